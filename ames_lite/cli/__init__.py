@@ -1,0 +1,1 @@
+"""The command line: composes configurations, checks them, calls the stages, explains errors."""

@@ -1,0 +1,166 @@
+"""Configurations: the sole owner of Hydra.
+
+In: the name of a configuration in `conf/` and `key=value` overrides. Out: a plain dict. The
+convention to know: nothing can be added. Every key must stand in the YAML, every group's value must
+be a file of that group, and a value must have the type that the key has there; where the YAML has
+null, `TYPES` says what may stand instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ames_lite.errors import ConfigError
+
+GROUPS = ("dataset", "model", "backbone", "experiment")
+NUMBER, TEXT = (int, float), (str,)
+TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a list too
+    "lamb": (*NUMBER, list),
+    "temp": (*NUMBER, list),
+    "num_rerank": (int, list),
+    "data_root": TEXT,
+    "output_dir": TEXT,
+    "weights": TEXT,
+    "vocabulary": TEXT,
+    "images": TEXT,
+    "labels": TEXT,
+}
+Config = dict[str, Any]
+
+
+def conf_dir() -> Path:
+    """The folder of the configurations: beside the package in a checkout, inside it installed."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "conf"
+    return beside if (beside / "evaluate.yaml").is_file() else package / "conf"
+
+
+def options_of(group: str) -> list[str]:
+    """The values that a group has, sorted."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def compose(name: str, overrides: Sequence[str] = ()) -> Config:
+    """Configuration `name` with overrides applied. Raises ConfigError that lists what exists."""
+    overrides = _with_backbone(name, overrides)
+    parsed = _parse(overrides)
+    groups = [o for o in parsed if o.key_or_group in GROUPS]
+    for override in groups:
+        _check_group(override)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
+        plain = _compose(name, [o.input_line for o in groups if o.input_line])
+        for override in parsed:
+            if override not in groups:
+                _check_key(override.key_or_group, plain, name)
+        config = _compose(name, list(overrides))
+    _check_types(config, plain)
+    return config
+
+
+def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
+    """For extraction: the backbone is the one that desc_name= names, unless backbone= is given."""
+    given = dict(text.split("=", 1) for text in overrides if "=" in text)
+    if name != "extract" or "desc_name" not in given or "backbone" in given:
+        return list(overrides)
+    if given["desc_name"] not in options_of("backbone"):
+        raise ConfigError(
+            f"desc_name={given['desc_name']} is no backbone, and backbone= is not given",
+            expected=f"backbone= one of {', '.join(options_of('backbone'))}",
+        )
+    return [*overrides, f"backbone={given['desc_name']}"]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    GlobalHydra.instance().clear()
+    parsed = []
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise ConfigError(
+                f"'{text}' is not an override",
+                expected="key=value; lists as key=[1,2], text with commas in quotes",
+            ) from error
+        if override.is_add() or override.is_force_add() or override.is_delete():
+            raise ConfigError(
+                f"'{text}': keys can be neither added nor removed",
+                expected=f"{override.key_or_group}=value",
+            )
+        if override.is_sweep_override():
+            raise ConfigError(f"'{text}' lists values", expected="a list: key=[value,value]")
+        parsed.append(override)
+    return parsed
+
+
+def _check_group(override: Override) -> None:
+    group, value = override.key_or_group, override.value()
+    if value not in options_of(group):
+        raise ConfigError(
+            f"there is no {group} '{value}'", expected=f"one of {', '.join(options_of(group))}"
+        )
+
+
+def _compose(name: str, overrides: list[str]) -> Config:
+    try:
+        config = OmegaConf.to_container(hydra_compose(name, overrides), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        first = str(error).strip().split("\n")[0]
+        raise ConfigError(f"the configuration does not compose: {first}", where=name) from error
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def _flat(config: Config, prefix: str = "") -> Config:
+    flat: Config = {}
+    for key, value in config.items():
+        flat[prefix + key] = value
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+    return flat
+
+
+def _check_key(key: str, config: Config, name: str) -> None:
+    known = _flat(config)
+    if key in known and not isinstance(known[key], dict):
+        return
+    leaves = [k for k, value in known.items() if not isinstance(value, dict)] + [
+        group for group in GROUPS if group in config
+    ]
+    near = difflib.get_close_matches(key, leaves, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ConfigError(
+        f"{name} has no key '{key}'{hint}", expected=f"one of {', '.join(sorted(leaves))}"
+    )
+
+
+def _check_types(config: Config, plain: Config) -> None:
+    before = _flat(plain)
+    for key, value in _flat(config).items():
+        default = before.get(key)
+        if key in TYPES:
+            allowed = TYPES[key]
+        elif isinstance(default, bool):
+            allowed = (bool,)
+        elif isinstance(default, float):
+            allowed = NUMBER
+        elif default is None:
+            continue
+        else:
+            allowed = (type(default),)
+        nothing = value is None and default is None
+        is_bool = isinstance(value, bool) and bool not in allowed
+        if not nothing and (is_bool or not isinstance(value, allowed)):
+            names = " or ".join(kind.__name__ for kind in allowed)
+            raise ConfigError(f"{key}={value!r} is a {type(value).__name__}", expected=names)

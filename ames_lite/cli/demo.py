@@ -1,0 +1,140 @@
+"""`make demo`: the whole job on images that it renders, on a CPU, without a download.
+
+render → extract → vocabulary → global descriptors → neighbour lists → train → tune → evaluate.
+Every step but the first is the command that a user would give, and is printed as such. λ and γ are
+chosen on a rendered validation set, for the head and for the floors alike; the test world is only
+evaluated, once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ames_lite.cli import evaluate, stages, train, tune
+from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.shell import command, data_root, print_table
+from ames_lite.errors import BadInput
+from ames_lite.runtime import peak_memory_mib
+from ames_lite.synthetic import WorldSpec, render_world
+
+FLOORS = ("mutual_nn", "ransac")
+NUM_RERANK = 100
+
+
+def worlds(seed: int) -> dict[str, WorldSpec]:
+    """The three worlds of a seed; they share nothing."""
+    return {
+        "synthetic-train": WorldSpec(
+            "train", seed, num_styles=48, queries=0, easy=4, hard=4, junk=0, distractors=0
+        ),
+        "synthetic-val": WorldSpec("val", seed, num_styles=5, distractors=100),
+        "synthetic": WorldSpec("test", seed),
+    }
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("demo", run, overrides)
+
+
+@dataclass
+class Steps:
+    """Runs commands of the project and prints them, with the time they took."""
+
+    root: Path
+    began: float = field(default_factory=time.perf_counter)
+
+    def __call__(
+        self, script: str, name: str, work: Callable[[Config], Any], *overrides: str
+    ) -> Any:
+        given = [*overrides, f"data_root={self.root}"]
+        print(f"\n[{time.perf_counter() - self.began:4.0f} s] python {script} {' '.join(given)}")
+        return work(compose(name, given))
+
+
+def run(config: Config) -> None:
+    """The whole job."""
+    root, folder = _folders(config)
+    step = Steps(root)
+    for name, spec in worlds(config["seed"]).items():
+        render_world(spec, root / name, name, config["workers"])
+    prepare(step, config["workers"])
+    head = folder / "train"
+    recipe = ("experiment=sift_synthetic", f"seed={config['seed']}", f"output_dir={head}")
+    step("scripts/train.py", "train", train.run, *recipe)
+    results: dict[str, Any] = {}
+    for model in (*FLOORS, "ames"):
+        results[model] = tune_and_evaluate(step, model, head, folder, results)
+    summarize(results, folder)
+
+
+def prepare(step: Steps, workers: int) -> None:
+    """Local descriptors, vocabulary, global descriptors and neighbour lists of the three worlds."""
+    for name in ("synthetic-train", "synthetic-val", "synthetic"):
+        splits = "splits=[train]" if name == "synthetic-train" else "splits=[query,gallery]"
+        chosen = (f"dataset={name}", "desc_name=sift", splits)
+        script = "extract/extract_descriptors.py"
+        step(script, "extract", stages.run_extract, *chosen, f"workers={workers}")
+        given = (f"dataset={name}", "desc_name=sift", "overwrite=true")
+        if name == "synthetic-train":
+            step("extract/build_vocabulary.py", "vocabulary", stages.run_vocabulary, *given)
+        script = "extract/extract_globals.py"
+        step(script, "globals", stages.run_globals, *given, splits)
+        more = ["self_search=true", "num_neighbors=300"] if name == "synthetic-train" else []
+        step("extract/prepare_topk_global.py", "topk", stages.run_topk, *given, *more)
+
+
+def tune_and_evaluate(
+    step: Steps, model: str, head: Path, folder: Path, others: dict[str, Any]
+) -> dict[str, Any]:
+    """λ and γ on the validation world, then the test world; the head's report shows the others."""
+    chosen = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
+    chosen += [f"weights={head}"] if model not in FLOORS else []
+    output = f"output_dir={folder / f'tune_{model}'}"
+    row = step("scripts/tune.py", "tune", tune.run, "dataset=synthetic-val", *chosen, output)
+    if model in FLOORS:
+        chosen += [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
+    lines = [(name, found["rows"][0]["metrics"]) for name, found in others.items()]
+    work = partial(evaluate.run, comparisons=lines)
+    output = f"output_dir={folder / f'test_{model}'}"
+    return step("scripts/evaluate.py", "evaluate", work, "dataset=synthetic", *chosen, output)
+
+
+def summarize(results: dict[str, Any], folder: Path) -> None:
+    """The table of all models and the one last line."""
+    first = next(iter(results.values()))
+    names = ["map_easy", "map_medium", "map_hard", "mp@10_medium"]
+    rows = [["global (VLAD)", *(first["global"][name] for name in names)]]
+    for model, found in results.items():
+        rows.append([model, *(found["rows"][0]["metrics"][name] for name in names)])
+    print("\nλ and γ of every model chosen on synthetic-val; figures on synthetic:\n")
+    print_table(["", *names], rows)
+    print(f"\npeak memory {peak_memory_mib():.0f} MiB")
+    before, after = rows[0][2], rows[-1][2]
+    print(
+        f"demo: {len(first['per_query'])} queries, global mAP {before:.4f} -> reranked mAP "
+        f"{after:.4f} (medium), report: {folder / 'test_ames' / 'report.html'}"
+    )
+
+
+def _folders(config: Config) -> tuple[Path, Path]:
+    """Where the worlds go, and the run directory. Raises BadInput where that is in use."""
+    root = data_root(config)
+    if config["data_root"] is None:
+        root = root / "demo" / f"seed{config['seed']}"
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(config["output_dir"] or Path("runs") / f"demo_seed{config['seed']}_{stamp}")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(
+            "the run directory is in use",
+            where=folder.absolute(),
+            expected="an empty or new folder: a run never overwrites another",
+            remedy="give another output_dir=",
+        )
+    return root, folder.expanduser().absolute()

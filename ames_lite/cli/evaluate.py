@@ -1,0 +1,191 @@
+"""`python scripts/evaluate.py`: stores and neighbour lists in, results.json and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table, run_dir
+from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.passes import rerank_setting
+from ames_lite.evaluation.report import write_report
+from ames_lite.evaluation.significance import paired_bootstrap
+from ames_lite.io.checkpoint import HeadMeta, load_head
+from ames_lite.io.digest import file_digest
+from ames_lite.models import HEADS
+from ames_lite.records import PairScores
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer, verifier_scorer
+from ames_lite.runtime import pick_device
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("evaluate", run, overrides)
+
+
+def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()) -> dict[str, Any]:
+    """Evaluate as configured; returns the results. comparisons: further lines of the report."""
+    options = scoring_options(config)
+    numbers = [int(n) for n in as_list(config["num_rerank"])]
+    files, dataset = dataset_files(config), config["dataset"]
+    data = evaluator.load(files, dataset["protocol"], config["neighbors"], max(numbers))
+    scorer, meta = open_scorer(config)
+    lambs, temps, tuned_on = ensemble_settings(config, meta)
+    numbers = clamp(numbers, data)
+    folder = run_dir(config, "evaluate")
+    scores, cost = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
+    results = evaluator.report(
+        data,
+        scorer,
+        scores,
+        cost,
+        options,
+        num_reranks=numbers,
+        lambs=lambs,
+        temps=temps,
+        tuned_on=tuned_on,
+        config=config,
+    )
+    evaluator.write_results(folder / "results.json", results)
+    show(results, config["seed"])
+    if config["report_queries"]:
+        page = make_report(
+            folder / "report.html",
+            results,
+            data,
+            scores,
+            image_root=Path(config["images"] or files.root),
+            num_queries=config["report_queries"],
+            comparisons=comparisons,
+        )
+        print(f"report:  {page}")
+    print(f"results: {folder / 'results.json'}")
+    return results
+
+
+def scoring_options(config: Config) -> ScoringOptions:
+    """How to score, from a configuration."""
+    return ScoringOptions(
+        query_count=config["query_desc_num"],
+        gallery_count=config["gallery_desc_num"],
+        precision=config["precision"],
+        device=str(pick_device(config["device"])),
+    )
+
+
+def open_scorer(config: Config) -> tuple[PairScorer, HeadMeta]:
+    """The head at weights=, or the verifier that model= names."""
+    name, arguments = config["model"]["name"], config["model"]["arguments"]
+    if name not in HEADS:
+        if config["weights"] is not None:
+            raise ConfigError(f"model={name} takes no weights=")
+        return verifier_scorer(name, **arguments), HeadMeta()
+    if config["weights"] is None:
+        raise MissingFile(
+            f"model={name} needs trained weights",
+            where="weights= is not given",
+            expected="weights=<folder of a training run, or a published .pt>",
+            remedy=f"python scripts/train.py desc_name={config['desc_name']}",
+        )
+    path = Path(config["weights"]).expanduser()
+    head, meta = load_head(path)
+    if meta.desc_name is not None and meta.desc_name != config["desc_name"]:
+        raise ConfigError(
+            f"the head was trained on '{meta.desc_name}', desc_name is '{config['desc_name']}'",
+            where=path,
+            expected=f"desc_name={meta.desc_name}, or another head",
+        )
+    weights = path / "weights.safetensors" if path.is_dir() else path
+    return head_scorer(head, name, file_digest(weights)), meta
+
+
+def ensemble_settings(
+    config: Config, meta: HeadMeta
+) -> tuple[list[float], list[float], str | None]:
+    """λ, γ and what they were tuned on: as given, or from the weights' meta.json."""
+    lamb, temp, tuned_on = config["lamb"], config["temp"], None
+    if lamb is None and temp is None:
+        tuned_on = meta.provenance.get("tuned_on")
+    lamb, temp = meta.lamb if lamb is None else lamb, meta.temp if temp is None else temp
+    if lamb is None or temp is None:
+        raise ConfigError(
+            "λ and γ are unknown: the weights do not carry them",
+            expected="lamb=<0 to 1> temp=<above 0>",
+            remedy="choose them on a validation set: python scripts/tune.py weights=<folder>",
+        )
+    return [float(v) for v in as_list(lamb)], [float(v) for v in as_list(temp)], tuned_on
+
+
+def clamp(numbers: list[int], data: EvaluationData) -> list[int]:
+    """num_rerank within the neighbour lists; said once where it changes."""
+    longest = data.neighbors.ids.shape[1]
+    if max(numbers) > longest:
+        print(f"num_rerank={max(numbers)} is more than the gallery: {longest} are reranked")
+    return list(dict.fromkeys(min(n, longest) for n in numbers))
+
+
+def show(results: dict[str, Any], seed: int) -> None:
+    """Print the table: the global ranking, then every row; below it the gain with its interval."""
+    names = [name for name in results["global"] if not name.startswith("mp@")]
+    header = ["", "num_rerank", "λ", "γ", *names]
+    rows: list[list[object]] = [
+        ["global", "-", "-", "-", *(results["global"][name] for name in names)]
+    ]
+    for row in results["rows"]:
+        cells = [row["metrics"][name] for name in names]
+        rows.append(
+            [results["model"], row["num_rerank"], f"{row['lamb']:g}", f"{row['temp']:g}", *cells]
+        )
+    print_table(header, rows)
+    per_query = results["per_query"]
+    first, second = (
+        np.array([np.nan if q[key] is None else q[key] for q in per_query], np.float64)
+        for key in ("global_ap", "ap")
+    )
+    gain = paired_bootstrap(first, second, seed=seed)
+    tuned = results["rows"][0]["tuned_on"]
+    print(
+        f"first row against global, mean AP of {gain.counted} queries: {gain.mean:+.4f} "
+        f"[{gain.low:+.4f}, {gain.high:+.4f}] (95 %, bootstrap); "
+        f"{gain.excluded} queries without positives; "
+        + (f"λ, γ tuned on {tuned}" if tuned else "λ, γ as given")
+    )
+
+
+def make_report(
+    path: Path,
+    results: dict[str, Any],
+    data: EvaluationData,
+    scores: PairScores,
+    *,
+    image_root: Path,
+    num_queries: int,
+    comparisons: Sequence[tuple[str, dict[str, float]]] = (),
+) -> Path:
+    """The page of the first row."""
+    row = results["rows"][0]
+    ranking = rerank_setting(
+        data.neighbors,
+        data.ground_truth,
+        scores,
+        "medium" if data.protocol.graded else "all",
+        num_rerank=row["num_rerank"],
+        lamb=row["lamb"],
+        temp=row["temp"],
+    )
+    return write_report(
+        path,
+        results,
+        data.neighbors,
+        ranking,
+        data.ground_truth,
+        image_root,
+        num_queries=num_queries,
+        comparisons=comparisons,
+    )

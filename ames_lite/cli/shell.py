@@ -1,0 +1,110 @@
+"""What every command shares: exit codes and messages, data root, run directory, tables.
+
+Exit codes: 0 ok, 1 error in run, data or config. A user's mistake is one message without a
+traceback; AMES_DEBUG=1 shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ames_lite.cli.compose import Config, compose, conf_dir
+from ames_lite.errors import BadInput, UserError
+from ames_lite.io.layout import DatasetFiles
+from ames_lite.runtime import set_up_logging
+
+
+def command(name: str, work: Callable[[Config], object], overrides: Sequence[str] | None) -> int:
+    """Compose configuration `name`, do the work, return the exit code."""
+    given = sys.argv[1:] if overrides is None else list(overrides)
+    if any(word in ("-h", "--help") for word in given):
+        print_help(name)
+        return 0
+    set_up_logging()
+    try:
+        work(compose(name, given))
+    except UserError as error:
+        if os.environ.get("AMES_DEBUG") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def print_help(name: str) -> None:
+    """The configuration file itself: every key, its default and what it means."""
+    print(f"usage: key=value …, where the keys and their defaults are (conf/{name}.yaml):\n")
+    print((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def data_root(config: Config) -> Path:
+    """Where the data sets are: `data_root=`, or the checkout's data/ (./data once installed)."""
+    if config["data_root"] is not None:
+        return Path(config["data_root"]).expanduser().absolute()
+    checkout = conf_dir().parent
+    is_checkout = (checkout / "hubconf.py").is_file()
+    return (checkout if is_checkout else Path.cwd()) / "data"
+
+
+def dataset_files(config: Config) -> DatasetFiles:
+    """The files of the data set that a configuration names."""
+    dataset = config["dataset"]
+    return DatasetFiles(
+        data_root=data_root(config),
+        option=dataset["option"],
+        folder=dataset["folder"],
+        desc_name=config["desc_name"],
+        page=dataset["page"],
+    )
+
+
+def run_dir(config: Config, command_name: str) -> Path:
+    """A fresh run directory, with the configuration in it. Raises BadInput where it is in use."""
+    if config["output_dir"] is None:
+        parts = [command_name, config["dataset"]["option"], config["desc_name"]]
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = Path("runs") / f"{'_'.join(parts)}_{stamp}"
+    else:
+        folder = Path(config["output_dir"]).expanduser()
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(
+            "the run directory is in use",
+            where=folder.absolute(),
+            expected="an empty or new folder: a run never overwrites another",
+            remedy="give another output_dir=",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
+    return folder
+
+
+def as_list(value: Any) -> list[Any]:
+    """A value or a list of values, as a list."""
+    return list(value) if isinstance(value, list) else [value]
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns, numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
+    for line in [list(header), ["-" * width for width in widths], *cells]:
+        first, *rest = (
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        print("  ".join([first, *rest]).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,94 @@
+"""`python scripts/train.py`: a training set's files in, a trained head out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import command, dataset_files, run_dir
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.io.checkpoint import HeadMeta
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.digest import names_digest
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.models import AMES, build_head
+from ames_lite.models.initialization import start_from_correspondences
+from ames_lite.runtime import pick_device, seed_everything
+from ames_lite.training.sampler import TripletSampler
+from ames_lite.training.trainer import Recipe, Trainer, labels_of_store
+
+STARTS = ("random", "correspondences")
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("train", run, overrides)
+
+
+def run(config: Config) -> Path:
+    """Train as configured; returns the run directory."""
+    recipe = Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
+    device = pick_device(config["device"])
+    if config["start"] not in STARTS:
+        raise ConfigError(f"start={config['start']}", expected=f"one of {', '.join(STARTS)}")
+    files = dataset_files(config)
+    store, sampler = open_training_set(files, config["neighbors"], recipe)
+    generator = seed_everything(recipe.seed)
+    head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
+    if config["start"] == "correspondences":
+        if not isinstance(head, AMES):
+            raise ConfigError("start=correspondences", expected="model=ames")
+        start_from_correspondences(head, sample_descriptors(store, recipe.seed), generator)
+    meta = HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store))
+    folder = run_dir(config, "train")
+    print(
+        f"{len(sampler.anchors)} of {len(store)} images are anchors; {len(sampler)} steps of "
+        f"{recipe.batch_size} triplets an epoch, {recipe.epochs} epochs → {folder}"
+    )
+    return Trainer(head, store, sampler, recipe, folder, meta, device).fit()
+
+
+def open_training_set(
+    files: DatasetFiles, neighbors: str, recipe: Recipe
+) -> tuple[DescriptorStore, TripletSampler]:
+    """The store and the sampler of a training set; one message names all that is missing."""
+    found = find_all(
+        {
+            "list": lambda: files.image_list("train"),
+            "store": lambda: files.local("train"),
+            "neighbors": lambda: files.neighbors(neighbors),
+        }
+    )
+    images, store = read_image_list(found["list"]), DescriptorStore.open(found["store"])
+    if images.labels is None:
+        raise BadInput(
+            "the training list has no labels", where=found["list"], expected="path,label lines"
+        )
+    labels = labels_of_store(store, images.names, images.labels)
+    lists = read_neighbors(found["neighbors"], images.names, images.names)
+    return store, TripletSampler(lists, labels, batch_size=recipe.batch_size, seed=recipe.seed)
+
+
+def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> torch.Tensor:
+    """Float32 descriptors [M, D] of some images of a store."""
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(store), min(images, len(store)), replace=False)
+    descriptors, valid = store.read_descriptors(rows)
+    return torch.from_numpy(descriptors[valid].astype(np.float32))
+
+
+def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:
+    return {
+        "dataset": config["dataset"]["option"],
+        "images": len(store),
+        "names": names_digest(store.names),
+        "start": config["start"],
+        "descriptors": store.provenance,
+    }

@@ -1,0 +1,78 @@
+"""`python scripts/tune.py`: λ and γ chosen on a validation set, frozen in the head's meta.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.evaluate import clamp, open_scorer, scoring_options
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table, run_dir
+from ames_lite.errors import ConfigError
+from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.tuning import Row, best, grid
+from ames_lite.io.checkpoint import load_head, save_head
+from ames_lite.records import PairScores
+
+LAMBS = tuple(i / 10 for i in range(11))
+TEMPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("tune", run, overrides)
+
+
+def run(config: Config) -> Row:
+    """Choose and, for a head, freeze; returns the chosen row."""
+    dataset = config["dataset"]
+    if dataset["role"] != "val":
+        raise ConfigError(
+            f"dataset={dataset['option']} has the role '{dataset['role']}'",
+            expected="a validation set (role: val): nothing is tuned on what is reported",
+        )
+    data = evaluator.load(
+        dataset_files(config), dataset["protocol"], config["neighbors"], config["num_rerank"]
+    )
+    scorer, _ = open_scorer(config)
+    num = clamp([config["num_rerank"]], data)[0]
+    folder = run_dir(config, "tune")
+    options = scoring_options(config)
+    scores, _ = evaluator.score(data, scorer, num, options, folder / "scores.hdf5")
+    row = choose(data, scores, num, as_list(config["lamb"]), as_list(config["temp"]))
+    main_metric = data.protocol.main
+    cells = [[scorer.name, num, row.lamb, row.temp, row.metrics[main_metric]]]
+    print_table(["chosen", "num_rerank", "λ", "γ", main_metric], cells)
+    if config["weights"] is not None:
+        print(f"frozen in {freeze(Path(config['weights']), row, dataset['option'])}")
+    return row
+
+
+def choose(
+    data: EvaluationData,
+    scores: PairScores,
+    num_rerank: int,
+    lambs: Sequence[float] = LAMBS,
+    temps: Sequence[float] = TEMPS,
+) -> Row:
+    """The cell of the grid with the highest main metric of the protocol; the first of equals."""
+    rows = grid(
+        data.neighbors,
+        data.ground_truth,
+        scores,
+        num_reranks=[num_rerank],
+        lambs=lambs,
+        temps=temps,
+        protocol=data.protocol,
+    )
+    return best(rows, data.protocol.main)
+
+
+def freeze(weights: Path, row: Row, tuned_on: str) -> Path:
+    """Write λ, γ and what they were tuned on into the head's meta.json."""
+    head, meta = load_head(weights)
+    provenance = {**meta.provenance, "tuned_on": tuned_on, "tuned_num_rerank": row.num_rerank}
+    save_head(weights, head, replace(meta, lamb=row.lamb, temp=row.temp, provenance=provenance))
+    return weights

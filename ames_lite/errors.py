@@ -1,0 +1,46 @@
+"""Errors that a user can mend: they carry what is wrong, where, what was expected, the remedy.
+
+The command line prints them as one message and exits with 1; everything else is a bug and keeps
+its traceback. They also derive from the built-in that Python users expect (`ValueError`, ...).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class UserError(Exception):
+    """What went wrong and how to mend it.
+
+    what: one sentence; where: a path or config key; expected: what would have been right;
+    remedy: a command or page that provides it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Path | None = None,
+        expected: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        lines = [what]
+        lines += [f"  where:    {where}"] if where is not None else []
+        lines += [f"  expected: {expected}"] if expected is not None else []
+        lines += [f"  remedy:   {remedy}"] if remedy is not None else []
+        super().__init__("\n".join(lines))
+
+
+class BadInput(UserError, ValueError):
+    """An argument, array or file content that breaks its contract."""
+
+
+class MissingFile(UserError, FileNotFoundError):
+    """A file that is needed is not there."""
+
+    def __str__(self) -> str:  # FileNotFoundError would print its (empty) errno fields
+        return str(self.args[0])
+
+
+class ConfigError(UserError, ValueError):
+    """An unknown key, name or type in a configuration."""

@@ -1,0 +1,1 @@
+"""From rankings to numbers: metrics, protocols, grids over the ensemble, confidence intervals."""

@@ -1,0 +1,209 @@
+"""One evaluation: a data set's files and a pair scorer in, numbers that can be defended out.
+
+`load` opens and checks all files before any work; `score` gives every pair that the protocol's
+passes need one logit and writes them to `scores.hdf5`; `report` sweeps num_rerank, lamb and temp
+over the logits and makes the results dict (schema 1). Every row is reported; nothing is picked
+here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ames_lite import __version__
+from ames_lite.errors import BadInput
+from ames_lite.evaluation.passes import evaluate_passes, pairs_to_score, prepare_passes
+from ames_lite.evaluation.protocols import Evaluation, Protocol, evaluate_ranking, get_protocol
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.digest import names_digest
+from ames_lite.io.ground_truth import read_ground_truth
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.pair_scores import write_pair_scores
+from ames_lite.io.provenance import compare_provenance
+from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
+from ames_lite.runtime import peak_memory_mib
+
+SAME = ("backbone", "variant", "detector", "image_size", "top_k")  # of query and gallery store
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationData:
+    """All that an evaluation reads, opened and checked."""
+
+    files: DatasetFiles
+    protocol: Protocol
+    ground_truth: GroundTruth
+    neighbors: Neighbors
+    query_store: DescriptorStore
+    gallery_store: DescriptorStore
+
+
+def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) -> EvaluationData:
+    """Open everything. Raises MissingFile that names all that is missing, or BadInput."""
+    paths = _find_all(files, neighbors)
+    queries = read_image_list(paths["query"]).names
+    gallery = read_image_list(paths["gallery"]).names
+    needed = max(min(num_rerank, len(gallery)), min(get_protocol(protocol).depth, len(gallery)))
+    data = EvaluationData(
+        files,
+        get_protocol(protocol),
+        read_ground_truth(paths["ground truth"], queries, gallery),
+        read_neighbors(paths["neighbors"], queries, gallery, needed),
+        DescriptorStore.open(paths["query store"]),
+        DescriptorStore.open(paths["gallery store"]),
+    )
+    for store, names in ((data.query_store, queries), (data.gallery_store, gallery)):
+        if store.names != names:
+            raise BadInput(
+                f"the store has {len(store)} names and the image list {len(names)}, or in another "
+                "order",
+                where=store.path,
+                expected="a store extracted from this very list",
+                remedy=files.make_local(),
+            )
+    compare_provenance(
+        data.query_store.provenance,
+        data.gallery_store.provenance,
+        SAME,
+        files=(data.query_store.path, data.gallery_store.path),
+    )
+    return data
+
+
+def _find_all(files: DatasetFiles, neighbors: str) -> dict[str, Path]:
+    return find_all(
+        {
+            "query": lambda: files.image_list("query"),
+            "gallery": lambda: files.image_list("gallery"),
+            "ground truth": files.ground_truth,
+            "query store": lambda: files.local("query"),
+            "gallery store": lambda: files.local("gallery"),
+            "neighbors": lambda: files.neighbors(neighbors),
+        }
+    )
+
+
+def score(
+    data: EvaluationData,
+    scorer: PairScorer,
+    num_rerank: int,
+    options: ScoringOptions,
+    output: Path,
+) -> tuple[PairScores, Cost]:
+    """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5)."""
+    pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
+    scores, cost = scorer.score(data.query_store, data.gallery_store, *pairs, options)
+    write_pair_scores(output, scores, digests(data, scorer, options))
+    return scores, cost
+
+
+def digests(data: EvaluationData, scorer: PairScorer, options: ScoringOptions) -> dict[str, str]:
+    """What the logits depend on."""
+    return {
+        "query_names": names_digest(data.ground_truth.query_names),
+        "gallery_names": names_digest(data.ground_truth.gallery_names),
+        "query_store": json.dumps(data.query_store.provenance, sort_keys=True),
+        "gallery_store": json.dumps(data.gallery_store.provenance, sort_keys=True),
+        "model": scorer.name,
+        "weights": scorer.digest,
+        "settings": json.dumps(
+            [options.query_count, options.gallery_count, options.precision], sort_keys=True
+        ),
+    }
+
+
+def report(
+    data: EvaluationData,
+    scorer: PairScorer,
+    scores: PairScores,
+    cost: Cost,
+    options: ScoringOptions,
+    *,
+    num_reranks: Sequence[int],
+    lambs: Sequence[float],
+    temps: Sequence[float],
+    tuned_on: str | None,
+    config: dict[str, Any],
+) -> dict[str, Any]:
+    """The results dict: the global ranking, every row of the grid, the first row per query."""
+    passes = prepare_passes(
+        data.neighbors, data.ground_truth, scores, max(num_reranks), data.protocol
+    )
+    before = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol)
+    rows, first = [], None
+    for num in num_reranks:
+        for lamb in lambs:
+            for temp in temps:
+                found = evaluate_passes(passes, data.protocol, num_rerank=num, lamb=lamb, temp=temp)
+                first = first or found
+                rows.append(
+                    {
+                        "num_rerank": num,
+                        "lamb": lamb,
+                        "temp": temp,
+                        "query_desc_num": options.query_count,
+                        "gallery_desc_num": options.gallery_count,
+                        "tuned_on": tuned_on,
+                        "metrics": _plain(found.metrics),
+                    }
+                )
+    assert first is not None, "a grid has at least one row"
+    return {
+        "schema": 1,
+        "dataset": data.files.option,
+        "desc_name": data.files.desc_name,
+        "model": scorer.name,
+        "config": config,
+        "global": _plain(before.metrics),
+        "rows": rows,
+        "per_query": _per_query(data.ground_truth, before, first),
+        "cost": {
+            "pairs": cost.pairs,
+            "seconds_scoring": cost.seconds_scoring,
+            "pairs_per_second": cost.pairs_per_second,
+            "seconds_reading": cost.seconds_reading,
+            "bytes_read": cost.bytes_read,
+            "peak_memory_mib": _number(peak_memory_mib()),
+        },
+        "versions": {
+            "ames_lite": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "digests": digests(data, scorer, options),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    return {key: _number(value) for key, value in values.items()}
+
+
+def _per_query(
+    truth: GroundTruth, before: Evaluation, after: Evaluation
+) -> list[dict[str, str | float | None]]:
+    pairs = zip(truth.query_names, before.main_ap, after.main_ap, strict=True)
+    return [
+        {"name": name, "global_ap": _number(first), "ap": _number(second)}
+        for name, first, second in pairs
+    ]
+
+
+def write_results(path: Path, results: dict[str, Any]) -> Path:
+    """Write results.json (no NaN in it) and return its path."""
+    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path

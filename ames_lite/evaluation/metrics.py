@@ -1,0 +1,165 @@
+"""Retrieval metrics, as pure functions on the ranks at which a query's positives stand.
+
+`find_hits` turns ids into those ranks, every metric is a function of them. Ranks are 0-based and
+count no junk: junk is taken out of the ranking, not scored as wrong. Two definitions of average
+precision are in use, and they differ: ids 3 8 1 9 5 with positives 3 and 5 give 0.6625 by
+trapezoids (ROxford, RParis) and 0.70 by rectangles (GLDv2 and most others).
+
+Each metric gives one float64 a query, nan where the query has no positive; `mean` leaves those
+out. A positive that the ranking does not list counts as missed. Axis letters: Q queries,
+K ranked images, P positives found over all queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.float64]
+
+NEITHER, POSITIVE, JUNK = 0, 1, 2
+
+
+class Hits(NamedTuple):
+    """Where the positives stand: sorted by query, then by rank."""
+
+    query: npt.NDArray[np.int64]  # [P]
+    rank: npt.NDArray[np.int64]  # [P], 0-based, without junk
+    num_positives: npt.NDArray[np.int64]  # [Q], found or not
+
+
+def label_ids(
+    ids: Ids, positives: Sequence[Ids], junk: Sequence[Ids] | None = None
+) -> npt.NDArray[np.uint8]:
+    """What each ranked image is to its query: [Q, K] of NEITHER, POSITIVE, JUNK.
+
+    ids [Q, K]; positives and junk: one array of ids a query, disjoint.
+    """
+    labels = np.empty(ids.shape, np.uint8)
+    lists = [rows for rows in (*positives, *(junk or ()), ids.ravel()) if len(rows)]
+    table = np.zeros(max((int(rows.max()) for rows in lists), default=0) + 1, np.uint8)
+    for q in range(len(ids)):
+        marked = [(positives[q], POSITIVE)] + ([(junk[q], JUNK)] if junk is not None else [])
+        for rows, label in marked:
+            table[rows.astype(np.int64)] = label
+        labels[q] = table[ids[q]]
+        for rows, _ in marked:
+            table[rows.astype(np.int64)] = NEITHER
+    return labels
+
+
+def hits_of_labels(labels: npt.NDArray[np.uint8], num_positives: npt.NDArray[np.int64]) -> Hits:
+    """The hits of a labelled ranking [Q, K]."""
+    width = max(labels.shape[1], 1)
+    found = np.flatnonzero(labels == POSITIVE)
+    junk = np.flatnonzero(labels == JUNK)
+    query, position = np.divmod(found, width)
+    junk_before = np.searchsorted(junk, found) - np.searchsorted(junk, query * width)
+    return Hits(query, position - junk_before, num_positives)
+
+
+def find_hits(ids: Ids, positives: Sequence[Ids], junk: Sequence[Ids] | None = None) -> Hits:
+    """The hits of a ranking by ids [Q, K], each id at most once a row.
+
+    >>> a = np.array
+    >>> find_hits(a([[3, 8, 1, 9, 5]]), [a([5, 3, 77])], junk=[a([8])])
+    Hits(query=array([0, 0]), rank=array([0, 3]), num_positives=array([3]))
+    """
+    num_positives = np.array([len(rows) for rows in positives], np.int64)
+    return hits_of_labels(label_ids(ids, positives, junk), num_positives)
+
+
+def _found_before(hits: Hits) -> npt.NDArray[np.int64]:
+    """For each hit the number of hits of the same query at better ranks, [P]."""
+    first = np.searchsorted(hits.query, np.arange(len(hits.num_positives)))
+    return np.arange(len(hits.query)) - first[hits.query]
+
+
+def _sum_per_query(hits: Hits, values: Floats) -> Floats:
+    sums = np.bincount(hits.query, values, minlength=len(hits.num_positives))
+    return sums.astype(np.float64)  # without any hit they come as integers
+
+
+def _divide(values: Floats, by: npt.NDArray[np.integer]) -> Floats:
+    """values / by, nan where `by` is 0: a query without positives."""
+    return np.divide(values, by, out=np.full(len(values), np.nan), where=by > 0)
+
+
+def average_precision(hits: Hits) -> Floats:
+    """Trapezoidal average precision over the whole ranking, [Q] (ROxford, RParis).
+
+    The area under precision over recall: the j-th positive (from 0) at rank r adds the mean of
+    the precision before it, j/r (1 at r = 0), and with it, (j+1)/(r+1), over the number of
+    positives. Source: Philbin et al., CVPR 2007; Radenovic et al., CVPR 2018.
+
+    >>> a = np.array
+    >>> average_precision(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])])).round(4)
+    array([0.6625])
+    >>> average_precision(find_hits(a([[3, 8]]), [a([], int)]))
+    array([nan])
+    """
+    before = _found_before(hits)
+    left = np.where(hits.rank == 0, 1.0, before / np.maximum(hits.rank, 1))
+    right = (before + 1) / (hits.rank + 1)
+    return _divide(_sum_per_query(hits, (left + right) / 2), hits.num_positives)
+
+
+def average_precision_at(hits: Hits, k: int) -> Floats:
+    """Rectangular average precision over the first k ranks, [Q] (GLDv2, INSTRE, ...).
+
+    The sum of the precisions at the positives among the first k, over min(k, positives).
+
+    >>> a = np.array
+    >>> average_precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])]), k=100).round(4)
+    array([0.7])
+    >>> average_precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])]), k=1)
+    array([1.])
+    """
+    precision = np.where(hits.rank < k, (_found_before(hits) + 1) / (hits.rank + 1), 0.0)
+    return _divide(_sum_per_query(hits, precision), np.minimum(hits.num_positives, k))
+
+
+def precision_at(hits: Hits, k: int) -> Floats:
+    """Precision among the first k ranks, [Q], as the revisited Oxford evaluation has it.
+
+    Where the last positive of the ranking stands before rank k, it counts only up to there, so
+    that a query with few positives can reach 1. 0 where the ranking lists no positive.
+
+    >>> a = np.array
+    >>> precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 8])]), k=5)
+    array([1.])
+    >>> precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])]), k=5)
+    array([0.4])
+    """
+    last = np.zeros(len(hits.num_positives), np.int64)
+    np.maximum.at(last, hits.query, hits.rank + 1)
+    depth = np.minimum(last, k)
+    inside = _sum_per_query(hits, (hits.rank < depth[hits.query]).astype(np.float64))
+    value = inside / np.maximum(depth, 1)
+    return np.where(hits.num_positives > 0, value, np.nan)
+
+
+def recall_at(hits: Hits, k: int) -> Floats:
+    """1 where a positive is among the first k ranks, else 0, [Q] (place recognition).
+
+    >>> a = np.array
+    >>> hits = find_hits(a([[3, 8, 1], [4, 2, 0]]), [a([1]), a([7])])
+    >>> recall_at(hits, k=2), recall_at(hits, k=3)
+    (array([0., 0.]), array([1., 0.]))
+    """
+    inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64)) > 0
+    return np.where(hits.num_positives > 0, inside.astype(np.float64), np.nan)
+
+
+def mean(values: Floats) -> float:
+    """The mean over the queries that have a positive; nan where none has.
+
+    >>> mean(np.array([0.5, np.nan, 1.0]))
+    0.75
+    """
+    counted = values[~np.isnan(values)]
+    return float(counted.mean()) if len(counted) else float("nan")

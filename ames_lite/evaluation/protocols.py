@@ -1,0 +1,205 @@
+"""Protocols: which lists count as right and which as junk, and which metrics follow.
+
+A graded protocol (ROxford, RParis) has three settings, easy, medium and hard: the same ranking is
+read with other lists as right and as junk. A protocol without junk has the one setting "all".
+Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images, N gallery images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.evaluation import metrics
+from ames_lite.evaluation.metrics import Floats, Hits, Ids
+from ames_lite.records import GroundTruth, Neighbors, Ranking
+
+
+class Setting(NamedTuple):
+    """Which lists of the ground truth are right, and which are junk."""
+
+    positives: tuple[str, ...]
+    junk: tuple[str, ...]
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {
+        "easy": Setting(positives=("easy",), junk=("junk", "hard")),
+        "medium": Setting(positives=("easy", "hard"), junk=("junk",)),
+        "hard": Setting(positives=("hard",), junk=("junk", "easy")),
+        "all": Setting(positives=("easy",), junk=()),  # ungraded: positives stand in `easy`
+    }
+)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The settings of an evaluation and the metrics of each."""
+
+    settings: tuple[str, ...]  # of SETTINGS, one rerank pass each
+    main_settings: tuple[str, ...]  # the average precision reported per query is their mean
+    main: str  # the metric that grids and tuning go by
+    ap_at: int | None = None  # rectangular AP@k; None: trapezoidal over the whole ranking
+    precision_at: tuple[int, ...] = ()
+    recall_at: tuple[int, ...] = ()
+
+    @property
+    def graded(self) -> bool:
+        """Whether the ground truth must tell easy from hard."""
+        return self.settings != ("all",)
+
+    @property
+    def depth(self) -> int:
+        """How long a ranking must be (or as long as the gallery) for its metrics to hold."""
+        return max((self.ap_at or 1, *self.precision_at, *self.recall_at))
+
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        "revisitop": Protocol(
+            settings=("easy", "medium", "hard"),
+            main_settings=("medium", "hard"),
+            main="map",
+            precision_at=(1, 5, 10),
+        ),
+        "gldv2": Protocol(("all",), ("all",), main="map@100", ap_at=100),
+        "instance": Protocol(("all",), ("all",), main="map@100", ap_at=100, recall_at=(1, 10, 100)),
+        # place recognition reports recall; the AP is there for tests that compare per query
+        "vpr": Protocol(("all",), ("all",), main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20)),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a ranking, or the passes of a reranking, reached.
+
+    metrics: fractions in [0, 1], nan where no query counts; ap: setting to average precision per
+    query [Q], nan for a query without positives there; main_ap [Q]: their mean over the
+    protocol's main settings; excluded: setting to the number of queries without positives.
+    """
+
+    metrics: dict[str, float]
+    ap: dict[str, Floats]
+    main_ap: Floats
+    excluded: dict[str, int]
+
+
+def get_protocol(protocol: str | Protocol) -> Protocol:
+    """The protocol of that name. Raises BadInput, with the names that exist, for another."""
+    if isinstance(protocol, Protocol):
+        return protocol
+    if protocol not in PROTOCOLS:
+        raise BadInput(f"no protocol '{protocol}'", expected=", ".join(PROTOCOLS))
+    return PROTOCOLS[protocol]
+
+
+def evaluate_ranking(
+    ranking: Ids | Ranking | Neighbors, ground_truth: GroundTruth, protocol: str | Protocol
+) -> Evaluation:
+    """Metrics of one ranking [Q, K], the same for every setting.
+
+    Raises BadInput where the ranking and the ground truth have different queries or galleries,
+    where the ranking is cut shorter than a metric looks, or grades are asked for and absent.
+    """
+    protocol = get_protocol(protocol)
+    ids = _checked_ids(ranking, ground_truth, protocol)
+    return summarize({s: setting_hits(ids, ground_truth, s) for s in protocol.settings}, protocol)
+
+
+def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
+    """The metrics of a protocol from the hits of each of its settings."""
+    values: dict[str, float] = {}
+    ap: dict[str, Floats] = {}
+    for setting in protocol.settings:
+        name, found = (f"_{setting}" if protocol.graded else ""), hits[setting]
+        if protocol.ap_at is None:
+            ap[setting] = metrics.average_precision(found)
+            values[f"map{name}"] = metrics.mean(ap[setting])
+        else:
+            ap[setting] = metrics.average_precision_at(found, protocol.ap_at)
+            values[f"map@{protocol.ap_at}{name}"] = metrics.mean(ap[setting])
+        for k in protocol.precision_at:
+            values[f"mp@{k}{name}"] = metrics.mean(metrics.precision_at(found, k))
+        for k in protocol.recall_at:
+            values[f"recall@{k}{name}"] = metrics.mean(metrics.recall_at(found, k))
+    if protocol.graded:
+        means = [metrics.mean(ap[setting]) for setting in protocol.main_settings]
+        values["map"] = float(np.mean(means))
+    main_ap: Floats = np.mean([ap[setting] for setting in protocol.main_settings], axis=0)
+    excluded = {s: int((hits[s].num_positives == 0).sum()) for s in protocol.settings}
+    return Evaluation(values, ap, main_ap, excluded)
+
+
+def setting_positives(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
+    """For each query the gallery rows that are right in a setting."""
+    return _joined(ground_truth, _get_setting(setting).positives)
+
+
+def setting_junk(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
+    """For each query the gallery rows that are neither right nor wrong in a setting."""
+    return _joined(ground_truth, _get_setting(setting).junk)
+
+
+def _get_setting(name: str) -> Setting:
+    if name not in SETTINGS:
+        raise BadInput(f"no setting '{name}'", expected=", ".join(SETTINGS))
+    return SETTINGS[name]
+
+
+def _joined(ground_truth: GroundTruth, lists: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+    none = np.zeros(0, np.int64)
+    return [
+        np.concatenate([none, *(getattr(ground_truth, name)[q] for name in lists)])
+        for q in range(len(ground_truth.query_names))
+    ]
+
+
+def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
+    """Where the positives of a setting stand in a ranking [Q, K], its junk taken out."""
+    right, junk = setting_positives(ground_truth, setting), setting_junk(ground_truth, setting)
+    return metrics.find_hits(ids, right, junk)
+
+
+def _checked_ids(
+    ranking: Ids | Ranking | Neighbors, ground_truth: GroundTruth, protocol: Protocol
+) -> Ids:
+    if not isinstance(ranking, Ranking | Neighbors):
+        ids = cast("npt.NDArray[np.int32]", np.asarray(ranking))  # Ranking checks that it is so
+        no_scores = np.broadcast_to(np.float32(0), ids.shape)
+        ranking = Ranking(ids, no_scores, len(ground_truth.gallery_names))
+    check_fit(ranking, ground_truth, protocol)
+    return ranking.ids
+
+
+def check_fit(
+    ranking: Ranking | Neighbors, ground_truth: GroundTruth, protocol: Protocol | None = None
+) -> None:
+    """Raises BadInput where a ranking cannot be evaluated, with both sides named.
+
+    That is: other queries or another gallery than the ground truth; for the protocol, a ranking
+    that is cut shorter than a metric looks, and grades that are missing or not asked for.
+    """
+    queries, gallery = len(ground_truth.query_names), len(ground_truth.gallery_names)
+    count, length = ranking.ids.shape
+    if (count, ranking.num_gallery) != (queries, gallery):
+        raise BadInput(
+            f"a ranking of {count} queries over {ranking.num_gallery} images meets ground truth "
+            f"of {queries} queries over {gallery} images",
+            expected="a ranking and ground truth of the same image lists",
+        )
+    if protocol is None:
+        return
+    if length < min(protocol.depth, gallery):
+        expected = f"at least {min(protocol.depth, gallery)}"
+        raise BadInput(f"a ranking lists {length} images a query", expected=expected)
+    if ground_truth.graded != protocol.graded:
+        form = {True: "easy, hard and junk", False: "positives alone"}
+        has, needs = form[ground_truth.graded], form[protocol.graded]
+        raise BadInput(f"the ground truth has {has}, the protocol needs {needs}")

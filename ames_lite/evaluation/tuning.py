@@ -1,0 +1,72 @@
+"""Grids over num_rerank, lamb and temp, from logits that were computed once.
+
+Every row of a grid is given back, in the order asked for; `best` picks one by a stated rule. A
+grid on the set that is reported is an oracle: choose on another set and carry the choice over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ames_lite.errors import BadInput
+from ames_lite.evaluation.passes import Scores, evaluate_passes, prepare_passes
+from ames_lite.evaluation.protocols import Protocol
+from ames_lite.records import GroundTruth, Neighbors
+from ames_lite.reranking.ensemble import check_ensemble
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of a grid. metrics: fractions in [0, 1]; num_rerank: as asked, before clamping."""
+
+    num_rerank: int
+    lamb: float
+    temp: float
+    metrics: dict[str, float]
+
+
+def grid(
+    neighbors: Neighbors,
+    ground_truth: GroundTruth,
+    scores: Scores,
+    *,
+    num_reranks: Sequence[int],
+    lambs: Sequence[float],
+    temps: Sequence[float],
+    protocol: str | Protocol,
+) -> list[Row]:
+    """The metrics of every combination; num_rerank changes slowest, temp fastest.
+
+    scores: logits of all pairs up to the largest num_rerank (`pairs_to_score` names them).
+    Raises BadInput before any work where a value is out of range or a list is empty.
+    """
+    if not (len(num_reranks) and len(lambs) and len(temps)):
+        raise BadInput("a grid has no cells", expected="values for num_rerank, lamb and temp")
+    if min(num_reranks) < 1:
+        raise BadInput(f"num_rerank is {min(num_reranks)}", expected="at least 1")
+    cells = [(n, lamb, temp) for n in num_reranks for lamb in lambs for temp in temps]
+    for _, lamb, temp in cells:
+        check_ensemble(lamb, temp)
+    passes = prepare_passes(neighbors, ground_truth, scores, max(num_reranks), protocol)
+    rows = []
+    for n, lamb, temp in cells:
+        found = evaluate_passes(passes, protocol, num_rerank=n, lamb=lamb, temp=temp)
+        rows.append(Row(n, lamb, temp, found.metrics))
+    return rows
+
+
+def best(rows: Sequence[Row], metric: str) -> Row:
+    """The row with the highest metric; among equals the one that comes first.
+
+    Raises BadInput where there is no row, no such metric, or no number among its values.
+    """
+    if not rows:
+        raise BadInput("there is no row to choose from", expected="a grid with cells")
+    if any(metric not in row.metrics for row in rows):
+        raise BadInput(f"no metric '{metric}'", expected=", ".join(rows[0].metrics))
+    counted = [row for row in rows if not math.isnan(row.metrics[metric])]
+    if not counted:
+        raise BadInput(f"'{metric}' is undefined in every row", expected="queries with positives")
+    return max(counted, key=lambda row: row.metrics[metric])

@@ -1,0 +1,243 @@
+"""Heads on disk: native weights with readable JSON beside them, and published `.pt` files.
+
+Sole owner of safetensors. A native head is a folder with `weights.safetensors` and `meta.json`, or
+any `<name>.safetensors` with `<name>.json` beside it. The convention to know: loading is strict;
+every parameter must be there, of the right shape and finite, and nothing else may be. Weights may
+be stored in half precision; they are float32 once loaded, on the CPU, in eval mode.
+
+meta.json: {"schema": 1, "model": name in HEADS, "arguments": {constructor arguments}, "desc_name",
+"lamb", "temp", "provenance": {...}, "weights_sha256"}. The digest tells when the two files of a
+head do not belong together (a save was cut off between them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.models import HEADS, SimilarityHead, build_head
+
+SCHEMA = 1
+EXPECTED = "a folder with weights.safetensors and meta.json, <name>.safetensors or a published .pt"
+# What torch.load makes of cut, damaged and foreign files (found by feeding it thousands of them).
+UNREADABLE: tuple[type[Exception], ...] = (
+    *(UnpicklingError, RuntimeError, EOFError, ValueError, LookupError),
+    *(AssertionError, struct.error, TypeError, AttributeError),
+)
+
+
+@dataclass(frozen=True)
+class HeadMeta:
+    """What a head is used with; None where unknown, as for published files.
+
+    desc_name   the descriptors that it was trained on
+    lamb, temp  weight of the global similarity, in [0, 1], and factor of the logit, above 0
+    provenance  what it was trained from; anything that JSON holds
+    """
+
+    desc_name: str | None = None
+    lamb: float | None = None
+    temp: float | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def number(value: Any, low: float, high: float) -> bool:
+            return value is None or (isinstance(value, int | float) and low <= value <= high)
+
+        fits = {
+            "desc_name": isinstance(self.desc_name, str | None),
+            "lamb": number(self.lamb, 0.0, 1.0),
+            "temp": number(self.temp, 1e-9, 1e9),
+            "provenance": isinstance(self.provenance, dict),
+        }
+        for name, fit in fits.items():
+            if not fit:
+                what = f"{name} of a head is {getattr(self, name)!r}"
+                expected = (
+                    "desc_name text, lamb in [0, 1], temp above 0 (or null), provenance a dict"
+                )
+                raise BadInput(what, expected=expected)
+
+
+def save_head(
+    path: str | Path, model: SimilarityHead, meta: HeadMeta, *, half: bool = False
+) -> Path:
+    """Write a head into the folder `path`, or to the file `path` if it ends in `.safetensors`.
+
+    half: store the weights in float16. Each file is written under a temporary name and renamed.
+    Returns the path of the weights.
+    """
+    weights, meta_file = _native_files(Path(path).expanduser())
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    dtype = torch.float16 if half else torch.float32
+    state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
+    name = next(name for name, head in HEADS.items() if type(model) is head)
+    record = {"schema": SCHEMA, "model": name, "arguments": model.arguments, **asdict(meta)}
+    with _renamed_at_the_end(weights) as new_weights, _renamed_at_the_end(meta_file) as new_meta:
+        save_file(state, new_weights)
+        record["weights_sha256"] = file_sha256(new_weights)
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+        new_meta.write_text(text + "\n", encoding="utf-8")
+    return weights
+
+
+def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadMeta]:
+    """A head and its meta, from a native folder or file or a published `.pt`.
+
+    arguments: constructor arguments that replace those of the file, for flags and for what shapes
+    do not tell (num_heads of a published file). A published state is never unpickled beyond
+    tensors and plain containers. Raises MissingFile, or BadInput that names path and parameter.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise MissingFile("there is no head here", where=path.absolute(), expected=EXPECTED)
+    if path.is_file() and path.suffix != ".safetensors":
+        state = _read_published(path)
+        name, known = _recognise(state, path)
+        meta = HeadMeta()
+    else:
+        state, record = _read_native(path)
+        name, known, meta = _unpack(record, _native_files(path)[1])
+    try:
+        with torch.device("meta"):  # no memory, and no random numbers drawn
+            model = build_head(name, **{**known, **arguments})
+    except ConfigError as error:
+        raise ConfigError(str(error), where=path) from error
+    _check_state(state, model, path)
+    # A copy: tensors of one file may share memory.
+    model.load_state_dict(
+        {k: v.to(torch.float32, copy=True) for k, v in state.items()}, assign=True
+    )
+    return model.eval(), meta
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _native_files(path: Path) -> tuple[Path, Path]:
+    """The paths of weights and meta."""
+    if path.suffix != ".safetensors":
+        return path / "weights.safetensors", path / "meta.json"
+    meta = "meta.json" if path.name == "weights.safetensors" else f"{path.stem}.json"
+    return path, path.with_name(meta)
+
+
+@contextmanager
+def _renamed_at_the_end(path: Path) -> Iterator[Path]:
+    """A temporary name beside path; renamed to it when all went well, gone otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_native(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    weights, meta_file = _native_files(path)
+    for file in (weights, meta_file):
+        if not file.is_file():
+            raise MissingFile("a file of a head is missing", where=file, expected=EXPECTED)
+    try:
+        record = json.loads(meta_file.read_text(encoding="utf-8"))
+    except ValueError as error:  # also what is not UTF-8
+        raise BadInput(f"not JSON: {error}", where=meta_file, expected="a head's meta") from error
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise BadInput(f"{error}", where=weights, expected="a whole safetensors file") from error
+    digest = record.get("weights_sha256") if isinstance(record, dict) else None
+    if digest is not None and digest != file_sha256(weights):
+        raise BadInput(
+            f"{weights.name} is not the file that {meta_file.name} was written with",
+            where=weights,
+            expected=f"sha256 {digest}",
+            remedy="save the head again; or, if you changed it knowingly, drop weights_sha256",
+        )
+    return state, record
+
+
+def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
+    """Name, arguments and meta from the JSON of a native head."""
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise BadInput(f"schema is {schema!r}", where=path, expected=f"a head's meta, {SCHEMA}")
+    known = {"schema", "model", "arguments", "weights_sha256", *HeadMeta.__dataclass_fields__}
+    wrong = sorted(known - {"weights_sha256"} - set(record)) + sorted(set(record) - known)
+    if wrong or not isinstance(record["arguments"], dict):
+        what = f"the meta of a head lacks, or should not have, {', '.join(wrong) or 'arguments'}"
+        raise BadInput(what, where=path, expected=f"the keys {', '.join(sorted(known))}")
+    try:
+        meta = HeadMeta(**{key: record[key] for key in HeadMeta.__dataclass_fields__})
+    except BadInput as error:
+        raise BadInput(str(error), where=path) from error
+    return record["model"], record["arguments"], meta
+
+
+def _read_published(path: Path) -> dict[str, Tensor]:
+    """The state of a published checkpoint {"state", "optim", "epoch"}."""
+    expected = 'a checkpoint {"state": {name: tensor}, "optim": ..., "epoch": ...}'
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        first = str(error).strip().split("\n")[0]
+        what = f"cannot be read as weights alone: {type(error).__name__}: {first}"
+        raise BadInput(what, where=path, expected=expected) from error
+    surplus = set(content) - {"state", "optim", "epoch"} if isinstance(content, dict) else {"?"}
+    state = content.get("state") if isinstance(content, dict) else None
+    if surplus or not isinstance(state, dict):
+        came = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise BadInput(f"the file holds {came}", where=path, expected=expected)
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            what = f"parameter {name} is {type(value).__name__}"
+            raise BadInput(what, where=path, expected="a tensor")
+    return state
+
+
+def _recognise(state: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    """The head that a published state is of, and the arguments that its shapes tell."""
+    for name, head in HEADS.items():
+        if head.marker in state:
+            try:
+                return name, head.arguments_from_state(state)
+            except BadInput as error:
+                raise BadInput(str(error), where=path) from error
+    markers = ", ".join(f"{head.marker} ({name})" for name, head in HEADS.items())
+    raise BadInput("the state is of no known head", where=path, expected=f"a parameter {markers}")
+
+
+def _check_state(state: Mapping[str, Tensor], model: SimilarityHead, path: Path) -> None:
+    """Raises BadInput that lists what is missing, surplus, misshapen or not finite."""
+    wanted = {name: list(value.shape) for name, value in model.state_dict().items()}
+    faults = [f"{name} is missing" for name in wanted if name not in state]
+    for name, value in state.items():
+        if name not in wanted:
+            faults.append(f"{name} is surplus")
+        elif list(value.shape) != wanted[name]:
+            faults.append(f"{name} has shape {list(value.shape)} instead of {wanted[name]}")
+        elif not value.is_floating_point():
+            faults.append(f"{name} is {value.dtype}")
+        elif not value.isfinite().all():
+            faults.append(f"{name} has NaN or infinity")
+    if faults:
+        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
+        expected = f"exactly the parameters of {type(model).__name__} with {model.arguments}"
+        raise BadInput("; ".join(faults[:8]) + more, where=path, expected=expected)

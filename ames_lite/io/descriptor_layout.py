@@ -1,0 +1,76 @@
+"""What a store of local descriptors looks like inside: schema, states of a row, data sets.
+
+N images, K descriptors per image at most, D width (bits where packed). All data sets are
+contiguous, uncompressed and allocated at once: descriptors float16 [N,K,D] or uint8 [N,K,D/8]
+(bits packed big-endian), xy float32 [N,K,2], scale uint8 [N,K], weight float32 [N,K], count int32
+[N], size int32 [N,2] (height, width), name UTF-8 [N], status uint8 [N], reason UTF-8 [N] (why a
+row failed).
+
+The convention to know: rows never shift. An image that failed keeps its row, with count 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ames_lite.errors import BadInput
+from ames_lite.io import hdf5
+
+SCHEMA = "ames_lite/local_descriptors/1"
+TODO, DONE, FAILED = 0, 1, 2  # values of `status`
+PER_DESCRIPTOR = ("descriptors", "xy", "scale", "weight")
+REASON_BYTES = 160
+
+Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+
+def layout(num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1) -> Layout:
+    """Shape and dtype of every data set, in the order of the file."""
+    width, kind = (dim // 8, np.uint8) if packed else (dim, np.float16)
+    return {
+        "status": ((num,), np.dtype(np.uint8)),
+        "count": ((num,), np.dtype(np.int32)),
+        "size": ((num, 2), np.dtype(np.int32)),
+        "name": ((num,), hdf5.text_dtype(name_bytes)),
+        "reason": ((num,), hdf5.text_dtype(REASON_BYTES)),
+        "weight": ((num, max_count), np.dtype(np.float32)),
+        "scale": ((num, max_count), np.dtype(np.uint8)),
+        "xy": ((num, max_count, 2), np.dtype(np.float32)),
+        "descriptors": ((num, max_count, width), np.dtype(kind)),
+    }
+
+
+def num_bytes(wanted: Layout) -> int:
+    """Bytes of all data sets together."""
+    total = 0
+    for shape, dtype in wanted.values():
+        entries = dtype.itemsize
+        for length in shape:  # Python integers: a product of NumPy ones could overflow
+            entries *= length
+        total += entries
+    return total
+
+
+def check_layout(file: hdf5.File, wanted: Layout) -> None:
+    """Raise BadInput where a data set is absent or has another shape or dtype."""
+    for name, (shape, dtype) in wanted.items():
+        hdf5.dataset(file, name, shape, ("text" if dtype.kind == "S" else dtype.name,))
+
+
+def check_sizes(max_count: int, dim: int, dtype: str) -> None:
+    """Raise BadInput for sizes that no store can have."""
+    if dtype not in ("float16", "uint8"):
+        raise BadInput(f"dtype is {dtype!r}", expected="'float16', or 'uint8' for packed bits")
+    if max_count < 1 or dim < 1:
+        raise BadInput(f"max_count is {max_count} and dim {dim}", expected="both at least 1")
+    if dtype == "uint8" and dim % 8:
+        raise BadInput(f"dim is {dim} bits", expected="a multiple of 8 where bits are packed")
+
+
+def progress(file: hdf5.File) -> str:
+    """How far an unfinished store came, in words."""
+    status = hdf5.dataset(file, "status", (None,), ("uint8",))[:]
+    written, failed = int((status != TODO).sum()), int((status == FAILED).sum())
+    return f"{written} of {len(status)} rows are written ({failed} of them failed)"

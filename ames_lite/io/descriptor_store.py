@@ -1,0 +1,244 @@
+"""The store of local descriptors of a list of images: one HDF5 file, one row per image.
+
+    with DescriptorStore.create(path, names, 600, 768, "float16", provenance) as store:
+        store.append(name, descriptors)      # LocalDescriptors, in the order of names
+    store = DescriptorStore.open(path)
+    descriptors, valid = store.read_descriptors([7, 3, 7], max_count=400)
+
+Data sets and dtypes: `descriptor_layout`. The convention to know: in every row the strongest come
+first; what lies beyond the row's count is padding, whatever its bytes, and `valid` is False there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import hdf5
+from ames_lite.io.descriptor_layout import (
+    DONE,
+    FAILED,
+    PER_DESCRIPTOR,
+    SCHEMA,
+    check_layout,
+    layout,
+    progress,
+)
+from ames_lite.io.descriptor_writer import DescriptorWriter
+from ames_lite.records import LocalDescriptors
+
+RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
+REMEDY = "python extract/extract_descriptors.py dataset=<name> desc_name=<name>"
+
+
+class DescriptorStore:
+    """A complete store, for reading. May be pickled: another process opens the file by itself.
+
+    path; names: tuple of N; count int32 [N]; size int32 [N, 2] (height, width); status uint8 [N]
+    (1 done, 2 failed); max_count: K; dim: D (bits where packed); packed; provenance: flat dict.
+    """
+
+    def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
+        """As `open`."""
+        self.path = Path(path).absolute()
+        self.remedy = remedy
+        self._handle: hdf5.File | None = None
+        self._pid = os.getpid()
+        self._row_of: dict[str, int] | None = None
+        try:
+            self._read_header(self._file())
+            self._check_rows_are_written()
+        except BadInput:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, remedy: str = REMEDY) -> DescriptorStore:
+        """The complete store at `path`; remedy: the command that makes it, for messages.
+
+        Raises MissingFile; BadInput where the file is no HDF5 file, cut short, unfinished, being
+        written, of another kind, or contradicts itself.
+        """
+        return cls(path, remedy)
+
+    @staticmethod
+    def create(
+        path: str | Path,
+        names: Sequence[str],
+        max_count: int,
+        dim: int,
+        dtype: str,
+        provenance: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> DescriptorWriter:
+        """A store to fill, in the order of `names` (unique).
+
+        max_count: K, descriptors per image at most; dim: D (bits where packed); dtype: 'float16',
+        or 'uint8' for packed bits; provenance: flat dict. resume: continue at `.todo` if `path`
+        exists (the same names, sizes and provenance are demanded; of a complete store nothing is
+        to do). overwrite: begin anew. Raises BadInput for bad sizes or names, where `path` exists
+        and neither is given, and where the disk is too small for the whole store.
+        """
+        return DescriptorWriter(
+            path, names, max_count, dim, dtype, provenance, resume=resume, overwrite=overwrite
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def row(self, name: str) -> int:
+        """The row of an image. Raises BadInput for a name that is not in the store."""
+        if self._row_of is None:
+            self._row_of = {name: row for row, name in enumerate(self.names)}
+        if name not in self._row_of:
+            raise BadInput(
+                f"'{name}' is not in the store",
+                where=self.path,
+                expected=f"one of its {len(self)} names, such as '{self.names[0]}'",
+                remedy="use the image list that the store was made from",
+            )
+        return self._row_of[name]
+
+    def reason(self, row: int) -> str:
+        """Why a row failed; empty where it did not."""
+        self._check_rows(np.asarray([row]))
+        return hdf5.decode_names(self._slice("reason", np.s_[row : row + 1]))[0]
+
+    def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
+        """All that is stored about one image, or of its strongest max_count descriptors.
+
+        Raises BadInput for a row outside the store and for one that failed.
+        """
+        self._check_rows(np.asarray([row]))
+        if self.status[row] == FAILED:
+            raise BadInput(
+                f"'{self.names[row]}' (row {row}) failed in extraction: {self.reason(row)}",
+                where=self.path,
+                expected="a row that is done",
+                remedy=f"mend the image or drop it from the list, then {self.remedy}",
+            )
+        k = min(int(self.count[row]), self._limit(max_count))
+        descriptors, xy, scale, weight = (
+            self._slice(name, np.s_[row, :k]) for name in PER_DESCRIPTOR
+        )
+        height, width = self.size[row].tolist()
+        return LocalDescriptors(descriptors, xy, scale, weight, size=(height, width))
+
+    def read_descriptors(
+        self, rows: Sequence[int] | npt.NDArray[np.integer], max_count: int | None = None
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Descriptors [n, k, D] (float16; or uint8 [n, k, D/8]) and valid [n, k] of many rows.
+
+        rows [n] in any order, repeated or not: each is read once, in the order of the file.
+        k = min(max_count, K). A failed row has no valid descriptor; see `status`.
+        Raises BadInput for rows outside the store.
+        """
+        rows = self._check_rows(np.asarray(rows))
+        k = self._limit(max_count)
+        width, dtype = (self.dim // 8, np.uint8) if self.packed else (self.dim, np.float16)
+        out = np.empty((len(rows), k, width), dtype)
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        for start, stop in _runs(ordered, max(1, RUN_BYTES // (k * width * out.itemsize))):
+            first, last = int(ordered[start]), int(ordered[stop - 1])
+            block = self._slice("descriptors", np.s_[first : last + 1, :k])
+            has_repeats = stop - start != last + 1 - first
+            out[order[start:stop]] = block[ordered[start:stop] - first] if has_repeats else block
+        valid: npt.NDArray[np.bool_] = np.arange(k) < self.count[rows][:, None]
+        return out, valid
+
+    def close(self) -> None:
+        """Let go of the file; reading again reopens it."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def __enter__(self) -> DescriptorStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None, "_row_of": None}
+
+    def _file(self) -> hdf5.File:
+        if self._handle is None or self._pid != os.getpid():  # a handle survives no fork
+            self._handle = hdf5.open_complete(
+                self.path, SCHEMA, remedy=self.remedy, progress=progress
+            )
+            self._pid = os.getpid()
+        return self._handle
+
+    def _read_header(self, file: hdf5.File) -> None:
+        descriptors = hdf5.dataset(file, "descriptors", (None, None, None), ("float16", "uint8"))
+        self.packed: bool = descriptors.dtype == np.uint8
+        num, self.max_count, width = (int(length) for length in descriptors.shape)
+        self.dim = width * 8 if self.packed else width
+        check_layout(file, layout(num, self.max_count, self.dim, self.packed))
+        self.names = hdf5.decode_names(file["name"][:])
+        self.count: npt.NDArray[np.int32] = file["count"][:]
+        self.size: npt.NDArray[np.int32] = file["size"][:]
+        self.status: npt.NDArray[np.uint8] = file["status"][:]
+        self.provenance = hdf5.read_json(file, "provenance")
+
+    def _check_rows_are_written(self) -> None:
+        done, failed = self.status == DONE, self.status == FAILED
+        bad = ~(done | failed) | (failed & (self.count != 0))
+        bad |= (self.count < 0) | (self.count > self.max_count)
+        bad |= done & (self.size < 1).any(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            raise BadInput(
+                f"row {row} ('{self.names[row]}') has status {self.status[row]}, "
+                f"count {self.count[row]} and size {self.size[row].tolist()}",
+                where=self.path,
+                expected=f"status 1 or 2, count 0 to {self.max_count}, sides above 0",
+                remedy=f"make the store again: {self.remedy}",
+            )
+
+    def _slice(self, name: str, selection: Any) -> npt.NDArray[Any]:
+        try:
+            values: npt.NDArray[Any] = self._file()[name][selection]
+        except MissingFile:  # an OSError that explains itself
+            raise
+        except OSError as error:
+            raise BadInput(
+                f"'{name}' cannot be read: {error}",
+                where=self.path,
+                expected="the store as it was when it was opened",
+                remedy=f"look after the disk, or make the store again: {self.remedy}",
+            ) from error
+        return values
+
+    def _limit(self, max_count: int | None) -> int:
+        if max_count is not None and max_count < 1:
+            raise BadInput(f"{max_count} descriptors were asked for", expected="at least 1")
+        return self.max_count if max_count is None else min(max_count, self.max_count)
+
+    def _check_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        fits = rows.ndim == 1 and (rows.size == 0 or np.issubdtype(rows.dtype, np.integer))
+        if fits and (rows.size == 0 or (rows.min() >= 0 and rows.max() < len(self))):
+            return rows.astype(np.int64)
+        raise BadInput(
+            f"rows {rows.tolist() if rows.size < 20 else rows} were asked for",
+            where=self.path,
+            expected=f"a list of row numbers from 0 to {len(self) - 1}",
+        )
+
+
+def _runs(ordered: npt.NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
+    """Ranges of a sorted row list whose rows are consecutive or equal, at most `limit` long."""
+    breaks = np.flatnonzero(np.diff(ordered) > 1) + 1
+    edges = [0, *breaks.tolist(), len(ordered)] if len(ordered) else []
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for part in range(start, stop, limit):
+            yield part, min(part + limit, stop)

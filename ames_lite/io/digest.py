@@ -1,0 +1,60 @@
+"""Digests: sha256 in hex of names, files and arrays, so that results know what they came from.
+
+Equal content gives an equal digest on every machine: byte order and memory layout do not enter,
+order, shape and dtype do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+
+BLOCK_BYTES = 1 << 24  # of an array, copied at a time: a large array needs no second copy
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """The digest of an ordered list of names.
+
+    The length of each name enters with it, so that no two lists read alike:
+
+    >>> names_digest(["ab", "c"]) == names_digest(["a", "bc"])
+    False
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        # a path that is not UTF-8 on disk reaches Python as surrogates
+        encoded = name.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return digest.hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """The digest of a file's bytes. Raises MissingFile where there is no such file."""
+    if not Path(path).is_file():
+        raise MissingFile("a file is missing", where=path)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def array_digest(array: npt.NDArray[np.generic]) -> str:
+    """The digest of an array's dtype, shape and values (not of its layout or byte order).
+
+    Raises BadInput for an array of objects, whose bytes are addresses.
+    """
+    if array.dtype.hasobject:
+        raise BadInput("an array of objects has no digest", expected="an array of numbers")
+    little = array.dtype.newbyteorder("<")
+    digest = hashlib.sha256(f"{little.str} {array.shape}".encode())
+    rows = array.reshape(1) if array.ndim == 0 else array
+    row_bytes = max(1, little.itemsize * int(np.prod(rows.shape[1:])))
+    step = max(1, BLOCK_BYTES // row_bytes)
+    for start in range(0, len(rows), step):
+        digest.update(rows[start : start + step].astype(little, order="C").tobytes())
+    return digest.hexdigest()

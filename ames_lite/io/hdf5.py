@@ -1,0 +1,250 @@
+"""HDF5 files that say what they are: the sole owner of h5py.
+
+Every file carries three attributes: `schema` (what it holds), `provenance` (a flat dict as JSON:
+what it was made from) and `complete` (0 or 1), which is written last, after a flush, and checked
+before anything is read. A file appears under its name by a rename, whole; only a store that can be
+resumed appears unfinished, with `complete` 0.
+
+The convention to know: a file that was made in one go is never found half-written, so an existing
+path is refused unless `overwrite` is given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
+from ames_lite.io.provenance import compare_provenance as compare_provenance  # its readers' door
+from ames_lite.io.writing import replacing
+
+File: TypeAlias = h5py.File
+
+FORMAT = ("v108", "v108")  # fixed, so that the same content gives the same bytes everywhere
+ATTRIBUTE_BYTES = 60_000  # HDF5 ends a compact attribute at 64 KiB
+LOCK_REMEDY = "wait until that process has ended (or end it), then try again"
+
+
+def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:
+    """The names as a tuple. Raises BadInput where there is none, an empty one or one twice."""
+    if isinstance(names, str) or len(names) == 0:
+        raise BadInput(f"{what} is {names!r}", expected="a list of at least one name")
+    seen: set[str] = set()
+    for row, name in enumerate(names):
+        if not name or "\0" in name:
+            raise BadInput(f"{what} has the name {name!r} in row {row}", expected="a path")
+        if name in seen:
+            raise BadInput(f"{what} has '{name}' more than once", expected="unique names")
+        seen.add(name)
+    return tuple(names)
+
+
+@contextmanager
+def new_file(
+    path: str | Path,
+    schema: str,
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    complete: bool = True,
+) -> Iterator[File]:
+    """An empty file to fill in the block; it takes its name when the block ends without error.
+
+    complete=False leaves the mark at 0, for a store that is filled in place afterwards.
+    """
+    checked = check_provenance(provenance)
+    if overwrite and Path(path).is_file():
+        refuse_being_written(Path(path))
+    with replacing(path, overwrite) as partial:
+        with h5py.File(partial, "w", libver=FORMAT) as file:
+            write_json(file, "provenance", checked)
+            file.attrs["schema"] = _fixed_text(schema)
+            file.attrs["complete"] = np.uint8(0)
+            yield file
+            if complete:
+                mark_complete(file)
+
+
+def mark_complete(file: File) -> None:
+    """Set the mark, once everything before it is with the operating system."""
+    file.flush()
+    # modify() rewrites in place; an assignment would delete and create, and a kill between
+    # the two would leave a file without its mark
+    file.attrs.modify("complete", np.uint8(1))
+    file.flush()
+
+
+def is_complete(file: File) -> bool:
+    """Whether the mark is there and set."""
+    return bool(file.attrs.get("complete", 0))
+
+
+def _fixed_text(text: str) -> npt.NDArray[np.bytes_]:
+    encoded = text.encode("utf-8")
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
+
+
+def write_json(file: File, key: str, value: Mapping[str, Any]) -> None:
+    """Store a flat dict as the attribute `key`, as readable JSON with sorted keys."""
+    text = json.dumps(dict(value), sort_keys=True)
+    if len(text.encode()) > ATTRIBUTE_BYTES:
+        raise BadInput(
+            f"{key} takes {len(text.encode())} bytes", expected=f"at most {ATTRIBUTE_BYTES}"
+        )
+    file.attrs[key] = _fixed_text(text)
+
+
+def read_json(file: File, key: str) -> Provenance:
+    """The dict that `write_json` stored. Raises BadInput where it is absent or damaged."""
+    try:
+        value = json.loads(_text(file.attrs[key]))
+    except (KeyError, ValueError) as error:
+        raise _damaged(file, f"the attribute '{key}' cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise _damaged(file, f"the attribute '{key}' is {value!r}, not a dict")
+    return value
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _damaged(file: File, what: str) -> BadInput:
+    return BadInput(
+        what, where=file.filename, expected="a file as ames_lite wrote it", remedy="make it again"
+    )
+
+
+def _open(path: Path, mode: str, remedy: str | None) -> File:
+    if path.is_dir() or not path.exists():
+        what = "the path is a folder" if path.is_dir() else "the file is missing"
+        raise MissingFile(what, where=path, expected="an HDF5 file", remedy=remedy)
+    try:
+        return h5py.File(path, mode, libver=FORMAT)
+    except BlockingIOError as error:
+        what = "the file is being written by another process"
+        raise BadInput(what, where=path, remedy=LOCK_REMEDY) from error
+    except OSError as error:
+        expected = "a whole HDF5 file (this one is empty, cut short or of another kind)"
+        again = remedy or "make the file again"
+        what = f"the file cannot be opened: {error}"
+        raise BadInput(what, where=path, expected=expected, remedy=again) from error
+
+
+def refuse_being_written(path: Path) -> None:
+    """Raise BadInput where another process holds the file open for writing."""
+    try:
+        h5py.File(path, "r").close()
+    except BlockingIOError as error:
+        what = "the file is being written by another process"
+        raise BadInput(what, where=path, remedy=LOCK_REMEDY) from error
+    except OSError:
+        return  # not HDF5 or damaged: nobody writes it, and it is about to be replaced
+
+
+def open_to_resume(path: str | Path, schema: str) -> File:
+    """An existing file for writing, complete or not. Errors as in `open_complete`."""
+    file = _open(Path(path), "r+", "start a new file under another path")
+    _check_schema(file, schema)
+    return file
+
+
+def open_complete(
+    path: str | Path,
+    schema: str,
+    *,
+    remedy: str | None = None,
+    progress: Callable[[File], str] | None = None,
+) -> File:
+    """A complete file of this schema, for reading.
+
+    remedy: the command that makes such a file. progress(file): how far an unfinished one came.
+    Raises MissingFile; BadInput where it is no HDF5 file, cut short, of another schema,
+    unfinished, or being written.
+    """
+    file = _open(Path(path), "r", remedy)
+    _check_schema(file, schema)
+    if not is_complete(file):
+        came = progress(file) if progress is not None else "it was left half-way"
+        file.close()
+        again = f" ({remedy})" if remedy else ""
+        resume = ", with resume=True to continue" if progress is not None else ""
+        raise BadInput(
+            f"the file is not complete: {came}",
+            where=path,
+            expected="a file whose writing was finished",
+            remedy=f"run the command that writes it again{resume}{again}",
+        )
+    return file
+
+
+def _check_schema(file: File, schema: str) -> None:
+    found = _text(file.attrs.get("schema", ABSENT))
+    if found != schema:
+        path = file.filename
+        file.close()
+        raise BadInput(
+            f"the file's schema is '{found}'",
+            where=path,
+            expected=f"schema '{schema}'",
+            remedy="name a file of that kind, or make it with this version of ames_lite",
+        )
+
+
+def read_provenance(path: str | Path, schema: str, *, remedy: str | None = None) -> Provenance:
+    """The provenance of a complete file."""
+    with open_complete(path, schema, remedy=remedy) as file:
+        return read_json(file, "provenance")
+
+
+def create_contiguous(file: File, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    """A contiguous data set that is allocated at once, so that filling it moves no metadata."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    file.create_dataset(name, shape, dtype, dcpl=properties)
+
+
+def text_dtype(num_bytes: int) -> np.dtype[Any]:
+    """Fixed-length UTF-8."""
+    return np.dtype(h5py.string_dtype("utf-8", max(1, num_bytes)))
+
+
+def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
+    """Names as fixed-length UTF-8 [N]; a path that is not UTF-8 on disk keeps its own bytes."""
+    try:
+        encoded = [name.encode("utf-8", "surrogateescape") for name in names]
+    except UnicodeEncodeError as error:
+        raise BadInput(f"a name cannot be written: {error}", expected="a path") from error
+    return np.array(encoded, dtype=text_dtype(max(map(len, encoded))))
+
+
+def decode_names(values: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
+    """The inverse of `encode_names`."""
+    return tuple(value.decode("utf-8", "surrogateescape") for value in values)
+
+
+def dataset(file: File, name: str, shape: tuple[int | None, ...], kinds: Sequence[str]) -> Any:
+    """The data set `name`, once its shape (None: any length) and dtype are as expected.
+
+    kinds: NumPy dtype names that are allowed; 'text' stands for fixed-length text.
+    """
+    if name not in file:
+        raise _damaged(file, f"the data set '{name}' is absent")
+    found = file[name]
+    kind = "text" if found.dtype.kind == "S" else found.dtype.name
+    fits = len(found.shape) == len(shape) and all(
+        want is None or have == want for have, want in zip(found.shape, shape, strict=True)
+    )
+    if not fits or kind not in kinds:
+        wanted = f"{list(shape)} ({', '.join(kinds)})".replace("None", "any")
+        raise _damaged(file, f"'{name}' is {list(found.shape)} ({kind}), not {wanted}")
+    return found

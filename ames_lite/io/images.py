@@ -1,0 +1,103 @@
+"""Images on disk: the one owner of decoding (and of writing the pictures that the project makes).
+
+`load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, alpha
+laid over white, grey and palette expanded. A crop box is (x1, y1, x2, y2) in pixels of the whole
+image; it is clipped to the image and rounded outwards to whole pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+from ames_lite.errors import BadInput, MissingFile
+
+Box = tuple[float, float, float, float]
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def load_image(path: str | Path) -> npt.NDArray[np.uint8]:
+    """Decode one image to RGB uint8 [H, W, 3].
+
+    Raises MissingFile where there is none and BadInput where it cannot be decoded.
+    """
+    try:
+        with Image.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            return np.array(_to_rgb(upright))
+    except FileNotFoundError:
+        raise MissingFile("an image is missing", where=path) from None
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadInput(
+            f"an image cannot be decoded ({error})", where=path, expected="a readable image file"
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        eight_bit = np.asarray(image).astype(np.float64) / 257
+        image = Image.fromarray(np.clip(np.round(eight_bit), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def crop_image(image: npt.NDArray[np.uint8], box: Box | None) -> tuple[npt.NDArray[np.uint8], Box]:
+    """Cut a box out of an image [H, W, 3]; returns the crop and the box that it really covers.
+
+    None means the whole image. Raises BadInput where nothing of the box lies in the image.
+    """
+    height, width = image.shape[:2]
+    if box is None:
+        return image, (0.0, 0.0, float(width), float(height))
+    x1, y1 = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
+    x2, y2 = min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
+    if x2 <= x1 or y2 <= y1:
+        raise BadInput(
+            f"the crop box {box} leaves nothing of an image of {width} × {height} pixels",
+            expected="(x1, y1, x2, y2) with x1 < x2 and y1 < y2, inside the image",
+        )
+    return image[y1:y2, x1:x2], (float(x1), float(y1), float(x2), float(y2))
+
+
+def save_jpeg(path: str | Path, picture: npt.NDArray[np.uint8], quality: int) -> None:
+    """Write RGB uint8 [H, W, 3] as JPEG; the same picture gives the same bytes."""
+    Image.fromarray(picture).save(path, format="JPEG", quality=quality)
+
+
+def thumbnail_jpeg(image: npt.NDArray[np.uint8], longer_side: int, box: Box | None = None) -> bytes:
+    """JPEG bytes of an image [H, W, 3], its longer side at most `longer_side` pixels.
+
+    A small image is not enlarged. What of the box lies in the image is outlined, white on black
+    so that it shows on any picture; a box that leaves nothing of the image, or is not finite, is
+    not drawn.
+    """
+    height, width = image.shape[:2]
+    shrink = min(1.0, longer_side / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    picture = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    if box is not None and np.isfinite(box).all():
+        x1, y1, x2, y2 = np.clip(box, 0, (width, height, width, height))
+        if x1 < x2 and y1 < y2:
+            scale = np.array(size * 2) / (width, height, width, height)
+            corners = np.minimum(np.array([x1, y1, x2, y2]) * scale, np.array(size * 2) - 1)
+            for colour, line in (("black", 4), ("white", 2)):
+                ImageDraw.Draw(picture).rectangle(corners.tolist(), outline=colour, width=line)
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=75, optimize=True)
+    return stream.getvalue()
+
+
+def list_images(folder: str | Path) -> list[str]:
+    """Names (paths relative to the folder, sorted, `/`-separated) of all images below a folder."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise MissingFile("an image folder is missing", where=root, expected="a folder")
+    found = (p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    return sorted(p.relative_to(root).as_posix() for p in found)

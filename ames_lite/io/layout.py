@@ -1,0 +1,137 @@
+"""Where the files of a data set are: the one resolver of names under `data_root`.
+
+In: data_root, the data set's folder, the descriptor's name. Out: paths. For reading, a file is
+looked for under its native name, then under the published ones; two of them side by side are an
+error, none is a `MissingFile` that says where it was looked for and what provides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ames_lite.errors import BadInput, MissingFile
+
+SPLITS = ("query", "gallery", "train")
+PUBLISHED_LISTS = {
+    "query": ("test_query.txt",),
+    "gallery": ("test_gallery.txt",),
+    "train": ("train_750k.txt",),
+}
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """The files of one data set.
+
+    option: the value of `dataset=`, for remedies; folder: its folder under data_root; desc_name:
+    prefix of descriptor files; page: where its images and lists come from, for messages.
+    """
+
+    data_root: Path
+    option: str
+    folder: str
+    desc_name: str
+    page: str
+
+    @property
+    def root(self) -> Path:
+        """The data set's folder; image names are relative to it."""
+        return self.data_root / self.folder
+
+    def _command(self, script: str, more: str = "") -> str:
+        where = f"data_root={self.data_root}"
+        return f"python {script} dataset={self.option} desc_name={self.desc_name} {where}{more}"
+
+    def local_path(self, split: str) -> Path:
+        """Where the local descriptors of a split belong."""
+        middle = "" if split == "train" else f"_{split}"
+        return self.root / f"{self.desc_name}{middle}_local.hdf5"
+
+    def global_path(self, split: str, kind: str) -> Path:
+        """Where the global descriptors (cls, gem, vlad) of a split belong."""
+        middle = "" if split == "train" else f"_{split}"
+        return self.root / f"{self.desc_name}{middle}_{kind}.hdf5"
+
+    def neighbors_path(self, kind: str) -> Path:
+        """Where the neighbour lists by a global descriptor belong."""
+        return self.root / f"nn_{self.desc_name}_{kind}.hdf5"
+
+    def vocabulary_path(self, domain: str) -> Path:
+        """Where a VLAD vocabulary belongs: domain is the name of what it was built from."""
+        return self.data_root / f"vlad_{self.desc_name}_{domain}.npz"
+
+    def image_list(self, split: str) -> Path:
+        """The image list of a split, for reading."""
+        native = "train.txt" if split == "train" else f"{split}.txt"
+        return _first_of(
+            [self.root / name for name in (native, *PUBLISHED_LISTS[split])],
+            f"the {split} image list of {self.option}",
+            remedy=self.page,
+        )
+
+    def ground_truth(self) -> Path:
+        """The ground truth, for reading."""
+        names = [f"gnd_{self.folder}.json", f"gnd_{self.folder}.pkl"]
+        return _first_of(
+            [self.root / name for name in names],
+            f"the ground truth of {self.option}",
+            remedy=self.page,
+        )
+
+    def local(self, split: str) -> Path:
+        """The local descriptors of a split, for reading."""
+        return _first_of(
+            [self.local_path(split)],
+            f"the local descriptors ({self.desc_name}) of {self.option}, {split},",
+            remedy=self.make_local(),
+        )
+
+    def global_descriptors(self, split: str, kind: str) -> Path:
+        """The global descriptors of a split, for reading."""
+        return _first_of(
+            [self.global_path(split, kind)],
+            f"the global descriptors ({self.desc_name} {kind}) of {self.option}, {split},",
+            remedy=self._command("extract/extract_globals.py", f" global={kind}"),
+        )
+
+    def neighbors(self, kind: str) -> Path:
+        """The neighbour lists: by a global descriptor's name, or at a path of one's own."""
+        given = Path(kind)
+        path = given if given.suffix or len(given.parts) > 1 else self.neighbors_path(kind)
+        what = f"the neighbour lists ({kind}) of {self.option}"
+        return _first_of([path], what, remedy=self.make_neighbors(kind))
+
+    def make_local(self) -> str:
+        """The command that makes the local descriptors."""
+        return self._command("extract/extract_descriptors.py")
+
+    def make_neighbors(self, kind: str) -> str:
+        """The command that makes the neighbour lists."""
+        return self._command("extract/prepare_topk_global.py", f" global={kind}")
+
+
+def find_all(finders: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
+    """All paths by name, or one MissingFile that names everything that is missing."""
+    found, missing = {}, []
+    for name, finder in finders.items():
+        try:
+            found[name] = finder()
+        except MissingFile as error:
+            missing.append(str(error))
+    if missing:
+        raise MissingFile("\n".join(missing))
+    return found
+
+
+def _first_of(paths: Sequence[Path], what: str, remedy: str) -> Path:
+    found = [path for path in paths if path.is_file()]
+    if len(found) > 1:
+        raise BadInput(
+            f"{what} are there twice", where=" and ".join(map(str, found)), expected="one of them"
+        )
+    if not found:
+        where = " or ".join(str(path.absolute()) for path in paths)
+        raise MissingFile(f"{what.rstrip(',')} is missing", where=where, remedy=remedy)
+    return found[0]

@@ -1,0 +1,124 @@
+"""Neighbour lists on disk: `nn_{desc}_{global}.hdf5`, a `Neighbors` tied to two name lists.
+
+`ids` int32 [Q, K] (rows of the gallery list) and `sims` float32 [Q, K]. The convention to know:
+ids mean nothing without the list that they count in, so the file keeps the digests of the query
+and the gallery list, and reading demands both lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ames_lite.errors import BadInput
+from ames_lite.io import hdf5
+from ames_lite.io.digest import names_digest
+from ames_lite.records import Neighbors
+
+SCHEMA = "ames_lite/neighbors/1"
+REMEDY = "python extract/prepare_topk_global.py dataset=<name> desc_name=<name>"
+
+
+def write_neighbors(
+    path: str | Path,
+    neighbors: Neighbors,
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the neighbours of Q query names among N gallery names; returns the path.
+
+    Raises BadInput where the lists do not fit the neighbours, and for an existing file unless
+    overwrite.
+    """
+    lists = {"query": query_names, "gallery": gallery_names}
+    wanted = {"query": len(neighbors.ids), "gallery": neighbors.num_gallery}
+    for side, names in lists.items():
+        hdf5.check_names(names, f"the {side} list")
+        if len(names) != wanted[side]:
+            raise BadInput(
+                f"the {side} list has {len(names)} names, the neighbours {wanted[side]}",
+                where=path,
+                expected=f"the {side} list that the neighbours were searched with",
+            )
+    with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
+        file["ids"] = neighbors.ids.astype(np.int32, copy=False)
+        file["sims"] = neighbors.sims.astype(np.float32, copy=False)
+        hdf5.write_json(file, "lists", _describe(lists))
+    return Path(path)
+
+
+def read_neighbors(
+    path: str | Path,
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+    num: int | None = None,
+    *,
+    remedy: str = REMEDY,
+) -> Neighbors:
+    """The neighbours, or the first min(num, N) of each query.
+
+    Raises MissingFile; BadInput where the file is damaged, was made for another query or gallery
+    list, or is shorter than both num and the gallery.
+    """
+    lists = {"query": query_names, "gallery": gallery_names}
+    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
+        _check_lists(path, hdf5.read_json(file, "lists"), _describe(lists), remedy)
+        ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
+        sims = hdf5.dataset(file, "sims", ids.shape, ("float32",))
+        width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
+        return Neighbors(ids[:, :width], sims[:, :width], len(gallery_names))
+
+
+def _describe(lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for side, names in lists.items():
+        described[f"{side}_digest"] = names_digest(names)
+        described[f"{side}_count"] = len(names)
+    return described
+
+
+def _check_lists(
+    path: str | Path, stored: Mapping[str, Any], given: Mapping[str, Any], remedy: str
+) -> None:
+    for side in ("query", "gallery"):
+        there, here = stored.get(f"{side}_digest"), given[f"{side}_digest"]
+        if there != here:
+            raise BadInput(
+                f"the neighbours were made for another {side} list: "
+                f"{stored.get(f'{side}_count')} names with digest {there} there, "
+                f"{given[f'{side}_count']} names with digest {here} here",
+                where=path,
+                expected=f"the {side} list of this run, name by name in the same order",
+                remedy=f"name the right list, or make the neighbours again: {remedy}",
+            )
+
+
+def _width(
+    path: str | Path,
+    stored: int,
+    num: int | None,
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+    remedy: str,
+) -> int:
+    """How many columns to read. Raises BadInput where num asks for more than is there."""
+    if num is None:
+        return stored
+    if num < 1:
+        raise BadInput(f"{num} neighbours were asked for", expected="at least 1")
+    # an image is no neighbour of its own, so lists of a set against itself end one earlier
+    overlap = not set(gallery_names).isdisjoint(query_names)
+    if stored < min(num, len(gallery_names) - overlap):
+        raise BadInput(
+            f"{num} neighbours a query were asked for, the list has {stored}",
+            where=path,
+            expected=f"{num} neighbours, or all of the {len(gallery_names)} gallery images",
+            remedy=f"ask for at most {stored}, or make a longer list: {remedy}",
+        )
+    return min(stored, num)

@@ -1,0 +1,76 @@
+"""Pair scores on disk: `scores.hdf5`, what the network said once about every pair.
+
+`query`, `gallery` int32 [P] and `logit` float32 [P] (raw, before λ and γ), with a dict of digests
+of all that determines them: weights, stores, neighbours, settings. The convention to know: a file
+is reused only where every digest agrees; one that only one side knows is a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ames_lite.errors import BadInput
+from ames_lite.io import hdf5
+from ames_lite.io.provenance import ABSENT
+from ames_lite.records import PairScores
+
+SCHEMA = "ames_lite/pair_scores/1"
+REMEDY = "score again: python scripts/evaluate.py dataset=<name>"
+
+
+def write_pair_scores(
+    path: str | Path,
+    scores: PairScores,
+    digests: Mapping[str, str],
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the scores and what they depend on (key -> digest or other text); returns the path.
+
+    Raises BadInput for digests that are not text, and for an existing file unless overwrite.
+    """
+    for key, value in digests.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise BadInput(f"digest {key!r} is {value!r}", where=path, expected="text")
+    with hdf5.new_file(path, SCHEMA, provenance or {}, overwrite=overwrite) as file:
+        file["query"] = scores.query.astype(np.int32, copy=False)
+        file["gallery"] = scores.gallery.astype(np.int32, copy=False)
+        file["logit"] = scores.logit.astype(np.float32, copy=False)
+        hdf5.write_json(file, "digests", digests)
+    return Path(path)
+
+
+def read_pair_scores(
+    path: str | Path, expected_digests: Mapping[str, str], *, remedy: str = REMEDY
+) -> PairScores:
+    """The scores, if they were made from exactly what this run has.
+
+    Raises MissingFile; BadInput where the file is damaged or a digest differs, naming the key and
+    both values.
+    """
+    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
+        stored = hdf5.read_json(file, "digests")
+        for key in sorted(stored.keys() | expected_digests.keys()):
+            there, here = stored.get(key, ABSENT), expected_digests.get(key, ABSENT)
+            if there != here:
+                raise BadInput(
+                    f"the scores were made with another {key}: {there} there, {here} here",
+                    where=path,
+                    expected=f"scores made with the {key} of this run",
+                    remedy=remedy,
+                )
+        query = hdf5.dataset(file, "query", (None,), ("int32",))
+        gallery = hdf5.dataset(file, "gallery", query.shape, ("int32",))
+        logit = hdf5.dataset(file, "logit", query.shape, ("float32",))
+        return PairScores(query[:], gallery[:], logit[:])
+
+
+def read_digests(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:
+    """What the scores of a file were made from, key by key."""
+    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
+        return hdf5.read_json(file, "digests")

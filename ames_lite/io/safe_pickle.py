@@ -1,0 +1,141 @@
+"""Pickles, read without trust: the one owner of unpickling.
+
+A pickle is a program that may import and call anything. Here it may call only what a table of
+allowed globals lists; by default nothing, which is enough for the official ground truth (dicts,
+lists, strings, numbers). Allowed names lead to stand-ins of this file, not to the library's own
+objects, so that a forged state is checked before NumPy sees it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ames_lite.errors import BadInput, MissingFile
+
+GlobalTable = Mapping[tuple[str, str], object]
+
+_BROKEN = (
+    *(pickle.UnpicklingError, EOFError, struct.error, UnicodeError, ValueError, TypeError),
+    *(AttributeError, LookupError, OverflowError, MemoryError, RecursionError, ImportError),
+)  # what a damaged or forged stream makes the unpickler raise
+
+
+class _Dtype:
+    """Stands in for a NumPy dtype while its state is read: numbers and booleans only."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, code: str) -> None:
+        value = np.dtype(code)
+        if value.kind not in "biuf" or value.names is not None:
+            raise ValueError(f"dtype {code}")
+        self.value = value
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "=", "|") or any(part is not None for part in state[2:5]):
+            raise ValueError("a structured dtype")
+        self.value = self.value.newbyteorder(state[1])
+
+
+class _MakeDtype:
+    # instances without a __dict__: a pickle cannot set attributes on what it may call
+    __slots__ = ()
+
+    def __call__(self, code: str, align: object = False, copy: object = False) -> _Dtype:
+        return _Dtype(code)
+
+
+class _Array(np.ndarray[Any, Any]):
+    """An array that takes only a state whose bytes fit its shape."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
+            raise ValueError("an array of objects")
+        count = 1
+        for length in shape:
+            if not isinstance(length, int) or length < 0:
+                raise ValueError("an array's shape")
+            count *= length
+        if len(data) != count * dtype.value.itemsize:
+            raise ValueError("an array's length")
+        checked: Any = (1, shape, dtype.value, bool(fortran), data)  # NumPy's stub has it wrong
+        super().__setstate__(checked)
+
+
+class _Reconstruct:
+    __slots__ = ()
+
+    def __call__(self, subtype: object, shape: object, code: object) -> _Array:
+        return _Array((0,), np.uint8)
+
+
+class _MakeScalar:
+    __slots__ = ()
+
+    def __call__(self, dtype: _Dtype, data: bytes) -> np.generic:
+        if not isinstance(dtype, _Dtype) or len(data) != dtype.value.itemsize:
+            raise ValueError("a scalar's length")
+        return np.frombuffer(data, dtype.value)[0]
+
+
+def _numpy_table() -> GlobalTable:
+    table: dict[tuple[str, str], object] = {
+        ("numpy", "ndarray"): "ndarray",  # only ever handed to _reconstruct
+        ("numpy", "dtype"): _MakeDtype(),
+    }
+    for core in ("numpy.core", "numpy._core"):  # NumPy 2 renamed it
+        table[f"{core}.multiarray", "_reconstruct"] = _Reconstruct()
+        table[f"{core}.multiarray", "scalar"] = _MakeScalar()
+    return MappingProxyType(table)
+
+
+NO_GLOBALS: GlobalTable = MappingProxyType({})
+NUMPY_ARRAYS: GlobalTable = _numpy_table()  # arrays and scalars of numbers, no objects inside
+
+
+class _AllowListUnpickler(pickle.Unpickler):
+    def __init__(self, file: Any, path: Path, allowed: GlobalTable) -> None:
+        super().__init__(file)
+        self._path = path
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in self._allowed:
+            raise BadInput(
+                f"a pickle asks for {module}.{name}, which is not allowed; nothing was run",
+                where=self._path,
+                expected=", ".join(".".join(known) for known in self._allowed) or "plain data",
+                remedy="take the file from its publisher again, or convert it to a native format",
+            )
+        return self._allowed[module, name]
+
+
+def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
+    """What a pickle holds: dicts, lists, strings, numbers, and what `allowed` lets it make.
+
+    allowed: a table such as NUMPY_ARRAYS, (module, name) to what stands in for it. Raises
+    MissingFile where there is no file; BadInput, with path and module.name, at any other global,
+    and where the stream is damaged or forged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("a pickle is missing", where=path)
+    with open(path, "rb") as file:
+        try:
+            return _AllowListUnpickler(file, path, allowed).load()
+        except BadInput:
+            raise
+        except _BROKEN as error:
+            reason = str(error) or type(error).__name__
+            expected = "a whole pickle of plain data"
+            raise BadInput(
+                f"a pickle cannot be read ({reason})", where=path, expected=expected
+            ) from error

@@ -1,0 +1,58 @@
+"""Files that appear whole: written under a temporary name beside the target, then renamed.
+
+The convention to know: an existing file is refused before the work starts, not after it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ames_lite.errors import BadInput, MissingFile
+
+
+@contextmanager
+def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends, removed when it fails.
+
+    Raises BadInput where `path` exists and overwrite is not given, before the block runs.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with explain_write_errors(path):
+            yield partial
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise BadInput where `path` exists and may not be replaced."""
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise BadInput(
+            "the output exists already",
+            where=path,
+            expected="a path that is free",
+            remedy="choose another path, or give overwrite=True to replace the file",
+        )
+
+
+@contextmanager
+def explain_write_errors(path: Path, remedy: str = "free space, then try again") -> Iterator[None]:
+    """Turn the operating system's refusal (disk full, no permission) into a BadInput."""
+    try:
+        yield
+    except MissingFile:  # an OSError that explains itself
+        raise
+    except OSError as error:
+        raise BadInput(
+            f"writing failed: {error}",
+            where=path,
+            expected="a writable place with enough space",
+            remedy=remedy,
+        ) from error

@@ -1,0 +1,37 @@
+"""The similarity heads, by name.
+
+`HEADS` is the one list of what `model=` may name; `build_head(name, **arguments)` makes one. Needs
+nothing but torch and einops.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from ames_lite.errors import ConfigError
+from ames_lite.models.ames import AMES
+from ames_lite.models.blocks import EncodedImages
+from ames_lite.models.head import SimilarityHead
+
+HEADS: dict[str, type[SimilarityHead]] = {"ames": AMES}
+
+__all__ = ["AMES", "HEADS", "EncodedImages", "SimilarityHead", "build_head"]
+
+
+def build_head(name: str, **arguments: Any) -> SimilarityHead:
+    """The head of that name, freshly initialised; arguments go to its constructor.
+
+    Raises ConfigError where the name or an argument does not exist, listing what does.
+
+    >>> build_head("ames", dim_in=16, num_layers=1).arguments["dim_in"]
+    16
+    """
+    if name not in HEADS:
+        raise ConfigError(f"there is no head '{name}'", expected=f"one of {', '.join(HEADS)}")
+    known = list(inspect.signature(HEADS[name]).parameters)
+    unknown = [argument for argument in arguments if argument not in known]
+    if unknown:
+        what = f"the head '{name}' has no argument '{unknown[0]}'"
+        raise ConfigError(what, expected=f"some of {', '.join(known)}")
+    return HEADS[name](**arguments)

@@ -1,0 +1,294 @@
+"""Attention over a pair of images: only what is visible, and once per image what depends on one.
+
+In: tokens [B, N, D] of single images, split into `encode` (one image) and `score` (a pair).
+Out: the match token after the last layer, or all tokens.
+
+The convention to know: inside `score` the tokens of a pair stand in one tensor as
+[query..., match, gallery...]. {query, match} and {match, gallery}, the two sets of keys that
+tokens may see, are then overlapping slices of it, and no row of a mask of N x N is ever needed.
+
+Self-attention: query tokens see {query, match}, gallery tokens {match, gallery}. Cross-attention:
+the other way round. The match token sees everything. Padding is never seen as a key; a token whose
+image is all padding still sees the match token, so every row stays finite.
+Axis letters: B pairs or images, N tokens of one image, Q query tokens, T gallery tokens, D width,
+H heads, C = D / H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class EncodedImages(NamedTuple):
+    """All that depends on one image alone, for B images at once."""
+
+    tokens: Tensor  # [B, N, D] after the first self-attention
+    crossing: Tensor  # [B, N, 3D] their query, key, value for the first cross-attention
+    match_output: Tensor  # [B, H, C] the match token's first attention over this image alone ...
+    match_lse: Tensor  # [B, H] ... and the log-sum-exp of its logits, to merge it with others
+    valid: Tensor | None  # [B, N] bool, True = a real descriptor; None where all are
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> EncodedImages:
+        """The same with every tensor changed alike."""
+        return EncodedImages(
+            change(self.tokens),
+            change(self.crossing),
+            change(self.match_output),
+            change(self.match_lse),
+            None if self.valid is None else change(self.valid),
+        )
+
+    def rows(self, index: slice | Tensor) -> EncodedImages:
+        """Those of the images that index (a slice, numbers or a mask) selects."""
+        return self.each(lambda part: part[index])
+
+
+class Layout(NamedTuple):
+    """Where the match token stands in a pair, and which keys are real (True; None where all)."""
+
+    num_query: int
+    query_keys: Tensor | None  # [B, 1, 1, Q + 1]: {query, match}
+    gallery_keys: Tensor | None  # [B, 1, 1, 1 + T]: {match, gallery}
+    all_keys: Tensor | None  # [B, 1, 1, Q + 1 + T]
+
+
+def lay_out(query: EncodedImages, gallery: EncodedImages) -> Layout:
+    """The layout of the pairs of query and gallery images (equal B)."""
+    num_query = query.tokens.shape[1]
+    if query.valid is None and gallery.valid is None:
+        return Layout(num_query, None, None, None)
+    match = query.tokens.new_ones(len(query.tokens), 1, dtype=torch.bool)
+    parts = [_valid(query), match, _valid(gallery)]
+    keys = torch.cat(parts, dim=1)[:, None, None]
+    return Layout(
+        num_query,
+        None if query.valid is None else keys[..., : num_query + 1],
+        None if gallery.valid is None else keys[..., num_query:],
+        keys,
+    )
+
+
+def _valid(images: EncodedImages) -> Tensor:
+    if images.valid is not None:
+        return images.valid
+    return images.tokens.new_ones(images.tokens.shape[:2], dtype=torch.bool)
+
+
+class PairAttention(nn.Module):
+    """The parameters of one attention (named as nn.MultiheadAttention names them) and its uses."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Query, key and value [..., 3D] of tokens [..., D]."""
+        return F.linear(x, self.in_proj_weight, self.in_proj_bias)
+
+    def _heads(self, projections: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key, value, each a view [B, H, N, C] of projections [B, N, 3D]."""
+        pattern = "b n (three h c) -> three b h n c"
+        q, k, v = rearrange(projections, pattern, three=3, h=self.num_heads).unbind()
+        return q, k, v
+
+    def _join(self, rows: Sequence[Tensor]) -> Tensor:
+        """The update [B, N, D] from attended heads [B, H, n, C] of successive runs of tokens."""
+        merged = [part.transpose(1, 2).flatten(2) for part in rows]
+        return self.out_proj(merged[0] if len(merged) == 1 else torch.cat(merged, dim=1))
+
+    def within_image(self, match: Tensor, x: Tensor, valid: Tensor | None) -> Tensor:
+        """The update [B, N, D] of the tokens x of single images that see {match [D], x}."""
+        together = torch.cat([match.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+        q, k, v = self._heads(self.project(together))
+        mask = None if valid is None else F.pad(valid, (1, 0), value=True)[:, None, None]
+        return self._join([F.scaled_dot_product_attention(q[:, :, 1:], k, v, mask)])
+
+    def over_pair(self, projections: Tensor, layout: Layout, crossed: bool) -> Tensor:
+        """The update [B, N, D] of all tokens of a pair, from projections [B, N, 3D].
+
+        crossed: tokens look at the other image (cross-attention) instead of at their own.
+        """
+        q, k, v = self._heads(projections)
+        middle = layout.num_query
+        query_side = (slice(0, middle + 1), layout.query_keys)
+        gallery_side = (slice(middle, None), layout.gallery_keys)
+        runs = [
+            (slice(0, middle), *(gallery_side if crossed else query_side)),
+            (slice(middle, middle + 1), slice(None), layout.all_keys),
+            (slice(middle + 1, None), *(query_side if crossed else gallery_side)),
+        ]
+        return self._join(
+            [
+                F.scaled_dot_product_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], mask)
+                for rows, keys, mask in runs
+            ]
+        )
+
+    def pool(self, query: Tensor, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What one query token [B or 1, D] gathers from x [B, N, D].
+
+        Returns the output [B, H, C], before out_proj, and the log-sum-exp [B, H] of its logits.
+        The key projection is folded into the query and the value projection comes after the sum,
+        so that tokens are never projected. The key's bias adds the same to every logit of a head:
+        it is left out, also of the log-sum-exp. In float32 at least, also under autocast: it costs
+        next to nothing.
+        """
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.in_proj_weight.to(dtype)
+            w_q, w_k, w_v = rearrange(
+                weight, "(three h c) d -> three h c d", three=3, h=self.num_heads
+            )
+            b_q, _, b_v = rearrange(
+                self.in_proj_bias.to(dtype), "(three h c) -> three h c", three=3, h=self.num_heads
+            )
+            x = x.to(dtype)
+            q = torch.einsum("bd,hcd->bhc", query.to(dtype), w_q) + b_q
+            folded = torch.einsum("bhc,hcd->bhd", q, w_k) / q.shape[-1] ** 0.5
+            logits = folded @ x.transpose(1, 2)
+            if valid is not None:  # not -inf: an image that is all padding must stay finite
+                logits = logits.masked_fill(~valid[:, None], torch.finfo(dtype).min)
+            gathered = logits.softmax(-1) @ x
+            output = torch.einsum("bhd,hcd->bhc", gathered, w_v) + b_v
+        return output, logits.logsumexp(-1)
+
+    def finish(self, output: Tensor) -> Tensor:
+        """The update [B, D] from the pooled output [B, H, C]."""
+        return self.out_proj(output.flatten(1).to(self.out_proj.weight.dtype))
+
+
+def merge_pooled(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The attention over a union of sets, from the (output, log-sum-exp) of each.
+
+    Batches of one broadcast.
+    """
+    lse = torch.stack(torch.broadcast_tensors(*(lse for _, lse in parts)))
+    share = lse.softmax(0)[..., None]
+    terms = [output * share[i] for i, (output, _) in enumerate(parts)]
+    return torch.stack(terms).sum(0)
+
+
+class PairLayer(nn.Module):
+    """Self-attention, cross-attention, feed-forward (ReLU), each with residual and LayerNorm."""
+
+    def __init__(self, dim: int, num_heads: int, dim_feedforward: int, pre_norm: bool) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.self_attn = PairAttention(dim, num_heads)
+        self.cross_attn = PairAttention(dim, num_heads)
+        self.linear1 = nn.Linear(dim, dim_feedforward)
+        self.linear2 = nn.Linear(dim_feedforward, dim)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
+
+    def _before(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        return norm(x) if self.pre_norm else x
+
+    def _after(self, norm: nn.LayerNorm, x: Tensor, update: Tensor) -> Tensor:
+        return x + update if self.pre_norm else norm(x + update)
+
+    def encode(self, match: Tensor, x: Tensor, valid: Tensor | None) -> EncodedImages:
+        """This layer as the first one, as far as one image x [B, N, D] goes; match [D]."""
+        match_in, x_in = self._before(self.norm1, match), self._before(self.norm1, x)
+        tokens = self._after(self.norm1, x, self.self_attn.within_image(match_in, x_in, valid))
+        crossing = self.cross_attn.project(self._before(self.norm2, tokens))
+        output, lse = self.self_attn.pool(match_in[None], x_in, valid)
+        return EncodedImages(tokens, crossing, output, lse, valid)
+
+    def join(
+        self, match: Tensor, query: EncodedImages, gallery: EncodedImages
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens [B, N, D] of the pairs after the first self-attention, and their projections."""
+        match_in = self._before(self.norm1, match)[None]
+        itself = self.self_attn.pool(match_in, match_in[None], None)
+        seen = [(images.match_output, images.match_lse) for images in (query, gallery)]
+        update = self.self_attn.finish(merge_pooled([itself, *seen]))
+        row = self._after(self.norm1, match, update)[:, None].to(query.tokens.dtype)
+        crossing = self.cross_attn.project(self._before(self.norm2, row))
+        return (
+            torch.cat([query.tokens, row, gallery.tokens], dim=1),
+            torch.cat([query.crossing, crossing, gallery.crossing], dim=1),
+        )
+
+    def attend_self(self, x: Tensor, layout: Layout) -> Tensor:
+        """Tokens x [B, N, D] of the pairs after self-attention."""
+        projections = self.self_attn.project(self._before(self.norm1, x))
+        return self._after(self.norm1, x, self.self_attn.over_pair(projections, layout, False))
+
+    def attend_cross(self, x: Tensor, layout: Layout, projections: Tensor | None) -> Tensor:
+        """Tokens x [B, N, D] of the pairs after cross-attention; projections where known."""
+        if projections is None:
+            projections = self.cross_attn.project(self._before(self.norm2, x))
+        return self._after(self.norm2, x, self.cross_attn.over_pair(projections, layout, True))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Tokens [..., D] after the feed-forward."""
+        hidden = self.linear1(self._before(self.norm3, x)).relu_()
+        return self._after(self.norm3, x, self.linear2(hidden))
+
+    def read_match(self, x: Tensor, layout: Layout) -> Tensor:
+        """The match token [B, D] after cross-attention and feed-forward, and nothing else.
+
+        A single row: not worth the loss of reduced precision under autocast.
+        """
+        valid = None if layout.all_keys is None else layout.all_keys[:, 0, 0]
+        with torch.autocast(x.device.type, enabled=False):
+            x_in = self._before(self.norm2, x)
+            output, _ = self.cross_attn.pool(_row(x_in, layout.num_query), x_in, valid)
+            update = self.cross_attn.finish(output)
+            match = self._after(self.norm2, _row(x, layout.num_query), update)
+            return self.feed_forward(match)
+
+
+def _row(x: Tensor, at: int) -> Tensor:
+    """x[:, at], which torch.compile would do anew for every `at`."""
+    return x.narrow(1, at, 1).squeeze(1)
+
+
+class PairDecoder(nn.Module):
+    """The layers, and the final norm where they are pre-norm."""
+
+    def __init__(
+        self, dim: int, num_heads: int, num_layers: int, dim_feedforward: int, pre_norm: bool
+    ) -> None:
+        super().__init__()
+        layers = [PairLayer(dim, num_heads, dim_feedforward, pre_norm) for _ in range(num_layers)]
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
+
+    def _layers(self) -> list[PairLayer]:
+        return [cast(PairLayer, layer) for layer in self.layers]
+
+    def encode(self, match: Tensor, x: Tensor, valid: Tensor | None) -> EncodedImages:
+        """All that can be computed of single images x [B, N, D] before their partner is known."""
+        return self._layers()[0].encode(match, x, valid)
+
+    def score(
+        self, match: Tensor, query: EncodedImages, gallery: EncodedImages, return_tokens: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The match token [B, D] after all layers; with return_tokens also all [B, 1+Q+T, D].
+
+        Tokens come in the published order [match, query, gallery].
+        """
+        layout, layers = lay_out(query, gallery), self._layers()
+        crossing: Tensor | None
+        x, crossing = layers[0].join(match, query, gallery)
+        for i, layer in enumerate(layers):
+            if i > 0:
+                x, crossing = layer.attend_self(x, layout), None
+            if i == len(layers) - 1 and not return_tokens:
+                return self.norm(layer.read_match(x, layout)), None
+            x = layer.feed_forward(layer.attend_cross(x, layout, crossing))
+        at = layout.num_query
+        tokens = self.norm(torch.cat([x[:, at : at + 1], x[:, :at], x[:, at + 1 :]], dim=1))
+        return tokens[:, 0], tokens

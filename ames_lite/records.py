@@ -1,0 +1,256 @@
+"""The frozen records that cross the borders between rooms; each refuses to be wrong.
+
+Checked once, when made, so that nothing later checks again. Arrays are NumPy, query-major [Q, K];
+ids are row numbers of an image list, sims and scores are higher-is-better. Axis letters:
+K descriptors of one image (or neighbours), D width, Q queries, N gallery images, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+
+Array = npt.NDArray[np.generic]
+
+
+def _require(condition: bool, what: str, expected: str) -> None:
+    if not condition:
+        raise BadInput(what, expected=expected)
+
+
+def _freeze(record: object, **arrays: Array) -> None:
+    """Store read-only views of the arrays on a frozen dataclass."""
+    for name, array in arrays.items():
+        view = array.view()
+        view.flags.writeable = False
+        object.__setattr__(record, name, view)
+
+
+def _unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
+    names = tuple(names)
+    if len(set(names)) != len(names):
+        seen: set[str] = set()
+        twice = next(n for n in names if n in seen or seen.add(n))  # type: ignore[func-returns-value]
+        raise BadInput(f"{what} names '{twice}' more than once", expected="unique names")
+    return names
+
+
+@dataclass(frozen=True, eq=False)
+class LocalDescriptors:
+    """The local descriptors of one image, strongest first.
+
+    descriptors  [K, D] float16/float32, or uint8 [K, D/8] (bits packed big-endian)
+    xy           [K, 2] float32, x then y, in [0, 1] of the whole image
+    scale        [K] uint8, index of the scale that the descriptor was found at
+    weight       [K] float32, descending
+    size         (height, width) of the image in pixels
+
+    K may be 0: an image without a keypoint is an image all the same.
+    Raises BadInput (a ValueError) where any of this does not hold, or a value is NaN or infinite.
+    """
+
+    descriptors: Array
+    xy: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.uint8]
+    weight: npt.NDArray[np.float32]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        d, xy, scale, weight = self.descriptors, self.xy, self.scale, self.weight
+        kinds = (np.float16, np.float32, np.uint8)
+        _require(
+            d.ndim == 2 and d.dtype in kinds,
+            f"descriptors have shape {d.shape} and dtype {d.dtype}",
+            "[K, D] float16 or float32, or [K, D/8] uint8",
+        )
+        k = len(d)
+        shapes = {"xy": (xy.shape, (k, 2)), "scale": (scale.shape, (k,))}
+        shapes["weight"] = (weight.shape, (k,))
+        for name, (came, wanted) in shapes.items():
+            _require(came == wanted, f"{name} has shape {came}", f"{wanted}")
+        for name, values in {"descriptors": d, "xy": xy, "weight": weight}.items():
+            finite = values.dtype == np.uint8 or bool(np.isfinite(values).all())
+            _require(finite, f"{name} has NaN or infinite entries", "finite numbers")
+        inside = k == 0 or bool((xy >= 0).all() and (xy <= 1).all())
+        _require(inside, "xy leaves the image", "x, y in [0, 1]")
+        sorted_ = bool((np.diff(weight) <= 0).all())
+        _require(sorted_, "weights are not sorted", "descending weights, strongest first")
+        _require(len(self.size) == 2 and min(self.size) > 0, f"size is {self.size}", "(h, w) > 0")
+        _freeze(self, descriptors=d, xy=xy, scale=scale, weight=weight)
+
+    @property
+    def count(self) -> int:
+        """Number of descriptors K."""
+        return len(self.descriptors)
+
+    def strongest(self, count: int) -> LocalDescriptors:
+        """The first min(count, K) descriptors."""
+        _require(count >= 1, f"{count} descriptors were asked for", "at least 1")
+        n = slice(count)
+        return LocalDescriptors(
+            self.descriptors[n], self.xy[n], self.scale[n], self.weight[n], self.size
+        )
+
+
+def _check_ids(ids: Array, values: Array, num_gallery: int, name: str) -> None:
+    _require(
+        ids.ndim == 2 and values.shape == ids.shape and np.issubdtype(ids.dtype, np.integer),
+        f"ids {ids.shape} {ids.dtype} and {name} {values.shape} do not fit",
+        f"integer ids [Q, K] and {name} of the same shape",
+    )
+    if ids.size == 0:
+        return
+    low, high = int(ids.min()), int(ids.max())
+    _require(
+        0 <= low and high < num_gallery,
+        f"ids lie in [{low}, {high}]",
+        f"rows of the gallery, 0 to {num_gallery - 1}",
+    )
+    row_sorted = np.sort(ids, axis=1)
+    twice = (np.diff(row_sorted, axis=1) == 0).any(axis=1)
+    _require(
+        not twice.any(),
+        f"query {int(twice.argmax())} lists an image twice",
+        "every image at most once per query",
+    )
+    _require(bool(np.isfinite(values).all()), f"{name} have NaN or infinity", "finite numbers")
+
+
+def _descending(values: Array) -> bool:
+    return bool((np.diff(values, axis=1) <= 0).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The global ranking: for each query the gallery rows by falling similarity.
+
+    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, descending.
+    """
+
+    ids: npt.NDArray[np.int32]
+    sims: npt.NDArray[np.float32]
+    num_gallery: int
+
+    def __post_init__(self) -> None:
+        _check_ids(self.ids, self.sims, self.num_gallery, "sims")
+        _require(_descending(self.sims), "sims are not sorted", "descending sims in every row")
+        _freeze(self, ids=self.ids, sims=self.sims)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """A final order: ids [Q, K] integers in [0, num_gallery), unique in a row.
+
+    scores [Q, K] are what it was sorted by. They need not fall over the whole row: behind the
+    reranked part the global order stays, whatever its scores.
+    """
+
+    ids: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    num_gallery: int
+
+    def __post_init__(self) -> None:
+        _check_ids(self.ids, self.scores, self.num_gallery, "scores")
+        _freeze(self, ids=self.ids, scores=self.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """Raw logits of unique (query, gallery) pairs, over all passes of an evaluation.
+
+    query, gallery [P] int32 row numbers; logit [P] float32, finite. Stored sorted by (query,
+    gallery), whatever the order given.
+    """
+
+    query: npt.NDArray[np.int32]
+    gallery: npt.NDArray[np.int32]
+    logit: npt.NDArray[np.float32]
+    _keys: npt.NDArray[np.int64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        q, g, logit = self.query, self.gallery, self.logit
+        _require(
+            q.ndim == 1 and q.shape == g.shape == logit.shape,
+            f"query {q.shape}, gallery {g.shape} and logit {logit.shape} do not fit",
+            "three arrays of one length",
+        )
+        _require(bool(np.isfinite(logit).all()), "logits have NaN or infinity", "finite logits")
+        negative = len(q) > 0 and min(int(q.min()), int(g.min())) < 0
+        _require(not negative, "row numbers below 0", "row numbers from 0")
+        keys = q.astype(np.int64) << 32 | g.astype(np.int64)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        _require(bool((np.diff(keys) > 0).all()), "a pair is listed twice", "unique pairs")
+        _freeze(self, query=q[order], gallery=g[order], logit=logit[order], _keys=keys)
+
+    def lookup(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Logits [Q, k] of the gallery rows ids [Q, k]; row i belongs to query i.
+
+        Raises BadInput where a pair was never scored.
+        """
+        rows = np.arange(len(ids), dtype=np.int64)[:, None]
+        wanted = rows << 32 | ids.astype(np.int64)
+        if wanted.size == 0:
+            return np.zeros(wanted.shape, np.float32)
+        at = np.minimum(np.searchsorted(self._keys, wanted), max(len(self._keys) - 1, 0))
+        known = np.zeros(wanted.shape, bool) if len(self._keys) == 0 else self._keys[at] == wanted
+        if not known.all():
+            q, k = np.argwhere(~known)[0]
+            raise BadInput(
+                f"query {q} and gallery image {ids[q, k]} have no score",
+                expected="a score for every pair that is reranked",
+                remedy="score again with the same neighbours and at least this num_rerank",
+            )
+        return self.logit[at]
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """What is right for each query, as rows of the gallery.
+
+    query_names [Q] and gallery_names [N], unique; easy, hard, junk: one integer array a query,
+    disjoint; bbox: (x1, y1, x2, y2) in pixels of the whole query image, or None.
+    A set without degrees of difficulty keeps its positives in `easy`, leaves `hard` and `junk`
+    empty and has `graded=False`.
+    """
+
+    query_names: tuple[str, ...]
+    gallery_names: tuple[str, ...]
+    easy: tuple[npt.NDArray[np.int64], ...]
+    hard: tuple[npt.NDArray[np.int64], ...]
+    junk: tuple[npt.NDArray[np.int64], ...]
+    bbox: tuple[tuple[float, float, float, float] | None, ...]
+    graded: bool = True
+
+    def __post_init__(self) -> None:
+        queries = _unique_names(self.query_names, "the query list")
+        gallery = _unique_names(self.gallery_names, "the gallery list")
+        object.__setattr__(self, "query_names", queries)
+        object.__setattr__(self, "gallery_names", gallery)
+        for name in ("easy", "hard", "junk", "bbox"):
+            rows = getattr(self, name)
+            _require(
+                len(rows) == len(queries),
+                f"{name} has {len(rows)} entries for {len(queries)} queries",
+                "one entry a query",
+            )
+        for q, name in enumerate(queries):
+            together = np.concatenate([self.easy[q], self.hard[q], self.junk[q]])
+            if together.size == 0:
+                continue
+            low, high = int(together.min()), int(together.max())
+            _require(
+                0 <= low and high < len(gallery),
+                f"query '{name}' names gallery rows {low} to {high}",
+                f"rows 0 to {len(gallery) - 1}: ground truth and gallery list disagree",
+            )
+            _require(
+                len(np.unique(together)) == len(together),
+                f"query '{name}' lists a gallery image twice among easy, hard and junk",
+                "disjoint lists",
+            )

@@ -1,0 +1,5 @@
+"""Reranking: score pairs, combine with the global similarity, reorder."""
+
+from ames_lite.reranking.reranker import Reranker
+
+__all__ = ["Reranker"]

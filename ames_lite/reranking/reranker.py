@@ -1,0 +1,112 @@
+"""The reranker on arrays: a better order for a list of images that came from anywhere.
+
+In: the descriptors of one query and of its candidates, and the candidates' similarities, if there
+are any. Out: a `Ranking` of one query over the candidates: `ranking.ids[0]` are positions in the
+candidate list, best first. It only reorders, and it needs neither files nor a configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ames_lite.errors import BadInput
+from ames_lite.models import SimilarityHead
+from ames_lite.records import LocalDescriptors, Ranking
+from ames_lite.reranking.ensemble import check_ensemble, rerank
+from ames_lite.runtime import autocast
+
+Described = LocalDescriptors | npt.NDArray[np.floating] | Tensor
+
+
+class Reranker:
+    """A head with the settings that it is used with.
+
+    lamb: weight of the given similarities, in [0, 1]; temp: factor of the logit, above 0.
+    """
+
+    def __init__(
+        self,
+        model: SimilarityHead,
+        lamb: float = 0.5,
+        temp: float = 0.2,
+        *,
+        precision: str = "fp32",
+        batch_pairs: int = 64,
+    ) -> None:
+        check_ensemble(lamb, temp)
+        self.model, self.lamb, self.temp = model.eval(), lamb, temp
+        self.precision, self.batch_pairs = precision, batch_pairs
+
+    def rerank(
+        self,
+        query: Described,
+        candidates: Sequence[Described] | npt.NDArray[np.floating] | Tensor,
+        sims: npt.ArrayLike | None = None,
+    ) -> Ranking:
+        """Order candidates by lamb * sim + (1 - lamb) * sigmoid(temp * logit).
+
+        query: [Q, D] float descriptors of one image; candidates: K of them, of any lengths, or one
+        array [K, T, D]; sims [K]: higher = better, None: the logits alone decide. Returns a
+        Ranking [1, K]; equal scores keep the order given. Raises BadInput for arrays that do not
+        fit the head or each other.
+        """
+        logits = self.logits(query, candidates)[None]
+        count = logits.shape[1]
+        given = np.zeros(count) if sims is None else np.asarray(sims)
+        if given.shape != (count,):
+            raise BadInput(f"sims have shape {given.shape}", expected=f"[{count}], one a candidate")
+        lamb = 0.0 if sims is None else self.lamb
+        ids = np.arange(count, dtype=np.int32)[None]
+        ordered = rerank(ids, given[None].astype(np.float32), logits, lamb, self.temp)
+        return Ranking(ordered.ids.astype(np.int32), ordered.scores, count)
+
+    @torch.inference_mode()
+    def logits(
+        self,
+        query: Described,
+        candidates: Sequence[Described] | npt.NDArray[np.floating] | Tensor,
+    ) -> npt.NDArray[np.float32]:
+        """The head's logits [K] of the query with each candidate; the query is encoded once."""
+        if len(candidates) == 0:
+            raise BadInput("there are no candidates", expected="at least one")
+        device = next(self.model.parameters()).device
+        tensors = [_as_tensor(c, f"candidate {i}") for i, c in enumerate(candidates)]
+        found = []
+        with autocast(self.precision, device):
+            encoded = self.model.encode(*_padded([_as_tensor(query, "query")], device))
+            for start in range(0, len(tensors), self.batch_pairs):
+                part = _padded(tensors[start : start + self.batch_pairs], device)
+                scored = self.model.score(encoded, self.model.encode(*part, gallery=True))
+                assert isinstance(scored, Tensor)
+                found.append(scored.float().cpu().numpy())
+        return np.concatenate(found)
+
+
+def _as_tensor(described: Described, what: str) -> Tensor:
+    given = described.descriptors if isinstance(described, LocalDescriptors) else described
+    tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    if tensor.ndim != 2 or not tensor.is_floating_point():
+        raise BadInput(
+            f"{what} has shape {list(tensor.shape)} and dtype {tensor.dtype}",
+            expected="float descriptors [T, D] of one image",
+        )
+    return tensor.float()
+
+
+def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """One batch [B, T, D] and valid [B, T] (None without padding) of images of any lengths."""
+    widths = {image.shape[1] for image in images}
+    if len(widths) > 1:
+        raise BadInput(f"descriptors of widths {sorted(widths)}", expected="one width")
+    lengths = torch.tensor([len(image) for image in images])
+    longest = max(1, int(lengths.max()))
+    batch = torch.zeros(len(images), longest, widths.pop())
+    for row, image in zip(batch, images, strict=True):
+        row[: len(image)] = image
+    valid = torch.arange(longest)[None] < lengths[:, None]
+    return batch.to(device), None if bool(valid.all()) else valid.to(device)

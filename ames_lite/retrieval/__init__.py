@@ -1,0 +1,1 @@
+"""Global search: exact nearest neighbours, k-means, VLAD. Import from the files below."""

@@ -1,0 +1,314 @@
+"""Exact nearest neighbours by inner product, and k-means: the sole owner of faiss.
+
+In: query [Q, D], gallery [N, D] or an iterable of its blocks; out: `Neighbors`, higher is better.
+faiss proposes candidates with matrix products, whose last bits depend on how the rows were
+blocked. Every candidate's similarity is therefore computed again by one function of the two rows
+alone, and where rounding could have hidden a candidate the whole row is computed. The result
+equals a stable sort of all similarities, whatever the block size.
+
+The conventions to know: inner products of the rows as they are (normalise before for cosine);
+equal similarities are ordered by id; an image is excluded from its own list by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors
+
+Floats = npt.NDArray[np.floating[Any]]
+Float32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+BLOCK_ROWS = 1 << 16  # gallery rows that are searched at a time
+QUERY_ROWS = 1 << 12  # query rows that are searched at a time
+MARGIN = 32  # candidates beyond k, so that rounding seldom reaches the k-th
+POINTS_PER_CLUSTER = 1000  # k-means learns nothing from more
+
+
+def exact_knn(
+    query: Floats,
+    gallery: Floats | Iterable[Floats],
+    k: int,
+    *,
+    query_names: Sequence[str] | None = None,
+    gallery_names: Sequence[str] | None = None,
+    block_rows: int = BLOCK_ROWS,
+) -> Neighbors:
+    """The k gallery rows with the highest inner product, for each query, ties by ascending id.
+
+    query [Q, D], gallery [N, D] or an iterable of blocks [n, D], float16 or float32 (computed in
+    float32). With both name lists, a query that is itself in the gallery is left out of its own
+    list. k is clamped to what every query has. Memory beside the arguments: the result, one block
+    in float32, and QUERY_ROWS x (k + MARGIN) candidates.
+
+    Raises BadInput for NaN or infinity, widths that differ, names that do not fit, and k < 1.
+    """
+    if k < 1 or block_rows < 1:
+        raise BadInput(f"k is {k} and block_rows {block_rows}", expected="both at least 1")
+    rows = _float_rows(query, "query descriptors")
+    own = _own_rows(query_names, gallery_names, len(rows))
+    if isinstance(gallery, np.ndarray):  # all of it is at hand: refuse it before the work
+        _check_count(len(gallery), gallery_names)
+        for start in range(0, len(gallery), block_rows):
+            part = gallery[start : start + block_rows]
+            _float_rows(part, f"gallery descriptors from row {start}", rows.shape[1])
+    ids, sims = np.empty((len(rows), 0), np.int32), np.empty((len(rows), 0), np.float32)
+    num_gallery = 0
+    for block in _blocks(gallery, rows.shape[1], block_rows):
+        ids, sims = _widen(ids, sims, min(k, num_gallery + len(block)))
+        _search_block(rows, block, num_gallery, own, ids, sims)
+        num_gallery += len(block)
+    _check_count(num_gallery, gallery_names)
+    width = min(k, num_gallery - int((own >= 0).any()))
+    return Neighbors(ids[:, :width], sims[:, :width], num_gallery)
+
+
+def _float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
+    """The rows as contiguous float32. Raises BadInput for anything but finite rows of a width."""
+    if values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
+        raise BadInput(
+            f"{what} are {list(values.shape)} ({values.dtype.name})",
+            expected="rows [N, D] of floating-point numbers, at least one",
+        )
+    if width is not None and values.shape[1] != width:
+        raise BadInput(
+            f"{what} have width {values.shape[1]}",
+            expected=f"width {width}, as the query descriptors",
+            remedy="extract both with the same backbone and settings",
+        )
+    with np.errstate(over="ignore"):
+        rows: Float32 = np.ascontiguousarray(values, dtype=np.float32)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise BadInput(
+            f"{what}: row {int((~finite).argmax())} has NaN or infinite entries",
+            expected="finite numbers in the range of float32",
+            remedy="extract that image again, or drop it from the list",
+        )
+    return rows
+
+
+def _own_rows(
+    query_names: Sequence[str] | None, gallery_names: Sequence[str] | None, num_query: int
+) -> Ids:
+    """For each query the gallery row of the same name, or -1."""
+    if query_names is None and gallery_names is None:
+        return np.full(num_query, -1, np.int64)
+    if query_names is None or gallery_names is None:
+        raise BadInput(
+            "only one of query_names and gallery_names was given",
+            expected="both (each image is left out of its own list) or neither",
+        )
+    if len(query_names) != num_query:
+        raise BadInput(
+            f"{len(query_names)} query names came with {num_query} query descriptors",
+            expected="one name per row",
+        )
+    row_of = {name: row for row, name in enumerate(gallery_names)}
+    if len(row_of) != len(gallery_names):
+        twice = next(name for row, name in enumerate(gallery_names) if row_of[name] != row)
+        raise BadInput(f"the gallery list has '{twice}' more than once", expected="unique names")
+    return np.array([row_of.get(name, -1) for name in query_names], np.int64)
+
+
+def _check_count(num_gallery: int, gallery_names: Sequence[str] | None) -> None:
+    if num_gallery == 0:
+        raise BadInput("the gallery is empty", expected="at least one descriptor")
+    if gallery_names is not None and len(gallery_names) != num_gallery:
+        raise BadInput(
+            f"{len(gallery_names)} gallery names came with {num_gallery} gallery descriptors",
+            expected="one name per row",
+        )
+
+
+def _blocks(gallery: Floats | Iterable[Floats], width: int, block_rows: int) -> Iterator[Float32]:
+    """The gallery, checked, in blocks of block_rows (the last may be shorter), in its order."""
+    waiting: list[Float32] = []
+    num_waiting = num_seen = 0
+    for given in [gallery] if isinstance(gallery, np.ndarray) else gallery:
+        for start in range(0, len(given), block_rows):
+            part = given[start : start + block_rows]
+            waiting.append(_float_rows(part, f"gallery descriptors from row {num_seen}", width))
+            num_seen += len(part)
+            num_waiting += len(part)
+            if num_waiting >= block_rows:  # small blocks are joined: each search has a fixed cost
+                rows = _joined(waiting)
+                yield rows[:block_rows]
+                num_waiting -= block_rows
+                waiting = [rows[block_rows:]] if num_waiting else []
+    if num_waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[Float32]) -> Float32:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _widen(
+    ids: npt.NDArray[np.int32], sims: Float32, width: int
+) -> tuple[npt.NDArray[np.int32], Float32]:
+    """Room for `width` neighbours; empty places are id -1 with similarity -infinity."""
+    missing = width - ids.shape[1]
+    if missing == 0:
+        return ids, sims
+    pad = ((0, 0), (0, missing))
+    return (
+        np.pad(ids, pad, constant_values=-1),
+        np.pad(sims, pad, constant_values=-np.inf),
+    )
+
+
+def _search_block(
+    query: Float32,
+    block: Float32,
+    first: int,
+    own: Ids,
+    ids: npt.NDArray[np.int32],
+    sims: Float32,
+) -> None:
+    """Merge the neighbours in one block, whose rows count from `first`, into ids and sims."""
+    k = ids.shape[1]
+    longest = float(_norms(block).max())
+    for start in range(0, len(query), QUERY_ROWS):
+        part = slice(start, start + QUERY_ROWS)
+        found, found_sims = _top(query[part], block, k, own[part] - first, longest, sims[part, -1])
+        if first == 0:
+            ids[part], sims[part] = found, found_sims
+            continue
+        # ids rise from block to block, so a stable sort leaves equal similarities in their order
+        all_ids = np.concatenate([ids[part], found + first], axis=1)
+        all_sims = np.concatenate([sims[part], found_sims], axis=1)
+        order = _descending(all_sims)[:, :k]
+        ids[part] = np.take_along_axis(all_ids, order, axis=1)
+        sims[part] = np.take_along_axis(all_sims, order, axis=1)
+
+
+def _top(
+    query: Float32, block: Float32, k: int, own: Ids, longest: float, floor: Float32
+) -> tuple[Ids, Float32]:
+    """Ids and similarities [Q, min(k, n)] of the best in a block, ties by id.
+
+    own [Q]: the block row of the query itself (similarity -infinity here). longest: the largest
+    norm in the block. floor [Q]: similarities up to which another block has filled the list.
+    """
+    wide = min(len(block), k + 1 + MARGIN)
+    candidates, weakest = _candidates(query, block, wide)
+    ids, sims = _sorted_by_similarity(query, block, candidates, own, k)
+    if wide < len(block):
+        # no row outside the candidates is more similar than the weakest of them, but for rounding
+        reach = weakest + _rounding(query, longest)
+        doubtful = np.flatnonzero((reach >= sims[:, -1]) & (reach >= floor))
+        for q in doubtful:
+            ids[q], sims[q] = _top_of_full_row(query[q], block, k, int(own[q]))
+    return ids, sims
+
+
+def _candidates(query: Float32, block: Float32, wide: int) -> tuple[Ids, Float32]:
+    """Ids [Q, wide], ascending, of the best up to rounding, and the weakest similarity [Q]."""
+    sims, ids = faiss.knn(query, block, wide, metric=faiss.METRIC_INNER_PRODUCT)
+    return np.sort(ids, axis=1), sims[:, -1]
+
+
+def _norms(rows: Float32) -> npt.NDArray[np.float64]:
+    """Euclidean norms [N]; float64, where no square overflows or vanishes."""
+    squares: npt.NDArray[np.float64] = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+    return np.sqrt(squares)
+
+
+def _rounding(query: Float32, longest: float) -> npt.NDArray[np.float64]:
+    """How far two float32 evaluations of an inner product may lie apart: 2 D u |q| |g|.
+
+    The classical bound for any order of summation (Higham, Accuracy and Stability of Numerical
+    Algorithms, 3.1), and what D products may lose below the smallest normal number.
+    """
+    steps = query.shape[1] + 2
+    return 2 * steps * (2.0**-24 * _norms(query) * longest + np.finfo(np.float32).tiny)
+
+
+def _similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
+    """Inner products [Q, m] of each query with the block rows ids [Q, m].
+
+    Each is a function of its two rows alone: the same bits whatever stands around them.
+    """
+    sims: Float32 = np.empty(ids.shape, np.float32)
+    query, ids = np.ascontiguousarray(query), np.ascontiguousarray(ids, np.int64)
+    pointers = [faiss.swig_ptr(array) for array in (sims, query, block, ids)]
+    inner_products = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
+    inner_products(*pointers, query.shape[1], len(query), ids.shape[1])
+    return sims
+
+
+def _descending(sims: Float32) -> npt.NDArray[np.intp]:
+    return np.argsort(-sims, axis=1, kind="stable")
+
+
+def _sorted_by_similarity(
+    query: Float32, block: Float32, candidates: Ids, own: Ids, k: int
+) -> tuple[Ids, Float32]:
+    """The best k of the candidates [Q, m], which ascend, without the query itself."""
+    sims = _similarities(query, block, candidates)
+    sims[candidates == own[:, None]] = -np.inf
+    order = _descending(sims)[:, :k]
+    return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(sims, order, axis=1)
+
+
+def _top_of_full_row(query: Float32, block: Float32, k: int, own: int) -> tuple[Ids, Float32]:
+    """The best k of a whole block for one query [D]."""
+    row = query[None]
+    sims = _similarities(row, block, np.arange(len(block))[None])[0]
+    if 0 <= own < len(block):
+        sims[own] = -np.inf
+    weakest = np.partition(sims, len(sims) - k)[len(sims) - k]
+    candidates = np.flatnonzero(sims >= weakest)  # k of them, and those that tie with the k-th
+    order = np.argsort(-sims[candidates], kind="stable")[:k]
+    return candidates[order], sims[candidates[order]]
+
+
+def kmeans(
+    points: Floats,
+    num_clusters: int,
+    seed: int,
+    iterations: int = 25,
+    points_per_cluster: int = POINTS_PER_CLUSTER,
+) -> Float32:
+    """Centroids [num_clusters, D] float32 of points [M, D] by Lloyd's algorithm (Euclidean).
+
+    Of more than num_clusters * points_per_cluster points a random sample of that size is used;
+    it and the start follow from seed, so equal arguments give equal centroids. Put all arguments
+    into the vocabulary's provenance.
+    Raises BadInput for fewer points than clusters, and for NaN or infinity.
+    """
+    if min(num_clusters, iterations, points_per_cluster) < 1 or not 0 <= seed < 2**31:
+        raise BadInput(
+            f"num_clusters {num_clusters}, iterations {iterations}, "
+            f"points_per_cluster {points_per_cluster}, seed {seed}",
+            expected="counts of at least 1 and a seed from 0 to 2147483647",
+        )
+    if len(points) < num_clusters:
+        raise BadInput(
+            f"{len(points)} points were given for {num_clusters} clusters",
+            expected="at least one point per cluster",
+            remedy="take descriptors of more images, or fewer clusters",
+        )
+    limit = num_clusters * points_per_cluster
+    if len(points) > limit:
+        chosen = np.random.default_rng(seed).choice(len(points), limit, replace=False)
+        points = points[np.sort(chosen)]
+    rows = _float_rows(points, "points")
+    clustering = faiss.Kmeans(
+        rows.shape[1],
+        num_clusters,
+        niter=iterations,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=points_per_cluster,
+    )
+    clustering.train(rows)
+    return np.array(clustering.centroids, np.float32).reshape(num_clusters, -1)

@@ -1,0 +1,205 @@
+"""Textured facades: what the landmarks of the rendered world look like.
+
+In: a NumPy Generator. Out: a `Style` (wall, windows, ornaments and an alphabet that several
+landmarks share) and a `Facade` in it: a flat front, uint8 RGB [H, W, 3], and parts (reliefs, signs)
+that stand out from it. Everything is drawn from the generator: two generators of different seeds
+share no texture, and one seed gives the same bytes. What belongs to a style repeats over a facade
+and over its landmarks; what tells landmarks apart (parts, gaps in the rows of windows, weathering)
+is drawn once a landmark. Units are pixels of the front, for depths too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+FloatImage = npt.NDArray[np.float32]
+MAX_DEPTH = 60.0  # how far a part may stand out from the front
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """What the landmarks of one style share: colours, wall, tiles and letters."""
+
+    wall: npt.NDArray[np.float32]  # [3] RGB
+    trim: npt.NDArray[np.float32]  # [3] RGB of frames, ledges and letters
+    brick: tuple[int, int]  # (height, width) of a brick in pixels
+    shades: npt.NDArray[np.float32]  # of every brick [rows, columns]
+    mortar: float  # contrast of the joints
+    windows: tuple[Image, ...]  # tiles, repeated over every facade of the style
+    ornaments: tuple[Image, ...]
+    glyphs: tuple[npt.NDArray[np.float32], ...]  # strokes [S, 2, 2] in the unit square
+    start: tuple[int, int]  # (y, x) of the first window
+    pitch: tuple[int, int]  # (vertical, horizontal) distance of the windows
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A relief or sign: its tile [h, w, 3], upper left corner, and how far it stands out."""
+
+    tile: Image
+    x: int
+    y: int
+    depth: float
+
+
+@dataclass(frozen=True, eq=False)
+class Facade:
+    """One landmark: the flat front [H, W, 3] and what stands out from it."""
+
+    front: Image
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the front."""
+        return (self.front.shape[0], self.front.shape[1])
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> FloatImage:
+    """Smooth noise [H, W] in [-1, 1] whose blobs are about `cell` pixels wide."""
+    rows, columns = max(2, shape[0] // cell + 2), max(2, shape[1] // cell + 2)
+    coarse = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
+    return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+
+
+def _colour(rng: np.random.Generator, low: float, high: float) -> npt.NDArray[np.float32]:
+    """A muted RGB colour: one brightness, a little tint."""
+    return np.clip(rng.uniform(low, high) + rng.normal(0, 18, 3), 0, 255).astype(np.float32)
+
+
+def _as_colour(colour: npt.NDArray[np.floating]) -> tuple[float, float, float]:
+    return (float(colour[0]), float(colour[1]), float(colour[2]))
+
+
+def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -> Image:
+    """A carved tile [size, size, 3]: nested polygons, rings and rays in shades of one colour."""
+    tile = np.tile(base, (size, size, 1))
+    centre = np.array([size / 2, size / 2])
+    for radius in np.linspace(0.48, 0.1, int(rng.integers(3, 6))) * size:
+        corners = int(rng.integers(3, 9))
+        angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + rng.uniform(0, np.pi)
+        reach = radius * rng.uniform(0.6, 1.0, corners)
+        points = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
+        shade = _as_colour(np.clip(base + rng.uniform(-90, 90), 0, 255))
+        if rng.random() < 0.3:
+            cv2.circle(tile, (size // 2, size // 2), int(radius * 0.8), shade, -1, cv2.LINE_AA)
+        else:
+            cv2.fillPoly(tile, [points.astype(np.int32)], shade, cv2.LINE_AA)
+    for _ in range(int(rng.integers(1, 5))):
+        a, b = rng.integers(0, size, (2, 2)).tolist()
+        shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
+        cv2.line(tile, a, b, shade, int(rng.integers(1, 3)), cv2.LINE_AA)
+    return np.clip(tile, 0, 255).astype(np.uint8)
+
+
+def _window(rng: np.random.Generator, trim: npt.NDArray[np.float32]) -> Image:
+    """A window tile: a frame, glass in panes, sometimes a gable or an arch above."""
+    height, width = int(rng.integers(44, 68)), int(rng.integers(28, 46))
+    tile = np.tile(trim, (height, width, 1))
+    border = int(rng.integers(3, 6))
+    glass = _colour(rng, 20, 90)
+    top = int(rng.integers(border, border + 10))
+    cv2.rectangle(tile, (border, top), (width - border, height - border), _as_colour(glass), -1)
+    if rng.random() < 0.5:
+        axes = (width // 2 - border, max(3, top))
+        cv2.ellipse(tile, (width // 2, top), axes, 0, 180, 360, _as_colour(glass), -1, cv2.LINE_AA)
+    for x in np.linspace(border, width - border, int(rng.integers(2, 4)) + 1)[1:-1]:
+        cv2.line(tile, (int(x), top), (int(x), height - border), _as_colour(trim), 2)
+    for y in np.linspace(top, height - border, int(rng.integers(2, 5)) + 1)[1:-1]:
+        cv2.line(tile, (border, int(y)), (width - border, int(y)), _as_colour(trim), 2)
+    shine = noise(rng, (height, width), 9)[..., None] * 14
+    return np.clip(tile + shine, 0, 255).astype(np.uint8)
+
+
+def make_style(rng: np.random.Generator) -> Style:
+    """Draw one style."""
+    trim = _colour(rng, 60, 235)
+    glyphs = tuple(
+        (rng.integers(0, 4, (int(rng.integers(3, 6)), 2, 2)) / 3).astype(np.float32)
+        for _ in range(12)
+    )
+    return Style(
+        wall=_colour(rng, 80, 200),
+        trim=trim,
+        brick=(int(rng.integers(7, 15)), int(rng.integers(14, 34))),
+        shades=rng.normal(0, 9, (70, 40)).astype(np.float32),
+        mortar=float(rng.uniform(8, 30)),
+        windows=tuple(_window(rng, trim) for _ in range(2)),
+        ornaments=tuple(relief(rng, int(rng.integers(24, 40)), trim) for _ in range(2)),
+        glyphs=glyphs,
+        start=(int(rng.integers(34, 50)), int(rng.integers(10, 34))),
+        pitch=(int(rng.integers(72, 96)), int(rng.integers(44, 64))),
+    )
+
+
+def _wall(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> FloatImage:
+    """Courses of the style's bricks, and weathering that is the landmark's own."""
+    height, width = shape
+    rows = height // style.brick[0] + 1
+    shades = np.repeat(style.shades[:rows], style.brick[1], axis=1)
+    offsets = (np.arange(rows) % 2) * (style.brick[1] // 2)
+    x = np.arange(width)[None, :] + offsets[:, None]
+    courses = np.take_along_axis(shades, x, axis=1) - style.mortar * (x % style.brick[1] == 0)
+    wall = np.repeat(courses, style.brick[0], axis=0)[:height].astype(np.float32)
+    wall[:: style.brick[0]] -= style.mortar
+    stains = noise(rng, shape, 70) * 20 + noise(rng, shape, 23) * 8
+    return style.wall + (wall + stains)[..., None]
+
+
+def _paste(canvas: FloatImage, tile: Image, x: int, y: int) -> None:
+    """Lay a tile with its upper left corner at (x, y), clipped to the canvas."""
+    y0, x0 = max(y, 0), max(x, 0)
+    y1, x1 = min(y + tile.shape[0], canvas.shape[0]), min(x + tile.shape[1], canvas.shape[1])
+    if y1 > y0 and x1 > x0:
+        canvas[y0:y1, x0:x1] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
+
+
+def _sign(rng: np.random.Generator, style: Style) -> Image:
+    """A board with a word of the style's glyphs: the letters are shared, the word is not."""
+    size = int(rng.integers(18, 30))
+    word = rng.integers(0, len(style.glyphs), int(rng.integers(4, 8)))
+    board = np.clip(style.wall * rng.uniform(0.3, 0.6), 0, 255)
+    tile = np.tile(board.astype(np.float32), (size + 10, len(word) * size + 8, 1))
+    for number, glyph in enumerate(word):
+        for stroke in style.glyphs[glyph]:
+            a, b = (stroke * (size * 0.75)).astype(int) + [number * size + 6, 6]
+            cv2.line(tile, a.tolist(), b.tolist(), _as_colour(style.trim), 2, cv2.LINE_AA)
+    return np.clip(tile, 0, 255).astype(np.uint8)
+
+
+def _front(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> Image:
+    """The wall with its rows of windows, some of them left out."""
+    canvas = _wall(rng, style, shape)
+    tile = style.windows[int(rng.integers(len(style.windows)))]
+    ornament = style.ornaments[int(rng.integers(len(style.ornaments)))]
+    for row in range(style.start[0], shape[0] - tile.shape[0], style.pitch[0]):
+        ledge = row + tile.shape[0] + 6
+        cv2.rectangle(canvas, (0, ledge), (shape[1], ledge + 4), _as_colour(style.trim), -1)
+        for column in range(style.start[1], shape[1] - tile.shape[1], style.pitch[1]):
+            if rng.random() < 0.9:
+                _paste(canvas, tile, column, row)
+                _paste(canvas, ornament, column, row - ornament.shape[0] - 2)
+    grain = rng.normal(0, 4, (*shape, 1)).astype(np.float32)
+    return np.clip(canvas + grain, 0, 255).astype(np.uint8)
+
+
+def make_facade(rng: np.random.Generator, style: Style) -> Facade:
+    """Draw one landmark in a style."""
+    shape = (int(rng.integers(330, 450)), int(rng.integers(330, 480)))
+    tiles = [
+        relief(rng, int(rng.integers(30, 62)), _colour(rng, 60, 220))
+        for _ in range(int(rng.integers(5, 9)))
+    ]
+    tiles += [_sign(rng, style) for _ in range(int(rng.integers(1, 3)))]
+    parts = []
+    for tile in tiles:
+        x = int(rng.integers(0, max(1, shape[1] - tile.shape[1])))
+        y = int(rng.integers(0, shape[0] - tile.shape[0]))
+        parts.append(Part(tile, x, y, depth=float(rng.uniform(0, MAX_DEPTH))))
+    parts.sort(key=lambda part: part.depth)
+    return Facade(_front(rng, style, shape), tuple(parts))

@@ -1,0 +1,245 @@
+"""A whole data set of rendered landmarks, written as files in the ROxford form.
+
+In: a `WorldSpec` and a folder. Out, in that folder: `jpg/*.jpg`; test and validation worlds have
+`query.txt`, `gallery.txt` and `gnd_{name}.json`, training worlds `train.txt` (the GLDv2 form:
+path,label,width,height); `geometry.npz` keeps the true homographies and what is visible, and
+`world.json`, written last, the spec. Every landmark is drawn from its own child seed, so neither
+the order nor the number of processes changes a byte, and the roles (train, val, test) of one seed
+share nothing: no style, no texture, no clutter.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from ames_lite import __version__
+from ames_lite.errors import BadInput
+from ames_lite.io.ground_truth import write_ground_truth
+from ames_lite.io.image_lists import ImageList, write_image_list
+from ames_lite.io.images import Box, save_jpeg
+from ames_lite.records import GroundTruth
+from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
+from ames_lite.synthetic.views import View, project, render, sample_camera
+
+ROLES = ("train", "val", "test")
+PLANS: dict[str, tuple[float, tuple[float, float]]] = {  # maximal yaw, zoom of the facade
+    "query": (35.0, (0.75, 1.25)),
+    "easy": (50.0, (0.6, 1.5)),
+    "hard": (72.0, (0.45, 2.6)),
+    "junk": (78.0, (0.45, 4.0)),
+}
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """What is drawn. `views` counts pictures a landmark by grade; queries are easy views too."""
+
+    role: str
+    seed: int = 0
+    num_styles: int = 8
+    landmarks_per_style: int = 5
+    queries: int = 2
+    easy: int = 3
+    hard: int = 4
+    junk: int = 2
+    distractors: int = 160  # pictures of other landmarks of the same styles, and of clutter alone
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise BadInput(f"a world of role '{self.role}'", expected=f"one of {ROLES}")
+        if self.seed < 0:
+            raise BadInput(f"world seed {self.seed}", expected="a seed of at least 0")
+
+    @property
+    def num_landmarks(self) -> int:
+        """Landmarks with views of their own (distractor landmarks not counted)."""
+        return self.num_styles * self.landmarks_per_style
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """What is known of one picture. Distractors carry labels of their own, behind the landmarks."""
+
+    name: str
+    kind: str  # query, easy, hard, junk or distractor
+    label: int
+    size: tuple[int, int]  # (height, width)
+    homography: npt.NDArray[np.float64]  # facade pixels → image pixels
+    visible: npt.NDArray[np.bool_]
+    box: Box  # around what is visible of the landmark; the whole image where nothing is
+
+
+def _seeds(spec: WorldSpec, kind: int, number: int) -> np.random.Generator:
+    """The generator of style (kind 0), clutter (1) or landmark (2) `number` of this world."""
+    key = (ROLES.index(spec.role), kind, number)
+    return np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=key))
+
+
+def world_style(spec: WorldSpec, number: int) -> Style:
+    """Style `number` of this world."""
+    return make_style(_seeds(spec, 0, number))
+
+
+def world_clutter(spec: WorldSpec) -> list[Image]:
+    """The things that stand about in this world's pictures: 24 tiles."""
+    rng = _seeds(spec, 1, 0)
+    return [relief(rng, 72, rng.uniform(30, 225, 3).astype(np.float32)) for _ in range(24)]
+
+
+def world_facade(spec: WorldSpec, number: int) -> Facade:
+    """Landmark `number` (from num_landmarks on: of the distractors)."""
+    return make_facade(_seeds(spec, 2, number), world_style(spec, number % spec.num_styles))
+
+
+def _kinds(spec: WorldSpec, number: int) -> list[str]:
+    """What is photographed of landmark `number`; a distractor: 2 easy, 2 hard, 1 of clutter."""
+    if number < spec.num_landmarks:
+        counts = {"query": spec.queries, "easy": spec.easy, "hard": spec.hard, "junk": spec.junk}
+        return [kind for kind, count in counts.items() for _ in range(count)]
+    left = spec.distractors - 5 * (number - spec.num_landmarks)
+    return ["easy", "easy", "hard", "hard", "clutter"][:left]
+
+
+def _view_of_kind(
+    rng: np.random.Generator, facade: Facade, kind: str, clutter: list[Image]
+) -> View:
+    """Draw cameras until the rendered view has the grade that its kind asks for."""
+    if kind == "clutter":
+        return render(rng, None, sample_camera(rng, facade.size, 40, (0.5, 1.0)), clutter)
+    wanted = "easy" if kind == "query" else kind
+    for _ in range(500):
+        view = render(rng, facade, sample_camera(rng, facade.size, *PLANS[kind]), clutter)
+        if view.grade == wanted and view.visible.any():
+            return view
+    raise RuntimeError(f"no {kind} view in 500 draws: its plan cannot be met")
+
+
+def _photograph(spec: WorldSpec, number: int, folder: Path) -> list[Shot]:
+    """Render and write all pictures of one landmark."""
+    rng = _seeds(spec, 3, number)
+    facade, clutter = world_facade(spec, number), world_clutter(spec)
+    is_landmark = number < spec.num_landmarks
+    shots = []
+    for index, kind in enumerate(_kinds(spec, number)):
+        view = _view_of_kind(rng, facade, kind, clutter)
+        name = f"jpg/{'landmark' if is_landmark else 'distractor'}{number:04d}_{index}_{kind}.jpg"
+        save_jpeg(folder / name, view.picture, quality=int(rng.integers(60, 93)))
+        shots.append(
+            Shot(
+                name=name,
+                kind=kind if is_landmark else "distractor",
+                label=number,
+                size=view.picture.shape[:2],
+                homography=view.homography,
+                visible=view.visible,
+                box=_visible_box(view, facade.size),
+            )
+        )
+    return shots
+
+
+def _visible_box(view: View, facade: tuple[int, int]) -> Box:
+    height, width = view.picture.shape[:2]
+    if not view.visible.any():
+        return (0.0, 0.0, float(width), float(height))
+    rows, columns = np.nonzero(view.visible)
+    cells = np.array(view.visible.shape)
+    low, high = np.array([rows.min(), columns.min()]), np.array([rows.max(), columns.max()]) + 1
+    (top, left), (bottom, right) = low / cells * facade, high / cells * facade
+    points = np.array([[left, top], [right, top], [left, bottom], [right, bottom]])
+    image = project(view.homography, points)
+    least = np.clip(np.floor(np.nanmin(image, axis=0)), 0, [width - 33, height - 33])
+    most = np.clip(np.ceil(np.nanmax(image, axis=0)), least + 32, [width, height])
+    return (float(least[0]), float(least[1]), float(most[0]), float(most[1]))
+
+
+def _photograph_all(spec: WorldSpec, folder: Path, workers: int) -> Iterator[Shot]:
+    numbers = range(spec.num_landmarks + -(-spec.distractors // 5))
+    work = partial(_photograph, spec, folder=folder)
+    bar = partial(tqdm, total=len(numbers), desc=f"render {spec.role}", unit="landmark")
+    if workers <= 1:
+        yield from (shot for shots in bar(map(work, numbers)) for shot in shots)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        done: Iterable[list[Shot]] = pool.map(work, numbers, chunksize=4)
+        yield from (shot for shots in bar(done) for shot in shots)
+
+
+def _ground_truth(queries: list[Shot], gallery: list[Shot]) -> GroundTruth:
+    labels = np.array([shot.label for shot in gallery])
+    kinds = np.array([shot.kind for shot in gallery])
+
+    def rows(kind: str) -> tuple[npt.NDArray[np.int64], ...]:
+        return tuple(np.flatnonzero((labels == q.label) & (kinds == kind)) for q in queries)
+
+    return GroundTruth(
+        query_names=tuple(shot.name for shot in queries),
+        gallery_names=tuple(shot.name for shot in gallery),
+        easy=rows("easy"),
+        hard=rows("hard"),
+        junk=rows("junk"),
+        bbox=tuple(shot.box for shot in queries),
+    )
+
+
+def _write_list(path: Path, shots: list[Shot]) -> None:
+    labels = np.array([shot.label for shot in shots])
+    sizes = np.array([shot.size for shot in shots])
+    write_image_list(path, ImageList(tuple(shot.name for shot in shots), labels, sizes))
+
+
+def render_world(spec: WorldSpec, folder: str | Path, name: str, workers: int = 1) -> Path:
+    """Write the data set `name` into `folder` and return the folder.
+
+    A folder that already holds this very world is left as it is; one that holds another, or half
+    of one, is refused.
+    """
+    folder = Path(folder)
+    wanted: dict[str, object] = {"name": name, "version": __version__, "spec": asdict(spec)}
+    if is_complete(folder, wanted):
+        return folder
+    (folder / "jpg").mkdir(parents=True, exist_ok=True)
+    shots = list(_photograph_all(spec, folder, workers))
+    if spec.role == "train":
+        _write_list(folder / "train.txt", shots)
+    else:
+        queries = [shot for shot in shots if shot.kind == "query"]
+        gallery = [shot for shot in shots if shot.kind != "query"]
+        _write_list(folder / "query.txt", queries)
+        _write_list(folder / "gallery.txt", gallery)
+        write_ground_truth(folder / f"gnd_{name}.json", _ground_truth(queries, gallery))
+    np.savez_compressed(
+        folder / "geometry.npz",
+        name=np.array([shot.name for shot in shots]),
+        label=np.array([shot.label for shot in shots]),
+        homography=np.stack([shot.homography for shot in shots]),
+        visible=np.stack([shot.visible for shot in shots]),
+    )
+    (folder / "world.json").write_text(json.dumps(wanted, indent=1))
+    return folder
+
+
+def is_complete(folder: Path, wanted: dict[str, object]) -> bool:
+    """Whether the folder holds the wanted world; BadInput where it holds another."""
+    mark = folder / "world.json"
+    if not mark.exists():
+        return False
+    found = json.loads(mark.read_text())
+    if found != wanted:
+        raise BadInput(
+            f"another rendered world is there: {found}",
+            where=folder,
+            expected=str(wanted),
+            remedy=f"give another data_root=, or remove {folder}",
+        )
+    return True

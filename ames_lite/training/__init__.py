@@ -1,0 +1,1 @@
+"""Training: sampler → dataset → losses → trainer."""

@@ -1,0 +1,57 @@
+"""The descriptors of training batches: only what a batch needs, each image read once.
+
+In: a training store and `Triplets` of rows. Out: `TripletBatch`, float32 descriptors [B, K, D] with
+validity masks, trimmed to the counts asked for. `valid` is None where a whole batch has no padding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.training.sampler import Triplets
+
+
+class Side(NamedTuple):
+    """Descriptors [B, K, D] and valid [B, K] (True = a real descriptor), None without padding."""
+
+    descriptors: Tensor
+    valid: Tensor | None
+
+    def to(self, device: torch.device) -> Side:
+        """The same on a device."""
+        valid = None if self.valid is None else self.valid.to(device)
+        return Side(self.descriptors.to(device), valid)
+
+
+class TripletBatch(NamedTuple):
+    """What one step sees: the anchor is the query, the other two are gallery images."""
+
+    query: Side
+    positive: Side
+    negative: Side
+
+
+def load_side(store: DescriptorStore, rows: npt.NDArray[np.integer], count: int) -> Side:
+    """The `count` strongest descriptors of the rows, zero-padded where an image has fewer."""
+    descriptors, valid = store.read_descriptors(rows, count)
+    mask = None if valid.all() else torch.from_numpy(valid)
+    return Side(torch.from_numpy(descriptors.astype(np.float32)), mask)
+
+
+def load_batch(
+    store: DescriptorStore, triplets: Triplets, query_count: int, gallery_count: int
+) -> TripletBatch:
+    """Read the batch of these triplets: `query_count` for anchors, `gallery_count` for the rest."""
+    both = np.concatenate([triplets.positive, triplets.negative])
+    gallery, size = load_side(store, both, gallery_count), len(triplets.positive)
+    positive, negative = (
+        Side(gallery.descriptors[half], None if gallery.valid is None else gallery.valid[half])
+        for half in (slice(0, size), slice(size, None))
+    )
+    return TripletBatch(load_side(store, triplets.anchor, query_count), positive, negative)

@@ -1,0 +1,24 @@
+"""Losses on logits of positive and negative pairs, each [B] float tensors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pair_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """Binary cross-entropy with logits, the mean over positive and negative pairs (scalar)."""
+    logits = torch.cat([positive, negative]).float()
+    targets = torch.cat([torch.ones_like(positive), torch.zeros_like(negative)]).float()
+    return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+def pair_accuracy(positive: Tensor, negative: Tensor) -> float:
+    """Share of pairs on the right side of logit 0, in [0, 1].
+
+    >>> pair_accuracy(torch.tensor([1.0, -1.0]), torch.tensor([-2.0, -3.0]))
+    0.75
+    """
+    right = torch.cat([positive > 0, negative < 0])
+    return float(right.float().mean())

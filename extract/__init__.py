@@ -1,0 +1,1 @@
+"""Extraction: from images to descriptor stores, vocabularies, globals and neighbour lists."""

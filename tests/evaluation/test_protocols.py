@@ -1,0 +1,140 @@
+import json
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput
+from ames_lite.evaluation.protocols import (
+    PROTOCOLS,
+    SETTINGS,
+    evaluate_ranking,
+    get_protocol,
+    setting_junk,
+    setting_positives,
+)
+from ames_lite.records import GroundTruth, Ranking
+from tests.evaluation import referee
+from tests.evaluation.official import official_truth
+from tests.evaluation.toy import make_neighbors, make_truth
+from tests.helpers import shared_file
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_graded_protocol_is_its_slow_referee(seed: int) -> None:
+    neighbors, truth = make_neighbors(seed), make_truth(seed)
+    came = evaluate_ranking(neighbors, truth, "revisitop")
+    for setting in ("easy", "medium", "hard"):
+        rows = [
+            (row, *referee.lists_of(truth, setting, q))
+            for q, row in enumerate(neighbors.ids.tolist())
+        ]
+        aps = [referee.average_precision(*row) for row in rows]
+        np.testing.assert_allclose(came.ap[setting], aps, atol=1e-12)
+        assert came.metrics[f"map_{setting}"] == pytest.approx(referee.mean(aps), abs=1e-12)
+        assert came.excluded[setting] == int(np.isnan(aps).sum())
+        for k in (1, 5, 10):
+            wanted = referee.mean([referee.precision_at(*row, k) for row in rows])
+            assert came.metrics[f"mp@{k}_{setting}"] == pytest.approx(wanted, abs=1e-12)
+    both = came.metrics["map_medium"], came.metrics["map_hard"]
+    assert came.metrics["map"] == pytest.approx(sum(both) / 2, abs=1e-15)
+    np.testing.assert_array_equal(came.main_ap, (came.ap["medium"] + came.ap["hard"]) / 2)
+
+
+@pytest.mark.parametrize("protocol", ["gldv2", "instance", "vpr"])
+def test_protocols_without_grades_are_their_slow_referee(protocol: str) -> None:
+    neighbors, truth = make_neighbors(3), make_truth(3, graded=False)
+    came = evaluate_ranking(neighbors, truth, protocol)
+    rows = [(row, set(truth.easy[q].tolist())) for q, row in enumerate(neighbors.ids.tolist())]
+    wanted = {}
+    for key in came.metrics:
+        kind, k = key.split("@")
+        metric = {"map": referee.average_precision_at, "recall": referee.recall_at}[kind]
+        wanted[key] = referee.mean([metric(*row, int(k)) for row in rows])
+    assert came.metrics == pytest.approx(wanted, abs=1e-12)
+    assert came.excluded == {"all": 2}
+    assert PROTOCOLS[protocol].main in came.metrics
+
+
+def test_metric_names_are_those_of_results_files() -> None:
+    truth, plain = make_truth(0), make_truth(0, graded=False)
+    neighbors = make_neighbors(0)
+    settings = ("easy", "medium", "hard")
+    graded = {f"{m}_{s}" for s in settings for m in ("map", "mp@1", "mp@5", "mp@10")} | {"map"}
+    assert set(evaluate_ranking(neighbors, truth, "revisitop").metrics) == graded
+    assert set(evaluate_ranking(neighbors, plain, "gldv2").metrics) == {"map@100"}
+    recalls = {f"recall@{k}" for k in (1, 5, 10, 20)}
+    assert recalls <= set(evaluate_ranking(neighbors, plain, "vpr").metrics)
+
+
+def test_every_protocol_names_settings_that_exist_and_a_main_metric() -> None:
+    for name, protocol in PROTOCOLS.items():
+        assert get_protocol(name) is protocol and get_protocol(protocol) is protocol
+        assert set(protocol.main_settings) <= set(protocol.settings) <= set(SETTINGS)
+        truth = make_truth(0, graded=protocol.graded)
+        assert protocol.main in evaluate_ranking(make_neighbors(0), truth, protocol).metrics
+
+
+def test_settings_split_the_lists_as_published() -> None:
+    one = (np.array([0]),), (np.array([1, 2]),), (np.array([3]),)
+    truth = GroundTruth(("q",), tuple("abcde"), *one, bbox=(None,))
+    came = {
+        setting: (
+            sorted(setting_positives(truth, setting)[0].tolist()),
+            sorted(setting_junk(truth, setting)[0].tolist()),
+        )
+        for setting in ("easy", "medium", "hard")
+    }
+    assert came == {
+        "easy": ([0], [1, 2, 3]),
+        "medium": ([0, 1, 2], [3]),
+        "hard": ([1, 2], [0, 3]),
+    }
+    with pytest.raises(BadInput, match="no setting 'harder'"):
+        setting_junk(truth, "harder")
+
+
+def test_ids_a_ranking_and_neighbors_evaluate_alike() -> None:
+    neighbors, truth = make_neighbors(0), make_truth(0)
+    ranking = Ranking(neighbors.ids, neighbors.sims, neighbors.num_gallery)
+    results = [
+        evaluate_ranking(one, truth, "revisitop").metrics
+        for one in (neighbors, ranking, neighbors.ids, neighbors.ids.astype(np.uint16))
+    ]
+    assert all(result == results[0] for result in results)
+
+
+def test_what_does_not_fit_is_refused_with_both_sides() -> None:
+    neighbors, truth = make_neighbors(0), make_truth(0)
+    with pytest.raises(BadInput, match="6 queries over 40 images meets .* 6 queries over 41"):
+        evaluate_ranking(neighbors, make_truth(0, gallery=41), "revisitop")
+    with pytest.raises(BadInput, match="5 queries over 40 images meets .* 6 queries"):
+        evaluate_ranking(neighbors.ids[:5], truth, "revisitop")
+    with pytest.raises(BadInput, match=r"ids lie in \[0, 40\]"):
+        evaluate_ranking(np.where(neighbors.ids == 7, 40, neighbors.ids), truth, "revisitop")
+    with pytest.raises(BadInput, match="lists an image twice"):
+        evaluate_ranking(np.zeros((6, 40), int), truth, "revisitop")
+    with pytest.raises(BadInput, match="integer ids"):
+        evaluate_ranking(neighbors.ids + 0.5, truth, "revisitop")
+    with pytest.raises(BadInput, match=r"no protocol 'rop'(.|\n)*revisitop, gldv2"):
+        evaluate_ranking(neighbors, truth, "rop")
+    with pytest.raises(BadInput, match="has easy, hard and junk, the protocol needs positives"):
+        evaluate_ranking(neighbors, truth, "gldv2")
+    with pytest.raises(BadInput, match="has positives alone, the protocol needs easy"):
+        evaluate_ranking(neighbors, make_truth(0, graded=False), "revisitop")
+    with pytest.raises(BadInput, match=r"lists 19 images a query(.|\n)*at least 20"):
+        evaluate_ranking(neighbors.ids[:, :19], make_truth(0, graded=False), "vpr")
+
+
+@pytest.mark.parametrize("kind", ["random", "planted"])
+@pytest.mark.parametrize("dataset", ["roxford5k", "rparis6k"])
+def test_the_official_evaluation_is_reached(dataset: str, kind: str) -> None:
+    with np.load(shared_file(f"fixtures/ranks_{dataset}_{kind}.npz")) as fixture:
+        came = evaluate_ranking(fixture["ranks"], official_truth(dataset), "revisitop")
+    expected = json.loads(shared_file("fixtures/revisitop_expected.json").read_text())
+    for setting in ("easy", "medium", "hard"):
+        wanted = expected[f"{dataset}/{kind}"][setting]
+        assert came.metrics[f"map_{setting}"] == pytest.approx(wanted["map"], abs=1e-9)
+        precisions = [came.metrics[f"mp@{k}_{setting}"] for k in (1, 5, 10)]
+        assert precisions == pytest.approx(wanted["mp"], abs=1e-9)
+        aps = np.array([np.nan if ap is None else ap for ap in wanted["aps"]])
+        np.testing.assert_allclose(came.ap[setting], aps, atol=1e-9, rtol=0)

@@ -1,0 +1,77 @@
+"""The laws of global descriptors on disk: what is written is read, and nothing wrong is written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import hdf5
+from ames_lite.io.global_store import read_globals, write_globals
+
+NAMES = ["a.jpg", "ü, b.jpg", "c.jpg"]
+
+
+def rows(dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((3, 4)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_what_is_written_is_read(tmp_path: Path, dtype: str) -> None:
+    path = write_globals(tmp_path / "g.hdf5", NAMES, rows(dtype), {"layer": 3})
+    names, descriptors, provenance = read_globals(path)
+    assert names == tuple(NAMES) and provenance == {"layer": 3}
+    assert descriptors.dtype == dtype
+    np.testing.assert_array_equal(descriptors, rows(dtype))
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "what"),
+    [(1, np.nan, "NaN"), (2, -np.inf, "NaN"), (1, 0.0, "all zeros")],
+)
+def test_bad_rows_are_named_and_never_written(
+    tmp_path: Path, monkeypatch, row: int, value: float, what: str
+) -> None:
+    descriptors = rows()
+    descriptors[row] = value
+    for block in (1, 1 << 15):
+        monkeypatch.setattr("ames_lite.io.global_store.BLOCK_ROWS", block)
+        with pytest.raises(BadInput, match=what) as error:
+            write_globals(tmp_path / "g.hdf5", NAMES, descriptors, {})
+        for part in (NAMES[row], f"row {row}", "g.hdf5", "remedy"):
+            assert part in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_bad_number_among_good_ones_is_enough(tmp_path: Path) -> None:
+    descriptors = rows()
+    descriptors[1, 2] = np.nan
+    with pytest.raises(BadInput, match="NaN"):
+        write_globals(tmp_path / "g.hdf5", NAMES, descriptors, {})
+    descriptors[1] = (0, 0, 1, 0)
+    write_globals(tmp_path / "g.hdf5", NAMES, descriptors, {})
+
+
+def test_repeated_names_and_other_shapes_are_refused(tmp_path: Path) -> None:
+    for names, descriptors in [
+        (["a", "b", "a"], rows()),
+        (NAMES[:2], rows()),
+        (NAMES, rows().astype(np.float64)),
+        (NAMES, rows()[:, 0]),
+        (NAMES, rows()[:, :0]),
+    ]:
+        with pytest.raises(BadInput, match="expected"):
+            write_globals(tmp_path / "g.hdf5", names, descriptors, {})
+
+
+def test_a_damaged_file_is_refused_at_reading(tmp_path: Path) -> None:
+    path = write_globals(tmp_path / "g.hdf5", NAMES, rows(), {})
+    with hdf5.open_to_resume(path, "ames_lite/global_descriptors/1") as file:
+        file["descriptors"][1] = 0
+    with pytest.raises(BadInput, match="all zeros") as error:
+        read_globals(path)
+    assert str(path) in str(error.value)
+    with pytest.raises(MissingFile, match="extract_descriptors.py"):
+        read_globals(tmp_path / "no.hdf5")
+    with pytest.raises(BadInput, match="overwrite"):
+        write_globals(path, NAMES, rows(), {})

@@ -1,0 +1,128 @@
+"""The rules of the house: arrows point one way, libraries have owners, one import stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LEVELS = [  # a room may import from its own level and from those before it
+    ["ames_lite.errors", "ames_lite.records", "ames_lite.runtime", "ames_lite"],
+    ["ames_lite.io", "ames_lite.retrieval", "ames_lite.models"],
+    ["ames_lite.synthetic"],
+    ["ames_lite.reranking"],
+    ["ames_lite.evaluation"],
+    ["ames_lite.training"],
+    ["extract"],
+    ["ames_lite.cli"],
+    ["scripts"],
+]
+OWNERS = {
+    "h5py": ["ames_lite/io/hdf5.py"],
+    "faiss": ["ames_lite/retrieval/knn.py"],
+    "safetensors": ["ames_lite/io/checkpoint.py", "hubconf.py"],
+    "PIL": ["ames_lite/io/images.py"],
+    "pickle": ["ames_lite/io/safe_pickle.py", "ames_lite/io/checkpoint.py"],
+    "hydra": ["ames_lite/cli/compose.py"],
+    "omegaconf": ["ames_lite/cli/compose.py"],
+    "jinja2": ["ames_lite/evaluation/report.py"],
+    "torchvision": [],
+    "timm": [],
+}
+
+
+def sources() -> list[Path]:
+    folders = ("ames_lite", "extract", "scripts")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert len(found) > 30
+    return [*sorted(found), ROOT / "hubconf.py"]
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> list[str]:
+    """Every imported module, wherever in the file; not what only `python file.py` runs."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not _is_main_guard(node)]
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
+def level_of(module: str) -> int | None:
+    """The most specific room that holds a module; None for foreign ones."""
+    rooms = [
+        (len(room), level)
+        for level, group in enumerate(LEVELS)
+        for room in group
+        if module == room or module.startswith(room + ".")
+    ]
+    return max(rooms)[1] if rooms else None
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_one_way(path: Path) -> None:
+    own = level_of(module_of(path))
+    if own is None:  # hubconf.py: an entry point, like scripts
+        own = len(LEVELS)
+    for imported in imports_of(path):
+        level = level_of(imported)
+        assert level is None or level <= own, f"{path} imports {imported}, which stands above it"
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_has_its_owner(library: str) -> None:
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for path in sources()
+        if any(name.split(".")[0] == library for name in imports_of(path))
+    ]
+    assert set(users) <= set(OWNERS[library]), f"{library} is imported by {users}"
+
+
+def test_nothing_imports_scripts() -> None:
+    for path in sources():
+        assert not any(name.split(".")[0] == "scripts" for name in imports_of(path))
+
+
+def test_unsafe_loading_is_nowhere() -> None:
+    words = ("allow_pickle" + "=True", "weights_only" + "=False", "pickle" + ".load(")
+    for path in sources():
+        text = path.read_text(encoding="utf-8")
+        assert not [word for word in words if word in text], path
+
+
+def test_importing_the_heads_stays_light() -> None:
+    heavy = ("h5py", "faiss", "hydra", "cv2", "transformers", "scipy", "PIL")
+    code = f"import sys, ames_lite.models; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_reranker_needs_neither_hydra_nor_hdf5() -> None:
+    code = (
+        "import sys, ames_lite.reranking, extract.backbones, ames_lite.io.images;"
+        "print([m for m in ('h5py', 'hydra', 'faiss', 'omegaconf') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"
