@@ -207,6 +207,7 @@ def _check(
 
 
 def _without_junk(ids: npt.NDArray[np.integer], junk: npt.NDArray[np.int64]) -> Places:
+    """The positions [K] of what is not junk in one list: rank r stands at position [r - 1]."""
     return np.flatnonzero(~np.isin(ids, junk))
 
 
@@ -225,9 +226,8 @@ class _Gatherer:
     def example(self, q: int) -> Example:
         setting = "medium" if self.ground_truth.graded else "all"
         junk = setting_junk(self.ground_truth, setting)[q]
-        before, after = self.neighbors.ids[q], self.reranked.ids[q]
-        ranked_before = before[_without_junk(before, junk)]
-        places = _without_junk(after, junk)[: self.num_shown]
+        before = _without_junk(self.neighbors.ids[q], junk)
+        after = _without_junk(self.reranked.ids[q], junk)[: self.num_shown]
         query, box = self.per_query[q], self.ground_truth.bbox[q]
         return Example(
             name=query["name"],
@@ -235,8 +235,8 @@ class _Gatherer:
             box=box,
             global_ap=query["global_ap"],
             ap=query["ap"],
-            before=self._global_tiles(q, _without_junk(before, junk)[: self.num_shown]),
-            after=self._reranked_tiles(q, places, ranked_before),
+            before=self._global_tiles(q, before[: self.num_shown]),
+            after=self._reranked_tiles(q, after, self.neighbors.ids[q, before]),
         )
 
     def _global_tiles(self, q: int, places: Places) -> list[Tile]:

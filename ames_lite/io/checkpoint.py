@@ -35,7 +35,7 @@ SCHEMA = 1
 EXPECTED = "a folder with weights.safetensors and meta.json, <name>.safetensors or a published .pt"
 # What torch.load makes of cut, damaged and foreign files (found by feeding it thousands of them).
 UNREADABLE: tuple[type[Exception], ...] = (
-    *(UnpicklingError, RuntimeError, EOFError, ValueError, LookupError),
+    *(UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError),
     *(AssertionError, struct.error, TypeError, AttributeError),
 )
 
@@ -181,8 +181,12 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
         raise BadInput(f"schema is {schema!r}", where=path, expected=f"a head's meta, {SCHEMA}")
     known = {"schema", "model", "arguments", "weights_sha256", *HeadMeta.__dataclass_fields__}
     wrong = sorted(known - {"weights_sha256"} - set(record)) + sorted(set(record) - known)
-    if wrong or not isinstance(record["arguments"], dict):
-        what = f"the meta of a head lacks, or should not have, {', '.join(wrong) or 'arguments'}"
+    kinds = {"model": str, "arguments": dict}
+    wrong = wrong or [key for key, kind in kinds.items() if not isinstance(record[key], kind)]
+    if wrong:
+        what = (
+            f"the meta of a head lacks, should not have or has of a wrong type {', '.join(wrong)}"
+        )
         raise BadInput(what, where=path, expected=f"the keys {', '.join(sorted(known))}")
     try:
         meta = HeadMeta(**{key: record[key] for key in HeadMeta.__dataclass_fields__})
@@ -206,9 +210,9 @@ def _read_published(path: Path) -> dict[str, Tensor]:
         came = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise BadInput(f"the file holds {came}", where=path, expected=expected)
     for name, value in state.items():
-        if not isinstance(value, Tensor):
-            what = f"parameter {name} is {type(value).__name__}"
-            raise BadInput(what, where=path, expected="a tensor")
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            what = f"parameter {name!r} is {type(value).__name__}"
+            raise BadInput(what, where=path, expected="a tensor under a text name")
     return state
 
 

@@ -1,0 +1,95 @@
+"""Laws of the triplet sampler, with a slow referee for who is a valid anchor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors
+from ames_lite.training.sampler import TripletSampler
+
+
+def a_set(num: int = 60, classes: int = 5, seed: int = 0) -> tuple[Neighbors, np.ndarray]:
+    """Random similarities, some below zero; labels with classes of unequal size."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, num) ** 2
+    sims = rng.normal(0.15, 0.4, (num, num)).astype(np.float32)
+    np.fill_diagonal(sims, -np.inf)
+    ids = np.argsort(-sims, axis=1, kind="stable")[:, : num - 1].astype(np.int32)
+    return Neighbors(ids, np.take_along_axis(sims, ids, axis=1), num), labels
+
+
+def valid_anchors(neighbors: Neighbors, labels: np.ndarray, depth: int, least: int) -> list[int]:
+    found = []
+    for i in range(len(labels)):
+        same = other = 0
+        for j, sim in zip(neighbors.ids[i, :depth], neighbors.sims[i, :depth], strict=True):
+            if sim > 0:
+                same += labels[j] == labels[i]
+                other += labels[j] != labels[i]
+        if same >= least and other >= least:
+            found.append(i)
+    return found
+
+
+@pytest.mark.parametrize("depth", [10, 25, 300])
+def test_anchors_are_those_of_the_referee(depth: int) -> None:
+    neighbors, labels = a_set()
+    sampler = TripletSampler(neighbors, labels, batch_size=4, depth=depth, min_each=3)
+    expected = valid_anchors(neighbors, labels, depth, 3)
+    assert 0 < len(expected) < len(labels)
+    assert sampler.anchors.tolist() == expected
+
+
+def test_every_valid_anchor_comes_once_an_epoch() -> None:
+    sampler = TripletSampler(*a_set(), batch_size=7, min_each=3)
+    for epoch in range(3):
+        batches = list(sampler.epoch(epoch))
+        assert len(batches) == len(sampler)
+        anchors = np.concatenate([batch.anchor for batch in batches])
+        assert sorted(anchors.tolist()) == sampler.anchors.tolist()
+
+
+def test_triplets_are_positive_and_negative_near_neighbours() -> None:
+    neighbors, labels = a_set()
+    sampler = TripletSampler(neighbors, labels, batch_size=7, depth=20, min_each=3)
+    for batch in sampler.epoch(0):
+        assert (labels[batch.positive] == labels[batch.anchor]).all()
+        assert (labels[batch.negative] != labels[batch.anchor]).all()
+        for side in (batch.positive, batch.negative):
+            for anchor, row in zip(batch.anchor, side, strict=True):
+                place = neighbors.ids[anchor].tolist().index(row)
+                assert place < 20 and neighbors.sims[anchor, place] > 0 and row != anchor
+
+
+def test_odds_follow_the_cube_of_the_similarity() -> None:
+    """Two positives at 0.8 and 0.4: drawn 8 : 1."""
+    ids = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]], np.int32)
+    sims = np.array([[0.8, 0.4, 0.2]] * 4, np.float32)
+    sampler = TripletSampler(
+        Neighbors(ids, sims, 4), np.array([0, 0, 0, 1]), batch_size=1, min_each=1, seed=4
+    )
+    drawn = [b.positive[0] for e in range(900) for b in sampler.epoch(e) if b.anchor[0] == 0]
+    share = np.mean(np.array(drawn) == 1)
+    assert abs(share - 8 / 9) < 4 * np.sqrt(8 / 81 / len(drawn))
+
+
+def test_a_batch_depends_on_seed_epoch_and_number_alone() -> None:
+    a, b = (TripletSampler(*a_set(), batch_size=7, min_each=3, seed=0) for _ in range(2))
+    list(b.epoch(0))
+    for one, two in zip(a.epoch(1), b.epoch(1), strict=True):
+        assert all((x == y).all() for x, y in zip(one, two, strict=True))
+    other = TripletSampler(*a_set(), batch_size=7, min_each=3, seed=1)
+    firsts = [next(iter(s.epoch(1))).anchor.tolist() for s in (a, other)]
+    assert firsts[0] != firsts[1]
+
+
+def test_a_set_without_anchors_and_lists_of_another_set_are_refused() -> None:
+    neighbors, labels = a_set()
+    with pytest.raises(BadInput, match="several images a landmark"):
+        TripletSampler(neighbors, np.arange(len(labels)))
+    with pytest.raises(BadInput, match="one label and one list an image"):
+        TripletSampler(neighbors, labels[:-1])
+    with pytest.raises(BadInput, match="batch_size"):
+        TripletSampler(neighbors, labels, batch_size=0)
