@@ -84,7 +84,7 @@ class DatasetFiles:
         """The local descriptors of a split, for reading."""
         return _first_of(
             [self.local_path(split)],
-            f"the local descriptors ({self.desc_name}) of {self.option}, {split},",
+            f"the local descriptors ({self.desc_name}) of {self.option}, {split}",
             remedy=self.make_local(),
         )
 
@@ -92,7 +92,7 @@ class DatasetFiles:
         """The global descriptors of a split, for reading."""
         return _first_of(
             [self.global_path(split, kind)],
-            f"the global descriptors ({self.desc_name} {kind}) of {self.option}, {split},",
+            f"the global descriptors ({self.desc_name} {kind}) of {self.option}, {split}",
             remedy=self._command("extract/extract_globals.py", f" global={kind}"),
         )
 
@@ -133,5 +133,5 @@ def _first_of(paths: Sequence[Path], what: str, remedy: str) -> Path:
         )
     if not found:
         where = " or ".join(str(path.absolute()) for path in paths)
-        raise MissingFile(f"{what.rstrip(',')} is missing", where=where, remedy=remedy)
+        raise MissingFile(f"missing: {what}", where=where, remedy=remedy)
     return found[0]

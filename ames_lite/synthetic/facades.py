@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 FloatImage = npt.NDArray[np.float32]
-MAX_DEPTH = 60.0  # how far a part may stand out from the front
+MAX_DEPTH = 120.0  # how far a part may stand out from the front
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def _as_colour(colour: npt.NDArray[np.floating]) -> tuple[float, float, float]:
 
 def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -> Image:
     """A carved tile [size, size, 3]: nested polygons, rings and rays in shades of one colour."""
-    tile = np.tile(base, (size, size, 1))
+    tile: FloatImage = np.tile(base, (size, size, 1))
     centre = np.array([size / 2, size / 2])
     for radius in np.linspace(0.48, 0.1, int(rng.integers(3, 6))) * size:
         corners = int(rng.integers(3, 9))
@@ -94,6 +94,7 @@ def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -
         a, b = rng.integers(0, size, (2, 2)).tolist()
         shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
         cv2.line(tile, a, b, shade, int(rng.integers(1, 3)), cv2.LINE_AA)
+    tile += noise(rng, (size, size), max(4, size // 10))[..., None] * 30
     return np.clip(tile, 0, 255).astype(np.uint8)
 
 
@@ -102,7 +103,7 @@ def _window(rng: np.random.Generator, trim: npt.NDArray[np.float32]) -> Image:
     height, width = int(rng.integers(44, 68)), int(rng.integers(28, 46))
     tile = np.tile(trim, (height, width, 1))
     border = int(rng.integers(3, 6))
-    glass = _colour(rng, 20, 90)
+    glass = trim * rng.uniform(0.45, 0.75)
     top = int(rng.integers(border, border + 10))
     cv2.rectangle(tile, (border, top), (width - border, height - border), _as_colour(glass), -1)
     if rng.random() < 0.5:
@@ -118,17 +119,18 @@ def _window(rng: np.random.Generator, trim: npt.NDArray[np.float32]) -> Image:
 
 def make_style(rng: np.random.Generator) -> Style:
     """Draw one style."""
-    trim = _colour(rng, 60, 235)
+    wall = _colour(rng, 90, 190)
+    trim = np.clip(wall + rng.uniform(-60, 60), 20, 250).astype(np.float32)
     glyphs = tuple(
         (rng.integers(0, 4, (int(rng.integers(3, 6)), 2, 2)) / 3).astype(np.float32)
         for _ in range(12)
     )
     return Style(
-        wall=_colour(rng, 80, 200),
+        wall=wall,
         trim=trim,
         brick=(int(rng.integers(7, 15)), int(rng.integers(14, 34))),
         shades=rng.normal(0, 9, (70, 40)).astype(np.float32),
-        mortar=float(rng.uniform(8, 30)),
+        mortar=float(rng.uniform(4, 14)),
         windows=tuple(_window(rng, trim) for _ in range(2)),
         ornaments=tuple(relief(rng, int(rng.integers(24, 40)), trim) for _ in range(2)),
         glyphs=glyphs,
@@ -192,8 +194,8 @@ def make_facade(rng: np.random.Generator, style: Style) -> Facade:
     """Draw one landmark in a style."""
     shape = (int(rng.integers(330, 450)), int(rng.integers(330, 480)))
     tiles = [
-        relief(rng, int(rng.integers(30, 62)), _colour(rng, 60, 220))
-        for _ in range(int(rng.integers(5, 9)))
+        relief(rng, int(rng.integers(52, 96)), _colour(rng, 60, 220))
+        for _ in range(int(rng.integers(8, 12)))
     ]
     tiles += [_sign(rng, style) for _ in range(int(rng.integers(1, 3)))]
     parts = []

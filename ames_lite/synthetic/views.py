@@ -121,7 +121,7 @@ def _stand_about(
     covered = np.zeros(size, np.uint8)
     for _ in range(count):
         tile = clutter[int(rng.integers(len(clutter)))]
-        scale = rng.uniform(0.18, 0.42) * min(size) / tile.shape[0]
+        scale = rng.uniform(0.14, 0.36) * min(size) / tile.shape[0]
         turn = cv2.getRotationMatrix2D((0, 0), float(rng.uniform(-40, 40)), float(scale))
         turn[:, 2] = rng.uniform(-0.1, 0.95, 2) * [size[1], size[0]]
         mask = np.zeros(tile.shape[:2], np.uint8)
@@ -143,8 +143,8 @@ def _light(rng: np.random.Generator, canvas: FloatImage) -> Image:
     shade = 1 + 0.35 * rng.uniform(-1, 1) * noise(rng, size, max(size) // 2)
     lit = np.clip(canvas * (gain * shade[..., None]) + rng.uniform(-15, 20), 0, 255) / 255
     lit = np.asarray(lit ** rng.uniform(0.75, 1.45) * 255, np.float32)
-    lit = cv2.GaussianBlur(lit, (0, 0), float(rng.uniform(0.3, 1.5)))
-    lit += rng.normal(0, rng.uniform(2, 9), lit.shape).astype(np.float32)
+    lit = cv2.GaussianBlur(lit, (0, 0), float(rng.uniform(0.3, 1.1)))
+    lit += rng.normal(0, rng.uniform(1, 6), lit.shape).astype(np.float32)
     return np.clip(lit, 0, 255).astype(np.uint8)
 
 
@@ -153,7 +153,7 @@ def render(
 ) -> View:
     """One picture; without a facade, of clutter alone (nothing visible)."""
     canvas = _ground(rng, camera.size)
-    _stand_about(rng, canvas, clutter, int(rng.integers(3, 7)))
+    _stand_about(rng, canvas, clutter, int(rng.integers(8, 14)))
     visible = np.zeros(GRID, bool)
     occluders = int(rng.integers(0, 4))
     if facade is not None:

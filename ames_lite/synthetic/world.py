@@ -91,9 +91,9 @@ def world_style(spec: WorldSpec, number: int) -> Style:
 
 
 def world_clutter(spec: WorldSpec) -> list[Image]:
-    """The things that stand about in this world's pictures: 24 tiles."""
+    """The things that stand about in this world's pictures: 160 tiles."""
     rng = _seeds(spec, 1, 0)
-    return [relief(rng, 72, rng.uniform(30, 225, 3).astype(np.float32)) for _ in range(24)]
+    return [relief(rng, 72, rng.uniform(30, 225, 3).astype(np.float32)) for _ in range(160)]
 
 
 def world_facade(spec: WorldSpec, number: int) -> Facade:

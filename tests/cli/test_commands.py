@@ -1,0 +1,178 @@
+"""The commands as a user gives them: on the tiny world, and with what is missing or wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ames_lite.cli import evaluate, stages, train, tune
+from ames_lite.cli.compose import compose
+from ames_lite.io.checkpoint import load_head
+from tests.conftest import TinyWorld
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "experiment=sift_synthetic",
+    "epochs=1",
+    "max_count=16",
+    "model.arguments.dim=32",
+    "model.arguments.dim_feedforward=32",
+]
+
+
+def python(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / words[0]), *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def head(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head trained for one epoch, its λ and γ tuned."""
+    folder = tmp_path_factory.mktemp("runs")
+    where = f"data_root={tiny_world.root}"
+    path = train.run(compose("train", [*SMALL, where, f"output_dir={folder / 'train'}"]))
+    given = [f"weights={path}", where, "num_rerank=10", f"output_dir={folder / 'tune'}"]
+    tune.run(compose("tune", given))
+    return path
+
+
+@pytest.mark.parametrize(
+    "words, names",
+    [
+        (
+            ["scripts/train.py", "desc_name=dinov2"],
+            ["gldv2/train.txt", "dinov2_local.hdf5", "nn_dinov2_cls.hdf5", "google-landmark"],
+        ),
+        (
+            ["scripts/evaluate.py", "dataset=roxford", "num_rerank=1600"],
+            ["test_query.txt", "gnd_roxford5k.pkl", "dinov2_gallery_local.hdf5", "revisitop"],
+        ),
+    ],
+)
+def test_an_empty_data_root_gives_one_message_and_exit_code_1(
+    words: list[str], names: list[str], tmp_path: Path
+) -> None:
+    done = python(tmp_path, *words, f"data_root={tmp_path}")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: missing: ") and "Traceback" not in done.stderr
+    for name in [*names, str(tmp_path), "python extract/"]:
+        assert name in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_words_give_exit_code_1_and_help_gives_0(tmp_path: Path) -> None:
+    done = python(tmp_path, "scripts/evaluate.py", "dataset=nowhere")
+    assert done.returncode == 1 and "roxford" in done.stderr and "Traceback" not in done.stderr
+    done = python(tmp_path, "scripts/evaluate.py", "--help")
+    assert done.returncode == 0 and "num_rerank" in done.stdout
+
+
+def test_evaluation_writes_results_and_a_report(
+    tiny_world: TinyWorld, head: Path, tmp_path: Path
+) -> None:
+    given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
+    given += [f"weights={head}", "num_rerank=[10,1000]", f"output_dir={tmp_path / 'run'}"]
+    results = evaluate.run(compose("evaluate", given))
+    written = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert written == json.loads(json.dumps(results))
+    assert written["schema"] == 1 and written["model"] == "ames"
+    assert [row["num_rerank"] for row in written["rows"]] == [10, 40]
+    assert all(row["tuned_on"] == "synthetic-val" for row in written["rows"])
+    assert {"map", "map_easy", "map_medium", "map_hard", "mp@1_medium"} <= set(written["global"])
+    assert len(written["per_query"]) == 6 and written["cost"]["pairs"] > 0
+    assert (tmp_path / "run" / "scores.hdf5").is_file()
+    assert "<html" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_lamb_1_reports_the_global_ranking(
+    tiny_world: TinyWorld, head: Path, tmp_path: Path
+) -> None:
+    given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
+    given += [f"weights={head}", "num_rerank=20", "lamb=1.0", "temp=1.0", "report_queries=0"]
+    results = evaluate.run(compose("evaluate", [*given, f"output_dir={tmp_path / 'run'}"]))
+    # medium takes its junk out before and after; the order of what is left is the global one
+    assert results["rows"][0]["metrics"] == pytest.approx(results["global"])
+
+
+@pytest.mark.parametrize("model", ["mutual_nn", "ransac"])
+def test_the_floors_are_models_like_any_other(
+    model: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
+    given += [f"model={model}", "num_rerank=10", "lamb=0.5", "temp=0.1", "report_queries=0"]
+    results = evaluate.run(compose("evaluate", [*given, f"output_dir={tmp_path / 'run'}"]))
+    assert results["model"] == model
+    value = results["rows"][0]["metrics"]["map_medium"]
+    assert value is not None and 0 < value <= 1
+
+
+def test_tuning_freezes_what_the_evaluation_reads(head: Path) -> None:
+    _, meta = load_head(head)
+    assert meta.lamb is not None and meta.temp is not None
+    assert meta.provenance["tuned_on"] == "synthetic-val"
+
+
+def test_nothing_is_tuned_on_a_test_set(tiny_world: TinyWorld, head: Path, tmp_path: Path) -> None:
+    done = python(
+        tmp_path,
+        "scripts/tune.py",
+        "dataset=synthetic",
+        f"weights={head}",
+        f"data_root={tiny_world.root}",
+    )
+    assert done.returncode == 1 and "role: val" in done.stderr
+
+
+def test_a_run_never_overwrites_another(tiny_world: TinyWorld, head: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
+    given += [f"weights={head}", f"output_dir={tmp_path}"]
+    done = python(tmp_path, "scripts/evaluate.py", *given)
+    assert done.returncode == 1 and "in use" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["note.txt"]
+
+
+def test_a_head_of_other_descriptors_is_refused(
+    tiny_world: TinyWorld, head: Path, tmp_path: Path
+) -> None:
+    for suffix in ("query_local", "gallery_local"):
+        source = tiny_world.folder() / f"sift_{suffix}.hdf5"
+        target = tmp_path / "synthetic" / f"other_{suffix}.hdf5"
+        target.parent.mkdir(exist_ok=True)
+        target.symlink_to(source)
+    for name in ("query.txt", "gallery.txt", "gnd_synthetic.json"):
+        (tmp_path / "synthetic" / name).symlink_to(tiny_world.folder() / name)
+    (tmp_path / "synthetic" / "nn_other_vlad.hdf5").symlink_to(
+        tiny_world.folder() / "nn_sift_vlad.hdf5"
+    )
+    given = ["dataset=synthetic", "desc_name=other", f"data_root={tmp_path}", f"weights={head}"]
+    done = python(tmp_path, "scripts/evaluate.py", *given, f"output_dir={tmp_path / 'run'}")
+    assert done.returncode == 1 and "trained on 'sift'" in done.stderr
+
+
+def test_extraction_names_every_bad_image_and_keeps_its_row(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    from ames_lite.io.descriptor_store import DescriptorStore
+    from ames_lite.io.images import save_jpeg
+
+    for name in ("a.jpg", "c.jpg"):
+        save_jpeg(folder / name, rng.integers(0, 255, (60, 80, 3)).astype(np.uint8), 90)
+    (folder / "b.jpg").write_text("no image")
+    (folder / "train.txt").write_text("a.jpg,0\nb.jpg,0\nmissing.jpg,1\nc.jpg,1\n")
+    given = ["dataset=folder", "name=own", f"data_root={tmp_path}", "splits=[train]"]
+    done = python(tmp_path, "extract/extract_descriptors.py", *given)
+    assert done.returncode == 1
+    assert "2 of 4 images failed" in done.stderr and "b.jpg" in done.stderr
+    again = [*given, "on_bad_image=skip", "overwrite=true"]
+    stages.run_extract(compose("extract", again))
+    store = DescriptorStore.open(folder / "sift_local.hdf5")
+    assert store.names == ("a.jpg", "b.jpg", "missing.jpg", "c.jpg")
+    assert store.status.tolist() == [1, 2, 2, 1]
+    assert store.read(3).count > 0

@@ -1,0 +1,102 @@
+"""Every configuration composes and fits; what does not exist is refused with what does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ames_lite.cli.compose import compose, conf_dir, options_of
+from ames_lite.errors import ConfigError
+from ames_lite.evaluation.protocols import PROTOCOLS
+from ames_lite.models import HEADS, build_head
+from ames_lite.reranking.verification import VERIFIERS, build_verifier
+from ames_lite.training.trainer import Recipe
+from extract.backbones import BACKBONES, build_backbone
+
+COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_composes_by_itself(name: str) -> None:
+    assert compose(name)
+
+
+def test_every_backbone_has_one_file_and_is_built_from_it() -> None:
+    assert options_of("backbone") == sorted(BACKBONES)
+    for name in BACKBONES:
+        given = compose("extract", [f"backbone={name}"])["backbone"]
+        assert given["name"] == name and build_backbone(name, **given["arguments"]).dim > 0
+
+
+def test_every_model_has_one_file_and_is_built_from_it() -> None:
+    assert options_of("model") == sorted([*HEADS, *VERIFIERS])
+    for name in HEADS:
+        arguments = compose("train", [f"model={name}"])["model"]["arguments"]
+        assert build_head(name, **arguments, dim_in=16)
+    for name in VERIFIERS:
+        arguments = compose("evaluate", [f"model={name}"])["model"]["arguments"]
+        assert build_verifier(name, **arguments).arguments == arguments
+
+
+def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None:
+    for name in options_of("dataset"):
+        dataset = compose("evaluate", [f"dataset={name}"])["dataset"]
+        assert dataset["option"] == name and dataset["protocol"] in PROTOCOLS
+        assert dataset["role"] in ("train", "val", "test") and dataset["page"]
+
+
+def test_every_experiment_makes_a_recipe() -> None:
+    for name in options_of("experiment"):
+        config = compose("train", [f"experiment={name}"])
+        assert Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
+
+
+def test_the_defaults_of_training_are_the_published_recipe() -> None:
+    config = compose("train")
+    assert Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__}) == Recipe()
+    assert (config["desc_name"], config["model"]["name"], config["start"]) == (
+        "dinov2",
+        "ames",
+        "random",
+    )
+
+
+def test_desc_name_chooses_the_backbone_of_extraction() -> None:
+    assert compose("extract", ["desc_name=sift"])["backbone"]["name"] == "sift"
+    assert compose("extract", ["desc_name=mine", "backbone=sift"])["desc_name"] == "mine"
+    with pytest.raises(ConfigError, match="sift"):
+        compose("extract", ["desc_name=mine"])
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("nokey=1", "no key 'nokey'"),
+        ("+lr=1", "neither added nor removed"),
+        ("++lr=1", "neither added nor removed"),
+        ("~lr", "neither added nor removed"),
+        ("dataset=oxford", "roxford"),
+        ("model=rrt", "mutual_nn"),
+        ("experiment=best", "sift_synthetic"),
+        ("lr=fast", "float"),
+        ("epochs=1.5", "int"),
+        ("seed=true", "int"),
+        ("desc_name=7", "str"),
+        ("model.arguments.dimm=64", "did you mean model.arguments.dim"),
+        ("epochs=1,2", "a list"),
+        ("just words", "key=value"),
+        ("dataset=[roxford]", "roxford"),
+    ],
+)
+def test_what_does_not_exist_or_fit_is_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        compose("train", [override])
+
+
+def test_every_yaml_of_a_command_explains_itself() -> None:
+    for name in COMMANDS:
+        path: Path = conf_dir() / f"{name}.yaml"
+        assert path.read_text().startswith("# python ")
+        assert isinstance(yaml.safe_load(path.read_text()), dict)

@@ -1,0 +1,76 @@
+"""Laws of the reranker on arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ames_lite.errors import BadInput
+from ames_lite.models import AMES
+from ames_lite.reranking import Reranker
+
+
+def a_model() -> AMES:
+    torch.manual_seed(0)
+    return AMES(dim_in=16, dim=32, num_layers=2, dim_feedforward=32)
+
+
+def a_list(count: int = 9) -> tuple[np.ndarray, list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 12, count)
+    query = rng.normal(size=(7, 16)).astype(np.float32)
+    return query, [rng.normal(size=(n, 16)).astype(np.float32) for n in lengths]
+
+
+def test_it_only_reorders_and_follows_the_formula() -> None:
+    query, candidates = a_list()
+    sims = np.linspace(0.9, 0.1, 9)
+    ranking = Reranker(a_model(), lamb=0.3, temp=2.0, batch_pairs=4).rerank(query, candidates, sims)
+    assert sorted(ranking.ids[0].tolist()) == list(range(9))
+    model, scores = a_model().eval(), []
+    for candidate, sim in zip(candidates, sims, strict=True):
+        with torch.inference_mode():
+            logit = model(torch.tensor(query)[None], None, torch.tensor(candidate)[None]).item()
+        scores.append(0.3 * sim + 0.7 / (1 + np.exp(-2.0 * logit)))
+    assert ranking.ids[0].tolist() == np.argsort(-np.array(scores), kind="stable").tolist()
+    assert np.allclose(ranking.scores[0], sorted(scores, reverse=True), atol=1e-5)
+
+
+def test_lamb_1_keeps_the_given_order_and_no_sims_means_logits_alone() -> None:
+    query, candidates = a_list()
+    sims = np.linspace(0.9, 0.1, 9)
+    assert Reranker(a_model(), lamb=1.0).rerank(query, candidates, sims).ids[0].tolist() == list(
+        range(9)
+    )
+    reranker = Reranker(a_model(), lamb=1.0)
+    alone = reranker.rerank(query, candidates).ids[0]
+    assert alone.tolist() == np.argsort(-reranker.logits(query, candidates), kind="stable").tolist()
+
+
+def test_one_array_equals_a_list_and_tensors_equal_arrays() -> None:
+    rng = np.random.default_rng(2)
+    query, stacked = rng.normal(size=(5, 16)), rng.normal(size=(4, 6, 16))
+    reranker = Reranker(a_model())
+    first = reranker.logits(query, stacked)
+    assert np.allclose(first, reranker.logits(query, list(stacked)))
+    assert np.allclose(first, reranker.logits(torch.tensor(query), torch.tensor(stacked)))
+
+
+@pytest.mark.parametrize(
+    "query, candidates, sims, message",
+    [
+        (np.zeros((3, 16)), [], None, "no candidates"),
+        (np.zeros((3, 8)), [np.zeros((3, 8))], None, "16"),
+        (np.ones((3, 16)), [np.ones((3, 16))], [0.1, 0.2], "sims"),
+        (np.ones((3, 16)), [np.ones((3, 8))], None, "16"),
+        (np.ones((3, 16), int), [np.ones((3, 16))], None, "float"),
+        (np.ones(16), [np.ones((3, 16))], None, "query"),
+        (np.full((3, 16), np.nan), [np.ones((3, 16))], None, "NaN"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    query: np.ndarray, candidates: list[np.ndarray], sims: list[float] | None, message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        Reranker(a_model()).rerank(query, candidates, sims)
