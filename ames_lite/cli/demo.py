@@ -24,7 +24,7 @@ from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
 
 FLOORS = ("mutual_nn", "ransac")
-NUM_RERANK = 100
+NUM_RERANK = 200
 
 
 def worlds(seed: int) -> dict[str, WorldSpec]:

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import command, dataset_files, run_dir
 from ames_lite.errors import BadInput, ConfigError
@@ -19,12 +16,17 @@ from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import read_neighbors
 from ames_lite.models import AMES, build_head
-from ames_lite.models.initialization import start_from_correspondences
+from ames_lite.models.initialization import start_from_correspondences, start_from_matches
 from ames_lite.runtime import pick_device, seed_everything
+from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Recipe, Trainer, labels_of_store
 
-STARTS = ("random", "correspondences")
+STARTS = {
+    "random": None,
+    "correspondences": start_from_correspondences,
+    "matches": start_from_matches,
+}
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -42,10 +44,11 @@ def run(config: Config) -> Path:
     store, sampler = open_training_set(files, config["neighbors"], recipe)
     generator = seed_everything(recipe.seed)
     head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
-    if config["start"] == "correspondences":
+    start = STARTS[config["start"]]
+    if start is not None:
         if not isinstance(head, AMES):
-            raise ConfigError("start=correspondences", expected="model=ames")
-        start_from_correspondences(head, sample_descriptors(store, recipe.seed), generator)
+            raise ConfigError(f"start={config['start']}", expected="model=ames")
+        start(head, sample_descriptors(store, recipe.seed), generator)
     meta = HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store))
     folder = run_dir(config, "train")
     print(
@@ -73,15 +76,14 @@ def open_training_set(
         )
     labels = labels_of_store(store, images.names, images.labels)
     lists = read_neighbors(found["neighbors"], images.names, images.names)
-    return store, TripletSampler(lists, labels, batch_size=recipe.batch_size, seed=recipe.seed)
-
-
-def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> torch.Tensor:
-    """Float32 descriptors [M, D] of some images of a store."""
-    rng = np.random.default_rng(seed)
-    rows = rng.choice(len(store), min(images, len(store)), replace=False)
-    descriptors, valid = store.read_descriptors(rows)
-    return torch.from_numpy(descriptors[valid].astype(np.float32))
+    return store, TripletSampler(
+        lists,
+        labels,
+        batch_size=recipe.batch_size,
+        depth=recipe.depth,
+        min_each=recipe.min_each,
+        seed=recipe.seed,
+    )
 
 
 def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:

@@ -54,12 +54,14 @@ def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) ->
     paths = _find_all(files, neighbors)
     queries = read_image_list(paths["query"]).names
     gallery = read_image_list(paths["gallery"]).names
-    needed = max(min(num_rerank, len(gallery)), min(get_protocol(protocol).depth, len(gallery)))
+    # A query that is in the gallery is left out of its own list.
+    longest = len(gallery) - bool(set(queries) & set(gallery))
+    needed = min(max(num_rerank, get_protocol(protocol).depth), longest)
     data = EvaluationData(
         files,
         get_protocol(protocol),
         read_ground_truth(paths["ground truth"], queries, gallery),
-        read_neighbors(paths["neighbors"], queries, gallery, needed),
+        _whole_lists(paths["neighbors"], queries, gallery, needed, files),
         DescriptorStore.open(paths["query store"]),
         DescriptorStore.open(paths["gallery store"]),
     )
@@ -92,6 +94,22 @@ def _find_all(files: DatasetFiles, neighbors: str) -> dict[str, Path]:
             "neighbors": lambda: files.neighbors(neighbors),
         }
     )
+
+
+def _whole_lists(
+    path: Path, queries: Sequence[str], gallery: Sequence[str], needed: int, files: DatasetFiles
+) -> Neighbors:
+    """The lists in full (metrics look at all of them), at least `needed` long."""
+    neighbors = read_neighbors(path, queries, gallery)
+    if neighbors.ids.shape[1] < needed:
+        raise BadInput(
+            f"the neighbour lists have {neighbors.ids.shape[1]} images a query, "
+            f"{needed} are needed",
+            where=path,
+            expected="lists as long as num_rerank and the protocol ask for, or the whole gallery",
+            remedy=f"a smaller num_rerank=, or longer lists: {files.make_neighbors(path.stem)}",
+        )
+    return neighbors
 
 
 def score(

@@ -196,8 +196,10 @@ def check_fit(
         )
     if protocol is None:
         return
-    if length < min(protocol.depth, gallery):
-        expected = f"at least {min(protocol.depth, gallery)}"
+    inside = bool(set(ground_truth.query_names) & set(ground_truth.gallery_names))
+    needed = min(protocol.depth, gallery - inside)  # a query is left out of its own list
+    if length < needed:
+        expected = f"at least {needed}"
         raise BadInput(f"a ranking lists {length} images a query", expected=expected)
     if ground_truth.graded != protocol.graded:
         form = {True: "easy, hard and junk", False: "positives alone"}

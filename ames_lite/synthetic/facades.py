@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 FloatImage = npt.NDArray[np.float32]
-MAX_DEPTH = 120.0  # how far a part may stand out from the front
+MAX_DEPTH = 170.0  # how far a part may stand out from the front
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ laid over the front can be seen. Angles are degrees; visible fractions are in [0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -114,7 +115,7 @@ def _ground(rng: np.random.Generator, size: tuple[int, int]) -> FloatImage:
 
 
 def _stand_about(
-    rng: np.random.Generator, canvas: FloatImage, clutter: list[Image], count: int
+    rng: np.random.Generator, canvas: FloatImage, clutter: Sequence[Image], count: int
 ) -> npt.NDArray[np.bool_]:
     """Put `count` turned and scaled pieces of clutter on the canvas; returns what they cover."""
     size = canvas.shape[:2]
@@ -149,11 +150,11 @@ def _light(rng: np.random.Generator, canvas: FloatImage) -> Image:
 
 
 def render(
-    rng: np.random.Generator, facade: Facade | None, camera: Camera, clutter: list[Image]
+    rng: np.random.Generator, facade: Facade | None, camera: Camera, clutter: Sequence[Image]
 ) -> View:
     """One picture; without a facade, of clutter alone (nothing visible)."""
     canvas = _ground(rng, camera.size)
-    _stand_about(rng, canvas, clutter, int(rng.integers(8, 14)))
+    _stand_about(rng, canvas, clutter, int(rng.integers(10, 17)))
     visible = np.zeros(GRID, bool)
     occluders = int(rng.integers(0, 4))
     if facade is not None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,9 @@ from ames_lite.synthetic.views import View, project, render, sample_camera
 
 ROLES = ("train", "val", "test")
 PLANS: dict[str, tuple[float, tuple[float, float]]] = {  # maximal yaw, zoom of the facade
-    "query": (35.0, (0.75, 1.25)),
-    "easy": (50.0, (0.6, 1.5)),
-    "hard": (72.0, (0.45, 2.6)),
+    "query": (30.0, (0.85, 1.3)),
+    "easy": (40.0, (0.7, 1.4)),
+    "hard": (60.0, (0.6, 2.2)),
     "junk": (78.0, (0.45, 4.0)),
 }
 
@@ -90,10 +90,11 @@ def world_style(spec: WorldSpec, number: int) -> Style:
     return make_style(_seeds(spec, 0, number))
 
 
-def world_clutter(spec: WorldSpec) -> list[Image]:
+@lru_cache(maxsize=4)
+def world_clutter(spec: WorldSpec) -> tuple[Image, ...]:
     """The things that stand about in this world's pictures: 160 tiles."""
     rng = _seeds(spec, 1, 0)
-    return [relief(rng, 72, rng.uniform(30, 225, 3).astype(np.float32)) for _ in range(160)]
+    return tuple(relief(rng, 72, rng.uniform(30, 225, 3).astype(np.float32)) for _ in range(160))
 
 
 def world_facade(spec: WorldSpec, number: int) -> Facade:
@@ -111,7 +112,7 @@ def _kinds(spec: WorldSpec, number: int) -> list[str]:
 
 
 def _view_of_kind(
-    rng: np.random.Generator, facade: Facade, kind: str, clutter: list[Image]
+    rng: np.random.Generator, facade: Facade, kind: str, clutter: Sequence[Image]
 ) -> View:
     """Draw cameras until the rendered view has the grade that its kind asks for."""
     if kind == "clutter":

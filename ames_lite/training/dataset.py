@@ -55,3 +55,11 @@ def load_batch(
         for half in (slice(0, size), slice(size, None))
     )
     return TripletBatch(load_side(store, triplets.anchor, query_count), positive, negative)
+
+
+def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> Tensor:
+    """Float32 descriptors [M, D] of some images of a store."""
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(store), min(images, len(store)), replace=False)
+    descriptors, valid = store.read_descriptors(rows)
+    return torch.from_numpy(descriptors[valid].astype(np.float32))

@@ -26,7 +26,8 @@ from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models import SimilarityHead
 from ames_lite.runtime import autocast
-from ames_lite.training.dataset import TripletBatch, load_batch
+from ames_lite.training.augmentation import rotate
+from ames_lite.training.dataset import TripletBatch, load_batch, sample_descriptors
 from ames_lite.training.losses import pair_accuracy, pair_loss
 from ames_lite.training.sampler import Triplets, TripletSampler
 
@@ -43,6 +44,9 @@ class Recipe:
     max_count: int = 400  # descriptors a side, at most
     min_count: int = 10  # counts are drawn per batch from [min_count, max_count]; 0: always max
     clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
+    rotate: float = 0.0  # share of the batches that are rotated in descriptor space
+    depth: int = 300  # neighbours that triplets are drawn from
+    min_each: int = 5  # an anchor has so many of its own and of other labels among them
     precision: str = "fp32"
     seed: int = 0
 
@@ -55,6 +59,9 @@ class Recipe:
             "max_count": self.max_count >= 1,
             "min_count": 0 <= self.min_count <= self.max_count,
             "clip_norm": self.clip_norm >= 0,
+            "rotate": 0 <= self.rotate <= 1,
+            "depth": self.depth >= 2,
+            "min_each": self.min_each >= 1,
             "seed": self.seed >= 0,
         }
         for name, fit in fits.items():
@@ -105,6 +112,7 @@ class Trainer:
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe
         self.output_dir, self.meta = Path(output_dir), meta or HeadMeta()
         self.steps = recipe.epochs * len(sampler)
+        self.center = sample_descriptors(store, recipe.seed).mean(0)
         self.optimizer = torch.optim.AdamW(
             head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
         )
@@ -139,7 +147,7 @@ class Trainer:
         rate = learning_rate(step, self.steps, self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = load_batch(self.store, triplets, *self._counts(step))
+        batch = self._batch(step, triplets)
         with autocast(self.recipe.precision, self.device):
             positive, negative = triplet_logits(self.head, batch, self.device)
         loss = pair_loss(positive, negative)
@@ -158,6 +166,13 @@ class Trainer:
             "gradient_norm": norm.item(),
             "seconds": time.perf_counter() - began,
         }
+
+    def _batch(self, step: int, triplets: Triplets) -> TripletBatch:
+        batch = load_batch(self.store, triplets, *self._counts(step))
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        if float(torch.rand(1, generator=generator)) < self.recipe.rotate:
+            batch = rotate(batch, self.center, generator)
+        return batch
 
     def _counts(self, step: int) -> tuple[int, int]:
         """Descriptors a side of this step: drawn independently for query and gallery."""

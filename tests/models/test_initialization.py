@@ -12,7 +12,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES
 from ames_lite.models.blocks import PairLayer
-from ames_lite.models.initialization import start_from_correspondences
+from ames_lite.models.initialization import start_from_correspondences, start_from_matches
 from tests.models.seeded import biggest_difference, descriptors
 
 
@@ -97,3 +97,26 @@ def test_bad_samples_are_refused(bad: str) -> None:
     with pytest.raises(BadInput, match="descriptors are"):
         generator = torch.Generator()
         start_from_correspondences(AMES(dim_in=192), cases.get(bad, x * torch.nan), generator)
+
+
+def test_the_start_from_matches_counts_matches_before_the_first_step() -> None:
+    """The more of a query's descriptors the gallery image has, the higher its logit."""
+    torch.manual_seed(0)
+    head = AMES(dim_in=64, num_layers=2, dim_feedforward=64).eval()
+    x = F.normalize(sample(64), dim=-1)
+    start_from_matches(head, sample(64), torch.Generator().manual_seed(0))
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(5))
+    query, others = x[order[:60]], x[order[100:160]]
+    with torch.no_grad():
+        logits = [
+            head(query[None], None, torch.cat([query[:shared], others[shared:]])[None]).item()
+            for shared in (0, 15, 30, 45, 60)
+        ]
+    assert all(a < b for a, b in zip(logits, logits[1:], strict=False)), logits
+
+
+@pytest.mark.parametrize("wrong", [{"binary": True}, {"pre_norm": True}, {"num_layers": 1}])
+def test_the_start_from_matches_refuses_heads_that_it_does_not_fit(wrong: dict[str, Any]) -> None:
+    head = AMES(**{"dim_in": 64, "num_layers": 2, "dim_feedforward": 32, **wrong})
+    with pytest.raises(BadInput, match="expected"):
+        start_from_matches(head, sample(64), torch.Generator().manual_seed(0))

@@ -1,0 +1,27 @@
+"""Augmentation in descriptor space: what a head may not rely on is taken away.
+
+`rotate` turns all descriptors of a batch about the mean descriptor by one random rotation. All
+distances within the batch stay, and what a descriptor looks like changes: a head that learns from
+few landmarks cannot learn them by heart and must compare.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ames_lite.training.dataset import Side, TripletBatch
+
+
+def rotate(batch: TripletBatch, center: Tensor, generator: torch.Generator) -> TripletBatch:
+    """The batch with x → center + (x − center) R, one random orthogonal R [D, D] for all of it.
+
+    center [D]: the mean descriptor. Descriptors are close to unit length, not exactly.
+    """
+    noise = torch.randn(len(center), len(center), generator=generator)
+    rotation, _ = torch.linalg.qr(noise)
+
+    def turned(side: Side) -> Side:
+        return Side((side.descriptors - center) @ rotation + center, side.valid)
+
+    return TripletBatch(*(turned(side) for side in batch))

@@ -1,0 +1,65 @@
+"""The README is executable: its ten lines and its torch.hub example run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ames_lite.io.checkpoint import HeadMeta, save_head
+from ames_lite.models import AMES
+from tests.conftest import TinyWorld
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block_with(word: str) -> str:
+    blocks = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if word in b]
+    assert len(blocks) == 1
+    return blocks[0]
+
+
+def test_the_ten_lines_rerank_a_folder_of_images(
+    tiny_world: TinyWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    head = AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=32)
+    save_head(tmp_path, head, HeadMeta(desc_name="sift"))
+    code = block_with("Reranker")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    images = tiny_world.folder() / "jpg"
+    scope: dict[str, object] = {"images": str(images), "weights": str(tmp_path)}
+    exec(compile(code, "README.md", "exec"), scope)
+    printed = capsys.readouterr().out
+    present = sorted(path.name for path in images.iterdir())
+    assert sorted(re.findall(r"'([^']+)'", printed)) == present[1:]
+
+
+def test_the_hub_example_gives_one_logit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    scope: dict[str, object] = {}
+    exec(compile(block_with("torch.hub.load"), "README.md", "exec"), scope)
+    logit = scope["logit"]
+    assert isinstance(logit, torch.Tensor) and logit.shape == (1,)
+
+
+def test_every_file_that_the_readme_lists_exists() -> None:
+    tree = README.split("## The files", 1)[1]
+    names = set(re.findall(r"\b[\w/]+\.(?:py|toml|txt|md)\b", tree))
+    assert len(names) > 30
+    present = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_file()]
+    for name in names:
+        assert any(path == name or path.endswith("/" + name) for path in present), name
+    package = [p for p in present if p.startswith("ames_lite/") and p.endswith(".py")]
+    for path in package:
+        base = path.rsplit("/", 1)[1]
+        if base != "__init__.py" and not path.startswith("ames_lite/cli/"):
+            assert base in tree, f"{path} is not in the README's list"
+
+
+def test_every_script_that_the_readme_names_exists() -> None:
+    for name in set(re.findall(r"python ((?:scripts|extract)/\w+\.py)", README)):
+        assert (ROOT / name).is_file(), name
