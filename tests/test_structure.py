@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,15 @@ def test_a_library_has_its_owner(library: str) -> None:
         if any(name.split(".")[0] == library for name in imports_of(path))
     ]
     assert set(users) <= set(OWNERS[library]), f"{library} is imported by {users}"
+
+
+def test_every_folder_is_packaged() -> None:
+    declared = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
+    code = {module_of(p.parent / "__init__.py") for p in sources()[:-1] if "scripts" not in p.parts}
+    conf = {f"ames_lite.conf.{p.name}" for p in (ROOT / "conf").iterdir() if p.is_dir()}
+    assert declared == code | conf | {"ames_lite.conf"}
 
 
 def test_nothing_imports_scripts() -> None:

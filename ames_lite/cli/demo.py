@@ -18,8 +18,7 @@ from typing import Any
 
 from ames_lite.cli import evaluate, stages, train, tune
 from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.shell import command, data_root, print_table
-from ames_lite.errors import BadInput
+from ames_lite.cli.shell import command, data_root, print_table, refuse_used
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
 
@@ -130,11 +129,5 @@ def _folders(config: Config) -> tuple[Path, Path]:
         root = root / "demo" / f"seed{config['seed']}"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(config["output_dir"] or Path("runs") / f"demo_seed{config['seed']}_{stamp}")
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput(
-            "the run directory is in use",
-            where=folder.absolute(),
-            expected="an empty or new folder: a run never overwrites another",
-            remedy="give another output_dir=",
-        )
+    refuse_used(folder)
     return root, folder.expanduser().absolute()

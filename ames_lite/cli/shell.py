@@ -75,6 +75,14 @@ def run_dir(config: Config, command_name: str) -> Path:
         folder = Path("runs") / f"{'_'.join(parts)}_{stamp}"
     else:
         folder = Path(config["output_dir"]).expanduser()
+    refuse_used(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
+    return folder
+
+
+def refuse_used(folder: Path) -> None:
+    """Raises BadInput where a run directory holds anything already."""
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(
             "the run directory is in use",
@@ -82,9 +90,6 @@ def run_dir(config: Config, command_name: str) -> Path:
             expected="an empty or new folder: a run never overwrites another",
             remedy="give another output_dir=",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
-    return folder
 
 
 def as_list(value: Any) -> list[Any]:
