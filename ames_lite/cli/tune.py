@@ -17,7 +17,7 @@ from ames_lite.io.checkpoint import load_head, save_head
 from ames_lite.records import PairScores
 
 LAMBS = tuple(i / 10 for i in range(11))
-TEMPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+TEMPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
