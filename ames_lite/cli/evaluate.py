@@ -20,6 +20,7 @@ from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.models import HEADS
 from ames_lite.records import PairScores
+from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer, verifier_scorer
 from ames_lite.runtime import pick_device
 
@@ -33,6 +34,8 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
     """Evaluate as configured; returns the results. comparisons: further lines of the report."""
     options = scoring_options(config)
     numbers = [int(n) for n in as_list(config["num_rerank"])]
+    if not numbers or min(numbers) < 1:
+        raise ConfigError(f"num_rerank={config['num_rerank']}", expected="numbers of at least 1")
     files, dataset = dataset_files(config), config["dataset"]
     data = evaluator.load(files, dataset["protocol"], config["neighbors"], max(numbers))
     scorer, meta = open_scorer(config)
@@ -119,7 +122,11 @@ def ensemble_settings(
             expected="lamb=<0 to 1> temp=<above 0>",
             remedy="choose them on a validation set: python scripts/tune.py weights=<folder>",
         )
-    return [float(v) for v in as_list(lamb)], [float(v) for v in as_list(temp)], tuned_on
+    lambs, temps = ([float(v) for v in as_list(values)] for values in (lamb, temp))
+    for one_lamb in lambs:  # refused before the scoring, not after it
+        for one_temp in temps:
+            check_ensemble(one_lamb, one_temp)
+    return lambs, temps, tuned_on
 
 
 def clamp(numbers: list[int], data: EvaluationData) -> list[int]:

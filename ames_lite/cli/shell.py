@@ -83,7 +83,7 @@ def run_dir(config: Config, command_name: str) -> Path:
 
 def refuse_used(folder: Path) -> None:
     """Raises BadInput where a run directory holds anything already."""
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise BadInput(
             "the run directory is in use",
             where=folder.absolute(),

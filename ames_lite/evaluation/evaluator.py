@@ -61,7 +61,7 @@ def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) ->
         files,
         get_protocol(protocol),
         read_ground_truth(paths["ground truth"], queries, gallery),
-        _whole_lists(paths["neighbors"], queries, gallery, needed, files),
+        _whole_lists(paths["neighbors"], queries, gallery, needed, files.make_neighbors(neighbors)),
         DescriptorStore.open(paths["query store"]),
         DescriptorStore.open(paths["gallery store"]),
     )
@@ -97,7 +97,7 @@ def _find_all(files: DatasetFiles, neighbors: str) -> dict[str, Path]:
 
 
 def _whole_lists(
-    path: Path, queries: Sequence[str], gallery: Sequence[str], needed: int, files: DatasetFiles
+    path: Path, queries: Sequence[str], gallery: Sequence[str], needed: int, maker: str
 ) -> Neighbors:
     """The lists in full (metrics look at all of them), at least `needed` long."""
     neighbors = read_neighbors(path, queries, gallery)
@@ -107,7 +107,7 @@ def _whole_lists(
             f"{needed} are needed",
             where=path,
             expected="lists as long as num_rerank and the protocol ask for, or the whole gallery",
-            remedy=f"a smaller num_rerank=, or longer lists: {files.make_neighbors(path.stem)}",
+            remedy=f"a smaller num_rerank=, or longer lists: {maker}",
         )
     return neighbors
 

@@ -112,7 +112,9 @@ class Trainer:
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe
         self.output_dir, self.meta = Path(output_dir), meta or HeadMeta()
         self.steps = recipe.epochs * len(sampler)
-        self.center = sample_descriptors(store, recipe.seed).mean(0)
+        self.center: Tensor | None = None
+        if recipe.rotate > 0:  # else nothing is read before the first step
+            self.center = sample_descriptors(store, recipe.seed).mean(0)
         self.optimizer = torch.optim.AdamW(
             head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
         )
@@ -170,7 +172,8 @@ class Trainer:
     def _batch(self, step: int, triplets: Triplets) -> TripletBatch:
         batch = load_batch(self.store, triplets, *self._counts(step))
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        if float(torch.rand(1, generator=generator)) < self.recipe.rotate:
+        turn = float(torch.rand(1, generator=generator)) < self.recipe.rotate
+        if turn and self.center is not None:
             batch = rotate(batch, self.center, generator)
         return batch
 

@@ -137,6 +137,28 @@ def test_a_run_never_overwrites_another(tiny_world: TinyWorld, head: Path, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["note.txt"]
 
 
+@pytest.mark.parametrize(
+    "wrong, message", [("lamb=1.5", "lamb is 1.5"), ("num_rerank=0", "num_rerank=0")]
+)
+def test_wrong_settings_are_refused_before_a_run_begins(
+    wrong: str, message: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
+    given += ["model=mutual_nn", "lamb=0.5", "temp=0.1", f"output_dir={tmp_path / 'run'}"]
+    given = [g for g in given if g.split("=")[0] != wrong.split("=")[0]] + [wrong]
+    done = python(tmp_path, "scripts/evaluate.py", *given)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_dir_that_is_a_file_is_refused(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
+    given += ["model=mutual_nn", "lamb=0.5", "temp=0.1", f"output_dir={tmp_path / 'run'}"]
+    done = python(tmp_path, "scripts/evaluate.py", *given)
+    assert done.returncode == 1 and "in use" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_head_of_other_descriptors_is_refused(
     tiny_world: TinyWorld, head: Path, tmp_path: Path
 ) -> None:
