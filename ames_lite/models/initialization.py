@@ -7,7 +7,7 @@ reproduced; it only sets what it names and leaves all else as it was initialised
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ames_lite.errors import BadInput
 from ames_lite.models.ames import AMES
 from ames_lite.models.binarization import Binarization
-from ames_lite.models.blocks import PairLayer
+from ames_lite.models.blocks import PairAttention, PairLayer
 
 
 @torch.no_grad()
@@ -81,28 +81,51 @@ def _attend_to_similar(layer: PairLayer, dim: int, num_heads: int, sharpness: fl
     nn.init.zeros_(layer.cross_attn.in_proj_bias[: 2 * dim])
 
 
+class _Channels(NamedTuple):
+    """What the entries of a token hold; the last four of every head are set apart."""
+
+    content: Tensor  # the descriptor
+    mark: Tensor  # [H] one level in all descriptors, a higher one in the match token
+    slot: Tensor  # [H] free in tokens, carries attention masses in projections
+    evidence: Tensor  # [H] how sure a descriptor is of its match
+    unique: Tensor  # [H] how little there is like it in its own image
+
+
+MARK_OF_MATCH = 1.88  # the match token's own entry in `unique`, times UNIQUE / 2: measured
+UNIQUE = 4.0  # the entry in `unique` of a descriptor is up to half of it
+
+
 @torch.no_grad()
 def start_from_matches(
     model: AMES,
     descriptors: Tensor,
     generator: torch.Generator,
     *,
-    level: float = 2.0,  # of the constant channel in every descriptor's token
-    sharpness: float = 2.0,  # cross-attention: scale of the equal query and key projections
-    threshold: float = 3.0,  # cross-attention: the same for the constant channel
-    erase: float = 0.7,  # share of its match that a token loses
+    sharpness: float = 32.0,  # cross-attention logit of a descriptor with its equal
+    threshold: float = 0.7,  # cosine from which a descriptor matches, if it is unique
+    repeated: float = 14.0,  # logits that the threshold rises for what is not unique
+    own_sharpness: float = 8.0,  # the first self-attention's logit of a descriptor with its equal
+    prefer_unique: float = 1.0,  # logits that a unique descriptor has ahead as a match
+    level: float = 1.5,  # of the mark in every descriptor's token
+    erase: float = 0.5,  # share of its match that a token loses
+    evidence: float = 3.0,  # entry of a sure match
+    gain: float = 20.0,  # of the mean evidence before the classifier
     noise: float = 0.1,  # factor of what stays random
 ) -> None:
-    """Preserved correspondences, and from them, before the first step, evidence of a match.
+    """Preserved correspondences, and from them, before the first step, a count of good matches.
 
-    The last four entries of every head are set apart. All tokens carry a constant there, the match
-    token nothing else. Cross-attention subtracts from a token what it found: a matched one becomes
-    small, so that LayerNorm raises its constant, and the second layer's self-attention collects the
-    constants for the classifier: the logit rises with the share of matched descriptors. In the
-    first self-attention the match token takes the attention of descriptors that have no like in
-    their own image and marks them, so that training can tell repeated structure (windows) from what
-    is unique. descriptors, generator and errors as in `start_from_correspondences`; post-norm
-    heads that are not binary, of at least 2 layers and 8 entries a head.
+    A match of two descriptors is worth something where they are more alike than what their own
+    images hold (the ratio test of Lowe, with the own image for the second neighbour). Attention
+    can do it: in the first self-attention a descriptor shares its attention with its likes and
+    with the match token, so the mass on the match token says how unique it is; in cross-attention
+    the match token stands for "no match", at a threshold that rises for what is not unique, and
+    the mass on the other image, weighted by how unique the found descriptor is, is the evidence.
+    The later self-attentions bring its mean to the match token and the classifier. All of it stays
+    trainable, with a learning rate of some 3e-4; higher ones destroy it.
+
+    descriptors, generator and errors as in `start_from_correspondences`; post-norm heads that are
+    not binary, of at least 2 layers and 8 entries a head. One head sees whole cosines, two see
+    those of halves: one starts better.
     """
     heads, width = model.num_heads, model.dim // model.num_heads
     if model.binary or model.pre_norm or model.num_layers < 2 or width < 8:
@@ -111,68 +134,116 @@ def start_from_matches(
             expected="binary=false, pre_norm=false, num_layers >= 2, dim / num_heads >= 8",
         )
     entries = torch.arange(model.dim).view(heads, width)
-    content = entries[:, : width - 4].flatten()
-    constant, slot, evidence, unique = entries[:, width - 4 :].unbind(1)
-    _remap_with_constant(model, _sample(model, descriptors), content, constant, level, generator)
-    gains = torch.zeros(model.dim)
+    at = _Channels(entries[:, : width - 4].flatten(), *entries[:, width - 4 :].unbind(1))
+    _remap_with_mark(model, _sample(model, descriptors), at, level, generator)
     for number, module in enumerate(model.decoder.layers):
-        layer, d = cast(PairLayer, module), model.dim
+        layer = cast(PairLayer, module)
         for part in (layer.self_attn.out_proj, layer.cross_attn.out_proj, layer.linear2):
             part.weight.mul_(noise)
         nn.init.zeros_(layer.linear2.bias)
-        gains[content], gains[constant] = sharpness, threshold
-        projection = layer.cross_attn.in_proj_weight
-        projection[: 2 * d].copy_(torch.cat([gains.diag(), gains.diag()]))
-        gains[content], gains[constant] = 1.0, 0.0
-        projection[2 * d :].copy_(gains.diag())
-        layer.cross_attn.out_proj.weight.copy_(-erase * gains.diag())
-        projection, out = layer.self_attn.in_proj_weight, layer.self_attn.out_proj
         if number == 0:
-            gains[content], gains[constant] = 1.25, 2.6
-            projection[: 2 * d].copy_(torch.cat([gains.diag(), gains.diag()]))
-            projection[2 * d :].mul_(noise)
-            _carry(projection[2 * d :], out, constant, constant, unique, gain=1.0)
-            out.bias[unique] = -(level + 0.3 * (_match_level(model.dim, heads) - level))
+            _tell_unique(layer.self_attn, at, level, own_sharpness)
         else:
-            projection[: 2 * d].mul_(noise)
-            _carry(projection[2 * d :], out, constant, slot, evidence, gain=2.0)
+            layer.self_attn.in_proj_weight.mul_(noise)
+            _carry(layer.self_attn, at, at.evidence, at.evidence, gain)
+        _match(layer.cross_attn, at, level, sharpness, threshold, repeated, prefer_unique)
+        _carry(layer.cross_attn, at, None, at.evidence, evidence)
+        layer.cross_attn.out_proj.weight[at.content] = 0
+        layer.cross_attn.out_proj.weight[at.content, at.content] = -erase
     nn.init.zeros_(model.classifier.weight)
-    nn.init.zeros_(model.classifier.bias)
-    model.classifier.weight[0, evidence] = 1.0
+    model.classifier.weight[0, at.evidence] = 1.0
+    nn.init.constant_(model.classifier.bias, -1.0)
 
 
-def _match_level(dim: int, heads: int) -> float:
-    """The constant of a token that has nothing else, after LayerNorm."""
-    return (dim / heads) ** 0.5
+def _parts(attention: PairAttention) -> tuple[Tensor, ...]:
+    """Query, key and value weights [D, D] and their biases [D], views."""
+    return *attention.in_proj_weight.chunk(3), *attention.in_proj_bias.chunk(3)
+
+
+def _compare(attention: PairAttention, at: _Channels, level: float, sharpness: float) -> float:
+    """Equal query and key of the content; in `slot`, a key that is 1 higher in the match token.
+
+    All else of the projections becomes 0. Returns what the query's slot takes for 1 logit.
+    """
+    q, k, _, *_ = _parts(attention)
+    nn.init.zeros_(attention.in_proj_weight)
+    nn.init.zeros_(attention.in_proj_bias)
+    width = len(attention.in_proj_bias) // 3 // attention.num_heads
+    scale = width**0.5  # attention divides by it
+    same = (sharpness * scale / (width - level**2)) ** 0.5  # LayerNorm: a head's tokens have √width
+    q[at.content, at.content] = same
+    k[at.content, at.content] = same
+    k[at.slot, at.mark] = 1 / _step(width, level)
+    return scale
+
+
+def _step(width: int, level: float) -> float:
+    """How much higher the mark of the match token is: it has nothing else."""
+    return width**0.5 - level
+
+
+def _tell_unique(attention: PairAttention, at: _Channels, level: float, sharpness: float) -> None:
+    """First self-attention: `unique` := UNIQUE · (attention that goes to the match token)."""
+    scale = _compare(attention, at, level, sharpness)
+    _, _, v, b_q, _, b_v = _parts(attention)
+    step = _step(len(b_q) // attention.num_heads, level)
+    b_q[at.slot] = sharpness * scale
+    v[at.slot, at.mark] = 1 / step  # 1 on the match token, 0 on descriptors
+    b_v[at.slot] = -level / step
+    _carry(attention, at, None, at.unique, UNIQUE)
+
+
+def _match(
+    attention: PairAttention,
+    at: _Channels,
+    level: float,
+    sharpness: float,
+    threshold: float,
+    repeated: float,
+    prefer_unique: float,
+) -> None:
+    """Cross-attention between likes or to the match token; its slot brings `unique` of the found.
+
+    The slot's value is 0 on the match token, in [0, 1] on descriptors.
+    """
+    scale = _compare(attention, at, level, sharpness)
+    q, k, v, b_q, _, b_v = _parts(attention)
+    step = _step(len(b_q) // attention.num_heads, level)
+    b_q[at.slot] = (sharpness * threshold + repeated + prefer_unique) * scale
+    q[at.slot, at.unique] = -repeated * scale * 2 / UNIQUE
+    b_q[at.evidence] = prefer_unique * scale
+    k[at.evidence, at.unique] = 2 / UNIQUE
+    k[at.evidence, at.mark] = -MARK_OF_MATCH / step
+    v[at.slot, at.unique] = 2 / UNIQUE
+    v[at.slot, at.mark] = -MARK_OF_MATCH / step
+    b_v[at.slot] = MARK_OF_MATCH * level / step
+    v[at.content, at.content] = 1.0
 
 
 def _carry(
-    value: Tensor, out: nn.Linear, source: Tensor, slot: Tensor, target: Tensor, gain: float
+    attention: PairAttention, at: _Channels, source: Tensor | None, target: Tensor, gain: float
 ) -> None:
-    """In each head, bring one entry of the attended tokens to one entry of the token."""
-    value[slot] = 0
-    value[slot, source] = 1.0
-    out.weight[target] = 0
-    out.weight[target, slot] = gain
+    """Bring the attended slot to an entry of the token; source: an entry that fills the slot."""
+    _, _, v, *_ = _parts(attention)
+    if source is not None:
+        v[at.slot] = 0
+        v[at.slot, source] = 1.0
+    attention.out_proj.weight[target] = 0
+    attention.out_proj.weight[target, at.slot] = gain
 
 
-def _remap_with_constant(
-    model: AMES,
-    x: Tensor,
-    content: Tensor,
-    constant: Tensor,
-    level: float,
-    generator: torch.Generator,
+def _remap_with_mark(
+    model: AMES, x: Tensor, at: _Channels, level: float, generator: torch.Generator
 ) -> None:
-    """Remap := isometry of (descriptor - mean) into `content`, and a constant entry a head."""
+    """Remap := isometry of (descriptor - mean) into `content`, and the mark."""
     mean = x.mean(0)
-    basis = _principal_basis(x - mean, len(content), generator)
+    basis = _principal_basis(x - mean, len(at.content), generator)
     linear = cast(nn.Linear, model.remap_local[0])
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
-    linear.weight[content] = basis.to(linear.weight.dtype)
-    linear.bias[content] = (-basis @ mean).to(linear.bias.dtype)
+    linear.weight[at.content] = basis.to(linear.weight.dtype)
+    linear.bias[at.content] = (-basis @ mean).to(linear.bias.dtype)
     length = (x - mean).norm(dim=1).mean()
-    linear.bias[constant] = float(length) * level / model.dim**0.5
+    linear.bias[at.mark] = float(length) * level / model.dim**0.5
     nn.init.zeros_(model.mtc_token)
-    model.mtc_token[constant] = 1.0
+    model.mtc_token[at.mark] = (model.dim / model.num_heads) ** 0.5

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 FloatImage = npt.NDArray[np.float32]
-MAX_DEPTH = 170.0  # how far a part may stand out from the front
+MAX_DEPTH = 140.0  # how far a part may stand out from the front
+MAX_TILT = 0.5  # radians that a part may be turned out of the front's plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +40,18 @@ class Style:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A relief or sign: its tile [h, w, 3], upper left corner, and how far it stands out."""
+    """A relief or sign: a plane of its own that stands out from the front."""
 
-    tile: Image
-    x: int
-    y: int
-    depth: float
+    tile: Image  # [h, w, 3]
+    corner: tuple[float, float, float]  # x, y, depth of its upper left corner
+    tilt: tuple[float, float]  # radians about the vertical and about the horizontal axis
+
+    @property
+    def plane(self) -> npt.NDArray[np.float64]:
+        """[4, 3]: (column, row, 1) of the tile → (x, y, depth, 1) of the front."""
+        (x, y, depth), (yaw, pitch) = self.corner, self.tilt
+        across, down = [np.cos(yaw), 0, np.sin(yaw), 0], [0, np.cos(pitch), np.sin(pitch), 0]
+        return np.array([across, down, [x, y, depth, 1.0]]).T
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +84,7 @@ def _as_colour(colour: npt.NDArray[np.floating]) -> tuple[float, float, float]:
 
 
 def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -> Image:
-    """A carved tile [size, size, 3]: nested polygons, rings and rays in shades of one colour."""
+    """A carved tile [size, size, 3]: nested polygons, rings, rays and chips of one colour."""
     tile: FloatImage = np.tile(base, (size, size, 1))
     centre = np.array([size / 2, size / 2])
     for radius in np.linspace(0.48, 0.1, int(rng.integers(3, 6))) * size:
@@ -94,6 +101,11 @@ def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -
         a, b = rng.integers(0, size, (2, 2)).tolist()
         shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
         cv2.line(tile, a, b, shade, int(rng.integers(1, 3)), cv2.LINE_AA)
+    for _ in range(8):
+        corners = rng.uniform(-0.16, 0.16, (int(rng.integers(3, 6)), 2)) * size
+        points = rng.uniform(0, size, 2) + corners
+        shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
+        cv2.fillPoly(tile, [points.astype(np.int32)], shade, cv2.LINE_AA)
     tile += noise(rng, (size, size), max(4, size // 10))[..., None] * 30
     return np.clip(tile, 0, 255).astype(np.uint8)
 
@@ -194,14 +206,15 @@ def make_facade(rng: np.random.Generator, style: Style) -> Facade:
     """Draw one landmark in a style."""
     shape = (int(rng.integers(330, 450)), int(rng.integers(330, 480)))
     tiles = [
-        relief(rng, int(rng.integers(52, 96)), _colour(rng, 60, 220))
-        for _ in range(int(rng.integers(8, 12)))
+        relief(rng, int(rng.integers(36, 66)), _colour(rng, 60, 220))
+        for _ in range(int(rng.integers(16, 22)))
     ]
     tiles += [_sign(rng, style) for _ in range(int(rng.integers(1, 3)))]
     parts = []
     for tile in tiles:
         x = int(rng.integers(0, max(1, shape[1] - tile.shape[1])))
         y = int(rng.integers(0, shape[0] - tile.shape[0]))
-        parts.append(Part(tile, x, y, depth=float(rng.uniform(0, MAX_DEPTH))))
-    parts.sort(key=lambda part: part.depth)
+        yaw, pitch = rng.uniform(-MAX_TILT, MAX_TILT, 2).tolist()
+        parts.append(Part(tile, (x, y, float(rng.uniform(0, MAX_DEPTH))), (yaw, pitch)))
+    parts.sort(key=lambda part: part.corner[2])
     return Facade(_front(rng, style, shape), tuple(parts))

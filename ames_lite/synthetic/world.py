@@ -33,10 +33,10 @@ from ames_lite.synthetic.views import View, project, render, sample_camera
 
 ROLES = ("train", "val", "test")
 PLANS: dict[str, tuple[float, tuple[float, float]]] = {  # maximal yaw, zoom of the facade
-    "query": (30.0, (0.85, 1.3)),
-    "easy": (40.0, (0.7, 1.4)),
-    "hard": (60.0, (0.6, 2.2)),
-    "junk": (78.0, (0.45, 4.0)),
+    "query": (25.0, (0.85, 1.3)),
+    "easy": (35.0, (0.75, 1.4)),
+    "hard": (52.0, (0.65, 2.0)),
+    "junk": (75.0, (0.45, 4.0)),
 }
 
 

@@ -99,12 +99,17 @@ def test_bad_samples_are_refused(bad: str) -> None:
         start_from_correspondences(AMES(dim_in=192), cases.get(bad, x * torch.nan), generator)
 
 
-def test_the_start_from_matches_counts_matches_before_the_first_step() -> None:
-    """The more of a query's descriptors the gallery image has, the higher its logit."""
+def from_matches(num_heads: int) -> AMES:
     torch.manual_seed(0)
-    head = AMES(dim_in=64, num_layers=2, dim_feedforward=64).eval()
-    x = F.normalize(sample(64), dim=-1)
+    head = AMES(dim_in=64, num_heads=num_heads, num_layers=2, dim_feedforward=64).eval()
     start_from_matches(head, sample(64), torch.Generator().manual_seed(0))
+    return head
+
+
+@pytest.mark.parametrize("num_heads", [1, 2])
+def test_the_start_from_matches_counts_matches_before_the_first_step(num_heads: int) -> None:
+    """The more of a query's descriptors the gallery image has, the higher its logit."""
+    head, x = from_matches(num_heads), F.normalize(sample(64), dim=-1)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(5))
     query, others = x[order[:60]], x[order[100:160]]
     with torch.no_grad():
@@ -113,6 +118,21 @@ def test_the_start_from_matches_counts_matches_before_the_first_step() -> None:
             for shared in (0, 15, 30, 45, 60)
         ]
     assert all(a < b for a, b in zip(logits, logits[1:], strict=False)), logits
+
+
+@pytest.mark.parametrize("num_heads", [1, 2])
+def test_the_start_from_matches_trusts_unique_descriptors(num_heads: int) -> None:
+    """Half of the descriptors are shared: unique ones say more than one that repeats."""
+    head, x = from_matches(num_heads), F.normalize(sample(64), dim=-1)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(5))
+    mine, others, shared = x[order[:30]], x[order[100:130]], x[order[200:230]]
+    repeated = shared[:1].expand(30, -1) + 0.01 * descriptors(6, 30, 64)
+    with torch.no_grad():
+        unique, same = (
+            head(torch.cat([mine, s])[None], None, torch.cat([others, s])[None]).item()
+            for s in (shared, repeated)
+        )
+    assert unique > same + 1
 
 
 @pytest.mark.parametrize("wrong", [{"binary": True}, {"pre_norm": True}, {"num_layers": 1}])
