@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.significance import paired_bootstrap
 from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest
-from ames_lite.models import HEADS
+from ames_lite.models import HEADS, build_head
 from ames_lite.records import PairScores
 from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer, verifier_scorer
@@ -83,21 +84,35 @@ def scoring_options(config: Config) -> ScoringOptions:
 
 
 def open_scorer(config: Config) -> tuple[PairScorer, HeadMeta]:
-    """The head at weights=, or the verifier that model= names."""
+    """The head at weights=, or what model= names where that needs no weights."""
     name, arguments = config["model"]["name"], config["model"]["arguments"]
+    if name in HEADS and HEADS[name].marker is not None:
+        return _open_weights(config)
+    if config["weights"] is not None:
+        raise ConfigError(f"model={name} takes no weights=")
     if name not in HEADS:
-        if config["weights"] is not None:
-            raise ConfigError(f"model={name} takes no weights=")
         return verifier_scorer(name, **arguments), HeadMeta()
+    settings = f"{name} {json.dumps(arguments, sort_keys=True)}"
+    return head_scorer(build_head(name, **arguments), name, settings), HeadMeta()
+
+
+def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
+    """The head at weights=. Raises where it is not that of model= or of desc_name=."""
+    name = config["model"]["name"]
     if config["weights"] is None:
         raise MissingFile(
             f"model={name} needs trained weights",
             where="weights= is not given",
             expected="weights=<folder of a training run, or a published .pt>",
-            remedy=f"python scripts/train.py desc_name={config['desc_name']}",
+            remedy=f"python scripts/train.py desc_name={config['desc_name']}"
+            + (f" model={name}" if name != "ames" else ""),
         )
     path = Path(config["weights"]).expanduser()
     head, meta = load_head(path)
+    if type(head) is not HEADS[name]:
+        is_of = next(other for other in HEADS if type(head) is HEADS[other])
+        what = f"the weights are of the head '{is_of}', model is '{name}'"
+        raise ConfigError(what, where=path, expected=f"model={is_of}, or other weights")
     if meta.desc_name is not None and meta.desc_name != config["desc_name"]:
         raise ConfigError(
             f"the head was trained on '{meta.desc_name}', desc_name is '{config['desc_name']}'",

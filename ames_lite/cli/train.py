@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import command, dataset_files, run_dir
@@ -15,14 +18,14 @@ from ames_lite.io.digest import names_digest
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import read_neighbors
-from ames_lite.models import AMES, build_head
+from ames_lite.models import AMES, HEADS, build_head
 from ames_lite.models.initialization import start_from_correspondences, start_from_matches
 from ames_lite.runtime import pick_device, seed_everything
 from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Recipe, Trainer, labels_of_store
 
-STARTS = {
+STARTS: dict[str, Callable[[AMES, Tensor, torch.Generator], None] | None] = {
     "random": None,
     "correspondences": start_from_correspondences,
     "matches": start_from_matches,
@@ -38,16 +41,12 @@ def run(config: Config) -> Path:
     """Train as configured; returns the run directory."""
     recipe = Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
     device = pick_device(config["device"])
-    if config["start"] not in STARTS:
-        raise ConfigError(f"start={config['start']}", expected=f"one of {', '.join(STARTS)}")
+    start = _start(config)
     files = dataset_files(config)
     store, sampler = open_training_set(files, config["neighbors"], recipe)
     generator = seed_everything(recipe.seed)
     head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
-    start = STARTS[config["start"]]
-    if start is not None:
-        if not isinstance(head, AMES):
-            raise ConfigError(f"start={config['start']}", expected="model=ames")
+    if start is not None and isinstance(head, AMES):
         start(head, sample_descriptors(store, recipe.seed), generator)
     meta = HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store))
     folder = run_dir(config, "train")
@@ -56,6 +55,21 @@ def run(config: Config) -> Path:
         f"{recipe.batch_size} triplets an epoch, {recipe.epochs} epochs → {folder}"
     )
     return Trainer(head, store, sampler, recipe, folder, meta, device).fit()
+
+
+def _start(config: Config) -> Callable[[AMES, Tensor, torch.Generator], None] | None:
+    """How the head starts, before training. Raises ConfigError where it has no such start."""
+    name, start = config["model"]["name"], config["start"]
+    if start not in STARTS:
+        raise ConfigError(f"start={start}", expected=f"one of {', '.join(STARTS)}")
+    if name in HEADS and HEADS[name].marker is None:
+        trained = [other for other in HEADS if HEADS[other].marker is not None]
+        what = f"model={name} has no parameters to train"
+        raise ConfigError(what, expected=f"model= one of {', '.join(trained)}")
+    if STARTS[start] is not None and name != "ames":
+        what = f"start={start} is a start of the head 'ames', model is '{name}'"
+        raise ConfigError(what, expected="start=random, or model=ames")
+    return STARTS[start]
 
 
 def open_training_set(

@@ -218,14 +218,15 @@ def _read_published(path: Path) -> dict[str, Tensor]:
 
 def _recognise(state: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
     """The head that a published state is of, and the arguments that its shapes tell."""
-    for name, head in HEADS.items():
-        if head.marker in state:
+    markers = {name: head.marker for name, head in HEADS.items() if head.marker is not None}
+    for name, marker in markers.items():
+        if marker in state:
             try:
-                return name, head.arguments_from_state(state)
+                return name, HEADS[name].arguments_from_state(state)
             except BadInput as error:
                 raise BadInput(str(error), where=path) from error
-    markers = ", ".join(f"{head.marker} ({name})" for name, head in HEADS.items())
-    raise BadInput("the state is of no known head", where=path, expected=f"a parameter {markers}")
+    known = ", ".join(f"{marker} ({name})" for name, marker in markers.items())
+    raise BadInput("the state is of no known head", where=path, expected=f"a parameter {known}")
 
 
 def _check_state(state: Mapping[str, Tensor], model: SimilarityHead, path: Path) -> None:

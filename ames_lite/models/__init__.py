@@ -12,11 +12,13 @@ from typing import Any
 from ames_lite.errors import ConfigError
 from ames_lite.models.ames import AMES
 from ames_lite.models.blocks import EncodedImages
+from ames_lite.models.chamfer import Chamfer
+from ames_lite.models.elvis import ELViS
 from ames_lite.models.head import SimilarityHead
 
-HEADS: dict[str, type[SimilarityHead]] = {"ames": AMES}
+HEADS: dict[str, type[SimilarityHead]] = {"ames": AMES, "elvis": ELViS, "chamfer": Chamfer}
 
-__all__ = ["AMES", "HEADS", "EncodedImages", "SimilarityHead", "build_head"]
+__all__ = ["AMES", "HEADS", "Chamfer", "ELViS", "EncodedImages", "SimilarityHead", "build_head"]
 
 
 def build_head(name: str, **arguments: Any) -> SimilarityHead:

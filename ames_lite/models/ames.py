@@ -5,6 +5,9 @@ higher = more similar; `sigmoid(temp * logit)` is its score. The convention to k
 asymmetric (in eval the gallery's remapped tokens are rounded to float16, as if they came from a
 store), so swapping query and gallery changes the last digits of a logit. A logit depends neither
 on the order of descriptors, nor on padding, nor on the rest of the batch.
+Packed bits, uint8: the binary form takes the signs that its own projection gives, [B, N, dim/8],
+and skips the projection (in training it gets no gradient then); the other takes descriptors of -1
+and +1, [B, N, Din/8].
 Parameters have their published names.
 """
 
@@ -18,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, ConfigError
-from ames_lite.models.binarization import Binarization
+from ames_lite.errors import ConfigError
+from ames_lite.models.binarization import Binarization, unpack_bits
 from ames_lite.models.blocks import EncodedImages, PairDecoder
-from ames_lite.models.head import SimilarityHead
+from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state, spread
 
 CPU_BLOCK_TOKENS = 4096  # see _blocks
 
@@ -34,6 +37,7 @@ class AMES(SimilarityHead):
     """
 
     marker = "mtc_token"
+    dim_in: int
 
     def __init__(
         self,
@@ -50,7 +54,10 @@ class AMES(SimilarityHead):
     ) -> None:
         super().__init__()
         sizes = {"dim_in": dim_in, "dim": dim, "num_heads": num_heads, "num_layers": num_layers}
-        _check_sizes(**sizes, dim_feedforward=dim_feedforward)
+        check_sizes(**sizes, dim_feedforward=dim_feedforward)
+        if dim % num_heads:
+            what = f"dim {dim} does not divide among {num_heads} heads"
+            raise ConfigError(what, expected="dim a multiple of num_heads")
         self.dim_in, self.dim, self.num_heads, self.num_layers = dim_in, dim, num_heads, num_layers
         self.dim_feedforward, self.binary, self.pre_norm = dim_feedforward, binary, pre_norm
         self.normalize_input, self.round_gallery_fp16 = normalize_input, round_gallery_fp16
@@ -72,21 +79,30 @@ class AMES(SimilarityHead):
         Raises BadInput that names the parameter where one is missing or has the wrong rank.
         """
         binary = "remap_local.0.W" in state
-        width = _shape(state, "remap_local.0.W" if binary else "remap_local.0.weight", 2)
+        width = shape_in_state(state, "remap_local.0.W" if binary else "remap_local.0.weight", 2)
         layers = {m[1] for name in state if (m := re.match(r"decoder\.layers\.(\d+)\.", name))}
         return {
             "dim_in": width[0 if binary else 1],
-            "dim": _shape(state, cls.marker, 1)[0],
+            "dim": shape_in_state(state, "mtc_token", 1)[0],
             "num_layers": max(1, len(layers)),
-            "dim_feedforward": _shape(state, "decoder.layers.0.linear1.weight", 2)[0],
+            "dim_feedforward": shape_in_state(state, "decoder.layers.0.linear1.weight", 2)[0],
             "binary": binary,
             "pre_norm": any(name.startswith("decoder.norm.") for name in state),
         }
 
+    @property
+    def packed_bits(self) -> int:
+        """Bits of a packed descriptor: dim for the binary form, whose projection made them."""
+        return self.dim if self.binary else self.dim_in
+
     def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> EncodedImages:
-        x = descriptors.to(self.mtc_token.dtype)
+        dtype, packed = self.mtc_token.dtype, descriptors.dtype == torch.uint8
+        x = unpack_bits(descriptors, dtype) if packed else descriptors.to(dtype)
         with torch.autocast(x.device.type, enabled=False):  # half of bf16's error arises here
-            x = self.remap_local(F.normalize(x, dim=-1) if self.normalize_input else x)
+            if packed and self.binary:
+                x = self.remap_local[1:](x)
+            else:
+                x = self.remap_local(F.normalize(x, dim=-1) if self.normalize_input else x)
         if gallery and self.round_gallery_fp16 and not (self.binary or self.training):
             x = x.half().to(x.dtype)
         return self.decoder.encode(self.mtc_token, x, valid)
@@ -99,18 +115,12 @@ class AMES(SimilarityHead):
         return_tokens: also the output tokens [B, 1 + Q + T, D] as [match, query, gallery], padding
         included. Raises BadInput where the numbers of images do not fit.
         """
-        num = len(query.tokens), len(gallery.tokens)
-        if 0 in num or (num[0] != num[1] and 1 not in num):
-            raise BadInput(
-                f"query has {num[0]} images and gallery {num[1]}",
-                expected="as many, or one on either side",
-            )
-        query, gallery = _spread(query, max(num)), _spread(gallery, max(num))
-        size = _block_size(query, gallery)
+        query, gallery = spread(query, gallery)
+        num, size = len(query.tokens), _block_size(query, gallery)
         if size is None:
             logits, tokens = self._score(query, gallery, return_tokens)
             return logits if tokens is None else (logits, tokens)
-        blocks = [slice(i, i + size) for i in range(0, max(num), size)]
+        blocks = [slice(i, i + size) for i in range(0, num, size)]
         parts = [self._score(query.rows(b), gallery.rows(b), return_tokens) for b in blocks]
         logits = torch.cat([logits for logits, _ in parts])
         return (
@@ -137,26 +147,3 @@ def _block_size(query: EncodedImages, gallery: EncodedImages) -> int | None:
     num_tokens = query.tokens.shape[1] + 1 + gallery.tokens.shape[1]
     size = max(1, CPU_BLOCK_TOKENS // num_tokens)
     return size if size < len(query.tokens) else None
-
-
-def _spread(images: EncodedImages, num: int) -> EncodedImages:
-    """One image seen num times, without a copy."""
-    if len(images.tokens) == num:
-        return images
-    return images.each(lambda part: part.expand(num, *part.shape[1:]))
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ConfigError(f"{name} is {size!r}", expected="a whole number from 1")
-    if sizes["dim"] % sizes["num_heads"]:
-        what = f"dim {sizes['dim']} does not divide among {sizes['num_heads']} heads"
-        raise ConfigError(what, expected="dim a multiple of num_heads")
-
-
-def _shape(state: Mapping[str, Tensor], name: str, rank: int) -> torch.Size:
-    if name not in state or state[name].ndim != rank:
-        came = f"has shape {list(state[name].shape)}" if name in state else "is missing"
-        raise BadInput(f"parameter {name} {came}", expected=f"an AMES parameter of rank {rank}")
-    return state[name].shape

@@ -1,8 +1,8 @@
-"""The layer that turns a descriptor into signs, and its smooth stand-in for training.
+"""Descriptors as signs: the layer and its smooth stand-in, its ITQ start, bits packed and unpacked.
 
-In: descriptors [..., Din], of any length (they are L2-normalised first). Out: [..., D], in eval
-exactly -1, 0 or +1. The convention to know: sign(0) = 0, as in the published code, so a descriptor
-of zeros gives zeros and not a code.
+The layer: descriptors [..., Din], of any length (they are L2-normalised first), to [..., D], in
+eval exactly -1, 0 or +1. The convention to know: sign(0) = 0, as in the published code, so a
+descriptor of zeros gives zeros and not a code. Packed, it has no third value: 0 becomes -1.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ames_lite.errors import BadInput
 
 
 class Binarization(nn.Module):
@@ -35,3 +37,88 @@ class Binarization(nn.Module):
             if self.training:
                 return torch.erf(projected / (2 * self.sigma) ** 0.5)
             return torch.sign(projected)
+
+
+def pack_bits(signs: Tensor) -> Tensor:
+    """Packed bits, uint8 [..., D/8], big-endian: a bit is 1 where signs [..., D] are above 0.
+
+    The form of packed stores; np.unpackbits reads it too. Any device. Raises BadInput where D is
+    no multiple of 8.
+
+    >>> pack_bits(torch.tensor([[1.0, -1, -1, -1, -1, -1, 1, 1]])).tolist()
+    [[131]]
+    """
+    if signs.ndim == 0 or signs.shape[-1] % 8:
+        raise BadInput(
+            f"signs have shape {list(signs.shape)}", expected="[..., D], D a multiple of 8"
+        )
+    bits = (signs > 0).to(torch.uint8).unflatten(-1, (-1, 8))
+    return (bits << _shifts(signs.device)).sum(-1, dtype=torch.uint8)
+
+
+def unpack_bits(packed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Signs -1 and +1 [..., D] of packed bits, uint8 [..., D/8], big-endian. Raises BadInput.
+
+    >>> unpack_bits(torch.tensor([[131]], dtype=torch.uint8)).tolist()
+    [[1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0]]
+    """
+    if packed.dtype != torch.uint8 or packed.ndim == 0:
+        raise BadInput(f"packed bits are {list(packed.shape)} {packed.dtype}", expected="uint8")
+    bits = (packed.unsqueeze(-1) >> _shifts(packed.device)) & 1
+    return bits.flatten(-2).to(dtype) * 2 - 1
+
+
+def _shifts(device: torch.device) -> Tensor:
+    return torch.arange(7, -1, -1, dtype=torch.uint8, device=device)
+
+
+@torch.no_grad()
+def fit_itq(
+    descriptors: Tensor, bits: int, generator: torch.Generator, *, iterations: int = 50
+) -> Tensor:
+    """W float32 [Din, bits], for `Binarization.W` (`remap_local.0.W` of a binary head).
+
+    descriptors [M, Din] float, a sample of those that will be binarised, M at least 2 and better
+    some 100 a bit; bits: at most Din; generator: on the CPU, draws the first rotation. Iterative
+    quantisation (Gong and Lazebnik, CVPR 2011): principal directions of the centred sample, then
+    the rotation R that brings the projections V nearest to their signs, by turns: B = sign(V R),
+    and R from the SVD of V^T B. Raises BadInput.
+
+    The layer normalises its input and has no bias, so the mean cannot be subtracted there. W is
+    therefore orthogonal to the mean of the sample: then x W = (x - mean) W, and every bit splits
+    the sample about evenly. It takes one direction away: with bits = Din one projection is 0
+    throughout, and the rotation shares it among all bits. Below that, W has orthonormal columns.
+    """
+    x = _sample(descriptors, bits)
+    mean = x.mean(0)
+    axis = F.normalize(mean, dim=0)
+    x = x - mean
+    x = x - (x @ axis)[:, None] * axis
+    _, directions = torch.linalg.eigh(x.T @ x)  # columns, weakest first
+    basis = directions.flip(1)[:, :bits]
+    basis = basis - axis[:, None] * (axis @ basis)  # rounding, and the direction of no variance
+    noise = torch.randn(bits, bits, generator=generator, dtype=torch.float64)
+    rotation = torch.linalg.qr(noise)[0].to(x.device)
+    projections = x @ basis
+    for _ in range(iterations):
+        rotation = nearest_rotation(projections, torch.sign(projections @ rotation))
+    return (basis @ rotation).float()
+
+
+def nearest_rotation(points: Tensor, targets: Tensor) -> Tensor:
+    """The orthogonal R [D, D] with the least |points R - targets|, both [M, D] (Procrustes)."""
+    left, _, right = torch.linalg.svd(points.T @ targets)
+    return left @ right
+
+
+def _sample(descriptors: Tensor, bits: int) -> Tensor:
+    """Normalised, in float64. Raises BadInput."""
+    shape = list(descriptors.shape)
+    if len(shape) != 2 or shape[0] < 2 or not descriptors.is_floating_point():
+        what = f"descriptors are {shape} {descriptors.dtype}"
+        raise BadInput(what, expected="a float sample [M, Din], M at least 2")
+    if not descriptors.isfinite().all():
+        raise BadInput("descriptors have NaN or infinity", expected="finite numbers")
+    if not 1 <= bits <= shape[1]:
+        raise BadInput(f"bits is {bits}", expected=f"1 to {shape[1]}, the width of a descriptor")
+    return F.normalize(descriptors.double(), dim=-1)

@@ -1,21 +1,22 @@
 """What every similarity head shares: one interface, and the refusal of bad input.
 
-A head scores pairs of images from their local descriptors [B, N, Din]. `encode` takes what depends
-on one image, `score` a pair of such encodings, `forward` is both. The convention to know: `forward`
-keeps the published signature, whose masks are True on padding; everywhere else `valid` is used,
-True on a real descriptor.
+A head scores pairs of images from their local descriptors: float [B, N, Din], or packed bits, uint8
+[B, N, bits/8] as `binarization.pack_bits` makes them. `encode` takes what depends on one image,
+`score` a pair of such encodings, `forward` is both. The convention to know: `forward` keeps the
+published signature, whose masks are True on padding; everywhere else `valid` is used, True on a
+real descriptor.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, ConfigError
 
 
 class SimilarityHead(nn.Module):
@@ -24,13 +25,35 @@ class SimilarityHead(nn.Module):
     Each constructor argument is kept as an attribute of the same name.
     """
 
-    marker: ClassVar[str]  # the parameter by which a published state is known to be of this head
-    dim_in: int
+    # The parameter by which a published state is known to be of this head; None: a head without
+    # parameters, which needs no weights.
+    marker: ClassVar[str | None]
+    dim_in: int | None  # width of the descriptors; None: any
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor arguments, fit for JSON: `type(head)(**head.arguments)` is its equal."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @property
+    def packed_bits(self) -> int | None:
+        """Bits of a packed descriptor: as wide as a float one, for it stands for dim_in of -1, +1.
+
+        Whatever the head does with float descriptors of -1 and +1 it does with packed ones. None
+        where any width will do.
+        """
+        return self.dim_in
+
+    @property
+    def depends_on_padding(self) -> bool:
+        """Whether padding changes a logit: what comes in must then be padded always alike."""
+        return False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is, and wants its descriptors."""
+        tensors = [*self.parameters(), *self.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
 
     @classmethod
     def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -42,10 +65,11 @@ class SimilarityHead(nn.Module):
     ) -> Any:
         """What depends on one image: a NamedTuple for `score`.
 
-        descriptors [B, N, Din], float and finite; valid [B, N] bool, True = a real descriptor, None
-        where all are; gallery: whether they stand on the gallery's side. Raises BadInput.
+        descriptors [B, N, Din], float and finite, or packed bits; valid [B, N] bool, True = a real
+        descriptor, None where all are; gallery: whether they stand on the gallery's side. Raises
+        BadInput.
         """
-        _check_descriptors(descriptors, "descriptors", self.dim_in)
+        self._check_descriptors(descriptors, "descriptors")
         _check_mask(valid, "valid", descriptors, "True on a real descriptor")
         return self._encode(descriptors, valid, gallery)
 
@@ -68,13 +92,14 @@ class SimilarityHead(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits [B] of pairs: query src_local [B, Q, Din], gallery tgt_local [B, T, Din].
 
+        Descriptors are float and finite (on padding too), or packed bits; the sides may differ.
         src_mask [B, Q], tgt_mask [B, T]: bool, True on padding (as published); None: no padding.
         return_tokens: also the output tokens [B, 1 + Q + T, D]. Raises BadInput (a ValueError).
         """
         encoded = []
         sides = (("src", src_local, src_mask), ("tgt", tgt_local, tgt_mask))
         for side, local, mask in sides:
-            _check_descriptors(local, f"{side}_local", self.dim_in)
+            self._check_descriptors(local, f"{side}_local")
             assert local is not None  # for the type checker: the line above refuses None
             _check_mask(mask, f"{side}_mask", local, "True on padding")
             valid = None if mask is None else ~mask
@@ -82,24 +107,34 @@ class SimilarityHead(nn.Module):
         query, gallery = encoded
         return self.score(query, gallery, return_tokens)
 
+    def _check_descriptors(self, x: Tensor | None, name: str) -> None:
+        bits = self.packed_bits
+        expected = _expected(self.dim_in, bits)
+        if not isinstance(x, Tensor):
+            raise BadInput(f"{name} is {'missing' if x is None else type(x)}", expected=expected)
+        packed = x.dtype == torch.uint8 and (bits is None or bits % 8 == 0)
+        width = self.dim_in if not packed else None if bits is None else bits // 8
+        fits = x.ndim == 3 and 0 not in x.shape and width in (None, x.shape[-1])
+        if not fits or not (packed or x.is_floating_point()):
+            what = f"{name} has shape {list(x.shape)} and dtype {x.dtype}"
+            raise BadInput(what, expected=expected)
+        if packed or torch.compiler.is_compiling():  # looking at values would break the graph
+            return
+        # The sum is finite unless an entry is not (or, once in a blue moon, it overflows).
+        if not x.detach().sum(dtype=torch.float32).isfinite() and not x.isfinite().all():
+            image, row, _ = (~x.isfinite()).nonzero()[0].tolist()
+            raise BadInput(
+                f"{name} has NaN or infinity, first in descriptor {row} of image {image}",
+                expected="finite numbers, on padding too",
+            )
 
-def _check_descriptors(x: Tensor | None, name: str, dim_in: int) -> None:
-    expected = f"a float tensor [B, N, {dim_in}] with at least one image and one descriptor"
-    if not isinstance(x, Tensor):
-        raise BadInput(f"{name} is {'missing' if x is None else type(x)}", expected=expected)
-    fits = x.ndim == 3 and x.shape[-1] == dim_in and 0 not in x.shape and x.is_floating_point()
-    if not fits:
-        what = f"{name} has shape {list(x.shape)} and dtype {x.dtype}"
-        raise BadInput(what, expected=expected)
-    if torch.compiler.is_compiling():  # looking at values would break the graph
-        return
-    # The sum is finite unless an entry is not (or, once in a blue moon, it overflows): one pass.
-    if not x.detach().sum(dtype=torch.float32).isfinite() and not x.isfinite().all():
-        image, row, _ = (~x.isfinite()).nonzero()[0].tolist()
-        raise BadInput(
-            f"{name} has NaN or infinity, first in descriptor {row} of image {image}",
-            expected="finite numbers, on padding too",
-        )
+
+def _expected(dim_in: int | None, bits: int | None) -> str:
+    """In words: the descriptors that a head takes."""
+    text = f"a float tensor [B, N, {'Din' if dim_in is None else dim_in}]"
+    if bits is None or bits % 8 == 0:
+        text += f" or packed bits, uint8 [B, N, {'Din/8' if bits is None else bits // 8}],"
+    return f"{text} with at least one image and one descriptor"
 
 
 def _check_mask(mask: Tensor | None, name: str, x: Tensor, meaning: str) -> None:
@@ -110,4 +145,71 @@ def _check_mask(mask: Tensor | None, name: str, x: Tensor, meaning: str) -> None
         raise BadInput(
             f"{name} is {came}",
             expected=f"a bool tensor {list(x.shape[:2])}, {meaning}, or None",
+        )
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises ConfigError that names the first argument that is no whole number from 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(f"{name} is {size!r}", expected="a whole number from 1")
+
+
+def shape_in_state(state: Mapping[str, Tensor], name: str, rank: int) -> torch.Size:
+    """The shape of a parameter. Raises BadInput that names it where it is missing or misshapen."""
+    if name not in state or state[name].ndim != rank:
+        came = f"has shape {list(state[name].shape)}" if name in state else "is missing"
+        raise BadInput(f"parameter {name} {came}", expected=f"a parameter of rank {rank}")
+    return state[name].shape
+
+
+def spread(query: Any, gallery: Any) -> tuple[Any, Any]:
+    """Two encodings of as many images; a single image is seen as often as needed, not copied.
+
+    Raises BadInput where the numbers of images do not fit.
+    """
+    num = len(query.tokens), len(gallery.tokens)
+    if 0 in num or (num[0] != num[1] and 1 not in num):
+        raise BadInput(
+            f"query has {num[0]} images and gallery {num[1]}",
+            expected="as many, or one on either side",
+        )
+
+    def seen(images: Any) -> Any:
+        if len(images.tokens) == max(num):
+            return images
+        return images.each(lambda part: part.expand(max(num), *part.shape[1:]))
+
+    return seen(query), seen(gallery)
+
+
+def score_in_blocks(
+    score: Callable[[Any, Any], Tensor], query: Any, gallery: Any, size: int | None
+) -> Tensor:
+    """Logits [B] of as many pairs, `size` at a time; None: all at once."""
+    num = len(query.tokens)
+    if size is None or size >= num:
+        return score(query, gallery)
+    blocks = [slice(start, start + size) for start in range(0, num, size)]
+    return torch.cat([score(query.rows(block), gallery.rows(block)) for block in blocks])
+
+
+def pairs_at_a_time(query: Any, gallery: Any, cpu_entries: int, entries: int) -> int | None:
+    """How many pairs have at most so many entries in their matrices [Q, T]; None: no limit.
+
+    cpu_entries: on a CPU, where a block should stay in the caches; entries: elsewhere, where it
+    should fit into memory. With gradients, which need all blocks at once, there is no limit.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return None
+    limit = cpu_entries if query.tokens.device.type == "cpu" else entries
+    return max(1, limit // (query.tokens.shape[1] * gallery.tokens.shape[1]))
+
+
+def refuse_tokens(return_tokens: bool, head: str) -> None:
+    """Raises BadInput where output tokens are asked of a head that has none."""
+    if return_tokens:
+        raise BadInput(
+            f"return_tokens=True, but the head '{head}' makes no output tokens",
+            expected="return_tokens=False, or the head 'ames'",
         )

@@ -7,7 +7,7 @@ candidate list, best first. It only reorders, and it needs neither files nor a c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from ames_lite.records import LocalDescriptors, Ranking
 from ames_lite.reranking.ensemble import check_ensemble, rerank
 from ames_lite.runtime import autocast
 
-Described = LocalDescriptors | npt.NDArray[np.floating] | Tensor
+Described = LocalDescriptors | npt.NDArray[np.generic] | Tensor
 
 
 class Reranker:
@@ -45,15 +45,15 @@ class Reranker:
     def rerank(
         self,
         query: Described,
-        candidates: Sequence[Described] | npt.NDArray[np.floating] | Tensor,
+        candidates: Sequence[Described] | npt.NDArray[np.generic] | Tensor,
         sims: npt.ArrayLike | None = None,
     ) -> Ranking:
         """Order candidates by lamb * sim + (1 - lamb) * sigmoid(temp * logit).
 
-        query: [Q, D] float descriptors of one image; candidates: K of them, of any lengths, or one
-        array [K, T, D]; sims [K]: higher = better, None: the logits alone decide. Returns a
-        Ranking [1, K]; equal scores keep the order given. Raises BadInput for arrays that do not
-        fit the head or each other.
+        query: [Q, D] float descriptors of one image, or packed bits, uint8 [Q, D/8]; candidates: K
+        of them, of any lengths, or one array [K, T, D]; sims [K]: higher = better, None: the
+        logits alone decide. Returns a Ranking [1, K]; equal scores keep the order given. Raises
+        BadInput for arrays that do not fit the head or each other.
         """
         logits = self.logits(query, candidates)[None]
         count = logits.shape[1]
@@ -69,43 +69,57 @@ class Reranker:
     def logits(
         self,
         query: Described,
-        candidates: Sequence[Described] | npt.NDArray[np.floating] | Tensor,
+        candidates: Sequence[Described] | npt.NDArray[np.generic] | Tensor,
     ) -> npt.NDArray[np.float32]:
-        """The head's logits [K] of the query with each candidate; the query is encoded once."""
+        """The head's logits [K] of the query with each candidate; the query is encoded once.
+
+        Candidates of a head that depends on padding are not padded: equal lengths go together.
+        """
         if len(candidates) == 0:
             raise BadInput("there are no candidates", expected="at least one")
-        device = next(self.model.parameters()).device
+        device = self.model.device
         tensors = [_as_tensor(c, f"candidate {i}") for i, c in enumerate(candidates)]
-        found = []
+        logits = np.empty(len(tensors), np.float32)
         with autocast(self.precision, device):
             encoded = self.model.encode(*_padded([_as_tensor(query, "query")], device))
-            for start in range(0, len(tensors), self.batch_pairs):
-                part = _padded(tensors[start : start + self.batch_pairs], device)
+            for rows in self._batches([len(tensor) for tensor in tensors]):
+                part = _padded([tensors[row] for row in rows], device)
                 scored = self.model.score(encoded, self.model.encode(*part, gallery=True))
                 assert isinstance(scored, Tensor)
-                found.append(scored.float().cpu().numpy())
-        return np.concatenate(found)
+                logits[rows] = scored.float().cpu().numpy()
+        return logits
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Numbers of the candidates that are scored together."""
+        groups: dict[int, list[int]] = {}
+        for row, length in enumerate(lengths):
+            groups.setdefault(length if self.model.depends_on_padding else 0, []).append(row)
+        for rows in groups.values():
+            for start in range(0, len(rows), self.batch_pairs):
+                yield rows[start : start + self.batch_pairs]
 
 
 def _as_tensor(described: Described, what: str) -> Tensor:
     given = described.descriptors if isinstance(described, LocalDescriptors) else described
     tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
-    if tensor.ndim != 2 or not tensor.is_floating_point():
+    packed = tensor.dtype == torch.uint8
+    if tensor.ndim != 2 or not (packed or tensor.is_floating_point()):
         raise BadInput(
             f"{what} has shape {list(tensor.shape)} and dtype {tensor.dtype}",
-            expected="float descriptors [T, D] of one image",
+            expected="descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]",
         )
-    return tensor.float()
+    return tensor if packed else tensor.float()
 
 
 def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """One batch [B, T, D] and valid [B, T] (None without padding) of images of any lengths."""
-    widths = {image.shape[1] for image in images}
-    if len(widths) > 1:
-        raise BadInput(f"descriptors of widths {sorted(widths)}", expected="one width")
+    widths, dtypes = {image.shape[1] for image in images}, {image.dtype for image in images}
+    if len(widths) > 1 or len(dtypes) > 1:
+        what = f"descriptors of widths {sorted(widths)} and dtypes {sorted(map(str, dtypes))}"
+        raise BadInput(what, expected="one width and one dtype")
     lengths = torch.tensor([len(image) for image in images])
     longest = max(1, int(lengths.max()))
-    batch = torch.zeros(len(images), longest, widths.pop())
+    batch = torch.zeros(len(images), longest, widths.pop(), dtype=dtypes.pop())
     for row, image in zip(batch, images, strict=True):
         row[: len(image)] = image
     valid = torch.arange(longest)[None] < lengths[:, None]

@@ -70,8 +70,7 @@ def score_with_head(
     Raises BadInput before any work where stores and head do not fit.
     """
     options = options or ScoringOptions()
-    for store in (query_store, gallery_store):
-        _check_width(head, store)
+    _check_widths(head, query_store, gallery_store)
     device = torch.device(options.device)
     head = head.to(device).eval()
     cost = Cost(pairs=len(query))
@@ -79,7 +78,8 @@ def score_with_head(
     began = time.perf_counter()
 
     def encode(store: DescriptorStore, rows: Rows, count: int, gallery: bool) -> Any:
-        return head.encode(*_read(store, rows, count, device, cost), gallery=gallery)
+        read = _read(store, rows, count, device, cost, trim=not head.depends_on_padding)
+        return head.encode(*read, gallery=gallery)
 
     with torch.inference_mode(), autocast(options.precision, device):
         queries = np.unique(query)
@@ -128,34 +128,45 @@ def score_with_verifier(
     return PairScores(query.astype(np.int32), gallery.astype(np.int32), logit), cost
 
 
-def _check_width(head: SimilarityHead, store: DescriptorStore) -> None:
-    if store.packed:
-        raise BadInput(
-            "the store holds packed bits",
-            where=store.path,
-            expected="float descriptors; packed ones are not scored yet",
-        )
-    if store.dim != head.dim_in:
-        raise BadInput(
-            f"the store has descriptors of width {store.dim}",
-            where=store.path,
-            expected=f"width {head.dim_in}, as the head takes them",
-            remedy="use the desc_name that the head was trained on",
-        )
+def _check_widths(head: SimilarityHead, query: DescriptorStore, gallery: DescriptorStore) -> None:
+    """Raises BadInput for a store that the head does not take; packed ones are counted in bits."""
+    for store in (query, gallery):
+        wanted = head.packed_bits if store.packed else head.dim_in
+        if wanted is None:  # the head takes any width
+            wanted = query.dim
+        if store.dim != wanted:
+            kind = "packed descriptors of {} bits" if store.packed else "descriptors of width {}"
+            raise BadInput(
+                f"the store has {kind.format(store.dim)}",
+                where=store.path,
+                expected=f"{kind.format(wanted)}, as the head takes them",
+                remedy="use the desc_name that the head was trained on",
+            )
 
 
 def _read(
-    store: DescriptorStore, rows: Rows, count: int, device: torch.device, cost: Cost
+    store: DescriptorStore,
+    rows: Rows,
+    count: int,
+    device: torch.device,
+    cost: Cost,
+    *,
+    trim: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Descriptors and valid of rows, on the device; valid None where nothing is padding."""
+    """Descriptors and valid of rows, on the device; valid None where nothing is padding.
+
+    Packed bits stay packed. trim: leave out what is padding in all of these rows.
+    """
     began = time.perf_counter()
     descriptors, valid = store.read_descriptors(rows, count)
     cost.seconds_reading += time.perf_counter() - began
     cost.bytes_read += descriptors.nbytes
-    longest = max(1, int(valid.sum(axis=1).max()))
-    descriptors, valid = descriptors[:, :longest], valid[:, :longest]
+    if trim:
+        longest = max(1, int(valid.sum(axis=1).max()))
+        descriptors, valid = descriptors[:, :longest], valid[:, :longest]
     mask = None if valid.all() else torch.from_numpy(valid).to(device)
-    return torch.from_numpy(descriptors).to(device).float(), mask
+    local = torch.from_numpy(descriptors).to(device)
+    return local if store.packed else local.float(), mask
 
 
 def _gallery_blocks(gallery: Rows, block_images: int) -> Iterator[tuple[Rows, Rows]]:

@@ -2,6 +2,7 @@
 
 In: a training store and `Triplets` of rows. Out: `TripletBatch`, float32 descriptors [B, K, D] with
 validity masks, trimmed to the counts asked for. `valid` is None where a whole batch has no padding.
+Those of a packed store stay packed, uint8 [B, K, D/8]: heads take them so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.training.sampler import Triplets
 
@@ -38,10 +40,11 @@ class TripletBatch(NamedTuple):
 
 
 def load_side(store: DescriptorStore, rows: npt.NDArray[np.integer], count: int) -> Side:
-    """The `count` strongest descriptors of the rows, zero-padded where an image has fewer."""
+    """The `count` strongest descriptors of the rows; where an image has fewer, valid is False."""
     descriptors, valid = store.read_descriptors(rows, count)
     mask = None if valid.all() else torch.from_numpy(valid)
-    return Side(torch.from_numpy(descriptors.astype(np.float32)), mask)
+    kept = descriptors if store.packed else descriptors.astype(np.float32)
+    return Side(torch.from_numpy(kept), mask)
 
 
 def load_batch(
@@ -58,7 +61,14 @@ def load_batch(
 
 
 def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> Tensor:
-    """Float32 descriptors [M, D] of some images of a store."""
+    """Float32 descriptors [M, D] of some images of a store. Raises BadInput for a packed one."""
+    if store.packed:
+        raise BadInput(
+            "the store holds packed bits",
+            where=store.path,
+            expected="float descriptors, where a start or a rotation is made from them",
+            remedy="rotate=0.0 start=random",
+        )
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(store), min(images, len(store)), replace=False)
     descriptors, valid = store.read_descriptors(rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ames_lite.models import AMES
+from ames_lite.models import AMES, Chamfer, ELViS, SimilarityHead
 
 FORMS: dict[str, dict[str, Any]] = {
     "fp": {},
@@ -26,6 +28,27 @@ def seeded_head(seed: int = 0, **arguments: Any) -> AMES:
             is_gain = "norm" in name and name.endswith("weight")
             parameter.copy_(1 + 0.1 * noise if is_gain else 0.15 * noise)
     return head.eval()
+
+
+def seeded_elvis(seed: int = 0, **arguments: Any) -> ELViS:
+    """A small ELViS in eval mode whose votes differ widely."""
+    head = ELViS(**{"dim_in": 48, "dim": 32, **arguments})
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(head.named_parameters()):
+            noise = torch.randn(parameter.shape, generator=generator)
+            is_gain = name in ("remap_local.1.weight", "f.1.weight")
+            parameter.copy_(1 + 0.1 * noise if is_gain else 0.4 * noise)
+    return head.eval()
+
+
+# Every head, in every form that computes differently.
+EVERY_HEAD: dict[str, Callable[[], SimilarityHead]] = {
+    **{name: partial(seeded_head, 9, **form) for name, form in FORMS.items()},
+    "elvis": partial(seeded_elvis, 9, count_padding=False),
+    "elvis_published": partial(seeded_elvis, 9),
+    "chamfer": partial(Chamfer, dim_in=48),
+}
 
 
 def descriptors(seed: int, *shape: int) -> Tensor:

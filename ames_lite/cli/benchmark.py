@@ -1,0 +1,227 @@
+"""`python scripts/benchmark.py suite=…`: what things cost on this machine; a table and JSON.
+
+Out: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
+"seconds", "cells": [...]}; ames_lite/evaluation/speed/heads.py makes the cells of suite=head.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import as_list, command, print_table, refuse_used
+from ames_lite.errors import ConfigError
+from ames_lite.evaluation.speed.heads import MODES, HeadSpeed, measure_heads
+from ames_lite.evaluation.speed.machine import describe_machine
+from ames_lite.evaluation.speed.subjects import DENSE, Size, load_referee, variants
+from ames_lite.io.writing import replacing
+from ames_lite.runtime import pick_device
+
+SCHEMA = 1
+ENC = ("", "+enc")  # the modes, in the heads of columns
+PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
+Cells = list[dict[str, Any]]
+SPEED_NOTE = """
+1 query, {pairs} candidates a call, median of {rounds} rounds or more, in turns with the dense
+referee in fp32. ratio: seconds of the referee / seconds of the head. +enc: candidates are encoded
+in the measured time, otherwise beforehand; the query always is in it. ms: of a query; ~: worked
+out from pairs/s.
+"""
+COST_NOTE = """
+MiB: peak of a call that encodes and scores. GFLOP: matrix products of a pair; without +enc both
+images are encoded beforehand. of rate: share of the device's measured rate of matrix products.
+logit: largest difference from the referee's; in brackets, where a head has none, from its own in
+fp32, pair by pair.
+"""
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("benchmark", run, overrides)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Measure, print the table, write benchmark.json; returns its content."""
+    if config["suite"] not in SUITES:
+        raise ConfigError(
+            f"there is no suite '{config['suite']}'", expected=f"one of {', '.join(SUITES)}"
+        )
+    prepare, show = SUITES[config["suite"]]
+    threads = None if config["threads"] is None else count_of("threads", config["threads"])
+    measure = prepare(config)
+    folder = _run_dir(config)
+    began = time.perf_counter()
+    with _threads(threads):
+        machine, cells = describe_machine(), measure()
+    results = {
+        "schema": SCHEMA,
+        "suite": config["suite"],
+        "config": config,
+        "machine": machine,
+        "seconds": time.perf_counter() - began,
+        "cells": cells,
+    }
+    path = folder / "benchmark.json"
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    show(results)
+    print(f"results: {path}")
+    return results
+
+
+def prepare_heads(config: Config) -> Callable[[], Cells]:
+    """Everything that a user can have wrong, checked; what is left is the measuring."""
+    load_referee()
+    devices = _devices(config["device"])
+    precisions = _precisions(config["precisions"], devices)
+    heads = chosen("heads", config["heads"], list(variants()))
+    sizes = dict.fromkeys(parse_size(text) for text in config["sizes"])
+    candidates = dict.fromkeys(count_of("candidates", num) for num in as_list(config["candidates"]))
+    one: dict[str, Any] = {
+        key: count_of(key, config[key]) for key in ("pairs", "repeats", "dim_in")
+    }
+    for key, values in {"sizes": sizes, "candidates": candidates}.items():
+        if not values:
+            raise ConfigError(f"{key} is empty", expected="at least one")
+
+    def measure() -> Cells:
+        cells: Cells = []
+        for device in devices:
+            own = [name for name in precisions if name in PRECISIONS[device.type]]
+            options = HeadSpeed(
+                heads,
+                list(sizes),
+                own,
+                **one,
+                candidates=list(candidates),
+                seed=config["seed"],
+                budget=float(config["budget"]),
+            )
+            cells += measure_heads(options, device)
+        return cells
+
+    return measure
+
+
+def show_heads(results: dict[str, Any]) -> None:
+    """The tables of suite=head, and how to read them."""
+    cells, machine = results["cells"], results["machine"]
+    flags = [flag for flag, there in (machine["cpu_flags"] or {}).items() if there]
+    print(f"{machine['cpu']}, {machine['threads']} threads, {' '.join(flags)}")
+    print(f"torch {machine['torch']}; {', '.join(machine['gpus']) or 'no CUDA device'}\n")
+    columns = [
+        f"ms/{line['candidates']}{mode}" for line in cells[0]["ms_per_query"] for mode in ENC
+    ]
+    header = ["", "Q x T", "pairs/s", "+enc", "dense", "ratio", "+enc", *columns]
+    print_table(header, [_speed_row(cell) for cell in cells])
+    rounds = min(cell["repeats"] for cell in cells)
+    print(SPEED_NOTE.format(pairs=cells[0]["pairs"], rounds=rounds))
+    header = ["", "Q x T", "MiB", "dense", "ratio", "GFLOP", "+enc", "dense", "of rate", "logit"]
+    print_table(header, [_cost_row(cell) for cell in cells])
+    print(COST_NOTE)
+
+
+def _name(cell: dict[str, Any]) -> list[object]:
+    name = f"{cell['device']} {cell['precision']} {cell['head']}"
+    return [name, f"{cell['num_query']}x{cell['num_gallery']}"]
+
+
+def _speed_row(cell: dict[str, Any]) -> list[object]:
+    row = _name(cell)
+    row += [f"{cell['pairs_per_second'][name]:.1f}" for name in (*MODES, DENSE)]
+    row += [f"{cell['ratio'][mode]:.1f}" for mode in MODES]
+    return row + [_milliseconds(line[mode]) for line in cell["ms_per_query"] for mode in MODES]
+
+
+def _cost_row(cell: dict[str, Any]) -> list[object]:
+    memory, difference = cell["peak_memory_mib"], cell["difference"]
+    row = _name(cell) + [_or_dash(memory[name], ".0f") for name in ("with_encoding", DENSE)]
+    row += [_or_dash(memory["ratio"], ".1f")]
+    row += [f"{cell['flops_per_pair'][name] / 1e9:.3g}" for name in (*MODES, DENSE)]
+    row += [f"{cell['matmul_fraction']['encoded']:.2f}"]
+    text = f"{difference['logit']:.1e}"
+    return [*row, text if difference["tolerance"] is not None else f"({text})"]
+
+
+def _milliseconds(found: dict[str, Any]) -> str:
+    text = _or_dash(found["ms"], ".1f")
+    return text if found["measured"] else f"~{text}"
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def parse_size(text: object) -> Size:
+    """Descriptors of a query and of a gallery image: "600x50" is (600, 50)."""
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(text))
+    if not found:
+        raise ConfigError(f"'{text}' is no size", expected="QxT, such as sizes=[600x600,600x50]")
+    return int(found[1]), int(found[2])
+
+
+def chosen(key: str, value: object, known: Sequence[str]) -> list[str]:
+    """The names that a key lists; all where it is null. Raises ConfigError that lists them."""
+    names = list(known) if value is None else as_list(value)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        what = f"{key} names '{unknown[0]}'" if unknown else f"{key} is empty"
+        raise ConfigError(what, expected=f"some of {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def count_of(key: str, value: object) -> int:
+    """A whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{key}={value}", expected="a whole number of at least 1")
+    return value
+
+
+def _devices(name: str) -> list[torch.device]:
+    if name != "all":
+        return [pick_device(name)]
+    return [torch.device("cpu"), *([pick_device("cuda")] if torch.cuda.is_available() else [])]
+
+
+def _precisions(value: object, devices: Sequence[torch.device]) -> list[str]:
+    for device in devices:
+        if device.type not in PRECISIONS:
+            raise ConfigError(f"device={device}", expected=f"one of {', '.join(PRECISIONS)}")
+    known = dict.fromkeys(name for device in devices for name in PRECISIONS[device.type])
+    return chosen("precisions", value, list(known))
+
+
+def _run_dir(config: Config) -> Path:
+    """A fresh run directory, with the configuration in it."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(config["output_dir"] or f"runs/benchmark_{config['suite']}_{stamp}").expanduser()
+    refuse_used(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    return folder
+
+
+@contextmanager
+def _threads(num: int | None) -> Iterator[None]:
+    """So many threads of the CPU, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# What suite= may name: how to get ready to measure, and how to show what was found.
+SUITES: dict[
+    str, tuple[Callable[[Config], Callable[[], Cells]], Callable[[dict[str, Any]], None]]
+] = {"head": (prepare_heads, show_heads)}

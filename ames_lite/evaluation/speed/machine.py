@@ -1,0 +1,72 @@
+"""The machine that figures were taken on, as JSON, and how fast it multiplies matrices.
+
+In: a device. Out: plain dicts and numbers. What a system does not tell is None, never a guess.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ames_lite.evaluation.speed.timing import interleaved, middle
+from ames_lite.runtime import PRECISIONS
+
+CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
+MATRIX_SIZE = {"cpu": 1024, "cuda": 8192}
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU, memory, GPUs, and the versions that decide about speed."""
+    lines = _cpuinfo()
+    flags = lines.get("flags", "").split()
+    return {
+        "system": platform.platform(terse=True),
+        "cpu": lines.get("model name") or platform.processor() or platform.machine(),
+        "cores": _cores(),
+        "cpu_flags": {flag: flag in flags for flag in CPU_FLAGS} if flags else None,
+        "memory_gib": _memory_gib(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def matmul_rate(device: torch.device, precision: str, repeats: int = 5) -> float:
+    """Floating point operations a second of one large product of square matrices."""
+    size = MATRIX_SIZE.get(device.type, 1024)
+    dtype, generator = PRECISIONS[precision] or torch.float32, torch.Generator(device)
+    a, b = (  # noise: a device may be quicker with numbers that are all alike
+        torch.randn(size, size, generator=generator, device=device).to(dtype) for _ in range(2)
+    )
+    seconds = interleaved({"product": lambda: a @ b}, repeats, device)["product"]
+    return 2 * size**3 / middle(seconds)
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Of the first core, where the system has /proc."""
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return {}
+    first = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _cores() -> int | None:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _memory_gib() -> float | None:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)

@@ -1,0 +1,116 @@
+"""Chamfer similarity: the mean of best matches. A head without parameters, the floor for others.
+
+In: query descriptors [B, Q, D] and gallery descriptors [B, T, D], of any width D and any length
+(they are L2-normalised first). Out: one logit a pair, in [-1, 1]. The convention to know: both
+directions count alike, however many descriptors either image has:
+
+    logit = 1/2 (mean over query of max over gallery of cosine + the same the other way round)
+
+A logit depends neither on the order of descriptors, nor on padding, nor on the rest of the batch,
+and swapping query and gallery does not change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.models.binarization import unpack_bits
+from ames_lite.models.head import (
+    SimilarityHead,
+    check_sizes,
+    pairs_at_a_time,
+    refuse_tokens,
+    score_in_blocks,
+    spread,
+)
+
+CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
+BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
+NO_MATCH = -1.0  # the logit where an image has no valid descriptor
+
+
+class NormalizedImages(NamedTuple):
+    """Descriptors of B images, ready to be compared."""
+
+    tokens: Tensor  # [B, N, D], unit length
+    valid: Tensor | None  # [B, N] bool, True = a real descriptor; None where all are
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> NormalizedImages:
+        """The same with every tensor changed alike."""
+        valid = None if self.valid is None else change(self.valid)
+        return NormalizedImages(change(self.tokens), valid)
+
+    def rows(self, index: slice | Tensor) -> NormalizedImages:
+        """Those of the images that index (a slice, numbers or a mask) selects."""
+        return self.each(lambda part: part[index])
+
+
+class Chamfer(SimilarityHead):
+    """The head; `encode`, `score` and `forward` as in SimilarityHead.
+
+    An image without a single valid descriptor has the logit -1, the lowest that there is, so that
+    it ranks last. Packed bits are descriptors of -1 and +1.
+    """
+
+    marker = None
+
+    def __init__(
+        self,
+        dim_in: int | None = None,  # width of the descriptors; None: any
+    ) -> None:
+        super().__init__()
+        if dim_in is not None:
+            check_sizes(dim_in=dim_in)
+        self.dim_in = dim_in
+
+    @classmethod
+    def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Raises ConfigError: there is no state."""
+        raise ConfigError("the head 'chamfer' has no parameters", expected="no weights")
+
+    def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> NormalizedImages:
+        x = unpack_bits(descriptors) if descriptors.dtype == torch.uint8 else descriptors
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        return NormalizedImages(F.normalize(x, dim=-1), valid)
+
+    def score(
+        self, query: NormalizedImages, gallery: NormalizedImages, return_tokens: bool = False
+    ) -> Tensor:
+        """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
+
+        Without gradients pairs are scored in blocks, so that memory is bounded. Raises BadInput
+        where numbers of images or widths do not fit, and for return_tokens.
+        """
+        refuse_tokens(return_tokens, "chamfer")
+        widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
+        if widths[0] != widths[1]:
+            what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
+            raise BadInput(what, expected="one width")
+        query, gallery = spread(query, gallery)
+        size = pairs_at_a_time(query, gallery, CPU_BLOCK_ENTRIES, BLOCK_ENTRIES)
+        return score_in_blocks(_mean_of_best_matches, query, gallery, size)
+
+
+def _mean_of_best_matches(query: NormalizedImages, gallery: NormalizedImages) -> Tensor:
+    cosines = query.tokens @ gallery.tokens.transpose(1, 2)
+    there = _mean_best(cosines, query.valid, gallery.valid)
+    back = _mean_best(cosines.transpose(1, 2), gallery.valid, query.valid)
+    return (there + back) / 2
+
+
+def _mean_best(cosines: Tensor, valid: Tensor | None, partner: Tensor | None) -> Tensor:
+    """Mean [B] over the valid of N of the best cosine [B, N, M] with a valid one of M."""
+    if partner is not None:
+        cosines = cosines.masked_fill(~partner[:, None], NO_MATCH)
+    best = cosines.amax(2)
+    best = best.to(torch.promote_types(best.dtype, torch.float32))
+    if valid is None:
+        return best.mean(1)
+    count = valid.sum(1)
+    return torch.where(count > 0, (best * valid).sum(1) / count.clamp_min(1), NO_MATCH)

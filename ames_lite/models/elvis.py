@@ -1,0 +1,271 @@
+"""ELViS (ICLR 2026): a pair of images scored in similarity space, by optimal transport and votes.
+
+In: query descriptors [B, Q, Din] and gallery descriptors [B, T, Din]; they are not L2-normalised
+first. Out: one number a pair, higher = more similar: in eval the sum of the votes of all
+descriptors, in (0, Q + T); in training that sum through `g`, a logit for the loss.
+
+The convention to know: in the published form (count_padding=True) padding takes part in the
+transport, so a logit depends on how far a batch is padded. With count_padding=False, for heads of
+one's own, it is exactly that of the pair without padding. Neither the order of descriptors nor the
+rest of the batch changes a logit. Parameters have their published names.
+
+The transport is Sinkhorn's, over an affinity matrix with a dustbin row and column. Potentials and
+dustbins stay logarithms; the matrix itself is exponentiated once, so that each of the iterations is
+a product of a matrix with a vector instead of [Q, T] exponentials. That is safe because a cosine
+bounds its entries: exp(2 sharpness) is all that lies between them.
+Axis letters: B pairs or images, N descriptors of one image, M of the other, Q query, T gallery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ames_lite.errors import ConfigError
+from ames_lite.models.binarization import unpack_bits
+from ames_lite.models.head import (
+    SimilarityHead,
+    check_sizes,
+    pairs_at_a_time,
+    refuse_tokens,
+    score_in_blocks,
+    shape_in_state,
+    spread,
+)
+
+CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
+BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
+NEVER = -1e30  # a logarithm of nothing that can be subtracted from itself
+
+
+class EncodedSets(NamedTuple):
+    """All that depends on one image alone, for B images at once."""
+
+    tokens: Tensor  # [B, N, D], unit length
+    dustbin: Tensor  # [B, N] each descriptor's affinity with the other image's dustbin
+    valid: Tensor | None  # [B, N] bool, True = a real descriptor; None where all are
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> EncodedSets:
+        """The same with every tensor changed alike."""
+        return EncodedSets(
+            change(self.tokens),
+            change(self.dustbin),
+            None if self.valid is None else change(self.valid),
+        )
+
+    def rows(self, index: slice | Tensor) -> EncodedSets:
+        """Those of the images that index (a slice, numbers or a mask) selects."""
+        return self.each(lambda part: part[index])
+
+
+class ELViS(SimilarityHead):
+    """The head; `encode`, `score` and `forward` as in SimilarityHead, without output tokens.
+
+    An image without a single valid descriptor has a defined logit: every descriptor of its partner
+    then votes with the probability 0 of a match. Packed bits are descriptors of -1 and +1.
+    """
+
+    marker = "dust_bin"
+    dim_in: int
+
+    def __init__(
+        self,
+        dim_in: int = 768,  # width of the descriptors
+        dim: int = 128,  # width of the tokens, D
+        embed_dim: int = 16,  # hidden width of f, which makes votes of probabilities
+        proj_dim: int = 64,  # hidden width of g, which makes a logit of votes, in training
+        iterations: int = 10,  # of Sinkhorn
+        sharpness: float = 10.0,  # factor of all affinities, 1 / regulariser; at most 40
+        count_padding: bool = True,  # published: padding takes part through the dustbins
+    ) -> None:
+        super().__init__()
+        check_sizes(
+            dim_in=dim_in, dim=dim, embed_dim=embed_dim, proj_dim=proj_dim, iterations=iterations
+        )
+        if not 0 < sharpness <= 40:
+            raise ConfigError(f"sharpness is {sharpness!r}", expected="a number in (0, 40]")
+        self.dim_in, self.dim, self.embed_dim, self.proj_dim = dim_in, dim, embed_dim, proj_dim
+        self.iterations, self.sharpness = iterations, sharpness
+        self.count_padding = count_padding
+
+        self.remap_local = nn.Sequential(nn.Linear(dim_in, dim), nn.LayerNorm(dim))
+        self.dust_bin = nn.Parameter(torch.tensor(1.0))  # of the two dustbins for each other
+        self.dust_bin_mlp = nn.Sequential(
+            nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 1), nn.Tanh()
+        )
+        self.f = nn.Sequential(
+            nn.Linear(1, embed_dim),
+            nn.LayerNorm(embed_dim, eps=1e-6),
+            nn.GELU(),
+            nn.Linear(embed_dim, 1),
+        )
+        self.g = nn.Sequential(nn.Linear(1, proj_dim), nn.GELU(), nn.Linear(proj_dim, 1))
+
+    @property
+    def depends_on_padding(self) -> bool:
+        """True in the published form."""
+        return self.count_padding
+
+    @classmethod
+    def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What the shapes of a published state tell; iterations, sharpness and flags they do not.
+
+        Raises BadInput that names the parameter where one is missing or has the wrong rank.
+        """
+        dim, dim_in = shape_in_state(state, "remap_local.0.weight", 2)
+        return {
+            "dim_in": dim_in,
+            "dim": dim,
+            "embed_dim": shape_in_state(state, "f.0.weight", 2)[0],
+            "proj_dim": shape_in_state(state, "g.0.weight", 2)[0],
+        }
+
+    def forward(
+        self,
+        src_local: Tensor,
+        src_mask: Tensor | None = None,
+        tgt_local: Tensor | None = None,
+        tgt_mask: Tensor | None = None,
+        return_tokens: bool = False,
+    ) -> Tensor:
+        """Logits [B] of pairs: query src_local [B, Q, Din], gallery tgt_local [B, T, Din].
+
+        src_mask [B, Q], tgt_mask [B, T]: bool, True on padding (as published); None: no padding.
+        With a mask and count_padding=True, as published, the logits depend on the padding: on Q and
+        T, and on the descriptors that stand in it. Unpad, pad always alike, or use
+        count_padding=False. Raises BadInput (a ValueError), also for return_tokens.
+        """
+        logits = super().forward(src_local, src_mask, tgt_local, tgt_mask, return_tokens)
+        assert isinstance(logits, Tensor)  # for the type checker: there are no tokens
+        return logits
+
+    def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> EncodedSets:
+        dtype, packed = self.dust_bin.dtype, descriptors.dtype == torch.uint8
+        x = unpack_bits(descriptors, dtype) if packed else descriptors.to(dtype)
+        with torch.autocast(x.device.type, enabled=False):  # cheap, and most of bf16's error
+            tokens = F.normalize(self.remap_local(x), dim=-1)
+            dustbin = self.sharpness * self.dust_bin_mlp(tokens)[..., 0]
+        return EncodedSets(tokens, dustbin, valid)
+
+    def score(
+        self, query: EncodedSets, gallery: EncodedSets, return_tokens: bool = False
+    ) -> Tensor:
+        """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
+
+        Without gradients pairs are scored in blocks, so that memory is bounded. Raises BadInput
+        where the numbers of images do not fit, and for return_tokens.
+        """
+        refuse_tokens(return_tokens, "elvis")
+        query, gallery = spread(query, gallery)
+        size = pairs_at_a_time(query, gallery, CPU_BLOCK_ENTRIES, BLOCK_ENTRIES)
+        return score_in_blocks(self._score, query, gallery, size)
+
+    def _score(self, query: EncodedSets, gallery: EncodedSets) -> Tensor:
+        cosines = query.tokens @ gallery.tokens.transpose(1, 2)
+        rows, columns = (transport_side(x, self.count_padding) for x in (query, gallery))
+        with torch.autocast(cosines.device.type, enabled=False):
+            kernel = cosines.to(rows.dustbin.dtype).sub_(1).mul_(self.sharpness).exp_()
+            corner = (self.sharpness * self.dust_bin).to(kernel.dtype)
+            best = best_matches(kernel, rows, columns, corner, self.sharpness, self.iterations)
+            votes = self._votes(best[0], query.valid) + self._votes(best[1], gallery.valid)
+            if not self.training:
+                return votes
+            return self.g(votes[:, None].to(self.dust_bin.dtype))[:, 0]
+
+    def _votes(self, probabilities: Tensor, valid: Tensor | None) -> Tensor:
+        """The sum [B] of the votes of valid descriptors, from probabilities [B, N] of a match."""
+        votes = self.f(probabilities[..., None].to(self.dust_bin.dtype))[..., 0]
+        votes = votes.to(probabilities.dtype).sigmoid()
+        return (votes if valid is None else votes * valid).sum(1)
+
+
+class TransportSide(NamedTuple):
+    """What the transport knows of one side of B pairs: the rows of a matrix, or its columns."""
+
+    dustbin: Tensor  # [B, N] affinities with the dustbin of the other side, float32 at least
+    padding: Tensor | None  # [B, N] True where no match is possible
+    left_out: Tensor | None  # [B, N] True where not even the dustbin is
+    log_count: Tensor  # [B, 1] of the descriptors that take part, at least of one
+
+
+def transport_side(images: EncodedSets, count_padding: bool) -> TransportSide:
+    """One side of the pairs; count_padding: padding takes part, through its dustbin entries."""
+    dustbin = images.dustbin.to(torch.promote_types(images.dustbin.dtype, torch.float32))
+    padding = None if images.valid is None else ~images.valid
+    if images.valid is None or count_padding:
+        count = torch.full_like(dustbin[:, :1], images.tokens.shape[1])
+        return TransportSide(dustbin, padding, None, count.log())
+    count = images.valid.sum(1, keepdim=True).clamp_min(1).to(dustbin.dtype)
+    return TransportSide(dustbin, padding, padding, count.log())
+
+
+def best_matches(
+    kernel: Tensor,
+    query: TransportSide,
+    gallery: TransportSide,
+    corner: Tensor,
+    sharpness: float,
+    iterations: int,
+) -> tuple[Tensor, Tensor]:
+    """The probability of the best match of every query [B, Q] and gallery [B, T] descriptor.
+
+    kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner: affinity of the dustbins with each
+    other, a scalar. Every descriptor has the mass 1 / (Q + T), a dustbin that of all of the other
+    side; rows are fitted before columns. Probabilities are shares of a descriptor's mass; padding
+    has 0.
+    """
+    total = torch.logaddexp(query.log_count, gallery.log_count)
+    back = kernel.transpose(1, 2)
+    potentials = torch.zeros_like(gallery.dustbin), torch.zeros_like(total)
+    for _ in range(iterations):
+        others = _fit(back, query, gallery, potentials, corner, sharpness, total)
+        potentials = _fit(kernel, gallery, query, others, corner, sharpness, total)
+    (u, _), (v, _) = others, potentials
+    scale = total + sharpness
+    weights, peak = _weights(v, gallery.padding)
+    rows = (kernel * weights[:, None]).amax(2).log() + (peak + scale + u)
+    weights, peak = _weights(u, query.padding)
+    columns = (kernel * weights[:, :, None]).amax(1).log() + (peak + scale + v)
+    return _without(rows, query.padding).exp(), _without(columns, gallery.padding).exp()
+
+
+def _fit(
+    kernel: Tensor,
+    side: TransportSide,
+    other: TransportSide,
+    others: tuple[Tensor, Tensor],
+    corner: Tensor,
+    sharpness: float,
+    total: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Log-potentials [B, N] of a side, and [B, 1] of its dustbin, that give it its masses.
+
+    kernel [B, M, N]; others: the potentials [B, M] and [B, 1] of the other side and its dustbin.
+    """
+    potentials, dustbin = others
+    weights, peak = _weights(potentials, other.padding)
+    seen = torch.bmm(weights[:, None], kernel)[:, 0].log() + (peak + sharpness)
+    in_dustbin = other.dustbin + _without(potentials, other.left_out)
+    in_dustbin = in_dustbin.logsumexp(1, keepdim=True)
+    return (
+        -total - torch.logaddexp(_without(seen, side.padding), side.dustbin + dustbin),
+        other.log_count - total - torch.logaddexp(in_dustbin, corner + dustbin),
+    )
+
+
+def _weights(potentials: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+    """exp(potentials - peak) [B, N] and their peak [B, 1], over what is no padding.
+
+    Where all is padding the peak is NEVER, and so is all that comes of it.
+    """
+    potentials = _without(potentials, padding)
+    peak = potentials.detach().amax(1, keepdim=True)
+    return (potentials - peak).exp(), peak
+
+
+def _without(logarithms: Tensor, mask: Tensor | None) -> Tensor:
+    return logarithms if mask is None else logarithms.masked_fill(mask, NEVER)
