@@ -109,7 +109,7 @@ def start_from_matches(
     level: float = 1.5,  # of the mark in every descriptor's token
     erase: float = 0.5,  # share of its match that a token loses
     evidence: float = 3.0,  # entry of a sure match
-    gain: float = 20.0,  # of the mean evidence before the classifier
+    gain: float = 20.0,  # of the mean evidence before the classifier, over all heads
     noise: float = 0.1,  # factor of what stays random
 ) -> None:
     """Preserved correspondences, and from them, before the first step, a count of good matches.
@@ -145,7 +145,7 @@ def start_from_matches(
             _tell_unique(layer.self_attn, at, level, own_sharpness)
         else:
             layer.self_attn.in_proj_weight.mul_(noise)
-            _carry(layer.self_attn, at, at.evidence, at.evidence, gain)
+            _carry(layer.self_attn, at, at.evidence, at.evidence, gain / heads)
         _match(layer.cross_attn, at, level, sharpness, threshold, repeated, prefer_unique)
         _carry(layer.cross_attn, at, None, at.evidence, evidence)
         layer.cross_attn.out_proj.weight[at.content] = 0
