@@ -102,8 +102,8 @@ def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -
         shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
         cv2.line(tile, a, b, shade, int(rng.integers(1, 3)), cv2.LINE_AA)
     for _ in range(8):
-        corners = rng.uniform(-0.16, 0.16, (int(rng.integers(3, 6)), 2)) * size
-        points = rng.uniform(0, size, 2) + corners
+        chip = rng.uniform(-0.16, 0.16, (int(rng.integers(3, 6)), 2)) * size
+        points = rng.uniform(0, size, 2) + chip
         shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
         cv2.fillPoly(tile, [points.astype(np.int32)], shade, cv2.LINE_AA)
     tile += noise(rng, (size, size), max(4, size // 10))[..., None] * 30
