@@ -71,7 +71,7 @@ def test_a_head_can_learn_one_batch_by_heart(tiny_world: TinyWorld) -> None:
     batch = load_batch(store, Triplets(*rng.permutation(24).reshape(3, 8)), 16, 16)
     torch.manual_seed(0)
     head = AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=64).train()
-    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
     losses = []
     for _ in range(160):
         loss = pair_loss(*triplet_logits(head, batch, torch.device("cpu")))
@@ -79,7 +79,7 @@ def test_a_head_can_learn_one_batch_by_heart(tiny_world: TinyWorld) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[0] > 0.6 and losses[-1] < losses[0] / 2
+    assert losses[0] > 0.6 and losses[-1] < losses[0] / 10
 
 
 def test_a_batch_holds_the_rows_of_its_triplets(tiny_world: TinyWorld) -> None:
