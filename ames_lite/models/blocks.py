@@ -9,7 +9,8 @@ tokens may see, are then overlapping slices of it, and no row of a mask of N x N
 
 Self-attention: query tokens see {query, match}, gallery tokens {match, gallery}. Cross-attention:
 the other way round. The match token sees everything. Padding is never seen as a key; a token whose
-image is all padding still sees the match token, so every row stays finite.
+image is all padding still sees the match token, so every row stays finite. All of it goes through
+`attend`.
 Axis letters: B pairs or images, N tokens of one image, Q query tokens, T gallery tokens, D width,
 H heads, C = D / H.
 """
@@ -80,6 +81,29 @@ def _valid(images: EncodedImages) -> Tensor:
     return images.tokens.new_ones(images.tokens.shape[:2], dtype=torch.bool)
 
 
+ROWS = 200  # query tokens at a time, see attend
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k / sqrt(C)) v, [B, H, N, C], over the keys where mask [B, 1, 1, M] is True.
+
+    scaled_dot_product_attention, but for bf16 on a CPU without gradients: its blocks of bf16 are
+    not faster than float32 there (unless the CPU has AMX), the products of a run of rows with all
+    keys are. A run has at most ROWS rows, so memory still grows linearly with the tokens.
+    """
+    explicit = q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] > 1
+    if not explicit or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, mask)
+    out = torch.empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3], dtype=q.dtype)
+    q = q * q.shape[-1] ** -0.5
+    for start in range(0, q.shape[2], ROWS):
+        logits = q[:, :, start : start + ROWS] @ k.transpose(2, 3)
+        if mask is not None:
+            logits.masked_fill_(~mask, -torch.inf)
+        out[:, start : start + ROWS] = (logits.softmax(-1) @ v).transpose(1, 2)
+    return out.transpose(1, 2)
+
+
 class PairAttention(nn.Module):
     """The parameters of one attention (named as nn.MultiheadAttention names them) and its uses."""
 
@@ -112,7 +136,7 @@ class PairAttention(nn.Module):
         together = torch.cat([match.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         q, k, v = self._heads(self.project(together))
         mask = None if valid is None else F.pad(valid, (1, 0), value=True)[:, None, None]
-        return self._join([F.scaled_dot_product_attention(q[:, :, 1:], k, v, mask)])
+        return self._join([attend(q[:, :, 1:], k, v, mask)])
 
     def over_pair(self, projections: Tensor, layout: Layout, crossed: bool) -> Tensor:
         """The update [B, N, D] of all tokens of a pair, from projections [B, N, 3D].
@@ -129,10 +153,7 @@ class PairAttention(nn.Module):
             (slice(middle + 1, None), *(query_side if crossed else gallery_side)),
         ]
         return self._join(
-            [
-                F.scaled_dot_product_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], mask)
-                for rows, keys, mask in runs
-            ]
+            [attend(q[:, :, rows], k[:, :, keys], v[:, :, keys], mask) for rows, keys, mask in runs]
         )
 
     def pool(self, query: Tensor, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
