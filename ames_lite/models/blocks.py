@@ -87,14 +87,14 @@ ROWS = 200  # query tokens at a time, see attend
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(q k / sqrt(C)) v, [B, H, N, C], over the keys where mask [B, 1, 1, M] is True.
 
-    scaled_dot_product_attention, but for bf16 on a CPU without gradients: its blocks of bf16 are
-    not faster than float32 there (unless the CPU has AMX), the products of a run of rows with all
-    keys are. A run has at most ROWS rows, so memory still grows linearly with the tokens.
+    scaled_dot_product_attention, but for bf16 on a CPU without gradients: measured with AVX-512 and
+    no AMX, its blocks of bf16 are no faster than float32, while the products of a run of rows with
+    all keys are. A run has at most ROWS rows, so memory still grows linearly with the tokens.
     """
     explicit = q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] > 1
     if not explicit or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(q, k, v, mask)
-    out = torch.empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3], dtype=q.dtype)
+    out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3])
     q = q * q.shape[-1] ** -0.5
     for start in range(0, q.shape[2], ROWS):
         logits = q[:, :, start : start + ROWS] @ k.transpose(2, 3)
