@@ -1,13 +1,19 @@
 """Images on disk: the one owner of decoding (and of writing the pictures that the project makes).
 
 `load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, alpha
-laid over white, grey and palette expanded. A crop box is (x1, y1, x2, y2) in pixels of the whole
-image; it is clipped to the image and rounded outwards to whole pixels.
+laid over white, grey, palette, CMYK and 16 bits converted. A crop box is (x1, y1, x2, y2) in pixels
+of the whole image; it is clipped to the image and rounded outwards to whole pixels.
+
+The convention to know: a size beyond MAX_PIXELS is refused from the file's header, before anything
+is decoded, so that a small file cannot fill the memory.
 """
 
 from __future__ import annotations
 
 import io
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +26,52 @@ Box = tuple[float, float, float, float]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def load_image(path: str | Path) -> npt.NDArray[np.uint8]:
+MAX_PIXELS = 80_000_000  # larger images are refused
+MIN_SIDE = 8  # extraction refuses images with a shorter side: nothing can be described there
+_BROKEN = (
+    *(UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, LookupError),
+    *(EOFError, OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
+)  # what damaged or forged files make the decoders raise
+
+
+def load_image(
+    path: str | Path, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.uint8]:
     """Decode one image to RGB uint8 [H, W, 3].
 
-    Raises MissingFile where there is none and BadInput where it cannot be decoded.
+    Raises MissingFile where there is none, and BadInput where it cannot be decoded, has a side
+    shorter than min_side or more than max_pixels pixels.
     """
     try:
-        with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            return np.array(_to_rgb(upright))
+        with _open(path) as opened:
+            width, height = opened.size
+            fault = _fault_of_size(width, height, min_side, max_pixels)
+            if fault is None:
+                return np.array(_to_rgb(ImageOps.exif_transpose(opened)))
     except FileNotFoundError:
         raise MissingFile("an image is missing", where=path) from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except _BROKEN as error:
+        said = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
-            f"an image cannot be decoded ({error})", where=path, expected="a readable image file"
+            f"an image cannot be decoded ({said})", where=path, expected="a readable image file"
         ) from error
+    raise BadInput(
+        f"an image has {width} × {height} pixels, {fault}",
+        where=path,
+        expected=f"at least {min_side} pixels a side and at most {max_pixels} in all",
+    )
+
+
+def _open(path: str | Path) -> Image.Image:
+    with warnings.catch_warnings():  # Pillow warns of sizes that are refused here, by name
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
+
+
+def _fault_of_size(width: int, height: int, min_side: int, max_pixels: int) -> str | None:
+    if min(width, height) < min_side:
+        return "which is too thin"
+    return "which is too many" if width * height > max_pixels else None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,148 @@
+"""Decoding: every kind of picture becomes RGB as a viewer shows it, every bad file is named."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.images import MAX_PIXELS, MIN_SIDE, load_image
+
+RED, SHAPE = (200, 30, 60), (20, 30)
+
+
+def flat(colour: tuple[int, int, int]) -> np.ndarray:
+    return np.broadcast_to(np.array(colour, np.uint8), (*SHAPE, 3))
+
+
+def saved(path: Path, image: Image.Image, **how: object) -> Path:
+    image.save(path, **how)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize("mode, tolerance", [("RGB", 0), ("RGBA", 0), ("P", 2), ("CMYK", 2)])
+def test_every_mode_becomes_rgb(mode: str, tolerance: int, tmp_path: Path) -> None:
+    image = Image.fromarray(np.ascontiguousarray(flat(RED)))
+    image = image.quantize(4) if mode == "P" else image.convert(mode)
+    suffix = "tif" if mode == "CMYK" else "png"
+    found = load_image(saved(tmp_path / f"a.{suffix}", image))
+    assert found.shape == (*SHAPE, 3) and found.dtype == np.uint8
+    assert np.abs(found.astype(int) - flat(RED)).max() <= tolerance
+
+
+def test_grey_two_colours_and_16_bits_are_expanded(tmp_path: Path) -> None:
+    grey = np.full(SHAPE, 128, np.uint8)
+    deep = np.full(SHAPE, 128 * 257, np.uint16)
+    for name, image in {
+        "grey.png": Image.fromarray(grey),
+        "deep.png": Image.fromarray(deep),
+        "deep.tif": Image.fromarray(deep),
+        "alpha.png": Image.merge("LA", [Image.fromarray(grey), Image.new("L", SHAPE[::-1], 255)]),
+    }.items():
+        found = load_image(saved(tmp_path / name, image))
+        assert np.array_equal(found, flat((128, 128, 128))), name
+    two = load_image(saved(tmp_path / "two.png", Image.new("1", SHAPE[::-1], 1)))
+    assert np.array_equal(two, flat((255, 255, 255)))
+
+
+def test_alpha_lies_over_white(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", SHAPE[::-1], (*RED, 0))
+    assert np.array_equal(load_image(saved(tmp_path / "a.png", clear)), flat((255, 255, 255)))
+    palette = Image.fromarray(np.ascontiguousarray(flat(RED))).quantize(4)
+    index = int(np.asarray(palette)[0, 0])
+    path = saved(tmp_path / "b.png", palette, transparency=index)
+    assert np.array_equal(load_image(path), flat((255, 255, 255)))
+
+
+@pytest.mark.parametrize("orientation, corner", [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1))])
+def test_the_exif_orientation_is_applied(
+    orientation: int, corner: tuple[int, int], tmp_path: Path
+) -> None:
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:4, :4] = 255
+    exif = Image.Exif()
+    exif[274] = orientation
+    found = load_image(saved(tmp_path / "a.png", Image.fromarray(pixels), exif=exif))
+    assert found.shape[:2] == ((40, 20) if orientation == 6 else (20, 40))
+    assert found[corner].min() == 255 and (found > 0).any(axis=2).sum() == 16
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says it is that large, and has no pixels."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+
+
+@pytest.mark.parametrize(
+    "width, height, message",
+    [
+        (10_000, 10_000, "10000 × 10000 pixels, which is too many"),
+        (60_000, 60_000, "60000"),
+        (1, 1, "1 × 1 pixels, which is too thin"),
+        (10_000, 3, "10000 × 3 pixels, which is too thin"),
+    ],
+)
+def test_sizes_are_refused_from_the_header(
+    width: int, height: int, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png_header(width, height))
+    with warnings.catch_warnings(), pytest.raises(BadInput, match=message) as caught:
+        warnings.simplefilter("error")
+        load_image(path, min_side=MIN_SIDE)
+    assert str(path) in str(caught.value)
+
+
+def test_the_bound_is_of_pixels_and_can_be_chosen(tmp_path: Path) -> None:
+    assert 60e6 < MAX_PIXELS < 100e6  # the largest cameras pass
+    path = saved(tmp_path / "a.png", Image.new("RGB", (30, 20)))
+    assert load_image(path, max_pixels=600).shape == (20, 30, 3)
+    with pytest.raises(BadInput, match="at most 599"):
+        load_image(path, max_pixels=599)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    whole = {}
+    for suffix in ("jpg", "png", "webp", "tif", "bmp"):
+        whole[suffix] = saved(tmp_path / f"whole.{suffix}", Image.fromarray(noise)).read_bytes()
+    bad = {f"cut.{suffix}": content[: len(content) // 2] for suffix, content in whole.items()}
+    bad |= {"empty.jpg": b"", "text.jpg": b"<html>404</html>", "head.png": whole["png"][:20]}
+    for name, content in bad.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match="cannot be decoded") as caught:
+            load_image(path)
+        assert str(path) in str(caught.value), name
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's own, of what it could still read
+def test_damaged_bytes_raise_bad_input_and_nothing_else(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (24, 24, 3)).astype(np.uint8)
+    for suffix in ("jpg", "png", "webp", "tif", "bmp"):
+        whole = saved(tmp_path / f"a.{suffix}", Image.fromarray(noise)).read_bytes()
+        for _ in range(40):
+            harmed = bytearray(whole)
+            for at in rng.integers(0, min(len(harmed), 200), 4):
+                harmed[at] = int(rng.integers(256))
+            path = tmp_path / f"harmed.{suffix}"
+            path.write_bytes(bytes(harmed))
+            try:
+                assert load_image(path).dtype == np.uint8
+            except BadInput as error:
+                assert str(path) in str(error)
+
+
+def test_what_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match="absent.jpg"):
+        load_image(tmp_path / "absent.jpg")
+    with pytest.raises(BadInput, match="cannot be decoded"):
+        load_image(tmp_path)
