@@ -1,12 +1,15 @@
 """Backbones behind one interface: an image goes in, its `LocalDescriptors` come out.
 
-A backbone has `dim` (width D), `provenance` (everything that changes its output, JSON-able) and
-`extract(image, box=None)`. BACKBONES is the visible dict of all of them; its keys are the values of
-`backbone=` and the default for `desc_name=`.
+A backbone has `dim` (width D) and `provenance` (everything that changes its output, JSON-able); its
+work has two halves, `prepare` (what worker processes do) and `describe` (what the device does, for
+a batch); `extract(image, box=None)` is both for one image. BACKBONES is the visible dict of all of
+them; its keys are the values of `backbone=` and the default for `desc_name=`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import cv2
@@ -16,17 +19,31 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.images import Box, crop_image
 from ames_lite.records import LocalDescriptors
+from extract.dinov2 import Dinov2, TinyRandom
 from extract.keypoints import root_sift
 
 
 class Backbone(Protocol):
-    """What every backbone offers."""
+    """What every backbone offers.
+
+    dim: width D of its descriptors. prepare(image, box): can be sent to another process; raises
+    BadInput for an image that it cannot use. batch_pixels: bound of a batch, 0 for single images;
+    above 0, what was prepared has `shape` and `num_pixels`, and a batch is of one shape.
+    """
 
     dim: int
+    batch_pixels: int
+
+    @property
+    def prepare(self) -> Callable[[npt.NDArray[np.uint8], Box | None], Any]:
+        """From RGB uint8 [H, W, 3] and a crop box to what `describe` takes."""
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Everything that changes the output, as JSON-able values."""
+        """Everything that changes the output, as JSON-able values; raises where weights lack."""
+
+    def describe(self, batch: Sequence[Any]) -> list[LocalDescriptors]:
+        """The descriptors of prepared images, in their order."""
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
@@ -36,6 +53,7 @@ class Sift:
     """RootSIFT, D = 128: OpenCV's SIFT, L1-normalised, square root; needs no download."""
 
     dim = 128
+    batch_pixels = 0
 
     def __init__(
         self,
@@ -59,6 +77,14 @@ class Sift:
             "contrast": self.contrast,
         }
 
+    def prepare(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
+        """All of it: there is nothing to batch."""
+        return self.extract(image, box)
+
+    def describe(self, batch: Sequence[LocalDescriptors]) -> list[LocalDescriptors]:
+        """What was prepared, as it is."""
+        return list(batch)
+
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """Describe RGB uint8 [H, W, 3]; the shrink factor comes from the whole image."""
         size = (image.shape[0], image.shape[1])
@@ -81,13 +107,38 @@ class Sift:
         )
 
 
-BACKBONES: dict[str, type[Sift]] = {"sift": Sift}
+NETWORKS: dict[str, Callable[..., Backbone]] = {  # these take device, precision, batch_pixels too
+    "dinov2": partial(Dinov2, variant="vitb14_reg"),  # AMES' own
+    "dinov2_vits14": partial(Dinov2, variant="vits14"),
+    "dinov2_vits14_reg": partial(Dinov2, variant="vits14_reg"),
+    "dinov2_vitb14": partial(Dinov2, variant="vitb14"),
+    "dinov2_vitb14_reg": partial(Dinov2, variant="vitb14_reg"),
+    "dinov2_vitl14": partial(Dinov2, variant="vitl14"),
+    "dinov2_vitl14_reg": partial(Dinov2, variant="vitl14_reg"),
+    "dinov2_vitg14": partial(Dinov2, variant="vitg14"),
+    "dinov2_vitg14_reg": partial(Dinov2, variant="vitg14_reg"),
+    "tiny_random": TinyRandom,  # for tests
+}
+BACKBONES: dict[str, Callable[..., Backbone]] = {"sift": Sift, **NETWORKS}
 
 
-def build_backbone(name: str, **arguments: Any) -> Backbone:
-    """The backbone of that name. Raises ConfigError, with what exists, for an unknown one."""
+def build_backbone(
+    name: str,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    batch_pixels: int | None = None,
+    **arguments: Any,
+) -> Backbone:
+    """The backbone of that name. Raises ConfigError, with what exists, for an unknown one.
+
+    device, precision, batch_pixels: for those that are networks. Weights load on first use.
+    """
     if name not in BACKBONES:
         raise ConfigError(
             f"there is no backbone '{name}'", expected=f"one of {', '.join(BACKBONES)}"
         )
+    if name in NETWORKS:
+        placed = {"device": device, "precision": precision, "batch_pixels": batch_pixels}
+        return NETWORKS[name](**arguments, **placed)
     return BACKBONES[name](**arguments)

@@ -31,6 +31,9 @@ OWNERS = {
     "hydra": ["ames_lite/cli/compose.py"],
     "omegaconf": ["ames_lite/cli/compose.py"],
     "jinja2": ["ames_lite/evaluation/report.py"],
+    "transformers": ["extract/dinov2_weights.py"],
+    "huggingface_hub": ["extract/dinov2_weights.py"],
+    "hdf5plugin": ["ames_lite/io/compression.py"],
     "torchvision": [],
     "timm": [],
 }
