@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io import hdf5
+from ames_lite.io import compression, hdf5, virtual
 from ames_lite.io.descriptor_layout import (
     DONE,
     FAILED,
@@ -41,7 +41,8 @@ class DescriptorStore:
     """A complete store, for reading. May be pickled: another process opens the file by itself.
 
     path; names: tuple of N; count int32 [N]; size int32 [N, 2] (height, width); status uint8 [N]
-    (1 done, 2 failed); max_count: K; dim: D (bits where packed); packed; provenance: flat dict.
+    (1 done, 2 failed); max_count: K; dim: D (bits where packed); packed; dtype of descriptors;
+    provenance: flat dict.
     """
 
     def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
@@ -143,17 +144,33 @@ class DescriptorStore:
         """
         rows = self._check_rows(np.asarray(rows))
         k = self._limit(max_count)
-        width, dtype = (self.dim // 8, np.uint8) if self.packed else (self.dim, np.float16)
-        out = np.empty((len(rows), k, width), dtype)
+        width = self.dim // 8 if self.packed else self.dim
+        out = np.empty((len(rows), k, width), self.dtype)
+        valid = np.empty((len(rows), k), np.bool_)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
         for start, stop in _runs(ordered, max(1, RUN_BYTES // (k * width * out.itemsize))):
             first, last = int(ordered[start]), int(ordered[stop - 1])
-            block = self._slice("descriptors", np.s_[first : last + 1, :k])
-            has_repeats = stop - start != last + 1 - first
-            out[order[start:stop]] = block[ordered[start:stop] - first] if has_repeats else block
-        valid: npt.NDArray[np.bool_] = np.arange(k) < self.count[rows][:, None]
+            block, real = self._block(first, last + 1, k)
+            if stop - start != last + 1 - first:  # repeats
+                block, real = (part[ordered[start:stop] - first] for part in (block, real))
+            out[order[start:stop]], valid[order[start:stop]] = block, real
         return out, valid
+
+    def _block(
+        self, first: int, stop: int, count: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Of rows first to stop: the strongest `count` descriptors, and which of them are valid."""
+        descriptors = self._slice("descriptors", np.s_[first:stop, :count])
+        return descriptors, np.arange(count) < self.count[first:stop, None]
+
+    def stored(self, name: str, selection: Any) -> npt.NDArray[Any]:
+        """Part of a data set as the file has it; see `descriptor_layout`. For copies and checks."""
+        return self._slice(name, selection)
+
+    def chunks(self) -> list[virtual.Chunk]:
+        """The stores that hold the descriptors of a virtual store; none of a plain one."""
+        return virtual.chunks_of(self._file()["descriptors"], self.path)
 
     def close(self) -> None:
         """Let go of the file; reading again reopens it."""
@@ -172,18 +189,23 @@ class DescriptorStore:
 
     def _file(self) -> hdf5.File:
         if self._handle is None or self._pid != os.getpid():  # a handle survives no fork
-            self._handle = hdf5.open_complete(
-                self.path, SCHEMA, remedy=self.remedy, progress=progress
-            )
+            self._handle = self._open_file()
             self._pid = os.getpid()
         return self._handle
+
+    def _open_file(self) -> hdf5.File:
+        return hdf5.open_complete(self.path, SCHEMA, remedy=self.remedy, progress=progress)
 
     def _read_header(self, file: hdf5.File) -> None:
         descriptors = hdf5.dataset(file, "descriptors", (None, None, None), ("float16", "uint8"))
         self.packed: bool = descriptors.dtype == np.uint8
         num, self.max_count, width = (int(length) for length in descriptors.shape)
         self.dim = width * 8 if self.packed else width
+        self.dtype: np.dtype[Any] = descriptors.dtype
         check_layout(file, layout(num, self.max_count, self.dim, self.packed))
+        for name in PER_DESCRIPTOR:
+            virtual.check_sources(file[name], self.path)
+            compression.check_filters(file[name], self.path)
         self.names = hdf5.decode_names(file["name"][:])
         self.count: npt.NDArray[np.int32] = file["count"][:]
         self.size: npt.NDArray[np.int32] = file["size"][:]

@@ -8,8 +8,8 @@ row's data are with the operating system. So a process may be killed at any mome
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,6 +74,7 @@ class DescriptorWriter:
             self._file.close()
             raise
         self._sets = {name: self._file[name] for name in self._layout}
+        self._refused = False
         self._dirty = resumed  # the row that was being written may have been left half-way
 
     @property
@@ -131,13 +132,24 @@ class DescriptorWriter:
     def _close(self, finished: bool) -> None:
         if not self._file:  # an h5py file is false once it is closed
             return
+        if self._refused:
+            hdf5.abandon(self._file)
+            return
         with self._writing():
             if finished and not hdf5.is_complete(self._file):
                 hdf5.mark_complete(self._file)
             self._file.close()
 
-    def _writing(self) -> AbstractContextManager[None]:
-        return writing.explain_write_errors(self.path, "free space, then continue with resume=True")
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        remedy = "free space, then continue with resume=True"
+        with writing.explain_write_errors(self.path, remedy):
+            try:
+                with hdf5.write_errors():
+                    yield
+            except OSError:  # from here on nothing is written: a later row must not be
+                self._refused = True
+                raise
 
     def _begin(self, encoded: npt.NDArray[np.bytes_], overwrite: bool) -> None:
         """Put an empty store in place, whole: it is renamed only when it is laid out."""

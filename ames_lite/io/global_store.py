@@ -2,6 +2,8 @@
 
 In: `descriptors` float16 or float32 [N, D] and the N names; out: the same, names with rows.
 The convention to know: descriptors are stored as they are given; this file normalises nothing.
+Published files have one data set `features` [N, D] and neither names nor provenance: they are read
+with the image list that they were made from.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
+from ames_lite.io import hdf5, virtual
 from ames_lite.io.provenance import Provenance
+from ames_lite.io.published_store import DATA_SET, ORIGIN, is_published
 
 SCHEMA = "ames_lite/global_descriptors/1"
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
@@ -45,20 +48,42 @@ def write_globals(
 
 
 def read_globals(
-    path: str | Path, *, remedy: str = REMEDY
+    path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
 ) -> tuple[tuple[str, ...], npt.NDArray[np.floating[Any]], Provenance]:
     """names (N), descriptors [N, D] float16 or float32 as stored, and the provenance.
 
-    Raises MissingFile, or BadInput where the file is damaged or breaks `write_globals`' rules.
+    names: the image list, for a published file; a native one brings its own. Raises MissingFile,
+    or BadInput where the file is damaged, breaks `write_globals`' rules, or needs names.
     """
+    if is_published(path, remedy):
+        return _read_published(path, names, remedy)
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         stored = hdf5.dataset(file, "descriptors", (None, None), KINDS)
         encoded = hdf5.dataset(file, "name", (len(stored),), ("text",))[:]
         descriptors: npt.NDArray[np.floating[Any]] = stored[:]
         provenance = hdf5.read_json(file, "provenance")
-    names = hdf5.check_names(hdf5.decode_names(encoded), f"the name list of {path}")
-    _check(descriptors, names, Path(path))
-    return names, descriptors, provenance
+    stored_names = hdf5.check_names(hdf5.decode_names(encoded), f"the name list of {path}")
+    _check(descriptors, stored_names, Path(path))
+    return stored_names, descriptors, provenance
+
+
+def _read_published(
+    path: str | Path, names: Sequence[str] | None, remedy: str
+) -> tuple[tuple[str, ...], npt.NDArray[np.floating[Any]], Provenance]:
+    if names is None:
+        raise BadInput(
+            "the file is of the published form, without names",
+            where=path,
+            expected="a native file, or the image list beside it",
+            remedy=remedy,
+        )
+    with hdf5.open_foreign(path, remedy=remedy) as file:
+        stored = hdf5.dataset(file, DATA_SET, (len(names), None), KINDS)
+        virtual.check_sources(stored, path)
+        descriptors: npt.NDArray[np.floating[Any]] = stored[:]
+    listed = hdf5.check_names(names, "the image list")
+    _check(descriptors, listed, Path(path))
+    return listed, descriptors, {"origin": ORIGIN}
 
 
 def _check(descriptors: npt.NDArray[Any], names: tuple[str, ...], path: Path) -> None:

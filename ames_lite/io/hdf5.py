@@ -12,6 +12,7 @@ path is refused unless `overwrite` is given.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +28,11 @@ from ames_lite.io.provenance import compare_provenance as compare_provenance  # 
 from ames_lite.io.writing import replacing
 
 File: TypeAlias = h5py.File
+VirtualLayout, VirtualSource = h5py.VirtualLayout, h5py.VirtualSource
+filter_available = h5py.h5z.filter_avail
 
 FORMAT = ("v108", "v108")  # fixed, so that the same content gives the same bytes everywhere
+VIRTUAL_FORMAT = ("v110", "v110")
 ATTRIBUTE_BYTES = 60_000  # HDF5 ends a compact attribute at 64 KiB
 LOCK_REMEDY = "wait until that process has ended (or end it), then try again"
 
@@ -55,22 +59,64 @@ def new_file(
     *,
     overwrite: bool = False,
     complete: bool = True,
+    virtual: bool = False,
 ) -> Iterator[File]:
     """An empty file to fill in the block; it takes its name when the block ends without error.
 
-    complete=False leaves the mark at 0, for a store that is filled in place afterwards.
+    complete=False leaves the mark at 0, for a store that is filled in place afterwards. virtual:
+    the file will have virtual data sets, which need a newer format.
     """
     checked = check_provenance(provenance)
     if overwrite and Path(path).is_file():
         refuse_being_written(Path(path))
     with replacing(path, overwrite) as partial:
-        with h5py.File(partial, "w", libver=FORMAT) as file:
-            write_json(file, "provenance", checked)
-            file.attrs["schema"] = _fixed_text(schema)
-            file.attrs["complete"] = np.uint8(0)
-            yield file
-            if complete:
-                mark_complete(file)
+        file = h5py.File(partial, "w", libver=VIRTUAL_FORMAT if virtual else FORMAT)
+        try:
+            with write_errors():
+                write_json(file, "provenance", checked)
+                file.attrs["schema"] = _fixed_text(schema)
+                file.attrs["complete"] = np.uint8(0)
+                yield file
+                if complete:
+                    mark_complete(file)
+                file.flush()
+        except BaseException:
+            abandon(file, new=True)
+            raise
+        file.close()
+
+
+@contextmanager
+def write_errors() -> Iterator[None]:
+    """A refusal of the operating system as the OSError that it is: HDF5 has other names for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "errno = " in str(error):
+            raise OSError(str(error)) from error
+        raise
+
+
+def abandon(file: File, *, new: bool = False) -> None:
+    """Let go of a file that cannot be written to its end; what is not on disk is lost.
+
+    HDF5 keeps what it could not write, tries again when the file is closed and when the process
+    ends, and brings the process down when that fails. So its descriptor is led elsewhere first.
+    new: the file was created by this handle, and so will be given its length at the end.
+    """
+    if not file:  # an h5py file is false once it is closed
+        return
+    handle, elsewhere = file.id.get_vfd_handle(), _nowhere(new)
+    os.dup2(elsewhere, handle)
+    os.close(elsewhere)
+    file.close()
+
+
+def _nowhere(with_length: bool) -> int:
+    """A descriptor that takes whatever is written, at any place."""
+    if with_length and hasattr(os, "memfd_create"):
+        return os.memfd_create("abandoned")
+    return os.open(os.devnull, os.O_RDWR)
 
 
 def mark_complete(file: File) -> None:
@@ -137,6 +183,14 @@ def _open(path: Path, mode: str, remedy: str | None) -> File:
         again = remedy or "make the file again"
         what = f"the file cannot be opened: {error}"
         raise BadInput(what, where=path, expected=expected, remedy=again) from error
+
+
+def open_foreign(path: str | Path, *, remedy: str | None = None) -> File:
+    """A file that others wrote, for reading: no schema, no mark is asked for.
+
+    Raises MissingFile; BadInput where it is no HDF5 file, cut short, or being written.
+    """
+    return _open(Path(path), "r", remedy)
 
 
 def refuse_being_written(path: Path) -> None:

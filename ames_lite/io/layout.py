@@ -19,6 +19,7 @@ PUBLISHED_LISTS = {
     "gallery": ("test_gallery.txt",),
     "train": ("train_750k.txt",),
 }
+PUBLISHED_BY_NAME = ("cls", "gem")  # their lists are published as nn_{desc}.pkl too
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,18 @@ class DatasetFiles:
         middle = "" if split == "train" else f"_{split}"
         return self.root / f"{self.desc_name}{middle}_{kind}.hdf5"
 
-    def neighbors_path(self, kind: str) -> Path:
-        """Where the neighbour lists by a global descriptor belong."""
-        return self.root / f"nn_{self.desc_name}_{kind}.hdf5"
+    def neighbors_path(self, kind: str, form: str = "native") -> Path:
+        """Where the neighbour lists by a global descriptor belong; form: native or published."""
+        suffix = "pkl" if form == "published" else "hdf5"
+        return self.root / f"nn_{self.desc_name}_{kind}.{suffix}"
 
     def vocabulary_path(self, domain: str) -> Path:
         """Where a VLAD vocabulary belongs: domain is the name of what it was built from."""
         return self.data_root / f"vlad_{self.desc_name}_{domain}.npz"
+
+    def binarization_path(self, domain: str) -> Path:
+        """Where a projection to bits belongs: domain is the name of what it was fitted on."""
+        return self.data_root / f"itq_{self.desc_name}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
         """The image list of a split, for reading."""
@@ -99,13 +105,24 @@ class DatasetFiles:
     def neighbors(self, kind: str) -> Path:
         """The neighbour lists: by a global descriptor's name, or at a path of one's own."""
         given = Path(kind)
-        path = given if given.suffix or len(given.parts) > 1 else self.neighbors_path(kind)
+        paths = [given] if given.suffix or len(given.parts) > 1 else self._neighbors_paths(kind)
         what = f"the neighbour lists ({kind}) of {self.option}"
-        return _first_of([path], what, remedy=self.make_neighbors(kind))
+        choose = f"choose one: neighbors={paths[0]}"
+        return _first_of(paths, what, remedy=self.make_neighbors(kind), choose=choose)
+
+    def _neighbors_paths(self, kind: str) -> list[Path]:
+        published = [self.neighbors_path(kind, "published"), self.root / f"nn_{kind}.pkl"]
+        if kind in PUBLISHED_BY_NAME:
+            published.append(self.root / f"nn_{self.desc_name}.pkl")
+        return [self.neighbors_path(kind), *published]
 
     def make_local(self) -> str:
         """The command that makes the local descriptors."""
         return self._command("extract/extract_descriptors.py")
+
+    def extract_shard(self, split: str) -> str:
+        """The command that makes a shard of the local descriptors, but for shard=."""
+        return self._command("extract/extract_descriptors.py", f" splits=[{split}]")
 
     def make_neighbors(self, kind: str) -> str:
         """The command that makes the neighbour lists."""
@@ -125,12 +142,13 @@ def find_all(finders: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
     return found
 
 
-def _first_of(paths: Sequence[Path], what: str, remedy: str) -> Path:
-    found = [path for path in paths if path.is_file()]
+def _first_of(
+    paths: Sequence[Path], what: str, remedy: str, choose: str = "remove the other"
+) -> Path:
+    found = [path for path in dict.fromkeys(paths) if path.is_file()]
     if len(found) > 1:
-        raise BadInput(
-            f"{what} are there twice", where=" and ".join(map(str, found)), expected="one of them"
-        )
+        where = " and ".join(map(str, found))
+        raise BadInput(f"{what} are there twice", where=where, expected="one file", remedy=choose)
     if not found:
         where = " or ".join(str(path.absolute()) for path in paths)
         raise MissingFile(f"missing: {what}", where=where, remedy=remedy)

@@ -2,7 +2,8 @@
 
 `ids` int32 [Q, K] (rows of the gallery list) and `sims` float32 [Q, K]. The convention to know:
 ids mean nothing without the list that they count in, so the file keeps the digests of the query
-and the gallery list, and reading demands both lists.
+and the gallery list, and reading demands both lists. A path that ends in `.pkl` is of the
+published form (`published_neighbors`), in reading and in writing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from ames_lite.errors import BadInput
 from ames_lite.io import hdf5
 from ames_lite.io.digest import names_digest
+from ames_lite.io.published_neighbors import read_published_neighbors, write_published_neighbors
 from ames_lite.records import Neighbors
 
 SCHEMA = "ames_lite/neighbors/1"
@@ -33,8 +35,8 @@ def write_neighbors(
 ) -> Path:
     """Write the neighbours of Q query names among N gallery names; returns the path.
 
-    Raises BadInput where the lists do not fit the neighbours, and for an existing file unless
-    overwrite.
+    The published form (.pkl) keeps neither names nor provenance. Raises BadInput where the lists
+    do not fit the neighbours, and for an existing file unless overwrite.
     """
     lists = {"query": query_names, "gallery": gallery_names}
     wanted = {"query": len(neighbors.ids), "gallery": neighbors.num_gallery}
@@ -46,6 +48,8 @@ def write_neighbors(
                 where=path,
                 expected=f"the {side} list that the neighbours were searched with",
             )
+    if is_pickle(path):
+        return write_published_neighbors(path, neighbors, overwrite=overwrite)
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
         file["ids"] = neighbors.ids.astype(np.int32, copy=False)
         file["sims"] = neighbors.sims.astype(np.float32, copy=False)
@@ -66,6 +70,10 @@ def read_neighbors(
     Raises MissingFile; BadInput where the file is damaged, was made for another query or gallery
     list, or is shorter than both num and the gallery.
     """
+    if is_pickle(path):
+        whole = read_published_neighbors(path, query_names, gallery_names)
+        width = _width(path, whole.ids.shape[1], num, query_names, gallery_names, remedy)
+        return Neighbors(whole.ids[:, :width], whole.sims[:, :width], whole.num_gallery)
     lists = {"query": query_names, "gallery": gallery_names}
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         _check_lists(path, hdf5.read_json(file, "lists"), _describe(lists), remedy)
@@ -73,6 +81,11 @@ def read_neighbors(
         sims = hdf5.dataset(file, "sims", ids.shape, ("float32",))
         width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
         return Neighbors(ids[:, :width], sims[:, :width], len(gallery_names))
+
+
+def is_pickle(path: str | Path) -> bool:
+    """Whether a path names the published form, which carries no provenance and no digests."""
+    return Path(path).suffix == ".pkl"
 
 
 def _describe(lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:

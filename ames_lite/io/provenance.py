@@ -15,6 +15,8 @@ from ames_lite.errors import BadInput
 
 Provenance = dict[str, Any]
 ABSENT = "absent"
+# what the stores of queries and gallery must share; what only one says, the other contradicts
+SAME_STORES = ("backbone", "variant", "detector", "image_size", "top_k", "binarization")
 
 
 def check_provenance(provenance: Mapping[str, Any]) -> Provenance:

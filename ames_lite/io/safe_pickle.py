@@ -77,6 +77,18 @@ class _Reconstruct:
         return _Array((0,), np.uint8)
 
 
+class _FromBuffer:  # how protocol 5 writes arrays
+    __slots__ = ()
+
+    def __call__(
+        self, data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str
+    ) -> np.ndarray[Any, Any]:
+        if not isinstance(dtype, _Dtype) or order not in ("C", "F"):
+            raise ValueError("an array of objects")
+        values: np.ndarray[Any, Any] = np.frombuffer(bytes(data), dtype.value)
+        return values.reshape(shape) if order == "C" else values.reshape(shape[::-1]).T
+
+
 class _MakeScalar:
     __slots__ = ()
 
@@ -94,6 +106,7 @@ def _numpy_table() -> GlobalTable:
     for core in ("numpy.core", "numpy._core"):  # NumPy 2 renamed it
         table[f"{core}.multiarray", "_reconstruct"] = _Reconstruct()
         table[f"{core}.multiarray", "scalar"] = _MakeScalar()
+        table[f"{core}.numeric", "_frombuffer"] = _FromBuffer()
     return MappingProxyType(table)
 
 
@@ -139,3 +152,10 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
             raise BadInput(
                 f"a pickle cannot be read ({reason})", where=path, expected=expected
             ) from error
+
+
+def write_pickle(path: str | Path, content: object) -> Path:
+    """Pickle `content`, for programs that read nothing else; protocol 4. Returns the path."""
+    with open(path, "wb") as file:
+        pickle.dump(content, file, protocol=4)
+    return Path(path)

@@ -6,8 +6,6 @@ needs no pickle. The convention to know: centroids are plain means, not normalis
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.provenance import Provenance, check_provenance
-from ames_lite.io.writing import replacing
+from ames_lite.io.npz import check_matrix, read_npz, write_npz
+from ames_lite.io.provenance import Provenance
 
+SHAPE = "[C, D]"
 REMEDY = "python extract/build_vocabulary.py dataset=<name> desc_name=<name>"
-_DAMAGED = (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, TypeError)
 
 
 def write_vocabulary(
@@ -34,46 +31,15 @@ def write_vocabulary(
 
     Raises BadInput for NaN, infinity, other shapes, and an existing file unless overwrite.
     """
-    checked = check_provenance(provenance)
-    _check(centroids, path)
-    text = json.dumps(checked, sort_keys=True).encode()
-    with replacing(path, overwrite) as partial, open(partial, "wb") as file:
-        np.savez(
-            file,
-            centroids=centroids.astype(np.float32),
-            provenance=np.frombuffer(text, dtype=np.uint8),
-        )
-    return Path(path)
+    check_matrix(centroids, "centroids", SHAPE, path, REMEDY)
+    arrays = {"centroids": centroids.astype(np.float32)}
+    return write_npz(path, arrays, provenance, overwrite=overwrite)
 
 
 def read_vocabulary(
     path: str | Path, *, remedy: str = REMEDY
 ) -> tuple[npt.NDArray[np.float32], Provenance]:
     """centroids [C, D] float32 and the provenance. Raises MissingFile or BadInput."""
-    if not Path(path).is_file():
-        raise MissingFile("the vocabulary is missing", where=path, remedy=remedy)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            centroids = file["centroids"]
-            provenance: Provenance = check_provenance(json.loads(bytes(file["provenance"])))
-    except _DAMAGED as error:
-        raise BadInput(
-            f"the vocabulary cannot be read: {error}",
-            where=path,
-            expected="an .npz file with 'centroids' [C, D] and 'provenance'",
-            remedy=remedy,
-        ) from error
-    _check(centroids, path)
+    centroids, provenance = read_npz(path, "centroids", "vocabulary", SHAPE, remedy)
+    check_matrix(centroids, "centroids", SHAPE, path, REMEDY)
     return centroids.astype(np.float32), provenance
-
-
-def _check(centroids: npt.NDArray[Any], path: str | Path) -> None:
-    fits = centroids.ndim == 2 and centroids.size > 0 and centroids.dtype.kind == "f"
-    if not fits or not np.isfinite(centroids).all():
-        raise BadInput(
-            f"centroids are {list(centroids.shape)} ({centroids.dtype.name})"
-            + (", with NaN or infinite entries" if fits else ""),
-            where=path,
-            expected="[C, D] finite floating-point numbers",
-            remedy=REMEDY,
-        )

@@ -1,0 +1,258 @@
+"""What is wrong with the files of a data set: all of it, in words, from reading all of it.
+
+In: a store, an image list, neighbour lists and ground truth. Out: a `Report`: findings, which make
+the files unfit, and notes, which do not. Rows are read in runs, so memory is bounded. The
+convention to know: what a reader would refuse at once is one finding here, and the rest is still
+looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import MissingFile, UserError
+from ames_lite.io.descriptor_layout import FAILED
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.ground_truth import read_ground_truth
+from ames_lite.io.image_lists import ImageList, read_image_list
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.provenance import ABSENT, SAME_STORES
+from ames_lite.io.published_store import (
+    COLUMNS,
+    MASK,
+    SCALE,
+    WEIGHT,
+    Block,
+    PublishedStore,
+    X,
+    Y,
+    is_published,
+    num_rows,
+    open_store,
+)
+
+RUN_BYTES = 1 << 25  # of rows looked at together
+SHOWN = 3  # rows that a finding names
+Faults = dict[str, npt.NDArray[np.bool_]]
+T = TypeVar("T")
+
+
+@dataclass
+class Report:
+    """findings: (file, what is wrong with it); notes: (file, what is worth knowing)."""
+
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def find(self, where: str | Path, what: str) -> None:
+        """Add a finding."""
+        self.findings.append((str(where), what))
+
+    def attempt(self, where: str | Path, read: Callable[[], T]) -> T | None:
+        """What `read` returns; None, and a finding, where it raises a user's error."""
+        try:
+            return read()
+        except UserError as error:
+            self.find(where, str(error))
+            return None
+
+
+def check_dataset(files: DatasetFiles, splits: Sequence[str], neighbors: str) -> Report:
+    """Everything about the splits of a data set; neighbours and ground truth where they are there.
+
+    Raises MissingFile that names every list and store that is absent: there is nothing to check.
+    """
+    finders = {f"{split} list": partial(files.image_list, split) for split in splits}
+    paths = find_all(finders | {split: partial(files.local, split) for split in splits})
+    report = Report()
+    lists, stores = {}, {}
+    for split in splits:
+        path = paths[f"{split} list"]
+        images = lists[split] = report.attempt(path, partial(read_image_list, path))
+        stores[split] = check_store(paths[split], images, report)
+    sides = ("query", "gallery") if "query" in lists else ("train", "train")
+    ours = [(lists.get(side), stores.get(side)) for side in sides]
+    (queries, query_store), (gallery, gallery_store) = ours
+    if query_store is not None and gallery_store is not None:
+        check_pair(query_store, gallery_store, report)
+    if queries is not None and gallery is not None:
+        _check_lists(files, neighbors, queries, gallery, report, graded="query" in lists)
+    return report
+
+
+def _check_lists(
+    files: DatasetFiles,
+    neighbors: str,
+    queries: ImageList,
+    gallery: ImageList,
+    report: Report,
+    graded: bool,
+) -> None:
+    """Neighbour lists and ground truth, read as an evaluation reads them."""
+    finders: dict[str, tuple[Callable[[], Path], Callable[..., object]]] = {
+        "neighbour lists": (lambda: files.neighbors(neighbors), read_neighbors)
+    }
+    if graded:
+        finders["ground truth"] = (files.ground_truth, read_ground_truth)
+    for what, (finder, read) in finders.items():
+        try:
+            path = finder()
+        except MissingFile:
+            report.notes.append((str(files.root), f"no {what}: not checked"))
+            continue
+        except UserError as error:
+            report.find(files.root, str(error))
+            continue
+        report.attempt(path, partial(read, path, queries.names, gallery.names))
+
+
+def check_store(path: Path, images: ImageList | None, report: Report) -> DescriptorStore | None:
+    """One store, against its image list where there is one. Returns it where it can be opened."""
+    store = report.attempt(path, partial(_open, path, images))
+    if store is None:
+        return None
+    if images is not None and store.names != images.names:
+        report.find(path, _first_difference(store.names, images.names))
+    if isinstance(store, PublishedStore):
+        faults = _published_faults(store)
+    else:
+        faults = _native_faults(store)
+    found: dict[str, list[int]] = {}
+    report.attempt(path, partial(_scan, faults, found))
+    for what, rows in found.items():
+        report.find(path, f"{len(rows)} images have {what}: {_shown(store, rows)}")
+    _check_chunks(store, report)
+    failed = np.flatnonzero(store.status == FAILED).tolist()
+    if failed:
+        said = f"{len(failed)} images failed in extraction: {_shown(store, failed)}"
+        report.notes.append((str(path), said))
+    if len(failed) == len(store):
+        report.find(path, "every image failed in extraction")
+    return store
+
+
+def _open(path: Path, images: ImageList | None) -> DescriptorStore:
+    if images is not None:
+        return open_store(path, images.names, images.sizes)
+    if is_published(path):
+        return open_store(path, [f"row {row}" for row in range(num_rows(path))])
+    return DescriptorStore.open(path)
+
+
+def _scan(faults: Iterator[tuple[int, Faults]], found: dict[str, list[int]]) -> None:
+    for first, by_what in faults:
+        for what, rows in by_what.items():
+            if rows.any():
+                found.setdefault(what, []).extend((first + np.flatnonzero(rows)).tolist())
+
+
+def _shown(store: DescriptorStore, rows: Sequence[int]) -> str:
+    named = [f"row {row} ('{store.names[row]}')" for row in rows[:SHOWN]]
+    return ", ".join(named) + (", …" if len(rows) > SHOWN else "")
+
+
+def _first_difference(there: Sequence[str], listed: Sequence[str]) -> str:
+    both = min(len(there), len(listed))
+    row = next((row for row in range(both) if there[row] != listed[row]), both)
+    a, b = (names[row] if row < len(names) else "nothing" for names in (there, listed))
+    said = f"{len(there)} names, the image list {len(listed)}"
+    return f"the store has {said}; row {row} is '{a}' there and '{b}' in the list"
+
+
+def _descriptor_faults(
+    descriptors: npt.NDArray[Any], valid: npt.NDArray[np.bool_], packed: bool
+) -> Faults:
+    zero: npt.NDArray[np.bool_] = ~np.asarray(descriptors.any(axis=-1))
+    if packed:  # a code may be all -1; those of a whole image are not
+        return {"nothing but zeros": np.asarray((zero | ~valid).all(axis=1) & valid.any(axis=1))}
+    return {
+        "NaN or infinite descriptors": (~np.isfinite(descriptors).all(axis=-1) & valid).any(axis=1),
+        "descriptors of zeros": (zero & valid).any(axis=1),
+    }
+
+
+def _placed_faults(
+    xy: npt.NDArray[Any], weight: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+) -> Faults:
+    inside = ((xy >= 0) & (xy <= 1)).all(axis=-1)  # NaN is not
+    rises = ~(weight[:, 1:] <= weight[:, :-1]) & valid[:, 1:] & valid[:, :-1]
+    return {
+        "positions outside the image": (~inside & valid).any(axis=1),
+        "weights that are not sorted, or NaN": rises.any(axis=1)
+        | (~np.isfinite(weight) & valid).any(axis=1),
+    }
+
+
+def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
+    width = store.dim // 8 if store.packed else store.dim
+    step = max(1, RUN_BYTES // (store.max_count * (width * store.dtype.itemsize + 13)))
+    for first in range(0, len(store), step):
+        rows = np.s_[first : min(first + step, len(store))]
+        valid = np.arange(store.max_count) < store.count[rows, None]
+        weight = store.stored("weight", rows)
+        yield (
+            first,
+            {
+                **_descriptor_faults(store.stored("descriptors", rows), valid, store.packed),
+                **_placed_faults(store.stored("xy", rows), weight, valid),
+            },
+        )
+
+
+def _published_faults(store: PublishedStore) -> Iterator[tuple[int, Faults]]:
+    for first, block in store.blocks(RUN_BYTES):
+        faults = _descriptor_faults(block.descriptors, block.valid, store.packed)
+        written = ~block.empty
+        placed = {} if block.metadata is None else _metadata_faults(block)
+        yield (
+            first,
+            {
+                "nothing but zeros": block.empty,  # and then nothing else is said about them
+                **{what: rows & written for what, rows in {**faults, **placed}.items()},
+            },
+        )
+
+
+def _metadata_faults(block: Block) -> Faults:
+    metadata, valid = block.metadata, block.valid
+    assert metadata is not None and metadata.shape[-1] == COLUMNS
+    mask, scale = metadata[..., MASK], metadata[..., SCALE]
+    whole = (scale == np.rint(scale)) & (scale >= 0) & (scale <= 255)
+    return {
+        "a mask that is neither 0 nor 1": ((mask != 0) & (mask != 1)).any(axis=1),
+        "padding before real descriptors": (valid[:, 1:] & ~valid[:, :-1]).any(axis=1),
+        "scales that are no numbers of a scale": (~whole & valid).any(axis=1),
+        **_placed_faults(metadata[..., [X, Y]], metadata[..., WEIGHT], valid),
+    }
+
+
+def _check_chunks(store: DescriptorStore, report: Report) -> None:
+    """The chunks of a native virtual store still hold the rows that it was made of."""
+    if isinstance(store, PublishedStore):
+        return
+    for chunk in store.chunks():
+        path = chunk.path
+        part = report.attempt(path, partial(DescriptorStore.open, path))
+        names = store.names[chunk.start : chunk.start + chunk.rows]
+        if part is not None and part.names != names:
+            report.find(path, f"as a chunk of {store.path}: {_first_difference(part.names, names)}")
+
+
+def check_pair(query: DescriptorStore, gallery: DescriptorStore, report: Report) -> None:
+    """Whether two stores were made alike."""
+    for key in SAME_STORES:
+        first, second = (store.provenance.get(key, ABSENT) for store in (query, gallery))
+        if first != second:
+            report.find(query.path, f"{key} is {first!r} here, {second!r} in {gallery.path}")
+    for what in ("dim", "packed"):
+        first, second = getattr(query, what), getattr(gallery, what)
+        if first != second:
+            report.find(query.path, f"{what} is {first} here, {second} in {gallery.path}")

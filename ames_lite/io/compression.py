@@ -1,0 +1,74 @@
+"""Compressed data sets: chunks of whole images, about 1 MiB each, written once.
+
+In: a compression's name. gzip is HDF5's own; the others are filters of the package hdf5plugin, an
+extra. The convention to know: a store that is being extracted is never compressed (its rows are
+written in place); it is compressed when it is copied, by extract/merge_hdf5.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ames_lite.errors import BadInput
+from ames_lite.io import hdf5
+
+CHUNK_BYTES = 1 << 20
+PLUGINS = {"zstd": "Zstd", "lz4": "LZ4", "blosc": "Blosc"}  # to its class in hdf5plugin
+COMPRESSIONS = ("gzip", *PLUGINS)
+INSTALL = "pip install hdf5plugin"
+
+
+def check_compression(name: str | None) -> None:
+    """Raise BadInput for a compression that is unknown, or whose package is not installed."""
+    if name is not None and name not in COMPRESSIONS:
+        raise BadInput(f"compression is '{name}'", expected=f"one of {', '.join(COMPRESSIONS)}")
+    if name in PLUGINS and _plugins() is None:
+        raise BadInput(f"compression={name} needs the package hdf5plugin", remedy=INSTALL)
+
+
+def create_compressed(
+    file: hdf5.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str
+) -> None:
+    """An empty compressed data set `name` [N, ...], to be filled in runs of `chunk_rows`."""
+    check_compression(compression)
+    options: Any = {"compression": "gzip", "compression_opts": 4}
+    if compression in PLUGINS:
+        options = dict(getattr(_plugins(), PLUGINS[compression])())
+    chunk = (chunk_rows(shape, dtype), *shape[1:])
+    file.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
+
+
+def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Rows (images) of a chunk of a data set [N, ...]."""
+    row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
+    return max(1, min(shape[0], CHUNK_BYTES // row_bytes))
+
+
+def check_filters(dataset: Any, path: str | Path) -> None:
+    """Raise BadInput where a data set is compressed by a filter that is not here."""
+    created = dataset.id.get_create_plist()
+    filters = [created.get_filter(at) for at in range(created.get_nfilters())]
+    for number, _, _, name in filters:
+        if not hdf5.filter_available(number) and (
+            _plugins() is None or not hdf5.filter_available(number)
+        ):
+            said = name.decode(errors="replace").split(";")[0] or str(number)
+            raise BadInput(
+                f"'{dataset.name.lstrip('/')}' is compressed by the filter {said}",
+                where=path,
+                expected="a filter that HDF5 knows here",
+                remedy=INSTALL,
+            )
+
+
+def _plugins() -> Any:
+    """The package, which makes its filters known when imported; None where it is not installed."""
+    try:
+        return importlib.import_module("hdf5plugin")
+    except ImportError:
+        return None

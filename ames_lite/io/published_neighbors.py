@@ -1,0 +1,186 @@
+"""Published neighbour lists, `nn_*.pkl`: read without trust, and written so that their code reads
+them.
+
+In: a pickled float tensor (or NumPy array) [2, Q, K] or [3, Q, K]. Its planes: sims; ids, as
+floats; and, where it is there, rows in a store of a shortlist. Out: `Neighbors`. The conventions to
+know: ids are rows of the gallery list, float32 is exact below 2^24 only; the file names no list, so
+that only numbers of rows can be checked; an image is taken out of its own list by its name.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ames_lite.errors import BadInput
+from ames_lite.io.checkpoint import UNREADABLE
+from ames_lite.io.safe_pickle import NUMPY_ARRAYS, GlobalTable, read_pickle, write_pickle
+from ames_lite.io.writing import replacing
+from ames_lite.records import Neighbors
+
+FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
+EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # gallery rows that the dtype tells apart
+
+
+class _Storage:
+    """The numbers of a tensor while it is put together."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = values
+
+
+class _LoadFromBytes:
+    # instances without a __dict__: a pickle cannot set attributes on what it may call
+    __slots__ = ()
+
+    def __call__(self, content: bytes) -> _Storage:
+        try:
+            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except UNREADABLE as error:
+            raise ValueError(f"a tensor's storage: {error}") from error
+        if not isinstance(loaded, torch.storage.TypedStorage):
+            raise ValueError(f"a tensor's storage is a {type(loaded).__name__}")
+        raw, values = loaded._untyped_storage, torch.empty(0, dtype=loaded.dtype)
+        return _Storage(values.set_(raw, 0, (raw.nbytes() // values.element_size(),), (1,)))
+
+
+class _RebuildTensor:
+    __slots__ = ()
+
+    def __call__(
+        self, storage: _Storage, offset: int, shape: Any, stride: Any, *_: object
+    ) -> npt.NDArray[Any]:
+        whole = [*shape, *stride, offset]
+        if not isinstance(storage, _Storage) or len(shape) != len(stride):
+            raise ValueError("a tensor's parts")
+        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in whole):
+            raise ValueError("a tensor's shape")
+        reach = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+        if 0 in shape or reach >= len(storage.values):
+            raise ValueError("a tensor's shape and storage do not fit")
+        array: npt.NDArray[Any] = storage.values.as_strided(shape, stride, offset).numpy()
+        return array
+
+
+class _EncodeLatin:
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise ValueError(f"encoding {encoding}")
+        return text.encode("latin1")
+
+
+class _NoHooks:
+    __slots__ = ()
+
+    def __call__(self) -> tuple[()]:
+        return ()
+
+
+TENSORS: GlobalTable = MappingProxyType(
+    {
+        **NUMPY_ARRAYS,
+        ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+        ("torch.storage", "_load_from_bytes"): _LoadFromBytes(),
+        ("collections", "OrderedDict"): _NoHooks(),  # of backward hooks, and empty
+        ("_codecs", "encode"): _EncodeLatin(),  # how old protocols write bytes
+    }
+)
+
+
+def read_published_neighbors(
+    path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
+) -> Neighbors:
+    """The lists of the queries among the gallery, each image left out of its own.
+
+    Raises MissingFile; BadInput where the file holds anything else, its Q is not the number of
+    queries, an id is no row of the gallery, or a list is not sorted.
+    """
+    path = Path(path)
+    sims, floats = _planes(path, len(query_names), len(gallery_names))[:2]
+    with np.errstate(invalid="ignore"):  # what is no number is found below
+        ids = floats.astype(np.int64)
+    fine = np.isfinite(floats) & (ids == floats) & (ids >= 0) & (ids < len(gallery_names))
+    if not fine.all():
+        q, k = np.argwhere(~fine)[0]
+        raise BadInput(
+            f"query {q} has the id {floats[q, k]} in place {k}",
+            where=path,
+            expected=f"rows 0 to {len(gallery_names) - 1} of the gallery list",
+            remedy="use the gallery list that the file was made for",
+        )
+    ids, sims = _without_self(ids, sims, query_names, gallery_names)
+    try:
+        return Neighbors(ids.astype(np.int32), sims.astype(np.float32), len(gallery_names))
+    except BadInput as error:
+        raise BadInput(str(error), where=path) from error
+
+
+def _planes(path: Path, num_queries: int, num_gallery: int) -> npt.NDArray[Any]:
+    content = read_pickle(path, TENSORS)
+    planes = np.asarray(content) if isinstance(content, np.ndarray) else None
+    if planes is None or planes.ndim != 3 or planes.shape[0] not in (2, 3):
+        said = type(content).__name__ if planes is None else f"{list(planes.shape)}"
+        raise BadInput(f"the file holds {said}", where=path, expected=FORM)
+    if planes.dtype.name not in EXACT or num_gallery > EXACT[planes.dtype.name]:
+        raise BadInput(
+            f"ids of {num_gallery} gallery images are stored as {planes.dtype}",
+            where=path,
+            expected="float32 (up to 2^24 images) or float64",
+        )
+    if planes.shape[1] != num_queries or planes.shape[2] < 1:
+        raise BadInput(
+            f"the file has lists of {planes.shape[1]} queries, the query list has {num_queries}",
+            where=path,
+            expected="the lists of these very queries",
+        )
+    return planes
+
+
+def _without_self(
+    ids: npt.NDArray[np.int64],
+    sims: npt.NDArray[Any],
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """The lists without the query itself; where only some had it, all end one place earlier."""
+    row_of = {name: row for row, name in enumerate(gallery_names)}
+    own = np.array([row_of.get(name, -1) for name in query_names], np.int64)
+    is_own = ids == own[:, None]
+    if not is_own.any():
+        return ids, sims
+    if (is_own.sum(axis=1) > 1).any():
+        return ids, sims  # an image twice in a list: refused as such by Neighbors
+    width = ids.shape[1] - 1
+    keep = np.argsort(is_own, axis=1, kind="stable")[:, :width]
+    return np.take_along_axis(ids, keep, axis=1), np.take_along_axis(sims, keep, axis=1)
+
+
+def write_published_neighbors(
+    path: str | Path, neighbors: Neighbors, *, overwrite: bool = False
+) -> Path:
+    """Write the lists as a pickled float32 tensor [2, Q, K]; returns the path.
+
+    Raises BadInput for a gallery that float32 ids cannot count, and for an existing file unless
+    overwrite.
+    """
+    if neighbors.num_gallery > EXACT["float32"]:
+        raise BadInput(
+            f"float32 ids cannot tell {neighbors.num_gallery} gallery images apart",
+            where=path,
+            expected=f"at most {EXACT['float32']}, or the native form (.hdf5)",
+        )
+    planes = np.stack([neighbors.sims, neighbors.ids]).astype(np.float32)
+    with replacing(path, overwrite) as partial:
+        write_pickle(partial, torch.from_numpy(planes))
+    return Path(path)

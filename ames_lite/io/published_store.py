@@ -1,0 +1,275 @@
+"""Published stores of local descriptors, read as they are: a `DescriptorStore` like any other.
+
+In: an HDF5 file with the data set `features`, plain or virtual over chunk files, in one of three
+forms, of N images with K descriptors of width D each:
+  flat     float16/float32 [N, K, 5+D]: five columns of metadata, then the descriptor
+  records  with the fields `metadata` [5] and `descriptor` [D] (uint8 [D/8]: packed bits), an array
+           of K in each of N records, or one record for each of [N, K]
+  bits     uint8 [N, K, D/8], packed big-endian, without metadata: all are real
+Metadata are called x, y, scale, mask, weight. The conventions to know: what is called x is the row
+(y), and the second column is x; both in [0, 1] of the image; mask is 1 on padding. The files carry
+no names: row i is image i of the list, which must have as many; nor do they say what made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io import compression, hdf5, virtual
+from ames_lite.io.descriptor_layout import DONE
+from ames_lite.io.descriptor_store import REMEDY, RUN_BYTES, DescriptorStore
+from ames_lite.io.digest import array_digest
+from ames_lite.records import LocalDescriptors
+
+DATA_SET = "features"
+ORIGIN = "published, unknown"
+COLUMNS = 5
+Y, X, SCALE, MASK, WEIGHT = range(COLUMNS)  # as they are, not as they are called
+KINDS = ("float16", "float32", "uint8")
+
+
+class Block(NamedTuple):
+    """Rows of a published store: descriptors [n, k, D]; metadata [n, k, 5], None where absent."""
+
+    descriptors: npt.NDArray[Any]
+    metadata: npt.NDArray[np.float32] | None
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """[n, k], True = a real descriptor."""
+        if self.metadata is None:
+            return np.ones(self.descriptors.shape[:2], bool)
+        return self.metadata[..., MASK] == 0
+
+    @property
+    def empty(self) -> npt.NDArray[np.bool_]:
+        """[n], True where nothing was ever written: all zeros, though real by its mask."""
+        if self.metadata is None:
+            return ~np.asarray(self.descriptors.any(axis=(1, 2)))
+        parts = (self.descriptors, self.metadata)
+        first = [np.asarray(part[:, 0].any(axis=1)) for part in parts]
+        return ~(first[0] | first[1])
+
+
+def is_published(path: str | Path, remedy: str | None = REMEDY) -> bool:
+    """Whether an HDF5 file is of a published form. Raises MissingFile, BadInput."""
+    with hdf5.open_foreign(path, remedy=remedy) as file:
+        return _is_form(file)
+
+
+def _is_form(file: hdf5.File) -> bool:
+    return "schema" not in file.attrs and DATA_SET in file and bool(file[DATA_SET].shape)
+
+
+def num_rows(path: str | Path) -> int:
+    """Rows of a published store. Raises MissingFile, BadInput."""
+    with hdf5.open_foreign(path) as file:
+        return int(file[DATA_SET].shape[0]) if _is_form(file) else 0
+
+
+def open_store(
+    path: str | Path,
+    names: Sequence[str],
+    sizes: npt.NDArray[np.integer] | None = None,
+    remedy: str = REMEDY,
+) -> DescriptorStore:
+    """The store at `path`, native or published. names, sizes: see `PublishedStore`.
+
+    A native store brings its own names; whether they are those of the list is for the caller.
+    """
+    if is_published(path, remedy):
+        return PublishedStore(path, names, sizes, remedy)
+    return DescriptorStore.open(path, remedy)
+
+
+class PublishedStore(DescriptorStore):
+    """A published store, for reading; attributes and methods are those of `DescriptorStore`.
+
+    names [N]: the image list that the store was made from. sizes [N, 2]: (height, width) of the
+    images where the list has them; otherwise `size` is (1, 1) throughout. All rows count as done.
+    Raises MissingFile; BadInput where the file is of no known form, has another number of rows
+    than the list, or is virtual and a chunk file is not there.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        names: Sequence[str],
+        sizes: npt.NDArray[np.integer] | None = None,
+        remedy: str = REMEDY,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.remedy = remedy
+        self._handle = None
+        self._row_of = None
+        self.names = hdf5.check_names(names, "the image list")
+        try:
+            features = self._features()
+            virtual.check_sources(features, self.path)
+            compression.check_filters(features, self.path)
+            self._read_form(features)
+            self._check_list(sizes)
+            self.provenance = self._describe()
+        except BadInput:
+            self.close()
+            raise
+
+    def _open_file(self) -> hdf5.File:
+        return hdf5.open_foreign(self.path, remedy=self.remedy)
+
+    def _features(self) -> Any:
+        file = self._file()
+        if not _is_form(file):
+            raise self._unfit("there is no data set 'features'")
+        return file[DATA_SET]
+
+    def _read_form(self, features: Any) -> None:
+        """Shape, width and dtype. Raises BadInput where the form is none of those known."""
+        kind, shape = features.dtype, features.shape
+        self.num_rows = int(shape[0])
+        if kind.names is not None:
+            inner = self._check_fields(kind, shape)
+            self.form, self.max_count = "records", int(inner[0])
+            width, kind = int(inner[1]), kind["descriptor"].base
+        elif len(shape) == 3:
+            self.form = "bits" if kind == np.uint8 else "flat"
+            self.max_count = int(shape[1])
+            width = int(shape[2]) - (COLUMNS if self.form == "flat" else 0)
+        else:
+            raise self._unfit(f"'features' is {list(shape)} {kind}")
+        if kind.name not in KINDS or min(self.num_rows, self.max_count, width) < 1:
+            raise self._unfit(f"'features' is {list(shape)} {features.dtype}")
+        self.packed = kind == np.uint8
+        self.dtype = np.dtype(kind.name)  # in the byte order of this machine
+        self.dim = width * 8 if self.packed else width
+
+    def _check_fields(self, kind: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(K, D as stored) of records."""
+        if not {"metadata", "descriptor"} <= set(kind.names or ()):
+            raise self._unfit(f"the fields of 'features' are {kind.names}")
+        outer = shape[1:]
+        metadata, inner = ((*outer, *kind[name].shape) for name in ("metadata", "descriptor"))
+        if len(inner) != 2 or metadata != (inner[0], COLUMNS):
+            raise self._unfit(f"'features' has metadata {metadata} beside descriptors {inner}")
+        return inner
+
+    def _unfit(self, what: str) -> BadInput:
+        return BadInput(
+            what,
+            where=self.path,
+            expected="a native store, or 'features' as [N, K, 5+D] float16 or float32, as records "
+            "with metadata [K, 5] and descriptor [K, D], or as [N, K, D/8] uint8",
+            remedy=self.remedy,
+        )
+
+    def _check_list(self, sizes: npt.NDArray[np.integer] | None) -> None:
+        num = len(self.names)
+        if self.num_rows != num:
+            raise BadInput(
+                f"the store has {self.num_rows} rows and the image list {num} names",
+                where=self.path,
+                expected="the list that the store was made from: it carries no names of its own",
+                remedy=f"use that list, or make a native store: {self.remedy}",
+            )
+        self.status = np.full(num, DONE, np.uint8)
+        self.size = np.ones((num, 2), np.int32) if sizes is None else sizes.astype(np.int32)
+
+    def _describe(self) -> dict[str, Any]:
+        """What is known: the form, and a digest of the first and the last row."""
+        blocks = [self.rows(row, row + 1, self.max_count) for row in (0, self.num_rows - 1)]
+        ends = [array_digest(np.ascontiguousarray(block.descriptors)) for block in blocks]
+        return {"origin": ORIGIN, "form": f"{self.form} {self.dtype}", "ends": ends}
+
+    @cached_property
+    def count(self) -> npt.NDArray[np.int32]:  # type: ignore[override]
+        """Real descriptors of every image, int32 [N]. Reads the whole store, once, in runs."""
+        count = np.empty(self.num_rows, np.int32)
+        for first, block in self.blocks():
+            count[first : first + len(block.descriptors)] = block.valid.sum(axis=1)
+        return count
+
+    def blocks(self, run_bytes: int = RUN_BYTES) -> Iterator[tuple[int, Block]]:
+        """(first row, rows) over the whole store, a bounded number of bytes at a time."""
+        width = self.dim // 8 if self.packed else self.dim
+        row_bytes = self.max_count * (width * self.dtype.itemsize + 4 * COLUMNS)
+        step = max(1, run_bytes // row_bytes)
+        for first in range(0, self.num_rows, step):
+            yield first, self.rows(first, min(first + step, self.num_rows), self.max_count)
+
+    def rows(self, first: int, stop: int, count: int) -> Block:
+        """Rows first to stop as they are in the file, their first `count` places."""
+        if self.form == "records":
+            records = self._slice(DATA_SET, np.s_[first:stop])
+            return Block(
+                records["descriptor"][:, :count],
+                records["metadata"][:, :count].astype(np.float32),
+            )
+        values = self._slice(DATA_SET, np.s_[first:stop, :count])
+        if self.form == "bits":
+            return Block(values, None)
+        return Block(values[..., COLUMNS:], values[..., :COLUMNS].astype(np.float32))
+
+    def _block(
+        self, first: int, stop: int, count: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        block = self.rows(first, stop, count)
+        self._refuse_empty(block, first)
+        return block.descriptors, block.valid
+
+    def _refuse_empty(self, block: Block, first: int) -> None:
+        if block.empty.any():
+            row = first + int(block.empty.argmax())
+            raise BadInput(
+                f"row {row} ('{self.names[row]}') is all zeros",
+                where=self.path,
+                expected="descriptors, or padding that is marked: an extraction left this row "
+                "out, or its chunk was not whole",
+                remedy="python scripts/check_store.py lists all such rows",
+            )
+
+    def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
+        """All that is stored about one image, or of its strongest max_count descriptors.
+
+        Raises BadInput for a row outside the store, for one that breaks the rules of
+        `LocalDescriptors`, and for a store without metadata.
+        """
+        self._check_rows(np.asarray([row]))
+        block = self.rows(row, row + 1, self.max_count)
+        self._refuse_empty(block, row)
+        if block.metadata is None:
+            raise BadInput(
+                "the store has no positions and no weights",
+                where=self.path,
+                expected="a store with metadata, where positions are needed",
+                remedy=self.remedy,
+            )
+        real = np.flatnonzero(block.valid[0])[: self._limit(max_count)]
+        metadata = block.metadata[0, real]
+        height, width = self.size[row].tolist()
+        try:
+            return LocalDescriptors(
+                block.descriptors[0, real].astype(self.dtype, copy=False),
+                metadata[:, [X, Y]],
+                metadata[:, SCALE].astype(np.uint8),
+                metadata[:, WEIGHT],
+                size=(height, width),
+            )
+        except BadInput as error:
+            where = f"{self.path}, row {row} ('{self.names[row]}')"
+            raise BadInput(str(error), where=where, remedy=self.remedy) from error
+
+    def chunks(self) -> list[virtual.Chunk]:
+        """The files that hold the rows of a virtual store; none of a plain one."""
+        return virtual.chunks_of(self._features(), self.path)
+
+    def reason(self, row: int) -> str:
+        """Empty: published stores mark no row as failed."""
+        self._check_rows(np.asarray([row]))
+        return ""

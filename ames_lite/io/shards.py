@@ -1,0 +1,111 @@
+"""Shards: parts of an image list that several processes extract, each into a store of its own.
+
+In: `3/8`, the third of eight. The conventions to know: shards count from 1; shard i of n holds the
+rows from N (i-1) // n up to N i // n, a run, so that a merged store maps onto them; the file of a
+shard lies beside the store that they make together, `name.3-of-8.hdf5` for `name.hdf5`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+
+_FORM = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)")
+_FILE = re.compile(r"\.([1-9][0-9]*)-of-([1-9][0-9]*)$")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count`, from 1."""
+
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def parse_shard(text: str | None, environment: Mapping[str, str] | None = None) -> Shard | None:
+    """The shard that `text` names; without it, torchrun's (RANK of WORLD_SIZE); or None: all.
+
+    >>> parse_shard("3/8")
+    Shard(index=3, count=8)
+    >>> parse_shard(None, {"RANK": "0", "WORLD_SIZE": "2"})
+    Shard(index=1, count=2)
+
+    Raises ConfigError for anything else.
+    """
+    if text is None:
+        rank, size = ((environment or {}).get(key) for key in ("RANK", "WORLD_SIZE"))
+        if rank is None or size is None or size == "1":
+            return None
+        text = f"{int(rank) + 1}/{size}" if rank.isdigit() else f"{rank}/{size}"
+    found = _FORM.fullmatch(text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ConfigError(f"shard={text}", expected="<part>/<parts>, from 1/8 to 8/8")
+    return Shard(int(found[1]), int(found[2]))
+
+
+def shard_rows(num: int, shard: Shard | None) -> range:
+    """The rows, of a list of `num`, that a shard holds. Raises BadInput where there are none.
+
+    >>> [shard_rows(10, Shard(i, 3)) for i in (1, 2, 3)]
+    [range(0, 3), range(3, 6), range(6, 10)]
+    """
+    if shard is None:
+        return range(num)
+    rows = range(num * (shard.index - 1) // shard.count, num * shard.index // shard.count)
+    if not rows:
+        raise BadInput(f"shard {shard} of {num} images is empty", expected="fewer shards")
+    return rows
+
+
+def shard_path(path: str | Path, shard: Shard | None) -> Path:
+    """The file of a shard of the store `path`; None: the store itself.
+
+    >>> shard_path("sift_gallery_local.hdf5", Shard(3, 8)).name
+    'sift_gallery_local.3-of-8.hdf5'
+    """
+    path = Path(path)
+    if shard is None:
+        return path
+    return path.with_name(f"{path.stem}.{shard.index}-of-{shard.count}{path.suffix}")
+
+
+def find_shards(path: str | Path, remedy: str | None = None) -> list[Path]:
+    """The files of all shards of the store `path`, in their order.
+
+    Raises MissingFile that names those that are absent; BadInput where shards of several
+    divisions lie side by side.
+    """
+    path = Path(path)
+    found: dict[int, set[int]] = {}
+    for file in path.parent.glob(f"*{path.suffix}"):
+        part = _FILE.search(file.stem)
+        if part is not None and file.stem == path.stem + part[0]:
+            found.setdefault(int(part[2]), set()).add(int(part[1]))
+    if not found:
+        where = path.with_name(f"{path.stem}.<part>-of-<parts>{path.suffix}").absolute()
+        raise MissingFile("there are no shards", where=where, remedy=remedy)
+    if len(found) > 1:
+        counts = " and ".join(str(count) for count in sorted(found))
+        raise BadInput(
+            f"shards of {counts} parts lie side by side",
+            where=path.absolute(),
+            expected="the shards of one division",
+            remedy="remove those that are of no use",
+        )
+    count, parts = next(iter(found.items()))
+    absent = [str(Shard(i, count)) for i in range(1, count + 1) if i not in parts]
+    if absent:
+        raise MissingFile(
+            f"shards are missing: {', '.join(absent)}",
+            where=shard_path(path, Shard(1, count)).absolute(),
+            expected=f"all {count}",
+            remedy=remedy and f"{remedy} shard={absent[0]}",
+        )
+    return [shard_path(path, Shard(i, count)) for i in range(1, count + 1)]

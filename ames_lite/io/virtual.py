@@ -1,0 +1,162 @@
+"""Virtual data sets: rows that lie in other files, the chunks.
+
+In: an open data set and the path of its file. Out: why some of its rows would not be read. The
+convention to know: HDF5 reads zeros, without an error, where a chunk file is missing, moved, too
+short or locked; so every chunk is looked for and opened here before anything is read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, UserError
+from ames_lite.io import hdf5
+
+REMEDY = "put the chunk files back beside the file, or merge the chunks again"
+
+
+class Chunk(NamedTuple):
+    """A file whose data set gives its first `rows` rows from row `start` on."""
+
+    path: Path
+    start: int
+    rows: int
+
+
+def create_virtual(
+    file: hdf5.File,
+    path: Path,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: Sequence[Chunk],
+) -> None:
+    """A data set `name` [N, ...] in `file` (to be at `path`) over the same one of the chunks.
+
+    Chunks in the folder of `path`, or below it, are named relative to it, so that the folder can
+    be moved as a whole.
+    """
+    virtual = hdf5.VirtualLayout(shape, dtype)
+    for chunk in chunks:
+        here = (chunk.rows, *shape[1:])
+        source = hdf5.VirtualSource(_name_of(chunk.path, path), name, here, dtype)
+        virtual[chunk.start : chunk.start + chunk.rows] = source
+    file.create_virtual_dataset(name, virtual)
+
+
+def _name_of(chunk: Path, path: Path) -> str:
+    chunk, folder = chunk.resolve(), path.resolve().parent
+    return str(chunk.relative_to(folder) if chunk.is_relative_to(folder) else chunk)
+
+
+def check_sources(dataset: Any, path: str | Path) -> None:
+    """Raise BadInput, naming the chunk files, where rows would be read as zeros."""
+    faults = source_faults(dataset, path)
+    if faults:
+        listed = "\n".join(f"    {fault}" for fault in faults[:8])
+        raise BadInput(
+            f"'{dataset.name.lstrip('/')}' is spread over files, and not all of it is there:\n"
+            f"{listed}" + (f"\n    and {len(faults) - 8} more" if len(faults) > 8 else ""),
+            where=path,
+            expected="every chunk file, whole, where the file names it or beside the file",
+            remedy=REMEDY,
+        )
+
+
+def source_faults(dataset: Any, path: str | Path) -> list[str]:
+    """Why rows of a virtual data set would be zeros; empty where none would, or it is plain."""
+    if not dataset.is_virtual:
+        return []
+    covered = np.zeros(dataset.shape[0] if dataset.shape else 0, bool)
+    faults = []
+    for source in dataset.virtual_sources():
+        rows, whole = _rows_of(source.vspace, dataset.shape)
+        if whole:
+            covered[rows] = True
+        if source.file_name != ".":
+            faults += [f"{fault}: {_said(rows)}" for fault in _chunk_faults(source, Path(path))]
+    faults += [f"no chunk holds {_said(rows)}" for rows in _gaps(covered)]
+    return faults
+
+
+def _rows_of(space: Any, shape: tuple[int, ...]) -> tuple[slice, bool]:
+    """The rows that a selection spans, and whether it selects them whole."""
+    (first, *_), (last, *_) = space.get_select_bounds()
+    whole = space.get_select_npoints() == (last - first + 1) * math.prod(shape[1:])
+    return slice(int(first), int(last) + 1), bool(whole)
+
+
+def _said(rows: slice) -> str:
+    if rows.stop - rows.start == 1:
+        return f"row {rows.start} would be zeros"
+    return f"rows {rows.start} to {rows.stop - 1} would be zeros"
+
+
+def _gaps(covered: npt.NDArray[np.bool_]) -> Iterator[slice]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], covered, [True]])))
+    for start, stop in edges.reshape(-1, 2):
+        yield slice(int(start), int(stop))
+
+
+def chunks_of(dataset: Any, path: str | Path) -> list[Chunk]:
+    """The chunk files of a virtual data set that are there; none of a plain one."""
+    chunks = []
+    for source in dataset.virtual_sources() if dataset.is_virtual else []:
+        found = _find(source.file_name, Path(path))
+        rows, _ = _rows_of(source.vspace, dataset.shape)
+        if found is not None:
+            chunks.append(Chunk(found, rows.start, rows.stop - rows.start))
+    return chunks
+
+
+def _find(name: str, path: Path) -> Path | None:
+    return next((place for place in _places(name, path) if place.is_file()), None)
+
+
+def _chunk_faults(source: Any, path: Path) -> list[str]:
+    found = _find(source.file_name, path)
+    if found is None:
+        places = " or ".join(dict.fromkeys(map(str, _places(source.file_name, path))))
+        return [f"the chunk '{source.file_name}' is missing ({places})"]
+    try:
+        with hdf5.open_foreign(found) as file:
+            if "complete" in file.attrs and not hdf5.is_complete(file):
+                return [f"the chunk {found} is not complete"]
+            if source.dset_name not in file:
+                return [f"the chunk {found} has no data set '{source.dset_name}'"]
+            inner = file[source.dset_name]
+            if not _holds(inner.shape, source):
+                return [f"the chunk {found} is too small, {list(inner.shape)}"]
+            return source_faults(inner, found)
+    except UserError as error:
+        first = str(error).split("\n")[0]
+        return [f"the chunk {found} cannot be read ({first})"]
+
+
+def _holds(shape: tuple[int, ...], source: Any) -> bool:
+    """Whether a chunk of this shape has all that is taken from it."""
+    space = source.src_space
+    if not space.get_simple_extent_ndims():  # all of it, whatever its shape was
+        return math.prod(shape) == int(source.vspace.get_select_npoints())
+    last = space.get_select_bounds()[1]
+    return len(last) == len(shape) and all(at < n for at, n in zip(last, shape, strict=True))
+
+
+def _places(name: str, path: Path) -> Iterator[Path]:
+    """Where HDF5 looks for a chunk, in its order."""
+    given, beside = Path(name), path.absolute().parent
+    if given.is_absolute():
+        yield given
+        given = Path(given.name)
+    for prefix in filter(None, os.environ.get("HDF5_VDS_PREFIX", "").split(os.pathsep)):
+        yield Path(prefix.replace("${ORIGIN}", str(beside))) / given
+    yield beside / given
+    yield given.absolute()
+    yield path.resolve().parent / given

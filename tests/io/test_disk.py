@@ -1,0 +1,91 @@
+"""What is said about the disk before the work is what the store then takes."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.disk import announce_store, store_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+def test_the_bytes_are_those_of_the_file(tmp_path: Path, dtype: str) -> None:
+    names = [f"ü{i}.jpg" for i in range(50)]
+    path = tmp_path / "store.hdf5"
+    said = announce_store(path, names, 40, 64, dtype)
+    assert "50 images" in said and "fit" in said and "free" in said
+    DescriptorStore.create(path, names, 40, 64, dtype, {}).close()
+    extra = path.stat().st_size - store_bytes(names, 40, 64, dtype)
+    assert 0 <= extra < 20_000
+    said = announce_store(tmp_path / "b" / "store.hdf5", names, 40, 64, dtype)
+    assert "already" in announce_store(path, names, 40, 64, dtype)
+    assert announce_store(path, names, 40, 64, dtype, overwrite=True) == said
+
+
+def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "not" / "yet" / "store.hdf5"
+    with pytest.raises(BadInput, match="are free") as error:
+        announce_store(path, [str(i) for i in range(1000)], 10**9, 10**6, "float16")
+    assert str(path) in str(error.value) and "PiB" not in str(error.value)
+    assert not path.parent.exists()
+
+
+FULL = """
+import resource, signal, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.io.test_descriptor_store import create, fill
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
+with create(Path({path!r})) as store:
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+    fill(store)
+"""
+
+
+def test_a_disk_that_fills_up_is_one_message_and_loses_nothing(tmp_path: Path) -> None:
+    from tests.io.test_descriptor_store import NAMES, create, fill
+
+    path, whole = tmp_path / "store.hdf5", tmp_path / "whole.hdf5"
+    with create(whole) as store:
+        fill(store)
+    limit = whole.stat().st_size - 600
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[1] != resource.RLIM_INFINITY:
+        pytest.skip("this process has a limit of its own")
+    script = FULL.format(root=str(ROOT), limit=limit, path=str(path))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "writing failed" in done.stderr and str(path) in done.stderr
+    with pytest.raises(BadInput, match="not complete"):
+        DescriptorStore.open(path)
+    with create(path, resume=True) as store:  # once there is room
+        assert store.num_finished < len(NAMES)
+        fill(store)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+NEW = """
+import os, sys
+sys.path.insert(0, {root!r})
+import numpy as np
+from ames_lite.io import hdf5
+with hdf5.new_file({path!r}, "test/1", {{}}) as file:
+    full = os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, file.id.get_vfd_handle())
+    file["values"] = np.ones(1 << 22)
+"""
+
+
+def test_a_new_file_on_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    script = NEW.format(root=str(ROOT), path=str(tmp_path / "new.hdf5"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "writing failed" in done.stderr and "No space left" in done.stderr
+    assert list(tmp_path.iterdir()) == []
