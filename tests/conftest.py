@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.cli import stages
+from ames_lite.cli import stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.synthetic import WorldSpec, render_world
 
@@ -74,5 +74,5 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
         if train:
             stages.run_vocabulary(compose("vocabulary", [*given, "num_clusters=16"]))
         stages.run_globals(compose("globals", [*given, splits]))
-        stages.run_topk(compose("topk", [*given, f"self_search={str(train).lower()}"]))
+        store_stages.run_topk(compose("topk", [*given, f"self_search={str(train).lower()}"]))
     return TinyWorld(root)

@@ -36,6 +36,11 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "vocabulary": TEXT,
     "images": TEXT,
     "labels": TEXT,
+    "store": TEXT,
+    "shard": TEXT,
+    "binarization": TEXT,
+    "compression": TEXT,
+    "lists": TEXT,
 }
 Config = dict[str, Any]
 

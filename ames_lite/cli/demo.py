@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli import evaluate, stages, train, tune
+from ames_lite.cli import evaluate, stages, store_stages, train, tune
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used
 from ames_lite.runtime import peak_memory_mib
@@ -86,7 +86,7 @@ def prepare(step: Steps, workers: int) -> None:
         script = "extract/extract_globals.py"
         step(script, "globals", stages.run_globals, *given, splits)
         more = ["self_search=true", "num_neighbors=300"] if name == "synthetic-train" else []
-        step("extract/prepare_topk_global.py", "topk", stages.run_topk, *given, *more)
+        step("extract/prepare_topk_global.py", "topk", store_stages.run_topk, *given, *more)
 
 
 def tune_and_evaluate(

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config, compose, conf_dir
-from ames_lite.errors import BadInput, UserError
-from ames_lite.io.layout import DatasetFiles
+from ames_lite.errors import BadInput, ConfigError, UserError
+from ames_lite.io.layout import SPLITS, DatasetFiles
 from ames_lite.runtime import set_up_logging
 
 
@@ -65,6 +65,14 @@ def dataset_files(config: Config) -> DatasetFiles:
         desc_name=config["desc_name"],
         page=dataset["page"],
     )
+
+
+def chosen_splits(config: Config) -> list[str]:
+    """`splits=`. Raises ConfigError for one that no data set has."""
+    unknown = [split for split in config["splits"] if split not in SPLITS]
+    if unknown or not config["splits"]:
+        raise ConfigError(f"splits={config['splits']}", expected=f"some of {', '.join(SPLITS)}")
+    return list(config["splits"])
 
 
 def run_dir(config: Config, command_name: str) -> Path:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import command, data_root, dataset_files
+from ames_lite.cli.shell import chosen_splits, command, data_root, dataset_files
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import Box
-from ames_lite.io.layout import SPLITS, DatasetFiles
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.shards import parse_shard
 from extract.backbones import build_backbone
 from extract.build_vocabulary import build_vocabulary
 from extract.extract_descriptors import extract_local
 from extract.extract_globals import extract_vlad
-from extract.prepare_topk_global import prepare_topk
+from extract.fit_binarization import BinaryCode
 
 
 def extract_main(overrides: Sequence[str] | None = None) -> int:
@@ -34,16 +37,26 @@ def globals_main(overrides: Sequence[str] | None = None) -> int:
     return command("globals", run_globals, overrides)
 
 
-def topk_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/prepare_topk_global.py`."""
-    return command("topk", run_topk, overrides)
-
-
 def run_extract(config: Config) -> None:
     """Extract every split of a data set."""
-    files, splits = dataset_files(config), _splits(config)
+    files, splits = dataset_files(config), chosen_splits(config)
+    shard = parse_shard(_text(config["shard"]), os.environ)
+    needed: dict[str, Callable[[], Path]] = {
+        split: partial(files.image_list, split) for split in splits
+    }
+    if "query" in splits:
+        needed |= {"gallery": partial(files.image_list, "gallery"), "gnd": files.ground_truth}
+    find_all(needed)  # one message for all that is missing
     lists = {split: read_image_list(files.image_list(split)).names for split in splits}
-    backbone = build_backbone(config["backbone"]["name"], **config["backbone"]["arguments"])
+    backbone = build_backbone(
+        config["backbone"]["name"],
+        device=config["device"],
+        precision=config["precision"],
+        batch_pixels=config["batch_pixels"],
+        **config["backbone"]["arguments"],
+    )
+    code = _text(config["binarization"])
+    binarization = None if code is None else BinaryCode.load(code)
     for split in splits:
         boxes = query_boxes(files, lists[split]) if split == "query" else None
         path = extract_local(
@@ -52,6 +65,8 @@ def run_extract(config: Config) -> None:
             lists[split],
             files.local_path(split),
             boxes=boxes,
+            binarization=binarization,
+            shard=shard,
             workers=config["workers"],
             on_bad_image=config["on_bad_image"],
             overwrite=config["overwrite"],
@@ -85,7 +100,7 @@ def run_globals(config: Config) -> None:
     files = dataset_files(config)
     _only_vlad(config)
     vocabulary = _vocabulary(config)
-    for split in _splits(config):
+    for split in chosen_splits(config):
         path = extract_vlad(
             files.local(split),
             vocabulary,
@@ -95,25 +110,8 @@ def run_globals(config: Config) -> None:
         print(f"{split}: {path}")
 
 
-def run_topk(config: Config) -> None:
-    """Search the gallery for every query, or the training set for every image of it."""
-    files, kind = dataset_files(config), config["global"]
-    sides = ("train", "train") if config["self_search"] else ("query", "gallery")
-    path = prepare_topk(
-        files.global_descriptors(sides[0], kind),
-        files.global_descriptors(sides[1], kind),
-        files.neighbors_path(kind),
-        num_neighbors=config["num_neighbors"],
-        overwrite=config["overwrite"],
-    )
-    print(f"neighbours: {path}")
-
-
-def _splits(config: Config) -> list[str]:
-    unknown = [split for split in config["splits"] if split not in SPLITS]
-    if unknown or not config["splits"]:
-        raise ConfigError(f"splits={config['splits']}", expected=f"some of {', '.join(SPLITS)}")
-    return list(config["splits"])
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _only_vlad(config: Config) -> None:

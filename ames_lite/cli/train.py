@@ -18,6 +18,7 @@ from ames_lite.io.digest import names_digest
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.published_store import open_store
 from ames_lite.models import AMES, HEADS, build_head
 from ames_lite.models.initialization import start_from_correspondences, start_from_matches
 from ames_lite.runtime import pick_device, seed_everything
@@ -83,7 +84,8 @@ def open_training_set(
             "neighbors": lambda: files.neighbors(neighbors),
         }
     )
-    images, store = read_image_list(found["list"]), DescriptorStore.open(found["store"])
+    images = read_image_list(found["list"])
+    store = open_store(found["store"], images.names, images.sizes)
     if images.labels is None:
         raise BadInput(
             "the training list has no labels", where=found["list"], expected="path,label lines"

@@ -29,12 +29,11 @@ from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import read_neighbors
 from ames_lite.io.pair_scores import write_pair_scores
-from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.provenance import SAME_STORES, compare_provenance
+from ames_lite.io.published_store import open_store
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
-
-SAME = ("backbone", "variant", "detector", "image_size", "top_k")  # of query and gallery store
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +51,21 @@ class EvaluationData:
 def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) -> EvaluationData:
     """Open everything. Raises MissingFile that names all that is missing, or BadInput."""
     paths = _find_all(files, neighbors)
-    queries = read_image_list(paths["query"]).names
-    gallery = read_image_list(paths["gallery"]).names
+    lists = {side: read_image_list(paths[side]) for side in ("query", "gallery")}
+    queries, gallery = lists["query"].names, lists["gallery"].names
     # A query that is in the gallery is left out of its own list.
     longest = len(gallery) - bool(set(queries) & set(gallery))
     needed = min(max(num_rerank, get_protocol(protocol).depth), longest)
+    stores = (
+        open_store(paths[f"{side} store"], images.names, images.sizes)
+        for side, images in lists.items()
+    )
     data = EvaluationData(
         files,
         get_protocol(protocol),
         read_ground_truth(paths["ground truth"], queries, gallery),
         _whole_lists(paths["neighbors"], queries, gallery, needed, files.make_neighbors(neighbors)),
-        DescriptorStore.open(paths["query store"]),
-        DescriptorStore.open(paths["gallery store"]),
+        *stores,
     )
     for store, names in ((data.query_store, queries), (data.gallery_store, gallery)):
         if store.names != names:
@@ -77,7 +79,7 @@ def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) ->
     compare_provenance(
         data.query_store.provenance,
         data.gallery_store.provenance,
-        SAME,
+        SAME_STORES,
         files=(data.query_store.path, data.gallery_store.path),
     )
     return data

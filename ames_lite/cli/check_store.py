@@ -1,0 +1,43 @@
+"""`python scripts/check_store.py`: the files of a data set in, what is wrong with them out.
+
+Exit code 3 where anything was found, 0 where all is well, 1 where there is nothing to check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import chosen_splits, command, dataset_files
+from ames_lite.io.check import Report, check_dataset, check_store
+
+FOUND_FAULTS = 3
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    reports: list[Report] = []
+    code = command("check_store", lambda config: reports.append(run(config)), overrides)
+    return FOUND_FAULTS if code == 0 and any(report.findings for report in reports) else code
+
+
+def run(config: Config) -> Report:
+    """Check as configured, print what was found and return it."""
+    if config["store"] is None:
+        files = dataset_files(config)
+        report = check_dataset(files, chosen_splits(config), config["neighbors"])
+    else:
+        report = Report()
+        check_store(Path(config["store"]).expanduser(), None, report)
+    for where, what in report.notes:
+        print(f"note: {where}\n  {_indented(what)}")
+    for where, what in report.findings:
+        print(f"found: {where}\n  {_indented(what)}")
+    number = len(report.findings)
+    print("no faults" if number == 0 else f"{number} fault{'s' if number > 1 else ''}")
+    return report
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")

@@ -1,0 +1,107 @@
+"""The commands around stores and neighbour lists: merging, bits, lists. As in `stages`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import chosen_splits, command, dataset_files
+from ames_lite.errors import ConfigError
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.layout import DatasetFiles
+from ames_lite.io.published_store import is_published
+from ames_lite.io.shards import find_shards
+from extract.fit_binarization import fit_binarization
+from extract.merge_hdf5 import HOW, merge_stores
+from extract.prepare_topk_global import convert_topk, prepare_topk
+
+FORMS = ("native", "published")
+
+
+def merge_main(overrides: Sequence[str] | None = None) -> int:
+    """`python extract/merge_hdf5.py`."""
+    return command("merge", run_merge, overrides)
+
+
+def binarization_main(overrides: Sequence[str] | None = None) -> int:
+    """`python extract/fit_binarization.py`."""
+    return command("binarization", run_binarization, overrides)
+
+
+def topk_main(overrides: Sequence[str] | None = None) -> int:
+    """`python extract/prepare_topk_global.py`."""
+    return command("topk", run_topk, overrides)
+
+
+def run_merge(config: Config) -> None:
+    """Join the shards of every split."""
+    if config["how"] not in HOW:
+        raise ConfigError(f"how={config['how']}", expected=" or ".join(HOW))
+    files, splits = dataset_files(config), chosen_splits(config)
+    found = {
+        split: find_shards(files.local_path(split), files.extract_shard(split)) for split in splits
+    }
+    for split, shards in found.items():
+        path = merge_stores(
+            shards,
+            files.local_path(split),
+            read_image_list(files.image_list(split)).names,
+            how=config["how"],
+            compression=config["compression"],
+            overwrite=config["overwrite"],
+        )
+        print(f"{split}: {path} ({len(shards)} shards, {config['how']})")
+
+
+def run_binarization(config: Config) -> None:
+    """Fit a projection to bits, named after the data set's folder."""
+    files, split = dataset_files(config), config["split"]
+    store = files.local(split)
+    names = read_image_list(files.image_list(split)).names if is_published(store) else None
+    path = fit_binarization(
+        store,
+        files.binarization_path(files.folder),
+        names=names,
+        bits=config["bits"],
+        seed=config["seed"],
+        iterations=config["iterations"],
+        max_descriptors=config["max_descriptors"],
+        max_images=config["max_images"],
+        overwrite=config["overwrite"],
+    )
+    print(f"binarization: {path}")
+
+
+def run_topk(config: Config) -> None:
+    """Search the gallery for every query, or the training set for every image of it."""
+    files, kind, form = dataset_files(config), config["global"], config["form"]
+    if form not in FORMS:
+        raise ConfigError(f"form={form}", expected=" or ".join(FORMS))
+    sides = ("train", "train") if config["self_search"] else ("query", "gallery")
+    output = files.neighbors_path(kind, form)
+    if config["lists"] is not None:
+        names = [read_image_list(files.image_list(side)).names for side in sides]
+        given = Path(config["lists"]).expanduser()
+        path = convert_topk(given, output, *names, overwrite=config["overwrite"])
+    else:
+        descriptors = [files.global_descriptors(side, kind) for side in sides]
+        path = prepare_topk(
+            descriptors[0],
+            descriptors[1],
+            output,
+            num_neighbors=config["num_neighbors"],
+            names=_names_of_published(files, sides, descriptors),
+            overwrite=config["overwrite"],
+        )
+    print(f"neighbours: {path}")
+
+
+def _names_of_published(
+    files: DatasetFiles, sides: Sequence[str], paths: Sequence[Path]
+) -> list[Sequence[str] | None]:
+    """The image lists of the sides whose descriptors are of the published form, without names."""
+    return [
+        read_image_list(files.image_list(side)).names if is_published(path) else None
+        for side, path in zip(sides, paths, strict=True)
+    ]

@@ -1,0 +1,150 @@
+"""Images prepared by worker processes, described in batches of one shape, in the order of a list.
+
+In: jobs. Out: for each of them, in order, its descriptors, or in words why there are none.
+
+The convention to know: batches are formed within windows of WINDOW jobs that are counted from the
+first job of the list, so that a run that continues another forms the same batches, and with them
+the same numbers to the last bit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ames_lite.errors import BadInput, UserError
+from ames_lite.io.images import MIN_SIDE, Box, load_image
+from ames_lite.records import LocalDescriptors
+from extract.backbones import Backbone
+
+WINDOW = 32  # jobs that batches are formed of
+FEW = 32  # jobs that are not worth starting processes for
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image: its name, its file and the part of it to describe (None: all)."""
+
+    name: str
+    path: Path
+    box: Box | None
+
+
+def window_of(backbone: Backbone) -> int:
+    """How many jobs make a window: a run may begin at multiples of it."""
+    return WINDOW if backbone.batch_pixels > 0 else 1
+
+
+def describe_all(
+    jobs: Sequence[Job], backbone: Backbone, workers: int, start_method: str = "spawn"
+) -> Iterator[LocalDescriptors | str]:
+    """The descriptors of every job in order, or why there are none.
+
+    workers: processes that decode and prepare; above 1 they are started anew (start_method spawn
+    or forkserver), so call from under a main guard.
+    """
+    work = partial(prepare_job, prepare=backbone.prepare)
+    ready = in_order(work, jobs, workers, start_method)
+    while window := list(islice(ready, window_of(backbone))):
+        yield from _describe_window(window, backbone)
+
+
+def prepare_job(job: Job, prepare: Callable[..., Any]) -> Any:
+    """The prepared image of a job, or why there is none."""
+    try:
+        return prepare(load_image(job.path, min_side=MIN_SIDE), job.box)
+    except UserError as error:
+        return str(error)
+
+
+def group_by_shape(shapes: Sequence[Any], pixels: Sequence[int], bound: int) -> list[list[int]]:
+    """Batches of indices: of one shape each, at most `bound` pixels together, at least one index.
+
+    >>> group_by_shape(["a", "b", "a", "a"], [4, 4, 4, 4], 8)
+    [[0, 2], [3], [1]]
+    """
+    groups: dict[Any, list[list[int]]] = {}
+    for index, shape in enumerate(shapes):
+        batches = groups.setdefault(shape, [[]])
+        if batches[-1] and pixels[index] * (len(batches[-1]) + 1) > bound:
+            batches.append([])
+        batches[-1].append(index)
+    return [batch for batches in groups.values() for batch in batches]
+
+
+def in_order(
+    work: Callable[[In], Out], jobs: Sequence[In], workers: int, start_method: str = "spawn"
+) -> Iterator[Out]:
+    """work(job) of every job in order, by worker processes; few results wait at any time.
+
+    Raises BadInput where a process died, as it does when memory runs out.
+    """
+    if workers <= 1 or len(jobs) < FEW:
+        yield from map(work, jobs)
+        return
+    context = multiprocessing.get_context(start_method)
+    waiting: deque[Future[Out]] = deque()
+    remaining = iter(jobs)
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        try:
+            for job in islice(remaining, max(WINDOW, 4 * workers)):
+                waiting.append(pool.submit(work, job))
+            while waiting:
+                done = waiting.popleft().result()
+                for job in islice(remaining, 1):
+                    waiting.append(pool.submit(work, job))
+                yield done
+        except BrokenProcessPool as error:
+            raise BadInput(
+                "a worker process died, as it does when memory runs out",
+                expected=f"memory for {workers} processes",
+                remedy="fewer workers=; a run continues where it stopped",
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _describe_window(window: Sequence[Any], backbone: Backbone) -> list[LocalDescriptors | str]:
+    found: list[LocalDescriptors | str] = [item if isinstance(item, str) else "" for item in window]
+    good = [index for index, item in enumerate(window) if not isinstance(item, str)]
+    for batch in _batches([window[index] for index in good], backbone.batch_pixels):
+        described = _describe_batch([window[good[at]] for at in batch], backbone)
+        for at, result in zip(batch, described, strict=True):
+            found[good[at]] = result
+    return found
+
+
+def _batches(prepared: Sequence[Any], bound: int) -> list[list[int]]:
+    if bound <= 0:
+        return [[index] for index in range(len(prepared))]
+    return group_by_shape(
+        [item.shape for item in prepared], [item.num_pixels for item in prepared], bound
+    )
+
+
+def _describe_batch(batch: Sequence[Any], backbone: Backbone) -> list[LocalDescriptors | str]:
+    """Where a batch has an image that cannot be described, the others still are."""
+    try:
+        return list(backbone.describe(batch))
+    except torch.cuda.OutOfMemoryError as error:
+        raise BadInput(
+            f"the device's memory does not hold a batch of {len(batch)} images",
+            expected=f"batches within batch_pixels={backbone.batch_pixels}",
+            remedy="a smaller batch_pixels=; the run continues where it stopped",
+        ) from error
+    except UserError as error:
+        if len(batch) == 1:
+            return [str(error)]
+        return [result for item in batch for result in _describe_batch([item], backbone)]

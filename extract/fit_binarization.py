@@ -1,0 +1,149 @@
+"""A projection to bits, fitted on float descriptors: `python extract/fit_binarization.py`.
+
+In: a complete float store, as a rule of a training set. Out: `itq_{desc}_{domain}.npz`, projection
+[Din, D] by iterative quantisation, and what it was fitted on. Images are sampled evenly over the
+store and read in runs, so memory is bounded by the sample. `BinaryCode` is what extraction does
+with such a file (`binarization=`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from ames_lite.errors import BadInput
+from ames_lite.io.binarization_file import read_binarization, write_binarization
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.digest import array_digest, names_digest
+from ames_lite.io.provenance import Provenance, compare_provenance
+from ames_lite.io.published_store import open_store
+from ames_lite.models.binarization import fit_itq, pack_bits
+from ames_lite.records import LocalDescriptors
+
+RUN_IMAGES = 64  # read at a time
+SAME = ("backbone", "variant", "detector")  # of the store it was fitted on and what it is used on
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryCode:
+    """Float descriptors to packed bits, as a file of `fit_binarization` says.
+
+    projection [Din, D] float32; path; made: the provenance of the file.
+    """
+
+    projection: torch.Tensor
+    path: Path
+    made: Provenance
+
+    @classmethod
+    def load(cls, path: str | Path) -> BinaryCode:
+        """Raises MissingFile or BadInput."""
+        projection, made = read_binarization(path)
+        return cls(torch.from_numpy(projection), Path(path), made)
+
+    @property
+    def bits(self) -> int:
+        """D, the width of what comes out."""
+        return self.projection.shape[1]
+
+    def check(self, provenance: Provenance, dim: int) -> None:
+        """Raise BadInput where it was fitted on descriptors of another kind or width."""
+        if dim != len(self.projection):
+            raise BadInput(
+                f"the binarisation takes width {len(self.projection)}, the descriptors have {dim}",
+                where=self.path,
+                expected="one that was fitted on these descriptors",
+            )
+        compare_provenance(self.made, provenance, SAME, files=(self.path, "this run"))
+
+    @property
+    def provenance(self) -> Provenance:
+        """What a packed store says about it, beside the provenance of the descriptors."""
+        digest = array_digest(self.projection.numpy())
+        return {"binarization": digest, "bits": self.bits, "precision": "packed bits"}
+
+    def pack(self, given: LocalDescriptors) -> LocalDescriptors:
+        """The same image with descriptors [K, D/8] uint8.
+
+        A projection of exactly 0 becomes -1. One image at a time, so that the bits of an image do
+        not depend on what is extracted beside it.
+        """
+        floats = torch.from_numpy(given.descriptors.astype(np.float32))
+        packed = pack_bits(F.normalize(floats, dim=-1) @ self.projection).numpy()
+        return LocalDescriptors(packed, given.xy, given.scale, given.weight, given.size)
+
+
+def fit_binarization(
+    store_path: str | Path,
+    output: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    bits: int = 128,
+    seed: int = 0,
+    iterations: int = 50,
+    max_descriptors: int = 100_000,
+    max_images: int = 5000,
+    overwrite: bool = False,
+) -> Path:
+    """Write the projection and return its path.
+
+    names: the image list, which a published store needs. bits: a multiple of 8, at most Din.
+    max_images, max_descriptors: the sample; memory is about 32 bytes * Din a descriptor. Raises
+    BadInput for a packed store and for too few descriptors.
+    """
+    if bits < 8 or bits % 8:
+        raise BadInput(f"bits is {bits}", expected="a multiple of 8")
+    store = DescriptorStore.open(store_path) if names is None else open_store(store_path, names)
+    if store.packed:
+        raise BadInput("a packed store", where=store_path, expected="float descriptors")
+    sample, rows = sample_evenly(store, max_images, max_descriptors, seed)
+    generator = torch.Generator().manual_seed(seed)
+    projection = fit_itq(torch.from_numpy(sample), bits, generator, iterations=iterations)
+    provenance = {
+        **store.provenance,
+        "images": len(rows),
+        "image_names": names_digest([store.names[row] for row in rows]),
+        "descriptors": len(sample),
+        "bits": bits,
+        "seed": seed,
+        "iterations": iterations,
+        "method": "itq",
+    }
+    return write_binarization(output, projection.numpy(), provenance, overwrite=overwrite)
+
+
+def sample_evenly(
+    store: DescriptorStore, max_images: int, max_descriptors: int, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Descriptors [M, D] of images spread over a store, M at most max_descriptors; and their rows.
+
+    Of an image at most ceil(max_descriptors / images) are taken, at random, in their order.
+    """
+    if min(max_images, max_descriptors) < 1:
+        what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
+        raise BadInput(what, expected="both at least 1")
+    count = min(len(store), max_images)
+    rows = np.unique(np.linspace(0, len(store) - 1, count).round().astype(np.int64))
+    each = -(-max_descriptors // len(rows))
+    rng = np.random.default_rng(seed)
+    parts = []
+    for start in range(0, len(rows), RUN_IMAGES):
+        descriptors, valid = store.read_descriptors(rows[start : start + RUN_IMAGES])
+        for one, real in zip(descriptors, valid, strict=True):
+            found = one[real]
+            kept = np.sort(rng.permutation(len(found))[:each])
+            parts.append(found[kept].astype(np.float32))
+    return np.concatenate(parts)[:max_descriptors], rows
+
+
+if __name__ == "__main__":
+    from ames_lite.cli.store_stages import binarization_main
+
+    sys.exit(binarization_main())

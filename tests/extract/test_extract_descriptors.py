@@ -1,0 +1,196 @@
+"""The stage: one interface for sift and networks, bad images, shards, bits, and continuing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ames_lite.cli import stages
+from ames_lite.cli.compose import compose
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.images import save_jpeg
+from ames_lite.io.resizing import Preparation, Prepared
+from ames_lite.io.shards import Shard
+from ames_lite.records import LocalDescriptors
+from extract.backbones import Backbone, Sift
+from extract.batches import WINDOW
+from extract.extract_descriptors import extract_local
+
+
+class Mean:
+    """A network of a kind, without weights: the mean colour of every patch, by batches."""
+
+    dim = 3
+
+    def __init__(
+        self, batch_pixels: int = 0, stop_at: int | None = None, kill: bool = False
+    ) -> None:
+        self.batch_pixels, self.left, self.kill = batch_pixels, stop_at, kill
+        self.prepare = Preparation(image_size=56)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"backbone": "mean", "variant": "", "detector": "", "top_k": 9, "precision": "fp32"}
+
+    def describe(self, batch: Sequence[Prepared]) -> list[LocalDescriptors]:
+        if self.left is not None:
+            self.left -= len(batch)
+            if self.left < 0 and self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return [self._one(prepared, len(batch)) for prepared in batch]
+
+    def extract(self, image: np.ndarray, box: Any = None) -> LocalDescriptors:
+        return self.describe([self.prepare(image, box)])[0]
+
+    def _one(self, prepared: Prepared, together: int) -> LocalDescriptors:
+        pixels = prepared.views[0].pixels
+        rows, columns = pixels.shape[0] // 14, pixels.shape[1] // 14
+        means = pixels.reshape(rows, 14, columns, 14, 3).mean(axis=(1, 3)).reshape(-1, 3)[:9]
+        means = (means + together).astype(np.float32)  # what a batch does to the last bits
+        count = len(means)
+        return LocalDescriptors(
+            means,
+            np.zeros((count, 2), np.float32),
+            np.zeros(count, np.uint8),
+            np.ones(count, np.float32),
+            prepared.size,
+        )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 images of two shapes; 7.jpg is no image, 11.jpg is missing."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for number in range(40):
+        shape = (40, 60, 3) if rng.random() < 0.5 else (60, 40, 3)
+        save_jpeg(root / f"{number}.jpg", rng.integers(0, 255, shape).astype(np.uint8), 90)
+    (root / "7.jpg").write_text("no image")
+    (root / "11.jpg").unlink()
+    return root
+
+
+NAMES = [f"{number}.jpg" for number in range(40)]
+
+
+def run(backbone: Backbone, folder: Path, output: Path, **more: Any) -> Path:
+    given = {"on_bad_image": "skip", **more}
+    return extract_local(backbone, folder, NAMES, output, **given)
+
+
+@pytest.mark.parametrize("batch_pixels", [0, 9000])
+@pytest.mark.parametrize("stop_at", [3, 20, 33])
+def test_a_run_that_is_continued_equals_an_unbroken_one(
+    batch_pixels: int, stop_at: int, folder: Path, tmp_path: Path
+) -> None:
+    whole = run(Mean(batch_pixels), folder, tmp_path / "whole.hdf5")
+    with pytest.raises(KeyboardInterrupt):
+        run(Mean(batch_pixels, stop_at), folder, tmp_path / "parts.hdf5")
+    parts = run(Mean(batch_pixels), folder, tmp_path / "parts.hdf5")
+    assert parts.read_bytes() == whole.read_bytes()
+    assert len(NAMES) > WINDOW
+
+
+@pytest.mark.parametrize("batch_pixels, stop_at", [(0, 17), (9000, 36)])
+def test_a_killed_run_that_is_continued_equals_an_unbroken_one(
+    batch_pixels: int, stop_at: int, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "killed.hdf5"
+    code = (
+        "from tests.extract.test_extract_descriptors import Mean, Path, run;"
+        f"backbone = Mean({batch_pixels}, {stop_at}, kill=True);"
+        f"run(backbone, Path({str(folder)!r}), Path({str(output)!r}))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    run(Mean(batch_pixels), folder, output)
+    whole = run(Mean(batch_pixels), folder, tmp_path / "whole.hdf5")
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_bad_images_keep_their_rows_and_are_named_also_by_a_later_run(
+    folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.hdf5"
+    for _ in range(2):  # the second run finds all rows finished
+        with pytest.raises(BadInput, match="2 of 40 images failed") as caught:
+            run(Mean(), folder, output, on_bad_image="error")
+        assert "7.jpg" in str(caught.value) and "11.jpg" in str(caught.value)
+    store = DescriptorStore.open(output)
+    assert store.names == tuple(NAMES)
+    assert np.flatnonzero(store.status == 2).tolist() == [7, 11]
+    assert store.provenance["precision"] == "fp32, float16 store"
+    store.close()
+    assert run(Mean(), folder, output) == output
+
+
+def test_workers_and_batches_change_no_row_of_sift(folder: Path, tmp_path: Path) -> None:
+    one = run(Sift(top_k=20), folder, tmp_path / "one.hdf5")
+    two = run(Sift(top_k=20), folder, tmp_path / "two.hdf5", workers=2)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_shard_holds_its_rows(folder: Path, tmp_path: Path) -> None:
+    whole = DescriptorStore.open(run(Mean(), folder, tmp_path / "a.hdf5"))
+    part = DescriptorStore.open(run(Mean(), folder, tmp_path / "a.hdf5", shard=Shard(2, 3)))
+    assert part.path != whole.path and part.names == whole.names[13:26]
+    for row in range(13):
+        assert np.array_equal(part.read(row).descriptors, whole.read(13 + row).descriptors)
+
+
+def test_a_crop_is_described_in_place_of_the_whole(folder: Path, tmp_path: Path) -> None:
+    boxes = [(0.0, 0.0, 20.0, 20.0)] * 40
+    store = DescriptorStore.open(run(Mean(), folder, tmp_path / "a.hdf5", boxes=boxes))
+    assert store.provenance["crop"] is True and store.read(0).size in ((40, 60), (60, 40))
+    assert store.read(0).count < Mean().extract(np.zeros((40, 60, 3), np.uint8)).count
+
+
+def own_set(tmp_path: Path, count: int = 3) -> list[str]:
+    root = tmp_path / "own"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        picture = rng.integers(0, 255, (60, 80, 3)).astype(np.uint8)
+        save_jpeg(root / f"{number}.jpg", picture, 90)
+    (root / "train.txt").write_text("".join(f"{number}.jpg,0\n" for number in range(count)))
+    return ["dataset=folder", "name=own", f"data_root={tmp_path}", "splits=[train]"]
+
+
+def test_tiny_random_runs_through_the_command(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    given = [*own_set(tmp_path), "desc_name=tiny_random", "device=cpu", "precision=bf16"]
+    stages.run_extract(compose("extract", given))
+    store = DescriptorStore.open(tmp_path / "own" / "tiny_random_local.hdf5")
+    assert store.provenance["backbone"] == "tiny_random" and store.dim == 32
+    assert store.provenance["weights"] == "random, seed 0"
+    assert store.provenance["precision"] == "bf16, float16 store"
+    found = store.read(0)
+    assert found.count == 50 and 0 < found.xy.min() and found.xy.max() < 1
+
+
+def test_an_empty_data_root_is_one_message_before_any_weights(tmp_path: Path) -> None:
+    for name in ("dinov2", "sift"):
+        with pytest.raises(MissingFile) as caught:
+            stages.run_extract(compose("extract", [f"desc_name={name}", f"data_root={tmp_path}"]))
+        for words in ("test_query.txt", "test_gallery.txt", "gnd_roxford5k.pkl"):
+            assert words in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_weights_are_told_before_a_store_is_begun(tmp_path: Path) -> None:
+    given = [*own_set(tmp_path), "desc_name=dinov2", "device=cpu"]
+    given.append(f"backbone.arguments.weights={tmp_path / 'absent.pth'}")
+    with pytest.raises(MissingFile, match="absent.pth"):
+        stages.run_extract(compose("extract", given))
+    assert not list((tmp_path / "own").glob("*.hdf5"))

@@ -1,0 +1,85 @@
+"""The laws of neighbour lists: exact, in either form, from native and published descriptors."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput
+from ames_lite.io.global_store import read_globals, write_globals
+from ames_lite.io.neighbor_lists import read_neighbors
+from extract.prepare_topk_global import convert_topk, prepare_topk
+
+QUERIES = tuple(f"q{i}" for i in range(5))
+GALLERY = (*(f"g{i}" for i in range(30)), "q2")
+
+
+def descriptors(num: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((num, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> tuple[Path, Path]:
+    made = {"backbone": "tiny"}
+    query = write_globals(tmp_path / "q.hdf5", QUERIES, descriptors(5, 0), made)
+    return query, write_globals(tmp_path / "g.hdf5", GALLERY, descriptors(31, 1), made)
+
+
+def test_both_forms_hold_the_same_lists(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    native = prepare_topk(*paths, tmp_path / "nn.hdf5", num_neighbors=12)
+    published = prepare_topk(*paths, tmp_path / "nn.pkl", num_neighbors=12)
+    a, b = (read_neighbors(path, QUERIES, GALLERY) for path in (native, published))
+    np.testing.assert_array_equal(a.ids, b.ids)
+    np.testing.assert_array_equal(a.sims, b.sims)
+    sims = descriptors(5, 0) @ descriptors(31, 1).T
+    sims[2, 30] = -np.inf  # itself
+    np.testing.assert_array_equal(a.ids, np.argsort(-sims, axis=1)[:, :12])
+
+
+def test_lists_are_converted_both_ways(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    native = prepare_topk(*paths, tmp_path / "nn.hdf5", num_neighbors=12)
+    published = convert_topk(native, tmp_path / "nn.pkl", QUERIES, GALLERY)
+    back = convert_topk(published, tmp_path / "back.hdf5", QUERIES, GALLERY)
+    a, b = (read_neighbors(path, QUERIES, GALLERY) for path in (native, back))
+    np.testing.assert_array_equal(a.ids, b.ids)
+    np.testing.assert_array_equal(a.sims, b.sims)
+    with pytest.raises(BadInput, match="exists already"):
+        convert_topk(native, published, QUERIES, GALLERY)
+    with pytest.raises(BadInput, match="query list"):
+        convert_topk(native, tmp_path / "no.pkl", QUERIES[::-1], GALLERY)
+    with pytest.raises(BadInput, match="one file"):
+        convert_topk(native, native, QUERIES, GALLERY, overwrite=True)
+
+
+def test_published_descriptors_are_searched_with_their_lists(
+    paths: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plain = []
+    for name, path in (("query", paths[0]), ("gallery", paths[1])):
+        plain.append(tmp_path / f"dinov2_{name}_cls.hdf5")
+        with h5py.File(plain[-1], "w") as file:
+            file["features"] = read_globals(path)[1]
+    native = prepare_topk(*paths, tmp_path / "a.hdf5")
+    other = prepare_topk(*plain, tmp_path / "b.hdf5", names=(QUERIES, GALLERY))
+    a, b = (read_neighbors(path, QUERIES, GALLERY) for path in (native, other))
+    np.testing.assert_array_equal(a.ids, b.ids)
+    with pytest.raises(BadInput, match="without names"):
+        prepare_topk(*plain, tmp_path / "c.hdf5")
+    with pytest.raises(BadInput, match=r"\[31, 8\]"):
+        prepare_topk(*plain, tmp_path / "c.hdf5", names=(QUERIES, GALLERY[:30]))
+
+
+def test_a_set_against_itself_is_read_once(tmp_path: Path, monkeypatch) -> None:
+    path = write_globals(tmp_path / "t.hdf5", GALLERY, descriptors(31, 1), {})
+    seen = []
+
+    def counted(path, **more):
+        seen.append(path)
+        return read_globals(path, **more)
+
+    monkeypatch.setattr("extract.prepare_topk_global.read_globals", counted)
+    found = prepare_topk(path, path, tmp_path / "nn.hdf5", num_neighbors=31)
+    neighbors = read_neighbors(found, GALLERY, GALLERY)
+    assert len(seen) == 1 and neighbors.ids.shape == (31, 30)
+    assert not (neighbors.ids == np.arange(31)[:, None]).any()
