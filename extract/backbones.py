@@ -1,16 +1,14 @@
-"""Backbones behind one interface: an image goes in, its `LocalDescriptors` come out.
+"""Backbones behind one interface: an image goes in, its descriptors come out.
 
-A backbone has `dim` (width D) and `provenance` (everything that changes its output, JSON-able); its
-work has two halves, `prepare` (what worker processes do) and `describe` (what the device does, for
-a batch); `extract(image, box=None)` is both for one image. BACKBONES is the visible dict of all of
-them; its keys are the values of `backbone=` and the default for `desc_name=`.
+The interface is `extract.interface.Backbone`. BACKBONES is the visible dict of all of them; its
+keys are the values of `backbone=` and the default for `desc_name=`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,39 +18,16 @@ from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.images import Box, crop_image
 from ames_lite.records import LocalDescriptors
 from extract.dinov2 import Dinov2, TinyRandom
+from extract.interface import Backbone, Described
 from extract.keypoints import root_sift
-
-
-class Backbone(Protocol):
-    """What every backbone offers.
-
-    dim: width D of its descriptors. prepare(image, box): can be sent to another process; raises
-    BadInput for an image that it cannot use. batch_pixels: bound of a batch, 0 for single images;
-    above 0, what was prepared has `shape` and `num_pixels`, and a batch is of one shape.
-    """
-
-    dim: int
-    batch_pixels: int
-
-    @property
-    def prepare(self) -> Callable[[npt.NDArray[np.uint8], Box | None], Any]:
-        """From RGB uint8 [H, W, 3] and a crop box to what `describe` takes."""
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Everything that changes the output, as JSON-able values; raises where weights lack."""
-
-    def describe(self, batch: Sequence[Any]) -> list[LocalDescriptors]:
-        """The descriptors of prepared images, in their order."""
-
-    def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
-        """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
 
 
 class Sift:
     """RootSIFT, D = 128: OpenCV's SIFT, L1-normalised, square root; needs no download."""
 
     dim = 128
+    global_kind: str | None = None
+    global_dim = 0
     batch_pixels = 0
 
     def __init__(
@@ -81,9 +56,9 @@ class Sift:
         """All of it: there is nothing to batch."""
         return self.extract(image, box)
 
-    def describe(self, batch: Sequence[LocalDescriptors]) -> list[LocalDescriptors]:
+    def describe(self, batch: Sequence[LocalDescriptors]) -> list[Described]:
         """What was prepared, as it is."""
-        return list(batch)
+        return [Described(local) for local in batch]
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """Describe RGB uint8 [H, W, 3]; the shrink factor comes from the whole image."""

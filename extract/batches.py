@@ -1,6 +1,6 @@
 """Images prepared by worker processes, described in batches of one shape, in the order of a list.
 
-In: jobs. Out: for each of them, in order, its descriptors, or in words why there are none.
+In: jobs. Out: for each of them, in order, what it has, or in words why there are none.
 
 The convention to know: batches are formed within windows of WINDOW jobs that are counted from the
 first job of the list, so that a run that continues another forms the same batches, and with them
@@ -24,8 +24,7 @@ import torch
 
 from ames_lite.errors import BadInput, UserError
 from ames_lite.io.images import MIN_SIDE, Box, load_image
-from ames_lite.records import LocalDescriptors
-from extract.backbones import Backbone
+from extract.interface import Backbone, Described
 
 WINDOW = 32  # jobs that batches are formed of
 FEW = 32  # jobs that are not worth starting processes for
@@ -49,8 +48,8 @@ def window_of(backbone: Backbone) -> int:
 
 def describe_all(
     jobs: Sequence[Job], backbone: Backbone, workers: int, start_method: str = "spawn"
-) -> Iterator[LocalDescriptors | str]:
-    """The descriptors of every job in order, or why there are none.
+) -> Iterator[Described | str]:
+    """What every job has, in order, or why there are none.
 
     workers: processes that decode and prepare; above 1 they are started anew (start_method spawn
     or forkserver), so call from under a main guard.
@@ -116,8 +115,8 @@ def in_order(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _describe_window(window: Sequence[Any], backbone: Backbone) -> list[LocalDescriptors | str]:
-    found: list[LocalDescriptors | str] = [item if isinstance(item, str) else "" for item in window]
+def _describe_window(window: Sequence[Any], backbone: Backbone) -> list[Described | str]:
+    found: list[Described | str] = [item if isinstance(item, str) else "" for item in window]
     good = [index for index, item in enumerate(window) if not isinstance(item, str)]
     for batch in _batches([window[index] for index in good], backbone.batch_pixels):
         described = _describe_batch([window[good[at]] for at in batch], backbone)
@@ -134,7 +133,7 @@ def _batches(prepared: Sequence[Any], bound: int) -> list[list[int]]:
     )
 
 
-def _describe_batch(batch: Sequence[Any], backbone: Backbone) -> list[LocalDescriptors | str]:
+def _describe_batch(batch: Sequence[Any], backbone: Backbone) -> list[Described | str]:
     """Where a batch has an image that cannot be described, the others still are."""
     try:
         return list(backbone.describe(batch))

@@ -29,6 +29,7 @@ from extract.detector import SpatialAttention2d, load_detector
 from extract.dinov2_network import FACETS, PATCH, Dinov2Network, Features
 from extract.dinov2_variants import VARIANTS, Variant
 from extract.dinov2_weights import load_network, random_network
+from extract.interface import Described
 from extract.topk import TopK, norm_and_unit, top_k
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class Dinov2:
         if self.detector_path is not None:
             self._detector = load_detector(self.detector_path, self._spec.dim).to(self.device)
         self.dim = self._spec.dim
+        self.global_kind = "cls" if facet == "patch" else None
+        self.global_dim = self._spec.dim if facet == "patch" else 0
         if self._detector is not None and self.space == "detector":
             self.dim = self._detector.bn.num_features
 
@@ -153,24 +156,24 @@ class Dinov2:
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
-        return self.describe([self.prepare(image, box)])[0]
+        return self.describe([self.prepare(image, box)])[0].local
 
-    def describe(self, batch: Sequence[Prepared]) -> list[LocalDescriptors]:
-        """The strongest descriptors of prepared images, which all have one shape."""
-        maps = [self.features(pixels).patches for pixels in self._pixels(batch)]
+    def describe(self, batch: Sequence[Prepared]) -> list[Described]:
+        """Of prepared images, which all have one shape: their strongest descriptors and CLS.
+
+        CLS: the token of the first scale after the final norm; None where the facet stops before.
+        """
+        found = [self.features(pixels) for pixels in self._pixels(batch)]
+        cls = found[0].cls
         with torch.inference_mode():
-            described = [self._weigh(values) for values in maps]
-            found = top_k([d for d, _ in described], [w for _, w in described], self.top_k)
-        found = TopK(*(values.cpu() for values in found))
-        return [_record(found, row, prepared) for row, prepared in enumerate(batch)]
-
-    def cls(self, batch: Sequence[Prepared]) -> npt.NDArray[np.float32]:
-        """The CLS tokens [B, D] of the first scale after the final norm, not L2-normalised."""
-        if self.facet != "patch":
-            raise BadInput(f"facet={self.facet} stops before the CLS token", expected="facet=patch")
-        tokens = self.features(next(iter(self._pixels(batch)))).cls
-        assert tokens is not None
-        return tokens.float().cpu().numpy()
+            described = [self._weigh(features.patches) for features in found]
+            best = top_k([d for d, _ in described], [w for _, w in described], self.top_k)
+        best = TopK(*(values.cpu() for values in best))
+        vectors = [None] * len(batch) if cls is None else list(cls.cpu().numpy())
+        return [
+            Described(_record(best, row, prepared), vectors[row])
+            for row, prepared in enumerate(batch)
+        ]
 
     def features(self, pixels: Tensor) -> Features:
         """Features in float32 of normalised pixels [B, 3, H, W], sides multiples of 14."""

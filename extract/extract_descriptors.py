@@ -1,7 +1,8 @@
-"""Local descriptors of a list of images, as a store: `python extract/extract_descriptors.py`.
+"""Descriptors of a list of images, as stores: `python extract/extract_descriptors.py`.
 
 In: a backbone, an image list and the folder that its names are relative to, crop boxes for queries.
-Out: a native descriptor store, rows in the order of the list. Interrupted, it continues where it
+Out: a native store of local descriptors, and one of the backbone's global descriptor (CLS of
+DINOv2) from the same pass; rows in the order of the list. Interrupted, it continues where it
 stopped. An image that cannot be read keeps its row, marked as failed; all of them are named at the
 end, and the stage then fails unless `on_bad_image="skip"`.
 """
@@ -10,97 +11,182 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_layout import FAILED
+from ames_lite.io.descriptor_layout import store_layout
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.disk import announce_store
+from ames_lite.io.disk import announce
+from ames_lite.io.global_writer import GlobalWriter, globals_layout
 from ames_lite.io.images import Box
+from ames_lite.io.row_layout import Layout
+from ames_lite.io.row_writer import RowWriter
 from ames_lite.io.shards import Shard, shard_path, shard_rows
-from extract.backbones import Backbone
 from extract.batches import Job, describe_all, window_of
 from extract.fit_binarization import BinaryCode
+from extract.interface import Backbone, Described
 
 logger = logging.getLogger(__name__)
 
+OF_LOCAL = ("facet", "layer", "detector", "detector_weights", "descriptor_space", "top_k")
 
-def extract_local(
+
+@dataclass(frozen=True)
+class _Output:
+    """A file to fill: how large it will be, how it is begun or continued, and how an image is put into it."""
+
+    path: Path
+    wanted: Layout
+    create: Callable[..., RowWriter]
+    put: Callable[[Any, str, Described], None]
+
+
+def extract_descriptors(
     backbone: Backbone,
     image_root: str | Path,
     names: Sequence[str],
-    output: str | Path,
     *,
+    local: str | Path | None = None,
+    vectors: str | Path | None = None,
     boxes: Sequence[Box | None] | None = None,
     binarization: BinaryCode | None = None,
     shard: Shard | None = None,
     workers: int = 1,
     on_bad_image: str = "error",
     overwrite: bool = False,
-) -> Path:
-    """Write the store `output`, or its part `shard`, and return its path.
+) -> list[Path]:
+    """Write the stores `local` and `vectors` (either may be None), or their part `shard`.
 
-    names [N]: relative to image_root, all of them, also for a shard; boxes [N]: (x1, y1, x2, y2) in
-    pixels of the whole image. binarization: store packed bits. workers: processes (above 1 they
-    are spawned: call from under a main guard). Raises BadInput before any work for wrong
-    arguments, MissingFile for missing weights, and BadInput at the end where an image failed.
+    Returns their paths. names [N]: relative to image_root, all of them, also for a shard; boxes
+    [N]: (x1, y1, x2, y2) in pixels of the whole image. vectors: global descriptors, of unit length,
+    float32. binarization: local descriptors as packed bits. workers: processes (above 1 they are
+    spawned: call from under a main guard). Raises BadInput before any work for wrong arguments,
+    MissingFile for missing weights, and BadInput at the end where an image failed.
     """
     if on_bad_image not in ("error", "skip"):
         raise BadInput(f"on_bad_image is '{on_bad_image}'", expected="error or skip")
     if boxes is not None and len(boxes) != len(names):
         raise BadInput(f"{len(boxes)} boxes for {len(names)} images", expected="one an image")
     rows = shard_rows(len(names), shard)
-    root, output = Path(image_root), shard_path(output, shard)
-    with_boxes = boxes is not None
-    boxes = [None if boxes is None else boxes[row] for row in rows]
-    names = [names[row] for row in rows]
-    provenance = _provenance(backbone, binarization, with_boxes)
-    max_count = int(provenance["top_k"])
+    crop = boxes is not None
+    chosen = [None if boxes is None else boxes[row] for row in rows]
+    part = [names[row] for row in rows]
+    outputs = []
+    if local is not None:
+        path = shard_path(local, shard)
+        outputs.append(_local_output(backbone, path, part, binarization, crop))
+    if vectors is not None:
+        outputs.append(_global_output(backbone, shard_path(vectors, shard), part, crop))
+    for output in outputs:
+        logger.info(announce(output.path, output.wanted, overwrite=overwrite))
+    root = Path(image_root)
+    jobs = [Job(name, root / name, box) for name, box in zip(part, chosen, strict=True)]
+    bad = _fill(backbone, jobs, outputs, workers, overwrite)
+    _report_bad(bad, len(part), [output.path for output in outputs], on_bad_image)
+    return [output.path for output in outputs]
+
+
+def _local_output(
+    backbone: Backbone,
+    path: Path,
+    names: Sequence[str],
+    binarization: BinaryCode | None,
+    crop: bool,
+) -> _Output:
+    provenance = _provenance(backbone, binarization, crop)
     dim = backbone.dim if binarization is None else binarization.bits
-    dtype = "float16" if binarization is None else "uint8"
-    logger.info(announce_store(output, names, max_count, dim, dtype, overwrite=overwrite))
-    store = DescriptorStore.create(
-        output,
-        names,
-        max_count,
-        dim,
-        dtype,
-        provenance,
-        resume=not overwrite,
-        overwrite=overwrite,
+    sizes = (int(provenance["top_k"]), dim, "float16" if binarization is None else "uint8")
+
+    def put(writer: Any, name: str, found: Described) -> None:
+        stored = found.local if binarization is None else binarization.pack(found.local)
+        writer.append(name, stored)
+
+    return _Output(
+        path,
+        store_layout(names, *sizes),
+        partial(DescriptorStore.create, path, names, *sizes, provenance),
+        put,
     )
+
+
+def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: bool) -> _Output:
+    if backbone.global_kind is None:
+        raise BadInput(
+            "this backbone, with this facet, has no global descriptor",
+            expected="one that has (dinov2 with facet=patch), or outputs=[local]",
+        )
+    kept = {key: value for key, value in backbone.provenance.items() if key not in OF_LOCAL}
+    made = {"global": backbone.global_kind, "normalisation": "L2", "crop": crop}
+
+    def put(writer: Any, name: str, found: Described) -> None:
+        assert found.vector is not None
+        writer.append(name, _unit(found.vector))
+
+    return _Output(
+        path,
+        globals_layout(names, backbone.global_dim),
+        partial(GlobalWriter, path, names, backbone.global_dim, {**kept, **made}),
+        put,
+    )
+
+
+def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A vector of zeros, or not finite, stays: the store refuses it by its name."""
+    length = np.linalg.norm(vector.astype(np.float64))
+    return vector / np.float32(length) if 0 < length < np.inf else vector
+
+
+def _fill(
+    backbone: Backbone,
+    jobs: Sequence[Job],
+    outputs: Sequence[_Output],
+    workers: int,
+    overwrite: bool,
+) -> dict[str, str]:
+    """Describe what is still to do; returns the images that failed, also in earlier runs."""
     bad: dict[str, str] = {}
-    with store:
-        done = store.num_finished
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(output.create(resume=not overwrite, overwrite=overwrite))
+            for output in outputs
+        ]
+        for writer in writers:
+            bad |= writer.failed
+        done = min(writer.num_finished for writer in writers)
         # from the start of its window, so that batches are those of an unbroken run
         first = done - done % window_of(backbone)
-        jobs = [Job(names[r], root / names[r], boxes[r]) for r in range(first, len(names))]
-        found = describe_all(jobs if done < len(names) else [], backbone, workers)
-        with tqdm(total=len(names), initial=done, desc="extract", unit="image") as bar:
+        found = describe_all(jobs[first:] if done < len(jobs) else [], backbone, workers)
+        with tqdm(total=len(jobs), initial=done, desc="extract", unit="image") as bar:
             for row, result in enumerate(found, first):
                 if row < done:
                     continue
+                name = jobs[row].name
                 if isinstance(result, str):
-                    bad[names[row]] = result
-                    store.mark_failed(names[row], result)
-                elif binarization is not None:
-                    store.append(names[row], binarization.pack(result))
-                else:
-                    store.append(names[row], result)
+                    bad[name] = result
+                for output, writer in zip(outputs, writers, strict=True):
+                    if row < writer.num_finished:  # the other file was left behind
+                        continue
+                    if isinstance(result, str):
+                        writer.mark_failed(name, result)
+                    else:
+                        output.put(writer, name, result)
                 bar.update()
-    _report_bad({**_failed(output), **bad}, len(names), output, on_bad_image)
-    return output
+    return bad
 
 
 def _provenance(
     backbone: Backbone, binarization: BinaryCode | None, with_boxes: bool
 ) -> dict[str, Any]:
-    """What the store was made from. Loads the weights of a network."""
+    """What a store of local descriptors was made from. Loads the weights of a network."""
     made = dict(backbone.provenance)
     if binarization is not None:
         binarization.check(made, backbone.dim)
@@ -110,17 +196,9 @@ def _provenance(
     return {**made, **stored, "crop": with_boxes}
 
 
-def _failed(path: Path) -> dict[str, str]:
-    """The images that failed, also in the runs that this one continued, and why."""
-    store = DescriptorStore.open(path)
-    reasons = {}
-    for row in np.flatnonzero(store.status == FAILED):
-        reasons[store.names[row]] = bytes(store.stored("reason", row)).decode("utf-8")
-    store.close()
-    return reasons
-
-
-def _report_bad(bad: dict[str, str], total: int, output: str | Path, on_bad_image: str) -> None:
+def _report_bad(
+    bad: dict[str, str], total: int, outputs: Sequence[Path], on_bad_image: str
+) -> None:
     if not bad:
         return
     listed = "\n".join(f"  {name}: {' '.join(reason.split())}" for name, reason in bad.items())
@@ -129,7 +207,7 @@ def _report_bad(bad: dict[str, str], total: int, output: str | Path, on_bad_imag
         return
     raise BadInput(
         f"{len(bad)} of {total} images failed; their rows are marked:\n{listed}",
-        where=output,
+        where=" and ".join(map(str, outputs)),
         remedy="mend the images and extract again with overwrite=true, or on_bad_image=skip",
     )
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from ames_lite.errors import BadInput
 from ames_lite.io.global_store import read_globals
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors, write_neighbors
-from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.io.published_store import ORIGIN
 from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.knn import exact_knn
 
-SAME = ("backbone", "variant", "detector", "top_k", "global", "vocabulary")
+SAME = (*SAME_STORES, "global", "vocabulary", "normalisation")
 
 
 def prepare_topk(

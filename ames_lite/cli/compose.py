@@ -41,6 +41,7 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "binarization": TEXT,
     "compression": TEXT,
     "lists": TEXT,
+    "outputs": (list,),
 }
 Config = dict[str, Any]
 

@@ -17,9 +17,12 @@ from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.shards import parse_shard
 from extract.backbones import build_backbone
 from extract.build_vocabulary import build_vocabulary
-from extract.extract_descriptors import extract_local
+from extract.extract_descriptors import extract_descriptors
 from extract.extract_globals import extract_vlad
 from extract.fit_binarization import BinaryCode
+from extract.interface import Backbone
+
+OUTPUTS = ("local", "global")
 
 
 def extract_main(overrides: Sequence[str] | None = None) -> int:
@@ -57,13 +60,18 @@ def run_extract(config: Config) -> None:
     )
     code = _text(config["binarization"])
     binarization = None if code is None else BinaryCode.load(code)
+    outputs = _outputs(config, backbone)
     for split in splits:
         boxes = query_boxes(files, lists[split]) if split == "query" else None
-        path = extract_local(
+        vectors = None
+        if "global" in outputs:
+            vectors = files.global_path(split, backbone.global_kind or "cls")
+        written = extract_descriptors(
             backbone,
             config["images"] or files.root,
             lists[split],
-            files.local_path(split),
+            local=files.local_path(split) if "local" in outputs else None,
+            vectors=vectors,
             boxes=boxes,
             binarization=binarization,
             shard=shard,
@@ -71,7 +79,18 @@ def run_extract(config: Config) -> None:
             on_bad_image=config["on_bad_image"],
             overwrite=config["overwrite"],
         )
-        print(f"{split}: {path}")
+        for path in written:
+            print(f"{split}: {path}")
+
+
+def _outputs(config: Config, backbone: Backbone) -> list[str]:
+    """`outputs=`; null: local descriptors, and the global one of a backbone that has one."""
+    if config["outputs"] is None:
+        return ["local"] if backbone.global_kind is None else list(OUTPUTS)
+    unknown = [output for output in config["outputs"] if output not in OUTPUTS]
+    if unknown or not config["outputs"]:
+        raise ConfigError(f"outputs={config['outputs']}", expected=f"some of {', '.join(OUTPUTS)}")
+    return list(config["outputs"])
 
 
 def query_boxes(files: DatasetFiles, names: Sequence[str]) -> list[Box | None]:

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import MissingFile, UserError
-from ames_lite.io.descriptor_layout import FAILED
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list
@@ -38,6 +37,7 @@ from ames_lite.io.published_store import (
     num_rows,
     open_store,
 )
+from ames_lite.io.row_layout import FAILED
 
 RUN_BYTES = 1 << 25  # of rows looked at together
 SHOWN = 3  # rows that a finding names

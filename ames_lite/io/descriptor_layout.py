@@ -11,19 +11,16 @@ The convention to know: rows never shift. An image that failed keeps its row, wi
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from ames_lite.errors import BadInput
 from ames_lite.io import hdf5
+from ames_lite.io.row_layout import REASON_BYTES, Layout
 
 SCHEMA = "ames_lite/local_descriptors/1"
-TODO, DONE, FAILED = 0, 1, 2  # values of `status`
 PER_DESCRIPTOR = ("descriptors", "xy", "scale", "weight")
-REASON_BYTES = 160
-
-Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 def layout(num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1) -> Layout:
@@ -42,23 +39,6 @@ def layout(num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1
     }
 
 
-def num_bytes(wanted: Layout) -> int:
-    """Bytes of all data sets together."""
-    total = 0
-    for shape, dtype in wanted.values():
-        entries = dtype.itemsize
-        for length in shape:  # Python integers: a product of NumPy ones could overflow
-            entries *= length
-        total += entries
-    return total
-
-
-def check_layout(file: hdf5.File, wanted: Layout) -> None:
-    """Raise BadInput where a data set is absent or has another shape or dtype."""
-    for name, (shape, dtype) in wanted.items():
-        hdf5.dataset(file, name, shape, ("text" if dtype.kind == "S" else dtype.name,))
-
-
 def check_sizes(max_count: int, dim: int, dtype: str) -> None:
     """Raise BadInput for sizes that no store can have."""
     if dtype not in ("float16", "uint8"):
@@ -69,8 +49,7 @@ def check_sizes(max_count: int, dim: int, dtype: str) -> None:
         raise BadInput(f"dim is {dim} bits", expected="a multiple of 8 where bits are packed")
 
 
-def progress(file: hdf5.File) -> str:
-    """How far an unfinished store came, in words."""
-    status = hdf5.dataset(file, "status", (None,), ("uint8",))[:]
-    written, failed = int((status != TODO).sum()), int((status == FAILED).sum())
-    return f"{written} of {len(status)} rows are written ({failed} of them failed)"
+def store_layout(names: Sequence[str], max_count: int, dim: int, dtype: str) -> Layout:
+    """The `layout` of a store that `DescriptorStore.create` would make of these arguments."""
+    check_sizes(max_count, dim, dtype)
+    return layout(len(names), max_count, dim, dtype == "uint8", hdf5.name_bytes(names))

@@ -21,16 +21,9 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import compression, hdf5, virtual
-from ames_lite.io.descriptor_layout import (
-    DONE,
-    FAILED,
-    PER_DESCRIPTOR,
-    SCHEMA,
-    check_layout,
-    layout,
-    progress,
-)
+from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
 from ames_lite.io.descriptor_writer import DescriptorWriter
+from ames_lite.io.row_layout import DONE, FAILED, check_layout, progress
 from ames_lite.records import LocalDescriptors
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result

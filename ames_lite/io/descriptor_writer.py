@@ -1,47 +1,27 @@
 """Filling a store of local descriptors, row by row in the order of its list; resumable.
 
-The convention to know: a row counts when its status is set, and the status is set only after the
-row's data are with the operating system. So a process may be killed at any moment; what
-`resume=True` then makes of the store equals an unbroken run byte for byte.
+See `row_writer` for what a killed process leaves behind.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5, writing
-from ames_lite.io.descriptor_layout import (
-    DONE,
-    FAILED,
-    REASON_BYTES,
-    SCHEMA,
-    TODO,
-    check_layout,
-    check_sizes,
-    layout,
-    num_bytes,
-)
-from ames_lite.io.provenance import check_provenance, compare_provenance
+from ames_lite.io import hdf5
+from ames_lite.io.descriptor_layout import SCHEMA, store_layout
+from ames_lite.io.row_layout import DONE
+from ames_lite.io.row_writer import RowWriter
 from ames_lite.records import LocalDescriptors
 
-BEGIN_ANEW = "or begin anew with overwrite=True"
 
-
-class DescriptorWriter:
-    """A store being filled; made by `DescriptorStore.create`, used as a context manager.
-
-    The store is marked complete when the block ends without an exception and every row is done or
-    failed. Otherwise it stays unfinished, for `create(..., resume=True)` to continue.
-    """
+class DescriptorWriter(RowWriter):
+    """A store being filled; made by `DescriptorStore.create`, used as a context manager."""
 
     def __init__(
         self,
@@ -56,36 +36,12 @@ class DescriptorWriter:
         overwrite: bool = False,
     ) -> None:
         """Arguments and errors: see `DescriptorStore.create`."""
-        self.path = Path(path).absolute()
-        self.names = hdf5.check_names(names, "the image list")
-        check_sizes(max_count, dim, dtype)
+        names = hdf5.check_names(names, "the image list")
+        wanted = store_layout(names, max_count, dim, dtype)
         self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"
-        self.provenance = check_provenance(provenance)
-        encoded = hdf5.encode_names(self.names)
-        self._layout = layout(len(names), max_count, dim, self.packed, encoded.dtype.itemsize)
-        resumed = resume and not overwrite and self.path.exists()
-        if not resumed:
-            self._begin(encoded, overwrite)
-        self._file = hdf5.open_to_resume(self.path, SCHEMA)
-        try:
-            self._check_same_store()
-            self._next = self._first_todo()
-        except BadInput:
-            self._file.close()
-            raise
-        self._sets = {name: self._file[name] for name in self._layout}
-        self._refused = False
-        self._dirty = resumed  # the row that was being written may have been left half-way
-
-    @property
-    def num_finished(self) -> int:
-        """Rows that are done or failed; the next call is for names[num_finished]."""
-        return self._next
-
-    @property
-    def todo(self) -> tuple[str, ...]:
-        """The names that are still to come, in their order."""
-        return self.names[self._next :]
+        super().__init__(
+            path, SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
+        )
 
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
         """Write the next row; float32 descriptors are rounded to float16.
@@ -96,141 +52,16 @@ class DescriptorWriter:
         """
         row = self._expect(name)
         stored = self._stored(name, descriptors)
-        values = {"xy": descriptors.xy, "scale": descriptors.scale, "weight": descriptors.weight}
-        with self._writing():
-            self._clear_dirty(row)
-            for key, value in {"descriptors": stored, **values}.items():
-                self._sets[key][row, : descriptors.count] = value
-            self._sets["count"][row] = descriptors.count
-            self._sets["size"][row] = descriptors.size
-            self._finish(row, DONE)
-
-    def mark_failed(self, name: str, reason: str) -> None:
-        """Give the next row to an image that failed: no descriptors, and the reason why.
-
-        reason: its first 160 bytes are kept in the store.
-        """
-        row = self._expect(name)
-        kept = reason.replace("\0", " ").encode("utf-8", "replace")[:REASON_BYTES]
-        with self._writing():
-            self._clear_dirty(row)
-            self._sets["reason"][row] = kept.decode("utf-8", "ignore").encode("utf-8")
-            self._finish(row, FAILED)
-
-    def close(self) -> None:
-        """Close the file; it is complete if every row is done or failed."""
-        self._close(finished=self._next == len(self.names))
-
-    def __enter__(self) -> DescriptorWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
-    ) -> None:
-        self._close(finished=kind is None and self._next == len(self.names))
-
-    def _close(self, finished: bool) -> None:
-        if not self._file:  # an h5py file is false once it is closed
-            return
-        if self._refused:
-            hdf5.abandon(self._file)
-            return
-        with self._writing():
-            if finished and not hdf5.is_complete(self._file):
-                hdf5.mark_complete(self._file)
-            self._file.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        remedy = "free space, then continue with resume=True"
-        with writing.explain_write_errors(self.path, remedy):
-            try:
-                with hdf5.write_errors():
-                    yield
-            except OSError:  # from here on nothing is written: a later row must not be
-                self._refused = True
-                raise
-
-    def _begin(self, encoded: npt.NDArray[np.bytes_], overwrite: bool) -> None:
-        """Put an empty store in place, whole: it is renamed only when it is laid out."""
-        if self.path.exists() and not overwrite:
-            raise BadInput(
-                "the store exists already",
-                where=self.path,
-                expected="a path that is free",
-                remedy=f"continue an unfinished store with resume=True, {BEGIN_ANEW}",
-            )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._check_disk()
-        with hdf5.new_file(
-            self.path, SCHEMA, self.provenance, overwrite=overwrite, complete=False
-        ) as file:
-            for name, (shape, dtype) in self._layout.items():
-                hdf5.create_contiguous(file, name, shape, dtype)
-            file["name"][:] = encoded
-
-    def _check_disk(self) -> None:
-        needed, free = num_bytes(self._layout), shutil.disk_usage(self.path.parent).free
-        if needed > free:
-            raise BadInput(
-                f"the store takes {needed / 2**30:.2f} GiB and {free / 2**30:.2f} GiB are free",
-                where=self.path,
-                expected="a disk that holds the whole store",
-                remedy="free space, write elsewhere, or store fewer descriptors per image",
-            )
-
-    def _check_same_store(self) -> None:
-        num = len(hdf5.dataset(self._file, "name", (None,), ("text",)))
-        any_length = {
-            name: ((num, *shape[1:]), dtype) for name, (shape, dtype) in self._layout.items()
+        real = (slice(descriptors.count),)
+        values = {
+            "descriptors": (real, stored),
+            "xy": (real, descriptors.xy),
+            "scale": (real, descriptors.scale),
+            "weight": (real, descriptors.weight),
+            "count": ((), descriptors.count),
+            "size": ((), descriptors.size),
         }
-        check_layout(self._file, any_length)
-        self._check_same_names(hdf5.decode_names(self._file["name"][:]))
-        stored = hdf5.read_json(self._file, "provenance")
-        compare_provenance(
-            stored,
-            self.provenance,
-            sorted(stored.keys() | self.provenance.keys()),
-            files=(self.path, "this run"),
-            remedy=f"resume with the settings of the first run, {BEGIN_ANEW}",
-        )
-
-    def _check_same_names(self, found: tuple[str, ...]) -> None:
-        if found == self.names:
-            return
-        both = min(len(found), len(self.names))
-        row = next((r for r in range(both) if found[r] != self.names[r]), both)
-        there, here = (names[row] if row < len(names) else None for names in (found, self.names))
-        raise BadInput(
-            f"the store was begun with {len(found)} names, this list has {len(self.names)}; "
-            f"row {row} is {there!r} there and {here!r} here",
-            where=self.path,
-            expected="the image list that the store was begun with",
-            remedy=f"resume with that list, {BEGIN_ANEW}",
-        )
-
-    def _first_todo(self) -> int:
-        status = self._file["status"][:]
-        finished = int((status != TODO).sum())
-        if (status[:finished] == TODO).any():
-            raise BadInput(
-                f"row {int((status == TODO).argmax())} is to do although later rows are done",
-                where=self.path,
-                expected="rows filled in order",
-                remedy="begin anew with overwrite=True",
-            )
-        return finished
-
-    def _expect(self, name: str) -> int:
-        wanted = self.names[self._next] if self._next < len(self.names) else None
-        if wanted is None or name != wanted:
-            raise BadInput(
-                f"'{name}' came for row {self._next} of {len(self.names)}",
-                where=self.path,
-                expected=f"'{wanted}', the next of the list" if wanted else "no more rows",
-                remedy="append in the order of the list; mark an image that fails as failed",
-            )
-        return self._next
+        self._write(row, values, DONE)
 
     def _stored(self, name: str, given: LocalDescriptors) -> npt.NDArray[np.generic]:
         """The descriptors as the file keeps them. Raises BadInput where they do not fit."""
@@ -256,19 +87,3 @@ class DescriptorWriter:
             expected=expected,
             remedy="keep the first by .strongest(count), or create the store to fit",
         )
-
-    def _clear_dirty(self, row: int) -> None:
-        """Empty a row that an earlier attempt began, so that nothing of it stays as padding."""
-        if self._dirty:
-            for name, (shape, dtype) in self._layout.items():
-                if name not in ("name", "status"):
-                    self._sets[name][row] = np.zeros(shape[1:], dtype)
-        self._dirty = True
-
-    def _finish(self, row: int, status: int) -> None:
-        # what is not flushed is lost at a kill; a status must never outlive its row
-        self._file.flush()
-        self._sets["status"][row] = status
-        self._file.flush()
-        self._dirty = False
-        self._next = row + 1

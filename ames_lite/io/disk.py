@@ -1,53 +1,36 @@
-"""How many bytes a store will have, said before the work, and whether the disk has room for them.
+"""How many bytes a file will have, said before the work, and whether the disk has room for them.
 
-In: what `DescriptorStore.create` takes. Out: a sentence, or a BadInput.
+In: its data sets. Out: a sentence, or a BadInput.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
-from ames_lite.io.descriptor_layout import check_sizes, layout, num_bytes
+from ames_lite.io.row_layout import Layout, num_bytes
 
 
-def store_bytes(names: Sequence[str], max_count: int, dim: int, dtype: str) -> int:
-    """Bytes of the data of a store of these images, up to some KiB of HDF5's own."""
-    check_sizes(max_count, dim, dtype)
-    name_bytes = hdf5.encode_names(names).dtype.itemsize
-    return num_bytes(layout(len(names), max_count, dim, dtype == "uint8", name_bytes))
+def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> str:
+    """What a file of these data sets will take and whether it fits, for printing before any work.
 
-
-def announce_store(
-    path: str | Path,
-    names: Sequence[str],
-    max_count: int,
-    dim: int,
-    dtype: str,
-    *,
-    overwrite: bool = False,
-) -> str:
-    """What the store will take and whether it fits, for printing before any work.
-
-    A store that exists already, and is to be continued, has its place: it takes nothing more; one
-    that is overwritten stays until the new one is whole. Raises BadInput where the
-    disk is too small.
+    Up to some KiB of HDF5's own. A file that exists already, and is to be continued, has its place:
+    it takes nothing more; one that is overwritten stays until the new one is whole. Raises BadInput
+    where the disk is too small.
     """
     path = Path(path).absolute()
-    needed = store_bytes(names, max_count, dim, dtype)
+    needed, images = num_bytes(wanted), wanted["status"][0][0]
     if path.exists() and not overwrite:
         return f"{path.name}: {_size(needed)}, which are on the disk already"
     free = free_bytes(path)
-    per_image = _size(needed // max(1, len(names)))
-    said = f"{path.name}: {len(names)} images of {per_image}, {_size(needed)} in all"
+    per_image = _size(needed // max(1, images))
+    said = f"{path.name}: {images} images of {per_image}, {_size(needed)} in all"
     if needed > free:
         raise BadInput(
             f"{said}; {_size(free)} are free",
             where=path,
-            expected="a disk that holds the whole store",
+            expected="a disk that holds the whole file",
             remedy="free space, write elsewhere, store fewer descriptors per image, or packed "
             "bits (binarization=)",
         )

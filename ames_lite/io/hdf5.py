@@ -281,6 +281,11 @@ def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
     return np.array(encoded, dtype=text_dtype(max(map(len, encoded))))
 
 
+def name_bytes(names: Sequence[str]) -> int:
+    """Bytes of an entry of `encode_names`."""
+    return int(encode_names(names).dtype.itemsize)
+
+
 def decode_names(values: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
     """The inverse of `encode_names`."""
     return tuple(value.decode("utf-8", "surrogateescape") for value in values)

@@ -17,9 +17,10 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.io import compression as compressing
 from ames_lite.io import hdf5, virtual
-from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout, num_bytes
+from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, store_layout
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.disk import free_bytes
+from ames_lite.io.row_layout import Layout, num_bytes
 from ames_lite.io.virtual import Chunk
 
 RUN_BYTES = 1 << 26  # copied at a time
@@ -82,11 +83,10 @@ def link_stores(
     return output
 
 
-def _layout(stores: Sequence[DescriptorStore]) -> Any:
+def _layout(stores: Sequence[DescriptorStore]) -> Layout:
     first = stores[0]
     names = [name for store in stores for name in store.names]
-    name_bytes = hdf5.encode_names(names).dtype.itemsize
-    return layout(len(names), first.max_count, first.dim, first.packed, name_bytes)
+    return store_layout(names, first.max_count, first.dim, first.dtype.name)
 
 
 def _write_small(file: hdf5.File, stores: Sequence[DescriptorStore]) -> None:

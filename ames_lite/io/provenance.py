@@ -16,7 +16,11 @@ from ames_lite.errors import BadInput
 Provenance = dict[str, Any]
 ABSENT = "absent"
 # what the stores of queries and gallery must share; what only one says, the other contradicts
-SAME_STORES = ("backbone", "variant", "detector", "image_size", "top_k", "binarization")
+SAME_STORES = (
+    *("backbone", "variant", "weights", "facet", "layer"),
+    *("detector", "detector_weights", "descriptor_space", "top_k"),
+    *("image_size", "scales", "resize", "binarization"),
+)
 
 
 def check_provenance(provenance: Mapping[str, Any]) -> Provenance:

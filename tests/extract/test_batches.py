@@ -17,6 +17,7 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.records import LocalDescriptors
 from extract.backbones import Sift
 from extract.batches import WINDOW, Job, describe_all, group_by_shape, in_order, window_of
+from extract.interface import Described
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Seen:
 class Counting:
     """A backbone that remembers its batches; every seventh image has NaN for a reason."""
 
-    dim, batch_pixels = 4, 30
+    dim, global_kind, global_dim, batch_pixels = 4, None, 0, 30
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -43,15 +44,15 @@ class Counting:
     def provenance(self) -> dict[str, Any]:
         return {}
 
-    def describe(self, batch: Sequence[Seen]) -> list[LocalDescriptors]:
+    def describe(self, batch: Sequence[Seen]) -> list[Described]:
         assert len({seen.shape for seen in batch}) == 1
         self.batches.append([seen.number for seen in batch])
         if any(seen.number == 47 for seen in batch):
             raise BadInput("47 wide")
-        return [record(seen.number) for seen in batch]
+        return [Described(record(seen.number)) for seen in batch]
 
     def extract(self, image: np.ndarray, box: Any = None) -> LocalDescriptors:
-        return self.describe([self.prepare(image)])[0]
+        return self.describe([self.prepare(image)])[0].local
 
 
 def record(number: int) -> LocalDescriptors:
@@ -87,7 +88,7 @@ def test_results_come_in_order_and_a_bad_image_harms_no_other(tmp_path: Path) ->
     jobs, backbone = images(tmp_path, 12), Counting()
     (tmp_path / "3.jpg").unlink()
     (tmp_path / "4.jpg").write_bytes(b"")
-    found = list(describe_all(jobs, backbone, 1))
+    found = [r if isinstance(r, str) else r.local for r in describe_all(jobs, backbone, 1)]
     for number, result in enumerate(found):
         if number in (1, 3, 4, 7):
             assert isinstance(result, str)

@@ -347,9 +347,13 @@ def test_a_batch_describes_as_single_images_do() -> None:
     images = [rng.integers(0, 255, (90, 60, 3)).astype(np.uint8) for _ in range(3)]
     backbone = TinyRandom(image_size=140, top_k=40, scales=(0.5, 1.0), device="cpu")
     together = backbone.describe([backbone.prepare(image) for image in images])
-    for image, found in zip(images, together, strict=True):
+    for image, (found, _) in zip(images, together, strict=True):
         alone = backbone.extract(image)
         assert np.allclose(alone.descriptors, found.descriptors, atol=1e-5)
         assert np.allclose(alone.xy, found.xy) and set(found.scale) <= {0, 1}
-    tokens = backbone.cls([backbone.prepare(image) for image in images])
-    assert tokens.shape == (3, 32) and tokens.dtype == np.float32
+    tokens = np.stack([found.vector for found in together])
+    assert tokens.shape == (3, backbone.global_dim) and tokens.dtype == np.float32
+    assert backbone.global_kind == "cls"
+    inner = TinyRandom(facet="value", device="cpu")
+    assert inner.global_kind is None and inner.global_dim == 0
+    assert inner.describe([inner.prepare(images[0])])[0].vector is None

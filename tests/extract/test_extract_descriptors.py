@@ -21,15 +21,16 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.io.resizing import Preparation, Prepared
 from ames_lite.io.shards import Shard
 from ames_lite.records import LocalDescriptors
-from extract.backbones import Backbone, Sift
+from extract.backbones import Sift
 from extract.batches import WINDOW
-from extract.extract_descriptors import extract_local
+from extract.extract_descriptors import extract_descriptors
+from extract.interface import Backbone, Described
 
 
 class Mean:
     """A network of a kind, without weights: the mean colour of every patch, by batches."""
 
-    dim = 3
+    dim, global_kind, global_dim = 3, "cls", 5
 
     def __init__(
         self, batch_pixels: int = 0, stop_at: int | None = None, kill: bool = False
@@ -41,17 +42,18 @@ class Mean:
     def provenance(self) -> dict[str, Any]:
         return {"backbone": "mean", "variant": "", "detector": "", "top_k": 9, "precision": "fp32"}
 
-    def describe(self, batch: Sequence[Prepared]) -> list[LocalDescriptors]:
+    def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         if self.left is not None:
             self.left -= len(batch)
             if self.left < 0 and self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.left < 0:
                 raise KeyboardInterrupt
-        return [self._one(prepared, len(batch)) for prepared in batch]
+        local = [self._one(prepared, len(batch)) for prepared in batch]
+        return [Described(one, np.full(5, one.descriptors.sum())) for one in local]
 
     def extract(self, image: np.ndarray, box: Any = None) -> LocalDescriptors:
-        return self.describe([self.prepare(image, box)])[0]
+        return self.describe([self.prepare(image, box)])[0].local
 
     def _one(self, prepared: Prepared, together: int) -> LocalDescriptors:
         pixels = prepared.views[0].pixels
@@ -85,7 +87,7 @@ NAMES = [f"{number}.jpg" for number in range(40)]
 
 def run(backbone: Backbone, folder: Path, output: Path, **more: Any) -> Path:
     given = {"on_bad_image": "skip", **more}
-    return extract_local(backbone, folder, NAMES, output, **given)
+    return extract_descriptors(backbone, folder, NAMES, local=output, **given)[0]
 
 
 @pytest.mark.parametrize("batch_pixels", [0, 9000])

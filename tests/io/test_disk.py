@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_layout import store_layout
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.disk import announce_store, store_bytes
+from ames_lite.io.disk import announce
+from ames_lite.io.row_layout import num_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,20 +20,21 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_bytes_are_those_of_the_file(tmp_path: Path, dtype: str) -> None:
     names = [f"ü{i}.jpg" for i in range(50)]
     path = tmp_path / "store.hdf5"
-    said = announce_store(path, names, 40, 64, dtype)
+    wanted = store_layout(names, 40, 64, dtype)
+    said = announce(path, wanted)
     assert "50 images" in said and "fit" in said and "free" in said
     DescriptorStore.create(path, names, 40, 64, dtype, {}).close()
-    extra = path.stat().st_size - store_bytes(names, 40, 64, dtype)
+    extra = path.stat().st_size - num_bytes(wanted)
     assert 0 <= extra < 20_000
-    said = announce_store(tmp_path / "b" / "store.hdf5", names, 40, 64, dtype)
-    assert "already" in announce_store(path, names, 40, 64, dtype)
-    assert announce_store(path, names, 40, 64, dtype, overwrite=True) == said
+    said = announce(tmp_path / "b" / "store.hdf5", wanted)
+    assert "already" in announce(path, wanted)
+    assert announce(path, wanted, overwrite=True) == said
 
 
 def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "not" / "yet" / "store.hdf5"
     with pytest.raises(BadInput, match="are free") as error:
-        announce_store(path, [str(i) for i in range(1000)], 10**9, 10**6, "float16")
+        announce(path, store_layout([str(i) for i in range(1000)], 10**9, 10**6, "float16"))
     assert str(path) in str(error.value) and "PiB" not in str(error.value)
     assert not path.parent.exists()
 

@@ -1,0 +1,240 @@
+"""Filling a file row by row in the order of a list of images, resumable: what all stores share.
+
+The convention to know: a row counts when its status is set, and the status is set only after the
+row's data are with the operating system. So a process may be killed at any moment; what
+`resume=True` then makes of the file equals an unbroken run byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io import hdf5, writing
+from ames_lite.io.disk import free_bytes
+from ames_lite.io.provenance import check_provenance, compare_provenance
+from ames_lite.io.row_layout import (
+    FAILED,
+    REASON_BYTES,
+    TODO,
+    Layout,
+    check_layout,
+    num_bytes,
+)
+
+BEGIN_ANEW = "or begin anew with overwrite=True"
+
+
+class RowWriter:
+    """A file being filled, one row an image; used as a context manager.
+
+    It is marked complete when the block ends without an exception and every row is done or failed.
+    Otherwise it stays unfinished, for `resume=True` to continue.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        schema: str,
+        names: Sequence[str],
+        wanted: Layout,
+        provenance: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """wanted: its data sets, name, status and reason among them, each with a row an image."""
+        self.path, self.schema = Path(path).absolute(), schema
+        self.names = hdf5.check_names(names, "the image list")
+        self.provenance = check_provenance(provenance)
+        self._layout = wanted
+        resumed = resume and not overwrite and self.path.exists()
+        if not resumed:
+            self._begin(hdf5.encode_names(self.names), overwrite)
+        self._file = hdf5.open_to_resume(self.path, self.schema)
+        try:
+            self._check_same_store()
+            self._next = self._first_todo()
+        except BadInput:
+            self._file.close()
+            raise
+        self._sets = {name: self._file[name] for name in self._layout}
+        self._refused = False
+        self._dirty = resumed  # the row that was being written may have been left half-way
+
+    @property
+    def num_finished(self) -> int:
+        """Rows that are done or failed; the next call is for names[num_finished]."""
+        return self._next
+
+    @property
+    def todo(self) -> tuple[str, ...]:
+        """The names that are still to come, in their order."""
+        return self.names[self._next :]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The images that are marked as failed so far, and why."""
+        rows = np.flatnonzero(self._sets["status"][:] == FAILED)
+        reasons = hdf5.decode_names(self._sets["reason"][:][rows])
+        return {self.names[row]: why for row, why in zip(rows, reasons, strict=True)}
+
+    def mark_failed(self, name: str, reason: str) -> None:
+        """Give the next row to an image that failed: its reason, and no data.
+
+        reason: its first 160 bytes are kept in the store.
+        """
+        row = self._expect(name)
+        kept = reason.replace("\0", " ").encode("utf-8", "replace")[:REASON_BYTES]
+        said = kept.decode("utf-8", "ignore").encode("utf-8")
+        self._write(row, {"reason": ((), said), **self._of_failed()}, FAILED)
+
+    def _of_failed(self) -> dict[str, tuple[Any, Any]]:
+        """What else the row of an image that failed has, as for `_write`: zeros."""
+        return {}
+
+    def close(self) -> None:
+        """Close the file; it is complete if every row is done or failed."""
+        self._close(finished=self._next == len(self.names))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
+    ) -> None:
+        self._close(finished=kind is None and self._next == len(self.names))
+
+    def _close(self, finished: bool) -> None:
+        if not self._file:  # an h5py file is false once it is closed
+            return
+        if self._refused:
+            hdf5.abandon(self._file)
+            return
+        with self._writing():
+            if finished and not hdf5.is_complete(self._file):
+                hdf5.mark_complete(self._file)
+            self._file.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        remedy = "free space, then continue with resume=True"
+        with writing.explain_write_errors(self.path, remedy):
+            try:
+                with hdf5.write_errors():
+                    yield
+            except OSError:  # from here on nothing is written: a later row must not be
+                self._refused = True
+                raise
+
+    def _begin(self, encoded: npt.NDArray[np.bytes_], overwrite: bool) -> None:
+        """Put an empty store in place, whole: it is renamed only when it is laid out."""
+        if self.path.exists() and not overwrite:
+            raise BadInput(
+                "the store exists already",
+                where=self.path,
+                expected="a path that is free",
+                remedy=f"continue an unfinished store with resume=True, {BEGIN_ANEW}",
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._check_disk()
+        with hdf5.new_file(
+            self.path, self.schema, self.provenance, overwrite=overwrite, complete=False
+        ) as file:
+            for name, (shape, dtype) in self._layout.items():
+                hdf5.create_contiguous(file, name, shape, dtype)
+            file["name"][:] = encoded
+
+    def _check_disk(self) -> None:
+        needed, free = num_bytes(self._layout), free_bytes(self.path)
+        if needed > free:
+            raise BadInput(
+                f"the store takes {needed / 2**30:.2f} GiB and {free / 2**30:.2f} GiB are free",
+                where=self.path,
+                expected="a disk that holds the whole store",
+                remedy="free space, write elsewhere, or store fewer descriptors per image",
+            )
+
+    def _check_same_store(self) -> None:
+        num = len(hdf5.dataset(self._file, "name", (None,), ("text",)))
+        any_length = {
+            name: ((num, *shape[1:]), dtype) for name, (shape, dtype) in self._layout.items()
+        }
+        check_layout(self._file, any_length)
+        self._check_same_names(hdf5.decode_names(self._file["name"][:]))
+        stored = hdf5.read_json(self._file, "provenance")
+        compare_provenance(
+            stored,
+            self.provenance,
+            sorted(stored.keys() | self.provenance.keys()),
+            files=(self.path, "this run"),
+            remedy=f"resume with the settings of the first run, {BEGIN_ANEW}",
+        )
+
+    def _check_same_names(self, found: tuple[str, ...]) -> None:
+        if found == self.names:
+            return
+        both = min(len(found), len(self.names))
+        row = next((r for r in range(both) if found[r] != self.names[r]), both)
+        there, here = (names[row] if row < len(names) else None for names in (found, self.names))
+        raise BadInput(
+            f"the store was begun with {len(found)} names, this list has {len(self.names)}; "
+            f"row {row} is {there!r} there and {here!r} here",
+            where=self.path,
+            expected="the image list that the store was begun with",
+            remedy=f"resume with that list, {BEGIN_ANEW}",
+        )
+
+    def _first_todo(self) -> int:
+        status = self._file["status"][:]
+        finished = int((status != TODO).sum())
+        if (status[:finished] == TODO).any():
+            raise BadInput(
+                f"row {int((status == TODO).argmax())} is to do although later rows are done",
+                where=self.path,
+                expected="rows filled in order",
+                remedy="begin anew with overwrite=True",
+            )
+        return finished
+
+    def _expect(self, name: str) -> int:
+        wanted = self.names[self._next] if self._next < len(self.names) else None
+        if wanted is None or name != wanted:
+            raise BadInput(
+                f"'{name}' came for row {self._next} of {len(self.names)}",
+                where=self.path,
+                expected=f"'{wanted}', the next of the list" if wanted else "no more rows",
+                remedy="append in the order of the list; mark an image that fails as failed",
+            )
+        return self._next
+
+    def _write(self, row: int, values: Mapping[str, tuple[Any, Any]], status: int) -> None:
+        """Put values, by data set (where in the row, what), into a row and set its status."""
+        with self._writing():
+            self._clear_dirty(row)
+            for key, (where, value) in values.items():
+                self._sets[key][(row, *where)] = value
+            self._finish(row, status)
+
+    def _clear_dirty(self, row: int) -> None:
+        """Empty a row that an earlier attempt began, so that nothing of it stays as padding."""
+        if self._dirty:
+            for name, (shape, dtype) in self._layout.items():
+                if name not in ("name", "status"):
+                    self._sets[name][row] = np.zeros(shape[1:], dtype)
+        self._dirty = True
+
+    def _finish(self, row: int, status: int) -> None:
+        # what is not flushed is lost at a kill; a status must never outlive its row
+        self._file.flush()
+        self._sets["status"][row] = status
+        self._file.flush()
+        self._dirty = False
+        self._next = row + 1

@@ -1,0 +1,56 @@
+"""What a backbone is: an image goes in, its local descriptors and a global one come out.
+
+Its work has two halves, `prepare` (what worker processes do) and `describe` (what the device does,
+for a batch); `extract(image, box=None)` is both for one image. The convention to know: a vector is
+what the network gives, neither normalised nor rounded; whoever stores it does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.io.images import Box
+from ames_lite.records import LocalDescriptors
+
+
+class Described(NamedTuple):
+    """Of one image: its local descriptors; vector float32 [V], the global one, where it has one."""
+
+    local: LocalDescriptors
+    vector: npt.NDArray[np.float32] | None = None
+
+
+class Backbone(Protocol):
+    """What every backbone offers.
+
+    dim: width D of its local descriptors. global_kind: what its global descriptor is called in file
+    names (cls, gem), None where it has none; global_dim: its width, 0 where it has none.
+    batch_pixels: bound of a batch, 0 for single images; above 0, what was prepared has `shape` and
+    `num_pixels`, and a batch is of one shape.
+    """
+
+    dim: int
+    global_kind: str | None
+    global_dim: int
+    batch_pixels: int
+
+    @property
+    def prepare(self) -> Callable[[npt.NDArray[np.uint8], Box | None], Any]:
+        """From RGB uint8 [H, W, 3] and a crop box to what `describe` takes.
+
+        It can be sent to another process, and raises BadInput for an image that it cannot use.
+        """
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Everything that changes the output, as JSON-able values; raises where weights lack."""
+
+    def describe(self, batch: Sequence[Any]) -> list[Described]:
+        """What prepared images have, in their order."""
+
+    def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
+        """The local descriptors of RGB uint8 [H, W, 3], or of its crop box; xy are the whole's."""
