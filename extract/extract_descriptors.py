@@ -42,7 +42,7 @@ OF_LOCAL = ("facet", "layer", "detector", "detector_weights", "descriptor_space"
 
 @dataclass(frozen=True)
 class _Output:
-    """A file to fill: how large it will be, how it is begun or continued, and how an image is put into it."""
+    """A file to fill: its size, how it is begun or continued, how an image is put into it."""
 
     path: Path
     wanted: Layout
