@@ -22,13 +22,12 @@ from ames_lite.errors import BadInput
 from ames_lite.io.binarization_file import read_binarization, write_binarization
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
-from ames_lite.io.provenance import Provenance, compare_provenance
+from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
 from ames_lite.io.published_store import open_store
 from ames_lite.models.binarization import fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
 
 RUN_IMAGES = 64  # read at a time
-SAME = ("backbone", "variant", "detector")  # of the store it was fitted on and what it is used on
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ class BinaryCode:
                 where=self.path,
                 expected="one that was fitted on these descriptors",
             )
-        compare_provenance(self.made, provenance, SAME, files=(self.path, "this run"))
+        compare_provenance(self.made, provenance, SAME_DESCRIPTORS, files=(self.path, "this run"))
 
     @property
     def provenance(self) -> Provenance:

@@ -15,12 +15,13 @@ from ames_lite.errors import BadInput
 
 Provenance = dict[str, Any]
 ABSENT = "absent"
-# what the stores of queries and gallery must share; what only one says, the other contradicts
-SAME_STORES = (
+# what a descriptor is: what is fitted on such descriptors is of use for these alone
+SAME_DESCRIPTORS = (
     *("backbone", "variant", "weights", "facet", "layer"),
-    *("detector", "detector_weights", "descriptor_space", "top_k"),
-    *("image_size", "scales", "resize", "binarization"),
+    *("detector", "detector_weights", "descriptor_space"),
 )
+# what the stores of queries and gallery must share; what only one says, the other contradicts
+SAME_STORES = (*SAME_DESCRIPTORS, "top_k", "image_size", "scales", "resize", "binarization")
 
 
 def check_provenance(provenance: Mapping[str, Any]) -> Provenance:

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from ames_lite.cli import stages
 from ames_lite.cli.compose import compose
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.global_store import read_globals
 from ames_lite.io.images import save_jpeg
 from ames_lite.io.resizing import Preparation, Prepared
 from ames_lite.io.shards import Shard
@@ -158,6 +160,65 @@ def test_a_crop_is_described_in_place_of_the_whole(folder: Path, tmp_path: Path)
     assert store.read(0).count < Mean().extract(np.zeros((40, 60, 3), np.uint8)).count
 
 
+def both(backbone: Backbone, folder: Path, root: Path, **more: Any) -> tuple[Path, Path]:
+    """Local descriptors and vectors from one pass."""
+    given = {"on_bad_image": "skip", "vectors": root / "cls.hdf5", **more}
+    local, vectors = extract_descriptors(
+        backbone, folder, NAMES, local=root / "local.hdf5", **given
+    )
+    return local, vectors
+
+
+@pytest.mark.parametrize("stop_at", [3, 33])
+def test_vectors_come_from_the_same_pass_and_continue_with_it(
+    stop_at: int, folder: Path, tmp_path: Path
+) -> None:
+    whole = both(Mean(9000), folder, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        both(Mean(9000, stop_at), folder, tmp_path / "parts")
+    with pytest.raises(BadInput, match="not complete"):
+        read_globals(tmp_path / "parts" / "cls.hdf5")
+    parts = both(Mean(9000), folder, tmp_path / "parts")
+    assert [path.read_bytes() for path in parts] == [path.read_bytes() for path in whole]
+    names, vectors, provenance = read_globals(whole[1])
+    assert names == tuple(NAMES) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert provenance["global"] == "cls" and "top_k" not in provenance
+
+
+def test_a_file_that_was_left_behind_catches_up(folder: Path, tmp_path: Path) -> None:
+    """Vectors are asked for when the local descriptors stand already, complete or half-way."""
+    whole = both(Mean(), folder, tmp_path / "whole")
+    run(Mean(), folder, tmp_path / "late" / "local.hdf5")
+    late = both(Mean(), folder, tmp_path / "late")
+    with pytest.raises(KeyboardInterrupt):
+        run(Mean(stop_at=9), folder, tmp_path / "half" / "local.hdf5")
+    half = both(Mean(), folder, tmp_path / "half")
+    for parts in (late, half):
+        assert [path.read_bytes() for path in parts] == [path.read_bytes() for path in whole]
+
+
+def test_an_image_that_failed_keeps_its_row_in_both_files(folder: Path, tmp_path: Path) -> None:
+    local, vectors = both(Mean(), folder, tmp_path)
+    with h5py.File(vectors) as file:
+        assert np.flatnonzero(file["status"][:] == 2).tolist() == [7, 11]
+        assert np.allclose(file["descriptors"][7], 5**-0.5)
+        assert b"missing" in file["reason"][11]
+    assert np.flatnonzero(DescriptorStore.open(local).status == 2).tolist() == [7, 11]
+
+
+def test_vectors_alone_equal_those_beside_local_descriptors(folder: Path, tmp_path: Path) -> None:
+    _, beside = both(Mean(), folder, tmp_path / "a")
+    given = {"vectors": tmp_path / "b.hdf5", "on_bad_image": "skip"}
+    alone = extract_descriptors(Mean(), folder, NAMES, **given)
+    assert alone == [tmp_path / "b.hdf5"] and alone[0].read_bytes() == beside.read_bytes()
+
+
+def test_a_backbone_without_a_vector_is_told_before_any_work(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no global descriptor"):
+        both(Sift(), folder, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def own_set(tmp_path: Path, count: int = 3) -> list[str]:
     root = tmp_path / "own"
     root.mkdir()
@@ -179,6 +240,12 @@ def test_tiny_random_runs_through_the_command(tmp_path: Path) -> None:
     assert store.provenance["precision"] == "bf16, float16 store"
     found = store.read(0)
     assert found.count == 50 and 0 < found.xy.min() and found.xy.max() < 1
+    names, vectors, made = read_globals(tmp_path / "own" / "tiny_random_cls.hdf5")
+    assert names == store.names and vectors.shape == (3, 32) and made["global"] == "cls"
+    stages.run_extract(compose("extract", [*given, "outputs=[local]", "overwrite=true"]))
+    for wrong in ("outputs=[]", "outputs=[vlad]"):
+        with pytest.raises(ConfigError, match="local, global"):
+            stages.run_extract(compose("extract", [*given, wrong]))
 
 
 def test_an_empty_data_root_is_one_message_before_any_weights(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""Real photographs from end to end: sift and a DINOv2, floats and bits, whole and in shards.
+
+Everything goes through the functions of the commands. The DINOv2 has random weights in the original
+naming, so its figures mean nothing; that all its files fit together is what is shown.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ames_lite.cli import check_store, evaluate, prepare_dataset, stages, store_stages
+from ames_lite.cli.compose import compose
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.global_store import read_globals
+from extract.dinov2_variants import VARIANTS, original_shapes
+from tests.helpers import shared_file
+
+COUNTS = {"query": 29, "gallery": 45}
+Given = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of ViT-S/14 with registers, as the original file names them."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for name, shape in original_shapes(VARIANTS["vits14_reg"]).items():
+        one = float("norm" in name and name.endswith("weight"))
+        state[name] = one + 0.05 * torch.randn(shape, generator=generator)
+    path = tmp_path_factory.mktemp("weights") / "dinov2_vits14_reg4_pretrain.pth"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
+    """Overrides for the photographs as a data set; its data root is the first of them."""
+    photos, root = shared_file("photos"), tmp_path_factory.mktemp("root")
+    labels = f"labels={photos / 'labels.csv'}"
+    own = ["name=photos", f"data_root={root}"]
+    prepare_dataset.run(compose("prepare_dataset", [f"images={photos}", labels, *own]))
+
+    def overrides(desc_name: str, *more: str) -> list[str]:
+        return ["dataset=folder", *own, f"desc_name={desc_name}", *more]
+
+    return overrides
+
+
+def extract(given: Given, weights: Path, desc_name: str, *more: str) -> None:
+    photos = shared_file("photos")
+    backbone = ["backbone=sift", "backbone.arguments.top_k=60"]
+    if not desc_name.startswith("sift"):
+        backbone = ["backbone=dinov2_vits14_reg", f"backbone.arguments.weights={weights}"]
+        backbone += [
+            f"backbone.arguments.{key}" for key in ("image_size=98", "top_k=40", "scales=[1.0,0.7]")
+        ]
+    options = [*backbone, f"images={photos}", "workers=1", "device=cpu", *more]
+    stages.run_extract(compose("extract", given(desc_name, *options)))
+
+
+def folder(given: Given) -> Path:
+    return Path(given("")[2].removeprefix("data_root=")) / "photos"
+
+
+def evaluated(given: Given, desc_name: str, output: Path, *more: str) -> dict[str, float]:
+    options = ["model=chamfer", "num_rerank=20", "lamb=0.3", "temp=1.0", "report_queries=0"]
+    config = compose("evaluate", given(desc_name, *options, f"output_dir={output}", *more))
+    metrics: dict[str, float] = evaluate.run(config)["rows"][0]["metrics"]
+    return metrics
+
+
+@pytest.mark.parametrize("kind", ["sift", "dinov2"])
+def test_photographs_go_from_pixels_to_metrics(
+    kind: str, given: Given, weights: Path, tmp_path: Path
+) -> None:
+    root = folder(given)
+    extract(given, weights, kind)
+    for split, count in COUNTS.items():
+        store = DescriptorStore.open(root / f"{kind}_{split}_local.hdf5")
+        assert len(store) == count and store.count.min() > 0
+    how = "cls" if kind == "dinov2" else "vlad"
+    if kind == "sift":
+        more = ["split=gallery", "num_clusters=8"]
+        stages.run_vocabulary(compose("vocabulary", given(kind, *more)))
+        stages.run_globals(compose("globals", given(kind)))
+    store_stages.run_topk(compose("topk", given(kind, f"global={how}")))
+    assert check_store.main(given(kind, f"neighbors={how}")) == 0
+    floats = evaluated(given, kind, tmp_path / "floats", f"neighbors={how}")
+    assert 0 < floats["map@100"] <= 1
+
+    store_stages.run_binarization(
+        compose("binarization", given(kind, "split=gallery", "bits=64", "iterations=5"))
+    )
+    bits = root.parent / f"itq_{kind}_photos.npz"
+    extract(given, weights, f"{kind}_bits", f"binarization={bits}", "outputs=[local]")
+    packed = DescriptorStore.open(root / f"{kind}_bits_gallery_local.hdf5")
+    assert packed.packed and packed.dim == 64
+    shutil.copy(root / f"nn_{kind}_{how}.hdf5", root / f"nn_{kind}_bits_{how}.hdf5")
+    assert check_store.main(given(f"{kind}_bits", f"neighbors={how}")) == 0
+    binary = evaluated(given, f"{kind}_bits", tmp_path / "bits", f"neighbors={how}")
+    assert 0 < binary["map@100"] <= 1 and binary != floats
+
+
+@pytest.mark.parametrize("kind", ["sift", "dinov2"])
+@pytest.mark.parametrize("bits", [False, True])
+def test_shards_of_photographs_join_to_the_whole(
+    kind: str, bits: bool, given: Given, weights: Path, tmp_path: Path
+) -> None:
+    root, whole, parts = folder(given), f"{kind}_whole{bits}", f"{kind}_parts{bits}"
+    more = ["splits=[gallery]", "outputs=[local]"]
+    extract(given, weights, whole, *more)
+    if bits:
+        fitted = ["split=gallery", "bits=32", "iterations=5"]
+        store_stages.run_binarization(compose("binarization", given(whole, *fitted)))
+        more.append(f"binarization={root.parent / f'itq_{whole}_photos.npz'}")
+        extract(given, weights, whole, *more, "overwrite=true")
+    for part in (2, 3, 1):
+        extract(given, weights, parts, *more, f"shard={part}/3")
+    path = root / f"{parts}_gallery_local.hdf5"
+    wanted = root / f"{whole}_gallery_local.hdf5"
+    for how in ("virtual", "copy"):
+        options = given(parts, "splits=[gallery]", f"how={how}", "overwrite=true")
+        store_stages.run_merge(compose("merge", options))
+        assert check_store.main([f"store={path}"]) == 0
+        one, other = DescriptorStore.open(path), DescriptorStore.open(wanted)
+        for name in ("descriptors", "xy", "scale", "weight", "count", "size", "name"):
+            np.testing.assert_array_equal(one.stored(name, np.s_[:]), other.stored(name, np.s_[:]))
+        one.close()
+    assert path.read_bytes() == wanted.read_bytes()
+
+
+def test_the_vector_of_a_photograph_is_of_unit_length_and_its_own(
+    given: Given, weights: Path
+) -> None:
+    extract(given, weights, "dinov2_cls", "outputs=[global]")
+    root = folder(given)
+    assert not (root / "dinov2_cls_gallery_local.hdf5").exists()
+    names, vectors, made = read_globals(root / "dinov2_cls_gallery_cls.hdf5")
+    queries, probes, _ = read_globals(root / "dinov2_cls_query_cls.hdf5")
+    assert vectors.shape == (45, 384) and made["variant"] == "vits14_reg"
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    rows = [names.index(name) for name in queries]
+    np.testing.assert_allclose(probes, vectors[rows], atol=1e-6)  # the same picture, whole
+    apart = np.abs(vectors[:, None] - vectors[None]).max(axis=2) + np.eye(45)
+    assert apart.min() > 1e-4
