@@ -27,9 +27,10 @@ from ames_lite.io.digest import names_digest
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
 from ames_lite.io.pair_scores import write_pair_scores
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
+from ames_lite.io.published_neighbors import read_shortlist
 from ames_lite.io.published_store import open_store
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
@@ -56,10 +57,18 @@ def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) ->
     # A query that is in the gallery is left out of its own list.
     longest = len(gallery) - bool(set(queries) & set(gallery))
     needed = min(max(num_rerank, get_protocol(protocol).depth), longest)
-    stores = (
-        open_store(paths[f"{side} store"], images.names, images.sizes)
+    shortlist = None
+    if is_pickle(paths["neighbors"]):
+        shortlist = read_shortlist(paths["neighbors"], queries, gallery)
+    stores = [
+        open_store(
+            paths[f"{side} store"],
+            images.names,
+            images.sizes,
+            shortlist=shortlist if side == "gallery" else None,
+        )
         for side, images in lists.items()
-    )
+    ]
     data = EvaluationData(
         files,
         get_protocol(protocol),

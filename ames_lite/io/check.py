@@ -22,8 +22,9 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
 from ames_lite.io.provenance import ABSENT, SAME_STORES
+from ames_lite.io.published_neighbors import read_shortlist
 from ames_lite.io.published_store import (
     COLUMNS,
     MASK,
@@ -76,8 +77,12 @@ def check_dataset(files: DatasetFiles, splits: Sequence[str], neighbors: str) ->
     lists, stores = {}, {}
     for split in splits:
         path = paths[f"{split} list"]
-        images = lists[split] = report.attempt(path, partial(read_image_list, path))
-        stores[split] = check_store(paths[split], images, report)
+        lists[split] = report.attempt(path, partial(read_image_list, path))
+    for split, images in lists.items():
+        shortlist = None
+        if split == "gallery":
+            shortlist = _shortlist(files, neighbors, lists.get("query"), images)
+        stores[split] = check_store(paths[split], images, report, shortlist)
     sides = ("query", "gallery") if "query" in lists else ("train", "train")
     ours = [(lists.get(side), stores.get(side)) for side in sides]
     (queries, query_store), (gallery, gallery_store) = ours
@@ -86,6 +91,19 @@ def check_dataset(files: DatasetFiles, splits: Sequence[str], neighbors: str) ->
     if queries is not None and gallery is not None:
         _check_lists(files, neighbors, queries, gallery, report, graded="query" in lists)
     return report
+
+
+def _shortlist(
+    files: DatasetFiles, neighbors: str, queries: ImageList | None, gallery: ImageList | None
+) -> npt.NDArray[np.int64] | None:
+    """Rows of a store that has some images only; what is wrong with the lists is found later."""
+    if queries is None or gallery is None:
+        return None
+    try:
+        path = files.neighbors(neighbors)
+        return read_shortlist(path, queries.names, gallery.names) if is_pickle(path) else None
+    except UserError:
+        return None
 
 
 def _check_lists(
@@ -114,9 +132,17 @@ def _check_lists(
         report.attempt(path, partial(read, path, queries.names, gallery.names))
 
 
-def check_store(path: Path, images: ImageList | None, report: Report) -> DescriptorStore | None:
-    """One store, against its image list where there is one. Returns it where it can be opened."""
-    store = report.attempt(path, partial(_open, path, images))
+def check_store(
+    path: Path,
+    images: ImageList | None,
+    report: Report,
+    shortlist: npt.NDArray[np.int64] | None = None,
+) -> DescriptorStore | None:
+    """One store, against its image list where there is one. Returns it where it can be opened.
+
+    shortlist: see `PublishedStore`.
+    """
+    store = report.attempt(path, partial(_open, path, images, shortlist))
     if store is None:
         return None
     if images is not None and store.names != images.names:
@@ -139,9 +165,11 @@ def check_store(path: Path, images: ImageList | None, report: Report) -> Descrip
     return store
 
 
-def _open(path: Path, images: ImageList | None) -> DescriptorStore:
+def _open(
+    path: Path, images: ImageList | None, shortlist: npt.NDArray[np.int64] | None
+) -> DescriptorStore:
     if images is not None:
-        return open_store(path, images.names, images.sizes)
+        return open_store(path, images.names, images.sizes, shortlist=shortlist)
     if is_published(path):
         return open_store(path, [f"row {row}" for row in range(num_rows(path))])
     return DescriptorStore.open(path)
@@ -155,7 +183,8 @@ def _scan(faults: Iterator[tuple[int, Faults]], found: dict[str, list[int]]) -> 
 
 
 def _shown(store: DescriptorStore, rows: Sequence[int]) -> str:
-    named = [f"row {row} ('{store.names[row]}')" for row in rows[:SHOWN]]
+    name = store.stored_name if isinstance(store, PublishedStore) else store.names.__getitem__
+    named = [f"row {row} ('{name(row)}')" for row in rows[:SHOWN]]
     return ", ".join(named) + (", …" if len(rows) > SHOWN else "")
 
 

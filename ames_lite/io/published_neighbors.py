@@ -2,8 +2,8 @@
 them.
 
 In: a pickled float tensor (or NumPy array) [2, Q, K] or [3, Q, K]. Its planes: sims; ids, as
-floats; and, where it is there, rows in a store of a shortlist. Out: `Neighbors`. The conventions to
-know: ids are rows of the gallery list, float32 is exact below 2^24 only; the file names no list, so
+floats; and, where it is there, rows in a store that has the images of the lists alone (the
+shortlist). Out: `Neighbors`. The conventions to know: ids are rows of the gallery list, float32 is exact below 2^24 only; the file names no list, so
 that only numbers of rows can be checked; an image is taken out of its own list by its name.
 """
 
@@ -108,22 +108,56 @@ def read_published_neighbors(
     """
     path = Path(path)
     sims, floats = _planes(path, len(query_names), len(gallery_names))[:2]
-    with np.errstate(invalid="ignore"):  # what is no number is found below
-        ids = floats.astype(np.int64)
-    fine = np.isfinite(floats) & (ids == floats) & (ids >= 0) & (ids < len(gallery_names))
-    if not fine.all():
-        q, k = np.argwhere(~fine)[0]
-        raise BadInput(
-            f"query {q} has the id {floats[q, k]} in place {k}",
-            where=path,
-            expected=f"rows 0 to {len(gallery_names) - 1} of the gallery list",
-            remedy="use the gallery list that the file was made for",
-        )
+    ids = _rows(floats, "id", len(gallery_names), path)
     ids, sims = _without_self(ids, sims, query_names, gallery_names)
     try:
         return Neighbors(ids.astype(np.int32), sims.astype(np.float32), len(gallery_names))
     except BadInput as error:
         raise BadInput(str(error), where=path) from error
+
+
+def read_shortlist(
+    path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
+) -> npt.NDArray[np.int64] | None:
+    """The third plane: for each image of the gallery list its row in a store that has some of them.
+
+    int64 [N], -1 where it is in no list; None where the file has two planes. Raises BadInput where
+    an image has two rows, or a row two images.
+    """
+    path = Path(path)
+    planes = _planes(path, len(query_names), len(gallery_names))
+    if len(planes) == 2:
+        return None
+    ids = _rows(planes[1], "id", len(gallery_names), path).ravel()
+    rows = _rows(planes[2], "row in the shortlist", len(gallery_names), path).ravel()
+    of_image = np.full(len(gallery_names), -1)
+    of_image[ids] = rows
+    listed = of_image[of_image >= 0]
+    if (of_image[ids] != rows).any() or len(np.unique(listed)) != len(listed):
+        raise BadInput(
+            "the shortlist gives an image two rows, or a row two images",
+            where=path,
+            expected="one row of the shortlist's store an image",
+        )
+    return of_image
+
+
+def _rows(
+    floats: npt.NDArray[Any], what: str, num_gallery: int, path: Path
+) -> npt.NDArray[np.int64]:
+    """Row numbers that are stored as floats. Raises BadInput where one is none."""
+    with np.errstate(invalid="ignore"):  # what is no number is found below
+        rows = floats.astype(np.int64)
+    fine = np.isfinite(floats) & (rows == floats) & (rows >= 0) & (rows < num_gallery)
+    if not fine.all():
+        q, k = np.argwhere(~fine)[0]
+        raise BadInput(
+            f"query {q} has the {what} {floats[q, k]} in place {k}",
+            where=path,
+            expected=f"rows 0 to {num_gallery - 1} of the gallery list",
+            remedy="use the gallery list that the file was made for",
+        )
+    return rows
 
 
 def _planes(path: Path, num_queries: int, num_gallery: int) -> npt.NDArray[Any]:

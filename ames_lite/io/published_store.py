@@ -79,13 +79,14 @@ def open_store(
     names: Sequence[str],
     sizes: npt.NDArray[np.integer] | None = None,
     remedy: str = REMEDY,
+    shortlist: npt.NDArray[np.int64] | None = None,
 ) -> DescriptorStore:
-    """The store at `path`, native or published. names, sizes: see `PublishedStore`.
+    """The store at `path`, native or published. names, sizes, shortlist: see `PublishedStore`.
 
     A native store brings its own names; whether they are those of the list is for the caller.
     """
     if is_published(path, remedy):
-        return PublishedStore(path, names, sizes, remedy)
+        return PublishedStore(path, names, sizes, remedy, shortlist)
     return DescriptorStore.open(path, remedy)
 
 
@@ -94,6 +95,8 @@ class PublishedStore(DescriptorStore):
 
     names [N]: the image list that the store was made from. sizes [N, 2]: (height, width) of the
     images where the list has them; otherwise `size` is (1, 1) throughout. All rows count as done.
+    shortlist [N]: for a store that has some images only, the row of each, -1 where it has none
+    (`published_neighbors.read_shortlist`); rows everywhere are those of the list all the same.
     Raises MissingFile; BadInput where the file is of no known form, has another number of rows
     than the list, or is virtual and a chunk file is not there.
     """
@@ -104,6 +107,7 @@ class PublishedStore(DescriptorStore):
         names: Sequence[str],
         sizes: npt.NDArray[np.integer] | None = None,
         remedy: str = REMEDY,
+        shortlist: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.path = Path(path).absolute()
         self.remedy = remedy
@@ -115,7 +119,9 @@ class PublishedStore(DescriptorStore):
             virtual.check_sources(features, self.path)
             compression.check_filters(features, self.path)
             self._read_form(features)
-            self._check_list(sizes)
+            whole = shortlist is None or self.num_rows == len(self.names)
+            self._shortlist = None if whole else shortlist
+            self._check_list(sizes, shortlist)
             self.provenance = self._describe()
         except BadInput:
             self.close()
@@ -169,11 +175,27 @@ class PublishedStore(DescriptorStore):
             remedy=self.remedy,
         )
 
-    def _check_list(self, sizes: npt.NDArray[np.integer] | None) -> None:
-        num = len(self.names)
-        if self.num_rows != num:
+    def _check_list(
+        self, sizes: npt.NDArray[np.integer] | None, given: npt.NDArray[np.int64] | None
+    ) -> None:
+        num, rows = len(self.names), self._shortlist
+        if (
+            given is not None
+            and rows is None
+            and (given[given >= 0] != np.flatnonzero(given >= 0)).any()
+        ):
             raise BadInput(
-                f"the store has {self.num_rows} rows and the image list {num} names",
+                "the store has a row for every image, and the shortlist names them in another order",
+                where=self.path,
+                expected="a store of the shortlist, or lists without one",
+                remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a shortlist",
+            )
+        if self.num_rows != num if rows is None else rows.max() >= self.num_rows:
+            listed = f"the image list {num} names"
+            if rows is not None:
+                listed = f"the shortlist names row {rows.max()}"
+            raise BadInput(
+                f"the store has {self.num_rows} rows and {listed}",
                 where=self.path,
                 expected="the list that the store was made from: it carries no names of its own",
                 remedy=f"use that list, or make a native store: {self.remedy}",
@@ -193,7 +215,32 @@ class PublishedStore(DescriptorStore):
         count = np.empty(self.num_rows, np.int32)
         for first, block in self.blocks():
             count[first : first + len(block.descriptors)] = block.valid.sum(axis=1)
-        return count
+        if self._shortlist is None:
+            return count
+        return np.where(self._shortlist < 0, 0, count[self._shortlist]).astype(np.int32)
+
+    def _check_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Rows of the list as rows of the file."""
+        rows = super()._check_rows(rows)
+        if self._shortlist is None:
+            return rows
+        found = self._shortlist[rows]
+        if (found < 0).any():
+            row = int(rows[(found < 0).argmax()])
+            raise BadInput(
+                f"'{self.names[row]}' (row {row}) is not in the shortlist",
+                where=self.path,
+                expected="images that are in some neighbour list of the file with the shortlist",
+                remedy="a smaller num_rerank=, or a store of all images",
+            )
+        return found
+
+    def stored_name(self, row: int) -> str:
+        """The name of a row of the file, which is not that of the list where there is a shortlist."""
+        if self._shortlist is None:
+            return self.names[row]
+        listed = np.flatnonzero(self._shortlist == row)
+        return self.names[int(listed[0])] if len(listed) else "an image that is in no list"
 
     def blocks(self, run_bytes: int = RUN_BYTES) -> Iterator[tuple[int, Block]]:
         """(first row, rows) over the whole store, a bounded number of bytes at a time."""
@@ -227,7 +274,7 @@ class PublishedStore(DescriptorStore):
         if block.empty.any():
             row = first + int(block.empty.argmax())
             raise BadInput(
-                f"row {row} ('{self.names[row]}') is all zeros",
+                f"row {row} ('{self.stored_name(row)}') is all zeros",
                 where=self.path,
                 expected="descriptors, or padding that is marked: an extraction left this row "
                 "out, or its chunk was not whole",
@@ -240,9 +287,9 @@ class PublishedStore(DescriptorStore):
         Raises BadInput for a row outside the store, for one that breaks the rules of
         `LocalDescriptors`, and for a store without metadata.
         """
-        self._check_rows(np.asarray([row]))
-        block = self.rows(row, row + 1, self.max_count)
-        self._refuse_empty(block, row)
+        at = int(self._check_rows(np.asarray([row]))[0])
+        block = self.rows(at, at + 1, self.max_count)
+        self._refuse_empty(block, at)
         if block.metadata is None:
             raise BadInput(
                 "the store has no positions and no weights",
@@ -271,5 +318,5 @@ class PublishedStore(DescriptorStore):
 
     def reason(self, row: int) -> str:
         """Empty: published stores mark no row as failed."""
-        self._check_rows(np.asarray([row]))
+        super()._check_rows(np.asarray([row]))
         return ""

@@ -76,6 +76,29 @@ def test_published_files_evaluate_like_the_native_ones(
     assert "published, unknown" in results["digests"]["query_store"]
 
 
+def test_a_store_of_the_listed_images_alone_is_checked_and_read(
+    tiny_world: TinyWorld, published: Path
+) -> None:
+    """The third plane of the lists says where an image is in such a store."""
+    write_stores(tiny_world, published, "flat float16")
+    folder = published / "roxford5k"
+    path, lists = folder / "dinov2_gallery_local.hdf5", folder / "nn_superglobal.pkl"
+    planes = pickle.loads(lists.read_bytes())[..., :3]
+    asked = np.unique(planes[1].numpy().astype(int))
+    np.random.default_rng(0).shuffle(asked)
+    whole = DescriptorStore.open(tiny_world.folder() / "sift_gallery_local.hdf5")
+    assert len(asked) < len(whole)
+    path.unlink()
+    write_published(path, of_store(whole)[asked], "flat float16")
+    given = ["dataset=roxford", "desc_name=dinov2", f"data_root={published}"]
+    lists.write_bytes(pickle.dumps(planes.clone(), 2))
+    assert check_store.main(given) == 3  # a store of other images
+    place = {image: row for row, image in enumerate(asked.tolist())}
+    third = planes[1].clone().apply_(lambda image: place[int(image)])
+    lists.write_bytes(pickle.dumps(torch.cat([planes, third[None]]), 2))
+    assert check_store.main(given) == 0
+
+
 def pack(store: DescriptorStore, path: Path) -> DescriptorStore:
     """The same images with 64 bits, by a projection made up."""
     generator = torch.Generator().manual_seed(0)

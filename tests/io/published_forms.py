@@ -36,7 +36,7 @@ class Images:
         parts = [self.xy[..., 1], self.xy[..., 0], self.scale, padding, self.weight]
         return np.stack(parts, axis=-1).astype(np.float32)
 
-    def __getitem__(self, rows: slice) -> Images:
+    def __getitem__(self, rows: slice | npt.NDArray[np.integer]) -> Images:
         fields = ("descriptors", "xy", "scale", "weight", "count")
         return Images(*(getattr(self, name)[rows] for name in fields))
 

@@ -10,7 +10,7 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.io.published_neighbors import TENSORS
+from ames_lite.io.published_neighbors import TENSORS, read_shortlist
 from ames_lite.io.safe_pickle import read_pickle
 from ames_lite.records import Neighbors
 from tests.io.test_safe_pickle import Attack
@@ -175,3 +175,30 @@ def test_cut_and_flipped_pickles_raise_bad_input_alone(tmp_path: Path) -> None:
         except BadInput:
             refused += 1
     assert refused > 100
+
+
+def test_the_third_plane_gives_every_listed_image_its_row(tmp_path: Path) -> None:
+    ids = np.array([[3, 1, 4], [1, 3, 0]])
+    rows_of = {0: 2, 1: 0, 3: 3, 4: 1}
+    rows = np.vectorize(rows_of.get)(ids)
+    sims = np.tile(np.array([3.0, 2.0, 1.0]), (2, 1))
+    gallery = [f"g{i}" for i in range(6)]
+
+    def written(third: np.ndarray) -> Path:
+        path = tmp_path / "nn.pkl"
+        path.write_bytes(pickle.dumps(torch.tensor(np.stack([sims, ids, third])), 2))
+        return path
+
+    found = read_shortlist(written(rows), ["a", "b"], gallery)
+    assert found is not None and found.tolist() == [2, 0, -1, 3, 1, -1]
+    for q, k, value, what in [(0, 0, 9, "row in the shortlist 9"), (1, 1, 1, "two rows")]:
+        wrong = rows.copy()
+        wrong[q, k] = value
+        with pytest.raises(BadInput, match=what):
+            read_shortlist(written(wrong), ["a", "b"], gallery)
+    twice = np.where(rows == 2, 3, rows)  # images 0 and 3 in one row
+    with pytest.raises(BadInput, match="row two images"):
+        read_shortlist(written(twice), ["a", "b"], gallery)
+    path = tmp_path / "two.pkl"
+    path.write_bytes(pickle.dumps(torch.tensor(np.stack([sims, ids])), 2))
+    assert read_shortlist(path, ["a", "b"], gallery) is None

@@ -222,3 +222,36 @@ def test_a_store_survives_a_pickle(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(store))  # noqa: S301
     np.testing.assert_array_equal(again.read_descriptors([1, 5])[0], before)
     assert again.names == NAMES
+
+
+@pytest.mark.parametrize("form", ["flat float16", "records"])
+def test_a_store_of_some_images_is_read_by_the_rows_of_the_list(tmp_path: Path, form: str) -> None:
+    made = images()
+    names = [f"{i}.jpg" for i in range(9)]
+    order = [7, 2, 5]  # what the store has, in its order
+    rows = np.full(9, -1)
+    rows[order] = range(3)
+    path = write_published(tmp_path / "some.hdf5", made[np.array(order)], form)
+    whole = PublishedStore(write_published(tmp_path / "all.hdf5", made, form), names)
+    with pytest.raises(BadInput, match="3 rows and the image list 9"):
+        PublishedStore(path, names)
+    store = PublishedStore(path, names, shortlist=rows)
+    assert len(store) == 9 and store.count.tolist() == [
+        whole.count[i] if i in order else 0 for i in range(9)
+    ]
+    for row in order:
+        assert np.array_equal(store.read(row).descriptors, whole.read(row).descriptors)
+    asked = [5, 7, 5, 2]
+    for ours, theirs in zip(
+        store.read_descriptors(asked), whole.read_descriptors(asked), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(BadInput, match="'3.jpg' .row 3. is not in the shortlist"):
+        store.read_descriptors([5, 3])
+    assert store.stored_name(0) == "7.jpg"
+    with pytest.raises(BadInput, match="the shortlist names row 3"):
+        PublishedStore(path, names, shortlist=np.where(rows == 2, 3, rows))
+    listed = np.arange(9)[::-1].copy()
+    with pytest.raises(BadInput, match="in another order"):
+        PublishedStore(whole.path, names, shortlist=listed)
+    assert PublishedStore(whole.path, names, shortlist=np.where(rows < 0, -1, np.arange(9)))
