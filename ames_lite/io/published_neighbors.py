@@ -3,8 +3,9 @@ them.
 
 In: a pickled float tensor (or NumPy array) [2, Q, K] or [3, Q, K]. Its planes: sims; ids, as
 floats; and, where it is there, rows in a store that has the images of the lists alone (the
-shortlist). Out: `Neighbors`. The conventions to know: ids are rows of the gallery list, float32 is exact below 2^24 only; the file names no list, so
-that only numbers of rows can be checked; an image is taken out of its own list by its name.
+shortlist). Out: `Neighbors`. The conventions to know: ids are rows of the gallery list, float32 is
+exact below 2^24 only; the file names no list, so that only numbers of rows can be checked; an image
+is taken out of its own list by its name.
 """
 
 from __future__ import annotations

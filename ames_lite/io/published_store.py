@@ -179,13 +179,9 @@ class PublishedStore(DescriptorStore):
         self, sizes: npt.NDArray[np.integer] | None, given: npt.NDArray[np.int64] | None
     ) -> None:
         num, rows = len(self.names), self._shortlist
-        if (
-            given is not None
-            and rows is None
-            and (given[given >= 0] != np.flatnonzero(given >= 0)).any()
-        ):
+        if given is not None and rows is None and _reorders(given):
             raise BadInput(
-                "the store has a row for every image, and the shortlist names them in another order",
+                "the store has a row for every image, the shortlist has them in another order",
                 where=self.path,
                 expected="a store of the shortlist, or lists without one",
                 remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a shortlist",
@@ -236,7 +232,7 @@ class PublishedStore(DescriptorStore):
         return found
 
     def stored_name(self, row: int) -> str:
-        """The name of a row of the file, which is not that of the list where there is a shortlist."""
+        """The name of a row of the file; with a shortlist the list counts otherwise."""
         if self._shortlist is None:
             return self.names[row]
         listed = np.flatnonzero(self._shortlist == row)
@@ -320,3 +316,8 @@ class PublishedStore(DescriptorStore):
         """Empty: published stores mark no row as failed."""
         super()._check_rows(np.asarray([row]))
         return ""
+
+
+def _reorders(shortlist: npt.NDArray[np.int64]) -> bool:
+    listed = np.flatnonzero(shortlist >= 0)
+    return bool((shortlist[listed] != listed).any())

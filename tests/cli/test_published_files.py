@@ -17,6 +17,8 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.published_neighbors import TENSORS
+from ames_lite.io.safe_pickle import read_pickle
 from extract.fit_binarization import BinaryCode
 from tests.cli.test_commands import SMALL, python
 from tests.conftest import TinyWorld
@@ -83,7 +85,7 @@ def test_a_store_of_the_listed_images_alone_is_checked_and_read(
     write_stores(tiny_world, published, "flat float16")
     folder = published / "roxford5k"
     path, lists = folder / "dinov2_gallery_local.hdf5", folder / "nn_superglobal.pkl"
-    planes = pickle.loads(lists.read_bytes())[..., :3]
+    planes = torch.from_numpy(np.array(read_pickle(lists, TENSORS)))[..., :3]
     asked = np.unique(planes[1].numpy().astype(int))
     np.random.default_rng(0).shuffle(asked)
     whole = DescriptorStore.open(tiny_world.folder() / "sift_gallery_local.hdf5")
