@@ -76,10 +76,12 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
-    """For extraction: the backbone is the one that desc_name= names, unless backbone= is given."""
+    """For extraction: the backbone is the one that desc_name= names, and the other way round."""
     given = dict(text.split("=", 1) for text in overrides if "=" in text)
-    if name != "extract" or "desc_name" not in given or "backbone" in given:
+    if name != "extract" or ("desc_name" in given) == ("backbone" in given):
         return list(overrides)
+    if "backbone" in given:
+        return [*overrides, f"desc_name={given['backbone']}"]
     if given["desc_name"] not in options_of("backbone"):
         raise ConfigError(
             f"desc_name={given['desc_name']} is no backbone, and backbone= is not given",

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ames_lite.cli import evaluate, stages, train, tune
+from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import compose
 from ames_lite.io.checkpoint import load_head
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.images import save_jpeg
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,24 +180,56 @@ def test_a_head_of_other_descriptors_is_refused(
     assert done.returncode == 1 and "trained on 'sift'" in done.stderr
 
 
-def test_extraction_names_every_bad_image_and_keeps_its_row(tmp_path: Path) -> None:
+def bad_images(folder: Path) -> list[str]:
+    """Two good images, and between them one of every kind that cannot be described."""
+    rng = np.random.default_rng(0)
+    for name in ("first.jpg", "last.jpg"):
+        save_jpeg(folder / name, rng.integers(0, 255, (60, 80, 3)).astype(np.uint8), 90)
+    whole = (folder / "first.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("no image")
+    for name, size in (("dot", (1, 1)), ("thin", (10_000, 3)), ("huge", (10_000, 10_000))):
+        Image.new("1", size).save(folder / f"{name}.png")
+    bad = ["truncated.jpg", "empty.jpg", "text.jpg", "dot.png", "thin.png", "huge.png"]
+    return ["first.jpg", *bad, "missing.jpg", "last.jpg"]
+
+
+@pytest.mark.parametrize("backbone", ["sift", "tiny_random"])
+def test_extraction_names_every_bad_image_and_keeps_its_row(backbone: str, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    from ames_lite.io.descriptor_store import DescriptorStore
-    from ames_lite.io.images import save_jpeg
-
-    for name in ("a.jpg", "c.jpg"):
-        save_jpeg(folder / name, rng.integers(0, 255, (60, 80, 3)).astype(np.uint8), 90)
-    (folder / "b.jpg").write_text("no image")
-    (folder / "train.txt").write_text("a.jpg,0\nb.jpg,0\nmissing.jpg,1\nc.jpg,1\n")
-    given = ["dataset=folder", "name=own", f"data_root={tmp_path}", "splits=[train]"]
+    names = bad_images(folder)
+    (folder / "train.txt").write_text("".join(f"{name},0\n" for name in names))
+    given = ["dataset=folder", "name=own", f"data_root={tmp_path}", f"backbone={backbone}"]
+    given += ["splits=[train]", "device=cpu"]
     done = python(tmp_path, "extract/extract_descriptors.py", *given)
-    assert done.returncode == 1
-    assert "2 of 4 images failed" in done.stderr and "b.jpg" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "7 of 9 images failed" in done.stderr
+    for name in names[1:-1]:
+        assert f"  {name}: " in done.stderr, name
     again = [*given, "on_bad_image=skip", "overwrite=true"]
-    stages.run_extract(compose("extract", again))
-    store = DescriptorStore.open(folder / "sift_local.hdf5")
-    assert store.names == ("a.jpg", "b.jpg", "missing.jpg", "c.jpg")
-    assert store.status.tolist() == [1, 2, 2, 1]
-    assert store.read(3).count > 0
+    done = python(tmp_path, "extract/extract_descriptors.py", *again)
+    assert done.returncode == 0 and "7 of 9 images failed" in done.stderr
+    store = DescriptorStore.open(folder / f"{backbone}_local.hdf5")
+    assert store.names == tuple(names)
+    assert store.status.tolist() == [1, *[2] * 7, 1] and store.read(8).count > 0
+    (folder / "train.txt").write_text("first.jpg,0\nlast.jpg,0\nfirst.jpg,0\n")
+    done = python(tmp_path, "extract/extract_descriptors.py", *again)
+    assert done.returncode == 1 and "'first.jpg'" in done.stderr
+    assert DescriptorStore.open(folder / f"{backbone}_local.hdf5").names == tuple(names)
+
+
+def test_a_store_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    names = bad_images(folder)[::8]
+    (folder / "train.txt").write_text("".join(f"{name},0\n" for name in names))
+    given = ["dataset=folder", "name=own", f"data_root={tmp_path}", "splits=[train]"]
+    path = folder / "sift_local.hdf5"
+    writer = DescriptorStore.create(path, names, 10, 128, "float16", {})
+    for more in ([], ["overwrite=true"]):
+        options = [*given, "backbone=sift", *more]
+        done = python(tmp_path, "extract/extract_descriptors.py", *options)
+        assert done.returncode == 1 and "written by another process" in done.stderr
+    writer.close()

@@ -66,6 +66,9 @@ def test_the_defaults_of_training_are_the_published_recipe() -> None:
 def test_desc_name_chooses_the_backbone_of_extraction() -> None:
     assert compose("extract", ["desc_name=sift"])["backbone"]["name"] == "sift"
     assert compose("extract", ["desc_name=mine", "backbone=sift"])["desc_name"] == "mine"
+    assert compose("extract", ["backbone=sift"])["desc_name"] == "sift"
+    plain = compose("extract", [])
+    assert (plain["desc_name"], plain["backbone"]["name"]) == ("dinov2", "dinov2")
     with pytest.raises(ConfigError, match="sift"):
         compose("extract", ["desc_name=mine"])
 

@@ -105,22 +105,22 @@ def test_a_run_that_is_continued_equals_an_unbroken_one(
     assert len(NAMES) > WINDOW
 
 
-@pytest.mark.parametrize("batch_pixels, stop_at", [(0, 17), (9000, 36)])
+@pytest.mark.parametrize("batch_pixels, stop_at", [(0, 1), (0, 17), (9000, 5), (9000, 36)])
 def test_a_killed_run_that_is_continued_equals_an_unbroken_one(
     batch_pixels: int, stop_at: int, folder: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "killed.hdf5"
+    killed = tmp_path / "killed"
     code = (
-        "from tests.extract.test_extract_descriptors import Mean, Path, run;"
+        "from tests.extract.test_extract_descriptors import Mean, Path, both;"
         f"backbone = Mean({batch_pixels}, {stop_at}, kill=True);"
-        f"run(backbone, Path({str(folder)!r}), Path({str(output)!r}))"
+        f"both(backbone, Path({str(folder)!r}), Path({str(killed)!r}))"
     )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    run(Mean(batch_pixels), folder, output)
-    whole = run(Mean(batch_pixels), folder, tmp_path / "whole.hdf5")
-    assert output.read_bytes() == whole.read_bytes()
+    ours = both(Mean(batch_pixels), folder, killed)
+    whole = both(Mean(batch_pixels), folder, tmp_path / "whole")
+    assert [path.read_bytes() for path in ours] == [path.read_bytes() for path in whole]
 
 
 def test_bad_images_keep_their_rows_and_are_named_also_by_a_later_run(
