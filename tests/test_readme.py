@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ames_lite.io.checkpoint import HeadMeta, save_head
+from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models import AMES
 from tests.conftest import TinyWorld
 
@@ -44,6 +46,19 @@ def test_the_hub_example_gives_one_logit(monkeypatch: pytest.MonkeyPatch) -> Non
     exec(compile(block_with("torch.hub.load"), "README.md", "exec"), scope)
     logit = scope["logit"]
     assert isinstance(logit, torch.Tensor) and logit.shape == (1,)
+
+
+def test_descriptors_made_elsewhere_become_a_store(tmp_path: Path) -> None:
+    def describe(name: str) -> tuple[object, ...]:
+        values = np.full((2, 768), len(name), np.float32)
+        zero = np.zeros((2, 2), np.float32)
+        return values, zero, np.zeros(2, np.uint8), np.ones(2, np.float32), (30, 40)
+
+    path, names = tmp_path / "mine.hdf5", ["a.jpg", "bb.jpg"]
+    scope: dict[str, object] = {"path": path, "names": names, "describe": describe}
+    exec(compile(block_with("DescriptorStore.create"), "README.md", "exec"), scope)
+    store = DescriptorStore.open(path)
+    assert store.names == ("a.jpg", "bb.jpg") and store.read(1).descriptors[0, 0] == 6
 
 
 def test_every_file_that_the_readme_lists_exists() -> None:
