@@ -42,6 +42,8 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "compression": TEXT,
     "lists": TEXT,
     "outputs": (list,),
+    "scores": TEXT,
+    "tuned": TEXT,
 }
 Config = dict[str, Any]
 

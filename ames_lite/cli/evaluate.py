@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, run_dir
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData
@@ -19,11 +19,14 @@ from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.significance import paired_bootstrap
 from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest
+from ames_lite.io.tuned import Tuned, read_tuned
 from ames_lite.models import HEADS, build_head
 from ames_lite.records import PairScores
 from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer, verifier_scorer
 from ames_lite.runtime import pick_device
+
+NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -34,16 +37,20 @@ def main(overrides: Sequence[str] | None = None) -> int:
 def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()) -> dict[str, Any]:
     """Evaluate as configured; returns the results. comparisons: further lines of the report."""
     options = scoring_options(config)
-    numbers = [int(n) for n in as_list(config["num_rerank"])]
-    if not numbers or min(numbers) < 1:
-        raise ConfigError(f"num_rerank={config['num_rerank']}", expected="numbers of at least 1")
-    files, dataset = dataset_files(config), config["dataset"]
-    data = evaluator.load(files, dataset["protocol"], config["neighbors"], max(numbers))
+    files, tuned = dataset_files(config), _tuned(config)
+    numbers = numbers_of(config["num_rerank"], tuned)
+    data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
     scorer, meta = open_scorer(config)
-    lambs, temps, tuned_on = ensemble_settings(config, meta)
+    if tuned is not None:
+        tuned.check(scorer.name, scorer.digest, config["tuned"])
+    lambs, temps, tuned_on = ensemble_settings(config, meta, tuned)
     numbers = clamp(numbers, data)
-    folder = run_dir(config, "evaluate")
-    scores, cost = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
+    if config["scores"] is None:
+        folder = run_dir(config, "evaluate")
+        scores, cost = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
+    else:
+        scores, cost = evaluator.reuse(data, scorer, max(numbers), options, _scores(config))
+        folder = run_dir(config, "evaluate")
     results = evaluator.report(
         data,
         scorer,
@@ -54,6 +61,7 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
         lambs=lambs,
         temps=temps,
         tuned_on=tuned_on,
+        role=role_of(config, len(lambs) * len(temps), tuned_on),
         config=config,
     )
     evaluator.write_results(folder / "results.json", results)
@@ -71,6 +79,36 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
         print(f"report:  {page}")
     print(f"results: {folder / 'results.json'}")
     return results
+
+
+def _tuned(config: Config) -> Tuned | None:
+    return None if config["tuned"] is None else read_tuned(config["tuned"])
+
+
+def _scores(config: Config) -> Path:
+    """`scores=`: a file, or the run directory that has it."""
+    path = Path(config["scores"]).expanduser()
+    return path / "scores.hdf5" if path.is_dir() else path
+
+
+def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:
+    """`num_rerank=`; null: what was tuned, else NUM_RERANK."""
+    if given is None:
+        return [NUM_RERANK if tuned is None else tuned.num_rerank]
+    numbers = [int(n) for n in as_list(given)]
+    if not numbers or min(numbers) < 1:
+        raise ConfigError(f"num_rerank={given}", expected="numbers of at least 1")
+    return numbers
+
+
+def role_of(config: Config, cells: int, tuned_on: str | None) -> str:
+    """What a row may be used for: frozen (chosen elsewhere), given by hand, or of a grid.
+
+    A grid of λ and γ on a test set is an oracle: whoever picks from it has tuned on the test set.
+    """
+    if cells > 1:
+        return "oracle" if config["dataset"]["role"] == "test" else "grid"
+    return "given" if tuned_on is None else "frozen"
 
 
 def scoring_options(config: Config) -> ScoringOptions:
@@ -124,13 +162,14 @@ def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
 
 
 def ensemble_settings(
-    config: Config, meta: HeadMeta
+    config: Config, meta: HeadMeta, tuned: Tuned | None = None
 ) -> tuple[list[float], list[float], str | None]:
-    """λ, γ and what they were tuned on: as given, or from the weights' meta.json."""
+    """λ, γ and what they were tuned on: as given, from `tuned=`, or from the weights' meta.json."""
     lamb, temp, tuned_on = config["lamb"], config["temp"], None
+    known = meta if tuned is None else tuned
     if lamb is None and temp is None:
-        tuned_on = meta.provenance.get("tuned_on")
-    lamb, temp = meta.lamb if lamb is None else lamb, meta.temp if temp is None else temp
+        tuned_on = tuned.tuned_on if tuned is not None else meta.provenance.get("tuned_on")
+    lamb, temp = known.lamb if lamb is None else lamb, known.temp if temp is None else temp
     if lamb is None or temp is None:
         raise ConfigError(
             "λ and γ are unknown: the weights do not carry them",
@@ -155,16 +194,17 @@ def clamp(numbers: list[int], data: EvaluationData) -> list[int]:
 def show(results: dict[str, Any], seed: int) -> None:
     """Print the table: the global ranking, then every row; below it the gain with its interval."""
     names = [name for name in results["global"] if not name.startswith("mp@")]
-    header = ["", "num_rerank", "λ", "γ", *names]
+    header = ["", "num_rerank", "λ", "γ", "", *names]
     rows: list[list[object]] = [
-        ["global", "-", "-", "-", *(results["global"][name] for name in names)]
+        ["global", "-", "-", "-", "", *(results["global"][name] for name in names)]
     ]
     for row in results["rows"]:
         cells = [row["metrics"][name] for name in names]
-        rows.append(
-            [results["model"], row["num_rerank"], f"{row['lamb']:g}", f"{row['temp']:g}", *cells]
-        )
+        settings = [row["num_rerank"], f"{row['lamb']:g}", f"{row['temp']:g}", row["role"]]
+        rows.append([results["model"], *settings, *cells])
     print_table(header, rows)
+    if results["rows"][0]["role"] == "oracle":
+        print("oracle: a grid on a test set; whoever picks its best row has tuned on the test set")
     per_query = results["per_query"]
     first, second = (
         np.array([np.nan if q[key] is None else q[key] for q in per_query], np.float64)

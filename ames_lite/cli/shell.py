@@ -10,12 +10,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config, compose, conf_dir
 from ames_lite.errors import BadInput, ConfigError, UserError
+from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.layout import SPLITS, DatasetFiles
 from ames_lite.runtime import set_up_logging
 
@@ -64,7 +66,15 @@ def dataset_files(config: Config) -> DatasetFiles:
         folder=dataset["folder"],
         desc_name=config["desc_name"],
         page=dataset["page"],
+        ground_truth_of=dataset.get("ground_truth_of"),
+        skip_queries=dataset.get("skip_queries", 0),
     )
+
+
+def protocol_of(config: Config) -> Protocol:
+    """The protocol of the data set that a configuration names."""
+    dataset = config["dataset"]
+    return replace(get_protocol(dataset["protocol"]), private=dataset.get("private_queries", 0))
 
 
 def chosen_splits(config: Config) -> list[str]:

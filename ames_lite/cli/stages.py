@@ -96,7 +96,9 @@ def _outputs(config: Config, backbone: Backbone) -> list[str]:
 def query_boxes(files: DatasetFiles, names: Sequence[str]) -> list[Box | None]:
     """The crop box of every query, from the ground truth."""
     gallery = read_image_list(files.image_list("gallery")).names
-    return list(read_ground_truth(files.ground_truth(), names, gallery).bbox)
+    path = files.ground_truth()
+    truth = read_ground_truth(path, names, gallery, skip_last=files.skipped(path))
+    return list(truth.bbox)
 
 
 def run_vocabulary(config: Config) -> None:

@@ -1,4 +1,8 @@
-"""`python scripts/tune.py`: λ and γ chosen on a validation set, frozen in the head's meta.json."""
+"""`python scripts/tune.py`: num_rerank, λ and γ chosen on a validation set, and frozen.
+
+They go into `tuned.json` of the run, which `scripts/evaluate.py tuned=` reads; λ and γ also into
+the meta.json of a native head.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.evaluate import clamp, open_scorer, scoring_options
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, run_dir
+from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer, scoring_options
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.evaluation.tuning import Row, best, grid
-from ames_lite.io.checkpoint import load_head, save_head
+from ames_lite.io.checkpoint import is_native, load_head, save_meta
+from ames_lite.io.tuned import Tuned, write_tuned
 from ames_lite.records import PairScores
 
 LAMBS = tuple(i / 10 for i in range(11))
@@ -33,27 +38,39 @@ def run(config: Config) -> Row:
             f"dataset={dataset['option']} has the role '{dataset['role']}'",
             expected="a validation set (role: val): nothing is tuned on what is reported",
         )
-    data = evaluator.load(
-        dataset_files(config), dataset["protocol"], config["neighbors"], config["num_rerank"]
-    )
+    numbers = numbers_of(config["num_rerank"])
     scorer, _ = open_scorer(config)
-    num = clamp([config["num_rerank"]], data)[0]
+    data = evaluator.load(
+        dataset_files(config), protocol_of(config), config["neighbors"], max(numbers)
+    )
+    numbers = clamp(numbers, data)
     folder = run_dir(config, "tune")
     options = scoring_options(config)
-    scores, _ = evaluator.score(data, scorer, num, options, folder / "scores.hdf5")
-    row = choose(data, scores, num, as_list(config["lamb"]), as_list(config["temp"]))
-    main_metric = data.protocol.main
-    cells = [[scorer.name, num, row.lamb, row.temp, row.metrics[main_metric]]]
-    print_table(["chosen", "num_rerank", "λ", "γ", main_metric], cells)
-    if config["weights"] is not None:
-        print(f"frozen in {freeze(Path(config['weights']), row, dataset['option'])}")
+    scores, _ = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
+    row = choose(data, scores, numbers, as_list(config["lamb"]), as_list(config["temp"]))
+    metric = data.protocol.main
+    cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, row.metrics[metric]]]
+    print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
+    tuned = Tuned(
+        row.num_rerank,
+        row.lamb,
+        row.temp,
+        dataset["option"],
+        scorer.name,
+        scorer.digest,
+        metric,
+        row.metrics[metric],
+    )
+    print(f"frozen in {write_tuned(folder / 'tuned.json', tuned)}")
+    if config["weights"] is not None and is_native(config["weights"]):
+        print(f"      and {freeze(Path(config['weights']), row, dataset['option'])}")
     return row
 
 
 def choose(
     data: EvaluationData,
     scores: PairScores,
-    num_rerank: int,
+    num_reranks: Sequence[int],
     lambs: Sequence[float] = LAMBS,
     temps: Sequence[float] = TEMPS,
 ) -> Row:
@@ -62,7 +79,7 @@ def choose(
         data.neighbors,
         data.ground_truth,
         scores,
-        num_reranks=[num_rerank],
+        num_reranks=num_reranks,
         lambs=lambs,
         temps=temps,
         protocol=data.protocol,
@@ -72,7 +89,6 @@ def choose(
 
 def freeze(weights: Path, row: Row, tuned_on: str) -> Path:
     """Write λ, γ and what they were tuned on into the head's meta.json."""
-    head, meta = load_head(weights)
+    _, meta = load_head(weights)
     provenance = {**meta.provenance, "tuned_on": tuned_on, "tuned_num_rerank": row.num_rerank}
-    save_head(weights, head, replace(meta, lamb=row.lamb, temp=row.temp, provenance=provenance))
-    return weights
+    return save_meta(weights, replace(meta, lamb=row.lamb, temp=row.temp, provenance=provenance))

@@ -28,7 +28,7 @@ from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
-from ames_lite.io.pair_scores import write_pair_scores
+from ames_lite.io.pair_scores import read_pair_scores, write_pair_scores
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.io.published_neighbors import read_shortlist
 from ames_lite.io.published_store import open_store
@@ -49,7 +49,9 @@ class EvaluationData:
     gallery_store: DescriptorStore
 
 
-def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) -> EvaluationData:
+def load(
+    files: DatasetFiles, protocol: str | Protocol, neighbors: str, num_rerank: int
+) -> EvaluationData:
     """Open everything. Raises MissingFile that names all that is missing, or BadInput."""
     paths = _find_all(files, neighbors)
     lists = {side: read_image_list(paths[side]) for side in ("query", "gallery")}
@@ -72,7 +74,12 @@ def load(files: DatasetFiles, protocol: str, neighbors: str, num_rerank: int) ->
     data = EvaluationData(
         files,
         get_protocol(protocol),
-        read_ground_truth(paths["ground truth"], queries, gallery),
+        read_ground_truth(
+            paths["ground truth"],
+            queries,
+            gallery,
+            skip_last=files.skipped(paths["ground truth"]),
+        ),
         _whole_lists(paths["neighbors"], queries, gallery, needed, files.make_neighbors(neighbors)),
         *stores,
     )
@@ -137,13 +144,44 @@ def score(
     return scores, cost
 
 
+def reuse(
+    data: EvaluationData,
+    scorer: PairScorer,
+    num_rerank: int,
+    options: ScoringOptions,
+    path: Path,
+) -> tuple[PairScores, Cost]:
+    """The logits of an earlier run, at no cost.
+
+    Raises BadInput where anything that they depend on has changed, naming both values, and where
+    a pair that the passes need is not among them.
+    """
+    scores = read_pair_scores(path, digests(data, scorer, options))
+    pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
+    wanted, there = (
+        (query.astype(np.int64) << 32) | gallery
+        for query, gallery in (pairs, (scores.query, scores.gallery))
+    )
+    lacking = int((~np.isin(wanted, there)).sum())
+    if lacking:
+        raise BadInput(
+            f"{lacking} of the {len(wanted)} pairs that are needed have no score",
+            where=path,
+            expected="scores of the same neighbour lists, up to this num_rerank",
+            remedy="score anew: leave scores= away",
+        )
+    return scores, Cost()
+
+
 def digests(data: EvaluationData, scorer: PairScorer, options: ScoringOptions) -> dict[str, str]:
     """What the logits depend on."""
     return {
         "query_names": names_digest(data.ground_truth.query_names),
         "gallery_names": names_digest(data.ground_truth.gallery_names),
         "query_store": json.dumps(data.query_store.provenance, sort_keys=True),
+        "query_rows": data.query_store.fingerprint(),
         "gallery_store": json.dumps(data.gallery_store.provenance, sort_keys=True),
+        "gallery_rows": data.gallery_store.fingerprint(),
         "model": scorer.name,
         "weights": scorer.digest,
         "settings": json.dumps(
@@ -163,6 +201,7 @@ def report(
     lambs: Sequence[float],
     temps: Sequence[float],
     tuned_on: str | None,
+    role: str,
     config: dict[str, Any],
 ) -> dict[str, Any]:
     """The results dict: the global ranking, every row of the grid, the first row per query."""
@@ -184,6 +223,7 @@ def report(
                         "query_desc_num": options.query_count,
                         "gallery_desc_num": options.gallery_count,
                         "tuned_on": tuned_on,
+                        "role": role,
                         "metrics": _plain(found.metrics),
                     }
                 )

@@ -48,6 +48,7 @@ class Protocol:
     ap_at: int | None = None  # rectangular AP@k; None: trapezoidal over the whole ranking
     precision_at: tuple[int, ...] = ()
     recall_at: tuple[int, ...] = ()
+    private: int = 0  # the last so many queries are the private part, reported beside the public
 
     @property
     def graded(self) -> bool:
@@ -125,6 +126,7 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
         else:
             ap[setting] = metrics.average_precision_at(found, protocol.ap_at)
             values[f"map@{protocol.ap_at}{name}"] = metrics.mean(ap[setting])
+            values |= _parts(ap[setting], f"map@{protocol.ap_at}{name}", protocol.private)
         for k in protocol.precision_at:
             values[f"mp@{k}{name}"] = metrics.mean(metrics.precision_at(found, k))
         for k in protocol.recall_at:
@@ -135,6 +137,14 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
     main_ap: Floats = np.mean([ap[setting] for setting in protocol.main_settings], axis=0)
     excluded = {s: int((hits[s].num_positives == 0).sum()) for s in protocol.settings}
     return Evaluation(values, ap, main_ap, excluded)
+
+
+def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:
+    """The means of the public and of the private queries, where there are two parts."""
+    if private == 0:
+        return {}
+    parts = {"public": ap[:-private], "private": ap[-private:]}
+    return {f"{name}_{part}": metrics.mean(values) for part, values in parts.items()}
 
 
 def setting_positives(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
@@ -196,6 +206,11 @@ def check_fit(
         )
     if protocol is None:
         return
+    if not 0 <= protocol.private < queries:
+        raise BadInput(
+            f"the last {protocol.private} of {queries} queries are said to be private",
+            expected=f"a number below {queries}: private_queries= of the data set",
+        )
     inside = bool(set(ground_truth.query_names) & set(ground_truth.gallery_names))
     needed = min(protocol.depth, gallery - inside)  # a query is left out of its own list
     if length < needed:

@@ -39,6 +39,7 @@ from ames_lite.io.published_store import (
     open_store,
 )
 from ames_lite.io.row_layout import FAILED
+from ames_lite.records import GroundTruth
 
 RUN_BYTES = 1 << 25  # of rows looked at together
 SHOWN = 3  # rows that a finding names
@@ -119,7 +120,7 @@ def _check_lists(
         "neighbour lists": (lambda: files.neighbors(neighbors), read_neighbors)
     }
     if graded:
-        finders["ground truth"] = (files.ground_truth, read_ground_truth)
+        finders["ground truth"] = (files.ground_truth, partial(_read_truth, files))
     for what, (finder, read) in finders.items():
         try:
             path = finder()
@@ -130,6 +131,12 @@ def _check_lists(
             report.find(files.root, str(error))
             continue
         report.attempt(path, partial(read, path, queries.names, gallery.names))
+
+
+def _read_truth(
+    files: DatasetFiles, path: Path, queries: Sequence[str], gallery: Sequence[str]
+) -> GroundTruth:
+    return read_ground_truth(path, queries, gallery, skip_last=files.skipped(path))
 
 
 def check_store(

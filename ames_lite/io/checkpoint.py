@@ -95,6 +95,25 @@ def save_head(
     return weights
 
 
+def is_native(path: str | Path) -> bool:
+    """Whether there is a head with a meta.json of its own, not a published `.pt`."""
+    return _native_files(Path(path).expanduser())[1].is_file()
+
+
+def save_meta(path: str | Path, meta: HeadMeta) -> Path:
+    """Give the native head at `path` another meta; its weights stay as they are.
+
+    Raises MissingFile or BadInput as `load_head` does. Returns the path of the meta.
+    """
+    weights, meta_file = _native_files(Path(path).expanduser())
+    _, record = _read_native(weights)
+    record |= asdict(meta)
+    with _renamed_at_the_end(meta_file) as new_meta:
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+        new_meta.write_text(text + "\n", encoding="utf-8")
+    return meta_file
+
+
 def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadMeta]:
     """A head and its meta, from a native folder or file or a published `.pt`.
 

@@ -42,21 +42,28 @@ class _Entry(NamedTuple):
 
 
 def read_ground_truth(
-    path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
+    path: str | Path,
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+    *,
+    skip_last: int = 0,
 ) -> GroundTruth:
     """Ground truth whose query q and gallery rows are those of the given image lists.
 
-    `.json` is read as native, `.pkl` as official. Raises MissingFile where there is no file;
-    BadInput, naming the file and the list, where they disagree about an image, and where the
-    file does not follow its schema.
+    `.json` is read as native, `.pkl` as official. skip_last: so many queries at the end of an
+    official file are not those of the list (GLDv2's private ones). Raises MissingFile where there
+    is no file; BadInput, naming the file and the list, where they disagree about an image, and
+    where the file does not follow its schema.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFile("ground truth is missing", where=path, expected="gnd_*.json or gnd_*.pkl")
-    readers = {".json": _read_native, ".pkl": _read_official}
-    if path.suffix not in readers:
+    if path.suffix not in (".json", ".pkl"):
         raise BadInput(f"ground truth ends in '{path.suffix}'", where=path, expected=".json, .pkl")
-    file_names, entries = readers[path.suffix](path, query_names, gallery_names)
+    if path.suffix == ".json":
+        file_names, entries = _read_native(path, query_names, gallery_names)
+    else:
+        file_names, entries = _read_official(path, query_names, gallery_names, skip_last)
     order = np.empty(len(query_names), np.int64)
     order[_match_queries(path, file_names, query_names)] = np.arange(len(query_names))
     return _assemble(path, [entries[i] for i in order], query_names, gallery_names)
@@ -159,7 +166,7 @@ def _check_native(query: object, where: str) -> None:
 
 
 def _read_official(
-    path: Path, query_names: Sequence[str], gallery_names: Sequence[str]
+    path: Path, query_names: Sequence[str], gallery_names: Sequence[str], skip_last: int = 0
 ) -> tuple[list[str], list[_Entry]]:
     content = read_pickle(path, NUMPY_ARRAYS)
     fine = isinstance(content, dict) and isinstance(content.get("gnd"), list)
@@ -167,9 +174,13 @@ def _read_official(
     assert isinstance(content, dict)
     images = _names(content.get("imlist", gallery_names), "imlist", path)
     queries = _names(content.get("qimlist", query_names), "qimlist", path)
+    entries = content["gnd"][: len(content["gnd"]) - skip_last]
+    if "qimlist" in content:
+        queries = queries[: len(queries) - skip_last]
     _require(
-        len(queries) == len(content["gnd"]),
-        f"'gnd' has {len(content['gnd'])} entries for {len(queries)} queries",
+        len(queries) == len(entries),
+        f"'gnd' has {len(entries)} entries for {len(queries)} queries"
+        + (f", the last {skip_last} left out" if skip_last else ""),
         f"{path} against {'its qimlist' if 'qimlist' in content else 'the query list'}",
         "one entry a query",
     )
@@ -179,11 +190,11 @@ def _read_official(
         wanted_from=f"imlist of {path}",
         available_from="the gallery list",
     )
-    entries = [
+    found = [
         _official_entry(entry, row_of, f"{path}, query '{name}'")
-        for name, entry in zip(queries, content["gnd"], strict=True)
+        for name, entry in zip(queries, entries, strict=True)
     ]
-    return queries, entries
+    return queries, found
 
 
 def _official_entry(entry: object, row_of: npt.NDArray[np.int64], where: str) -> _Entry:

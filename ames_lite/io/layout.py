@@ -27,7 +27,9 @@ class DatasetFiles:
     """The files of one data set.
 
     option: the value of `dataset=`, for remedies; folder: its folder under data_root; desc_name:
-    prefix of descriptor files; page: where its images and lists come from, for messages.
+    prefix of descriptor files; page: where its images and lists come from, for messages;
+    ground_truth_of: the data set whose published ground truth serves too, without its last
+    skip_queries queries.
     """
 
     data_root: Path
@@ -35,6 +37,8 @@ class DatasetFiles:
     folder: str
     desc_name: str
     page: str
+    ground_truth_of: str | None = None
+    skip_queries: int = 0
 
     @property
     def root(self) -> Path:
@@ -80,11 +84,23 @@ class DatasetFiles:
     def ground_truth(self) -> Path:
         """The ground truth, for reading."""
         names = [f"gnd_{self.folder}.json", f"gnd_{self.folder}.pkl"]
+        if self.ground_truth_of is not None:
+            names.append(self.shared_ground_truth)
         return _first_of(
             [self.root / name for name in names],
             f"the ground truth of {self.option}",
             remedy=self.page,
         )
+
+    @property
+    def shared_ground_truth(self) -> str:
+        """The file name of the ground truth of `ground_truth_of`."""
+        return f"gnd_{self.ground_truth_of}.pkl"
+
+    def skipped(self, ground_truth: Path) -> int:
+        """How many queries at the end of a ground truth file are not those of this data set."""
+        shared = self.ground_truth_of is not None and ground_truth.name == self.shared_ground_truth
+        return self.skip_queries if shared else 0
 
     def local(self, split: str) -> Path:
         """The local descriptors of a split, for reading."""

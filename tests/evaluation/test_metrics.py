@@ -53,6 +53,32 @@ def test_every_metric_is_its_slow_referee(seed: int, length: int) -> None:
             assert came == pytest.approx(referee.recall_at(row, right, k), nan_ok=True)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_shares_among_the_first_k_are_counted(seed: int) -> None:
+    neighbors, truth = make_neighbors(seed), make_truth(seed, graded=False)
+    hits = find_hits(neighbors.ids, truth.easy)
+    generator = np.random.default_rng(seed)
+    gallery_labels, labels = generator.integers(0, 5, 40), generator.integers(0, 6, 6)
+    for k in (1, 4, 100):
+        for q, row in enumerate(neighbors.ids.tolist()):
+            right = set(truth.easy[q].tolist())
+            found = len(right & set(row[:k]))
+            share = found / k if right else np.nan
+            assert metrics.plain_precision_at(hits, k)[q] == pytest.approx(share, nan_ok=True)
+            share = found / len(right) if right else np.nan
+            assert metrics.full_recall_at(hits, k)[q] == pytest.approx(share, nan_ok=True)
+        came = metrics.accuracy_at(neighbors.ids, labels, gallery_labels, k)
+        wanted = [
+            any(gallery_labels[i] == label for i in row[:k])
+            for row, label in zip(neighbors.ids, labels, strict=True)
+        ]
+        assert came.tolist() == wanted
+    values = metrics.average_precision(hits)
+    classes, means = metrics.by_class(values, labels)
+    for label, value in zip(classes, means, strict=True):
+        assert value == pytest.approx(metrics.mean(values[labels == label]), nan_ok=True)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_junk_anywhere_never_changes_a_metric(seed: int) -> None:
     neighbors, truth = make_neighbors(seed), make_truth(seed)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,30 @@ def test_protocols_without_grades_are_their_slow_referee(protocol: str) -> None:
     assert came.metrics == pytest.approx(wanted, abs=1e-12)
     assert came.excluded == {"all": 2}
     assert PROTOCOLS[protocol].main in came.metrics
+
+
+def test_public_and_private_queries_are_reported_beside_all() -> None:
+    """Worked by hand: the last two of four queries are private."""
+    ids = np.array([[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]], np.int32)
+    truth = GroundTruth(
+        query_names=("a", "b", "c", "d"),
+        gallery_names=("x", "y", "z"),
+        easy=tuple(np.array(rows, np.int64) for rows in ([0], [0], [0], [])),
+        hard=(np.zeros(0, np.int64),) * 4,
+        junk=(np.zeros(0, np.int64),) * 4,
+        bbox=(None,) * 4,
+        graded=False,
+    )
+    protocol = replace(get_protocol("gldv2"), private=2)
+    # APs 1, 1/2, 1/3 and none: d has no positive and does not count
+    found = evaluate_ranking(ids, truth, protocol).metrics
+    assert found == pytest.approx(
+        {"map@100": 11 / 18, "map@100_public": 3 / 4, "map@100_private": 1 / 3}
+    )
+    assert set(evaluate_ranking(ids, truth, "gldv2").metrics) == {"map@100"}
+    for wrong in (4, 750, -1):
+        with pytest.raises(BadInput, match="of 4 queries"):
+            evaluate_ranking(ids, truth, replace(protocol, private=wrong))
 
 
 def test_metric_names_are_those_of_results_files() -> None:
