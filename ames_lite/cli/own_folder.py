@@ -1,0 +1,134 @@
+"""dataset=folder: a set of one's own is prepared on first use, and remembers how it is evaluated.
+
+`prepare` makes the lists; `settle` is called where a command asks for the files of a data set.
+
+The convention to know: with images= and labels= a command prepares the set where its lists are
+missing and prints what came of it, as prepare_dataset does; where they are there, images and labels
+must be those that they were made from. Without labels= nothing is compared. Either way the set's
+`dataset.json` provides what the command line leaves open: protocol, role, and the images' folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
+from ames_lite.io.layout import PUBLISHED_LISTS
+from ames_lite.io.own_truth import FORMS, OwnTruth, OwnTruthOptions, make_own_truth
+from ames_lite.io.own_truth_files import (
+    Description,
+    check_sources,
+    prepare_command,
+    read_description,
+    write_own_truth,
+)
+
+OPTION = "folder"
+ROLES = ("test", "val")
+PROTOCOL_OF = {"coordinates": "vpr", "frames": "vpr"}  # place recognition counts hits in the top k
+DEFAULT_PROTOCOL = "instance"
+
+
+def folder_of(data_root: Path, name: str) -> Path:
+    """The folder of a set. Raises ConfigError for a name that leads elsewhere."""
+    if not name.strip(". ") or Path(name).name != name:
+        raise ConfigError(f"name={name}", expected="the name of one folder, below data_root")
+    return data_root / name
+
+
+def prepare(
+    folder: Path,
+    options: OwnTruthOptions,
+    *,
+    protocol: str | None = None,
+    role: str = "test",
+    overwrite: bool = False,
+) -> Description:
+    """Make and write the lists of a set, print what came of it."""
+    if role not in ROLES:
+        raise ConfigError(f"role={role}", expected=" or ".join(ROLES))
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise ConfigError(f"protocol={protocol}", expected=f"one of {', '.join(PROTOCOLS)}")
+    made = make_own_truth(options)
+    chosen = _protocol(made, protocol)
+    description = write_own_truth(folder, made, options, chosen, role, overwrite)
+    _show(folder, made, description)
+    return description
+
+
+def _protocol(made: OwnTruth, asked: str | None) -> str:
+    """The protocol asked for, or that of the kind. Raises ConfigError where grades do not fit."""
+    fits = "revisitop" if made.truth.graded else PROTOCOL_OF.get(made.kind, DEFAULT_PROTOCOL)
+    chosen = asked or fits
+    if get_protocol(chosen).graded != made.truth.graded:
+        has = "grades" if made.truth.graded else "no grades"
+        raise ConfigError(f"protocol={chosen}, and the labels have {has}", expected=fits)
+    return chosen
+
+
+def _show(folder: Path, made: OwnTruth, description: Description) -> None:
+    truth = made.truth
+    right = sum(map(len, truth.easy)) + sum(map(len, truth.hard))
+    queries, gallery = len(truth.query_names), len(truth.gallery_names)
+    print(f"{queries} queries, {gallery} gallery images: {folder}")
+    print(f"{made.kind}: {right} positives, {right / queries:.1f} a query")
+    if made.without_positives:
+        few = ", ".join(made.without_positives[:3])
+        count = len(made.without_positives)
+        print(f"{count} queries have no positive, metrics leave them out: {few}")
+    for note in made.notes:
+        print(note)
+    print(f"protocol {description.protocol}, role {description.role}, names from {made.root}")
+
+
+def settle(config: dict[str, Any], data_root: Path) -> None:
+    """Prepare or check a set of one's own, and fill in what its dataset.json says.
+
+    Changes config: dataset.protocol, dataset.role and images where they are left open. Raises
+    ConfigError for labels= that nothing can be made of; BadInput where they changed.
+    """
+    dataset, labels = config["dataset"], config.get("labels")
+    if dataset["option"] != OPTION:
+        if labels is not None:
+            what = f"labels= is given and dataset={dataset['option']} brings its own"
+            raise ConfigError(what, expected=f"dataset={OPTION}, or no labels=")
+        return
+    folder = folder_of(data_root, dataset["folder"])
+    if labels is not None:
+        _prepare_or_check(folder, config["images"], str(labels))
+    description = read_description(folder)
+    if description is None:
+        dataset["protocol"] = dataset["protocol"] or DEFAULT_PROTOCOL
+        return
+    dataset["protocol"] = dataset["protocol"] or description.protocol
+    if dataset["role"] == ROLES[0]:
+        dataset["role"] = description.role
+    if "images" in config and description.image_root.is_dir():
+        given = config["images"]
+        own = given is None or Path(given).expanduser().absolute() == description.options.images
+        config["images"] = str(description.image_root) if own else given
+
+
+def _prepare_or_check(folder: Path, images: str | None, labels: str) -> None:
+    if images is None:
+        raise ConfigError("labels= is given without images=", expected=f"images=<folder> {FORMS}")
+    options = OwnTruthOptions(Path(images), labels)
+    description = read_description(folder)
+    if description is not None:
+        check_sources(folder, description, options.images, labels)
+        return
+    lists = [f"{side}.txt" for side in PUBLISHED_LISTS] + [f"gnd_{folder.name}.json"]
+    there = [name for name in lists if (folder / name).exists()]
+    if there:
+        raise BadInput(
+            f"labels= is given, and {', '.join(there)} came from elsewhere",
+            where=folder,
+            expected="lists made from these labels, or no labels=",
+            remedy=f"{prepare_command(options, folder)} overwrite=true",
+        )
+    try:
+        prepare(folder, options)
+    except ConfigError as error:  # what these labels need has no key here
+        raise ConfigError(str(error), remedy=prepare_command(options, folder)) from error

@@ -1,0 +1,169 @@
+"""Image lists and ground truth of a set of one's own, from pictures and labels of several forms.
+
+In: a folder of pictures and one of: class folders; a CSV of labels, of pairs, of coordinates or of
+frames (own_truth_tables has the headers); frame numbers in file names; a matrix of 0 and 1. Out:
+names of queries and gallery, and for each query the gallery rows that are right.
+
+The convention to know: where nothing says which images are queries (a column `split`, a folder
+`query_images`, a list `queries`, the column `query` of pairs), every image with a positive is one,
+and all of them stay in the gallery; a query is never an answer to itself. Queries that were named
+stay queries without positives too: they are counted here, and metrics leave them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.own_truth_entries import DEFAULT_RADIUS, relate_entries
+from ames_lite.io.own_truth_images import OwnImages, check_unique, find_images, find_listed
+from ames_lite.io.own_truth_pairs import relate_matrix, relate_pairs
+from ames_lite.io.own_truth_relation import Relation
+from ames_lite.io.own_truth_tables import KINDS as TABLES
+from ames_lite.io.own_truth_tables import describe_forms, read_table
+from ames_lite.records import GroundTruth
+
+WORDS = ("folders", "frames")  # that `labels` takes instead of a path
+MATRIX = (".npy", ".npz")
+KINDS = ("folders", *TABLES, "matrix")
+FORMS = (
+    f"labels=folders, labels=frames (numbers in file names), a matrix (.npy, .npz), or a CSV: "
+    f"{describe_forms()}"
+)
+
+
+@dataclass(frozen=True)
+class OwnTruthOptions:
+    """What one gives: folders, labels and how to read them.
+
+    images, query_images: folders (the second: of the queries alone). labels: a path or one of
+    WORDS. queries, gallery: image lists that say which images, in which order. kind: one of KINDS,
+    where a header does not tell. radius: metres; tolerance: frames; each for its own kind alone.
+    """
+
+    images: Path
+    labels: str
+    query_images: Path | None = None
+    queries: Path | None = None
+    gallery: Path | None = None
+    kind: str | None = None
+    radius: float | None = None
+    tolerance: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OwnTruth:
+    """What came of it.
+
+    kind: of KINDS; root: the folder that names are relative to; truth; codes: a number for each
+    image's label, by name, or None where there are no labels; without_positives: names of queries;
+    notes: lines for the user.
+    """
+
+    kind: str
+    root: Path
+    truth: GroundTruth
+    codes: dict[str, int] | None
+    without_positives: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
+    """Names and ground truth. Raises MissingFile, ConfigError or BadInput with file and line."""
+    kind = _check_kind(options)
+    table = None
+    if options.labels not in WORDS and kind != "matrix":
+        table = read_table(Path(options.labels).expanduser(), kind)
+        kind = table.kind
+    options = _check_measures(options, kind)
+    images = find_images(options.images, options.query_images)
+    lists = {
+        side: None if path is None else _read_list(path, images, side)
+        for side, path in (("query", options.queries), ("gallery", options.gallery))
+    }
+    if kind == "matrix":
+        relation = relate_matrix(Path(options.labels).expanduser(), lists)
+    elif kind == "pairs":
+        assert table is not None
+        relation = relate_pairs(table, images, lists)
+    else:
+        assert kind is not None
+        relation = relate_entries(
+            kind, table, images, lists, radius=options.radius, tolerance=options.tolerance
+        )
+    notes = relation.notes
+    if table is not None and table.ignored:
+        notes = (*notes, f"columns ignored: {', '.join(table.ignored)}")
+    return _finish(replace(relation, notes=notes), str(kind), images.root, options.labels)
+
+
+def _check_kind(options: OwnTruthOptions) -> str | None:
+    """What `labels` and `kind` say together; None: the header of a CSV decides."""
+    kind, labels = options.kind, options.labels
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"there is no kind '{kind}'", expected=f"one of {', '.join(KINDS)}")
+    meant = labels if labels in WORDS else None
+    if Path(labels).suffix.lower() in MATRIX:
+        meant = "matrix"
+    fits = kind is None or kind == meant or (meant is None and kind in TABLES)
+    if not fits:
+        raise ConfigError(f"labels={labels} is not of kind={kind}", expected=FORMS)
+    return meant or kind
+
+
+def _check_measures(options: OwnTruthOptions, kind: str | None) -> OwnTruthOptions:
+    """The options with a radius where positions want one. Raises ConfigError for one too many."""
+    radius, tolerance = options.radius, options.tolerance
+    for key, value, wanted in (
+        ("radius", radius, "coordinates"),
+        ("tolerance", tolerance, "frames"),
+    ):
+        if value is not None and kind != wanted:
+            raise ConfigError(f"{key}={value} means nothing to {kind}", expected=f"none: {wanted}")
+    if kind == "frames" and (tolerance is None or tolerance < 0):
+        what = f"tolerance is {tolerance}"
+        raise ConfigError(what, expected="tolerance=<frames>, 0 or more: |i - j| <= tolerance")
+    if kind == "coordinates":
+        radius = DEFAULT_RADIUS if radius is None else radius
+        if not 0 <= radius < np.inf:
+            raise ConfigError(f"radius is {radius}", expected="metres, 0 or more")
+    return replace(options, radius=radius)
+
+
+def _read_list(path: Path, images: OwnImages, side: str) -> list[str]:
+    """The images of a list, as names from the root."""
+    path = path.expanduser()
+    names = read_image_list(path).names
+    sides = [side if images.apart else None] * len(names)
+
+    def where(row: int) -> str:
+        return f"{path}, image {row + 1}"
+
+    found = find_listed(images, names, sides, where)
+    check_unique(found, found, where)
+    return found
+
+
+def _finish(relation: Relation, kind: str, root: Path, labels: str) -> OwnTruth:
+    """Take queries out of their own answers, and out altogether those unnamed and unanswered."""
+    relation = relation.without_own_image()
+    right = relation.num_right()
+    if not right.any():
+        raise BadInput(
+            f"none of {len(relation.query_names)} queries has a positive among "
+            f"{len(relation.gallery_names)} gallery images",
+            where=f"{labels} ({kind})",
+            expected="at least one query with a positive that is not the query itself",
+        )
+    if not relation.queries_are_named:
+        relation = relation.of_queries(np.flatnonzero(right))
+        right = relation.num_right()
+    notes = relation.notes
+    if "hard" in relation.rows and not any(map(len, relation.rows["hard"])):
+        notes = (*notes, "nothing is graded hard: metrics of that setting will be undefined")
+    without = tuple(relation.query_names[q] for q in np.flatnonzero(right == 0).tolist())
+    return OwnTruth(kind, root, relation.ground_truth(), relation.codes, without, notes)
