@@ -1,0 +1,66 @@
+"""What a metric's name means, in one line a name, to be printed beside its value.
+
+In: a name as results.json has it (`map_medium`, `map@100_public`, `recall@5`). The convention to
+know: two average precisions are in use under the one name mAP, by trapezoids and by rectangles, and
+they differ; the name tells which: with `@k` it is by rectangles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ames_lite.errors import BadInput
+
+_NAME = re.compile(r"(?P<base>[a-z]+)(?:@(?P<k>[1-9][0-9]*))?(?:_(?P<part>\w+))?")
+RECTANGLES = (
+    "mean over queries of the sum of the precisions at the positives among the first {k} ranks, "
+    "over min({k}, positives) (rectangular AP)"
+)
+BASES = {  # by what stands before @k or _part; {k}: the rank after @
+    "map": "mean over queries of the area under precision over recall by trapezoids, whole ranking "
+    "(trapezoidal AP)",
+    "map@": RECTANGLES,
+    "mp@": "mean over queries of the precision among the first min({k}, rank of the last positive) "
+    "ranks, as in revisitop",
+    "recall@": "share of the queries with any positive among the first {k} ranks",
+    "precision@": "mean over queries of the share of positives among the first {k} ranks",
+    "accuracy@": "share of the queries with any positive among the first {k} ranks",
+}
+PARTS = {  # what stands after _: a setting or a part of the queries
+    "easy": "right: easy; taken out as junk: junk, hard",
+    "medium": "right: easy and hard; taken out: junk",
+    "hard": "right: hard; taken out: junk, easy",
+    "public": "the public queries",
+    "private": "the private queries",
+}
+GRADED_MAP = "(map_medium + map_hard) / 2, each by trapezoids from its own ranking"
+COUNTED = "Queries without a positive are left out of every mean; ranks count no junk."
+
+
+def definition(metric_name: str, *, graded: bool = False) -> str:
+    """What a metric is. graded: of a protocol with settings, where `map` is a mean of two.
+
+    >>> definition("recall@5")
+    'share of the queries with any positive among the first 5 ranks'
+
+    Raises BadInput for a name that no metric has.
+    """
+    if metric_name == "map" and graded:
+        return GRADED_MAP
+    found = _NAME.fullmatch(metric_name)
+    base = f"{found['base']}{'@' if found['k'] else ''}" if found else ""
+    part = found["part"] if found else None
+    if found is None or base not in BASES or part not in (None, *PARTS):
+        names = ", ".join(name if name == "map" else f"{name}<k>" for name in BASES)
+        expected = f"{names}; after it nothing or one of {', '.join('_' + p for p in PARTS)}"
+        raise BadInput(f"no metric '{metric_name}' is defined", expected=expected)
+    text = BASES[base].format(k=found["k"])
+    return f"{text}; {PARTS[part]}" if part else text
+
+
+def footnotes(metric_names: Iterable[str]) -> list[str]:
+    """One line a name, `name: what it is`, and a last one on what every mean leaves out."""
+    names = list(dict.fromkeys(metric_names))
+    graded = any(name.startswith("map_") for name in names)
+    return [f"{name}: {definition(name, graded=graded)}" for name in names] + [COUNTED]

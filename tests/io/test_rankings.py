@@ -1,0 +1,177 @@
+"""Rankings on disk: what is written is read back, by this project and by whoever sorts by score."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import rankings
+from ames_lite.io.rankings import (
+    falling_scores,
+    first_of,
+    read_trec_run,
+    write_pairs,
+    write_ranking_csv,
+    write_ranking_json,
+    write_trec_run,
+)
+from ames_lite.records import Ranking
+
+QUERIES = ["q a.jpg", "jpg/q%20b.jpg", "q\udcffc.jpg"]
+GALLERY = [
+    "a b.jpg",
+    "a%20b.jpg",
+    "Zürich 3\u3000.jpg",
+    "tab\t.jpg",
+    "x\n.jpg",
+    'c,"d".jpg',
+    "日本",
+]
+
+
+def make_ranking(seed: int, ties: bool = True) -> Ranking:
+    generator = np.random.default_rng(seed)
+    ids = np.stack([generator.permutation(len(GALLERY)) for _ in QUERIES]).astype(np.int32)
+    scores = generator.integers(-3, 4, ids.shape) / 4 if ties else generator.random(ids.shape)
+    return Ranking(ids, scores.astype(np.float32), len(GALLERY))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_is_read_back_as_it_was(seed: int, tmp_path: Path) -> None:
+    ranking = make_ranking(seed)
+    path = write_trec_run(tmp_path / "run.trec", QUERIES, GALLERY, ranking, tag="my run")
+    again = read_trec_run(path, QUERIES, GALLERY)
+    np.testing.assert_array_equal(again.ids, ranking.ids)
+    np.testing.assert_array_equal(again.scores, falling_scores(ranking.scores))
+
+
+def test_a_run_has_six_fields_however_the_names_look(tmp_path: Path) -> None:
+    ranking = make_ranking(0)
+    path = write_trec_run(tmp_path / "run.trec", QUERIES, GALLERY, ranking, tag="my run")
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == ranking.ids.size and {len(line) for line in lines} == {6}
+    assert [line[3] for line in lines[:7]] == list("1234567")
+    assert {line[1] for line in lines} == {"Q0"} and {line[5] for line in lines} == {"my%20run"}
+    assert len({line[0] for line in lines}) == 3 and len({line[2] for line in lines}) == 7
+    assert "日本" in {line[2] for line in lines}  # names are left alone where they can be
+
+
+def test_whoever_sorts_a_run_by_score_gets_the_ranking(tmp_path: Path) -> None:
+    """As trec_eval does: by score in single precision, then by name backwards; ranks are unread."""
+    ranking = make_ranking(1)
+    path = write_trec_run(tmp_path / "run.trec", QUERIES, GALLERY, ranking, tag="r")
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    for q in range(len(QUERIES)):
+        mine = lines[q * 7 : (q + 1) * 7]
+        np.random.default_rng(0).shuffle(mine)
+        mine.sort(key=lambda line: (np.float32(line[4]), line[2]), reverse=True)
+        assert [int(line[3]) for line in mine] == list(range(1, 8))
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-30, -0.4, 1.0, 37.5, 1e6, -3e5])
+def test_falling_scores_fall_strictly_and_stay_near(level: float) -> None:
+    generator = np.random.default_rng(0)
+    scores = (level + generator.integers(-2, 3, (4, 3000)) / 8).astype(np.float32)
+    falling = falling_scores(scores)
+    assert falling.dtype == np.float32 and (np.diff(falling, axis=1) < 0).all()
+    lowest = np.minimum.accumulate(scores, axis=1)
+    step = max(2.0**-24, float(np.spacing(np.float32(abs(level) + 1))))
+    assert (falling <= lowest).all() and (lowest - falling).max() <= 3000 * step
+    already = np.sort(generator.random((3, 50)).astype(np.float32), axis=1)[:, ::-1]
+    np.testing.assert_array_equal(falling_scores(already), already)
+
+
+def test_json_has_the_names_in_their_order(tmp_path: Path) -> None:
+    ranking = make_ranking(2, ties=False)
+    plain = json.loads(
+        write_ranking_json(tmp_path / "a.json", QUERIES, GALLERY, ranking).read_text()
+    )
+    assert list(plain) == QUERIES
+    for q, query in enumerate(QUERIES):
+        assert plain[query] == [GALLERY[image] for image in ranking.ids[q]]
+    path = write_ranking_json(tmp_path / "b.json", QUERIES, GALLERY, ranking, with_scores=True)
+    scored = json.loads(path.read_text())
+    assert {query: [name for name, _ in rows] for query, rows in scored.items()} == plain
+    values = np.array([[score for _, score in scored[query]] for query in QUERIES], np.float32)
+    np.testing.assert_array_equal(values, ranking.scores)
+    empty = Ranking(np.zeros((0, 3), np.int32), np.zeros((0, 3), np.float32), 7)
+    assert json.loads(write_ranking_json(tmp_path / "c.json", [], GALLERY, empty).read_text()) == {}
+
+
+def test_csv_files_give_names_and_numbers_back(tmp_path: Path) -> None:
+    ranking = make_ranking(3, ties=False)
+    sims = np.random.default_rng(0).random(ranking.ids.shape).astype(np.float32)
+    logits = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32) * 1e-6
+    write_ranking_csv(tmp_path / "r.csv", QUERIES, GALLERY, ranking)
+    write_pairs(tmp_path / "p.csv", QUERIES, GALLERY, ranking, sims, logits)
+    rows, pairs = (
+        list(csv.DictReader(open(tmp_path / name, newline="", errors="surrogatepass")))
+        for name in ("r.csv", "p.csv")
+    )
+    assert [row["gallery"] for row in rows] == [GALLERY[i] for i in ranking.ids.ravel()]
+    assert [row["rank"] for row in rows] == list("1234567") * 3
+    for column, values in (("score", ranking.scores), ("sim", sims)):
+        read = np.array([pair[column] for pair in pairs], np.float32)
+        np.testing.assert_array_equal(read, values.ravel())
+    read = np.array([pair["logit"] for pair in pairs if pair["logit"]], np.float32)
+    np.testing.assert_array_equal(read, logits.ravel())
+    assert [pair["logit"] == "" for pair in pairs[:7]] == [False] * 4 + [True] * 3
+    assert [pair["query"] for pair in pairs[::7]] == QUERIES
+
+
+def test_the_first_of_a_ranking() -> None:
+    ranking = make_ranking(0)
+    assert first_of(ranking, None) is ranking
+    np.testing.assert_array_equal(first_of(ranking, 3).ids, ranking.ids[:, :3])
+    assert first_of(ranking, 99).ids.shape == (3, 7)
+    with pytest.raises(BadInput, match="first 0"):
+        first_of(ranking, 0)
+
+
+def test_a_file_in_the_way_and_a_failure_leave_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.trec"
+    path.write_text("mine")
+    with pytest.raises(BadInput, match="exists already"):
+        write_trec_run(path, QUERIES, GALLERY, make_ranking(0), tag="r")
+    with pytest.raises(BadInput, match="2 query and 7 gallery names"):
+        write_trec_run(path, QUERIES[:2], GALLERY, make_ranking(0), tag="r", overwrite=True)
+
+    def fail(name: str) -> str:
+        if name == QUERIES[2]:
+            raise OSError("disk full")
+        return name
+
+    monkeypatch.setattr(rankings, "_escaped", fail)
+    with pytest.raises(BadInput, match="disk full"):
+        write_trec_run(path, QUERIES, GALLERY, make_ranking(0), tag="r", overwrite=True)
+    assert path.read_text() == "mine" and [p.name for p in tmp_path.iterdir()] == ["run.trec"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("q Q0 a 1 0.5\n", "line 1"),
+        ("q Q0 a 1 0.5 r\nq Q0 b 2 high r\n", "line 2"),
+        ("q Q0 a 1 0.5 r\nother Q0 a 1 0.5 r\n", "'other' is not in the query list"),
+        ("q Q0 c 1 0.5 r\n", "'c' is not in the gallery list"),
+        ("q Q0 a 1 0.5 r\nq Q0 b 2 0.4 r\np Q0 a 1 0.5 r\n", "1 to 2 images a query"),
+        ("q Q0 a 1 0.5 r\nq Q0 a 2 0.4 r\np Q0 a 1 0.5 r\np Q0 b 2 0.1 r\n", "twice"),
+        ("q Q0 a 1 nan r\np Q0 a 1 0.5 r\n", "NaN"),
+    ],
+)
+def test_a_damaged_run_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "run.trec").write_text(text)
+    with pytest.raises(BadInput, match=words):
+        read_trec_run(tmp_path / "run.trec", ["q", "p"], ["a", "b"])
+
+
+def test_a_missing_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match="no run"):
+        read_trec_run(tmp_path / "run.trec", ["q"], ["a"])
