@@ -1,11 +1,18 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation import significance
-from ames_lite.evaluation.significance import bootstrap_mean, paired_bootstrap
+from ames_lite.evaluation.significance import (
+    bootstrap_mean,
+    mean_std,
+    paired_bootstrap,
+    sign_flip_test,
+)
 
 
 def draw(seed: int, size: int = 70) -> np.ndarray:
@@ -100,3 +107,90 @@ def test_bad_input_is_refused(values: np.ndarray, options: dict[str, float], wor
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(BadInput, match="against"):
         paired_bootstrap(np.zeros(3), np.zeros(4), seed=0)
+
+
+def every_sign(difference: list[float]) -> float:
+    """The referee: the share of all signings whose sum is as far from 0 as the one seen."""
+    seen = abs(math.fsum(difference))
+    sums = [
+        abs(math.fsum(s * d for s, d in zip(signs, difference, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(difference))
+    ]
+    return sum(one >= seen - 1e-12 for one in sums) / len(sums)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_sign_flip_test_tries_every_sign_of_few_queries(seed: int) -> None:
+    first, second = draw(seed, 8), draw(seed + 100, 8) + 0.2
+    second[3] = first[3]  # flipping nothing changes nothing
+    came = sign_flip_test(first, second, seed=0)
+    assert came.exact and came.counted == 8
+    assert came.p == pytest.approx(every_sign(list(second - first)), abs=1e-12)
+    assert sign_flip_test(second, first, seed=0).p == came.p
+
+
+def test_the_sign_flip_test_agrees_with_scipy() -> None:
+    first, second = draw(0, 15), draw(1, 15) + 0.15
+    theirs = stats.permutation_test(
+        (first, second), lambda x, y: np.mean(y - x), permutation_type="samples", n_resamples=1e6
+    )
+    assert sign_flip_test(first, second, seed=0).p == pytest.approx(theirs.pvalue, abs=1e-12)
+
+
+def test_a_sample_of_signs_comes_near_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = draw(0, 12), draw(1, 12) + 0.1
+    exact = sign_flip_test(first, second, seed=0)
+    monkeypatch.setattr(significance, "EXACT", 0)
+    sampled = sign_flip_test(first, second, seed=0, resamples=20_000)
+    assert exact.exact and not sampled.exact
+    error = math.sqrt(exact.p * (1 - exact.p) / 20_000)
+    assert abs(sampled.p - exact.p) < 4 * error and sampled.p != exact.p
+    monkeypatch.setattr(significance, "BLOCK", 12 * 7)
+    assert sign_flip_test(first, second, seed=0, resamples=20_000) == sampled
+
+
+def test_a_sampled_p_is_never_0_and_no_difference_gives_1() -> None:
+    first = draw(0)
+    assert sign_flip_test(first, first + 0.5, seed=0, resamples=99).p == 1 / 100
+    assert sign_flip_test(first, first, seed=0) == (1.0, 70, True)
+
+
+def test_p_values_are_uniform_where_there_is_no_difference() -> None:
+    generator = np.random.default_rng(0)
+    p = [
+        sign_flip_test(generator.random(30), generator.random(30), seed=s, resamples=400).p
+        for s in range(400)
+    ]
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(p) <= level) == pytest.approx(level, abs=0.07)
+
+
+def test_pairs_with_a_nan_do_not_enter_the_sign_flip_test() -> None:
+    first, second = draw(0, 9), draw(1, 9)
+    kept = sign_flip_test(first[2:], second[2:], seed=0)
+    first[0], second[1] = math.nan, math.nan
+    assert sign_flip_test(first, second, seed=0) == kept and kept.counted == 7
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "options", "words"),
+    [
+        (np.zeros(3), np.zeros(4), {}, "against"),
+        (np.full(3, np.nan), np.zeros(3), {}, "0 pairs"),
+        (np.zeros(3), np.array([0, 1, np.inf]), {}, "1 infinite"),
+        (np.zeros(3), np.ones(3), {"resamples": 0}, "0 resamples"),
+    ],
+)
+def test_bad_pairs_are_refused(
+    first: np.ndarray, second: np.ndarray, options: dict[str, int], words: str
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        sign_flip_test(first, second, seed=0, **options)
+
+
+def test_seeds_have_a_mean_and_a_sample_deviation() -> None:
+    values = [0.5, 0.52, 0.57]
+    assert mean_std(values) == pytest.approx((np.mean(values), np.std(values, ddof=1), 3))
+    assert math.isnan(mean_std([0.5]).std)
+    with pytest.raises(BadInput, match="no runs"):
+        mean_std([])

@@ -1,0 +1,194 @@
+"""Published numbers as data: what was reported, from which settings and files, and a tolerance.
+
+Each `Reproduction` is one evaluation with its expected metrics; ROWS holds all by name, and other
+protocols add theirs there. The conventions to know: metrics and tolerances are fractions; a number
+published to one decimal of a per cent is known to ±0.0005, and the files it came from are float16
+and were scored on another machine, which moves mAP by up to FLOAT16; no hash of any published file
+is known, so what is in effect can be told, but not that it is the published file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ames_lite.errors import ConfigError
+from ames_lite.io.published_store import ORIGIN
+
+ROUNDING = 0.0005  # published to 0.1 points
+FLOAT16 = 0.001  # logits that are off by 0.01 move mAP on ROxford and RParis by up to 0.0007
+SERVER = "http://ptak.felk.cvut.cz/personal/sumapave/public/ames"
+REPOSITORY = "https://github.com/pavelsuma/ames"
+
+
+@dataclass(frozen=True)
+class NeededFile:
+    """A file of a data root. names: relative to it, any of which will do; page: where from."""
+
+    what: str
+    names: tuple[str, ...]
+    page: str
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """One published evaluation.
+
+    name: unique; group: names several rows at once; source: where the numbers stand; settings: keys
+    of `evaluate` and the values that they were published with; expected: metric to fraction;
+    tolerance: the largest absolute difference that is a success; weights: the head, relative to the
+    data root, or None for a model without; weights_sha256: None where no hash is published;
+    published_stores: the descriptors are published files, not extracted anew.
+    """
+
+    name: str
+    group: str
+    source: str
+    settings: Mapping[str, Any]
+    expected: Mapping[str, float]
+    files: tuple[NeededFile, ...]
+    weights: str | None = None
+    weights_sha256: str | None = None
+    tolerance: float = ROUNDING + FLOAT16
+    published_stores: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One metric of a row: fractions; obtained is None where it is undefined."""
+
+    row: str
+    metric: str
+    expected: float
+    obtained: float | None
+    tolerance: float
+
+    @property
+    def difference(self) -> float | None:
+        """Obtained minus expected."""
+        return None if self.obtained is None else self.obtained - self.expected
+
+    @property
+    def inside(self) -> bool:
+        """Whether the number was reproduced; the last digit of a float does not decide."""
+        return self.difference is not None and abs(self.difference) <= self.tolerance + 1e-9
+
+
+def outcomes(row: Reproduction, results: Mapping[str, Any]) -> list[Outcome]:
+    """Every expected metric beside what results (schema 1) have in their first row."""
+    found = results["rows"][0]["metrics"]
+    return [
+        Outcome(row.name, metric, expected, found.get(metric), row.tolerance)
+        for metric, expected in row.expected.items()
+    ]
+
+
+def first_difference(row: Reproduction, results: Mapping[str, Any]) -> str | None:
+    """The first setting in effect that is not the row's, with both values; None: all that can be
+    told are the row's. What has no published value to compare with (`unknowns`) is not among them.
+    """
+    config, first, digests = results["config"], results["rows"][0], results["digests"]
+    in_effect = {**config, **first, "dataset": results["dataset"]}
+    in_effect["model"] = config["model"]["name"]
+    if row.weights_sha256 not in (None, digests["weights"]):
+        return _differs("the weights' sha256", row.weights_sha256, digests["weights"])
+    for side in ("query", "gallery"):
+        if row.published_stores and ORIGIN not in digests[f"{side}_store"]:
+            return _differs(f"the {side} store", "the file", "one extracted anew")
+    for key, published in row.settings.items():
+        if in_effect.get(key) != published:
+            return _differs(key, published, in_effect.get(key))
+    return None
+
+
+def _differs(what: str, published: object, here: object) -> str:
+    return f"{what}: {published} published, {here} here"
+
+
+def unknowns(row: Reproduction, results: Mapping[str, Any]) -> list[str]:
+    """What cannot be compared, as no hash of it is published."""
+    unknown = []
+    if row.weights is not None and row.weights_sha256 is None:
+        unknown.append(f"weights: no hash is published; sha256 {results['digests']['weights']}")
+    if row.published_stores:
+        unknown.append("descriptors and neighbour lists: no hash is published")
+    return unknown
+
+
+def missing_files(row: Reproduction, data_root: Path) -> list[NeededFile]:
+    """The needed files that are under none of their names."""
+    return [
+        needed
+        for needed in row.files
+        if not any((data_root / name).is_file() for name in needed.names)
+    ]
+
+
+def find_rows(name: str, rows: Mapping[str, Reproduction]) -> list[Reproduction]:
+    """The row of that name, or all of the group. Raises ConfigError that lists what exists."""
+    found = [row for row in rows.values() if name in (row.name, row.group)]
+    if not found:
+        groups = dict.fromkeys(row.group for row in rows.values())
+        raise ConfigError(f"there is no row '{name}'", expected=", ".join([*groups, *rows, "list"]))
+    return found
+
+
+def _ames(
+    head: str, dataset: str, lamb: float, temp: float, medium: float, hard: float
+) -> Reproduction:
+    """A row of the AMES table: percentages as printed."""
+    folder = {"roxford": "roxford5k", "rparis": "rparis6k"}[dataset]
+    desc_name = head.split("_")[0]
+
+    def needed(what: str, page: str, *names: str) -> NeededFile:
+        return NeededFile(what, tuple(f"{folder}/{name}" for name in names), page)
+
+    lists, official = f"{REPOSITORY} (data/{folder})", "http://cmp.felk.cvut.cz/revisitop"
+    near = [f"nn_{desc_name}_superglobal.{form}" for form in ("pkl", "hdf5")]
+    gallery_local, query_local = (f"{desc_name}_{s}_local.hdf5" for s in ("gallery", "query"))
+    return Reproduction(
+        name=f"{head}.{dataset}",
+        group=head,
+        source=f"AMES (ECCV 2024), mAP in {REPOSITORY}",
+        settings={
+            "dataset": dataset,
+            "desc_name": desc_name,
+            "model": "ames",
+            "neighbors": "superglobal",
+            "num_rerank": 1600,
+            "query_desc_num": 600,
+            "gallery_desc_num": 600,
+            "lamb": lamb,
+            "temp": temp,
+            "precision": "fp32",
+        },
+        expected={"map_medium": round(medium / 100, 6), "map_hard": round(hard / 100, 6)},
+        weights=f"networks/{head}.pt",
+        files=(
+            needed("list of the queries", lists, "test_query.txt", "query.txt"),
+            needed("list of the gallery", lists, "test_gallery.txt", "gallery.txt"),
+            needed("ground truth", official, f"gnd_{folder}.pkl", f"gnd_{folder}.json"),
+            needed("descriptors of the queries", f"{SERVER}/data", query_local),
+            needed("descriptors of the gallery", f"{SERVER}/data", gallery_local),
+            needed("SuperGlobal's neighbours", f"{SERVER}/data", "nn_superglobal.pkl", *near),
+            NeededFile("head", (f"networks/{head}.pt",), f"{SERVER}/networks"),
+        ),
+    )
+
+
+# Source: the table and the tuned λ, γ of the AMES repository; reranked is SuperGlobal's list.
+ROWS: dict[str, Reproduction] = {
+    row.name: row
+    for row in (
+        _ames("dinov2_ames", "roxford", 0.50, 0.20, medium=92.7, hard=83.7),
+        _ames("dinov2_ames", "rparis", 0.50, 0.20, medium=95.2, hard=90.6),
+        _ames("dinov2_ames_dist", "roxford", 0.35, 0.10, medium=91.1, hard=82.2),
+        _ames("dinov2_ames_dist", "rparis", 0.35, 0.10, medium=95.2, hard=90.2),
+        _ames("cvnet_ames", "roxford", 0.85, 0.80, medium=89.2, hard=78.7),
+        _ames("cvnet_ames", "rparis", 0.85, 0.80, medium=93.4, hard=86.8),
+        _ames("cvnet_ames_dist", "roxford", 0.65, 0.20, medium=88.8, hard=77.5),
+        _ames("cvnet_ames_dist", "rparis", 0.65, 0.20, medium=93.2, hard=86.3),
+    )
+}

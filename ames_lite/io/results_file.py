@@ -1,0 +1,60 @@
+"""results.json, read back: what an evaluation found, checked against its schema.
+
+In: the file, or the run directory that it lies in. Out: the dict as it was written (schema 1).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ames_lite.errors import BadInput, MissingFile
+
+SCHEMA = 1
+KINDS: dict[str, type] = {
+    "dataset": str,
+    "desc_name": str,
+    "model": str,
+    "config": dict,
+    "global": dict,
+    "rows": list,
+    "per_query": list,
+    "digests": dict,
+}
+ROW = ("num_rerank", "lamb", "temp", "tuned_on", "metrics")
+QUERY = ("name", "global_ap", "ap")
+REMEDY = "python scripts/evaluate.py dataset=… writes it"
+
+
+def results_path(path: str | Path) -> Path:
+    """The file itself: a run directory stands for its results.json."""
+    path = Path(path).expanduser()
+    return path / "results.json" if path.is_dir() else path
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """The results. Raises MissingFile; BadInput for another schema or what is not as it says."""
+    path = results_path(path)
+    if not path.is_file():
+        raise MissingFile("there are no results here", where=path.absolute(), remedy=REMEDY)
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also what is not UTF-8
+        raise BadInput(f"not JSON: {error}", where=path, expected="results.json") from error
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != SCHEMA:
+        raise BadInput(f"schema is {schema!r}", where=path, expected=f"results of schema {SCHEMA}")
+    wrong = [key for key, kind in KINDS.items() if not isinstance(results.get(key), kind)]
+    for list_name, keys in (("rows", ROW), ("per_query", QUERY)):
+        entries = results.get(list_name)
+        if list_name not in wrong and not all(_has(entry, keys) for entry in entries):
+            wrong.append(f"{list_name} (each with {', '.join(keys)})")
+    if wrong or not results["rows"]:
+        what = f"absent, empty or of a wrong type: {', '.join(wrong) or 'rows'}"
+        raise BadInput(what, where=path, expected=f"results of schema {SCHEMA}", remedy=REMEDY)
+    return results
+
+
+def _has(entry: Any, keys: tuple[str, ...]) -> bool:
+    return isinstance(entry, dict) and all(key in entry for key in keys)
