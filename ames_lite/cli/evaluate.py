@@ -13,7 +13,9 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.definitions import footnotes
 from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.significance import paired_bootstrap
@@ -40,6 +42,8 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
     files, tuned = dataset_files(config), _tuned(config)
     numbers = numbers_of(config["num_rerank"], tuned)
     data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
+    exports = as_list(config["exports"] or [])
+    setting = check_exports(exports, data.protocol, config["export_setting"], config["export_top"])
     scorer, meta = open_scorer(config)
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
@@ -77,6 +81,12 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
             comparisons=comparisons,
         )
         print(f"report:  {page}")
+    tag, top = f"{results['model']}-{setting}", config["export_top"]
+    row = results["rows"][0]
+    for path in write_exports(
+        folder, exports, data, scores, row, tag=tag, setting=setting, top=top
+    ):
+        print(f"export:  {path}")
     print(f"results: {folder / 'results.json'}")
     return results
 
@@ -205,18 +215,26 @@ def show(results: dict[str, Any], seed: int) -> None:
     print_table(header, rows)
     if results["rows"][0]["role"] == "oracle":
         print("oracle: a grid on a test set; whoever picks its best row has tuned on the test set")
-    per_query = results["per_query"]
+    for note in footnotes(names):
+        print(f"  {note}")
+    print(_gain(results, seed))
+
+
+def _gain(results: dict[str, Any], seed: int) -> str:
+    """What the first row gains over the global ranking, with its interval, in words."""
     first, second = (
-        np.array([np.nan if q[key] is None else q[key] for q in per_query], np.float64)
+        np.array([np.nan if q[key] is None else q[key] for q in results["per_query"]], np.float64)
         for key in ("global_ap", "ap")
     )
+    row = results["rows"][0]
+    tuned = f"λ, γ tuned on {row['tuned_on']}" if row["tuned_on"] else "λ, γ as given"
+    if np.isnan(first).all():
+        return f"no query has positives in every setting: no mean AP to compare; {tuned}"
     gain = paired_bootstrap(first, second, seed=seed)
-    tuned = results["rows"][0]["tuned_on"]
-    print(
+    return (
         f"first row against global, mean AP of {gain.counted} queries: {gain.mean:+.4f} "
         f"[{gain.low:+.4f}, {gain.high:+.4f}] (95 %, bootstrap); "
-        f"{gain.excluded} queries without positives; "
-        + (f"λ, γ tuned on {tuned}" if tuned else "λ, γ as given")
+        f"{gain.excluded} queries without positives; {tuned}"
     )
 
 

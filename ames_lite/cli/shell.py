@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config, compose, conf_dir
+from ames_lite.cli.own_folder import settle
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.layout import SPLITS, DatasetFiles
@@ -58,10 +59,11 @@ def data_root(config: Config) -> Path:
 
 
 def dataset_files(config: Config) -> DatasetFiles:
-    """The files of the data set that a configuration names."""
-    dataset = config["dataset"]
+    """The files of the data set that a configuration names; a folder of one's own is settled."""
+    root, dataset = data_root(config), config["dataset"]
+    settle(config, root)
     return DatasetFiles(
-        data_root=data_root(config),
+        data_root=root,
         option=dataset["option"],
         folder=dataset["folder"],
         desc_name=config["desc_name"],

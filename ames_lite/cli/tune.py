@@ -32,7 +32,7 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 def run(config: Config) -> Row:
     """Choose and, for a head, freeze; returns the chosen row."""
-    dataset = config["dataset"]
+    files, dataset = dataset_files(config), config["dataset"]
     if dataset["role"] != "val":
         raise ConfigError(
             f"dataset={dataset['option']} has the role '{dataset['role']}'",
@@ -40,9 +40,7 @@ def run(config: Config) -> Row:
         )
     numbers = numbers_of(config["num_rerank"])
     scorer, _ = open_scorer(config)
-    data = evaluator.load(
-        dataset_files(config), protocol_of(config), config["neighbors"], max(numbers)
-    )
+    data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
     numbers = clamp(numbers, data)
     folder = run_dir(config, "tune")
     options = scoring_options(config)

@@ -43,7 +43,8 @@ def test_every_model_has_one_file_and_is_built_from_it() -> None:
 def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None:
     for name in options_of("dataset"):
         dataset = compose("evaluate", [f"dataset={name}"])["dataset"]
-        assert dataset["option"] == name and dataset["protocol"] in PROTOCOLS
+        protocols = [None] if name == "folder" else PROTOCOLS  # its dataset.json names it
+        assert dataset["option"] == name and dataset["protocol"] in protocols
         assert dataset["role"] in ("train", "val", "test") and dataset["page"]
 
 
