@@ -129,7 +129,7 @@ BAD_OFFICIAL: dict[str, tuple[Any, str]] = {
     "no grades": (official() | {"gnd": [{"bbx": None}] * 2}, "keys"),
     "grade missing": (official() | {"gnd": [{"easy": [], "junk": []}] * 2}, "keys"),
     "both forms": (official(ok=[1]), "keys"),
-    "junk beside ok": (official() | {"gnd": [{"ok": [0], "junk": [1]}] * 2}, "'junk' beside 'ok'"),
+    "junk that is ok": (official() | {"gnd": [{"ok": [1], "junk": [1]}] * 2}, "twice"),
     "row too high": (official(easy=[4]), "names rows 4 to 4"),
     "row below zero": (official(easy=[-1]), "names rows -1"),
     "rows are text": (official(easy=["b"]), "'easy'"),
