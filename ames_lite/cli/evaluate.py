@@ -72,7 +72,7 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
             results,
             data,
             scores,
-            image_root=Path(config["images"] or files.root),
+            image_root=Path(config["images"] or files.image_root),
             num_queries=config["report_queries"],
             comparisons=comparisons,
         )
