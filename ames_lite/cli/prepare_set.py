@@ -79,7 +79,7 @@ def describe(
         f"{dataset['option']}: {counts['query']} queries, {counts['gallery']} gallery images: "
         f"{folder}",
         *(f"differs: {line}" for line in differences),
-        f"{right} positives, {right / counts['query']:.1f} a query; {without} queries have none",
+        f"{right} positives, {right / counts['query']:.1f} a query; queries without one: {without}",
         f"protocol {dataset['protocol']}: {get_protocol(dataset['protocol']).counted}",
         *made.notes,
     ]

@@ -14,7 +14,6 @@ from ames_lite.cli import evaluate, prepare_set, stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.evaluation.protocols import evaluate_ranking, get_protocol
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.records import GroundTruth
@@ -215,23 +214,3 @@ def test_ilias_goes_from_pixels_to_map_at_1000(tmp_path: Path) -> None:
         [1.0, (1 / 2 + 2 / 3) / 2, 1.0]
     )
     assert results["global"]["map@1000"] == pytest.approx((1 + 7 / 12 + 1) / 3)
-
-
-def test_recall_over_all_queries_is_not_that_over_those_with_positives() -> None:
-    """By hand: three queries, one right at once, one not, one without a positive."""
-    none = np.zeros(0, np.int64)
-    truth = GroundTruth(
-        query_names=("a", "b", "c"),
-        gallery_names=("x", "y"),
-        easy=(np.array([0]), np.array([1]), none),
-        hard=(none,) * 3,
-        junk=(none,) * 3,
-        bbox=(None,) * 3,
-        graded=False,
-    )
-    ids = np.array([[0, 1], [0, 1], [0, 1]])
-    counted = {name: evaluate_ranking(ids, truth, name).metrics for name in ("vpr", "vpr_all")}
-    assert (counted["vpr"]["recall@1"], counted["vpr"]["recall@5"]) == (1 / 2, 1.0)
-    assert counted["vpr_all"]["recall@1"] == pytest.approx(1 / 3)
-    assert counted["vpr_all"]["recall@5"] == pytest.approx(2 / 3)
-    assert "is a miss" in get_protocol("vpr_all").counted
