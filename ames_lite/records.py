@@ -215,8 +215,8 @@ class GroundTruth:
 
     query_names [Q] and gallery_names [N], unique; easy, hard, junk: one integer array a query,
     disjoint; bbox: (x1, y1, x2, y2) in pixels of the whole query image, or None.
-    A set without degrees of difficulty keeps its positives in `easy`, leaves `hard` and `junk`
-    empty and has `graded=False`.
+    A set without degrees of difficulty keeps its positives in `easy`, leaves `hard` empty and has
+    `graded=False`; junk it seldom has (INSTRE may).
     """
 
     query_names: tuple[str, ...]

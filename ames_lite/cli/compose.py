@@ -72,6 +72,16 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "metric": TEXT,
     "columns": (str, list),
 }
+NOTHING = type(None)
+TYPES |= {  # of what a reader of an official layout is told
+    **{f"dataset.options.{key}": (*NUMBER, NOTHING) for key in ("radius", "max_angle")},
+    **{f"dataset.options.{key}": (int, NOTHING) for key in ("nearest", "frames")},
+    **{
+        f"dataset.options.{key}": (*TEXT, NOTHING)
+        for key in ("ground_truth", "distractors", "names_from")
+    },
+}
+SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
 Config = dict[str, Any]
 
 
@@ -89,7 +99,7 @@ def options_of(group: str) -> list[str]:
 
 def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     """Configuration `name` with overrides applied. Raises ConfigError that lists what exists."""
-    overrides = _with_backbone(name, overrides)
+    overrides = _with_backbone(name, [_in_full(text) for text in overrides])
     parsed = _parse(overrides)
     groups = [o for o in parsed if o.key_or_group in GROUPS]
     for override in groups:
@@ -102,6 +112,11 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
         config = _compose(name, list(overrides))
     _check_types(config, plain)
     return config
+
+
+def _in_full(text: str) -> str:
+    key, *value = text.split("=", 1)
+    return "=".join([SHORT.get(key, key), *value])
 
 
 def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:

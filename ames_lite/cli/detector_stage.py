@@ -68,7 +68,7 @@ def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
     """The images to train on and, where val_dataset is given, those to evaluate by."""
     files = dataset_files(config)
     lists = find_all({"list": lambda: files.image_list("train")})
-    images = read_labelled(list(lists.values()), config["images"] or files.root)
+    images = read_labelled(list(lists.values()), config["images"] or files.image_root)
     name = config["val_dataset"]
     if name is None:
         return images, None
@@ -77,7 +77,7 @@ def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
         chosen = {**chosen, "folder": config["name"]}
     other = dataset_files({**config, "dataset": chosen})
     found = find_all(_lists_of(other, chosen["role"]))
-    return images, read_labelled(list(found.values()), config["val_images"] or other.root)
+    return images, read_labelled(list(found.values()), config["val_images"] or other.image_root)
 
 
 def _lists_of(files: DatasetFiles, role: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
             results,
             data,
             scores,
-            image_root=Path(config["images"] or files.root),
+            image_root=Path(config["images"] or files.image_root),
             num_queries=config["report_queries"],
             comparisons=comparisons,
         )
@@ -215,7 +215,7 @@ def show(results: dict[str, Any], seed: int) -> None:
     print_table(header, rows)
     if results["rows"][0]["role"] == "oracle":
         print("oracle: a grid on a test set; whoever picks its best row has tuned on the test set")
-    for note in footnotes(names):
+    for note in footnotes(names, results["counted"]):
         print(f"  {note}")
     print(_gain(results, seed))
 

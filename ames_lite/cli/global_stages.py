@@ -95,7 +95,7 @@ def _of_images(
     names = read_image_list(files.image_list(split)).names
     return ImageSource(
         backbone,
-        config["images"] or files.root,
+        config["images"] or files.image_root,
         names,
         aggregator,
         boxes=query_boxes(files, names) if split == "query" else None,

@@ -64,13 +64,24 @@ def dataset_files(config: Config) -> DatasetFiles:
     settle(config, root)
     return DatasetFiles(
         data_root=root,
-        option=dataset["option"],
-        folder=dataset["folder"],
+        option=dataset["option"] + (" swap=true" if dataset.get("swap") else ""),
+        folder=set_folder(dataset),
         desc_name=config["desc_name"],
         page=dataset["page"],
         ground_truth_of=dataset.get("ground_truth_of"),
         skip_queries=dataset.get("skip_queries", 0),
+        image_folder=image_folder(dataset),
     )
+
+
+def set_folder(dataset: Config) -> str:
+    """The folder of a data set's lists; the other direction of a set (swap=true) has its own."""
+    return f"{dataset['folder']}{'_swapped' if dataset.get('swap') else ''}"
+
+
+def image_folder(dataset: Config) -> str:
+    """The folder that a data set's image names are relative to: by default its own."""
+    return str(dataset.get("image_folder") or dataset["folder"])
 
 
 def protocol_of(config: Config) -> Protocol:

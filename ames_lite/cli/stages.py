@@ -50,7 +50,7 @@ def run_extract(config: Config) -> None:
             vectors = files.global_path(split, backbone.global_kind or "cls")
         written = extract_descriptors(
             backbone,
-            config["images"] or files.root,
+            config["images"] or files.image_root,
             lists[split],
             local=files.local_path(split) if "local" in outputs else None,
             vectors=vectors,

@@ -187,7 +187,7 @@ def _rounded(places: npt.NDArray[np.float64]) -> list[int]:
 
 def _load(config: Config, files: DatasetFiles, source: Source) -> list[Shown]:
     """Images and descriptors of the rows. Raises MissingFile where an image is not on disk."""
-    root = Path(config["images"] or files.root).expanduser()
+    root = Path(config["images"] or files.image_root).expanduser()
     store, shown = source.store, []
     for row in source.rows:
         name = store.names[row]

@@ -131,7 +131,7 @@ def load_map(config: Config, files: DatasetFiles, splits: Sequence[str]) -> Glob
         queries[kept],
         label_names,
         len(names),
-        Path(config["images"] or files.root).expanduser(),
+        Path(config["images"] or files.image_root).expanduser(),
     )
 
 

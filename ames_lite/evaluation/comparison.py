@@ -61,6 +61,7 @@ class Block:
     metric: str
     baseline: str
     lines: tuple[Line, ...]
+    counted: str | None = None  # which queries the means are over
 
 
 def compare(
@@ -119,7 +120,8 @@ def _block(
         if against is not None and row is not against:
             difference = _difference(row, against, metric, known, options)
         lines.append(row.line(difference))
-    return Block(dataset, metric, baseline, tuple(lines))
+    counted = entries[0].runs[0].get("counted")
+    return Block(dataset, metric, baseline, tuple(lines), counted)
 
 
 def ap_metric(names: Sequence[str]) -> str:

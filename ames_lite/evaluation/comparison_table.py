@@ -45,7 +45,7 @@ def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = N
 
 def notes_of(block: Block, columns: Sequence[str] | None = None) -> list[str]:
     """What a reader of a block's table must know, one line each."""
-    notes = ["metrics in points (per cent)", *footnotes(_shown(block, columns))]
+    notes = ["metrics in points (per cent)", *footnotes(_shown(block, columns), block.counted)]
     against = "the global ranking" if block.baseline == "global" else block.baseline
     found = [line.difference for line in block.lines if line.difference is not None]
     tests = [one.test for one in found if one.test is not None]

@@ -59,8 +59,11 @@ def definition(metric_name: str, *, graded: bool = False) -> str:
     return f"{text}; {PARTS[part]}" if part else text
 
 
-def footnotes(metric_names: Iterable[str]) -> list[str]:
-    """One line a name, `name: what it is`, and a last one on what every mean leaves out."""
+def footnotes(metric_names: Iterable[str], counted: str | None = None) -> list[str]:
+    """One line a name, `name: what it is`, and a last one on the queries that the means are over.
+
+    counted: that line, where the protocol has one of its own (`Protocol.counted`).
+    """
     names = list(dict.fromkeys(metric_names))
     graded = any(name.startswith("map_") for name in names)
-    return [f"{name}: {definition(name, graded=graded)}" for name in names] + [COUNTED]
+    return [f"{name}: {definition(name, graded=graded)}" for name in names] + [counted or COUNTED]

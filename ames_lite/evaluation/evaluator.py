@@ -234,6 +234,7 @@ def report(
         "desc_name": data.files.desc_name,
         "model": scorer.name,
         "config": config,
+        "counted": data.protocol.counted,
         "global": _plain(before.metrics),
         "rows": rows,
         "per_query": _per_query(data.ground_truth, before, first),

@@ -1,7 +1,7 @@
 """Protocols: which lists count as right and which as junk, and which metrics follow.
 
 A graded protocol (ROxford, RParis) has three settings, easy, medium and hard: the same ranking is
-read with other lists as right and as junk. A protocol without junk has the one setting "all".
+read with other lists as right and as junk. A protocol without grades has the one setting "all".
 Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images, N gallery images.
 """
 
@@ -33,7 +33,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "easy": Setting(positives=("easy",), junk=("junk", "hard")),
         "medium": Setting(positives=("easy", "hard"), junk=("junk",)),
         "hard": Setting(positives=("hard",), junk=("junk", "easy")),
-        "all": Setting(positives=("easy",), junk=()),  # ungraded: positives stand in `easy`
+        "all": Setting(positives=("easy",), junk=("junk",)),  # ungraded: positives are in `easy`
     }
 )
 
@@ -49,6 +49,8 @@ class Protocol:
     precision_at: tuple[int, ...] = ()
     recall_at: tuple[int, ...] = ()
     private: int = 0  # the last so many queries are the private part, reported beside the public
+    ap_also: tuple[int, ...] = ()  # further k of rectangular AP@k
+    misses: bool = False  # recall is over all queries: one without a positive is a miss
 
     @property
     def graded(self) -> bool:
@@ -58,7 +60,16 @@ class Protocol:
     @property
     def depth(self) -> int:
         """How long a ranking must be (or as long as the gallery) for its metrics to hold."""
-        return max((self.ap_at or 1, *self.precision_at, *self.recall_at))
+        return max((self.ap_at or 1, *self.ap_also, *self.precision_at, *self.recall_at))
+
+    @property
+    def counted(self) -> str:
+        """Which queries a mean is over, for those who read the numbers."""
+        if self.misses:
+            return "recall@k: share of all queries with any positive among the first k; one " + (
+                "without a positive is a miss"
+            )
+        return "means over the queries that have a positive; ranks count no junk"
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -71,8 +82,17 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         ),
         "gldv2": Protocol(("all",), ("all",), main="map@100", ap_at=100),
         "instance": Protocol(("all",), ("all",), main="map@100", ap_at=100, recall_at=(1, 10, 100)),
-        # place recognition reports recall; the AP is there for tests that compare per query
+        # place recognition reports recall; the AP is there for tests that compare per query.
+        # vpr leaves queries without positives out, vpr_all counts them as missed (AnyLoc and the
+        # common folder format of place recognition)
         "vpr": Protocol(("all",), ("all",), main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20)),
+        "vpr_all": Protocol(
+            ("all",), ("all",), main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20), misses=True
+        ),
+        "category": Protocol(
+            *(("all",), ("all",)), main="map@100", ap_at=100, ap_also=(5,), recall_at=(1, 5)
+        ),
+        "ilias": Protocol(("all",), ("all",), main="map@1000", ap_at=1000),
     }
 )
 
@@ -127,10 +147,14 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
             ap[setting] = metrics.average_precision_at(found, protocol.ap_at)
             values[f"map@{protocol.ap_at}{name}"] = metrics.mean(ap[setting])
             values |= _parts(ap[setting], f"map@{protocol.ap_at}{name}", protocol.private)
+        for k in protocol.ap_also:
+            values[f"map@{k}{name}"] = metrics.mean(metrics.average_precision_at(found, k))
         for k in protocol.precision_at:
             values[f"mp@{k}{name}"] = metrics.mean(metrics.precision_at(found, k))
         for k in protocol.recall_at:
-            values[f"recall@{k}{name}"] = metrics.mean(metrics.recall_at(found, k))
+            recall = metrics.recall_at(found, k)
+            recall = np.nan_to_num(recall, nan=0.0) if protocol.misses else recall
+            values[f"recall@{k}{name}"] = metrics.mean(recall)
     if protocol.graded:
         means = [metrics.mean(ap[setting]) for setting in protocol.main_settings]
         values["map"] = float(np.mean(means))

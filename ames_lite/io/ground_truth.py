@@ -4,11 +4,11 @@ In both, images are matched by name to the image lists in use, never by position
 result's rows are rows of those lists, in their order, whatever order the file has. A gallery list
 may hold more images than the file knows (distractors); a query list may not.
 
-    {"queries": [{"name", "bbox"?, "positives" or "easy", "hard", "junk": [names]}]}
+    {"queries": [{"name", "bbox"?, "positives", "junk"? or "easy", "hard", "junk": [names]}]}
 
-The official pickle has `gnd` (per query `bbx`, and `easy`, `hard`, `junk` or `ok`: rows of
-`imlist`), `imlist` and `qimlist` (names without extension). Where the last two are absent, as in
-files with `ok`, rows are rows of the given lists.
+The official pickle has `gnd` (per query `bbx`, and `easy`, `hard`, `junk` or `ok`, perhaps with
+`junk`: rows of `imlist`), `imlist` and `qimlist` (names without extension). Where the last two are
+absent, as in files with `ok`, rows are rows of the given lists.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from ames_lite.records import GroundTruth
 
 Box = tuple[float, float, float, float]
 GRADES = ("easy", "hard", "junk")
-NATIVE = '{"queries": [{"name", "bbox"?, "positives" or "easy", "hard", "junk": [names]}]}'
-OFFICIAL = '{"gnd": [{"bbx"?, "easy", "hard", "junk" or "ok": [rows]}], "imlist", "qimlist"}'
+NATIVE = '{"queries": [{"name", "bbox"?, "positives", "junk"? or "easy", "hard", "junk": [names]}]}'
+OFFICIAL = (
+    '{"gnd": [{"bbx"?, "easy", "hard", "junk" or "ok", "junk"?: [rows]}], "imlist", "qimlist"}'
+)
 
 
 class _Entry(NamedTuple):
     """One query of a file: its rows of the gallery list in use, by grade."""
 
     bbox: Box | None
-    rows: dict[str, npt.NDArray[np.int64]]  # of GRADES, or of "positives" alone
+    rows: dict[str, npt.NDArray[np.int64]]  # of GRADES, or of "positives" and perhaps "junk"
 
 
 def read_ground_truth(
@@ -147,14 +149,15 @@ def _read_native(
 
 
 def _lists_of(query: dict[str, Any]) -> tuple[str, ...]:
-    return ("positives",) if "positives" in query else GRADES
+    return tuple(query.keys() & {"positives", "junk"}) if "positives" in query else GRADES
 
 
 def _check_native(query: object, where: str) -> None:
     _require(isinstance(query, dict), "a query is no object", where, NATIVE)
     assert isinstance(query, dict)  # for the type checker: it cannot see through _require
     keys = set(query) - {"bbox"}
-    _require(keys in ({"name", "positives"}, {"name", *GRADES}), f"keys {keys}", where, NATIVE)
+    known = ({"name", "positives"}, {"name", "positives", "junk"}, {"name", *GRADES})
+    _require(keys in known, f"keys {keys}", where, NATIVE)
     _require(isinstance(query["name"], str), "'name' is no text", where, NATIVE)
     for key in _lists_of(query):
         names = query[key]
@@ -204,9 +207,9 @@ def _official_entry(entry: object, row_of: npt.NDArray[np.int64], where: str) ->
     fine = plain != any(grade in entry for grade in ("easy", "hard"))
     fine = fine and (plain or all(grade in entry for grade in GRADES))
     _require(fine, f"keys {sorted(map(str, entry))}", where, OFFICIAL)
-    if plain and len(entry.get("junk", ())):
-        raise BadInput("'junk' beside 'ok'", where=where, expected="easy, hard and junk")
     keys = {"ok": "positives"} if plain else {grade: grade for grade in GRADES}
+    if plain and "junk" in entry:
+        keys["junk"] = "junk"
     rows = {ours: row_of[_rows(entry[key], len(row_of), key, where)] for key, ours in keys.items()}
     return _Entry(_bbox(entry.get("bbx"), where), rows)
 
@@ -261,13 +264,14 @@ def write_ground_truth(path: str | Path, ground_truth: GroundTruth) -> Path:
     path = Path(path)
     gallery = ground_truth.gallery_names
     lines = []
+    any_junk = any(len(rows) for rows in ground_truth.junk)
     for q, name in enumerate(ground_truth.query_names):
         entry: dict[str, object] = {"name": name}
         if ground_truth.bbox[q] is not None:
             entry["bbox"] = ground_truth.bbox[q]
-        grades = (
-            {grade: grade for grade in GRADES} if ground_truth.graded else {"easy": "positives"}
-        )
+        grades = {grade: grade for grade in GRADES}
+        if not ground_truth.graded:
+            grades = {"easy": "positives"} | ({"junk": "junk"} if any_junk else {})
         for grade, key in grades.items():
             entry[key] = [gallery[row] for row in getattr(ground_truth, grade)[q]]
         lines.append(json.dumps(entry, ensure_ascii=False))

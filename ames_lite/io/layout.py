@@ -29,7 +29,7 @@ class DatasetFiles:
     option: the value of `dataset=`, for remedies; folder: its folder under data_root; desc_name:
     prefix of descriptor files; page: where its images and lists come from, for messages;
     ground_truth_of: the data set whose published ground truth serves too, without its last
-    skip_queries queries.
+    skip_queries queries; image_folder: where the images are, under data_root, if not in folder.
     """
 
     data_root: Path
@@ -39,11 +39,17 @@ class DatasetFiles:
     page: str
     ground_truth_of: str | None = None
     skip_queries: int = 0
+    image_folder: str | None = None
 
     @property
     def root(self) -> Path:
-        """The data set's folder; image names are relative to it."""
+        """The data set's folder: lists, ground truth, descriptors."""
         return self.data_root / self.folder
+
+    @property
+    def image_root(self) -> Path:
+        """What image names are relative to: the data set's folder, or that of another set."""
+        return self.data_root / (self.image_folder or self.folder)
 
     def _command(self, script: str, more: str = "") -> str:
         where = f"data_root={self.data_root}"

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -31,10 +31,11 @@ class _Dtype:
     """Stands in for a NumPy dtype while its state is read: numbers and booleans only."""
 
     __slots__ = ("value",)
+    kinds = "biuf"
 
     def __init__(self, code: str) -> None:
         value = np.dtype(code)
-        if value.kind not in "biuf" or value.names is not None:
+        if value.kind not in self.kinds or value.names is not None:
             raise ValueError(f"dtype {code}")
         self.value = value
 
@@ -44,12 +45,25 @@ class _Dtype:
         self.value = self.value.newbyteorder(state[1])
 
 
+class _ObjectDtype(_Dtype):
+    """One of OBJECT_ARRAYS: objects, too."""
+
+    __slots__ = ()
+    kinds = _Dtype.kinds + "O"
+
+
 class _MakeDtype:
     # instances without a __dict__: a pickle cannot set attributes on what it may call
     __slots__ = ()
+    kind: type[_Dtype] = _Dtype
 
     def __call__(self, code: str, align: object = False, copy: object = False) -> _Dtype:
-        return _Dtype(code)
+        return self.kind(code)
+
+
+class _MakeObjectDtype(_MakeDtype):
+    __slots__ = ()
+    kind = _ObjectDtype
 
 
 class _Array(np.ndarray[Any, Any]):
@@ -57,14 +71,17 @@ class _Array(np.ndarray[Any, Any]):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
-        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
+        if not isinstance(dtype, _Dtype):
+            raise ValueError("an array's dtype")
+        objects = dtype.value.hasobject  # then the state is a list: a table that allows them
+        if not isinstance(data, list if objects else bytes):
             raise ValueError("an array of objects")
         count = 1
         for length in shape:
             if not isinstance(length, int) or length < 0:
                 raise ValueError("an array's shape")
             count *= length
-        if len(data) != count * dtype.value.itemsize:
+        if len(data) != (count if objects else count * dtype.value.itemsize):
             raise ValueError("an array's length")
         checked: Any = (1, shape, dtype.value, bool(fortran), data)  # NumPy's stub has it wrong
         super().__setstate__(checked)
@@ -83,7 +100,7 @@ class _FromBuffer:  # how protocol 5 writes arrays
     def __call__(
         self, data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str
     ) -> np.ndarray[Any, Any]:
-        if not isinstance(dtype, _Dtype) or order not in ("C", "F"):
+        if not isinstance(dtype, _Dtype) or dtype.value.hasobject or order not in ("C", "F"):
             raise ValueError("an array of objects")
         values: np.ndarray[Any, Any] = np.frombuffer(bytes(data), dtype.value)
         return values.reshape(shape) if order == "C" else values.reshape(shape[::-1]).T
@@ -93,15 +110,17 @@ class _MakeScalar:
     __slots__ = ()
 
     def __call__(self, dtype: _Dtype, data: bytes) -> np.generic:
-        if not isinstance(dtype, _Dtype) or len(data) != dtype.value.itemsize:
+        if not isinstance(dtype, _Dtype) or dtype.value.hasobject:
+            raise ValueError("a scalar's dtype")
+        if len(data) != dtype.value.itemsize:
             raise ValueError("a scalar's length")
         return np.frombuffer(data, dtype.value)[0]
 
 
-def _numpy_table() -> GlobalTable:
+def _numpy_table(make_dtype: _MakeDtype) -> GlobalTable:
     table: dict[tuple[str, str], object] = {
         ("numpy", "ndarray"): "ndarray",  # only ever handed to _reconstruct
-        ("numpy", "dtype"): _MakeDtype(),
+        ("numpy", "dtype"): make_dtype,
     }
     for core in ("numpy.core", "numpy._core"):  # NumPy 2 renamed it
         table[f"{core}.multiarray", "_reconstruct"] = _Reconstruct()
@@ -111,7 +130,8 @@ def _numpy_table() -> GlobalTable:
 
 
 NO_GLOBALS: GlobalTable = MappingProxyType({})
-NUMPY_ARRAYS: GlobalTable = _numpy_table()  # arrays and scalars of numbers, no objects inside
+NUMPY_ARRAYS: GlobalTable = _numpy_table(_MakeDtype())  # arrays and scalars of numbers alone
+OBJECT_ARRAYS: GlobalTable = _numpy_table(_MakeObjectDtype())  # and of what a pickle may hold
 
 
 class _AllowListUnpickler(pickle.Unpickler):
@@ -142,16 +162,21 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
     if not path.is_file():
         raise MissingFile("a pickle is missing", where=path)
     with open(path, "rb") as file:
-        try:
-            return _AllowListUnpickler(file, path, allowed).load()
-        except BadInput:
-            raise
-        except _BROKEN as error:
-            reason = str(error) or type(error).__name__
-            expected = "a whole pickle of plain data"
-            raise BadInput(
-                f"a pickle cannot be read ({reason})", where=path, expected=expected
-            ) from error
+        return read_pickled(file, path, allowed)
+
+
+def read_pickled(file: IO[bytes], path: Path, allowed: GlobalTable = NO_GLOBALS) -> object:
+    """`read_pickle` from where an open file stands; path: for messages."""
+    try:
+        return _AllowListUnpickler(file, path, allowed).load()
+    except BadInput:
+        raise
+    except _BROKEN as error:
+        reason = str(error) or type(error).__name__
+        expected = "a whole pickle of plain data"
+        raise BadInput(
+            f"a pickle cannot be read ({reason})", where=path, expected=expected
+        ) from error
 
 
 def write_pickle(path: str | Path, content: object) -> Path:

@@ -81,7 +81,7 @@ def test_desc_name_chooses_the_backbone_of_extraction() -> None:
         ("+lr=1", "neither added nor removed"),
         ("++lr=1", "neither added nor removed"),
         ("~lr", "neither added nor removed"),
-        ("dataset=oxford", "roxford"),
+        ("dataset=oxford5k", "roxford"),
         ("model=rrt", "mutual_nn"),
         ("experiment=best", "sift_synthetic"),
         ("lr=fast", "float"),

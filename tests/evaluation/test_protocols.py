@@ -80,6 +80,60 @@ def test_public_and_private_queries_are_reported_beside_all() -> None:
             evaluate_ranking(ids, truth, replace(protocol, private=wrong))
 
 
+def ungraded(positives: list[list[int]], junk: list[list[int]] | None = None) -> GroundTruth:
+    """Queries a, b, … over a gallery of eight."""
+    count = len(positives)
+    none = (np.zeros(0, np.int64),) * count
+    return GroundTruth(
+        query_names=tuple("abc"[:count]),
+        gallery_names=tuple("stuvwxyz"),
+        easy=tuple(np.array(rows, np.int64) for rows in positives),
+        hard=none,
+        junk=none if junk is None else tuple(np.array(rows, np.int64) for rows in junk),
+        bbox=(None,) * count,
+        graded=False,
+    )
+
+
+def test_recall_is_over_all_queries_or_over_those_with_positives() -> None:
+    """By hand: one query right at once, one at rank 2, one without a positive."""
+    truth = ungraded([[0], [1], []])
+    ids = np.tile(np.arange(8), (3, 1))
+    some, everyone = (evaluate_ranking(ids, truth, name) for name in ("vpr", "vpr_all"))
+    assert [some.metrics[f"recall@{k}"] for k in (1, 5)] == [1 / 2, 1.0]
+    assert [everyone.metrics[f"recall@{k}"] for k in (1, 5)] == pytest.approx([1 / 3, 2 / 3])
+    assert some.excluded == everyone.excluded == {"all": 1}
+    assert "is a miss" in get_protocol("vpr_all").counted
+    assert "have a positive" in get_protocol("vpr").counted
+
+
+def test_categories_have_the_precision_of_the_first_5_too() -> None:
+    """By hand: positives at ranks 1, 3 and 7 of 8; over 5 ranks two of three are found."""
+    ids = np.array([[0, 4, 1, 5, 6, 7, 2, 3]])
+    found = evaluate_ranking(ids, ungraded([[0, 1, 2]]), "category").metrics
+    assert found["map@5"] == pytest.approx((1 + 2 / 3) / 3)
+    assert found["map@100"] == pytest.approx((1 + 2 / 3 + 3 / 7) / 3)
+    assert (found["recall@1"], found["recall@5"]) == (1.0, 1.0)
+    many = evaluate_ranking(ids, ungraded([[0, 1, 2, 3, 4, 5, 6]]), "category").metrics
+    assert many["map@5"] == 1.0  # seven positives, five ranks: over min(5, 7)
+
+
+def test_ilias_looks_at_the_first_1000() -> None:
+    assert get_protocol("ilias").depth == 1000
+    ids = np.array([[4, 0, 1, 5, 6, 7, 2, 3]])
+    found = evaluate_ranking(ids, ungraded([[0, 1]]), "ilias").metrics
+    assert found == pytest.approx({"map@1000": (1 / 2 + 2 / 3) / 2})
+
+
+def test_junk_of_ungraded_sets_is_neither_right_nor_wrong() -> None:
+    """By hand: ranks of 1 and 2 are 2 and 4, without the junk 4 and 0 they are 1 and 2."""
+    ids = np.array([[4, 1, 0, 2, 5, 6, 7, 3]])
+    plain = evaluate_ranking(ids, ungraded([[1, 2]]), "instance").metrics
+    assert plain["map@100"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    cleaned = evaluate_ranking(ids, ungraded([[1, 2]], junk=[[4, 0]]), "instance").metrics
+    assert cleaned["map@100"] == 1.0 and cleaned["recall@1"] == 1.0
+
+
 def test_metric_names_are_those_of_results_files() -> None:
     truth, plain = make_truth(0), make_truth(0, graded=False)
     neighbors = make_neighbors(0)

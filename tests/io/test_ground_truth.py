@@ -82,6 +82,19 @@ def test_positives_alone_are_not_graded(tmp_path: Path) -> None:
     assert [rows.tolist() for rows in one.easy] == [[2, 0], []]
 
 
+def test_junk_may_stand_beside_positives(tmp_path: Path) -> None:
+    queries = [
+        {"name": "q0", "positives": ["c", "a"], "junk": ["b"]},
+        {"name": "q1", "positives": ["d"], "junk": []},
+    ]
+    one = read_ground_truth(write(tmp_path / "g.json", {"queries": queries}), QUERIES, GALLERY)
+    gnd = [{"ok": [2, 0], "junk": [1]}, {"ok": [3]}]
+    two = read_ground_truth(write(tmp_path / "rows.pkl", {"gnd": gnd}), QUERIES, GALLERY)
+    back = read_ground_truth(write_ground_truth(tmp_path / "w.json", one), QUERIES, GALLERY)
+    assert same(one, two) and same(one, back) and not one.graded
+    assert [rows.tolist() for rows in one.junk] == [[1], []]
+
+
 @pytest.mark.parametrize("graded", [True, False])
 def test_written_ground_truth_comes_back(tmp_path: Path, graded: bool) -> None:
     none = np.zeros(0, np.int64)
@@ -129,7 +142,7 @@ BAD_OFFICIAL: dict[str, tuple[Any, str]] = {
     "no grades": (official() | {"gnd": [{"bbx": None}] * 2}, "keys"),
     "grade missing": (official() | {"gnd": [{"easy": [], "junk": []}] * 2}, "keys"),
     "both forms": (official(ok=[1]), "keys"),
-    "junk beside ok": (official() | {"gnd": [{"ok": [0], "junk": [1]}] * 2}, "'junk' beside 'ok'"),
+    "junk that is ok": (official() | {"gnd": [{"ok": [1], "junk": [1]}] * 2}, "twice"),
     "row too high": (official(easy=[4]), "names rows 4 to 4"),
     "row below zero": (official(easy=[-1]), "names rows -1"),
     "rows are text": (official(easy=["b"]), "'easy'"),

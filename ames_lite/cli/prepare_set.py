@@ -1,0 +1,96 @@
+"""`python scripts/prepare_set.py`: image lists and ground truth of a public set, from its layout.
+
+In: the official files below data_root/<folder>, as the data set's YAML says. Out, in the data
+set's folder: query.txt, gallery.txt, gnd_<folder>.json; printed: counts found and documented, which
+queries are counted, and what was never checked against official files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ames_lite.cli.compose import Config, compose, options_of
+from ames_lite.cli.shell import command, data_root, image_folder, set_folder
+from ames_lite.errors import ConfigError
+from ames_lite.evaluation.protocols import get_protocol
+from ames_lite.io.place_sets.place_set import PlaceSet, compare_counts, swapped
+from ames_lite.io.place_sets.readers import read_place_set
+from ames_lite.io.place_sets.writing import write_place_set
+
+UNVERIFIED = "unverified against official files"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What came of it: the folder, the set, and the counts that are not the documented ones."""
+
+    folder: Path
+    made: PlaceSet
+    differences: tuple[str, ...]
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("prepare_set", run, overrides)
+
+
+def run(config: Config) -> Prepared:
+    """Read the layout, write lists and ground truth, print what was found."""
+    dataset = config["dataset"]
+    if not dataset.get("reader"):
+        raise ConfigError(
+            f"dataset={dataset['option']} has no official layout to be read",
+            expected=f"one of {', '.join(readable())}",
+            remedy=dataset["page"],
+        )
+    root = data_root(config) / image_folder(dataset)
+    made = read_place_set(dataset["reader"], root, dataset.get("options") or {}, dataset["page"])
+    documented = dict(dataset.get("counts") or {})
+    if dataset.get("swap"):
+        made = swapped(made)
+        sides = {"query": "gallery", "gallery": "query"}
+        documented = {sides[side]: count for side, count in documented.items()}
+    folder = data_root(config) / set_folder(dataset)
+    write_place_set(folder, made, overwrite=config["overwrite"])
+    differences = tuple(compare_counts(made.counts(), documented))
+    for line in describe(dataset, made, folder, differences):
+        print(line)
+    return Prepared(folder, made, differences)
+
+
+def readable() -> list[str]:
+    """The data sets that this command prepares."""
+    return [
+        name
+        for name in options_of("dataset")
+        if compose("prepare_set", [f"dataset={name}"])["dataset"].get("reader")
+    ]
+
+
+def describe(
+    dataset: Config, made: PlaceSet, folder: Path, differences: Sequence[str]
+) -> list[str]:
+    """The lines for the user."""
+    counts, right = made.counts(), sum(map(len, made.positives))
+    without = sum(not len(rows) for rows in made.positives)
+    lines = [
+        f"{dataset['option']}: {counts['query']} queries, {counts['gallery']} gallery images: "
+        f"{folder}",
+        *(f"differs: {line}" for line in differences),
+        f"{right} positives, {right / counts['query']:.1f} a query; queries without one: {without}",
+        f"protocol {dataset['protocol']}: {get_protocol(dataset['protocol']).counted}",
+        *made.notes,
+    ]
+    if not dataset.get("counts"):
+        lines.insert(1, "no counts are documented")
+    if dataset.get("published_size"):
+        height, width = dataset["published_size"]
+        lines.append(f"published numbers are of images resized to {height} x {width} (h x w)")
+    if dataset.get("note"):
+        lines.append(f"note: {dataset['note']}")
+    lines.append(f"licence: {dataset['licence']}")
+    if dataset.get("unverified"):
+        lines.append(UNVERIFIED)
+    return lines

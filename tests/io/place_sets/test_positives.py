@@ -1,0 +1,110 @@
+"""Rules of positives against slow, obvious referees; positions and orders by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput
+from ames_lite.io.place_sets.baidu import angles
+from ames_lite.io.place_sets.folders import natural_key
+from ames_lite.io.place_sets.place_set import make_place_set, swapped
+from ames_lite.io.place_sets.positives import by_position, check_rows, nearest, within_frames
+from ames_lite.io.place_sets.positives import within_radius as fast
+
+
+def slow_radius(query: np.ndarray, gallery: np.ndarray, radius: float) -> list[list[int]]:
+    return [[row for row, g in enumerate(gallery) if sum((q - g) ** 2) <= radius**2] for q in query]
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_radius_is_inclusive_and_finds_what_comparing_all_finds(dim: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    query, gallery = (random.integers(0, 40, (n, dim)).astype(float) for n in (30, 200))
+    for radius in (0.0, 5.0, 13.0, 25.0):  # whole numbers: 3-4-5, 5-12-13 lie on the border
+        found = [rows.tolist() for rows in fast(query, gallery, radius)]
+        assert found == slow_radius(query, gallery, radius)
+
+
+def test_soft_positives_are_the_nearest_ties_by_row() -> None:
+    random = np.random.default_rng(0)
+    query, gallery = (random.integers(0, 6, (n, 2)).astype(float) for n in (20, 50))
+    for count in (1, 5, 50, 60):
+        for q, rows in zip(query, nearest(query, gallery, count), strict=True):
+            far = [(float(((q - g) ** 2).sum()), row) for row, g in enumerate(gallery)]
+            assert rows.tolist() == sorted(row for _, row in sorted(far)[:count])
+    both = by_position(query, gallery, 2.0, 3)
+    for one, near, inside in zip(
+        both, nearest(query, gallery, 3), fast(query, gallery, 2.0), strict=True
+    ):
+        assert set(one.tolist()) == set(near.tolist()) & set(inside.tolist())
+
+
+def test_frames_are_right_up_to_the_tolerance() -> None:
+    found = within_frames(6, 6, tolerance=2)
+    assert [rows.tolist() for rows in found] == [
+        [j for j in range(6) if abs(i - j) <= 2] for i in range(6)
+    ]
+    whole = within_frames(2760, 27592, tolerance=1, stride=10)  # Nordland as VPR-Bench splits it
+    assert {len(rows) for rows in whole} == {2, 3}
+    assert whole[0].tolist() == [0, 1] and whole[-1].tolist() == [27589, 27590, 27591]
+    for num_gallery in (5, 7):
+        with pytest.raises(BadInput, match=f"6 query frames.*meet {num_gallery}"):
+            within_frames(6, num_gallery, tolerance=2)
+
+
+@pytest.mark.parametrize(
+    "values, rows",
+    [
+        (3, [3]),
+        ([], []),
+        (np.zeros(0), []),
+        ([2, 0, 2], [0, 2]),
+        (np.array([1.0, 4.0]), [1, 4]),
+        (np.array([np.int64(2), 1], object), [1, 2]),
+    ],
+)
+def test_rows_are_read_from_whatever_holds_whole_numbers(values: object, rows: list[int]) -> None:
+    assert check_rows(values, 5, "file", "rows").tolist() == rows
+
+
+@pytest.mark.parametrize(
+    "values", [5, -1, 0.5, [True], "1", [[1], [2, 3]], [None], np.nan, np.inf, [1, "2"]]
+)
+def test_rows_that_are_none_are_refused(values: object) -> None:
+    with pytest.raises(BadInput, match="file, row 7"):
+        check_rows(values, 5, "file, row 7", "rows")
+
+
+def test_natural_order_counts() -> None:
+    names = ["10.jpg", "9.jpg", "a10b2.jpg", "a10b10.jpg", "a9b100.jpg", "b.jpg"]
+    assert sorted(reversed(names), key=natural_key) == [
+        "9.jpg",
+        "10.jpg",
+        "a9b100.jpg",
+        "a10b2.jpg",
+        "a10b10.jpg",
+        "b.jpg",
+    ]
+
+
+def test_swapping_twice_changes_nothing() -> None:
+    random = np.random.default_rng(0)
+    found = [np.flatnonzero(random.random(7) < 0.3) for _ in range(5)]
+    given = make_place_set([f"q{i}" for i in range(5)], [f"g{i}" for i in range(7)], found)
+    back = swapped(swapped(given))
+    assert back.query_names == given.query_names and back.gallery_names == given.gallery_names
+    assert [r.tolist() for r in back.positives] == [r.tolist() for r in given.positives]
+    other = swapped(given)
+    for g, rows in enumerate(other.positives):
+        assert rows.tolist() == [q for q, right in enumerate(found) if g in right]
+
+
+def test_the_angle_of_two_cameras_is_that_of_the_rotation_between() -> None:
+    def turned(degrees: float) -> np.ndarray:
+        c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+    turns = np.stack([turned(d) for d in (10.0, 40.0, 190.0)])
+    np.testing.assert_allclose(angles(turns, turned(10.0)), [0.0, 30.0, 180.0], atol=1e-4)
