@@ -45,6 +45,7 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
         tuned.check(scorer.name, scorer.digest, config["tuned"])
     lambs, temps, tuned_on = ensemble_settings(config, meta, tuned)
     numbers = clamp(numbers, data)
+    say_excluded(data)
     if config["scores"] is None:
         folder = run_dir(config, "evaluate")
         scores, cost = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
@@ -191,6 +192,15 @@ def clamp(numbers: list[int], data: EvaluationData) -> list[int]:
     return list(dict.fromkeys(min(n, longest) for n in numbers))
 
 
+def say_excluded(data: EvaluationData) -> None:
+    """How many queries have no positive in a setting, where there are any; they are in no mean."""
+    of = len(data.ground_truth.query_names)
+    found = {setting: num for setting, num in evaluator.excluded(data).items() if num}
+    if found:
+        said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
+        print(f"queries without positives, left out of the means: {said}")
+
+
 def show(results: dict[str, Any], seed: int) -> None:
     """Print the table: the global ranking, then every row; below it the gain with its interval."""
     names = [name for name in results["global"] if not name.startswith("mp@")]
@@ -210,6 +220,9 @@ def show(results: dict[str, Any], seed: int) -> None:
         np.array([np.nan if q[key] is None else q[key] for q in per_query], np.float64)
         for key in ("global_ap", "ap")
     )
+    if np.isnan(first).all():
+        print("first row against global: no query counts in all settings of the main metric")
+        return
     gain = paired_bootstrap(first, second, seed=seed)
     tuned = results["rows"][0]["tuned_on"]
     print(

@@ -1,4 +1,4 @@
-"""One example a protocol, small enough to check by eye; the arithmetic stands beside the numbers."""
+"""One example a protocol, small enough to check by eye; the arithmetic stands beside it."""
 
 from __future__ import annotations
 
