@@ -17,9 +17,12 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.images import Box, crop_image
 from ames_lite.records import LocalDescriptors
+from extract.cvnet import Cvnet
 from extract.dinov2 import Dinov2, TinyRandom
+from extract.dinov3 import Dinov3
 from extract.interface import Backbone, Described
 from extract.keypoints import root_sift
+from extract.siglip2 import Siglip2
 
 
 class Sift:
@@ -92,6 +95,18 @@ NETWORKS: dict[str, Callable[..., Backbone]] = {  # these take device, precision
     "dinov2_vitl14_reg": partial(Dinov2, variant="vitl14_reg"),
     "dinov2_vitg14": partial(Dinov2, variant="vitg14"),
     "dinov2_vitg14_reg": partial(Dinov2, variant="vitg14_reg"),
+    "cvnet": Cvnet,
+    "dinov3_vits16": partial(Dinov3, variant="vits16"),
+    "dinov3_vits16plus": partial(Dinov3, variant="vits16plus"),
+    "dinov3_vitb16": partial(Dinov3, variant="vitb16"),
+    "dinov3_vitl16": partial(Dinov3, variant="vitl16"),
+    "dinov3_vith16plus": partial(Dinov3, variant="vith16plus"),
+    "siglip2_base_384": partial(Siglip2, variant="base_384"),
+    "siglip2_base_512": partial(Siglip2, variant="base_512"),
+    "siglip2_large_384": partial(Siglip2, variant="large_384"),
+    "siglip2_large_512": partial(Siglip2, variant="large_512"),
+    "siglip2_so400m_384": partial(Siglip2, variant="so400m_384"),
+    "siglip2_so400m_512": partial(Siglip2, variant="so400m_512"),
     "tiny_random": TinyRandom,  # for tests
 }
 BACKBONES: dict[str, Callable[..., Backbone]] = {"sift": Sift, **NETWORKS}

@@ -1,61 +1,178 @@
-"""A VLAD vocabulary from a store of local descriptors: `python extract/build_vocabulary.py`.
+"""A VLAD vocabulary from stores of local descriptors: `python extract/build_vocabulary.py`.
 
-In: a complete float store, as a rule of a training set. Out: `vlad_{desc}_{domain}.npz`, centroids
-[C, D] and what they were built from. Images are sampled evenly over the store, so memory is bounded
-by the sample.
+In: complete float stores, native or published, of one or several data sets, each with a step: every
+step-th image of its list is looked at; images that failed are left out. Out:
+`vlad_{desc}_{domain}.npz`, centroids [C, D], how they are to be used, and the list of images.
+
+The convention to know: k-means either looks at a sample of the tokens in memory, or at all of them,
+read in blocks in every iteration. Memory is bounded either way.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
+from ames_lite.io.provenance import Provenance
 from ames_lite.io.vocabulary import write_vocabulary
-from ames_lite.retrieval.knn import kmeans
+from ames_lite.io.writing import refuse_existing
+from ames_lite.retrieval.clustering import TOLERANCE, kmeans_blocks
+from ames_lite.retrieval.knn import kmeans, sampled_points
+from ames_lite.retrieval.vlad import DISTANCES
+from extract.vocabulary_sources import (
+    Part,
+    Source,
+    check_expected,
+    open_part,
+    shared_provenance,
+)
+
+logger = logging.getLogger(__name__)
+
+Float32 = npt.NDArray[np.float32]
 
 
 def build_vocabulary(
-    store_path: str | Path,
+    sources: Sequence[Source],
     output: str | Path,
     *,
     num_clusters: int = 64,
+    distance: str = "euclidean",
+    unit: bool = False,
     seed: int = 0,
     iterations: int = 20,
-    max_images: int = 5000,
+    max_images: int = 0,
+    sample_per_cluster: int = 0,
+    expected: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the vocabulary and return its path.
 
-    max_images: images sampled, evenly over the store. Raises BadInput for packed stores and for
-    fewer descriptors than clusters.
+    distance: euclidean or cosine, of the assignment; unit: tokens are brought to unit length first.
+    max_images: of each source at most, evenly over those that its step leaves; 0: all.
+    sample_per_cluster: tokens per cluster that k-means looks at, drawn from all; 0: all of them.
+    expected: what every native store must say of itself in its provenance.
+    Raises BadInput for packed stores, stores of different backbones, layers, facets or widths, and
+    for fewer descriptors than clusters.
     """
-    store = DescriptorStore.open(store_path)
-    if store.packed:
-        raise BadInput("a packed store", where=store_path, expected="float descriptors")
-    if max_images < 1:
-        raise BadInput(f"max_images is {max_images}", expected="at least 1")
-    count = min(len(store), max_images)
-    rows = np.unique(np.linspace(0, len(store) - 1, count).round().astype(np.int64))
-    descriptors, valid = store.read_descriptors(rows)
-    centroids = kmeans(descriptors[valid].astype(np.float32), num_clusters, seed, iterations)
-    provenance = {
-        **store.provenance,
-        "images": len(rows),
-        "image_names": names_digest([store.names[row] for row in rows]),
+    _check_arguments(sources, num_clusters, distance, max_images, sample_per_cluster)
+    refuse_existing(Path(output), overwrite)
+    parts = [open_part(source, max_images) for source in sources]
+    provenance = shared_provenance(parts)
+    check_expected(parts, expected or {})
+    _check_tokens(parts, num_clusters)
+    clusters = (num_clusters, seed, iterations)
+    centroids, found = _cluster(parts, *clusters, distance, unit, sample_per_cluster)
+    images = [part.images for part in parts]
+    names = [name for listed in images for name in listed.names]
+    made = {
+        **provenance,
+        "images": len(names),
+        "image_names": names_digest(names),
+        "datasets": [listed.dataset for listed in images],
+        "steps": [listed.step for listed in images],
+        "images_of_each": [len(listed.names) for listed in images],
         "num_clusters": num_clusters,
         "seed": seed,
         "iterations": iterations,
-        "distance": "euclidean",
+        "distance": distance,
+        "unit": unit,
+        **found,
     }
-    return write_vocabulary(output, centroids, provenance, overwrite=overwrite)
+    return write_vocabulary(output, centroids, made, images=images, overwrite=overwrite)
+
+
+def _check_arguments(
+    sources: Sequence[Source],
+    num_clusters: int,
+    distance: str,
+    max_images: int,
+    sample_per_cluster: int,
+) -> None:
+    if not sources:
+        raise BadInput("no store is given", expected="at least one source")
+    if any(source.step < 1 for source in sources):
+        raise BadInput(f"steps are {[s.step for s in sources]}", expected="1 and more")
+    if num_clusters < 1 or min(max_images, sample_per_cluster) < 0:
+        raise BadInput(
+            f"num_clusters is {num_clusters}, max_images {max_images}, "
+            f"sample_per_cluster {sample_per_cluster}",
+            expected="at least one cluster; 0 (all) and more",
+        )
+    if distance not in DISTANCES:
+        raise BadInput(f"distance is '{distance}'", expected=" or ".join(DISTANCES))
+
+
+def _check_tokens(parts: Sequence[Part], num_clusters: int) -> None:
+    total = sum(part.num_tokens for part in parts)
+    if total < num_clusters:
+        images = sum(len(part.rows) for part in parts)
+        raise BadInput(
+            f"{total} descriptors of {images} images for {num_clusters} clusters",
+            where=" and ".join(str(part.source.store) for part in parts),
+            expected="at least one descriptor per cluster",
+            remedy="take more images, or fewer clusters (num_clusters=)",
+        )
+
+
+def _cluster(
+    parts: Sequence[Part],
+    num_clusters: int,
+    seed: int,
+    iterations: int,
+    distance: str,
+    unit: bool,
+    sample_per_cluster: int,
+) -> tuple[Float32, Provenance]:
+    """Centroids [C, D], and what k-means says of its run."""
+
+    def blocks() -> Iterator[Float32]:
+        for part in parts:
+            yield from part.blocks(unit)
+
+    total = sum(part.num_tokens for part in parts)
+    if not sample_per_cluster:
+        found = kmeans_blocks(blocks, num_clusters, seed, iterations=iterations, distance=distance)
+    else:
+        chosen = sampled_points(total, num_clusters * sample_per_cluster, seed)
+        sample = _sample(blocks(), chosen)
+        if distance == "euclidean":
+            centroids = kmeans(sample, num_clusters, seed, iterations, sample_per_cluster)
+            return centroids, {"tokens": total, "sampled": len(sample), "method": "faiss k-means"}
+        given = (sample,)
+        found = kmeans_blocks(
+            lambda: given, num_clusters, seed, iterations=iterations, distance=distance
+        )
+    if not found.settled:
+        logger.warning("k-means had not settled after %d iterations", found.iterations)
+    return found.centroids, {
+        "tokens": total,
+        "sampled": found.tokens,
+        "method": f"Lloyd, tolerance {TOLERANCE}",
+        "iterations_needed": found.iterations,
+        "settled": found.settled,
+    }
+
+
+def _sample(blocks: Iterator[Float32], chosen: npt.NDArray[np.int64]) -> Float32:
+    """The tokens of those numbers, which ascend."""
+    parts, first = [], 0
+    for block in blocks:
+        start, stop = np.searchsorted(chosen, [first, first + len(block)])
+        parts.append(block[chosen[start:stop] - first])
+        first += len(block)
+    return np.concatenate(parts)
 
 
 if __name__ == "__main__":
-    from ames_lite.cli.stages import vocabulary_main
+    from ames_lite.cli.vocabulary_stage import vocabulary_main
 
     sys.exit(vocabulary_main())

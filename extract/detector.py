@@ -3,21 +3,33 @@
 In: feature maps [B, C, h, w]. Out: descriptors, L2-normalised over C, and a weight above 0 for each
 position. Parameters are named as in the published files (conv1, bn, conv2), which load strictly.
 
-The convention to know: the descriptor is the output of the BatchNorm, before the ReLU.
+The convention to know: the descriptor is the output of the BatchNorm, before the ReLU. A detector
+that was trained here has a `meta.json` beside it, which says what features it is for; published
+files have none and are not checked.
 """
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
+from ames_lite.io.digest import file_digest
+from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.writing import replacing
 from extract.weights_file import read_state
 
 EXPECTED = "the state of SpatialAttention2d: conv1, bn and conv2, plain or under 'state'"
+KIND = "SpatialAttention2d"
+SAME_FEATURES = ("backbone", "variant", "weights", "facet", "layer")  # what a detector is for
+TRAINED_HERE = ("detector.pt", "last.pt")  # names that a meta.json beside them speaks of
 
 
 class SpatialAttention2d(nn.Module):
@@ -36,12 +48,16 @@ class SpatialAttention2d(nn.Module):
         return functional.normalize(hidden, dim=1), weight
 
 
-def load_detector(path: str | Path, dim_in: int) -> SpatialAttention2d:
+def load_detector(
+    path: str | Path, dim_in: int, made: Mapping[str, Any] | None = None
+) -> SpatialAttention2d:
     """The detector of a published file, in eval mode, for features of width dim_in.
 
-    Raises MissingFile, and BadInput where the file is no state of a detector of that width.
+    made: what the features are made by, see `check_detector`. Raises MissingFile, and BadInput
+    where the file is no state of a detector of that width, or is of other features.
     """
     state = read_state(path, EXPECTED)
+    check_detector(path, made or {})
     shape = tuple(state["conv1.weight"].shape) if "conv1.weight" in state else None
     if shape is None or len(shape) != 4 or shape[1] != dim_in:
         raise BadInput(
@@ -60,3 +76,73 @@ def load_detector(path: str | Path, dim_in: int) -> SpatialAttention2d:
     if not all(bool(torch.isfinite(value).all()) for value in detector.state_dict().values()):
         raise BadInput("the detector has NaN or infinite weights", where=path)
     return detector.eval()
+
+
+def save_detector(
+    path: str | Path, detector: SpatialAttention2d | None, meta: Mapping[str, Any]
+) -> Path:
+    """Write a detector as the published files are, {"state": …}, and meta.json beside it.
+
+    detector: None leaves the file as it is and writes its meta alone. meta: what JSON holds, with
+    "backbone", the provenance of the features. Files that are there are replaced, whole.
+    """
+    path = Path(path)
+    if detector is not None:
+        state = {name: value.detach().cpu() for name, value in detector.state_dict().items()}
+        with replacing(path, overwrite=True) as partial:
+            partial.write_bytes(as_bytes({"state": state}))
+    record = {"schema": 1, "kind": KIND, **meta, "detector_sha256": file_digest(path)}
+    with replacing(path.with_name("meta.json"), overwrite=True) as partial:
+        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return path
+
+
+def as_bytes(content: Mapping[str, Any]) -> bytes:
+    """What torch.save writes; equal content gives equal bytes, as no file name is in them."""
+    stream = io.BytesIO()
+    torch.save(dict(content), stream)
+    return stream.getvalue()
+
+
+def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
+    """Raise BadInput where the meta.json beside a detector says that it is for other features.
+
+    made: provenance of a backbone, as much of it as is known; of SAME_FEATURES, the keys that it
+    has are compared. A file without meta, or whose name and content the meta does not know, passes.
+    """
+    path = Path(path)
+    beside = path.with_name("meta.json")
+    meta = _read_meta(beside) if beside.is_file() else None
+    if meta is None or not (
+        path.name in TRAINED_HERE or meta.get("detector_sha256") == file_digest(path)
+    ):
+        return
+    if path.name == "detector.pt" and meta.get("detector_sha256") != file_digest(path):
+        raise BadInput(
+            "detector.pt is not the file that meta.json was written with",
+            where=path,
+            expected=f"sha256 {meta.get('detector_sha256')}",
+            remedy="go on with its training, or take meta.json away where it is of another file",
+        )
+    keys = [key for key in SAME_FEATURES if key in made]
+    compare_provenance(
+        meta["backbone"],
+        made,
+        keys,
+        files=(beside, "the backbone that is to use it"),
+        remedy="the backbone= and arguments that the detector was trained with, or a detector "
+        "trained for these (python extract/train_detector.py)",
+    )
+
+
+def _read_meta(path: Path) -> dict[str, Any] | None:
+    """The meta of a detector, None where the JSON is of something else."""
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also what is not UTF-8
+        raise BadInput("is no JSON", where=path, expected="the meta of a detector") from error
+    if not isinstance(meta, dict) or meta.get("kind") != KIND:
+        return None
+    if not isinstance(meta.get("backbone"), dict):
+        raise BadInput("has no 'backbone'", where=path, expected="the meta of a detector")
+    return meta

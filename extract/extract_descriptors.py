@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -91,7 +91,7 @@ def extract_descriptors(
     root = Path(image_root)
     jobs = [Job(name, root / name, box) for name, box in zip(part, chosen, strict=True)]
     bad = _fill(backbone, jobs, outputs, workers, overwrite)
-    _report_bad(bad, len(part), [output.path for output in outputs], on_bad_image)
+    report_bad(bad, len(part), [output.path for output in outputs], on_bad_image)
     return [output.path for output in outputs]
 
 
@@ -103,6 +103,13 @@ def _local_output(
     crop: bool,
 ) -> _Output:
     provenance = _provenance(backbone, binarization, crop)
+    if not provenance["top_k"]:
+        raise BadInput(
+            "top_k is 0, all descriptors of an image, whose number differs",
+            expected="a number for a store of local descriptors, whose rows are of one length",
+            remedy="top_k=700, or global descriptors straight from images: "
+            "python extract/extract_globals.py source=images",
+        )
     dim = backbone.dim if binarization is None else binarization.bits
     sizes = (int(provenance["top_k"]), dim, "float16" if binarization is None else "uint8")
 
@@ -196,9 +203,10 @@ def _provenance(
     return {**made, **stored, "crop": with_boxes}
 
 
-def _report_bad(
-    bad: dict[str, str], total: int, outputs: Sequence[Path], on_bad_image: str
+def report_bad(
+    bad: Mapping[str, str], total: int, outputs: Sequence[Path], on_bad_image: str
 ) -> None:
+    """Say which images failed and why; raises BadInput unless on_bad_image is skip."""
     if not bad:
         return
     listed = "\n".join(f"  {name}: {' '.join(reason.split())}" for name, reason in bad.items())

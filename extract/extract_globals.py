@@ -1,70 +1,151 @@
-"""Global descriptors from local ones: `python extract/extract_globals.py global=vlad`.
+"""Global descriptors of a list of images: `python extract/extract_globals.py global=vlad`.
 
-In: a complete store and a vocabulary of the same backbone. Out: `{desc}_{split}_vlad.hdf5`, float32
-[N, C * D], one unit vector an image (hard assignment, intra-normalised).
+In: a source (a store of local descriptors, images, or global descriptors) and, on request, a
+whitening. Out: `{desc}_{split}_{kind}.hdf5`, a vector of unit length an image, float32 or float16.
+It is written in blocks; interrupted, it continues where it stopped, with the same bytes. An image
+that failed keeps its row, marked as failed.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.digest import array_digest
-from ames_lite.io.global_store import write_globals
-from ames_lite.io.provenance import compare_provenance
-from ames_lite.io.vocabulary import read_vocabulary
-from ames_lite.retrieval.vlad import vlad_images
+from ames_lite.io.digest import array_digest, names_digest
+from ames_lite.io.disk import announce
+from ames_lite.io.global_writer import GlobalWriter, globals_layout
+from ames_lite.io.provenance import Provenance
+from ames_lite.io.whitening_file import read_whitening
+from ames_lite.retrieval.pooling import unit_rows
+from ames_lite.retrieval.whitening import Whitening, whiten
+from extract.aggregators import SAME, compare_known
+from extract.extract_descriptors import report_bad
+from extract.global_sources import Block, Source
 
-SAME = ("backbone", "variant", "detector")  # what a vocabulary and a store must share
+logger = logging.getLogger(__name__)
+
+# what the descriptors that a whitening was fitted on share with those that it is used on
+SAME_GLOBALS = (
+    *SAME,
+    *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
+)
 
 
-def extract_vlad(
-    store_path: str | Path,
-    vocabulary_path: str | Path,
+@dataclass(frozen=True, eq=False)
+class FittedWhitening:
+    """A whitening file: what it does, what it was fitted on, where it is."""
+
+    whitening: Whitening
+    made: Provenance
+    path: Path
+
+    @classmethod
+    def load(cls, path: str | Path) -> FittedWhitening:
+        """Raises MissingFile or BadInput."""
+        whitening, _, made = read_whitening(path)
+        return cls(whitening, made, Path(path))
+
+    def check(self, made: Provenance, dim: int, where: str | Path) -> None:
+        """Raise BadInput for descriptors of another width or kind, or of another vocabulary."""
+        if dim != self.whitening.width:
+            raise BadInput(
+                f"the descriptors have width {dim}, the whitening {self.whitening.width}",
+                where=f"{where} and {self.path}",
+                expected="a whitening that was fitted on such descriptors",
+            )
+        compare_known(made, self.made, SAME_GLOBALS, files=(where, self.path))
+
+    def provenance(self, made: Provenance) -> Provenance:
+        """What whitened descriptors say about themselves."""
+        before = made.get("normalisation", "as given")
+        return {
+            **made,
+            "whitening": array_digest(self.whitening.components),
+            "whitening_images": self.made.get("image_names", names_digest([])),
+            "normalisation": f"{before}; whitened, then L2",
+        }
+
+
+def whitened_kind(kind: str) -> str:
+    """What whitened descriptors are called in file names, and by `global=` and `neighbors=`.
+
+    >>> whitened_kind("vlad")
+    'vladw'
+    """
+    return f"{kind}w"
+
+
+def extract_globals(
+    source: Source,
     output: str | Path,
     *,
-    block_images: int = 256,
+    whitening: FittedWhitening | None = None,
+    dtype: str = "float32",
+    on_bad_image: str = "error",
     overwrite: bool = False,
 ) -> Path:
-    """Write the VLAD of every image of a store and return the path.
+    """Write or continue the file `output` and return its path.
 
-    Raises BadInput where store and vocabulary are of different backbones or widths.
+    dtype: float32 or float16. on_bad_image: whether images that failed are an error at the end
+    (error) or only said (skip). Raises BadInput before any work where whitening and source do not
+    fit, for another dtype, and where the disk is too small.
     """
-    store = DescriptorStore.open(store_path)
-    centroids, built_from = read_vocabulary(vocabulary_path)
-    if store.packed or store.dim != centroids.shape[1]:
-        raise BadInput(
-            f"the store has {'packed bits' if store.packed else f'width {store.dim}'}, the "
-            f"vocabulary width {centroids.shape[1]}",
-            where=f"{store_path} and {vocabulary_path}",
-            expected="float descriptors of the vocabulary's width",
-        )
-    compare_provenance(
-        store.provenance, built_from, SAME, files=(Path(store_path), Path(vocabulary_path))
+    if on_bad_image not in ("error", "skip"):
+        raise BadInput(f"on_bad_image is '{on_bad_image}'", expected="error or skip")
+    made, dim, path = source.made, source.dim, Path(output)
+    if whitening is not None:
+        whitening.check(made, dim, "this run")
+        made, dim = whitening.provenance(made), whitening.whitening.dim
+        made["global"] = whitened_kind(source.kind)
+    logger.info(announce(path, globals_layout(source.names, dim, dtype), overwrite=overwrite))
+    create = GlobalWriter(
+        path,
+        source.names,
+        dim,
+        made,
+        dtype=dtype,
+        resume=not overwrite,
+        overwrite=overwrite,
     )
-    parts = []
-    for start in tqdm(range(0, len(store), block_images), desc="vlad", unit="block"):
-        rows = np.arange(start, min(start + block_images, len(store)))
-        descriptors, _ = store.read_descriptors(rows)
-        parts.append(vlad_images(descriptors, store.count[rows], centroids))
-    provenance = {
-        **store.provenance,
-        "global": "vlad",
-        "vocabulary": array_digest(centroids),
-        "assignment": "hard, euclidean",
-        "normalisation": "intra, then L2",
-    }
-    return write_globals(
-        output, store.names, np.concatenate(parts), provenance, overwrite=overwrite
-    )
+    with create as writer:
+        bad = _fill(source, writer, whitening)
+    report_bad(bad, len(source.names), [path], on_bad_image)
+    return path
+
+
+def _fill(
+    source: Source, writer: GlobalWriter, whitening: FittedWhitening | None
+) -> dict[str, str]:
+    """Write what is still to do; returns the images that failed, also in earlier runs."""
+    bad, names, done = writer.failed, source.names, writer.num_finished
+    first = done - done % source.step
+    with tqdm(total=len(names), initial=done, desc=source.kind, unit="image") as bar:
+        for block in source.blocks(first if done < len(names) else len(names)):
+            skip, stop = max(0, done - first), first + len(block.vectors)
+            failed = {names[first + at]: why for at, why in block.failed.items() if at >= skip}
+            vectors = _finish(block, whitening)
+            writer.extend(names[first + skip : stop], vectors[skip:], failed)
+            bad |= failed
+            bar.update(stop - first - skip)
+            first = stop
+    return bad
+
+
+def _finish(block: Block, whitening: FittedWhitening | None) -> npt.NDArray[np.floating[Any]]:
+    if whitening is None:
+        return block.vectors
+    return unit_rows(whiten(block.vectors, whitening.whitening))
 
 
 if __name__ == "__main__":
-    from ames_lite.cli.stages import globals_main
+    from ames_lite.cli.global_stages import globals_main
 
     sys.exit(globals_main())

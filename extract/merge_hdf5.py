@@ -1,26 +1,45 @@
 """Shards of a store joined to one store: `python extract/merge_hdf5.py dataset=<name>`.
 
-In: the stores of all shards and the image list that was divided. Out: one store, rows in the order
-of the list; copied (then it equals an unbroken run byte for byte, and may be compressed) or virtual
-(the shards stay where they are and are needed for reading). Before anything is written every
-shard must be complete, made alike, and hold its own part of the list; together they are all of it.
+In: the stores of all shards, of local or (`global=<kind>`) of global descriptors, and the image
+list that was divided. Out: one store, rows in the order
+of the list; copied (then it equals an unbroken run byte for byte, and a local one may be
+compressed) or, local ones, virtual (the shards stay where they are and are needed for reading).
+Before anything is written every shard must be complete, made alike, and hold its own part of the
+list; together they are all of it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
+from ames_lite.io.global_merging import copy_globals
+from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.merging import copy_stores, link_stores
-from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.provenance import Provenance, compare_provenance
+from ames_lite.io.published_store import is_published
 
 HOW = ("copy", "virtual")
+OF_LOCAL, OF_GLOBAL = ("dim", "max_count", "packed", "dtype"), ("dim", "dtype", "has_status")
+
+
+class Shards(Protocol):
+    """What the checks look at in a store."""
+
+    path: Path
+    names: tuple[str, ...]
+    provenance: Provenance
+
+
+Kind = TypeVar("Kind", bound=Shards)
 
 
 def merge_stores(
@@ -41,8 +60,7 @@ def merge_stores(
         raise BadInput(f"how is '{how}'", expected=" or ".join(HOW))
     if how == "virtual" and compression is not None:
         raise BadInput("a virtual store holds no data to compress", expected="how=copy")
-    if any(Path(source).absolute() == Path(output).absolute() for source in sources):
-        raise BadInput("the output is one of the shards", where=output, expected="another path")
+    _refuse_itself(sources, output)
     stores = check_shards(sources, names)
     if how == "virtual":
         return link_stores(stores, output, overwrite=overwrite)
@@ -52,18 +70,56 @@ def merge_stores(
         )
 
 
+def merge_globals(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    names: Sequence[str],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the global descriptors `output` of all names from the shards `sources`, a copy.
+
+    As `merge_stores`; files without `status`, as older runs and others wrote them, are refused.
+    """
+    _refuse_itself(sources, output)
+    with ExitStack() as stack:
+        stores = [stack.enter_context(_open_globals(source)) for source in sources]
+        stores = in_order_of(names, stores, OF_GLOBAL)
+        with tqdm(total=len(names), desc="merge", unit="image") as bar:
+            return copy_globals(stores, output, overwrite=overwrite, progress=bar.update)
+
+
+def _open_globals(path: str | Path) -> GlobalStore:
+    if is_published(path) or not (store := GlobalStore(path)).has_status:
+        raise BadInput(
+            "a file without 'status' is no shard",
+            where=path,
+            expected="shards as extraction with shard= writes them",
+        )
+    return store
+
+
+def _refuse_itself(sources: Sequence[str | Path], output: str | Path) -> None:
+    if any(Path(source).absolute() == Path(output).absolute() for source in sources):
+        raise BadInput("the output is one of the shards", where=output, expected="another path")
+
+
 def check_shards(sources: Sequence[str | Path], names: Sequence[str]) -> list[DescriptorStore]:
-    """The shards in the order of the list, opened.
+    """The shards in the order of the list, opened. Errors as in `in_order_of`."""
+    return in_order_of(names, [DescriptorStore.open(source) for source in sources], OF_LOCAL)
+
+
+def in_order_of(names: Sequence[str], stores: list[Kind], alike: Sequence[str]) -> list[Kind]:
+    """The stores in the order of the list; alike: attributes that they must share.
 
     Raises BadInput where two differ in provenance, width or kind, an image is in two shards, in
     none or not in the list, or a shard's images are no run of the list.
     """
-    if not sources:
+    if not stores:
         raise BadInput("no shards were given", expected="at least one store")
     row_of = {name: row for row, name in enumerate(names)}
-    stores = [DescriptorStore.open(source) for source in sources]
     for store in stores:
-        _check_alike(stores[0], store)
+        _check_alike(stores[0], store, alike)
         for name in store.names:
             if name not in row_of:
                 raise BadInput(
@@ -71,18 +127,18 @@ def check_shards(sources: Sequence[str | Path], names: Sequence[str]) -> list[De
                     where=store.path,
                     expected=f"images of the list of {len(names)} that was divided",
                 )
-    stores.sort(key=lambda store: row_of[store.names[0]])
+    stores = sorted(stores, key=lambda store: row_of[store.names[0]])
     joined = [name for store in stores for name in store.names]
     if names_digest(joined) != names_digest(names):
         raise _misfit(stores, names)
     return stores
 
 
-def _check_alike(first: DescriptorStore, other: DescriptorStore) -> None:
+def _check_alike(first: Shards, other: Shards, alike: Sequence[str]) -> None:
     files = (first.path, other.path)
     keys = sorted(first.provenance.keys() | other.provenance.keys())
     compare_provenance(first.provenance, other.provenance, keys, files=files)
-    for what in ("dim", "max_count", "packed", "dtype"):
+    for what in alike:
         a, b = getattr(first, what), getattr(other, what)
         if a != b:
             raise BadInput(
@@ -92,7 +148,7 @@ def _check_alike(first: DescriptorStore, other: DescriptorStore) -> None:
             )
 
 
-def _misfit(stores: Sequence[DescriptorStore], names: Sequence[str]) -> BadInput:
+def _misfit(stores: Sequence[Shards], names: Sequence[str]) -> BadInput:
     """What is wrong, told by the first row that is."""
     expected = "every image of the list in exactly one shard, in the order of the list"
     due = iter(enumerate(names))

@@ -19,7 +19,11 @@ from ames_lite.io.published_store import ORIGIN
 from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.knn import exact_knn
 
-SAME = (*SAME_STORES, "global", "vocabulary", "normalisation")
+SAME = (
+    *SAME_STORES,
+    *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
+    *("normalisation", "whitening"),
+)
 
 
 def prepare_topk(

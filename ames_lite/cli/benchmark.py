@@ -1,13 +1,13 @@
 """`python scripts/benchmark.py suite=…`: what things cost on this machine; a table and JSON.
 
 Out: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
-"seconds", "cells": [...]}; ames_lite/evaluation/speed/heads.py makes the cells of suite=head.
+"seconds", "cells": [...]}; the cells of suite=head are described in
+ames_lite/evaluation/speed/heads.py, those of suite=extract in extract/speed/.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,18 +17,25 @@ from typing import Any
 
 import torch
 
+from ames_lite.cli.benchmark_extract import prepare_extract, show_extract
+from ames_lite.cli.benchmark_keys import (
+    PRECISIONS,
+    chosen,
+    count_of,
+    devices_of,
+    parse_size,
+    precisions_of,
+)
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, command, print_table, refuse_used
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.speed.heads import MODES, HeadSpeed, measure_heads
 from ames_lite.evaluation.speed.machine import describe_machine
-from ames_lite.evaluation.speed.subjects import DENSE, Size, load_referee, variants
+from ames_lite.evaluation.speed.subjects import DENSE, load_referee, variants
 from ames_lite.io.writing import replacing
-from ames_lite.runtime import pick_device
 
 SCHEMA = 1
 ENC = ("", "+enc")  # the modes, in the heads of columns
-PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
 Cells = list[dict[str, Any]]
 SPEED_NOTE = """
 1 query, {pairs} candidates a call, median of {rounds} rounds or more, in turns with the dense
@@ -61,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
     folder = _run_dir(config)
     began = time.perf_counter()
     with _threads(threads):
-        machine, cells = describe_machine(), measure()
+        machine, cells = describe_machine(), measure(folder)
     results = {
         "schema": SCHEMA,
         "suite": config["suite"],
@@ -78,11 +85,11 @@ def run(config: Config) -> dict[str, Any]:
     return results
 
 
-def prepare_heads(config: Config) -> Callable[[], Cells]:
+def prepare_heads(config: Config) -> Callable[[Path], Cells]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
     load_referee()
-    devices = _devices(config["device"])
-    precisions = _precisions(config["precisions"], devices)
+    devices = devices_of(config["device"])
+    precisions = precisions_of(config["precisions"], devices)
     heads = chosen("heads", config["heads"], list(variants()))
     sizes = dict.fromkeys(parse_size(text) for text in config["sizes"])
     candidates = dict.fromkeys(count_of("candidates", num) for num in as_list(config["candidates"]))
@@ -93,7 +100,7 @@ def prepare_heads(config: Config) -> Callable[[], Cells]:
         if not values:
             raise ConfigError(f"{key} is empty", expected="at least one")
 
-    def measure() -> Cells:
+    def measure(folder: Path) -> Cells:
         cells: Cells = []
         for device in devices:
             own = [name for name in precisions if name in PRECISIONS[device.type]]
@@ -161,45 +168,6 @@ def _or_dash(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def parse_size(text: object) -> Size:
-    """Descriptors of a query and of a gallery image: "600x50" is (600, 50)."""
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(text))
-    if not found:
-        raise ConfigError(f"'{text}' is no size", expected="QxT, such as sizes=[600x600,600x50]")
-    return int(found[1]), int(found[2])
-
-
-def chosen(key: str, value: object, known: Sequence[str]) -> list[str]:
-    """The names that a key lists; all where it is null. Raises ConfigError that lists them."""
-    names = list(known) if value is None else as_list(value)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        what = f"{key} names '{unknown[0]}'" if unknown else f"{key} is empty"
-        raise ConfigError(what, expected=f"some of {', '.join(known)}")
-    return list(dict.fromkeys(names))
-
-
-def count_of(key: str, value: object) -> int:
-    """A whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{key}={value}", expected="a whole number of at least 1")
-    return value
-
-
-def _devices(name: str) -> list[torch.device]:
-    if name != "all":
-        return [pick_device(name)]
-    return [torch.device("cpu"), *([pick_device("cuda")] if torch.cuda.is_available() else [])]
-
-
-def _precisions(value: object, devices: Sequence[torch.device]) -> list[str]:
-    for device in devices:
-        if device.type not in PRECISIONS:
-            raise ConfigError(f"device={device}", expected=f"one of {', '.join(PRECISIONS)}")
-    known = dict.fromkeys(name for device in devices for name in PRECISIONS[device.type])
-    return chosen("precisions", value, list(known))
-
-
 def _run_dir(config: Config) -> Path:
     """A fresh run directory, with the configuration in it."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -222,6 +190,8 @@ def _threads(num: int | None) -> Iterator[None]:
 
 
 # What suite= may name: how to get ready to measure, and how to show what was found.
-SUITES: dict[
-    str, tuple[Callable[[Config], Callable[[], Cells]], Callable[[dict[str, Any]], None]]
-] = {"head": (prepare_heads, show_heads)}
+Prepare = Callable[[Config], Callable[[Path], Cells]]
+SUITES: dict[str, tuple[Prepare, Callable[[dict[str, Any]], None]]] = {
+    "head": (prepare_heads, show_heads),
+    "extract": (prepare_extract, show_extract),
+}

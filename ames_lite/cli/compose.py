@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ames_lite.errors import ConfigError
 
-GROUPS = ("dataset", "model", "backbone", "experiment")
+GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 NUMBER, TEXT = (int, float), (str,)
 TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a list too
     "lamb": (*NUMBER, list),
@@ -34,6 +34,11 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "output_dir": TEXT,
     "weights": TEXT,
     "vocabulary": TEXT,
+    "stores": TEXT,
+    "domain": TEXT,
+    "soft": TEXT,
+    "whitening": TEXT,
+    "global": TEXT,
     "images": TEXT,
     "labels": TEXT,
     "store": TEXT,
@@ -44,6 +49,9 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "outputs": (list,),
     "scores": TEXT,
     "tuned": TEXT,
+    "val_dataset": TEXT,
+    "val_images": TEXT,
+    "backbone.arguments.image_size": (int, list),
 }
 Config = dict[str, Any]
 
@@ -80,10 +88,12 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
 def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
     """For extraction: the backbone is the one that desc_name= names, and the other way round."""
     given = dict(text.split("=", 1) for text in overrides if "=" in text)
-    if name != "extract" or ("desc_name" in given) == ("backbone" in given):
+    if name not in ("extract", "globals") or ("desc_name" in given) == ("backbone" in given):
         return list(overrides)
     if "backbone" in given:
         return [*overrides, f"desc_name={given['backbone']}"]
+    if name == "globals" and given["desc_name"] not in options_of("backbone"):
+        return list(overrides)  # local descriptors of any name; source=images asks for one
     if given["desc_name"] not in options_of("backbone"):
         raise ConfigError(
             f"desc_name={given['desc_name']} is no backbone, and backbone= is not given",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config, compose, conf_dir
-from ames_lite.errors import BadInput, ConfigError, UserError
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.layout import SPLITS, DatasetFiles
 from ames_lite.runtime import set_up_logging
@@ -75,6 +75,25 @@ def protocol_of(config: Config) -> Protocol:
     """The protocol of the data set that a configuration names."""
     dataset = config["dataset"]
     return replace(get_protocol(dataset["protocol"]), private=dataset.get("private_queries", 0))
+
+
+def find_vocabulary(config: Config) -> Path:
+    """`vocabulary=`, or data_root's only one for desc_name. Raises MissingFile, BadInput."""
+    root, name = data_root(config), config["desc_name"]
+    remedy = f"python extract/build_vocabulary.py dataset=<training set> desc_name={name}"
+    if config["vocabulary"] is not None:
+        given = Path(config["vocabulary"]).expanduser()
+        if not given.is_file():
+            raise MissingFile("missing: the vocabulary", where=given, remedy=remedy)
+        return given
+    found = sorted(root.glob(f"vlad_{name}_*.npz"))
+    if not found:
+        where = root / f"vlad_{name}_<domain>.npz"
+        raise MissingFile("missing: a vocabulary", where=where, remedy=remedy)
+    if len(found) > 1:
+        listed = ", ".join(path.name for path in found)
+        raise BadInput(f"there are several vocabularies: {listed}", remedy="choose by vocabulary=")
+    return found[0]
 
 
 def chosen_splits(config: Config) -> list[str]:

@@ -13,7 +13,7 @@ from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.published_store import is_published
 from ames_lite.io.shards import find_shards
 from extract.fit_binarization import fit_binarization
-from extract.merge_hdf5 import HOW, merge_stores
+from extract.merge_hdf5 import HOW, merge_globals, merge_stores
 from extract.prepare_topk_global import convert_topk, prepare_topk
 
 FORMS = ("native", "published")
@@ -39,6 +39,9 @@ def run_merge(config: Config) -> None:
     if config["how"] not in HOW:
         raise ConfigError(f"how={config['how']}", expected=" or ".join(HOW))
     files, splits = dataset_files(config), chosen_splits(config)
+    if config["global"] is not None:
+        _merge_globals(config, files, splits)
+        return
     found = {
         split: find_shards(files.local_path(split), files.extract_shard(split)) for split in splits
     }
@@ -52,6 +55,24 @@ def run_merge(config: Config) -> None:
             overwrite=config["overwrite"],
         )
         print(f"{split}: {path} ({len(shards)} shards, {config['how']})")
+
+
+def _merge_globals(config: Config, files: DatasetFiles, splits: Sequence[str]) -> None:
+    kind = config["global"]
+    if config["how"] != "copy" or config["compression"] is not None:
+        raise ConfigError(
+            f"global={kind} with how={config['how']}, compression={config['compression']}",
+            expected="how=copy compression=null: global descriptors are copied as they are",
+        )
+    found = {
+        split: find_shards(files.global_path(split, kind), files.extract_shard(split, kind))
+        for split in splits
+    }
+    for split, shards in found.items():
+        names = read_image_list(files.image_list(split)).names
+        output = files.global_path(split, kind)
+        path = merge_globals(shards, output, names, overwrite=config["overwrite"])
+        print(f"{split}: {path} ({len(shards)} shards, copy)")
 
 
 def run_binarization(config: Config) -> None:

@@ -1,9 +1,10 @@
-"""Global descriptors on disk: `{desc}_{split}_{cls,gem,vlad}.hdf5`, one row per image of a list.
+"""Global descriptors on disk: `{desc}_{split}_{kind}.hdf5`, one row per image of a list.
 
-In: `descriptors` float16 or float32 [N, D] and the N names; out: the same, names with rows.
-The convention to know: descriptors are stored as they are given; this file normalises nothing.
-Published files have one data set `features` [N, D] and neither names nor provenance: they are read
-with the image list that they were made from.
+kind: cls, gem, mean, vlad, … and with a `w` behind it what was whitened. In: `descriptors` float16
+or float32 [N, D] and the N names; out: the same, names with rows. The convention to know:
+descriptors are stored as they are given; this file normalises nothing. Files of older runs have
+neither `status` nor `reason`: all their rows are done. Published files have one data set `features`
+[N, D] and neither names nor provenance: they are read with the image list that they were made from.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from ames_lite.errors import BadInput
 from ames_lite.io import hdf5, virtual
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.published_store import DATA_SET, ORIGIN, is_published
+from ames_lite.io.row_layout import DONE, FAILED, progress
 
 SCHEMA = "ames_lite/global_descriptors/1"
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
 KINDS = ("float16", "float32")
 REMEDY = "python extract/extract_descriptors.py dataset=<name> desc_name=<name>"
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def write_globals(
     path: str | Path,
     names: Sequence[str],
-    descriptors: npt.NDArray[np.floating[Any]],
+    descriptors: Floats,
     provenance: Mapping[str, Any],
     *,
     overwrite: bool = False,
@@ -40,7 +43,7 @@ def write_globals(
     for an existing file unless overwrite.
     """
     path, names = Path(path), hdf5.check_names(names, "the image list")
-    _check(descriptors, names, path)
+    check_descriptors(descriptors, names, path)
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
         file["name"] = hdf5.encode_names(names)
         file["descriptors"] = descriptors
@@ -49,44 +52,135 @@ def write_globals(
 
 def read_globals(
     path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
-) -> tuple[tuple[str, ...], npt.NDArray[np.floating[Any]], Provenance]:
+) -> tuple[tuple[str, ...], Floats, Provenance]:
     """names (N), descriptors [N, D] float16 or float32 as stored, and the provenance.
 
     names: the image list, for a published file; a native one brings its own. Raises MissingFile,
     or BadInput where the file is damaged, breaks `write_globals`' rules, or needs names.
     """
-    if is_published(path, remedy):
-        return _read_published(path, names, remedy)
-    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
-        stored = hdf5.dataset(file, "descriptors", (None, None), KINDS)
-        encoded = hdf5.dataset(file, "name", (len(stored),), ("text",))[:]
-        descriptors: npt.NDArray[np.floating[Any]] = stored[:]
-        provenance = hdf5.read_json(file, "provenance")
-    stored_names = hdf5.check_names(hdf5.decode_names(encoded), f"the name list of {path}")
-    _check(descriptors, stored_names, Path(path))
-    return stored_names, descriptors, provenance
+    with GlobalStore(path, names=names, remedy=remedy) as store:
+        return store.names, store.read(0, len(store)), store.provenance
 
 
-def _read_published(
-    path: str | Path, names: Sequence[str] | None, remedy: str
-) -> tuple[tuple[str, ...], npt.NDArray[np.floating[Any]], Provenance]:
-    if names is None:
-        raise BadInput(
-            "the file is of the published form, without names",
-            where=path,
-            expected="a native file, or the image list beside it",
-            remedy=remedy,
-        )
-    with hdf5.open_foreign(path, remedy=remedy) as file:
-        stored = hdf5.dataset(file, DATA_SET, (len(names), None), KINDS)
-        virtual.check_sources(stored, path)
-        descriptors: npt.NDArray[np.floating[Any]] = stored[:]
-    listed = hdf5.check_names(names, "the image list")
-    _check(descriptors, listed, Path(path))
-    return listed, descriptors, {"origin": ORIGIN}
+class GlobalStore:
+    """A complete file of global descriptors, open for reading in blocks; a context manager.
+
+    path; names: tuple of N; dim: D; dtype; status uint8 [N] (1 done, 2 failed); has_status: False
+    for files of older runs and published ones; provenance: flat dict.
+    """
+
+    def __init__(
+        self, path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
+    ) -> None:
+        """As `read_globals`; the numbers are checked as they are read."""
+        self.path, self.remedy = Path(path).absolute(), remedy
+        self.published = is_published(path, remedy)
+        if self.published and names is None:
+            raise BadInput(
+                "the file is of the published form, without names",
+                where=path,
+                expected="a native file, or the image list beside it",
+                remedy=remedy,
+            )
+        self._file = self._open()
+        try:
+            if self.published:
+                assert names is not None
+                self._read_published(names)
+            else:
+                self._read_header()
+        except BadInput:
+            self.close()
+            raise
+
+    def _open(self) -> hdf5.File:
+        if self.published:
+            return hdf5.open_foreign(self.path, remedy=self.remedy)
+        return hdf5.open_complete(self.path, SCHEMA, remedy=self.remedy, progress=_came)
+
+    def _read_header(self) -> None:
+        file = self._file
+        self._rows = hdf5.dataset(file, "descriptors", (None, None), KINDS)
+        num = len(self._rows)
+        encoded = hdf5.dataset(file, "name", (num,), ("text",))[:]
+        self.names = hdf5.check_names(hdf5.decode_names(encoded), f"the name list of {self.path}")
+        self.provenance = hdf5.read_json(file, "provenance")
+        self.has_status = "status" in file
+        self.status: npt.NDArray[np.uint8] = np.full(num, DONE, np.uint8)
+        if self.has_status:
+            self.status = hdf5.dataset(file, "status", (num,), ("uint8",))[:]
+            hdf5.dataset(file, "reason", (num,), ("text",))
+        self._check_shape()
+
+    def _read_published(self, names: Sequence[str]) -> None:
+        self._rows = hdf5.dataset(self._file, DATA_SET, (len(names), None), KINDS)
+        virtual.check_sources(self._rows, self.path)
+        self.names = hdf5.check_names(names, "the image list")
+        self.provenance = {"origin": ORIGIN}
+        self.has_status = False
+        self.status = np.full(len(self.names), DONE, np.uint8)
+        self._check_shape()
+
+    def _check_shape(self) -> None:
+        self.dtype: np.dtype[Any] = self._rows.dtype
+        self.dim = int(self._rows.shape[1])
+        empty = np.empty((len(self._rows), 0 if self.dim == 0 else 1), self.dtype)
+        _check_form(empty, self.names, self.path)
+        if not np.isin(self.status, (DONE, FAILED)).all():
+            row = int((~np.isin(self.status, (DONE, FAILED))).argmax())
+            raise BadInput(
+                f"row {row} ('{self.names[row]}') has status {self.status[row]}",
+                where=self.path,
+                expected="1 (done) or 2 (failed) in a complete file",
+                remedy=f"make it again: {self.remedy}",
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, first: int, stop: int) -> Floats:
+        """Descriptors [stop - first, D] as stored. Raises BadInput for NaN and rows of zeros."""
+        block: Floats = self._rows[first:stop]
+        check_numbers(block, self.names, self.path, first)
+        return block
+
+    def part(self, rows: slice, columns: slice) -> Floats:
+        """Rows and columns as stored, unchecked."""
+        found: Floats = self._rows[rows, columns]
+        return found
+
+    def failed(self, first: int, stop: int) -> dict[int, str]:
+        """The rows from first to stop that failed, and why."""
+        rows = (first + np.flatnonzero(self.status[first:stop] == FAILED)).tolist()
+        return {row: hdf5.decode_names(self.reasons(row, row + 1))[0] for row in rows}
+
+    def reasons(self, first: int, stop: int) -> npt.NDArray[np.bytes_]:
+        """Why rows failed, as stored."""
+        found: npt.NDArray[np.bytes_] = self._file["reason"][first:stop]
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> GlobalStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _check(descriptors: npt.NDArray[Any], names: tuple[str, ...], path: Path) -> None:
+def _came(file: hdf5.File) -> str:
+    return progress(file) if "status" in file else "it was left half-way"
+
+
+def check_descriptors(descriptors: npt.NDArray[Any], names: Sequence[str], path: Path) -> None:
+    """Raise BadInput for other shapes and dtypes than [N, D] float16/32, NaN and zero rows."""
+    _check_form(descriptors, names, path)
+    check_numbers(descriptors, names, path)
+
+
+def _check_form(descriptors: npt.NDArray[Any], names: Sequence[str], path: Path) -> None:
     shape, kind = descriptors.shape, descriptors.dtype.name
     fits = descriptors.ndim == 2 and shape[0] == len(names) and shape[1] > 0
     if not fits or kind not in KINDS:
@@ -96,13 +190,19 @@ def _check(descriptors: npt.NDArray[Any], names: tuple[str, ...], path: Path) ->
             expected=f"[{len(names)}, D] {' or '.join(KINDS)}",
             remedy="give one row per name, in the order of the names",
         )
+
+
+def check_numbers(
+    descriptors: npt.NDArray[Any], names: Sequence[str], path: Path, first: int = 0
+) -> None:
+    """Raise BadInput for NaN, infinity and rows of zeros; first: the row that they begin at."""
     for start in range(0, len(descriptors), BLOCK_ROWS):
         block = descriptors[start : start + BLOCK_ROWS]
         finite = np.isfinite(block).all(axis=1)
         bad = ~finite | ~block.any(axis=1)
         if bad.any():
-            row = start + int(bad.argmax())
-            what = "is all zeros" if finite[row - start] else "has NaN or infinite entries"
+            row = first + start + int(bad.argmax())
+            what = "is all zeros" if finite[int(bad.argmax())] else "has NaN or infinite entries"
             raise BadInput(
                 f"the descriptor of '{names[row]}' (row {row}) {what}",
                 where=path,

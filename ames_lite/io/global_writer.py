@@ -1,4 +1,4 @@
-"""Filling a file of global descriptors, row by row in the order of its list; resumable.
+"""Filling a file of global descriptors, by rows or blocks in the order of its list; resumable.
 
 Beside `descriptors` and `name` such a file has `status` and `reason`, as local stores do. The
 convention to know: the row of an image that failed holds the constant vector of unit length, so
@@ -16,11 +16,9 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io import hdf5
-from ames_lite.io.row_layout import DONE, REASON_BYTES, Layout
-from ames_lite.io.row_writer import RowWriter
-
-SCHEMA = "ames_lite/global_descriptors/1"
-KINDS = ("float16", "float32")
+from ames_lite.io.global_store import KINDS, SCHEMA
+from ames_lite.io.row_layout import DONE, FAILED, REASON_BYTES, Layout
+from ames_lite.io.row_writer import RowWriter, as_reason
 
 
 def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> Layout:
@@ -62,6 +60,7 @@ class GlobalWriter(RowWriter):
         super().__init__(
             path, SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
         )
+        self._empty_the_rest()
 
     def append(self, name: str, descriptor: npt.NDArray[np.floating[Any]]) -> None:
         """Write the next row, a descriptor [D], as it is.
@@ -69,14 +68,82 @@ class GlobalWriter(RowWriter):
         Raises BadInput where `name` is not the next of the list, for another width, for NaN,
         infinity (also after rounding to float16) and zeros, and where the disk refuses.
         """
-        row, kind = self._expect(name), self._layout["descriptors"][1]
+        row = self._expect(name)
         if descriptor.shape != (self.dim,):
             raise self._unfit(name, f"is {list(descriptor.shape)}", f"[{self.dim}]")
-        with np.errstate(over="ignore"):
-            stored = descriptor.astype(kind, copy=False)
-        if not np.isfinite(stored).all() or not stored.any():
-            raise self._unfit(name, "is all zeros or not finite", "finite numbers, not all zero")
+        stored = self._rounded([name], descriptor[None], np.array([True]))[0]
         self._write(row, {"descriptors": ((), stored)}, DONE)
+
+    def extend(
+        self,
+        names: Sequence[str],
+        block: npt.NDArray[np.floating[Any]],
+        failed: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the next rows, descriptors [n, D] as they are, and flush twice for all of them.
+
+        failed: those of the names that failed, and why; their rows of the block are not looked at.
+        Raises BadInput as `append` does; then nothing of the block is written.
+        """
+        failed = failed or {}
+        first = self._expect_all(names, failed)
+        if block.shape != (len(names), self.dim):
+            what, expected = f"is in a block {list(block.shape)}", f"[{len(names)}, {self.dim}]"
+            raise self._unfit(names[0], what, expected)
+        done = np.array([name not in failed for name in names])
+        stored = self._rounded(names, block, done)
+        reasons = [as_reason(failed.get(name, "")) for name in names]
+        rows = np.s_[first : first + len(names)]
+        with self._writing():
+            self._sets["descriptors"][rows] = stored
+            self._sets["reason"][rows] = np.array(reasons, self._layout["reason"][1])
+            self._file.flush()  # what is not flushed is lost at a kill
+            self._sets["status"][rows] = np.where(done, DONE, FAILED).astype(np.uint8)
+            self._file.flush()
+        self._dirty, self._next = False, first + len(names)
+
+    def _expect_all(self, names: Sequence[str], failed: Mapping[str, str]) -> int:
+        """The row of the first; the names must be the next of the list."""
+        if not names:
+            raise BadInput("a block without rows", where=self.path, expected="at least one")
+        due = self.names[self._next : self._next + len(names)]
+        for at, name in enumerate(names):
+            if at >= len(due) or name != due[at]:
+                row = self._next + at
+                raise BadInput(
+                    f"'{name}' came for row {row} of {len(self.names)}",
+                    where=self.path,
+                    expected=f"'{due[at]}', the next of the list" if at < len(due) else "no more",
+                )
+        foreign = sorted(failed.keys() - set(names))
+        if foreign:
+            what = f"'{foreign[0]}' failed and is not in its block"
+            raise BadInput(what, where=self.path, expected="names of the block")
+        return self._next
+
+    def _rounded(
+        self,
+        names: Sequence[str],
+        block: npt.NDArray[np.floating[Any]],
+        done: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.floating[Any]]:
+        """The block in the file's dtype, rows that failed constant, all others checked."""
+        with np.errstate(over="ignore"):
+            stored = block.astype(self._layout["descriptors"][1], copy=bool(not done.all()))
+        stored[~done] = self.dim**-0.5
+        bad = ~np.isfinite(stored).all(axis=1) | ~stored.any(axis=1)
+        if bad.any():
+            name = names[int(bad.argmax())]
+            raise self._unfit(name, "is all zeros or not finite", "finite numbers, not all zero")
+        return stored
+
+    def _empty_the_rest(self) -> None:
+        """A block that was being written when a run was killed leaves reasons behind."""
+        rest = np.s_[self._next :]
+        if self._dirty and self._next < len(self.names):
+            if (self._sets["reason"][rest] != b"").any():
+                with self._writing():
+                    self._sets["reason"][rest] = b""
 
     def _of_failed(self) -> dict[str, tuple[Any, Any]]:
         return {"descriptors": ((), self.dim**-0.5)}

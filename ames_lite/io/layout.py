@@ -55,7 +55,7 @@ class DatasetFiles:
         return self.root / f"{self.desc_name}{middle}_local.hdf5"
 
     def global_path(self, split: str, kind: str) -> Path:
-        """Where the global descriptors (cls, gem, vlad) of a split belong."""
+        """Where the global descriptors of a split belong; kind: cls, vlad, …, vladw (whitened)."""
         middle = "" if split == "train" else f"_{split}"
         return self.root / f"{self.desc_name}{middle}_{kind}.hdf5"
 
@@ -71,6 +71,10 @@ class DatasetFiles:
     def binarization_path(self, domain: str) -> Path:
         """Where a projection to bits belongs: domain is the name of what it was fitted on."""
         return self.data_root / f"itq_{self.desc_name}_{domain}.npz"
+
+    def whitening_path(self, kind: str, domain: str) -> Path:
+        """Where a whitening of global descriptors belongs: domain is what it was fitted on."""
+        return self.data_root / f"pca_{self.desc_name}_{kind}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
         """The image list of a split, for reading."""
@@ -115,7 +119,7 @@ class DatasetFiles:
         return _first_of(
             [self.global_path(split, kind)],
             f"the global descriptors ({self.desc_name} {kind}) of {self.option}, {split}",
-            remedy=self._command("extract/extract_globals.py", f" global={kind}"),
+            remedy=self.make_globals(split, kind),
         )
 
     def neighbors(self, kind: str) -> Path:
@@ -136,8 +140,25 @@ class DatasetFiles:
         """The command that makes the local descriptors."""
         return self._command("extract/extract_descriptors.py")
 
-    def extract_shard(self, split: str) -> str:
-        """The command that makes a shard of the local descriptors, but for shard=."""
+    def make_globals(self, split: str, kind: str) -> str:
+        """The command that makes the global descriptors of a split; see `global_path`."""
+        splits = f" splits=[{split}]"
+        if kind == "cls":
+            return self._command("extract/extract_descriptors.py", f" outputs=[global]{splits}")
+        if kind.endswith("w"):
+            base = kind.removesuffix("w")
+            whitening = self.whitening_path(base, "<domain>")
+            more = f" source=globals global={base} whitening={whitening}{splits}"
+            return self._command("extract/extract_globals.py", more)
+        return self._command("extract/extract_globals.py", f" global={kind}{splits}")
+
+    def extract_shard(self, split: str, kind: str | None = None) -> str:
+        """The command that makes a shard of the local descriptors, but for shard=.
+
+        kind: of the global descriptors of that kind instead.
+        """
+        if kind is not None:
+            return self.make_globals(split, kind)
         return self._command("extract/extract_descriptors.py", f" splits=[{split}]")
 
     def make_neighbors(self, kind: str) -> str:

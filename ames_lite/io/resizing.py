@@ -11,6 +11,7 @@ mapped back through the region, which keeps them right.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,23 +59,27 @@ class Preparation:
     """How images become views; small enough to be sent to a worker process.
 
     method      resize: stretched to multiples of the patch; center_crop: the centre is cut out
-    image_size  longer side of the whole image at scale 1, enlarged too; 0: as on disk
+    image_size  longer side of the whole image at scale 1, enlarged too; 0: as on disk; or a pair
+                (height, width), to which both sides of the whole image are stretched first
     patch       side of a patch in pixels
     scales      factors on top of image_size, one view each
     """
 
     method: str = "resize"
-    image_size: int = 770
+    image_size: int | tuple[int, int] = 770
     patch: int = 14
     scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise BadInput(f"resize method '{self.method}'", expected=f"one of {METHODS}")
-        if self.patch < 1 or (self.image_size != 0 and self.image_size < self.patch):
+        if self.patch < 1 or not _is_size(self.image_size, self.patch):
             raise BadInput(
-                f"image_size is {self.image_size}", expected=f"0, or {self.patch} pixels and more"
+                f"image_size is {self.image_size}",
+                expected=f"0, or {self.patch} pixels and more, or such a pair [height, width]",
             )
+        if not isinstance(self.image_size, int):
+            object.__setattr__(self, "image_size", tuple(self.image_size))
         numbers = all(isinstance(s, int | float) and 0 < s < float("inf") for s in self.scales)
         if not numbers or not 1 <= len(self.scales) <= 256:
             raise BadInput(f"scales are {self.scales}", expected="1 to 256 numbers above 0")
@@ -88,12 +93,19 @@ class Preparation:
         """
         height, width = image.shape[:2]
         crop, region = crop_image(image, box)
-        whole = self.image_size / max(height, width) if self.image_size else 1.0
-        views = tuple(self._view(crop, region, whole * scale) for scale in self.scales)
+        down, across = self._factors(height, width)
+        views = tuple(self._view(crop, region, (down * s, across * s)) for s in self.scales)
         return Prepared((height, width), views)
 
-    def _view(self, crop: Picture, region: Box, factor: float) -> View:
-        height, width = (side * factor for side in crop.shape[:2])
+    def _factors(self, height: int, width: int) -> tuple[float, float]:
+        """By what the height and the width of the whole image are multiplied at scale 1."""
+        if not isinstance(self.image_size, int):
+            return self.image_size[0] / height, self.image_size[1] / width
+        factor = self.image_size / max(height, width) if self.image_size else 1.0
+        return factor, factor
+
+    def _view(self, crop: Picture, region: Box, factors: tuple[float, float]) -> View:
+        height, width = crop.shape[0] * factors[0], crop.shape[1] * factors[1]
         if self.method == "resize":
             size = (_multiple(height, self.patch), _multiple(width, self.patch))
             return View(resize_image(crop, size), region)
@@ -138,6 +150,15 @@ def to_whole_image(
     corners = np.asarray(region, np.float64)
     first, last = corners[..., :2], corners[..., 2:]
     return np.clip((xy * (last - first) + first) / [size[1], size[0]], 0.0, 1.0)
+
+
+def _is_size(given: Any, patch: int) -> bool:
+    """Whether it is 0, a side or a pair of sides in whole pixels."""
+    pair = isinstance(given, list | tuple)
+    sides = list(given) if pair else [given]
+    if len(sides) != 1 + pair or not all(type(side) is int for side in sides):
+        return False
+    return min(sides) >= patch or given == 0
 
 
 def _multiple(side: float, patch: int) -> int:

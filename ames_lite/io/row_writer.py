@@ -32,6 +32,12 @@ from ames_lite.io.row_layout import (
 BEGIN_ANEW = "or begin anew with overwrite=True"
 
 
+def as_reason(text: str) -> bytes:
+    """Why an image failed, as the data set `reason` takes it: what fits of it, in UTF-8."""
+    kept = text.replace("\0", " ").encode("utf-8", "replace")[:REASON_BYTES]
+    return kept.decode("utf-8", "ignore").encode("utf-8")
+
+
 class RowWriter:
     """A file being filled, one row an image; used as a context manager.
 
@@ -92,9 +98,7 @@ class RowWriter:
         reason: its first 160 bytes are kept in the store.
         """
         row = self._expect(name)
-        kept = reason.replace("\0", " ").encode("utf-8", "replace")[:REASON_BYTES]
-        said = kept.decode("utf-8", "ignore").encode("utf-8")
-        self._write(row, {"reason": ((), said), **self._of_failed()}, FAILED)
+        self._write(row, {"reason": ((), as_reason(reason)), **self._of_failed()}, FAILED)
 
     def _of_failed(self) -> dict[str, tuple[Any, Any]]:
         """What else the row of an image that failed has, as for `_write`: zeros."""

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.floating[Any]]
 Float32 = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-BLOCK_ROWS = 1 << 16  # gallery rows that are searched at a time
+BLOCK_BYTES = 1 << 29  # of gallery rows in float32 that are searched at a time
 QUERY_ROWS = 1 << 12  # query rows that are searched at a time
 MARGIN = 32  # candidates beyond k, so that rounding seldom reaches the k-th
 POINTS_PER_CLUSTER = 1000  # k-means learns nothing from more
@@ -39,20 +39,22 @@ def exact_knn(
     *,
     query_names: Sequence[str] | None = None,
     gallery_names: Sequence[str] | None = None,
-    block_rows: int = BLOCK_ROWS,
+    block_rows: int | None = None,
 ) -> Neighbors:
     """The k gallery rows with the highest inner product, for each query, ties by ascending id.
 
     query [Q, D], gallery [N, D] or an iterable of blocks [n, D], float16 or float32 (computed in
     float32). With both name lists, a query that is itself in the gallery is left out of its own
-    list. k is clamped to what every query has. Memory beside the arguments: the result, one block
-    in float32, and QUERY_ROWS x (k + MARGIN) candidates.
+    list. k is clamped to what every query has. block_rows: gallery rows that are searched at a
+    time; None is BLOCK_BYTES of them. Memory beside the arguments: the result, one block in
+    float32, and QUERY_ROWS x (k + MARGIN) candidates.
 
     Raises BadInput for NaN or infinity, widths that differ, names that do not fit, and k < 1.
     """
-    if k < 1 or block_rows < 1:
+    if k < 1 or (block_rows is not None and block_rows < 1):
         raise BadInput(f"k is {k} and block_rows {block_rows}", expected="both at least 1")
     rows = _float_rows(query, "query descriptors")
+    block_rows = block_rows or max(1, BLOCK_BYTES // (4 * rows.shape[1]))
     own = _own_rows(query_names, gallery_names, len(rows))
     if isinstance(gallery, np.ndarray):  # all of it is at hand: refuse it before the work
         _check_count(len(gallery), gallery_names)
@@ -271,6 +273,30 @@ def _top_of_full_row(query: Float32, block: Float32, k: int, own: int) -> tuple[
     return candidates[order], sims[candidates[order]]
 
 
+def flat_search(query: Float32, gallery: Float32, k: int) -> tuple[Ids, Float32]:
+    """Ids and similarities [Q, k] of one search of faiss' flat index, as it comes.
+
+    What `exact_knn` is measured against: equal similarities in any order, last bits as they fall.
+    query [Q, D] and gallery [N, D] float32, k at most N.
+    """
+    index = faiss.IndexFlatIP(gallery.shape[1])
+    index.add(gallery)
+    sims, ids = index.search(query, k)
+    return ids, sims
+
+
+def search_threads() -> int:
+    """Threads of the CPU that faiss searches with (OMP_NUM_THREADS; else all cores)."""
+    return int(faiss.omp_get_max_threads())
+
+
+def sampled_points(num_points: int, limit: int, seed: int) -> Ids:
+    """Which of num_points points `kmeans` looks at, ascending: at most `limit`, at random."""
+    if num_points <= limit:
+        return np.arange(num_points)
+    return np.sort(np.random.default_rng(seed).choice(num_points, limit, replace=False))
+
+
 def kmeans(
     points: Floats,
     num_clusters: int,
@@ -299,8 +325,7 @@ def kmeans(
         )
     limit = num_clusters * points_per_cluster
     if len(points) > limit:
-        chosen = np.random.default_rng(seed).choice(len(points), limit, replace=False)
-        points = points[np.sort(chosen)]
+        points = points[sampled_points(len(points), limit, seed)]
     rows = _float_rows(points, "points")
     clustering = faiss.Kmeans(
         rows.shape[1],

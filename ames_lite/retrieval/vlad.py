@@ -1,87 +1,213 @@
 """VLAD: one vector for an image from its local descriptors and a vocabulary of centroids.
 
-Each descriptor goes to its nearest centroid (Euclidean), each cluster sums the residuals
-descriptor - centroid, every cluster's sum is brought to unit length (a cluster without descriptors
-stays 0), and so is the whole. Source: Arandjelovic and Zisserman, "All about VLAD", CVPR 2013.
+Every cluster sums weighted residuals descriptor - centroid, each sum is brought to unit length (a
+cluster without descriptors stays 0), and so is the whole. The forms:
+  hard           weight 1 at the nearest centroid, by Euclidean distance or by cosine. Source:
+                 Arandjelovic and Zisserman, "All about VLAD", CVPR 2013
+  soft standard  weights softmax(temperature * similarity) over the clusters, where the similarity
+                 is the cosine, or minus the squared distance; residuals to the own cluster. Source:
+                 Arandjelovic et al., "NetVLAD", CVPR 2016
+  soft anyloc    the same weights, but cluster k sums the residuals to ALL clusters: a quirk of the
+                 published code of AnyLoc, kept to reproduce it
+Source of hard by cosine with unit descriptors: Keetha et al., "AnyLoc", RA-L 2023.
 
-The conventions to know: descriptors are taken as they are, normalise them before where the
-vocabulary was built from normalised ones; an image without descriptors gets the constant unit
-vector 1/sqrt(C D), so that every row is a unit vector and a list keeps all its rows. Axis letters:
-N images, K descriptors of an image, C clusters, D width.
+The conventions to know: descriptors are taken as they are unless `unit`; for cosines centroids are
+normalised, for residuals they are not; an image without descriptors gets the constant unit vector
+1/sqrt(C D), so that every row is a unit vector and a list keeps all its rows. Axis letters: N
+images, K descriptors of an image, C clusters, D width.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from ames_lite.errors import BadInput
 
 Floats = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
 
-CANCELLED = 1e-12  # residuals that sum to less than this part of their lengths have cancelled
+DISTANCES = ("euclidean", "cosine")
+SOFT = ("standard", "anyloc")
+CANCELLED = 1e-12  # sums below this part of what was added and subtracted have cancelled
 
 
-def vlad(descriptors: Floats, centroids: Floats) -> npt.NDArray[np.float32]:
-    """The VLAD vector [C*D] float32, of unit length, of descriptors [K, D].
+class _Form(NamedTuple):
+    distance: str
+    soft: str | None
+    temperature: float
+    unit: bool
+
+
+def vlad(
+    descriptors: Floats,
+    centroids: Floats,
+    *,
+    distance: str = "euclidean",
+    soft: str | None = None,
+    temperature: float = 1.0,
+    unit: bool = False,
+) -> npt.NDArray[np.float32]:
+    """The VLAD vector [C*D] float32, of unit length, of descriptors [K, D]; see `vlad_images`.
 
     K may be 0 (see above). Raises BadInput for NaN, infinity, or widths that differ.
     """
     if descriptors.ndim != 2:
         raise BadInput(f"descriptors have shape {descriptors.shape}", expected="[K, D]")
     count = np.array([len(descriptors)])
-    return vlad_images(descriptors[None], count, centroids)[0]
+    form = _Form(distance, soft, temperature, unit)
+    return vlad_images(descriptors[None], count, centroids, **form._asdict())[0]
 
 
 def vlad_images(
-    descriptors: Floats, count: npt.NDArray[np.integer], centroids: Floats
+    descriptors: Floats,
+    count: npt.NDArray[np.integer],
+    centroids: Floats,
+    *,
+    distance: str = "euclidean",
+    soft: str | None = None,
+    temperature: float = 1.0,
+    unit: bool = False,
 ) -> npt.NDArray[np.float32]:
     """VLAD vectors [N, C*D] float32 of N images; descriptors [N, K, D], of which the first
-    count[n] are real (what lies beyond is never looked at).
+    count[n] are real (what lies beyond is never looked at), centroids [C, D].
 
-    Raises BadInput for NaN or infinity among the real ones, and for shapes that do not fit.
+    distance: euclidean or cosine. soft: None (hard), standard or anyloc, with temperature > 0.
+    unit: every descriptor is brought to unit length first (zeros stay). Computed in float64, image
+    by image: neither the order of descriptors nor the batch shows in the result. Memory beside
+    arguments and result: a few copies of one image's descriptors. Raises BadInput for NaN or
+    infinity among the real ones, for shapes that do not fit, and for unknown forms.
     """
+    form = _Form(distance, soft, temperature, unit)
+    _check_form(form)
     _check(descriptors, count, centroids)
-    centers = centroids.astype(np.float64)
+    centers = _as_float64(centroids)
+    held = torch.empty(descriptors.shape[1:], dtype=torch.float64)  # one image's, again and again
     vectors = np.empty((len(descriptors), centroids.size), np.float32)
     for n, real in enumerate(count.tolist()):
-        # float64: neither the order of descriptors nor the batch shows in the result
-        values = descriptors[n, :real].astype(np.float64)
-        if not np.isfinite(values).all():
+        values = fill(held[:real], descriptors[n, :real])
+        lengths = _lengths(values)
+        if not bool(torch.isfinite(lengths).all()):
             raise BadInput(
                 f"descriptors of image {n} have NaN or infinite entries",
                 expected="finite numbers",
                 remedy="extract that image again",
             )
-        vectors[n] = aggregate_residuals(values, nearest(values, centers), centers)
+        vectors[n] = _vector(values, lengths, centers, form).numpy()
     return vectors
 
 
-def nearest(descriptors: Float64, centroids: Float64) -> npt.NDArray[np.intp]:
-    """The row [K] of the nearest centroid (Euclidean) of each descriptor; ties: the first."""
-    # |x - c|^2 = |x|^2 - 2 x.c + |c|^2, where |x|^2 is the same for every centroid
-    distance = (centroids**2).sum(axis=1) - 2 * descriptors @ centroids.T
-    return distance.argmin(axis=1)
+def assign(
+    descriptors: Floats, centroids: Floats, *, distance: str = "euclidean"
+) -> npt.NDArray[np.int64]:
+    """The row [K] of the nearest centroid [C, D] of each descriptor [K, D]; ties: the first.
+
+    distance: euclidean or cosine (where a descriptor's length does not matter).
+    """
+    _check_form(_Form(distance, None, 1.0, False))
+    _check(descriptors[None], np.array([len(descriptors)]), centroids)
+    sims = similarities(_as_float64(descriptors), _as_float64(centroids), distance)
+    assigned: npt.NDArray[np.int64] = sims.argmax(dim=0).numpy()
+    return assigned
 
 
 def aggregate_residuals(
-    descriptors: Float64, assigned: npt.NDArray[np.integer], centroids: Float64
+    descriptors: Floats, assigned: npt.NDArray[np.integer], centroids: Floats
 ) -> Float64:
     """The VLAD vector [C*D] of descriptors [K, D] that are assigned [K] to rows of centroids."""
-    residuals = descriptors - centroids[assigned]
-    member = assigned == np.arange(len(centroids))[:, None]  # [C, K]
-    sums = member.astype(np.float64) @ residuals
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    total = member @ np.linalg.norm(residuals, axis=1)
-    empty = lengths[:, 0] <= CANCELLED * total
+    values, rows = _as_float64(descriptors), torch.from_numpy(assigned.astype(np.int64))
+    vector: Float64 = _hard(values, _lengths(values), rows, _as_float64(centroids)).numpy()
+    return vector
+
+
+def similarities(values: Tensor, centers: Tensor, distance: str) -> Tensor:
+    """[C, K]: |x| cos(x, c), or |x|^2 minus the squared distance; the highest is the nearest.
+
+    values [K, D], centers [C, D], both of one dtype. What is left out is the same for every
+    centroid.
+    """
+    if distance == "cosine":
+        return unit_rows(centers) @ values.T
+    return (centers @ values.T).mul_(2).sub_(centers.square().sum(dim=1, keepdim=True))
+
+
+def unit_rows(values: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Rows [M, D] of unit length; rows of zeros stay."""
+    lengths = _lengths(values) if lengths is None else lengths
+    return values / torch.where(lengths > 0, lengths, 1.0)[:, None]
+
+
+def _lengths(values: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(values, dim=1)
+
+
+def fill(out: Tensor, values: Floats) -> Tensor:
+    """Copy values [M, D] into `out`, of any floating dtype; returns it."""
+    if values.dtype.isnative and values.flags.writeable and values.flags.c_contiguous:
+        return out.copy_(torch.from_numpy(values))  # of float16 many times as fast as NumPy
+    out.numpy()[...] = values
+    return out
+
+
+def _as_float64(values: Floats) -> Tensor:
+    return fill(torch.empty(values.shape, dtype=torch.float64), values)
+
+
+def _vector(values: Tensor, lengths: Tensor, centers: Tensor, form: _Form) -> Tensor:
+    """The VLAD vector [C*D]; may overwrite values."""
+    if form.unit:
+        values = values.div_(torch.where(lengths > 0, lengths, 1.0)[:, None])
+        lengths = (lengths > 0).to(torch.float64)
+    sims = similarities(values, centers, form.distance)
+    if form.soft is None:
+        return _hard(values, lengths, sims.argmax(dim=0), centers)
+    if form.distance == "cosine":
+        sims /= torch.where(lengths > 0, lengths, 1.0)
+    return _soft(values, lengths, (form.temperature * sims).softmax(dim=0), centers, form.soft)
+
+
+def _hard(values: Tensor, lengths: Tensor, assigned: Tensor, centers: Tensor) -> Tensor:
+    num = len(centers)
+    mass = torch.bincount(assigned, minlength=num).to(torch.float64)
+    sums = torch.zeros_like(centers).index_add_(0, assigned, values)
+    added = torch.bincount(assigned, lengths, minlength=num) + mass * _lengths(centers)
+    return _normalise(sums - mass[:, None] * centers, added)
+
+
+def _soft(values: Tensor, lengths: Tensor, weights: Tensor, centers: Tensor, soft: str) -> Tensor:
+    """Of weights [C, K]."""
+    sums, mass = weights @ values, weights.sum(dim=1)
+    added, sizes = weights @ lengths, _lengths(centers)
+    if soft == "standard":
+        return _normalise(sums - mass[:, None] * centers, added + mass * sizes)
+    num = len(centers)  # sum over c of (x - c) = C x - sum of c
+    return _normalise(
+        num * sums - mass[:, None] * centers.sum(dim=0), num * added + mass * sizes.sum()
+    )
+
+
+def _normalise(sums: Tensor, added: Tensor) -> Tensor:
+    """Every cluster's sum [C, D] to unit length, then the whole; added [C]: what was summed."""
+    lengths = _lengths(sums)
+    empty = lengths <= CANCELLED * added
     sums[empty] = 0.0
     lengths[empty] = 1.0
-    vector: Float64 = (sums / lengths).ravel()
-    norm = np.linalg.norm(vector)
-    return vector / norm if norm > 0 else np.full(vector.shape, vector.size**-0.5)
+    vector = (sums / lengths[:, None]).flatten()
+    norm = torch.linalg.vector_norm(vector)
+    return vector / norm if norm > 0 else torch.full_like(vector, len(vector) ** -0.5)
+
+
+def _check_form(form: _Form) -> None:
+    if form.distance not in DISTANCES:
+        raise BadInput(f"distance is '{form.distance}'", expected=" or ".join(DISTANCES))
+    if form.soft not in (None, *SOFT):
+        raise BadInput(f"soft is '{form.soft}'", expected=f"None, {' or '.join(SOFT)}")
+    if not 0 < form.temperature < np.inf:
+        raise BadInput(f"temperature is {form.temperature}", expected="a number above 0")
 
 
 def _check(descriptors: Floats, count: npt.NDArray[np.integer], centroids: Floats) -> None:

@@ -246,12 +246,12 @@ def test_without_weights_and_network_the_answer_is_quick_and_says_what_to_do(
 
 @needs_transformers
 def test_a_hub_that_hangs_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from extract import dinov2_weights
+    from extract import pretrained
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(dinov2_weights, "PROBE", "import time; time.sleep(60)")
+    monkeypatch.setattr(pretrained, "PROBE", "import time; time.sleep(60)")
     began = time.perf_counter()
-    assert not dinov2_weights.hub_answers()
+    assert not pretrained.hub_answers()
     assert time.perf_counter() - began < 2
 
 
@@ -295,7 +295,9 @@ def test_every_network_is_built_without_its_weights() -> None:
         ({"method": "stretch"}, "one of"),
         ({"scales": []}, "1 to 256 numbers"),
         ({"image_size": 5}, "14 pixels and more"),
-        ({"top_k": 0}, "at least 1"),
+        ({"top_k": -1}, "at least 1"),
+        ({"image_size": [320, 5]}, "14 pixels and more"),
+        ({"image_size": "large"}, "14 pixels and more"),
         ({"precision": "fp8"}, "one of"),
         ({"precision": "fp16", "device": "cpu"}, "bf16"),
     ],
@@ -357,3 +359,18 @@ def test_a_batch_describes_as_single_images_do() -> None:
     inner = TinyRandom(facet="value", device="cpu")
     assert inner.global_kind is None and inner.global_dim == 0
     assert inner.describe([inner.prepare(images[0])])[0].vector is None
+
+
+@needs_transformers
+def test_without_a_bound_all_tokens_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (90, 60, 3)).astype(np.uint8)
+    arguments: dict[str, Any] = {"image_size": [140, 70], "scales": (0.5, 1.0), "device": "cpu"}
+    every, some = (TinyRandom(top_k=k, **arguments) for k in (0, 40))
+    found = every.extract(image)
+    assert found.count == 5 * 2 + 10 * 5  # 70 × 35 is 5 × 2 patches
+    assert "no detector weights" not in caplog.text
+    best = some.extract(image)
+    assert np.array_equal(found.strongest(40).descriptors, best.descriptors)
+    assert every.provenance["top_k"] == 0 and every.provenance["image_size"] == [140, 70]
+    assert every.provenance["resize"].startswith("both sides stretched, then resize")
+    assert TinyRandom(image_size=140, device="cpu").provenance["image_size"] == 140

@@ -263,3 +263,18 @@ def test_missing_weights_are_told_before_a_store_is_begun(tmp_path: Path) -> Non
     with pytest.raises(MissingFile, match="absent.pth"):
         stages.run_extract(compose("extract", given))
     assert not list((tmp_path / "own").glob("*.hdf5"))
+
+
+def test_all_tokens_are_no_store_of_local_descriptors(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    given = [
+        *own_set(tmp_path),
+        "desc_name=tiny_random",
+        "device=cpu",
+        "backbone.arguments.top_k=0",
+    ]
+    with pytest.raises(BadInput, match="source=images"):
+        stages.run_extract(compose("extract", given))
+    assert not list((tmp_path / "own").glob("*.hdf5"))
+    stages.run_extract(compose("extract", [*given, "outputs=[global]"]))
+    assert (tmp_path / "own" / "tiny_random_cls.hdf5").is_file()

@@ -7,7 +7,8 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import hdf5
-from ames_lite.io.global_store import read_globals, write_globals
+from ames_lite.io.global_store import GlobalStore, read_globals, write_globals
+from ames_lite.io.global_writer import GlobalWriter
 
 NAMES = ["a.jpg", "ü, b.jpg", "c.jpg"]
 
@@ -75,3 +76,29 @@ def test_a_damaged_file_is_refused_at_reading(tmp_path: Path) -> None:
         read_globals(tmp_path / "no.hdf5")
     with pytest.raises(BadInput, match="overwrite"):
         write_globals(path, NAMES, rows(), {})
+
+
+def test_files_without_status_are_read_and_all_their_rows_are_done(tmp_path: Path) -> None:
+    path = write_globals(tmp_path / "g.hdf5", NAMES, rows(), {"layer": 3})
+    with GlobalStore(path) as store:
+        assert not store.has_status and store.status.tolist() == [1, 1, 1]
+        assert (len(store), store.dim, store.dtype, store.failed(0, 3)) == (3, 4, np.float32, {})
+        np.testing.assert_array_equal(store.read(1, 3), rows()[1:])
+        np.testing.assert_array_equal(store.part(np.s_[:2], np.s_[1:3]), rows()[:2, 1:3])
+
+
+def test_rows_that_failed_are_told(tmp_path: Path) -> None:
+    with GlobalWriter(tmp_path / "g.hdf5", NAMES, 4, {}) as writer:
+        writer.extend(NAMES, rows(), {NAMES[1]: "no image"})
+    with GlobalStore(tmp_path / "g.hdf5") as store:
+        assert store.has_status and store.status.tolist() == [1, 2, 1]
+        assert store.failed(0, 3) == {1: "no image"} and store.failed(2, 3) == {}
+        np.testing.assert_array_equal(store.read(1, 2), [[0.5] * 4])
+    np.testing.assert_array_equal(read_globals(tmp_path / "g.hdf5")[1][2], rows()[2])
+
+
+def test_an_unfinished_file_says_how_far_it_came(tmp_path: Path) -> None:
+    with GlobalWriter(tmp_path / "g.hdf5", NAMES, 4, {}) as writer:
+        writer.extend(NAMES[:2], rows()[:2])
+    with pytest.raises(BadInput, match="2 of 3 rows are written"):
+        GlobalStore(tmp_path / "g.hdf5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
@@ -55,10 +56,43 @@ def test_center_crop_resizes_nothing_and_keeps_the_middle() -> None:
         Preparation("center_crop", image_size=0)(image, (0.0, 0.0, 13.0, 50.0))
 
 
+def test_a_pair_stretches_both_sides_before_the_method() -> None:
+    image = picture(405, 720)
+    stretched = resize_image(image, (320, 320))
+    (view,) = Preparation("center_crop", (320, 320))(image).views
+    assert np.array_equal(view.pixels, stretched[6:314, 6:314])  # AnyLoc's 308 × 308
+    down, across = 405 / 320, 720 / 320
+    expected = (6 * across, 6 * down, 314 * across, 314 * down)
+    assert view.region == pytest.approx(expected)
+    (view,) = Preparation("center_crop", (480, 640))(image).views
+    assert view.pixels.shape == (476, 630, 3)  # Baidu
+    for method, size in (("resize", (322, 322)), ("center_crop", (308, 308))):
+        prepare = Preparation(method, [320, 320])  # type: ignore[arg-type]  # as YAML has it
+        assert prepare(image).shape == (size,) and prepare.image_size == (320, 320)
+    prepare = Preparation("resize", (280, 280), scales=(0.5, 1))
+    assert prepare(image).shape == ((140, 140), (280, 280))
+
+
+def test_the_factors_of_a_pair_come_from_the_whole_image() -> None:
+    image, box = picture(400, 800), (100.0, 50.0, 300.0, 350.0)
+    (view,) = Preparation(image_size=(280, 280))(image, box).views
+    assert view.pixels.shape == (210, 70, 3) and view.region == box  # 300 × 0.7, 200 × 0.35
+    assert np.array_equal(view.pixels, resize_image(image[50:350, 100:300], (210, 70)))
+
+
+@pytest.mark.parametrize(
+    "size", [5, (320, 13), (320,), (320, 320, 3), (0, 0), 3.5, "320", True, -14]
+)
+def test_a_size_that_is_none_is_refused(size: object) -> None:
+    with pytest.raises(BadInput, match="14 pixels and more"):
+        Preparation(image_size=size)  # type: ignore[arg-type]
+
+
 def test_a_spot_is_found_where_it_is_in_the_whole_image() -> None:
     image = np.zeros((300, 500, 3), np.uint8)
     image[200:214, 350:364] = 255  # its centre: x 357 / 500, y 207 / 300
-    for method, size in (("resize", 770), ("resize", 0), ("center_crop", 0), ("center_crop", 400)):
+    sizes: list[int | tuple[int, int]] = [770, 0, 400, (320, 320), (480, 640)]
+    for method, size in itertools.product(("resize", "center_crop"), sizes):
         for box in (None, (300.0, 150.0, 481.0, 290.0)):
             (view,) = Preparation(method, size)(image, box).views
             rows, columns = view.pixels.shape[0] // 14, view.pixels.shape[1] // 14

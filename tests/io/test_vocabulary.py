@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.vocabulary import read_vocabulary, write_vocabulary
+from ames_lite.io.vocabulary import (
+    ImagesOf,
+    open_vocabulary,
+    read_vocabulary,
+    read_vocabulary_images,
+    write_vocabulary,
+)
 
 CENTROIDS = np.random.default_rng(0).standard_normal((4, 6))
 
@@ -16,7 +22,7 @@ def test_what_is_written_is_read_as_float32(tmp_path: Path) -> None:
     centroids, provenance = read_vocabulary(path)
     assert path.name == "vlad_tiny_urban.npz" and centroids.dtype == np.float32
     np.testing.assert_array_equal(centroids, CENTROIDS.astype(np.float32))
-    assert provenance == {"domain": "ürban"}
+    assert provenance == {"domain": "ürban", "distance": "euclidean", "unit": False}
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -54,3 +60,30 @@ def test_a_vocabulary_is_not_replaced_unasked(tmp_path: Path) -> None:
         write_vocabulary(path, CENTROIDS, {})
     write_vocabulary(path, CENTROIDS + 1, {}, overwrite=True)
     np.testing.assert_allclose(read_vocabulary(path)[0], CENTROIDS + 1, rtol=1e-6)
+
+
+def test_a_vocabulary_remembers_how_it_is_used(tmp_path: Path) -> None:
+    made = {"distance": "cosine", "unit": True}
+    found = open_vocabulary(write_vocabulary(tmp_path / "v.npz", CENTROIDS, made))
+    assert (found.distance, found.unit, found.provenance) == ("cosine", True, made)
+    old = open_vocabulary(write_vocabulary(tmp_path / "old.npz", CENTROIDS, {}))
+    assert (old.distance, old.unit) == ("euclidean", False)
+    for wrong in ({"distance": "manhattan"}, {"unit": 1}):
+        path = write_vocabulary(tmp_path / "v.npz", CENTROIDS, wrong, overwrite=True)
+        with pytest.raises(BadInput, match="euclidean or cosine") as error:
+            read_vocabulary(path)
+        assert str(path) in str(error.value)
+
+
+def test_the_list_of_images_comes_back(tmp_path: Path) -> None:
+    images = (ImagesOf("baidu", 1, ("a/ü, 1.jpg", "b\udcff.jpg")), ImagesOf("pitts30k", 4, ()))
+    path = write_vocabulary(tmp_path / "v.npz", CENTROIDS, {}, images=images)
+    assert read_vocabulary_images(path) == images
+    np.savez(tmp_path / "old.npz", centroids=CENTROIDS, provenance=np.frombuffer(b"{}", np.uint8))
+    with pytest.raises(BadInput, match="list of a vocabulary's images"):
+        read_vocabulary_images(tmp_path / "old.npz")
+    broken = np.frombuffer(b'[{"dataset": "a"}]', np.uint8)
+    empty = np.frombuffer(b"{}", np.uint8)
+    np.savez(tmp_path / "broken.npz", images=broken, provenance=empty)
+    with pytest.raises(BadInput, match="JSON"):
+        read_vocabulary_images(tmp_path / "broken.npz")

@@ -95,6 +95,19 @@ def test_neither_blocks_nor_query_batches_change_a_bit(monkeypatch) -> None:
                 assert found.num_gallery == 900
 
 
+def test_blocks_are_bounded_in_bytes_unless_told(monkeypatch) -> None:
+    gallery, seen = units(3, 90, 16), []
+    search = knn._search_block
+    monkeypatch.setattr(knn, "BLOCK_BYTES", 40 * 4 * 16)
+    monkeypatch.setattr(
+        knn, "_search_block", lambda q, b, *r: (seen.append(len(b)), search(q, b, *r))
+    )
+    found = exact_knn(gallery[:5], gallery, 4)
+    assert seen == [40, 40, 10]
+    whole = exact_knn(gallery[:5], gallery, 4, block_rows=100)
+    assert seen[3:] == [90] and found.sims.tobytes() == whole.sims.tobytes()
+
+
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_rounding_hides_no_neighbour(margin, k: int) -> None:
     rng = np.random.default_rng(0)

@@ -1,0 +1,115 @@
+"""`python extract/train_detector.py`: labelled images in, a trained detector out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.shell import command, dataset_files, run_dir
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.runtime import pick_device
+from extract.backbones import build_backbone
+from extract.detector_training.data import LabelledImages, read_labelled
+from extract.detector_training.features import require_maps
+from extract.detector_training.loop import DetectorRecipe
+from extract.train_detector import train_detector
+
+RESUME = ("auto", "never")
+OF_A_RUN = {"config.json", "log.jsonl", "last.pt", "detector.pt", "meta.json"}
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("detector", run, overrides)
+
+
+def run(config: Config) -> Path:
+    """Train as configured; returns the path of the detector."""
+    _check(config)
+    recipe = DetectorRecipe(**{k: config[k] for k in DetectorRecipe.__dataclass_fields__})
+    device = pick_device(config["device"])
+    images, val = _image_sets(config)
+    backbone = build_backbone(
+        config["backbone"]["name"],
+        device=config["device"],
+        precision=config["precision"],
+        batch_pixels=config["batch_pixels"],
+        **config["backbone"]["arguments"],
+    )
+    require_maps(backbone).top_k = 0  # nothing is chosen: all patches train
+    folder = _folder(config)
+    path = train_detector(
+        backbone,
+        images,
+        folder,
+        recipe,
+        val=val,
+        val_share=config["val_share"],
+        data={"dataset": config["dataset"]["option"], "val_dataset": config["val_dataset"]},
+        device=device,
+        cache_gib=config["cache_gib"],
+        workers=config["workers"],
+        save_every=config["save_every"],
+    )
+    _report(path)
+    return path
+
+
+def _check(config: Config) -> None:
+    if config["resume"] not in RESUME:
+        raise ConfigError(f"resume={config['resume']}", expected=" or ".join(RESUME))
+
+
+def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
+    """The images to train on and, where val_dataset is given, those to evaluate by."""
+    files = dataset_files(config)
+    lists = find_all({"list": lambda: files.image_list("train")})
+    images = read_labelled(list(lists.values()), config["images"] or files.root)
+    name = config["val_dataset"]
+    if name is None:
+        return images, None
+    chosen = compose("detector", [f"dataset={name}"])["dataset"]
+    if chosen["option"] == "folder":
+        chosen = {**chosen, "folder": config["name"]}
+    other = dataset_files({**config, "dataset": chosen})
+    found = find_all(_lists_of(other, chosen["role"]))
+    return images, read_labelled(list(found.values()), config["val_images"] or other.root)
+
+
+def _lists_of(files: DatasetFiles, role: str) -> dict[str, Any]:
+    splits = ["train"] if role == "train" else ["query", "gallery"]
+    return {split: lambda split=split: files.image_list(split) for split in splits}
+
+
+def _folder(config: Config) -> Path:
+    """A new run directory, or the given one where a run of these settings is to go on in it."""
+    given = config["output_dir"]
+    folder = None if given is None else Path(given).expanduser()
+    if config["resume"] == "never" or folder is None or not (folder / "config.json").is_file():
+        return run_dir(config, "detector")
+    foreign = [p.name for p in folder.iterdir() if p.name not in OF_A_RUN and p.name[0] != "."]
+    if foreign:
+        raise BadInput(
+            f"the run directory holds {', '.join(sorted(foreign)[:3])}",
+            where=folder.absolute(),
+            expected="the run of a detector, to go on with",
+            remedy="give another output_dir=",
+        )
+    if not (folder / "last.pt").is_file():  # nothing was done yet
+        (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
+    return folder
+
+
+def _report(path: Path) -> None:
+    meta = json.loads(path.with_name("meta.json").read_text(encoding="utf-8"))
+    verdict = "beats" if meta["beats_feature_norm"] else "does NOT beat"
+    print(
+        f"mAP on {meta['data']['val_images']} images of held-out labels: {meta['map']:.4f} (epoch "
+        f"{meta['best_epoch']}); feature norm {meta['map_feature_norm']:.4f}, plain mean "
+        f"{meta['map_mean']:.4f}: the detector {verdict} the feature norm"
+    )
+    print(f"detector: {path} (backbone.arguments.detector={path})")

@@ -1,0 +1,148 @@
+"""The commands of global descriptors: aggregation and whitening. As in `stages`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.extraction import configured_backbone, optional_text, query_boxes
+from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary
+from ames_lite.errors import ConfigError
+from ames_lite.io.global_store import GlobalStore
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.published_store import is_published, open_store
+from ames_lite.io.shards import Shard, parse_shard, shard_path
+from extract.aggregators import Aggregator, build_aggregator
+from extract.extract_globals import FittedWhitening, extract_globals, whitened_kind
+from extract.fit_whitening import fit_whitening
+from extract.global_sources import GlobalSource, ImageSource, Source, StoreSource
+from extract.interface import Backbone
+
+SOURCES = ("store", "images", "globals")
+
+
+def globals_main(overrides: Sequence[str] | None = None) -> int:
+    """`python extract/extract_globals.py`."""
+    return command("globals", run_globals, overrides)
+
+
+def whitening_main(overrides: Sequence[str] | None = None) -> int:
+    """`python extract/fit_whitening.py`."""
+    return command("whitening", run_whitening, overrides)
+
+
+def run_globals(config: Config) -> None:
+    """Make the global descriptors of every split."""
+    if config["source"] not in SOURCES:
+        raise ConfigError(f"source={config['source']}", expected=f"one of {', '.join(SOURCES)}")
+    files, splits = dataset_files(config), chosen_splits(config)
+    shard = parse_shard(optional_text(config["shard"]), os.environ)
+    given = config["whitening"]
+    whitening = None if given is None else FittedWhitening.load(Path(given).expanduser())
+    make = _maker(config, files, splits, shard)
+    kind = config["global"] if whitening is None else whitened_kind(config["global"])
+    for split in splits:
+        path = extract_globals(
+            make(split),
+            shard_path(files.global_path(split, kind), shard),
+            whitening=whitening,
+            dtype=config["dtype"],
+            on_bad_image=config["on_bad_image"] if config["source"] == "images" else "skip",
+            overwrite=config["overwrite"],
+        )
+        print(f"{split}: {path}")
+
+
+def _maker(
+    config: Config, files: DatasetFiles, splits: Sequence[str], shard: Shard | None
+) -> Callable[[str], Source]:
+    """What makes the source of a split, once it is known that all files are there."""
+    if config["source"] == "globals":
+        return partial(_of_globals, config, files, shard)
+    aggregator = _aggregator(config)
+    if config["source"] == "store":
+        find_all({split: partial(files.local, split) for split in splits})
+        return partial(_of_store, files, aggregator, shard)
+    needed: dict[str, Callable[[], Path]] = {
+        split: partial(files.image_list, split) for split in splits
+    }
+    if "query" in splits:
+        needed |= {"gallery": partial(files.image_list, "gallery"), "gnd": files.ground_truth}
+    find_all(needed)  # one message for all that is missing
+    return partial(_of_images, config, files, configured_backbone(config), aggregator, shard)
+
+
+def _of_store(
+    files: DatasetFiles, aggregator: Aggregator, shard: Shard | None, split: str
+) -> StoreSource:
+    path = files.local(split)
+    return StoreSource(open_store(path, _names(files, split, path) or ()), aggregator, shard)
+
+
+def _of_images(
+    config: Config,
+    files: DatasetFiles,
+    backbone: Backbone,
+    aggregator: Aggregator,
+    shard: Shard | None,
+    split: str,
+) -> ImageSource:
+    names = read_image_list(files.image_list(split)).names
+    return ImageSource(
+        backbone,
+        config["images"] or files.root,
+        names,
+        aggregator,
+        boxes=query_boxes(files, names) if split == "query" else None,
+        shard=shard,
+        workers=config["workers"],
+    )
+
+
+def _of_globals(
+    config: Config, files: DatasetFiles, shard: Shard | None, split: str
+) -> GlobalSource:
+    if config["whitening"] is None:
+        raise ConfigError(
+            "source=globals without whitening=: there is nothing to do",
+            expected="whitening=<a pca_*.npz>, or source=store or images",
+        )
+    path = files.global_descriptors(split, config["global"])
+    return GlobalSource(GlobalStore(path, names=_names(files, split, path)), shard)
+
+
+def _names(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
+    """The image list of a split, where its file is of the published form, without names."""
+    return read_image_list(files.image_list(split)).names if is_published(path) else None
+
+
+def _aggregator(config: Config) -> Aggregator:
+    kind = config["global"]
+    arguments: dict[str, dict[str, Any]] = {"gem": {"power": config["power"]}}
+    if kind == "vlad":
+        arguments["vlad"] = {
+            "vocabulary": find_vocabulary(config),
+            "soft": config["soft"],
+            "temperature": config["temperature"],
+        }
+    return build_aggregator(kind, **arguments.get(kind, {}))
+
+
+def run_whitening(config: Config) -> None:
+    """Fit a whitening, named after the data set's folder."""
+    files, split, kind = dataset_files(config), config["split"], config["global"]
+    source = files.global_descriptors(split, kind)
+    path = fit_whitening(
+        source,
+        files.whitening_path(kind, files.folder),
+        dim=config["dim"],
+        names=_names(files, split, source),
+        max_images=config["max_images"],
+        overwrite=config["overwrite"],
+    )
+    print(f"whitening: {path}")

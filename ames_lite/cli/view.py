@@ -1,0 +1,252 @@
+"""`python scripts/view.py`: stores, vocabulary, images and global descriptors in, pictures out.
+
+One PNG for each of `what=`, in a run directory: clusters.png, weights.png, globals_<kind>.png. What
+is missing or does not fit is said before anything is drawn; a row that failed in extraction, and an
+image that cannot be decoded, are skipped with a message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary, run_dir
+from ames_lite.cli.view_globals import GlobalMap, load_map
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.evaluation.views.canvas import Figure, save_png
+from ames_lite.evaluation.views.marked import MARKS, Box, Marked, shrink
+from ames_lite.evaluation.views.overlays import MAX_PICTURES, cluster_sheet, weight_sheet
+from ames_lite.evaluation.views.projection import check_tsne
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.ground_truth import read_ground_truth
+from ames_lite.io.image_lists import ImageList, match_names, read_image_list
+from ames_lite.io.images import load_image
+from ames_lite.io.layout import SPLITS, DatasetFiles, find_all
+from ames_lite.io.published_store import is_published, open_store
+from ames_lite.io.row_layout import FAILED
+from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.vlad import assign
+from extract.aggregators import Vlad
+
+logger = logging.getLogger(__name__)
+
+WHAT = ("clusters", "weights", "globals")
+METHODS = ("pca", "tsne")
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("view", run, overrides)
+
+
+def run(config: Config) -> dict[str, Path]:
+    """Draw what is asked for; returns the path of each picture."""
+    what = check_settings(config)
+    files = dataset_files(config)
+    find_all(_needed(config, files, what))  # one message for all that is missing
+    figures: dict[str, Callable[[], Figure]] = {}
+    if "clusters" in what or "weights" in what:
+        source = _open(config, files, clusters="clusters" in what)
+        shown = _load(config, files, source)
+        title = _title(config, source, len(shown))
+        figures["clusters"] = partial(draw_cluster_sheet, shown, source, title, config["marks"])
+        figures["weights"] = partial(draw_weight_sheet, shown, source, title, config["marks"])
+    if "globals" in what:
+        found = load_map(config, files, chosen_splits(config))
+        figures["globals"] = partial(GlobalMap.draw, found, config)
+    folder = run_dir(config, "view")
+    suffix = {"globals": f"_{config['global']}"}
+    paths = {}
+    for kind in what:
+        path = folder / f"{kind}{suffix.get(kind, '')}.png"
+        paths[kind] = save_png(figures[kind](), path)
+        print(f"{kind}: {path}")
+    return paths
+
+
+def check_settings(config: Config) -> list[str]:
+    """`what=`, each kind once. Raises ConfigError for settings that do not exist or fit."""
+    what = list(dict.fromkeys(config["what"]))
+    allowed = {"method": METHODS, "marks": MARKS, "split": SPLITS}
+    if not what or not set(what) <= set(WHAT):
+        raise ConfigError(f"what={config['what']}", expected=f"some of {', '.join(WHAT)}")
+    for key, values in allowed.items():
+        if config[key] not in values:
+            raise ConfigError(f"{key}={config[key]}", expected=f"one of {', '.join(values)}")
+    lowest = {"num_images": 1, "max_count": 0, "max_points": 1, "thumbnails": 0}
+    for key, low in lowest.items():
+        if config[key] < low:
+            raise ConfigError(f"{key}={config[key]}", expected=f"at least {low}")
+    if max(config["num_images"], len(config["show"])) > MAX_PICTURES:
+        raise ConfigError("too many images for a sheet", expected=f"at most {MAX_PICTURES}")
+    if "globals" in what:
+        chosen_splits(config)
+        if config["method"] == "tsne":
+            check_tsne()
+    return what
+
+
+def _needed(
+    config: Config, files: DatasetFiles, what: Sequence[str]
+) -> dict[str, Callable[[], Path]]:
+    """All files that the pictures are made from, but for the images."""
+    needed: dict[str, Callable[[], Path]] = {}
+    if "clusters" in what or "weights" in what:
+        needed["store"] = partial(files.local, config["split"])
+        if config["split"] == "query":
+            needed["query list"] = partial(files.image_list, "query")
+            needed["gallery list"] = partial(files.image_list, "gallery")
+            needed["ground truth"] = files.ground_truth
+    if "clusters" in what:
+        needed["vocabulary"] = partial(find_vocabulary, config)
+    if "globals" in what:
+        for split in chosen_splits(config):
+            needed[f"{split} list"] = partial(files.image_list, split)
+            needed[f"{split} globals"] = partial(files.global_descriptors, split, config["global"])
+    return needed
+
+
+# ---------------------------------------------------------------- clusters and weights
+
+
+@dataclass(frozen=True)
+class Source:
+    """What clusters and weights are drawn from."""
+
+    store: DescriptorStore
+    rows: list[int]
+    boxes: dict[int, Box]  # of queries, in pixels, by row
+    vocabulary: Vlad | None
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One image of a sheet, shrunk, and its descriptors; box in [0, 1]."""
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    local: LocalDescriptors
+    box: Box | None
+
+    def marked(self, values: npt.NDArray[np.number[Any]]) -> Marked:
+        """With one value a descriptor."""
+        return Marked(self.image, self.local.xy, values, self.local.scale, self.name, self.box)
+
+
+def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
+    """The store, the rows to show and, for clusters, a vocabulary that fits."""
+    split = config["split"]
+    path = files.local(split)
+    images = ImageList(())
+    if is_published(path) or split == "query":
+        images = read_image_list(files.image_list(split))
+    store = open_store(path, images.names, images.sizes, files.make_local())
+    vocabulary = None
+    if clusters:
+        if store.packed:
+            raise BadInput(
+                "the store has packed bits, of which a vocabulary has no clusters",
+                where=path,
+                expected="float descriptors",
+                remedy="give the desc_name= of a float store, or what=[weights,globals]",
+            )
+        vocabulary = Vlad.load(find_vocabulary(config))
+        vocabulary.check(store.provenance, store.dim, path)
+    boxes: dict[int, Box] = {}
+    if split == "query":
+        gallery = read_image_list(files.image_list("gallery")).names
+        found = read_ground_truth(files.ground_truth(), store.names, gallery).bbox
+        boxes = {row: box for row, box in enumerate(found) if box is not None}
+    return Source(store, _rows(config, store), boxes, vocabulary)
+
+
+def _rows(config: Config, store: DescriptorStore) -> list[int]:
+    """The rows of show=, or num_images of them spread evenly over the store."""
+    if not config["show"]:
+        count = min(config["num_images"], len(store))
+        spread = np.linspace(0, len(store) - 1, count + 2)[1:-1] if count < len(store) else None
+        return np.arange(len(store)).tolist() if spread is None else _rounded(spread)
+    wanted = [str(name) for name in config["show"]]
+    found = match_names(
+        wanted, store.names, wanted_from="show=", available_from=f"the names of {store.path}"
+    )
+    return [int(row) for row in found]
+
+
+def _rounded(places: npt.NDArray[np.float64]) -> list[int]:
+    return [int(place) for place in places.round()]
+
+
+def _load(config: Config, files: DatasetFiles, source: Source) -> list[Shown]:
+    """Images and descriptors of the rows. Raises MissingFile where an image is not on disk."""
+    root = Path(config["images"] or files.root).expanduser()
+    store, shown = source.store, []
+    for row in source.rows:
+        name = store.names[row]
+        if not (root / name).is_file():
+            raise MissingFile(
+                f"missing: the image '{name}'",
+                where=(root / name).absolute(),
+                expected="images=<the folder that image names are relative to>",
+                remedy=files.page,
+            )
+    for row in source.rows:
+        name = store.names[row]
+        if store.status[row] == FAILED:
+            logger.warning("%s is skipped, its extraction failed: %s", name, store.reason(row))
+            continue
+        try:
+            image = load_image(root / name)
+        except BadInput as error:
+            logger.warning("%s is skipped: %s", name, str(error).split("\n")[0])
+            continue
+        height, width = image.shape[:2]
+        box = source.boxes.get(row)
+        if box is not None:
+            box = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+        local = store.read(row, config["max_count"] or None)
+        shown.append(Shown(name, shrink(image), local, box))
+    if not shown:
+        raise BadInput(
+            f"none of the {len(source.rows)} images can be shown",
+            where=store.path,
+            remedy="choose others by show= or num_images=",
+        )
+    return shown
+
+
+def _title(config: Config, source: Source, count: int) -> str:
+    parts = [config["dataset"]["folder"], config["desc_name"], config["split"]]
+    return f"{', '.join(parts)}: {count} of {len(source.store)} images"
+
+
+def draw_cluster_sheet(shown: Sequence[Shown], source: Source, title: str, marks: str) -> Figure:
+    """Every descriptor at its place, in the colour of its cluster."""
+    vocabulary = source.vocabulary
+    assert vocabulary is not None
+    centroids = vocabulary.centroids
+    pictures = []
+    for one in shown:
+        values = np.asarray(one.local.descriptors).astype(np.float64)
+        if vocabulary.made.get("unit"):
+            lengths = np.linalg.norm(values, axis=1, keepdims=True)
+            values /= np.where(lengths > 0, lengths, 1.0)
+        pictures.append(one.marked(assign(values, centroids, distance=vocabulary.distance)))
+    what = f"{vocabulary.path.stem}, {len(centroids)} clusters, {vocabulary.distance}"
+    return cluster_sheet(pictures, len(centroids), title=f"{title}; {what}", marks=marks)
+
+
+def draw_weight_sheet(shown: Sequence[Shown], source: Source, title: str, marks: str) -> Figure:
+    """Every descriptor at its place, with the weight that it was chosen by."""
+    detector = source.store.provenance.get("detector")
+    weight_name = f"weight ({detector or 'of an unknown detector'})"
+    pictures = [one.marked(one.local.weight) for one in shown]
+    return weight_sheet(pictures, weight_name, title=title, marks=marks)

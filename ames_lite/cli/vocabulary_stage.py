@@ -1,0 +1,119 @@
+"""The command of vocabularies: `python extract/build_vocabulary.py`. As in `stages`.
+
+In: one data set (`dataset=`), or several with a step each (`sources=[pitts30k:4,st_lucia:1]`), or a
+recipe that names them. Out: `vlad_{desc_name}_{domain}.npz` below data_root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ames_lite.cli.compose import Config, compose, options_of
+from ames_lite.cli.shell import command, dataset_files
+from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.layout import SPLITS, DatasetFiles
+from ames_lite.io.published_store import is_published
+from extract.build_vocabulary import build_vocabulary
+from extract.vocabulary_sources import Source
+
+
+class _Chosen(NamedTuple):
+    """A data set with its step, and its files."""
+
+    dataset: str
+    step: int
+    files: DatasetFiles
+
+
+def vocabulary_main(overrides: Sequence[str] | None = None) -> int:
+    """`python extract/build_vocabulary.py`."""
+    return command("vocabulary", run_vocabulary, overrides)
+
+
+def run_vocabulary(config: Config) -> None:
+    """Build a vocabulary, named after `domain=`, or after the folders of the data sets."""
+    if config["split"] not in SPLITS:
+        raise ConfigError(f"split={config['split']}", expected=f"one of {', '.join(SPLITS)}")
+    chosen = _chosen(config)
+    stores = _find_stores(chosen, config)
+    sources = [
+        Source(store, one.step, _names(one, store, config["split"]), one.dataset)
+        for one, store in zip(chosen, stores, strict=True)
+    ]
+    domain = config["domain"] or "+".join(one.files.folder for one in chosen)
+    path = build_vocabulary(
+        sources,
+        dataset_files(config).vocabulary_path(domain),
+        num_clusters=config["num_clusters"],
+        distance=config["distance"],
+        unit=config["unit"],
+        seed=config["seed"],
+        iterations=config["iterations"],
+        max_images=config["max_images"],
+        sample_per_cluster=config["sample_per_cluster"],
+        expected=config.get("expected"),
+        overwrite=config["overwrite"],
+    )
+    print(f"vocabulary: {path}")
+
+
+def parse_source(text: object) -> tuple[str, int]:
+    """A data set and its step from `name:step`; without a step all images are used.
+
+    >>> parse_source("pitts30k:4"), parse_source("gardens")
+    (('pitts30k', 4), ('gardens', 1))
+    """
+    name, _, step = str(text).partition(":")
+    if not name or not (step or "1").isdecimal() or int(step or "1") < 1:
+        raise ConfigError(
+            f"sources has '{text}'",
+            expected="<data set>:<step>, as in sources=[pitts30k:4,st_lucia:1]",
+        )
+    return name, int(step or "1")
+
+
+def _chosen(config: Config) -> list[_Chosen]:
+    """The data sets of sources=, or that of dataset=. Raises ConfigError for unknown ones."""
+    store_name = config["stores"] or config["desc_name"]
+    config = {**config, "desc_name": store_name}
+    if not config["sources"]:
+        return [_Chosen(config["dataset"]["option"], 1, dataset_files(config))]
+    parsed = [parse_source(text) for text in config["sources"]]
+    names = [name for name, _ in parsed]
+    unknown = [name for name in names if name not in options_of("dataset")]
+    if unknown or len(set(names)) < len(names):
+        what = f"there is no data set {', '.join(unknown)}" if unknown else f"sources={names}"
+        expected = f"some of {', '.join(options_of('dataset'))}" if unknown else "each once"
+        raise ConfigError(what, where="sources=", expected=expected)
+    chosen = []
+    for name, step in parsed:
+        own = f"name='{config['name']}'"
+        dataset = compose("vocabulary", [f"dataset={name}", own])["dataset"]
+        chosen.append(_Chosen(name, step, dataset_files({**config, "dataset": dataset})))
+    return chosen
+
+
+def _find_stores(chosen: Sequence[_Chosen], config: Config) -> list[Path]:
+    """Their stores, or one MissingFile with the commands that make all that are missing."""
+    found, missing = [], []
+    for one in chosen:
+        try:
+            found.append(one.files.local(config["split"]))
+        except MissingFile as error:
+            extraction = config.get("extraction")
+            message = str(error)
+            if extraction:
+                whole = f" splits=[{config['split']}] {' '.join(extraction)}"
+                message = message.replace(one.files.make_local(), one.files.make_local() + whole)
+            missing.append(message)
+    if missing:
+        raise MissingFile("\n".join(missing))
+    return found
+
+
+def _names(one: _Chosen, store: Path, split: str) -> Sequence[str] | None:
+    """The image list, for a published store, which carries no names."""
+    return read_image_list(one.files.image_list(split)).names if is_published(store) else None

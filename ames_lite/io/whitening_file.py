@@ -1,0 +1,72 @@
+"""A whitening on disk: `pca_{desc}_{global}_{domain}.npz`.
+
+`mean` [D], `components` [P, D], `variance` [P], all float32, `names`, the images that it was fitted
+on, as a JSON list in UTF-8 bytes (uint8), and `provenance`. The convention to know: see
+`ames_lite.retrieval.whitening`; the digest of a whitening is that of its components.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io.npz import read_npz, write_npz
+from ames_lite.io.provenance import Provenance
+from ames_lite.retrieval.whitening import Whitening
+
+REMEDY = "python extract/fit_whitening.py dataset=<name> desc_name=<name> global=<kind> dim=<P>"
+SHAPES = {"mean": "[D]", "components": "[P, D]", "variance": "[P]"}
+
+
+def write_whitening(
+    path: str | Path,
+    whitening: Whitening,
+    names: Sequence[str],
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a whitening, the images it was fitted on and what else it was made from.
+
+    Returns the path. Raises BadInput for an existing file unless overwrite.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {name: getattr(whitening, name) for name in SHAPES}
+    arrays["names"] = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8)
+    return write_npz(path, arrays, provenance, overwrite=overwrite)
+
+
+def read_whitening(
+    path: str | Path, *, remedy: str = REMEDY
+) -> tuple[Whitening, tuple[str, ...], Provenance]:
+    """The whitening, the images it was fitted on, the provenance. MissingFile or BadInput."""
+    found, made = {}, Provenance()
+    for name, shape in SHAPES.items():
+        values, made = read_npz(path, name, "whitening", shape, remedy)
+        if values.dtype.kind != "f":
+            what = f"'{name}' is {values.dtype}"
+            raise BadInput(what, where=path, expected="floating-point numbers", remedy=remedy)
+        found[name] = values.astype(np.float32)
+    try:
+        whitening = Whitening(**found)
+    except BadInput as error:
+        raise BadInput(str(error), where=path, remedy=remedy) from error
+    return whitening, _names(path, remedy), made
+
+
+def _names(path: str | Path, remedy: str) -> tuple[str, ...]:
+    encoded, _ = read_npz(path, "names", "whitening", "[bytes]", remedy)
+    try:
+        names = json.loads(bytes(encoded))
+    except ValueError as error:
+        raise BadInput(
+            f"'names' cannot be read: {error}", where=path, expected="a JSON list", remedy=remedy
+        ) from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadInput("'names' is no list of names", where=path, remedy=remedy)
+    return tuple(names)

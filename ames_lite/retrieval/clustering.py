@@ -1,0 +1,182 @@
+"""k-means in bounded memory: centroids of tokens that come in blocks, again and again.
+
+In: a callable that gives the same blocks [m, D] every time it is called, for instance from stores
+on disk. Out: `Clustering`, centroids [C, D]. Lloyd's algorithm over all tokens, by Euclidean
+distance or by cosine; memory is that of one block, a chunk and the centroids.
+
+The conventions to know: centroids are plain means also for cosine, where only the assignment looks
+at directions, so they are not of unit length. Tokens are joined to chunks of a fixed size before
+anything is computed, and the start is drawn from the whole, so the result is the same, bit for
+bit, however the tokens were cut into blocks (on one machine, with one number of threads).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ames_lite.errors import BadInput
+from ames_lite.retrieval.vlad import DISTANCES, fill, similarities
+
+Blocks = Callable[[], Iterable[npt.NDArray[np.floating[Any]]]]
+
+CHUNK = 8192  # tokens that are computed with at a time
+TOLERANCE = 1e-4  # of the tokens' mean squared length: centroids that move less have settled
+SAME = 1e-12  # of that length: squared distance below which two tokens are one
+
+
+class Clustering(NamedTuple):
+    """centroids float32 [C, D]; tokens: how many there were; iterations: how many were needed;
+    settled: whether the centroids had come to rest by then."""
+
+    centroids: npt.NDArray[np.float32]
+    tokens: int
+    iterations: int
+    settled: bool
+
+
+def kmeans_blocks(
+    blocks: Blocks,
+    num_clusters: int,
+    seed: int,
+    *,
+    iterations: int = 100,
+    distance: str = "euclidean",
+    tolerance: float = TOLERANCE,
+) -> Clustering:
+    """Centroids of all tokens; blocks: [m, D] of floats, read iterations + 2 times.
+
+    distance: euclidean or cosine (a token of zeros then belongs to the first cluster). The start
+    is a sample of the tokens that follows from seed. It ends after `iterations` steps, or when the
+    squared movement of all centroids together is at most tolerance times the mean squared length
+    of a token. A cluster that no token chose takes the token that is farthest from every centroid
+    (the first of equals). Products are float32, sums float64. Raises BadInput for fewer tokens, or
+    fewer distinct ones, than clusters, for NaN or infinity, widths that change and bad arguments.
+    """
+    _check_arguments(num_clusters, seed, iterations, distance, tolerance)
+    tokens, scale = _survey(blocks)
+    if tokens < num_clusters:
+        raise _too_few(f"{tokens} tokens", num_clusters)
+    chosen = np.random.default_rng(seed).choice(tokens, num_clusters, replace=False)
+    centroids = _rows(blocks, np.sort(chosen))
+    settled, step = False, 0
+    while step < iterations and not settled:
+        step += 1
+        means, empty = _step(blocks, centroids, distance)
+        for cluster in empty:  # one after the other, so that no two take the same token
+            taken = [k for k in range(num_clusters) if k not in empty or k < cluster]
+            means[cluster] = _farthest(blocks, means[taken], distance, scale, num_clusters)
+        moved = float((means - centroids).square().sum())
+        settled = not empty and moved <= tolerance * scale
+        centroids = means
+    return Clustering(centroids.to(torch.float32).numpy(), tokens, step, settled)
+
+
+def _check_arguments(
+    num_clusters: int, seed: int, iterations: int, distance: str, tolerance: float
+) -> None:
+    if min(num_clusters, iterations) < 1 or not 0 <= seed < 2**31 or not 0 <= tolerance < np.inf:
+        raise BadInput(
+            f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}, "
+            f"tolerance {tolerance}",
+            expected="counts of at least 1, a seed from 0 to 2147483647, a tolerance from 0",
+        )
+    if distance not in DISTANCES:
+        raise BadInput(f"distance is '{distance}'", expected=" or ".join(DISTANCES))
+
+
+def _too_few(what: str, num_clusters: int) -> BadInput:
+    return BadInput(
+        f"{what} for {num_clusters} clusters",
+        expected="at least one distinct token per cluster",
+        remedy="take descriptors of more images, or fewer clusters",
+    )
+
+
+def _chunks(blocks: Blocks) -> Iterator[Tensor]:
+    """All tokens as float32 [CHUNK, D], the last one shorter; valid until the next is asked for."""
+    held, filled, seen = torch.empty(0), 0, 0
+    for block in blocks():
+        if block.ndim != 2 or block.dtype.kind != "f" or (seen and block.shape[1] != len(held[0])):
+            raise BadInput(
+                f"a block of tokens is {list(block.shape)} ({block.dtype.name})",
+                where=f"from token {seen}",
+                expected="floats [m, D]" + (f" with D = {held.shape[1]}" if seen else ""),
+            )
+        if not seen:
+            held = torch.empty(CHUNK, block.shape[1])
+        start = 0
+        while start < len(block):
+            part = block[start : start + CHUNK - filled]
+            fill(held[filled : filled + len(part)], part)
+            filled, start, seen = filled + len(part), start + len(part), seen + len(part)
+            if filled == CHUNK:
+                yield held
+                filled = 0
+    if filled:
+        yield held[:filled]
+
+
+def _survey(blocks: Blocks) -> tuple[int, float]:
+    """How many tokens there are, and their mean squared length."""
+    tokens, total = 0, 0.0
+    for chunk in _chunks(blocks):
+        squares = torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64).square()
+        finite = torch.isfinite(squares)
+        if not bool(finite.all()):
+            row = tokens + int(finite.to(torch.uint8).argmin())
+            raise BadInput(
+                f"token {row} has NaN or infinite entries",
+                expected="finite numbers in the range of float32",
+                remedy="extract that image again, or drop it from the list",
+            )
+        tokens, total = tokens + len(chunk), total + float(squares.sum())
+    return tokens, total / max(1, tokens)
+
+
+def _rows(blocks: Blocks, rows: npt.NDArray[np.int64]) -> Tensor:
+    """The tokens [len(rows), D] float64 of those numbers, which ascend."""
+    parts, first = [], 0
+    for chunk in _chunks(blocks):
+        inside = rows[(rows >= first) & (rows < first + len(chunk))] - first
+        parts.append(chunk[torch.from_numpy(inside)].to(torch.float64))
+        first += len(chunk)
+    return torch.cat(parts)
+
+
+def _step(blocks: Blocks, centroids: Tensor, distance: str) -> tuple[Tensor, list[int]]:
+    """The mean [C, D] of the tokens nearest to each centroid, and the clusters without any."""
+    near = centroids.to(torch.float32)
+    sums, count = torch.zeros_like(centroids), torch.zeros(len(centroids), dtype=torch.int64)
+    wide = torch.empty(CHUNK, centroids.shape[1], dtype=torch.float64)  # one, again and again
+    for chunk in _chunks(blocks):
+        assigned = similarities(chunk, near, distance).argmax(dim=0)
+        sums.index_add_(0, assigned, wide[: len(chunk)].copy_(chunk))
+        count += torch.bincount(assigned, minlength=len(centroids))
+    return sums / count.clamp(min=1)[:, None], torch.nonzero(count == 0).flatten().tolist()
+
+
+def _farthest(
+    blocks: Blocks, centroids: Tensor, distance: str, scale: float, num_clusters: int
+) -> Tensor:
+    """The token [D] float64 whose nearest of the centroids is farthest away."""
+    best, farthest = 0.0, torch.empty(0)
+    for chunk in _chunks(blocks):
+        values = chunk.to(torch.float64)
+        sims = similarities(values, centroids, distance).amax(dim=0)
+        squares = values.square().sum(dim=1)
+        if distance == "cosine":
+            lengths = squares.sqrt()
+            gaps = torch.where(lengths > 0, 1 - sims / lengths.clamp(min=1e-300), 0.0)
+        else:
+            gaps = (squares - sims) / (scale or 1.0)
+        if float(gaps.max()) > best:
+            best, farthest = float(gaps.max()), values[int(gaps.argmax())].clone()
+    if best <= SAME:
+        raise _too_few("there are fewer distinct tokens than clusters:", num_clusters)
+    return farthest

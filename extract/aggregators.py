@@ -1,0 +1,221 @@
+"""How the local descriptors of images become global ones: the visible dict of all ways.
+
+In: `Tokens`, the local descriptors of some images. Out: a vector of unit length an image, float32.
+An aggregator is a function with a width, a kind (what it is called in file names) and a provenance;
+`check` says, before any work, whether it fits what the descriptors were made from.
+
+The convention to know: an image without descriptors gets the constant unit vector.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.io.digest import array_digest
+from ames_lite.io.provenance import Provenance, compare_provenance
+from ames_lite.io.vocabulary import read_vocabulary
+from ames_lite.retrieval.pooling import gem, weighted_mean
+from ames_lite.retrieval.vlad import vlad_images
+
+logger = logging.getLogger(__name__)
+
+Vectors = npt.NDArray[np.float32]
+# what a vocabulary and the descriptors that it is used on must share
+SAME = ("backbone", "variant", "weights", "facet", "layer", "descriptor_space")
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Local descriptors [N, K, D], of which the first count [N] are real; weight [N, K] or None."""
+
+    descriptors: npt.NDArray[np.floating[Any]]
+    weight: npt.NDArray[np.floating[Any]] | None
+    count: npt.NDArray[np.integer]
+
+
+class Aggregator(Protocol):
+    """What every way offers; needs_weight: whether `Tokens.weight` is looked at."""
+
+    kind: str
+    needs_weight: bool
+
+    @property
+    def provenance(self) -> Provenance:
+        """Everything that changes its output."""
+
+    def dim(self, width: int) -> int:
+        """The width of what comes out, for descriptors of width D."""
+
+    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
+        """Raise BadInput where it does not fit descriptors of this provenance and width."""
+
+    def __call__(self, tokens: Tokens) -> Vectors:
+        """One vector an image. Raises BadInput for descriptors that are no numbers."""
+
+
+@dataclass(frozen=True)
+class Gem:
+    """The generalised mean; power: 1 is the mean, a large one the largest entry."""
+
+    power: float = 3.0
+    kind = "gem"
+    needs_weight = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power < float("inf"):
+            raise BadInput(f"the power of GeM is {self.power}", expected="a number above 0")
+
+    @property
+    def provenance(self) -> Provenance:
+        return {"power": float(self.power), "normalisation": "L2"}
+
+    def dim(self, width: int) -> int:
+        return width
+
+    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
+        """Fits every float descriptor."""
+
+    def __call__(self, tokens: Tokens) -> Vectors:
+        return gem(tokens.descriptors, tokens.count, self.power)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The average by the weights of the detector (without one: by the feature's norm)."""
+
+    kind = "mean"
+    needs_weight = True
+
+    @property
+    def provenance(self) -> Provenance:
+        return {"averaged_by": "weight", "normalisation": "L2"}
+
+    def dim(self, width: int) -> int:
+        return width
+
+    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
+        """Fits every float descriptor."""
+
+    def __call__(self, tokens: Tokens) -> Vectors:
+        assert tokens.weight is not None
+        return weighted_mean(tokens.descriptors, tokens.weight, tokens.count)
+
+
+@dataclass(frozen=True, eq=False)
+class Vlad:
+    """VLAD by a vocabulary, with the distance and the unit length that it was built with.
+
+    soft: None (hard), standard or anyloc, with temperature; see `ames_lite.retrieval.vlad`.
+    """
+
+    centroids: npt.NDArray[np.float32]
+    made: Provenance
+    path: Path
+    soft: str | None = None
+    temperature: float = 1.0
+    kind = "vlad"
+    needs_weight = False
+
+    def __post_init__(self) -> None:
+        nothing = np.zeros((1, 0, self.centroids.shape[1]), np.float32)
+        self(Tokens(nothing, None, np.zeros(1, np.int64)))  # refuses unknown forms
+
+    @classmethod
+    def load(
+        cls, vocabulary: str | Path, soft: str | None = None, temperature: float = 1.0
+    ) -> Vlad:
+        """Raises MissingFile or BadInput."""
+        centroids, made = read_vocabulary(vocabulary)
+        return cls(centroids, made, Path(vocabulary), soft, temperature)
+
+    @property
+    def distance(self) -> str:
+        """euclidean or cosine."""
+        return str(self.made.get("distance", "euclidean"))
+
+    @property
+    def provenance(self) -> Provenance:
+        assignment = f"hard, {self.distance}"
+        if self.soft is not None:
+            assignment = f"soft ({self.soft}), {self.distance}, temperature {self.temperature:g}"
+        made: Provenance = {
+            "vocabulary": array_digest(self.centroids),
+            "assignment": assignment,
+            "normalisation": "intra, then L2",
+        }
+        return {**made, "unit_descriptors": True} if self.made.get("unit") else made
+
+    def dim(self, width: int) -> int:
+        return self.centroids.size
+
+    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
+        """The same backbone, variant, weights, facet, layer and space, and one width."""
+        if width != self.centroids.shape[1]:
+            raise BadInput(
+                f"the descriptors have width {width}, the vocabulary {self.centroids.shape[1]}",
+                where=f"{where} and {self.path}",
+                expected="a vocabulary that was built from such descriptors",
+            )
+        of_detector = ("detector_weights",) * (made.get("descriptor_space") == "detector")
+        compare_known(made, self.made, (*SAME, *of_detector), files=(where, self.path))
+
+    def __call__(self, tokens: Tokens) -> Vectors:
+        return vlad_images(
+            tokens.descriptors,
+            tokens.count,
+            self.centroids,
+            distance=self.distance,
+            soft=self.soft,
+            temperature=self.temperature,
+            unit=bool(self.made.get("unit", False)),
+        )
+
+
+AGGREGATORS: dict[str, Callable[..., Aggregator]] = {"vlad": Vlad.load, "gem": Gem, "mean": Mean}
+
+
+def build_aggregator(name: str, **arguments: Any) -> Aggregator:
+    """The aggregator of that name. Raises ConfigError, with what exists, for an unknown one."""
+    if name == "cls":
+        raise ConfigError(
+            "global=cls is no sum of local descriptors: the backbone gives it",
+            expected=f"one of {', '.join(AGGREGATORS)}",
+            remedy="python extract/extract_descriptors.py outputs=[global]",
+        )
+    if name not in AGGREGATORS:
+        raise ConfigError(
+            f"there is no global descriptor '{name}'", expected=f"one of {', '.join(AGGREGATORS)}"
+        )
+    return AGGREGATORS[name](**arguments)
+
+
+def compare_known(
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    keys: tuple[str, ...],
+    *,
+    files: tuple[str | Path, str | Path],
+) -> None:
+    """Raise BadInput where two provenances differ in one of the keys.
+
+    Published files do not say what made them: of them, only what both sides say is compared, and
+    a warning names what nobody can check.
+    """
+    for one in (a, b):
+        if "origin" in one:
+            both = [key for key in keys if key in a and key in b]
+            compare_provenance(a, b, both, files=files)
+            unknown = [key for key in keys if (key in a) != (key in b)]
+            if unknown:
+                text = "%s and %s: whether %s agree is not known, one of them is of published form"
+                logger.warning(text, *files, ", ".join(unknown))
+            return
+    compare_provenance(a, b, keys, files=files)

@@ -1,0 +1,188 @@
+"""CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor.
+
+In: RGB images of any size. Out: `LocalDescriptors`, unit length; the global vector as the network
+gives it (not L2-normalised). There is no hub that has the weights: their path must be given.
+
+The convention to know: a cell of the map is centred on pixel 16·i of the resized image, and
+positions are those centres: the grid of cells reaches half a cell over the image's edges.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.digest import file_digest
+from ames_lite.io.images import Box
+from ames_lite.io.resizing import Prepared, View
+from extract.cvnet_network import STRIDE, CvnetNetwork, Shape
+from extract.dinov2_network import Features
+from extract.map_backbone import MapBackbone, preparation, require_text
+from extract.pretrained import refuse_keys
+from extract.weights_file import read_state
+
+logger = logging.getLogger(__name__)
+
+EXPECTED = "the state of CVNet's ResNet, plain or under 'state' or 'model_state'"
+WRAPPED = "module."  # what DataParallel puts before every name
+ENCODER = "encoder_q."  # in the published file, which holds CVNet's reranking network too
+RESNETS = {(3, 4, 6, 3): "ResNet-50", (3, 4, 23, 3): "ResNet-101", (3, 8, 36, 3): "ResNet-152"}
+CHANNELS = ("bgr", "rgb")
+GLOBALS = ("one", "mean")
+
+
+class Cvnet(MapBackbone):
+    """Stage 3 of CVNet's ResNet, chosen by a detector or by the norm; weights load on first use."""
+
+    name = "cvnet"
+    facet = "stage 3 before its ReLU"
+    layer = None
+
+    def __init__(
+        self,
+        weights: str | None = None,  # the published .pyth, or a state under its names; required
+        depths: Sequence[int] = (3, 4, 23, 3),  # blocks of the four stages: ResNet-101
+        width: int = 64,  # channels of the stem; other than published: for tests
+        global_dim: int = 2048,
+        channels: str = "bgr",  # the order that the network sees; or rgb
+        global_scales: str = "one",  # vector of the scale nearest to 1; or mean: of all scales'
+        # unit vectors
+        image_size: int | Sequence[int] = 0,  # longer side; 0: as on disk; [height, width]: both
+        scales: Sequence[float] = (0.7071, 1.0, 1.4142),  # factors on top of image_size
+        top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
+        detector: str | None = None,  # published detector weights; None: the feature's norm
+        space: str | None = None,  # descriptors of the detector or backbone; None: with a
+        # detector its own, else the backbone's
+        device: str = "auto",
+        precision: str = "fp32",  # or bf16, fp16
+        batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
+    ) -> None:
+        require_text(weights=weights)
+        _check_choice(channels=(channels, CHANNELS), global_scales=(global_scales, GLOBALS))
+        self.weights, self.channels, self.global_scales = weights, channels, global_scales
+        self.shape = _shape(depths, width, global_dim)
+        self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")
+        super().__init__(
+            preparation("resize", image_size, 1, scales),  # any size: no patches
+            self.shape.local_dim,
+            global_kind="gem",
+            global_dim=self.shape.dim,
+            top_k=top_k,
+            detector=detector,
+            space=space,
+            device=device,
+            precision=precision,
+            batch_pixels=batch_pixels,
+        )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Loads the weights: their digest is part of it."""
+        scale = self.prepare.scales[self._nearest()]
+        used = scale if self.global_scales == "one" else "mean of unit vectors"
+        return {**super().provenance, "channels": self.channels, "global_scales": used}
+
+    def _network(self) -> tuple[nn.Module, str]:
+        return load_cvnet(self.weights, self.shape)
+
+    def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
+        pixels = super()._pixels(batch)
+        return [planes.flip(1) for planes in pixels] if self.channels == "bgr" else pixels
+
+    def _vector(self, found: Sequence[Features]) -> Tensor | None:
+        vectors = [features.cls for features in found if features.cls is not None]
+        if self.global_scales == "one":
+            return vectors[self._nearest()]
+        return torch.stack([functional.normalize(vector, dim=1) for vector in vectors]).mean(dim=0)
+
+    def _nearest(self) -> int:
+        """The scale that is nearest to 1."""
+        scales = self.prepare.scales
+        return min(range(len(scales)), key=lambda i: abs(scales[i] - 1))
+
+    def _region(self, view: View) -> Box:
+        """The image's edges lie within the cells at its border: their centres are pixels."""
+        x1, y1, x2, y2 = view.region
+        height, width = view.pixels.shape[:2]
+        left, right = _covered(width)
+        top, bottom = _covered(height)
+        across, down = x2 - x1, y2 - y1
+        return (x1 + left * across, y1 + top * down, x1 + right * across, y1 + bottom * down)
+
+
+def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[nn.Module, str]:
+    """The network in float32 and eval mode, and the SHA-256 of the file that it came from.
+
+    Names may begin with `module.`; where some begin with `encoder_q.`, the network is those, and
+    what else the file holds is not used. Raises MissingFile where there is no file, and BadInput
+    where it is not the whole of that network.
+    """
+    if weights is None or not Path(weights).expanduser().is_file():
+        raise MissingFile(
+            "the weights of CVNet are missing"
+            if weights
+            else "CVNet needs weights, and none are given",
+            where=weights,
+            expected=f"{EXPECTED}, such as CVPR2022_CVNet_R101.pyth",
+            remedy="download them from the page of CVNet (github.com/sungonce/CVNet), then give "
+            "backbone.arguments.weights=<that file>",
+        )
+    path = Path(weights).expanduser()
+    state = _encoder(read_state(path, EXPECTED), path)
+    with torch.device("meta"):  # nothing is drawn that the file replaces
+        network = CvnetNetwork(shape)
+    wanted = network.state_dict()
+    shared = state.keys() & wanted.keys()
+    refuse_keys(
+        path,
+        f"{EXPECTED}, {RESNETS.get(shape.depths, 'of the given depths')}",
+        missing=wanted.keys() - state.keys(),
+        unexpected=state.keys() - wanted.keys(),
+        mismatched={name for name in shared if state[name].shape != wanted[name].shape},
+        **{"NaN or infinite": {n for n in shared if not bool(torch.isfinite(state[n]).all())}},
+    )
+    network.load_state_dict({name: state[name].clone() for name in wanted}, assign=True)
+    return network.float().eval(), file_digest(path)
+
+
+def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state of the ResNet alone, under its own names."""
+    plain = {name.removeprefix(WRAPPED): value for name, value in state.items()}
+    own = {n.removeprefix(ENCODER): v for n, v in plain.items() if n.startswith(ENCODER)}
+    if own and len(own) < len(plain):
+        logger.info("%s: %d weights beside %s* are not used", path, len(plain) - len(own), ENCODER)
+    return own or plain
+
+
+def _covered(side: int) -> tuple[float, float]:
+    """Where the row of cells begins and ends, as fractions of a side of so many pixels.
+
+    Cell i is centred on pixel 16·i, whose own centre is 16·i + 1/2.
+    """
+    cells = -(-side // STRIDE)
+    first = 0.5 - STRIDE / 2
+    return first / side, (first + STRIDE * cells) / side
+
+
+def _shape(depths: Sequence[int], width: int, dim: int) -> Shape:
+    numbers = [*depths, width, dim]
+    if len(depths) != 4 or not all(isinstance(n, int) and n > 0 for n in numbers):
+        raise BadInput(
+            f"depths are {depths}, width is {width}, global_dim is {dim}",
+            expected="four depths, a width and a dimension, whole numbers from 1",
+        )
+    first, second, third, fourth = depths
+    return Shape((first, second, third, fourth), width, dim)
+
+
+def _check_choice(**choices: tuple[str, tuple[str, ...]]) -> None:
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise BadInput(f"{name} is {value!r}", expected=f"one of {', '.join(allowed)}")

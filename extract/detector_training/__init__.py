@@ -1,0 +1,1 @@
+"""Training of the detector: features of a frozen backbone in, SpatialAttention2d out."""

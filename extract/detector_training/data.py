@@ -1,0 +1,175 @@
+"""Labelled images for the detector: lists that fit, a part held out, batches of several a label.
+
+In: image lists `path,label`. Out: `LabelledImages`; rows of batches.
+
+The convention to know: what is held out are labels, not images, so that the evaluation is of
+landmarks that training has not seen. What a batch holds depends on (seed, epoch) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.digest import array_digest, names_digest
+from ames_lite.io.image_lists import read_image_list
+
+LINES = "path,label lines with an integer label for every image"
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images below `root` with integer labels [N]; source: where they are from, for messages."""
+
+    root: Path
+    names: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    source: str
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.labels):
+            what = f"{len(self.names)} images and {len(self.labels)} labels"
+            raise BadInput(what, where=self.source, expected="one label an image")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in order."""
+        return [self.root / name for name in self.names]
+
+    @property
+    def digest(self) -> str:
+        """What tells these images and labels from others."""
+        return names_digest([*self.names, array_digest(self.labels)])
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> LabelledImages:
+        """The images where chosen [N] is True."""
+        names = tuple(name for name, keep in zip(self.names, chosen, strict=True) if keep)
+        return LabelledImages(self.root, names, self.labels[chosen], self.source)
+
+
+def read_labelled(lists: Sequence[str | Path], root: str | Path) -> LabelledImages:
+    """The images of one or more lists, and their labels.
+
+    Raises MissingFile, and BadInput that names the line where an image has no label.
+    """
+    names: list[str] = []
+    labels = []
+    for path in lists:
+        images = read_image_list(path)
+        if images.labels is None:
+            what = f"'{images.names[0]}' has no label, nor has any image of the list"
+            raise BadInput(what, where=f"{path}, line 1", expected=LINES)
+        names += images.names
+        labels.append(images.labels)
+    if len(set(names)) != len(names):
+        raise BadInput("an image is in two lists", where=" and ".join(map(str, lists)))
+    source = " and ".join(map(str, lists))
+    return LabelledImages(Path(root), tuple(names), np.concatenate(labels), source)
+
+
+def refuse_missing(images: LabelledImages) -> None:
+    """Raises MissingFile where files of the list are not there."""
+    missing = [
+        name for name, path in zip(images.names, images.paths, strict=True) if not path.is_file()
+    ]
+    if missing:
+        few = ", ".join(missing[:3])
+        raise MissingFile(
+            f"{len(missing)} of {len(images)} images are missing: {few}",
+            where=images.root,
+            expected=f"the images of {images.source}",
+        )
+
+
+def partners(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many images carry the label of each, itself included: [N]."""
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.asarray(counts[inverse], np.int64)
+
+
+def drop_single(images: LabelledImages) -> tuple[LabelledImages, int]:
+    """The images whose label has another image, and how many had none.
+
+    Raises BadInput where fewer than two labels are left.
+    """
+    several = partners(images.labels) > 1
+    kept = images.take(several)
+    found = len(np.unique(kept.labels))
+    if found < 2:
+        raise BadInput(
+            f"{found} labels have two images or more, of {len(np.unique(images.labels))} labels",
+            where=images.source,
+            expected="at least two labels with two images each",
+        )
+    return kept, int((~several).sum())
+
+
+def hold_out(
+    images: LabelledImages, share: float, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """Images to train on and images to evaluate by: a share of the labels, at least two, drawn.
+
+    Raises BadInput where too few labels are left on either side.
+    """
+    labels = np.unique(images.labels)
+    count = max(2, round(share * len(labels)))
+    if not 0 < share < 1 or len(labels) - count < 2:
+        raise BadInput(
+            f"{len(labels)} labels with two images or more, val_share is {share}",
+            where=images.source,
+            expected="at least two labels to train on and two to evaluate by",
+            remedy="more labels, another val_share=, or val_dataset=",
+        )
+    drawn = np.random.default_rng((seed, 7)).permutation(labels)[:count]
+    held = np.isin(images.labels, drawn)
+    return images.take(~held), images.take(held)
+
+
+def refuse_shared(train: LabelledImages, val: LabelledImages) -> None:
+    """Raises BadInput where an image is trained on and evaluated by."""
+    shared = sorted(
+        {str(p.absolute()) for p in train.paths} & {str(p.absolute()) for p in val.paths}
+    )
+    if shared:
+        raise BadInput(
+            f"{len(shared)} images are both trained on and evaluated by, e.g. {shared[0]}",
+            where=f"{train.source} and {val.source}",
+            expected="two sets without a common image",
+        )
+
+
+def num_batches(labels: npt.NDArray[np.int64], batch_size: int, per_label: int) -> int:
+    """Batches an epoch; the same in every epoch. A batch has two groups or more."""
+    counts = np.unique(labels, return_counts=True)[1]
+    groups = int(np.maximum(1, counts // per_label).sum())
+    return max(1, min(-(-len(labels) // batch_size), groups // 2))
+
+
+def epoch_batches(
+    labels: npt.NDArray[np.int64], batch_size: int, per_label: int, seed: int, epoch: int
+) -> list[Rows]:
+    """The batches of one epoch, each image once: rows in groups of one label.
+
+    A group has per_label images, up to twice as many less one where a label's number is no
+    multiple, all of a label where it has fewer; batches have batch_size images on average, or
+    somewhat fewer.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    groups: list[Rows] = []
+    order = rng.permutation(len(labels))
+    ordered = order[np.argsort(labels[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(labels[ordered])) + 1
+    for rows in np.split(ordered, starts):
+        groups += np.array_split(rows, max(1, len(rows) // per_label))
+    shuffled = [groups[at] for at in rng.permutation(len(groups))]
+    parts = np.array_split(np.arange(len(groups)), num_batches(labels, batch_size, per_label))
+    return [np.concatenate([shuffled[at] for at in part]) for part in parts]

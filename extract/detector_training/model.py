@@ -1,0 +1,132 @@
+"""From descriptors and weights of patches to one vector an image, and the losses on such vectors.
+
+In: tokens [N, C], the patches of several images one after the other, and how many each has. Out:
+vectors [B, D] of unit length; a loss and an accuracy.
+
+The convention to know: a detector is pointwise, so images of different shapes share a batch (and
+the statistics of the BatchNorm) without padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ames_lite.errors import BadInput
+from extract.detector import SpatialAttention2d
+
+
+def new_detector(dim_in: int, dim: int, generator: torch.Generator) -> SpatialAttention2d:
+    """An untrained detector: it keeps angles between features, and weighs all patches alike.
+
+    conv1 is orthogonal (as far as the widths allow), all weights are close to 1.
+    """
+    with torch.device("meta"):  # nothing is drawn from the global generator
+        detector = SpatialAttention2d(dim_in, dim)
+    detector = detector.to_empty(device="cpu")
+    detector.bn.reset_parameters()
+    with torch.no_grad():
+        nn.init.orthogonal_(detector.conv1.weight, generator=generator)
+        nn.init.zeros_(detector.conv1.bias)  # type: ignore[arg-type]
+        nn.init.normal_(detector.conv2.weight, 0, 0.01, generator=generator)
+        nn.init.constant_(detector.conv2.bias, math.log(math.e - 1))  # type: ignore[arg-type]
+    return detector
+
+
+def describe_tokens(detector: SpatialAttention2d, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit descriptors [N, D] and weights [N] above 0 of tokens [N, C]."""
+    descriptors, weights = detector(tokens.T[None, :, :, None])
+    return descriptors[0, :, :, 0].T, weights.flatten()
+
+
+def pool(descriptors: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
+    """Unit vectors [B, D]: normalise(Σ wᵢ dᵢ) over each image's patches.
+
+    descriptors [N, D], weights [N]; counts: patches of each image, N together. Sums run image by
+    image, in order, so that they are the same on every run.
+    """
+    parts = torch.split(descriptors * weights[:, None], list(counts))
+    return functional.normalize(torch.stack([part.sum(0) for part in parts]), dim=1)
+
+
+class CosineSoftmax(nn.Module):
+    """Cross-entropy over all labels: scale · (cosine to the label's vector, own minus margin).
+
+    Source: Wang et al., CosFace, CVPR 2018.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        dim: int,
+        generator: torch.Generator,
+        *,
+        scale: float = 20.0,
+        margin: float = 0.1,
+        learn_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(num_labels, dim, generator=generator))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learn_scale)
+        self.margin = margin
+
+    def forward(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy of unit vectors [B, D] with labels [B] in 0 .. num_labels - 1."""
+        cosines = vectors @ functional.normalize(self.weight, dim=1).T
+        own = functional.one_hot(labels, len(self.weight)).to(cosines.dtype)
+        loss = functional.cross_entropy(
+            self.log_scale.exp() * (cosines - self.margin * own), labels
+        )
+        return loss, (cosines.argmax(1) == labels).float().mean()
+
+
+class HardTriplet(nn.Module):
+    """Each image with the least alike of its label and the most alike of others in the batch.
+
+    max(0, margin + cosine to the other − cosine to its own), over images that have both. Source:
+    Hermans et al., In Defense of the Triplet Loss, 2017 (batch hard).
+    """
+
+    def __init__(self, margin: float = 0.1) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of unit vectors [B, D] with labels [B], and the share whose own is the nearer."""
+        sims = vectors @ vectors.T
+        same = labels[:, None] == labels[None, :]
+        own = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        nearest_other = sims.masked_fill(same, -2).amax(1)
+        farthest_own = sims.masked_fill(~own, 2).amin(1)
+        usable = own.any(1) & ~same.all(1)
+        gap = (nearest_other - farthest_own)[usable]
+        if len(gap) == 0:  # nothing to compare with: no gradient, but a loss
+            return vectors.sum() * 0, vectors.new_ones(())
+        return functional.relu(gap + self.margin).mean(), (gap < 0).float().mean()
+
+
+LOSSES = ("classification", "triplet")
+
+
+def build_criterion(
+    loss: str,
+    num_labels: int,
+    dim: int,
+    generator: torch.Generator,
+    *,
+    scale: float,
+    margin: float,
+    learn_scale: bool,
+) -> nn.Module:
+    """The loss of that name. Raises BadInput with what exists for an unknown one."""
+    if loss == "classification":
+        return CosineSoftmax(
+            num_labels, dim, generator, scale=scale, margin=margin, learn_scale=learn_scale
+        )
+    if loss == "triplet":
+        return HardTriplet(margin)
+    raise BadInput(f"loss '{loss}'", expected=" or ".join(LOSSES))

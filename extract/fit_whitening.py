@@ -1,0 +1,100 @@
+"""A PCA-whitening of global descriptors: `python extract/fit_whitening.py global=vlad dim=512`.
+
+In: a complete file of global descriptors (as a rule of a training set, or of the galleries of a
+domain). Out: `pca_{desc}_{global}_{domain}.npz`, with the list of images it was fitted on. Images
+that failed take no part. Memory is bounded, see `ames_lite.retrieval.whitening`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io.digest import names_digest
+from ames_lite.io.global_store import GlobalStore
+from ames_lite.io.row_layout import DONE
+from ames_lite.io.whitening_file import write_whitening
+from ames_lite.io.writing import refuse_existing
+from ames_lite.retrieval.whitening import fit_whitening as fit
+
+Rows = npt.NDArray[np.int64]
+
+
+def fit_whitening(
+    globals_path: str | Path,
+    output: str | Path,
+    *,
+    dim: int = 512,
+    names: Sequence[str] | None = None,
+    max_images: int = 10_000,
+    overwrite: bool = False,
+) -> Path:
+    """Write the whitening and return its path.
+
+    dim: width that is kept. names: the image list, which a published file needs. max_images:
+    sampled evenly over the file. Raises BadInput for fewer images than dim + 1, NaN, and for
+    descriptors that span fewer directions.
+    """
+    refuse_existing(Path(output), overwrite)
+    if max_images < 1:
+        raise BadInput(f"max_images is {max_images}", expected="at least 1")
+    with GlobalStore(globals_path, names=names) as store:
+        done = np.flatnonzero(store.status == DONE)
+        count = min(len(done), max_images)
+        rows = done[np.unique(np.linspace(0, len(done) - 1, count).round().astype(np.int64))]
+        try:
+            whitening = fit(_Chosen(store, rows), dim)
+        except BadInput as error:
+            raise BadInput(str(error), where=store.path) from error
+        chosen = [store.names[row] for row in rows]
+        provenance = {
+            **store.provenance,
+            "images": len(rows),
+            "image_names": names_digest(chosen),
+            "fitted_on": Path(globals_path).name,
+            "dim": dim,
+            "method": "PCA, exact",
+        }
+    return write_whitening(output, whitening, chosen, provenance, overwrite=overwrite)
+
+
+class _Chosen:
+    """Some rows of a file as a matrix: parts are read when they are asked for, in runs of rows."""
+
+    def __init__(self, store: GlobalStore, rows: Rows) -> None:
+        self.store, self.rows = store, rows
+        self.shape = (len(rows), store.dim)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> npt.NDArray[Any]:
+        rows, columns = self.rows[part[0]], part[1]
+        out = np.empty((len(rows), len(range(self.store.dim)[columns])), np.float32)
+        breaks = np.flatnonzero(np.diff(rows) > 1) + 1
+        edges = [0, *breaks.tolist(), len(rows)]
+        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+            run = slice(int(rows[start]), int(rows[stop - 1]) + 1)
+            out[start:stop] = self.store.part(run, columns)
+        self._check(out, rows)
+        return out
+
+    def _check(self, values: npt.NDArray[Any], rows: Rows) -> None:
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            row = int(rows[int(bad.argmax())])
+            raise BadInput(
+                f"the descriptor of '{self.store.names[row]}' (row {row}) has NaN or infinite "
+                "entries",
+                expected="finite numbers",
+                remedy="extract that image again",
+            )
+
+
+if __name__ == "__main__":
+    from ames_lite.cli.global_stages import whitening_main
+
+    sys.exit(whitening_main())

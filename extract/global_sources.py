@@ -1,0 +1,204 @@
+"""Where global descriptors come from: local descriptors on disk, images, or other global ones.
+
+A source gives the vectors of a list of images in blocks of rows, so that memory is bounded by a
+block. The convention to know: blocks begin at multiples of `step`, counted from the first row, so
+that a run that continues another computes with the same blocks, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.global_store import GlobalStore
+from ames_lite.io.images import Box
+from ames_lite.io.provenance import Provenance
+from ames_lite.io.published_store import WEIGHT, PublishedStore
+from ames_lite.io.row_layout import FAILED
+from ames_lite.io.shards import Shard, shard_rows
+from extract.aggregators import Aggregator, Tokens, Vectors
+from extract.batches import WINDOW, Job, describe_all
+from extract.interface import Backbone, Described
+
+BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
+MOST_ROWS = 256
+
+
+class Block(NamedTuple):
+    """Of consecutive images: vectors [n, V], and why some have none, by their place in it."""
+
+    vectors: npt.NDArray[np.floating[Any]]
+    failed: dict[int, str]
+
+
+class Source(Protocol):
+    """names: N images; step: rows of a block; kind, dim, made: of the vectors that it gives."""
+
+    names: Sequence[str]
+    step: int
+    kind: str
+    dim: int
+
+    @property
+    def made(self) -> Provenance:
+        """What the vectors are made from and how; of a network it loads the weights."""
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        """The blocks from row `first` on, a multiple of step."""
+
+
+class StoreSource:
+    """The local descriptors of a store (native or published), aggregated.
+
+    Raises BadInput where the aggregator does not fit the store, and for packed stores.
+    """
+
+    def __init__(
+        self, store: DescriptorStore, aggregator: Aggregator, shard: Shard | None = None
+    ) -> None:
+        if store.packed:
+            raise BadInput("a packed store", where=store.path, expected="float descriptors")
+        aggregator.check(store.provenance, store.dim, store.path)
+        self.store, self.aggregator = store, aggregator
+        rows = shard_rows(len(store), shard)
+        self.names: Sequence[str] = store.names[rows.start : rows.stop]
+        self.kind, self.dim = aggregator.kind, aggregator.dim(store.dim)
+        self._start = rows.start
+        largest = max(store.max_count * store.dim * store.dtype.itemsize, 8 * self.dim)
+        self.step = min(MOST_ROWS, max(1, BLOCK_BYTES // largest))
+
+    @property
+    def made(self) -> Provenance:
+        of_store = {**self.store.provenance, "store": self.store.fingerprint()}
+        return {**of_store, **self.aggregator.provenance, "global": self.kind}
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        for row in range(first, len(self.names), self.step):
+            yield self._block(
+                self._start + row, self._start + min(row + self.step, len(self.names))
+            )
+
+    def _block(self, first: int, stop: int) -> Block:
+        try:
+            vectors = self.aggregator(read_tokens(self.store, first, stop, self._needs_weight))
+        except BadInput as error:
+            where = f"{self.store.path}, images counted from row {first}"
+            raise BadInput(str(error), where=where) from error
+        bad = np.flatnonzero(self.store.status[first:stop] == FAILED)
+        return Block(vectors, {int(at): self.store.reason(first + int(at)) for at in bad})
+
+    @property
+    def _needs_weight(self) -> bool:
+        return self.aggregator.needs_weight
+
+
+def read_tokens(store: DescriptorStore, first: int, stop: int, with_weight: bool) -> Tokens:
+    """Rows first to stop of a store, the real descriptors of each in front."""
+    descriptors, valid = store.read_descriptors(np.arange(first, stop))
+    weight = None
+    if with_weight:
+        weight = _weights(store, first, stop)
+    count = valid.sum(axis=1)
+    if (valid != (np.arange(valid.shape[1]) < count[:, None])).any():  # masks of published stores
+        order = np.argsort(~valid, axis=1, kind="stable")
+        descriptors = np.take_along_axis(descriptors, order[..., None], axis=1)
+        weight = None if weight is None else np.take_along_axis(weight, order, axis=1)
+    return Tokens(descriptors, weight, count)
+
+
+def _weights(store: DescriptorStore, first: int, stop: int) -> npt.NDArray[Any]:
+    if isinstance(store, PublishedStore):
+        metadata = store.rows(first, stop, store.max_count).metadata
+        assert metadata is not None  # only packed stores have none
+        return metadata[..., WEIGHT]
+    return store.stored("weight", np.s_[first:stop])
+
+
+class ImageSource:
+    """Images, described by a backbone and aggregated one by one: no local descriptor is stored.
+
+    Raises BadInput where the aggregator does not fit the backbone; that loads its weights.
+    """
+
+    step = WINDOW  # and so batches are those of an unbroken run
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_root: str | Path,
+        names: Sequence[str],
+        aggregator: Aggregator,
+        *,
+        boxes: Sequence[Box | None] | None = None,
+        shard: Shard | None = None,
+        workers: int = 1,
+    ) -> None:
+        """names, boxes [N]: of all images, also for a shard; see `extract_descriptors`."""
+        if boxes is not None and len(boxes) != len(names):
+            raise BadInput(f"{len(boxes)} boxes for {len(names)} images", expected="one an image")
+        self.backbone, self.aggregator, self.workers = backbone, aggregator, workers
+        self._of_backbone = {**backbone.provenance, "crop": boxes is not None}
+        aggregator.check(self._of_backbone, backbone.dim, "this run")
+        rows = shard_rows(len(names), shard)
+        self.names: Sequence[str] = [names[row] for row in rows]
+        chosen = [None if boxes is None else boxes[row] for row in rows]
+        root = Path(image_root)
+        self._jobs = [
+            Job(name, root / name, box) for name, box in zip(self.names, chosen, strict=True)
+        ]
+        self.kind, self.dim = aggregator.kind, aggregator.dim(backbone.dim)
+
+    @property
+    def made(self) -> Provenance:
+        return {**self._of_backbone, **self.aggregator.provenance, "global": self.kind}
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        if first >= len(self._jobs):
+            return
+        found = describe_all(self._jobs[first:], self.backbone, self.workers)
+        while window := list(islice(map(self._pool, found), self.step)):
+            vectors = np.zeros((len(window), self.dim), np.float32)
+            failed = {}
+            for at, result in enumerate(window):
+                if isinstance(result, str):
+                    failed[at] = result
+                else:
+                    vectors[at] = result
+            yield Block(vectors, failed)
+
+    def _pool(self, described: Described | str) -> Vectors | str:
+        if isinstance(described, str):
+            return described
+        local = described.local
+        descriptors = local.descriptors.astype(np.float32, copy=False)
+        tokens = Tokens(descriptors[None], local.weight[None], np.array([local.count]))
+        return self.aggregator(tokens)[0]
+
+
+class GlobalSource:
+    """Global descriptors that are there already, as they are: to be whitened."""
+
+    def __init__(self, store: GlobalStore, shard: Shard | None = None) -> None:
+        self.store = store
+        rows = shard_rows(len(store), shard)
+        self.names: Sequence[str] = store.names[rows.start : rows.stop]
+        self._start, self.dim = rows.start, store.dim
+        self.kind = str(store.provenance.get("global", "global"))
+        self.step = min(MOST_ROWS, max(1, BLOCK_BYTES // (8 * store.dim)))
+
+    @property
+    def made(self) -> Provenance:
+        return dict(self.store.provenance)
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        for row in range(self._start + first, self._start + len(self.names), self.step):
+            stop = min(row + self.step, self._start + len(self.names))
+            bad = self.store.failed(row, stop)
+            yield Block(self.store.read(row, stop), {at - row: why for at, why in bad.items()})

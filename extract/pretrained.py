@@ -1,0 +1,221 @@
+"""Networks of transformers: from the hub's cache, the hub or a local folder, checked key by key.
+
+In: what the network must be and where its folder is. Out: the transformers model, whose every
+weight came from the file. The one owner of transformers and huggingface_hub.
+
+The convention to know: nothing is random by accident. Keys and shapes are checked after loading,
+and a missing, surplus or misshapen one is an error (but for weights that play no part). The cache
+is asked first; without a network the answer comes within two seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.digest import file_digest
+
+logger = logging.getLogger(__name__)
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PROBE = "import urllib.request as u; u.urlopen('https://huggingface.co', timeout=1.2)"
+PROBE_SECONDS = 1.3
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a transformers folder must hold.
+
+    title: for messages; model: the class in transformers; config: what config.json must say, and
+    defaults: what transformers takes where it is silent; section: the key below which the network's
+    part of config.json may stand; hub: the repository, and gated: whether access to it has to be
+    requested; original: where the original file is, which may be given instead; unused: endings of
+    weights that play no part in features; beside: beginnings of those of other networks.
+    """
+
+    title: str
+    model: str
+    config: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    section: str | None = None
+    hub: str | None = None
+    gated: bool = False
+    original: str | None = None
+    unused: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        """In words, for messages."""
+        folder = f"a transformers folder of {self.hub}"
+        return f"the original weights {self.original}, or {folder}" if self.original else folder
+
+
+def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple[nn.Module, str]:
+    """The network in float32 and eval mode, and the SHA-256 of its file of weights.
+
+    weights: a transformers folder, or None for the hub (its cache first). Raises MissingFile with
+    what to download and where to put it, and BadInput where the folder is of another network or not
+    all of it.
+    """
+    if weights is not None and not Path(weights).expanduser().is_dir():
+        raise missing(checkpoint, weights)
+    require_transformers(checkpoint.title)
+    folder = from_hub(checkpoint) if weights is None else Path(weights).expanduser()
+    return from_folder(folder, checkpoint), file_digest(folder / WEIGHTS)
+
+
+def transformers_class(name: str) -> Any:
+    """A class of transformers. Raises ConfigError where the installed version has none."""
+    import transformers
+
+    found = getattr(transformers, name, None)
+    if found is None:
+        raise ConfigError(
+            f"transformers {transformers.__version__} has no {name}",
+            remedy="python -m pip install -r requirements.txt",
+        )
+    return found
+
+
+def require_transformers(title: str) -> None:
+    """Raises ConfigError where transformers is not installed."""
+    if importlib.util.find_spec("transformers") is None:
+        raise ConfigError(
+            f"{title} needs the package transformers, which is not installed",
+            remedy="python -m pip install -r requirements.txt",
+        )
+
+
+def from_folder(folder: Path, checkpoint: Checkpoint) -> nn.Module:
+    """The network of a folder, in float32 and eval mode, all of it checked."""
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise missing(checkpoint, folder / name)
+    expected = checkpoint.expected
+    _check_config(folder / CONFIG, checkpoint)
+    try:
+        with _quiet():
+            network, info = transformers_class(checkpoint.model).from_pretrained(
+                folder,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        said = str(error).strip().split("\n")[0]
+        raise BadInput(f"does not load: {said}", where=folder, expected=expected) from error
+    kinds = ("missing", "unexpected", "mismatched")
+    faults = {kind: _names(info.get(f"{kind}_keys") or (), checkpoint) for kind in kinds}
+    refuse_keys(folder, expected, **faults, unreadable=map(str, info.get("error_msgs") or ()))
+    loaded: nn.Module = network
+    return loaded.float().eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' table of keys: what it lists is checked here, and refused by name."""
+    talker = logging.getLogger("transformers")
+    before = talker.level
+    talker.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        talker.setLevel(before)
+
+
+def _check_config(path: Path, checkpoint: Checkpoint) -> None:
+    """Raises BadInput where the folder's configuration is of another network."""
+    expected = checkpoint.expected
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput("is no JSON", where=path, expected=expected) from error
+    config = config if isinstance(config, dict) else {}
+    part = config.get(checkpoint.section, config) if checkpoint.section else config
+    for key, value in checkpoint.config.items():
+        default = checkpoint.defaults.get(key)
+        came = part.get(key, default) if isinstance(part, dict) else None
+        if came != value:
+            raise BadInput(f"{key} is {came!r}", where=path, expected=f"{value!r}: {expected}")
+
+
+def _names(keys: Iterable[Any], checkpoint: Checkpoint) -> set[str]:
+    """The names in a list of keys; what is misshapen is listed as (name, shape, shape)."""
+    names = {key if isinstance(key, str) else str(key[0]) for key in keys}
+    kept = {name for name in names if not name.endswith(checkpoint.unused)}
+    return {name for name in kept if not name.startswith(checkpoint.beside)}
+
+
+def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> None:
+    """Raises BadInput that lists what is missing, unexpected or mismatched."""
+    listed = [
+        f"{len(names)} weights are {word}: {', '.join(names[:3])}{', …' if names[3:] else ''}"
+        for word, names in ((word, sorted(names)) for word, names in faults.items())
+        if names
+    ]
+    if listed:
+        raise BadInput("; ".join(listed), where=path, expected=expected)
+
+
+def from_hub(checkpoint: Checkpoint) -> Path:
+    """The folder in the hub's cache; downloaded where it is absent and the hub answers."""
+    from huggingface_hub import constants, errors, snapshot_download, try_to_load_from_cache
+
+    assert checkpoint.hub is not None
+    cache = Path(constants.HF_HUB_CACHE)
+    cached = [try_to_load_from_cache(checkpoint.hub, name) for name in (CONFIG, WEIGHTS)]
+    if all(isinstance(path, str) for path in cached):
+        return Path(str(cached[0])).parent
+    if not hub_answers():
+        raise missing(checkpoint, cache)
+    logger.info("downloading %s from the Hugging Face hub", checkpoint.hub)
+    try:
+        return Path(snapshot_download(checkpoint.hub, allow_patterns=[CONFIG, WEIGHTS]))
+    except (OSError, errors.HfHubHTTPError) as error:
+        raise missing(checkpoint, cache) from error
+
+
+def hub_answers() -> bool:
+    """Whether the hub can be reached, within two seconds: a name server may hang for longer."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE], capture_output=True, timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def missing(checkpoint: Checkpoint, where: str | Path) -> MissingFile:
+    """The error that says what to download and where to put it."""
+    hub, original = checkpoint.hub, checkpoint.original
+    access = (
+        f"access has to be requested first at https://huggingface.co/{hub} (`hf auth login`); then "
+    )
+    return MissingFile(
+        f"the weights of {hub} are missing, and the hub was not reached or not asked",
+        where=where,
+        expected=f"{CONFIG} and {WEIGHTS} of a transformers folder"
+        + (", or the original .pth" if original else ""),
+        remedy=(access if checkpoint.gated else "")
+        + f"on a machine with a network `hf download {hub} {CONFIG} {WEIGHTS} "
+        "--local-dir <folder>`"
+        + (f", or download {original}" if original else "")
+        + "; then give backbone.arguments.weights=<that folder"
+        + (" or file>" if original else ">"),
+    )

@@ -1,0 +1,404 @@
+"""Pictures: what is drawn stands where it belongs, and looks the same each time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from matplotlib.collections import Collection, EllipseCollection, PolyCollection
+from matplotlib.figure import Figure
+
+from ames_lite.errors import BadInput
+from ames_lite.evaluation.views import overlays
+from ames_lite.evaluation.views.canvas import Page, save_png
+from ames_lite.evaluation.views.colours import cluster_colours, label_styles, num_styles
+from ames_lite.evaluation.views.lattice import find_cells
+from ames_lite.evaluation.views.marked import LONGEST, Marked, shrink
+from ames_lite.evaluation.views.overlays import (
+    cluster_sheet,
+    draw_clusters,
+    draw_weights,
+    weight_sheet,
+)
+from ames_lite.evaluation.views.projection import pca, tsne
+from ames_lite.evaluation.views.scatter import draw_globals, thumbnail_rows
+
+Array = npt.NDArray[Any]
+HEIGHT, WIDTH = 60, 90
+
+
+def picture(seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+def keypoints(count: int = 40, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).random((count, 2)).astype(np.float32)
+
+
+def grid(rows: int, columns: int, keep: int, seed: int = 0) -> Array:
+    """`keep` patch centres of a grid, in any order."""
+    y, x = np.mgrid[0:rows, 0:columns]
+    centres = np.stack([(x + 0.5) / columns, (y + 0.5) / rows], axis=-1).reshape(-1, 2)
+    chosen = np.random.default_rng(seed).permutation(len(centres))[:keep]
+    return centres[chosen].astype(np.float32)
+
+
+def drawn(figure: Figure, panel: int = 1) -> Collection:
+    """The descriptors of an overlay."""
+    kinds = (EllipseCollection, PolyCollection)
+    (found,) = [c for c in figure.axes[panel].collections if isinstance(c, kinds)]
+    return found
+
+
+def marks_of(figure: Figure, panel: int = 1) -> tuple[Array, Array]:
+    """Places [K, 2] in [0, 1] and colours [K, 3], sorted by place."""
+    found = drawn(figure, panel)
+    if isinstance(found, EllipseCollection):
+        places = np.asarray(found.get_offsets())
+    else:
+        places = np.array([path.vertices[:4].mean(axis=0) for path in found.get_paths()])
+    places = places / [WIDTH, HEIGHT]
+    order = np.lexsort(places.T.round(3))
+    return places[order], found.get_facecolor()[order, :3]
+
+
+def bytes_of(figure: Figure, folder: Path, name: str) -> bytes:
+    return save_png(figure, folder / name).read_bytes()
+
+
+# ---------------------------------------------------------------- overlays
+
+
+@pytest.mark.parametrize("xy", [keypoints(), grid(6, 9, 30)], ids=["keypoints", "patches"])
+def test_every_descriptor_is_drawn_once_at_its_place(xy: Array) -> None:
+    cluster = np.arange(len(xy)) % 11
+    scale = np.zeros(len(xy), np.uint8)
+    for figure in (
+        draw_clusters(picture(), xy, cluster, num_clusters=11, scale=scale),
+        draw_weights(picture(), xy, np.linspace(1, 0, len(xy)), scale=scale),
+    ):
+        places, _ = marks_of(figure)
+        np.testing.assert_allclose(places, xy[np.lexsort(xy.T.round(3))], atol=2e-4)
+
+
+@pytest.mark.parametrize("xy", [keypoints(), grid(6, 9, 30)], ids=["keypoints", "patches"])
+def test_colours_are_a_function_of_the_cluster_alone(xy: Array) -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 30, (2, len(xy)))
+    scale = rng.integers(0, 3, len(xy)) if len(xy) == 40 else None
+    pictures = [Marked(picture(), xy, first, scale), Marked(picture(1), xy, second)]
+    figure = cluster_sheet(pictures, 30)
+    order = np.lexsort(xy.T.round(3))
+    for panel, cluster in ((1, first), (3, second)):
+        _, colours = marks_of(figure, panel)
+        np.testing.assert_allclose(colours, cluster_colours(30)[cluster[order]], atol=1e-9)
+
+
+def test_clusters_have_colours_of_their_own_whatever_their_number() -> None:
+    colours = cluster_colours(256)
+    assert len(np.unique(colours.round(6), axis=0)) == 256
+    assert colours.min() >= 0 and colours.max() <= 1
+    np.testing.assert_array_equal(cluster_colours(40), colours[:40])
+    np.testing.assert_array_equal(cluster_colours(300)[256:], colours[:44])
+    assert len(set(label_styles(num_styles()))) == num_styles()
+    apart = np.linalg.norm(colours[:32, None] - colours[None, :32], axis=2) + np.eye(32)
+    assert apart.min() > 0.08
+    with pytest.raises(BadInput, match="at least 1"):
+        cluster_colours(0)
+
+
+def test_circles_grow_with_the_scale_and_small_ones_lie_on_top() -> None:
+    scale = np.array([0, 2, 1, 0])
+    figure = draw_clusters(
+        picture(), keypoints(4), np.arange(4), num_clusters=4, scale=scale, marks="circles"
+    )
+    found = drawn(figure)
+    assert isinstance(found, EllipseCollection)
+    widths = np.asarray(found.get_widths())
+    np.testing.assert_allclose(widths[[0, 1]] ** 2 / widths[3] ** 2, [4, 2])
+    np.testing.assert_allclose(
+        np.asarray(found.get_offsets())[0], keypoints(4)[1] * [WIDTH, HEIGHT], rtol=1e-6
+    )
+
+
+def test_weights_of_a_sheet_share_one_scale() -> None:
+    xy = grid(6, 9, 54)
+    low, high = np.full(54, 1.0), np.full(54, 3.0)
+    together = weight_sheet([Marked(picture(), xy, low), Marked(picture(), xy, high)])
+    colours = [marks_of(together, panel)[1] for panel in (1, 3)]
+    assert (np.ptp(colours[0], axis=0) == 0).all() and not np.allclose(colours[0], colours[1])
+    bar = together.axes[-1]
+    assert bar.get_xlim() == pytest.approx((1.0, 3.0))
+    assert draw_weights(picture(), xy, low, weight_name="feature norm").axes[-1].get_xlabel() == (
+        "feature norm"
+    )
+
+
+def test_an_image_without_descriptors_is_an_image_all_the_same(tmp_path: Path) -> None:
+    none = np.zeros((0, 2), np.float32)
+    for figure in (
+        draw_clusters(picture(), none, np.zeros(0, np.int64), num_clusters=3),
+        draw_weights(picture(), none, np.zeros(0)),
+    ):
+        assert len(bytes_of(figure, tmp_path, f"{id(figure)}.png")) > 1000
+
+
+def test_no_words_of_a_sheet_overlap_and_names_are_shown_as_they_are() -> None:
+    names = ["a/very/long/path" * 9 + "/end.jpg", "price_$5$_x_{.jpg", "b.jpg"]
+    pictures = [
+        Marked(picture(i), keypoints(), np.arange(40) % 20, name=name)
+        for i, name in enumerate(names)
+    ]
+    figure = cluster_sheet(pictures, 20, title="a title " * 40)
+    shown = [text for text in figure.texts if text.get_text()]
+    assert any(t.get_text().startswith("…") and t.get_text().endswith("/end.jpg") for t in shown)
+    assert names[1] in [text.get_text() for text in shown]
+    boxes = [text.get_window_extent() for text in shown]
+    boxes += [figure.legends[0].get_window_extent()]
+    boxes += [axes.get_window_extent() for axes in figure.axes]
+    page = figure.bbox
+    for i, box in enumerate(boxes):
+        assert box.x0 >= page.x0 and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_the_key_names_the_largest_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlays, "NAMED_CLUSTERS", 2)
+    cluster = np.array([3] * 20 + [1] * 15 + [0] * 4 + [2])
+    figure = draw_clusters(picture(), keypoints(), cluster, num_clusters=6)
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["3: 50.0%", "1: 37.5%", "2 others: 12.5%"]
+
+
+def test_large_images_are_shrunk_by_means() -> None:
+    image = np.repeat(np.repeat(picture(), 30, axis=0), 30, axis=1)
+    small = shrink(image)
+    assert LONGEST <= max(small.shape[:2]) < 2 * LONGEST
+    np.testing.assert_array_equal(shrink(image, WIDTH), picture())
+    assert shrink(picture()) is not None and shrink(picture()).shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"image": np.zeros((4, 4), np.uint8)}, "an image is"),
+        ({"image": np.zeros((4, 4, 3), np.float32)}, "an image is"),
+        ({"xy": np.zeros((3, 2))}, "shapes"),
+        ({"xy": np.full((40, 2), 1.2)}, "leave the image"),
+        ({"xy": np.full((40, 2), np.nan)}, "not finite"),
+        ({"cluster": np.full(40, 5)}, "from 0 to 4"),
+        ({"cluster": np.full(40, -1)}, "from 0 to 4"),
+        ({"cluster": np.zeros(40)}, "from 0 to 4"),
+        ({"num_clusters": 0}, "0 clusters"),
+        ({"marks": "dots"}, "marks are 'dots'"),
+        ({"marks": "cells"}, "no grid"),
+    ],
+)
+def test_wrong_input_is_refused(change: dict[str, Any], message: str) -> None:
+    given = {"image": picture(), "xy": keypoints(), "cluster": np.arange(40) % 5}
+    with pytest.raises(BadInput, match=message):
+        draw_clusters(**{**given, "num_clusters": 5, **change})
+
+
+def test_a_sheet_has_at_least_one_picture_and_at_most_a_hundred() -> None:
+    one = Marked(picture(), keypoints(), np.zeros(40, np.int64))
+    for pictures in ([], [one] * 101):
+        with pytest.raises(BadInput, match="pictures for a sheet"):
+            cluster_sheet(pictures, 1)
+
+
+# ---------------------------------------------------------------- grids
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+@pytest.mark.parametrize("rows, columns, keep", [(55, 55, 700), (10, 7, 50), (3, 4, 9)])
+def test_the_patch_of_a_grid_is_found(rows: int, columns: int, keep: int, kind: Any) -> None:
+    xy = grid(rows, columns, keep).astype(kind)
+    cells = find_cells(xy, np.zeros(keep, np.uint8))
+    assert cells is not None and cells.shape == (keep, 2)
+    np.testing.assert_allclose(cells, np.full((keep, 2), [1 / columns, 1 / rows]), rtol=0.01)
+
+
+def test_every_scale_of_a_cropped_grid_has_its_patch() -> None:
+    box = np.array([0.2, 0.1]), np.array([0.5, 0.8])
+    parts = [grid(4, 5, 16), grid(8, 10, 60), grid(8, 10, 2, seed=1)]
+    scale = np.repeat([0, 1, 2], [16, 60, 2])
+    cells = find_cells(box[0] + box[1] * np.concatenate(parts), scale)
+    assert cells is not None
+    np.testing.assert_allclose(cells[0], box[1] / [5, 4], rtol=1e-4)
+    np.testing.assert_allclose(cells[16:], np.tile(box[1] / [10, 8], (62, 1)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 20, 700])
+def test_keypoints_are_on_no_grid(count: int) -> None:
+    for seed in range(50):
+        assert find_cells(keypoints(count, seed), np.zeros(count, np.uint8)) is None
+
+
+# ---------------------------------------------------------------- maps
+
+
+@pytest.mark.parametrize("shape", [(30, 5), (6, 40), (7, 7)])
+def test_pca_equals_a_slow_referee(shape: tuple[int, int]) -> None:
+    data = np.random.default_rng(0).normal(3, 2, shape)
+    mean = sum(data) / len(data)
+    covariance = sum(np.outer(row - mean, row - mean) for row in data)
+    values, vectors = np.linalg.eigh(covariance)
+    points, explained = pca(data.astype(np.float32))
+    for i in (0, 1):
+        expected = np.array([(row - mean) @ vectors[:, -1 - i] for row in data])
+        expected *= np.sign(expected[np.abs(expected).argmax()])
+        np.testing.assert_allclose(points[:, i], expected, atol=1e-5)
+        assert explained[i] == pytest.approx(values[-1 - i] / values.sum(), abs=1e-6)
+    assert pca(data, min(shape)).explained.sum() == pytest.approx(1)
+
+
+def test_components_that_lack_are_zeros() -> None:
+    points, explained = pca(np.ones((4, 3), np.float32))
+    assert not points.any() and not explained.any()
+    line = np.outer(np.arange(4.0), [3.0, 4.0])
+    points, explained = pca(line)
+    np.testing.assert_allclose(np.abs(points[:, 0]), [7.5, 2.5, 2.5, 7.5])
+    assert not points[:, 1].any() and explained == pytest.approx([1, 0])
+    assert pca(np.ones((1, 1))).points.shape == (1, 2)
+
+
+def blobs() -> tuple[Array, Array]:
+    """60 points of three clouds, each point twice, as queries are that stand in the gallery."""
+    labels = np.tile(np.repeat(np.arange(3), 10), 2)
+    cloud = np.random.default_rng(0).normal(0, 0.1, (30, 8))
+    return (np.tile(cloud, (2, 1)) + 5 * np.eye(3, 8)[labels]).astype(np.float32), labels
+
+
+def test_tsne_keeps_clouds_together_and_equal_images_beside_each_other() -> None:
+    pytest.importorskip("sklearn")
+    data, labels = blobs()
+    points = tsne(data, seed=0, perplexity=10)
+    assert np.isfinite(points).all() and np.abs(points).max() < 100
+    away = np.linalg.norm(points[:, None] - points[None], axis=2)
+    same = labels[:, None] == labels[None]
+    assert away[same].max() < away[~same].min()
+    assert np.diag(away[:30, 30:]).max() < np.median(away[same])
+    np.testing.assert_array_equal(points, tsne(data, seed=0, perplexity=10))
+    assert not np.array_equal(points, tsne(data, seed=1, perplexity=10))
+    assert tsne(data[:5], perplexity=1000).shape == (5, 2)
+    assert np.isfinite(tsne(np.ones((6, 1), np.float32))).all()
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(BadInput, match=r"views.*method=pca"):
+        tsne(blobs()[0])
+    assert pca(blobs()[0]).points.shape == (60, 2)
+
+
+@pytest.mark.parametrize(
+    "data", [np.zeros((0, 3)), np.zeros(3), np.full((5, 2), np.nan), np.zeros((5, 2), np.int64)]
+)
+def test_what_is_no_matrix_of_numbers_is_refused(data: Array) -> None:
+    with pytest.raises(BadInput, match="finite floating-point"):
+        pca(data)
+
+
+@pytest.mark.parametrize("count, perplexity", [(4, 2.0), (20, 0.0)])
+def test_tsne_says_what_it_needs(count: int, perplexity: float) -> None:
+    pytest.importorskip("sklearn")
+    with pytest.raises(BadInput, match="method=pca"):
+        tsne(blobs()[0][:count], perplexity=perplexity)
+
+
+def scatter_of(figure: Figure) -> list[tuple[Array, Array, float]]:
+    """Of every set of points: places, colour, size."""
+    return [
+        (np.asarray(c.get_offsets()), c.get_facecolor()[0, :3], float(c.get_sizes()[0]))
+        for c in figure.axes[0].collections
+    ]
+
+
+def test_every_image_is_one_point_of_the_map() -> None:
+    points = np.random.default_rng(0).normal(0, 1, (200, 2))
+    labels = np.repeat(np.arange(40), 5)
+    labels[:7] = -1
+    labels[7:60] = 39
+    is_query = np.arange(200) % 9 == 0
+    figure = draw_globals(points, labels, is_query, label_names={39: "$a$"}, title="t")
+    found = scatter_of(figure)
+    places = np.concatenate([part[0] for part in found])
+    np.testing.assert_allclose(np.sort(places, axis=0), np.sort(points, axis=0))
+    rows = [int(np.flatnonzero((points == place).all(axis=1))[0]) for place in places]
+    assert sorted(rows) == list(range(200))
+    sizes = np.concatenate([[size] * len(part) for part, _, size in found])
+    assert sizes[is_query[rows]].min() > sizes[~is_query[rows]].max()
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    # the 53 rows from 7 on leave nothing of the labels 2 to 11 and all of 12 to 38
+    assert words[:3] == ["query (23)", "gallery (177)", "$a$ (58)"]
+    assert words[-2:] == ["14 other labels (70)", "no label (7)"] and len(words) == 18
+
+
+def test_named_labels_have_looks_of_their_own() -> None:
+    labels = np.repeat(np.arange(12), 3)
+    points = np.random.default_rng(0).normal(0, 1, (36, 2))
+    figure = draw_globals(points, labels, np.zeros(36, bool))
+    looks = {
+        (tuple(c.get_facecolor()[0].round(3)), c.get_paths()[0].vertices.tobytes())
+        for c in figure.axes[0].collections
+    }
+    assert len(looks) == len(figure.axes[0].collections) == 12
+
+
+def test_thumbnails_never_lie_over_each_other() -> None:
+    points = np.random.default_rng(0).normal(0, 1, (80, 2))
+    rows = thumbnail_rows(points, range(80))
+    assert 5 < len(rows) < 80
+    images = {row: picture(row) for row in range(80)}
+    figure = draw_globals(points, np.zeros(80, np.int64), np.zeros(80, bool), thumbnails=images)
+    figure.canvas.draw()
+    boxes = [artist.get_window_extent() for artist in figure.axes[0].artists]
+    assert len(boxes) == len(rows)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize(
+    "points, labels, is_query",
+    [
+        (np.zeros((3, 3)), np.zeros(3, np.int64), np.zeros(3, bool)),
+        (np.zeros((3, 2)), np.zeros(2, np.int64), np.zeros(3, bool)),
+        (np.zeros((3, 2)), np.zeros(3), np.zeros(3, bool)),
+        (np.zeros((3, 2)), np.zeros(3, np.int64), np.zeros(3, np.int64)),
+        (np.full((3, 2), np.nan), np.zeros(3, np.int64), np.zeros(3, bool)),
+        (np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, bool)),
+    ],
+)
+def test_a_map_of_what_does_not_fit_is_refused(
+    points: Array, labels: Array, is_query: Array
+) -> None:
+    with pytest.raises(BadInput, match="finite points"):
+        draw_globals(points, labels, is_query)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name, make in {
+        "clusters": lambda: draw_clusters(
+            picture(), keypoints(), np.arange(40) % 5, num_clusters=5, name="a"
+        ),
+        "weights": lambda: draw_weights(picture(), grid(6, 9, 30), np.linspace(1, 0, 30)),
+        "globals": lambda: draw_globals(
+            pca(blobs()[0]).points, blobs()[1], np.arange(60) < 30, thumbnails={3: picture()}
+        ),
+    }.items():
+        first, second = (bytes_of(make(), tmp_path, f"{name}{i}.png") for i in (1, 2))
+        assert first == second and first.startswith(b"\x89PNG")
+
+
+def test_a_picture_is_not_overwritten_and_pyplot_is_not_used(tmp_path: Path) -> None:
+    path = save_png(Page(1, 1).figure, tmp_path / "a.png")
+    with pytest.raises(BadInput, match="exists already"):
+        save_png(Page(1, 1).figure, path)
+    assert "matplotlib.pyplot" not in sys.modules

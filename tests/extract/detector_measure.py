@@ -1,0 +1,136 @@
+"""What a trained detector is worth, measured on landmarks that it has not seen.
+
+In: a rendered training world and a rendered test world. Out: where weight falls (by the detector,
+by the feature's norm), and retrieval by both.
+
+The convention to know: a mask is exact to the pixel. A view is rendered twice more from the same
+seed, its landmark once in black and once in white: where the two pictures differ is the landmark.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from ames_lite.io.images import load_image
+from ames_lite.synthetic import WorldSpec, render_world, world
+from ames_lite.synthetic.facades import Facade
+from extract.detector import load_detector
+from extract.detector_training.data import LabelledImages, read_labelled
+from extract.detector_training.evaluation import (
+    WeightOnLandmark,
+    baseline_maps,
+    detector_maps,
+    weight_on_landmark,
+)
+from extract.detector_training.features import FrozenFeatures
+from extract.detector_training.loop import DetectorRecipe
+from extract.map_backbone import MapBackbone
+from extract.train_detector import train_detector
+
+logger = logging.getLogger(__name__)
+Mask = npt.NDArray[np.bool_]
+
+
+def painted(facade: Facade, value: int) -> Facade:
+    """The same landmark in one colour."""
+    parts = tuple(replace(part, tile=np.full_like(part.tile, value)) for part in facade.parts)
+    return Facade(np.full_like(facade.front, value), parts)
+
+
+def landmark_masks(spec: WorldSpec, number: int) -> Iterator[tuple[str, Mask]]:
+    """Of every picture of landmark `number`: its name, and the pixels [H, W] that show it."""
+    facade, clutter = world.world_facade(spec, number), world.world_clutter(spec)
+    pictures = []
+    for paint in (0, 255):
+        rng, shown = world._seeds(spec, 3, number), painted(facade, paint)
+        pictures.append([])
+        for kind in world._kinds(spec, number):
+            pictures[-1].append(world._view_of_kind(rng, shown, kind, clutter).picture)
+            rng.integers(60, 93)  # the quality of the file, drawn between two views
+    for index, kind in enumerate(world._kinds(spec, number)):
+        black, white = (views[index].astype(np.float32).mean(2) for views in pictures)
+        gap = white - black
+        yield f"jpg/landmark{number:04d}_{index}_{kind}.jpg", gap > 0.4 * gap.max()
+
+
+def patch_shares(mask: Mask, rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """The share of each patch [rows, columns] that shows the landmark, in [0, 1]."""
+    pixels = torch.from_numpy(mask.astype(np.float32))[None, None]
+    fine = functional.interpolate(pixels, size=(rows * 16, columns * 16), mode="nearest")
+    return functional.avg_pool2d(fine, 16)[0, 0].numpy()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """By the detector and by the feature's norm; map: fractions, leave one out."""
+
+    detector: WeightOnLandmark
+    norm: WeightOnLandmark
+    images: int
+    share: float  # of all counted patches, those on a landmark
+    maps: dict[str, float]
+
+
+def measure(
+    backbone: MapBackbone,
+    specs: tuple[WorldSpec, WorldSpec],
+    folder: Path,
+    recipe: DetectorRecipe,
+    **options: float,
+) -> Measured:
+    """Train on the first world, measure on the second; both are rendered into folder."""
+    train_root, test_root = folder / "train", folder / "test"
+    render_world(specs[0], train_root, "train")
+    render_world(specs[1], test_root, "test")
+    images = read_labelled([train_root / "train.txt"], train_root)
+    path = train_detector(backbone, images, folder / "run", recipe, **options)  # type: ignore[arg-type]
+    return measure_detector(backbone, path, specs[1], test_root)
+
+
+def measure_detector(
+    backbone: MapBackbone, path: Path, spec: WorldSpec, test_root: Path
+) -> Measured:
+    """The figures of a detector on a rendered test world."""
+    detector = load_detector(path, backbone.dim, backbone.provenance)
+    weights = [[], []]
+    shares = []
+    for number in range(spec.num_landmarks):
+        for name, mask in landmark_masks(spec, number):
+            prepared = backbone.prepare(load_image(test_root / name), None)
+            maps = backbone.feature_maps([prepared])[0].clone()
+            with torch.inference_mode():
+                by_detector = detector(maps)[1][0, 0].numpy()
+            share = patch_shares(mask, *maps.shape[2:])
+            on, off = share > 0.9, share < 0.1
+            if on.any() and off.any():
+                weights[0].append(weight_on_landmark(by_detector, on, off))
+                weights[1].append(weight_on_landmark(maps.norm(dim=1)[0].numpy(), on, off))
+                shares.append(on.sum() / (on.sum() + off.sum()))
+    means = [WeightOnLandmark(*np.mean(found, axis=0).tolist()) for found in weights]
+    return Measured(
+        *means, len(shares), float(np.mean(shares)), maps_of_test_world(backbone, test_root, path)
+    )
+
+
+def maps_of_test_world(backbone: MapBackbone, root: Path, path: Path) -> dict[str, float]:
+    """Retrieval among all images of the test world; distractors are no queries."""
+    images = read_labelled([root / "query.txt", root / "gallery.txt"], root)
+    alone = np.array(["distractor" in name for name in images.names])
+    labels = np.where(alone, -1 - np.arange(len(images)), images.labels)
+    images = LabelledImages(root, images.names, labels, images.source)
+    features = FrozenFeatures(backbone, images.paths)
+    features.fill()
+    batches = [[row] for row in range(len(images))]
+    detector = load_detector(path, backbone.dim)
+    return {
+        **baseline_maps(features.batches(batches), labels),
+        **detector_maps(detector, features.batches(batches), labels, torch.device("cpu")),
+    }

@@ -1,0 +1,137 @@
+"""Laws that every backbone of the visible dict keeps, tried on tiny networks of its kind.
+
+Every entry is built by its own name; its shape is replaced by a tiny one and its weights by drawn
+ones, so that nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ames_lite.io.provenance import check_provenance
+from extract import dinov2, dinov3, siglip2
+from extract.backbones import BACKBONES, NETWORKS, build_backbone
+from extract.dinov2_variants import Variant
+from extract.dinov3 import Dinov3Variant
+from extract.interface import Backbone
+from extract.siglip2 import Siglip2Variant
+from tests.extract import dinov2_referee, test_cvnet
+
+transformers = pytest.importorskip("transformers")
+WITHOUT_WEIGHTS = ("sift", "tiny_random")
+PATCHES = {"image_size": 96, "scales": [0.7, 1.0], "top_k": 20}
+
+
+def tiny(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **placed: Any) -> Backbone:
+    """The backbone of that name with a tiny network."""
+    kind, _, variant = name.partition("_")
+    given: dict[str, Any] = {"device": "cpu", **placed} if name in NETWORKS else {}
+    if name == "sift":
+        return build_backbone(name, top_k=20)
+    if name == "tiny_random":
+        return build_backbone(name, **PATCHES, **given)
+    if kind == "cvnet":
+        path = test_cvnet.save(folder, {"model_state": test_cvnet.tiny_state()})
+        return build_backbone(name, weights=str(path), top_k=20, **test_cvnet.TINY, **given)
+    weights = _tiny_weights(kind, variant or "vitb14_reg", folder, monkeypatch)
+    return build_backbone(name, weights=str(weights), **PATCHES, **given)
+
+
+def _tiny_weights(kind: str, variant: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if kind == "dinov2":
+        registers, swiglu = 4 * variant.endswith("_reg"), "vitg" in variant
+        shape = Variant(dim=32, depth=2, heads=2, registers=registers, swiglu=swiglu, grid=5)
+        monkeypatch.setitem(dinov2.VARIANTS, variant, shape)
+        torch.save(dinov2_referee.random_state(shape), folder / "original.pth")
+        return folder / "original.pth"
+    if kind == "dinov3":
+        tiny_dinov3 = Dinov3Variant(32, 2, 2, 64, gated=dinov3.VARIANTS[variant].gated)
+        monkeypatch.setitem(dinov3.VARIANTS, variant, tiny_dinov3)
+        _save(
+            transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**tiny_dinov3.config)), folder
+        )
+        return folder
+    tiny_siglip2 = Siglip2Variant(32, 2, 2, 64, 48)
+    monkeypatch.setitem(siglip2.VARIANTS, variant, tiny_siglip2)
+    config = transformers.SiglipVisionConfig(**tiny_siglip2.config)
+    _save(transformers.SiglipVisionModel(config), folder)
+    return folder
+
+
+def _save(model: Any, folder: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(0.2 * torch.randn(value.shape, generator=generator))
+    model.save_pretrained(folder)
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    """Pictures of one size with structure, so that SIFT finds something too."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 255, (count, 12, 16, 3)).astype(np.uint8)
+    return [np.ascontiguousarray(c.repeat(10, axis=0).repeat(10, axis=1)) for c in coarse]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_what_is_promised_is_kept(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny(name, tmp_path, monkeypatch)
+    image = pictures(1)[0]
+    found = backbone.extract(image, (20.0, 10.0, 150.0, 110.0))
+    assert 0 < found.count <= 20 and found.size == image.shape[:2]
+    assert found.descriptors.shape == (found.count, backbone.dim)
+    assert np.allclose(np.linalg.norm(found.descriptors, axis=1), 1, atol=1e-5)
+    assert found.xy.min() >= 0 and found.xy.max() <= 1
+    assert (np.diff(found.weight) <= 0).all() and np.isfinite(found.weight).all()
+    vector = backbone.describe([backbone.prepare(image, None)])[0].vector
+    assert (vector is None) == (backbone.global_kind is None) == (backbone.global_dim == 0)
+    assert vector is None or (vector.shape == (backbone.global_dim,) and np.isfinite(vector).all())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_provenance_is_what_json_gives_back_and_names_the_weights(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provenance = tiny(name, tmp_path, monkeypatch).provenance
+    assert check_provenance(provenance) == provenance
+    assert provenance["backbone"] == (
+        name if name in ("sift", "tiny_random") else name.split("_")[0]
+    )
+    assert name in ("sift", "tiny_random") or len(provenance["weights"]) == 64
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_batch_describes_as_single_images_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny(name, tmp_path, monkeypatch, batch_pixels=10**7)
+    prepared = [backbone.prepare(image, None) for image in pictures(3)]
+    for single, together in zip(prepared, backbone.describe(prepared), strict=True):
+        alone = backbone.describe([single])[0]
+        assert np.allclose(alone.local.weight, together.local.weight, rtol=1e-4)
+        assert np.allclose(alone.local.xy, together.local.xy)
+        assert np.allclose(alone.local.descriptors, together.local.descriptors, atol=1e-4)
+        if alone.vector is not None:
+            assert together.vector is not None
+            scale = np.abs(alone.vector).max()
+            assert np.abs(alone.vector - together.vector).max() < 1e-4 * scale
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_what_workers_do_can_be_sent_to_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny(name, tmp_path, monkeypatch)
+    sent = pickle.loads(pickle.dumps(backbone.prepare))  # noqa: S301
+    image = pictures(1)[0]
+    here, there = backbone.prepare(image, None), sent(image, None)
+    a, b = backbone.describe([here])[0].local, backbone.describe([there])[0].local
+    assert np.array_equal(a.descriptors, b.descriptors) and np.array_equal(a.xy, b.xy)

@@ -1,0 +1,51 @@
+"""A whitening on disk: what is written is read, and what is damaged is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.npz import write_npz
+from ames_lite.io.whitening_file import read_whitening, write_whitening
+from ames_lite.retrieval.whitening import Whitening
+
+NAMES = ("a.jpg", "ü, b.jpg", "c\udcff.jpg")  # the last one is not UTF-8 on disk
+
+
+def whitening() -> Whitening:
+    rng = np.random.default_rng(0)
+    parts = (rng.standard_normal(5), rng.standard_normal((2, 5)), np.array([2.0, 1.0]))
+    return Whitening(*(part.astype(np.float32) for part in parts))
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = write_whitening(tmp_path / "p.npz", whitening(), NAMES, {"backbone": "tiny", "dim": 2})
+    found, names, made = read_whitening(path)
+    for part in ("mean", "components", "variance"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(whitening(), part))
+    assert names == NAMES and made == {"backbone": "tiny", "dim": 2}
+    with pytest.raises(BadInput, match="exists already"):
+        write_whitening(path, whitening(), NAMES, {})
+
+
+def test_what_is_damaged_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match=r"fit_whitening\.py"):
+        read_whitening(tmp_path / "absent.npz")
+    good = {part: getattr(whitening(), part) for part in ("mean", "components", "variance")}
+    names = np.frombuffer(b'["a"]', np.uint8)
+    for number, wrong in enumerate(
+        [
+            {**good, "names": names, "variance": -good["variance"]},
+            {**good, "names": names, "mean": good["mean"][1:]},
+            {**good, "names": names, "mean": np.arange(5)},
+            {**good, "names": names, "components": good["components"] * np.nan},
+            {**good, "names": np.frombuffer(b"[1, 2", np.uint8)},
+            {**good, "names": np.frombuffer(b"[1, 2]", np.uint8)},
+            {**good},
+            {"mean": good["mean"], "names": names},
+        ]
+    ):
+        path = write_npz(tmp_path / f"{number}.npz", wrong, {})
+        with pytest.raises(BadInput, match=f"{number}.npz"):
+            read_whitening(path)
