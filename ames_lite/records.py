@@ -111,18 +111,15 @@ def _check_ids(ids: Array, values: Array, num_gallery: int, name: str) -> None:
         f"ids lie in [{low}, {high}]",
         f"rows of the gallery, 0 to {num_gallery - 1}",
     )
-    row_sorted = np.sort(ids, axis=1)
-    twice = (np.diff(row_sorted, axis=1) == 0).any(axis=1)
-    _require(
-        not twice.any(),
-        f"query {int(twice.argmax())} lists an image twice",
-        "every image at most once per query",
-    )
+    for q, row in enumerate(ids):  # row by row: a list may be as long as a gallery of millions
+        in_order = np.sort(row)
+        twice = bool((in_order[1:] == in_order[:-1]).any())
+        _require(not twice, f"query {q} lists an image twice", "every image at most once per query")
     _require(bool(np.isfinite(values).all()), f"{name} have NaN or infinity", "finite numbers")
 
 
-def _descending(values: Array) -> bool:
-    return bool((np.diff(values, axis=1) <= 0).all())
+def _descending(values: npt.NDArray[np.float32]) -> bool:
+    return bool((values[:, 1:] <= values[:, :-1]).all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ames_lite.cli.benchmark_evaluate import prepare_evaluate, show_evaluate
 from ames_lite.cli.benchmark_extract import prepare_extract, show_extract
 from ames_lite.cli.benchmark_keys import (
     PRECISIONS,
@@ -194,4 +195,5 @@ Prepare = Callable[[Config], Callable[[Path], Cells]]
 SUITES: dict[str, tuple[Prepare, Callable[[dict[str, Any]], None]]] = {
     "head": (prepare_heads, show_heads),
     "extract": (prepare_extract, show_extract),
+    "evaluate": (prepare_evaluate, show_evaluate),
 }

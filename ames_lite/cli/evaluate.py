@@ -49,6 +49,7 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
         tuned.check(scorer.name, scorer.digest, config["tuned"])
     lambs, temps, tuned_on = ensemble_settings(config, meta, tuned)
     numbers = clamp(numbers, data)
+    say_excluded(data)
     if config["scores"] is None:
         folder = run_dir(config, "evaluate")
         scores, cost = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
@@ -201,6 +202,16 @@ def clamp(numbers: list[int], data: EvaluationData) -> list[int]:
     return list(dict.fromkeys(min(n, longest) for n in numbers))
 
 
+def say_excluded(data: EvaluationData) -> None:
+    """How many queries have no positive in a setting, and what becomes of them."""
+    of = len(data.ground_truth.query_names)
+    found = {setting: num for setting, num in evaluator.excluded(data).items() if num}
+    if found:
+        said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
+        fate = "counted as misses" if data.protocol.misses else "left out of the means"
+        print(f"queries without positives, {fate}: {said}")
+
+
 def show(results: dict[str, Any], seed: int) -> None:
     """Print the table: the global ranking, then every row; below it the gain with its interval."""
     names = [name for name in results["global"] if not name.startswith("mp@")]
@@ -229,7 +240,8 @@ def _gain(results: dict[str, Any], seed: int) -> str:
     row = results["rows"][0]
     tuned = f"λ, γ tuned on {row['tuned_on']}" if row["tuned_on"] else "λ, γ as given"
     if np.isnan(first).all():
-        return f"no query has positives in every setting: no mean AP to compare; {tuned}"
+        what = "no query counts in all settings of the main metric"
+        return f"first row against global: {what}; {tuned}"
     gain = paired_bootstrap(first, second, seed=seed)
     return (
         f"first row against global, mean AP of {gain.counted} queries: {gain.mean:+.4f} "

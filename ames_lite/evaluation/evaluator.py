@@ -21,7 +21,13 @@ import torch
 from ames_lite import __version__
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.passes import evaluate_passes, pairs_to_score, prepare_passes
-from ames_lite.evaluation.protocols import Evaluation, Protocol, evaluate_ranking, get_protocol
+from ames_lite.evaluation.protocols import (
+    Evaluation,
+    Protocol,
+    evaluate_ranking,
+    get_protocol,
+    setting_positives,
+)
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
 from ames_lite.io.ground_truth import read_ground_truth
@@ -83,22 +89,45 @@ def load(
         _whole_lists(paths["neighbors"], queries, gallery, needed, files.make_neighbors(neighbors)),
         *stores,
     )
-    for store, names in ((data.query_store, queries), (data.gallery_store, gallery)):
-        if store.names != names:
-            raise BadInput(
-                f"the store has {len(store)} names and the image list {len(names)}, or in another "
-                "order",
-                where=store.path,
-                expected="a store extracted from this very list",
-                remedy=files.make_local(),
-            )
+    for side, store in (("query", data.query_store), ("gallery", data.gallery_store)):
+        _check_same_names(store, lists[side].names, paths[side], files.make_local())
     compare_provenance(
         data.query_store.provenance,
         data.gallery_store.provenance,
         SAME_STORES,
         files=(data.query_store.path, data.gallery_store.path),
     )
+    if min(excluded(data).values()) == len(queries):
+        raise BadInput(
+            "no query has a positive",
+            where=paths["ground truth"],
+            expected=f"positives among the {len(gallery)} images of {paths['gallery']}",
+        )
     return data
+
+
+def excluded(data: EvaluationData) -> dict[str, int]:
+    """Setting to the number of queries that have no positive there, and so count in no mean."""
+    return {
+        setting: sum(len(rows) == 0 for rows in setting_positives(data.ground_truth, setting))
+        for setting in data.protocol.settings
+    }
+
+
+def _check_same_names(
+    store: DescriptorStore, names: Sequence[str], path: Path, remedy: str
+) -> None:
+    if store.names == names:
+        return
+    pairs = list(zip(store.names, names, strict=False))
+    row = next((row for row, (a, b) in enumerate(pairs) if a != b), None)
+    first = "" if row is None else f"; row {row} is '{pairs[row][0]}' there, '{pairs[row][1]}' here"
+    raise BadInput(
+        f"the store has {len(store)} names and the image list {len(names)}{first}",
+        where=f"{store.path} against {path}",
+        expected="a store extracted from this very list",
+        remedy=remedy,
+    )
 
 
 def _find_all(files: DatasetFiles, neighbors: str) -> dict[str, Path]:

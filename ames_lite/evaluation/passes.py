@@ -57,8 +57,9 @@ def move_to_end(neighbors: Neighbors | Shortlist, junk: Sequence[Ids]) -> Shortl
     nothing: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(ids)
     is_junk = metrics.label_ids(ids, nothing, junk) == metrics.JUNK
     for q in np.flatnonzero(is_junk.any(axis=1)):
-        order = np.concatenate([np.flatnonzero(~is_junk[q]), np.flatnonzero(is_junk[q])])
-        ids[q], sims[q] = ids[q, order], sims[q, order]
+        kept, moved = ~is_junk[q], is_junk[q]
+        ids[q] = np.concatenate([ids[q, kept], ids[q, moved]])
+        sims[q] = np.concatenate([sims[q, kept], sims[q, moved]])
     return Shortlist(ids, sims)
 
 
@@ -210,5 +211,7 @@ def rerank_setting(
     check_fit(neighbors, ground_truth)
     num_rerank = _clamped(num_rerank, neighbors)
     ids, sims = move_to_end(neighbors, setting_junk(ground_truth, setting))
-    reranked = rerank(ids, sims, _logits(scores, ids[:, :num_rerank]), lamb, temp)
-    return Ranking(reranked.ids.astype(np.int32), reranked.scores, neighbors.num_gallery)
+    head = np.s_[:, :num_rerank]
+    reranked = rerank(ids[head], sims[head], _logits(scores, ids[head]), lamb, temp)
+    ids[head], sims[head] = reranked
+    return Ranking(ids.astype(np.int32, copy=False), sims, neighbors.num_gallery)

@@ -125,7 +125,11 @@ class DescriptorStore:
             self._slice(name, np.s_[row, :k]) for name in PER_DESCRIPTOR
         )
         height, width = self.size[row].tolist()
-        return LocalDescriptors(descriptors, xy, scale, weight, size=(height, width))
+        try:
+            return LocalDescriptors(descriptors, xy, scale, weight, size=(height, width))
+        except BadInput as error:
+            where = f"{self.path}, row {row} ('{self.names[row]}')"
+            raise BadInput(str(error), where=where, remedy=self.remedy) from error
 
     def read_descriptors(
         self, rows: Sequence[int] | npt.NDArray[np.integer], max_count: int | None = None

@@ -80,7 +80,11 @@ def read_neighbors(
         ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
         sims = hdf5.dataset(file, "sims", ids.shape, ("float32",))
         width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
-        return Neighbors(ids[:, :width], sims[:, :width], len(gallery_names))
+        parts = ids[:, :width], sims[:, :width]
+    try:
+        return Neighbors(*parts, len(gallery_names))
+    except BadInput as error:
+        raise BadInput(str(error), where=path, remedy=remedy) from error
 
 
 def is_pickle(path: str | Path) -> bool:

@@ -67,7 +67,11 @@ def read_pair_scores(
         query = hdf5.dataset(file, "query", (None,), ("int32",))
         gallery = hdf5.dataset(file, "gallery", query.shape, ("int32",))
         logit = hdf5.dataset(file, "logit", query.shape, ("float32",))
-        return PairScores(query[:], gallery[:], logit[:])
+        parts = query[:], gallery[:], logit[:]
+    try:
+        return PairScores(*parts)
+    except BadInput as error:
+        raise BadInput(str(error), where=path, remedy=remedy) from error
 
 
 def read_digests(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:

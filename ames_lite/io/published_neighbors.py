@@ -112,7 +112,8 @@ def read_published_neighbors(
     ids = _rows(floats, "id", len(gallery_names), path)
     ids, sims = _without_self(ids, sims, query_names, gallery_names)
     try:
-        return Neighbors(ids.astype(np.int32), sims.astype(np.float32), len(gallery_names))
+        sims = sims.astype(np.float32, copy=False)
+        return Neighbors(ids.astype(np.int32, copy=False), sims, len(gallery_names))
     except BadInput as error:
         raise BadInput(str(error), where=path) from error
 
@@ -145,10 +146,10 @@ def read_shortlist(
 
 def _rows(
     floats: npt.NDArray[Any], what: str, num_gallery: int, path: Path
-) -> npt.NDArray[np.int64]:
+) -> npt.NDArray[np.int32]:
     """Row numbers that are stored as floats. Raises BadInput where one is none."""
     with np.errstate(invalid="ignore"):  # what is no number is found below
-        rows = floats.astype(np.int64)
+        rows = floats.astype(np.int32)
     fine = np.isfinite(floats) & (rows == floats) & (rows >= 0) & (rows < num_gallery)
     if not fine.all():
         q, k = np.argwhere(~fine)[0]
@@ -183,13 +184,14 @@ def _planes(path: Path, num_queries: int, num_gallery: int) -> npt.NDArray[Any]:
 
 
 def _without_self(
-    ids: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int32],
     sims: npt.NDArray[Any],
     query_names: Sequence[str],
     gallery_names: Sequence[str],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
     """The lists without the query itself; where only some had it, all end one place earlier."""
-    row_of = {name: row for row, name in enumerate(gallery_names)}
+    queries = set(query_names)
+    row_of = {name: row for row, name in enumerate(gallery_names) if name in queries}
     own = np.array([row_of.get(name, -1) for name in query_names], np.int64)
     is_own = ids == own[:, None]
     if not is_own.any():

@@ -95,5 +95,5 @@ def _check_arrays(ids: Array, sims: Array, logits: Array) -> None:
             expected="ids and sims [Q, K], logits [Q, num_rerank] with num_rerank <= K",
         )
     for name, values in (("sims", sims), ("logits", logits)):
-        if not np.isfinite(values.astype(np.float32)).all():
+        if not np.isfinite(values.astype(np.float32, copy=False)).all():
             raise BadInput(f"{name} have NaN or infinity", expected="finite numbers")

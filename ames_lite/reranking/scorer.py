@@ -79,7 +79,10 @@ def score_with_head(
 
     def encode(store: DescriptorStore, rows: Rows, count: int, gallery: bool) -> Any:
         read = _read(store, rows, count, device, cost, trim=not head.depends_on_padding)
-        return head.encode(*read, gallery=gallery)
+        try:
+            return head.encode(*read, gallery=gallery)
+        except BadInput as error:
+            raise _located(error, store, rows, read[0]) from error
 
     with torch.inference_mode(), autocast(options.precision, device):
         queries = np.unique(query)
@@ -96,6 +99,7 @@ def score_with_head(
                     scored = head.score(one, images)
                     assert isinstance(scored, Tensor)
                     logit[pairs[chosen]] = scored.float().cpu().numpy()
+                    _check_finite(logit, pairs[chosen], query, gallery, query_store, gallery_store)
                     bar.update(len(chosen))
     cost.seconds_scoring = time.perf_counter() - began
     return PairScores(query.astype(np.int32), gallery.astype(np.int32), logit), cost
@@ -123,6 +127,7 @@ def score_with_verifier(
             cost.bytes_read += image.descriptors.nbytes + image.xy.nbytes
             for p in pairs:
                 logit[p] = verifier.score(queries[int(query[p])], image)
+            _check_finite(logit, pairs, query, gallery, query_store, gallery_store)
             bar.update(len(pairs))
     cost.seconds_scoring = time.perf_counter() - began
     return PairScores(query.astype(np.int32), gallery.astype(np.int32), logit), cost
@@ -142,6 +147,40 @@ def _check_widths(head: SimilarityHead, query: DescriptorStore, gallery: Descrip
                 expected=f"{kind.format(wanted)}, as the head takes them",
                 remedy="use the desc_name that the head was trained on",
             )
+
+
+def _located(error: BadInput, store: DescriptorStore, rows: Rows, read: Tensor) -> BadInput:
+    """The error of a block of images, with the image whose descriptors are not finite."""
+    bad = ~read.isfinite().flatten(1).all(1).cpu().numpy()
+    if not bad.any():
+        return BadInput(str(error), where=store.path)
+    row = int(rows[int(bad.argmax())])
+    return BadInput(
+        str(error),
+        where=f"{store.path}, row {row} ('{store.names[row]}')",
+        remedy="python scripts/check_store.py lists such rows; extract them again",
+    )
+
+
+def _check_finite(
+    logit: npt.NDArray[np.float32],
+    pairs: Rows,
+    query: Rows,
+    gallery: Rows,
+    query_store: DescriptorStore,
+    gallery_store: DescriptorStore,
+) -> None:
+    """Raises BadInput at the first of these pairs whose logit is NaN or infinite."""
+    bad = ~np.isfinite(logit[pairs])
+    if bad.any():
+        p = pairs[int(bad.argmax())]
+        names = query_store.names[query[p]], gallery_store.names[gallery[p]]
+        raise BadInput(
+            f"the logit of query '{names[0]}' and gallery image '{names[1]}' is {logit[p]}",
+            where=f"{query_store.path} and {gallery_store.path}",
+            expected="finite logits",
+            remedy="look after the weights, or give precision=fp32",
+        )
 
 
 def _read(

@@ -217,3 +217,11 @@ def test_the_official_evaluation_is_reached(dataset: str, kind: str) -> None:
         assert precisions == pytest.approx(wanted["mp"], abs=1e-9)
         aps = np.array([np.nan if ap is None else ap for ap in wanted["aps"]])
         np.testing.assert_allclose(came.ap[setting], aps, atol=1e-9, rtol=0)
+
+
+def test_what_newer_numpy_left_out_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("in1d", "trapz", "row_stack", "product", "alltrue"):
+        monkeypatch.delattr(np, name, raising=False)
+    for protocol in PROTOCOLS.values():
+        truth = make_truth(0, graded=protocol.graded)
+        assert protocol.main in evaluate_ranking(make_neighbors(0), truth, protocol).metrics
