@@ -12,9 +12,9 @@ from ames_lite.cli.shell import print_table
 from ames_lite.evaluation.speed.metrics import MetricSpeed, measure_metrics
 
 NOTE = """
-ranking: all metrics of revisitop, three settings; reranked: the same after the first num_rerank were
-reordered; grid: every λ and γ from logits in memory. seconds: medians; load: of the machine, before.
-MiB: of the whole process.
+ranking: all metrics of revisitop, three settings; reranked: the same after the first num_rerank
+were reordered; grid: every λ and γ from logits in memory. seconds: medians; load: of the machine,
+before. MiB: of the whole process.
 """
 
 
