@@ -278,8 +278,15 @@ def _check_chunks(store: DescriptorStore, report: Report) -> None:
         path = chunk.path
         part = report.attempt(path, partial(DescriptorStore.open, path))
         names = store.names[chunk.start : chunk.start + chunk.rows]
-        if part is not None and part.names != names:
+        if part is not None and not _called_alike(names, part.names):
             report.find(path, f"as a chunk of {store.path}: {_first_difference(part.names, names)}")
+
+
+def _called_alike(names: Sequence[str], own: Sequence[str]) -> bool:
+    """Whether names are those of a chunk, or the same below another folder."""
+    return len(names) == len(own) and all(
+        name == short or name.endswith(f"/{short}") for name, short in zip(names, own, strict=True)
+    )
 
 
 def check_pair(query: DescriptorStore, gallery: DescriptorStore, report: Report) -> None:

@@ -24,16 +24,19 @@ def copy_globals(
     stores: Sequence[GlobalStore],
     output: str | Path,
     *,
+    names: Sequence[str] | None = None,
     overwrite: bool = False,
     progress: Callable[[int], object] = lambda images: None,
 ) -> Path:
     """Write all rows into a file of its own; returns the path.
 
-    progress: called with the number of images that were copied. Raises BadInput for NaN and zeros
+    names: of all rows, where they are called otherwise than in the sources. progress: called with
+    the number of images that were copied. Raises BadInput for NaN and zeros
     among them, and where the disk is too small or refuses.
     """
     output, first = Path(output), stores[0]
-    names = [name for store in stores for name in store.names]
+    if names is None:
+        names = [name for store in stores for name in store.names]
     wanted = globals_layout(names, first.dim, first.dtype.name)
     if overwrite or not output.exists():
         announce(output, wanted, overwrite=overwrite)

@@ -41,7 +41,8 @@ def copy_stores(
     """
     output = Path(output)
     compressing.check_compression(compression)
-    wanted = _layout(stores)
+    names = _names(stores)
+    wanted = _layout(stores, names)
     if compression is None and num_bytes(wanted) > free_bytes(output):
         raise BadInput(
             f"the store takes {num_bytes(wanted) / 2**30:.2f} GiB, "
@@ -56,7 +57,7 @@ def copy_stores(
                 compressing.create_compressed(file, name, shape, dtype, compression)
             else:
                 hdf5.create_contiguous(file, name, shape, dtype)
-        _write_small(file, stores)
+        _write_small(file, stores, names)
         for name in PER_DESCRIPTOR:
             at_end = progress if name == "descriptors" else None
             _copy(stores, file[name], name, at_end)
@@ -64,34 +65,44 @@ def copy_stores(
 
 
 def link_stores(
-    stores: Sequence[DescriptorStore], output: str | Path, *, overwrite: bool = False
+    stores: Sequence[DescriptorStore],
+    output: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    overwrite: bool = False,
 ) -> Path:
-    """Write a virtual store over the stores, which stay where they are; returns the path."""
-    output = Path(output)
+    """Write a virtual store over the stores, which stay where they are; returns the path.
+
+    names: of all rows, where they are called otherwise than in the sources.
+    """
+    output, names = Path(output), _names(stores) if names is None else names
     chunks, start = [], 0
     for store in stores:
         chunks.append(Chunk(store.path, start, len(store)))
         start += len(store)
     made = stores[0].provenance
     with hdf5.new_file(output, SCHEMA, made, overwrite=overwrite, virtual=True) as file:
-        for name, (shape, dtype) in _layout(stores).items():
+        for name, (shape, dtype) in _layout(stores, names).items():
             if name in PER_DESCRIPTOR:
                 virtual.create_virtual(file, output, name, shape, dtype, chunks)
             else:
                 hdf5.create_contiguous(file, name, shape, dtype)
-        _write_small(file, stores)
+        _write_small(file, stores, names)
     return output
 
 
-def _layout(stores: Sequence[DescriptorStore]) -> Layout:
+def _names(stores: Sequence[DescriptorStore]) -> list[str]:
+    return [name for store in stores for name in store.names]
+
+
+def _layout(stores: Sequence[DescriptorStore], names: Sequence[str]) -> Layout:
     first = stores[0]
-    names = [name for store in stores for name in store.names]
     return store_layout(names, first.max_count, first.dim, first.dtype.name)
 
 
-def _write_small(file: hdf5.File, stores: Sequence[DescriptorStore]) -> None:
+def _write_small(file: hdf5.File, stores: Sequence[DescriptorStore], names: Sequence[str]) -> None:
     """What a store keeps of every image, but for its descriptors."""
-    file["name"][:] = hdf5.encode_names([name for store in stores for name in store.names])
+    file["name"][:] = hdf5.encode_names(names)
     for name in ("count", "size", "status"):
         file[name][:] = np.concatenate([getattr(store, name) for store in stores])
     file["reason"][:] = np.concatenate([store.stored("reason", np.s_[:]) for store in stores])

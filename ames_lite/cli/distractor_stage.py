@@ -1,0 +1,41 @@
+"""`python extract/append_distractors.py`: configuration in, a call of the stage, its paths out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.shell import command, dataset_files
+from ames_lite.errors import ConfigError
+from ames_lite.io.layout import DatasetFiles
+from extract.append_distractors import append_distractors
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("distractors", run, overrides)
+
+
+def run(config: Config) -> list[Path]:
+    """Join the two sets that the data set names."""
+    dataset = config["dataset"]
+    if "distractors" not in dataset:
+        raise ConfigError(
+            f"dataset={dataset['option']} has no distractors", expected="roxford+1m or rparis+1m"
+        )
+    paths = append_distractors(
+        _files(config, dataset["base"]),
+        _files(config, dataset["distractors"]),
+        dataset_files(config),
+        kinds=config["globals"],
+        overwrite=config["overwrite"],
+    )
+    for path in paths:
+        print(path)
+    return paths
+
+
+def _files(config: Config, name: str) -> DatasetFiles:
+    dataset = compose("distractors", [f"dataset={name}"])["dataset"]
+    return dataset_files({**config, "dataset": dataset})

@@ -1,0 +1,150 @@
+"""Distractors behind a gallery (ROxford + 1M): `python extract/append_distractors.py`.
+
+In: the folders of a data set and of the distractors, with lists and stores of the same kind. Out:
+a folder of its own: joined lists, ground truth, virtual stores over those of the two, and joined
+global descriptors. Ids of the data set's gallery stay as they are.
+
+The convention to know: names are relative to data_root, so that those of two folders never clash.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.global_merging import copy_globals
+from ames_lite.io.global_store import GlobalStore
+from ames_lite.io.ground_truth import read_ground_truth, write_ground_truth
+from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.merging import link_stores
+from ames_lite.io.provenance import SAME_STORES, compare_provenance
+from ames_lite.io.writing import refuse_existing
+from ames_lite.records import GroundTruth
+
+SIDES = ("query", "gallery")
+Store: TypeAlias = DescriptorStore | GlobalStore
+
+
+def append_distractors(
+    base: DatasetFiles,
+    distractors: DatasetFiles,
+    joined: DatasetFiles,
+    *,
+    kinds: Sequence[str] = (),
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write everything into the folder of `joined`; returns the paths.
+
+    kinds: global descriptors to join. Raises MissingFile that names all that is missing, and
+    BadInput where the two were not made alike, before anything is written.
+    """
+    found = _find(base, distractors, kinds)
+    lists = {side: read_image_list(found[side]).names for side in (*SIDES, "more")}
+    truth = read_ground_truth(found["gnd"], lists["query"], lists["gallery"])
+    names = {
+        "query": _below(base, lists["query"]),
+        "gallery": [*_below(base, lists["gallery"]), *_below(distractors, lists["more"])],
+    }
+    targets = {"gnd": joined.root / f"gnd_{joined.folder}.json"}
+    for side in SIDES:
+        targets[side] = joined.root / f"{side}.txt"
+        targets[f"{side} local"] = joined.local_path(side)
+        targets |= {f"{side} {kind}": joined.global_path(side, kind) for kind in kinds}
+    for path in targets.values():
+        refuse_existing(path, overwrite)
+    with ExitStack() as stack:
+        stores = _open(found, lists, kinds, stack)
+        joined.root.mkdir(parents=True, exist_ok=True)
+        for side in SIDES:
+            local = stores[f"{side} local"]
+            link_stores(local, targets[f"{side} local"], names=names[side], overwrite=overwrite)
+            for kind in kinds:
+                copy_globals(
+                    stores[f"{side} {kind}"],
+                    targets[f"{side} {kind}"],
+                    names=names[side],
+                    overwrite=overwrite,
+                )
+            write_image_list(targets[side], ImageList(tuple(names[side])))
+    write_ground_truth(targets["gnd"], _renamed(truth, names))
+    return list(targets.values())
+
+
+def _find(base: DatasetFiles, distractors: DatasetFiles, kinds: Sequence[str]) -> dict[str, Path]:
+    finders: dict[str, Callable[[], Path]] = {
+        side: partial(base.image_list, side) for side in SIDES
+    }
+    finders |= {"gnd": base.ground_truth, "more": partial(distractors.image_list, "gallery")}
+    finders |= {f"{side} local": partial(base.local, side) for side in SIDES}
+    finders["more local"] = partial(distractors.local, "gallery")
+    for kind in kinds:
+        finders |= {
+            f"{side} {kind}": partial(base.global_descriptors, side, kind) for side in SIDES
+        }
+        finders[f"more {kind}"] = partial(distractors.global_descriptors, "gallery", kind)
+    return find_all(finders)
+
+
+def _open(
+    found: dict[str, Path],
+    lists: dict[str, tuple[str, ...]],
+    kinds: Sequence[str],
+    stack: ExitStack,
+) -> dict[str, Any]:
+    """The stores by what they become part of, checked against their lists and one another."""
+    opened: dict[str, Any] = {}
+    for what in ("local", *kinds):
+        opening: Callable[[Path], Store] = DescriptorStore.open if what == "local" else GlobalStore
+        parts: dict[str, Store] = {}
+        for side in (*SIDES, "more"):
+            store: Any = stack.enter_context(opening(found[f"{side} {what}"]))
+            if tuple(store.names) != tuple(lists[side]):
+                raise BadInput(
+                    f"{found[f'{side} {what}']} has other names than {found[side]}, or in "
+                    "another order",
+                    expected="a store made from this very list",
+                )
+            parts[side] = store
+        first = parts["gallery"]
+        for other in (parts["query"], parts["more"]):
+            _check_alike(first, other, what)
+        opened[f"query {what}"] = [parts["query"]]
+        opened[f"gallery {what}"] = [first, parts["more"]]
+    return opened
+
+
+def _check_alike(first: Store, other: Store, what: str) -> None:
+    same = (*SAME_STORES, "global", "vocabulary", "normalisation", "whitening")
+    files = (first.path, other.path)
+    compare_provenance(first.provenance, other.provenance, same, files=files)
+    shape = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
+    for name in shape:
+        a, b = getattr(first, name), getattr(other, name)
+        if a != b:
+            raise BadInput(
+                f"{name} is {a} in {first.path} and {b} in {other.path}",
+                expected="descriptors that were made alike",
+            )
+
+
+def _below(files: DatasetFiles, names: Sequence[str]) -> list[str]:
+    return [f"{files.folder}/{name}" for name in names]
+
+
+def _renamed(truth: GroundTruth, names: dict[str, list[str]]) -> GroundTruth:
+    """The same rows: those of the gallery come first."""
+    lists = (truth.easy, truth.hard, truth.junk, truth.bbox)
+    return GroundTruth(tuple(names["query"]), tuple(names["gallery"]), *lists, truth.graded)
+
+
+if __name__ == "__main__":
+    from ames_lite.cli.distractor_stage import main
+
+    sys.exit(main())
