@@ -7,18 +7,28 @@ An output that ends in `.pkl` is of the published form, which names neither list
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.global_store import read_globals
+from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors, write_neighbors
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.io.published_store import ORIGIN
+from ames_lite.io.row_layout import FAILED
 from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.knn import exact_knn
 
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 1 << 27  # of a gallery, in float32, read at a time
 SAME = (
     *SAME_STORES,
     *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
@@ -33,31 +43,51 @@ def prepare_topk(
     *,
     num_neighbors: int = 1600,
     names: Sequence[Sequence[str] | None] = (None, None),
+    device: str = "cpu",
     overwrite: bool = False,
 ) -> Path:
     """Write the neighbour lists and return the path.
 
     num_neighbors is clamped to the gallery. names: the image lists of queries and gallery, which
-    global descriptors of the published form need. Memory: the descriptors, the lists and one block
-    of the gallery in float32. Raises BadInput where the two sides were not made alike.
+    global descriptors of the published form need. device: where candidates are searched; the lists
+    are the same. Memory: the queries, the lists and one block of the gallery in float32. Raises
+    BadInput where the two sides were not made alike.
     """
     refuse_existing(Path(output), overwrite)
-    query_names, query, made = read_globals(query_path, names=names[0])
-    gallery_names, gallery, gallery_made = query_names, query, made
-    if Path(gallery_path).absolute() != Path(query_path).absolute():
-        gallery_names, gallery, gallery_made = read_globals(gallery_path, names=names[1])
-    compare_provenance(made, gallery_made, SAME, files=(Path(query_path), Path(gallery_path)))
-    neighbors = exact_knn(
-        query,
-        gallery,
-        num_neighbors,
-        query_names=query_names,
-        gallery_names=gallery_names,
-    )
-    provenance = {**gallery_made, "search": "exact inner product"}
+    with ExitStack() as stack:
+        queries = gallery = stack.enter_context(GlobalStore(query_path, names=names[0]))
+        if Path(gallery_path).absolute() != queries.path:
+            gallery = stack.enter_context(GlobalStore(gallery_path, names=names[1]))
+        files = (Path(query_path), Path(gallery_path))
+        compare_provenance(queries.provenance, gallery.provenance, SAME, files=files)
+        for store in dict.fromkeys((queries, gallery)):
+            _say_failed(store)
+        rows = queries.read(0, len(queries))
+        neighbors = exact_knn(
+            rows,
+            rows if gallery is queries else _blocks(gallery),
+            num_neighbors,
+            query_names=queries.names,
+            gallery_names=gallery.names,
+            device=device,
+        )
+    provenance = {**gallery.provenance, "search": "exact inner product"}
     return write_neighbors(
-        output, neighbors, query_names, gallery_names, provenance, overwrite=overwrite
+        output, neighbors, queries.names, gallery.names, provenance, overwrite=overwrite
     )
+
+
+def _blocks(store: GlobalStore) -> Iterator[npt.NDArray[np.floating[Any]]]:
+    step = max(1, READ_BYTES // (4 * store.dim))
+    for first in range(0, len(store), step):
+        yield store.read(first, min(first + step, len(store)))
+
+
+def _say_failed(store: GlobalStore) -> None:
+    failed = int((store.status == FAILED).sum())
+    if failed:
+        text = "%s: %d of %d images failed in extraction; they are ranked by a constant vector"
+        logger.warning(text, store.path, failed, len(store))
 
 
 def convert_topk(

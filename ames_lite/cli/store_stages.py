@@ -12,6 +12,7 @@ from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.published_store import is_published
 from ames_lite.io.shards import find_shards
+from ames_lite.runtime import pick_device
 from extract.fit_binarization import fit_binarization
 from extract.merge_hdf5 import HOW, merge_globals, merge_stores
 from extract.prepare_topk_global import convert_topk, prepare_topk
@@ -113,6 +114,7 @@ def run_topk(config: Config) -> None:
             output,
             num_neighbors=config["num_neighbors"],
             names=_names_of_published(files, sides, descriptors),
+            device="cuda" if pick_device(config["device"]).type == "cuda" else "cpu",
             overwrite=config["overwrite"],
         )
     print(f"neighbours: {path}")

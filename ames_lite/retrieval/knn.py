@@ -12,22 +12,26 @@ equal similarities are ordered by id; an image is excluded from its own list by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
+from ames_lite.runtime import pick_device
 
 Floats = npt.NDArray[np.floating[Any]]
 Float32 = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+Finder = Callable[[Float32, Float32, int], tuple[Ids, Float32]]
 
 BLOCK_BYTES = 1 << 29  # of gallery rows in float32 that are searched at a time
 QUERY_ROWS = 1 << 12  # query rows that are searched at a time
+DEVICE_ROWS = 1 << 10  # of them on a device
 MARGIN = 32  # candidates beyond k, so that rounding seldom reaches the k-th
 POINTS_PER_CLUSTER = 1000  # k-means learns nothing from more
 
@@ -40,19 +44,22 @@ def exact_knn(
     query_names: Sequence[str] | None = None,
     gallery_names: Sequence[str] | None = None,
     block_rows: int | None = None,
+    device: str = "cpu",
 ) -> Neighbors:
     """The k gallery rows with the highest inner product, for each query, ties by ascending id.
 
     query [Q, D], gallery [N, D] or an iterable of blocks [n, D], float16 or float32 (computed in
     float32). With both name lists, a query that is itself in the gallery is left out of its own
     list. k is clamped to what every query has. block_rows: gallery rows that are searched at a
-    time; None is BLOCK_BYTES of them. Memory beside the arguments: the result, one block in
+    time; None is BLOCK_BYTES of them. device: where candidates are searched, cpu by faiss, cuda by
+    torch; what comes out is the same. Memory beside the arguments: the result, one block in
     float32, and QUERY_ROWS x (k + MARGIN) candidates.
 
     Raises BadInput for NaN or infinity, widths that differ, names that do not fit, and k < 1.
     """
     if k < 1 or (block_rows is not None and block_rows < 1):
         raise BadInput(f"k is {k} and block_rows {block_rows}", expected="both at least 1")
+    find = _candidates if device == "cpu" else _on_device(device)
     rows = _float_rows(query, "query descriptors")
     block_rows = block_rows or max(1, BLOCK_BYTES // (4 * rows.shape[1]))
     own = _own_rows(query_names, gallery_names, len(rows))
@@ -65,7 +72,7 @@ def exact_knn(
     num_gallery = 0
     for block in _blocks(gallery, rows.shape[1], block_rows):
         ids, sims = _widen(ids, sims, min(k, num_gallery + len(block)))
-        _search_block(rows, block, num_gallery, own, ids, sims)
+        _search_block(rows, block, num_gallery, own, ids, sims, find)
         num_gallery += len(block)
     _check_count(num_gallery, gallery_names)
     width = min(k, num_gallery - int((own >= 0).any()))
@@ -174,13 +181,17 @@ def _search_block(
     own: Ids,
     ids: npt.NDArray[np.int32],
     sims: Float32,
+    find: Finder,
 ) -> None:
     """Merge the neighbours in one block, whose rows count from `first`, into ids and sims."""
     k = ids.shape[1]
     longest = float(_norms(block).max())
     for start in range(0, len(query), QUERY_ROWS):
         part = slice(start, start + QUERY_ROWS)
-        found, found_sims = _top(query[part], block, k, own[part] - first, longest, sims[part, -1])
+        near = find(query[part], block, min(len(block), k + 1 + MARGIN))
+        found, found_sims = _top(
+            query[part], block, k, own[part] - first, longest, sims[part, -1], near
+        )
         if first == 0:
             ids[part], sims[part] = found, found_sims
             continue
@@ -193,17 +204,23 @@ def _search_block(
 
 
 def _top(
-    query: Float32, block: Float32, k: int, own: Ids, longest: float, floor: Float32
+    query: Float32,
+    block: Float32,
+    k: int,
+    own: Ids,
+    longest: float,
+    floor: Float32,
+    near: tuple[Ids, Float32],
 ) -> tuple[Ids, Float32]:
     """Ids and similarities [Q, min(k, n)] of the best in a block, ties by id.
 
     own [Q]: the block row of the query itself (similarity -infinity here). longest: the largest
     norm in the block. floor [Q]: similarities up to which another block has filled the list.
+    near: what `_candidates` gives.
     """
-    wide = min(len(block), k + 1 + MARGIN)
-    candidates, weakest = _candidates(query, block, wide)
+    candidates, weakest = near
     ids, sims = _sorted_by_similarity(query, block, candidates, own, k)
-    if wide < len(block):
+    if candidates.shape[1] < len(block):
         # no row outside the candidates is more similar than the weakest of them, but for rounding
         reach = weakest + _rounding(query, longest)
         doubtful = np.flatnonzero((reach >= sims[:, -1]) & (reach >= floor))
@@ -216,6 +233,27 @@ def _candidates(query: Float32, block: Float32, wide: int) -> tuple[Ids, Float32
     """Ids [Q, wide], ascending, of the best up to rounding, and the weakest similarity [Q]."""
     sims, ids = faiss.knn(query, block, wide, metric=faiss.METRIC_INNER_PRODUCT)
     return np.sort(ids, axis=1), sims[:, -1]
+
+
+def _on_device(device: str) -> Finder:
+    """`_candidates` by torch on a device: float32 products, whose rounding has the same bound."""
+    place = pick_device(device)
+    held: list[Any] = [None, None]  # the block that is on the device
+
+    def find(query: Float32, block: Float32, wide: int) -> tuple[Ids, Float32]:
+        if held[0] is not block:
+            held[:] = [block, torch.from_numpy(block).to(place)]
+        ids = np.empty((len(query), wide), np.int64)
+        weakest = np.empty(len(query), np.float32)
+        for start in range(0, len(query), DEVICE_ROWS):
+            part = slice(start, start + DEVICE_ROWS)
+            sims = torch.from_numpy(query[part]).to(place) @ held[1].T
+            best, found = sims.topk(wide, dim=1)
+            ids[part] = found.sort(dim=1).values.cpu().numpy()
+            weakest[part] = best[:, -1].cpu().numpy()
+        return ids, weakest
+
+    return find
 
 
 def _norms(rows: Float32) -> npt.NDArray[np.float64]:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.io.global_store import read_globals, write_globals
+from ames_lite.io.global_store import GlobalStore, read_globals, write_globals
+from ames_lite.io.global_writer import GlobalWriter
 from ames_lite.io.neighbor_lists import read_neighbors
 from extract.prepare_topk_global import convert_topk, prepare_topk
 
@@ -74,12 +75,34 @@ def test_a_set_against_itself_is_read_once(tmp_path: Path, monkeypatch) -> None:
     path = write_globals(tmp_path / "t.hdf5", GALLERY, descriptors(31, 1), {})
     seen = []
 
-    def counted(path, **more):
-        seen.append(path)
-        return read_globals(path, **more)
+    class Counted(GlobalStore):
+        def read(self, first, stop):
+            seen.append((first, stop))
+            return super().read(first, stop)
 
-    monkeypatch.setattr("extract.prepare_topk_global.read_globals", counted)
+    monkeypatch.setattr("extract.prepare_topk_global.GlobalStore", Counted)
     found = prepare_topk(path, path, tmp_path / "nn.hdf5", num_neighbors=31)
     neighbors = read_neighbors(found, GALLERY, GALLERY)
     assert len(seen) == 1 and neighbors.ids.shape == (31, 30)
     assert not (neighbors.ids == np.arange(31)[:, None]).any()
+
+
+def test_a_gallery_is_read_in_blocks(tmp_path: Path, monkeypatch) -> None:
+    paths = [
+        write_globals(tmp_path / f"{len(names)}.hdf5", names, descriptors(len(names), seed), {})
+        for seed, names in enumerate((QUERIES, GALLERY))
+    ]
+    whole = prepare_topk(*paths, tmp_path / "a.hdf5")
+    monkeypatch.setattr("extract.prepare_topk_global.READ_BYTES", 4 * 8 * 7)  # seven rows
+    blocks = prepare_topk(*paths, tmp_path / "b.hdf5")
+    assert whole.read_bytes() == blocks.read_bytes()
+
+
+def test_images_that_failed_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with GlobalWriter(tmp_path / "g.hdf5", GALLERY, 8, {}) as writer:
+        writer.mark_failed(GALLERY[0], "no image")
+        for name, row in zip(GALLERY[1:], descriptors(31, 1), strict=False):
+            writer.append(name, row)
+    query = write_globals(tmp_path / "q.hdf5", QUERIES, descriptors(5, 0), {})
+    prepare_topk(query, tmp_path / "g.hdf5", tmp_path / "nn.hdf5")
+    assert "1 of 31 images failed" in caplog.text

@@ -249,3 +249,26 @@ def test_kmeans_refuses_what_it_cannot_do() -> None:
     for bad in ({"num_clusters": 0}, {"seed": -1}, {"iterations": 0}, {"points_per_cluster": 0}):
         with pytest.raises(BadInput, match="at least 1"):
             kmeans(**{"points": points, "num_clusters": 2, "seed": 0, **bad})
+
+
+@pytest.mark.parametrize("width", [3, 64])
+def test_candidates_by_torch_give_the_same_lists(width: int, monkeypatch) -> None:
+    """What a GPU does, on the CPU: ties, blocks and batches of queries."""
+    generator = np.random.default_rng(width)
+    query, gallery = (generator.integers(-2, 3, (n, width)) for n in (70, 300))
+    given = query.astype(np.float32), gallery.astype(np.float32)
+    wanted = exact_knn(*given, 40, block_rows=90)
+    monkeypatch.setattr(knn, "DEVICE_ROWS", 16)
+    monkeypatch.setattr(knn, "_candidates", knn._on_device("cpu"))
+    found = exact_knn(*given, 40, block_rows=90)
+    np.testing.assert_array_equal(found.ids, wanted.ids)
+    np.testing.assert_array_equal(found.sims, wanted.sims)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_lists() -> None:
+    generator = np.random.default_rng(0)
+    query, gallery = (generator.standard_normal((n, 96)).astype(np.float32) for n in (500, 20_000))
+    wanted, found = (exact_knn(query, gallery, 100, device=name) for name in ("cpu", "cuda"))
+    np.testing.assert_array_equal(found.ids, wanted.ids)
+    np.testing.assert_array_equal(found.sims, wanted.sims)
