@@ -20,11 +20,12 @@ $(STAMP): requirements.txt pyproject.toml
 demo: setup
 	$(BIN)/python scripts/demo.py $(ARGS)
 
+# The tests run in two processes of one thread each.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
