@@ -1,10 +1,11 @@
-"""`python scripts/reproduce.py row=<name>`: a published evaluation again, and how near it came.
+"""`python scripts/reproduce.py <row>`: a published evaluation again, and how near it came.
 
 Exit code 4 where a number is outside its tolerance, 1 with one list of all that is missing.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,9 @@ MAY_CHANGE = (  # settings of a row that a user may replace: the run then says s
 def main(overrides: Sequence[str] | None = None) -> int:
     """The command."""
     found: list[Outcome] = []
-    code = command("reproduce", lambda config: found.extend(run(config)), overrides)
+    words = sys.argv[1:] if overrides is None else overrides
+    given = [f"row={word}" if word.replace(".", "_").isidentifier() else word for word in words]
+    code = command("reproduce", lambda config: found.extend(run(config)), given)
     return OUTSIDE if code == 0 and not all(one.inside for one in found) else code
 
 

@@ -188,3 +188,14 @@ def test_a_published_row_runs_on_files_in_the_published_forms(
     assert reproduce.main([*given, "gallery_desc_num=50", f"output_dir={tmp_path / 'b'}"]) == 4
     results = json.loads((tmp_path / "b/dinov2_ames.roxford/results.json").read_text())
     assert results["rows"][0]["gallery_desc_num"] == 50 and results["rows"][0]["lamb"] == 0.5
+
+
+def test_a_row_may_be_given_by_its_bare_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = []
+    for word in ("dinov2_ames.roxford", "row=dinov2_ames.roxford"):
+        assert reproduce.main([word, f"data_root={tmp_path}"]) == 1
+        printed.append(capsys.readouterr().err)
+    assert printed[0] == printed[1] and "gnd_roxford5k.pkl" in printed[0]
+    assert reproduce.main(["list"]) == 0 and "dinov2_ames" in capsys.readouterr().out
