@@ -27,6 +27,7 @@ from ames_lite.io.resizing import Preparation, Prepared, View, to_whole_image
 from ames_lite.records import LocalDescriptors
 from ames_lite.runtime import PRECISIONS, autocast, pick_device
 from extract.cpu_attention import quick_attention
+from extract.cpu_linear import pack_linears
 from extract.detector import SpatialAttention2d, check_detector, load_detector
 from extract.dinov2_network import Features
 from extract.interface import Described
@@ -134,6 +135,8 @@ class MapBackbone:
             # what autocast would convert anew in every block
             if dtype is not None and isinstance(module, nn.Linear):
                 module.to(dtype)
+        if self.device.type == "cpu":
+            pack_linears(network)
         return network.requires_grad_(False).to(self.device), digest
 
     @property
