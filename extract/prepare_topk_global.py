@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.global_store import GlobalStore
+from ames_lite.io.neighbor_conversion import convert_published, first_neighbors
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors, write_neighbors
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.io.published_store import ORIGIN
@@ -96,20 +97,25 @@ def convert_topk(
     query_names: Sequence[str],
     gallery_names: Sequence[str],
     *,
+    keep: int | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write lists that are there already in the other form (by the suffix, `.pkl` or `.hdf5`).
 
-    Raises MissingFile; BadInput where the lists are not those of these images.
+    keep: so many neighbours of each query; None: all. A pickle is read in blocks, whatever its
+    size. Raises MissingFile; BadInput where the lists are not those of these images.
     """
     if Path(source).absolute() == Path(output).absolute():
         raise BadInput("source and output are one file", where=source, expected="another form=")
+    if keep is not None and keep < 1:
+        raise BadInput(f"keep is {keep}", expected="at least 1 neighbour")
     refuse_existing(Path(output), overwrite)
-    neighbors = read_neighbors(source, query_names, gallery_names)
+    names = (query_names, gallery_names)
+    if is_pickle(source) and not is_pickle(output):
+        return convert_published(source, output, *names, keep=keep, overwrite=overwrite)
+    neighbors = first_neighbors(read_neighbors(source, *names), keep)
     provenance = {"origin": ORIGIN if is_pickle(source) else Path(source).name}
-    return write_neighbors(
-        output, neighbors, query_names, gallery_names, provenance, overwrite=overwrite
-    )
+    return write_neighbors(output, neighbors, *names, provenance, overwrite=overwrite)
 
 
 if __name__ == "__main__":

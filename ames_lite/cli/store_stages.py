@@ -105,7 +105,8 @@ def run_topk(config: Config) -> None:
     if config["lists"] is not None:
         names = [read_image_list(files.image_list(side)).names for side in sides]
         given = Path(config["lists"]).expanduser()
-        path = convert_topk(given, output, *names, overwrite=config["overwrite"])
+        keep, overwrite = config["keep"], config["overwrite"]
+        path = convert_topk(given, output, *names, keep=keep, overwrite=overwrite)
     else:
         descriptors = [files.global_descriptors(side, kind) for side in sides]
         path = prepare_topk(

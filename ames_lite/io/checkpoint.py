@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.writing import explain_write_errors
 from ames_lite.models import HEADS, SimilarityHead, build_head
 
 SCHEMA = 1
@@ -78,8 +79,8 @@ def save_head(
 ) -> Path:
     """Write a head into the folder `path`, or to the file `path` if it ends in `.safetensors`.
 
-    half: store the weights in float16. Each file is written under a temporary name and renamed.
-    Returns the path of the weights.
+    half: store the weights in float16. Each file is written under a temporary name and renamed,
+    once both are whole; raises BadInput where there is no room. Returns the path of the weights.
     """
     weights, meta_file = _native_files(Path(path).expanduser())
     weights.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +88,15 @@ def save_head(
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     name = next(name for name, head in HEADS.items() if type(model) is head)
     record = {"schema": SCHEMA, "model": name, "arguments": model.arguments, **asdict(meta)}
-    with _renamed_at_the_end(weights) as new_weights, _renamed_at_the_end(meta_file) as new_meta:
-        save_file(state, new_weights)
+    with (
+        explain_write_errors(weights),
+        _renamed_at_the_end(weights) as new_weights,
+        _renamed_at_the_end(meta_file) as new_meta,
+    ):
+        try:
+            save_file(state, new_weights)
+        except SafetensorError as error:  # a full disk, as it says it
+            raise OSError(str(error)) from error
         record["weights_sha256"] = file_sha256(new_weights)
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         new_meta.write_text(text + "\n", encoding="utf-8")

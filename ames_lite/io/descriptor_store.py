@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,12 @@ from ames_lite.io import compression, hdf5, virtual
 from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
 from ames_lite.io.descriptor_writer import DescriptorWriter
 from ames_lite.io.digest import array_digest
+from ames_lite.io.direct import DirectRows, locate
 from ames_lite.io.row_layout import DONE, FAILED, check_layout, progress
 from ames_lite.records import LocalDescriptors
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
+THREADS = 8  # that read at once, where HDF5 is not in between
 REMEDY = "python extract/extract_descriptors.py dataset=<name> desc_name=<name>"
 
 
@@ -38,6 +43,8 @@ class DescriptorStore:
     (1 done, 2 failed); max_count: K; dim: D (bits where packed); packed; dtype of descriptors;
     provenance: flat dict.
     """
+
+    _data_set = "descriptors"  # what is read by the row
 
     def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
         """As `open`."""
@@ -147,19 +154,31 @@ class DescriptorStore:
         valid = np.empty((len(rows), k), np.bool_)
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
-        for start, stop in _runs(ordered, max(1, RUN_BYTES // (k * width * out.itemsize))):
+
+        def fill(run: tuple[int, int]) -> None:
+            start, stop = run
             first, last = int(ordered[start]), int(ordered[stop - 1])
             block, real = self._block(first, last + 1, k)
             if stop - start != last + 1 - first:  # repeats
                 block, real = (part[ordered[start:stop] - first] for part in (block, real))
             out[order[start:stop]], valid[order[start:stop]] = block, real
+
+        threads = 1 if self._direct is None else THREADS
+        run_bytes = RUN_BYTES // threads
+        runs = list(_runs(ordered, max(1, run_bytes // (k * width * out.itemsize))))
+        if threads == 1 or len(runs) == 1:
+            for run in runs:
+                fill(run)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(fill, runs))
         return out, valid
 
     def _block(
         self, first: int, stop: int, count: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Of rows first to stop: the strongest `count` descriptors, and which of them are valid."""
-        descriptors = self._slice("descriptors", np.s_[first:stop, :count])
+        descriptors = self._first_entries("descriptors", first, stop, count)
         return descriptors, np.arange(count) < self.count[first:stop, None]
 
     def fingerprint(self) -> str:
@@ -184,6 +203,8 @@ class DescriptorStore:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+        if self.__dict__.get("_direct") is not None:
+            self.__dict__.pop("_direct").close()
 
     def __enter__(self) -> DescriptorStore:
         return self
@@ -234,9 +255,27 @@ class DescriptorStore:
                 remedy=f"make the store again: {self.remedy}",
             )
 
+    @cached_property
+    def _direct(self) -> DirectRows | None:
+        """How descriptors are read past HDF5, where they lie in one piece."""
+        return locate(self._file()[self._data_set], self.path)
+
+    def _first_entries(self, name: str, first: int, stop: int, count: int) -> npt.NDArray[Any]:
+        """Rows first to stop of the descriptors' data set, their first `count` entries."""
+        if self._direct is None:
+            return self._slice(name, np.s_[first:stop, :count])
+        with self._explained(name):
+            return self._direct.read(first, stop, count)
+
     def _slice(self, name: str, selection: Any) -> npt.NDArray[Any]:
-        try:
+        with self._explained(name):
             values: npt.NDArray[Any] = self._file()[name][selection]
+        return values
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
         except MissingFile:  # an OSError that explains itself
             raise
         except OSError as error:
@@ -246,7 +285,6 @@ class DescriptorStore:
                 expected="the store as it was when it was opened",
                 remedy=f"look after the disk, or make the store again: {self.remedy}",
             ) from error
-        return values
 
     def _limit(self, max_count: int | None) -> int:
         if max_count is not None and max_count < 1:

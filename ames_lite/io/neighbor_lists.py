@@ -53,7 +53,7 @@ def write_neighbors(
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
         file["ids"] = neighbors.ids.astype(np.int32, copy=False)
         file["sims"] = neighbors.sims.astype(np.float32, copy=False)
-        hdf5.write_json(file, "lists", _describe(lists))
+        hdf5.write_json(file, "lists", describe_lists(lists))
     return Path(path)
 
 
@@ -76,7 +76,7 @@ def read_neighbors(
         return Neighbors(whole.ids[:, :width], whole.sims[:, :width], whole.num_gallery)
     lists = {"query": query_names, "gallery": gallery_names}
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
-        _check_lists(path, hdf5.read_json(file, "lists"), _describe(lists), remedy)
+        check_lists(path, hdf5.read_json(file, "lists"), describe_lists(lists), remedy)
         ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
         sims = hdf5.dataset(file, "sims", ids.shape, ("float32",))
         width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
@@ -92,7 +92,8 @@ def is_pickle(path: str | Path) -> bool:
     return Path(path).suffix == ".pkl"
 
 
-def _describe(lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def describe_lists(lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What a file keeps of the name lists by side: their digests and lengths."""
     described: dict[str, Any] = {}
     for side, names in lists.items():
         described[f"{side}_digest"] = names_digest(names)
@@ -100,9 +101,10 @@ def _describe(lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return described
 
 
-def _check_lists(
+def check_lists(
     path: str | Path, stored: Mapping[str, Any], given: Mapping[str, Any], remedy: str
 ) -> None:
+    """Raise BadInput where the lists of a file are not those given, both as described."""
     for side in ("query", "gallery"):
         there, here = stored.get(f"{side}_digest"), given[f"{side}_digest"]
         if there != here:

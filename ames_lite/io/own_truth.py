@@ -61,7 +61,7 @@ class OwnTruth:
 
     kind: of KINDS; root: the folder that names are relative to; truth; codes: a number for each
     image's label, by name, or None where there are no labels; without_positives: names of queries;
-    notes: lines for the user.
+    notes: lines for the user; alone: the code of the label `distractor`, or None.
     """
 
     kind: str
@@ -70,6 +70,7 @@ class OwnTruth:
     codes: dict[str, int] | None
     without_positives: tuple[str, ...]
     notes: tuple[str, ...]
+    alone: int | None = None
 
 
 def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
@@ -166,4 +167,5 @@ def _finish(relation: Relation, kind: str, root: Path, labels: str) -> OwnTruth:
     if "hard" in relation.rows and not any(map(len, relation.rows["hard"])):
         notes = (*notes, "nothing is graded hard: metrics of that setting will be undefined")
     without = tuple(relation.query_names[q] for q in np.flatnonzero(right == 0).tolist())
-    return OwnTruth(kind, root, relation.ground_truth(), relation.codes, without, notes)
+    truth = relation.ground_truth()
+    return OwnTruth(kind, root, truth, relation.codes, without, notes, relation.alone)

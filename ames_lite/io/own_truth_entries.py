@@ -67,13 +67,14 @@ def relate_entries(
     names = [[entries.names[row] for row in rows] for rows in (queries, gallery)]
     named = lists["query"] is not None or "query" in entries.sides
     notes: tuple[str, ...] = ()
-    codes, rows = None, {}
+    codes, alone, rows = None, None, {}
     if kind in ("folders", "labels"):
         labels = entries.said if table is None else _labels_of(table)
         rows = {"easy": same_label(*([labels[row] for row in side] for side in (queries, gallery)))}
         if table is not None and "grade" in table.columns:
             rows = _graded(rows["easy"], table, labels, gallery)
         numbers = {label: code for code, label in enumerate(sorted(set(labels)))}
+        alone = numbers.get(ALONE)
         codes = {name: numbers[label] for name, label in zip(entries.names, labels, strict=True)}
     elif kind == "coordinates":
         assert table is not None and radius is not None
@@ -86,7 +87,7 @@ def relate_entries(
     unlisted = len(images.all_names()) - len(entries.names)
     if unlisted:
         notes += (f"{unlisted} images are not in {entries.source}: left out",)
-    return Relation(names[0], names[1], rows, named, codes, notes)
+    return Relation(names[0], names[1], rows, named, codes, notes, alone)
 
 
 # ---------------------------------------------------------------- which images

@@ -20,7 +20,8 @@ class Relation:
 
     rows: by grade, one ascending int64 array a query; a relation without grades has "easy" alone.
     queries_are_named: whether someone said which images are queries. codes: a number for each
-    label, by image name, or None. notes: lines for the user.
+    label, by image name, or None. notes: lines for the user. alone: the code of images that have no
+    partner whatever else has it, or None.
     """
 
     query_names: Sequence[str]
@@ -29,6 +30,7 @@ class Relation:
     queries_are_named: bool
     codes: dict[str, int] | None = None
     notes: tuple[str, ...] = ()
+    alone: int | None = None
 
     def without_own_image(self) -> Relation:
         """No query among its own answers."""

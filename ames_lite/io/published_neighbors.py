@@ -109,8 +109,10 @@ def read_published_neighbors(
     """
     path = Path(path)
     sims, floats = _planes(path, len(query_names), len(gallery_names))[:2]
-    ids = _rows(floats, "id", len(gallery_names), path)
-    ids, sims = _without_self(ids, sims, query_names, gallery_names)
+    ids = rows_of(floats, "id", len(gallery_names), path)
+    own = own_rows(query_names, gallery_names)
+    if (ids == own[:, None]).any():
+        ids, sims = without_own(ids, sims, own)
     try:
         sims = sims.astype(np.float32, copy=False)
         return Neighbors(ids.astype(np.int32, copy=False), sims, len(gallery_names))
@@ -130,8 +132,8 @@ def read_shortlist(
     planes = _planes(path, len(query_names), len(gallery_names))
     if len(planes) == 2:
         return None
-    ids = _rows(planes[1], "id", len(gallery_names), path).ravel()
-    rows = _rows(planes[2], "row in the shortlist", len(gallery_names), path).ravel()
+    ids = rows_of(planes[1], "id", len(gallery_names), path).ravel()
+    rows = rows_of(planes[2], "row in the shortlist", len(gallery_names), path).ravel()
     of_image = np.full(len(gallery_names), -1)
     of_image[ids] = rows
     listed = of_image[of_image >= 0]
@@ -144,17 +146,20 @@ def read_shortlist(
     return of_image
 
 
-def _rows(
-    floats: npt.NDArray[Any], what: str, num_gallery: int, path: Path
+def rows_of(
+    floats: npt.NDArray[Any], what: str, num_gallery: int, path: Path, first: int = 0
 ) -> npt.NDArray[np.int32]:
-    """Row numbers that are stored as floats. Raises BadInput where one is none."""
+    """Row numbers that are stored as floats [n, K], of the queries from `first` on.
+
+    Raises BadInput where one is none.
+    """
     with np.errstate(invalid="ignore"):  # what is no number is found below
         rows = floats.astype(np.int32)
     fine = np.isfinite(floats) & (rows == floats) & (rows >= 0) & (rows < num_gallery)
     if not fine.all():
         q, k = np.argwhere(~fine)[0]
         raise BadInput(
-            f"query {q} has the {what} {floats[q, k]} in place {k}",
+            f"query {first + q} has the {what} {floats[q, k]} in place {k}",
             where=path,
             expected=f"rows 0 to {num_gallery - 1} of the gallery list",
             remedy="use the gallery list that the file was made for",
@@ -168,34 +173,40 @@ def _planes(path: Path, num_queries: int, num_gallery: int) -> npt.NDArray[Any]:
     if planes is None or planes.ndim != 3 or planes.shape[0] not in (2, 3):
         said = type(content).__name__ if planes is None else f"{list(planes.shape)}"
         raise BadInput(f"the file holds {said}", where=path, expected=FORM)
-    if planes.dtype.name not in EXACT or num_gallery > EXACT[planes.dtype.name]:
-        raise BadInput(
-            f"ids of {num_gallery} gallery images are stored as {planes.dtype}",
-            where=path,
-            expected="float32 (up to 2^24 images) or float64",
-        )
-    if planes.shape[1] != num_queries or planes.shape[2] < 1:
-        raise BadInput(
-            f"the file has lists of {planes.shape[1]} queries, the query list has {num_queries}",
-            where=path,
-            expected="the lists of these very queries",
-        )
+    check_planes(planes.dtype, planes.shape[1:], num_queries, num_gallery, path)
     return planes
 
 
-def _without_self(
-    ids: npt.NDArray[np.int32],
-    sims: npt.NDArray[Any],
-    query_names: Sequence[str],
-    gallery_names: Sequence[str],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
-    """The lists without the query itself; where only some had it, all end one place earlier."""
+def check_planes(
+    dtype: np.dtype[Any], shape: tuple[int, ...], num_queries: int, num_gallery: int, path: Path
+) -> None:
+    """Raise BadInput where planes [Q, K] are not of these queries, or cannot count the gallery."""
+    if dtype.name not in EXACT or num_gallery > EXACT[dtype.name]:
+        raise BadInput(
+            f"ids of {num_gallery} gallery images are stored as {dtype}",
+            where=path,
+            expected="float32 (up to 2^24 images) or float64",
+        )
+    if shape[0] != num_queries or shape[1] < 1:
+        raise BadInput(
+            f"the file has lists of {shape[0]} queries, the query list has {num_queries}",
+            where=path,
+            expected="the lists of these very queries",
+        )
+
+
+def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The gallery row of each query [Q], -1 where it is not in the gallery."""
     queries = set(query_names)
     row_of = {name: row for row, name in enumerate(gallery_names) if name in queries}
-    own = np.array([row_of.get(name, -1) for name in query_names], np.int64)
+    return np.array([row_of.get(name, -1) for name in query_names], np.int64)
+
+
+def without_own(
+    ids: npt.NDArray[np.int32], sims: npt.NDArray[Any], own: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+    """The lists without the row `own` of each query; those that lack it end one place earlier."""
     is_own = ids == own[:, None]
-    if not is_own.any():
-        return ids, sims
     if (is_own.sum(axis=1) > 1).any():
         return ids, sims  # an image twice in a list: refused as such by Neighbors
     width = ids.shape[1] - 1

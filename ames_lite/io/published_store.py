@@ -101,6 +101,8 @@ class PublishedStore(DescriptorStore):
     than the list, or is virtual and a chunk file is not there.
     """
 
+    _data_set = DATA_SET
+
     def __init__(
         self,
         path: str | Path,
@@ -254,7 +256,7 @@ class PublishedStore(DescriptorStore):
                 records["descriptor"][:, :count],
                 records["metadata"][:, :count].astype(np.float32),
             )
-        values = self._slice(DATA_SET, np.s_[first:stop, :count])
+        values = self._first_entries(DATA_SET, first, stop, count)
         if self.form == "bits":
             return Block(values, None)
         return Block(values[..., COLUMNS:], values[..., :COLUMNS].astype(np.float32))

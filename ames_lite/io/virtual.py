@@ -77,7 +77,7 @@ def source_faults(dataset: Any, path: str | Path) -> list[str]:
     covered = np.zeros(dataset.shape[0] if dataset.shape else 0, bool)
     faults = []
     for source in dataset.virtual_sources():
-        rows, whole = _rows_of(source.vspace, dataset.shape)
+        rows, whole = rows_of(source.vspace, dataset.shape)
         if whole:
             covered[rows] = True
         if source.file_name != ".":
@@ -86,7 +86,7 @@ def source_faults(dataset: Any, path: str | Path) -> list[str]:
     return faults
 
 
-def _rows_of(space: Any, shape: tuple[int, ...]) -> tuple[slice, bool]:
+def rows_of(space: Any, shape: tuple[int, ...]) -> tuple[slice, bool]:
     """The rows that a selection spans, and whether it selects them whole."""
     (first, *_), (last, *_) = space.get_select_bounds()
     whole = space.get_select_npoints() == (last - first + 1) * math.prod(shape[1:])
@@ -109,19 +109,20 @@ def chunks_of(dataset: Any, path: str | Path) -> list[Chunk]:
     """The chunk files of a virtual data set that are there; none of a plain one."""
     chunks = []
     for source in dataset.virtual_sources() if dataset.is_virtual else []:
-        found = _find(source.file_name, Path(path))
-        rows, _ = _rows_of(source.vspace, dataset.shape)
+        found = find_chunk(source.file_name, Path(path))
+        rows, _ = rows_of(source.vspace, dataset.shape)
         if found is not None:
             chunks.append(Chunk(found, rows.start, rows.stop - rows.start))
     return chunks
 
 
-def _find(name: str, path: Path) -> Path | None:
+def find_chunk(name: str, path: Path) -> Path | None:
+    """Where HDF5 finds a chunk that the file at `path` calls `name`; None: nowhere."""
     return next((place for place in _places(name, path) if place.is_file()), None)
 
 
 def _chunk_faults(source: Any, path: Path) -> list[str]:
-    found = _find(source.file_name, path)
+    found = find_chunk(source.file_name, path)
     if found is None:
         places = " or ".join(dict.fromkeys(map(str, _places(source.file_name, path))))
         return [f"the chunk '{source.file_name}' is missing ({places})"]

@@ -1,0 +1,152 @@
+"""Rows of a data set that lies uncompressed and in one piece, read by the system's own calls.
+
+In: an open HDF5 data set [N, K, ...], plain or virtual over chunk files. Out: `DirectRows`, which
+reads the first entries of any rows and nothing else, from several threads at once (HDF5 lets one
+thread in at a time and cannot be handed to another process). The convention to know: None where a
+data set is compressed, chunked or spread in another way; HDF5 reads it then.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.io import hdf5, virtual
+
+
+class Piece(NamedTuple):
+    """Rows `first` to `first + rows` of a data set: in this file, from this byte on."""
+
+    path: Path
+    first: int
+    rows: int
+    offset: int
+
+
+class DirectRows:
+    """Reads rows [n, count, ...]. May be pickled; files are opened when they are needed."""
+
+    def __init__(
+        self, pieces: Sequence[Piece], row_shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self._pieces, self._row_shape, self._dtype = tuple(pieces), row_shape, dtype
+        self._starts = [piece.first for piece in pieces]
+        self._open: dict[Path, int] = {}
+        self._lock = threading.Lock()
+
+    def read(self, first: int, stop: int, count: int) -> npt.NDArray[Any]:
+        """Rows first to stop, their first `count` entries. Raises OSError."""
+        out = np.empty((stop - first, count, *self._row_shape[1:]), self._dtype)
+        in_one_piece = count == self._row_shape[0]
+        row = first
+        while row < stop:
+            piece = self._pieces[int(np.searchsorted(self._starts, row, side="right")) - 1]
+            end = min(stop, piece.first + piece.rows) if in_one_piece else row + 1
+            at = piece.offset + (row - piece.first) * self._row_bytes
+            _fill(self._file(piece.path), out[row - first : end - first], at)
+            row = end
+        return out
+
+    @property
+    def _row_bytes(self) -> int:
+        return math.prod(self._row_shape) * self._dtype.itemsize
+
+    def _file(self, path: Path) -> int:
+        with self._lock:
+            if path not in self._open:
+                self._open[path] = os.open(path, os.O_RDONLY)
+                if hasattr(os, "posix_fadvise"):  # what follows a row is of no use
+                    os.posix_fadvise(self._open[path], 0, 0, os.POSIX_FADV_RANDOM)
+            return self._open[path]
+
+    def close(self) -> None:
+        """Let go of the files; reading again reopens them."""
+        with self._lock:
+            for handle in self._open.values():
+                os.close(handle)
+            self._open = {}
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def _fill(handle: int, out: npt.NDArray[Any], at: int) -> None:
+    """All bytes of a contiguous array. Raises OSError where the file ends before."""
+    buffer = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    while len(buffer):
+        done = os.preadv(handle, [buffer], at)
+        if done == 0:
+            raise OSError("the file is shorter than its data set")
+        buffer, at = buffer[done:], at + done
+
+
+def locate(dataset: Any, path: str | Path) -> DirectRows | None:
+    """How to read a data set of the file at `path` directly, or None."""
+    shape, dtype = dataset.shape, dataset.dtype
+    if not hasattr(os, "preadv") or len(shape) < 2 or 0 in shape or dtype.hasobject:
+        return None
+    pieces = _pieces(dataset, Path(path).absolute())
+    if pieces is None:
+        return None
+    pieces.sort(key=lambda piece: piece.first)
+    reached = 0
+    for piece in pieces:
+        if piece.first != reached:
+            return None
+        reached += piece.rows
+    return DirectRows(pieces, shape[1:], dtype) if reached == shape[0] else None
+
+
+def _pieces(dataset: Any, path: Path) -> list[Piece] | None:
+    if not dataset.is_virtual:
+        offset = dataset.id.get_offset()
+        plain = offset is not None and dataset.external is None
+        return [Piece(path, 0, int(dataset.shape[0]), int(offset))] if plain else None
+    found: list[Piece] = []
+    for source in dataset.virtual_sources():
+        piece = _piece_of_source(source, dataset, path)
+        if piece is None:
+            return None
+        found.append(piece)
+    return found
+
+
+def _piece_of_source(source: Any, dataset: Any, path: Path) -> Piece | None:
+    """The rows that one chunk file gives, where both select whole rows."""
+    rows, whole = virtual.rows_of(source.vspace, dataset.shape)
+    chunk = path if source.file_name == "." else virtual.find_chunk(source.file_name, path)
+    if not whole or chunk is None:
+        return None
+    with hdf5.open_foreign(chunk) as file:
+        inner = file[source.dset_name]
+        same = inner.shape[1:] == dataset.shape[1:] and inner.dtype == dataset.dtype
+        if not same or inner.is_virtual:
+            return None
+        first = _first_row(source.src_space, inner.shape, rows.stop - rows.start)
+        pieces = _pieces(inner, chunk)
+    if first is None or pieces is None:
+        return None
+    skipped = first * math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    return Piece(chunk, rows.start, rows.stop - rows.start, pieces[0].offset + skipped)
+
+
+def _first_row(space: Any, shape: tuple[int, ...], count: int) -> int | None:
+    """The row of a chunk that a selection of `count` whole rows begins with; None: it is none."""
+    if not space.get_simple_extent_ndims():  # all of it
+        return 0 if shape[0] == count else None
+    rows, whole = virtual.rows_of(space, shape)
+    return rows.start if whole and rows.stop - rows.start == count else None

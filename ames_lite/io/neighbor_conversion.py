@@ -1,0 +1,131 @@
+"""Neighbour lists that are larger than memory: rewritten in blocks, or used where they lie.
+
+In: `nn_*.hdf5`, or the published `nn_*.pkl` (18 GB for GLDv2). Out: a native file of the same
+lists, written a block at a time; or `NeighborRows` over the file itself. The convention to know:
+what cannot be taken in blocks (`published_planes` says why) is read in memory, with the same
+result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import hdf5
+from ames_lite.io.neighbor_lists import (
+    REMEDY,
+    SCHEMA,
+    check_lists,
+    describe_lists,
+    is_pickle,
+    read_neighbors,
+    write_neighbors,
+)
+from ames_lite.io.neighbor_rows import Extent, NeighborRows
+from ames_lite.io.published_neighbors import check_planes, own_rows, rows_of, without_own
+from ames_lite.io.published_planes import locate_planes, read_blocks
+from ames_lite.io.published_store import ORIGIN
+from ames_lite.records import Neighbors
+
+Names = Sequence[str]
+
+
+def first_neighbors(neighbors: Neighbors, keep: int | None) -> Neighbors:
+    """The first `keep` neighbours of every query; None: all."""
+    return Neighbors(neighbors.ids[:, :keep], neighbors.sims[:, :keep], neighbors.num_gallery)
+
+
+def convert_published(
+    source: str | Path,
+    output: str | Path,
+    query_names: Names,
+    gallery_names: Names,
+    *,
+    keep: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """A native file of the lists of a pickle, each image left out of its own; returns its path.
+
+    keep: so many neighbours of each query; None: all. Memory is that of the name lists and of one
+    block. The file is read twice: checked whole before anything is written. Errors as in
+    `read_published_neighbors`.
+    """
+    source, provenance = Path(source), {"origin": ORIGIN}
+    planes = locate_planes(source) if source.is_file() else None
+    if planes is None:
+        neighbors = first_neighbors(read_neighbors(source, query_names, gallery_names), keep)
+        return write_neighbors(
+            output, neighbors, query_names, gallery_names, provenance, overwrite=overwrite
+        )
+    (rows, columns), num = planes[0].shape, len(gallery_names)
+    check_planes(planes[0].dtype, (rows, columns), len(query_names), num, source)
+    own = own_rows(query_names, gallery_names)
+    left_out = _check_blocks(source, planes[:2], own, num)
+    width = min(columns - left_out, keep or columns)
+    with hdf5.new_file(output, SCHEMA, provenance, overwrite=overwrite) as file:
+        for name, dtype in (("ids", np.int32), ("sims", np.float32)):
+            hdf5.create_contiguous(file, name, (rows, width), dtype)
+        for first, (sims, floats) in read_blocks(source, planes[:2]):
+            block = slice(first, first + len(sims))
+            ids = floats.astype(np.int32)
+            if left_out:
+                ids, sims = without_own(ids, sims, own[block])
+            file["ids"][block], file["sims"][block] = ids[:, :width], sims[:, :width]
+        lists = {"query": query_names, "gallery": gallery_names}
+        hdf5.write_json(file, "lists", describe_lists(lists))
+    return Path(output)
+
+
+def _check_blocks(
+    path: Path, planes: list[Extent], own: npt.NDArray[np.int64], num_gallery: int
+) -> bool:
+    """Whether a query is in its own list. Raises BadInput where the lists are none."""
+    found = False
+    for first, (sims, floats) in read_blocks(path, planes):
+        ids = rows_of(floats, "id", num_gallery, path, first)
+        found |= bool((ids == own[first : first + len(ids), None]).any())
+        try:
+            Neighbors(ids, sims.astype(np.float32), num_gallery)
+        except BadInput as error:
+            where = f"{path}, queries {first} to {first + len(ids) - 1}, counted from there"
+            raise BadInput(str(error), where=where) from error
+    return found
+
+
+def open_neighbor_rows(path: str | Path, names: Names, *, remedy: str = REMEDY) -> NeighborRows:
+    """The lists of a training set against itself, left in their file where that is possible.
+
+    names: its image list. Raises MissingFile; BadInput where the lists are of other images.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("the neighbour lists are missing", where=path, remedy=remedy)
+    if is_pickle(path):
+        planes = locate_planes(path)
+        if planes is not None:
+            check_planes(planes[0].dtype, planes[0].shape, len(names), len(names), path)
+            return NeighborRows.map(path, planes[1], planes[0], len(names))
+        return NeighborRows.of(read_neighbors(path, names, names, remedy=remedy))
+    lists = {"query": names, "gallery": names}
+    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
+        check_lists(path, hdf5.read_json(file, "lists"), describe_lists(lists), remedy)
+        ids = hdf5.dataset(file, "ids", (len(names), None), ("int32",))
+        sims = hdf5.dataset(file, "sims", ids.shape, ("float32",))
+        extents = [_extent(part) for part in (ids, sims)]
+    if extents[0] is None or extents[1] is None:
+        return NeighborRows.of(read_neighbors(path, names, names, remedy=remedy))
+    return NeighborRows.map(path, extents[0], extents[1], len(names))
+
+
+def _extent(dataset: Any) -> Extent | None:
+    """Where a data set lies in its file; None where it does not lie there in one piece."""
+    offset = dataset.id.get_offset()
+    if offset is None or 0 in dataset.shape:
+        return None
+    rows, columns = (int(length) for length in dataset.shape)
+    return Extent(int(offset), columns, (rows, columns), dataset.dtype)

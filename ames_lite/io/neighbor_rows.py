@@ -1,0 +1,131 @@
+"""Neighbour lists of a set against itself that stay where they are: rows are taken as needed.
+
+In: arrays in memory, or mapped from a file that is far larger than memory. Out: the first `depth`
+neighbours of any images. The conventions to know: an image's own entry, where a list has it, goes
+to the end with sim 0; what was mapped counts as memory of the process only until `release`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors
+
+BLOCK = 8192  # lists that are looked at together
+Rows = npt.NDArray[np.integer[Any]]
+
+
+class Extent(NamedTuple):
+    """Where an array [Q, K] lies in a file: first byte, and entries from one row to the next."""
+
+    offset: int
+    stride: int
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @property
+    def entries(self) -> int:
+        """Entries of the file from the first to the last of the array."""
+        return (self.shape[0] - 1) * self.stride + self.shape[1]
+
+    def over(self, buffer: Any) -> npt.NDArray[Any]:
+        """The array in a buffer that begins where the file does."""
+        flat = np.frombuffer(buffer, self.dtype, self.entries, self.offset)
+        size = self.dtype.itemsize
+        strides = (self.stride * size, size)
+        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
+
+
+class NeighborRows:
+    """Lists of N images among the same N. ids, sims [N, K]: integers or whole floats, and floats.
+
+    where: their file, for messages.
+    """
+
+    def __init__(
+        self,
+        ids: npt.NDArray[Any],
+        sims: npt.NDArray[Any],
+        num_gallery: int,
+        where: str | Path | None = None,
+        mapped: mmap.mmap | None = None,
+    ) -> None:
+        self.num_gallery, self.where = num_gallery, where
+        self._ids, self._sims, self._mapped = ids, sims, mapped
+
+    @classmethod
+    def of(cls, neighbors: Neighbors) -> NeighborRows:
+        """Lists that are in memory."""
+        return cls(neighbors.ids, neighbors.sims, neighbors.num_gallery)
+
+    @classmethod
+    def map(cls, path: Path, ids: Extent, sims: Extent, num_gallery: int) -> NeighborRows:
+        """Lists that lie in a file, side by side."""
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return cls(ids.over(mapped), sims.over(mapped), num_gallery, path, mapped)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def width(self) -> int:
+        """Neighbours of an image, K."""
+        return int(self._ids.shape[1])
+
+    def take(self, rows: Rows, depth: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """ids and sims [n, min(depth, K)] of the lists of rows [n], copied."""
+        at: Any = rows
+        if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+            at = slice(int(rows[0]), int(rows[-1]) + 1)  # read in one piece
+        ids = self._ids[at, : depth + 1].astype(np.int32)
+        sims = self._sims[at, : depth + 1].astype(np.float32)
+        own = ids == rows[:, None]
+        if own.any():
+            order = np.argsort(own, axis=1, kind="stable")
+            sims[own] = 0
+            ids = np.take_along_axis(ids, order, axis=1)
+            sims = np.take_along_axis(sims, order, axis=1)
+        return ids[:, :depth], sims[:, :depth]
+
+    def check(self, rows: Rows, depth: int) -> None:
+        """Raise BadInput where a list of rows has no row of the set for an id, or is not sorted."""
+        at = slice(int(rows[0]), int(rows[-1]) + 1)
+        ids, sims = self._ids[at, :depth], self._sims[at, :depth]
+        with np.errstate(invalid="ignore"):  # NaN is found by the comparison
+            fine = (ids >= 0) & (ids < self.num_gallery)
+            if ids.dtype.kind == "f":
+                fine &= np.floor(ids) == ids
+            fine &= np.isfinite(sims)
+            fine[:, 1:] &= sims[:, 1:] <= sims[:, :-1]
+        if not fine.all():
+            row, place = np.argwhere(~fine)[0]
+            raise BadInput(
+                f"the list of image {rows[0] + row} has id {ids[row, place]} with sim "
+                f"{sims[row, place]} in place {place}",
+                where=self.where,
+                expected=f"ids from 0 to {self.num_gallery - 1}, sims finite and descending",
+                remedy="make the neighbour lists again",
+            )
+
+    def release(self) -> None:
+        """Give back the memory that mapped rows took; what is taken next is read anew."""
+        if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+
+    def expect_single_rows(self) -> None:
+        """From now on rows are taken here and there: what follows one is not read ahead."""
+        if self._mapped is not None and hasattr(mmap, "MADV_RANDOM"):
+            self._mapped.madvise(mmap.MADV_RANDOM)
+
+
+def blocks_of(num: int) -> Sequence[npt.NDArray[np.int64]]:
+    """The rows 0 to num - 1, BLOCK at a time."""
+    return [np.arange(start, min(start + BLOCK, num)) for start in range(0, num, BLOCK)]
