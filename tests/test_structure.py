@@ -36,6 +36,7 @@ OWNERS = {
     "transformers": ["extract/pretrained.py"],
     "huggingface_hub": ["extract/pretrained.py"],
     "hdf5plugin": ["ames_lite/io/compression.py"],
+    "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],
 }

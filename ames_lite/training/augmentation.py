@@ -16,12 +16,14 @@ from ames_lite.training.dataset import Side, TripletBatch
 def rotate(batch: TripletBatch, center: Tensor, generator: torch.Generator) -> TripletBatch:
     """The batch with x → center + (x − center) R, one random orthogonal R [D, D] for all of it.
 
-    center [D]: the mean descriptor. Descriptors are close to unit length, not exactly.
+    center [D]: the mean descriptor. Descriptors are float on the way out, close to unit length, not
+    exactly. The generator is one of the CPU, so that every device turns alike.
     """
     noise = torch.randn(len(center), len(center), generator=generator)
-    rotation, _ = torch.linalg.qr(noise)
+    device = batch.query.descriptors.device
+    rotation, mean = torch.linalg.qr(noise)[0].to(device), center.to(device)
 
     def turned(side: Side) -> Side:
-        return Side((side.descriptors - center) @ rotation + center, side.valid)
+        return Side((side.descriptors.float() - mean) @ rotation + mean, side.valid)
 
     return TripletBatch(*(turned(side) for side in batch))

@@ -1,8 +1,11 @@
 """The descriptors of training batches: only what a batch needs, each image read once.
 
-In: a training store and `Triplets` of rows. Out: `TripletBatch`, float32 descriptors [B, K, D] with
-validity masks, trimmed to the counts asked for. `valid` is None where a whole batch has no padding.
-Those of a packed store stay packed, uint8 [B, K, D/8]: heads take them so.
+In: a training store and `Triplets` of rows. Out: `TripletBatch`, descriptors [B, K, D] as they are
+stored (float16) with validity masks, trimmed to the counts asked for before they are read. `valid`
+is None where a whole batch has no padding. Those of a packed store stay packed, uint8 [B, K, D/8].
+
+The convention to know: heads make float32 of both where they compute, so that half as many bytes
+(or an eighth of those) go to a device.
 """
 
 from __future__ import annotations
@@ -26,9 +29,19 @@ class Side(NamedTuple):
     valid: Tensor | None
 
     def to(self, device: torch.device) -> Side:
-        """The same on a device."""
-        valid = None if self.valid is None else self.valid.to(device)
-        return Side(self.descriptors.to(device), valid)
+        """The same on a device; from pinned memory the copy runs beside what is computed."""
+        valid = None if self.valid is None else self.valid.to(device, non_blocking=True)
+        return Side(self.descriptors.to(device, non_blocking=True), valid)
+
+    def pinned(self) -> Side:
+        """The same in memory that a GPU can fetch by itself."""
+        valid = None if self.valid is None else self.valid.pin_memory()
+        return Side(self.descriptors.pin_memory(), valid)
+
+    def strongest(self, count: int) -> Side:
+        """The first `count` descriptors of every image."""
+        valid = None if self.valid is None else self.valid[:, :count]
+        return Side(self.descriptors[:, :count], valid)
 
 
 class TripletBatch(NamedTuple):
@@ -38,13 +51,25 @@ class TripletBatch(NamedTuple):
     positive: Side
     negative: Side
 
+    def to(self, device: torch.device) -> TripletBatch:
+        """The same on a device."""
+        return TripletBatch(*(side.to(device) for side in self))
+
+    def pinned(self) -> TripletBatch:
+        """The same in pinned memory."""
+        return TripletBatch(*(side.pinned() for side in self))
+
+    def strongest(self, query_count: int, gallery_count: int) -> TripletBatch:
+        """The strongest descriptors of either side."""
+        gallery = (side.strongest(gallery_count) for side in (self.positive, self.negative))
+        return TripletBatch(self.query.strongest(query_count), *gallery)
+
 
 def load_side(store: DescriptorStore, rows: npt.NDArray[np.integer], count: int) -> Side:
     """The `count` strongest descriptors of the rows; where an image has fewer, valid is False."""
     descriptors, valid = store.read_descriptors(rows, count)
     mask = None if valid.all() else torch.from_numpy(valid)
-    kept = descriptors if store.packed else descriptors.astype(np.float32)
-    return Side(torch.from_numpy(kept), mask)
+    return Side(torch.from_numpy(descriptors), mask)
 
 
 def load_batch(

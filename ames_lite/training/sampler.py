@@ -4,19 +4,24 @@ In: the neighbour lists of a training set against itself and its landmark labels
 (anchor, positive, negative) rows. An anchor is valid if among its first `depth` neighbours with
 sim > 0 at least `min_each` share its label and at least `min_each` do not; its positive and its
 negative are drawn from those neighbours with probability ∝ sim³, and every valid anchor comes once
-an epoch. What is drawn depends on (seed, epoch, batch) alone, so that any batch can be drawn again.
-Source: AMES (ECCV 2024), training on GLDv2.
+an epoch. Source: AMES (ECCV 2024), training on GLDv2.
+
+The convention to know: what is drawn depends on (seed, epoch, batch) alone, so that any batch can
+be drawn again, and a state is nothing but a place. Lists may stay in their file: they are looked
+at once in blocks, and then row by row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io.digest import array_digest
+from ames_lite.io.neighbor_rows import NeighborRows, blocks_of
 from ames_lite.records import Neighbors
 
 Rows = npt.NDArray[np.int64]
@@ -29,13 +34,33 @@ class Triplets(NamedTuple):
     positive: Rows
     negative: Rows
 
+    def part(self, rows: slice) -> Triplets:
+        """Those of a slice."""
+        return Triplets(self.anchor[rows], self.positive[rows], self.negative[rows])
+
+
+class Excluded(NamedTuple):
+    """How many images are no anchors, each counted under the first reason that holds."""
+
+    alone: int  # no other image has the label
+    few_positives: int  # too few neighbours of the label
+    few_negatives: int  # too few of other labels
+
+    def __str__(self) -> str:
+        said = (
+            f"{self.alone} are the only image of their label",
+            f"{self.few_positives} have too few neighbours of their label",
+            f"{self.few_negatives} too few of other labels",
+        )
+        return ", ".join(said)
+
 
 class TripletSampler:
     """Draws triplets. Raises BadInput where no anchor is valid or labels and lists disagree."""
 
     def __init__(
         self,
-        neighbors: Neighbors,
+        neighbors: Neighbors | NeighborRows,
         labels: npt.NDArray[np.integer],
         *,
         batch_size: int = 200,  # triplets a batch
@@ -44,43 +69,106 @@ class TripletSampler:
         power: float = 3.0,  # of the similarity, for the odds
         seed: int = 0,
     ) -> None:
-        if len(labels) != len(neighbors.ids) or len(labels) != neighbors.num_gallery:
+        lists = NeighborRows.of(neighbors) if isinstance(neighbors, Neighbors) else neighbors
+        if len(labels) != len(lists) or len(labels) != lists.num_gallery:
             raise BadInput(
-                f"{len(labels)} labels, neighbour lists of {len(neighbors.ids)} images among "
-                f"{neighbors.num_gallery}",
+                f"{len(labels)} labels, neighbour lists of {len(lists)} images among "
+                f"{lists.num_gallery}",
                 expected="one label and one list an image, of the training set against itself",
             )
         if batch_size < 1:
             raise BadInput(f"batch_size is {batch_size}", expected="at least 1 triplet")
-        self.batch_size, self.seed = batch_size, seed
-        self._ids = neighbors.ids[:, :depth]
-        near = np.maximum(neighbors.sims[:, :depth], 0).astype(np.float64)
-        self._weights = near**power
-        self._same = labels[self._ids] == labels[:, None]
-        counts = ((self._same & (near > 0)).sum(1), (~self._same & (near > 0)).sum(1))
-        self.anchors = np.flatnonzero((counts[0] >= min_each) & (counts[1] >= min_each))
+        self.batch_size, self.seed, self.depth, self.power = batch_size, seed, depth, power
+        self._lists = lists
+        self._labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
+        own, other = count_neighbors(lists, self._labels, depth)
+        self.anchors: Rows = np.flatnonzero((own >= min_each) & (other >= min_each))
+        self.excluded = _excluded(self._labels, own, other, min_each)
         if len(self.anchors) == 0:
             raise BadInput(
                 f"no image has {min_each} neighbours of its own label and {min_each} of others "
-                f"among the first {self._ids.shape[1]} with sim > 0",
+                f"among the first {min(depth, lists.width)} with sim > 0: {self.excluded}",
                 expected="a labelled training set with several images a landmark",
             )
+        self._order: tuple[int, Rows] = -1, self.anchors
+        digests = {"anchors": array_digest(self.anchors), "labels": array_digest(self._labels)}
+        self._identity = {"seed": seed, "batch_size": batch_size, **digests}
 
     def __len__(self) -> int:
         """Batches an epoch; the last may be smaller."""
         return -(-len(self.anchors) // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[Triplets]:
-        """The batches of one epoch."""
-        order = np.random.default_rng((self.seed, number)).permutation(self.anchors)
-        for batch in range(len(self)):
-            rng = np.random.default_rng((self.seed, number, batch))
-            anchor = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            same = self._same[anchor]
-            yield Triplets(anchor, self._draw(rng, anchor, same), self._draw(rng, anchor, ~same))
+    def epoch(self, number: int, start: int = 0) -> Iterator[Triplets]:
+        """The batches of one epoch, from batch `start` on."""
+        for batch in range(start, len(self)):
+            yield self.batch(number, batch)
 
-    def _draw(self, rng: np.random.Generator, anchor: Rows, allowed: npt.NDArray[np.bool_]) -> Rows:
-        """One neighbour a row, with odds by weight among the allowed."""
-        reach = np.cumsum(self._weights[anchor] * allowed, axis=1)
-        at = (reach > rng.random((len(anchor), 1)) * reach[:, -1:]).argmax(axis=1)
-        return self._ids[anchor, at].astype(np.int64)
+    def batch(self, epoch: int, number: int) -> Triplets:
+        """One batch of one epoch."""
+        order = self._anchors_of(epoch)
+        anchor = order[number * self.batch_size : (number + 1) * self.batch_size]
+        ids, sims = self._lists.take(anchor, self.depth)
+        self._lists.release()
+        weights = np.maximum(sims, 0).astype(np.float64) ** self.power
+        same = self._labels[ids] == self._labels[anchor][:, None]
+        rng = np.random.default_rng((self.seed, epoch, number))
+        positive, negative = (_draw(rng, ids, weights * allowed) for allowed in (same, ~same))
+        return Triplets(anchor, positive, negative)
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Where a run stands after `step` batches in all, and of which anchors."""
+        epoch, batch = divmod(step, len(self))
+        return {"epoch": epoch, "batch": batch, **self._identity}
+
+    def resume(self, state: Mapping[str, Any]) -> int:
+        """The step of a state. Raises BadInput where it is of another seed, batch or anchors."""
+        for key, value in self._identity.items():
+            if state.get(key) != value:
+                raise BadInput(
+                    f"{key} of the sampler is {state.get(key)!r} in the state, {value!r} here",
+                    expected="the state of a sampler of the same set and settings",
+                )
+        return int(state["epoch"]) * len(self) + int(state["batch"])
+
+    def _anchors_of(self, epoch: int) -> Rows:
+        """All anchors in the order of an epoch."""
+        if self._order[0] != epoch:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.anchors)
+            self._order = epoch, order
+        return self._order[1]
+
+
+def count_neighbors(
+    lists: NeighborRows, labels: npt.NDArray[np.integer], depth: int
+) -> tuple[Rows, Rows]:
+    """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
+
+    Raises BadInput where the lists are of another set or not sorted.
+    """
+    own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
+    for rows in blocks_of(len(lists)):
+        lists.check(rows, depth)
+        ids, sims = lists.take(rows, depth)
+        near = sims > 0
+        same = labels[ids] == labels[rows][:, None]
+        own[rows] = np.count_nonzero(near & same, axis=1)
+        other[rows] = np.count_nonzero(near, axis=1) - own[rows]
+        lists.release()
+    lists.expect_single_rows()
+    return own, other
+
+
+def _excluded(labels: npt.NDArray[np.int32], own: Rows, other: Rows, least: int) -> Excluded:
+    alone = np.bincount(labels)[labels] == 1
+    few_positives = ~alone & (own < least)
+    few_negatives = ~alone & ~few_positives & (other < least)
+    return Excluded(*(int(group.sum()) for group in (alone, few_positives, few_negatives)))
+
+
+def _draw(
+    rng: np.random.Generator, ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float64]
+) -> Rows:
+    """One neighbour a row of ids [B, K], with odds by weight [B, K]."""
+    reach = np.cumsum(weights, axis=1)
+    at = (reach > rng.random((len(ids), 1)) * reach[:, -1:]).argmax(axis=1)
+    return ids[np.arange(len(ids)), at].astype(np.int64)

@@ -1,101 +1,58 @@
 """The training loop: triplets in, a trained head and its checkpoints out.
 
-In: a head, a training store, its labels and neighbour lists. Out: in `output_dir`, `log.jsonl` (one
-line a step: loss, accuracy, learning rate, gradient norm) and a checkpoint per epoch, the last of
-them also as `weights.safetensors` + `meta.json` of the folder itself. The head is trained in place.
-A loss that is not finite stops the run with the batch's rows saved.
+In: a head, a training store, its labels and neighbour lists; a teacher and a validation set where
+there are any. Out: in `output_dir`, `log.jsonl` (one line a step), `epochs.jsonl`, a checkpoint per
+epoch, the last of them also as `weights.safetensors` + `meta.json` of the folder itself, the best
+by validation in `best/`, and `last.pt`, all that a run needs to go on. The head is trained in
+place. A run that was cut off anywhere goes on from `last.pt` and, in float32 on a CPU, ends with
+the weights of an unbroken one to the bit.
+
+The convention to know: nothing is drawn as the loop goes along. What is random depends on the seed,
+the epoch and the step alone, so `last.pt` needs no state of a generator.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.models import SimilarityHead
+from ames_lite.io.digest import array_digest, names_digest
+from ames_lite.models import HEADS, SimilarityHead
 from ames_lite.runtime import autocast
-from ames_lite.training.augmentation import rotate
-from ames_lite.training.dataset import TripletBatch, load_batch, sample_descriptors
-from ames_lite.training.losses import pair_accuracy, pair_loss
-from ames_lite.training.sampler import Triplets, TripletSampler
+from ames_lite.training.interruption import Stopped, interruptible
+from ames_lite.training.loader import BatchLoader
+from ames_lite.training.model import check_teacher
+from ames_lite.training.model import triplet_logits as triplet_logits  # its users' door
+from ames_lite.training.processes import Processes
+from ames_lite.training.recipe import Recipe as Recipe  # its users' door
+from ames_lite.training.recipe import learning_rate as learning_rate
+from ames_lite.training.sampler import TripletSampler
+from ames_lite.training.state import NAME, held, read_state, write_curve, write_state
+from ames_lite.training.stepping import Stepper
+from ames_lite.training.validation import Validation, best_epoch
+from ames_lite.training.watch import Bar, Watch
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a head is trained; the defaults are the published recipe (AMES on GLDv2)."""
-
-    epochs: int = 10
-    batch_size: int = 200  # triplets
-    lr: float = 5e-4
-    weight_decay: float = 5e-4
-    warmup: float = 0.0  # share of all steps with a rising learning rate (ELViS: 0.1)
-    max_count: int = 400  # descriptors a side, at most
-    min_count: int = 10  # counts are drawn per batch from [min_count, max_count]; 0: always max
-    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
-    rotate: float = 0.0  # share of the batches that are rotated in descriptor space
-    depth: int = 300  # neighbours that triplets are drawn from
-    min_each: int = 5  # an anchor has so many of its own and of other labels among them
-    precision: str = "fp32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        fits = {
-            "epochs": self.epochs >= 1,
-            "lr": self.lr > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": 0 <= self.warmup < 1,
-            "max_count": self.max_count >= 1,
-            "min_count": 0 <= self.min_count <= self.max_count,
-            "clip_norm": self.clip_norm >= 0,
-            "rotate": 0 <= self.rotate <= 1,
-            "depth": self.depth >= 2,
-            "min_each": self.min_each >= 1,
-            "seed": self.seed >= 0,
-        }
-        for name, fit in fits.items():
-            if not fit:
-                raise BadInput(f"{name} is {getattr(self, name)}", expected=str(Recipe()))
-
-
-def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
-    """The rate of step 0..steps-1: linear warm-up, then a cosine that reaches 0 after the last.
-
-    >>> [round(learning_rate(s, 4, Recipe(lr=1.0)), 3) for s in range(5)]
-    [1.0, 0.854, 0.5, 0.146, 0.0]
-    """
-    rising = round(recipe.warmup * steps)
-    if step < rising:
-        return recipe.lr * (step + 1) / rising
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
-def triplet_logits(
-    head: SimilarityHead, batch: TripletBatch, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Logits [B] of the positive and [B] of the negative pairs; the query is encoded once."""
-    query = head.encode(*batch.query.to(device))
-    sides = (batch.positive, batch.negative)
-    positive, negative = (
-        head.score(query, head.encode(*side.to(device), gallery=True)) for side in sides
-    )
-    assert isinstance(positive, Tensor) and isinstance(negative, Tensor)
-    return positive.float(), negative.float()
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains a head by a recipe; `fit` does all of it."""
+    """Trains a head by a recipe; `fit` does all of it.
+
+    meta: what the head is used with. identity: flat, what the run was made by beyond recipe, head
+    and data. save_every: steps between states; an epoch's end and a signal (SIGINT, SIGTERM) are
+    states too. prefetch: parts of batches that are read ahead.
+    """
 
     def __init__(
         self,
@@ -106,102 +63,186 @@ class Trainer:
         output_dir: str | Path,
         meta: HeadMeta | None = None,
         device: torch.device | str = "cpu",
+        *,
+        teacher: SimilarityHead | None = None,
+        validation: Validation | None = None,
+        processes: Processes | None = None,
+        identity: Mapping[str, Any] | None = None,
+        save_every: int = 200,
+        prefetch: int = 2,
+        tensorboard: bool = False,
     ) -> None:
+        if save_every < 1 or prefetch < 0:
+            what = f"save_every is {save_every} and prefetch {prefetch}"
+            raise BadInput(what, expected="at least 1 step; at least 0 parts")
         self.device = torch.device(device)
         autocast(recipe.precision, self.device)  # refuses before any work
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe
         self.output_dir, self.meta = Path(output_dir), meta or HeadMeta()
-        self.steps = recipe.epochs * len(sampler)
-        self.center: Tensor | None = None
-        if recipe.rotate > 0:  # else nothing is read before the first step
-            self.center = sample_descriptors(store, recipe.seed).mean(0)
-        self.optimizer = torch.optim.AdamW(
-            head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        self.validation, self.tensorboard = validation, tensorboard
+        self.processes = processes or Processes()
+        self.teacher = teacher
+        if teacher is not None:
+            check_teacher(teacher, head)
+        self.identity = {**self._own_identity(), **(identity or {})}
+        self.save_every, self.steps = save_every, recipe.epochs * len(sampler)
+        self.step = 0  # finished ones
+        self.seen: list[list[float]] = []  # loss and accuracy of this epoch's steps
+        self.curve: list[dict[str, Any]] = []  # of every finished epoch
+        self.loader = BatchLoader(
+            *(store, sampler, recipe, self.processes),
+            prefetch=prefetch,
+            pin=self.device.type == "cuda",
+            whole=teacher is not None,
         )
+        self.stepper = Stepper(*(head, teacher, recipe, self.loader, self.device, self.output_dir))
 
     def fit(self) -> Path:
-        """Train; returns the folder of the final head."""
-        self.head.to(self.device).train()
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        step = 0
-        with (self.output_dir / "log.jsonl").open("w", encoding="utf-8") as log:
-            for epoch in range(self.recipe.epochs):
-                name = f"epoch {epoch + 1}/{self.recipe.epochs}"
-                bar = tqdm(self.sampler.epoch(epoch), total=len(self.sampler), desc=name)
-                seen: list[dict[str, Any]] = []
-                for triplets in bar:
-                    seen.append(self._step(step, triplets))
-                    log.write(json.dumps({"epoch": epoch, **seen[-1]}) + "\n")
-                    recent = seen[-50:]
-                    bar.set_postfix(
-                        loss=f"{np.mean([s['loss'] for s in recent]):.3f}",
-                        accuracy=f"{np.mean([s['accuracy'] for s in recent]):.3f}",
-                    )
-                    step += 1
-                log.flush()
-                self._save(self.output_dir / f"epoch_{epoch + 1:03d}", seen)
-        self.head.eval()
-        save_head(self.output_dir, self.head, self.meta)
+        """Train, or go on training; returns the folder of the final head."""
+        with self._held():
+            self.head.to(self.device)
+            self._begin()
+            self.stepper.wrap()
+            self._train()
+            self.head.eval()
+            if self.processes.first:
+                save_head(self.output_dir, self.head, self._meta(self.curve[-1]))
+            self.processes.total(torch.zeros(1, device=self.device))  # wait for the first
         return self.output_dir
 
-    def _step(self, step: int, triplets: Triplets) -> dict[str, Any]:
-        began = time.perf_counter()
-        rate = learning_rate(step, self.steps, self.recipe)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        batch = self._batch(step, triplets)
-        with autocast(self.recipe.precision, self.device):
-            positive, negative = triplet_logits(self.head, batch, self.device)
-        loss = pair_loss(positive, negative)
-        if not bool(loss.isfinite()):
-            self._refuse_loss(step, triplets)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = self.recipe.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.head.parameters(), limit)
-        self.optimizer.step()
+    def _held(self) -> AbstractContextManager[None]:
+        if not self.processes.first:
+            return nullcontext()
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        return held(self.output_dir)
+
+    def _train(self) -> None:
+        watch = Watch(
+            self.output_dir, self.step, writes=self.processes.first, tensorboard=self.tensorboard
+        )
+        with closing(watch), interruptible() as signal:
+            while len(self.curve) < self.recipe.epochs:
+                self._train_epoch(watch, signal)
+                self._save(watch)
+                self._finish_epoch()
+                self._save(watch)
+
+    def _begin(self) -> None:
+        """From the state of an earlier run where there is one, else anew."""
+        last, state = self.output_dir / NAME, None
+        if self.processes.first and last.is_file():
+            state = read_state(last, self.identity)
+        state = self.processes.from_first(state)
+        if state is None:
+            if self.processes.first:
+                (self.output_dir / "log.jsonl").write_text("")
+            return
+        self.stepper.load(state)
+        self.step = self.sampler.resume(state["sampler"])
+        self.seen, self.curve = state["seen"], state["curve"]
+        if self.processes.first:
+            with (self.output_dir / "log.jsonl").open("r+b") as log:
+                log.truncate(state["log_bytes"])  # steps after the state are done again
+            logger.info("continuing after step %d of %d", self.step, self.steps)
+
+    def _save(self, watch: Watch) -> None:
+        """The state as it is between two steps."""
+        if not self.processes.first:
+            return
+        state = {
+            **self.stepper.state(),
+            "sampler": self.sampler.state(self.step),
+            "step": self.step,
+            "seen": self.seen,
+            "curve": self.curve,
+            "log_bytes": watch.size,
+        }
+        write_state(self.output_dir / NAME, self.identity, state)
+
+    def _own_identity(self) -> dict[str, Any]:
+        """What a state must have been trained by and on to be gone on from."""
+        name = next(name for name, head in HEADS.items() if type(self.head) is head)
+        taught = {} if self.teacher is None else self.teacher.state_dict()
         return {
-            "step": step,
-            "loss": loss.item(),
-            "accuracy": pair_accuracy(positive, negative),
-            "lr": rate,
-            "gradient_norm": norm.item(),
-            "seconds": time.perf_counter() - began,
+            "model": name,
+            **{f"model.{key}": value for key, value in self.head.arguments.items()},
+            **asdict(self.recipe),
+            "teacher": names_digest(array_digest(v.cpu().numpy()) for v in taught.values()),
+            "images": names_digest(self.store.names),
+            "store": self.store.fingerprint(),
+            **{f"of descriptors: {key}": v for key, v in self.store.provenance.items()},
         }
 
-    def _batch(self, step: int, triplets: Triplets) -> TripletBatch:
-        batch = load_batch(self.store, triplets, *self._counts(step))
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        turn = float(torch.rand(1, generator=generator)) < self.recipe.rotate
-        if turn and self.center is not None:
-            batch = rotate(batch, self.center, generator)
-        return batch
+    def _train_epoch(self, watch: Watch, signal: Callable[[], int]) -> None:
+        """The steps that are left of the running epoch. Raises Stopped at a signal."""
+        epoch, size = len(self.curve), len(self.sampler)
+        name, done = f"epoch {epoch + 1}/{self.recipe.epochs}", self.step - epoch * size
+        self.head.train()
+        self.stepper.start_clock()
+        with (
+            closing(self.loader.steps(self.step, (epoch + 1) * size)) as steps,
+            watch.bar(name, size, done) as bar,
+        ):
+            for step, parts in steps:
+                self._note(
+                    watch, bar, {"epoch": epoch, **self.stepper.step(step, self.steps, parts)}
+                )
+                stop = self._agreed(signal())
+                if stop:
+                    self._save(watch)
+                    raise self._stopped(stop)
+                if self.step % self.save_every == 0:
+                    self._save(watch)
 
-    def _counts(self, step: int) -> tuple[int, int]:
-        """Descriptors a side of this step: drawn independently for query and gallery."""
-        low, high = self.recipe.min_count, min(self.recipe.max_count, self.store.max_count)
-        if low == 0 or low >= high:
-            return high, high
-        rng = np.random.default_rng((self.recipe.seed, step, 1))
-        query, gallery = rng.integers(low, high + 1, 2)
-        return int(query), int(gallery)
+    def _note(self, watch: Watch, bar: Bar, entry: dict[str, Any]) -> None:
+        """A step is done."""
+        watch.line(entry)
+        self.seen.append([entry["loss"], entry["accuracy"]])
+        self.step += 1
+        bar.update(self.seen, entry["triplets_per_second"])
 
-    def _refuse_loss(self, step: int, triplets: Triplets) -> None:
-        path = self.output_dir / "bad_batch.json"
-        rows = {name: getattr(triplets, name).tolist() for name in triplets._fields}
-        path.write_text(json.dumps({"step": step, **rows}))
-        raise BadInput(
-            f"the loss is not finite at step {step}",
-            where=path,
-            expected="a finite loss; the rows of the batch are in that file",
-            remedy="lower lr=, set clip_norm=1, or train with precision=fp32",
-        )
+    def _agreed(self, number: int) -> int:
+        """The signal that came to any of the processes; all of them stop at the same step."""
+        if self.processes.size == 1:
+            return number
+        both = torch.tensor([number, number > 0], device=self.device)
+        total, count = self.processes.total(both).tolist()
+        return total // count if count else 0
 
-    def _save(self, folder: Path, seen: list[dict[str, Any]]) -> None:
-        summary = {key: float(np.mean([s[key] for s in seen])) for key in ("loss", "accuracy")}
-        provenance = {**self.meta.provenance, "recipe": asdict(self.recipe), **summary}
-        self.meta = HeadMeta(self.meta.desc_name, self.meta.lamb, self.meta.temp, provenance)
-        save_head(folder, self.head, self.meta)
+    def _stopped(self, number: int) -> Stopped:
+        where = f"{self.output_dir}, step {self.step} of {self.steps}"
+        return Stopped(number, f"; the same command goes on from here: {where}")
+
+    def _finish_epoch(self) -> None:
+        """The epoch's head, its line of the curve, and the best head where it is the best."""
+        loss, accuracy = (float(np.mean(column)) for column in zip(*self.seen, strict=True))
+        line = {"epoch": len(self.curve) + 1, "loss": loss, "accuracy": accuracy}
+        self.seen = []
+        if not self.processes.first:
+            self.curve.append(line)
+            return
+        if self.validation is not None:
+            line |= self.validation(self.head)
+            logger.info(
+                "epoch %d: %s %.4f on %s (global %.4f)",
+                *(line["epoch"], self.validation.metric, line["val"], self.validation.option),
+                line["val_global"],
+            )
+        self.curve.append(line)
+        save_head(self.output_dir / f"epoch_{len(self.curve):03d}", self.head, self._meta(line))
+        if self.validation is not None and best_epoch(self.curve) is line:
+            save_head(self.output_dir / "best", self.head, self._meta(line))
+        write_curve(self.output_dir, self.curve)
+
+    def _meta(self, line: Mapping[str, Any]) -> HeadMeta:
+        """What the head of an epoch is used with, and how it was trained."""
+        figures = {key: line[key] for key in ("loss", "accuracy")}
+        provenance = {**self.meta.provenance, "recipe": asdict(self.recipe), **figures}
+        if self.validation is None:
+            return HeadMeta(self.meta.desc_name, self.meta.lamb, self.meta.temp, provenance)
+        found = {"epoch": line["epoch"], self.validation.metric: line["val"]}
+        provenance |= {"tuned_on": self.validation.option, "validation": found}
+        return HeadMeta(self.meta.desc_name, line["lamb"], line["temp"], provenance)
 
 
 def labels_of_store(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.io.neighbor_conversion import open_neighbor_rows
+from ames_lite.io.neighbor_lists import write_neighbors
+from ames_lite.io.neighbor_rows import NeighborRows
 from ames_lite.records import Neighbors
-from ames_lite.training.sampler import TripletSampler
+from ames_lite.training.sampler import TripletSampler, count_neighbors
 
 
 def a_set(num: int = 60, classes: int = 5, seed: int = 0) -> tuple[Neighbors, np.ndarray]:
@@ -93,3 +100,76 @@ def test_a_set_without_anchors_and_lists_of_another_set_are_refused() -> None:
         TripletSampler(neighbors, labels[:-1])
     with pytest.raises(BadInput, match="batch_size"):
         TripletSampler(neighbors, labels, batch_size=0)
+
+
+def test_lists_in_a_file_give_the_same_triplets(tmp_path: Path) -> None:
+    neighbors, labels = a_set()
+    names = tuple(map(str, range(len(labels))))
+    path = write_neighbors(tmp_path / "nn.hdf5", neighbors, names, names, {})
+    given = {"batch_size": 7, "min_each": 3, "depth": 20}
+    plain = TripletSampler(neighbors, labels, **given)  # type: ignore[arg-type]
+    mapped = TripletSampler(open_neighbor_rows(path, names), labels, **given)  # type: ignore[arg-type]
+    for one, two in zip(plain.epoch(1), mapped.epoch(1), strict=True):
+        assert all((x == y).all() for x, y in zip(one, two, strict=True))
+
+
+def test_a_state_goes_on_in_the_middle_of_an_epoch() -> None:
+    sampler = TripletSampler(*a_set(), batch_size=4, min_each=3)
+    whole = [sampler.batch(*divmod(step, len(sampler))) for step in range(2 * len(sampler))]
+    state = json.loads(json.dumps(sampler.state(len(sampler) + 3)))
+    assert (state["epoch"], state["batch"]) == (1, 3)
+    again = TripletSampler(*a_set(), batch_size=4, min_each=3)
+    step = again.resume(state)
+    rest = list(again.epoch(1, start=step - len(again)))
+    for one, two in zip(whole[step:], rest, strict=True):
+        assert all((x == y).all() for x, y in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"batch_size": 5}, {"min_each": 4}])
+def test_a_state_of_another_sampler_is_refused(other: dict[str, int]) -> None:
+    given = {"batch_size": 4, "min_each": 3}
+    state = TripletSampler(*a_set(), **given).state(3)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="of the sampler is"):
+        TripletSampler(*a_set(), **{**given, **other}).resume(state)  # type: ignore[arg-type]
+    _, labels = a_set()
+    with pytest.raises(BadInput, match="labels of the sampler"):
+        changed = np.where(labels == labels[0], 77, labels)
+        TripletSampler(a_set()[0], -changed, **given).resume(state)  # type: ignore[arg-type]
+
+
+def test_images_that_are_no_anchors_are_counted_once() -> None:
+    neighbors, labels = a_set()
+    labels = labels.copy()
+    labels[:4] = [100, 101, 102, 103]
+    sampler = TripletSampler(neighbors, labels, batch_size=4, depth=25, min_each=3)
+    counted = sampler.excluded
+    assert counted.alone == 4 and counted.few_positives > 0
+    assert sum(counted) + len(sampler.anchors) == len(labels)
+    assert "4 are the only image of their label" in str(counted)
+    with pytest.raises(BadInput, match="60 are the only image"):
+        TripletSampler(neighbors, np.arange(60))
+
+
+def test_lists_that_are_not_sorted_or_of_a_larger_set_are_refused() -> None:
+    neighbors, labels = a_set()
+    ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
+    for place, value, array in ((3, 60, ids), (5, 9.0, sims), (5, np.nan, sims)):
+        kept = array[20, place].copy()
+        array[20, place] = value
+        with pytest.raises(BadInput, match="the list of image 20"):
+            TripletSampler(NeighborRows(ids, sims, 60), labels, min_each=3)
+        array[20, place] = kept
+
+
+@pytest.mark.slow
+def test_750_thousand_lists_are_counted_in_a_minute() -> None:
+    num, depth = 750_000, 300
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, num, (8192, depth), dtype=np.int32)
+    sims = np.sort(rng.random((8192, depth), dtype=np.float32), axis=1)[:, ::-1]
+    tiled = [
+        np.lib.stride_tricks.as_strided(a, (num, depth), (0, a.strides[1])) for a in (ids, sims)
+    ]
+    began = time.perf_counter()
+    count_neighbors(NeighborRows(*tiled, num), rng.integers(0, 80_000, num), depth)
+    assert time.perf_counter() - began < 60

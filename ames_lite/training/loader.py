@@ -1,0 +1,138 @@
+"""What every step sees, read ahead in a thread: the parts of its batch that this process computes.
+
+In: a store, a sampler, a recipe. Out: for every step its `Part`s, in order. A batch is cut among
+the processes, and what is left to one into `accumulate` parts; a part knows its share of the batch,
+so that sums over parts do not depend on the cut. What is read depends on the step alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.training.dataset import TripletBatch, load_batch
+from ames_lite.training.processes import Processes
+from ames_lite.training.recipe import Recipe
+from ames_lite.training.sampler import Triplets, TripletSampler
+
+
+class Part(NamedTuple):
+    """Some triplets of a step, with their descriptors.
+
+    counts: descriptors of a query and of a gallery image that the head sees; a teacher sees all
+    that was read. share: of the step's triplets over all processes; 0 for one that stands in where
+    a process has nothing to do. last: of the step. waited: seconds until it was there.
+    """
+
+    step: int
+    batch: TripletBatch
+    counts: tuple[int, int]
+    share: float
+    last: bool
+    waited: float = 0.0
+
+
+class _Job(NamedTuple):
+    step: int
+    triplets: Triplets
+    share: float
+    last: bool
+
+
+class BatchLoader:
+    """Reads parts of batches. whole: all descriptors up to max_count, for a teacher."""
+
+    def __init__(
+        self,
+        store: DescriptorStore,
+        sampler: TripletSampler,
+        recipe: Recipe,
+        processes: Processes | None = None,
+        *,
+        prefetch: int = 2,
+        pin: bool = False,
+        whole: bool = False,
+    ) -> None:
+        self.store, self.sampler, self.recipe = store, sampler, recipe
+        self.processes = processes or Processes()
+        self.prefetch, self.pin, self.whole = prefetch, pin, whole
+
+    def steps(self, first: int, stop: int) -> Generator[tuple[int, Iterator[Part]], None, None]:
+        """The parts of every step from `first` to before `stop`. Close it to end its thread."""
+        with closing(self._parts(first, stop)) as parts:
+            yield from groupby(parts, key=lambda part: part.step)
+
+    def counts(self, step: int) -> tuple[int, int]:
+        """Descriptors a side of a step: drawn independently for query and gallery."""
+        low, high = self.recipe.min_count, min(self.recipe.max_count, self.store.max_count)
+        if low == 0 or low >= high:
+            return high, high
+        rng = np.random.default_rng((self.recipe.seed, step, 1))
+        query, gallery = rng.integers(low, high + 1, 2)
+        return int(query), int(gallery)
+
+    def triplets(self, step: int) -> Triplets:
+        """All triplets of a step, of all processes."""
+        return self.sampler.batch(*divmod(step, len(self.sampler)))
+
+    def num_triplets(self, step: int) -> int:
+        """How many triplets a step has: the last of an epoch may have fewer."""
+        done = step % len(self.sampler) * self.sampler.batch_size
+        return min(self.sampler.batch_size, len(self.sampler.anchors) - done)
+
+    def _parts(self, first: int, stop: int) -> Generator[Part, None, None]:
+        jobs = (job for step in range(first, stop) for job in self._jobs(step))
+        if self.prefetch == 0:
+            yield from map(self._load, jobs)
+            return
+        waiting: deque[Future[Part]] = deque()
+        with ThreadPoolExecutor(1, "prefetch") as pool:
+            try:
+                for job in jobs:
+                    waiting.append(pool.submit(self._load, job))
+                    if len(waiting) > self.prefetch:
+                        yield _received(waiting.popleft())
+                while waiting:
+                    yield _received(waiting.popleft())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _jobs(self, step: int) -> Iterator[_Job]:
+        """What this process computes of a step."""
+        triplets = self.triplets(step)
+        num = len(triplets.anchor)
+        own = triplets.part(self.processes.share(num))
+        size = len(own.anchor)
+        if size == 0:
+            yield _Job(step, triplets.part(slice(0, 1)), 0.0, True)
+            return
+        pieces = min(self.recipe.accumulate, size)
+        for piece in range(pieces):
+            part = own.part(Processes(piece, pieces).share(size))
+            yield _Job(step, part, len(part.anchor) / num, piece == pieces - 1)
+
+    def _load(self, job: _Job) -> Part:
+        began = time.perf_counter()
+        counts = self.counts(job.step)
+        limit = min(self.recipe.max_count, self.store.max_count)
+        read = (limit, limit) if self.whole else counts
+        batch = load_batch(self.store, job.triplets, *read)
+        batch = batch.pinned() if self.pin else batch
+        waited = time.perf_counter() - began
+        return Part(job.step, batch, counts, job.share, job.last, waited)
+
+
+def _received(future: Future[Part]) -> Part:
+    """The part, once it is there, and how long that took. Raises what reading it raised."""
+    began = time.perf_counter()
+    part = future.result()
+    return part._replace(waited=time.perf_counter() - began)

@@ -1,0 +1,129 @@
+"""What is computed of a part of a batch: logits, loss, and the distance to a teacher's tokens.
+
+In: a `TripletBatch`. Out: `Result`. The query's part of a triplet is computed once for its positive
+and its negative. It is one module with one forward, as DistributedDataParallel wants it.
+
+The convention to know: every figure is a mean over triplets, so that the means of parts, weighted
+by their shares, are the mean of the whole. The teacher sees all descriptors that were read, the
+head the strongest of them; their output tokens are compared where the head has real ones (as
+published, where nothing is padding).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ames_lite.errors import BadInput
+from ames_lite.models import AMES, SimilarityHead
+from ames_lite.training.dataset import Side, TripletBatch
+from ames_lite.training.losses import pair_accuracy, pair_loss
+
+
+class Result(NamedTuple):
+    """Of a part: the loss (scalar, with gradient), accuracy in [0, 1], distance to the teacher."""
+
+    loss: Tensor
+    accuracy: float
+    distance: float | None
+
+
+def triplet_logits(
+    head: SimilarityHead, batch: TripletBatch, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Logits [B] of the positive and [B] of the negative pairs; the query is encoded once."""
+    query = head.encode(*batch.query.to(device))
+    sides = (batch.positive, batch.negative)
+    positive, negative = (
+        head.score(query, head.encode(*side.to(device), gallery=True)) for side in sides
+    )
+    assert isinstance(positive, Tensor) and isinstance(negative, Tensor)
+    return positive.float(), negative.float()
+
+
+def output_tokens(
+    head: SimilarityHead, batch: TripletBatch
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Logits [B] and output tokens [B, 1+Q+T, D] of the positive pairs, and of the negative."""
+    query = head.encode(*batch.query)
+
+    def scored(side: Side) -> Any:
+        return head.score(query, head.encode(*side, gallery=True), return_tokens=True)
+
+    return scored(batch.positive), scored(batch.negative)
+
+
+def token_distance(
+    tokens: Tensor, taught: Tensor, query: Side, gallery: Side, all_queries: int
+) -> Tensor:
+    """Mean squared difference of output tokens to a teacher's, a mean over pairs (scalar).
+
+    tokens [B, 1+q+t, D] of the sides query and gallery; taught [B, 1+all_queries+T, D]: of the same
+    images with more descriptors, the first of which are those of the sides.
+    """
+    num_query, num_gallery = (side.descriptors.shape[1] for side in (query, gallery))
+    start = 1 + all_queries
+    same = torch.cat([taught[:, : 1 + num_query], taught[:, start : start + num_gallery]], dim=1)
+    squared = (tokens.float() - same.float()).square().mean(-1)
+    if query.valid is None and gallery.valid is None:
+        return squared.mean()
+    real = torch.cat([squared.new_ones(len(squared), 1), *(_real(s) for s in (query, gallery))], 1)
+    return ((squared * real).sum(1) / real.sum(1)).mean()
+
+
+def _real(side: Side) -> Tensor:
+    if side.valid is None:
+        return torch.ones(side.descriptors.shape[:2], device=side.descriptors.device)
+    return side.valid.float()
+
+
+class TripletModel(nn.Module):
+    """The head that is trained and, where there is one, its teacher."""
+
+    def __init__(
+        self, head: SimilarityHead, teacher: SimilarityHead | None = None, beta: float = 10.0
+    ) -> None:
+        super().__init__()
+        self.head, self.beta = head, beta
+        self._teacher = [] if teacher is None else [teacher]  # no parameter of this module
+
+    def forward(self, batch: TripletBatch, counts: tuple[int, int]) -> Result:
+        """Of a batch on the head's device; counts: descriptors a side that the head sees."""
+        if not self._teacher:
+            positive, negative = triplet_logits(self.head, batch, self.head.device)
+            loss = pair_loss(positive, negative)
+            return Result(loss, pair_accuracy(positive, negative), None)
+        seen = batch.strongest(*counts)
+        own = output_tokens(self.head, seen)
+        with torch.no_grad():
+            taught = output_tokens(self._teacher[0], batch)
+        positive, negative = (logits.float() for logits, _ in own)
+        all_queries = batch.query.descriptors.shape[1]
+        distances = [
+            token_distance(tokens, goal, seen.query, side, all_queries)
+            for (_, tokens), (_, goal), side in zip(own, taught, seen[1:], strict=True)
+        ]
+        distance = torch.stack(distances).mean()
+        loss = pair_loss(positive, negative) + self.beta * distance
+        return Result(loss, pair_accuracy(positive, negative), float(distance.detach()))
+
+
+def check_teacher(teacher: SimilarityHead, head: SimilarityHead) -> None:
+    """Raise BadInput where a head cannot learn from a teacher."""
+    if not isinstance(teacher, AMES) or not isinstance(head, AMES):
+        raise BadInput(
+            f"a {type(teacher).__name__} cannot teach a {type(head).__name__}",
+            expected="two heads 'ames': the others make no output tokens",
+        )
+    for key, what in (("dim_in", "descriptors"), ("dim", "tokens")):
+        known, wanted = getattr(teacher, key), getattr(head, key)
+        if known != wanted:
+            raise BadInput(
+                f"the teacher has {what} of width {known}, the head of width {wanted}",
+                expected=f"a teacher with the same {key}",
+                remedy=f"another teacher=, or model.arguments.{key}={known}"
+                if key == "dim"
+                else "a teacher that was trained on these descriptors",
+            )

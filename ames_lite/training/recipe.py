@@ -1,0 +1,62 @@
+"""How a head is trained: the numbers of a recipe, and the learning rate that follows from them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ames_lite.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a run; the defaults are the published recipe (AMES on GLDv2)."""
+
+    epochs: int = 10
+    batch_size: int = 200  # triplets
+    lr: float = 5e-4
+    weight_decay: float = 5e-4
+    warmup: float = 0.0  # share of all steps with a rising learning rate (ELViS: 0.1)
+    max_count: int = 400  # descriptors a side, at most
+    min_count: int = 10  # counts are drawn per batch from [min_count, max_count]; 0: always max
+    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
+    rotate: float = 0.0  # share of the batches that are rotated in descriptor space
+    depth: int = 300  # neighbours that triplets are drawn from
+    min_each: int = 5  # an anchor has so many of its own and of other labels among them
+    accumulate: int = 1  # parts that a batch is computed in, one after the other (memory)
+    beta: float = 10.0  # weight of the distance to the teacher's tokens, where there is a teacher
+    precision: str = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        fits = {
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 1,
+            "lr": self.lr > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "warmup": 0 <= self.warmup < 1,
+            "max_count": self.max_count >= 1,
+            "min_count": 0 <= self.min_count <= self.max_count,
+            "clip_norm": self.clip_norm >= 0,
+            "rotate": 0 <= self.rotate <= 1,
+            "depth": self.depth >= 2,
+            "min_each": self.min_each >= 1,
+            "accumulate": 1 <= self.accumulate <= self.batch_size,
+            "beta": self.beta >= 0,
+            "seed": self.seed >= 0,
+        }
+        for name, fit in fits.items():
+            if not fit:
+                raise BadInput(f"{name} is {getattr(self, name)}", expected=str(Recipe()))
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """The rate of step 0..steps-1: linear warm-up, then a cosine that reaches 0 after the last.
+
+    >>> [round(learning_rate(s, 4, Recipe(lr=1.0)), 3) for s in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
+    """
+    rising = round(recipe.warmup * steps)
+    if step < rising:
+        return recipe.lr * (step + 1) / rising
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

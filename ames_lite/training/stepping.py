@@ -1,0 +1,197 @@
+"""One step of training: from the parts of a batch to changed weights, and what is said of it.
+
+In: `Part`s. Out: the head's parameters changed in place, and a dict of figures. In fp16 the loss is
+scaled up before the backward pass, and the gradient down again before it is measured and clipped.
+The parts of a step, over all processes, add up to its gradient; all processes change their weights
+alike.
+
+The convention to know: what is not finite stops the run before it spoils a weight, with the rows
+and names of the batch saved. Only in fp16 a gradient may overflow: that step is left out, and the
+scale is lowered.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from ames_lite.errors import BadInput
+from ames_lite.io.writing import replacing
+from ames_lite.models import AMES, SimilarityHead
+from ames_lite.runtime import autocast
+from ames_lite.training.augmentation import rotate
+from ames_lite.training.dataset import TripletBatch, sample_descriptors
+from ames_lite.training.loader import BatchLoader, Part
+from ames_lite.training.model import TripletModel
+from ames_lite.training.recipe import Recipe, learning_rate
+from ames_lite.training.watch import memory
+
+SMALLEST_SCALE = 2.0**-14  # of a loss in fp16: gradients that overflow below it are not rounding
+REMEDY = "lower lr=, set clip_norm=1, or train with precision=fp32"
+
+
+class Figures(NamedTuple):
+    """Of a step, over all its parts and processes; distance is 0 without a teacher."""
+
+    loss: float = 0.0
+    accuracy: float = 0.0
+    distance: float = 0.0
+
+    def plus(self, share: float, loss: float, accuracy: float, distance: float) -> Figures:
+        """With a part, weighted by its share of the step."""
+        part = (loss, accuracy, distance)
+        return Figures(*(a + share * b for a, b in zip(self, part, strict=True)))
+
+
+class Stepper:
+    """What changes from step to step: head, optimizer and scaler. folder: for a batch refused."""
+
+    def __init__(
+        self,
+        head: SimilarityHead,
+        teacher: SimilarityHead | None,
+        recipe: Recipe,
+        loader: BatchLoader,
+        device: torch.device,
+        folder: Path,
+    ) -> None:
+        self.head, self.teacher, self.recipe, self.loader = head, teacher, recipe, loader
+        self.device, self.folder = device, folder
+        self.center: Tensor | None = None
+        if recipe.rotate > 0:  # else nothing is read before the first step
+            self.center = sample_descriptors(loader.store, recipe.seed).mean(0)
+        if loader.store.packed and isinstance(head, AMES) and head.binary:
+            head.remap_local[0].requires_grad_(False)  # its bits were made by it
+        self.parameters = [p for p in head.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+
+    def wrap(self) -> None:
+        """Get ready for steps, once the head is on its device and has its weights."""
+        if self.teacher is not None:
+            self.teacher.to(self.device).eval()
+        model = TripletModel(self.head, self.teacher, self.recipe.beta)
+        self.model = self.loader.processes.wrap(model)
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """From now on time counts as the next step's, waiting for its data included."""
+        self.since = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """What is to be kept between steps."""
+        return {
+            "state": self.head.state_dict(),
+            "optim": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Stand where `state` was taken."""
+        self.head.load_state_dict(state["state"])
+        self.optimizer.load_state_dict(state["optim"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def step(self, step: int, steps: int, parts: Iterator[Part]) -> dict[str, Any]:
+        """Learn from the parts of step `step` of `steps`; returns what is to be said of it.
+
+        Raises BadInput, before a weight is changed, where a loss or gradient is not finite.
+        """
+        rate = learning_rate(step, steps, self.recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        figures, waited = Figures(), 0.0
+        for part in parts:
+            figures, waited = self._backward(part, figures), waited + part.waited
+        figures = self._total(figures)
+        if not math.isfinite(figures.loss):
+            self._refuse(step, f"the loss is not finite at step {step}: {figures.loss}")
+        norm = self._update(step)
+        seconds = time.perf_counter() - self.since
+        self.since += seconds
+        entry = {
+            "step": step,
+            "loss": figures.loss,
+            "accuracy": figures.accuracy,
+            "lr": rate,
+            "gradient_norm": norm,
+            "seconds": seconds,
+            "data_wait": waited,
+            "triplets_per_second": self.loader.num_triplets(step) / seconds,
+            **memory(self.device),
+        }
+        if self.teacher is not None:
+            entry["distance"] = figures.distance
+        if self.scaler.is_enabled():
+            entry |= {"scale": self.scaler.get_scale(), "skipped": not math.isfinite(norm)}
+        return entry
+
+    def _backward(self, part: Part, figures: Figures) -> Figures:
+        """Add the gradient of a part; the processes meet at the last one of a step."""
+        weight = part.share * self.loader.processes.size  # they average, and shares are of all
+        together = self.loader.processes.size == 1 or part.last
+        with nullcontext() if together else self.model.no_sync():  # type: ignore[operator]
+            try:
+                batch = self._turned(part.step, part.batch.to(self.device))
+                with autocast(self.recipe.precision, self.device):
+                    result = self.model(batch, part.counts)
+            except BadInput as error:  # descriptors that are not finite
+                self._refuse(part.step, str(error), always=True)
+            loss = result.loss if weight == 1 else result.loss * weight
+            self.scaler.scale(loss).backward()
+        if part.share == 0:
+            return figures
+        distance = result.distance or 0.0
+        return figures.plus(part.share, result.loss.item(), result.accuracy, distance)
+
+    def _turned(self, step: int, batch: TripletBatch) -> TripletBatch:
+        """The batch, rotated if this step's is; all parts of a step alike."""
+        if self.center is None:
+            return batch
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        turn = float(torch.rand(1, generator=generator)) < self.recipe.rotate
+        return rotate(batch, self.center, generator) if turn else batch
+
+    def _total(self, figures: Figures) -> Figures:
+        if self.loader.processes.size == 1:
+            return figures
+        sums = self.loader.processes.total(
+            torch.tensor(figures, dtype=torch.float64, device=self.device)
+        )
+        return Figures(*sums.tolist())
+
+    def _update(self, step: int) -> float:
+        """Change the weights; returns the norm of the gradient, before it was clipped."""
+        self.scaler.unscale_(self.optimizer)
+        limit = self.recipe.clip_norm or math.inf
+        norm = nn.utils.clip_grad_norm_(self.parameters, limit).item()
+        tiny = self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE
+        if not math.isfinite(norm) and (tiny or not self.scaler.is_enabled()):
+            self._refuse(step, f"the gradient is not finite at step {step}: its norm is {norm}")
+        self.scaler.step(self.optimizer)  # in fp16: not where a gradient overflowed
+        self.scaler.update()
+        return norm
+
+    def _refuse(self, step: int, what: str, always: bool = False) -> NoReturn:
+        """Raise BadInput, with the batch's rows and names saved; always: by any process."""
+        path, triplets = self.folder / "bad_batch.json", self.loader.triplets(step)
+        if self.loader.processes.first or always:
+            rows = {name: getattr(triplets, name).tolist() for name in triplets._fields}
+            names = {key: [self.loader.store.names[row] for row in rows[key]] for key in rows}
+            content = {"step": step, "reason": what.split("\n")[0], **rows}
+            content["counts"] = self.loader.counts(step)
+            with replacing(path, overwrite=True) as partial:
+                partial.write_text(json.dumps({**content, "names": names}, indent=1))
+        expected = "finite numbers; the rows and names of the batch are in that file"
+        raise BadInput(what, where=path, expected=expected, remedy=REMEDY)

@@ -1,0 +1,103 @@
+"""What a run says while it runs: `log.jsonl` always, a progress bar, TensorBoard where asked for.
+
+In: a dict of figures a step, and one an epoch. The convention to know: a figure that is not finite
+is null in the log, which stays JSON; lines appear as they are written, so that one can follow them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ames_lite.errors import BadInput
+from ames_lite.io.writing import explain_write_errors
+from ames_lite.runtime import peak_memory_mib
+from ames_lite.training.state import json_line
+
+RECENT = 50  # steps that the progress bar averages
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """The largest memory so far in MiB: of this process, and of its GPU."""
+    found = {"memory_mib": round(peak_memory_mib(), 1)}
+    if device.type == "cuda":
+        found["device_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return found
+
+
+def open_tensorboard(folder: Path, step: int) -> Any:
+    """A writer of TensorBoard's files; steps from `step` on are written anew. Raises BadInput."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # needs the package tensorboard
+    except ImportError as error:
+        raise BadInput(
+            "tensorboard=true, and TensorBoard is not installed",
+            expected="the extra: pip install 'ames_lite[tensorboard]'",
+            remedy="tensorboard=false: log.jsonl has every figure",
+        ) from error
+    return SummaryWriter(str(folder), purge_step=step)
+
+
+class Watch:
+    """Writes figures. writes: False in all processes but the first, which say nothing."""
+
+    def __init__(
+        self, folder: Path, step: int, *, writes: bool = True, tensorboard: bool = False
+    ) -> None:
+        self.writes, self.path = writes, folder / "log.jsonl"
+        self._board = None
+        if writes and tensorboard:
+            self._board = open_tensorboard(folder / "tensorboard", step)
+        path = self.path if writes else os.devnull
+        self._file = open(path, "a", encoding="utf-8", buffering=1)
+
+    def line(self, figures: Mapping[str, Any]) -> None:
+        """One line of the log."""
+        with explain_write_errors(self.path):
+            self._file.write(json_line(figures) + "\n")
+        if self._board is not None and "step" in figures:
+            for key, value in figures.items():
+                if isinstance(value, float) and math.isfinite(value):
+                    self._board.add_scalar(key, value, figures["step"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log so far."""
+        return self.path.stat().st_size
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    @contextmanager
+    def bar(self, name: str, total: int, done: int) -> Iterator[Bar]:
+        """A progress bar of an epoch."""
+        with tqdm(
+            total=total, initial=done, desc=name, unit="batch", disable=not self.writes
+        ) as shown:
+            yield Bar(shown)
+
+
+class Bar:
+    """An epoch's progress."""
+
+    def __init__(self, shown: Any) -> None:
+        self._shown = shown
+
+    def update(self, seen: Sequence[Sequence[float]], rate: float) -> None:
+        """One step more. seen: loss and accuracy of the epoch's steps; rate: triplets a second."""
+        loss, accuracy = np.mean(seen[-RECENT:], axis=0)
+        self._shown.set_postfix(
+            loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", triplets=f"{rate:.0f}/s", refresh=False
+        )
+        self._shown.update()
