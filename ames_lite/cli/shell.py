@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
+        return 128 + getattr(stop, "signum", 2)  # as a shell says it: 130, or 143 for SIGTERM
     return 0
 
 
@@ -117,12 +118,20 @@ def chosen_splits(config: Config) -> list[str]:
     return list(config["splits"])
 
 
+def run_prefix(config: Config, command_name: str) -> str:
+    """What the names of a command's run directories begin with, where no output_dir= is given."""
+    return "_".join([command_name, config["dataset"]["option"], config["desc_name"]])
+
+
 def run_dir(config: Config, command_name: str) -> Path:
     """A fresh run directory, with the configuration in it. Raises BadInput where it is in use."""
     if config["output_dir"] is None:
-        parts = [command_name, config["dataset"]["option"], config["desc_name"]]
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = Path("runs") / f"{'_'.join(parts)}_{stamp}"
+        folder = Path("runs") / f"{run_prefix(config, command_name)}_{stamp}"
+        for number in count(2):  # another run of the same second
+            if not folder.exists():
+                break
+            folder = folder.with_name(f"{run_prefix(config, command_name)}_{stamp}-{number}")
     else:
         folder = Path(config["output_dir"]).expanduser()
     refuse_used(folder)

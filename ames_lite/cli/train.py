@@ -1,36 +1,43 @@
-"""`python scripts/train.py`: a training set's files in, a trained head out."""
+"""`python scripts/train.py`: a training set's files in, a trained head out.
+
+On several devices or machines: `torchrun --nproc-per-node=<devices> scripts/train.py …`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import command, dataset_files, run_dir
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.cli.continuing import check_resume, training_dir
+from ames_lite.cli.shell import command, dataset_files
+from ames_lite.cli.train_parts import (
+    ValidationSet,
+    check_start,
+    open_teacher,
+    open_validation,
+    start_head,
+    validation_set,
+)
+from ames_lite.cli.training_folder import prepare_training_folder
+from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.neighbor_conversion import open_neighbor_rows
 from ames_lite.io.published_store import open_store
-from ames_lite.models import AMES, HEADS, build_head
-from ames_lite.models.initialization import start_from_correspondences, start_from_matches
+from ames_lite.models import build_head
 from ames_lite.runtime import pick_device, seed_everything
-from ames_lite.training.dataset import sample_descriptors
+from ames_lite.training.processes import Processes, local_device, process_group
+from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
-from ames_lite.training.trainer import Recipe, Trainer, labels_of_store
-
-STARTS: dict[str, Callable[[AMES, Tensor, torch.Generator], None] | None] = {
-    "random": None,
-    "correspondences": start_from_correspondences,
-    "matches": start_from_matches,
-}
+from ames_lite.training.trainer import Trainer, labels_of_store
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -39,51 +46,66 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config) -> Path:
-    """Train as configured; returns the run directory."""
+    """Train as configured, or go on training; returns the run directory."""
     recipe = Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
-    device = pick_device(config["device"])
-    start = _start(config)
-    files = dataset_files(config)
-    store, sampler = open_training_set(files, config["neighbors"], recipe)
+    check_resume(config)
+    check_start(config)
+    device = local_device(pick_device(config["device"]))
+    with process_group(device) as processes:
+        if not processes.first:
+            logging.getLogger("ames_lite").setLevel(logging.WARNING)
+        return _run(config, recipe, device, processes)
+
+
+def _run(config: Config, recipe: Recipe, device: torch.device, processes: Processes) -> Path:
+    if processes.size == 1:  # else extraction would make a shard in each of them
+        prepare_training_folder(config)
+    files, val = dataset_files(config), validation_set(config)
+    found = _find(files, config["neighbors"], val)
+    teacher = open_teacher(config)
+    store, sampler = open_training_set(found, recipe)
+    validation = open_validation(config, val, device) if processes.first else None
     generator = seed_everything(recipe.seed)
     head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
-    if start is not None and isinstance(head, AMES):
-        start(head, sample_descriptors(store, recipe.seed), generator)
-    meta = HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store))
-    folder = run_dir(config, "train")
-    print(
-        f"{len(sampler.anchors)} of {len(store)} images are anchors; {len(sampler)} steps of "
-        f"{recipe.batch_size} triplets an epoch, {recipe.epochs} epochs → {folder}"
+    start_head(config, head, store, generator)
+    folder = processes.from_first(training_dir(config) if processes.first else None)
+    trainer = Trainer(
+        *(head, store, sampler, recipe, folder),
+        HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store)),
+        device,
+        teacher=teacher,
+        validation=validation,
+        processes=processes,
+        identity={key: config[key] for key in ("desc_name", "start", "val_dataset")},
+        save_every=config["save_every"],
+        prefetch=config["prefetch"],
+        tensorboard=config["tensorboard"],
     )
-    return Trainer(head, store, sampler, recipe, folder, meta, device).fit()
+    if processes.first:
+        print(
+            f"{len(sampler.anchors)} of {len(store)} images are anchors ({sampler.excluded}); "
+            f"{len(sampler)} steps of {recipe.batch_size} triplets an epoch, {recipe.epochs} "
+            f"epochs → {folder}"
+        )
+    return trainer.fit()
 
 
-def _start(config: Config) -> Callable[[AMES, Tensor, torch.Generator], None] | None:
-    """How the head starts, before training. Raises ConfigError where it has no such start."""
-    name, start = config["model"]["name"], config["start"]
-    if start not in STARTS:
-        raise ConfigError(f"start={start}", expected=f"one of {', '.join(STARTS)}")
-    if name in HEADS and HEADS[name].marker is None:
-        trained = [other for other in HEADS if HEADS[other].marker is not None]
-        what = f"model={name} has no parameters to train"
-        raise ConfigError(what, expected=f"model= one of {', '.join(trained)}")
-    if STARTS[start] is not None and name != "ames":
-        what = f"start={start} is a start of the head 'ames', model is '{name}'"
-        raise ConfigError(what, expected="start=random, or model=ames")
-    return STARTS[start]
+def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dict[str, Path]:
+    """All files by name; one message names all that is missing."""
+    finders = {
+        "list": lambda: files.image_list("train"),
+        "store": lambda: files.local("train"),
+        "neighbors": lambda: files.neighbors(neighbors),
+    }
+    if val is not None:
+        finders["validation"] = val.find
+    return find_all(finders)
 
 
 def open_training_set(
-    files: DatasetFiles, neighbors: str, recipe: Recipe
+    found: Mapping[str, Path], recipe: Recipe
 ) -> tuple[DescriptorStore, TripletSampler]:
-    """The store and the sampler of a training set; one message names all that is missing."""
-    found = find_all(
-        {
-            "list": lambda: files.image_list("train"),
-            "store": lambda: files.local("train"),
-            "neighbors": lambda: files.neighbors(neighbors),
-        }
-    )
+    """The store and the sampler of a training set, from its list, store and neighbors."""
     images = read_image_list(found["list"])
     store = open_store(found["store"], images.names, images.sizes)
     if images.labels is None:
@@ -91,8 +113,8 @@ def open_training_set(
             "the training list has no labels", where=found["list"], expected="path,label lines"
         )
     labels = labels_of_store(store, images.names, images.labels)
-    lists = read_neighbors(found["neighbors"], images.names, images.names)
-    return store, TripletSampler(
+    lists = open_neighbor_rows(found["neighbors"], images.names)
+    sampler = TripletSampler(
         lists,
         labels,
         batch_size=recipe.batch_size,
@@ -100,6 +122,7 @@ def open_training_set(
         min_each=recipe.min_each,
         seed=recipe.seed,
     )
+    return store, sampler
 
 
 def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:
@@ -109,4 +132,5 @@ def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:
         "names": names_digest(store.names),
         "start": config["start"],
         "descriptors": store.provenance,
+        **({} if config["teacher"] is None else {"teacher": str(config["teacher"])}),
     }

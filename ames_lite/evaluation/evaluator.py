@@ -59,7 +59,7 @@ def load(
     files: DatasetFiles, protocol: str | Protocol, neighbors: str, num_rerank: int
 ) -> EvaluationData:
     """Open everything. Raises MissingFile that names all that is missing, or BadInput."""
-    paths = _find_all(files, neighbors)
+    paths = find_files(files, neighbors)
     lists = {side: read_image_list(paths[side]) for side in ("query", "gallery")}
     queries, gallery = lists["query"].names, lists["gallery"].names
     # A query that is in the gallery is left out of its own list.
@@ -130,7 +130,8 @@ def _check_same_names(
     )
 
 
-def _find_all(files: DatasetFiles, neighbors: str) -> dict[str, Path]:
+def find_files(files: DatasetFiles, neighbors: str) -> dict[str, Path]:
+    """The files of an evaluation by name. Raises MissingFile that names all that is missing."""
     return find_all(
         {
             "query": lambda: files.image_list("query"),

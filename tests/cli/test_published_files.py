@@ -185,7 +185,7 @@ def test_published_files_train_like_the_native_ones(
     given = f"lists={source / 'nn_sift_vlad.hdf5'}"
     store_stages.run_topk(compose("topk", [*lists, "global=cls", "form=published", given]))
     (folder / "nn_dinov2_cls.pkl").rename(folder / "nn_dinov2.pkl")
-    options = [*SMALL, "dataset=gldv2", "desc_name=dinov2", "neighbors=cls"]
+    options = [*SMALL, "dataset=gldv2", "desc_name=dinov2", "neighbors=cls", "val_dataset=null"]
     options += [f"data_root={folder.parent}", f"output_dir={tmp_path / 'run'}"]
     run = train.run(compose("train", options))
     wanted = [*SMALL, f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'native'}"]

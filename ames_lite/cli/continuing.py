@@ -1,0 +1,77 @@
+"""The run directory of a training: a new one, or that of a run that is to go on.
+
+resume=auto: the given output_dir= where it has the run of a training; without output_dir=, the
+newest unfinished run of the very same configuration below runs/. resume=never: always a new one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import run_dir, run_prefix
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.training.state import NAME, is_held
+
+RESUME = ("auto", "never")
+OF_A_RUN = {"config.json", "log.jsonl", NAME, "weights.safetensors", "meta.json", "best"}
+OF_A_RUN |= {"epochs.jsonl", "bad_batch.json", "tensorboard"}
+OF_NO_MATTER = ("output_dir", "resume")  # to whether a run is the same
+
+
+def check_resume(config: Config) -> None:
+    """Raises ConfigError where resume= is neither word."""
+    if config["resume"] not in RESUME:
+        raise ConfigError(f"resume={config['resume']}", expected=" or ".join(RESUME))
+
+
+def training_dir(config: Config, command_name: str = "train") -> Path:
+    """The run directory, with the configuration in it. Raises BadInput where it is in use."""
+    if config["resume"] == "never":
+        return run_dir(config, command_name)
+    if config["output_dir"] is None:
+        found = _unfinished(config, command_name)
+        return run_dir(config, command_name) if found is None else found
+    folder = Path(config["output_dir"]).expanduser()
+    if not (folder / "config.json").is_file():
+        return run_dir(config, command_name)
+    foreign = [path.name for path in folder.iterdir() if not _is_of_a_run(path.name)]
+    if foreign:
+        raise BadInput(
+            f"the run directory holds {', '.join(sorted(foreign)[:3])}",
+            where=folder.absolute(),
+            expected="the run of a training, to go on with",
+            remedy="give another output_dir=",
+        )
+    if not (folder / NAME).is_file():  # nothing was done yet
+        (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
+    return folder
+
+
+def _is_of_a_run(name: str) -> bool:
+    return name in OF_A_RUN or name.startswith(("epoch_", "."))
+
+
+def _unfinished(config: Config, command_name: str) -> Path | None:
+    """The newest run of this configuration that nobody works on and that has steps to go."""
+    found = Path("runs").glob(f"{run_prefix(config, command_name)}_*/{NAME}")
+    for folder in sorted((path.parent for path in found), reverse=True):
+        finished = (folder / "weights.safetensors").is_file()
+        if not finished and _config_of(folder) == _plain(config) and not is_held(folder):
+            return folder
+    return None
+
+
+def _config_of(folder: Path) -> Any:
+    try:
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # nobody's run
+        return None
+    return _plain(written) if isinstance(written, dict) else None
+
+
+def _plain(config: Config) -> Any:
+    kept = {key: value for key, value in config.items() if key not in OF_NO_MATTER}
+    return json.loads(json.dumps(kept, default=str))

@@ -1,0 +1,331 @@
+"""scripts/train.py as a user gives it: recipes, teachers, own folders, going on, bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ames_lite.cli import store_stages, train
+from ames_lite.cli.compose import compose
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.binarization_file import write_binarization
+from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.models import AMES
+from ames_lite.training.recipe import Recipe
+from ames_lite.training.trainer import Trainer
+from tests.conftest import TinyWorld
+
+SMALL = ["dataset=synthetic-train", "desc_name=sift", "device=cpu", "max_count=12", "epochs=1"]
+SMALL += ["min_count=4", "batch_size=24", "min_each=2"]
+AMES_SMALL = ["model.arguments.dim=16", "model.arguments.dim_feedforward=16"]
+AMES_SMALL += ["model.arguments.num_layers=2"]
+RECIPES = {
+    "ames_fp": AMES_SMALL,
+    "ames_binary": AMES_SMALL,
+    "ames_binary_distilled": AMES_SMALL,
+    "elvis": ["model.arguments.dim=16", "min_count=8"],
+}
+
+
+def words(world: TinyWorld, folder: Path, *more: str) -> list[str]:
+    return [*SMALL, f"data_root={world.root}", f"output_dir={folder}", *more]
+
+
+def trained(world: TinyWorld, folder: Path, *more: str) -> Path:
+    return train.run(compose("train", words(world, folder, *more)))
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    return trained(tiny_world, folder, "experiment=ames_fp", *AMES_SMALL)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_a_head_that_loads(
+    name: str, teacher: Path, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    given = [f"experiment={name}", *RECIPES[name]]
+    if name == "ames_binary_distilled":
+        given.append(f"teacher={teacher}")
+    folder = trained(tiny_world, tmp_path / "run", *given)
+    head, meta = load_head(folder)
+    assert head.arguments.get("binary", False) == ("binary" in name)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert ("distance" in lines[0]) == ("distilled" in name)
+    assert all(np.isfinite(line["loss"]) for line in lines)
+    assert meta.provenance["recipe"]["warmup"] == (0.1 if name == "elvis" else 0.0)
+
+
+def test_the_published_recipes_are_those_of_the_papers() -> None:
+    expected = {
+        "ames_fp": {"binary": False},
+        "ames_binary": {"binary": True},
+        "elvis": {"min_count": 100, "warmup": 0.1},
+    }
+    for name, wanted in expected.items():
+        config = compose("train", [f"experiment={name}"])
+        recipe = Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
+        common = (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay, recipe.depth)
+        assert common == (10, 200, 5e-4, 5e-4, 300) and recipe.max_count == 400
+        assert (recipe.beta, recipe.min_each, config["val_dataset"]) == (10.0, 5, "gldv2-val")
+        found = {**config["model"]["arguments"], **vars(recipe)}
+        assert {key: found[key] for key in wanted} == wanted
+        assert name == "elvis" or (recipe.min_count, recipe.warmup) == (10, 0.0)
+    for name in ("ames_binary", "ames_binary_distilled"):
+        assert compose("train", [f"experiment={name}"])["start"] == "itq"
+
+
+def test_a_distilled_recipe_asks_for_its_teacher(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="teacher= is not given"):
+        trained(tiny_world, tmp_path / "run", "experiment=ames_binary_distilled")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_does_not_fit_is_refused(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    given = ["experiment=ames_binary_distilled", *AMES_SMALL]
+    for dim_in, dim, message in ((64, 16, "descriptors of width 64"), (128, 32, "width 32")):
+        other = AMES(dim_in=dim_in, dim=dim, num_layers=1, dim_feedforward=8)
+        save_head(tmp_path / f"{dim}", other, HeadMeta())
+        with pytest.raises(BadInput, match=message):
+            trained(tiny_world, tmp_path / "run", *given, f"teacher={tmp_path / str(dim)}")
+    with pytest.raises(MissingFile):
+        trained(tiny_world, tmp_path / "run", *given, f"teacher={tmp_path / 'nowhere'}")
+
+
+def test_a_binary_head_starts_from_a_projection(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    projection = np.linalg.qr(rng.standard_normal((128, 16)))[0].astype(np.float32)
+    path = write_binarization(tmp_path / "itq.npz", projection, {})
+    given = ["experiment=ames_binary", *AMES_SMALL, f"binarization={path}", "lr=1e-12"]
+    folder = trained(tiny_world, tmp_path / "given", *given)
+    start = load_head(folder)[0].state_dict()["remap_local.0.W"]
+    assert torch.allclose(start, torch.from_numpy(projection), atol=1e-6)
+    wrong = write_binarization(tmp_path / "wrong.npz", projection[:64], {})
+    with pytest.raises(ConfigError, match=r"the projection is \[64, 16\]"):
+        trained(tiny_world, tmp_path / "no", *given, f"binarization={wrong}")
+    folder = trained(tiny_world, tmp_path / "fitted", *given[:-2], "lr=1e-12")
+    fitted = load_head(folder)[0].state_dict()["remap_local.0.W"]
+    assert torch.allclose(fitted.T @ fitted, torch.eye(16), atol=1e-4)  # ITQ: orthonormal
+
+
+def test_without_output_dir_the_newest_unfinished_run_goes_on(
+    tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [w for w in words(tiny_world, tmp_path, *AMES_SMALL) if not w.startswith("output_dir")]
+    given.append("save_every=1")
+    finish = Trainer._finish_epoch
+
+    def killed(self: Trainer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_finish_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(compose("train", given))
+    monkeypatch.setattr(Trainer, "_finish_epoch", finish)
+    (first,) = Path("runs").iterdir()
+    other = train.run(compose("train", [*given, "lr=0.001", "output_dir=other"]))
+    assert other == Path("other")
+    again = train.run(compose("train", given))
+    assert again == first and (first / "weights.safetensors").is_file()
+    (first / "last.pt").touch()
+    third = train.run(compose("train", given))  # the first is finished
+    assert third != first
+
+
+def test_resume_never_and_foreign_folders_are_refused(
+    teacher: Path, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(teacher, folder)
+    given = ["experiment=ames_fp", *AMES_SMALL]
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert trained(tiny_world, folder, *given) == folder  # nothing left to do
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    with pytest.raises(BadInput, match=r"lr: 0.0005 there, 0.1 here"):
+        trained(tiny_world, folder, *given, "lr=0.1")
+    with pytest.raises(BadInput, match="in use"):
+        trained(tiny_world, folder, *given, "resume=never")
+    with pytest.raises(ConfigError, match="auto or never"):
+        trained(tiny_world, folder, *given, "resume=always")
+    (folder / "mine.txt").touch()
+    with pytest.raises(BadInput, match="holds mine.txt"):
+        trained(tiny_world, folder, *given)
+
+
+def test_published_lists_train_as_native_ones_do(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    root = tiny_world.folder("synthetic-train")
+    names = read_image_list(root / "train.txt").names
+    lists = read_neighbors(root / "nn_sift_vlad.hdf5", names, names)
+    path = write_neighbors(tmp_path / "nn_sift.pkl", lists, names, names, {})
+    a = trained(tiny_world, tmp_path / "native", *AMES_SMALL)
+    b = trained(tiny_world, tmp_path / "published", *AMES_SMALL, f"neighbors={path}")
+    files = [(folder / "weights.safetensors").read_bytes() for folder in (a, b)]
+    assert files[0] == files[1]
+
+
+def test_the_published_pickle_is_rewritten_by_the_command(
+    tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "synthetic-train"
+    folder.mkdir()
+    root = tiny_world.folder("synthetic-train")
+    shutil.copy(root / "train.txt", folder)
+    names = read_image_list(root / "train.txt").names
+    lists = read_neighbors(root / "nn_sift_vlad.hdf5", names, names)
+    path = write_neighbors(tmp_path / "nn.pkl", lists, names, names, {})
+    given = ["dataset=synthetic-train", "desc_name=sift", f"data_root={tmp_path}"]
+    given += ["self_search=true", f"lists={path}"]
+    store_stages.run_topk(compose("topk", [*given, "keep=20"]))
+    found = read_neighbors(folder / "nn_sift_vlad.hdf5", names, names)
+    np.testing.assert_array_equal(found.ids, lists.ids[:, :20])
+    with pytest.raises(BadInput, match="keep is 0"):
+        store_stages.run_topk(compose("topk", [*given, "keep=0", "overwrite=true"]))
+
+
+def class_folders(world: TinyWorld, folder: Path) -> Path:
+    """The training world as class folders, and two pictures that show nothing of it."""
+    source = world.folder("synthetic-train")
+    images = read_image_list(source / "train.txt")
+    assert images.labels is not None
+    for name, label in zip(images.names, images.labels, strict=True):
+        target = folder / f"landmark, {label}" / Path(name).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, target)
+    (folder / "distractor").mkdir()
+    for name in images.names[:2]:
+        shutil.copy(source / name, folder / "distractor" / f"x{Path(name).name}")
+    return folder
+
+
+def test_class_folders_are_trained_on_by_one_command(
+    tiny_world: TinyWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = class_folders(tiny_world, tmp_path / "my pictures")
+    given = ["experiment=own", "name=mine", "labels=folders", f"data_root={tmp_path / 'data'}"]
+    given += ["epochs=1", "max_count=12", "device=cpu", f"output_dir={tmp_path / 'run'}"]
+    given += ["model.arguments.dim=32", f"images='{images}'"]
+    assert train.main(given) == 0
+    said = capsys.readouterr().out
+    for script in ("extract_descriptors", "build_vocabulary", "extract_globals", "prepare_topk"):
+        assert f"python extract/{script}" in said
+    assert "2 are the only image of their label" in said
+    assert load_head(tmp_path / "run")
+    listed = read_image_list(tmp_path / "data" / "mine" / "train.txt")
+    assert listed.labels is not None and len(listed) == 86
+    alone = [i for i, name in enumerate(listed.names) if name.startswith("distractor")]
+    assert all((listed.labels == listed.labels[i]).sum() == 1 for i in alone)
+    again = [w for w in given if not w.startswith("output_dir")]
+    assert train.main([*again, f"output_dir={tmp_path / 'again'}"]) == 0
+    assert "python extract/" not in capsys.readouterr().out  # all of it is there
+    files = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("run", "again")]
+    assert files[0] == files[1]
+    (images / "landmark, 0" / "one more.jpg").write_bytes(b"")
+    assert train.main([*again, f"output_dir={tmp_path / 'no'}"]) == 1
+    assert "images changed since the lists were made" in capsys.readouterr().err
+
+
+def copied(world: TinyWorld, root: Path) -> Path:
+    folder = root / "synthetic-train"
+    folder.mkdir(parents=True)
+    for name in ("train.txt", "sift_local.hdf5", "nn_sift_vlad.hdf5"):
+        shutil.copy(world.folder("synthetic-train") / name, folder)
+    return folder
+
+
+def with_lines(path: Path, change: object) -> None:
+    path.write_text("".join(f"{line}\n" for line in change(path.read_text().splitlines())))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda lines: lines[:-1], "83 names and the store 84"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "another order"),
+        (lambda lines: [line.split(",")[0] for line in lines], "no labels"),
+        (lambda lines: [f"{line.split(',')[0]},{i}" for i, line in enumerate(lines)], "84 are the"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused_before_a_run_begins(
+    change: object, message: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    folder = copied(tiny_world, tmp_path / "data")
+    with_lines(folder / "train.txt", change)
+    given = [*SMALL, *AMES_SMALL, f"data_root={tmp_path / 'data'}", f"output_dir={tmp_path / 'r'}"]
+    with pytest.raises(BadInput, match=message):
+        train.run(compose("train", given))
+    assert not (tmp_path / "r").exists()
+
+
+def _relabelled(row: int, line: str) -> str:
+    """The first five images get labels of their own."""
+    name, label, *size = line.split(",")
+    return ",".join([name, str(900 + row) if row < 5 else label, *size])
+
+
+def test_labels_without_partners_are_counted_and_left_out(
+    tiny_world: TinyWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(tiny_world, tmp_path / "data")
+    path = folder / "train.txt"
+    with_lines(path, lambda lines: [_relabelled(i, line) for i, line in enumerate(lines)])
+    given = [*SMALL, *AMES_SMALL, f"data_root={tmp_path / 'data'}", f"output_dir={tmp_path / 'r'}"]
+    train.run(compose("train", given))
+    said = capsys.readouterr().out
+    found = re.search(r"(\d+) of 84 images are anchors \((\d+) are the only image", said)
+    assert found is not None and int(found[2]) == 5 and int(found[1]) <= 79
+
+
+def test_validation_is_on_a_set_that_is_not_reported(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="role 'test'"):
+        trained(tiny_world, tmp_path / "run", *AMES_SMALL, "val_dataset=synthetic")
+    with pytest.raises(ConfigError, match="there is no dataset"):
+        trained(tiny_world, tmp_path / "run", *AMES_SMALL, "val_dataset=nowhere")
+    folder = trained(
+        *(tiny_world, tmp_path / "run", *AMES_SMALL, "val_dataset=synthetic-val"),
+        "val_num_rerank=5",
+    )
+    _, meta = load_head(folder / "best")
+    assert meta.provenance["tuned_on"] == "synthetic-val" and meta.lamb is not None
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ("start=itq", "a start of binary heads"),
+        ("start=well", "one of random"),
+        ("binarization=x.npz", "binarization= is given with start=random"),
+        ("images=somewhere", "brings its own"),
+        ("accumulate=0", "accumulate is 0"),
+        ("accumulate=999", "accumulate is 999"),
+        ("batch_size=0", "batch_size is 0"),
+        ("save_every=0", "save_every is 0"),
+        ("prefetch=-1", "prefetch -1"),
+        ("precision=fp16", "fp16"),
+        ("beta=-1.0", "beta"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    wrong: str, message: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    with pytest.raises((BadInput, ConfigError), match=message):
+        trained(tiny_world, tmp_path / "run", *AMES_SMALL, wrong)
+
+
+def test_a_missing_validation_set_is_in_the_one_message(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile) as error:
+        train.run(compose("train", [f"data_root={tmp_path}"]))
+    said = str(error.value)
+    for name in ("gldv2/train.txt", "dinov2_local.hdf5", "gldv2-val", "gnd_gldv2-test.pkl"):
+        assert name in said
+    assert "val_dataset=null trains without" in said
+    assert not list(tmp_path.iterdir())
