@@ -2,7 +2,8 @@
 
 Out: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
 "seconds", "cells": [...]}; the cells of suite=head are described in
-ames_lite/evaluation/speed/heads.py, those of suite=extract in extract/speed/.
+ames_lite/evaluation/speed/heads.py, those of suite=rerank in
+ames_lite/evaluation/speed/rerank.py, of suite=extract in extract/speed/.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ames_lite.cli.benchmark_keys import (
     parse_size,
     precisions_of,
 )
+from ames_lite.cli.benchmark_rerank import prepare_rerank, show_rerank
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, command, print_table, refuse_used
 from ames_lite.errors import ConfigError
@@ -196,4 +198,5 @@ SUITES: dict[str, tuple[Prepare, Callable[[dict[str, Any]], None]]] = {
     "head": (prepare_heads, show_heads),
     "extract": (prepare_extract, show_extract),
     "evaluate": (prepare_evaluate, show_evaluate),
+    "rerank": (prepare_rerank, show_rerank),
 }

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
+from ames_lite.cli.scoring_run import run_folder, scoring_options
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.definitions import footnotes
@@ -23,10 +24,16 @@ from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.tuned import Tuned, read_tuned
 from ames_lite.models import HEADS, build_head
+from ames_lite.processes import Processes, process_group
 from ames_lite.records import PairScores
 from ames_lite.reranking.ensemble import check_ensemble
-from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer, verifier_scorer
-from ames_lite.runtime import pick_device
+from ames_lite.reranking.scorer import (
+    Cost,
+    PairScorer,
+    ScoringOptions,
+    head_scorer,
+    verifier_scorer,
+)
 
 NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
 
@@ -37,8 +44,20 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()) -> dict[str, Any]:
-    """Evaluate as configured; returns the results. comparisons: further lines of the report."""
-    options = scoring_options(config)
+    """Evaluate as configured; returns the results. comparisons: further lines of the report.
+
+    Of several processes all but the first return {}: they only score.
+    """
+    with process_group(config["device"]) as (processes, device):
+        return _run(config, comparisons, processes, scoring_options(config, device))
+
+
+def _run(
+    config: Config,
+    comparisons: Sequence[tuple[str, dict[str, float]]],
+    processes: Processes,
+    options: ScoringOptions,
+) -> dict[str, Any]:
     files, tuned = dataset_files(config), _tuned(config)
     numbers = numbers_of(config["num_rerank"], tuned)
     data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
@@ -49,13 +68,12 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
         tuned.check(scorer.name, scorer.digest, config["tuned"])
     lambs, temps, tuned_on = ensemble_settings(config, meta, tuned)
     numbers = clamp(numbers, data)
-    say_excluded(data)
-    if config["scores"] is None:
-        folder = run_dir(config, "evaluate")
-        scores, cost = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
-    else:
-        scores, cost = evaluator.reuse(data, scorer, max(numbers), options, _scores(config))
-        folder = run_dir(config, "evaluate")
+    if processes.first:
+        say_excluded(data)
+    work = data, scorer, max(numbers), options
+    folder, scores, cost = _scores_of(config, work, processes)
+    if not processes.first:
+        return {}
     results = evaluator.report(
         data,
         scorer,
@@ -96,6 +114,21 @@ def _tuned(config: Config) -> Tuned | None:
     return None if config["tuned"] is None else read_tuned(config["tuned"])
 
 
+Work = tuple[EvaluationData, PairScorer, int, ScoringOptions]
+
+
+def _scores_of(config: Config, work: Work, processes: Processes) -> tuple[Path, PairScores, Cost]:
+    """The run directory, and the scores: of `scores=`, or of this run, resumed or not."""
+    if config["scores"] is not None:
+        scores, cost = evaluator.reuse(*work, _scores(config))
+        return run_folder(config, "evaluate", processes), scores, cost
+    folder = run_folder(config, "evaluate", processes)
+    path = folder / "scores.hdf5"
+    if path.exists():  # an interrupted run had come as far as this
+        return folder, *evaluator.reuse(*work, path)
+    return folder, *evaluator.score(*work, path, processes)
+
+
 def _scores(config: Config) -> Path:
     """`scores=`: a file, or the run directory that has it."""
     path = Path(config["scores"]).expanduser()
@@ -120,16 +153,6 @@ def role_of(config: Config, cells: int, tuned_on: str | None) -> str:
     if cells > 1:
         return "oracle" if config["dataset"]["role"] == "test" else "grid"
     return "given" if tuned_on is None else "frozen"
-
-
-def scoring_options(config: Config) -> ScoringOptions:
-    """How to score, from a configuration."""
-    return ScoringOptions(
-        query_count=config["query_desc_num"],
-        gallery_count=config["gallery_desc_num"],
-        precision=config["precision"],
-        device=str(pick_device(config["device"])),
-    )
 
 
 def open_scorer(config: Config) -> tuple[PairScorer, HeadMeta]:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer, scoring_options
+from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer
+from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
@@ -20,6 +21,7 @@ from ames_lite.evaluation.tuning import Row, best, grid
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.io.tuned import Tuned, write_tuned
 from ames_lite.records import PairScores
+from ames_lite.runtime import pick_device
 
 LAMBS = tuple(i / 10 for i in range(11))
 TEMPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -43,7 +45,7 @@ def run(config: Config) -> Row:
     data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
     numbers = clamp(numbers, data)
     folder = run_dir(config, "tune")
-    options = scoring_options(config)
+    options = scoring_options(config, pick_device(config["device"]))
     scores, _ = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
     row = choose(data, scores, numbers, as_list(config["lamb"]), as_list(config["temp"]))
     metric = data.protocol.main

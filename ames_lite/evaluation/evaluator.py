@@ -29,15 +29,18 @@ from ames_lite.evaluation.protocols import (
     setting_positives,
 )
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.digest import names_digest
+from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
 from ames_lite.io.pair_scores import read_pair_scores, write_pair_scores
+from ames_lite.io.partial_scores import PartialScores
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.io.published_neighbors import read_shortlist
 from ames_lite.io.published_store import open_store
+from ames_lite.io.writing import refuse_existing
+from ames_lite.processes import ALONE, Processes
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
@@ -166,11 +169,23 @@ def score(
     num_rerank: int,
     options: ScoringOptions,
     output: Path,
+    processes: Processes = ALONE,
 ) -> tuple[PairScores, Cost]:
-    """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5)."""
+    """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5).
+
+    While it lasts, what is finished is kept beside it, and is taken from there where an interrupted
+    run of the very same left some. processes: who shares the pairs; the first one writes.
+    """
+    refuse_existing(output, overwrite=False)
     pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
-    scores, cost = scorer.score(data.query_store, data.gallery_store, *pairs, options)
-    write_pair_scores(output, scores, digests(data, scorer, options))
+    known = digests(data, scorer, options)
+    of_pairs = {"pairs": array_digest(np.stack(pairs))}
+    kept = PartialScores(output, known | of_pairs, processes.rank, processes.size)
+    stores = data.query_store, data.gallery_store
+    scores, cost = scorer.score(*stores, *pairs, options, kept=kept, processes=processes)
+    if processes.first:
+        write_pair_scores(output, scores, known)
+        kept.remove()
     return scores, cost
 
 
@@ -274,6 +289,13 @@ def report(
             "pairs_per_second": cost.pairs_per_second,
             "seconds_reading": cost.seconds_reading,
             "bytes_read": cost.bytes_read,
+            "unique_bytes": cost.unique_bytes,
+            "bytes_over_unique": cost.bytes_over_unique,
+            "encoded_queries": cost.encoded_queries,
+            "encoded_gallery": cost.encoded_gallery,
+            "unique_images": cost.unique_images,
+            "pairs_kept": cost.pairs_kept,
+            "processes": cost.processes,
             "peak_memory_mib": _number(peak_memory_mib()),
         },
         "versions": {

@@ -211,6 +211,13 @@ def open_to_resume(path: str | Path, schema: str) -> File:
     return file
 
 
+def open_unfinished(path: str | Path, schema: str, *, remedy: str | None = None) -> File:
+    """An existing file for reading, complete or not. Errors as in `open_complete`."""
+    file = _open(Path(path), "r", remedy)
+    _check_schema(file, schema)
+    return file
+
+
 def open_complete(
     path: str | Path,
     schema: str,

@@ -49,6 +49,13 @@ class EncodedImages(NamedTuple):
         """Those of the images that index (a slice, numbers or a mask) selects."""
         return self.each(lambda part: part[index])
 
+    def first(self, count: int) -> EncodedImages:
+        """The same images, each with its first `count` descriptors alone (views)."""
+        valid = None if self.valid is None else self.valid[:, :count]
+        return self._replace(
+            tokens=self.tokens[:, :count], crossing=self.crossing[:, :count], valid=valid
+        )
+
 
 class Layout(NamedTuple):
     """Where the match token stands in a pair, and which keys are real (True; None where all)."""

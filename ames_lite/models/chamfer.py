@@ -50,6 +50,11 @@ class NormalizedImages(NamedTuple):
         """Those of the images that index (a slice, numbers or a mask) selects."""
         return self.each(lambda part: part[index])
 
+    def first(self, count: int) -> NormalizedImages:
+        """The same images, each with its first `count` descriptors alone (views)."""
+        valid = None if self.valid is None else self.valid[:, :count]
+        return self._replace(tokens=self.tokens[:, :count], valid=valid)
+
 
 class Chamfer(SimilarityHead):
     """The head; `encode`, `score` and `forward` as in SimilarityHead.

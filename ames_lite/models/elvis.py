@@ -61,6 +61,13 @@ class EncodedSets(NamedTuple):
         """Those of the images that index (a slice, numbers or a mask) selects."""
         return self.each(lambda part: part[index])
 
+    def first(self, count: int) -> EncodedSets:
+        """The same images, each with its first `count` descriptors alone (views)."""
+        valid = None if self.valid is None else self.valid[:, :count]
+        return self._replace(
+            tokens=self.tokens[:, :count], dustbin=self.dustbin[:, :count], valid=valid
+        )
+
 
 class ELViS(SimilarityHead):
     """The head; `encode`, `score` and `forward` as in SimilarityHead, without output tokens.

@@ -1,8 +1,11 @@
 """Logits for pairs of stored images: each image read and encoded once, no metrics.
 
 In: a head (or verifier), the query and gallery stores and the pairs to score. Out: `PairScores` and
-a `Cost`. Gallery rows are read in storage order, in blocks, encoded once, and scored against every
-query that wants them; queries are encoded once at the start.
+a `Cost`. Queries are encoded first and stay; gallery rows are read in storage order, in blocks that
+a thread reads ahead, encoded once, and scored against every query that wants them, in batches of
+pairs that are alike in length. The convention to know: only where the encoded queries do not fit
+into `max_memory` they come in groups, and gallery images are encoded once a group, as far as those
+of the group before could not be kept.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,44 +21,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.partial_scores import PartialScores
+from ames_lite.io.watch import Watch
 from ames_lite.models import SimilarityHead
-from ames_lite.records import PairScores
+from ames_lite.processes import ALONE, Processes
+from ames_lite.records import LocalDescriptors, PairScores
+from ames_lite.reranking.cost import Cost, ReadMeter, Stopwatch
+from ames_lite.reranking.pair_scoring import PairScoring, ScoringOptions
+from ames_lite.reranking.prefetch import prefetched
+from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import Verifier, build_verifier
-from ames_lite.runtime import autocast
 
+__all__ = ["Cost", "PairScorer", "ScoringOptions", "head_scorer", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]
-
-
-@dataclass
-class Cost:
-    """What scoring took: pairs, seconds in all, seconds and bytes of reading."""
-
-    pairs: int = 0
-    seconds_scoring: float = 0.0
-    seconds_reading: float = 0.0
-    bytes_read: int = 0
-
-    @property
-    def pairs_per_second(self) -> float | None:
-        """None where nothing was timed."""
-        return self.pairs / self.seconds_scoring if self.seconds_scoring > 0 else None
-
-
-@dataclass(frozen=True)
-class ScoringOptions:
-    """How much at a time, and where."""
-
-    query_count: int = 600  # strongest descriptors of a query
-    gallery_count: int = 600  # strongest descriptors of a gallery image
-    block_images: int = 128  # gallery images read and encoded at a time
-    batch_pairs: int = 64  # pairs scored at a time
-    precision: str = "fp32"
-    device: str = "cpu"
+VERIFIED_IMAGES = 16  # gallery images read at a time for a verifier
 
 
 def score_with_head(
@@ -64,45 +48,30 @@ def score_with_head(
     query: Rows,
     gallery: Rows,
     options: ScoringOptions | None = None,
+    *,
+    kept: PartialScores | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[PairScores, Cost]:
     """Logits of the pairs (query[p], gallery[p]), rows [P] of the two stores, unique.
 
-    Raises BadInput before any work where stores and head do not fit.
+    kept: where finished logits are kept while it lasts, and taken from where an interrupted run
+    left some. processes: who shares the pairs; each returns all of them. Raises BadInput before any
+    work where stores and head do not fit, and where a store changes while it is read.
     """
     options = options or ScoringOptions()
     _check_widths(head, query_store, gallery_store)
-    device = torch.device(options.device)
-    head = head.to(device).eval()
-    cost = Cost(pairs=len(query))
-    logit = np.empty(len(query), np.float32)
-    began = time.perf_counter()
 
-    def encode(store: DescriptorStore, rows: Rows, count: int, gallery: bool) -> Any:
-        read = _read(store, rows, count, device, cost, trim=not head.depends_on_padding)
-        try:
-            return head.encode(*read, gallery=gallery)
-        except BadInput as error:
-            raise _located(error, store, rows, read[0]) from error
+    def work(task: PairTask, cost: Cost, done: Callable[[int], object]) -> None:
+        def put(pairs: Rows, logits: npt.NDArray[np.float32]) -> None:
+            _check_finite(logits, pairs, task, query_store, gallery_store)
+            task.put(pairs, logits)
+            done(len(pairs))
 
-    with torch.inference_mode(), autocast(options.precision, device):
-        queries = np.unique(query)
-        at = np.searchsorted(queries, query)
-        parts = [queries[i : i + 16] for i in range(0, len(queries), 16)]
-        encoded = [encode(query_store, rows, options.query_count, False) for rows in parts]
-        with tqdm(total=len(query), desc="score", unit="pair", unit_scale=True) as bar:
-            for rows, pairs in _gallery_blocks(gallery, options.block_images):
-                block = encode(gallery_store, rows, options.gallery_count, True)
-                inside = np.searchsorted(rows, gallery[pairs])
-                for q, chosen in _by_query(at[pairs], options.batch_pairs):
-                    images = block.rows(torch.from_numpy(inside[chosen]).to(device))
-                    one = encoded[q // 16].rows(slice(q % 16, q % 16 + 1))
-                    scored = head.score(one, images)
-                    assert isinstance(scored, Tensor)
-                    logit[pairs[chosen]] = scored.float().cpu().numpy()
-                    _check_finite(logit, pairs[chosen], query, gallery, query_store, gallery_store)
-                    bar.update(len(chosen))
-    cost.seconds_scoring = time.perf_counter() - began
-    return PairScores(query.astype(np.int32), gallery.astype(np.int32), logit), cost
+        scoring = PairScoring(head, query_store, gallery_store, options, cost)
+        scoring.run(task.query, task.gallery, task.todo, put)
+
+    with _threads(options.threads):
+        return _scored(work, PairTask(query, gallery, kept, processes), processes)
 
 
 def score_with_verifier(
@@ -112,25 +81,72 @@ def score_with_verifier(
     query: Rows,
     gallery: Rows,
     options: ScoringOptions | None = None,
+    *,
+    kept: PartialScores | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[PairScores, Cost]:
     """As `score_with_head`, one pair after the other."""
     options = options or ScoringOptions()
-    cost = Cost(pairs=len(query))
-    logit = np.empty(len(query), np.float32)
+    watch = Watch([query_store, gallery_store])
+
+    def work(task: PairTask, cost: Cost, done: Callable[[int], object]) -> None:
+        meter = ReadMeter(cost)
+
+        def read(store: DescriptorStore, rows: Rows, count: int) -> list[LocalDescriptors]:
+            with Stopwatch(cost):
+                images = [store.read(int(row), count) for row in rows]
+                watch.check()
+            for row, image in zip(rows, images, strict=True):
+                size = image.descriptors.nbytes + image.xy.nbytes
+                meter.note(store.path, count, len(store), np.array([row]), size)
+            return images
+
+        rows = np.unique(task.query[task.todo])
+        queries = dict(zip(rows, read(query_store, rows, options.query_count), strict=True))
+        blocks = list(gallery_blocks(task.gallery, task.todo, VERIFIED_IMAGES))
+
+        def read_block(rows: Rows) -> list[LocalDescriptors]:
+            return read(gallery_store, rows, options.gallery_count)
+
+        with prefetched(read_block, [block.rows for block in blocks]) as read_ahead:
+            for block, images in zip(blocks, read_ahead, strict=True):
+                one = dict(zip(block.rows, images, strict=True))
+                for p in block.pairs:
+                    pair = queries[task.query[p]], one[task.gallery[p]]
+                    logits = np.array([verifier.score(*pair)], np.float32)
+                    _check_finite(logits, np.array([p]), task, query_store, gallery_store)
+                    task.put(np.array([p]), logits)
+                    done(1)
+
+    with _threads(options.threads):
+        return _scored(work, PairTask(query, gallery, kept, processes), processes)
+
+
+Work = Callable[[PairTask, Cost, Callable[[int], object]], None]
+
+
+def _scored(work: Work, task: PairTask, processes: Processes) -> tuple[PairScores, Cost]:
+    """Do the work of this process, with its progress shown, and join that of all."""
+    cost = Cost(pairs=len(task.todo), pairs_kept=int(task.before.sum()))
+    cost.unique_images = len(np.unique(task.query)) + len(np.unique(task.gallery))
     began = time.perf_counter()
-    queries = {int(q): query_store.read(int(q), options.query_count) for q in np.unique(query)}
-    with tqdm(total=len(query), desc="score", unit="pair", unit_scale=True) as bar:
-        for rows, pairs in _gallery_blocks(gallery, block_images=1):
-            reading = time.perf_counter()
-            image = gallery_store.read(int(rows[0]), options.gallery_count)
-            cost.seconds_reading += time.perf_counter() - reading
-            cost.bytes_read += image.descriptors.nbytes + image.xy.nbytes
-            for p in pairs:
-                logit[p] = verifier.score(queries[int(query[p])], image)
-            _check_finite(logit, pairs, query, gallery, query_store, gallery_store)
-            bar.update(len(pairs))
+    kept = len(task.query) - len(task.todo) if processes.size == 1 else 0
+    shown = {"desc": "score", "unit": "pair", "unit_scale": True, "disable": not processes.first}
+    with task, tqdm(total=kept + len(task.todo), initial=kept, **shown) as bar:
+        work(task, cost, bar.update)
     cost.seconds_scoring = time.perf_counter() - began
-    return PairScores(query.astype(np.int32), gallery.astype(np.int32), logit), cost
+    return task.join(), cost.joined(processes)
+
+
+@contextmanager
+def _threads(num: int | None) -> Iterator[None]:
+    """So many threads of the CPU, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_widths(head: SimilarityHead, query: DescriptorStore, gallery: DescriptorStore) -> None:
@@ -149,83 +165,25 @@ def _check_widths(head: SimilarityHead, query: DescriptorStore, gallery: Descrip
             )
 
 
-def _located(error: BadInput, store: DescriptorStore, rows: Rows, read: Tensor) -> BadInput:
-    """The error of a block of images, with the image whose descriptors are not finite."""
-    bad = ~read.isfinite().flatten(1).all(1).cpu().numpy()
-    if not bad.any():
-        return BadInput(str(error), where=store.path)
-    row = int(rows[int(bad.argmax())])
-    return BadInput(
-        str(error),
-        where=f"{store.path}, row {row} ('{store.names[row]}')",
-        remedy="python scripts/check_store.py lists such rows; extract them again",
-    )
-
-
 def _check_finite(
-    logit: npt.NDArray[np.float32],
+    logits: npt.NDArray[np.float32],
     pairs: Rows,
-    query: Rows,
-    gallery: Rows,
+    task: PairTask,
     query_store: DescriptorStore,
     gallery_store: DescriptorStore,
 ) -> None:
     """Raises BadInput at the first of these pairs whose logit is NaN or infinite."""
-    bad = ~np.isfinite(logit[pairs])
+    bad = ~np.isfinite(logits)
     if bad.any():
-        p = pairs[int(bad.argmax())]
-        names = query_store.names[query[p]], gallery_store.names[gallery[p]]
+        at = int(bad.argmax())
+        p = pairs[at]
+        names = query_store.names[task.query[p]], gallery_store.names[task.gallery[p]]
         raise BadInput(
-            f"the logit of query '{names[0]}' and gallery image '{names[1]}' is {logit[p]}",
+            f"the logit of query '{names[0]}' and gallery image '{names[1]}' is {logits[at]}",
             where=f"{query_store.path} and {gallery_store.path}",
             expected="finite logits",
             remedy="look after the weights, or give precision=fp32",
         )
-
-
-def _read(
-    store: DescriptorStore,
-    rows: Rows,
-    count: int,
-    device: torch.device,
-    cost: Cost,
-    *,
-    trim: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Descriptors and valid of rows, on the device; valid None where nothing is padding.
-
-    Packed bits stay packed. trim: leave out what is padding in all of these rows.
-    """
-    began = time.perf_counter()
-    descriptors, valid = store.read_descriptors(rows, count)
-    cost.seconds_reading += time.perf_counter() - began
-    cost.bytes_read += descriptors.nbytes
-    if trim:
-        longest = max(1, int(valid.sum(axis=1).max()))
-        descriptors, valid = descriptors[:, :longest], valid[:, :longest]
-    mask = None if valid.all() else torch.from_numpy(valid).to(device)
-    local = torch.from_numpy(descriptors).to(device)
-    return local if store.packed else local.float(), mask
-
-
-def _gallery_blocks(gallery: Rows, block_images: int) -> Iterator[tuple[Rows, Rows]]:
-    """Blocks of unique gallery rows, rising, with the positions of the pairs that want them."""
-    order = np.argsort(gallery, kind="stable")
-    unique, first = np.unique(gallery[order], return_index=True)
-    ends = np.append(first, len(order))
-    for start in range(0, len(unique), block_images):
-        stop = min(start + block_images, len(unique))
-        yield unique[start:stop], order[ends[start] : ends[stop]]
-
-
-def _by_query(query: Rows, batch_pairs: int) -> Iterator[tuple[int, Rows]]:
-    """Each query among these pairs, with the positions of its pairs, at most batch_pairs a time."""
-    order = np.argsort(query, kind="stable")
-    unique, first = np.unique(query[order], return_index=True)
-    ends = np.append(first, len(order))
-    for number, q in enumerate(unique):
-        for start in range(ends[number], ends[number + 1], batch_pairs):
-            yield int(q), order[start : min(start + batch_pairs, ends[number + 1])]
 
 
 @dataclass(frozen=True, eq=False)

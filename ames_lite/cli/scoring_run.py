@@ -1,0 +1,61 @@
+"""What commands that score share: how to score, and the run directory, new or resumed.
+
+In: a configuration. Out: options, a folder. The convention to know: a run that was interrupted goes
+on in its own folder, with `resume=true`; one that ended never does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ames_lite.cli.benchmark_keys import count_of
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import run_dir
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.processes import Processes
+from ames_lite.reranking.scorer import ScoringOptions
+
+
+def scoring_options(config: Config, device: torch.device) -> ScoringOptions:
+    """How to score. Raises ConfigError for what no machine can do."""
+    threads, max_memory = config["threads"], float(config["max_memory"])
+    if threads is not None:
+        count_of("threads", threads)
+    if not max_memory > 0:
+        raise ConfigError(f"max_memory={max_memory:g}", expected="GiB of memory, above 0")
+    return ScoringOptions(
+        query_count=config["query_desc_num"],
+        gallery_count=config["gallery_desc_num"],
+        precision=config["precision"],
+        device=str(device),
+        max_memory=max_memory,
+        compile=config["compile"],
+        threads=threads,
+    )
+
+
+def run_folder(config: Config, command_name: str, processes: Processes) -> Path:
+    """The run directory, the same for all processes. Raises as `run_dir`, and where there is
+    nothing to resume.
+    """
+    made = ""
+    if processes.first:
+        made = str(_resumed(config) if config["resume"] else run_dir(config, command_name))
+    return Path(processes.text(made))
+
+
+def _resumed(config: Config) -> Path:
+    if config["output_dir"] is None:
+        raise ConfigError("resume=true without output_dir=", expected="the folder of the run")
+    folder = Path(config["output_dir"]).expanduser()
+    begun, ended = ((folder / name).exists() for name in ("config.json", "results.json"))
+    if ended or not begun:
+        raise BadInput(
+            "the run has ended" if ended else "no run was begun here",
+            where=folder.absolute(),
+            expected="the folder of a run that was interrupted",
+            remedy="give another output_dir=" if ended else "leave resume=true away",
+        )
+    return folder

@@ -1,0 +1,86 @@
+"""What scoring took, in counters and seconds.
+
+The convention to know: counters are exact, and tests may hold them; seconds are what this machine
+took that day. `ReadMeter` tells bytes that were read from those of rows that were read for the
+first time; read twice, a row counts twice in one and once in the other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.processes import Processes
+
+
+@dataclass
+class Cost:
+    """What scoring took, of all processes together (seconds: of the slowest)."""
+
+    pairs: int = 0  # that were scored
+    seconds_scoring: float = 0.0  # in all
+    seconds_reading: float = 0.0  # of the thread that reads ahead
+    bytes_read: int = 0
+    unique_bytes: int = 0  # of the rows that were read, each counted once
+    encoded_queries: int = 0
+    encoded_gallery: int = 0
+    unique_images: int = 0  # of the pairs, on both sides
+    pairs_kept: int = 0  # that an interrupted run had finished
+    processes: int = 1
+
+    @property
+    def pairs_per_second(self) -> float | None:
+        """None where nothing was timed."""
+        return self.pairs / self.seconds_scoring if self.seconds_scoring > 0 else None
+
+    @property
+    def bytes_over_unique(self) -> float | None:
+        """None where nothing was read."""
+        return self.bytes_read / self.unique_bytes if self.unique_bytes > 0 else None
+
+    def joined(self, processes: Processes) -> Cost:
+        """Of all processes, in each of them."""
+        if processes.size == 1:
+            return self
+        counters = ("pairs", "bytes_read", "unique_bytes", "encoded_queries", "encoded_gallery")
+        numbers = np.array([getattr(self, name) for name in counters], np.int64)
+        seconds = np.array([self.seconds_scoring, self.seconds_reading])
+        totals = dict(zip(counters, processes.total(numbers).tolist(), strict=True))
+        slowest = processes.largest(seconds).tolist()
+        rest = {"unique_images": self.unique_images, "pairs_kept": self.pairs_kept}
+        times = dict(zip(("seconds_scoring", "seconds_reading"), slowest, strict=True))
+        return Cost(**totals, **times, **rest, processes=processes.size)
+
+
+class ReadMeter:
+    """Counts what is read of a store into a cost."""
+
+    def __init__(self, cost: Cost) -> None:
+        self._cost, self._seen = cost, dict[tuple[Path, int], npt.NDArray[np.bool_]]()
+
+    def note(
+        self, path: Path, count: int, num_rows: int, rows: npt.NDArray[np.integer], size: int
+    ) -> None:
+        """`size` bytes were read of these rows (unique), `count` descriptors each."""
+        seen = self._seen.setdefault((path, count), np.zeros(num_rows, np.bool_))
+        new = int((~seen[rows]).sum())
+        seen[rows] = True
+        self._cost.bytes_read += size
+        self._cost.unique_bytes += size * new // max(1, len(rows))
+
+
+class Stopwatch:
+    """Adds the seconds of a block to a cost's seconds of reading."""
+
+    def __init__(self, cost: Cost) -> None:
+        self._cost = cost
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._cost.seconds_reading += time.perf_counter() - self._began

@@ -1,0 +1,190 @@
+"""Stored images, read and encoded: what a head wants to know of one image before it sees a pair.
+
+In: rows of a store. Out: `Encoded`, images of a head's encoding with their lengths. The convention
+to know: images of one `Encoded` are padded to one length, and a batch of pairs is trimmed again to
+its own longest; a head that depends on padding sees all of it, so for that nothing is trimmed and
+all lengths are equal. Packed bits stay packed up to the device.
+Axis letters: B images, N tokens of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.watch import Watch
+from ames_lite.models import SimilarityHead
+from ames_lite.reranking.batches import Batches
+from ames_lite.reranking.cost import Cost, ReadMeter, Stopwatch
+
+Rows = npt.NDArray[np.integer]
+
+
+class Stored(NamedTuple):
+    """Images as they are stored, on the host."""
+
+    store: DescriptorStore
+    rows: Rows  # [B]
+    descriptors: Tensor  # [B, N, D], or packed bits [B, N, D/8]
+    valid: npt.NDArray[np.bool_]  # [B, N]
+    length: Rows  # [B] up to the last valid one, at least 1
+    whole: npt.NDArray[np.bool_]  # [B] whether all are valid up to there
+
+
+class Encoded(NamedTuple):
+    """Encoded images, on the device."""
+
+    images: Any  # what head.encode gave: of B images
+    length: Rows  # [B] tokens that count, as in Stored
+    whole: npt.NDArray[np.bool_]  # [B]
+
+    def pick(self, numbers: Rows, index: Tensor) -> Any:
+        """These images (index: the same numbers, on the device), no longer than they need.
+
+        Images that stand side by side, or a single one for all, are not copied.
+        """
+        longest = int(self.length[numbers].max())
+        images = self.images.first(longest)
+        if self.whole[numbers].all() and (self.length[numbers] == longest).all():
+            images = images._replace(valid=None)
+        first, last = int(numbers[0]), int(numbers[-1])
+        if (numbers == first).all():
+            return images.rows(slice(first, first + 1))
+        if last - first == len(numbers) - 1 and (np.diff(numbers) == 1).all():
+            return images.rows(slice(first, last + 1))
+        return images.rows(index)
+
+
+class _Bank:
+    """Room for `num` encoded images of one length, filled batch by batch: never held twice."""
+
+    def __init__(self, num: int) -> None:
+        self.num, self.filled = num, 0
+        self.images: Any = None
+        self.length: list[Rows] = []
+        self.whole: list[npt.NDArray[np.bool_]] = []
+
+    def put(self, first: int, images: Any) -> None:
+        """Images, from number `first` on."""
+        if self.images is None:
+            self.images = images.each(lambda part: part.new_empty(self.num, *part.shape[1:]))
+        for whole, part in zip(self.images, images, strict=True):
+            whole[first : first + len(part)] = part
+
+
+class Reader:
+    """Reads images of stores, each with at most its `count` strongest descriptors."""
+
+    def __init__(self, cost: Cost, watch: Watch, device: torch.device, trim: bool) -> None:
+        self._cost, self._meter, self._watch = cost, ReadMeter(cost), watch
+        self._trim, self._pin = trim, device.type == "cuda"
+
+    def __call__(self, store: DescriptorStore, rows: Rows, count: int) -> Stored:
+        """Raises BadInput, MissingFile where the file is no longer what it was."""
+        with Stopwatch(self._cost):
+            descriptors, valid = store.read_descriptors(rows, count)
+            self._watch.check()
+        self._meter.note(store.path, count, len(store), rows, descriptors.nbytes)
+        local = torch.from_numpy(descriptors)
+        length = np.full(len(rows), valid.shape[1])
+        if self._trim:
+            last = valid.shape[1] - valid[:, ::-1].argmax(axis=1)
+            length = np.where(valid.any(axis=1), last, 1)
+        whole = valid.sum(axis=1) == length
+        pinned = local.pin_memory() if self._pin else local
+        return Stored(store, rows, pinned, valid, length, whole)
+
+
+class Encoder:
+    """Encodes stored images with a head, as many at a time as there is room for."""
+
+    def __init__(
+        self, head: SimilarityHead, device: torch.device, batches: Batches, cost: Cost
+    ) -> None:
+        self._head, self._device, self._batches, self._cost = head, device, batches, cost
+
+    def image_bytes(self, store: DescriptorStore, count: int, *, gallery: bool) -> int:
+        """Bytes of an encoded image of this store with all its descriptors."""
+        width, dtype = (store.dim // 8, torch.uint8) if store.packed else (store.dim, torch.float32)
+        blank = torch.zeros(1, min(count, store.max_count), width, dtype=dtype)
+        encoded = self._head.encode(blank.to(self._device), gallery=gallery)
+        return sum(part.nbytes for part in encoded if part is not None)
+
+    def gallery(self, stored: Stored) -> list[tuple[Rows, Encoded]]:
+        """Each batch of a block: numbers in the block, rising in length, and those images."""
+        order = np.argsort(stored.length, kind="stable")
+        local = stored.descriptors.to(self._device, non_blocking=True)
+        done: list[tuple[Rows, Encoded]] = []
+
+        def encode(batch: slice) -> None:
+            chosen = order[batch]
+            longest = int(stored.length[chosen].max())
+            images = self._encode(stored, local, chosen, longest, gallery=True)
+            done.append((chosen, Encoded(images, stored.length[chosen], stored.whole[chosen])))
+
+        self._batches.run(encode, stored.length[order])
+        self._cost.encoded_gallery += len(order)
+        return done
+
+    def queries(self, blocks: Iterable[Stored], num: int) -> Encoded:
+        """All queries of these blocks, `num` in all, padded alike."""
+        bank = _Bank(num)
+        for stored in blocks:
+            self._add(bank, stored)
+            self._cost.encoded_queries += len(stored.rows)
+        return Encoded(bank.images, np.concatenate(bank.length), np.concatenate(bank.whole))
+
+    def _add(self, bank: _Bank, stored: Stored) -> None:
+        local = stored.descriptors.to(self._device, non_blocking=True)
+        numbers, width = np.arange(len(stored.rows)), stored.valid.shape[1]
+
+        def encode(batch: slice) -> None:
+            images = self._encode(stored, local, numbers[batch], width, masked=True)
+            bank.put(bank.filled + batch.start, images)
+
+        self._batches.run(encode, np.full(len(numbers), width))
+        bank.filled += len(numbers)
+        bank.length.append(stored.length)
+        bank.whole.append(stored.whole)
+
+    def _encode(
+        self,
+        stored: Stored,
+        local: Tensor,
+        chosen: Rows,
+        longest: int,
+        *,
+        gallery: bool = False,
+        masked: bool = False,
+    ) -> Any:
+        """Images of a block; masked: with `valid` even where all are."""
+        valid, index = stored.valid[chosen, :longest], torch.from_numpy(chosen)
+        run = (np.diff(chosen) == 1).all()
+        at = slice(int(chosen[0]), int(chosen[-1]) + 1) if run else index.to(self._device)
+        part = local[at, :longest]
+        part = part if stored.store.packed else part.float()
+        mask = None if valid.all() and not masked else torch.from_numpy(valid).to(self._device)
+        try:
+            return self._head.encode(part, mask, gallery=gallery)
+        except BadInput as error:
+            raise _located(error, stored, chosen, part) from error
+
+
+def _located(error: BadInput, stored: Stored, chosen: Rows, part: Tensor) -> BadInput:
+    """The error of a block of images, with the image whose descriptors are not finite."""
+    bad = ~part.isfinite().flatten(1).all(1).cpu().numpy()
+    if not bad.any():
+        return BadInput(str(error), where=stored.store.path)
+    row = int(stored.rows[chosen[int(bad.argmax())]])
+    return BadInput(
+        str(error),
+        where=f"{stored.store.path}, row {row} ('{stored.store.names[row]}')",
+        remedy="python scripts/check_store.py lists such rows; extract them again",
+    )

@@ -1,0 +1,217 @@
+"""A head's logits of pairs, in the order in which they cost least.
+
+In: pairs of rows of two stores, by gallery row. Out: numbers of pairs with their logits, block
+after block of the gallery. The convention to know: what is encoded lies on the device, and so do
+the logits of a block until it is finished: the device does not wait for the host in between.
+Axis letter: P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.watch import Watch
+from ames_lite.models import SimilarityHead
+from ames_lite.reranking.batches import Batches
+from ames_lite.reranking.cost import Cost
+from ames_lite.reranking.encoding import Encoded, Encoder, Reader, Stored
+from ames_lite.reranking.memory import share_out
+from ames_lite.reranking.prefetch import prefetched
+from ames_lite.reranking.tasks import Block, gallery_blocks
+from ames_lite.runtime import autocast
+
+BUCKET = 32  # lengths that far apart may be padded to one
+MOST_IMAGES = 4096  # of a block
+QUERY_BYTES = 1 << 24  # of queries read at a time
+Rows = npt.NDArray[np.integer]
+Logits = npt.NDArray[np.float32]
+Chunk = tuple[Rows, Encoded]  # gallery rows, and the images
+Put = Callable[[Rows, Logits], None]  # takes numbers of pairs and their logits
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How much at a time, and where."""
+
+    query_count: int = 600  # strongest descriptors of a query
+    gallery_count: int = 600  # strongest descriptors of a gallery image
+    block_images: int | None = None  # gallery images read at a time; None: 64 MiB of them
+    batch_pairs: int | None = None  # pairs scored at a time, at most; None: any
+    precision: str = "fp32"
+    device: str = "cpu"
+    batch_tokens: int | None = None  # tokens of pairs scored at a time; None: as the device likes
+    max_memory: float = 8.0  # GiB of the host's memory that the process may have
+    compile: bool = False  # torch.compile the head's scoring
+    threads: int | None = None  # of the CPU; None: as they are
+
+
+class Group(NamedTuple):
+    """Queries that are encoded together, and the blocks of gallery rows that they want."""
+
+    queries: Rows
+    blocks: list[tuple[int, Block]]  # the number of each block among those of all queries
+
+
+class PairScoring:
+    """One job of scoring with a head; `run` does it."""
+
+    def __init__(
+        self,
+        head: SimilarityHead,
+        query_store: DescriptorStore,
+        gallery_store: DescriptorStore,
+        options: ScoringOptions,
+        cost: Cost,
+    ) -> None:
+        self.device = torch.device(options.device)
+        self.head, self.options = head.to(self.device).eval(), options
+        self.stores = query_store, gallery_store
+        self.batches = Batches(self.device, options.batch_tokens)
+        self.encoder = Encoder(self.head, self.device, self.batches, cost)
+        trim = not head.depends_on_padding
+        self.read = Reader(cost, Watch(self.stores), self.device, trim)
+        self.score: Callable[[Any, Any], Any] = head.score
+        if options.compile:
+            self.score = _compiled(head.score)
+        self.cached: dict[int, list[Chunk]] = {}
+
+    def run(self, query: Rows, gallery: Rows, todo: Rows, put: Put) -> None:
+        """Score the pairs `todo` of (query, gallery) [P], sorted by gallery; put takes them."""
+        if len(todo) == 0:
+            return
+        with torch.inference_mode(), autocast(self.options.precision, self.device):
+            groups, keep = self._plan(query, gallery, todo)
+            for group in groups:
+                self._score_group(group, query, gallery, put, keep)
+
+    def _plan(self, query: Rows, gallery: Rows, todo: Rows) -> tuple[list[Group], int]:
+        """The groups of queries, and of how many blocks what is encoded is kept between them."""
+        options, budget = self.options, share_out(self.options.max_memory, self.device)
+        store, count = self.stores[1], options.gallery_count
+        most = max(1, min(MOST_IMAGES, budget.block // _row_bytes(store, count)))
+        images = options.block_images or most
+        blocks = list(gallery_blocks(gallery, todo, images))
+        queries = np.unique(query[todo])
+        each = self.encoder.image_bytes(self.stores[0], options.query_count, gallery=False)
+        at_once = max(1, budget.queries // each)
+        if at_once >= len(queries):
+            return [Group(queries, list(enumerate(blocks)))], 0
+        num = -(-len(queries) // at_once)
+        groups = [_part(blocks, query, rows) for rows in np.array_split(queries, num)]
+        each = self.encoder.image_bytes(store, count, gallery=True)
+        return groups, budget.gallery // (images * each)
+
+    def _score_group(self, group: Group, query: Rows, gallery: Rows, put: Put, keep: int) -> None:
+        queries = self._encode_queries(group.queries)
+        wanted = [(n, block) for n, block in group.blocks if n not in self.cached]
+        rows = (block.rows if n < keep else np.unique(gallery[block.pairs]) for n, block in wanted)
+        with prefetched(self._read_gallery, rows) as stored:
+            for n, block in group.blocks:
+                chunks = self.cached.get(n)
+                if chunks is None:
+                    chunks = self._encode_gallery(next(stored))
+                if n < keep:
+                    self.cached[n] = chunks
+                at = np.searchsorted(group.queries, query[block.pairs])
+                put(block.pairs, self._score_block(queries, at, chunks, gallery[block.pairs]))
+
+    def _read_gallery(self, rows: Rows) -> Stored:
+        return self.read(self.stores[1], rows, self.options.gallery_count)
+
+    def _encode_gallery(self, stored: Stored) -> list[Chunk]:
+        found = self.encoder.gallery(stored)
+        return [(stored.rows[numbers], encoded) for numbers, encoded in found]
+
+    def _encode_queries(self, rows: Rows) -> Encoded:
+        store, count = self.stores[0], self.options.query_count
+        step = max(1, QUERY_BYTES // _row_bytes(store, count))
+        parts = [rows[i : i + step] for i in range(0, len(rows), step)]
+        with prefetched(lambda part: self.read(store, part, count), parts) as stored:
+            return self.encoder.queries(stored, len(rows))
+
+    def _score_block(
+        self, queries: Encoded, query: Rows, chunks: list[Chunk], gallery: Rows
+    ) -> Logits:
+        """Logits [n] of pairs: numbers of queries [n] with gallery rows [n]."""
+        found = torch.empty(len(query), device=self.device)
+        order: list[Rows] = []
+        start = 0
+        for rows, images in chunks:
+            chosen, number = _members(gallery, rows)
+            q, g = query[chosen], number
+            alike = (queries.length[q] // BUCKET, images.length[g] // BUCKET)
+            sort = np.lexsort((g, q, alike[1], alike[0]))
+            self._score_pairs(queries, q[sort], images, g[sort], found[start : start + len(q)])
+            order.append(chosen[sort])
+            start += len(q)
+        logits = np.empty(len(query), np.float32)
+        logits[np.concatenate(order)] = found.cpu().numpy()
+        return logits
+
+    def _score_pairs(
+        self, queries: Encoded, query: Rows, images: Encoded, gallery: Rows, out: Tensor
+    ) -> None:
+        """Logits of pairs of encoded images, into out [n]."""
+        numbers = np.stack([query, gallery])
+        q_index, g_index = torch.from_numpy(numbers).to(self.device, non_blocking=True)
+
+        def score(batch: slice) -> None:
+            sides = (queries, query, q_index), (images, gallery, g_index)
+            pair = [side.pick(at[batch], index[batch]) for side, at, index in sides]
+            out[batch] = self.score(*pair)
+
+        # a match token is a token too
+        tokens = queries.length[query] + 1, images.length[gallery]
+        self.batches.run(score, *tokens, pieces=self.options.batch_pairs)
+
+
+def _part(blocks: list[Block], query: Rows, rows: Rows) -> Group:
+    """What a group of query rows wants of the blocks."""
+    own = []
+    for number, block in enumerate(blocks):
+        pairs = block.pairs[np.isin(query[block.pairs], rows)]
+        if len(pairs):
+            own.append((number, Block(block.rows, pairs)))
+    return Group(rows, own)
+
+
+def _members(values: Rows, among: Rows) -> tuple[Rows, Rows]:
+    """Which of values are among the rows (unique), and where each stands there."""
+    order = np.argsort(among)
+    at = np.minimum(np.searchsorted(among, values, sorter=order), len(among) - 1)
+    places = order[at]
+    chosen = np.flatnonzero(among[places] == values)
+    return chosen, places[chosen]
+
+
+def _row_bytes(store: DescriptorStore, count: int) -> int:
+    width = store.dim // 8 if store.packed else store.dim
+    return min(count, store.max_count) * width * store.dtype.itemsize
+
+
+def _compiled(score: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The same, compiled for all sizes on first use. Raises BadInput where that fails."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    fast = torch.compile(score, dynamic=True)
+
+    def run(query: Any, gallery: Any) -> Any:
+        try:
+            return fast(query, gallery)
+        except TorchDynamoException as error:
+            raise BadInput(
+                f"torch.compile failed: {str(error).splitlines()[0]}",
+                expected="a compiler that torch.compile can use (g++, on a GPU triton)",
+                remedy="compile=false",
+            ) from error
+
+    return run

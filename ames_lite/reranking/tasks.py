@@ -1,0 +1,141 @@
+"""The pairs of one run: who scores which, what is finished, and what is kept of it.
+
+In: unique pairs in any order. Out: blocks of pairs in the storage order of the gallery, and at the
+end `PairScores`. The convention to know: inside, pairs are numbered by
+gallery row, then query row, so that a block of gallery rows is a run of pairs; several processes
+share the pairs by gallery rows, and no pair is scored twice.
+Axis letter: P pairs of the run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io.partial_scores import PartialScores
+from ames_lite.processes import ALONE, Processes
+from ames_lite.records import PairScores
+
+Rows = npt.NDArray[np.integer]
+log = logging.getLogger(__name__)
+
+
+class Block(NamedTuple):
+    """Gallery rows (rising) that are read together, and the numbers of the pairs they serve."""
+
+    rows: Rows
+    pairs: Rows
+
+
+class PairTask:
+    """The pairs (query[p], gallery[p]), rows of two stores; a context manager while it lasts.
+
+    kept: where finished logits go at once, and come from where an earlier attempt left some; None:
+    nowhere. processes: who shares the pairs. Raises BadInput for a pair that is given twice.
+
+    query, gallery int32 [P]: the pairs in their order here; logit float32 [P]; done bool [P]; todo:
+    numbers of the pairs of this process that have no logit yet.
+    """
+
+    def __init__(
+        self,
+        query: Rows,
+        gallery: Rows,
+        kept: PartialScores | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        order = np.lexsort((query, gallery))
+        self.query, self.gallery = (rows[order].astype(np.int32) for rows in (query, gallery))
+        self._refuse_repeats()
+        self._kept, self._processes = kept, processes
+        if kept is None:
+            self.logit, self.done = np.zeros(len(query), np.float32), np.zeros(len(query), np.bool_)
+        else:
+            self.logit, self.done = kept.read(len(query))
+        self._agree_on_finished()
+        self.before = self.done.copy()  # what an earlier attempt finished
+        self.todo = self._share()
+
+    def _refuse_repeats(self) -> None:
+        same = (np.diff(self.query) == 0) & (np.diff(self.gallery) == 0)
+        if same.any():
+            p = int(same.argmax())
+            raise BadInput(
+                f"query row {self.query[p]} with gallery row {self.gallery[p]} is given twice",
+                expected="unique pairs",
+            )
+
+    def _agree_on_finished(self) -> None:
+        """Every process may have seen other files; afterwards all know of all."""
+        if self._processes.size > 1:
+            seen = np.where(self.done, self.logit, -np.inf).astype(np.float32)
+            seen = self._processes.largest(seen)
+            self.done = np.isfinite(seen)
+            self.logit = np.where(self.done, seen, 0).astype(np.float32)
+
+    def _share(self) -> Rows:
+        """The part of the unfinished pairs that is for this process: a run of gallery rows."""
+        todo = np.flatnonzero(~self.done)
+        rank, size = self._processes.rank, self._processes.size
+        edges = [self._edge(todo, len(todo) * part // size) for part in (rank, rank + 1)]
+        return todo[edges[0] : edges[1]]
+
+    def _edge(self, todo: Rows, at: int) -> int:
+        """The first place from `at` on where another gallery row begins."""
+        rows = self.gallery[todo]
+        return len(todo) if at >= len(todo) else int(np.searchsorted(rows, rows[at], "left"))
+
+    def __enter__(self) -> PairTask:
+        if self._kept is not None:
+            self._kept.begin(self.logit, self.done)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
+    ) -> None:
+        if self._kept is None:
+            return
+        self._kept.close()
+        if kind is not None:
+            log.warning(
+                "%d of %d pairs are scored and kept in %s; resume=true output_dir=%s goes on",
+                *(int(self.done.sum()), len(self.done), self._kept.path),
+                self._kept.output.parent,
+            )
+
+    def put(self, pairs: Rows, logits: npt.NDArray[np.float32]) -> None:
+        """The logits of these pairs, finite, each set once."""
+        if len(pairs) == 0:
+            return
+        self.logit[pairs], self.done[pairs] = logits, True
+        if self._kept is not None:
+            self._kept.note(int(pairs.min()), int(pairs.max()) + 1)
+
+    def join(self) -> PairScores:
+        """The scores of all processes, in each of them."""
+        logit, done = self.logit, self.done
+        if self._processes.size > 1:
+            own = np.where(self.done & ~self.before, self.logit, 0).astype(np.float32)
+            logit = np.where(self.before, self.logit, self._processes.total(own))
+            done = self._processes.total(self.done.astype(np.int32)) > 0
+        if not done.all():
+            raise RuntimeError(f"{int((~done).sum())} pairs have no score")
+        return PairScores(self.query, self.gallery, logit.astype(np.float32))
+
+
+def gallery_blocks(gallery: Rows, pairs: Rows, block_images: int) -> Iterator[Block]:
+    """Blocks of at most so many unique rows, rising, and those of `pairs` that want them.
+
+    gallery [P] rises; pairs: numbers into it, rising.
+    """
+    unique, first = np.unique(gallery[pairs], return_index=True)
+    ends = np.append(first, len(pairs))
+    for start in range(0, len(unique), block_images):
+        stop = min(start + block_images, len(unique))
+        yield Block(unique[start:stop], pairs[ends[start] : ends[stop]])

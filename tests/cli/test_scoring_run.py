@@ -1,0 +1,113 @@
+"""How a command scores: several processes, resumed runs, and keys that make no sense."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ames_lite.cli import evaluate
+from ames_lite.cli.compose import compose
+from ames_lite.errors import BadInput, ConfigError, UserError
+from ames_lite.io.pair_scores import read_pair_scores
+from ames_lite.processes import ALONE, process_group
+from tests.conftest import TinyWorld
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL = ["dataset=synthetic", "desc_name=sift", "num_rerank=15", "lamb=0.5", "temp=1.0"]
+CELL += ["model=chamfer", "report_queries=0", "device=cpu"]
+
+
+def start(rank: int, size: int, port: int, *words: str) -> subprocess.Popen[str]:
+    """One of the processes that torchrun would start."""
+    env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    env["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=env, text=True, **pipes)  # type: ignore[call-overload]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_two_processes_give_the_result_of_one(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    given = [*CELL, f"data_root={tiny_world.root}"]
+    port, folder = free_port(), tmp_path / "two"
+    both = [start(rank, 2, port, *given, f"output_dir={folder}") for rank in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "results:" in said[0][0] and said[1][0] == ""
+    one = evaluate.run(compose("evaluate", [*given, f"output_dir={tmp_path / 'one'}"]))
+    two = json.loads((folder / "results.json").read_text())
+    for key in ("rows", "global", "per_query", "digests"):
+        assert two[key] == json.loads(json.dumps(one[key]))
+    scores = [
+        read_pair_scores(f / "scores.hdf5", one["digests"]) for f in (folder, tmp_path / "one")
+    ]
+    assert np.abs(scores[0].logit - scores[1].logit).max() < 1e-6
+    assert two["cost"]["processes"] == 2
+    for counter in ("pairs", "encoded_gallery", "unique_images"):
+        assert two["cost"][counter] == one["cost"][counter]  # no duplicates
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "results.json",
+        "scores.hdf5",
+    ]
+
+
+def test_counters_of_a_run_are_in_its_results(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    given = [*CELL, f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'run'}"]
+    cost = evaluate.run(compose("evaluate", given))["cost"]
+    assert cost["encoded_queries"] + cost["encoded_gallery"] == cost["unique_images"] > 0
+    assert 0 < cost["bytes_read"] <= 1.05 * cost["unique_bytes"]
+    assert cost["bytes_over_unique"] == cost["bytes_read"] / cost["unique_bytes"]
+    assert cost["processes"] == 1 and cost["pairs_kept"] == 0
+
+
+@pytest.mark.parametrize(
+    "override, kind, message",
+    [
+        ("max_memory=0", ConfigError, "max_memory=0.*above 0"),
+        ("max_memory=0.1", BadInput, "max_memory=0.1 GiB.*at least"),
+        ("max_memory=much", ConfigError, "max_memory='much' is a str"),
+        ("threads=0", ConfigError, "threads=0.*at least 1"),
+        ("threads=two", ConfigError, "threads=two.*whole number"),
+        ("compile=1", ConfigError, "compile=1 is a int"),
+        ("resume=true", ConfigError, "resume=true without output_dir="),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    override: str, kind: type[UserError], message: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    given = [*CELL, f"data_root={tiny_world.root}", override]
+    given += [] if "resume" in override else [f"output_dir={tmp_path / 'run'}"]
+    with pytest.raises(kind, match=f"(?s){message}"):
+        evaluate.run(compose("evaluate", given))
+
+
+def test_a_run_that_was_never_begun_is_not_resumed(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    given = [*CELL, f"data_root={tiny_world.root}", "resume=true", f"output_dir={tmp_path / 'no'}"]
+    with pytest.raises(BadInput, match="no run was begun here"):
+        evaluate.run(compose("evaluate", given))
+
+
+def test_one_process_is_alone_and_a_wrong_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with process_group("cpu") as (processes, device):
+        assert processes is ALONE and processes.first and str(device) == "cpu"
+        assert processes.text("as it is") == "as it is"
+    monkeypatch.setenv("WORLD_SIZE", "many")
+    with pytest.raises(ConfigError, match="WORLD_SIZE=many in the environment"):
+        with process_group("cpu"):
+            pass
