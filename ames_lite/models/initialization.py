@@ -7,6 +7,7 @@ reproduced; it only sets what it names and leaves all else as it was initialised
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, cast
 
 import torch
@@ -91,6 +92,7 @@ class _Channels(NamedTuple):
     unique: Tensor  # [H] how little there is like it in its own image
 
 
+THRESHOLD = 0.7  # a cosine of centred descriptors
 MARK_OF_MATCH = 1.88  # the match token's own entry in `unique`, times UNIQUE / 2: measured
 UNIQUE = 4.0  # the entry in `unique` of a descriptor is up to half of it
 
@@ -102,7 +104,8 @@ def start_from_matches(
     generator: torch.Generator,
     *,
     sharpness: float = 32.0,  # cross-attention logit of a descriptor with its equal
-    threshold: float = 0.7,  # cosine from which a descriptor matches, if it is unique
+    threshold: float | None = None,  # cosine from which a descriptor matches, if it is unique;
+    # None: THRESHOLD, of binary heads that of their signs
     repeated: float = 14.0,  # logits that the threshold rises for what is not unique
     own_sharpness: float = 8.0,  # the first self-attention's logit of a descriptor with its equal
     prefer_unique: float = 1.0,  # logits that a unique descriptor has ahead as a match
@@ -123,16 +126,18 @@ def start_from_matches(
     The later self-attentions bring its mean to the match token and the classifier. All of it stays
     trainable, with a learning rate of some 3e-4; higher ones destroy it.
 
-    descriptors, generator and errors as in `start_from_correspondences`; post-norm heads that are
-    not binary, of at least 2 layers and 8 entries a head. One head sees whole cosines, two see
-    those of halves: one starts better.
+    descriptors, generator and errors as in `start_from_correspondences`; post-norm heads of at
+    least 2 layers and 8 entries a head. One head sees whole cosines, two see those of halves: one
+    starts better. A binary head compares signs of what is left of a descriptor across the mean.
     """
     heads, width = model.num_heads, model.dim // model.num_heads
-    if model.binary or model.pre_norm or model.num_layers < 2 or width < 8:
+    if model.pre_norm or model.num_layers < 2 or width < 8:
         raise BadInput(
             f"a head with {model.arguments}",
-            expected="binary=false, pre_norm=false, num_layers >= 2, dim / num_heads >= 8",
+            expected="pre_norm=false, num_layers >= 2, dim / num_heads >= 8",
         )
+    if threshold is None:
+        threshold = of_signs(THRESHOLD) if model.binary else THRESHOLD
     entries = torch.arange(model.dim).view(heads, width)
     at = _Channels(entries[:, : width - 4].flatten(), *entries[:, width - 4 :].unbind(1))
     _remap_with_mark(model, _sample(model, descriptors), at, level, generator)
@@ -235,10 +240,12 @@ def _carry(
 def _remap_with_mark(
     model: AMES, x: Tensor, at: _Channels, level: float, generator: torch.Generator
 ) -> None:
-    """Remap := isometry of (descriptor - mean) into `content`, and the mark."""
+    """Remap := isometry of (descriptor or its signs - mean) into `content`, and the mark."""
+    if model.binary:
+        x = _signs_across_mean(cast(Binarization, model.remap_local[0]), x, generator)
     mean = x.mean(0)
     basis = _principal_basis(x - mean, len(at.content), generator)
-    linear = cast(nn.Linear, model.remap_local[0])
+    linear = cast(nn.Linear, model.remap_local[1 if model.binary else 0])
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     linear.weight[at.content] = basis.to(linear.weight.dtype)
@@ -247,3 +254,19 @@ def _remap_with_mark(
     linear.bias[at.mark] = float(length) * level / model.dim**0.5
     nn.init.zeros_(model.mtc_token)
     model.mtc_token[at.mark] = (model.dim / model.num_heads) ** 0.5
+
+
+def of_signs(cosine: float) -> float:
+    """The expected cosine of signs in random directions, of descriptors that have this one.
+
+    Signs differ in the share angle / π of the directions (Goemans and Williamson, 1995).
+    """
+    return 1 - 2 * math.acos(cosine) / math.pi
+
+
+def _signs_across_mean(layer: Binarization, x: Tensor, generator: torch.Generator) -> Tensor:
+    """W := directions that no mean descriptor has a part in; the signs [M, D] of x [M, Din]."""
+    mean = F.normalize(x.mean(0), dim=0)
+    basis = _principal_basis(x - x.mean(0), layer.W.shape[1], generator).T
+    layer.W.copy_(F.normalize(basis - mean[:, None] * (mean @ basis), dim=0))
+    return torch.sign(x @ layer.W.to(x.dtype))

@@ -12,7 +12,11 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES
 from ames_lite.models.blocks import PairLayer
-from ames_lite.models.initialization import start_from_correspondences, start_from_matches
+from ames_lite.models.initialization import (
+    of_signs,
+    start_from_correspondences,
+    start_from_matches,
+)
 from tests.models.seeded import biggest_difference, descriptors
 
 
@@ -99,17 +103,20 @@ def test_bad_samples_are_refused(bad: str) -> None:
         start_from_correspondences(AMES(dim_in=192), cases.get(bad, x * torch.nan), generator)
 
 
-def from_matches(num_heads: int) -> AMES:
+def from_matches(num_heads: int, **arguments: Any) -> AMES:
     torch.manual_seed(0)
-    head = AMES(dim_in=64, num_heads=num_heads, num_layers=2, dim_feedforward=64).eval()
-    start_from_matches(head, sample(64), torch.Generator().manual_seed(0))
+    sizes = {"dim_in": 64, "num_layers": 2, "dim_feedforward": 64, **arguments}
+    head = AMES(num_heads=num_heads, **sizes).eval()
+    start_from_matches(head, sample(head.dim_in), torch.Generator().manual_seed(0))
     return head
 
 
-@pytest.mark.parametrize("num_heads", [1, 2])
-def test_the_start_from_matches_counts_matches_before_the_first_step(num_heads: int) -> None:
+@pytest.mark.parametrize("num_heads, binary", [(1, False), (2, False), (1, True)])
+def test_the_start_from_matches_counts_matches_before_the_first_step(
+    num_heads: int, binary: bool
+) -> None:
     """The more of a query's descriptors the gallery image has, the higher its logit."""
-    head, x = from_matches(num_heads), F.normalize(sample(64), dim=-1)
+    head, x = from_matches(num_heads, binary=binary), F.normalize(sample(64), dim=-1)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(5))
     query, others = x[order[:60]], x[order[100:160]]
     with torch.no_grad():
@@ -135,7 +142,22 @@ def test_the_start_from_matches_trusts_unique_descriptors(num_heads: int) -> Non
     assert unique > same + 1
 
 
-@pytest.mark.parametrize("wrong", [{"binary": True}, {"pre_norm": True}, {"num_layers": 1}])
+def test_signs_of_a_binary_start_agree_as_often_as_angles_say() -> None:
+    """The mean has no part in them: each sign is + for about half of the descriptors."""
+    head, x = from_matches(1, dim_in=128, binary=True), F.normalize(sample(128), dim=-1)
+    with torch.no_grad():
+        signs = head.remap_local[0](x)
+    assert signs.mean(0).abs().mean() < 0.1
+    across = x - x.mean(0)
+    cosines = F.normalize(across, dim=-1) @ F.normalize(across, dim=-1).T
+    expected = torch.tensor(
+        [[of_signs(float(c.clamp(-1, 1))) for c in row[:40]] for row in cosines]
+    )
+    gap = (signs @ signs[:40].T / signs.shape[1] - expected).abs().mean()
+    assert gap < 1.1 * 128**-0.5  # of 128 coins: 0.8 / √128 at an angle of 90°
+
+
+@pytest.mark.parametrize("wrong", [{"pre_norm": True}, {"num_layers": 1}])
 def test_the_start_from_matches_refuses_heads_that_it_does_not_fit(wrong: dict[str, Any]) -> None:
     head = AMES(**{"dim_in": 64, "num_layers": 2, "dim_feedforward": 32, **wrong})
     with pytest.raises(BadInput, match="expected"):
