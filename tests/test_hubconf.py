@@ -121,7 +121,8 @@ def check_answer(run: subprocess.CompletedProcess[str], repo: Path) -> set[str]:
     assert Path(answer["from"]).is_relative_to(repo)
     own = {name for name in answer["modules"] if name.split(".")[0] == "ames_lite"}
     rooms = {name for name in own if not name.startswith("ames_lite.models")}
-    assert rooms == {"ames_lite", "ames_lite.errors", "ames_lite.io", "ames_lite.io.checkpoint"}
+    files = {"ames_lite.io", "ames_lite.io.checkpoint", "ames_lite.io.writing"}
+    assert rooms == {"ames_lite", "ames_lite.errors", *files}
     return set(answer["modules"])
 
 

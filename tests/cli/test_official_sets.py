@@ -21,11 +21,13 @@ import torch
 
 from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
+from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.evaluation import evaluator
 from ames_lite.io.hdf5 import open_complete
 from ames_lite.io.pair_scores import SCHEMA, write_pair_scores
 from ames_lite.records import Neighbors
+from ames_lite.runtime import pick_device
 from tests.cli.planted import (
     GRADES,
     OPTIONS,
@@ -263,7 +265,7 @@ def test_published_reranking_figures_come_out_of_the_command(
     config = compose("evaluate", [*world.words, *words, "model=chamfer"])
     data = evaluator.load(dataset_files(config), protocol_of(config), config["neighbors"], 400)
     scorer, _ = evaluate.open_scorer(config)
-    made = evaluator.digests(data, scorer, evaluate.scoring_options(config))
+    made = evaluator.digests(data, scorer, scoring_options(config, pick_device("cpu")))
     scores = write_pair_scores(tmp_path / "scores.hdf5", official_scores(dataset), made)
     found = world.run(tmp_path / "run", *words, f"scores={scores}")
     cells = {(r["num_rerank"], r["lamb"], r["temp"]): r["metrics"] for r in found["rows"]}

@@ -95,7 +95,7 @@ def test_two_processes_stop_together_and_go_on_as_one(
 ) -> None:
     folder = tmp_path / "stopped"
     run = start(tiny_world, folder, 2, "val_dataset=synthetic-val", "save_every=1000")
-    until = time.monotonic() + 100
+    until = time.monotonic() + 240
     while time.monotonic() < until and run.poll() is None:
         if (folder / "log.jsonl").exists() and len(log(folder)) >= 3:
             break
