@@ -137,7 +137,7 @@ def _stand_about(
     return covered > 127
 
 
-def _light(rng: np.random.Generator, canvas: FloatImage) -> Image:
+def light(rng: np.random.Generator, canvas: FloatImage) -> Image:
     """Exposure, tint, a shadow or gradient, gamma, blur and sensor noise."""
     size = canvas.shape[:2]
     gain = rng.uniform(0.55, 1.25) * rng.uniform(0.85, 1.15, 3)
@@ -163,7 +163,7 @@ def render(
             _warp(canvas, part.tile, camera.projection @ part.plane)
         covered = _stand_about(rng, canvas, clutter, occluders)
         visible = visible_cells(camera, facade.size, covered)
-    return View(_light(rng, canvas), camera.homography(), visible, camera.oblique)
+    return View(light(rng, canvas), camera.homography(), visible, camera.oblique)
 
 
 def _warp(canvas: FloatImage, tile: Image, homography: npt.NDArray[np.float64]) -> None:

@@ -40,7 +40,8 @@ def rows(lists: tuple[np.ndarray, ...]) -> list[list[int]]:
 
 
 def test_every_set_that_can_be_prepared_has_a_miniature() -> None:
-    assert set(prepare_set.readable()) == set(MINIATURES)
+    rendered = {"synthetic-route", "synthetic-route-val"}  # tests/cli/test_render_route.py
+    assert set(prepare_set.readable()) == {*MINIATURES, *rendered}
 
 
 @pytest.mark.parametrize("name", MINIATURES)

@@ -1,0 +1,8 @@
+"""See `python scripts/render_route.py --help`; the work is in ames_lite/cli."""
+
+import sys
+
+from ames_lite.cli.render_route import main
+
+if __name__ == "__main__":
+    sys.exit(main())
