@@ -34,6 +34,7 @@ SMALL, MEDIUM, LARGE = 8, 9.5, 12  # points
 CLIPPED = "…"
 Floats = npt.NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
+BLACK: Colour = (0.0, 0.0, 0.0)
 
 
 class Key(NamedTuple):
@@ -61,12 +62,20 @@ class Page:
         return self.figure.add_axes(box)
 
     def text(
-        self, left: float, top: float, words: str, *, size: float = SMALL, width: float = 0
+        self,
+        left: float,
+        top: float,
+        words: str,
+        *,
+        size: float = SMALL,
+        width: float = 0,
+        colour: Colour = BLACK,
     ) -> None:
         """One line, its top left corner given; cut at the front where it is wider than `width`."""
         at = (left / self.width, 1 - top / self.height)
         # parse_math: a dollar sign in a file name is a dollar sign
-        put = self.figure.text(*at, words, fontsize=size, va="top", parse_math=False)
+        look: dict[str, Any] = {"fontsize": size, "color": colour, "parse_math": False}
+        put = self.figure.text(*at, words, va="top", **look)
         while width and words and put.get_window_extent().width > width * DPI:
             words = words[1:]
             put.set_text(CLIPPED + words)
@@ -208,6 +217,18 @@ def add_outline(axes: Axes, box: tuple[float, float, float, float]) -> None:
         axes.add_patch(
             Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=line)
         )
+
+
+def add_frame(axes: Axes, size: tuple[int, int], colour: Colour) -> None:
+    """A frame on the edge of an image that spans W, H."""
+    frame = Rectangle((0, 0), *size, fill=False, edgecolor=colour, linewidth=4, clip_on=False)
+    axes.add_patch(frame)
+
+
+def add_words(axes: Axes, place: tuple[float, float], words: str, colour: Colour) -> None:
+    """Words in the middle of a place, in the axes' own units."""
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
+    axes.text(*place, words, fontsize=MEDIUM, color=colour, parse_math=False, **middle)
 
 
 def add_points(

@@ -1,0 +1,152 @@
+"""`python scripts/failures.py results=<run>`: an evaluation's results in, its failure sheet out.
+
+The files that the run read (lists, ground truth, neighbours, scores.hdf5) are read again, and must
+give the metrics of results.json. Images that are not there are grey tiles, counted in a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import command, dataset_files, protocol_of, run_dir
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.evaluation.exports import check_exports
+from ames_lite.evaluation.failure_tiles import COLUMNS, OF_SUCCESS, Pictures, no_images
+from ames_lite.evaluation.failures import Case, best_ranks, make_cases, pick_queries, pick_row
+from ames_lite.evaluation.reread import Reread, reread
+from ames_lite.evaluation.views.canvas import save_png
+from ames_lite.evaluation.views.failure_sheet import (
+    MAX_LINES,
+    Section,
+    failure_sheet,
+)
+from ames_lite.io.results_file import read_results, results_path
+
+NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
+OF_DATASET = {"option", "folder", "protocol", "page"}
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("failures", run, overrides)
+
+
+def run(config: Config) -> Path:
+    """Draw the sheet; returns the path of the picture."""
+    check_settings(config)
+    where = results_path(config["results"])
+    results = read_results(where)
+    ran = settings_of(results, config, where)
+    files, protocol = dataset_files(ran), protocol_of(ran)
+    asked = None if config["setting"] == "auto" else config["setting"]
+    setting = check_exports((), protocol, asked)
+    place = chosen_row(results, config["row"], protocol.main, where)
+    images = Path(ran.get("images") or files.image_root).expanduser()
+    if not images.is_dir():
+        raise no_images("the folder of the images is missing", images, files.page)
+    found = reread(results, where, files, protocol, ran["neighbors"], scores_of(ran, config, where))
+    parts, notes = choose(found, place, setting, config["num_rows"])
+    ap = "AP" if protocol.ap_at is None else f"AP@{protocol.ap_at}"
+    pictures = Pictures(images, found.ground_truth, setting, ap)
+    sections = [
+        Section(head, columns, [pictures.line(case, len(columns)) for case in cases])
+        for (head, cases), columns in zip(parts, (OF_SUCCESS, COLUMNS), strict=True)
+    ]
+    pictures.say(files.page)
+    title = title_of(results, place, setting)
+    figure = failure_sheet(sections, title=title, notes=notes)
+    folder = run_dir({**ran, "output_dir": config["output_dir"]}, "failures")
+    path = save_png(figure, folder / "failures.png")
+    print("\n".join([title, *notes, *(head for head, _ in parts), f"failures: {path}"]))
+    return path
+
+
+def check_settings(config: Config) -> None:
+    """Raises ConfigError for settings that cannot be meant."""
+    if not config["results"]:
+        raise ConfigError("results= is not given", expected="results=<results.json or its folder>")
+    if not 1 <= config["num_rows"] <= MAX_LINES // 2:
+        what = f"num_rows={config['num_rows']}"
+        raise ConfigError(what, expected=f"a number from 1 to {MAX_LINES // 2}")
+
+
+def settings_of(results: Mapping[str, Any], config: Config, where: Path) -> Config:
+    """The configuration of the run, with what is given now in its place."""
+    ran = results["config"]
+    lacking = [key for key in NEEDED if key not in ran]
+    dataset = ran.get("dataset")
+    whole = isinstance(dataset, dict) and OF_DATASET <= set(dataset)
+    if lacking or not whole:
+        raise BadInput(
+            f"the configuration in it lacks {', '.join(lacking) or 'parts of dataset'}",
+            where=where,
+            expected="results.json of scripts/evaluate.py",
+            remedy="evaluate again",
+        )
+    replaced = {key: config[key] for key in ("data_root", "images", "neighbors") if config[key]}
+    return {"data_root": None, "images": None, **ran, "labels": None, **replaced}
+
+
+def scores_of(ran: Config, config: Config, where: Path) -> Path:
+    """`scores=`, those beside results.json, or those that the run took from an earlier one."""
+    beside = where.parent / "scores.hdf5"
+    earlier = None if beside.is_file() else ran.get("scores")
+    path = Path(config["scores"] or earlier or beside).expanduser()
+    return path / "scores.hdf5" if path.is_dir() else path
+
+
+def chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) -> int:
+    """The place of `row=` among the rows. Raises ConfigError for one that is not there."""
+    count = len(results["rows"])
+    if not 0 <= row <= count:
+        raise ConfigError(f"row={row}", where=where, expected=f"1 to {count}, or 0: the best")
+    return row - 1 if row else pick_row(results["rows"], metric)
+
+
+Parts = list[tuple[str, list[Case]]]  # heading and queries
+
+
+def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, list[str]]:
+    """The queries of both parts of the sheet, and what is to be said of all of them."""
+    read = found.row(place)
+    before, after = (best_ranks(hits[setting]) for hits in (read.hits_before, read.hits_after))
+    aps = read.before.ap[setting], read.after.ap[setting]
+    won, lost = pick_queries(before, after, *aps, count)
+    there = ~np.isnan(after)
+    right, wrong, total = int((after == 1).sum()), int((after > 1).sum()), int(there.sum())
+    if not total:
+        raise BadInput("no query has a correct image in this setting", where=found.where)
+    row = found.results["rows"][place]
+    cases = make_cases(
+        [*won, *lost], found.neighbors, found.ground_truth, found.scores, setting, row, *aps
+    )
+    main = found.protocol.main
+    values = [values.metrics[main] for values in (read.before, read.after)]
+    without = len(after) - total
+    notes = [
+        f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; correct image first: "
+        f"{int((before == 1).sum())} → {right} of {total} queries"
+        + (f" ({without} have no correct image)" if without else ""),
+        f"best correct image: higher for {int((after < before).sum())} queries, lower for "
+        f"{int((after > before).sum())}, at the same rank for "
+        f"{int((after == before)[there].sum())}",
+    ]
+    return [
+        (f"Helped most: {len(won)} of {right} with a correct image first", cases[: len(won)]),
+        (f"Worst: {len(lost)} of {total}; {wrong} have a wrong image first", cases[len(won) :]),
+    ], notes
+
+
+def title_of(results: Mapping[str, Any], place: int, setting: str) -> str:
+    """What was reranked by what."""
+    row = results["rows"][place]
+    settings = f"num_rerank {row['num_rerank']}, λ {row['lamb']:g}, γ {row['temp']:g}"
+    role = f" ({row['role']})" if row.get("role") else ""
+    graded = "" if setting == "all" else f", {setting}"
+    parts = [results["dataset"] + graded, results["desc_name"], results["model"]]
+    return f"{', '.join(parts)}: {settings}{role}, row {place + 1} of {len(results['rows'])}"

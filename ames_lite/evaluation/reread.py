@@ -1,0 +1,137 @@
+"""An evaluation opened again from what it left: results.json, scores.hdf5, and the files it read.
+
+In: results (schema 1) and paths. Out: the lists, the ground truth and the scores that its rankings
+follow from. The convention to know: nothing is believed: the name lists must have the digests of
+results.json, the scores its digests, and a row read again must give the metrics that stand there.
+No descriptor is opened: the stores may be gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.evaluation.metrics import Hits
+from ames_lite.evaluation.passes import RerankPass, prepare_passes
+from ames_lite.evaluation.protocols import Evaluation, Protocol, evaluate_ranking, summarize
+from ames_lite.io.digest import names_digest
+from ames_lite.io.ground_truth import read_ground_truth
+from ames_lite.io.image_lists import read_image_list
+from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.io.pair_scores import read_pair_scores
+from ames_lite.records import GroundTruth, Neighbors, PairScores
+
+SAME = 1e-6  # metrics of another machine may differ in their last digits
+REMEDY = "evaluate again, or name the run's own files by data_root=, neighbors= or scores="
+
+
+@dataclass(frozen=True, eq=False)
+class Reread:
+    """What the rankings of a run follow from; where: its results.json, for messages."""
+
+    where: Path
+    results: Mapping[str, Any]
+    protocol: Protocol
+    ground_truth: GroundTruth
+    neighbors: Neighbors
+    scores: PairScores
+
+    def row(self, place: int) -> ReadRow:
+        """A row of results.json, evaluated again. Raises BadInput where its metrics differ."""
+        row = self.results["rows"][place]
+        number, lamb, temp = row["num_rerank"], row["lamb"], row["temp"]
+        before = evaluate_ranking(self.neighbors, self.ground_truth, self.protocol)
+        self._compare("global", self.results["global"], before)  # other files: before any lookup
+        passes: dict[str, RerankPass] = prepare_passes(
+            self.neighbors, self.ground_truth, self.scores, number, self.protocol
+        )
+        hits = {setting: one.hits(number, lamb, temp) for setting, one in passes.items()}
+        found = ReadRow(
+            before=before,
+            after=summarize(hits, self.protocol),
+            hits_before={setting: one.before for setting, one in passes.items()},
+            hits_after=hits,
+        )
+        self._compare(f"row {place + 1}", row["metrics"], found.after)
+        return found
+
+    def _compare(self, what: str, said: Mapping[str, float | None], found: Evaluation) -> None:
+        for name, value in said.items():
+            came = found.metrics.get(name, math.nan)
+            wanted = math.nan if value is None else value
+            if not (abs(came - wanted) <= SAME or (math.isnan(came) and math.isnan(wanted))):
+                raise BadInput(
+                    f"{name} of {what} is {wanted:.6f} there, and {came:.6f} by the files of today",
+                    where=self.where,
+                    expected="the neighbour lists and the ground truth that the run read",
+                    remedy=REMEDY,
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class ReadRow:
+    """Metrics and hits of the global ranking and of a row, the hits by setting."""
+
+    before: Evaluation
+    after: Evaluation
+    hits_before: Mapping[str, Hits]
+    hits_after: Mapping[str, Hits]
+
+
+def reread(
+    results: Mapping[str, Any],
+    where: Path,
+    files: DatasetFiles,
+    protocol: Protocol,
+    neighbors: str,
+    scores: Path,
+) -> Reread:
+    """Read the files of a run. Raises MissingFile that names all that is missing; BadInput where
+    lists or scores are not those that results.json speaks of.
+
+    where: results.json; neighbors: as the run had it; scores: its scores.hdf5.
+    """
+    finders: dict[str, Callable[[], Path]] = {
+        "query": lambda: files.image_list("query"),
+        "gallery": lambda: files.image_list("gallery"),
+        "ground truth": files.ground_truth,
+        "neighbors": lambda: files.neighbors(neighbors),
+        "scores": lambda: _scores_file(scores),
+    }
+    paths = find_all(finders)
+    names = {side: read_image_list(paths[side]).names for side in ("query", "gallery")}
+    for side, listed in names.items():
+        there, here = results["digests"].get(f"{side}_names"), names_digest(listed)
+        if there != here:
+            raise BadInput(
+                f"the run had another {side} list: its digest is {there} there, {here} here",
+                where=f"{where} against {paths[side]}",
+                expected="the image lists that the run read",
+                remedy=REMEDY,
+            )
+    lists = names["query"], names["gallery"]
+    skipped = files.skipped(paths["ground truth"])
+    return Reread(
+        where,
+        results,
+        protocol,
+        read_ground_truth(paths["ground truth"], *lists, skip_last=skipped),
+        read_neighbors(paths["neighbors"], *lists),
+        read_pair_scores(paths["scores"], results["digests"], remedy=REMEDY),
+    )
+
+
+def _scores_file(path: Path) -> Path:
+    if not path.is_file():
+        raise MissingFile(
+            "missing: the scores of the run",
+            where=path.absolute(),
+            expected="scores.hdf5, which evaluate.py writes beside results.json",
+            remedy="scores=<where they are now>, or evaluate again",
+        )
+    return path

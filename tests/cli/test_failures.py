@@ -1,0 +1,341 @@
+"""`scripts/failures.py`: a sheet from the results of any protocol, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ames_lite.cli import evaluate, failures, prepare_dataset, stages, store_stages
+from ames_lite.cli.compose import compose
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
+from ames_lite.evaluation.failure_tiles import Pictures
+from ames_lite.evaluation.views.failure_sheet import Section
+from ames_lite.io.ground_truth import read_ground_truth
+from ames_lite.io.image_lists import read_image_list
+from tests.cli.test_commands import python
+from tests.cli.test_prepare_set import whole_run
+from tests.conftest import TinyWorld
+from tests.io.place_sets.miniatures import MINIATURES, draw
+
+CELLS = ["num_rerank=[5,20]", "lamb=0.0", "temp=1.0"]
+
+
+def evaluated(world: TinyWorld, output: Path, *more: str) -> Path:
+    given = ["dataset=synthetic", "desc_name=sift", "model=mutual_nn", "report_queries=0", *CELLS]
+    where = [f"data_root={world.root}", f"output_dir={output}"]
+    evaluate.run(compose("evaluate", [*given, *where, *more]))
+    return output
+
+
+@pytest.fixture(scope="module")
+def ran(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two rows, and the medium ranking of its first."""
+    return evaluated(tiny_world, tmp_path_factory.mktemp("run") / "run", "exports=[json]")
+
+
+def sheet(*words: str) -> Path:
+    path = failures.run(compose("failures", list(words)))
+    assert path.read_bytes().startswith(b"\x89PNG")
+    return path
+
+
+def sections_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[Section]:
+    """What the command hands to the page."""
+    seen: list[list[Section]] = []
+    drawn = failures.failure_sheet
+
+    def catch(sections: list[Section], **more: Any) -> Any:
+        seen.append(sections)
+        return drawn(sections, **more)
+
+    monkeypatch.setattr(failures, "failure_sheet", catch)
+    sheet(*words)
+    return seen[0]
+
+
+def test_the_command_draws_and_says_what_it_drew(ran: Path, tmp_path: Path) -> None:
+    words = [f"results={ran}", f"output_dir={tmp_path / 'a'}"]
+    done = python(tmp_path, "scripts/failures.py", *words)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "a" / "failures.png") in done.stdout
+    assert "Worst:" in done.stdout and "of 6 queries" in done.stdout
+    again = sheet(f"results={ran / 'results.json'}", f"output_dir={tmp_path / 'b'}")
+    assert again.read_bytes() == (tmp_path / "a" / "failures.png").read_bytes()
+
+
+def test_the_sheet_shows_what_the_exported_ranking_has(
+    ran: Path, tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names and ranks from the file that other programs read, and names that tell what is right."""
+    ranking = json.loads((ran / "retrieval_results_medium.json").read_text())
+    words = [f"results={ran}", "row=1", "num_rows=6", f"output_dir={tmp_path / 'a'}"]
+    won, lost = sections_of(monkeypatch, *words)
+    names = [line[0].name for line in (*won.lines, *lost.lines)]
+    assert len(names) == len(set(names))
+
+    def right(query: str, name: str) -> bool:
+        graded = name.endswith(("easy.jpg", "hard.jpg"))
+        return graded and name.split("_")[0] == query.split("_")[0]
+
+    ranks = []
+    for line in (*won.lines, *lost.lines):
+        query, _, after = line[:3]
+        junk = f"{query.name.split('_')[0]}_"
+        listed = [n for n in ranking[query.name] if not (n.startswith(junk) and "junk" in n)]
+        assert after.name == listed[0]
+        assert after.correct == right(query.name, listed[0])
+        best = next(rank for rank, name in enumerate(listed, 1) if right(query.name, name))
+        if len(line) == 4:
+            assert line[3].name == listed[best - 1] and line[3].correct
+            assert line[3].said.startswith(f"rank {best}, was")
+        ranks.append(best)
+    assert ranks[: len(won.lines)] == [1] * len(won.lines)
+    failed = ranks[len(won.lines) :]
+    assert failed == sorted(failed, reverse=True)
+    assert 1 <= len(won.lines) < 6  # this tiny world has both
+
+
+def test_rows_and_settings_are_chosen(
+    ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = json.loads((ran / "results.json").read_text())["rows"]
+    best = max(range(2), key=lambda i: (rows[i]["metrics"]["map"], -i))
+    for row, shown in ((0, best), (1, 0), (2, 1)):
+        sheet(f"results={ran}", f"row={row}", f"output_dir={tmp_path / str(row)}")
+        said = capsys.readouterr().out
+        assert f"row {shown + 1} of 2" in said and f"num_rerank {(5, 20)[shown]}," in said
+        assert "medium" in said and "(given)" in said
+        assert f"reranked {rows[shown]['metrics']['map']:.4f}" in said
+    sheet(f"results={ran}", "setting=hard", f"output_dir={tmp_path / 'hard'}")
+    assert "hard" in capsys.readouterr().out
+    refused = {"row=3": "1 to 2", "row=-1": "1 to 2", "setting=all": "easy or medium or hard"}
+    for word, expected in refused.items():
+        with pytest.raises(UserError, match=expected):
+            failures.run(compose("failures", [f"results={ran}", word]))
+
+
+def test_scores_of_an_earlier_run_serve_too(
+    ran: Path, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    second = evaluated(tiny_world, tmp_path / "second", f"scores={ran}")
+    assert not (second / "scores.hdf5").exists()
+    sheet(f"results={second}", f"output_dir={tmp_path / 'a'}")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.copy(ran / "results.json", moved)
+    with pytest.raises(MissingFile, match=r"scores of the run(.|\n)*moved(.|\n)*scores="):
+        sheet(f"results={moved}")
+    sheet(f"results={moved}", f"scores={ran}", f"output_dir={tmp_path / 'b'}")
+
+
+def test_a_run_whose_data_moved_is_shown_with_data_root(
+    ran: Path, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(ran, run)
+    results = json.loads((run / "results.json").read_text())
+    results["config"]["data_root"] = str(tmp_path / "gone")
+    (run / "results.json").write_text(json.dumps(results))
+    with pytest.raises(MissingFile, match="images"):
+        sheet(f"results={run}")
+    sheet(f"results={run}", f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'a'}")
+
+
+def copied(tiny_world: TinyWorld, root: Path) -> Path:
+    """The test set without what only the evaluation reads."""
+    folder = root / "synthetic"
+    folder.mkdir(parents=True)
+    for name in ("query.txt", "gallery.txt", "gnd_synthetic.json", "nn_sift_vlad.hdf5"):
+        shutil.copy(tiny_world.folder() / name, folder)
+    shutil.copytree(tiny_world.folder() / "jpg", folder / "jpg")
+    return folder
+
+
+def test_missing_and_broken_images_are_grey_tiles_and_counted(
+    ran: Path,
+    tiny_world: TinyWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = copied(tiny_world, tmp_path)
+    words = [f"results={ran}", f"data_root={tmp_path}"]
+    whole = sections_of(monkeypatch, *words, f"output_dir={tmp_path / 'a'}")
+    shown = [tile for section in whole for line in section.lines for tile in line]
+    (folder / shown[0].name).unlink()
+    (folder / shown[2].name).write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING):
+        found = sections_of(monkeypatch, *words, f"output_dir={tmp_path / 'b'}")
+    tiles = {t.name: t for section in found for line in section.lines for t in line}
+    assert tiles[shown[0].name].trouble == "image not found"
+    assert tiles[shown[2].name].trouble == "image not readable"
+    assert sum(tile.image is None for tile in tiles.values()) == 2
+    assert f"2 of {len(tiles)} images are not shown" in caplog.text
+    assert shown[0].name in caplog.text and shown[2].name in caplog.text
+
+
+def test_without_any_image_the_remedy_is_images(
+    ran: Path, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    folder = copied(tiny_world, tmp_path)
+    for path in (folder / "jpg").iterdir():
+        path.unlink()
+    words = [f"results={ran}", f"data_root={tmp_path}"]
+    with pytest.raises(MissingFile, match=r"none of the \d+ images(.|\n)*images="):
+        sheet(*words)
+    with pytest.raises(MissingFile, match="images="):
+        sheet(*words, f"images={tmp_path / 'nowhere'}")
+    sheet(*words, f"images={tiny_world.folder()}", f"output_dir={tmp_path / 'a'}")
+
+
+def test_files_that_changed_since_the_run_are_told(
+    ran: Path, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    folder = copied(tiny_world, tmp_path)
+    words = [f"results={ran}", f"data_root={tmp_path}"]
+    truth = json.loads((folder / "gnd_synthetic.json").read_text())
+    first = truth["queries"][0]
+    changed = {**first, "easy": first["easy"][1:], "junk": [*first["junk"], first["easy"][0]]}
+    truth["queries"][0] = changed
+    (folder / "gnd_synthetic.json").write_text(json.dumps(truth))
+    with pytest.raises(BadInput, match=r"of global is (.|\n)*results.json"):
+        sheet(*words)
+    listed = (folder / "gallery.txt").read_text().splitlines()
+    (folder / "gallery.txt").write_text("\n".join([*listed[1:], listed[0]]) + "\n")
+    with pytest.raises(BadInput, match="another gallery list: its digest"):
+        sheet(*words)
+    (folder / "query.txt").unlink()
+    (folder / "nn_sift_vlad.hdf5").unlink()
+    with pytest.raises(MissingFile, match=r"query image list(.|\n)*neighbour lists"):
+        sheet(*words)
+
+
+def test_scores_of_something_else_are_refused(
+    ran: Path, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    other = evaluated(tiny_world, tmp_path / "other", "query_desc_num=20")
+    with pytest.raises(BadInput, match="another settings"):
+        sheet(f"results={ran}", f"scores={other}")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("row=1", "results= is not given"),
+        ("num_rows=0", "from 1 to 50"),
+        ("num_rows=51", "from 1 to 50"),
+        ("results=nowhere", "no results here"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(word: str, expected: str, ran: Path) -> None:
+    given = [] if expected.startswith("results=") or "nowhere" in word else [f"results={ran}"]
+    with pytest.raises((ConfigError, MissingFile), match=expected):
+        failures.run(compose("failures", [*given, word]))
+
+
+def test_results_without_their_configuration_are_refused(ran: Path, tmp_path: Path) -> None:
+    results = json.loads((ran / "results.json").read_text())
+    for config, what in (({}, "dataset, desc_name, neighbors"), (None, "of a wrong type: config")):
+        path = tmp_path / "results.json"
+        path.write_text(json.dumps({**results, "config": config}))
+        with pytest.raises(BadInput, match=what):
+            sheet(f"results={path}")
+    results["config"]["dataset"] = {"option": "synthetic"}
+    path.write_text(json.dumps(results))
+    with pytest.raises(BadInput, match="parts of dataset"):
+        sheet(f"results={path}")
+
+
+# ---------------------------------------------------------------- every protocol
+
+
+CATEGORY_SETS = ("instre", "product1m", "sop", "rp2k", "met", "ilias")
+PLACES = ("pitts30k", "amstertime swap=true")
+
+
+@pytest.mark.parametrize("name", [*CATEGORY_SETS, *PLACES])
+def test_a_public_set_goes_from_its_layout_to_a_failure_sheet(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """λ is 1 in these runs: before and after are one ranking, and looks[q] stands first."""
+    results = whole_run(name, tmp_path)
+    main = {"ilias": "map@1000"}.get(name, "recall@1" if name in PLACES else "map@100")
+    assert 0 <= results["global"][main] == results["rows"][0]["metrics"][main] <= 1
+    given = [f"results={tmp_path / 'run'}", f"output_dir={tmp_path / 'sheet'}"]
+    won, lost = sections_of(monkeypatch, *given)
+    small = MINIATURES[name.split()[0]]
+    queries = [line[0].name for line in (*won.lines, *lost.lines)]
+    for line in won.lines:
+        assert line[1].name == line[2].name and line[2].correct
+        assert line[2].said == "correct, was rank 1"
+    asked = small.queries if "swap" not in name else small.gallery
+    assert set(queries) <= set(asked)
+    without = sum(not right for right in small.positives)
+    said = capsys.readouterr().out
+    assert f"{main}: global" in said and f"of {len(asked) - without} queries" in said
+    assert ("have no correct image" in said) == bool(without)
+
+
+def extracted(root: Path, dataset: list[str], evaluation: list[str]) -> Path:
+    """SIFT, VLAD of its own gallery, lists, and an evaluation; the run directory."""
+    given = [*dataset, "desc_name=sift", f"data_root={root}"]
+    stages.run_extract(compose("extract", [*given, "workers=1", "backbone.arguments.top_k=60"]))
+    stages.run_vocabulary(compose("vocabulary", [*given, "split=gallery", "num_clusters=4"]))
+    stages.run_globals(compose("globals", given))
+    store_stages.run_topk(compose("topk", [*given, "global=vlad"]))
+    options = ["model=mutual_nn", "neighbors=vlad", "lamb=0.5", "temp=1.0", "num_rerank=5"]
+    options += ["report_queries=0", f"output_dir={root / 'run'}", *evaluation]
+    evaluate.run(compose("evaluate", [*given, *options]))
+    return root / "run"
+
+
+def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures, root = tmp_path / "pictures", tmp_path / "data"
+    for i in range(8):
+        draw(pictures / "ab"[i // 4] / f"{i}.png", i // 2, side=96)
+    own = [f"images={pictures}", "labels=folders", "name=mine", f"data_root={root}"]
+    prepare_dataset.run(compose("prepare_dataset", own))
+    run = extracted(root, ["dataset=folder", "name=mine"], [])
+    (pictures / "labels.csv").write_text("a sheet asks for no labels, and compares none\n")
+    sheet(f"results={run}", f"output_dir={tmp_path / 'a'}")
+    assert "of 8 queries" in capsys.readouterr().out
+
+
+def test_gldv2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "gldv2-test"
+    names = {
+        "query": ["q/0.png", "q/1.png", "q/2.png"],
+        "gallery": [f"g/{i}.png" for i in range(6)],
+    }
+    for side, listed in names.items():
+        for i, name in enumerate(listed):
+            draw(folder / name, i, side=96)
+        (folder / f"{side}.txt").write_text("".join(f"{name}\n" for name in listed))
+    queries = [{"name": "q/0.png", "positives": ["g/0.png", "g/5.png"]}]
+    queries += [{"name": "q/1.png", "positives": ["g/4.png"]}, {"name": "q/2.png", "positives": []}]
+    (folder / "gnd_gldv2-test.json").write_text(json.dumps({"queries": queries}))
+    lists = [read_image_list(folder / f"{side}.txt").names for side in names]
+    assert len(read_ground_truth(folder / "gnd_gldv2-test.json", *lists).easy) == 3
+    run = extracted(tmp_path, ["dataset=gldv2-test"], ["dataset.private_queries=1"])
+    sheet(f"results={run}", f"output_dir={tmp_path / 'a'}")
+    said = capsys.readouterr().out
+    assert "map@100: global" in said and "of 2 queries (1 have no correct image)" in said
+
+
+def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ames_lite.evaluation import failure_tiles
+
+    draw(tmp_path / "a.png", 0, side=96)
+    read: list[Path] = []
+    load = failure_tiles.load_image
+    monkeypatch.setattr(failure_tiles, "load_image", lambda path: read.append(path) or load(path))
+    pictures = Pictures(tmp_path, None, "all", "AP")  # type: ignore[arg-type]
+    tiles = [pictures.tile("a.png", True, "said", (24, 0, 48, 96)) for _ in range(3)]
+    assert len(read) == 1 and tiles[0].box == (0.25, 0, 0.5, 1)
+    assert np.array_equal(tiles[0].image, tiles[2].image)
