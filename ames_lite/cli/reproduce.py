@@ -9,12 +9,22 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ames_lite.cli import evaluate
 from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.shell import command, data_root, print_table
+from ames_lite.cli.shell import (
+    command,
+    data_root,
+    dataset_files,
+    print_table,
+    protocol_of,
+    run_dir,
+)
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import reproduction
+from ames_lite.evaluation.evaluator import write_results
+from ames_lite.evaluation.global_ranking import evaluate_lists
 from ames_lite.evaluation.reproduction import Outcome, Reproduction
 
 OUTSIDE = 4
@@ -23,6 +33,7 @@ MAY_CHANGE = (  # settings of a row that a user may replace: the run then says s
     *("neighbors", "num_rerank", "lamb", "temp"),
     *("query_desc_num", "gallery_desc_num", "precision"),
 )
+OF_LISTS = ("neighbors",)  # of these, what a global ranking has
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -45,6 +56,7 @@ def run(config: Config) -> list[Outcome]:
     lists = [key for key, value in changed.items() if isinstance(value, list)]
     if lists:
         raise ConfigError(f"{lists[0]}={changed[lists[0]]}", expected="one value: nothing is tried")
+    refuse_unused(rows, [*changed, *(["weights"] if config["weights"] else [])])
     refuse_missing(rows, root, replaced=[*changed, *(["weights"] if config["weights"] else [])])
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     base = Path(config["output_dir"] or Path("runs") / f"reproduce_{stamp}").expanduser()
@@ -54,7 +66,7 @@ def run(config: Config) -> list[Outcome]:
         evaluation["data_root"], evaluation["output_dir"] = str(root), str(base / row.name)
         if row.weights is not None:
             evaluation["weights"] = config["weights"] or str(root / row.weights)
-        results = evaluate.run(evaluation)
+        results = evaluate_row(row, evaluation)
         came = reproduction.outcomes(row, results)
         show(row, came)
         difference = reproduction.first_difference(row, results)
@@ -70,6 +82,25 @@ def compose_row(row: Reproduction, changed: Config, device: str) -> Config:
     settings = {**row.settings, **changed, "device": device, "report_queries": 0}
     paths = {key: settings.pop(key) for key in ("neighbors",)}  # may hold what overrides may not
     return {**compose("evaluate", [f"{key}={value}" for key, value in settings.items()]), **paths}
+
+
+def evaluate_row(row: Reproduction, config: Config) -> dict[str, Any]:
+    """Evaluate; of a global ranking, which no descriptor is read for, into global.json."""
+    if row.ranking != reproduction.GLOBAL:
+        return evaluate.run(config)
+    lists = dataset_files(config), protocol_of(config)
+    results = evaluate_lists(*lists, config["neighbors"], config)
+    write_results(run_dir(config, "reproduce") / "global.json", results)
+    return results
+
+
+def refuse_unused(rows: Sequence[Reproduction], changed: Sequence[str]) -> None:
+    """Raises ConfigError for settings of reranking where nothing is reranked."""
+    unused = [key for key in changed if key not in OF_LISTS]
+    of_lists = [row.name for row in rows if row.ranking == reproduction.GLOBAL]
+    if unused and of_lists:
+        what = f"{unused[0]}= changes nothing of {of_lists[0]}, the numbers of a global ranking"
+        raise ConfigError(what, expected=f"{', '.join(OF_LISTS)}= at most")
 
 
 def refuse_missing(rows: Sequence[Reproduction], root: Path, replaced: Sequence[str]) -> None:

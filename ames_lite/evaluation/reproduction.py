@@ -1,58 +1,34 @@
-"""Published numbers as data: what was reported, from which settings and files, and a tolerance.
+"""Published numbers as data, beside what came out here, and the first thing that differs.
 
-Each `Reproduction` is one evaluation with its expected metrics; ROWS holds all by name, and other
-protocols add theirs there. The conventions to know: metrics and tolerances are fractions; a number
-published to one decimal of a per cent is known to ±0.0005, and the files it came from are float16
-and were scored on another machine, which moves mAP by up to FLOAT16; no hash of any published file
-is known, so what is in effect can be told, but not that it is the published file.
+Each `Reproduction` is one evaluation with its expected metrics; ROWS holds all by name: AMES' table
+here, place recognition in published_places.py. The convention to know: no hash of any published
+file is known, so what is in effect can be told, but not that it is the published file.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import ConfigError
+from ames_lite.evaluation import published_places
+from ames_lite.evaluation.published_row import (
+    FLOAT16,
+    GLOBAL,
+    ROUNDING,
+    NeededFile,
+    Reproduction,
+)
+from ames_lite.io.provenance import ABSENT
 from ames_lite.io.published_store import ORIGIN
 
-ROUNDING = 0.0005  # published to 0.1 points
-FLOAT16 = 0.001  # logits that are off by 0.01 move mAP on ROxford and RParis by up to 0.0007
+__all__ = ["FLOAT16", "GLOBAL", "ROUNDING", "NeededFile", "Reproduction"]
+
 SERVER = "http://ptak.felk.cvut.cz/personal/sumapave/public/ames"
 REPOSITORY = "https://github.com/pavelsuma/ames"
-
-
-@dataclass(frozen=True)
-class NeededFile:
-    """A file of a data root. names: relative to it, any of which will do; page: where from."""
-
-    what: str
-    names: tuple[str, ...]
-    page: str
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """One published evaluation.
-
-    name: unique; group: names several rows at once; source: where the numbers stand; settings: keys
-    of `evaluate` and the values that they were published with; expected: metric to fraction;
-    tolerance: the largest absolute difference that is a success; weights: the head, relative to the
-    data root, or None for a model without; weights_sha256: None where no hash is published;
-    published_stores: the descriptors are published files, not extracted anew.
-    """
-
-    name: str
-    group: str
-    source: str
-    settings: Mapping[str, Any]
-    expected: Mapping[str, float]
-    files: tuple[NeededFile, ...]
-    weights: str | None = None
-    weights_sha256: str | None = None
-    tolerance: float = ROUNDING + FLOAT16
-    published_stores: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,8 +53,9 @@ class Outcome:
 
 
 def outcomes(row: Reproduction, results: Mapping[str, Any]) -> list[Outcome]:
-    """Every expected metric beside what results (schema 1) have in their first row."""
-    found = results["rows"][0]["metrics"]
+    """Every expected metric beside what results (schema 1) have in their first row, or globally."""
+    of_lists = row.ranking == GLOBAL
+    found = results["global"] if of_lists else results["rows"][0]["metrics"]
     return [
         Outcome(row.name, metric, expected, found.get(metric), row.tolerance)
         for metric, expected in row.expected.items()
@@ -89,18 +66,48 @@ def first_difference(row: Reproduction, results: Mapping[str, Any]) -> str | Non
     """The first setting in effect that is not the row's, with both values; None: all that can be
     told are the row's. What has no published value to compare with (`unknowns`) is not among them.
     """
-    config, first, digests = results["config"], results["rows"][0], results["digests"]
-    in_effect = {**config, **first, "dataset": results["dataset"]}
-    in_effect["model"] = config["model"]["name"]
-    if row.weights_sha256 not in (None, digests["weights"]):
-        return _differs("the weights' sha256", row.weights_sha256, digests["weights"])
+    for side, count in row.counts.items():
+        if results["counts"][side] != count:
+            return _differs(f"{side} images", count, results["counts"][side])
+    digests = results["digests"]
+    if row.weights_sha256 not in (None, digests.get("weights")):
+        return _differs("the weights' sha256", row.weights_sha256, digests.get("weights"))
     for side in ("query", "gallery"):
-        if row.published_stores and ORIGIN not in digests[f"{side}_store"]:
-            return _differs(f"the {side} store", "the file", "one extracted anew")
+        made = json.loads(digests.get(f"{side}_store", "{}"))
+        if row.published_stores and made.get("origin") != ORIGIN:
+            here = f"one extracted anew ({_described(made)})"
+            return _differs(f"the {side} store", "the authors' file", here)
+    in_effect = _in_effect(results)
     for key, published in row.settings.items():
         if in_effect.get(key) != published:
             return _differs(key, published, in_effect.get(key))
+    made = _lists_made(results)
+    for key, published in row.made.items():
+        if made.get("origin") != ORIGIN and made.get(key, ABSENT) != published:
+            return _differs(f"{key} of the neighbour lists", published, made.get(key, ABSENT))
     return None
+
+
+def _in_effect(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an evaluation by the keys of rows."""
+    config = results["config"]
+    first = results["rows"][0] if results.get("rows") else {}
+    dataset = config["dataset"]
+    model = {"model": config["model"]["name"]} if "model" in config else {}
+    known = {"dataset": dataset["option"], "swap": bool(dataset.get("swap"))}
+    return {**config, **first, **known, **model}
+
+
+def _lists_made(results: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(results["digests"].get("neighbors_made", "{}"))
+    return made
+
+
+def _described(made: Mapping[str, Any]) -> str:
+    """What a store says of itself, in a few words."""
+    keys = ("backbone", "variant", "detector", "image_size", "top_k")
+    told = [f"{key} {made[key]}" for key in keys if made.get(key) is not None]
+    return ", ".join(told) or "it says nothing of what made it"
 
 
 def _differs(what: str, published: object, here: object) -> str:
@@ -108,13 +115,15 @@ def _differs(what: str, published: object, here: object) -> str:
 
 
 def unknowns(row: Reproduction, results: Mapping[str, Any]) -> list[str]:
-    """What cannot be compared, as no hash of it is published."""
+    """What cannot be compared: no hash of it is published, or the source does not say."""
     unknown = []
     if row.weights is not None and row.weights_sha256 is None:
         unknown.append(f"weights: no hash is published; sha256 {results['digests']['weights']}")
     if row.published_stores:
         unknown.append("descriptors and neighbour lists: no hash is published")
-    return unknown
+    if row.ranking == GLOBAL and _lists_made(results).get("origin") == ORIGIN:
+        unknown.append("neighbour lists: the published form says nothing of what made them")
+    return [*unknown, *row.unstated]
 
 
 def missing_files(row: Reproduction, data_root: Path) -> list[NeededFile]:
@@ -179,7 +188,7 @@ def _ames(
 
 
 # Source: the table and the tuned λ, γ of the AMES repository; reranked is SuperGlobal's list.
-ROWS: dict[str, Reproduction] = {
+AMES_ROWS: dict[str, Reproduction] = {
     row.name: row
     for row in (
         _ames("dinov2_ames", "roxford", 0.50, 0.20, medium=92.7, hard=83.7),
@@ -192,3 +201,4 @@ ROWS: dict[str, Reproduction] = {
         _ames("cvnet_ames_dist", "rparis", 0.65, 0.20, medium=93.2, hard=86.3),
     )
 }
+ROWS: dict[str, Reproduction] = {**AMES_ROWS, **published_places.ROWS}

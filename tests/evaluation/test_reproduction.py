@@ -13,6 +13,7 @@ from ames_lite.cli.shell import dataset_files
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.definitions import definition
 from ames_lite.evaluation.reproduction import (
+    AMES_ROWS,
     FLOAT16,
     ROUNDING,
     ROWS,
@@ -54,7 +55,7 @@ def test_the_published_table_is_here_as_it_was_printed() -> None:
         "cvnet_ames": (0.85, 0.80, 89.2, 78.7, 93.4, 86.8),
         "cvnet_ames_dist": (0.65, 0.20, 88.8, 77.5, 93.2, 86.3),
     }
-    assert {row.group for row in ROWS.values()} == set(printed) and len(ROWS) == 8
+    assert {row.group for row in AMES_ROWS.values()} == set(printed) and len(AMES_ROWS) == 8
     for group, (lamb, temp, *values) in printed.items():
         found = find_rows(group, ROWS)
         assert [row.settings["dataset"] for row in found] == ["roxford", "rparis"]
@@ -63,7 +64,7 @@ def test_the_published_table_is_here_as_it_was_printed() -> None:
         assert came == pytest.approx(values, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", AMES_ROWS)
 def test_every_row_composes_and_names_what_it_compares(name: str) -> None:
     row = ROWS[name]
     assert row.name == name and row.source and row.tolerance == ROUNDING + FLOAT16
@@ -75,7 +76,7 @@ def test_every_row_composes_and_names_what_it_compares(name: str) -> None:
     assert all(needed.page.startswith("http") for needed in row.files)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", AMES_ROWS)
 def test_the_files_of_a_row_are_those_that_an_evaluation_looks_for(
     name: str, tmp_path: Path
 ) -> None:
@@ -143,10 +144,19 @@ def test_stores_and_weights_are_told_from_the_published_ones_where_they_can_be()
     known = replace(AMES, weights_sha256="abd", published_stores=False)
     assert first_difference(known, results) == "the weights' sha256: abd published, abc here"
     assert unknowns(known, results) == []
-    results["digests"]["gallery_store"] = '{"backbone": "dinov2"}'
+    store = '{"backbone": "dinov2", "detector": "feature norm", "image_size": 770, "top_k": 700}'
+    results["digests"]["gallery_store"] = store
     assert first_difference(AMES, results) == (
-        "the gallery store: the file published, one extracted anew here"
+        "the gallery store: the authors' file published, one extracted anew (backbone dinov2, "
+        "detector feature norm, image_size 770, top_k 700) here"
     )
+    results["digests"]["query_store"] = "{}"
+    said = first_difference(AMES, results)
+    assert said is not None and "the query store" in said and "says nothing" in said
+    # the words alone, somewhere in what a store says of itself, make no published file of it
+    results["digests"]["query_store"] = f'{{"note": "{ORIGIN}"}}'
+    assert "the query store" in str(first_difference(AMES, results))
+    results["digests"]["query_store"] = f'{{"origin": "{ORIGIN}"}}'
     assert first_difference(replace(known, weights_sha256="abc"), results) is None
 
 
