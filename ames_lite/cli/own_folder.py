@@ -27,7 +27,8 @@ from ames_lite.io.own_truth_files import (
 
 OPTION = "folder"
 ROLES = ("test", "val")
-PROTOCOL_OF = {"coordinates": "vpr", "frames": "vpr"}  # place recognition counts hits in the top k
+# place recognition: hits in the top k over all queries, as for the public sets
+PROTOCOL_OF = {"coordinates": "vpr_all", "frames": "vpr_all"}
 DEFAULT_PROTOCOL = "instance"
 
 
@@ -77,7 +78,9 @@ def _show(folder: Path, made: OwnTruth, description: Description) -> None:
     if made.without_positives:
         few = ", ".join(made.without_positives[:3])
         count = len(made.without_positives)
-        print(f"{count} queries have no positive, metrics leave them out: {few}")
+        misses = get_protocol(description.protocol).misses
+        fate = "each counts as a miss" if misses else "metrics leave them out"
+        print(f"{count} queries have no positive, {fate}: {few}")
     for note in made.notes:
         print(note)
     print(f"protocol {description.protocol}, role {description.role}, names from {made.root}")

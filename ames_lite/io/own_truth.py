@@ -7,7 +7,8 @@ names of queries and gallery, and for each query the gallery rows that are right
 The convention to know: where nothing says which images are queries (a column `split`, a folder
 `query_images`, a list `queries`, the column `query` of pairs), every image with a positive is one,
 and all of them stay in the gallery; a query is never an answer to itself. Queries that were named
-stay queries without positives too: they are counted here, and metrics leave them out.
+stay queries without positives too: they are counted here; whether metrics leave them out or count
+them as misses is the protocol's.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def test_a_set_knows_its_protocol_and_its_role(pictures: Path, tmp_path: Path) -
     places.write_text("file,x,y\n" + "".join(rows))
     cases: list[tuple[Path, str, str]] = [
         (graded, "revisitop", "map_medium"),
-        (places, "vpr", "recall@1"),
+        (places, "vpr_all", "recall@1"),
     ]
     for number, (labels, protocol, metric) in enumerate(cases):
         root = tmp_path / str(number)
@@ -194,6 +194,36 @@ def test_queries_without_positives_are_counted_and_kept(
     results = evaluated(tmp_path, tmp_path / "run")
     assert [query["ap"] for query in results["per_query"]] == [1, None]
     assert results["global"]["map@100"] == 1
+
+
+LABELS = {  # 25 m and one frame: q0 has g0, q1 has g1, q2 has nothing within reach
+    "radius=25": "file,x,y,split\nold/0.jpg,0,0,query\nold/1.jpg,100,0,query\n"
+    "old/2.jpg,500,0,query\nnew/0.jpg,0,25,gallery\nnew/1.jpg,100,1,gallery\n"
+    "new/2.jpg,200,0,gallery\n",
+    "tolerance=1": "file,frame,split\nold/0.jpg,0,query\nold/1.jpg,10,query\nold/2.jpg,50,query\n"
+    "new/0.jpg,1,gallery\nnew/1.jpg,10,gallery\nnew/2.jpg,20,gallery\n",
+}
+
+
+@pytest.mark.parametrize("rule", LABELS)
+def test_recall_of_positions_is_over_all_queries(
+    rule: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: everyone's list is g0 g1 g2; q0 hits at rank 1, q1 at rank 2, q2 never."""
+    (tmp_path / "l.csv").write_text(LABELS[rule])
+    prepared(tmp_path, f"images={pictures}", f"labels={tmp_path / 'l.csv'}", rule)
+    said = capsys.readouterr().out
+    assert "1 queries have no positive, each counts as a miss: old/2.jpg" in said
+    assert "protocol vpr_all" in said
+    extracted(tmp_path)
+    results = evaluated(tmp_path, tmp_path / "run")
+    assert results["global"]["recall@1"] == pytest.approx(1 / 3)
+    assert results["global"]["recall@5"] == pytest.approx(2 / 3)
+    assert results["rows"][0]["metrics"]["recall@1"] == pytest.approx(2 / 3)  # the same pictures
+    said = capsys.readouterr().out
+    assert "counted as misses: 1 of 3 (all)" in said and "share of all queries" in said
+    other = evaluated(tmp_path, tmp_path / "other", "dataset.protocol=vpr")
+    assert other["global"]["recall@1"] == pytest.approx(1 / 2)  # of the two that can be answered
 
 
 def test_the_script_ends_in_one_message_or_the_folder(pictures: Path, tmp_path: Path) -> None:
