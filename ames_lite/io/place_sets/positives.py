@@ -62,14 +62,16 @@ def by_position(
     return [np.intersect1d(one, other) for one, other in zip(first, inside, strict=True)]
 
 
-def within_frames(num_query: int, num_gallery: int, tolerance: int, stride: int = 1) -> list[Rows]:
+def within_frames(
+    num_query: int, num_gallery: int, tolerance: int, stride: int = 1, where: str | None = None
+) -> list[Rows]:
     """Query i is where gallery image i * stride is; up to `tolerance` frames beside it are right.
 
     >>> within_frames(3, 21, tolerance=1, stride=10)
     [array([0, 1]), array([ 9, 10, 11]), array([19, 20])]
 
-    Raises BadInput where the sequences cannot be of one traverse each: the gallery must have
-    between (Q - 1) * stride + 1 and Q * stride images.
+    Raises BadInput, naming `where`, where the sequences cannot be of one traverse each: the gallery
+    must have between (Q - 1) * stride + 1 and Q * stride images.
     """
     if tolerance < 0 or stride < 1:
         what = f"frames is {tolerance} and stride {stride}"
@@ -79,6 +81,7 @@ def within_frames(num_query: int, num_gallery: int, tolerance: int, stride: int 
         expected = f"{low} to {high}" if low < high else str(low)
         raise BadInput(
             f"{num_query} query frames, one for {stride} of the gallery, meet {num_gallery}",
+            where=where,
             expected=f"{expected} gallery frames",
         )
     found = []

@@ -62,11 +62,8 @@ def _query_names(root: Path, queries: str, names_from: str | None) -> list[str]:
 def _by_frames(
     root: Path, asked: list[str], gallery: list[str], frames: int, stride: int
 ) -> list[Rows]:
-    try:
-        return within_frames(len(asked), len(gallery), frames, stride)
-    except BadInput as error:
-        between = f"{root / asked[0]} … against {root / gallery[0]} …"
-        raise BadInput(str(error), where=between) from error
+    between = f"{root / asked[0]} … against {root / gallery[0]} …"
+    return within_frames(len(asked), len(gallery), frames, stride, where=between)
 
 
 def _listed(
@@ -87,6 +84,14 @@ def _listed(
 
 
 def _second(row: Any, where: str, expected: str) -> object:
-    if not isinstance(row, list | tuple | np.ndarray) or len(row) < 2:
+    row = row.tolist() if isinstance(row, np.ndarray) else row
+    if not isinstance(row, list | tuple) or len(row) < 2:
         raise BadInput(f"a row is {row!r:.60}", where=where, expected=expected)
+    if _is_list(row[0]) and not _is_list(row[1]):
+        what = f"a row is {list(row)!r:.60}, as if its columns were swapped"
+        raise BadInput(what, where=where, expected=expected)
     return row[1]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)

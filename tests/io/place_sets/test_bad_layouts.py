@@ -94,6 +94,17 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
         rename(Q, utm(6_958_015.36, 499_638.99)),
         ["as if they were swapped", "east from 100000", Q],
     ),
+    "fields swapped, listed": (
+        "pitts30k",
+        lambda root: (
+            add(f"{Q}/{utm(6_958_015.36, 499_638.99)}")(root),
+            write(
+                LISTED, "\n".join([utm(499_638.99, 6_958_015.36), utm(6_958_015.36, 499_638.99)])
+            )(root),
+        ),
+        ["as if they were swapped", f"{LISTED}, line 2", "east from 100000"],
+    ),
+    "no east": ("pitts30k", rename(DB, "@@6958015.36@56@J@.jpg"), ["UTM_east is missing"]),
     "degrees for metres": (
         "pitts30k",
         rename(Q, "@-27.5@152.9@@@.jpg"),
@@ -130,6 +141,16 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
         "17places",
         objects("ground_truth_new.npy", [[0, ["a"]], [1, [1]], [2, [2]]]),
         ["ground_truth_new.npy, row 0", "['a']", "gallery rows"],
+    ),
+    "a list that is longer": (
+        "gardens",
+        objects("gardens_gt.npy", [[i, [0]] for i in range(4)]),
+        ["gardens_gt.npy", "4 rows", "3 images", "expected: 3 rows"],
+    ),
+    "a list whose columns are swapped": (
+        "gardens",
+        objects("gardens_gt.npy", [[[0], 0], [[0, 1], 1], [[1, 2], 2]]),
+        ["gardens_gt.npy, row 0", "[[0], 0]", "swapped", "(anything, gallery rows)"],
     ),
     "a list with one column": (
         "17places",
@@ -286,6 +307,13 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
             pickle.dumps({"gnd": [{"ok": [0]}, {"ok": [3]}]}, protocol=3)
         ),
         ["gnd_instre.pkl", "rows 3 to 3", "rows 0 to 2"],
+    ),
+    "ground truth of fewer queries": (
+        "product1m",
+        lambda root: (root / "gnd_product1m.pkl").write_bytes(
+            pickle.dumps({"gnd": [{"ok": [0]}]}, protocol=3)
+        ),
+        ["gnd_product1m.pkl", "1 entries for 2 queries", "expected: one entry a query"],
     ),
     "an id without an object": (
         "ilias",
