@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +77,16 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "baseline": TEXT,
     "metric": TEXT,
     "columns": (str, list),
+    "title": TEXT,
+    "rerankers": (list,),
+    "global_desc_name": TEXT,
+    "global_weights": TEXT,
+    "vocabulary_recipe": TEXT,
 }
 NOTHING = type(None)
+for _reranker in ("ames", "elvis", "mutual_nn", "ransac"):  # of place_recognition
+    TYPES |= {f"{_reranker}.{key}": (*TEXT, NOTHING) for key in ("weights", "tuned")}
+    TYPES |= {f"{_reranker}.{key}": (*NUMBER, list, NOTHING) for key in ("lamb", "temp")}
 TYPES |= {  # of what a reader of an official layout is told
     **{f"dataset.options.{key}": (*NUMBER, NOTHING) for key in ("radius", "max_angle")},
     **{f"dataset.options.{key}": (int, NOTHING) for key in ("nearest", "frames")},
@@ -108,12 +118,13 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     groups = [o for o in parsed if o.key_or_group in GROUPS]
     for override in groups:
         _check_group(override)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
-        plain = _compose(name, [o.input_line for o in groups if o.input_line])
-        for override in parsed:
-            if override not in groups:
-                _check_key(override.key_or_group, plain, name)
-        config = _compose(name, list(overrides))
+        if override.key_or_group == "experiment":
+            _check_experiment(str(override.value()), name)
+    plain = _compose(conf_dir(), name, tuple(o.input_line for o in groups if o.input_line))
+    for override in parsed:
+        if override not in groups:
+            _check_key(override.key_or_group, plain, name)
+    config = deepcopy(_compose(conf_dir(), name, tuple(overrides)))
     _check_types(config, plain)
     return config
 
@@ -126,7 +137,8 @@ def _in_full(text: str) -> str:
 def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
     """For extraction: the backbone is the one that desc_name= names, and the other way round."""
     given = dict(text.split("=", 1) for text in overrides if "=" in text)
-    if name not in ("extract", "globals") or ("desc_name" in given) == ("backbone" in given):
+    both = ("desc_name" in given) == ("backbone" in given)
+    if name not in ("extract", "globals", "place_recognition") or both:
         return list(overrides)
     if "backbone" in given:
         return [*overrides, f"desc_name={given['backbone']}"]
@@ -170,9 +182,35 @@ def _check_group(override: Override) -> None:
         )
 
 
-def _compose(name: str, overrides: list[str]) -> Config:
+def experiments_of(name: str) -> list[str]:
+    """The experiments of a command: those that set nothing that it does not have, sorted."""
+    known = _keys(conf_dir() / f"{name}.yaml")
+    folder = conf_dir() / "experiment"
+    return [one for one in options_of("experiment") if _keys(folder / f"{one}.yaml") <= known]
+
+
+def _keys(path: Path) -> set[str]:
+    """The keys of a YAML, and the groups that it is composed of or that it overrides."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(path)) or {}
+    chosen = [entry for entry in content.pop("defaults", []) if isinstance(entry, dict)]
+    groups = {str(key).removeprefix("override /") for entry in chosen for key in entry}
+    return {str(key) for key in content} | groups
+
+
+def _check_experiment(value: str, name: str) -> None:
+    fitting = experiments_of(name)
+    if value not in fitting:
+        raise ConfigError(
+            f"experiment={value} is not one of {name}", expected=f"one of {', '.join(fitting)}"
+        )
+
+
+@lru_cache(maxsize=256)  # it is slow, and commands that call others compose the same often
+def _compose(folder: Path, name: str, overrides: tuple[str, ...]) -> Config:
     try:
-        config = OmegaConf.to_container(hydra_compose(name, overrides), resolve=True)
+        with initialize_config_dir(str(folder), version_base="1.3", job_name=name):
+            composed = hydra_compose(name, list(overrides))
+            config = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         first = str(error).strip().split("\n")[0]
         raise ConfigError(f"the configuration does not compose: {first}", where=name) from error

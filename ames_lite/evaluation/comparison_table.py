@@ -80,15 +80,16 @@ def _points(value: float, sign: str = "") -> str:
     return f"{100 * value:{sign}.2f}"
 
 
-def _metric(spread: Spread | None) -> str:
+def metric_cell(spread: Spread | None) -> str:
+    """A metric in points, with its deviation over runs; a dash where it is undefined."""
     if spread is None:
         return UNDEFINED
     deviation = f" ± {_points(spread.std)}" if spread.runs > 1 else ""
     return _points(spread.mean) + deviation
 
 
-def _difference(difference: Difference | None) -> list[str]:
-    """Δ, its interval and its p."""
+def difference_cells(difference: Difference | None) -> list[str]:
+    """Δ, its interval and its p, as text."""
     if difference is None:
         return [UNDEFINED] * 3
     interval, p = UNDEFINED, UNDEFINED
@@ -109,7 +110,11 @@ def _cells(block: Block, columns: Sequence[str] | None) -> Cells:
 
 def _line(line: Line, shown: Sequence[str]) -> list[str]:
     settings = [line.name, line.model, line.num_rerank, line.lamb, line.temp, line.role]
-    return [*settings, *(_metric(line.metrics[n]) for n in shown), *_difference(line.difference)]
+    return [
+        *settings,
+        *(metric_cell(line.metrics[n]) for n in shown),
+        *difference_cells(line.difference),
+    ]
 
 
 def _table(block: Block, columns: Sequence[str] | None) -> str:

@@ -35,6 +35,7 @@ FORMAT = ("v108", "v108")  # fixed, so that the same content gives the same byte
 VIRTUAL_FORMAT = ("v110", "v110")
 ATTRIBUTE_BYTES = 60_000  # HDF5 ends a compact attribute at 64 KiB
 LOCK_REMEDY = "wait until that process has ended (or end it), then try again"
+ELSEWHERE = "start a new file under another path"
 
 
 def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:
@@ -206,9 +207,21 @@ def refuse_being_written(path: Path) -> None:
 
 def open_to_resume(path: str | Path, schema: str) -> File:
     """An existing file for writing, complete or not. Errors as in `open_complete`."""
-    file = _open(Path(path), "r+", "start a new file under another path")
+    file = _open(Path(path), "r+", ELSEWHERE)
     _check_schema(file, schema)
     return file
+
+
+def open_to_fill(path: str | Path, schema: str) -> File:
+    """As `open_to_resume`; but a complete file, to which nothing is added, is opened for reading.
+
+    Opening for writing changes a file's time, and needs the right to write.
+    """
+    file = open_unfinished(path, schema, remedy=ELSEWHERE)
+    if is_complete(file):
+        return file
+    file.close()
+    return open_to_resume(path, schema)
 
 
 def open_unfinished(path: str | Path, schema: str, *, remedy: str | None = None) -> File:

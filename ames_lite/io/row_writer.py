@@ -64,7 +64,7 @@ class RowWriter:
         resumed = resume and not overwrite and self.path.exists()
         if not resumed:
             self._begin(hdf5.encode_names(self.names), overwrite)
-        self._file = hdf5.open_to_resume(self.path, self.schema)
+        self._file = hdf5.open_to_fill(self.path, self.schema)
         try:
             self._check_same_store()
             self._next = self._first_todo()

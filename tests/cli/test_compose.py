@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ames_lite.cli.compose import compose, conf_dir, options_of
+from ames_lite.cli.compose import compose, conf_dir, experiments_of, options_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS
 from ames_lite.models import HEADS, build_head
@@ -49,7 +49,7 @@ def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None
 
 
 def test_every_experiment_makes_a_recipe() -> None:
-    for name in options_of("experiment"):
+    for name in experiments_of("train"):
         config = compose("train", [f"experiment={name}"])
         assert Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
 
