@@ -63,8 +63,8 @@ def one_table(
 ) -> str:
     """All blocks, then their mean where they have one, as one table that ends in a newline.
 
-    Below it stands what its metrics and differences are. columns: the metrics that are shown; None: all but precisions at k. Raises BadInput for a metric
-    that no block has.
+    Below it stands what its metrics and differences are. columns: the metrics that are shown; None:
+    all but precisions at k. Raises BadInput for a metric that no block has.
     """
     shown = _shown(blocks, columns)
     mean = mean_block(blocks)
