@@ -76,17 +76,22 @@ def run(config: Config) -> None:
 def prepare(step: Steps, workers: int) -> None:
     """Local descriptors, vocabulary, global descriptors and neighbour lists of the three worlds."""
     for name in ("synthetic-train", "synthetic-val", "synthetic"):
-        splits = "splits=[train]" if name == "synthetic-train" else "splits=[query,gallery]"
-        chosen = (f"dataset={name}", "desc_name=sift", splits)
-        script = "extract/extract_descriptors.py"
-        step(script, "extract", stages.run_extract, *chosen, f"workers={workers}")
-        given = (f"dataset={name}", "desc_name=sift", "overwrite=true")
-        if name == "synthetic-train":
-            step("extract/build_vocabulary.py", "vocabulary", stages.run_vocabulary, *given)
-        script = "extract/extract_globals.py"
-        step(script, "globals", stages.run_globals, *given, splits)
-        more = ["self_search=true", "num_neighbors=300"] if name == "synthetic-train" else []
-        step("extract/prepare_topk_global.py", "topk", store_stages.run_topk, *given, *more)
+        prepare_world(step, name, workers, training=name == "synthetic-train")
+
+
+def prepare_world(step: Steps, name: str, workers: int, training: bool) -> None:
+    """All that is made of a world's pictures; the vocabulary is that of the world to train on."""
+    splits = "splits=[train]" if training else "splits=[query,gallery]"
+    chosen = (f"dataset={name}", "desc_name=sift", splits)
+    script = "extract/extract_descriptors.py"
+    step(script, "extract", stages.run_extract, *chosen, f"workers={workers}")
+    given = (f"dataset={name}", "desc_name=sift", "overwrite=true")
+    if training:
+        step("extract/build_vocabulary.py", "vocabulary", stages.run_vocabulary, *given)
+    script = "extract/extract_globals.py"
+    step(script, "globals", stages.run_globals, *given, splits)
+    more = ["self_search=true", "num_neighbors=300"] if training else []
+    step("extract/prepare_topk_global.py", "topk", store_stages.run_topk, *given, *more)
 
 
 def tune_and_evaluate(

@@ -18,6 +18,8 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.layout import DatasetFiles
 from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq
+from ames_lite.models.elvis import ELViS
+from ames_lite.models.elvis_start import start_elvis_from_matches
 from ames_lite.models.initialization import start_from_correspondences, start_from_matches
 from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.training.dataset import sample_descriptors
@@ -39,9 +41,10 @@ def check_start(config: Config) -> None:
         trained = [other for other in HEADS if HEADS[other].marker is not None]
         what = f"model={name} has no parameters to train"
         raise ConfigError(what, expected=f"model= one of {', '.join(trained)}")
-    if start != "random" and name != "ames":
+    if start != "random" and name != "ames" and (start, name) != ("matches", "elvis"):
         what = f"start={start} is a start of the head 'ames', model is '{name}'"
-        raise ConfigError(what, expected="start=random, or model=ames")
+        others = "random or matches" if name == "elvis" else "random"
+        raise ConfigError(what, expected=f"start={others}, or model=ames")
     if start == "itq" and not binary:
         what = "start=itq is a start of binary heads"
         raise ConfigError(what, expected="model.arguments.binary=true, or another start=")
@@ -57,6 +60,8 @@ def start_head(
 ) -> None:
     """The head as start= says, before training."""
     start = config["start"]
+    if isinstance(head, ELViS) and start == "matches":
+        start_elvis_from_matches(head, sample_descriptors(store, config["seed"]), generator)
     if start == "random" or not isinstance(head, AMES):
         return
     if start == "itq":

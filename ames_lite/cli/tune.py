@@ -16,15 +16,11 @@ from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.evaluation.tuning import Row, best, grid
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.io.tuned import Tuned, write_tuned
-from ames_lite.records import PairScores
+from ames_lite.reranking.scorer import PairScorer
 from ames_lite.runtime import pick_device
-
-LAMBS = tuple(i / 10 for i in range(11))
-TEMPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -34,6 +30,22 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 def run(config: Config) -> Row:
     """Choose and, for a head, freeze; returns the chosen row."""
+    rows, scorer, metric, folder = all_rows(config)
+    row, name = best(rows, metric), config["dataset"]["option"]
+    cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, row.metrics[metric]]]
+    print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
+    value = row.metrics[metric]
+    tuned = Tuned(
+        row.num_rerank, row.lamb, row.temp, name, scorer.name, scorer.digest, metric, value
+    )
+    print(f"frozen in {write_tuned(folder / 'tuned.json', tuned)}")
+    if config["weights"] is not None and is_native(config["weights"]):
+        print(f"      and {freeze(Path(config['weights']), row, name)}")
+    return row
+
+
+def all_rows(config: Config) -> tuple[list[Row], PairScorer, str, Path]:
+    """Every cell of the grid on a validation set, what scored it, the metric, the run's folder."""
     files, dataset = dataset_files(config), config["dataset"]
     if dataset["role"] != "val":
         raise ConfigError(
@@ -47,44 +59,16 @@ def run(config: Config) -> Row:
     folder = run_dir(config, "tune")
     options = scoring_options(config, pick_device(config["device"]))
     scores, _ = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
-    row = choose(data, scores, numbers, as_list(config["lamb"]), as_list(config["temp"]))
-    metric = data.protocol.main
-    cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, row.metrics[metric]]]
-    print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
-    tuned = Tuned(
-        row.num_rerank,
-        row.lamb,
-        row.temp,
-        dataset["option"],
-        scorer.name,
-        scorer.digest,
-        metric,
-        row.metrics[metric],
-    )
-    print(f"frozen in {write_tuned(folder / 'tuned.json', tuned)}")
-    if config["weights"] is not None and is_native(config["weights"]):
-        print(f"      and {freeze(Path(config['weights']), row, dataset['option'])}")
-    return row
-
-
-def choose(
-    data: EvaluationData,
-    scores: PairScores,
-    num_reranks: Sequence[int],
-    lambs: Sequence[float] = LAMBS,
-    temps: Sequence[float] = TEMPS,
-) -> Row:
-    """The cell of the grid with the highest main metric of the protocol; the first of equals."""
     rows = grid(
         data.neighbors,
         data.ground_truth,
         scores,
-        num_reranks=num_reranks,
-        lambs=lambs,
-        temps=temps,
+        num_reranks=numbers,
+        lambs=as_list(config["lamb"]),
+        temps=as_list(config["temp"]),
         protocol=data.protocol,
     )
-    return best(rows, data.protocol.main)
+    return rows, scorer, data.protocol.main, folder
 
 
 def freeze(weights: Path, row: Row, tuned_on: str) -> Path:

@@ -51,13 +51,29 @@ def start_from_correspondences(
         _attend_to_similar(cast(PairLayer, layer), model.dim, model.num_heads, sharpness)
 
 
-def _sample(model: AMES, descriptors: Tensor) -> Tensor:
+def centred_isometry(
+    descriptors: Tensor, dim_in: int, dim: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A basis [dim, dim_in] of the strongest directions of a sample [M, dim_in], and its mean.
+
+    Raises BadInput for what is no such sample.
+    """
+    x = _checked(descriptors, dim_in)
+    mean = x.mean(0)
+    return _principal_basis(x - mean, dim, generator), mean
+
+
+def _checked(descriptors: Tensor, dim_in: int) -> Tensor:
     shape = list(descriptors.shape)
-    fits = len(shape) == 2 and shape[0] >= 2 and shape[1] == model.dim_in
+    fits = len(shape) == 2 and shape[0] >= 2 and shape[1] == dim_in
     if not fits or not descriptors.is_floating_point() or not descriptors.isfinite().all():
         what = f"descriptors are {shape} {descriptors.dtype}, or not finite"
-        raise BadInput(what, expected=f"a finite float sample [M, {model.dim_in}], M at least 2")
-    x = descriptors.to("cpu", torch.float64)
+        raise BadInput(what, expected=f"a finite float sample [M, {dim_in}], M at least 2")
+    return descriptors.to("cpu", torch.float64)
+
+
+def _sample(model: AMES, descriptors: Tensor) -> Tensor:
+    x = _checked(descriptors, model.dim_in)
     return F.normalize(x, dim=-1) if model.normalize_input or model.binary else x
 
 

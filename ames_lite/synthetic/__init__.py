@@ -1,8 +1,10 @@
-"""The rendered landmark world: real image files with exact ground truth, from one seed.
+"""The rendered landmark worlds: real image files with exact ground truth, from one seed.
 
 `render_world(WorldSpec(role, seed), folder, name)` writes a data set in the ROxford form (test,
 val) or the GLDv2 list form (train). facades draws landmarks, views photographs them, world writes
-the files.
+the files. The rich world (`ames_lite.synthetic.rich`) has scenes in space that look more like
+photographs: textures and fronts are what they are made of, scenes puts them together, raster draws
+them, exposure lights them, photographs takes the pictures.
 """
 
 from ames_lite.synthetic.world import WorldSpec, render_world

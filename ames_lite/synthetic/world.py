@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ class Shot:
     kind: str  # query, easy, hard, junk or distractor
     label: int
     size: tuple[int, int]  # (height, width)
-    homography: npt.NDArray[np.float64]  # facade pixels → image pixels
+    homography: npt.NDArray[np.float64]  # facade pixels → image pixels; or a projection [3, 4]
     visible: npt.NDArray[np.bool_]
     box: Box  # around what is visible of the landmark; the whole image where nothing is
 
@@ -102,7 +103,7 @@ def world_facade(spec: WorldSpec, number: int) -> Facade:
     return make_facade(_seeds(spec, 2, number), world_style(spec, number % spec.num_styles))
 
 
-def _kinds(spec: WorldSpec, number: int) -> list[str]:
+def kinds_of(spec: WorldSpec, number: int) -> list[str]:
     """What is photographed of landmark `number`; a distractor: 2 easy, 2 hard, 1 of clutter."""
     if number < spec.num_landmarks:
         counts = {"query": spec.queries, "easy": spec.easy, "hard": spec.hard, "junk": spec.junk}
@@ -131,7 +132,7 @@ def _photograph(spec: WorldSpec, number: int, folder: Path) -> list[Shot]:
     facade, clutter = world_facade(spec, number), world_clutter(spec)
     is_landmark = number < spec.num_landmarks
     shots = []
-    for index, kind in enumerate(_kinds(spec, number)):
+    for index, kind in enumerate(kinds_of(spec, number)):
         view = _view_of_kind(rng, facade, kind, clutter)
         name = f"jpg/{'landmark' if is_landmark else 'distractor'}{number:04d}_{index}_{kind}.jpg"
         save_jpeg(folder / name, view.picture, quality=int(rng.integers(60, 93)))
@@ -164,9 +165,17 @@ def _visible_box(view: View, facade: tuple[int, int]) -> Box:
     return (float(least[0]), float(least[1]), float(most[0]), float(most[1]))
 
 
-def _photograph_all(spec: WorldSpec, folder: Path, workers: int) -> Iterator[Shot]:
+class Take(Protocol):
+    """Photographs one landmark and writes all pictures of it."""
+
+    def __call__(self, spec: WorldSpec, number: int, folder: Path) -> list[Shot]:
+        """What is known of the pictures."""
+        ...
+
+
+def _photograph_all(spec: WorldSpec, folder: Path, workers: int, take: Take) -> Iterator[Shot]:
     numbers = range(spec.num_landmarks + -(-spec.distractors // 5))
-    work = partial(_photograph, spec, folder=folder)
+    work = partial(take, spec, folder=folder)
     bar = partial(tqdm, total=len(numbers), desc=f"render {spec.role}", unit="landmark")
     if workers <= 1:
         yield from (shot for shots in bar(map(work, numbers)) for shot in shots)
@@ -205,12 +214,17 @@ def render_world(spec: WorldSpec, folder: str | Path, name: str, workers: int = 
     A folder that already holds this very world is left as it is; one that holds another, or half
     of one, is refused.
     """
+    return write_world(spec, folder, name, workers, _photograph)
+
+
+def write_world(spec: WorldSpec, folder: str | Path, name: str, workers: int, take: Take) -> Path:
+    """`render_world` for any kind of pictures: `take` photographs one landmark of the world."""
     folder = Path(folder)
     wanted: dict[str, object] = {"name": name, "version": __version__, "spec": asdict(spec)}
     if is_complete(folder, wanted):
         return folder
     (folder / "jpg").mkdir(parents=True, exist_ok=True)
-    shots = list(_photograph_all(spec, folder, workers))
+    shots = list(_photograph_all(spec, folder, workers, take))
     if spec.role == "train":
         _write_list(folder / "train.txt", shots)
     else:
@@ -219,13 +233,14 @@ def render_world(spec: WorldSpec, folder: str | Path, name: str, workers: int = 
         _write_list(folder / "query.txt", queries)
         _write_list(folder / "gallery.txt", gallery)
         write_ground_truth(folder / f"gnd_{name}.json", _ground_truth(queries, gallery))
-    np.savez_compressed(
-        folder / "geometry.npz",
-        name=np.array([shot.name for shot in shots]),
-        label=np.array([shot.label for shot in shots]),
-        homography=np.stack([shot.homography for shot in shots]),
-        visible=np.stack([shot.visible for shot in shots]),
-    )
+    kind = "homography" if shots[0].homography.shape == (3, 3) else "projection"
+    arrays: dict[str, Any] = {
+        "name": np.array([shot.name for shot in shots]),
+        "label": np.array([shot.label for shot in shots]),
+        kind: np.stack([shot.homography for shot in shots]),
+        "visible": np.stack([shot.visible for shot in shots]),
+    }
+    np.savez_compressed(folder / "geometry.npz", **arrays)
     (folder / "world.json").write_text(json.dumps(wanted, indent=1))
     return folder
 

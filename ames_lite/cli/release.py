@@ -1,0 +1,199 @@
+"""`python scripts/release.py`: a head to ship, from nothing but a seed.
+
+render → extract → vocabulary → global descriptors → neighbour lists → train → tune → evaluate →
+`weights/sift_<model>/`. Training landmarks are of the rich rendered world; λ and γ are chosen on a
+rich and a plain rendered validation world together; figures are of a rich and a plain test world
+that nothing else has seen, and of the very file that is shipped. No photograph is looked at. What
+has been done is left as it is: the command, given again, goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ames_lite.cli import evaluate, train, tune
+from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.demo import FLOORS, NUM_RERANK, Steps, prepare_world, worlds
+from ames_lite.cli.release_files import write_release
+from ames_lite.cli.shell import command, data_root, print_table
+from ames_lite.errors import ConfigError
+from ames_lite.evaluation.tuning import Row
+from ames_lite.io.checkpoint import load_head, save_head
+from ames_lite.runtime import peak_memory_mib
+from ames_lite.synthetic import WorldSpec, render_world
+from ames_lite.synthetic.rich import RichSpec, release_worlds, render_rich_world
+
+MODELS = ("ames", "elvis")
+STAGES = ("prepare", "train", "evaluate", "write")
+TRAINING, VALIDATION, TEST = "rich-train", ("rich-val", "synthetic-val"), ("rich", "synthetic")
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("release", run, overrides)
+
+
+def run(config: Config) -> Path:
+    """All stages up to `until`; returns the run directory."""
+    check(config)
+    root, folder = _folders(config)
+    step = Steps(root)
+    for name, spec in specs_of(config).items():
+        _prepare(step, name, spec, config["workers"])
+    if config["until"] == "prepare":
+        return folder
+    head = _train(step, config, folder)
+    if config["until"] == "train":
+        return folder
+    figures = evaluate_all(step, config["model"]["name"], head, folder)
+    if config["until"] == "write":
+        target = Path(config["weights"] or f"weights/sift_{config['model']['name']}")
+        recipe = {key: config[key] for key in ("seed", "landmarks", "share", "train")}
+        write_release(target.expanduser().absolute(), folder, root, recipe, figures)
+        print(f"release: {target}, peak memory {peak_memory_mib():.0f} MiB")
+    return folder
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError for what cannot be released, before any work."""
+    name, until = config["model"]["name"], config["until"]
+    if name not in MODELS:
+        raise ConfigError(f"model={name}", expected=f"model= one of {', '.join(MODELS)}")
+    if config["model"] != compose("release", [f"model={name}"])["model"]:
+        what = "model.arguments are those of the experiment"
+        raise ConfigError(what, expected="train=[model.arguments.num_layers=2]")
+    if until not in STAGES:
+        raise ConfigError(f"until={until}", expected=f"one of {', '.join(STAGES)}")
+    if config["landmarks"] < 8 or not 0 < config["share"] <= 1:
+        what = f"landmarks={config['landmarks']} share={config['share']}"
+        raise ConfigError(what, expected="at least 8 landmarks, a share in (0, 1]")
+
+
+def specs_of(config: Config) -> dict[str, WorldSpec]:
+    """All worlds of a release by name, that of training first."""
+    found: dict[str, WorldSpec] = {**release_worlds(config["seed"], config["landmarks"])}
+    found |= {name: spec for name, spec in worlds(config["seed"]).items() if name not in found}
+    del found["synthetic-train"]
+    if config["share"] == 1:
+        return found
+    return {
+        name: spec if name == TRAINING else _smaller(spec, config["share"])
+        for name, spec in found.items()
+    }
+
+
+def _smaller(spec: WorldSpec, share: float) -> WorldSpec:
+    styles, others = (max(1, round(n * share)) for n in (spec.num_styles, spec.distractors))
+    return replace(spec, num_styles=styles, distractors=others)
+
+
+def _prepare(step: Steps, name: str, spec: WorldSpec, workers: int) -> None:
+    """A world's pictures and all that is made of them, unless it is there."""
+    folder = step.root / name
+    render = render_rich_world if isinstance(spec, RichSpec) else render_world
+    render(spec, folder, name, workers)  # type: ignore[arg-type]
+    done = folder / "prepared.json"  # written last
+    if not done.is_file():
+        prepare_world(step, name, workers, training=name == TRAINING)
+        done.write_text(json.dumps({"name": name}))
+
+
+def _train(step: Steps, config: Config, folder: Path) -> Path:
+    """The trained head in half precision, as it will be shipped: what is tuned and measured."""
+    trained, head = folder / "train", folder / "head"
+    if not (trained / "weights.safetensors").is_file():
+        recipe = [f"experiment=sift_release_{config['model']['name']}", f"seed={config['seed']}"]
+        recipe += [f"output_dir={trained}", *(str(text) for text in config["train"])]
+        step("scripts/train.py", "train", train.run, *recipe)
+    if not (head / "meta.json").is_file():
+        save_head(head, *load_head(trained), half=True)
+    return head
+
+
+def evaluate_all(step: Steps, name: str, head: Path, folder: Path) -> dict[str, Any]:
+    """Figures of the floors and the head on every test world; λ, γ from the validation worlds."""
+    figures: dict[str, Any] = {"validation": {}, "test": {}}
+    for model in (*FLOORS, name):
+        done = folder / f"figures_{model}.json"
+        if not done.is_file():
+            given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
+            given += [] if model in FLOORS else [f"weights={head}"]
+            done.write_text(json.dumps(_tuned_and_measured(step, model, given, folder), indent=1))
+        found = json.loads(done.read_text())
+        figures["validation"][model] = found["validation"]
+        for world, measured in found["test"].items():
+            figures["test"].setdefault(world, {})[model] = measured
+    _summarize(figures)
+    return figures
+
+
+def _tuned_and_measured(
+    step: Steps, model: str, given: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    grids = []
+    for world in VALIDATION:
+        output = f"output_dir={_fresh(folder / f'tune_{model}_{world}')}"
+        words = (f"dataset={world}", *given, output)
+        rows, *_ = step("scripts/tune.py", "tune", tune.all_rows, *words)
+        grids.append(rows)
+    row = best_together(grids, "map")
+    where = "+".join(VALIDATION)
+    for text in given:
+        if text.startswith("weights="):
+            tune.freeze(Path(text.split("=", 1)[1]), row, where)
+    found: dict[str, Any] = {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"]}
+    chosen = [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
+    test = {}
+    for world in TEST:
+        output = f"output_dir={_fresh(folder / f'test_{model}_{world}')}"
+        words = (f"dataset={world}", *given, *chosen, output)
+        results = step("scripts/evaluate.py", "evaluate", evaluate.run, *words)
+        test[world] = {
+            "global": results["global"],
+            "metrics": results["rows"][0]["metrics"],
+            "per_query": results["per_query"],
+        }
+    return {"validation": found, "test": test}
+
+
+def best_together(grids: Sequence[Sequence[Row]], metric: str) -> Row:
+    """The cell of several grids of the same cells with the highest mean; the first of equals."""
+    means = [
+        sum(row.metrics[metric] for row in cell) / len(grids) for cell in zip(*grids, strict=True)
+    ]
+    first = max(range(len(means)), key=lambda i: means[i])
+    return replace(grids[0][first], metrics={metric: means[first]})
+
+
+def _fresh(folder: Path) -> Path:
+    """A run directory that nothing stands in, beside what an interrupted run left behind."""
+    number, found = 1, folder
+    while found.exists():
+        number += 1
+        found = folder.with_name(f"{folder.name}_{number}")
+    return found
+
+
+def _summarize(figures: dict[str, Any]) -> None:
+    names = ["map_easy", "map_medium", "map_hard"]
+    for world, models in figures["test"].items():
+        first = next(iter(models.values()))
+        rows = [["global (VLAD)", *(first["global"][name] for name in names)]]
+        rows += [[m, *(found["metrics"][name] for name in names)] for m, found in models.items()]
+        print(f"\n{world}; λ and γ chosen on {' and '.join(VALIDATION)} together:\n")
+        print_table(["", *names], rows)
+
+
+def _folders(config: Config) -> tuple[Path, Path]:
+    """Where the worlds go, and the run directory."""
+    seed, root = config["seed"], data_root(config)
+    if config["data_root"] is None:
+        root = root / "release" / f"seed{seed}"
+    name = f"release_{config['model']['name']}_seed{seed}"
+    folder = Path(config["output_dir"] or Path("runs") / name).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return root, folder

@@ -1,0 +1,73 @@
+"""A start for ELViS that matches: before the first step its logit counts good matches.
+
+In: a fresh head and a sample of the descriptors that it will see. Out: the same head, changed in
+place: tokens keep the angles of centred descriptors, the dustbin stands at a cosine, votes rise
+with the probability of a match, and so does the logit with the votes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ames_lite.errors import BadInput
+from ames_lite.models.elvis import ELViS
+from ames_lite.models.initialization import centred_isometry
+
+
+@torch.no_grad()
+def start_elvis_from_matches(
+    model: ELViS,
+    descriptors: Tensor,
+    generator: torch.Generator,
+    *,
+    threshold: float = 0.6,  # cosine at which the dustbin stands
+    doubt: float = 4.0,  # the vote of what has no match is sigmoid(-doubt), of a sure one above 0.9
+    expected: float = 15.0,  # votes at which the logit is 0
+    gain: float = 0.15,  # logits a vote
+    noise: float = 0.1,  # factor of what stays random
+) -> None:
+    """Set the head as above. descriptors [M, Din] float, a sample; generator on the CPU.
+
+    Raises BadInput for a sample that does not fit.
+    """
+    basis, mean = centred_isometry(descriptors, model.dim_in, model.dim, generator)
+    linear = cast(nn.Linear, model.remap_local[0])
+    linear.weight.copy_(basis)
+    linear.bias.copy_(-basis @ mean)
+    if model.embed_dim < 4 or model.proj_dim < 2:
+        raise BadInput(f"a head with {model.arguments}", expected="embed_dim >= 4, proj_dim >= 2")
+    model.dust_bin.fill_(1.0)
+    last = cast(nn.Linear, model.dust_bin_mlp[2])
+    last.weight.mul_(noise)
+    last.bias.fill_(math.atanh(threshold))
+    _votes(model, doubt, noise)
+    first, second = cast(nn.Linear, model.g[0]), cast(nn.Linear, model.g[2])
+    signs = torch.ones(model.proj_dim)
+    signs[1::2] = -1  # gelu(x) - gelu(-x) = x: pairs of them let a line through
+    first.weight.mul_(noise).add_(signs[:, None])
+    first.bias.mul_(noise).sub_(signs * expected)
+    second.weight.mul_(noise / model.proj_dim).add_(signs[None] * gain * 2 / model.proj_dim)
+    second.bias.zero_()
+
+
+def _votes(model: ELViS, doubt: float, noise: float) -> None:
+    """f rises from -doubt at probability 0 to about doubt at 1.
+
+    The LayerNorm only keeps directions: (p w + b) turns from b to w, which share no entry.
+    """
+    half = model.embed_dim // 2
+    first, last = model.f[0], model.f[3]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    signs = torch.ones(model.embed_dim)
+    signs[1::2] = -1
+    along, across = signs.clone(), signs.clone()
+    along[half:], across[:half] = 0, 0
+    first.weight.mul_(noise).add_(3 * along[:, None])
+    first.bias.mul_(noise).add_(across)
+    sure = math.sqrt(2.0) * half / 2  # of the sum below where all of the token is along w
+    last.weight.mul_(noise).add_((along * 2 * doubt / sure)[None])
+    last.bias.fill_(-doubt)

@@ -1,0 +1,79 @@
+"""scripts/release.py: one command from a seed to a folder that can be shipped, and again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ames_lite.cli import release
+from ames_lite.cli.compose import compose
+from ames_lite.errors import ConfigError
+from ames_lite.evaluation.tuning import Row
+from ames_lite.io.checkpoint import load_head
+
+
+def given(root: Path, model: str, *more: str) -> list[str]:
+    small = "epochs=1,max_count=16,model.arguments.dim=16,batch_size=8"
+    small += ",model.arguments.dim_feedforward=16" if model == "ames" else ""
+    return [
+        *(f"model={model}", "landmarks=8", "share=0.1", "workers=1", f"train=[{small}]"),
+        *(f"data_root={root / 'data'}", f"output_dir={root / model}"),
+        *(f"weights={root / 'weights' / model}", *more),
+    ]
+
+
+@pytest.mark.slow
+def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release.run(compose("release", given(tmp_path, "ames", "until=prepare")))
+    assert not (tmp_path / "ames" / "train").exists()
+    for model in ("ames", "elvis"):
+        release.run(compose("release", given(tmp_path, model, "until=train")))
+        before = (tmp_path / model / "train" / "weights.safetensors").stat().st_mtime_ns
+        release.run(compose("release", given(tmp_path, model)))
+        assert (tmp_path / model / "train" / "weights.safetensors").stat().st_mtime_ns == before
+        folder = tmp_path / "weights" / model
+        head, meta = load_head(folder)
+        assert meta.lamb is not None and meta.temp is not None
+        assert meta.provenance["tuned_on"] == "rich-val+synthetic-val"
+        names = {path.name for path in folder.iterdir()}
+        wanted = {"weights.safetensors", "meta.json", "README.md", "figures.json", "curve.json"}
+        assert names == wanted | {"vlad_sift_rich-train.npz"}
+        figures = json.loads((folder / "figures.json").read_text())
+        assert set(figures["test"]) == {"rich", "synthetic"}
+        assert set(figures["test"]["rich"]) == {"mutual_nn", "ransac", model}
+        card = (folder / "README.md").read_text()
+        assert f"model={model} seed=0" in card and "{" not in card
+        assert head.arguments["dim"] == 16
+    capsys.readouterr()
+    release.run(compose("release", given(tmp_path, "ames")))
+    assert "scripts/" not in capsys.readouterr().out  # nothing is done twice
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("model=chamfer", "ames, elvis"),
+        ("until=half", "prepare, train, evaluate, write"),
+        ("landmarks=2", "at least 8 landmarks"),
+        ("share=0.0", r"a share in \(0, 1\]"),
+        ("model.arguments.num_layers=7", r"train=\[model.arguments"),
+    ],
+)
+def test_what_cannot_be_released_is_refused(override: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        release.run(compose("release", [override, f"output_dir={tmp_path / 'run'}"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_chosen_is_best_on_all_validation_worlds_together() -> None:
+    def rows(*values: float) -> list[Row]:
+        return [
+            Row(10, lamb, 0.1, {"map": v}) for lamb, v in zip((0.0, 0.5, 1.0), values, strict=True)
+        ]
+
+    found = release.best_together([rows(0.9, 0.7, 0.1), rows(0.1, 0.5, 0.6)], "map")
+    assert found.lamb == 0.5 and found.metrics["map"] == pytest.approx(0.6)
