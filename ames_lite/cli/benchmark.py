@@ -3,7 +3,7 @@
 Out: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
 "seconds", "cells": [...]}; the cells of suite=head are described in
 ames_lite/evaluation/speed/heads.py, those of suite=rerank in
-ames_lite/evaluation/speed/rerank.py, of suite=extract in extract/speed/.
+ames_lite/evaluation/speed/rerank.py, of suite=extract and suite=search in extract/speed/.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ames_lite.cli.benchmark_keys import (
     precisions_of,
 )
 from ames_lite.cli.benchmark_rerank import prepare_rerank, show_rerank
+from ames_lite.cli.benchmark_search import prepare_search, show_search
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, command, print_table, refuse_used
 from ames_lite.errors import ConfigError
@@ -199,4 +200,5 @@ SUITES: dict[str, tuple[Prepare, Callable[[dict[str, Any]], None]]] = {
     "extract": (prepare_extract, show_extract),
     "evaluate": (prepare_evaluate, show_evaluate),
     "rerank": (prepare_rerank, show_rerank),
+    "search": (prepare_search, show_search),
 }

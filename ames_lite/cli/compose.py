@@ -82,6 +82,9 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "global_desc_name": TEXT,
     "global_weights": TEXT,
     "vocabulary_recipe": TEXT,
+    "query": TEXT,
+    "box": (list,),
+    "index": TEXT,
 }
 NOTHING = type(None)
 for _reranker in ("ames", "elvis", "mutual_nn", "ransac"):  # of place_recognition

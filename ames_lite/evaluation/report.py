@@ -74,7 +74,7 @@ class Line(NamedTuple):
 
 
 @dataclass
-class _Album:
+class Album:
     """Thumbnails below `root`, each encoded once; remembers what could not be shown."""
 
     root: Path
@@ -162,10 +162,10 @@ def write_report(
     per_query, num_rerank = results["per_query"], results["rows"][0]["num_rerank"]
     picked = pick_queries(per_query, num_queries)
     _check(results, neighbors, reranked, ground_truth, picked)
-    album = _Album(Path(image_root))
+    album = Album(Path(image_root))
     gather = _Gatherer(per_query, num_rerank, neighbors, reranked, ground_truth, num_shown, album)
     examples = [gather.example(q) for q in picked]
-    page = _template().render(
+    page = template("report.html.j2").render(
         title=title or f"{results['dataset']}: reranked with {results['model']}",
         results=results,
         graded=ground_truth.graded,
@@ -221,7 +221,7 @@ class _Gatherer:
     reranked: Ranking
     ground_truth: GroundTruth
     num_shown: int
-    album: _Album
+    album: Album
 
     def example(self, q: int) -> Example:
         setting = "medium" if self.ground_truth.graded else "all"
@@ -324,7 +324,8 @@ def _gain_curve(per_query: PerQuery, picked: Sequence[int]) -> dict[str, Any] | 
     }
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page of this folder; what is put into it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -333,7 +334,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["fraction"] = _fraction
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _fraction(value: float | None, form: str = ".4f") -> str:

@@ -1,0 +1,308 @@
+"""`python scripts/search.py images=<folder> query=<image or folder>`: one's own pictures.
+
+In: a folder of images, a query. Done: the index is brought up to date, candidates are found and put
+into order. Out: a list on the screen; in the run directory retrieval_results.json, the same with
+scores, and report.html. Without a query only the index is brought up to date. Everything that a
+user can have wrong is found before the work.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ames_lite.cli.benchmark_keys import count_of
+from ames_lite.cli.compose import Config, conf_dir
+from ames_lite.cli.evaluate import ensemble_settings, open_scorer
+from ames_lite.cli.extraction import configured_backbone
+from ames_lite.cli.shell import command, data_root, print_table, run_dir
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.evaluation.search_page import Side, write_search_page
+from ames_lite.io import rankings
+from ames_lite.io.checkpoint import HeadMeta
+from ames_lite.io.digest import names_digest
+from ames_lite.io.images import Box
+from ames_lite.io.open_index import OpenIndex
+from ames_lite.models import HEADS
+from ames_lite.records import Ranking
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
+from ames_lite.runtime import pick_device
+from extract.image_search import Found, list_queries, search_images
+from extract.index_images import Indexed, index_images
+from extract.interface import Backbone
+
+# λ, γ of the floors, as `make demo` chose them on its rendered validation world
+FLOORS = {"mutual_nn": (0.3, 0.1), "ransac": (0.2, 0.02)}
+ALL = 1 << 20  # descriptors: more than any image has
+PATHS = ("images", "query", "weights", "index", "vocabulary", "data_root", "output_dir")
+NAMED = 20  # images that are named on the screen
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command. Paths are taken as they are: people's files have blanks and brackets."""
+    given = sys.argv[1:] if overrides is None else overrides
+    return command("search", run, [quoted(text) for text in given])
+
+
+def quoted(text: str) -> str:
+    """An override whose value, if it is a path, Hydra reads as one piece of text.
+
+    >>> quoted("query=My photos/a (1).jpg"), quoted("top=3"), quoted("images='already'")
+    ("query='My photos/a (1).jpg'", 'top=3', "images='already'")
+    """
+    key, equals, value = text.partition("=")
+    whole = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if not equals or key not in PATHS or whole or value in ("", "null"):
+        return text
+    inside = value.replace("'", "\\'")
+    return f"{key}='{inside}'"
+
+
+class _Model(NamedTuple):
+    """What puts candidates into order; role: what λ and γ are: frozen, given, ..."""
+
+    scorer: PairScorer
+    lamb: float
+    temp: float
+    role: str
+    options: ScoringOptions
+
+
+def run(config: Config) -> Found | None:
+    """Index and search as configured; returns what was found, None without a query."""
+    images, box = _images(config), _box(config)
+    counts = {key: count_of(key, config[key]) for key in ("num_rerank", "top")}
+    if config["on_bad_image"] not in ("error", "skip"):
+        raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
+    backbone = configured_backbone(config)
+    model = None
+    if config["query"] is not None:
+        list_queries(config["query"])
+        model = _model(config)
+    index = index_folder(config, images)
+    bad: dict[str, str] = {}
+    if config["update"]:
+        vocabulary = _vocabulary(config)
+        more = {"workers": config["workers"], "rebuild": config["rebuild"]}
+        indexed = index_images(images, index, backbone, vocabulary=vocabulary, **more)
+        _say_indexed(indexed)
+        bad |= indexed.failed
+    found = None
+    if model is not None:
+        found = _search(config, images, index, backbone, model, box, counts["num_rerank"])
+        bad |= found.failed
+    if bad and config["on_bad_image"] == "error":
+        listed = "\n".join(f"  {name}: {why}" for name, why in bad.items())
+        remedy = "mend or remove them, or on_bad_image=skip"
+        raise BadInput(f"{len(bad)} images cannot be described:\n{listed}", remedy=remedy)
+    return found
+
+
+def index_folder(config: Config, images: Path) -> Path:
+    """`index=`, or the place of the index of this folder and backbone below data_root."""
+    if config["index"] is not None:
+        return Path(config["index"]).expanduser().absolute()
+    place = f"{images.name}_{names_digest([str(images)])[:8]}"
+    return data_root(config) / "search" / place / str(config["backbone"]["name"])
+
+
+def released(name: str) -> Path:
+    """Where a checkout has what is released under this name."""
+    return conf_dir().parent / "weights" / name
+
+
+def _images(config: Config) -> Path:
+    if config["images"] is None:
+        raise ConfigError(
+            "images= is not given", expected="images=<folder> query=<image or folder>"
+        )
+    images = Path(config["images"]).expanduser().absolute()
+    if not images.is_dir():
+        raise MissingFile("the folder of images is missing", where=images, expected="a folder")
+    return images
+
+
+def _box(config: Config) -> Box | None:
+    box = config["box"]
+    if box is None:
+        return None
+    numbers = [value for value in box if isinstance(value, int | float)]
+    if len(box) != 4 or len(numbers) != 4 or box[0] >= box[2] or box[1] >= box[3]:
+        raise ConfigError(f"box={box}", expected="[x1,y1,x2,y2] in pixels, x1 < x2 and y1 < y2")
+    if config["query"] is None or Path(config["query"]).expanduser().is_dir():
+        raise ConfigError("box= goes with a single query image", expected="query=<image>")
+    return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+
+def _vocabulary(config: Config) -> Path | None:
+    """`vocabulary=`, or the released one of this backbone where there is one."""
+    if config["vocabulary"] is None:
+        path = released(f"vlad_{config['backbone']['name']}.npz")
+        return path if path.is_file() else None
+    given = Path(config["vocabulary"]).expanduser()
+    if not given.is_file():
+        raise MissingFile("the vocabulary is missing", where=given, expected="a vlad_*.npz")
+    return given
+
+
+def _model(config: Config) -> _Model:
+    """The head or floor of model=, with its λ and γ."""
+    name = config["model"]["name"]
+    needs_weights = name in HEADS and HEADS[name].marker is not None
+    asked = {**config, "desc_name": str(config["backbone"]["name"])}
+    if needs_weights and config["weights"] is None:
+        asked["weights"] = str(_released_head(asked["desc_name"], name))
+    scorer, meta = open_scorer(asked)
+    if name in FLOORS and config["lamb"] is None and config["temp"] is None:
+        (lamb, temp), role = FLOORS[name], "chosen on a rendered validation set"
+    else:
+        lambs, temps, tuned_on = ensemble_settings(asked, meta)
+        if len(lambs) * len(temps) != 1:
+            raise ConfigError(f"lamb={lambs} temp={temps}", expected="one λ and one γ")
+        lamb, temp, role = lambs[0], temps[0], _role(config, tuned_on)
+    trained = _trained_with(meta)
+    sides = {key: config[key] or trained for key in ("query_desc_num", "gallery_desc_num")}
+    options = ScoringOptions(
+        query_count=count_of("query_desc_num", sides["query_desc_num"]),
+        gallery_count=count_of("gallery_desc_num", sides["gallery_desc_num"]),
+        precision=config["precision"],
+        device=str(pick_device(config["device"])),
+    )
+    return _Model(scorer, lamb, temp, role, options)
+
+
+def _role(config: Config, tuned_on: str | None) -> str:
+    if config["lamb"] is not None or config["temp"] is not None:
+        return "given"
+    return "frozen with the head" + (f", chosen on {tuned_on}" if tuned_on else "")
+
+
+def _trained_with(meta: HeadMeta) -> int:
+    """Descriptors of an image that a head saw in training, where it says so; else all."""
+    recipe = meta.provenance.get("recipe")
+    count = recipe.get("max_count") if isinstance(recipe, dict) else None
+    return count if isinstance(count, int) and count > 0 else ALL
+
+
+def _released_head(desc_name: str, model: str) -> Path:
+    path = released(f"{desc_name}_{model}")
+    if not path.is_dir():
+        raise MissingFile(
+            f"no head is released for backbone={desc_name} model={model}",
+            where=path,
+            expected="weights.safetensors and meta.json",
+            remedy="weights=<folder of a head>: make demo trains one in minutes "
+            "(runs/demo_…/train); or model=ransac, which needs none",
+        )
+    return path
+
+
+def _say_indexed(indexed: Indexed) -> None:
+    for note in indexed.notes:
+        print(note)
+    parts = {"new": indexed.new, "changed": indexed.changed, "gone": indexed.gone}
+    said = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    print(f"index: {indexed.total} images, {said or 'nothing new'}: {indexed.folder}")
+    _say_failed(indexed.failed, f"of {indexed.total} images cannot be described")
+
+
+def _say_failed(failed: Mapping[str, str], what: str) -> None:
+    if failed:
+        print(f"{len(failed)} {what} and {'is' if len(failed) == 1 else 'are'} left out:")
+        for name, reason in list(failed.items())[:NAMED]:
+            print(f"  {name}: {reason}")
+        if len(failed) > NAMED:
+            print(f"  and {len(failed) - NAMED} more, which report.html lists")
+
+
+def _search(
+    config: Config,
+    images: Path,
+    index: Path,
+    backbone: Backbone,
+    model: _Model,
+    box: Box | None,
+    num_rerank: int,
+) -> Found:
+    began = time.perf_counter()
+    found = search_images(
+        index,
+        config["query"],
+        backbone,
+        model.scorer,
+        lamb=model.lamb,
+        temp=model.temp,
+        num_rerank=num_rerank,
+        box=box,
+        workers=config["workers"],
+        options=model.options,
+    )
+    seconds = time.perf_counter() - began
+    if found.hits.ids.shape[1] < num_rerank:
+        print(f"num_rerank={num_rerank} is more than there are: {found.hits.ids.shape[1]}")
+    print(f"{model.scorer.name}: λ {model.lamb:g}, γ {model.temp:g} ({model.role})")
+    _show(found, config["top"])
+    of = len(found.queries) + len(found.failed)
+    _say_failed(found.failed, f"of {of} queries cannot be described")
+    of = len(found.queries)
+    print(f"\n{of} {'query' if of == 1 else 'queries'} described and searched in {seconds:.2f} s")
+    _write(config, images, index, model, found)
+    return found
+
+
+def _show(found: Found, top: int) -> None:
+    hits = found.hits
+    for q, query in enumerate(found.queries[:NAMED]):
+        own = found.own[q]
+        inside = f" (in the folder itself, as {own}: left out of its list)" if own else ""
+        print(f"\n{query}{inside}")
+        names = found.names(q)[:top]
+        print_table(
+            ["image", "rank", "score", "global"],
+            [
+                [name, rank, float(hits.scores[q, rank - 1]), int(hits.global_rank[q, rank - 1])]
+                for rank, name in enumerate(names, 1)
+            ],
+        )
+    if len(found.queries) > NAMED:
+        print(f"\nand {len(found.queries) - NAMED} more queries, in retrieval_results.json")
+
+
+def _write(config: Config, images: Path, index: Path, model: _Model, found: Found) -> None:
+    """The files of the run directory."""
+    named = {"dataset": {"option": images.name}, "desc_name": config["backbone"]["name"]}
+    folder = run_dir({**config, **named}, "search")
+    sides = (found.queries, found.gallery)
+    ranking = Ranking(found.hits.ids, found.hits.scores, len(found.gallery))
+    for scored in (False, True):
+        path = folder / f"retrieval_results{'_scores' * scored}.json"
+        rankings.write_ranking_json(path, *sides, ranking, with_scores=scored)
+    if config["report_queries"]:
+        with OpenIndex(index) as opened:
+            facts = {
+                "Folder": str(images),
+                "Images": str(len(opened)),
+                "Descriptors": str(config["backbone"]["name"]),
+                "Model": model.scorer.name,
+                "Candidates": str(found.hits.ids.shape[1]),
+                "λ, γ": f"{model.lamb:g}, {model.temp:g} ({model.role})",
+            }
+            not_indexed = opened.failed
+        page = write_search_page(
+            folder / "report.html",
+            Side(found.root, found.queries),
+            Side(images, found.gallery),
+            found.hits,
+            facts=facts,
+            own=found.own,
+            failed=found.failed,
+            not_indexed=not_indexed,
+            box=found.box,
+            num_shown=config["top"],
+            num_queries=config["report_queries"],
+        )
+        print(f"report:  {page}")
+    print(f"results: {folder / 'retrieval_results.json'}")

@@ -1,0 +1,111 @@
+"""The page of a search: every query beside the images found for it, as one HTML file.
+
+In: hits, names, the folders of the pictures. Out: a page that holds its pictures itself and needs
+no script and no network. The convention to know: there is no ground truth here, so nothing on the
+page says which images are right; it shows where each stood in the global ranking and what moved it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ames_lite.errors import BadInput
+from ames_lite.evaluation.report import QUERY_THUMBNAIL, THUMBNAIL, Album, Picture, template
+from ames_lite.io.images import Box
+from ames_lite.io.writing import replacing
+from ames_lite.reranking.index_search import Hits
+
+
+class Side(NamedTuple):
+    """Images of one side: the folder that the names are relative to, and the names."""
+
+    root: Path
+    names: Sequence[str]
+
+
+class HitTile(NamedTuple):
+    """One image found: rank and before count from 1, before in the global ranking."""
+
+    name: str
+    picture: Picture
+    rank: int
+    before: int
+    score: float
+    sim: float
+
+
+class AskedFor(NamedTuple):
+    """One query; own: its name in the gallery, where it was left out."""
+
+    name: str
+    picture: Picture
+    own: str | None
+    tiles: list[HitTile]
+
+
+def write_search_page(
+    path: str | Path,
+    queries: Side,
+    gallery: Side,
+    hits: Hits,
+    *,
+    facts: Mapping[str, str],
+    own: Sequence[str | None] | None = None,
+    failed: Mapping[str, str] | None = None,
+    not_indexed: Mapping[str, str] | None = None,
+    box: Box | None = None,
+    num_shown: int = 12,
+    num_queries: int = 50,
+    title: str | None = None,
+) -> Path:
+    """Write the page to `path`, in place of one that is there, and return the path.
+
+    hits: of queries.names, ids counting in gallery.names; facts: label and value, at the head of
+    the page; own: see `AskedFor`; failed, not_indexed: queries and gallery images that could not be
+    described, and why; box: the part of the query that was searched for. The first num_queries are
+    shown, of each the first num_shown. Raises BadInput where names and hits do not fit.
+    """
+    if len(hits.ids) != len(queries.names) or min(num_shown, num_queries) < 1:
+        raise BadInput(
+            f"hits of {len(hits.ids)} queries for {len(queries.names)} names, {num_shown} images "
+            f"of {num_queries} queries to be shown",
+            expected="one row a query, at least one shown",
+        )
+    asked, found = Album(Path(queries.root)), Album(Path(gallery.root))
+    shown = [
+        AskedFor(
+            name,
+            asked.picture(name, QUERY_THUMBNAIL, box),
+            None if own is None else own[q],
+            _tiles(hits, q, gallery.names, found, num_shown),
+        )
+        for q, name in enumerate(queries.names[:num_queries])
+    ]
+    page = template("search.html.j2").render(
+        title=title or f"Search in {Path(gallery.root).name}",
+        facts=facts,
+        shown=shown,
+        num_queries=len(queries.names),
+        num_shown=num_shown,
+        num_candidates=hits.ids.shape[1],
+        box=box,
+        failed=failed or {},
+        not_indexed=not_indexed or {},
+        lost=len(found.not_found | found.unreadable),
+    )
+    with replacing(path, overwrite=True) as partial:
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return Path(path)
+
+
+def _tiles(hits: Hits, q: int, names: Sequence[str], album: Album, count: int) -> list[HitTile]:
+    values = (hits.ids, hits.global_rank, hits.scores, hits.sims)
+    rows = zip(*(array[q, :count].tolist() for array in values), strict=True)
+    return [
+        HitTile(
+            names[n], album.picture(names[n], THUMBNAIL), rank, before, score, round(sim, 3) + 0
+        )
+        for rank, (n, before, score, sim) in enumerate(rows, 1)
+    ]

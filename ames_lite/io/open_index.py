@@ -1,0 +1,112 @@
+"""An index of a folder of images, open for searching: images by number, whatever segment has them.
+
+In: the folder of a finished index. Out: names, vectors in blocks, stores with rows. The conventions
+to know: an image's id is its place in the sorted names; images that could not be described have no
+id. Vectors come in the order of the segments: `stored_order` says whose they are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.global_store import GlobalStore
+from ames_lite.io.image_index import (
+    REMEDY,
+    IndexRecord,
+    local_path,
+    read_record,
+    vector_path,
+    vocabulary_path,
+)
+
+BLOCK_BYTES = 1 << 26  # of vectors, as stored, read at a time
+
+
+class OpenIndex:
+    """folder; record; names: tuple of N; segment, row int64 [N]: where an image's descriptors are;
+    stored_order int64 [N]: ids in the order in which `vectors` come; failed: images without an id,
+    and why.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises MissingFile where there is no finished index, BadInput where it has no image."""
+        self.folder = Path(folder)
+        found = read_record(self.folder)
+        if found is None:
+            raise MissingFile(
+                "there is no index here",
+                where=self.folder.absolute(),
+                expected="the folder of an index, finished",
+                remedy="python scripts/search.py images=<folder>",
+            )
+        self.record: IndexRecord = found
+        described = [entry for entry in found.entries if not entry.failed]
+        if not described:
+            raise BadInput(
+                "the index has no image that could be described",
+                where=self.folder.absolute(),
+                expected=f"images that can be read in {found.images}",
+            )
+        self.names = tuple(entry.name for entry in described)
+        self.segment = np.array([entry.segment for entry in described], np.int64)
+        self.row = np.array([entry.row for entry in described], np.int64)
+        self.stored_order = np.lexsort((self.row, self.segment))
+        self.failed = {entry.name: entry.failed for entry in found.entries if entry.failed}
+        self._stores: dict[int, DescriptorStore] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def vocabulary(self) -> Path:
+        """The vocabulary that the vectors were made with."""
+        return vocabulary_path(self.folder, self.record.vocabulary)
+
+    def has(self, name: str) -> bool:
+        """Whether an image of that name can be found."""
+        at = bisect_left(self.names, name)
+        return at < len(self.names) and self.names[at] == name
+
+    def store(self, segment: int) -> DescriptorStore:
+        """The local descriptors of a segment."""
+        if segment not in self._stores:
+            path = local_path(self.folder, segment)
+            self._stores[segment] = DescriptorStore.open(path, REMEDY)
+        return self._stores[segment]
+
+    def vectors(self) -> Iterator[npt.NDArray[np.floating[Any]]]:
+        """Blocks [n, V] of all vectors, of unit length, in `stored_order`."""
+        for segment in self.record.segments:
+            rows = np.sort(self.row[self.segment == segment])
+            path = vector_path(self.folder, segment, self.record.vocabulary)
+            if not len(rows):
+                continue
+            with GlobalStore(path, remedy=REMEDY) as store:
+                step = max(1, BLOCK_BYTES // (store.dim * store.dtype.itemsize))
+                for first in range(0, len(store), step):
+                    stop = min(first + step, len(store))
+                    start, end = np.searchsorted(rows, [first, stop])
+                    if start < end:
+                        block = store.part(np.s_[first:stop], np.s_[:])
+                        alive = rows[start:end] - first
+                        yield block if len(alive) == len(block) else block[alive]
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        for store in self._stores.values():
+            store.close()
+        self._stores.clear()
+
+    def __enter__(self) -> OpenIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,125 @@
+"""Searching an index: candidates by their vectors, put into order by a head or a floor.
+
+In: an open index, the vectors and a store of local descriptors of queries, a pair scorer with its λ
+and γ. Out: `Hits`, for every query the candidates, best first. The conventions to know: images that
+tie are in the order of their names, so that how the index grew does not show; only the rows of
+candidates are read, segment by segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.open_index import OpenIndex
+from ames_lite.records import Neighbors
+from ames_lite.reranking.ensemble import rerank
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
+from ames_lite.retrieval.knn import exact_knn
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int32]
+NOT_IN_GALLERY = "\0query {}"  # no image has such a name
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """For Q queries their K candidates, best first.
+
+    ids [Q, K]: numbers in the index' names; scores [Q, K]: what they were sorted by, descending;
+    global_rank [Q, K]: where they stood before, from 1; sims [Q, K]: global similarities.
+    """
+
+    ids: Ids
+    scores: Floats
+    global_rank: npt.NDArray[np.int64]
+    sims: Floats
+
+
+def search_index(
+    index: OpenIndex,
+    vectors: Floats,
+    queries: DescriptorStore,
+    scorer: PairScorer,
+    *,
+    lamb: float,
+    temp: float,
+    num_rerank: int = 100,
+    own_names: Sequence[str | None] | None = None,
+    options: ScoringOptions | None = None,
+) -> Hits:
+    """Search for the queries, rows of a store, all of them done, with their vectors [Q, V].
+
+    num_rerank: candidates of each, clamped to what the index has. own_names [Q]: names in the index
+    that are left out, the query's own; None: none. Raises BadInput where index, vectors and scorer
+    do not fit, and where nothing is left to be found.
+    """
+    near = find_candidates(index, vectors, num_rerank, own_names)
+    logits = _logits(index, queries, scorer, near, options or ScoringOptions())
+    ranked = rerank(near.ids, near.sims, logits, lamb, temp)
+    before = np.argsort(near.ids, axis=1)
+    rank = np.empty(near.ids.shape, np.int64)
+    for q, order in enumerate(before):
+        rank[q] = order[np.searchsorted(near.ids[q], ranked.ids[q], sorter=order)]
+    sims = np.take_along_axis(near.sims, rank, axis=1)
+    return Hits(ranked.ids.astype(np.int32), ranked.scores, rank + 1, sims)
+
+
+def find_candidates(
+    index: OpenIndex,
+    vectors: Floats,
+    count: int,
+    own_names: Sequence[str | None] | None = None,
+) -> Neighbors:
+    """The `count` images with the highest similarity for vectors [Q, V], ties by name.
+
+    Ids are those of the index. See `search_index`.
+    """
+    own = own_names or [None] * len(vectors)
+    left_out = [name or NOT_IN_GALLERY.format(q) for q, name in enumerate(own)]
+    order = index.stored_order
+    stored_names = [index.names[n] for n in order]
+    most = len(index) - bool(set(index.names).intersection(left_out))
+    if most < 1:
+        raise BadInput(
+            "nothing can be found: the query is the only image of the index",
+            where=index.folder.absolute(),
+            expected="an index of at least one other image",
+        )
+    count, wide = min(count, most), min(count + 1, most)
+    while True:
+        near = exact_knn(
+            vectors, index.vectors(), wide, query_names=left_out, gallery_names=stored_names
+        )
+        tied = wide < most and bool((near.sims[:, count - 1] == near.sims[:, -1]).any())
+        if not tied:  # nothing beyond the list is as similar as the last that is taken
+            break
+        wide = min(2 * wide, most)
+    ids = order[near.ids]
+    by_name = np.lexsort((ids, -near.sims))[:, :count]
+    sims = np.take_along_axis(near.sims, by_name, axis=1)
+    return Neighbors(np.take_along_axis(ids, by_name, axis=1).astype(np.int32), sims, len(index))
+
+
+def _logits(
+    index: OpenIndex,
+    queries: DescriptorStore,
+    scorer: PairScorer,
+    near: Neighbors,
+    options: ScoringOptions,
+) -> Floats:
+    """Logits [Q, K] of the candidates, from the segments that have them."""
+    logits = np.empty(near.ids.shape, np.float32)
+    segment = index.segment[near.ids]
+    for number in np.unique(segment):
+        q, k = np.nonzero(segment == number)
+        rows = index.row[near.ids[q, k]]
+        found, _ = scorer.score(queries, index.store(int(number)), q, rows, options)
+        place = np.lexsort((rows, q))  # the order of PairScores
+        logits[q[place], k[place]] = found.logit
+    return logits

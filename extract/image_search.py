@@ -1,0 +1,165 @@
+"""Searching a folder of one's own images: pictures in, names out.
+
+    indexed = index_images("photos", "photos.index", backbone)
+    found = search_images("photos.index", "query.jpg", backbone, scorer, lamb=0.2, temp=0.1)
+    found.names(0)[:10]
+
+In: an index (`extract.index_images`), an image or a folder of images, the backbone of the index, a
+pair scorer. Out: `Found`. The conventions to know: queries are described anew every time and leave
+nothing in the index; a query that is a file of the indexed folder is left out of its own list, a
+copy of it elsewhere is not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.images import Box, list_images
+from ames_lite.io.open_index import OpenIndex
+from ames_lite.io.provenance import check_provenance, compare_provenance
+from ames_lite.records import LocalDescriptors
+from ames_lite.reranking.index_search import Hits, search_index
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
+from extract.aggregators import Vlad
+from extract.batches import Job, describe_all
+from extract.global_sources import StoreSource
+from extract.interface import Backbone
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search found: one row of hits for each of queries, as names of the gallery.
+
+    root: folder that query names are relative to; queries: names; own: for each its name in the
+    gallery, where it is one of its files and was left out; failed: queries that could not be
+    described, and why; gallery: names that the ids of hits count in; box: as given.
+    """
+
+    root: Path
+    queries: tuple[str, ...]
+    own: tuple[str | None, ...]
+    failed: dict[str, str]
+    gallery: tuple[str, ...]
+    hits: Hits
+    box: Box | None
+
+    def names(self, query: int) -> list[str]:
+        """The images found for a query, best first."""
+        return [self.gallery[n] for n in self.hits.ids[query].tolist()]
+
+
+def search_images(
+    index: str | Path,
+    query: str | Path,
+    backbone: Backbone,
+    scorer: PairScorer,
+    *,
+    lamb: float,
+    temp: float,
+    num_rerank: int = 100,
+    box: Box | None = None,
+    workers: int = 1,
+    options: ScoringOptions | None = None,
+) -> Found:
+    """Search an index for an image, or for every image of a folder.
+
+    box: (x1, y1, x2, y2) in pixels, the part of a single image to search for. workers: as in
+    `index_images`. Raises MissingFile; BadInput where index and backbone do not fit, and where no
+    query can be described.
+    """
+    root, names = list_queries(query)
+    if box is not None and Path(query).is_dir():
+        raise BadInput("a crop box for a folder of queries", expected="a single image")
+    with ExitStack() as stack:
+        opened = stack.enter_context(OpenIndex(index))
+        vlad = _fitting(opened, backbone)
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="ames_lite_")))
+        jobs = [Job(name, root / name, box) for name in names]
+        store, failed = describe_queries(jobs, backbone, scratch / "query_local.hdf5", workers)
+        stack.enter_context(store)
+        own = [own_name(root / name, opened) for name in store.names]
+        hits = search_index(
+            opened,
+            query_vectors(store, vlad),
+            store,
+            scorer,
+            lamb=lamb,
+            temp=temp,
+            num_rerank=num_rerank,
+            own_names=own,
+            options=options,
+        )
+        return Found(root, store.names, tuple(own), failed, opened.names, hits, box)
+
+
+def list_queries(query: str | Path) -> tuple[Path, list[str]]:
+    """The folder that query names are relative to, and the names. MissingFile, BadInput."""
+    path = Path(query).expanduser().absolute()
+    if path.is_dir():
+        names = list_images(path)
+        if not names:
+            what = "there are no images in the folder of queries"
+            raise BadInput(what, where=path, expected="at least one image file")
+        return path, names
+    if not path.is_file():
+        raise MissingFile("the query is missing", where=path, expected="an image, or a folder")
+    return path.parent, [path.name]
+
+
+def describe_queries(
+    jobs: Sequence[Job], backbone: Backbone, path: Path, workers: int
+) -> tuple[DescriptorStore, dict[str, str]]:
+    """A store of the queries that can be described, and why the others cannot.
+
+    Raises BadInput, with the reasons, where none can.
+    """
+    good: dict[str, LocalDescriptors] = {}
+    failed: dict[str, str] = {}
+    for job, result in zip(jobs, describe_all(jobs, backbone, workers), strict=True):
+        if isinstance(result, str):
+            failed[job.name] = result.split("\n")[0]
+        else:
+            good[job.name] = result.local
+    if not good:
+        listed = "\n".join(f"  {name}: {why}" for name, why in failed.items())
+        raise BadInput(f"no query can be described:\n{listed}", expected="images that can be read")
+    made = backbone.provenance
+    sizes = (int(made["top_k"]), backbone.dim, "float16")
+    with DescriptorStore.create(path, list(good), *sizes, made) as writer:
+        for name, local in good.items():
+            writer.append(name, local)
+    return DescriptorStore.open(path), failed
+
+
+def query_vectors(store: DescriptorStore, vlad: Vlad) -> npt.NDArray[np.float32]:
+    """The vectors [Q, V] of queries: as those of an index, from what a store has."""
+    return np.concatenate([block.vectors for block in StoreSource(store, vlad).blocks(0)])
+
+
+def own_name(path: Path, index: OpenIndex) -> str | None:
+    """The name of a file in the gallery, if it is one of the indexed folder's own."""
+    images = os.path.realpath(index.record.images)
+    real = os.path.realpath(path)
+    if not real.startswith(images + os.sep):
+        return None
+    name = Path(os.path.relpath(real, images)).as_posix()
+    return name if index.has(name) else None
+
+
+def _fitting(index: OpenIndex, backbone: Backbone) -> Vlad:
+    """The vocabulary of an index. Raises BadInput where the backbone is another than its own."""
+    made, own = check_provenance(backbone.provenance), index.record.backbone
+    files = (index.folder, "this run")
+    remedy = "index the folder with these settings, or search with those of the index"
+    compare_provenance(own, made, sorted(own.keys() | made.keys()), files=files, remedy=remedy)
+    return Vlad.load(index.vocabulary)

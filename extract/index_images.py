@@ -1,0 +1,340 @@
+"""The index of a folder of one's own images: only what is new or changed is described.
+
+In: a folder of images, a backbone, a vocabulary. Out: the index (`ames_lite.io.image_index`), which
+`extract.search_index` searches. A file whose size and time of change are as before is taken as it
+was; where only the time differs its bytes decide. Killed at any moment, the next run continues.
+
+The conventions to know: an image that cannot be read has an entry with the reason, and is tried
+again once its file changes. Without a vocabulary, one is fitted on the images of the first run and
+stays: later images do not change it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.digest import array_digest, file_digest, names_digest
+from ames_lite.io.image_index import (
+    PENDING,
+    Changes,
+    Entry,
+    ImageFile,
+    IndexRecord,
+    compare,
+    doubtful,
+    first_free,
+    is_index,
+    local_path,
+    read_record,
+    remove_unnamed,
+    scan_images,
+    vector_path,
+    vocabulary_path,
+    write_record,
+)
+from ames_lite.io.locking import locked
+from ames_lite.io.provenance import ABSENT, check_provenance
+from ames_lite.io.row_layout import FAILED
+from ames_lite.io.vocabulary import write_vocabulary
+from extract.aggregators import Vlad
+from extract.build_vocabulary import build_vocabulary
+from extract.extract_descriptors import extract_descriptors
+from extract.extract_globals import extract_globals
+from extract.global_sources import StoreSource
+from extract.interface import Backbone
+from extract.vocabulary_sources import Source
+
+TICK_NS = 2_000_000_000  # file systems keep times as coarse as this
+MOST_SEGMENTS = 8  # more are joined, all but the largest
+CLUSTERS = (64, 32, 16, 8)  # of a vocabulary that is fitted: the first that there are enough for
+TOKENS_PER_CLUSTER = 40
+IMAGES_OF_VOCABULARY = 5000  # at most
+
+
+class Indexed(NamedTuple):
+    """What came of it: images that can be searched or not, what was done, and remarks.
+
+    unchanged, new, changed, gone: files; failed: images that cannot be described, and why, of them
+    `failed_before` by name already in an earlier run; notes: sentences for the user.
+    """
+
+    folder: Path
+    total: int
+    unchanged: int
+    new: int
+    changed: int
+    gone: int
+    failed: dict[str, str]
+    failed_before: frozenset[str]
+    notes: tuple[str, ...]
+
+
+def index_images(
+    images: str | Path,
+    folder: str | Path,
+    backbone: Backbone,
+    *,
+    vocabulary: str | Path | None = None,
+    workers: int = 1,
+    rebuild: bool = False,
+) -> Indexed:
+    """Bring the index in `folder` up to what the folder `images` holds; make it where it is not.
+
+    vocabulary: of VLAD; None: the index's own, fitted on the images where it has none. An index of
+    another backbone, or other settings of it, is made anew, as with rebuild; of another vocabulary,
+    only its vectors are. workers: processes that describe (above 1 call from under a main guard).
+    Raises MissingFile, or BadInput: no images, the index of another folder, another process at it.
+    """
+    files = scan_images(images)
+    if not files:
+        what = "there are no images in the folder"
+        raise BadInput(what, where=Path(images).absolute(), expected="at least one image file")
+    given = None if vocabulary is None else Vlad.load(vocabulary)
+    root, place = Path(images).absolute(), Path(folder).absolute()
+    _refuse_foreign(place)
+    busy = "another process is indexing this folder"
+    with locked(place, busy, "wait until it has finished"):
+        return _Run(root, place, backbone, workers, rebuild).run(files, given)
+
+
+def _refuse_foreign(place: Path) -> None:
+    """Raise BadInput for a folder that holds something else."""
+    if place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place)):
+        what = "the place of the index holds something else"
+        raise BadInput(what, where=place, expected="an index, an empty folder or a new one")
+
+
+@dataclass
+class _Run:
+    """One run of the indexing of `root` in `place`."""
+
+    root: Path
+    place: Path
+    backbone: Backbone
+    workers: int
+    rebuild: bool
+
+    def run(self, files: Sequence[ImageFile], given: Vlad | None) -> Indexed:
+        self.made = check_provenance(self.backbone.provenance)
+        self.notes: list[str] = []
+        self.looked = time.time_ns()
+        old, pending = self._records()
+        known = {} if old is None else self._still_there(old.entries)
+        before = frozenset(known)
+        if pending is not None:  # an earlier run was interrupted; what changed since is seen below
+            self.notes.append(f"an interrupted run is finished: {len(pending.entries)} images")
+            known |= {entry.name: entry for entry in self._describe(pending)}
+        looked_before = min((r.scanned_ns for r in (old, pending) if r), default=0)
+        names = doubtful(files, known, looked_before, TICK_NS)
+        changes = compare(files, known, {name: self._digest(name) for name in names})
+        entries = [*changes.kept, *self._describe_new(changes.todo)]
+        vlad, digest = self._vocabulary(old, given, entries)
+        entries = self._joined(entries) if changes.todo or changes.gone else entries
+        entries.sort(key=lambda entry: entry.name)
+        root, made, looked = str(self.root), self.made, self.looked
+        record = IndexRecord(root, made, digest, looked, tuple(entries))
+        self._fill_vectors(record, vlad)
+        if old is None or names or replace(old, scanned_ns=looked) != record:
+            write_record(self.place, record)
+        (self.place / PENDING).unlink(missing_ok=True)
+        remove_unnamed(self.place, [record])
+        return self._indexed(entries, before, changes)
+
+    def _records(self) -> tuple[IndexRecord | None, IndexRecord | None]:
+        """What the index holds and what an interrupted run planned, as far as they are of use.
+
+        Stores that neither names are leftovers. Where both are of no use they stay until the new
+        index is whole, and numbers go on behind theirs.
+        """
+        if self.rebuild:
+            old, pending = None, None
+        else:
+            found = [read_record(self.place), read_record(self.place, PENDING)]
+            remove_unnamed(self.place, [record for record in found if record is not None])
+            old, pending = self._usable(found[0]), self._usable(found[1], quietly=True)
+        self.next = first_free(self.place)
+        return old, pending
+
+    def _usable(self, record: IndexRecord | None, quietly: bool = False) -> IndexRecord | None:
+        """The record, unless it was made with other settings. BadInput for another folder's."""
+        if record is None:
+            return None
+        if record.images != str(self.root):
+            raise BadInput(
+                f"the index is that of the folder {record.images}",
+                where=self.place,
+                expected=f"an index of {self.root}, or a new folder",
+                remedy="another index=, or none; rebuild=true if the folder was moved",
+            )
+        keys = sorted(record.backbone.keys() | self.made.keys())
+        both = [(key, record.backbone.get(key, ABSENT), self.made.get(key, ABSENT)) for key in keys]
+        other = [f"{key} was {a!r} and is {b!r}" for key, a, b in both if a != b]
+        if other and not quietly:
+            self.notes.append(f"the index is made anew: {'; '.join(other)}")
+        return None if other else record
+
+    def _still_there(self, entries: Sequence[Entry]) -> dict[str, Entry]:
+        there = {n for n in {e.segment for e in entries} if local_path(self.place, n).is_file()}
+        return {entry.name: entry for entry in entries if entry.segment in there}
+
+    def _digest(self, name: str) -> str:
+        """The digest of a file's bytes, empty where it cannot be read."""
+        try:
+            return file_digest(self.root / name)
+        except OSError:
+            return ""
+
+    def _describe_new(self, todo: Sequence[ImageFile]) -> list[Entry]:
+        """A segment of these images; its plan is on the disk first, as the run may be killed."""
+        if not todo:
+            return []
+        number, self.next = self.next, self.next + 1
+        planned = tuple(
+            Entry(*file, self._digest(file.name), number, row, "") for row, file in enumerate(todo)
+        )
+        plan = IndexRecord(str(self.root), self.made, "", self.looked, planned)
+        write_record(self.place, plan, PENDING)
+        return self._describe(plan)
+
+    def _describe(self, plan: IndexRecord) -> list[Entry]:
+        """Describe, or go on describing, the images of a plan; their entries."""
+        path = local_path(self.place, plan.entries[0].segment)
+        names = [entry.name for entry in plan.entries]
+        extract_descriptors(
+            self.backbone,
+            self.root,
+            names,
+            local=path,
+            workers=self.workers,
+            on_bad_image="skip",
+        )
+        with DescriptorStore.open(path) as store:
+            rows = np.flatnonzero(store.status == FAILED).tolist()
+            bad = {row: store.reason(row).split("\n")[0] for row in rows}
+        return [entry._replace(failed=bad.get(entry.row, "")) for entry in plan.entries]
+
+    def _vocabulary(
+        self, old: IndexRecord | None, given: Vlad | None, entries: Sequence[Entry]
+    ) -> tuple[Vlad, str]:
+        """The vocabulary and its digest; a copy of it is in the index."""
+        own = None if old is None else vocabulary_path(self.place, old.vocabulary)
+        if given is None and own is not None and own.is_file():
+            given = Vlad.load(own)
+        vlad = self._fitted(entries) if given is None else given
+        vlad.check(self.made, self.backbone.dim, "this run")
+        digest = vocabulary_digest(vlad)
+        path = vocabulary_path(self.place, digest)
+        if not path.is_file():
+            write_vocabulary(path, vlad.centroids, vlad.made)
+        if old is not None and old.vocabulary != digest:
+            self.notes.append("the vocabulary is another: the vectors are made again")
+        return vlad, digest
+
+    def _fitted(self, entries: Sequence[Entry]) -> Vlad:
+        """A vocabulary of the images' own descriptors."""
+        stores = [local_path(self.place, n) for n in sorted({e.segment for e in entries})]
+        tokens = 0
+        for path in stores:
+            with DescriptorStore.open(path) as store:
+                tokens += int(store.count.sum())
+        fits = [num for num in CLUSTERS if num * TOKENS_PER_CLUSTER <= tokens]
+        if not fits:
+            raise BadInput(
+                f"{tokens} descriptors of {len(entries)} images are too few for a vocabulary",
+                where=self.root,
+                expected=f"at least {CLUSTERS[-1] * TOKENS_PER_CLUSTER} descriptors",
+                remedy="more images, or vocabulary=<a vlad_*.npz that was built on others>",
+            )
+        path = build_vocabulary(
+            [Source(store, dataset=self.root.name) for store in stores],
+            self.place / "vocabulary_fitting.npz",
+            num_clusters=fits[0],
+            sample_per_cluster=1000,
+            max_images=IMAGES_OF_VOCABULARY,
+            overwrite=True,
+        )
+        self.notes.append(
+            f"no vocabulary is given: one of {fits[0]} clusters is fitted on the images"
+        )
+        return Vlad.load(path)
+
+    def _fill_vectors(self, record: IndexRecord, vlad: Vlad) -> None:
+        """The vectors of every segment that has none of this vocabulary.
+
+        Those that are there are whole: an index names them, leftovers were removed.
+        """
+        for segment in record.segments:
+            path = vector_path(self.place, segment, record.vocabulary)
+            if not path.is_file():
+                with DescriptorStore.open(local_path(self.place, segment)) as store:
+                    source = StoreSource(store, vlad)
+                    extract_globals(source, path, dtype="float16", on_bad_image="skip")
+
+    def _joined(self, entries: list[Entry]) -> list[Entry]:
+        """The entries, with segments joined where they are many or mostly of rows without use."""
+        alive = Counter(entry.segment for entry in entries)
+        wasteful = []
+        for number, count in alive.items():
+            with DescriptorStore.open(local_path(self.place, number)) as store:
+                wasteful += [number] if 2 * count < len(store) else []
+        chosen = set(wasteful)
+        if len(alive) > MOST_SEGMENTS:
+            chosen |= {number for number, _ in alive.most_common()[1:]}
+        moved = sorted(entry for entry in entries if entry.segment in chosen)
+        if not moved:
+            return entries
+        number, self.next = self.next, self.next + 1
+        self._copy(moved, number)
+        new = [entry._replace(segment=number, row=row) for row, entry in enumerate(moved)]
+        return [entry for entry in entries if entry.segment not in chosen] + new
+
+    def _copy(self, moved: Sequence[Entry], number: int) -> None:
+        """Rows of several segments as a new one."""
+        stores = {
+            n: DescriptorStore.open(local_path(self.place, n)) for n in {e.segment for e in moved}
+        }
+        first = next(iter(stores.values()))
+        names, path = [entry.name for entry in moved], local_path(self.place, number)
+        sizes = (first.max_count, first.dim, str(first.dtype))
+        with DescriptorStore.create(
+            path, names, *sizes, first.provenance, overwrite=True
+        ) as writer:
+            for entry in moved:
+                if entry.failed:
+                    writer.mark_failed(entry.name, entry.failed)
+                else:
+                    writer.append(entry.name, stores[entry.segment].read(entry.row))
+        for store in stores.values():
+            store.close()
+
+    def _indexed(
+        self, entries: Sequence[Entry], before: frozenset[str], changes: Changes
+    ) -> Indexed:
+        failed = {entry.name: entry.failed for entry in entries if entry.failed}
+        described = {file.name for file in changes.todo}
+        return Indexed(
+            self.place,
+            len(entries),
+            len(changes.kept),
+            changes.new,
+            changes.changed,
+            changes.gone,
+            failed,
+            frozenset(name for name in failed if name in before - described),
+            tuple(self.notes),
+        )
+
+
+def vocabulary_digest(vlad: Vlad) -> str:
+    """What tells a vocabulary, with the way in which it is used, from another."""
+    use = (vlad.distance, str(bool(vlad.made.get("unit", False))))
+    return names_digest([array_digest(vlad.centroids), *use])

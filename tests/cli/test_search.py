@@ -1,0 +1,270 @@
+"""The command: pictures in; a list, JSON and a page out; mistakes are found before the work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ames_lite.cli import search
+from ames_lite.cli.compose import compose
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
+from ames_lite.io.images import list_images, load_image, save_jpeg
+from ames_lite.models import AMES
+from ames_lite.reranking import Reranker
+from extract.backbones import Sift
+from extract.image_search import Found
+from tests.helpers import shared_file
+
+SIFT = {"top_k": 40, "image_size": 200}
+LAMB, TEMP = 0.3, 0.7
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head with random weights, released with λ and γ."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    head = AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=32)
+    made = {"tuned_on": "synthetic-val", "recipe": {"max_count": 30}}
+    save_head(folder, head, HeadMeta("sift", LAMB, TEMP, made))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(14):
+        coarse = np.random.default_rng(number).integers(0, 255, (24, 20 + number, 3))
+        save_jpeg(folder / f"{number:02}.jpg", np.kron(coarse, np.ones((6, 6, 1))).astype("u1"), 90)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the index of the photos."""
+    root = tmp_path_factory.mktemp("root")
+    assert search.run(config(photos, root)) is None
+    return root
+
+
+def config(photos: Path, root: Path, *more: str) -> dict[str, Any]:
+    given = [f"images={photos}", f"data_root={root}", "workers=1", "device=cpu"]
+    given += [f"backbone.arguments.{key}={value}" for key, value in SIFT.items()]
+    return compose("search", [*given, *more])
+
+
+def found(photos: Path, root: Path, output: Path, *more: str) -> Found:
+    result = search.run(config(photos, root, f"output_dir={output}", *more))
+    assert result is not None
+    return result
+
+
+def test_the_order_is_that_of_the_few_line_api(
+    photos: Path, root: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = tmp_path / "asked.jpg"
+    shutil.copy(photos / list_images(photos)[3], query)
+    one = found(photos, root, tmp_path / "run", f"query={query}", f"weights={weights}")
+    names = list_images(photos)
+    sift = Sift(**SIFT)
+    described = {
+        name: sift.extract(load_image(photos / name)).descriptors[:30].astype(np.float16)
+        for name in names
+    }
+    asked = sift.extract(load_image(query)).descriptors[:30].astype(np.float16)
+    by_id = np.argsort(one.hits.ids[0])
+    sims = one.hits.sims[0][by_id]
+    reranker = Reranker(load_head(weights)[0], LAMB, TEMP)
+    wanted = reranker.rerank(asked, [described[name] for name in names], sims=sims)
+    assert one.gallery == tuple(names) and one.own == (None,)
+    np.testing.assert_array_equal(one.hits.ids, wanted.ids)
+    np.testing.assert_allclose(one.hits.scores, wanted.scores, atol=1e-5)
+    by_sim = np.argsort(-sims, kind="stable")
+    np.testing.assert_array_equal(by_sim[one.hits.global_rank[0] - 1], one.hits.ids[0])
+    assert one.hits.global_rank[0][one.names(0).index(names[3])] == 1  # its copy
+    printed = capsys.readouterr().out
+    assert f"λ {LAMB}, γ {TEMP} (frozen with the head, chosen on synthetic-val)" in printed
+    read = json.loads((tmp_path / "run" / "retrieval_results.json").read_text())
+    assert read == {"asked.jpg": one.names(0)}
+    scored = json.loads((tmp_path / "run" / "retrieval_results_scores.json").read_text())
+    assert [name for name, _ in scored["asked.jpg"]] == one.names(0)
+    assert [score for _, score in scored["asked.jpg"]] == pytest.approx(one.hits.scores[0].tolist())
+
+
+def test_a_query_of_the_folder_is_left_out_of_its_own_list_and_that_is_said(
+    photos: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = list_images(photos)
+    link = tmp_path / "link.jpg"
+    link.symlink_to(photos / names[2])
+    one = found(photos, root, tmp_path / "run", f"query={link}", "model=ransac")
+    assert one.own == (names[2],) and sorted(one.names(0)) == names[:2] + names[3:]
+    assert f"in the folder itself, as {names[2]}" in capsys.readouterr().out
+    all_of_them = found(photos, root, tmp_path / "all", f"query={photos}", "model=mutual_nn")
+    assert all_of_them.own == tuple(names)
+    for q, name in enumerate(names):
+        assert sorted([*all_of_them.names(q), name]) == names
+
+
+def test_queries_later_leave_the_index_as_it_is(photos: Path, root: Path, tmp_path: Path) -> None:
+    index = search.index_folder(config(photos, root), photos)
+
+    def state() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(index.iterdir())}
+
+    before = state()
+    for number, more in enumerate(("update=true", "update=false")):
+        query = f"query={photos / list_images(photos)[number]}"
+        found(photos, root, tmp_path / str(number), query, "model=mutual_nn", more)
+    assert {**state(), "index.json": b""} == {**before, "index.json": b""}
+
+
+def test_a_box_searches_for_a_part(photos: Path, root: Path, tmp_path: Path) -> None:
+    query = photos / list_images(photos)[0]
+    height, width = load_image(query).shape[:2]
+    given = [f"query={query}", "model=mutual_nn", "num_rerank=3"]
+    whole = found(photos, root, tmp_path / "whole", *given, f"box=[0,0,{width},{height}]")
+    plain = found(photos, root, tmp_path / "plain", *given)
+    part = found(photos, root, tmp_path / "part", *given, f"box=[0,0,{width // 2},{height // 2}]")
+    np.testing.assert_array_equal(whole.hits.scores, plain.hits.scores)
+    assert whole.hits.ids.shape == (1, 3) and not np.array_equal(whole.hits.sims, part.hits.sims)
+
+
+class Page(HTMLParser):
+    """Tags, and what a reader reads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_shows_the_list_and_escapes_names(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "<i>it's a (folder), [1]=&"
+    shutil.copytree(photos, folder)
+    names = list_images(folder)
+    odd = '<script>alert("1")<_script>.jpg'
+    (folder / names[0]).rename(folder / odd)
+    (folder / "<b>bad.jpg").write_text("no image")
+    queries = tmp_path / "queries"
+    queries.mkdir()
+    shutil.copy(folder / odd, queries / odd)
+    (queries / "<u>worse.jpg").write_text("no image")
+    given = [f"images={folder}", f"query={queries}", f"data_root={tmp_path}", "workers=1"]
+    given += [f"backbone.arguments.{key}={value}" for key, value in SIFT.items()]
+    given += ["model=mutual_nn", "top=4", f"output_dir={tmp_path / 'run'}"]
+    assert search.main(given) == 0
+    listed = json.loads((tmp_path / "run" / "retrieval_results.json").read_text())[odd]
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in [tag for tag, _ in page.tags] and "://" not in text
+    assert not {"i", "u"} & {tag for tag, _ in page.tags}
+    shown = [attrs["title"] for tag, attrs in page.tags if attrs.get("class") == "hit"]
+    assert shown == listed[:4] and odd in shown
+    pictures = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
+    assert len(pictures) == 5 and all(str(src).startswith("data:image/jpeg") for src in pictures)
+    for word in ("<b>bad.jpg", "<u>worse.jpg", str(folder), "mutual_nn", odd):
+        assert word in page.words
+
+
+def test_bad_images_are_named_and_counted_and_may_be_an_error(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(photos, tmp_path / "folder")
+    (folder / "bad.jpg").write_text("no image")
+    for _ in range(2):
+        search.run(config(folder, tmp_path))
+        printed = capsys.readouterr().out
+        assert "1 of 15 images cannot be described" in printed and "bad.jpg: an image" in printed
+    with pytest.raises(BadInput, match="1 images cannot be described") as caught:
+        search.run(config(folder, tmp_path, "on_bad_image=error"))
+    assert "bad.jpg" in str(caught.value)
+
+
+def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: Path) -> None:
+    query, text = f"query={photos / list_images(photos)[0]}", tmp_path / "text.jpg"
+    text.write_text("no image")
+    (tmp_path / "empty").mkdir()
+    fresh = tmp_path / "fresh"  # where an index would appear
+    cases: list[tuple[type[Exception], str, list[str]]] = [
+        (MissingFile, "query is missing", [f"query={tmp_path / 'nothing.jpg'}", "model=ransac"]),
+        (BadInput, "no images in the folder", [f"query={tmp_path / 'empty'}", "model=ransac"]),
+        (ConfigError, r"box=\[5", [query, "model=ransac", "box=[5,5,2,9]"]),
+        (ConfigError, "single query image", [f"query={photos}", "model=ransac", "box=[1,1,2,9]"]),
+        (ConfigError, "num_rerank=0", [query, "model=ransac", "num_rerank=0"]),
+        (ConfigError, "on_bad_image=maybe", ["on_bad_image=maybe"]),
+        (ConfigError, "one λ and one γ", [query, "model=ransac", "lamb=[0.1,0.2]", "temp=1.0"]),
+        (ConfigError, "λ and γ are unknown", [query, "model=chamfer"]),
+        (MissingFile, "no head", [query, f"weights={tmp_path / 'nowhere'}"]),
+        (MissingFile, "no head is released", [query, "model=elvis", "backbone=tiny_random"]),
+    ]
+    for kind, message, given in cases:
+        own = [one for one in SIFT if "backbone=tiny_random" in given]
+        base = [f"images={photos}", f"data_root={fresh}", "workers=1"]
+        base += [f"backbone.arguments.{key}={SIFT[key]}" for key in SIFT if not own]
+        with pytest.raises(kind, match=message):
+            search.run(compose("search", [*base, *given]))
+        assert not fresh.exists(), message
+    with pytest.raises(ConfigError, match="images= is not given"):
+        search.run(compose("search", []))
+    with pytest.raises(MissingFile, match="folder of images is missing"):
+        search.run(config(tmp_path / "nowhere", root))
+    with pytest.raises(BadInput, match="no query can be described"):
+        search.run(config(photos, root, f"query={text}", "model=ransac"))
+    with pytest.raises(MissingFile, match="no index here"):
+        search.run(config(photos, fresh, query, "model=ransac", "update=false"))
+    with pytest.raises(BadInput, match="top_k is 40"):
+        given = ["update=false", "backbone.arguments.top_k=41"]
+        search.run(config(photos, root, query, "model=ransac", *given))
+    with pytest.raises(BadInput, match="no images in the folder"):
+        search.run(config(tmp_path / "empty", root))
+
+
+def test_a_missing_release_says_what_to_do(
+    photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "released", lambda name: tmp_path / name)
+    query = f"query={photos / list_images(photos)[0]}"
+    with pytest.raises(MissingFile, match="no head is released") as caught:
+        search.run(config(photos, root, query))
+    assert "make demo" in str(caught.value) and "model=ransac" in str(caught.value)
+
+
+def test_a_released_head_and_vocabulary_are_used_without_being_named(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(weights, folder / "sift_ames")
+    monkeypatch.setattr(search, "released", lambda name: folder / name)
+    query = f"query={photos / list_images(photos)[0]}"
+    fitted = found(photos, tmp_path, tmp_path / "one", query)
+    index = search.index_folder(config(photos, tmp_path), photos)
+    shutil.copy(next(index.glob("vocabulary_*.npz")), folder / "vlad_sift.npz")
+    other = tmp_path / "other"
+    again = found(photos, other, tmp_path / "two", query)
+    np.testing.assert_array_equal(fitted.hits.scores, again.hits.scores)
+    assert list((search.index_folder(config(photos, other), photos)).glob("vocabulary_*.npz"))
+
+
+def test_real_photographs_are_searched(tmp_path: Path) -> None:
+    folder = shared_file("photos")
+    given = [f"images={folder}", f"query={folder / 'dev_002.jpg'}", f"data_root={tmp_path}"]
+    given += ["model=ransac", "workers=1", "report_queries=0", f"output_dir={tmp_path / 'run'}"]
+    one = search.run(compose("search", given))
+    assert one is not None and len(one.gallery) == 45
+    assert "dev_003.jpg" in one.names(0)[:5]  # the same room, from the other side

@@ -1,0 +1,371 @@
+"""The index of a folder: growing it equals making it at once, and no accident leaves it wrong.
+
+The referee describes every image by itself and compares what the index has of it, by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import image_index
+from ames_lite.io.image_index import PENDING, read_record, scan_images, write_record
+from ames_lite.io.images import list_images, load_image, save_jpeg
+from ames_lite.io.locking import locked
+from ames_lite.io.open_index import OpenIndex
+from ames_lite.io.vocabulary import write_vocabulary
+from ames_lite.records import LocalDescriptors
+from ames_lite.reranking.scorer import verifier_scorer
+from ames_lite.retrieval.vlad import vlad
+from extract import index_images as module
+from extract.backbones import Sift
+from extract.image_search import search_images
+from extract.index_images import Indexed, index_images
+
+TOP_K = 20
+
+
+class Counting(Sift):
+    """RootSIFT that knows which images it was shown; with `dies_at` it is killed at that one."""
+
+    def __init__(self, dies_at: int = 0, top_k: int = TOP_K) -> None:
+        super().__init__(top_k=top_k, image_size=64)
+        self.shown, self.dies_at = 0, dies_at
+
+    def extract(self, image: np.ndarray, box: Any = None) -> LocalDescriptors:
+        self.shown += 1
+        if self.shown == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().extract(image, box)
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 255, (16, 16, 3))
+    save_jpeg(path, np.kron(coarse, np.ones((4, 4, 1))).astype(np.uint8), 95)
+
+
+def age(folder: Path) -> None:
+    """As if all files had been there for long: then their times alone are trusted."""
+    for name in list_images(folder):
+        stat = (folder / name).stat()
+        os.utime(folder / name, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**11))
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vocabulary") / "vlad_sift_noise.npz"
+    centroids = np.abs(np.random.default_rng(0).standard_normal((4, 128))).astype(np.float32)
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    made = {key: value for key, value in Counting().provenance.items()}
+    return write_vocabulary(path, centroids, made)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(6):
+        picture(tmp_path / "photos" / f"{'sub/' if number % 2 else ''}{number}.jpg", number)
+    age(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def contents(index: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of every image by name: local descriptors and vector."""
+    with OpenIndex(index) as opened:
+        vectors = np.concatenate(list(opened.vectors()))
+        found = {}
+        for place, n in enumerate(opened.stored_order):
+            store = opened.store(int(opened.segment[n]))
+            assert store.names[opened.row[n]] == opened.names[n]
+            found[opened.names[n]] = store.read(int(opened.row[n])).descriptors, vectors[place]
+        return found
+
+
+def check(index: Path, photos: Path, vocabulary: Path) -> None:
+    """The index has exactly what every readable image of the folder has by itself."""
+    centroids = np.load(vocabulary)["centroids"]
+    found, wanted = contents(index), {}
+    for name in list_images(photos):
+        try:
+            image = load_image(photos / name)
+        except BadInput:
+            continue
+        wanted[name] = Counting().extract(image).descriptors.astype(np.float16)
+    assert sorted(found) == sorted(wanted)
+    for name, descriptors in wanted.items():
+        np.testing.assert_array_equal(found[name][0], descriptors)
+        by_itself = vlad(descriptors, centroids).astype(np.float16)
+        np.testing.assert_array_equal(found[name][1], by_itself)
+
+
+def run(photos: Path, index: Path, vocabulary: Path | None, **more: Any) -> tuple[Indexed, int]:
+    """What indexing said, and how many images it described."""
+    backbone = more.pop("backbone", Counting())
+    return index_images(photos, index, backbone, vocabulary=vocabulary, **more), backbone.shown
+
+
+def stores(index: Path) -> list[str]:
+    return sorted(path.name for path in index.iterdir() if path.name[0].isdigit())
+
+
+def test_a_folder_is_listed_as_by_list_images(photos: Path) -> None:
+    (photos / "notes.txt").write_text("no image")
+    (photos / "b.PNG").write_bytes(b"")
+    os.symlink(photos, photos / "loop")
+    os.symlink(photos / "0.jpg", photos / "link.jpg")
+    assert [file.name for file in scan_images(photos)] == list_images(photos)
+
+
+def test_growing_an_index_equals_making_it_at_once(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    parts, whole, later = tmp_path / "parts", tmp_path / "whole", tmp_path / "later"
+    for name in ("0.jpg", "sub/3.jpg"):
+        (later / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(photos / name, later / name)
+    first, shown = run(photos, parts, vocabulary)
+    assert (first.total, first.new, shown) == (4, 4, 4)
+    for name in ("0.jpg", "sub/3.jpg"):
+        shutil.move(later / name, photos / name)
+    shutil.copy(photos / "0.jpg", photos / "copy.jpg")  # ties with 0.jpg in every list
+    second, shown = run(photos, parts, vocabulary)
+    assert (second.total, second.new, second.unchanged, shown) == (7, 3, 4, 3)
+    run(photos, whole, vocabulary)
+    check(parts, photos, vocabulary)
+    grown, at_once = contents(parts), contents(whole)
+    assert list(grown) != list(at_once) and sorted(grown) == sorted(at_once)
+    scorer = verifier_scorer("mutual_nn")
+    for num_rerank in (1, 2, 4, 7):
+        both = [
+            search_images(
+                index, photos, Counting(), scorer, lamb=0.3, temp=0.1, num_rerank=num_rerank
+            )
+            for index in (parts, whole)
+        ]
+        assert both[0].gallery == both[1].gallery == tuple(list_images(photos))
+        for field in ("ids", "scores", "global_rank", "sims"):
+            a, b = (getattr(found.hits, field) for found in both)
+            np.testing.assert_array_equal(a, b)
+
+
+def test_an_unchanged_folder_costs_nothing_and_writes_nothing(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    run(photos, tmp_path / "index", vocabulary)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "index").iterdir()}
+    again, shown = run(photos, tmp_path / "index", vocabulary)
+    assert shown == 0 and (again.unchanged, again.new, again.changed, again.gone) == (6, 0, 0, 0)
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "index").iterdir()}
+    assert {**before, ".lock": 0} == {**after, ".lock": 0}
+
+
+def test_only_changed_files_are_described_again_and_deleted_ones_are_dropped(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    run(photos, index, vocabulary)
+    picture(photos / "2.jpg", 20)
+    (photos / "4.jpg").unlink()
+    os.utime(photos / "sub" / "1.jpg")  # touched: its bytes are what they were
+    done, shown = run(photos, index, vocabulary)
+    assert shown == 1 and (done.changed, done.gone, done.unchanged, done.new) == (1, 1, 4, 0)
+    check(index, photos, vocabulary)
+    assert run(photos, index, vocabulary)[1] == 0
+
+
+def test_a_change_within_the_tick_of_the_clock_is_seen(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    index, path = tmp_path / "index", photos / "2.jpg"
+    os.utime(path)
+    run(photos, index, vocabulary)
+    stat, content = path.stat(), path.read_bytes()
+    picture(path, 20)
+    other = path.read_bytes()
+    size = max(len(content), len(other))
+    path.write_bytes(content.ljust(size, b"\0"))  # two pictures of one size
+    run(photos, index, vocabulary)
+    os.utime(path)
+    run(photos, index, vocabulary)
+    stat = path.stat()
+    path.write_bytes(other.ljust(size, b"\0"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # at the same time as before
+    done, shown = run(photos, index, vocabulary)
+    assert (shown, done.changed) == (1, 1)
+    check(index, photos, vocabulary)
+
+
+def test_bad_images_are_named_and_not_tried_again_until_they_change(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    (photos / "bad.jpg").write_text("no image")
+    age(photos)
+    for _ in range(2):
+        done, _ = run(photos, tmp_path / "index", vocabulary)
+        assert done.total == 7 and list(done.failed) == ["bad.jpg"]
+        assert "decoded" in done.failed["bad.jpg"]
+    assert done.failed_before == {"bad.jpg"}
+    check(tmp_path / "index", photos, vocabulary)
+    picture(photos / "bad.jpg", 30)
+    done, shown = run(photos, tmp_path / "index", vocabulary)
+    assert shown == 1 and not done.failed
+    check(tmp_path / "index", photos, vocabulary)
+
+
+@pytest.mark.parametrize("dies_at", [1, 3, 4])
+def test_a_killed_run_is_continued(
+    dies_at: int, photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    for name in ("0.jpg", "2.jpg"):
+        shutil.move(photos / name, tmp_path / name)
+    run(photos, index, vocabulary)
+    for name in ("0.jpg", "2.jpg"):
+        shutil.move(tmp_path / name, photos / name)
+    for number in (10, 11):
+        picture(photos / f"{number}.jpg", number)
+    code = (
+        "from tests.extract.test_index_images import *;"
+        f"run(Path({str(photos)!r}), Path({str(index)!r}), Path({str(vocabulary)!r}),"
+        f" backbone=Counting({dies_at}))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    with OpenIndex(index) as opened:  # as it was before
+        assert len(opened) == 4
+    picture(photos / "10.jpg", 100)  # may be described already: it changed since
+    (photos / "2.jpg").unlink()
+    again, shown = run(photos, index, vocabulary)
+    assert again.total == 7 and not (index / PENDING).exists()
+    assert shown <= 4 - (dies_at - 1) + 1
+    check(index, photos, vocabulary)
+    assert run(photos, index, vocabulary)[1] == 0
+
+
+@pytest.mark.parametrize("where", ["extract_globals", "write_record"])
+def test_a_run_that_ends_behind_the_descriptions_is_continued(
+    where: str, photos: Path, vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(folder: Any, record: Any, *file: str, **more: Any) -> Any:
+        if where == "write_record" and file:  # the plan of the run
+            return write_record(folder, record, *file)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, where, stop)
+        run(photos, tmp_path / "index", vocabulary)
+    done, shown = run(photos, tmp_path / "index", vocabulary)
+    assert shown == 0 and done.total == 6
+    check(tmp_path / "index", photos, vocabulary)
+
+
+def test_many_runs_leave_few_segments(photos: Path, vocabulary: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    run(photos, index, vocabulary)
+    for number in range(10, 22):
+        picture(photos / f"{number}.jpg", number)
+        if number == 15:
+            (photos / "bad.jpg").write_text("no image")
+        _, shown = run(photos, index, vocabulary)
+        assert shown == 1
+        record = read_record(index)
+        assert record is not None and len(record.segments) <= module.MOST_SEGMENTS
+        assert len(stores(index)) == 2 * len(record.segments)
+    check(index, photos, vocabulary)
+    for number in range(10, 22):
+        (photos / f"{number}.jpg").unlink()
+    run(photos, index, vocabulary)
+    check(index, photos, vocabulary)
+    with OpenIndex(index) as opened:  # rows that nothing names take at most half of a segment
+        for number in opened.record.segments:
+            named = sum(entry.segment == number for entry in opened.record.entries)
+            assert 2 * named >= len(opened.store(number))
+    assert run(photos, index, vocabulary)[1] == 0
+
+
+def test_other_settings_and_rebuild_make_the_index_anew(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    run(photos, index, vocabulary)
+    done, shown = run(photos, index, vocabulary, backbone=Counting(top_k=10))
+    assert shown == 6 and done.notes == ("the index is made anew: top_k was 20 and is 10",)
+    done, shown = run(photos, index, vocabulary, backbone=Counting(top_k=10))
+    assert shown == 0 and not done.notes
+    _, shown = run(photos, index, vocabulary, rebuild=True)
+    assert shown == 6 and len(stores(index)) == 2
+    check(index, photos, vocabulary)
+
+
+def test_another_vocabulary_makes_vectors_again_and_nothing_else(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    first, _ = run(photos, index, None, backbone=Counting(top_k=150))
+    assert first.notes and "fitted" in first.notes[0]
+    own = contents(index)
+    picture(photos / "new.jpg", 40)
+    second, shown = run(photos, index, None, backbone=Counting(top_k=150))
+    assert shown == 1 and not second.notes  # the vocabulary stays that of the first run
+    for name, (_, vector) in own.items():
+        np.testing.assert_array_equal(contents(index)[name][1], vector)
+    third, shown = run(photos, index, vocabulary, backbone=Counting(top_k=150))
+    assert shown == 0 and third.notes == ("the vocabulary is another: the vectors are made again",)
+    centroids = np.load(vocabulary)["centroids"]
+    for descriptors, vector in contents(index).values():
+        np.testing.assert_array_equal(vector, vlad(descriptors, centroids).astype(np.float16))
+    assert len([path for path in index.iterdir() if "vocabulary" in path.name]) == 1
+
+
+def test_what_an_index_cannot_be_made_of(photos: Path, vocabulary: Path, tmp_path: Path) -> None:
+    index, empty = tmp_path / "index", tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(MissingFile, match="folder is missing"):
+        run(tmp_path / "nowhere", index, vocabulary)
+    with pytest.raises(BadInput, match="no images in the folder"):
+        run(empty, index, vocabulary)
+    (photos / "flat").mkdir()
+    picture(photos / "flat" / "one.jpg", 1)
+    with pytest.raises(BadInput, match="too few for a vocabulary") as caught:
+        run(photos / "flat", index, None)
+    assert "vocabulary=" in str(caught.value)
+    with pytest.raises(BadInput, match="holds something else"):
+        run(photos, photos, vocabulary)
+    run(photos, tmp_path / "other", vocabulary)
+    with pytest.raises(BadInput, match="index is that of the folder"):
+        run(photos / "sub", tmp_path / "other", vocabulary)
+    with locked(tmp_path / "other", "", ""), pytest.raises(BadInput, match="another process"):
+        run(photos, tmp_path / "other", vocabulary)
+    (tmp_path / "other" / "index.json").write_text('{"schema": 2}')
+    with pytest.raises(BadInput, match="cannot be read") as caught:
+        run(photos, tmp_path / "other", vocabulary)
+    assert "rebuild=true" in str(caught.value)
+    run(photos, tmp_path / "other", vocabulary, rebuild=True)
+    check(tmp_path / "other", photos, vocabulary)
+
+
+def test_a_store_that_was_deleted_is_made_again(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    run(photos, tmp_path / "index", vocabulary)
+    (tmp_path / "index" / "000001_local.hdf5").unlink()
+    assert run(photos, tmp_path / "index", vocabulary)[1] == 6
+    check(tmp_path / "index", photos, vocabulary)
+
+
+def test_the_record_is_plain_json(photos: Path, vocabulary: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "index", vocabulary)
+    record = json.loads((tmp_path / "index" / "index.json").read_text())
+    assert record.keys() == image_index.KEYS and record["images"] == str(photos)
+    assert [entry[0] for entry in record["entries"]] == list_images(photos)
