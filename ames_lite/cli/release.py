@@ -65,7 +65,7 @@ def check(config: Config) -> None:
         raise ConfigError(f"model={name}", expected=f"model= one of {', '.join(MODELS)}")
     if config["model"] != compose("release", [f"model={name}"])["model"]:
         what = "model.arguments are those of the experiment"
-        raise ConfigError(what, expected="train=[model.arguments.num_layers=2]")
+        raise ConfigError(what, expected="\"train=['model.arguments.num_layers=2']\"")
     if until not in STAGES:
         raise ConfigError(f"until={until}", expected=f"one of {', '.join(STAGES)}")
     if config["landmarks"] < 8 or not 0 < config["share"] <= 1:

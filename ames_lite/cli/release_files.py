@@ -88,7 +88,7 @@ def write_release(
         count=config["max_count"],
         command=f"model={config['model']['name']} seed={recipe['seed']}"
         + "".join(f" {k}={recipe[k]}" for k in ("landmarks",))
-        + (f" 'train=[{','.join(recipe['train'])}]'" if recipe["train"] else ""),
+        + (f' "train={recipe["train"]}"' if recipe["train"] else ""),
         images=meta.provenance["images"],
         landmarks=recipe["landmarks"] // 4 * 4,
         seed=recipe["seed"],

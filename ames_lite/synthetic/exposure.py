@@ -1,8 +1,9 @@
 """Light and camera of the rich world: from drawn surfaces to stored pictures.
 
 In: colours [H, W, 3], inverse depths [H, W], the eye and a Generator. Out: a uint8 picture with
-shadows, night with lamps, haze, exposure, white balance, saturation, contrast, vignette, defocus or motion,
-loss of resolution, noise. Light falls in space: a shadow's edge and a lamp's pool bend over depth.
+shadows, night with lamps, haze, exposure, white balance, saturation, contrast, vignette, defocus
+or motion, loss of resolution, noise. Light falls in space: a shadow's edge and a lamp's pool bend
+with depth.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ def background(rng: np.random.Generator, size: tuple[int, int], indoors: bool) -
     top, bottom = rng.uniform(0.45, 1.05, 2)
     tint = np.array([1.0, 1.0, 1.0]) if indoors else np.array([0.75, 0.9, 1.1])
     fall = np.linspace(top, bottom, size[0], dtype=np.float32)[:, None]
-    clouds = fractal(rng, size, 0.55, 2.0) * rng.uniform(0.0, 0.16)
+    clouds = fractal(rng, (size[0] // 2, size[1] // 2), 0.55, 2.0) * np.float32(
+        rng.uniform(0, 0.16)
+    )
+    clouds = cv2.resize(clouds, size[::-1])
     tint = tint * rng.uniform(0.9, 1.1, 3)
     return np.asarray(((fall + clouds) * 235)[..., None] * tint, np.float32)
 
@@ -86,13 +90,13 @@ def _develop(rng: np.random.Generator, canvas: FloatImage) -> Image:
     level = float(np.percentile(canvas[::4, ::4], 80)) + 8  # automatic exposure, which errs
     gain = (rng.uniform(110, 255) / level) ** rng.uniform(0.5, 1.0) * rng.uniform(0.75, 1.25)
     balance = np.exp(rng.normal(0, 0.08 if rng.random() < 0.88 else 0.22, 3))
-    canvas = canvas * (gain * balance).astype(np.float32)
-    grey = canvas.mean(2, keepdims=True)
-    saturation = np.float32(0.0 if rng.random() < 0.06 else rng.uniform(0.3, 1.4))
-    canvas = grey + saturation * (canvas - grey)
-    y, x = np.ogrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
-    fall = 1 - np.float32(rng.uniform(0, 0.45) * (rng.random() < 0.5)) * (x * x + y * y) / 2
-    canvas = canvas * fall.astype(np.float32)[..., None]
+    saturation = 0.0 if rng.random() < 0.06 else float(rng.uniform(0.3, 1.4))
+    mix = saturation * np.eye(3) + (1 - saturation) / 3  # towards grey
+    canvas = cv2.transform(canvas, mix @ np.diag(gain * balance))
+    if rng.random() < 0.5:  # vignette
+        y, x = np.ogrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
+        fall = 1 - float(rng.uniform(0, 0.45)) * (x * x + y * y) / 2
+        canvas *= fall.astype(np.float32)[..., None]
     curve = np.linspace(0, 1, 1024) ** np.exp(rng.normal(0, 0.22))
     bend = rng.uniform(-0.35, 0.6)
     curve = curve + bend * (3 * curve**2 - 2 * curve**3 - curve)

@@ -19,7 +19,9 @@ from ames_lite.synthetic import facades
 from ames_lite.synthetic.facades import FloatImage, Image
 from ames_lite.synthetic.fronts import FrontStyle, make_front, make_front_style
 from ames_lite.synthetic.textures import (
+    PICTURES,
     Colours,
+    Maker,
     as_tile,
     courses,
     dead_leaves,
@@ -49,8 +51,9 @@ class Surface:
     @property
     def normal(self) -> npt.NDArray[np.float64]:
         """Its unit normal, on either side."""
-        cross = np.cross(self.plane[:3, 0], self.plane[:3, 1])
-        return np.asarray(cross / (np.linalg.norm(cross) + 1e-12))
+        (a, b, c), (d, e, f) = self.plane[:3, 0].tolist(), self.plane[:3, 1].tolist()
+        cross = np.array([b * f - c * e, c * d - a * f, a * e - b * d])  # np.cross is slow
+        return cross / (np.linalg.norm(cross) + 1e-12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,29 +75,38 @@ class Style:
     materials: tuple[FloatImage, ...]
     pictures: tuple[FloatImage, ...]
     plants: tuple[Image, ...]
+    makers: tuple[Maker, ...]  # of its pictures
     front: FrontStyle
     old: facades.Style
+    kind: str  # of nearly all of its landmarks: what is alike is hard to tell apart
 
 
 def make_style(rng: np.random.Generator) -> Style:
     """Draw one style."""
     colours = palette(rng, 8)
     green = palette(rng, 5, 0.5)
+    makers = tuple(PICTURES[i] for i in rng.integers(0, len(PICTURES), 2))
     return Style(
         colours=colours,
         materials=tuple(material(rng, (256, 256), _some(rng, colours)) for _ in range(5)),
-        pictures=tuple(picture(rng, (128, 128), _some(rng, colours)) for _ in range(5)),
+        pictures=tuple(picture(rng, (128, 128), _some(rng, colours), makers) for _ in range(5)),
         plants=tuple(plant(rng, green) for _ in range(2)),
         front=make_front_style(rng, colours),
+        makers=makers,
         old=facades.make_style(rng),
+        kind=_kind(rng),
     )
 
 
 def make_scene(rng: np.random.Generator, style: Style) -> Scene:
     """Draw one landmark in a style."""
-    odds = np.array([odds for odds, _ in KINDS.values()])
-    name = list(KINDS)[int(rng.choice(len(KINDS), p=odds / odds.sum()))]
+    name = style.kind if rng.random() < 0.85 else _kind(rng)
     return KINDS[name][1](rng, style)
+
+
+def _kind(rng: np.random.Generator) -> str:
+    odds = np.array([odds for odds, _ in KINDS.values()])
+    return list(KINDS)[int(rng.choice(len(KINDS), p=odds / odds.sum()))]
 
 
 def _some(rng: np.random.Generator, colours: Colours) -> Colours:
@@ -242,10 +254,10 @@ def _material(rng: np.random.Generator, style: Style, shape: tuple[int, int]) ->
 
 def _picture(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> Image:
     """A picture of the landmark's own, sometimes one that the style repeats."""
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         return as_tile(style.pictures[int(rng.integers(len(style.pictures)))])
     colours = palette(rng, 6) if rng.random() < 0.5 else _some(rng, style.colours)
-    return as_tile(picture(rng, shape, colours))
+    return as_tile(picture(rng, shape, colours, style.makers))
 
 
 def _ground(rng: np.random.Generator, style: Style, y: float) -> Surface:
@@ -406,7 +418,7 @@ def cut_out(rng: np.random.Generator, colours: Colours, quiet: bool = False) -> 
 def painting(rng: np.random.Generator, style: Style) -> Scene:
     """A picture, poster, page or sign on a wall."""
     shape = (int(rng.integers(240, 400)), int(rng.integers(240, 400)))
-    tile = as_tile(picture(rng, shape, palette(rng, 8)))
+    tile = as_tile(picture(rng, shape, palette(rng, 8), style.makers))
     found = [upright(tile, (0.0, 0.0, 0.0), 1.7 * shape[1] / max(shape))]
     wall = np.tile(_material(rng, style, (200, 200)), (1, 2, 1))
     found.append(upright(wall, (0.0, 0.0, 0.05), 6.0, 0.0, False))
@@ -416,7 +428,7 @@ def painting(rng: np.random.Generator, style: Style) -> Scene:
 def thing(rng: np.random.Generator, style: Style) -> Scene:
     """A box, tin or toy that is met in other places every time."""
     colours = palette(rng, 8)
-    tiles = [as_tile(picture(rng, (200, 200), colours)) for _ in range(3)]
+    tiles = [as_tile(picture(rng, (200, 200), colours, style.makers)) for _ in range(3)]
     dims = rng.uniform(0.5, 1.5, 3)
     if rng.random() < 0.65:
         found = box(

@@ -8,7 +8,7 @@ photographs), because a keypoint detector looks at every scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -231,9 +231,10 @@ def rosette(rng: np.random.Generator, shape: Shape, colours: Colours) -> FloatIm
     return canvas + (fractal(rng, shape, 0.9) * rng.uniform(2, 12))[..., None]
 
 
-MATERIALS: tuple[Callable[[np.random.Generator, Shape, Colours], FloatImage], ...]
+Maker = Callable[[np.random.Generator, Shape, Colours], FloatImage]
+MATERIALS: tuple[Maker, ...]
 MATERIALS = (plain, plain, courses, courses, grating, marble, rock, foliage)
-PICTURES: tuple[Callable[[np.random.Generator, Shape, Colours], FloatImage], ...]
+PICTURES: tuple[Maker, ...]
 PICTURES = (dead_leaves, dead_leaves, dead_leaves, lettering, rosette, marble, rock, grating)
 
 
@@ -242,13 +243,15 @@ def material(rng: np.random.Generator, shape: Shape, colours: Colours) -> FloatI
     return MATERIALS[int(rng.integers(len(MATERIALS)))](rng, shape, colours)
 
 
-def picture(rng: np.random.Generator, shape: Shape, colours: Colours) -> FloatImage:
+def picture(
+    rng: np.random.Generator, shape: Shape, colours: Colours, makers: Sequence[Maker] = PICTURES
+) -> FloatImage:
     """What somebody painted, printed or drew: a ground and up to three pieces laid into it."""
-    canvas = PICTURES[int(rng.integers(len(PICTURES)))](rng, shape, colours)
+    canvas = makers[int(rng.integers(len(makers)))](rng, shape, colours)
     for _ in range(int(rng.integers(0, 4))):
         size = (rng.uniform(0.15, 0.6, 2) * shape).astype(int) + 8
         corner = (rng.uniform(0, 1, 2) * (np.array(shape) - size)).astype(int).clip(0)
-        piece = PICTURES[int(rng.integers(len(PICTURES)))](
+        piece = makers[int(rng.integers(len(makers)))](
             rng, (int(size[0]), int(size[1])), colours[rng.permutation(len(colours))]
         )
         part = canvas[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]

@@ -15,10 +15,10 @@ from ames_lite.io.checkpoint import load_head
 
 
 def given(root: Path, model: str, *more: str) -> list[str]:
-    small = "epochs=1,max_count=16,model.arguments.dim=16,batch_size=8"
-    small += ",model.arguments.dim_feedforward=16" if model == "ames" else ""
+    small = ["epochs=1", "max_count=16", "model.arguments.dim=16", "batch_size=8"]
+    small += ["model.arguments.dim_feedforward=16"] if model == "ames" else []
     return [
-        *(f"model={model}", "landmarks=8", "share=0.1", "workers=1", f"train=[{small}]"),
+        *(f"model={model}", "landmarks=8", "share=0.1", "workers=1", f"train={small}"),
         *(f"data_root={root / 'data'}", f"output_dir={root / model}"),
         *(f"weights={root / 'weights' / model}", *more),
     ]
@@ -60,7 +60,7 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         ("until=half", "prepare, train, evaluate, write"),
         ("landmarks=2", "at least 8 landmarks"),
         ("share=0.0", r"a share in \(0, 1\]"),
-        ("model.arguments.num_layers=7", r"train=\[model.arguments"),
+        ("model.arguments.num_layers=7", r"train=\['model.arguments"),
     ],
 )
 def test_what_cannot_be_released_is_refused(override: str, message: str, tmp_path: Path) -> None:
