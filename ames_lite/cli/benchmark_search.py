@@ -14,7 +14,7 @@ from extract.speed.searching import SearchSpeed, measure_search
 KEYS = ("images", "descriptors", "num_rerank", "clusters")
 NOTE = """
 unchanged: finding out that no file of the folder is new, changed or gone; whole command: Python's
-start and all imports with it. query: a head of the published size, from the query's local
+start and all imports with it. query: an AMES of 3 layers and width 256, from the query's local
 descriptors to its list; opened: in a process that has opened the index. seconds: medians; load: of
 the machine, afterwards. MiB: of the whole process.
 """

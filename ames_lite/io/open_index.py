@@ -2,7 +2,7 @@
 
 In: the folder of a finished index. Out: names, vectors in blocks, stores with rows. The conventions
 to know: an image's id is its place in the sorted names; images that could not be described have no
-id. Vectors come in the order of the segments: `stored_order` says whose they are.
+id. Vectors come in the order of the segments, with their ids.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ BLOCK_BYTES = 1 << 26  # of vectors, as stored, read at a time
 
 class OpenIndex:
     """folder; record; names: tuple of N; segment, row int64 [N]: where an image's descriptors are;
-    stored_order int64 [N]: ids in the order in which `vectors` come; failed: images without an id,
-    and why.
+    failed: images without an id, and why.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -58,7 +57,6 @@ class OpenIndex:
         self.names = tuple(entry.name for entry in described)
         self.segment = np.array([entry.segment for entry in described], np.int64)
         self.row = np.array([entry.row for entry in described], np.int64)
-        self.stored_order = np.lexsort((self.row, self.segment))
         self.failed = {entry.name: entry.failed for entry in found.entries if entry.failed}
         self._stores: dict[int, DescriptorStore] = {}
 
@@ -82,22 +80,15 @@ class OpenIndex:
             self._stores[segment] = DescriptorStore.open(path, REMEDY)
         return self._stores[segment]
 
-    def vectors(self) -> Iterator[npt.NDArray[np.floating[Any]]]:
-        """Blocks [n, V] of all vectors, of unit length, in `stored_order`."""
+    def vectors(self) -> Iterator[tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]]:
+        """All vectors, of unit length, in blocks [n, V], and the ids [n] that they are of."""
         for segment in self.record.segments:
-            rows = np.sort(self.row[self.segment == segment])
+            ids = np.flatnonzero(self.segment == segment)
+            ids = ids[np.argsort(self.row[ids])]
             path = vector_path(self.folder, segment, self.record.vocabulary)
-            if not len(rows):
-                continue
-            with GlobalStore(path, remedy=REMEDY) as store:
-                step = max(1, BLOCK_BYTES // (store.dim * store.dtype.itemsize))
-                for first in range(0, len(store), step):
-                    stop = min(first + step, len(store))
-                    start, end = np.searchsorted(rows, [first, stop])
-                    if start < end:
-                        block = store.part(np.s_[first:stop], np.s_[:])
-                        alive = rows[start:end] - first
-                        yield block if len(alive) == len(block) else block[alive]
+            if len(ids):
+                with GlobalStore(path, remedy=REMEDY) as store:
+                    yield from _blocks(store, self.row[ids], ids)
 
     def close(self) -> None:
         """Let go of the stores."""
@@ -110,3 +101,17 @@ class OpenIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _blocks(
+    store: GlobalStore, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]]:
+    """Those rows of a file, which ascend, and their ids; a bounded number of bytes at a time."""
+    step = max(1, BLOCK_BYTES // (store.dim * store.dtype.itemsize))
+    for first in range(0, len(store), step):
+        stop = min(first + step, len(store))
+        start, end = np.searchsorted(rows, [first, stop])
+        if start < end:
+            block = store.part(np.s_[first:stop], np.s_[:])
+            alive = rows[start:end] - first
+            yield block if len(alive) == len(block) else block[alive], ids[start:end]

@@ -20,11 +20,10 @@ from ames_lite.io.open_index import OpenIndex
 from ames_lite.records import Neighbors
 from ames_lite.reranking.ensemble import rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
-from ames_lite.retrieval.knn import exact_knn
+from ames_lite.retrieval.shortlist import most_similar
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
-NOT_IN_GALLERY = "\0query {}"  # no image has such a name
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,30 +79,15 @@ def find_candidates(
 
     Ids are those of the index. See `search_index`.
     """
-    own = own_names or [None] * len(vectors)
-    left_out = [name or NOT_IN_GALLERY.format(q) for q, name in enumerate(own)]
-    order = index.stored_order
-    stored_names = [index.names[n] for n in order]
-    most = len(index) - bool(set(index.names).intersection(left_out))
-    if most < 1:
+    row_of = {name: n for n, name in enumerate(index.names)}
+    left_out = [None if name is None else row_of.get(name) for name in own_names or []] or None
+    if len(index) == 1 and left_out and left_out[0] == 0:
         raise BadInput(
             "nothing can be found: the query is the only image of the index",
             where=index.folder.absolute(),
             expected="an index of at least one other image",
         )
-    count, wide = min(count, most), min(count + 1, most)
-    while True:
-        near = exact_knn(
-            vectors, index.vectors(), wide, query_names=left_out, gallery_names=stored_names
-        )
-        tied = wide < most and bool((near.sims[:, count - 1] == near.sims[:, -1]).any())
-        if not tied:  # nothing beyond the list is as similar as the last that is taken
-            break
-        wide = min(2 * wide, most)
-    ids = order[near.ids]
-    by_name = np.lexsort((ids, -near.sims))[:, :count]
-    sims = np.take_along_axis(near.sims, by_name, axis=1)
-    return Neighbors(np.take_along_axis(ids, by_name, axis=1).astype(np.int32), sims, len(index))
+    return most_similar(vectors, index.vectors(), count, len(index), left_out)
 
 
 def _logits(

@@ -23,7 +23,6 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.errors import MissingFile
-from ames_lite.evaluation.speed.subjects import build_variant
 from ames_lite.evaluation.speed.timing import middle
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import file_digest
@@ -40,6 +39,7 @@ from ames_lite.io.image_index import (
 from ames_lite.io.open_index import OpenIndex
 from ames_lite.io.provenance import check_provenance
 from ames_lite.io.vocabulary import write_vocabulary
+from ames_lite.models import build_head
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.index_search import find_candidates, search_index
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer
@@ -52,6 +52,7 @@ from extract.index_images import index_images, vocabulary_digest
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "search.py"
 A_WHILE_NS = 10**12  # files that are as old as that are trusted by their times
 FOLDERS = 100  # that the files are spread over
+HEAD = {"num_heads": 1, "num_layers": 3, "dim_feedforward": 256}  # about what is released
 BLOCK = 500  # vectors written at a time
 
 
@@ -157,7 +158,9 @@ def _query_cells(
     path, sizes = folder / "query_local.hdf5", (options.descriptors, backbone.dim, "float16")
     with DescriptorStore.create(path, ["query"], *sizes, backbone.provenance) as writer:
         writer.append("query", _local(rng, options.descriptors, backbone.dim))
-    head = build_variant("ames", backbone.dim, options.seed, torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        head = build_head("ames", dim_in=backbone.dim, **HEAD).eval().requires_grad_(False)
     scorer = head_scorer(head, "ames", "noise")
     with DescriptorStore.open(path) as queries:
 

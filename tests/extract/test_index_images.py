@@ -82,12 +82,13 @@ def photos(tmp_path: Path) -> Path:
 def contents(index: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of every image by name: local descriptors and vector."""
     with OpenIndex(index) as opened:
-        vectors = np.concatenate(list(opened.vectors()))
         found = {}
-        for place, n in enumerate(opened.stored_order):
-            store = opened.store(int(opened.segment[n]))
-            assert store.names[opened.row[n]] == opened.names[n]
-            found[opened.names[n]] = store.read(int(opened.row[n])).descriptors, vectors[place]
+        for vectors, ids in opened.vectors():
+            for vector, n in zip(vectors, ids.tolist(), strict=True):
+                store = opened.store(int(opened.segment[n]))
+                assert store.names[opened.row[n]] == opened.names[n]
+                found[opened.names[n]] = store.read(int(opened.row[n])).descriptors, vector
+        assert len(found) == len(opened)
         return found
 
 

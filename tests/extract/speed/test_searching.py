@@ -25,7 +25,7 @@ def test_nothing_of_the_made_index_is_to_be_done(tmp_path: Path) -> None:
     done = index_images(images, index, backbone)
     assert (done.unchanged, done.new, done.changed, done.gone) == (30, 0, 0, 0)
     with OpenIndex(index) as opened:
-        assert sum(len(block) for block in opened.vectors()) == 30
+        assert sum(len(ids) for _, ids in opened.vectors()) == 30
         assert opened.store(1).max_count == 8
 
 
