@@ -26,7 +26,7 @@ def start_elvis_from_matches(
     *,
     threshold: float = 0.6,  # cosine at which the dustbin stands
     doubt: float = 4.0,  # the vote of what has no match is sigmoid(-doubt), of a sure one above 0.9
-    expected: float = 15.0,  # votes at which the logit is 0
+    margin: float = 5.0,  # votes above those of unlike images at which the logit is 0
     gain: float = 0.15,  # logits a vote
     noise: float = 0.1,  # factor of what stays random
 ) -> None:
@@ -45,6 +45,7 @@ def start_elvis_from_matches(
     last.weight.mul_(noise)
     last.bias.fill_(math.atanh(threshold))
     _votes(model, doubt, noise)
+    expected = votes_of_unlike(model, descriptors) + margin
     first, second = cast(nn.Linear, model.g[0]), cast(nn.Linear, model.g[2])
     signs = torch.ones(model.proj_dim)
     signs[1::2] = -1  # gelu(x) - gelu(-x) = x: pairs of them let a line through
@@ -52,6 +53,18 @@ def start_elvis_from_matches(
     first.bias.mul_(noise).sub_(signs * expected)
     second.weight.mul_(noise / model.proj_dim).add_(signs[None] * gain * 2 / model.proj_dim)
     second.bias.zero_()
+
+
+def votes_of_unlike(model: ELViS, descriptors: Tensor, count: int = 100, pairs: int = 16) -> float:
+    """The mean votes of pairs of `count` rows each, drawn from all over the sample."""
+    rows = len(descriptors)
+    step = max(1, rows // (2 * pairs))
+    sets = [descriptors[(i * step + torch.arange(count)) % rows] for i in range(2 * pairs)]
+    both = torch.stack(sets).float()
+    model.eval()
+    votes = model(src_local=both[:pairs], tgt_local=both[pairs:])
+    model.train()
+    return float(votes.mean())
 
 
 def _votes(model: ELViS, doubt: float, noise: float) -> None:

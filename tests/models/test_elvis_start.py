@@ -27,8 +27,17 @@ def test_the_logit_rises_with_the_number_of_matches() -> None:
             other = descriptors(100, torch.Generator().manual_seed(1))
             noise = 0.02 * torch.randn(matches, 128, generator=generator)
             other[:matches] = torch.nn.functional.normalize(query[:matches] + noise, dim=-1)
-            logits.append(float(head(src_local=query[None], tgt_local=other[None])))
+            logits.append(head(src_local=query[None], tgt_local=other[None]).item())
         assert logits == sorted(logits) and logits[-1] > logits[0] + 10
+
+
+def test_unlike_images_have_a_negative_logit_and_like_ones_a_positive_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    head = ELViS(dim_in=128, sharpness=20.0, count_padding=False)
+    start_elvis_from_matches(head, descriptors(3000, generator), generator)
+    query, other = descriptors(100, generator), descriptors(100, generator)
+    assert head.train()(src_local=query[None], tgt_local=other[None]).item() < 0
+    assert head(src_local=query[None], tgt_local=query[None]).item() > 5
 
 
 def test_a_sample_that_does_not_fit_is_refused() -> None:
