@@ -35,7 +35,7 @@ MARGIN, GAP, LINE = 0.3, 0.22, 0.165  # inches; LINE: of small text
 WIDTH, TALLEST = 2.5, 1.9  # inches of a tile, at most
 TITLE, HEADING, TEXT = 0.36, 0.3, 0.4  # heights; TEXT: of what stands above a tile
 PIXELS = int(2 * WIDTH * DPI)  # longer side that is enough of an image
-LONGEST_NAME = 38  # characters
+LONGEST_NAME = 30  # characters: UTM names keep east and north
 EMPTY = 0.75  # height of a tile without image, in widths
 FRAMES: dict[bool | None, Colour] = {
     None: (0.22, 0.42, 0.69),
@@ -139,7 +139,7 @@ def shortened(name: str) -> str:
     """A name that fits above a tile: a long one without its folders, and cut at its end.
 
     >>> shortened("jpg/a.jpg"), len(shortened("images/test/database/" + "@0499638.99" * 6))
-    ('jpg/a.jpg', 38)
+    ('jpg/a.jpg', 30)
     """
     if len(name) > LONGEST_NAME:
         name = name.rsplit("/", 1)[-1]
