@@ -130,15 +130,41 @@ def sift_ames(
     sha256: str | None = None,
     **arguments: _Any,
 ) -> _SimilarityHead:
-    """AMES on SIFT descriptors [B, N, 128]. No weights are released: pass weights or train."""
-    if pretrained and weights is None:
-        raise _ConfigError(
-            "no weights of sift_ames are released",
-            expected="weights=<folder> of a head of your own, or pretrained=False",
-            remedy="make demo   # trains one on images that it renders",
+    """AMES on RootSIFT descriptors [B, N, 128]; its weights lie in the repository (weights/)."""
+    given = _shipped("sift_ames", weights) if pretrained else weights
+    return _head(
+        "sift_ames", "ames", {"dim_in": 128, **arguments}, False, given, progress, trust, sha256
+    )
+
+
+def sift_elvis(
+    pretrained: bool = True,
+    weights: str | _Path | None = None,
+    progress: bool = True,
+    trust: bool = False,
+    sha256: str | None = None,
+    **arguments: _Any,
+) -> _SimilarityHead:
+    """ELViS on RootSIFT descriptors [B, N, 128]; its weights lie in the repository (weights/)."""
+    given = _shipped("sift_elvis", weights) if pretrained else weights
+    return _head(
+        "sift_elvis", "elvis", {"dim_in": 128, **arguments}, False, given, progress, trust, sha256
+    )
+
+
+def _shipped(entry: str, weights: str | _Path | None) -> str | _Path:
+    """The folder of weights that come with the repository, unless others are given."""
+    if weights is not None:
+        return weights
+    folder = _Path(__file__).resolve().parent / "weights" / entry
+    if not (folder / "weights.safetensors").is_file():
+        raise _MissingFile(
+            f"the weights of {entry} are not in this copy of the repository",
+            where=folder,
+            expected="weights.safetensors and meta.json, as the repository has them",
+            remedy="a whole checkout, weights=<folder> of a head of your own, or pretrained=False",
         )
-    arguments = {"dim_in": 128, **arguments}
-    return _head("sift_ames", "ames", arguments, False, weights, progress, trust, sha256)
+    return folder
 
 
 def _head(

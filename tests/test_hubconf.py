@@ -22,9 +22,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.checkpoint import HeadMeta, save_head
+from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import HEADS, build_head
 from tests.models.seeded import descriptors, seeded_head
 
@@ -37,8 +38,10 @@ WIDTHS = {
     "cvnet_ames_dist": 1024,
     "dinov2_elvis": 768,
     "sift_ames": 128,
+    "sift_elvis": 128,
 }
-PUBLISHED = [name for name in WIDTHS if name != "sift_ames"]
+SHIPPED = ["sift_ames", "sift_elvis"]
+PUBLISHED = [name for name in WIDTHS if name not in SHIPPED]
 
 # Run with: repository, path of a native sift head, JSON list of the top-level modules to refuse.
 IN_AN_EMPTY_ENVIRONMENT = f"""
@@ -237,11 +240,25 @@ def test_weights_with_another_sha256_than_given_are_refused(tmp_path: Path) -> N
         entry("dinov2_ames", weights=path, sha256=digest[:8])
 
 
-def test_sift_has_no_released_weights() -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_weights_that_are_shipped_need_no_download(name: str) -> None:
+    folder = ROOT / "weights" / name
+    model, (wanted, meta) = entry(name), load_head(folder)
+    assert not model.training and type(model) is type(wanted)
+    assert meta.lamb is not None and meta.temp is not None
+    x = F.normalize(descriptors(1, 2, 5, 128), dim=-1)
+    assert torch.equal(model(x, tgt_local=x), wanted(x, tgt_local=x))
+    assert (folder / "weights.safetensors").stat().st_size < 5 * 2**20
+
+
+def test_a_copy_without_the_shipped_weights_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(ROOT / "hubconf.py", tmp_path / "hubconf.py")
     with pytest.raises(
-        ConfigError, match="(?s)no weights of sift_ames.*weights=<folder>.*make demo"
+        MissingFile, match="(?s)weights of sift_elvis.*weights=<folder>.*pretrained"
     ):
-        entry("sift_ames")
+        torch.hub.load(str(tmp_path), "sift_elvis", source="local", trust_repo=True)
 
 
 class Server:

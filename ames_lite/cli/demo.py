@@ -18,6 +18,7 @@ from typing import Any
 
 from ames_lite.cli import evaluate, stages, store_stages, train, tune
 from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
@@ -59,28 +60,36 @@ class Steps:
 
 def run(config: Config) -> None:
     """The whole job."""
+    shipped = None if config["train"] else released_head()
     root, folder = _folders(config)
     step = Steps(root)
-    for name, spec in worlds(config["seed"]).items():
+    drawn = worlds(config["seed"])
+    if shipped:
+        del drawn["synthetic-train"]
+    for name, spec in drawn.items():
         render_world(spec, root / name, name, config["workers"])
-    prepare(step, config["workers"])
-    head = folder / "train"
-    recipe = ("experiment=sift_synthetic", f"seed={config['seed']}", f"output_dir={head}")
-    step("scripts/train.py", "train", train.run, *recipe)
+    vocabulary = released_vocabulary() if shipped else None
+    for name in drawn:
+        training = name == "synthetic-train"
+        prepare_world(step, name, config["workers"], training=training, vocabulary=vocabulary)
+    head = shipped or folder / "train"
+    if not shipped:
+        recipe = ("experiment=sift_synthetic", f"seed={config['seed']}", f"output_dir={head}")
+        step("scripts/train.py", "train", train.run, *recipe)
     results: dict[str, Any] = {}
     for model in (*FLOORS, "ames"):
-        results[model] = tune_and_evaluate(step, model, head, folder, results)
-    summarize(results, folder)
+        frozen = model == "ames" and shipped is not None
+        results[model] = tune_and_evaluate(step, model, head, folder, results, frozen=frozen)
+    summarize(results, folder, "the head's came with it" if shipped else None)
 
 
-def prepare(step: Steps, workers: int) -> None:
-    """Local descriptors, vocabulary, global descriptors and neighbour lists of the three worlds."""
-    for name in ("synthetic-train", "synthetic-val", "synthetic"):
-        prepare_world(step, name, workers, training=name == "synthetic-train")
+def prepare_world(
+    step: Steps, name: str, workers: int, *, training: bool, vocabulary: Path | None = None
+) -> None:
+    """All that is made of a world's pictures.
 
-
-def prepare_world(step: Steps, name: str, workers: int, training: bool) -> None:
-    """All that is made of a world's pictures; the vocabulary is that of the world to train on."""
+    vocabulary: of VLAD; None: that of the world to train on, which is made where training is true.
+    """
     splits = "splits=[train]" if training else "splits=[query,gallery]"
     chosen = (f"dataset={name}", "desc_name=sift", splits)
     script = "extract/extract_descriptors.py"
@@ -88,20 +97,30 @@ def prepare_world(step: Steps, name: str, workers: int, training: bool) -> None:
     given = (f"dataset={name}", "desc_name=sift", "overwrite=true")
     if training:
         step("extract/build_vocabulary.py", "vocabulary", stages.run_vocabulary, *given)
-    script = "extract/extract_globals.py"
-    step(script, "globals", stages.run_globals, *given, splits)
+    script, named = "extract/extract_globals.py", [f"vocabulary={vocabulary}"] if vocabulary else []
+    step(script, "globals", stages.run_globals, *given, splits, *named)
     more = ["self_search=true", "num_neighbors=300"] if training else []
     step("extract/prepare_topk_global.py", "topk", store_stages.run_topk, *given, *more)
 
 
 def tune_and_evaluate(
-    step: Steps, model: str, head: Path, folder: Path, others: dict[str, Any]
+    step: Steps,
+    model: str,
+    head: Path,
+    folder: Path,
+    others: dict[str, Any],
+    *,
+    frozen: bool = False,
 ) -> dict[str, Any]:
-    """λ and γ on the validation world, then the test world; the head's report shows the others."""
+    """λ and γ on the validation world, then the test world; the head's report shows the others.
+
+    frozen: λ and γ are those that the head came with; nothing is tuned.
+    """
     chosen = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
     chosen += [f"weights={head}"] if model not in FLOORS else []
     output = f"output_dir={folder / f'tune_{model}'}"
-    row = step("scripts/tune.py", "tune", tune.run, "dataset=synthetic-val", *chosen, output)
+    if not frozen:
+        row = step("scripts/tune.py", "tune", tune.run, "dataset=synthetic-val", *chosen, output)
     if model in FLOORS:
         chosen += [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
     lines = [(name, found["rows"][0]["metrics"]) for name, found in others.items()]
@@ -110,14 +129,15 @@ def tune_and_evaluate(
     return step("scripts/evaluate.py", "evaluate", work, "dataset=synthetic", *chosen, output)
 
 
-def summarize(results: dict[str, Any], folder: Path) -> None:
-    """The table of all models and the one last line."""
+def summarize(results: dict[str, Any], folder: Path, remark: str | None = None) -> None:
+    """The table of all models and the one last line; remark: on how λ and γ were chosen."""
     first = next(iter(results.values()))
     names = ["map_easy", "map_medium", "map_hard", "mp@10_medium"]
     rows = [["global (VLAD)", *(first["global"][name] for name in names)]]
     for model, found in results.items():
         rows.append([model, *(found["rows"][0]["metrics"][name] for name in names)])
-    print("\nλ and γ of every model chosen on synthetic-val; figures on synthetic:\n")
+    but = f" ({remark})" if remark else ""
+    print(f"\nλ and γ of every model chosen on synthetic-val{but}; figures on synthetic:\n")
     print_table(["", *names], rows)
     print(f"\npeak memory {peak_memory_mib():.0f} MiB")
     before, after = rows[0][2], rows[-1][2]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ames_lite.cli.benchmark_keys import count_of
-from ames_lite.cli.compose import Config, conf_dir
+from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import ensemble_settings, open_scorer
 from ames_lite.cli.extraction import configured_backbone
+from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.shell import command, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.search_page import Side, write_search_page
@@ -109,11 +110,6 @@ def index_folder(config: Config, images: Path) -> Path:
     return data_root(config) / "search" / place / str(config["backbone"]["name"])
 
 
-def released(name: str) -> Path:
-    """Where a checkout has what is released under this name."""
-    return conf_dir().parent / "weights" / name
-
-
 def _images(config: Config) -> Path:
     if config["images"] is None:
         raise ConfigError(
@@ -140,8 +136,7 @@ def _box(config: Config) -> Box | None:
 def _vocabulary(config: Config) -> Path | None:
     """`vocabulary=`, or the released one of this backbone where there is one."""
     if config["vocabulary"] is None:
-        path = released(f"vlad_{config['backbone']['name']}.npz")
-        return path if path.is_file() else None
+        return released_vocabulary(config["backbone"]["name"], config["model"]["name"])
     given = Path(config["vocabulary"]).expanduser()
     if not given.is_file():
         raise MissingFile("the vocabulary is missing", where=given, expected="a vlad_*.npz")
@@ -154,7 +149,7 @@ def _model(config: Config) -> _Model:
     needs_weights = name in HEADS and HEADS[name].marker is not None
     asked = {**config, "desc_name": str(config["backbone"]["name"])}
     if needs_weights and config["weights"] is None:
-        asked["weights"] = str(_released_head(asked["desc_name"], name))
+        asked["weights"] = str(released_head(asked["desc_name"], name))
     scorer, meta = open_scorer(asked)
     if name in FLOORS and config["lamb"] is None and config["temp"] is None:
         (lamb, temp), role = FLOORS[name], "chosen on a rendered validation set"
@@ -185,19 +180,6 @@ def _trained_with(meta: HeadMeta) -> int:
     recipe = meta.provenance.get("recipe")
     count = recipe.get("max_count") if isinstance(recipe, dict) else None
     return count if isinstance(count, int) and count > 0 else ALL
-
-
-def _released_head(desc_name: str, model: str) -> Path:
-    path = released(f"{desc_name}_{model}")
-    if not path.is_dir():
-        raise MissingFile(
-            f"no head is released for backbone={desc_name} model={model}",
-            where=path,
-            expected="weights.safetensors and meta.json",
-            remedy="weights=<folder of a head>: make demo trains one in minutes "
-            "(runs/demo_…/train); or model=ransac, which needs none",
-        )
-    return path
 
 
 def _say_indexed(indexed: Indexed) -> None:

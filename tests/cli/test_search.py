@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import search
+from ames_lite.cli import released, search
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
@@ -238,7 +238,7 @@ def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: 
 def test_a_missing_release_says_what_to_do(
     photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "released", lambda name: tmp_path / name)
+    monkeypatch.setattr(released, "released", lambda name: tmp_path / name)
     query = f"query={photos / list_images(photos)[0]}"
     with pytest.raises(MissingFile, match="no head is released") as caught:
         search.run(config(photos, root, query))
@@ -250,11 +250,11 @@ def test_a_released_head_and_vocabulary_are_used_without_being_named(
 ) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder / "sift_ames")
-    monkeypatch.setattr(search, "released", lambda name: folder / name)
+    monkeypatch.setattr(released, "released", lambda name: folder / name)
     query = f"query={photos / list_images(photos)[0]}"
     fitted = found(photos, tmp_path, tmp_path / "one", query)
     index = search.index_folder(config(photos, tmp_path), photos)
-    shutil.copy(next(index.glob("vocabulary_*.npz")), folder / "vlad_sift.npz")
+    shutil.copy(next(index.glob("vocabulary_*.npz")), folder / "sift_ames" / "vlad_sift_made.npz")
     other = tmp_path / "other"
     again = found(photos, other, tmp_path / "two", query)
     np.testing.assert_array_equal(fitted.hits.scores, again.hits.scores)

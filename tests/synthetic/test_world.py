@@ -163,7 +163,8 @@ def test_the_world_can_be_solved_and_is_not_solved_already(seed: int, tmp_path: 
 
     for name, spec in worlds(seed).items():
         render_world(spec, tmp_path / name, name, workers=2)
-    demo.prepare(demo.Steps(tmp_path), workers=2)
+        training = name == "synthetic-train"
+        demo.prepare_world(demo.Steps(tmp_path), name, workers=2, training=training)
     folder = tmp_path / "synthetic"
     truth = truth_of(folder, "synthetic")
     solved = evaluate_ranking(overlap_ranking(folder, truth), truth, "revisitop")

@@ -1,0 +1,41 @@
+"""What comes with a checkout: heads on RootSIFT and the vocabulary of their global descriptors.
+
+In: weights/<desc>_<model>/ of the checkout. Out: paths. The convention to know: λ and γ of a
+released head belong to VLAD of the vocabulary beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ames_lite.cli.compose import conf_dir
+from ames_lite.errors import MissingFile
+
+REMEDY = (
+    "a whole checkout; or weights=<folder> of a head of your own: make demo trains one in "
+    "minutes (runs/demo_…/train); or model=ransac, which needs none"
+)
+
+
+def released_head(desc_name: str = "sift", model: str = "ames") -> Path:
+    """The folder of a released head. Raises MissingFile."""
+    path = released(f"{desc_name}_{model}")
+    if not (path / "weights.safetensors").is_file():
+        what = f"no head is released for backbone={desc_name} model={model}"
+        files = "weights.safetensors and meta.json"
+        raise MissingFile(what, where=path, expected=files, remedy=REMEDY)
+    return path
+
+
+def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | None:
+    """The VLAD vocabulary beside that head; of a model without one, beside ames; None: none."""
+    for folder in (released(f"{desc_name}_{model}"), released(f"{desc_name}_ames")):
+        found = sorted(folder.glob(f"vlad_{desc_name}_*.npz"))
+        if found:
+            return found[0]
+    return None
+
+
+def released(name: str) -> Path:
+    """Where a checkout has what is released under this name."""
+    return conf_dir().parent / "weights" / name
