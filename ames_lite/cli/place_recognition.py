@@ -9,6 +9,7 @@ is always a new one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from ames_lite.cli.place_files import SIDES, local_there, neighbors_there, publi
 from ames_lite.cli.place_plan import Place, Plan, make_plan
 from ames_lite.cli.place_table import block_of, write_tables
 from ames_lite.cli.shell import command, refuse_used, run_dir
+from ames_lite.errors import ConfigError
 from ames_lite.evaluation.comparison import Block
 
 
@@ -31,6 +33,7 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 def run(config: Config) -> list[Block]:
     """The whole job; returns the table, one block a set."""
+    _refuse_processes()
     plan = make_plan(config)
     for name, why in plan.left_out.items():
         print(f"left out: {name}: {why}")
@@ -97,6 +100,16 @@ def _rerank(plan: Plan, place: Place, name: str, folder: Path) -> Path:
         more |= {"scores": str(earlier)} if earlier.is_file() else {}
     commands.rerank(plan, place, name, lists, more).run()
     return output / "results.json"
+
+
+def _refuse_processes() -> None:
+    """Stages share their work out by themselves; a run of all of them is one process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "place_recognition was started as several processes",
+            expected="one process",
+            remedy="run the stages that it prints under torchrun, then this: complete files stay",
+        )
 
 
 def _folder(plan: Plan) -> Path:

@@ -362,6 +362,12 @@ def test_what_does_not_go_together_is_refused(words: list[str], message: str) ->
         make_plan(compose("place_recognition", words))
 
 
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="one process"):
+        run(tmp_path, "run", "experiment=amstertime")
+
+
 def test_unknown_columns_are_refused_before_any_work(tmp_path: Path) -> None:
     MINIATURES["gardens"].write(tmp_path / "data", side=48)
     with pytest.raises(UserError, match="no set has 'recall@2'"):
