@@ -56,6 +56,8 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "binarization": TEXT,
     "compression": TEXT,
     "lists": TEXT,
+    "ivf_pq.nlist": (int,),
+    "ivf_pq.code_size": (int,),
     "keep": (int,),
     "outputs": (list,),
     "scores": TEXT,

@@ -12,12 +12,14 @@ from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.published_store import is_published
 from ames_lite.io.shards import find_shards
+from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.runtime import pick_device
 from extract.fit_binarization import fit_binarization
 from extract.merge_hdf5 import HOW, merge_globals, merge_stores
 from extract.prepare_topk_global import convert_topk, prepare_topk
 
 FORMS = ("native", "published")
+INDEXES = ("flat", "ivf_pq")
 
 
 def merge_main(overrides: Sequence[str] | None = None) -> int:
@@ -100,6 +102,8 @@ def run_topk(config: Config) -> None:
     files, kind, form = dataset_files(config), config["global"], config["form"]
     if form not in FORMS:
         raise ConfigError(f"form={form}", expected=" or ".join(FORMS))
+    if config["index"] not in INDEXES:
+        raise ConfigError(f"index={config['index']}", expected=" or ".join(INDEXES))
     sides = ("train", "train") if config["self_search"] else ("query", "gallery")
     output = files.neighbors_path(kind, form)
     if config["lists"] is not None:
@@ -116,6 +120,7 @@ def run_topk(config: Config) -> None:
             num_neighbors=config["num_neighbors"],
             names=_names_of_published(files, sides, descriptors),
             device="cuda" if pick_device(config["device"]).type == "cuda" else "cpu",
+            index=IvfPq(**config["ivf_pq"]) if config["index"] == "ivf_pq" else None,
             overwrite=config["overwrite"],
         )
     print(f"neighbours: {path}")

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by inner product, and k-means: the sole owner of faiss.
+"""Exact nearest neighbours by inner product, and k-means.
 
 In: query [Q, D], gallery [N, D] or an iterable of its blocks; out: `Neighbors`, higher is better.
 faiss proposes candidates with matrix products, whose last bits depend on how the rows were
@@ -12,21 +12,27 @@ equal similarities are ordered by id; an image is excluded from its own list by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
+from ames_lite.retrieval.faiss_calls import flat_candidates, lloyd, similarities
+from ames_lite.retrieval.rows import (
+    Float32,
+    Floats,
+    Ids,
+    check_count,
+    float_rows,
+    own_rows,
+    row_blocks,
+)
 from ames_lite.runtime import pick_device
 
-Floats = npt.NDArray[np.floating[Any]]
-Float32 = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 Finder = Callable[[Float32, Float32, int], tuple[Ids, Float32]]
 
 BLOCK_BYTES = 1 << 29  # of gallery rows in float32 that are searched at a time
@@ -59,105 +65,24 @@ def exact_knn(
     """
     if k < 1 or (block_rows is not None and block_rows < 1):
         raise BadInput(f"k is {k} and block_rows {block_rows}", expected="both at least 1")
-    find = _candidates if device == "cpu" else _on_device(device)
-    rows = _float_rows(query, "query descriptors")
+    find = flat_candidates if device == "cpu" else _on_device(device)
+    rows = float_rows(query, "query descriptors")
     block_rows = block_rows or max(1, BLOCK_BYTES // (4 * rows.shape[1]))
-    own = _own_rows(query_names, gallery_names, len(rows))
+    own = own_rows(query_names, gallery_names, len(rows))
     if isinstance(gallery, np.ndarray):  # all of it is at hand: refuse it before the work
-        _check_count(len(gallery), gallery_names)
+        check_count(len(gallery), gallery_names)
         for start in range(0, len(gallery), block_rows):
             part = gallery[start : start + block_rows]
-            _float_rows(part, f"gallery descriptors from row {start}", rows.shape[1])
+            float_rows(part, f"gallery descriptors from row {start}", rows.shape[1])
     ids, sims = np.empty((len(rows), 0), np.int32), np.empty((len(rows), 0), np.float32)
     num_gallery = 0
-    for block in _blocks(gallery, rows.shape[1], block_rows):
+    for block in row_blocks(gallery, rows.shape[1], block_rows):
         ids, sims = _widen(ids, sims, min(k, num_gallery + len(block)))
         _search_block(rows, block, num_gallery, own, ids, sims, find)
         num_gallery += len(block)
-    _check_count(num_gallery, gallery_names)
+    check_count(num_gallery, gallery_names)
     width = min(k, num_gallery - int((own >= 0).any()))
     return Neighbors(ids[:, :width], sims[:, :width], num_gallery)
-
-
-def _float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
-    """The rows as contiguous float32. Raises BadInput for anything but finite rows of a width."""
-    if values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
-        raise BadInput(
-            f"{what} are {list(values.shape)} ({values.dtype.name})",
-            expected="rows [N, D] of floating-point numbers, at least one",
-        )
-    if width is not None and values.shape[1] != width:
-        raise BadInput(
-            f"{what} have width {values.shape[1]}",
-            expected=f"width {width}, as the query descriptors",
-            remedy="extract both with the same backbone and settings",
-        )
-    with np.errstate(over="ignore"):
-        rows: Float32 = np.ascontiguousarray(values, dtype=np.float32)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise BadInput(
-            f"{what}: row {int((~finite).argmax())} has NaN or infinite entries",
-            expected="finite numbers in the range of float32",
-            remedy="extract that image again, or drop it from the list",
-        )
-    return rows
-
-
-def _own_rows(
-    query_names: Sequence[str] | None, gallery_names: Sequence[str] | None, num_query: int
-) -> Ids:
-    """For each query the gallery row of the same name, or -1."""
-    if query_names is None and gallery_names is None:
-        return np.full(num_query, -1, np.int64)
-    if query_names is None or gallery_names is None:
-        raise BadInput(
-            "only one of query_names and gallery_names was given",
-            expected="both (each image is left out of its own list) or neither",
-        )
-    if len(query_names) != num_query:
-        raise BadInput(
-            f"{len(query_names)} query names came with {num_query} query descriptors",
-            expected="one name per row",
-        )
-    row_of = {name: row for row, name in enumerate(gallery_names)}
-    if len(row_of) != len(gallery_names):
-        twice = next(name for row, name in enumerate(gallery_names) if row_of[name] != row)
-        raise BadInput(f"the gallery list has '{twice}' more than once", expected="unique names")
-    return np.array([row_of.get(name, -1) for name in query_names], np.int64)
-
-
-def _check_count(num_gallery: int, gallery_names: Sequence[str] | None) -> None:
-    if num_gallery == 0:
-        raise BadInput("the gallery is empty", expected="at least one descriptor")
-    if gallery_names is not None and len(gallery_names) != num_gallery:
-        raise BadInput(
-            f"{len(gallery_names)} gallery names came with {num_gallery} gallery descriptors",
-            expected="one name per row",
-        )
-
-
-def _blocks(gallery: Floats | Iterable[Floats], width: int, block_rows: int) -> Iterator[Float32]:
-    """The gallery, checked, in blocks of block_rows (the last may be shorter), in its order."""
-    waiting: list[Float32] = []
-    num_waiting = num_seen = 0
-    for given in [gallery] if isinstance(gallery, np.ndarray) else gallery:
-        for start in range(0, len(given), block_rows):
-            part = given[start : start + block_rows]
-            waiting.append(_float_rows(part, f"gallery descriptors from row {num_seen}", width))
-            num_seen += len(part)
-            num_waiting += len(part)
-            if num_waiting >= block_rows:  # small blocks are joined: each search has a fixed cost
-                rows = _joined(waiting)
-                yield rows[:block_rows]
-                num_waiting -= block_rows
-                waiting = [rows[block_rows:]] if num_waiting else []
-    if num_waiting:
-        yield _joined(waiting)
-
-
-def _joined(parts: list[Float32]) -> Float32:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _widen(
@@ -216,7 +141,7 @@ def _top(
 
     own [Q]: the block row of the query itself (similarity -infinity here). longest: the largest
     norm in the block. floor [Q]: similarities up to which another block has filled the list.
-    near: what `_candidates` gives.
+    near: what `flat_candidates` gives.
     """
     candidates, weakest = near
     ids, sims = _sorted_by_similarity(query, block, candidates, own, k)
@@ -229,14 +154,8 @@ def _top(
     return ids, sims
 
 
-def _candidates(query: Float32, block: Float32, wide: int) -> tuple[Ids, Float32]:
-    """Ids [Q, wide], ascending, of the best up to rounding, and the weakest similarity [Q]."""
-    sims, ids = faiss.knn(query, block, wide, metric=faiss.METRIC_INNER_PRODUCT)
-    return np.sort(ids, axis=1), sims[:, -1]
-
-
 def _on_device(device: str) -> Finder:
-    """`_candidates` by torch on a device: float32 products, whose rounding has the same bound."""
+    """`flat_candidates` by torch on a device: float32, whose rounding has the same bound."""
     place = pick_device(device)
     held: list[Any] = [None, None]  # the block that is on the device
 
@@ -272,19 +191,6 @@ def _rounding(query: Float32, longest: float) -> npt.NDArray[np.float64]:
     return 2 * steps * (2.0**-24 * _norms(query) * longest + np.finfo(np.float32).tiny)
 
 
-def _similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
-    """Inner products [Q, m] of each query with the block rows ids [Q, m].
-
-    Each is a function of its two rows alone: the same bits whatever stands around them.
-    """
-    sims: Float32 = np.empty(ids.shape, np.float32)
-    query, ids = np.ascontiguousarray(query), np.ascontiguousarray(ids, np.int64)
-    pointers = [faiss.swig_ptr(array) for array in (sims, query, block, ids)]
-    inner_products = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
-    inner_products(*pointers, query.shape[1], len(query), ids.shape[1])
-    return sims
-
-
 def _descending(sims: Float32) -> npt.NDArray[np.intp]:
     return np.argsort(-sims, axis=1, kind="stable")
 
@@ -293,7 +199,7 @@ def _sorted_by_similarity(
     query: Float32, block: Float32, candidates: Ids, own: Ids, k: int
 ) -> tuple[Ids, Float32]:
     """The best k of the candidates [Q, m], which ascend, without the query itself."""
-    sims = _similarities(query, block, candidates)
+    sims = similarities(query, block, candidates)
     sims[candidates == own[:, None]] = -np.inf
     order = _descending(sims)[:, :k]
     return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(sims, order, axis=1)
@@ -302,30 +208,13 @@ def _sorted_by_similarity(
 def _top_of_full_row(query: Float32, block: Float32, k: int, own: int) -> tuple[Ids, Float32]:
     """The best k of a whole block for one query [D]."""
     row = query[None]
-    sims = _similarities(row, block, np.arange(len(block))[None])[0]
+    sims = similarities(row, block, np.arange(len(block))[None])[0]
     if 0 <= own < len(block):
         sims[own] = -np.inf
     weakest = np.partition(sims, len(sims) - k)[len(sims) - k]
     candidates = np.flatnonzero(sims >= weakest)  # k of them, and those that tie with the k-th
     order = np.argsort(-sims[candidates], kind="stable")[:k]
     return candidates[order], sims[candidates[order]]
-
-
-def flat_search(query: Float32, gallery: Float32, k: int) -> tuple[Ids, Float32]:
-    """Ids and similarities [Q, k] of one search of faiss' flat index, as it comes.
-
-    What `exact_knn` is measured against: equal similarities in any order, last bits as they fall.
-    query [Q, D] and gallery [N, D] float32, k at most N.
-    """
-    index = faiss.IndexFlatIP(gallery.shape[1])
-    index.add(gallery)
-    sims, ids = index.search(query, k)
-    return ids, sims
-
-
-def search_threads() -> int:
-    """Threads of the CPU that faiss searches with (OMP_NUM_THREADS; else all cores)."""
-    return int(faiss.omp_get_max_threads())
 
 
 def sampled_points(num_points: int, limit: int, seed: int) -> Ids:
@@ -364,14 +253,5 @@ def kmeans(
     limit = num_clusters * points_per_cluster
     if len(points) > limit:
         points = points[sampled_points(len(points), limit, seed)]
-    rows = _float_rows(points, "points")
-    clustering = faiss.Kmeans(
-        rows.shape[1],
-        num_clusters,
-        niter=iterations,
-        seed=seed,
-        min_points_per_centroid=1,
-        max_points_per_centroid=points_per_cluster,
-    )
-    clustering.train(rows)
-    return np.array(clustering.centroids, np.float32).reshape(num_clusters, -1)
+    rows = float_rows(points, "points")
+    return lloyd(rows, num_clusters, seed, iterations, points_per_cluster)

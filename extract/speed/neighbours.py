@@ -21,7 +21,8 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.evaluation.speed.timing import middle
-from ames_lite.retrieval.knn import exact_knn, flat_search, search_threads
+from ames_lite.retrieval.faiss_calls import flat_search, search_threads
+from ames_lite.retrieval.knn import exact_knn
 from extract.speed.peak import peak_of
 from extract.speed.turns import in_turns
 

@@ -10,12 +10,13 @@ import pytest
 
 from ames_lite.cli import store_stages
 from ames_lite.cli.compose import compose
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.binarization_file import read_binarization
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors
 from ames_lite.io.shards import Shard, shard_path, shard_rows
+from ames_lite.retrieval.compressed import IvfPq
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 
@@ -96,3 +97,30 @@ def test_lists_are_written_and_rewritten_in_both_forms(world: TinyWorld) -> None
         np.testing.assert_array_equal(a.sims, other.sims)
     with pytest.raises(ConfigError, match="form=pickle"):
         store_stages.run_topk(compose("topk", [*given(world), "form=pickle"]))
+
+
+def test_a_compressed_index_is_told_its_settings(
+    world: TinyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(store_stages, "prepare_topk", lambda *_, **more: told.append(more["index"]))
+    for words in ([], ["index=ivf_pq"], ["index=ivf_pq", "ivf_pq.nlist=64", "ivf_pq.code_size=32"]):
+        store_stages.run_topk(compose("topk", [*given(world), *words]))
+    assert told == [None, IvfPq(), IvfPq(nlist=64, code_size=32)]
+
+
+@pytest.mark.parametrize(
+    "word, kind, message",
+    [
+        ("index=hnsw", ConfigError, "index=hnsw.*flat or ivf_pq"),
+        ("ivf_pq.nlist=many", ConfigError, "ivf_pq.nlist='many' is a str"),
+        ("ivf_pq.nprobe=0", BadInput, "nprobe is 0"),
+        ("index=ivf_pq", BadInput, "40 gallery images are too few.*index=flat"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused(
+    word: str, kind: type[UserError], message: str, world: TinyWorld
+) -> None:
+    words = ["overwrite=true", *({"index=ivf_pq": 0, word: 0} if "hnsw" not in word else [word])]
+    with pytest.raises(kind, match=f"(?s){message}"):
+        store_stages.run_topk(compose("topk", [*given(world), *words]))

@@ -1,5 +1,6 @@
 """The laws of neighbour lists: exact, in either form, from native and published descriptors."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.global_store import GlobalStore, read_globals, write_globals
 from ames_lite.io.global_writer import GlobalWriter
 from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.retrieval.compressed import IvfPq
 from extract.prepare_topk_global import convert_topk, prepare_topk
 
 QUERIES = tuple(f"q{i}" for i in range(5))
@@ -106,3 +108,37 @@ def test_images_that_failed_are_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     query = write_globals(tmp_path / "q.hdf5", QUERIES, descriptors(5, 0), {})
     prepare_topk(query, tmp_path / "g.hdf5", tmp_path / "nn.hdf5")
     assert "1 of 31 images failed" in caplog.text
+
+
+def test_a_compressed_search_says_what_it_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    names = [f"g{i}" for i in range(900)]
+    paths = [
+        write_globals(tmp_path / f"{seed}.hdf5", of, descriptors(len(of), seed), {"backbone": "b"})
+        for seed, of in enumerate((QUERIES, names))
+    ]
+    index = IvfPq(code_size=2, nlist=16, nprobe=3, refine=1)
+    found = prepare_topk(*paths, tmp_path / "nn.hdf5", num_neighbors=100, index=index)
+    exact = prepare_topk(*paths, tmp_path / "exact.hdf5", num_neighbors=100)
+    a, b = (read_neighbors(path, QUERIES, names) for path in (found, exact))
+    shares = [np.isin(one, other).mean() for one, other in zip(b.ids, a.ids, strict=True)]
+    with h5py.File(found) as file:
+        stored = json.loads(file.attrs["provenance"])
+    assert stored["search"].startswith("ivf_pq") and stored["backbone"] == "b"
+    assert stored["recall@100"] == pytest.approx(np.mean(shares)) and np.mean(shares) < 1
+    assert (stored["nlist"], stored["nprobe"], stored["recall_queries"]) == (16, 3, 5)
+    assert f"against exact, on 5 queries: recall@1 {stored['recall@1']:.4f}" in caplog.text
+    assert f"recall@100 {np.mean(shares):.4f}" in caplog.text
+
+
+def test_a_compressed_search_of_a_set_against_itself(tmp_path: Path) -> None:
+    names = [f"g{i}" for i in range(600)]
+    path = write_globals(tmp_path / "t.hdf5", names, descriptors(600, 1), {})
+    index = IvfPq(code_size=4, nlist=4, nprobe=4, refine=600)
+    found = prepare_topk(path, path, tmp_path / "a.hdf5", num_neighbors=20, index=index)
+    exact = prepare_topk(path, path, tmp_path / "b.hdf5", num_neighbors=20)
+    a, b = (read_neighbors(one, names, names) for one in (found, exact))
+    np.testing.assert_array_equal(a.ids, b.ids)
+    np.testing.assert_array_equal(a.sims, b.sims)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.retrieval import knn
+from ames_lite.retrieval import faiss_calls, knn
 from ames_lite.retrieval.knn import exact_knn, kmeans
 
 
@@ -37,7 +37,7 @@ def units(seed: int, num: int, width: int) -> np.ndarray:
 def margin(request, monkeypatch):
     """Few and many spare candidates, found by matrix products as in a large search."""
     monkeypatch.setattr(knn, "MARGIN", request.param)
-    monkeypatch.setattr(knn.faiss.cvar, "distance_compute_blas_threshold", 1)
+    monkeypatch.setattr(faiss_calls.faiss.cvar, "distance_compute_blas_threshold", 1)
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 40, 199, 200, 1000])
@@ -61,7 +61,7 @@ def test_a_gallery_of_copies_is_listed_by_id(margin) -> None:
 
 def all_similarities(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     ids = np.tile(np.arange(len(gallery)), (len(query), 1))
-    return knn._similarities(query, gallery, ids)
+    return knn.similarities(query, gallery, ids)
 
 
 @pytest.mark.parametrize("width", [1, 5, 128])
@@ -259,7 +259,7 @@ def test_candidates_by_torch_give_the_same_lists(width: int, monkeypatch) -> Non
     given = query.astype(np.float32), gallery.astype(np.float32)
     wanted = exact_knn(*given, 40, block_rows=90)
     monkeypatch.setattr(knn, "DEVICE_ROWS", 16)
-    monkeypatch.setattr(knn, "_candidates", knn._on_device("cpu"))
+    monkeypatch.setattr(knn, "flat_candidates", knn._on_device("cpu"))
     found = exact_knn(*given, 40, block_rows=90)
     np.testing.assert_array_equal(found.ids, wanted.ids)
     np.testing.assert_array_equal(found.sims, wanted.sims)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ames_lite.retrieval.knn import flat_search
+from ames_lite.retrieval.faiss_calls import flat_search
 from extract.speed.neighbours import NeighbourSpeed, compare, measure_neighbours, unit_rows
 
 

@@ -1,0 +1,251 @@
+"""Nearest neighbours through one compressed index, and how many of the exact ones it finds.
+
+In: queries [Q, D] and a gallery that is read by the row range. Out: `Neighbors` and a recall. The
+index (inverted lists, product quantization) is trained on a sample, filled by blocks, and proposes
+`refine` x k candidates of every query, whose similarities are then computed exactly, from the rows
+themselves. The conventions to know: what comes out is approximate, so its recall against the exact
+lists of some queries is measured every time; it pays where queries are many (a training set
+against itself), for the index takes longer to build than a few exact searches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors
+from ames_lite.retrieval.faiss_calls import IvfPqIndex, similarities
+from ames_lite.retrieval.knn import exact_knn, sampled_points
+from ames_lite.retrieval.rows import Float32, Floats, Ids, check_count, float_rows, own_rows
+
+READ_BYTES = 1 << 27  # of gallery rows in float32, read at a time
+SEARCH_BYTES = 1 << 29  # of candidates, held at a time
+SAMPLE_BYTES = 1 << 30  # of rows that the index is trained on
+CODES = 256  # values of a byte: so many rows a part of the codes is trained from, at least
+ROWS_PER_LIST = 40  # of the sample that centroids are trained on; faiss wants 39
+CODE_SIZE = 96  # where none is given
+logger = logging.getLogger(__name__)
+
+
+class Gallery(Protocol):
+    """Rows that are read by the range; a `GlobalStore` is one."""
+
+    dim: int
+
+    def __len__(self) -> int: ...
+
+    def read(self, first: int, stop: int) -> Floats:
+        """Rows [stop - first, dim]."""
+        ...
+
+
+@dataclass(frozen=True)
+class IvfPq:
+    """The settings of the index."""
+
+    code_size: int | None = None  # bytes of a row's code; None: the width's largest divisor to 96
+    nlist: int | None = None  # inverted lists; None: 4 * sqrt(N), the nearest power of two
+    nprobe: int = 64  # lists that are looked at for a query
+    refine: int = 4  # candidates beyond k, as a factor, whose similarity is computed exactly
+    recall_queries: int = 100  # queries whose exact lists the recall is measured against
+    seed: int = 0  # of the samples and the clustering
+
+    def check(self) -> None:
+        """Raises BadInput for what no index can have."""
+        counts = {key: value for key, value in asdict(self).items() if key != "seed"}
+        for key, value in counts.items():
+            if value is not None and value < 1:
+                raise BadInput(f"{key} is {value}", expected="at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise BadInput(f"seed is {self.seed}", expected="0 to 2147483647")
+
+
+class Found(NamedTuple):
+    """neighbors; recall: {k: share of the exact first k found among the first k}; settings: as used
+    (flat, fit for a file's provenance).
+    """
+
+    neighbors: Neighbors
+    recall: dict[int, float]
+    settings: dict[str, int]
+
+
+def compressed_knn(
+    query: Floats,
+    gallery: Gallery,
+    k: int,
+    options: IvfPq | None = None,
+    *,
+    query_names: Sequence[str] | None = None,
+    gallery_names: Sequence[str] | None = None,
+    device: str = "cpu",
+) -> Found:
+    """About the k gallery rows with the highest inner product, for each query; see `exact_knn`.
+
+    Similarities are exact, equal ones ordered by id, and no query is its own neighbour; what can be
+    wrong is which ids are there. Where the nprobe lists hold fewer than k rows, more lists are
+    looked at. Memory beside the queries and the result: code_size + 8 bytes a gallery row, the
+    sample (at most SAMPLE_BYTES), a block, and SEARCH_BYTES of candidates. device: where the
+    exact lists are searched.
+
+    Raises BadInput as `exact_knn`, and where the gallery is too small or its width does not divide
+    by code_size.
+    """
+    options = options or IvfPq()
+    options.check()
+    rows = float_rows(query, "query descriptors", gallery.dim)
+    check_count(len(gallery), gallery_names)
+    if k < 1:
+        raise BadInput(f"k is {k}", expected="at least 1")
+    own = own_rows(query_names, gallery_names, len(rows))
+    width = min(k, len(gallery) - int((own >= 0).any()))
+    plan = _planned(options, gallery)
+    options = replace(options, nlist=plan.nlist, code_size=plan.code_size)
+    index = _filled(gallery, plan, options.seed)
+    ids, sims = _search(index, rows, gallery, own, width, options)
+    neighbors = Neighbors(ids, sims, len(gallery))
+    some = sampled_points(len(rows), options.recall_queries, options.seed)
+    names = (None, None) if query_names is None else ([query_names[q] for q in some], gallery_names)
+    exact = exact_knn(
+        rows[some],
+        _blocks(gallery),
+        width,
+        query_names=names[0],
+        gallery_names=names[1],
+        device=device,
+    )
+    used = asdict(options) | {"recall_queries": len(some)}
+    return Found(neighbors, _recall(ids[some], exact.ids[:, :width]), used)
+
+
+class _Plan(NamedTuple):
+    """What the settings come to for one gallery."""
+
+    nlist: int
+    code_size: int
+    sample: int  # rows
+
+
+def _planned(options: IvfPq, gallery: Gallery) -> _Plan:
+    """Raises BadInput where the gallery cannot have such an index."""
+    num, dim = len(gallery), gallery.dim
+    most = min(num, SAMPLE_BYTES // (4 * dim))
+    wanted = 2 ** round(np.log2(4 * num**0.5))
+    nlist = options.nlist or int(max(1, min(wanted, most // ROWS_PER_LIST)))
+    if most < max(nlist, CODES):
+        few = "gallery images are" if most == num else f"rows of width {dim} to train on are"
+        raise BadInput(
+            f"{most} {few} too few for {nlist} lists and codes of {CODES} values",
+            expected=f"{max(nlist, CODES)} or more",
+            remedy="index=flat: an exact search of so few takes no time"
+            if most == num
+            else "fewer lists (nlist), or narrower descriptors (extract/fit_whitening.py)",
+        )
+    divisors = [n for n in range(1, dim + 1) if dim % n == 0]
+    size = options.code_size or max(n for n in divisors if n <= CODE_SIZE)
+    if dim % size:
+        near = sorted(sorted(divisors, key=lambda n: abs(n - size))[:4])
+        raise BadInput(
+            f"code_size {size} does not divide the width {dim}",
+            expected=f"a divisor, such as {', '.join(str(n) for n in near)}",
+        )
+    return _Plan(nlist, size, min(most, ROWS_PER_LIST * max(nlist, CODES)))
+
+
+def _filled(gallery: Gallery, plan: _Plan, seed: int) -> IvfPqIndex:
+    """The index over the whole gallery."""
+    index = IvfPqIndex(gallery.dim, plan.nlist, plan.code_size, seed)
+    index.train(_rows_of(gallery, sampled_points(len(gallery), plan.sample, seed)))
+    for block in _blocks(gallery):
+        index.add(float_rows(block, "gallery descriptors"))
+    return index
+
+
+def _blocks(gallery: Gallery) -> Iterator[Floats]:
+    return (gallery.read(first, stop) for first, stop in _ranges(gallery))
+
+
+def _ranges(gallery: Gallery) -> list[tuple[int, int]]:
+    step = max(1, READ_BYTES // (4 * gallery.dim))
+    return [(first, min(first + step, len(gallery))) for first in range(0, len(gallery), step)]
+
+
+def _rows_of(gallery: Gallery, rows: Ids) -> Float32:
+    """These rows (ascending) as float32, read with what stands between them, by blocks."""
+    found = np.empty((len(rows), gallery.dim), np.float32)
+    for first, stop in _ranges(gallery):
+        start, end = np.searchsorted(rows, (first, stop))
+        if end > start:
+            low = int(rows[start])
+            block = gallery.read(low, int(rows[end - 1]) + 1)
+            found[start:end] = block[rows[start:end] - low]
+    return float_rows(found, "the sample of gallery descriptors")
+
+
+def _search(
+    index: IvfPqIndex,
+    query: Float32,
+    gallery: Gallery,
+    own: Ids,
+    k: int,
+    options: IvfPq,
+) -> tuple[npt.NDArray[np.int32], Float32]:
+    """ids, sims [Q, k]."""
+    wide = min(len(gallery), k * options.refine + 1)  # one of them may be the query itself
+    ids, sims = np.empty((len(query), k), np.int32), np.empty((len(query), k), np.float32)
+    step = max(1, SEARCH_BYTES // (24 * wide))
+    for start in range(0, len(query), step):
+        part = slice(start, start + step)
+        near = _candidates(index, query[part], wide, k + 1, options.nprobe)
+        near[near == own[part, None]] = -1
+        ids[part], sims[part] = _refined(query[part], gallery, np.sort(near, axis=1), k)
+    return ids, sims
+
+
+def _candidates(index: IvfPqIndex, query: Float32, wide: int, least: int, nprobe: int) -> Ids:
+    """Ids [Q, wide], or -1; at least `least` of each query, or the whole gallery."""
+    nlist = index.nlist
+    nprobe, least = min(nprobe, nlist), min(least, wide)
+    ids, _ = index.search(query, wide, nprobe)
+    while nprobe < nlist:
+        few = np.flatnonzero((ids >= 0).sum(axis=1) < least)
+        if len(few) == 0:
+            break
+        nprobe = min(2 * nprobe, nlist)
+        logger.info("%d queries found too few neighbours: nprobe=%d for them", len(few), nprobe)
+        ids[few], _ = index.search(query[few], wide, nprobe)
+    return ids
+
+
+def _refined(
+    query: Float32, gallery: Gallery, near: Ids, k: int
+) -> tuple[npt.NDArray[np.int32], Float32]:
+    """The best k of the candidates near [Q, m], which ascend, by their exact similarity."""
+    sims = np.full(near.shape, -np.inf, np.float32)
+    for first, stop in _ranges(gallery):
+        inside = (near >= first) & (near < stop)
+        if inside.any():
+            low, high = int(near[inside].min()), int(near[inside].max()) + 1
+            rows = float_rows(gallery.read(low, high), "gallery descriptors")
+            found = similarities(query, rows, np.where(inside, near - low, -1))
+            sims[inside] = found[inside]
+    order = np.argsort(-sims, axis=1, kind="stable")[:, :k]  # near ascends: ties are by id
+    found_ids = np.take_along_axis(near, order, axis=1).astype(np.int32)
+    return found_ids, np.take_along_axis(sims, order, axis=1)
+
+
+def _recall(found: npt.NDArray[np.int32], exact: npt.NDArray[np.int32]) -> dict[int, float]:
+    """By k: which share of the exact first k ids is among the first k found."""
+    width = exact.shape[1]
+    recall: dict[int, float] = {}
+    for k in sorted({1, 10, 100, width}):
+        if k <= width:
+            pairs: list[Any] = list(zip(found[:, :k], exact[:, :k], strict=True))
+            recall[k] = float(np.mean([np.isin(b, a).mean() for a, b in pairs]))
+    return recall

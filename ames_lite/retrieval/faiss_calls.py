@@ -1,0 +1,105 @@
+"""What is asked of faiss, and nothing else: its sole owner.
+
+In: contiguous float32 rows. Out: ids int64 and similarities float32. The conventions to know: inner
+products, higher is better; faiss gives id -1 where it found too few.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+CODE_ROWS = 64  # a value of a code is trained from at most so many rows: more cost time alone
+
+
+def flat_candidates(query: Float32, block: Float32, wide: int) -> tuple[Ids, Float32]:
+    """Ids [Q, wide], ascending, of the best up to rounding, and the weakest similarity [Q]."""
+    sims, ids = faiss.knn(query, block, wide, metric=faiss.METRIC_INNER_PRODUCT)
+    return np.sort(ids, axis=1), sims[:, -1]
+
+
+def similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
+    """Inner products [Q, m] of each query with the block rows ids [Q, m]; -infinity for id -1.
+
+    Each is a function of its two rows alone: the same bits whatever stands around them.
+    """
+    sims: Float32 = np.empty(ids.shape, np.float32)
+    query, ids = np.ascontiguousarray(query), np.ascontiguousarray(ids, np.int64)
+    pointers = [faiss.swig_ptr(array) for array in (sims, query, block, ids)]
+    inner_products = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
+    inner_products(*pointers, query.shape[1], len(query), ids.shape[1])
+    return sims
+
+
+def flat_search(query: Float32, gallery: Float32, k: int) -> tuple[Ids, Float32]:
+    """Ids and similarities [Q, k] of one search of faiss' flat index, as it comes.
+
+    What `exact_knn` is measured against: equal similarities in any order, last bits as they fall.
+    query [Q, D] and gallery [N, D] float32, k at most N.
+    """
+    index = faiss.IndexFlatIP(gallery.shape[1])
+    index.add(gallery)
+    sims, ids = index.search(query, k)
+    return ids, sims
+
+
+def search_threads() -> int:
+    """Threads of the CPU that faiss searches with (OMP_NUM_THREADS; else all cores)."""
+    return int(faiss.omp_get_max_threads())
+
+
+def lloyd(rows: Float32, num_clusters: int, seed: int, iterations: int, most: int) -> Float32:
+    """Centroids [num_clusters, D] by Lloyd's algorithm; most: rows of a cluster, at most."""
+    clustering = faiss.Kmeans(
+        rows.shape[1],
+        num_clusters,
+        niter=iterations,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=most,
+    )
+    clustering.train(rows)
+    return np.array(clustering.centroids, np.float32).reshape(num_clusters, -1)
+
+
+class IvfPqIndex:
+    """Rows in `nlist` lists by their nearest centroid, each as `code_size` bytes (8 bits a part).
+
+    Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", 2011; the codes are
+    of residuals to the centroids. What it takes: code_size + 8 bytes a row.
+    """
+
+    def __init__(self, dim: int, nlist: int, code_size: int, seed: int) -> None:
+        """dim must be a multiple of code_size."""
+        self.nlist = nlist
+        factory = f"IVF{nlist},PQ{code_size}x8"
+        made: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+        self._index = made
+        for clustering in (self._index.cp, self._index.pq.cp):
+            clustering.seed = seed
+            clustering.min_points_per_centroid = 1  # how few will do is for whoever gives them
+        self._index.pq.cp.max_points_per_centroid = CODE_ROWS
+        # an order of codes by similarity, for a search that is not made here: 50 times the rest
+        self._index.do_polysemous_training = False
+
+    def train(self, rows: Float32) -> None:
+        """Centroids and codes from a sample [M, D], at least nlist and 256 of them."""
+        self._index.train(rows)
+
+    def add(self, rows: Float32) -> None:
+        """Further rows [n, D], whose ids go on counting."""
+        self._index.add(rows)
+
+    def search(self, query: Float32, wide: int, nprobe: int) -> tuple[Ids, Float32]:
+        """Ids and approximate similarities [Q, wide] from the nprobe nearest lists, best first.
+
+        id -1 where those lists hold fewer.
+        """
+        self._index.nprobe = nprobe
+        sims, ids = self._index.search(query, wide)
+        return ids, sims

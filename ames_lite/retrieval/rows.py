@@ -1,0 +1,102 @@
+"""Rows that are searched: checked, as float32, in blocks, with the names that they go by.
+
+In: arrays as they came. Out: contiguous float32. The convention to know: everything is refused here
+that would make a search silently wrong: NaN, other widths, names that are not one a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+
+Floats = npt.NDArray[np.floating[Any]]
+Float32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+
+def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
+    """The rows as contiguous float32. Raises BadInput for anything but finite rows of a width."""
+    if values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
+        raise BadInput(
+            f"{what} are {list(values.shape)} ({values.dtype.name})",
+            expected="rows [N, D] of floating-point numbers, at least one",
+        )
+    if width is not None and values.shape[1] != width:
+        raise BadInput(
+            f"{what} have width {values.shape[1]}",
+            expected=f"width {width}, as the query descriptors",
+            remedy="extract both with the same backbone and settings",
+        )
+    with np.errstate(over="ignore"):
+        rows: Float32 = np.ascontiguousarray(values, dtype=np.float32)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise BadInput(
+            f"{what}: row {int((~finite).argmax())} has NaN or infinite entries",
+            expected="finite numbers in the range of float32",
+            remedy="extract that image again, or drop it from the list",
+        )
+    return rows
+
+
+def own_rows(
+    query_names: Sequence[str] | None, gallery_names: Sequence[str] | None, num_query: int
+) -> Ids:
+    """For each query the gallery row of the same name, or -1."""
+    if query_names is None and gallery_names is None:
+        return np.full(num_query, -1, np.int64)
+    if query_names is None or gallery_names is None:
+        raise BadInput(
+            "only one of query_names and gallery_names was given",
+            expected="both (each image is left out of its own list) or neither",
+        )
+    if len(query_names) != num_query:
+        raise BadInput(
+            f"{len(query_names)} query names came with {num_query} query descriptors",
+            expected="one name per row",
+        )
+    row_of = {name: row for row, name in enumerate(gallery_names)}
+    if len(row_of) != len(gallery_names):
+        twice = next(name for row, name in enumerate(gallery_names) if row_of[name] != row)
+        raise BadInput(f"the gallery list has '{twice}' more than once", expected="unique names")
+    return np.array([row_of.get(name, -1) for name in query_names], np.int64)
+
+
+def check_count(num_gallery: int, gallery_names: Sequence[str] | None) -> None:
+    if num_gallery == 0:
+        raise BadInput("the gallery is empty", expected="at least one descriptor")
+    if gallery_names is not None and len(gallery_names) != num_gallery:
+        raise BadInput(
+            f"{len(gallery_names)} gallery names came with {num_gallery} gallery descriptors",
+            expected="one name per row",
+        )
+
+
+def row_blocks(
+    gallery: Floats | Iterable[Floats], width: int, block_rows: int
+) -> Iterator[Float32]:
+    """The gallery, checked, in blocks of block_rows (the last may be shorter), in its order."""
+    waiting: list[Float32] = []
+    num_waiting = num_seen = 0
+    for given in [gallery] if isinstance(gallery, np.ndarray) else gallery:
+        for start in range(0, len(given), block_rows):
+            part = given[start : start + block_rows]
+            waiting.append(float_rows(part, f"gallery descriptors from row {num_seen}", width))
+            num_seen += len(part)
+            num_waiting += len(part)
+            if num_waiting >= block_rows:  # small blocks are joined: each search has a fixed cost
+                rows = _joined(waiting)
+                yield rows[:block_rows]
+                num_waiting -= block_rows
+                waiting = [rows[block_rows:]] if num_waiting else []
+    if num_waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[Float32]) -> Float32:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
