@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.scoring_run import run_folder, scoring_options
+from ames_lite.cli.scoring_run import SCORES, Work, run_folder, scores_in, scoring_options
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
@@ -60,14 +60,15 @@ def _run(
 ) -> dict[str, Any]:
     files, tuned = dataset_files(config), _tuned(config)
     numbers = numbers_of(config["num_rerank"], tuned)
-    data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
     exports = as_list(config["exports"] or [])
+    asked = protocol_of(config), config["neighbors"], max(numbers)
+    data = evaluator.load(files, *asked, whole=bool(exports))
     setting = check_exports(exports, data.protocol, config["export_setting"], config["export_top"])
     scorer, meta = open_scorer(config)
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
     lambs, temps, tuned_on = ensemble_settings(config, meta, tuned)
-    numbers = clamp(numbers, data)
+    numbers = clamp(numbers, data, say=processes.first)
     if processes.first:
         say_excluded(data)
     work = data, scorer, max(numbers), options
@@ -114,25 +115,19 @@ def _tuned(config: Config) -> Tuned | None:
     return None if config["tuned"] is None else read_tuned(config["tuned"])
 
 
-Work = tuple[EvaluationData, PairScorer, int, ScoringOptions]
-
-
 def _scores_of(config: Config, work: Work, processes: Processes) -> tuple[Path, PairScores, Cost]:
     """The run directory, and the scores: of `scores=`, or of this run, resumed or not."""
     if config["scores"] is not None:
         scores, cost = evaluator.reuse(*work, _scores(config))
         return run_folder(config, "evaluate", processes), scores, cost
     folder = run_folder(config, "evaluate", processes)
-    path = folder / "scores.hdf5"
-    if path.exists():  # an interrupted run had come as far as this
-        return folder, *evaluator.reuse(*work, path)
-    return folder, *evaluator.score(*work, path, processes)
+    return folder, *scores_in(folder, work, processes)
 
 
 def _scores(config: Config) -> Path:
     """`scores=`: a file, or the run directory that has it."""
     path = Path(config["scores"]).expanduser()
-    return path / "scores.hdf5" if path.is_dir() else path
+    return path / SCORES if path.is_dir() else path
 
 
 def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:
@@ -217,10 +212,10 @@ def ensemble_settings(
     return lambs, temps, tuned_on
 
 
-def clamp(numbers: list[int], data: EvaluationData) -> list[int]:
+def clamp(numbers: list[int], data: EvaluationData, *, say: bool = True) -> list[int]:
     """num_rerank within the neighbour lists; said once where it changes."""
     longest = data.neighbors.ids.shape[1]
-    if max(numbers) > longest:
+    if say and max(numbers) > longest:
         print(f"num_rerank={max(numbers)} is more than the gallery: {longest} are reranked")
     return list(dict.fromkeys(min(n, longest) for n in numbers))
 

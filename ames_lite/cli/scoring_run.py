@@ -14,8 +14,15 @@ from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import run_dir
 from ames_lite.errors import BadInput, ConfigError
+from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.processes import Processes
-from ames_lite.reranking.scorer import ScoringOptions
+from ames_lite.records import PairScores
+from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
+
+SCORES = "scores.hdf5"
+ENDED = ("results.json", "tuned.json")  # what a run writes last
+Work = tuple[EvaluationData, PairScorer, int, ScoringOptions]  # int: num_rerank
 
 
 def scoring_options(config: Config, device: torch.device) -> ScoringOptions:
@@ -50,7 +57,8 @@ def _resumed(config: Config) -> Path:
     if config["output_dir"] is None:
         raise ConfigError("resume=true without output_dir=", expected="the folder of the run")
     folder = Path(config["output_dir"]).expanduser()
-    begun, ended = ((folder / name).exists() for name in ("config.json", "results.json"))
+    begun = (folder / "config.json").exists()
+    ended = any((folder / name).exists() for name in ENDED)
     if ended or not begun:
         raise BadInput(
             "the run has ended" if ended else "no run was begun here",
@@ -59,3 +67,11 @@ def _resumed(config: Config) -> Path:
             remedy="give another output_dir=" if ended else "leave resume=true away",
         )
     return folder
+
+
+def scores_in(folder: Path, work: Work, processes: Processes) -> tuple[PairScores, Cost]:
+    """The scores of the run in this directory: made now, or by an interrupted run of the same."""
+    path = folder / SCORES
+    if path.exists():
+        return evaluator.reuse(*work, path)
+    return evaluator.score(*work, path, processes)

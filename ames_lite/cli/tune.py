@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer
-from ames_lite.cli.scoring_run import scoring_options
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
+from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.tuning import Row, best, grid
@@ -21,6 +21,9 @@ from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.io.tuned import Tuned, write_tuned
 from ames_lite.reranking.scorer import PairScorer
 from ames_lite.runtime import pick_device
+from ames_lite.processes import Processes, process_group
+from ames_lite.records import PairScores
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -46,6 +49,15 @@ def run(config: Config) -> Row:
 
 def all_rows(config: Config) -> tuple[list[Row], PairScorer, str, Path]:
     """Every cell of the grid on a validation set, what scored it, the metric, the run's folder."""
+    """Choose and, for a head, freeze; returns the chosen row.
+
+    Several processes share the scoring; the first one writes and prints.
+    """
+    with process_group(config["device"]) as (processes, device):
+        return _run(config, processes, scoring_options(config, device))
+
+
+def _run(config: Config, processes: Processes, options: ScoringOptions) -> Row:
     files, dataset = dataset_files(config), config["dataset"]
     if dataset["role"] != "val":
         raise ConfigError(
@@ -59,6 +71,36 @@ def all_rows(config: Config) -> tuple[list[Row], PairScorer, str, Path]:
     folder = run_dir(config, "tune")
     options = scoring_options(config, pick_device(config["device"]))
     scores, _ = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
+    numbers = clamp(numbers, data, say=processes.first)
+    folder = run_folder(config, "tune", processes)
+    scores, _ = scores_in(folder, (data, scorer, max(numbers), options), processes)
+    row = choose(data, scores, numbers, as_list(config["lamb"]), as_list(config["temp"]))
+    if processes.first:
+        _keep(config, folder, row, scorer, data.protocol.main)
+    return row
+
+
+def _keep(config: Config, folder: Path, row: Row, scorer: PairScorer, metric: str) -> None:
+    """Print the choice and write it where it is looked for."""
+    option, value = config["dataset"]["option"], row.metrics[metric]
+    cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, value]]
+    print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
+    tuned = Tuned(
+        row.num_rerank, row.lamb, row.temp, option, scorer.name, scorer.digest, metric, value
+    )
+    print(f"frozen in {write_tuned(folder / 'tuned.json', tuned)}")
+    if config["weights"] is not None and is_native(config["weights"]):
+        print(f"      and {freeze(Path(config['weights']), row, option)}")
+
+
+def choose(
+    data: EvaluationData,
+    scores: PairScores,
+    num_reranks: Sequence[int],
+    lambs: Sequence[float] = LAMBS,
+    temps: Sequence[float] = TEMPS,
+) -> Row:
+    """The cell of the grid with the highest main metric of the protocol; the first of equals."""
     rows = grid(
         data.neighbors,
         data.ground_truth,

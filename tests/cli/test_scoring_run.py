@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate
+from ames_lite.cli import evaluate, tune
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, UserError
 from ames_lite.io.pair_scores import read_pair_scores
+from ames_lite.io.tuned import read_tuned
 from ames_lite.processes import ALONE, process_group
+from ames_lite.reranking import pair_scoring
+from ames_lite.reranking.tasks import PairTask
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,12 +27,14 @@ CELL = ["dataset=synthetic", "desc_name=sift", "num_rerank=15", "lamb=0.5", "tem
 CELL += ["model=chamfer", "report_queries=0", "device=cpu"]
 
 
-def start(rank: int, size: int, port: int, *words: str) -> subprocess.Popen[str]:
+def start(
+    rank: int, size: int, port: int, *words: str, script: str = "evaluate"
+) -> subprocess.Popen[str]:
     """One of the processes that torchrun would start."""
     env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     env["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *words]
+    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=env, text=True, **pipes)  # type: ignore[call-overload]
 
@@ -63,6 +68,43 @@ def test_two_processes_give_the_result_of_one(tiny_world: TinyWorld, tmp_path: P
         "results.json",
         "scores.hdf5",
     ]
+
+
+TUNE = ["dataset=synthetic-val", "desc_name=sift", "model=chamfer", "device=cpu"]
+TUNE += ["num_rerank=[3,900]", "lamb=[0.2,0.8]", "temp=[0.5,1.0]"]
+
+
+def test_two_processes_tune_as_one_and_speak_once(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    given = [*TUNE, f"data_root={tiny_world.root}"]
+    port, folder = free_port(), tmp_path / "two"
+    words = [*given, f"output_dir={folder}"]
+    both = [start(rank, 2, port, *words, script="tune") for rank in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0].count("frozen in") == said[0][0].count("more than the gallery") == 1
+    assert said[1][0] == ""
+    tune.run(compose("tune", [*given, f"output_dir={tmp_path / 'one'}"]))
+    assert read_tuned(folder) == read_tuned(tmp_path / "one")
+    left = [sorted(path.name for path in f.iterdir()) for f in (folder, tmp_path / "one")]
+    assert left == [["config.json", "scores.hdf5", "tuned.json"]] * 2
+
+
+def test_tuning_that_was_interrupted_goes_on(
+    tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [*TUNE, f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'run'}"]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tune, "choose", interrupted)
+        tune.run(compose("tune", given))
+    scored = (tmp_path / "run" / "scores.hdf5").stat().st_mtime_ns
+    tune.run(compose("tune", [*given, "resume=true"]))
+    assert (tmp_path / "run" / "scores.hdf5").stat().st_mtime_ns == scored
+    with pytest.raises(BadInput, match="the run has ended"):
+        tune.run(compose("tune", [*given, "resume=true"]))
 
 
 def test_counters_of_a_run_are_in_its_results(tiny_world: TinyWorld, tmp_path: Path) -> None:
@@ -111,3 +153,31 @@ def test_one_process_is_alone_and_a_wrong_environment_is_named(
     with pytest.raises(ConfigError, match="WORLD_SIZE=many in the environment"):
         with process_group("cpu"):
             pass
+
+
+def test_an_interrupt_is_said_and_what_was_finished_is_kept(
+    tiny_world: TinyWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As Ctrl-C does it: exit code 130, no results, nothing scored twice afterwards."""
+    given = [*CELL, f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'run'}"]
+    monkeypatch.setattr(pair_scoring, "MOST_IMAGES", 4)
+    real, left = PairTask.put, [3]
+
+    def put(self: PairTask, *rest: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        real(self, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PairTask, "put", put)
+        assert evaluate.main(given) == 130
+    assert "interrupted" in capsys.readouterr().err
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["config.json", "scores.partial.hdf5"]
+    resumed = evaluate.run(compose("evaluate", [*given, "resume=true"]))
+    assert resumed["cost"]["pairs_kept"] > 0
+    assert not list((tmp_path / "run").glob("*partial*"))
