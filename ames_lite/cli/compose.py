@@ -55,6 +55,8 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "shard": TEXT,
     "binarization": TEXT,
     "compression": TEXT,
+    "cache": TEXT,
+    "descriptors": (int, list),
     "lists": TEXT,
     "ivf_pq.nlist": (int,),
     "ivf_pq.code_size": (int,),
@@ -251,7 +253,7 @@ def _check_types(config: Config, plain: Config) -> None:
     for key, value in _flat(config).items():
         default = before.get(key)
         if key in TYPES:
-            allowed = TYPES[key]
+            allowed = (*TYPES[key], *([list] if isinstance(default, list) else []))
         elif isinstance(default, bool):
             allowed = (bool,)
         elif isinstance(default, float):

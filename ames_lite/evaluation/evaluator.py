@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ames_lite import __version__
@@ -26,8 +27,10 @@ from ames_lite.evaluation.protocols import (
     Protocol,
     evaluate_ranking,
     get_protocol,
+    setting_junk,
     setting_positives,
 )
+from ames_lite.evaluation.speed.machine import timed_on
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.ground_truth import read_ground_truth
@@ -45,6 +48,8 @@ from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
 
+Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
@@ -59,9 +64,17 @@ class EvaluationData:
 
 
 def load(
-    files: DatasetFiles, protocol: str | Protocol, neighbors: str, num_rerank: int
+    files: DatasetFiles,
+    protocol: str | Protocol,
+    neighbors: str,
+    num_rerank: int,
+    *,
+    whole: bool = False,
 ) -> EvaluationData:
-    """Open everything. Raises MissingFile that names all that is missing, or BadInput."""
+    """Open everything. Raises MissingFile that names all that is missing, or BadInput.
+
+    whole: take lists of any size in full, not only as far as the protocol looks.
+    """
     paths = find_files(files, neighbors)
     lists = {side: read_image_list(paths[side]) for side in ("query", "gallery")}
     queries, gallery = lists["query"].names, lists["gallery"].names
@@ -80,16 +93,20 @@ def load(
         )
         for side, images in lists.items()
     ]
+    truth = read_ground_truth(
+        paths["ground truth"], queries, gallery, skip_last=files.skipped(paths["ground truth"])
+    )
     data = EvaluationData(
         files,
         get_protocol(protocol),
-        read_ground_truth(
-            paths["ground truth"],
-            queries,
-            gallery,
-            skip_last=files.skipped(paths["ground truth"]),
+        truth,
+        _long_lists(
+            paths["neighbors"],
+            truth,
+            needed,
+            files.make_neighbors(neighbors),
+            most=None if whole else _looked_at(truth, get_protocol(protocol), needed),
         ),
-        _whole_lists(paths["neighbors"], queries, gallery, needed, files.make_neighbors(neighbors)),
         *stores,
     )
     for side, store in (("query", data.query_store), ("gallery", data.gallery_store)):
@@ -147,11 +164,22 @@ def find_files(files: DatasetFiles, neighbors: str) -> dict[str, Path]:
     )
 
 
-def _whole_lists(
-    path: Path, queries: Sequence[str], gallery: Sequence[str], needed: int, maker: str
+def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | None:
+    """How far into a list anything can matter; None: to its end, as for trapezoidal AP.
+
+    A place for every image that is junk in some setting: it goes to the end of the list.
+    """
+    if protocol.ap_at is None:
+        return None
+    junk = [setting_junk(truth, setting) for setting in protocol.settings]
+    return needed + max(len(rows) for setting in junk for rows in setting)
+
+
+def _long_lists(
+    path: Path, truth: GroundTruth, needed: int, maker: str, most: int | None
 ) -> Neighbors:
-    """The lists in full (metrics look at all of them), at least `needed` long."""
-    neighbors = read_neighbors(path, queries, gallery)
+    """The lists, at least `needed` long; of very large ones, the first `most` of each query."""
+    neighbors = read_neighbors(path, truth.query_names, truth.gallery_names, most=most)
     if neighbors.ids.shape[1] < needed:
         raise BadInput(
             f"the neighbour lists have {neighbors.ids.shape[1]} images a query, "
@@ -170,21 +198,31 @@ def score(
     options: ScoringOptions,
     output: Path,
     processes: Processes = ALONE,
+    *,
+    goes_on: str | None = None,
 ) -> tuple[PairScores, Cost]:
     """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5).
 
     While it lasts, what is finished is kept beside it, and is taken from there where an interrupted
-    run of the very same left some. processes: who shares the pairs; the first one writes.
+    run of the very same left some. processes: who shares the pairs; the first one writes. goes_on:
+    what a user does after an interrupt; None: as scripts/evaluate.py is resumed.
     """
     refuse_existing(output, overwrite=False)
     pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
     known = digests(data, scorer, options)
     of_pairs = {"pairs": array_digest(np.stack(pairs))}
-    kept = PartialScores(output, known | of_pairs, processes.rank, processes.size)
+    kept = PartialScores(output, known | of_pairs, processes.rank, processes.size, goes_on)
     stores = data.query_store, data.gallery_store
     scores, cost = scorer.score(*stores, *pairs, options, kept=kept, processes=processes)
     if processes.first:
-        write_pair_scores(output, scores, known)
+        made = {
+            "num_rerank": num_rerank,
+            "pairs": cost.pairs,
+            "seconds_scoring": cost.seconds_scoring,
+            "pairs_per_second": cost.pairs_per_second if cost.pairs else None,
+            "timed_on": timed_on(options, processes),
+        }
+        write_pair_scores(output, scores, known, made)
         kept.remove()
     return scores, cost
 
@@ -203,19 +241,24 @@ def reuse(
     """
     scores = read_pair_scores(path, digests(data, scorer, options))
     pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
-    wanted, there = (
-        (query.astype(np.int64) << 32) | gallery
-        for query, gallery in (pairs, (scores.query, scores.gallery))
-    )
-    lacking = int((~np.isin(wanted, there)).sum())
+    lacking = lacking_pairs(scores, pairs)
     if lacking:
         raise BadInput(
-            f"{lacking} of the {len(wanted)} pairs that are needed have no score",
+            f"{lacking} of the {len(pairs[0])} pairs that are needed have no score",
             where=path,
             expected="scores of the same neighbour lists, up to this num_rerank",
             remedy="score anew: leave scores= away",
         )
     return scores, Cost()
+
+
+def lacking_pairs(scores: PairScores, pairs: Pairs) -> int:
+    """How many of the pairs (query rows, gallery rows) [P] have no score."""
+    wanted, there = (
+        (query.astype(np.int64) << 32) | gallery
+        for query, gallery in (pairs, (scores.query, scores.gallery))
+    )
+    return int((~np.isin(wanted, there)).sum())
 
 
 def digests(data: EvaluationData, scorer: PairScorer, options: ScoringOptions) -> dict[str, str]:
@@ -269,7 +312,7 @@ def report(
                         "gallery_desc_num": options.gallery_count,
                         "tuned_on": tuned_on,
                         "role": role,
-                        "metrics": _plain(found.metrics),
+                        "metrics": plain_metrics(found.metrics),
                     }
                 )
     assert first is not None, "a grid has at least one row"
@@ -280,7 +323,7 @@ def report(
         "model": scorer.name,
         "config": config,
         "counted": data.protocol.counted,
-        "global": _plain(before.metrics),
+        "global": plain_metrics(before.metrics),
         "rows": rows,
         "per_query": _per_query(data.ground_truth, before, first),
         "cost": {
@@ -311,7 +354,8 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
+def plain_metrics(values: dict[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON has them: None where one is undefined."""
     return {key: _number(value) for key, value in values.items()}
 
 

@@ -31,13 +31,20 @@ Done = npt.NDArray[np.bool_]
 class PartialScores:
     """The partial results of the run whose scores go to `output`; digests: what they depend on.
 
-    rank, size: which of how many processes this is.
+    rank, size: which of how many processes this is. goes_on: what a user does to go on, in words;
+    None: as the run directory of `output` is resumed.
     """
 
     def __init__(
-        self, output: str | Path, digests: Mapping[str, str], rank: int = 0, size: int = 1
+        self,
+        output: str | Path,
+        digests: Mapping[str, str],
+        rank: int = 0,
+        size: int = 1,
+        goes_on: str | None = None,
     ) -> None:
         self.output, self.digests = Path(output).absolute(), dict(digests)
+        self.goes_on = goes_on or f"resume=true output_dir={self.output.parent}"
         part = f".{rank + 1}-of-{size}" if size > 1 else ""
         self.path = self.output.with_name(f"{self.output.stem}.partial{part}.hdf5")
         self._file: hdf5.File | None = None

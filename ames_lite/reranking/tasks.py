@@ -104,9 +104,8 @@ class PairTask:
         self._kept.close()
         if kind is not None:
             log.warning(
-                "%d of %d pairs are scored and kept in %s; resume=true output_dir=%s goes on",
-                *(int(self.done.sum()), len(self.done), self._kept.path),
-                self._kept.output.parent,
+                "%d of %d pairs are scored and kept in %s; %s goes on",
+                *(int(self.done.sum()), len(self.done), self._kept.path, self._kept.goes_on),
             )
 
     def put(self, pairs: Rows, logits: npt.NDArray[np.float32]) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from ames_lite.evaluation.speed.timing import interleaved, middle
+from ames_lite.processes import Processes
+from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.runtime import PRECISIONS
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
@@ -36,6 +38,19 @@ def describe_machine() -> dict[str, Any]:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def timed_on(options: ScoringOptions, processes: Processes) -> str:
+    """What scores were timed on, in words: CPU and threads or GPU, precision, processes."""
+    device = torch.device(options.device)
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        cpu = _cpuinfo().get("model name") or platform.processor() or platform.machine()
+        where = f"{cpu}, {options.threads or torch.get_num_threads()} threads"
+    several = f", {processes.size} processes" if processes.size > 1 else ""
+    compiled = ", compiled" if options.compile else ""
+    return f"{where}, {options.precision}{compiled}{several}"
 
 
 def matmul_rate(device: torch.device, precision: str, repeats: int = 5) -> float:
