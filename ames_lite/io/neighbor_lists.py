@@ -17,7 +17,11 @@ import numpy as np
 from ames_lite.errors import BadInput
 from ames_lite.io import hdf5
 from ames_lite.io.digest import names_digest
-from ames_lite.io.published_neighbors import read_published_neighbors, write_published_neighbors
+from ames_lite.io.published_neighbors import (
+    WHOLE_BYTES,
+    read_published_neighbors,
+    write_published_neighbors,
+)
 from ames_lite.records import Neighbors
 
 SCHEMA = "ames_lite/neighbors/1"
@@ -63,15 +67,19 @@ def read_neighbors(
     gallery_names: Sequence[str],
     num: int | None = None,
     *,
+    most: int | None = None,
     remedy: str = REMEDY,
 ) -> Neighbors:
     """The neighbours, or the first min(num, N) of each query.
 
+    most: where all of them would take more than WHOLE_BYTES, so many of each query are read, and
+    looked at, and the others stay in the file.
     Raises MissingFile; BadInput where the file is damaged, was made for another query or gallery
     list, or is shorter than both num and the gallery.
     """
     if is_pickle(path):
-        whole = read_published_neighbors(path, query_names, gallery_names)
+        wanted = most if num is None else num
+        whole = read_published_neighbors(path, query_names, gallery_names, most=wanted)
         width = _width(path, whole.ids.shape[1], num, query_names, gallery_names, remedy)
         return Neighbors(whole.ids[:, :width], whole.sims[:, :width], whole.num_gallery)
     lists = {"query": query_names, "gallery": gallery_names}
@@ -80,6 +88,8 @@ def read_neighbors(
         ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
         sims = hdf5.dataset(file, "sims", ids.shape, ("float32",))
         width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
+        if most is not None and 8 * len(query_names) * width > WHOLE_BYTES:
+            width = min(width, most)
         parts = ids[:, :width], sims[:, :width]
     try:
         return Neighbors(*parts, len(gallery_names))

@@ -11,6 +11,7 @@ is taken out of its own list by its name.
 from __future__ import annotations
 
 import io
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -22,11 +23,13 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import UNREADABLE
+from ames_lite.io.published_planes import locate_planes
 from ames_lite.io.safe_pickle import NUMPY_ARRAYS, GlobalTable, read_pickle, write_pickle
 from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors
 
 FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
+WHOLE_BYTES = 1 << 30  # lists that take more are read as far as they are needed
 EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # gallery rows that the dtype tells apart
 
 
@@ -100,19 +103,29 @@ TENSORS: GlobalTable = MappingProxyType(
 
 
 def read_published_neighbors(
-    path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
+    path: str | Path,
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+    *,
+    most: int | None = None,
 ) -> Neighbors:
     """The lists of the queries among the gallery, each image left out of its own.
 
+    most: where the lists would take more than WHOLE_BYTES, so many of each query are read, and
+    looked at, and the others stay in the file (as far as `published_planes` finds them there).
     Raises MissingFile; BadInput where the file holds anything else, its Q is not the number of
     queries, an id is no row of the gallery, or a list is not sorted.
     """
     path = Path(path)
-    sims, floats = _planes(path, len(query_names), len(gallery_names))[:2]
+    counts = len(query_names), len(gallery_names)
+    first = None if most is None else _first_columns(path, *counts, most + 1)
+    sims, floats = _planes(path, *counts)[:2] if first is None else first
     ids = rows_of(floats, "id", len(gallery_names), path)
     own = own_rows(query_names, gallery_names)
     if (ids == own[:, None]).any():
         ids, sims = without_own(ids, sims, own)
+    if first is not None:
+        ids, sims = ids[:, :most], sims[:, :most]
     try:
         sims = sims.astype(np.float32, copy=False)
         return Neighbors(ids.astype(np.int32, copy=False), sims, len(gallery_names))
@@ -129,6 +142,9 @@ def read_shortlist(
     an image has two rows, or a row two images.
     """
     path = Path(path)
+    located = locate_planes(path) if path.is_file() else None
+    if located is not None and len(located) == 2:  # nothing to read
+        return None
     planes = _planes(path, len(query_names), len(gallery_names))
     if len(planes) == 2:
         return None
@@ -175,6 +191,19 @@ def _planes(path: Path, num_queries: int, num_gallery: int) -> npt.NDArray[Any]:
         raise BadInput(f"the file holds {said}", where=path, expected=FORM)
     check_planes(planes.dtype, planes.shape[1:], num_queries, num_gallery, path)
     return planes
+
+
+def _first_columns(
+    path: Path, num_queries: int, num_gallery: int, most: int
+) -> list[npt.NDArray[Any]] | None:
+    """sims and ids [Q, most] of a large file; None where it is small, or to be read as a whole."""
+    planes = locate_planes(path) if path.is_file() else None
+    if planes is None or 8 * planes[0].shape[0] * planes[0].shape[1] <= WHOLE_BYTES:
+        return None
+    check_planes(planes[0].dtype, planes[0].shape, num_queries, num_gallery, path)
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return [np.array(plane.over(mapped)[:, :most]) for plane in planes[:2]]
 
 
 def check_planes(

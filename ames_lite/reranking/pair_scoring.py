@@ -8,7 +8,8 @@ Axis letter: P pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.watch import Watch
 from ames_lite.models import SimilarityHead
-from ames_lite.reranking.batches import Batches
+from ames_lite.reranking.batches import Batches, is_out_of_memory
 from ames_lite.reranking.cost import Cost
 from ames_lite.reranking.encoding import Encoded, Encoder, Reader, Stored
 from ames_lite.reranking.memory import share_out
@@ -88,10 +89,25 @@ class PairScoring:
         """Score the pairs `todo` of (query, gallery) [P], sorted by gallery; put takes them."""
         if len(todo) == 0:
             return
-        with torch.inference_mode(), autocast(self.options.precision, self.device):
+        with torch.inference_mode(), autocast(self.options.precision, self.device), self._room():
             groups, keep = self._plan(query, gallery, todo)
             for group in groups:
                 self._score_group(group, query, gallery, put, keep)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Batches make themselves smaller; what else there is no room for is a message."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise BadInput(
+                f"{self.device} is out of memory beside the batches",
+                expected="room for encoded queries and a block of gallery images",
+                remedy="a smaller max_memory=, fewer descriptors (query_desc_num=, "
+                "gallery_desc_num=), or a device that nothing else is using",
+            ) from error
 
     def _plan(self, query: Rows, gallery: Rows, todo: Rows) -> tuple[list[Group], int]:
         """The groups of queries, and of how many blocks what is encoded is kept between them."""

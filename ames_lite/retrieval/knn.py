@@ -80,6 +80,7 @@ def exact_knn(
         ids, sims = _widen(ids, sims, min(k, num_gallery + len(block)))
         _search_block(rows, block, num_gallery, own, ids, sims, find)
         num_gallery += len(block)
+        del block  # the next one is made before the name is taken anew
     check_count(num_gallery, gallery_names)
     width = min(k, num_gallery - int((own >= 0).any()))
     return Neighbors(ids[:, :width], sims[:, :width], num_gallery)

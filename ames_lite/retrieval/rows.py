@@ -80,23 +80,28 @@ def check_count(num_gallery: int, gallery_names: Sequence[str] | None) -> None:
 def row_blocks(
     gallery: Floats | Iterable[Floats], width: int, block_rows: int
 ) -> Iterator[Float32]:
-    """The gallery, checked, in blocks of block_rows (the last may be shorter), in its order."""
-    waiting: list[Float32] = []
-    num_waiting = num_seen = 0
+    """The gallery, checked, in blocks of block_rows (the last may be shorter), in its order.
+
+    Small blocks are joined, for every search has a fixed cost; memory is that of one block and of
+    what is being joined to it.
+    """
+    block: Float32 | None = None
+    num_filled = num_seen = 0
     for given in [gallery] if isinstance(gallery, np.ndarray) else gallery:
         for start in range(0, len(given), block_rows):
             part = given[start : start + block_rows]
-            waiting.append(float_rows(part, f"gallery descriptors from row {num_seen}", width))
-            num_seen += len(part)
-            num_waiting += len(part)
-            if num_waiting >= block_rows:  # small blocks are joined: each search has a fixed cost
-                rows = _joined(waiting)
-                yield rows[:block_rows]
-                num_waiting -= block_rows
-                waiting = [rows[block_rows:]] if num_waiting else []
-    if num_waiting:
-        yield _joined(waiting)
-
-
-def _joined(parts: list[Float32]) -> Float32:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            rows = float_rows(part, f"gallery descriptors from row {num_seen}", width)
+            num_seen += len(rows)
+            while len(rows):
+                if block is None:
+                    whole = len(rows) == block_rows
+                    block = rows if whole else np.empty((block_rows, width), np.float32)
+                taken = min(len(rows), block_rows - num_filled)
+                if block is not rows:
+                    block[num_filled : num_filled + taken] = rows[:taken]
+                rows, num_filled = rows[taken:], num_filled + taken
+                if num_filled == block_rows:
+                    yield block
+                    block, num_filled = None, 0
+    if block is not None:
+        yield block[:num_filled]
