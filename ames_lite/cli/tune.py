@@ -19,10 +19,7 @@ from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.tuning import Row, best, grid
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.io.tuned import Tuned, write_tuned
-from ames_lite.reranking.scorer import PairScorer
-from ames_lite.runtime import pick_device
 from ames_lite.processes import Processes, process_group
-from ames_lite.records import PairScores
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
 
@@ -32,32 +29,27 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config) -> Row:
-    """Choose and, for a head, freeze; returns the chosen row."""
-    rows, scorer, metric, folder = all_rows(config)
-    row, name = best(rows, metric), config["dataset"]["option"]
-    cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, row.metrics[metric]]]
-    print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
-    value = row.metrics[metric]
-    tuned = Tuned(
-        row.num_rerank, row.lamb, row.temp, name, scorer.name, scorer.digest, metric, value
-    )
-    print(f"frozen in {write_tuned(folder / 'tuned.json', tuned)}")
-    if config["weights"] is not None and is_native(config["weights"]):
-        print(f"      and {freeze(Path(config['weights']), row, name)}")
-    return row
-
-
-def all_rows(config: Config) -> tuple[list[Row], PairScorer, str, Path]:
-    """Every cell of the grid on a validation set, what scored it, the metric, the run's folder."""
     """Choose and, for a head, freeze; returns the chosen row.
 
     Several processes share the scoring; the first one writes and prints.
     """
     with process_group(config["device"]) as (processes, device):
-        return _run(config, processes, scoring_options(config, device))
+        rows, scorer, metric, folder = _scored(config, processes, scoring_options(config, device))
+        row = best(rows, metric)
+        if processes.first:
+            _keep(config, folder, row, scorer, metric)
+        return row
 
 
-def _run(config: Config, processes: Processes, options: ScoringOptions) -> Row:
+def all_rows(config: Config) -> tuple[list[Row], PairScorer, str, Path]:
+    """Every cell of the grid on a validation set, what scored it, the metric, the run's folder."""
+    with process_group(config["device"]) as (processes, device):
+        return _scored(config, processes, scoring_options(config, device))
+
+
+def _scored(
+    config: Config, processes: Processes, options: ScoringOptions
+) -> tuple[list[Row], PairScorer, str, Path]:
     files, dataset = dataset_files(config), config["dataset"]
     if dataset["role"] != "val":
         raise ConfigError(
@@ -67,17 +59,19 @@ def _run(config: Config, processes: Processes, options: ScoringOptions) -> Row:
     numbers = numbers_of(config["num_rerank"])
     scorer, _ = open_scorer(config)
     data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
-    numbers = clamp(numbers, data)
-    folder = run_dir(config, "tune")
-    options = scoring_options(config, pick_device(config["device"]))
-    scores, _ = evaluator.score(data, scorer, max(numbers), options, folder / "scores.hdf5")
     numbers = clamp(numbers, data, say=processes.first)
     folder = run_folder(config, "tune", processes)
     scores, _ = scores_in(folder, (data, scorer, max(numbers), options), processes)
-    row = choose(data, scores, numbers, as_list(config["lamb"]), as_list(config["temp"]))
-    if processes.first:
-        _keep(config, folder, row, scorer, data.protocol.main)
-    return row
+    rows = grid(
+        data.neighbors,
+        data.ground_truth,
+        scores,
+        num_reranks=numbers,
+        lambs=as_list(config["lamb"]),
+        temps=as_list(config["temp"]),
+        protocol=data.protocol,
+    )
+    return rows, scorer, data.protocol.main, folder
 
 
 def _keep(config: Config, folder: Path, row: Row, scorer: PairScorer, metric: str) -> None:
@@ -91,26 +85,6 @@ def _keep(config: Config, folder: Path, row: Row, scorer: PairScorer, metric: st
     print(f"frozen in {write_tuned(folder / 'tuned.json', tuned)}")
     if config["weights"] is not None and is_native(config["weights"]):
         print(f"      and {freeze(Path(config['weights']), row, option)}")
-
-
-def choose(
-    data: EvaluationData,
-    scores: PairScores,
-    num_reranks: Sequence[int],
-    lambs: Sequence[float] = LAMBS,
-    temps: Sequence[float] = TEMPS,
-) -> Row:
-    """The cell of the grid with the highest main metric of the protocol; the first of equals."""
-    rows = grid(
-        data.neighbors,
-        data.ground_truth,
-        scores,
-        num_reranks=numbers,
-        lambs=as_list(config["lamb"]),
-        temps=as_list(config["temp"]),
-        protocol=data.protocol,
-    )
-    return rows, scorer, data.protocol.main, folder
 
 
 def freeze(weights: Path, row: Row, tuned_on: str) -> Path:
