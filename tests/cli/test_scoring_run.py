@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate, tune
+from ames_lite.cli import evaluate, frontier, tune
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, UserError
+from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.pair_scores import read_pair_scores
 from ames_lite.io.tuned import read_tuned
+from ames_lite.models import AMES
 from ames_lite.processes import ALONE, process_group
 from ames_lite.reranking import pair_scoring
 from ames_lite.reranking.tasks import PairTask
@@ -87,6 +89,25 @@ def test_two_processes_tune_as_one_and_speak_once(tiny_world: TinyWorld, tmp_pat
     assert read_tuned(folder) == read_tuned(tmp_path / "one")
     left = [sorted(path.name for path in f.iterdir()) for f in (folder, tmp_path / "one")]
     assert left == [["config.json", "scores.hdf5", "tuned.json"]] * 2
+
+
+def test_two_processes_make_one_frontier(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    head = AMES(dim_in=128, dim=32, num_layers=1, dim_feedforward=32)
+    save_head(tmp_path / "head", head, HeadMeta("sift", lamb=0.5, temp=1.0))
+    given = ["dataset=synthetic", "desc_name=sift", "device=cpu", f"weights={tmp_path / 'head'}"]
+    given += [f"data_root={tiny_world.root}", "num_rerank=[5,12]", "descriptors=[8,20]"]
+    port, folder = free_port(), tmp_path / "two"
+    words = [*given, f"output_dir={folder}", f"cache={tmp_path / 'cache'}"]
+    both = [start(rank, 2, port, *words, script="frontier") for rank in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0].count("results:") == 1 and said[1][0] == ""
+    two = json.loads((folder / "frontier.json").read_text())
+    words = [*given, f"output_dir={tmp_path / 'one'}", f"cache={tmp_path / 'fresh'}"]
+    one = frontier.run(compose("frontier", words))
+    assert [row["metrics"] for row in two["rows"]] == [row["metrics"] for row in one["rows"]]
+    assert all("2 processes" in row["timed_on"] for row in two["rows"])
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_tuning_that_was_interrupted_goes_on(
