@@ -23,7 +23,6 @@ from ames_lite.cli.shell import command, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.search_page import Side, write_search_page
 from ames_lite.io import rankings
-from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.io.open_index import OpenIndex
@@ -158,8 +157,7 @@ def _model(config: Config) -> _Model:
         if len(lambs) * len(temps) != 1:
             raise ConfigError(f"lamb={lambs} temp={temps}", expected="one λ and one γ")
         lamb, temp, role = lambs[0], temps[0], _role(config, tuned_on)
-    trained = _trained_with(meta)
-    sides = {key: config[key] or trained for key in ("query_desc_num", "gallery_desc_num")}
+    sides = {key: config[key] or ALL for key in ("query_desc_num", "gallery_desc_num")}
     options = ScoringOptions(
         query_count=count_of("query_desc_num", sides["query_desc_num"]),
         gallery_count=count_of("gallery_desc_num", sides["gallery_desc_num"]),
@@ -173,13 +171,6 @@ def _role(config: Config, tuned_on: str | None) -> str:
     if config["lamb"] is not None or config["temp"] is not None:
         return "given"
     return "frozen with the head" + (f", chosen on {tuned_on}" if tuned_on else "")
-
-
-def _trained_with(meta: HeadMeta) -> int:
-    """Descriptors of an image that a head saw in training, where it says so; else all."""
-    recipe = meta.provenance.get("recipe")
-    count = recipe.get("max_count") if isinstance(recipe, dict) else None
-    return count if isinstance(count, int) and count > 0 else ALL
 
 
 def _say_indexed(indexed: Indexed) -> None:
