@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ames_lite.models.attention import attend
+
 
 class EncodedImages(NamedTuple):
     """All that depends on one image alone, for B images at once."""
@@ -86,29 +88,6 @@ def _valid(images: EncodedImages) -> Tensor:
     if images.valid is not None:
         return images.valid
     return images.tokens.new_ones(images.tokens.shape[:2], dtype=torch.bool)
-
-
-ROWS = 200  # query tokens at a time, see attend
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q k / sqrt(C)) v, [B, H, N, C], over the keys where mask [B, 1, 1, M] is True.
-
-    scaled_dot_product_attention, but for bf16 on a CPU without gradients: measured with AVX-512 and
-    no AMX, its blocks of bf16 are no faster than float32, while the products of a run of rows with
-    all keys are. A run has at most ROWS rows, so memory still grows linearly with the tokens.
-    """
-    explicit = q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] > 1
-    if not explicit or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return F.scaled_dot_product_attention(q, k, v, mask)
-    out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3])
-    q = q * q.shape[-1] ** -0.5
-    for start in range(0, q.shape[2], ROWS):
-        logits = q[:, :, start : start + ROWS] @ k.transpose(2, 3)
-        if mask is not None:
-            logits.masked_fill_(~mask, -torch.inf)
-        out[:, start : start + ROWS] = (logits.softmax(-1) @ v).transpose(1, 2)
-    return out.transpose(1, 2)
 
 
 class PairAttention(nn.Module):
@@ -261,7 +240,9 @@ class PairLayer(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Tokens [..., D] after the feed-forward."""
-        hidden = self.linear1(self._before(self.norm3, x)).relu_()
+        hidden = self.linear1(self._before(self.norm3, x))
+        # In place autograd would copy it thrice: the output of a linear layer is a view.
+        hidden = hidden.relu() if hidden.requires_grad else hidden.relu_()
         return self._after(self.norm3, x, self.linear2(hidden))
 
     def read_match(self, x: Tensor, layout: Layout) -> Tensor:
