@@ -1,17 +1,17 @@
 """Several processes that share one job, as torchrun starts them, and what they say to each other.
 
 In: the environment that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK). Out: `Processes`, passed on
-as an argument; `ALONE` is a single process, whose every exchange is with itself. The convention to
-know: all processes make the same exchanges in the same order; one that fails ends with its error,
-and torchrun ends the others.
+as an argument; `ALONE` is a single process, whose every exchange is with itself. The conventions to
+know: only the first process writes; all make the same exchanges in the same order; one that fails
+ends with its error, and torchrun ends the others.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +40,14 @@ class Processes:
         """Whether this is the process that writes and reports."""
         return self.rank == 0
 
+    def share(self, num: int) -> slice:
+        """Which of `num` things this process does: as many as the others, or one more or less.
+
+        >>> [Processes(rank, 2).share(5) for rank in range(2)]
+        [slice(0, 2, None), slice(2, 5, None)]
+        """
+        return slice(self.rank * num // self.size, (self.rank + 1) * num // self.size)
+
     def total(self, values: Array) -> Array:
         """The sum of the arrays (one shape and dtype) of all processes, in each of them."""
         return self._reduce(values, dist.ReduceOp.SUM)
@@ -48,15 +56,13 @@ class Processes:
         """The largest entries of the arrays of all processes, in each of them."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
-    def text(self, words: str) -> str:
-        """The words of the first process."""
+    def from_first(self, value: Any) -> Any:
+        """What the first process gave."""
         if self.size == 1:
-            return words
-        own = np.frombuffer(words.encode(), np.uint8) if self.first else np.zeros(0, np.uint8)
-        length = int(self.total(np.array([len(own)]))[0])
-        sent = np.zeros(length, np.int64)
-        sent[: len(own)] = own
-        return self.total(sent).astype(np.uint8).tobytes().decode()
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
 
     def wait(self) -> None:
         """Go on when all have come here."""
@@ -80,22 +86,39 @@ def process_group(device: str = "auto") -> Iterator[tuple[Processes, torch.devic
     device: as for `runtime.pick_device`; auto and cuda are one card a process. NCCL carries what
     cards say to each other, gloo everything else. Raises ConfigError, BadInput.
     """
-    size, rank = (_number(key, default) for key, default in (("WORLD_SIZE", 1), ("RANK", 0)))
-    if size == 1:
+    processes = processes_of(os.environ)
+    if processes.size == 1:
         yield ALONE, pick_device(device)
         return
-    here = pick_device(device)
-    if here.type == "cuda" and here.index is None:
-        here = torch.device("cuda", _number("LOCAL_RANK", rank) % torch.cuda.device_count())
+    here = local_device(pick_device(device), os.environ)
     if here.type == "cuda":
         torch.cuda.set_device(here)
     dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=WAIT)
-    yield Processes(rank, size, here), here
+    yield replace(processes, device=here), here
     dist.destroy_process_group()  # not after an error: it would wait for those who go on
 
 
-def _number(key: str, default: int) -> int:
-    text = os.environ.get(key, str(default))
-    if not text.isdigit():
+def processes_of(environment: Mapping[str, str]) -> Processes:
+    """As torchrun says; ALONE where it says nothing. Raises ConfigError for what makes no sense."""
+    if "WORLD_SIZE" not in environment:
+        return ALONE
+    size, rank = (_number(environment, key) for key in ("WORLD_SIZE", "RANK"))
+    if rank >= size:
+        what = f"RANK={rank} and WORLD_SIZE={size} in the environment"
+        raise ConfigError(what, expected="RANK below WORLD_SIZE, as torchrun sets them")
+    return Processes(rank, size)
+
+
+def local_device(device: torch.device, environment: Mapping[str, str]) -> torch.device:
+    """The device of this process: of several GPUs of a machine, that of its LOCAL_RANK."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in environment:
+        return device
+    number, cards = _number(environment, "LOCAL_RANK"), torch.cuda.device_count()
+    return torch.device("cuda", number % cards if cards else number)
+
+
+def _number(environment: Mapping[str, str], key: str) -> int:
+    text = environment.get(key, "nothing")
+    if not text.isdecimal():
         raise ConfigError(f"{key}={text} in the environment", expected="a number, as torchrun sets")
     return int(text)

@@ -3,7 +3,8 @@
 Out: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
 "seconds", "cells": [...]}; the cells of suite=head are described in
 ames_lite/evaluation/speed/heads.py, those of suite=rerank in
-ames_lite/evaluation/speed/rerank.py, of suite=extract and suite=search in extract/speed/.
+ames_lite/evaluation/speed/rerank.py, of suite=train in ames_lite/training/speed/, of
+suite=extract and suite=search in extract/speed/.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ames_lite.cli.benchmark_keys import (
 )
 from ames_lite.cli.benchmark_rerank import prepare_rerank, show_rerank
 from ames_lite.cli.benchmark_search import prepare_search, show_search
+from ames_lite.cli.benchmark_train import prepare_train, show_train
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, command, print_table, refuse_used
 from ames_lite.errors import ConfigError
@@ -201,4 +203,5 @@ SUITES: dict[str, tuple[Prepare, Callable[[dict[str, Any]], None]]] = {
     "evaluate": (prepare_evaluate, show_evaluate),
     "rerank": (prepare_rerank, show_rerank),
     "search": (prepare_search, show_search),
+    "train": (prepare_train, show_train),
 }

@@ -20,10 +20,11 @@ from ames_lite.cli.benchmark_keys import (
     devices_of,
     parse_size,
     precisions_of,
+    scratch_of,
 )
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, print_table
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError
 from extract.dinov2_network import PATCH
 from extract.speed.extraction import ExtractionSpeed, measure_extraction
 from extract.speed.neighbours import NeighbourSpeed, measure_neighbours
@@ -56,7 +57,7 @@ of flat, lower is better. MiB: peak of a process that has the vectors, searches 
 def prepare_extract(config: Config) -> Callable[[Path], Cells]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
     parts = chosen("parts", config["parts"], list(SHARES))
-    scratch = _scratch(config["scratch"])
+    scratch = scratch_of(config["scratch"])
     makers: dict[str, Callable[[Config], Callable[..., Any]]] = {
         "extract": _extraction,
         "read": _reading,
@@ -85,14 +86,6 @@ def prepare_extract(config: Config) -> Callable[[Path], Cells]:
         return cells
 
     return measure
-
-
-def _scratch(value: object) -> Path | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not Path(value).expanduser().is_dir():
-        raise BadInput(f"scratch is {value}", expected="a folder that exists")
-    return Path(value).expanduser().absolute()
 
 
 def _extraction(config: Config) -> Callable[..., ExtractionSpeed]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from ames_lite.cli.shell import as_list
-from ames_lite.errors import ConfigError
+from ames_lite.errors import BadInput, ConfigError
 from ames_lite.runtime import pick_device
 
 PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
@@ -48,6 +49,15 @@ def precisions_of(value: object, devices: Sequence[torch.device]) -> list[str]:
             raise ConfigError(f"device={device}", expected=f"one of {', '.join(PRECISIONS)}")
     known = dict.fromkeys(name for device in devices for name in PRECISIONS[device.type])
     return chosen("precisions", value, list(known))
+
+
+def scratch_of(value: object) -> Path | None:
+    """The folder `scratch=`; None where it is null. Raises BadInput where there is none."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not Path(value).expanduser().is_dir():
+        raise BadInput(f"scratch is {value}", expected="a folder that exists")
+    return Path(value).expanduser().absolute()
 
 
 def parse_size(text: object) -> tuple[int, int]:

@@ -50,7 +50,7 @@ def run_folder(config: Config, command_name: str, processes: Processes) -> Path:
     made = ""
     if processes.first:
         made = str(_resumed(config) if config["resume"] else run_dir(config, command_name))
-    return Path(processes.text(made))
+    return Path(processes.from_first(made))
 
 
 def _resumed(config: Config) -> Path:

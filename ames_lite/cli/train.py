@@ -33,8 +33,8 @@ from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_conversion import open_neighbor_rows
 from ames_lite.io.published_store import open_store
 from ames_lite.models import build_head
-from ames_lite.runtime import pick_device, seed_everything
-from ames_lite.training.processes import Processes, local_device, process_group
+from ames_lite.processes import Processes, process_group
+from ames_lite.runtime import seed_everything
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Trainer, labels_of_store
@@ -50,8 +50,7 @@ def run(config: Config) -> Path:
     recipe = Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
     check_resume(config)
     check_start(config)
-    device = local_device(pick_device(config["device"]))
-    with process_group(device) as processes:
+    with process_group(config["device"]) as (processes, device):
         if not processes.first:
             logging.getLogger("ames_lite").setLevel(logging.WARNING)
         return _run(config, recipe, device, processes)

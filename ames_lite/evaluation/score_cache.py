@@ -96,7 +96,7 @@ class ScoreCache:
 
     def _path(self, found: Path | None) -> Path | None:
         """What the first process found, in all."""
-        text = self._processes.text("" if found is None else str(found))
+        text = self._processes.from_first("" if found is None else str(found))
         return Path(text) if text else None
 
     def _warm_up(

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.processes import ALONE, Processes
 from ames_lite.training.dataset import TripletBatch, load_batch
-from ames_lite.training.processes import Processes
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import Triplets, TripletSampler
 
@@ -55,14 +55,14 @@ class BatchLoader:
         store: DescriptorStore,
         sampler: TripletSampler,
         recipe: Recipe,
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
         *,
         prefetch: int = 2,
         pin: bool = False,
         whole: bool = False,
     ) -> None:
         self.store, self.sampler, self.recipe = store, sampler, recipe
-        self.processes = processes or Processes()
+        self.processes = processes
         self.prefetch, self.pin, self.whole = prefetch, pin, whole
 
     def steps(self, first: int, stop: int) -> Generator[tuple[int, Iterator[Part]], None, None]:

@@ -8,9 +8,14 @@ from torch import Tensor
 
 
 def pair_loss(positive: Tensor, negative: Tensor) -> Tensor:
-    """Binary cross-entropy with logits, the mean over positive and negative pairs (scalar)."""
-    logits = torch.cat([positive, negative]).float()
-    targets = torch.cat([torch.ones_like(positive), torch.zeros_like(negative)]).float()
+    """Binary cross-entropy with logits, the mean over positive and negative pairs (scalar).
+
+    In float32 at least.
+    """
+    logits = torch.cat([positive, negative])
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    targets = torch.zeros_like(logits)
+    targets[: len(positive)] = 1
     return F.binary_cross_entropy_with_logits(logits, targets)
 
 

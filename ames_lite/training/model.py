@@ -40,7 +40,7 @@ def triplet_logits(
         head.score(query, head.encode(*side.to(device), gallery=True)) for side in sides
     )
     assert isinstance(positive, Tensor) and isinstance(negative, Tensor)
-    return positive.float(), negative.float()
+    return positive, negative
 
 
 def output_tokens(
@@ -66,7 +66,8 @@ def token_distance(
     num_query, num_gallery = (side.descriptors.shape[1] for side in (query, gallery))
     start = 1 + all_queries
     same = torch.cat([taught[:, : 1 + num_query], taught[:, start : start + num_gallery]], dim=1)
-    squared = (tokens.float() - same.float()).square().mean(-1)
+    dtype = torch.promote_types(tokens.dtype, torch.float32)
+    squared = (tokens.to(dtype) - same.to(dtype)).square().mean(-1)
     if query.valid is None and gallery.valid is None:
         return squared.mean()
     real = torch.cat([squared.new_ones(len(squared), 1), *(_real(s) for s in (query, gallery))], 1)
@@ -99,7 +100,7 @@ class TripletModel(nn.Module):
         own = output_tokens(self.head, seen)
         with torch.no_grad():
             taught = output_tokens(self._teacher[0], batch)
-        positive, negative = (logits.float() for logits, _ in own)
+        positive, negative = (logits for logits, _ in own)
         all_queries = batch.query.descriptors.shape[1]
         distances = [
             token_distance(tokens, goal, seen.query, side, all_queries)

@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +31,8 @@ from ames_lite.runtime import autocast
 from ames_lite.training.augmentation import rotate
 from ames_lite.training.dataset import TripletBatch, sample_descriptors
 from ames_lite.training.loader import BatchLoader, Part
-from ames_lite.training.model import TripletModel
+from ames_lite.training.model import Result, TripletModel
+from ames_lite.training.processes import shared_model
 from ames_lite.training.recipe import Recipe, learning_rate
 from ames_lite.training.watch import memory
 
@@ -81,7 +83,7 @@ class Stepper:
         if self.teacher is not None:
             self.teacher.to(self.device).eval()
         model = TripletModel(self.head, self.teacher, self.recipe.beta)
-        self.model = self.loader.processes.wrap(model)
+        self.model = shared_model(model, self.loader.processes)
         self.start_clock()
 
     def start_clock(self) -> None:
@@ -144,8 +146,7 @@ class Stepper:
         with nullcontext() if together else self.model.no_sync():  # type: ignore[operator]
             try:
                 batch = self._turned(part.step, part.batch.to(self.device))
-                with autocast(self.recipe.precision, self.device):
-                    result = self.model(batch, part.counts)
+                result = self.forward(batch, part.counts)
             except BadInput as error:  # descriptors that are not finite
                 self._refuse(part.step, str(error), always=True)
             loss = result.loss if weight == 1 else result.loss * weight
@@ -154,6 +155,12 @@ class Stepper:
             return figures
         distance = result.distance or 0.0
         return figures.plus(part.share, result.loss.item(), result.accuracy, distance)
+
+    def forward(self, batch: TripletBatch, counts: tuple[int, int]) -> Result:
+        """What is computed of a batch on the device, in the precision of the recipe."""
+        with autocast(self.recipe.precision, self.device):
+            result: Result = self.model(batch, counts)
+        return result
 
     def _turned(self, step: int, batch: TripletBatch) -> TripletBatch:
         """The batch, rotated if this step's is; all parts of a step alike."""
@@ -164,12 +171,7 @@ class Stepper:
         return rotate(batch, self.center, generator) if turn else batch
 
     def _total(self, figures: Figures) -> Figures:
-        if self.loader.processes.size == 1:
-            return figures
-        sums = self.loader.processes.total(
-            torch.tensor(figures, dtype=torch.float64, device=self.device)
-        )
-        return Figures(*sums.tolist())
+        return Figures(*self.loader.processes.total(np.array(figures)).tolist())
 
     def _update(self, step: int) -> float:
         """Change the weights; returns the norm of the gradient, before it was clipped."""

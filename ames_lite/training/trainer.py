@@ -29,12 +29,12 @@ from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.models import HEADS, SimilarityHead
+from ames_lite.processes import ALONE, Processes
 from ames_lite.runtime import autocast
 from ames_lite.training.interruption import Stopped, interruptible
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.model import check_teacher
 from ames_lite.training.model import triplet_logits as triplet_logits  # its users' door
-from ames_lite.training.processes import Processes
 from ames_lite.training.recipe import Recipe as Recipe  # its users' door
 from ames_lite.training.recipe import learning_rate as learning_rate
 from ames_lite.training.sampler import TripletSampler
@@ -66,7 +66,7 @@ class Trainer:
         *,
         teacher: SimilarityHead | None = None,
         validation: Validation | None = None,
-        processes: Processes | None = None,
+        processes: Processes = ALONE,
         identity: Mapping[str, Any] | None = None,
         save_every: int = 200,
         prefetch: int = 2,
@@ -80,7 +80,7 @@ class Trainer:
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe
         self.output_dir, self.meta = Path(output_dir), meta or HeadMeta()
         self.validation, self.tensorboard = validation, tensorboard
-        self.processes = processes or Processes()
+        self.processes = processes
         self.teacher = teacher
         if teacher is not None:
             check_teacher(teacher, head)
@@ -107,7 +107,7 @@ class Trainer:
             self.head.eval()
             if self.processes.first:
                 save_head(self.output_dir, self.head, self._meta(self.curve[-1]))
-            self.processes.total(torch.zeros(1, device=self.device))  # wait for the first
+            self.processes.wait()  # for the first
         return self.output_dir
 
     def _held(self) -> AbstractContextManager[None]:
@@ -205,8 +205,7 @@ class Trainer:
         """The signal that came to any of the processes; all of them stop at the same step."""
         if self.processes.size == 1:
             return number
-        both = torch.tensor([number, number > 0], device=self.device)
-        total, count = self.processes.total(both).tolist()
+        total, count = self.processes.total(np.array([number, number > 0])).tolist()
         return total // count if count else 0
 
     def _stopped(self, number: int) -> Stopped:

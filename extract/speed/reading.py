@@ -23,16 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.evaluation.speed.disk import bytes_from_disk, check_droppable, drop
+from ames_lite.evaluation.speed.made_stores import noise_layout, write_noise
 from ames_lite.evaluation.speed.timing import middle
-from ames_lite.io.descriptor_layout import SCHEMA, layout
+from ames_lite.io.descriptor_layout import SCHEMA
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.disk import announce
 from ames_lite.io.hdf5 import open_complete
-from ames_lite.records import LocalDescriptors
 
 Halves = npt.NDArray[np.float16]
-COUNTED = Path("/proc/self/io")  # of Linux
-NAME = "{:07}.jpg"
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,8 @@ def check_reading(options: ReadingSpeed, folder: Path) -> None:
             expected=f"at least the {options.rows} that are read",
             remedy="a larger store_gib, or fewer rows",
         )
-    if not hasattr(os, "posix_fadvise"):
-        raise BadInput(
-            "this system cannot drop a file from memory", expected="Linux, or parts without read"
-        )
-    sizes = (options.images, options.stored, options.dim)
-    announce(folder / "store.hdf5", layout(*sizes, packed=False, name_bytes=len(NAME.format(0))))
+    check_droppable("Linux, or parts without read")
+    announce(folder / "store.hdf5", noise_layout(options.images, options.stored, options.dim))
 
 
 def measure_reading(options: ReadingSpeed, folder: Path) -> list[dict[str, Any]]:
@@ -87,23 +82,9 @@ def measure_reading(options: ReadingSpeed, folder: Path) -> list[dict[str, Any]]
         path.unlink(missing_ok=True)
 
 
-def _names(options: ReadingSpeed) -> list[str]:
-    return [NAME.format(row) for row in range(options.images)]
-
-
 def _write(options: ReadingSpeed, path: Path) -> None:
-    """A store of noise; every row another part of one block of it."""
-    o, rng = options, np.random.default_rng(options.seed)
-    noise = rng.standard_normal((o.stored * 2, o.dim), np.float32).astype(np.float16)
-    xy, scale = np.zeros((o.stored, 2), np.float32), np.zeros(o.stored, np.uint8)
-    weight = np.ones(o.stored, np.float32)
-    names = _names(o)
-    made = {"backbone": "noise"}
-    with DescriptorStore.create(path, names, o.stored, o.dim, "float16", made) as store:
-        for row, name in enumerate(names):
-            first = row % o.stored
-            part = noise[first : first + o.stored]
-            store.append(name, LocalDescriptors(part, xy, scale, weight, size=(480, 640)))
+    o = options
+    write_noise(path, o.images, o.stored, o.dim, o.seed)
 
 
 def _measure(options: ReadingSpeed, path: Path) -> dict[str, Any]:
@@ -124,10 +105,10 @@ def _measure(options: ReadingSpeed, path: Path) -> dict[str, Any]:
         found = {}
         for what in list(reads)[:: 1 if turn % 2 == 0 else -1]:
             drop(path)
-            before, began = _bytes_from_disk(), time.perf_counter()
+            before, began = bytes_from_disk(), time.perf_counter()
             found[what] = reads[what](rows)
             seconds[what].append(time.perf_counter() - began)
-            after = _bytes_from_disk()
+            after = bytes_from_disk()
             if before is not None and after is not None:
                 came[what].append((after - before) / expected)
         if not np.array_equal(found["project"].view(np.uint16), found["memmap"].view(np.uint16)):
@@ -165,21 +146,3 @@ class _Table:
         """[n, count, D]; mapped anew, because pages in use are not dropped."""
         table = np.memmap(self.path, np.float16, "r", self.offset, self.shape)
         return np.array(table[rows, :count])
-
-
-def drop(path: Path) -> None:
-    """Have the system forget what it keeps of a file, once it is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(handle)
-
-
-def _bytes_from_disk() -> int | None:
-    """That this process had the system read so far."""
-    if not COUNTED.is_file():
-        return None
-    lines = dict(line.split(": ") for line in COUNTED.read_text().splitlines())
-    return int(lines["read_bytes"])

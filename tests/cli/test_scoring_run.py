@@ -169,7 +169,7 @@ def test_one_process_is_alone_and_a_wrong_environment_is_named(
 ) -> None:
     with process_group("cpu") as (processes, device):
         assert processes is ALONE and processes.first and str(device) == "cpu"
-        assert processes.text("as it is") == "as it is"
+        assert processes.from_first("as it is") == "as it is"
     monkeypatch.setenv("WORLD_SIZE", "many")
     with pytest.raises(ConfigError, match="WORLD_SIZE=many in the environment"):
         with process_group("cpu"):

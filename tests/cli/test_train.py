@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.models import AMES
+from ames_lite.records import Neighbors
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
@@ -264,6 +266,56 @@ def test_lists_that_do_not_fit_are_refused_before_a_run_begins(
     with pytest.raises(BadInput, match=message):
         train.run(compose("train", given))
     assert not (tmp_path / "r").exists()
+
+
+def test_neighbours_of_other_images_are_refused_before_a_run_begins(
+    tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    root = tiny_world.folder("synthetic-train")
+    names = read_image_list(root / "train.txt").names
+    lists = read_neighbors(root / "nn_sift_vlad.hdf5", names, names)
+    fewer = tuple(names[:60])
+    ids = np.stack([np.random.default_rng(row).permutation(60)[:40] for row in range(60)])
+    short = Neighbors(ids.astype(np.int32), lists.sims[:60, :40], 60)
+    for form in ("hdf5", "pkl"):
+        path = write_neighbors(tmp_path / f"nn.{form}", short, fewer, fewer, {})
+        with pytest.raises(BadInput, match="60"):
+            trained(tiny_world, tmp_path / "run", *AMES_SMALL, f"neighbors={path}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on_from_it(
+    tiny_world: TinyWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The disk is full from the third state on, in the middle of writing it."""
+    given = words(tiny_world, tmp_path / "run", *AMES_SMALL, "save_every=1", "batch_size=16")
+    whole = [w for w in given if not w.startswith("output_dir")]
+    assert train.main([*whole, f"output_dir={tmp_path / 'whole'}"]) == 0
+    write, states = Path.write_bytes, []
+
+    def full(self: Path, content: bytes) -> int:
+        if self.name.startswith(".last.pt"):
+            states.append(self)
+            if len(states) >= 3:
+                write(self, bytes(content)[: len(content) // 2])
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    capsys.readouterr()
+    assert train.main(given) == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "last.pt" in said and "free space" in said
+    assert "Traceback" not in said
+    left = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert left["step"] == 2 and not list((tmp_path / "run").glob(".*.partial"))
+    monkeypatch.setattr(Path, "write_bytes", write)
+    assert train.main(given) == 0
+    files = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("run", "whole")]
+    assert files[0] == files[1]
 
 
 def _relabelled(row: int, line: str) -> str:

@@ -12,8 +12,8 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.processes import ALONE, Processes
 from ames_lite.training.loader import BatchLoader, Part
-from ames_lite.training.processes import Processes
 from ames_lite.training.recipe import Recipe
 from tests.conftest import TinyWorld
 from tests.reranking.packing import pack_store
@@ -25,7 +25,7 @@ RECIPE = Recipe(epochs=2, batch_size=13, max_count=20, min_count=4)
 def loader_of(
     world: TinyWorld,
     recipe: Recipe = RECIPE,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
     prefetch: int = 0,
     whole: bool = False,
 ) -> BatchLoader:

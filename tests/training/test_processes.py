@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import ConfigError
 from ames_lite.io.checkpoint import load_head
-from ames_lite.training.processes import Processes, local_device, processes_of
+from ames_lite.processes import ALONE, Processes, local_device, processes_of
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,15 +119,18 @@ def test_shares_cover_everything_once() -> None:
 
 
 def test_the_environment_says_which_process_this_is() -> None:
-    assert processes_of({}) == Processes(0, 1)
+    assert processes_of({}) is ALONE
     assert processes_of({"RANK": "1", "WORLD_SIZE": "2"}) == Processes(1, 2)
     for wrong in ({"WORLD_SIZE": "2"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "x"}):
-        with pytest.raises(BadInput, match="the environment has"):
+        with pytest.raises(ConfigError, match="in the environment"):
             processes_of(wrong)
 
 
 def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert local_device(torch.device("cuda")) == torch.device("cuda", 3)
-    assert local_device(torch.device("cuda:1")) == torch.device("cuda:1")
-    assert local_device(torch.device("cpu")) == torch.device("cpu")
+    own = {"LOCAL_RANK": "3"}
+    for cards, number in ((8, 3), (2, 1)):  # more processes than GPUs share them
+        monkeypatch.setattr(torch.cuda, "device_count", lambda cards=cards: cards)
+        assert local_device(torch.device("cuda"), own) == torch.device("cuda", number)
+    assert local_device(torch.device("cuda:1"), own) == torch.device("cuda:1")
+    assert local_device(torch.device("cpu"), own) == torch.device("cpu")
+    assert local_device(torch.device("cuda"), {}) == torch.device("cuda")

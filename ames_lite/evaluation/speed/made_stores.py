@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ames_lite.io.descriptor_layout import layout
 from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.row_layout import Layout
 from ames_lite.records import GroundTruth, LocalDescriptors, Neighbors
 
 GRADED = 5  # images of a list that are easy, as many hard and as many junk
@@ -47,6 +49,27 @@ def _noise(generator: np.random.Generator, count: int, dim: int) -> LocalDescrip
     xy = generator.random((count, 2), dtype=np.float32)
     weight = np.linspace(1, 0.1, count, dtype=np.float32)
     return LocalDescriptors(x.astype(np.float16), xy, np.zeros(count, np.uint8), weight, (480, 640))
+
+
+NAME = "{:07}.jpg"
+
+
+def write_noise(path: Path, images: int, stored: int, dim: int, seed: int) -> None:
+    """A large store, quickly: every row is another part of one block of noise."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((stored * 2, dim), np.float32).astype(np.float16)
+    xy, scale = np.zeros((stored, 2), np.float32), np.zeros(stored, np.uint8)
+    weight, names = np.ones(stored, np.float32), [NAME.format(row) for row in range(images)]
+    made = {"backbone": "noise"}
+    with DescriptorStore.create(path, names, stored, dim, "float16", made) as store:
+        for row, name in enumerate(names):
+            part = noise[row % stored : row % stored + stored]
+            store.append(name, LocalDescriptors(part, xy, scale, weight, size=(480, 640)))
+
+
+def noise_layout(images: int, stored: int, dim: int) -> Layout:
+    """Its data sets, for saying what it takes."""
+    return layout(images, stored, dim, packed=False, name_bytes=len(NAME.format(0)))
 
 
 def make_lists(

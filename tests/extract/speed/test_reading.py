@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_a_store_that_cannot_be_is_refused_before_it_is_made(
     ):
         with pytest.raises(BadInput, match=f"(?s){message}"):
             measure_reading(options, tmp_path)
-    monkeypatch.delattr(reading.os, "posix_fadvise")
+    monkeypatch.delattr(os, "posix_fadvise")
     with pytest.raises(BadInput, match="cannot drop a file from memory"):
         measure_reading(SMALL, tmp_path)
     assert not list(tmp_path.iterdir())

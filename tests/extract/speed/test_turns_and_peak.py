@@ -38,7 +38,7 @@ def test_what_was_needed_before_does_not_count() -> None:
         pytest.skip("this system cannot forget a peak")
     code = """
 import torch
-from extract.speed import peak
+from ames_lite.evaluation.speed import own_process as peak
 large = torch.ones(1 << 25)  # 128 MiB
 before = peak.peak_mib()
 del large
