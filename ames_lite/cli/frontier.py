@@ -75,7 +75,7 @@ def _run(config: Config, processes: Processes, options: ScoringOptions) -> dict[
     metric = _metric(config["metric"], data)
     if processes.first:
         say_excluded(data)
-    folder = Path(processes.text(str(run_dir(config, "frontier")) if processes.first else ""))
+    folder = Path(processes.from_first(str(run_dir(config, "frontier")) if processes.first else ""))
     cache = ScoreCache(Path(config["cache"] or folder / "scores").expanduser(), processes)
     cells: list[Cell] = []
     for head in heads:

@@ -119,7 +119,7 @@ def test_tuning_that_was_interrupted_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(tune, "choose", interrupted)
+        patch.setattr(tune, "grid", interrupted)
         tune.run(compose("tune", given))
     scored = (tmp_path / "run" / "scores.hdf5").stat().st_mtime_ns
     tune.run(compose("tune", [*given, "resume=true"]))

@@ -52,10 +52,10 @@ def landmark_masks(spec: WorldSpec, number: int) -> Iterator[tuple[str, Mask]]:
     for paint in (0, 255):
         rng, shown = world._seeds(spec, 3, number), painted(facade, paint)
         pictures.append([])
-        for kind in world._kinds(spec, number):
+        for kind in world.kinds_of(spec, number):
             pictures[-1].append(world._view_of_kind(rng, shown, kind, clutter).picture)
             rng.integers(60, 93)  # the quality of the file, drawn between two views
-    for index, kind in enumerate(world._kinds(spec, number)):
+    for index, kind in enumerate(world.kinds_of(spec, number)):
         black, white = (views[index].astype(np.float32).mean(2) for views in pictures)
         gap = white - black
         yield f"jpg/landmark{number:04d}_{index}_{kind}.jpg", gap > 0.4 * gap.max()
