@@ -62,6 +62,7 @@ def extract_descriptors(
     shard: Shard | None = None,
     workers: int = 1,
     on_bad_image: str = "error",
+    say_bad: bool = True,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write the stores `local` and `vectors` (either may be None), or their part `shard`.
@@ -69,7 +70,8 @@ def extract_descriptors(
     Returns their paths. names [N]: relative to image_root, all of them, also for a shard; boxes
     [N]: (x1, y1, x2, y2) in pixels of the whole image. vectors: global descriptors, of unit length,
     float32. binarization: local descriptors as packed bits. workers: processes (above 1 they are
-    spawned: call from under a main guard). Raises BadInput before any work for wrong arguments,
+    spawned: call from under a main guard). say_bad: log images that failed and were skipped; False:
+    the caller does. Raises BadInput before any work for wrong arguments,
     MissingFile for missing weights, and BadInput at the end where an image failed.
     """
     if on_bad_image not in ("error", "skip"):
@@ -91,8 +93,10 @@ def extract_descriptors(
     root = Path(image_root)
     jobs = [Job(name, root / name, box) for name, box in zip(part, chosen, strict=True)]
     bad = _fill(backbone, jobs, outputs, workers, overwrite)
-    report_bad(bad, len(part), [output.path for output in outputs], on_bad_image)
-    return [output.path for output in outputs]
+    paths = [output.path for output in outputs]
+    if say_bad or on_bad_image != "skip":
+        report_bad(bad, len(part), paths, on_bad_image)
+    return paths
 
 
 def _local_output(

@@ -90,12 +90,13 @@ def extract_globals(
     whitening: FittedWhitening | None = None,
     dtype: str = "float32",
     on_bad_image: str = "error",
+    say_bad: bool = True,
     overwrite: bool = False,
 ) -> Path:
     """Write or continue the file `output` and return its path.
 
     dtype: float32 or float16. on_bad_image: whether images that failed are an error at the end
-    (error) or only said (skip). Raises BadInput before any work where whitening and source do not
+    (error) or only said (skip), by the caller where say_bad is False. Raises BadInput before any work where whitening and source do not
     fit, for another dtype, and where the disk is too small.
     """
     if on_bad_image not in ("error", "skip"):
@@ -117,7 +118,8 @@ def extract_globals(
     )
     with create as writer:
         bad = _fill(source, writer, whitening)
-    report_bad(bad, len(source.names), [path], on_bad_image)
+    if say_bad or on_bad_image != "skip":
+        report_bad(bad, len(source.names), [path], on_bad_image)
     return path
 
 

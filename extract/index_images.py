@@ -216,6 +216,7 @@ class _Run:
             local=path,
             workers=self.workers,
             on_bad_image="skip",
+            say_bad=False,  # once, for the whole index
         )
         with DescriptorStore.open(path) as store:
             rows = np.flatnonzero(store.status == FAILED).tolist()
@@ -277,7 +278,9 @@ class _Run:
             if not path.is_file():
                 with DescriptorStore.open(local_path(self.place, segment)) as store:
                     source = StoreSource(store, vlad)
-                    extract_globals(source, path, dtype="float16", on_bad_image="skip")
+                    extract_globals(
+                        source, path, dtype="float16", on_bad_image="skip", say_bad=False
+                    )
 
     def _joined(self, entries: list[Entry]) -> list[Entry]:
         """The entries, with segments joined where they are many or mostly of rows without use."""

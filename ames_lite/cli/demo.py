@@ -18,6 +18,7 @@ from typing import Any
 
 from ames_lite.cli import evaluate, stages, store_stages, train, tune
 from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
 from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used
 from ames_lite.runtime import peak_memory_mib
@@ -25,6 +26,7 @@ from ames_lite.synthetic import WorldSpec, render_world
 
 FLOORS = ("mutual_nn", "ransac")
 NUM_RERANK = 200
+SHIPPED = ("ames", "elvis")
 
 
 def worlds(seed: int) -> dict[str, WorldSpec]:
@@ -60,7 +62,7 @@ class Steps:
 
 def run(config: Config) -> None:
     """The whole job."""
-    shipped = None if config["train"] else released_head()
+    shipped = {} if config["train"] else {name: released_head(model=name) for name in SHIPPED}
     root, folder = _folders(config)
     step = Steps(root)
     drawn = worlds(config["seed"])
@@ -72,15 +74,20 @@ def run(config: Config) -> None:
     for name in drawn:
         training = name == "synthetic-train"
         prepare_world(step, name, config["workers"], training=training, vocabulary=vocabulary)
-    head = shipped or folder / "train"
+    heads = shipped or {"ames": folder / "train"}
     if not shipped:
+        head = heads["ames"]
         recipe = ("experiment=sift_synthetic", f"seed={config['seed']}", f"output_dir={head}")
         step("scripts/train.py", "train", train.run, *recipe)
     results: dict[str, Any] = {}
-    for model in (*FLOORS, "ames"):
-        frozen = model == "ames" and shipped is not None
-        results[model] = tune_and_evaluate(step, model, head, folder, results, frozen=frozen)
-    summarize(results, folder, "the head's came with it" if shipped else None)
+    num_rerank = RELEASED_RERANK if shipped else NUM_RERANK
+    for model in (*FLOORS, *heads):
+        given = [f"model={model}", "desc_name=sift", f"num_rerank={num_rerank}"]
+        given += [f"weights={heads[model]}"] if model in heads else []
+        results[model] = tune_and_evaluate(
+            step, model, given, folder, results, frozen=model in shipped
+        )
+    summarize(results, folder, "the heads' came with them" if shipped else None)
 
 
 def prepare_world(
@@ -106,7 +113,7 @@ def prepare_world(
 def tune_and_evaluate(
     step: Steps,
     model: str,
-    head: Path,
+    given: Sequence[str],
     folder: Path,
     others: dict[str, Any],
     *,
@@ -114,10 +121,10 @@ def tune_and_evaluate(
 ) -> dict[str, Any]:
     """λ and γ on the validation world, then the test world; the head's report shows the others.
 
-    frozen: λ and γ are those that the head came with; nothing is tuned.
+    given: what both commands are told of the model. frozen: λ and γ are those that the head came
+    with; nothing is tuned.
     """
-    chosen = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
-    chosen += [f"weights={head}"] if model not in FLOORS else []
+    chosen = [*given]
     output = f"output_dir={folder / f'tune_{model}'}"
     if not frozen:
         row = step("scripts/tune.py", "tune", tune.run, "dataset=synthetic-val", *chosen, output)
@@ -143,7 +150,7 @@ def summarize(results: dict[str, Any], folder: Path, remark: str | None = None) 
     before, after = rows[0][2], rows[-1][2]
     print(
         f"demo: {len(first['per_query'])} queries, global mAP {before:.4f} -> reranked mAP "
-        f"{after:.4f} (medium), report: {folder / 'test_ames' / 'report.html'}"
+        f"{after:.4f} (medium), report: {folder / f'test_{model}' / 'report.html'}"
     )
 
 

@@ -2,23 +2,25 @@
 
 render → extract → vocabulary → global descriptors → neighbour lists → train → tune → evaluate →
 `weights/sift_<model>/`. Training landmarks are of the rich rendered world; λ and γ are chosen on a
-rich and a plain rendered validation world together; figures are of a rich and a plain test world
-that nothing else has seen, and of the very file that is shipped. No photograph is looked at. What
-has been done is left as it is: the command, given again, goes on where it stopped.
+rich and a plain rendered validation world together; figures are of rich and plain test worlds of
+this seed and of two others, which nothing else has seen, and of the very file that is shipped. No
+photograph is looked at. What has been done is left as it is: the command, given again, goes on
+where it stopped.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.demo import FLOORS, NUM_RERANK, Steps, prepare_world, worlds
+from ames_lite.cli.demo import FLOORS, Steps, prepare_world, worlds
 from ames_lite.cli.release_files import write_release
+from ames_lite.cli.released import NUM_RERANK, world_vocabulary
 from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.tuning import Row
@@ -30,6 +32,7 @@ from ames_lite.synthetic.rich import RichSpec, release_worlds, render_rich_world
 MODELS = ("ames", "elvis")
 STAGES = ("prepare", "train", "evaluate", "write")
 TRAINING, VALIDATION, TEST = "rich-train", ("rich-val", "synthetic-val"), ("rich", "synthetic")
+OTHER_SEEDS = (1, 2)  # added to the seed: whose test worlds are measured on too
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -44,12 +47,19 @@ def run(config: Config) -> Path:
     step = Steps(root)
     for name, spec in specs_of(config).items():
         _prepare(step, name, spec, config["workers"])
+    for test, specs in _other_tests(config, root).items():
+        for name, spec in specs.items():
+            elsewhere = replace(step, root=test)
+            _prepare(elsewhere, name, spec, config["workers"], world_vocabulary(root))
     if config["until"] == "prepare":
         return folder
     head = _train(step, config, folder)
     if config["until"] == "train":
         return folder
-    figures = evaluate_all(step, config["model"]["name"], head, folder)
+    tests = {f"{world}, seed {config['seed']}": root / world for world in TEST}
+    for test, specs in _other_tests(config, root).items():
+        tests |= {f"{world}, {test.name.replace('_', ' ')}": test / world for world in specs}
+    figures = evaluate_all(step, config["model"]["name"], head, folder, tests)
     if config["until"] == "write":
         target = Path(config["weights"] or f"weights/sift_{config['model']['name']}")
         recipe = {key: config[key] for key in ("seed", "landmarks", "share", "train")}
@@ -78,27 +88,42 @@ def specs_of(config: Config) -> dict[str, WorldSpec]:
     found: dict[str, WorldSpec] = {**release_worlds(config["seed"], config["landmarks"])}
     found |= {name: spec for name, spec in worlds(config["seed"]).items() if name not in found}
     del found["synthetic-train"]
-    if config["share"] == 1:
-        return found
     return {
         name: spec if name == TRAINING else _smaller(spec, config["share"])
         for name, spec in found.items()
     }
 
 
+def _other_tests(config: Config, root: Path) -> dict[Path, dict[str, WorldSpec]]:
+    """The test worlds of other seeds, by name, each seed's below a folder of its own."""
+    found = {}
+    for seed in (config["seed"] + more for more in OTHER_SEEDS):
+        drawn: dict[str, WorldSpec] = {**release_worlds(seed), **worlds(seed)}
+        specs = {name: _smaller(drawn[name], config["share"]) for name in TEST}
+        found[root / f"seed_{seed}"] = specs
+    return found
+
+
 def _smaller(spec: WorldSpec, share: float) -> WorldSpec:
+    if share == 1:
+        return spec
     styles, others = (max(1, round(n * share)) for n in (spec.num_styles, spec.distractors))
     return replace(spec, num_styles=styles, distractors=others)
 
 
-def _prepare(step: Steps, name: str, spec: WorldSpec, workers: int) -> None:
-    """A world's pictures and all that is made of them, unless it is there."""
+def _prepare(
+    step: Steps, name: str, spec: WorldSpec, workers: int, vocabulary: Path | None = None
+) -> None:
+    """A world's pictures and all that is made of them, unless it is there.
+
+    vocabulary: None: the one below the same root.
+    """
     folder = step.root / name
     render = render_rich_world if isinstance(spec, RichSpec) else render_world
     render(spec, folder, name, workers)  # type: ignore[arg-type]
     done = folder / "prepared.json"  # written last
     if not done.is_file():
-        prepare_world(step, name, workers, training=name == TRAINING)
+        prepare_world(step, name, workers, training=name == TRAINING, vocabulary=vocabulary)
         done.write_text(json.dumps({"name": name}))
 
 
@@ -114,25 +139,31 @@ def _train(step: Steps, config: Config, folder: Path) -> Path:
     return head
 
 
-def evaluate_all(step: Steps, name: str, head: Path, folder: Path) -> dict[str, Any]:
-    """Figures of the floors and the head on every test world; λ, γ from the validation worlds."""
+def evaluate_all(
+    step: Steps, name: str, head: Path, folder: Path, tests: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Figures of the floors and the head on every test world; λ, γ from the validation worlds.
+
+    tests: the folder of every test world, by what it is called.
+    """
     figures: dict[str, Any] = {"validation": {}, "test": {}}
     for model in (*FLOORS, name):
         done = folder / f"figures_{model}.json"
         if not done.is_file():
             given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
             given += [] if model in FLOORS else [f"weights={head}"]
-            done.write_text(json.dumps(_tuned_and_measured(step, model, given, folder), indent=1))
+            measured = _tuned_and_measured(step, model, given, folder, tests)
+            done.write_text(json.dumps(measured, indent=1))
         found = json.loads(done.read_text())
         figures["validation"][model] = found["validation"]
-        for world, measured in found["test"].items():
-            figures["test"].setdefault(world, {})[model] = measured
+        for test, there in found["test"].items():
+            figures["test"].setdefault(test, {})[model] = there
     _summarize(figures)
     return figures
 
 
 def _tuned_and_measured(
-    step: Steps, model: str, given: Sequence[str], folder: Path
+    step: Steps, model: str, given: Sequence[str], folder: Path, tests: Mapping[str, Path]
 ) -> dict[str, Any]:
     grids = []
     for world in VALIDATION:
@@ -148,11 +179,12 @@ def _tuned_and_measured(
     found: dict[str, Any] = {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"]}
     chosen = [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
     test = {}
-    for world in TEST:
-        output = f"output_dir={_fresh(folder / f'test_{model}_{world}')}"
-        words = (f"dataset={world}", *given, *chosen, output)
-        results = step("scripts/evaluate.py", "evaluate", evaluate.run, *words)
-        test[world] = {
+    for title, place in tests.items():
+        name = f"test_{model}_{title.replace(', seed ', '_seed')}"
+        words = (f"dataset={place.name}", *given, *chosen, f"output_dir={_fresh(folder / name)}")
+        there = replace(step, root=place.parent)
+        results = there("scripts/evaluate.py", "evaluate", evaluate.run, *words)
+        test[title] = {
             "global": results["global"],
             "metrics": results["rows"][0]["metrics"],
             "per_query": results["per_query"],

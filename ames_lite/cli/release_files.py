@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.cli.released import world_vocabulary
+from ames_lite.errors import BadInput
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.checkpoint import load_head, save_head
 
@@ -47,9 +48,10 @@ and γ = {temp}, chosen on {tuned_on} together. `curve.json` has loss and accura
 
 ## Figures
 
-Rendered worlds of the same seed whose landmarks, styles and clutter nothing else has seen;
-{num_rerank} candidates reranked, every λ and γ from the same validation worlds. Intervals: 95 %,
-bootstrap over queries, of the gain in AP (mean of medium and hard) over the global ranking.
+Rendered worlds, of the seed of the release and of two others, whose landmarks, styles and clutter
+nothing else has seen; {num_rerank} candidates reranked, every λ and γ from the same validation
+worlds. Intervals: 95 %, bootstrap over queries, of the gain in AP (mean of medium and hard) over
+the global ranking.
 
 {figures}
 
@@ -74,10 +76,8 @@ def write_release(
     weights = save_head(target, head, replace(meta, provenance=provenance), half=True)
     if weights.stat().st_size > LARGEST:
         raise BadInput(f"{weights.stat().st_size} bytes", where=weights, expected="at most 5 MiB")
-    found = sorted(root.glob("vlad_sift_*.npz"))
-    if len(found) != 1:
-        raise MissingFile("the vocabulary is not there", where=root / "vlad_sift_*.npz")
-    shutil.copyfile(found[0], target / found[0].name)
+    vocabulary = world_vocabulary(root)
+    shutil.copyfile(vocabulary, target / vocabulary.name)
     (target / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     (target / "curve.json").write_text(json.dumps(curve) + "\n")
     config = json.loads((run / "train" / "config.json").read_text())

@@ -11,6 +11,7 @@ from pathlib import Path
 from ames_lite.cli.compose import conf_dir
 from ames_lite.errors import MissingFile
 
+NUM_RERANK = 400  # candidates that λ and γ of released heads are chosen for
 REMEDY = (
     "a whole checkout; or weights=<folder> of a head of your own: make demo trains one in "
     "minutes (runs/demo_…/train); or model=ransac, which needs none"
@@ -29,11 +30,17 @@ def released_head(desc_name: str = "sift", model: str = "ames") -> Path:
 
 def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | None:
     """The VLAD vocabulary beside that head; of a model without one, beside ames; None: none."""
-    for folder in (released(f"{desc_name}_{model}"), released(f"{desc_name}_ames")):
-        found = sorted(folder.glob(f"vlad_{desc_name}_*.npz"))
-        if found:
-            return found[0]
-    return None
+    folders = (released(f"{desc_name}_{model}"), released(f"{desc_name}_ames"))
+    found = [path for folder in folders for path in sorted(folder.glob(f"vlad_{desc_name}_*.npz"))]
+    return found[0] if found else None
+
+
+def world_vocabulary(root: Path) -> Path:
+    """The VLAD vocabulary of the world to train on, below a release's root. Raises MissingFile."""
+    found = sorted(root.glob("vlad_sift_*.npz"))
+    if len(found) != 1:
+        raise MissingFile("the vocabulary is not there", where=root / "vlad_sift_*.npz")
+    return found[0]
 
 
 def released(name: str) -> Path:

@@ -93,6 +93,10 @@ def run(config: Config) -> Found | None:
     found = None
     if model is not None:
         found = _search(config, images, index, backbone, model, box, counts["num_rerank"])
+        same = found.root == images  # then they were named with the index
+        unsaid = {name: why for name, why in found.failed.items() if not same or name not in bad}
+        of = len(found.queries) + len(found.failed)
+        _say_failed(unsaid, f"of {of} queries cannot be described")
         bad |= found.failed
     if bad and config["on_bad_image"] == "error":
         listed = "\n".join(f"  {name}: {why}" for name, why in bad.items())
@@ -218,8 +222,6 @@ def _search(
         print(f"num_rerank={num_rerank} is more than there are: {found.hits.ids.shape[1]}")
     print(f"{model.scorer.name}: λ {model.lamb:g}, γ {model.temp:g} ({model.role})")
     _show(found, config["top"])
-    of = len(found.queries) + len(found.failed)
-    _say_failed(found.failed, f"of {of} queries cannot be described")
     of = len(found.queries)
     print(f"\n{of} {'query' if of == 1 else 'queries'} described and searched in {seconds:.2f} s")
     _write(config, images, index, model, found)

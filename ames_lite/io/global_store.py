@@ -155,7 +155,9 @@ class GlobalStore:
         return {row: hdf5.decode_names(self.reasons(row, row + 1))[0] for row in rows}
 
     def reasons(self, first: int, stop: int) -> npt.NDArray[np.bytes_]:
-        """Why rows failed, as stored."""
+        """Why rows failed, as stored; a file that was written at once has none."""
+        if "reason" not in self._file:
+            return np.full(stop - first, b"", object)
         found: npt.NDArray[np.bytes_] = self._file["reason"][first:stop]
         return found
 

@@ -43,8 +43,13 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         wanted = {"weights.safetensors", "meta.json", "README.md", "figures.json", "curve.json"}
         assert names == wanted | {"vlad_sift_rich-train.npz"}
         figures = json.loads((folder / "figures.json").read_text())
-        assert set(figures["test"]) == {"rich", "synthetic"}
-        assert set(figures["test"]["rich"]) == {"mutual_nn", "ransac", model}
+        worlds = [f"{world}, seed {seed}" for seed in (0, 1, 2) for world in ("rich", "synthetic")]
+        assert list(figures["test"]) == worlds
+        drawn = [figures["test"][world]["ransac"]["global"]["map_medium"] for world in worlds]
+        assert len(set(drawn)) == 6  # each is another
+        assert all(
+            set(models) == {"mutual_nn", "ransac", model} for models in figures["test"].values()
+        )
         card = (folder / "README.md").read_text()
         assert f"model={model} seed=0" in card and "{" not in card
         assert head.arguments["dim"] == 16

@@ -182,15 +182,20 @@ def test_the_page_shows_the_list_and_escapes_names(photos: Path, tmp_path: Path)
         assert word in page.words
 
 
-def test_bad_images_are_named_and_counted_and_may_be_an_error(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_images_are_named_once_and_counted_and_may_be_an_error(
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = shutil.copytree(photos, tmp_path / "folder")
     (folder / "bad.jpg").write_text("no image")
-    for _ in range(2):
-        search.run(config(folder, tmp_path))
+    for more in ([], ["model=mutual_nn", f"query={folder}"]):
+        caplog.clear()
+        search.run(config(folder, tmp_path, *more))
         printed = capsys.readouterr().out
         assert "1 of 15 images cannot be described" in printed and "bad.jpg: an image" in printed
+        assert (printed + caplog.text).count("bad.jpg:") == 1  # also where it is a query
     with pytest.raises(BadInput, match="1 images cannot be described") as caught:
         search.run(config(folder, tmp_path, "on_bad_image=error"))
     assert "bad.jpg" in str(caught.value)

@@ -7,6 +7,7 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import hdf5
+from ames_lite.io.global_merging import copy_globals
 from ames_lite.io.global_store import GlobalStore, read_globals, write_globals
 from ames_lite.io.global_writer import GlobalWriter
 
@@ -85,6 +86,22 @@ def test_files_without_status_are_read_and_all_their_rows_are_done(tmp_path: Pat
         assert (len(store), store.dim, store.dtype, store.failed(0, 3)) == (3, 4, np.float32, {})
         np.testing.assert_array_equal(store.read(1, 3), rows()[1:])
         np.testing.assert_array_equal(store.part(np.s_[:2], np.s_[1:3]), rows()[:2, 1:3])
+
+
+def test_files_with_and_without_status_are_joined(tmp_path: Path) -> None:
+    plain = write_globals(tmp_path / "plain.hdf5", NAMES, rows(), {})
+    with GlobalWriter(tmp_path / "filled.hdf5", NAMES, 4, {}) as writer:
+        writer.extend(NAMES, rows(), {NAMES[1]: "no image"})
+    with GlobalStore(plain) as first, GlobalStore(tmp_path / "filled.hdf5") as second:
+        names = [f"{part}/{name}" for part in "ab" for name in NAMES]
+        path = copy_globals([first, second], tmp_path / "joined.hdf5", names=names)
+        twice = copy_globals([first, first], tmp_path / "twice.hdf5", names=names)
+    with GlobalStore(twice) as store:
+        assert store.failed(0, 6) == {}
+    with GlobalStore(path) as store:
+        assert store.names == tuple(names)
+        assert store.status.tolist() == [1, 1, 1, 1, 2, 1] and store.failed(0, 6) == {4: "no image"}
+        np.testing.assert_array_equal(store.read(0, 3), rows())
 
 
 def test_rows_that_failed_are_told(tmp_path: Path) -> None:
