@@ -45,7 +45,8 @@ def copy_globals(
             hdf5.create_contiguous(file, name, shape, dtype)
         file["name"][:] = hdf5.encode_names(names)
         file["status"][:] = np.concatenate([store.status for store in stores])
-        file["reason"][:] = np.concatenate([store.reasons(0, len(store)) for store in stores])
+        reasons = np.concatenate([store.reasons(0, len(store)) for store in stores])
+        file["reason"][:] = reasons.astype(wanted["reason"][1])
         start = 0
         for store in stores:
             _copy(store, file["descriptors"], start, progress)

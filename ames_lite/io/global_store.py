@@ -157,7 +157,7 @@ class GlobalStore:
     def reasons(self, first: int, stop: int) -> npt.NDArray[np.bytes_]:
         """Why rows failed, as stored; a file that was written at once has none."""
         if "reason" not in self._file:
-            return np.full(stop - first, b"", object)
+            return np.zeros(stop - first, "S1")
         found: npt.NDArray[np.bytes_] = self._file["reason"][first:stop]
         return found
 
