@@ -96,8 +96,8 @@ def extract_globals(
     """Write or continue the file `output` and return its path.
 
     dtype: float32 or float16. on_bad_image: whether images that failed are an error at the end
-    (error) or only said (skip), by the caller where say_bad is False. Raises BadInput before any work where whitening and source do not
-    fit, for another dtype, and where the disk is too small.
+    (error) or only said (skip), by the caller where say_bad is False. Raises BadInput before any
+    work where whitening and source do not fit, for another dtype, and where the disk is too small.
     """
     if on_bad_image not in ("error", "skip"):
         raise BadInput(f"on_bad_image is '{on_bad_image}'", expected="error or skip")
