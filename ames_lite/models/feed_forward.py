@@ -1,8 +1,8 @@
 """linear2(relu(linear1(x))), and its gradient a few rows at a time on a CPU.
 
 In: x [..., D]. Out: the same shape. Step by step autograd makes the hidden layer's gradient twice,
-in memory that the system has just cleared: on a CPU that costs as much as half the products. Here
-it is made in blocks that fit the caches, and overwritten. The convention to know: same numbers as
+in memory that the system has just cleared, which on a CPU takes time of its own. Here it is made in
+blocks that fit the caches, and overwritten. The convention to know: same numbers as
 step by step but for the order in which the weights' gradients are added, in float32 at least.
 """
 
