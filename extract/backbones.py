@@ -35,7 +35,7 @@ class Sift:
 
     def __init__(
         self,
-        top_k: int = 150,  # strongest descriptors kept per image
+        top_k: int = 300,  # strongest descriptors kept per image
         image_size: int = 480,  # longer images are shrunk to this many pixels; 0: never
         contrast: float = 0.02,  # OpenCV's contrastThreshold
     ) -> None:

@@ -26,9 +26,10 @@ CURVE = 60  # points of the training curve that are kept
 CARD = """# {title}
 
 A similarity head ({model}, {parameters} parameters, float16) for RootSIFT descriptors: it scores a
-pair of images from the {count} strongest local descriptors of each, without positions. Trained by
-this project, from nothing, on images that it renders; no photograph took part in training, in the
-choice of the recipe or of λ and γ.
+pair of images from their strongest local descriptors, without positions: {count} of an image in
+training, {stored} where λ, γ and the figures below come from. Trained by this project, from
+nothing, on images that it renders; no photograph took part in training, in the choice of the recipe
+or of λ and γ.
 
     python scripts/release.py {command}   # makes this folder again
 
@@ -36,8 +37,9 @@ choice of the recipe or of λ and γ.
 
 {images} rendered pictures of {landmarks} landmarks (ames_lite/synthetic/rich.py, seed {seed}):
 streets, rooms, pictures, things, monuments, rocks and towers in space, under other light, from
-other places, behind passers-by, by day and by night. Triplets are drawn from the neighbours by
-VLAD (64 clusters, the vocabulary beside this file).
+other places, behind passers-by, by day and by night; a fifth of them are fronts with parts that
+stand out, as `make demo` draws them (ames_lite/synthetic/world.py). Triplets are drawn from the
+neighbours by VLAD (64 clusters, the vocabulary beside this file).
 
 ## Recipe
 
@@ -85,7 +87,8 @@ def write_release(
         title=target.name,
         model=config["model"]["name"],
         parameters=sum(p.numel() for p in head.parameters()),
-        count=config["max_count"],
+        count=_counts(config),
+        stored=meta.provenance["descriptors"]["top_k"],
         command=f"model={config['model']['name']} seed={recipe['seed']}"
         + "".join(f" {k}={recipe[k]}" for k in ("landmarks",))
         + (f' "train={recipe["train"]}"' if recipe["train"] else ""),
@@ -104,6 +107,11 @@ def write_release(
     )
     (target / "README.md").write_text(card, encoding="utf-8")
     return target
+
+
+def _counts(config: dict[str, Any]) -> str:
+    least, most = config["min_count"], config["max_count"]
+    return str(most) if least in (0, most) else f"{least} to {most}"
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:

@@ -8,13 +8,14 @@ plain worlds of that seed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.errors import BadInput
 from ames_lite.io.images import Box, save_jpeg
 from ames_lite.synthetic.photographs import (
     PLANS,
@@ -27,23 +28,51 @@ from ames_lite.synthetic.photographs import (
 )
 from ames_lite.synthetic.scenes import Scene, Style, make_scene, make_style
 from ames_lite.synthetic.views import GRID, grade
-from ames_lite.synthetic.world import ROLES, Shot, WorldSpec, kinds_of, write_world
+from ames_lite.synthetic.world import (
+    ROLES,
+    Shot,
+    WorldSpec,
+    kinds_of,
+    photograph_facade,
+    write_world,
+)
 
 LEAST_VISIBLE = 0.25  # of the landmark, in a picture to train on
 
 
 @dataclass(frozen=True)
 class RichSpec(WorldSpec):
-    """What is drawn, as for the plain world. A world to train on takes any view but junk."""
+    """What is drawn, as for the plain world. A world to train on takes any view but junk.
+
+    plain_styles: so many of its styles, the last ones, are drawn as in the plain world.
+    """
 
     kind: str = "rich"
+    plain_styles: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.plain_styles and (self.distractors or self.plain_styles >= self.num_styles):
+            what = f"{self.plain_styles} plain of {self.num_styles} styles"
+            raise BadInput(what, expected="fewer than all, in a world without distractors")
+
+    @property
+    def first_plain(self) -> int:
+        """The number of the first landmark that is drawn as in the plain world."""
+        return (self.num_styles - self.plain_styles) * self.landmarks_per_style
 
 
-def release_worlds(seed: int, landmarks: int = 1600) -> dict[str, RichSpec]:
-    """The rich worlds that a head is trained, tuned and reported on; they share nothing."""
+def release_worlds(seed: int, landmarks: int = 2000) -> dict[str, RichSpec]:
+    """The rich worlds that a head is trained, tuned and reported on; they share nothing.
+
+    A fifth of the landmarks to train on is drawn as in the plain world: what is learned of one
+    renderer alone fails in the other.
+    """
+    plain = landmarks // 20
     return {
         "rich-train": RichSpec(
             *("train", seed, max(1, landmarks // 4), 4),
+            plain_styles=plain,
             queries=0,
             easy=3,
             hard=5,
@@ -87,6 +116,9 @@ def rich_scene(spec: WorldSpec, number: int) -> Scene:
 
 def _photograph_landmark(spec: WorldSpec, number: int, folder: Path) -> list[Shot]:
     """Render and write all pictures of one landmark."""
+    assert isinstance(spec, RichSpec)
+    if spec.plain_styles and number >= spec.first_plain:
+        return _photograph_plain(spec, number, folder)
     rng = _seeds(spec, 13, number)
     scene, props = rich_scene(spec, number), rich_props(spec)
     points = landmark_points(rng, scene)
@@ -108,6 +140,16 @@ def _photograph_landmark(spec: WorldSpec, number: int, folder: Path) -> list[Sho
             )
         )
     return shots
+
+
+def _photograph_plain(spec: RichSpec, number: int, folder: Path) -> list[Shot]:
+    """Pictures of a landmark of the plain world: a plane at depth 0 of its projection."""
+    views = (spec.queries, spec.easy, spec.hard, spec.junk)
+    world = WorldSpec(
+        spec.role, spec.seed, spec.plain_styles, spec.landmarks_per_style, *views, distractors=0
+    )
+    shots = photograph_facade(world, number - spec.first_plain, folder, number)
+    return [replace(s, homography=np.insert(s.homography, 2, 0.0, axis=1)) for s in shots]
 
 
 def _view_of_kind(

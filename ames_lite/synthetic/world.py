@@ -126,21 +126,24 @@ def _view_of_kind(
     raise RuntimeError(f"no {kind} view in 500 draws: its plan cannot be met")
 
 
-def _photograph(spec: WorldSpec, number: int, folder: Path) -> list[Shot]:
-    """Render and write all pictures of one landmark."""
+def photograph_facade(
+    spec: WorldSpec, number: int, folder: Path, label: int | None = None
+) -> list[Shot]:
+    """Render and write all pictures of landmark `number`, labelled so, or as given."""
     rng = _seeds(spec, 3, number)
     facade, clutter = world_facade(spec, number), world_clutter(spec)
     is_landmark = number < spec.num_landmarks
+    label = number if label is None else label
     shots = []
     for index, kind in enumerate(kinds_of(spec, number)):
         view = _view_of_kind(rng, facade, kind, clutter)
-        name = f"jpg/{'landmark' if is_landmark else 'distractor'}{number:04d}_{index}_{kind}.jpg"
+        name = f"jpg/{'landmark' if is_landmark else 'distractor'}{label:04d}_{index}_{kind}.jpg"
         save_jpeg(folder / name, view.picture, quality=int(rng.integers(60, 93)))
         shots.append(
             Shot(
                 name=name,
                 kind=kind if is_landmark else "distractor",
-                label=number,
+                label=label,
                 size=view.picture.shape[:2],
                 homography=view.homography,
                 visible=view.visible,
@@ -214,7 +217,7 @@ def render_world(spec: WorldSpec, folder: str | Path, name: str, workers: int = 
     A folder that already holds this very world is left as it is; one that holds another, or half
     of one, is refused.
     """
-    return write_world(spec, folder, name, workers, _photograph)
+    return write_world(spec, folder, name, workers, photograph_facade)
 
 
 def write_world(spec: WorldSpec, folder: str | Path, name: str, workers: int, take: Take) -> Path:

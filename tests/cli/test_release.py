@@ -18,7 +18,7 @@ def given(root: Path, model: str, *more: str) -> list[str]:
     small = ["epochs=1", "max_count=16", "model.arguments.dim=16", "batch_size=8"]
     small += ["model.arguments.dim_feedforward=16"] if model == "ames" else []
     return [
-        *(f"model={model}", "landmarks=8", "share=0.1", "workers=1", f"train={small}"),
+        *(f"model={model}", "landmarks=20", "share=0.1", "workers=1", f"train={small}"),
         *(f"data_root={root / 'data'}", f"output_dir={root / model}"),
         *(f"weights={root / 'weights' / model}", *more),
     ]

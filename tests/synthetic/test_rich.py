@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, file_digest
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import load_image
@@ -22,6 +23,7 @@ from ames_lite.synthetic.rich import (
 )
 from ames_lite.synthetic.scenes import KINDS, Surface, box, make_style, upright
 from ames_lite.synthetic.textures import fractal
+from ames_lite.synthetic.world import WorldSpec, render_world
 
 SMALL = RichSpec("test", 5, 1, 2, queries=1, easy=1, hard=1, junk=0, distractors=1)
 FRONT = looking_at(np.array([0.0, 0.0, -4.0]), np.zeros(3), 0.0, 200.0, (100, 120))
@@ -60,6 +62,41 @@ def test_lists_boxes_and_visibility_agree(world: Path) -> None:
         shown = geometry["visible"].mean((1, 2))
         easy = [i for i, name in enumerate(geometry["name"].tolist()) if "_easy" in name]
     assert (shown[easy] >= 0.55).all()
+
+
+def test_a_share_of_the_landmarks_to_train_on_is_of_the_plain_world(tmp_path: Path) -> None:
+    views = {"queries": 0, "easy": 1, "hard": 1, "junk": 0, "distractors": 0}
+    spec = RichSpec("train", 5, 2, 1, **views, plain_styles=1)
+    render_rich_world(spec, tmp_path / "mixed", "own")
+    alone = render_world(WorldSpec("train", 5, 1, 1, **views), tmp_path / "plain", "own")
+    images = read_image_list(tmp_path / "mixed" / "train.txt")
+    assert images.labels is not None and images.labels.tolist() == [0, 0, 1, 1]
+    kinds = ("0_easy", "1_hard")
+    for kind, name in zip(kinds, images.names[2:], strict=True):
+        assert name == f"jpg/landmark0001_{kind}.jpg"
+        there = alone / f"jpg/landmark0000_{kind}.jpg"
+        assert file_digest(tmp_path / "mixed" / name) == file_digest(there)
+    rich_alone = replace(spec, num_styles=1, plain_styles=0)
+    render_rich_world(rich_alone, tmp_path / "rich", "own")
+    for kind in kinds:
+        one, other = (tmp_path / w / f"jpg/landmark0000_{kind}.jpg" for w in ("mixed", "rich"))
+        assert file_digest(one) == file_digest(other)
+    point = np.array([7.0, 9.0])
+    with (
+        np.load(tmp_path / "mixed" / "geometry.npz") as mixed,
+        np.load(alone / "geometry.npz") as flat,
+    ):
+        assert mixed["projection"].shape == (4, 3, 4) and mixed["visible"].shape[0] == 4
+        for projection, homography in zip(mixed["projection"][2:], flat["homography"], strict=True):
+            expected = homography @ np.append(point, 1.0)
+            np.testing.assert_allclose(projection @ [*point, 0.0, 1.0], expected, rtol=1e-12)
+
+
+def test_a_world_that_is_plain_altogether_is_refused() -> None:
+    with pytest.raises(BadInput, match="2 plain of 2 styles"):
+        RichSpec("train", 5, 2, 1, distractors=0, plain_styles=2)
+    with pytest.raises(BadInput, match="without distractors"):
+        RichSpec("test", 5, 2, 1, distractors=1, plain_styles=1)
 
 
 def test_the_worlds_of_a_seed_share_nothing() -> None:

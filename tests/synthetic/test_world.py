@@ -163,8 +163,8 @@ def test_the_world_can_be_solved_and_is_not_solved_already(seed: int, tmp_path: 
 
     for name, spec in worlds(seed).items():
         render_world(spec, tmp_path / name, name, workers=2)
-        training = name == "synthetic-train"
-        demo.prepare_world(demo.Steps(tmp_path), name, workers=2, training=training)
+        given = {"training": name == "synthetic-train", "descriptors": demo.DESCRIPTORS}
+        demo.prepare_world(demo.Steps(tmp_path), name, workers=2, **given)
     folder = tmp_path / "synthetic"
     truth = truth_of(folder, "synthetic")
     solved = evaluate_ranking(overlap_ranking(folder, truth), truth, "revisitop")
