@@ -26,7 +26,7 @@ from ames_lite.synthetic import WorldSpec, render_world
 
 FLOORS = ("mutual_nn", "ransac")
 NUM_RERANK = 200
-DESCRIPTORS = 150  # of an image, where a head is trained: half of the default saves a minute
+DESCRIPTORS = 150  # of an image, where a head is trained
 SHIPPED = ("ames", "elvis")
 
 
@@ -173,6 +173,8 @@ def _folders(config: Config) -> tuple[Path, Path]:
     root = data_root(config)
     if config["data_root"] is None:
         root = root / "demo" / f"seed{config['seed']}"
+    if not config["train"]:
+        root = root / "released"  # other descriptors and another vocabulary of the same pictures
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(config["output_dir"] or Path("runs") / f"demo_seed{config['seed']}_{stamp}")
     refuse_used(folder)

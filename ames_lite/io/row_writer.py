@@ -167,12 +167,8 @@ class RowWriter:
             )
 
     def _check_same_store(self) -> None:
-        num = len(hdf5.dataset(self._file, "name", (None,), ("text",)))
-        any_length = {
-            name: ((num, *shape[1:]), dtype) for name, (shape, dtype) in self._layout.items()
-        }
-        check_layout(self._file, any_length)
-        self._check_same_names(hdf5.decode_names(self._file["name"][:]))
+        names = hdf5.dataset(self._file, "name", (None,), ("text",))[:]
+        self._check_same_names(hdf5.decode_names(names))
         stored = hdf5.read_json(self._file, "provenance")
         compare_provenance(
             stored,
@@ -181,6 +177,7 @@ class RowWriter:
             files=(self.path, "this run"),
             remedy=f"resume with the settings of the first run, {BEGIN_ANEW}",
         )
+        check_layout(self._file, self._layout)
 
     def _check_same_names(self, found: tuple[str, ...]) -> None:
         if found == self.names:

@@ -3,7 +3,7 @@
 In: a `RichSpec` and a folder. Out: the files of `ames_lite.synthetic.world`, in the same forms;
 `geometry.npz` has projections [3, 4] instead of homographies, and `visible` counts points of the
 landmark (synthetic.photographs). The worlds of a seed share nothing with each other, nor with the
-plain worlds of that seed.
+plain worlds of that seed, but for `plain_styles`: those are of the plain world of the same role.
 """
 
 from __future__ import annotations
@@ -65,14 +65,13 @@ class RichSpec(WorldSpec):
 def release_worlds(seed: int, landmarks: int = 2000) -> dict[str, RichSpec]:
     """The rich worlds that a head is trained, tuned and reported on; they share nothing.
 
-    A fifth of the landmarks to train on is drawn as in the plain world: what is learned of one
-    renderer alone fails in the other.
+    A fifth of the landmarks to train on is drawn as in the plain world to train on, so that a head
+    has seen both renderers.
     """
-    plain = landmarks // 20
     return {
         "rich-train": RichSpec(
             *("train", seed, max(1, landmarks // 4), 4),
-            plain_styles=plain,
+            plain_styles=landmarks // 20,
             queries=0,
             easy=3,
             hard=5,

@@ -295,6 +295,16 @@ def test_resuming_a_complete_store_has_nothing_to_do(filled: Path, tmp_path: Pat
     assert path.read_bytes() == filled.read_bytes()
 
 
+def test_what_a_setting_changed_is_named_before_the_sizes_that_follow_from_it(
+    tmp_path: Path,
+) -> None:
+    path, names = tmp_path / "s.hdf5", ["a.jpg"]
+    DescriptorStore.create(path, names, 2, 8, "float16", {"top_k": 2}).close()
+    with pytest.raises(BadInput, match=r"top_k is 2 in .* and 3 in this run") as error:
+        DescriptorStore.create(path, names, 3, 8, "float16", {"top_k": 3}, resume=True)
+    assert "overwrite=True" in str(error.value)
+
+
 def test_resume_demands_the_same_names_sizes_and_provenance(tmp_path: Path) -> None:
     path = tmp_path / "store.hdf5"
     with create(path) as store:

@@ -154,6 +154,17 @@ def test_true_overlap_solves_the_tiny_world(tiny_world: TinyWorld) -> None:
     assert evaluate_ranking(ids, truth, "revisitop").metrics["map_medium"] >= 0.9
 
 
+def test_the_demo_of_the_shipped_heads_leaves_the_files_of_the_other_alone(tmp_path: Path) -> None:
+    from ames_lite.cli import demo
+    from ames_lite.cli.compose import compose
+
+    given = [f"data_root={tmp_path}", f"output_dir={tmp_path / 'run'}"]
+    trained, shipped = (
+        demo._folders(compose("demo", [*given, f"train={train}"]))[0] for train in (True, False)
+    )
+    assert trained == tmp_path and shipped == tmp_path / "released"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 7, 11])
 def test_the_world_can_be_solved_and_is_not_solved_already(seed: int, tmp_path: Path) -> None:
