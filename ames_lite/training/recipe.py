@@ -30,24 +30,30 @@ class Recipe:
 
     def __post_init__(self) -> None:
         fits = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 1,
-            "lr": self.lr > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": 0 <= self.warmup < 1,
-            "max_count": self.max_count >= 1,
-            "min_count": 0 <= self.min_count <= self.max_count,
-            "clip_norm": self.clip_norm >= 0,
-            "rotate": 0 <= self.rotate <= 1,
-            "depth": self.depth >= 2,
-            "min_each": self.min_each >= 1,
-            "accumulate": 1 <= self.accumulate <= self.batch_size,
-            "beta": self.beta >= 0,
-            "seed": self.seed >= 0,
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "lr": (self.lr > 0, "above 0"),
+            "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
+            "max_count": (self.max_count >= 1, "at least 1"),
+            "min_count": (
+                0 <= self.min_count <= self.max_count,
+                f"from 0 to max_count, {self.max_count}",
+            ),
+            "clip_norm": (self.clip_norm >= 0, "at least 0"),
+            "rotate": (0 <= self.rotate <= 1, "in [0, 1]"),
+            "depth": (self.depth >= 2, "at least 2"),
+            "min_each": (self.min_each >= 1, "at least 1"),
+            "accumulate": (
+                1 <= self.accumulate <= self.batch_size,
+                f"from 1 to batch_size, {self.batch_size}",
+            ),
+            "beta": (self.beta >= 0, "at least 0"),
+            "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, fit in fits.items():
+        for name, (fit, expected) in fits.items():
             if not fit:
-                raise BadInput(f"{name} is {getattr(self, name)}", expected=str(Recipe()))
+                raise BadInput(f"{name} is {getattr(self, name)}", expected=expected)
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
