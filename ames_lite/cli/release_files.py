@@ -19,6 +19,7 @@ from ames_lite.cli.released import world_vocabulary
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.checkpoint import load_head, save_head
+from ames_lite.synthetic.rich import release_worlds
 
 LARGEST = 5 * 2**20  # bytes of a file that is shipped
 CURVE = 60  # points of the training curve that are kept
@@ -93,7 +94,7 @@ def write_release(
         + "".join(f" {k}={recipe[k]}" for k in ("landmarks",))
         + (f' "train={recipe["train"]}"' if recipe["train"] else ""),
         images=meta.provenance["images"],
-        landmarks=recipe["landmarks"] // 4 * 4,
+        landmarks=release_worlds(recipe["seed"], recipe["landmarks"])["rich-train"].num_landmarks,
         seed=recipe["seed"],
         changes=f" with {', '.join(recipe['train'])}" if recipe["train"] else "",
         epochs=config["epochs"],

@@ -38,6 +38,7 @@ from ames_lite.synthetic.world import (
 )
 
 LEAST_VISIBLE = 0.25  # of the landmark, in a picture to train on
+OF_A_STYLE = 16  # landmarks to train on: what tells those of a style apart is to be learned
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ def release_worlds(seed: int, landmarks: int = 2000) -> dict[str, RichSpec]:
     """The rich worlds that a head is trained, tuned and reported on; they share nothing.
 
     A fifth of the landmarks to train on is drawn as in the plain world to train on, so that a head
-    has seen both renderers.
+    has seen both renderers. `landmarks` are rounded down to whole styles.
     """
+    per_style = min(landmarks, OF_A_STYLE)
     return {
         "rich-train": RichSpec(
-            *("train", seed, max(1, landmarks // 4), 4),
-            plain_styles=landmarks // 20,
+            *("train", seed, landmarks // per_style, per_style),
+            plain_styles=landmarks // per_style // 5,
             queries=0,
             easy=3,
             hard=5,

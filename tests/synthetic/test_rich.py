@@ -99,6 +99,20 @@ def test_a_world_that_is_plain_altogether_is_refused() -> None:
         RichSpec("test", 5, 2, 1, distractors=1, plain_styles=1)
 
 
+@pytest.mark.parametrize(
+    ("landmarks", "styles", "of_a_style", "plain"),
+    [(2000, 125, 16, 25), (100, 6, 16, 1), (20, 1, 16, 0), (8, 1, 8, 0)],
+)
+def test_the_world_to_train_on_has_whole_styles(
+    landmarks: int, styles: int, of_a_style: int, plain: int
+) -> None:
+    spec = release_worlds(0, landmarks)["rich-train"]
+    assert (spec.num_styles, spec.landmarks_per_style) == (styles, of_a_style)
+    assert spec.plain_styles == plain
+    assert spec.num_landmarks == styles * of_a_style <= landmarks
+    assert spec.first_plain == (styles - plain) * of_a_style
+
+
 def test_the_worlds_of_a_seed_share_nothing() -> None:
     specs = list(release_worlds(0, 8).values())
     specs.append(replace(specs[0], seed=1))
