@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -93,10 +93,7 @@ def save_head(
         _renamed_at_the_end(weights) as new_weights,
         _renamed_at_the_end(meta_file) as new_meta,
     ):
-        try:
-            save_file(state, new_weights)
-        except SafetensorError as error:  # a full disk, as it says it
-            raise OSError(str(error)) from error
+        new_weights.write_bytes(save(state))  # save_file makes files that only their owner can read
         record["weights_sha256"] = file_sha256(new_weights)
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         new_meta.write_text(text + "\n", encoding="utf-8")

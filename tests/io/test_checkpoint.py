@@ -54,6 +54,14 @@ def test_meta_is_readable_json(tmp_path: Path) -> None:
     assert (record["desc_name"], record["lamb"], record["temp"]) == ("dinov2", 0.5, 0.2)
 
 
+def test_a_head_may_be_read_by_whom_other_new_files_may_be_read(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    weights = save_head(tmp_path / "head", small(), META)
+    for path in (weights, weights.with_name("meta.json")):
+        assert path.stat().st_mode == plain.stat().st_mode
+
+
 @torch.no_grad()
 def test_half_precision_weights_are_cast_to_float32(tmp_path: Path) -> None:
     head = small()
