@@ -179,9 +179,11 @@ class ELViS(SimilarityHead):
             corner = (self.sharpness * self.dust_bin).to(kernel.dtype)
             best = best_matches(kernel, rows, columns, corner, self.sharpness, self.iterations)
             votes = self._votes(best[0], query.valid) + self._votes(best[1], gallery.valid)
-            if not self.training:
-                return votes
-            return self.g(votes[:, None].to(self.dust_bin.dtype))[:, 0]
+            return self.logit(votes) if self.training else votes
+
+    def logit(self, scores: Tensor) -> Tensor:
+        """Logits [B] of the training loss, from the sums of votes [B]: g of them."""
+        return self.g(scores[:, None].to(self.dust_bin.dtype))[:, 0]
 
     def _votes(self, probabilities: Tensor, valid: Tensor | None) -> Tensor:
         """The sum [B] of the votes of valid descriptors, from probabilities [B, N] of a match."""

@@ -82,6 +82,10 @@ class SimilarityHead(nn.Module):
         """Logits [B] of the pairs of two encodings; either may hold a single image for all of B."""
         raise NotImplementedError
 
+    def logit(self, scores: Tensor) -> Tensor:
+        """Logits [B] of the training loss, from what `score` returns in eval: the same, here."""
+        return scores
+
     def forward(
         self,
         src_local: Tensor,

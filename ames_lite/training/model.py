@@ -1,4 +1,4 @@
-"""What is computed of a part of a batch: logits, loss, and the distance to a teacher's tokens.
+"""What is computed of a part of a batch: logits, loss, and what a teacher says of it.
 
 In: a `TripletBatch`. Out: `Result`. The query's part of a triplet is computed once for its positive
 and its negative. It is one module with one forward, as DistributedDataParallel wants it.
@@ -6,7 +6,8 @@ and its negative. It is one module with one forward, as DistributedDataParallel 
 The convention to know: every figure is a mean over triplets, so that the means of parts, weighted
 by their shares, are the mean of the whole. The teacher sees all descriptors that were read, the
 head the strongest of them; their output tokens are compared where the head has real ones (as
-published, where nothing is padding).
+published, where nothing is padding). A teacher of tokens sees a batch turned as the head does; one
+of probabilities alone sees it as it was read, which is what it knows.
 """
 
 from __future__ import annotations
@@ -81,21 +82,48 @@ def _real(side: Side) -> Tensor:
 
 
 class TripletModel(nn.Module):
-    """The head that is trained and, where there is one, its teacher."""
+    """The head that is trained and, where there is one, its teacher.
+
+    beta: weight of the distance to the teacher's tokens; soft_targets: share of the labels that its
+    probabilities take over, in [0, 1].
+    """
 
     def __init__(
-        self, head: SimilarityHead, teacher: SimilarityHead | None = None, beta: float = 10.0
+        self,
+        head: SimilarityHead,
+        teacher: SimilarityHead | None = None,
+        beta: float = 10.0,
+        soft_targets: float = 0.0,
     ) -> None:
         super().__init__()
-        self.head, self.beta = head, beta
+        self.head, self.beta, self.soft_targets = head, beta, soft_targets
         self._teacher = [] if teacher is None else [teacher]  # no parameter of this module
 
-    def forward(self, batch: TripletBatch, counts: tuple[int, int]) -> Result:
-        """Of a batch on the head's device; counts: descriptors a side that the head sees."""
-        if not self._teacher:
-            positive, negative = triplet_logits(self.head, batch, self.head.device)
-            loss = pair_loss(positive, negative)
-            return Result(loss, pair_accuracy(positive, negative), None)
+    def forward(
+        self, batch: TripletBatch, counts: tuple[int, int], as_read: TripletBatch | None = None
+    ) -> Result:
+        """Of a batch on the head's device; counts: descriptors a side that the head sees.
+
+        as_read: the batch before it was turned; None: it was not.
+        """
+        if self._teacher and self.beta > 0:
+            return self._by_tokens(batch, counts)
+        taught, seen = None, batch
+        if self._teacher:
+            seen = batch.strongest(*counts)
+            with torch.no_grad():
+                taught = self._probable(as_read or batch)
+        positive, negative = triplet_logits(self.head, seen, self.head.device)
+        loss = pair_loss(positive, negative, taught, self.soft_targets)
+        return Result(loss, pair_accuracy(positive, negative), None)
+
+    def _probable(self, batch: TripletBatch) -> tuple[Tensor, Tensor]:
+        """The teacher's logits of the positive pairs [B] and of the negative."""
+        teacher = self._teacher[0]
+        positive, negative = triplet_logits(teacher, batch, teacher.device)
+        return teacher.logit(positive), teacher.logit(negative)
+
+    def _by_tokens(self, batch: TripletBatch, counts: tuple[int, int]) -> Result:
         seen = batch.strongest(*counts)
         own = output_tokens(self.head, seen)
         with torch.no_grad():
@@ -107,18 +135,26 @@ class TripletModel(nn.Module):
             for (_, tokens), (_, goal), side in zip(own, taught, seen[1:], strict=True)
         ]
         distance = torch.stack(distances).mean()
-        loss = pair_loss(positive, negative) + self.beta * distance
+        probable = taught[0][0], taught[1][0]
+        loss = pair_loss(positive, negative, probable, self.soft_targets) + self.beta * distance
         return Result(loss, pair_accuracy(positive, negative), float(distance.detach()))
 
 
-def check_teacher(teacher: SimilarityHead, head: SimilarityHead) -> None:
-    """Raise BadInput where a head cannot learn from a teacher."""
-    if not isinstance(teacher, AMES) or not isinstance(head, AMES):
+def check_teacher(
+    teacher: SimilarityHead, head: SimilarityHead, beta: float = 10.0, soft_targets: float = 0.0
+) -> None:
+    """Raise BadInput where a head cannot learn from a teacher, or would learn nothing."""
+    if beta == 0 and soft_targets == 0:
+        what = "beta=0 and soft_targets=0: the head would learn nothing from its teacher"
+        raise BadInput(what, expected="beta or soft_targets above 0, or no teacher")
+    tokens = beta > 0
+    if tokens and not (isinstance(teacher, AMES) and isinstance(head, AMES)):
         raise BadInput(
-            f"a {type(teacher).__name__} cannot teach a {type(head).__name__}",
+            f"{type(teacher).__name__} cannot teach {type(head).__name__} its tokens",
             expected="two heads 'ames': the others make no output tokens",
+            remedy="beta=0.0 soft_targets=1.0, to learn its probabilities alone",
         )
-    for key, what in (("dim_in", "descriptors"), ("dim", "tokens")):
+    for key, what in (("dim_in", "descriptors"), ("dim", "tokens"))[: 1 + tokens]:
         known, wanted = getattr(teacher, key), getattr(head, key)
         if known != wanted:
             raise BadInput(

@@ -25,6 +25,7 @@ class Recipe:
     min_each: int = 5  # an anchor has so many of its own and of other labels among them
     accumulate: int = 1  # parts that a batch is computed in, one after the other (memory)
     beta: float = 10.0  # weight of the distance to the teacher's tokens, where there is a teacher
+    soft_targets: float = 0.0  # share of the labels that the teacher's probabilities take over
     precision: str = "fp32"
     seed: int = 0
 
@@ -49,6 +50,7 @@ class Recipe:
                 f"from 1 to batch_size, {self.batch_size}",
             ),
             "beta": (self.beta >= 0, "at least 0"),
+            "soft_targets": (0 <= self.soft_targets <= 1, "in [0, 1]"),
             "seed": (self.seed >= 0, "at least 0"),
         }
         for name, (fit, expected) in fits.items():

@@ -41,7 +41,7 @@ REMEDY = "lower lr=, set clip_norm=1, or train with precision=fp32"
 
 
 class Figures(NamedTuple):
-    """Of a step, over all its parts and processes; distance is 0 without a teacher."""
+    """Of a step, over all its parts and processes; distance is 0 without a teacher of tokens."""
 
     loss: float = 0.0
     accuracy: float = 0.0
@@ -82,7 +82,7 @@ class Stepper:
         """Get ready for steps, once the head is on its device and has its weights."""
         if self.teacher is not None:
             self.teacher.to(self.device).eval()
-        model = TripletModel(self.head, self.teacher, self.recipe.beta)
+        model = TripletModel(self.head, self.teacher, self.recipe.beta, self.recipe.soft_targets)
         self.model = shared_model(model, self.loader.processes)
         self.start_clock()
 
@@ -133,7 +133,7 @@ class Stepper:
             "triplets_per_second": self.loader.num_triplets(step) / seconds,
             **memory(self.device),
         }
-        if self.teacher is not None:
+        if self.teacher is not None and self.recipe.beta > 0:
             entry["distance"] = figures.distance
         if self.scaler.is_enabled():
             entry |= {"scale": self.scaler.get_scale(), "skipped": not math.isfinite(norm)}
@@ -145,8 +145,8 @@ class Stepper:
         together = self.loader.processes.size == 1 or part.last
         with nullcontext() if together else self.model.no_sync():  # type: ignore[operator]
             try:
-                batch = self._turned(part.step, part.batch.to(self.device))
-                result = self.forward(batch, part.counts)
+                read = part.batch.to(self.device)
+                result = self.forward(self._turned(part.step, read), part.counts, read)
             except BadInput as error:  # descriptors that are not finite
                 self._refuse(part.step, str(error), always=True)
             loss = result.loss if weight == 1 else result.loss * weight
@@ -156,10 +156,15 @@ class Stepper:
         distance = result.distance or 0.0
         return figures.plus(part.share, result.loss.item(), result.accuracy, distance)
 
-    def forward(self, batch: TripletBatch, counts: tuple[int, int]) -> Result:
-        """What is computed of a batch on the device, in the precision of the recipe."""
+    def forward(
+        self, batch: TripletBatch, counts: tuple[int, int], as_read: TripletBatch | None = None
+    ) -> Result:
+        """What is computed of a batch on the device, in the precision of the recipe.
+
+        as_read: the batch before it was turned; None: it was not.
+        """
         with autocast(self.recipe.precision, self.device):
-            result: Result = self.model(batch, counts)
+            result: Result = self.model(batch, counts, as_read)
         return result
 
     def _turned(self, step: int, batch: TripletBatch) -> TripletBatch:

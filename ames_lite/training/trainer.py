@@ -83,7 +83,10 @@ class Trainer:
         self.processes = processes
         self.teacher = teacher
         if teacher is not None:
-            check_teacher(teacher, head)
+            check_teacher(teacher, head, recipe.beta, recipe.soft_targets)
+        elif recipe.soft_targets > 0:
+            what = f"soft_targets is {recipe.soft_targets}, and there is no teacher"
+            raise BadInput(what, expected="a teacher, or soft_targets=0.0")
         self.identity = {**self._own_identity(), **(identity or {})}
         self.save_every, self.steps = save_every, recipe.epochs * len(sampler)
         self.step = 0  # finished ones

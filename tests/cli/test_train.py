@@ -19,7 +19,7 @@ from ames_lite.io.binarization_file import write_binarization
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.models import AMES
+from ames_lite.models import AMES, ELViS
 from ames_lite.records import Neighbors
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.trainer import Trainer
@@ -101,6 +101,21 @@ def test_a_teacher_that_does_not_fit_is_refused(tiny_world: TinyWorld, tmp_path:
             trained(tiny_world, tmp_path / "run", *given, f"teacher={tmp_path / str(dim)}")
     with pytest.raises(MissingFile):
         trained(tiny_world, tmp_path / "run", *given, f"teacher={tmp_path / 'nowhere'}")
+
+
+def test_a_head_of_another_kind_teaches_probabilities(
+    tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    save_head(tmp_path / "elvis", ELViS(dim_in=128, dim=16), HeadMeta())
+    given = [*AMES_SMALL, f"teacher={tmp_path / 'elvis'}", "rotate=0.5"]
+    with pytest.raises(BadInput, match=r"(?s)ELViS cannot teach AMES its tokens.*soft_targets=1.0"):
+        trained(tiny_world, tmp_path / "run", *given)
+    with pytest.raises(BadInput, match="would learn nothing"):
+        trained(tiny_world, tmp_path / "run", *given, "beta=0.0")
+    folder = trained(tiny_world, tmp_path / "run", *given, "beta=0.0", "soft_targets=1.0")
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss"]) and "distance" not in line for line in lines)
+    assert load_head(folder)[1].provenance["recipe"]["soft_targets"] == 1.0
 
 
 def test_a_binary_head_starts_from_a_projection(tiny_world: TinyWorld, tmp_path: Path) -> None:
@@ -364,6 +379,8 @@ def test_validation_is_on_a_set_that_is_not_reported(tiny_world: TinyWorld, tmp_
         ("prefetch=-1", "prefetch -1"),
         ("precision=fp16", "fp16"),
         ("beta=-1.0", "beta"),
+        ("soft_targets=1.5", r"(?s)soft_targets is 1.5.*in \[0, 1\]"),
+        ("soft_targets=0.5", "there is no teacher"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(

@@ -45,12 +45,25 @@ def gradients(model: TripletModel, parts: list[tuple[TripletBatch, float]]) -> d
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def elvis(seed: int = 3) -> ELViS:
+    torch.manual_seed(seed)
+    return ELViS(dim_in=D, dim=8, count_padding=False).eval().requires_grad_(False)
+
+
+MODELS = {
+    "alone": lambda: TripletModel(head().train()),
+    "tokens": lambda: TripletModel(head().train(), head(5).eval()),
+    "probabilities": lambda: TripletModel(head().train(), elvis(), 0.0, 0.6),
+    "both": lambda: TripletModel(head().train(), head(5).eval(), 3.0, 0.6),
+}
+
+
 @pytest.mark.parametrize("padding", [False, True])
-@pytest.mark.parametrize("taught", [False, True])
-def test_the_gradient_of_parts_is_that_of_the_whole(padding: bool, taught: bool) -> None:
-    model = TripletModel(head().train(), head(5).eval() if taught else None)
+@pytest.mark.parametrize("taught", list(MODELS))
+def test_the_gradient_of_parts_is_that_of_the_whole(padding: bool, taught: str) -> None:
+    model = MODELS[taught]()
     given = batch(padding)
-    if not taught:
+    if taught == "alone":
         given = given.strongest(5, 7)
     whole = gradients(model, [(given, 1.0)])
     parts = [(rows(given, slice(0, 1)), 1 / 6), (rows(given, slice(1, 6)), 5 / 6)]
@@ -135,6 +148,67 @@ def test_a_binary_student_learns_from_an_fp_teacher() -> None:
 def test_a_teacher_of_another_width_is_refused(teacher: object, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         check_teacher(teacher(), head())  # type: ignore[operator]
+
+
+def test_a_teacher_of_probabilities_has_to_know_the_descriptors_alone() -> None:
+    for known in (head(dim=16), elvis()):
+        check_teacher(known, head(), beta=0.0, soft_targets=0.5)
+        check_teacher(known, elvis(), beta=0.0, soft_targets=0.5)
+    with pytest.raises(BadInput, match="descriptors of width 12"):
+        check_teacher(ELViS(dim_in=12), head(), beta=0.0, soft_targets=0.5)
+    with pytest.raises(BadInput, match="would learn nothing"):
+        check_teacher(head(5), head(), beta=0.0)
+
+
+@pytest.mark.parametrize("taught", ["probabilities", "both"])
+def test_soft_targets_are_the_cross_entropy_by_hand(taught: str) -> None:
+    """Of a pair: -(t log p + (1 - t) log(1 - p)), t = 0.4 of the label and 0.6 of the teacher."""
+    model, given, counts = MODELS[taught](), batch(padding=True), (5, 7)
+    teacher = elvis().train() if taught == "probabilities" else head(5).eval()
+    pairs = []
+    for side, label in ((1, 1.0), (2, 0.0)):
+        goal = teacher(
+            *(given.query.descriptors, ~given.query.valid),  # type: ignore[operator]
+            *(given[side].descriptors, ~given[side].valid),  # type: ignore[operator]
+        )
+        seen = given.strongest(*counts)
+        logits = model.head(
+            *(seen.query.descriptors, ~seen.query.valid),  # type: ignore[operator]
+            *(seen[side].descriptors, ~seen[side].valid),  # type: ignore[operator]
+        )
+        target = 0.4 * label + 0.6 * goal.double().sigmoid()
+        chance = logits.double().sigmoid()
+        pairs.append(-(target * chance.log() + (1 - target) * (1 - chance).log()))
+    result = model(given, counts)
+    expected = torch.cat(pairs).mean() + model.beta * (result.distance or 0.0)
+    assert result.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert (result.distance is None) == (taught == "probabilities")
+
+
+def test_nothing_is_left_to_learn_from_a_twin() -> None:
+    student, twin = head().train(), head().eval().requires_grad_(False)
+    twin.round_gallery_fp16 = False
+    model = TripletModel(student, twin, 0.0, 1.0)
+    model(batch(), (K, K)).loss.backward()
+    grown = max(p.grad.abs().max().item() for p in student.parameters() if p.grad is not None)
+    TripletModel(student, head(5).eval(), 0.0, 1.0)(batch(), (K, K)).loss.backward()
+    assert grown < 1e-6
+    assert max(p.grad.abs().max().item() for p in student.parameters() if p.grad is not None) > 0.01
+
+
+def test_a_teacher_of_probabilities_sees_the_batch_as_it_was_read() -> None:
+    """One of tokens sees what the head sees: its tokens are of that."""
+    read, turned, counts = batch(), batch(seed=2), (5, 7)
+    for name, as_read in (("probabilities", True), ("both", False)):
+        model = MODELS[name]()
+        found = model(turned, counts, read).loss
+        assert (found != model(turned, counts).loss) == as_read
+    model, student = MODELS["probabilities"](), head().train()
+    goals = [elvis().train()(read.query.descriptors, None, s.descriptors) for s in read[1:]]
+    seen = turned.strongest(*counts)
+    own = [student(seen.query.descriptors, None, s.descriptors) for s in seen[1:]]
+    expected = pair_loss(own[0], own[1], (goals[0], goals[1]), 0.6)
+    assert model(turned, counts, read).loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_elvis_learns_from_triplets() -> None:
