@@ -57,16 +57,27 @@ def grid(
     return rows
 
 
+def orders(row: Row, rows: Sequence[Row]) -> bool:
+    """Whether the γ of a row of a grid has a part in the order.
+
+    With λ = 0 it has none but for the scores that the sigmoid rounds to 1, ties that the global
+    order then breaks: the smallest γ stands for all.
+    """
+    of_logits = (r.temp for r in rows if r.lamb == 0 and r.num_rerank == row.num_rerank)
+    return row.lamb > 0 or row.temp == min(of_logits)
+
+
 def best(rows: Sequence[Row], metric: str) -> Row:
     """The row with the highest metric; among equals the one that comes first.
 
-    Raises BadInput where there is no row, no such metric, or no number among its values.
+    Of rows with λ = 0 only the one with the smallest γ counts, see `orders`. Raises BadInput where
+    there is no row, no such metric, or no number among its values.
     """
     if not rows:
         raise BadInput("there is no row to choose from", expected="a grid with cells")
     if any(metric not in row.metrics for row in rows):
         raise BadInput(f"no metric '{metric}'", expected=", ".join(rows[0].metrics))
-    counted = [row for row in rows if not math.isnan(row.metrics[metric])]
+    counted = [r for r in rows if orders(r, rows) and not math.isnan(r.metrics[metric])]
     if not counted:
         raise BadInput(f"'{metric}' is undefined in every row", expected="queries with positives")
     return max(counted, key=lambda row: row.metrics[metric])

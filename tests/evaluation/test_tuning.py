@@ -30,6 +30,16 @@ def test_best_is_the_highest_and_the_first_among_equals() -> None:
     assert best(rows[::-1], "map") is rows[3]
 
 
+def test_without_the_global_similarity_the_smallest_temp_stands_for_all() -> None:
+    """A larger one changes only which scores round to 1."""
+    cells = [(5, 0.0, 1.0, 0.9), (5, 0.0, 0.1, 0.6), (5, 0.5, 1.0, 0.5), (5, 0.5, 0.1, 0.7)]
+    rows = [Row(n, lamb, temp, {"map": value}) for n, lamb, temp, value in cells]
+    assert best(rows, "map") is rows[3]
+    assert best(rows[:3], "map") is rows[1]
+    other = Row(9, 0.0, 1.0, {"map": 0.8})
+    assert best([*rows, other], "map") is other  # of its own num_rerank the only one
+
+
 def test_nothing_to_choose_from_is_refused() -> None:
     row = Row(1, 0.5, 1.0, {"map": math.nan})
     for rows, metric, words in (
