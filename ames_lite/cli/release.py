@@ -1,11 +1,11 @@
 """`python scripts/release.py`: a head to ship, from nothing but a seed.
 
 render → extract → vocabulary → global descriptors → neighbour lists → train → tune → evaluate →
-`weights/sift_<model>/`. Training landmarks are of the rich rendered world; λ and γ are chosen on a
-rich and a plain rendered validation world together; figures are of rich and plain test worlds of
-this seed and of two others, which nothing else has seen, and of the very file that is shipped. No
-photograph is looked at. What has been done is left as it is: the command, given again, goes on
-where it stopped.
+`weights/sift_<model>/`. Training landmarks are of the rich and the plain rendered world; λ and γ
+are chosen on a rich and a plain validation world together; figures are of rich and plain test
+worlds of this seed and of two others, which nothing else has seen, and of the very file that is
+shipped. No photograph is looked at. What has been done is left as it is: the command, given again,
+goes on where it stopped. A head whose recipe has `distil: true` is taught by another released one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ames_lite.cli.demo import FLOORS, Steps, prepare_world, worlds
 from ames_lite.cli.release_files import write_release
 from ames_lite.cli.released import NUM_RERANK, world_vocabulary
 from ames_lite.cli.shell import command, data_root, print_table
-from ames_lite.errors import ConfigError
-from ames_lite.evaluation.tuning import Row
-from ames_lite.io.checkpoint import load_head, save_head
+from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.evaluation.tuning import Row, best
+from ames_lite.io.checkpoint import file_sha256, load_head, save_head
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
 from ames_lite.synthetic.rich import RichSpec, release_worlds, render_rich_world
@@ -63,6 +63,9 @@ def run(config: Config) -> Path:
     if config["until"] == "write":
         target = Path(config["weights"] or f"weights/sift_{config['model']['name']}")
         recipe = {key: config[key] for key in ("seed", "landmarks", "share", "train")}
+        if (teacher := teacher_of(config)) is not None:
+            weights = Path(teacher).expanduser() / "weights.safetensors"
+            recipe["teacher_sha256"] = file_sha256(weights)
         write_release(target.expanduser().absolute(), folder, root, recipe, figures)
         print(f"release: {target}, peak memory {peak_memory_mib():.0f} MiB")
     return folder
@@ -78,9 +81,28 @@ def check(config: Config) -> None:
         raise ConfigError(what, expected="\"train=['model.arguments.num_layers=2']\"")
     if until not in STAGES:
         raise ConfigError(f"until={until}", expected=f"one of {', '.join(STAGES)}")
+    needed = until != "prepare" and teacher_of(config) is not None
+    if needed and not (Path(config["teacher"]).expanduser() / "weights.safetensors").is_file():
+        raise MissingFile(
+            f"{name} is taught by another released head",
+            where=config["teacher"],
+            expected="the folder of one",
+            remedy="python scripts/release.py model=elvis, or teacher=<such a folder>",
+        )
     if config["landmarks"] < 8 or not 0 < config["share"] <= 1:
         what = f"landmarks={config['landmarks']} share={config['share']}"
         raise ConfigError(what, expected="at least 8 landmarks, a share in (0, 1]")
+
+
+def teacher_of(config: Config) -> str | None:
+    """The released head that the model is taught by; None where its recipe has distil: false."""
+    return config["teacher"] if compose("train", _recipe(config))["distil"] else None
+
+
+def _recipe(config: Config) -> list[str]:
+    """The overrides of scripts/train.py that are the recipe, without files."""
+    experiment = f"experiment=sift_release_{config['model']['name']}"
+    return [experiment, f"seed={config['seed']}", *(str(text) for text in config["train"])]
 
 
 def specs_of(config: Config) -> dict[str, WorldSpec]:
@@ -131,9 +153,10 @@ def _train(step: Steps, config: Config, folder: Path) -> Path:
     """The trained head in half precision, as it will be shipped: what is tuned and measured."""
     trained, head = folder / "train", folder / "head"
     if not (trained / "weights.safetensors").is_file():
-        recipe = [f"experiment=sift_release_{config['model']['name']}", f"seed={config['seed']}"]
-        recipe += [f"output_dir={trained}", *(str(text) for text in config["train"])]
-        step("scripts/train.py", "train", train.run, *recipe)
+        teacher = teacher_of(config)
+        taught = [] if teacher is None else [f"teacher={teacher}"]
+        words = [f"output_dir={trained}", *taught, *_recipe(config)]
+        step("scripts/train.py", "train", train.run, *words)
     if not (head / "meta.json").is_file():
         save_head(head, *load_head(trained), half=True)
     return head
@@ -193,12 +216,12 @@ def _tuned_and_measured(
 
 
 def best_together(grids: Sequence[Sequence[Row]], metric: str) -> Row:
-    """The cell of several grids of the same cells with the highest mean; the first of equals."""
+    """The cell of several grids of the same cells with the highest mean, chosen as by `best`."""
     means = [
-        sum(row.metrics[metric] for row in cell) / len(grids) for cell in zip(*grids, strict=True)
+        replace(cell[0], metrics={metric: sum(row.metrics[metric] for row in cell) / len(grids)})
+        for cell in zip(*grids, strict=True)
     ]
-    first = max(range(len(means)), key=lambda i: means[i])
-    return replace(grids[0][first], metrics={metric: means[first]})
+    return best(means, metric)
 
 
 def _fresh(folder: Path) -> Path:

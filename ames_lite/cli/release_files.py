@@ -38,14 +38,14 @@ or of λ and γ.
 
 {images} rendered pictures of {landmarks} landmarks (ames_lite/synthetic/rich.py, seed {seed}):
 streets, rooms, pictures, things, monuments, rocks and towers in space, under other light, from
-other places, behind passers-by, by day and by night; a fifth of them are fronts with parts that
+other places, behind passers-by, by day and by night; half of them are fronts with parts that
 stand out, as `make demo` draws them (ames_lite/synthetic/world.py). Triplets are drawn from the
 neighbours by VLAD (64 clusters, the vocabulary beside this file).
 
 ## Recipe
 
-`conf/experiment/sift_release_{model}.yaml`{changes}; {epochs} epochs of {steps} steps. λ = {lamb}
-and γ = {temp}, chosen on {tuned_on} together. `curve.json` has loss and accuracy.
+`conf/experiment/sift_release_{model}.yaml`{changes}; {epochs} epochs of {steps} steps{taught}.
+λ = {lamb} and γ = {temp}, chosen on {tuned_on} together. `curve.json` has loss and accuracy.
 
 {curve}
 
@@ -99,6 +99,7 @@ def write_release(
         changes=f" with {', '.join(recipe['train'])}" if recipe["train"] else "",
         epochs=config["epochs"],
         steps=curve[-1]["steps"] // config["epochs"] if curve else 0,
+        taught=_taught(config),
         lamb=meta.lamb,
         temp=meta.temp,
         tuned_on=meta.provenance["tuned_on"].replace("+", " and "),
@@ -113,6 +114,12 @@ def write_release(
 def _counts(config: dict[str, Any]) -> str:
     least, most = config["min_count"], config["max_count"]
     return str(most) if least in (0, most) else f"{least} to {most}"
+
+
+def _taught(config: dict[str, Any]) -> str:
+    if config["teacher"] is None:
+        return ""
+    return f", taught by {config['teacher']} (soft_targets={config['soft_targets']})"
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:

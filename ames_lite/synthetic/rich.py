@@ -63,17 +63,17 @@ class RichSpec(WorldSpec):
         return (self.num_styles - self.plain_styles) * self.landmarks_per_style
 
 
-def release_worlds(seed: int, landmarks: int = 2000) -> dict[str, RichSpec]:
+def release_worlds(seed: int, landmarks: int = 3200) -> dict[str, RichSpec]:
     """The rich worlds that a head is trained, tuned and reported on; they share nothing.
 
-    A fifth of the landmarks to train on is drawn as in the plain world to train on, so that a head
+    Half of the landmarks to train on are drawn as in the plain world to train on, so that a head
     has seen both renderers. `landmarks` are rounded down to whole styles.
     """
     per_style = min(landmarks, OF_A_STYLE)
     return {
         "rich-train": RichSpec(
             *("train", seed, landmarks // per_style, per_style),
-            plain_styles=landmarks // per_style // 5,
+            plain_styles=landmarks // per_style // 2,
             queries=0,
             easy=3,
             hard=5,

@@ -9,9 +9,9 @@ import pytest
 
 from ames_lite.cli import release
 from ames_lite.cli.compose import compose
-from ames_lite.errors import ConfigError
+from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row
-from ames_lite.io.checkpoint import load_head
+from ames_lite.io.checkpoint import file_sha256, load_head
 
 
 def given(root: Path, model: str, *more: str) -> list[str]:
@@ -20,7 +20,7 @@ def given(root: Path, model: str, *more: str) -> list[str]:
     return [
         *(f"model={model}", "landmarks=20", "share=0.1", "workers=1", f"train={small}"),
         *(f"data_root={root / 'data'}", f"output_dir={root / model}"),
-        *(f"weights={root / 'weights' / model}", *more),
+        *(f"weights={root / 'weights' / model}", f"teacher={root / 'weights' / 'elvis'}", *more),
     ]
 
 
@@ -30,7 +30,9 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
 ) -> None:
     release.run(compose("release", given(tmp_path, "ames", "until=prepare")))
     assert not (tmp_path / "ames" / "train").exists()
-    for model in ("ames", "elvis"):
+    with pytest.raises(MissingFile, match=r"(?s)taught by another.*release.py model=elvis"):
+        release.run(compose("release", given(tmp_path, "ames")))
+    for model in ("elvis", "ames"):
         release.run(compose("release", given(tmp_path, model, "until=train")))
         before = (tmp_path / model / "train" / "weights.safetensors").stat().st_mtime_ns
         release.run(compose("release", given(tmp_path, model)))
@@ -53,6 +55,10 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         card = (folder / "README.md").read_text()
         assert f"model={model} seed=0" in card and "{" not in card
         assert head.arguments["dim"] == 16
+        assert ("taught by" in card) == (model == "ames")
+        weights = tmp_path / "weights" / "elvis" / "weights.safetensors"
+        taught = meta.provenance["release"].get("teacher_sha256")
+        assert taught == (file_sha256(weights) if model == "ames" else None)
     capsys.readouterr()
     release.run(compose("release", given(tmp_path, "ames")))
     assert "scripts/" not in capsys.readouterr().out  # nothing is done twice
@@ -72,6 +78,14 @@ def test_what_cannot_be_released_is_refused(override: str, message: str, tmp_pat
     with pytest.raises(ConfigError, match=message):
         release.run(compose("release", [override, f"output_dir={tmp_path / 'run'}"]))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_chosen_is_the_order_and_not_its_rounding() -> None:
+    def rows(*values: float) -> list[Row]:
+        temps = (1.0, 0.1)
+        return [Row(10, 0.0, t, {"map": v}) for t, v in zip(temps, values, strict=True)]
+
+    assert release.best_together([rows(0.9, 0.7), rows(0.1, 0.1)], "map").temp == 0.1
 
 
 def test_what_is_chosen_is_best_on_all_validation_worlds_together() -> None:

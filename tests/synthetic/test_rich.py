@@ -101,7 +101,7 @@ def test_a_world_that_is_plain_altogether_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("landmarks", "styles", "of_a_style", "plain"),
-    [(2000, 125, 16, 25), (100, 6, 16, 1), (20, 1, 16, 0), (8, 1, 8, 0)],
+    [(3200, 200, 16, 100), (100, 6, 16, 3), (20, 1, 16, 0), (8, 1, 8, 0)],
 )
 def test_the_world_to_train_on_has_whole_styles(
     landmarks: int, styles: int, of_a_style: int, plain: int
