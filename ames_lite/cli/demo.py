@@ -107,7 +107,7 @@ def prepare_world(
 ) -> None:
     """All that is made of a world's pictures.
 
-    vocabulary: of VLAD; None: that of the world to train on, which is made where training is true.
+    vocabulary: of VLAD; None: that of the world to train on, made here where training is true.
     descriptors: stored of an image; None: as conf/backbone/sift.yaml has it.
     """
     splits = "splits=[train]" if training else "splits=[query,gallery]"
@@ -116,7 +116,7 @@ def prepare_world(
     more += [] if descriptors is None else [f"backbone.arguments.top_k={descriptors}"]
     step(script, "extract", stages.run_extract, *chosen, *more)
     given = (f"dataset={name}", "desc_name=sift", "overwrite=true")
-    if training:
+    if training and vocabulary is None:
         step("extract/build_vocabulary.py", "vocabulary", stages.run_vocabulary, *given)
     script, named = "extract/extract_globals.py", [f"vocabulary={vocabulary}"] if vocabulary else []
     step(script, "globals", stages.run_globals, *given, splits, *named)

@@ -3,14 +3,16 @@
 render → extract → vocabulary → global descriptors → neighbour lists → train → tune → evaluate →
 `weights/sift_<model>/`. Training landmarks are of the rich and the plain rendered world; λ and γ
 are chosen on a rich and a plain validation world together; figures are of rich and plain test
-worlds of this seed and of two others, which nothing else has seen, and of the very file that is
+worlds of this seed and of others, which nothing else has seen, and of the very file that is
 shipped. No photograph is looked at. What has been done is left as it is: the command, given again,
-goes on where it stopped. A head whose recipe has `distil: true` is taught by another released one.
+goes on where it stopped. A head whose recipe has `distil: true` is taught by another released one,
+and its VLAD is of its teacher's vocabulary, so that both are used with one.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +24,18 @@ from ames_lite.cli.demo import FLOORS, Steps, prepare_world, worlds
 from ames_lite.cli.release_files import write_release
 from ames_lite.cli.released import NUM_RERANK, world_vocabulary
 from ames_lite.cli.shell import command, data_root, print_table
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row, best
 from ames_lite.io.checkpoint import file_sha256, load_head, save_head
+from ames_lite.io.writing import replacing
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
 from ames_lite.synthetic.rich import RichSpec, release_worlds, render_rich_world
 
 MODELS = ("ames", "elvis")
+VOCABULARY = "vlad_sift_rich-train.npz"  # of a released head, in its folder and below the root
 STAGES = ("prepare", "train", "evaluate", "write")
 TRAINING, VALIDATION, TEST = "rich-train", ("rich-val", "synthetic-val"), ("rich", "synthetic")
-OTHER_SEEDS = (1, 2)  # added to the seed: whose test worlds are measured on too
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -45,8 +48,9 @@ def run(config: Config) -> Path:
     check(config)
     root, folder = _folders(config)
     step = Steps(root)
+    shared = _shared_vocabulary(config, root)
     for name, spec in specs_of(config).items():
-        _prepare(step, name, spec, config["workers"])
+        _prepare(step, name, spec, config["workers"], shared)
     for test, specs in _other_tests(config, root).items():
         for name, spec in specs.items():
             elsewhere = replace(step, root=test)
@@ -62,7 +66,9 @@ def run(config: Config) -> Path:
     figures = evaluate_all(step, config["model"]["name"], head, folder, tests)
     if config["until"] == "write":
         target = Path(config["weights"] or f"weights/sift_{config['model']['name']}")
-        recipe = {key: config[key] for key in ("seed", "landmarks", "share", "train")}
+        recipe = {
+            key: config[key] for key in ("seed", "landmarks", "share", "train", "other_seeds")
+        }
         if (teacher := teacher_of(config)) is not None:
             weights = Path(teacher).expanduser() / "weights.safetensors"
             recipe["teacher_sha256"] = file_sha256(weights)
@@ -89,6 +95,9 @@ def check(config: Config) -> None:
             expected="the folder of one",
             remedy="python scripts/release.py model=elvis, or teacher=<such a folder>",
         )
+    others = config["other_seeds"]
+    if len(set(others)) < len(others) or any(type(n) is not int or n < 1 for n in others):
+        raise ConfigError(f"other_seeds={others}", expected="different whole numbers from 1 up")
     if config["landmarks"] < 8 or not 0 < config["share"] <= 1:
         what = f"landmarks={config['landmarks']} share={config['share']}"
         raise ConfigError(what, expected="at least 8 landmarks, a share in (0, 1]")
@@ -97,6 +106,29 @@ def check(config: Config) -> None:
 def teacher_of(config: Config) -> str | None:
     """The released head that the model is taught by; None where its recipe has distil: false."""
     return config["teacher"] if compose("train", _recipe(config))["distil"] else None
+
+
+def _shared_vocabulary(config: Config, root: Path) -> Path | None:
+    """The teacher's vocabulary, put below the root too; None where the worlds make their own.
+
+    Raises BadInput where the worlds below the root are of another one.
+    """
+    teacher = teacher_of(config)
+    found = None if teacher is None else Path(teacher).expanduser() / VOCABULARY
+    if found is None or not found.is_file():  # a teacher of one's own may have none
+        return None
+    place = root / VOCABULARY
+    if not place.is_file():
+        with replacing(place) as partial:
+            shutil.copyfile(found, partial)
+    if file_sha256(place) != file_sha256(found):
+        raise BadInput(
+            "these worlds are of another VLAD vocabulary than the teacher's",
+            where=place,
+            expected=f"the bytes of {found}: both heads are used with one",
+            remedy="another data_root= or teacher=",
+        )
+    return place
 
 
 def _recipe(config: Config) -> list[str]:
@@ -119,7 +151,7 @@ def specs_of(config: Config) -> dict[str, WorldSpec]:
 def _other_tests(config: Config, root: Path) -> dict[Path, dict[str, WorldSpec]]:
     """The test worlds of other seeds, by name, each seed's below a folder of its own."""
     found = {}
-    for seed in (config["seed"] + more for more in OTHER_SEEDS):
+    for seed in (config["seed"] + more for more in config["other_seeds"]):
         drawn: dict[str, WorldSpec] = {**release_worlds(seed), **worlds(seed)}
         specs = {name: _smaller(drawn[name], config["share"]) for name in TEST}
         found[root / f"seed_{seed}"] = specs
@@ -172,22 +204,25 @@ def evaluate_all(
     figures: dict[str, Any] = {"validation": {}, "test": {}}
     for model in (*FLOORS, name):
         done = folder / f"figures_{model}.json"
-        if not done.is_file():
-            given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
-            given += [] if model in FLOORS else [f"weights={head}"]
-            measured = _tuned_and_measured(step, model, given, folder, tests)
-            done.write_text(json.dumps(measured, indent=1))
-        found = json.loads(done.read_text())
+        given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
+        given += [] if model in FLOORS else [f"weights={head}"]
+        if done.is_file():
+            found = json.loads(done.read_text())
+        else:
+            found = {"validation": _tuned(step, model, given, folder), "test": {}}
+        for title, place in tests.items():
+            if title not in found["test"]:
+                found["test"][title] = _measured(step, model, given, folder, found, title, place)
+                with replacing(done, overwrite=True) as partial:
+                    partial.write_text(json.dumps(found, indent=1))
+            figures["test"].setdefault(title, {})[model] = found["test"][title]
         figures["validation"][model] = found["validation"]
-        for test, there in found["test"].items():
-            figures["test"].setdefault(test, {})[model] = there
     _summarize(figures)
     return figures
 
 
-def _tuned_and_measured(
-    step: Steps, model: str, given: Sequence[str], folder: Path, tests: Mapping[str, Path]
-) -> dict[str, Any]:
+def _tuned(step: Steps, model: str, given: Sequence[str], folder: Path) -> dict[str, float]:
+    """λ and γ of a model from the validation worlds together, frozen in a head's files."""
     grids = []
     for world in VALIDATION:
         output = f"output_dir={_fresh(folder / f'tune_{model}_{world}')}"
@@ -195,24 +230,33 @@ def _tuned_and_measured(
         rows, *_ = step("scripts/tune.py", "tune", tune.all_rows, *words)
         grids.append(rows)
     row = best_together(grids, "map")
-    where = "+".join(VALIDATION)
     for text in given:
         if text.startswith("weights="):
-            tune.freeze(Path(text.split("=", 1)[1]), row, where)
-    found: dict[str, Any] = {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"]}
-    chosen = [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
-    test = {}
-    for title, place in tests.items():
-        name = f"test_{model}_{title.replace(', seed ', '_seed')}"
-        words = (f"dataset={place.name}", *given, *chosen, f"output_dir={_fresh(folder / name)}")
-        there = replace(step, root=place.parent)
-        results = there("scripts/evaluate.py", "evaluate", evaluate.run, *words)
-        test[title] = {
-            "global": results["global"],
-            "metrics": results["rows"][0]["metrics"],
-            "per_query": results["per_query"],
-        }
-    return {"validation": found, "test": test}
+            tune.freeze(Path(text.split("=", 1)[1]), row, "+".join(VALIDATION))
+    return {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"]}
+
+
+def _measured(
+    step: Steps,
+    model: str,
+    given: Sequence[str],
+    folder: Path,
+    found: Mapping[str, Any],
+    title: str,
+    place: Path,
+) -> dict[str, Any]:
+    """Figures of a model on the test world in `place`, with the λ and γ that were found."""
+    chosen = [f"lamb={found['validation']['lamb']}", f"temp={found['validation']['temp']}"]
+    name = f"test_{model}_{title.replace(', seed ', '_seed')}"
+    output = f"output_dir={_fresh(folder / name)}"
+    words = (f"dataset={place.name}", *given, *chosen, "report_queries=0", output)
+    there = replace(step, root=place.parent)
+    results = there("scripts/evaluate.py", "evaluate", evaluate.run, *words)
+    return {
+        "global": results["global"],
+        "metrics": results["rows"][0]["metrics"],
+        "per_query": results["per_query"],
+    }
 
 
 def best_together(grids: Sequence[Sequence[Row]], metric: str) -> Row:

@@ -51,10 +51,10 @@ neighbours by VLAD (64 clusters, the vocabulary beside this file).
 
 ## Figures
 
-Rendered worlds, of the seed of the release and of two others, whose landmarks, styles and clutter
-nothing else has seen; {num_rerank} candidates reranked, every λ and γ from the same validation
-worlds. Intervals: 95 %, bootstrap over queries, of the gain in AP (mean of medium and hard) over
-the global ranking.
+Rendered worlds, of the seed of the release and of {others} others, whose landmarks, styles and
+clutter nothing else has seen; {num_rerank} candidates reranked, every λ and γ from the same
+validation worlds. Intervals: 95 %, bootstrap over queries, of the gain in AP (mean of medium and
+hard) over the global ranking.
 
 {figures}
 
@@ -91,7 +91,8 @@ def write_release(
         count=_counts(config),
         stored=meta.provenance["descriptors"]["top_k"],
         command=f"model={config['model']['name']} seed={recipe['seed']}"
-        + "".join(f" {k}={recipe[k]}" for k in ("landmarks",))
+        + f" landmarks={recipe['landmarks']}"
+        + f' "other_seeds={recipe["other_seeds"]}"'
         + (f' "train={recipe["train"]}"' if recipe["train"] else ""),
         images=meta.provenance["images"],
         landmarks=release_worlds(recipe["seed"], recipe["landmarks"])["rich-train"].num_landmarks,
@@ -103,6 +104,7 @@ def write_release(
         lamb=meta.lamb,
         temp=meta.temp,
         tuned_on=meta.provenance["tuned_on"].replace("+", " and "),
+        others=len(recipe["other_seeds"]),
         num_rerank=meta.provenance["tuned_num_rerank"],
         curve=_curve_table(curve),
         figures="\n\n".join(_table(world, models) for world, models in figures["test"].items()),

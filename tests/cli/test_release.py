@@ -9,7 +9,7 @@ import pytest
 
 from ames_lite.cli import release
 from ames_lite.cli.compose import compose
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row
 from ames_lite.io.checkpoint import file_sha256, load_head
 
@@ -59,9 +59,35 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         weights = tmp_path / "weights" / "elvis" / "weights.safetensors"
         taught = meta.provenance["release"].get("teacher_sha256")
         assert taught == (file_sha256(weights) if model == "ames" else None)
+    vocabularies = [
+        (tmp_path / "weights" / m / release.VOCABULARY).read_bytes() for m in ("elvis", "ames")
+    ]
+    assert vocabularies[0] == vocabularies[1]
     capsys.readouterr()
+    release.run(compose("release", given(tmp_path, "ames", "other_seeds=[1,2,3]")))
+    said = capsys.readouterr().out
+    assert said.count("scripts/train.py") == said.count("scripts/tune.py") == 0
+    assert said.count("scripts/evaluate.py") == 6  # a floor, a floor and the head on two worlds
+    assert "other_seeds=[1, 2, 3]" in (tmp_path / "weights" / "ames" / "README.md").read_text()
     release.run(compose("release", given(tmp_path, "ames")))
     assert "scripts/" not in capsys.readouterr().out  # nothing is done twice
+
+
+def test_a_taught_head_shares_the_vocabulary_of_its_teacher(tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise StopIteration
+
+    teacher, root = tmp_path / "weights" / "elvis", tmp_path / "data"
+    teacher.mkdir(parents=True)
+    (teacher / release.VOCABULARY).write_bytes(b"of the teacher")
+    config = compose("release", given(tmp_path, "ames", "until=prepare"))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopIteration):
+        patch.setattr(release, "_prepare", stop)
+        release.run(config)
+    assert release.world_vocabulary(root).read_bytes() == b"of the teacher"
+    (teacher / release.VOCABULARY).write_bytes(b"of another")
+    with pytest.raises(BadInput, match=r"(?s)another VLAD vocabulary.*vlad_sift.*teacher="):
+        release.run(config)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +96,8 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         ("model=chamfer", "ames, elvis"),
         ("until=half", "prepare, train, evaluate, write"),
         ("landmarks=2", "at least 8 landmarks"),
+        ("other_seeds=[1,1]", "different whole numbers"),
+        ("other_seeds=[0]", "different whole numbers"),
         ("share=0.0", r"a share in \(0, 1\]"),
         ("model.arguments.num_layers=7", r"train=\['model.arguments"),
     ],
