@@ -5,7 +5,9 @@ render → extract → vocabulary → global descriptors → neighbour lists →
 are chosen on a rich and a plain validation world together; figures are of rich and plain test
 worlds of this seed and of others, which nothing else has seen, and of the very file that is
 shipped. No photograph is looked at. What has been done is left as it is: the command, given again,
-goes on where it stopped. A head whose recipe has `distil: true` is taught by another released one,
+goes on where it stopped. Recipes are compared with until=tune, which looks at no test world; the
+floors (mutual_nn, ransac) are the worlds' own and measured once, with until=floors or by the first
+head that is evaluated. A head whose recipe has `distil: true` is taught by another released one,
 and its VLAD is of its teacher's vocabulary, so that both are used with one.
 """
 
@@ -34,7 +36,7 @@ from ames_lite.synthetic.rich import RichSpec, release_worlds, render_rich_world
 
 MODELS = ("ames", "elvis")
 VOCABULARY = "vlad_sift_rich-train.npz"  # of a released head, in its folder and below the root
-STAGES = ("prepare", "train", "evaluate", "write")
+STAGES = ("prepare", "floors", "train", "tune", "evaluate", "write")
 TRAINING, VALIDATION, TEST = "rich-train", ("rich-val", "synthetic-val"), ("rich", "synthetic")
 
 
@@ -57,13 +59,21 @@ def run(config: Config) -> Path:
             _prepare(elsewhere, name, spec, config["workers"], world_vocabulary(root))
     if config["until"] == "prepare":
         return folder
-    head = _train(step, config, folder)
-    if config["until"] == "train":
-        return folder
     tests = {f"{world}, seed {config['seed']}": root / world for world in TEST}
     for test, specs in _other_tests(config, root).items():
         tests |= {f"{world}, {test.name.replace('_', ' ')}": test / world for world in specs}
-    figures = evaluate_all(step, config["model"]["name"], head, folder, tests)
+    if config["until"] == "floors":
+        _floors(step, root, tests)
+        return folder
+    head = _train(step, config, folder)
+    if config["until"] == "train":
+        return folder
+    name = config["model"]["name"]
+    if config["until"] == "tune":
+        figures_of(step, name, folder, {}, head)
+        return folder
+    found = {name: figures_of(step, name, folder, tests, head)}
+    figures = _together({**_floors(step, root, tests), **found}, tests)
     if config["until"] == "write":
         target = Path(config["weights"] or f"weights/sift_{config['model']['name']}")
         recipe = {
@@ -194,34 +204,50 @@ def _train(step: Steps, config: Config, folder: Path) -> Path:
     return head
 
 
-def evaluate_all(
-    step: Steps, name: str, head: Path, folder: Path, tests: Mapping[str, Path]
+def figures_of(
+    step: Steps, model: str, folder: Path, tests: Mapping[str, Path], head: Path | None = None
 ) -> dict[str, Any]:
-    """Figures of the floors and the head on every test world; λ, γ from the validation worlds.
+    """Figures of a head or a floor on every test world; λ, γ from the validation worlds.
 
-    tests: the folder of every test world, by what it is called.
+    tests: the folder of every test world, by what it is called; none: nothing but λ and γ. What
+    stands in `folder`/figures_<model>.json is not measured again.
     """
-    figures: dict[str, Any] = {"validation": {}, "test": {}}
-    for model in (*FLOORS, name):
-        done = folder / f"figures_{model}.json"
-        given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
-        given += [] if model in FLOORS else [f"weights={head}"]
-        if done.is_file():
-            found = json.loads(done.read_text())
-        else:
-            found = {"validation": _tuned(step, model, given, folder), "test": {}}
-        for title, place in tests.items():
-            if title not in found["test"]:
-                found["test"][title] = _measured(step, model, given, folder, found, title, place)
-                with replacing(done, overwrite=True) as partial:
-                    partial.write_text(json.dumps(found, indent=1))
-            figures["test"].setdefault(title, {})[model] = found["test"][title]
-        figures["validation"][model] = found["validation"]
+    done = folder / f"figures_{model}.json"
+    given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
+    given += [] if head is None else [f"weights={head}"]
+    if done.is_file():
+        found = json.loads(done.read_text())
+    else:
+        found = {"validation": _tuned(step, model, given, folder), "test": {}}
+        _keep(done, found)
+    for title, place in tests.items():
+        if title not in found["test"]:
+            found["test"][title] = _measured(step, model, given, folder, found, title, place)
+            _keep(done, found)
+    return {**found, "test": {title: found["test"][title] for title in tests}}
+
+
+def _floors(step: Steps, root: Path, tests: Mapping[str, Path]) -> dict[str, Any]:
+    """Figures of the hand-made scores, kept below the root: of the same worlds for every head."""
+    return {model: figures_of(step, model, root / "floors", tests) for model in FLOORS}
+
+
+def _keep(path: Path, found: Mapping[str, Any]) -> None:
+    with replacing(path, overwrite=True) as partial:
+        partial.write_text(json.dumps(found, indent=1))
+
+
+def _together(found: Mapping[str, Any], tests: Mapping[str, Path]) -> dict[str, Any]:
+    """The figures of several models, by world; printed too."""
+    figures = {
+        "validation": {model: there["validation"] for model, there in found.items()},
+        "test": {title: {model: found[model]["test"][title] for model in found} for title in tests},
+    }
     _summarize(figures)
     return figures
 
 
-def _tuned(step: Steps, model: str, given: Sequence[str], folder: Path) -> dict[str, float]:
+def _tuned(step: Steps, model: str, given: Sequence[str], folder: Path) -> dict[str, Any]:
     """λ and γ of a model from the validation worlds together, frozen in a head's files."""
     grids = []
     for world in VALIDATION:
@@ -233,7 +259,13 @@ def _tuned(step: Steps, model: str, given: Sequence[str], folder: Path) -> dict[
     for text in given:
         if text.startswith("weights="):
             tune.freeze(Path(text.split("=", 1)[1]), row, "+".join(VALIDATION))
-    return {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"]}
+    parts = dict(zip(VALIDATION, (_cell(grid, row).metrics["map"] for grid in grids), strict=True))
+    print(
+        f"{model}: λ {row.lamb}, γ {row.temp}, mAP {row.metrics['map']:.4f} ("
+        + ", ".join(f"{world} {value:.4f}" for world, value in parts.items())
+        + ")"
+    )
+    return {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"], "maps": parts}
 
 
 def _measured(
@@ -266,6 +298,10 @@ def best_together(grids: Sequence[Sequence[Row]], metric: str) -> Row:
         for cell in zip(*grids, strict=True)
     ]
     return best(means, metric)
+
+
+def _cell(grid: Sequence[Row], chosen: Row) -> Row:
+    return next(row for row in grid if (row.lamb, row.temp) == (chosen.lamb, chosen.temp))
 
 
 def _fresh(folder: Path) -> Path:

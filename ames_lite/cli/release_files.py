@@ -38,7 +38,7 @@ or of λ and γ.
 
 {images} rendered pictures of {landmarks} landmarks (ames_lite/synthetic/rich.py, seed {seed}):
 streets, rooms, pictures, things, monuments, rocks and towers in space, under other light, from
-other places, behind passers-by, by day and by night; half of them are fronts with parts that
+other places, behind passers-by, by day and by night; {plain} of them are fronts with parts that
 stand out, as `make demo` draws them (ames_lite/synthetic/world.py). Triplets are drawn from the
 neighbours by VLAD (64 clusters, the vocabulary beside this file).
 
@@ -84,6 +84,7 @@ def write_release(
     (target / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     (target / "curve.json").write_text(json.dumps(curve) + "\n")
     config = json.loads((run / "train" / "config.json").read_text())
+    world = release_worlds(recipe["seed"], recipe["landmarks"])["rich-train"]
     card = CARD.format(
         title=target.name,
         model=config["model"]["name"],
@@ -95,7 +96,8 @@ def write_release(
         + f' "other_seeds={recipe["other_seeds"]}"'
         + (f' "train={recipe["train"]}"' if recipe["train"] else ""),
         images=meta.provenance["images"],
-        landmarks=release_worlds(recipe["seed"], recipe["landmarks"])["rich-train"].num_landmarks,
+        landmarks=world.num_landmarks,
+        plain=world.plain_styles * world.landmarks_per_style,
         seed=recipe["seed"],
         changes=f" with {', '.join(recipe['train'])}" if recipe["train"] else "",
         epochs=config["epochs"],

@@ -3,6 +3,9 @@
 `rotate` turns all descriptors of a batch about the mean descriptor by one random rotation. All
 distances within the batch stay, and what a descriptor looks like changes: a head that learns from
 few landmarks cannot learn them by heart and must compare.
+
+`mirror` makes of the SIFT descriptors of a batch those of the mirrored images: as if there were
+twice as many landmarks.
 """
 
 from __future__ import annotations
@@ -27,3 +30,18 @@ def rotate(batch: TripletBatch, center: Tensor, generator: torch.Generator) -> T
         return Side((side.descriptors.float() - mean) @ rotation + mean, side.valid)
 
     return TripletBatch(*(turned(side) for side in batch))
+
+
+def mirror(batch: TripletBatch) -> TripletBatch:
+    """The batch as if all of its images had been mirrored: SIFT (or RootSIFT) descriptors alone.
+
+    A keypoint's patch, turned to its orientation, is then upside down: of the 4 × 4 cells of 8
+    directions (Lowe 2004) the rows change places, and every direction is negated. D must be 128.
+    """
+    cells = torch.arange(128).reshape(4, 4, 8)
+    order = cells.flip(0)[:, :, -torch.arange(8) % 8].flatten().to(batch.query.descriptors.device)
+
+    def mirrored(side: Side) -> Side:
+        return Side(side.descriptors[..., order], side.valid)
+
+    return TripletBatch(*(mirrored(side) for side in batch))

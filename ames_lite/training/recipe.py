@@ -21,6 +21,7 @@ class Recipe:
     min_count: int = 10  # counts are drawn per batch from [min_count, max_count]; 0: always max
     clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
     rotate: float = 0.0  # share of the batches that are rotated in descriptor space
+    mirror: float = 0.0  # share of the batches that are mirrored (SIFT alone)
     depth: int = 300  # neighbours that triplets are drawn from
     min_each: int = 5  # an anchor has so many of its own and of other labels among them
     accumulate: int = 1  # parts that a batch is computed in, one after the other (memory)
@@ -43,6 +44,7 @@ class Recipe:
             ),
             "clip_norm": (self.clip_norm >= 0, "at least 0"),
             "rotate": (0 <= self.rotate <= 1, "in [0, 1]"),
+            "mirror": (0 <= self.mirror <= 1, "in [0, 1]"),
             "depth": (self.depth >= 2, "at least 2"),
             "min_each": (self.min_each >= 1, "at least 1"),
             "accumulate": (

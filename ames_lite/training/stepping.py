@@ -28,7 +28,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.writing import replacing
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.runtime import autocast
-from ames_lite.training.augmentation import rotate
+from ames_lite.training.augmentation import mirror, rotate
 from ames_lite.training.dataset import TripletBatch, sample_descriptors
 from ames_lite.training.loader import BatchLoader, Part
 from ames_lite.training.model import Result, TripletModel
@@ -68,6 +68,14 @@ class Stepper:
         self.head, self.teacher, self.recipe, self.loader = head, teacher, recipe, loader
         self.device, self.folder = device, folder
         self.center: Tensor | None = None
+        made_by = loader.store.provenance.get("backbone")
+        if recipe.mirror > 0 and (made_by != "sift" or loader.store.dim != 128):
+            raise BadInput(
+                f"mirror={recipe.mirror} for descriptors of {made_by}",
+                where=loader.store.path,
+                expected="SIFT descriptors, D = 128: of no others is known what mirroring does",
+                remedy="mirror=0.0",
+            )
         if recipe.rotate > 0:  # else nothing is read before the first step
             self.center = sample_descriptors(loader.store, recipe.seed).mean(0)
         if loader.store.packed and isinstance(head, AMES) and head.binary:
@@ -168,12 +176,19 @@ class Stepper:
         return result
 
     def _turned(self, step: int, batch: TripletBatch) -> TripletBatch:
-        """The batch, rotated if this step's is; all parts of a step alike."""
-        if self.center is None:
+        """The batch, mirrored and rotated if this step's is; all parts of a step alike."""
+        recipe = self.recipe
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+
+        def drawn(share: float) -> bool:
+            return share > 0 and float(torch.rand(1, generator=generator)) < share
+
+        turn = drawn(recipe.rotate)
+        if drawn(recipe.mirror):
+            batch = mirror(batch)
+        if self.center is None or not turn:
             return batch
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        turn = float(torch.rand(1, generator=generator)) < self.recipe.rotate
-        return rotate(batch, self.center, generator) if turn else batch
+        return rotate(batch, self.center, generator)
 
     def _total(self, figures: Figures) -> Figures:
         return Figures(*self.loader.processes.total(np.array(figures)).tolist())

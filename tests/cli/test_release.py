@@ -35,7 +35,15 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
     for model in ("elvis", "ames"):
         release.run(compose("release", given(tmp_path, model, "until=train")))
         before = (tmp_path / model / "train" / "weights.safetensors").stat().st_mtime_ns
+        capsys.readouterr()
+        release.run(compose("release", given(tmp_path, model, "until=tune")))
+        said = capsys.readouterr().out
+        assert said.count("scripts/tune.py") == 2 and "scripts/evaluate.py" not in said
         release.run(compose("release", given(tmp_path, model)))
+        said = capsys.readouterr().out
+        evaluated = said.count("scripts/evaluate.py")  # floors: of all worlds, once
+        assert evaluated == (18 if model == "elvis" else 6)
+        assert said.count("scripts/tune.py") == (4 if model == "elvis" else 0)
         assert (tmp_path / model / "train" / "weights.safetensors").stat().st_mtime_ns == before
         folder = tmp_path / "weights" / model
         head, meta = load_head(folder)
@@ -54,6 +62,8 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         )
         card = (folder / "README.md").read_text()
         assert f"model={model} seed=0" in card and "{" not in card
+        assert " of 20 landmarks" not in card  # whole styles alone
+        assert "pictures of 16 landmarks" in card and "night; 0 of them are fronts" in card
         assert head.arguments["dim"] == 16
         assert ("taught by" in card) == (model == "ames")
         weights = tmp_path / "weights" / "elvis" / "weights.safetensors"
@@ -94,7 +104,7 @@ def test_a_taught_head_shares_the_vocabulary_of_its_teacher(tmp_path: Path) -> N
     "override, message",
     [
         ("model=chamfer", "ames, elvis"),
-        ("until=half", "prepare, train, evaluate, write"),
+        ("until=half", "prepare, floors, train, tune, evaluate, write"),
         ("landmarks=2", "at least 8 landmarks"),
         ("other_seeds=[1,1]", "different whole numbers"),
         ("other_seeds=[0]", "different whole numbers"),

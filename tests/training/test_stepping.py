@@ -17,6 +17,8 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES
 from ames_lite.training import stepping
+from ames_lite.training.augmentation import mirror
+from ames_lite.training.dataset import TripletBatch
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.stepping import Stepper
 from tests.conftest import TinyWorld
@@ -41,16 +43,54 @@ def state(stepper: Stepper) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in stepper.head.named_parameters()}
 
 
-@pytest.mark.parametrize("rotate", [0.0, 1.0])
+@pytest.mark.parametrize("turned", [{}, {"rotate": 1.0}, {"mirror": 1.0}])
 def test_a_batch_in_parts_is_the_batch(
-    rotate: float, tiny_world: TinyWorld, tmp_path: Path
+    turned: dict[str, float], tiny_world: TinyWorld, tmp_path: Path
 ) -> None:
-    whole = stepper_of(tiny_world, tmp_path, rotate=rotate)
-    parts = stepper_of(tiny_world, tmp_path, rotate=rotate, accumulate=5)
+    whole = stepper_of(tiny_world, tmp_path, **turned)
+    parts = stepper_of(tiny_world, tmp_path, accumulate=5, **turned)
     for a, b in zip(steps(whole), steps(parts), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
         assert a["accuracy"] == pytest.approx(b["accuracy"])
         assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-3)
+
+
+def test_a_share_of_the_steps_is_mirrored_and_as_many_are_rotated(
+    tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    def turned(stepper: Stepper) -> list[TripletBatch]:
+        with closing(stepper.loader.steps(0, 8)) as found:
+            batch = next(next(found)[1]).batch
+        return [stepper._turned(step, batch) for step in range(40)]
+
+    plain = turned(stepper_of(tiny_world, tmp_path))
+    assert all(batch is plain[0] for batch in plain)
+    mirrored = turned(stepper_of(tiny_world, tmp_path, mirror=0.5))
+    changed = [b for b in mirrored if not torch.equal(b.query[0], plain[0].query[0])]
+    assert 10 < len(changed) < 30
+    assert all(torch.equal(b.query[0], mirror(plain[0]).query[0]) for b in changed)
+    rotated = turned(stepper_of(tiny_world, tmp_path, rotate=0.5))
+    both = turned(stepper_of(tiny_world, tmp_path, rotate=0.5, mirror=1e-9))
+    which = [
+        [not torch.equal(b.query[0].float(), plain[0].query[0].float()) for b in batches]
+        for batches in (rotated, both)
+    ]
+    assert 10 < sum(which[0]) < 30 and which[0] == which[1]
+
+
+def test_only_sift_descriptors_are_mirrored(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    trainer = trainer_of(tiny_world, tmp_path, RECIPE)
+    trainer.stepper.loader.store.provenance = {"backbone": "dinov2"}
+    recipe = Recipe(**{**vars(RECIPE), "mirror": 0.5})
+    with pytest.raises(BadInput, match="(?s)mirror=0.5 for descriptors of dinov2.*mirror=0.0"):
+        Stepper(
+            trainer.stepper.head,
+            None,
+            recipe,
+            trainer.stepper.loader,
+            trainer.stepper.device,
+            tmp_path,
+        )
 
 
 def test_the_gradient_is_clipped_after_it_was_measured(
