@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.writing import replacing
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.runtime import autocast
@@ -68,14 +69,8 @@ class Stepper:
         self.head, self.teacher, self.recipe, self.loader = head, teacher, recipe, loader
         self.device, self.folder = device, folder
         self.center: Tensor | None = None
-        made_by = loader.store.provenance.get("backbone")
-        if recipe.mirror > 0 and (made_by != "sift" or loader.store.dim != 128):
-            raise BadInput(
-                f"mirror={recipe.mirror} for descriptors of {made_by}",
-                where=loader.store.path,
-                expected="SIFT descriptors, D = 128: of no others is known what mirroring does",
-                remedy="mirror=0.0",
-            )
+        if recipe.mirror > 0:
+            _refuse_to_mirror_others(loader.store)
         if recipe.rotate > 0:  # else nothing is read before the first step
             self.center = sample_descriptors(loader.store, recipe.seed).mean(0)
         if loader.store.packed and isinstance(head, AMES) and head.binary:
@@ -217,3 +212,14 @@ class Stepper:
                 partial.write_text(json.dumps({**content, "names": names}, indent=1))
         expected = "finite numbers; the rows and names of the batch are in that file"
         raise BadInput(what, where=path, expected=expected, remedy=REMEDY)
+
+
+def _refuse_to_mirror_others(store: DescriptorStore) -> None:
+    made_by = store.provenance.get("backbone")
+    if made_by != "sift" or store.dim != 128:
+        raise BadInput(
+            f"descriptors of {made_by}, D = {store.dim}, cannot be mirrored",
+            where=store.path,
+            expected="SIFT, D = 128: of no others is known what mirroring does",
+            remedy="mirror=0.0",
+        )

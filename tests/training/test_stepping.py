@@ -82,7 +82,7 @@ def test_only_sift_descriptors_are_mirrored(tiny_world: TinyWorld, tmp_path: Pat
     trainer = trainer_of(tiny_world, tmp_path, RECIPE)
     trainer.stepper.loader.store.provenance = {"backbone": "dinov2"}
     recipe = Recipe(**{**vars(RECIPE), "mirror": 0.5})
-    with pytest.raises(BadInput, match="(?s)mirror=0.5 for descriptors of dinov2.*mirror=0.0"):
+    with pytest.raises(BadInput, match="(?s)of dinov2, D = 128, cannot.*mirror=0.0"):
         Stepper(
             trainer.stepper.head,
             None,
