@@ -97,7 +97,7 @@ def check(config: Config) -> None:
         raise ConfigError(what, expected="\"train=['model.arguments.num_layers=2']\"")
     if until not in STAGES:
         raise ConfigError(f"until={until}", expected=f"one of {', '.join(STAGES)}")
-    needed = until != "prepare" and teacher_of(config) is not None
+    needed = until not in ("prepare", "floors") and teacher_of(config) is not None
     if needed and not (Path(config["teacher"]).expanduser() / "weights.safetensors").is_file():
         raise MissingFile(
             f"{name} is taught by another released head",
@@ -195,6 +195,8 @@ def _train(step: Steps, config: Config, folder: Path) -> Path:
     """The trained head in half precision, as it will be shipped: what is tuned and measured."""
     trained, head = folder / "train", folder / "head"
     if not (trained / "weights.safetensors").is_file():
+        for made_of_an_older_one in (head / "meta.json", _figures(folder, config["model"]["name"])):
+            made_of_an_older_one.unlink(missing_ok=True)
         teacher = teacher_of(config)
         taught = [] if teacher is None else [f"teacher={teacher}"]
         words = [f"output_dir={trained}", *taught, *_recipe(config)]
@@ -212,17 +214,23 @@ def figures_of(
     tests: the folder of every test world, by what it is called; none: nothing but λ and γ. What
     stands in `folder`/figures_<model>.json is not measured again.
     """
-    done = folder / f"figures_{model}.json"
+    done = _figures(folder, model)
     given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
     given += [] if head is None else [f"weights={head}"]
     if done.is_file():
         found = json.loads(done.read_text())
     else:
-        found = {"validation": _tuned(step, model, given, folder), "test": {}}
+        row, maps = _tuned(step, model, given, folder)
+        if head is not None:
+            tune.freeze(head, row, "+".join(VALIDATION))
+        chosen = {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"], "maps": maps}
+        found = {"validation": chosen, "test": {}}
         _keep(done, found)
+    given += [f"{key}={found['validation'][key]}" for key in ("lamb", "temp")]
     for title, place in tests.items():
         if title not in found["test"]:
-            found["test"][title] = _measured(step, model, given, folder, found, title, place)
+            output = folder / f"test_{model}_{title.replace(', seed ', '_seed')}"
+            found["test"][title] = _measured(step, given, place, output)
             _keep(done, found)
     return {**found, "test": {title: found["test"][title] for title in tests}}
 
@@ -230,6 +238,10 @@ def figures_of(
 def _floors(step: Steps, root: Path, tests: Mapping[str, Path]) -> dict[str, Any]:
     """Figures of the hand-made scores, kept below the root: of the same worlds for every head."""
     return {model: figures_of(step, model, root / "floors", tests) for model in FLOORS}
+
+
+def _figures(folder: Path, model: str) -> Path:
+    return folder / f"figures_{model}.json"
 
 
 def _keep(path: Path, found: Mapping[str, Any]) -> None:
@@ -247,42 +259,28 @@ def _together(found: Mapping[str, Any], tests: Mapping[str, Path]) -> dict[str, 
     return figures
 
 
-def _tuned(step: Steps, model: str, given: Sequence[str], folder: Path) -> dict[str, Any]:
-    """λ and γ of a model from the validation worlds together, frozen in a head's files."""
+def _tuned(
+    step: Steps, model: str, given: Sequence[str], folder: Path
+) -> tuple[Row, dict[str, float]]:
+    """The cell of λ and γ that is best on the validation worlds together; its mAP on each."""
     grids = []
     for world in VALIDATION:
         output = f"output_dir={_fresh(folder / f'tune_{model}_{world}')}"
         words = (f"dataset={world}", *given, output)
         rows, *_ = step("scripts/tune.py", "tune", tune.all_rows, *words)
-        grids.append(rows)
-    row = best_together(grids, "map")
-    for text in given:
-        if text.startswith("weights="):
-            tune.freeze(Path(text.split("=", 1)[1]), row, "+".join(VALIDATION))
-    parts = dict(zip(VALIDATION, (_cell(grid, row).metrics["map"] for grid in grids), strict=True))
-    print(
-        f"{model}: λ {row.lamb}, γ {row.temp}, mAP {row.metrics['map']:.4f} ("
-        + ", ".join(f"{world} {value:.4f}" for world, value in parts.items())
-        + ")"
-    )
-    return {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"], "maps": parts}
+        grids.append({(row.lamb, row.temp): row for row in rows})
+    row = best_together([list(grid.values()) for grid in grids], "map")
+    cells = (grid[row.lamb, row.temp] for grid in grids)
+    maps = {world: cell.metrics["map"] for world, cell in zip(VALIDATION, cells, strict=True)}
+    parts = ", ".join(f"{world} {value:.4f}" for world, value in maps.items())
+    print(f"{model}: λ {row.lamb}, γ {row.temp}, mAP {row.metrics['map']:.4f} ({parts})")
+    return row, maps
 
 
-def _measured(
-    step: Steps,
-    model: str,
-    given: Sequence[str],
-    folder: Path,
-    found: Mapping[str, Any],
-    title: str,
-    place: Path,
-) -> dict[str, Any]:
-    """Figures of a model on the test world in `place`, with the λ and γ that were found."""
-    chosen = [f"lamb={found['validation']['lamb']}", f"temp={found['validation']['temp']}"]
-    name = f"test_{model}_{title.replace(', seed ', '_seed')}"
-    output = f"output_dir={_fresh(folder / name)}"
-    words = (f"dataset={place.name}", *given, *chosen, "report_queries=0", output)
+def _measured(step: Steps, given: Sequence[str], place: Path, output: Path) -> dict[str, Any]:
+    """Figures on the test world in `place`; given: the model, its λ and γ."""
     there = replace(step, root=place.parent)
+    words = (f"dataset={place.name}", *given, "report_queries=0", f"output_dir={_fresh(output)}")
     results = there("scripts/evaluate.py", "evaluate", evaluate.run, *words)
     return {
         "global": results["global"],
@@ -298,10 +296,6 @@ def best_together(grids: Sequence[Sequence[Row]], metric: str) -> Row:
         for cell in zip(*grids, strict=True)
     ]
     return best(means, metric)
-
-
-def _cell(grid: Sequence[Row], chosen: Row) -> Row:
-    return next(row for row in grid if (row.lamb, row.temp) == (chosen.lamb, chosen.temp))
 
 
 def _fresh(folder: Path) -> Path:

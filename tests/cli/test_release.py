@@ -83,6 +83,21 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
     assert "scripts/" not in capsys.readouterr().out  # nothing is done twice
 
 
+def test_what_was_made_of_an_older_training_goes_with_it(tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise StopIteration
+
+    folder = tmp_path / "ames"
+    (folder / "head").mkdir(parents=True)
+    stale = [folder / "head" / "meta.json", folder / "figures_ames.json"]
+    for path in stale:
+        path.write_text("{}")
+    config = compose("release", given(tmp_path, "ames"))
+    with pytest.raises(StopIteration):
+        release._train(stop, config, folder)  # type: ignore[arg-type]
+    assert not any(path.exists() for path in stale)
+
+
 def test_a_taught_head_shares_the_vocabulary_of_its_teacher(tmp_path: Path) -> None:
     def stop(*_: object) -> None:
         raise StopIteration
