@@ -22,6 +22,7 @@ from ames_lite.retrieval.compressed import Gallery, rows_of
 from ames_lite.retrieval.rows import Float32, Floats, Ids, float_rows
 
 BLOCK_BYTES = 1 << 30  # of gallery rows in float32 that are held at a time
+NEAR_UNIT = 1e-2  # how far from 1 the length of a vector in half precision may be
 SIMS = ("final", "first")
 Float64 = npt.NDArray[np.float64]
 
@@ -117,10 +118,10 @@ def rerank_mda(
 
     query [Q, D]; gallery [N, D], or rows that are read by the range; unit vectors. num is clamped
     to the lists. Memory beside the arguments: BLOCK_BYTES of rows, a few num x num and num x D.
-    Raises BadInput for widths and counts that differ, NaN and infinity.
+    Raises BadInput for widths and counts that differ, other lengths than 1, NaN and infinity.
     """
     options = options or Mda()
-    rows = float_rows(query, "query descriptors")
+    rows = _unit_rows(query, "query descriptors")
     ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
     if (len(rows), neighbors.num_gallery) != (len(ids), len(gallery)):
         raise BadInput(
@@ -146,4 +147,12 @@ def _blocks(
         part = slice(start, min(start + step, len(ids)))
         wanted, near = np.unique(ids[part].astype(np.int64), return_inverse=True)
         held = gallery[wanted] if isinstance(gallery, np.ndarray) else rows_of(gallery, wanted)
-        yield part, float_rows(held, "gallery descriptors", width), near.reshape(ids[part].shape)
+        yield part, _unit_rows(held, "gallery descriptors", width), near.reshape(ids[part].shape)
+
+
+def _unit_rows(values: Floats, what: str, width: int | None = None) -> Float32:
+    rows = float_rows(values, what, width)
+    far = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
+    if far > NEAR_UNIT:
+        raise BadInput(f"{what} have lengths {far:.3g} off 1", expected="vectors of unit length")
+    return rows

@@ -149,7 +149,9 @@ def test_what_does_not_fit_is_refused() -> None:
     for call, what in [
         (lambda: rerank_mda(query[:3], gallery, plain), "3 query"),
         (lambda: rerank_mda(query, gallery[:40], plain), "40 gallery"),
-        (lambda: rerank_mda(query[:, :7], gallery, plain), "width 8"),
+        (lambda: rerank_mda(unit(4, 7, 0), gallery, plain), "width 8"),
+        (lambda: rerank_mda(2 * query, gallery, plain), "unit length"),
+        (lambda: rerank_mda(query, 0.9 * gallery, plain), "unit length"),
         (lambda: rerank_mda(query, broken, plain), "NaN"),
         (lambda: mda_order(query[0], opposite, 9, 1.0), "smaller beta"),
         (lambda: Mda(num=0), "from 1"),
