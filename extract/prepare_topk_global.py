@@ -24,7 +24,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.neighbor_conversion import convert_published, first_neighbors
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors, write_neighbors
-from ames_lite.io.provenance import SAME_STORES, compare_provenance
+from ames_lite.io.provenance import SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.published_store import ORIGIN
 from ames_lite.io.row_layout import FAILED
 from ames_lite.io.writing import refuse_existing
@@ -36,12 +36,7 @@ from ames_lite.retrieval.mda import Mda, rerank_mda
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 27  # of a gallery, in float32, read at a time
-SAME = (
-    *SAME_STORES,
-    *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
-    *("normalisation", "whitening", "channels"),
-    *("relup", "rgem_power", "gem_power", "sgem"),
-)
+SAME = (*SAME_STORES, *SAME_GLOBALS, "normalisation", "whitening")
 
 
 def prepare_topk(

@@ -167,7 +167,7 @@ class DatasetFiles:
             if k not in there
             and all(self.global_path(split, k).is_file() for split in ("query", "gallery"))
         ]
-        return "; or ".join([f"lists of {kind}", *said]) if said else None
+        return "; or ".join(["these lists", *said]) if said else None
 
     def _global_kinds(self) -> list[str]:
         """Kinds of global descriptors that may have lists or descriptors in the folder, sorted."""

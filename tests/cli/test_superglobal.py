@@ -237,3 +237,14 @@ def test_another_desc_name_uses_the_same_files(root: Path, weights: Path) -> Non
         evaluate.run(compose("evaluate", ["dataset=roxford", f"data_root={root}", *FLOOR.split()]))
     choice = re.search(r"neighbors=(\S+)", str(error.value))
     assert choice is not None and Path(choice[1]).is_file()
+
+
+def test_descriptors_pooled_otherwise_are_not_compared(root: Path, weights: Path) -> None:
+    more = ["backbone.arguments.scales=[1.0]", "splits=[query]"]
+    global_stages.run_globals(compose("globals", extraction(root, weights, *more)))
+    more = [more[0], "splits=[gallery]", "superglobal.relup=0.0"]
+    global_stages.run_globals(compose("globals", extraction(root, weights, *more)))
+    given = ["dataset=roxford", f"data_root={root}", "global=superglobal"]
+    with pytest.raises(BadInput, match="relup is 0.014"):
+        store_stages.run_topk(compose("topk", given))
+    assert not (root / "roxford5k" / "nn_superglobal.hdf5").exists()
