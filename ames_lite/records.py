@@ -118,15 +118,12 @@ def _check_ids(ids: Array, values: Array, num_gallery: int, name: str) -> None:
     _require(bool(np.isfinite(values).all()), f"{name} have NaN or infinity", "finite numbers")
 
 
-def _descending(values: npt.NDArray[np.float32]) -> bool:
-    return bool((values[:, 1:] <= values[:, :-1]).all())
-
-
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The global ranking: for each query the gallery rows by falling similarity.
+    """The global ranking: for each query gallery rows, the best first.
 
-    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, descending.
+    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32. The order of a
+    row is that of its ids: sims of lists that were reranked need not fall.
     """
 
     ids: npt.NDArray[np.int32]
@@ -135,7 +132,6 @@ class Neighbors:
 
     def __post_init__(self) -> None:
         _check_ids(self.ids, self.sims, self.num_gallery, "sims")
-        _require(_descending(self.sims), "sims are not sorted", "descending sims in every row")
         _freeze(self, ids=self.ids, sims=self.sims)
 
 

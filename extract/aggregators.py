@@ -192,7 +192,8 @@ def build_aggregator(name: str, **arguments: Any) -> Aggregator:
         )
     if name not in AGGREGATORS:
         raise ConfigError(
-            f"there is no global descriptor '{name}'", expected=f"one of {', '.join(AGGREGATORS)}"
+            f"there is no global descriptor '{name}'",
+            expected=f"one of {', '.join(AGGREGATORS)}, superglobal",
         )
     return AGGREGATORS[name](**arguments)
 

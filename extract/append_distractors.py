@@ -24,9 +24,10 @@ from ames_lite.io.ground_truth import read_ground_truth, write_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.merging import link_stores
-from ames_lite.io.provenance import SAME_STORES, compare_provenance
+from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth
+from extract.prepare_topk_global import SAME
 
 SIDES = ("query", "gallery")
 Store: TypeAlias = DescriptorStore | GlobalStore
@@ -121,9 +122,8 @@ def _open(
 
 
 def _check_alike(first: Store, other: Store, what: str) -> None:
-    same = (*SAME_STORES, "global", "vocabulary", "normalisation", "whitening")
     files = (first.path, other.path)
-    compare_provenance(first.provenance, other.provenance, same, files=files)
+    compare_provenance(first.provenance, other.provenance, SAME, files=files)
     shape = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
     for name in shape:
         a, b = getattr(first, name), getattr(other, name)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ames_lite.retrieval.map_pooling import gem_map
 from extract.dinov2_network import Features
 
 STRIDE = 16  # pixels between the cells of the map
@@ -119,11 +120,7 @@ class GeM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, D, h, w]; returns [B, D]."""
-        # at least float32: powers of small activations leave the range of half precision
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        powers = wide.clamp(min=SMALLEST) ** self.p
-        mean: Tensor = powers.mean(dim=(2, 3)) ** (1 / self.p)
-        return mean
+        return gem_map(x, self.p, SMALLEST)
 
 
 class Head(nn.Module):

@@ -140,7 +140,7 @@ def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: b
 
     def put(writer: Any, name: str, found: Described) -> None:
         assert found.vector is not None
-        writer.append(name, _unit(found.vector))
+        writer.append(name, unit_vector(found.vector))
 
     return _Output(
         path,
@@ -150,8 +150,8 @@ def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: b
     )
 
 
-def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A vector of zeros, or not finite, stays: the store refuses it by its name."""
+def unit_vector(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Brought to unit length; one of zeros, or not finite, stays: the store refuses it by name."""
     length = np.linalg.norm(vector.astype(np.float64))
     return vector / np.float32(length) if 0 < length < np.inf else vector
 

@@ -22,7 +22,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.disk import announce
 from ames_lite.io.global_writer import GlobalWriter, globals_layout
-from ames_lite.io.provenance import Provenance
+from ames_lite.io.provenance import SAME_GLOBALS, Provenance
 from ames_lite.io.whitening_file import read_whitening
 from ames_lite.retrieval.pooling import unit_rows
 from ames_lite.retrieval.whitening import Whitening, whiten
@@ -31,12 +31,6 @@ from extract.extract_descriptors import report_bad
 from extract.global_sources import Block, Source
 
 logger = logging.getLogger(__name__)
-
-# what the descriptors that a whitening was fitted on share with those that it is used on
-SAME_GLOBALS = (
-    *SAME,
-    *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +55,8 @@ class FittedWhitening:
                 where=f"{where} and {self.path}",
                 expected="a whitening that was fitted on such descriptors",
             )
-        compare_known(made, self.made, SAME_GLOBALS, files=(where, self.path))
+        # descriptors made as those that it was fitted on
+        compare_known(made, self.made, (*SAME, *SAME_GLOBALS), files=(where, self.path))
 
     def provenance(self, made: Provenance) -> Provenance:
         """What whitened descriptors say about themselves."""

@@ -25,6 +25,7 @@ from ames_lite.io.row_layout import FAILED
 from ames_lite.io.shards import Shard, shard_rows
 from extract.aggregators import Aggregator, Tokens, Vectors
 from extract.batches import WINDOW, Job, describe_all
+from extract.extract_descriptors import OF_LOCAL, unit_vector
 from extract.interface import Backbone, Described
 
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
@@ -124,7 +125,8 @@ def _weights(store: DescriptorStore, first: int, stop: int) -> npt.NDArray[Any]:
 class ImageSource:
     """Images, described by a backbone and aggregated one by one: no local descriptor is stored.
 
-    Raises BadInput where the aggregator does not fit the backbone; that loads its weights.
+    Without an aggregator the vectors are the backbone's own, brought to unit length. Raises
+    BadInput where aggregator or vectors do not fit the backbone; that loads its weights.
     """
 
     step = WINDOW  # and so batches are those of an unbroken run
@@ -134,7 +136,7 @@ class ImageSource:
         backbone: Backbone,
         image_root: str | Path,
         names: Sequence[str],
-        aggregator: Aggregator,
+        aggregator: Aggregator | None,
         *,
         boxes: Sequence[Box | None] | None = None,
         shard: Shard | None = None,
@@ -145,7 +147,13 @@ class ImageSource:
             raise BadInput(f"{len(boxes)} boxes for {len(names)} images", expected="one an image")
         self.backbone, self.aggregator, self.workers = backbone, aggregator, workers
         self._of_backbone = {**backbone.provenance, "crop": boxes is not None}
-        aggregator.check(self._of_backbone, backbone.dim, "this run")
+        if aggregator is not None:
+            aggregator.check(self._of_backbone, backbone.dim, "this run")
+            self.kind, self.dim = aggregator.kind, aggregator.dim(backbone.dim)
+        else:
+            if backbone.global_kind is None:
+                raise BadInput("this backbone has no global descriptor", expected="an aggregator")
+            self.kind, self.dim = backbone.global_kind, backbone.global_dim
         rows = shard_rows(len(names), shard)
         self.names: Sequence[str] = [names[row] for row in rows]
         chosen = [None if boxes is None else boxes[row] for row in rows]
@@ -153,10 +161,12 @@ class ImageSource:
         self._jobs = [
             Job(name, root / name, box) for name, box in zip(self.names, chosen, strict=True)
         ]
-        self.kind, self.dim = aggregator.kind, aggregator.dim(backbone.dim)
 
     @property
     def made(self) -> Provenance:
+        if self.aggregator is None:
+            kept = {k: value for k, value in self._of_backbone.items() if k not in OF_LOCAL}
+            return {**kept, "normalisation": "L2", "global": self.kind}
         return {**self._of_backbone, **self.aggregator.provenance, "global": self.kind}
 
     def blocks(self, first: int) -> Iterator[Block]:
@@ -176,6 +186,9 @@ class ImageSource:
     def _pool(self, described: Described | str) -> Vectors | str:
         if isinstance(described, str):
             return described
+        if self.aggregator is None:
+            assert described.vector is not None
+            return unit_vector(described.vector)
         local = described.local
         descriptors = local.descriptors.astype(np.float32, copy=False)
         tokens = Tokens(descriptors[None], local.weight[None], np.array([local.count]))

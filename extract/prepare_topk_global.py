@@ -1,7 +1,8 @@
 """Neighbour lists by global similarity: `python extract/prepare_topk_global.py global=vlad`.
 
 In: the global descriptors of queries and gallery (or of a training set, searched against itself).
-Out: `nn_{desc}_{global}.hdf5`, exact inner products, each image left out of its own list by name.
+Out: `nn_{desc}_{global}.hdf5`, exact inner products, each image left out of its own list by name;
+on request the first of each list reranked (`ames_lite.retrieval.mda`).
 With a compressed index the similarities are exact too, but some neighbours are missed: how many is
 measured, said, and kept in the provenance. An output that ends in `.pkl` is of the published form,
 which names neither lists nor provenance.
@@ -23,22 +24,19 @@ from ames_lite.errors import BadInput
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.neighbor_conversion import convert_published, first_neighbors
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors, write_neighbors
-from ames_lite.io.provenance import SAME_STORES, compare_provenance
+from ames_lite.io.provenance import SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.published_store import ORIGIN
 from ames_lite.io.row_layout import FAILED
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import IvfPq, compressed_knn
 from ames_lite.retrieval.knn import exact_knn
+from ames_lite.retrieval.mda import Mda, rerank_mda
 
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 27  # of a gallery, in float32, read at a time
-SAME = (
-    *SAME_STORES,
-    *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
-    *("normalisation", "whitening"),
-)
+SAME = (*SAME_STORES, *SAME_GLOBALS, "normalisation", "whitening")
 
 
 def prepare_topk(
@@ -50,17 +48,21 @@ def prepare_topk(
     names: Sequence[Sequence[str] | None] = (None, None),
     device: str = "cpu",
     index: IvfPq | None = None,
+    rerank: Mda | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the neighbour lists and return the path.
 
     num_neighbors is clamped to the gallery. names: the image lists of queries and gallery, which
     global descriptors of the published form need. device: where candidates are searched; the lists
-    are the same. index: None is the exact search. Memory: the queries, the lists and one block of
-    the gallery in float32; with an index also that (`compressed_knn`). Raises BadInput where the
-    two sides were not made alike.
+    are the same. index: None is the exact search. rerank: None is the order by similarity; lists
+    are reranked before they are cut. Memory: the queries, the lists and one block of the gallery in
+    float32; with an index or rerank also theirs (`compressed_knn`, `rerank_mda`). Raises BadInput
+    where the two sides were not made alike.
     """
     refuse_existing(Path(output), overwrite)
+    if num_neighbors < 1:
+        raise BadInput(f"num_neighbors is {num_neighbors}", expected="at least 1")
     with ExitStack() as stack:
         queries = gallery = stack.enter_context(GlobalStore(query_path, names=names[0]))
         if Path(gallery_path).absolute() != queries.path:
@@ -69,7 +71,11 @@ def prepare_topk(
         compare_provenance(queries.provenance, gallery.provenance, SAME, files=files)
         for store in dict.fromkeys((queries, gallery)):
             _say_failed(store)
-        neighbors, how = _searched(queries, gallery, num_neighbors, device, index)
+        longest = num_neighbors if rerank is None else max(num_neighbors, rerank.num)
+        neighbors, how = _searched(queries, gallery, longest, device, index)
+        if rerank is not None:
+            neighbors = rerank_mda(queries.read(0, len(queries)), gallery, neighbors, rerank)
+            neighbors, how = first_neighbors(neighbors, num_neighbors), how | rerank.provenance
     provenance = {**gallery.provenance, **how}
     return write_neighbors(
         output, neighbors, queries.names, gallery.names, provenance, overwrite=overwrite

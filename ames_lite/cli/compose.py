@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ames_lite.errors import ConfigError
+from ames_lite.io.layout import network_of
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 NUMBER, TEXT = (int, float), (str,)
@@ -89,6 +90,8 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "query": TEXT,
     "box": (list,),
     "index": TEXT,
+    "source": TEXT,
+    "superglobal.sgem": (*TEXT, *NUMBER),
 }
 NOTHING = type(None)
 for _reranker in ("ames", "elvis", "mutual_nn", "ransac"):  # of place_recognition
@@ -142,9 +145,15 @@ def _in_full(text: str) -> str:
 
 
 def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
-    """For extraction: the backbone is the one that desc_name= names, and the other way round."""
+    """For extraction: the backbone is the one that desc_name= names, and the other way round.
+
+    A global descriptor of one network asks for that backbone.
+    """
     given = dict(text.split("=", 1) for text in overrides if "=" in text)
     both = ("desc_name" in given) == ("backbone" in given)
+    network = network_of(given.get("global", ""))
+    if name == "globals" and network is not None and "backbone" not in given:
+        return [*overrides, f"backbone={network}"]
     if name not in ("extract", "globals", "place_recognition") or both:
         return list(overrides)
     if "backbone" in given:

@@ -14,7 +14,7 @@ from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_voca
 from ames_lite.errors import ConfigError
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import DatasetFiles, find_all
+from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all, network_of
 from ames_lite.io.published_store import is_published, open_store
 from ames_lite.io.shards import Shard, parse_shard, shard_path
 from extract.aggregators import Aggregator, build_aggregator
@@ -22,6 +22,7 @@ from extract.extract_globals import FittedWhitening, extract_globals, whitened_k
 from extract.fit_whitening import fit_whitening
 from extract.global_sources import GlobalSource, ImageSource, Source, StoreSource
 from extract.interface import Backbone
+from extract.superglobal import SuperGlobal, SuperGlobalPooling
 
 SOURCES = ("store", "images", "globals")
 
@@ -38,8 +39,7 @@ def whitening_main(overrides: Sequence[str] | None = None) -> int:
 
 def run_globals(config: Config) -> None:
     """Make the global descriptors of every split."""
-    if config["source"] not in SOURCES:
-        raise ConfigError(f"source={config['source']}", expected=f"one of {', '.join(SOURCES)}")
+    config = {**config, "source": _source(config)}
     files, splits = dataset_files(config), chosen_splits(config)
     shard = parse_shard(optional_text(config["shard"]), os.environ)
     given = config["whitening"]
@@ -58,23 +58,49 @@ def run_globals(config: Config) -> None:
         print(f"{split}: {path}")
 
 
+def _source(config: Config) -> str:
+    """`source=`; null: images for descriptors of one network, else the store."""
+    given, network = config["source"], network_of(config["global"])
+    if given not in (None, *SOURCES):
+        raise ConfigError(f"source={given}", expected=f"one of {', '.join(SOURCES)}")
+    if network is not None and given == "store":
+        raise ConfigError(
+            f"global={config['global']} does not come from local descriptors",
+            expected=f"source=images backbone={network}, or source=globals",
+        )
+    return str(given or ("store" if network is None else "images"))
+
+
 def _maker(
     config: Config, files: DatasetFiles, splits: Sequence[str], shard: Shard | None
 ) -> Callable[[str], Source]:
     """What makes the source of a split, once it is known that all files are there."""
     if config["source"] == "globals":
         return partial(_of_globals, config, files, shard)
+    if config["global"] in NETWORK_OF:
+        return _image_maker(config, files, splits, _superglobal(config), None, shard)
     aggregator = _aggregator(config)
     if config["source"] == "store":
         find_all({split: partial(files.local, split) for split in splits})
         return partial(_of_store, files, aggregator, shard)
+    return _image_maker(config, files, splits, configured_backbone(config), aggregator, shard)
+
+
+def _image_maker(
+    config: Config,
+    files: DatasetFiles,
+    splits: Sequence[str],
+    backbone: Backbone,
+    aggregator: Aggregator | None,
+    shard: Shard | None,
+) -> Callable[[str], Source]:
     needed: dict[str, Callable[[], Path]] = {
         split: partial(files.image_list, split) for split in splits
     }
     if "query" in splits:
         needed |= {"gallery": partial(files.image_list, "gallery"), "gnd": files.ground_truth}
     find_all(needed)  # one message for all that is missing
-    return partial(_of_images, config, files, configured_backbone(config), aggregator, shard)
+    return partial(_of_images, config, files, backbone, aggregator, shard)
 
 
 def _of_store(
@@ -88,7 +114,7 @@ def _of_images(
     config: Config,
     files: DatasetFiles,
     backbone: Backbone,
-    aggregator: Aggregator,
+    aggregator: Aggregator | None,
     shard: Shard | None,
     split: str,
 ) -> ImageSource:
@@ -119,6 +145,19 @@ def _of_globals(
 def _names(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
     """The image list of a split, where its file is of the published form, without names."""
     return read_image_list(files.image_list(split)).names if is_published(path) else None
+
+
+def _superglobal(config: Config) -> SuperGlobal:
+    """SuperGlobal's network. Raises ConfigError for another backbone than CVNet's."""
+    if config["backbone"] is None or config["backbone"]["name"] != NETWORK_OF["superglobal"]:
+        name = config["backbone"] and config["backbone"]["name"]
+        raise ConfigError(
+            f"global=superglobal with backbone={name}: it is made by CVNet's network",
+            expected=f"backbone={NETWORK_OF['superglobal']}",
+        )
+    placed = {key: config[key] for key in ("device", "precision", "batch_pixels")}
+    pooling = SuperGlobalPooling(**config["superglobal"])
+    return SuperGlobal(pooling, **config["backbone"]["arguments"], **placed)
 
 
 def _aggregator(config: Config) -> Aggregator:

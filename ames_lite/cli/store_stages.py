@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.errors import ConfigError
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import DatasetFiles
+from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all
 from ames_lite.io.published_store import is_published
 from ames_lite.io.shards import find_shards
 from ames_lite.retrieval.compressed import IvfPq
+from ames_lite.retrieval.mda import Mda
 from ames_lite.runtime import pick_device
 from extract.fit_binarization import fit_binarization
 from extract.merge_hdf5 import HOW, merge_globals, merge_stores
@@ -20,6 +22,7 @@ from extract.prepare_topk_global import convert_topk, prepare_topk
 
 FORMS = ("native", "published")
 INDEXES = ("flat", "ivf_pq")
+RERANKS = ("published", "mda", "none")
 
 
 def merge_main(overrides: Sequence[str] | None = None) -> int:
@@ -105,14 +108,15 @@ def run_topk(config: Config) -> None:
     if config["index"] not in INDEXES:
         raise ConfigError(f"index={config['index']}", expected=" or ".join(INDEXES))
     sides = ("train", "train") if config["self_search"] else ("query", "gallery")
-    output = files.neighbors_path(kind, form)
+    output, rerank = files.neighbors_path(kind, form), _reranking(config)
     if config["lists"] is not None:
         names = [read_image_list(files.image_list(side)).names for side in sides]
         given = Path(config["lists"]).expanduser()
         keep, overwrite = config["keep"], config["overwrite"]
         path = convert_topk(given, output, *names, keep=keep, overwrite=overwrite)
     else:
-        descriptors = [files.global_descriptors(side, kind) for side in sides]
+        found = find_all({side: partial(files.global_descriptors, side, kind) for side in sides})
+        descriptors = [found[side] for side in sides]
         path = prepare_topk(
             descriptors[0],
             descriptors[1],
@@ -121,9 +125,25 @@ def run_topk(config: Config) -> None:
             names=_names_of_published(files, sides, descriptors),
             device="cuda" if pick_device(config["device"]).type == "cuda" else "cpu",
             index=IvfPq(**config["ivf_pq"]) if config["index"] == "ivf_pq" else None,
+            rerank=rerank,
             overwrite=config["overwrite"],
         )
     print(f"neighbours: {path}")
+
+
+def _reranking(config: Config) -> Mda | None:
+    """`rerank=`; published: SuperGlobal's lists of queries are reranked, others are not."""
+    chosen = config["rerank"]
+    if chosen not in RERANKS:
+        raise ConfigError(f"rerank={chosen}", expected=f"one of {', '.join(RERANKS)}")
+    if chosen == "mda" and config["lists"] is not None:
+        raise ConfigError(
+            "rerank=mda with lists=: these are rewritten as they are",
+            expected="lists= or rerank=mda, which needs the global descriptors",
+        )
+    if chosen == "published" and config["global"] in NETWORK_OF and not config["self_search"]:
+        chosen = "mda"
+    return Mda(**config["mda"]) if chosen == "mda" else None
 
 
 def _names_of_published(

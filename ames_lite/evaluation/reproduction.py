@@ -156,6 +156,7 @@ def _ames(
 
     lists, official = f"{REPOSITORY} (data/{folder})", "http://cmp.felk.cvut.cz/revisitop"
     near = [f"nn_{desc_name}_superglobal.{form}" for form in ("pkl", "hdf5")]
+    near.append("nn_superglobal.hdf5")
     gallery_local, query_local = (f"{desc_name}_{s}_local.hdf5" for s in ("gallery", "query"))
     return Reproduction(
         name=f"{head}.{dataset}",

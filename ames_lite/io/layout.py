@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
@@ -20,6 +21,9 @@ PUBLISHED_LISTS = {
     "train": ("train_750k.txt",),
 }
 PUBLISHED_BY_NAME = ("cls", "gem")  # their lists are published as nn_{desc}.pkl too
+# global descriptors of one network, whatever describes an image locally: their files are named
+# after it, their lists after no descriptor, and desc_name= changes neither
+NETWORK_OF = {"superglobal": "cvnet"}
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,13 @@ class DatasetFiles:
         """What image names are relative to: the data set's folder, or that of another set."""
         return self.data_root / (self.image_folder or self.folder)
 
-    def _command(self, script: str, more: str = "") -> str:
-        where = f"data_root={self.data_root}"
-        return f"python {script} dataset={self.option} desc_name={self.desc_name} {where}{more}"
+    def _command(self, script: str, more: str = "", desc_name: str | None = None) -> str:
+        name, where = desc_name or self.desc_name, f"data_root={self.data_root}"
+        return f"python {script} dataset={self.option} desc_name={name} {where}{more}"
+
+    def _prefix(self, kind: str) -> str:
+        """What the files of a global descriptor begin with."""
+        return network_of(kind) or self.desc_name
 
     def local_path(self, split: str) -> Path:
         """Where the local descriptors of a split belong."""
@@ -63,12 +71,13 @@ class DatasetFiles:
     def global_path(self, split: str, kind: str) -> Path:
         """Where the global descriptors of a split belong; kind: cls, vlad, …, vladw (whitened)."""
         middle = "" if split == "train" else f"_{split}"
-        return self.root / f"{self.desc_name}{middle}_{kind}.hdf5"
+        return self.root / f"{self._prefix(kind)}{middle}_{kind}.hdf5"
 
     def neighbors_path(self, kind: str, form: str = "native") -> Path:
         """Where the neighbour lists by a global descriptor belong; form: native or published."""
         suffix = "pkl" if form == "published" else "hdf5"
-        return self.root / f"nn_{self.desc_name}_{kind}.{suffix}"
+        name = kind if network_of(kind) else f"{self.desc_name}_{kind}"
+        return self.root / f"nn_{name}.{suffix}"
 
     def vocabulary_path(self, domain: str) -> Path:
         """Where a VLAD vocabulary belongs: domain is the name of what it was built from."""
@@ -80,7 +89,7 @@ class DatasetFiles:
 
     def whitening_path(self, kind: str, domain: str) -> Path:
         """Where a whitening of global descriptors belongs: domain is what it was fitted on."""
-        return self.data_root / f"pca_{self.desc_name}_{kind}_{domain}.npz"
+        return self.data_root / f"pca_{self._prefix(kind)}_{kind}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
         """The image list of a split, for reading."""
@@ -131,16 +140,42 @@ class DatasetFiles:
     def neighbors(self, kind: str) -> Path:
         """The neighbour lists: by a global descriptor's name, or at a path of one's own."""
         given = Path(kind)
-        paths = [given] if given.suffix or len(given.parts) > 1 else self._neighbors_paths(kind)
-        what = f"the neighbour lists ({kind}) of {self.option}"
-        choose = f"choose one: neighbors={paths[0]}"
-        return _first_of(paths, what, remedy=self.make_neighbors(kind), choose=choose)
+        own = bool(given.suffix) or len(given.parts) > 1
+        return _first_of(
+            [given] if own else self._neighbors_paths(kind),
+            f"the neighbour lists ({kind}) of {self.option}",
+            remedy=None if own else self.make_neighbors(kind),
+            choose="choose one: neighbors={}",
+            expected=self._other_lists(kind),
+        )
 
     def _neighbors_paths(self, kind: str) -> list[Path]:
-        published = [self.neighbors_path(kind, "published"), self.root / f"nn_{kind}.pkl"]
+        of_desc = f"nn_{self.desc_name}_{kind}"
+        names = [f"{of_desc}.hdf5", f"{of_desc}.pkl", f"nn_{kind}.pkl"]
         if kind in PUBLISHED_BY_NAME:
-            published.append(self.root / f"nn_{self.desc_name}.pkl")
-        return [self.neighbors_path(kind), *published]
+            names.append(f"nn_{self.desc_name}.pkl")
+        return [self.neighbors_path(kind), *(self.root / name for name in names)]
+
+    def _other_lists(self, kind: str) -> str | None:
+        """What may be used in place of missing lists: other lists, or descriptors for some."""
+        kinds = [other for other in self._global_kinds() if other != kind]
+        there = {k for k in kinds if any(path.is_file() for path in self._neighbors_paths(k))}
+        said = [f"neighbors={k}, whose lists are there" for k in kinds if k in there]
+        said += [
+            f"neighbors={k}, whose descriptors are there: {self.make_neighbors(k)}"
+            for k in kinds
+            if k not in there
+            and all(self.global_path(split, k).is_file() for split in ("query", "gallery"))
+        ]
+        return "; or ".join(["these lists", *said]) if said else None
+
+    def _global_kinds(self) -> list[str]:
+        """Kinds of global descriptors that may have lists or descriptors in the folder, sorted."""
+        kinds = {"cls", "gem", "mean", "vlad", *NETWORK_OF}
+        for start in (f"nn_{self.desc_name}_", f"{self.desc_name}_gallery_"):
+            found = self.root.glob(f"{escape(start)}*")
+            kinds |= {path.name.removeprefix(start).split(".")[0] for path in found}
+        return sorted(kinds - {"local"})
 
     def make_local(self) -> str:
         """The command that makes the local descriptors."""
@@ -155,8 +190,9 @@ class DatasetFiles:
             base = kind.removesuffix("w")
             whitening = self.whitening_path(base, "<domain>")
             more = f" source=globals global={base} whitening={whitening}{splits}"
-            return self._command("extract/extract_globals.py", more)
-        return self._command("extract/extract_globals.py", f" global={kind}{splits}")
+        else:
+            more = f" global={kind}{splits}"
+        return self._command("extract/extract_globals.py", more, self._prefix(kind))
 
     def extract_shard(self, split: str, kind: str | None = None) -> str:
         """The command that makes a shard of the local descriptors, but for shard=.
@@ -170,6 +206,15 @@ class DatasetFiles:
     def make_neighbors(self, kind: str) -> str:
         """The command that makes the neighbour lists."""
         return self._command("extract/prepare_topk_global.py", f" global={kind}")
+
+
+def network_of(kind: str) -> str | None:
+    """The network whose global descriptor it is, whitened or not; None: that of desc_name=.
+
+    >>> network_of("superglobal"), network_of("vlad")
+    ('cvnet', None)
+    """
+    return NETWORK_OF.get(kind.removesuffix("w"))
 
 
 def find_all(finders: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
@@ -186,13 +231,19 @@ def find_all(finders: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
 
 
 def _first_of(
-    paths: Sequence[Path], what: str, remedy: str, choose: str = "remove the other"
+    paths: Sequence[Path],
+    what: str,
+    remedy: str | None,
+    choose: str = "remove the other",
+    expected: str | None = None,
 ) -> Path:
+    """The one that is there. choose: the remedy where there are two, {} is the first of them."""
     found = [path for path in dict.fromkeys(paths) if path.is_file()]
     if len(found) > 1:
         where = " and ".join(map(str, found))
-        raise BadInput(f"{what} are there twice", where=where, expected="one file", remedy=choose)
+        choice = choose.format(found[0])
+        raise BadInput(f"{what} are there twice", where=where, expected="one file", remedy=choice)
     if not found:
-        where = " or ".join(str(path.absolute()) for path in paths)
-        raise MissingFile(f"missing: {what}", where=where, remedy=remedy)
+        where = " or ".join(str(path.absolute()) for path in dict.fromkeys(paths))
+        raise MissingFile(f"missing: {what}", where=where, expected=expected, remedy=remedy)
     return found[0]

@@ -22,6 +22,11 @@ SAME_DESCRIPTORS = (
 )
 # what the stores of queries and gallery must share; what only one says, the other contradicts
 SAME_STORES = (*SAME_DESCRIPTORS, "top_k", "image_size", "scales", "resize", "binarization")
+# how descriptors, local ones or feature maps, became a global one
+SAME_GLOBALS = (
+    *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
+    *("channels", "relup", "rgem_power", "gem_power", "sgem"),
+)
 
 
 def check_provenance(provenance: Mapping[str, Any]) -> Provenance:

@@ -161,7 +161,7 @@ def _planned(options: IvfPq, gallery: Gallery) -> _Plan:
 def _filled(gallery: Gallery, plan: _Plan, seed: int) -> IvfPqIndex:
     """The index over the whole gallery."""
     index = IvfPqIndex(gallery.dim, plan.nlist, plan.code_size, seed)
-    index.train(_rows_of(gallery, sampled_points(len(gallery), plan.sample, seed)))
+    index.train(rows_of(gallery, sampled_points(len(gallery), plan.sample, seed)))
     for block in _blocks(gallery):
         index.add(float_rows(block, "gallery descriptors"))
     return index
@@ -176,7 +176,7 @@ def _ranges(gallery: Gallery) -> list[tuple[int, int]]:
     return [(first, min(first + step, len(gallery))) for first in range(0, len(gallery), step)]
 
 
-def _rows_of(gallery: Gallery, rows: Ids) -> Float32:
+def rows_of(gallery: Gallery, rows: Ids) -> Float32:
     """These rows (ascending) as float32, read with what stands between them, by blocks."""
     found = np.empty((len(rows), gallery.dim), np.float32)
     for first, stop in _ranges(gallery):
@@ -185,7 +185,7 @@ def _rows_of(gallery: Gallery, rows: Ids) -> Float32:
             low = int(rows[start])
             block = gallery.read(low, int(rows[end - 1]) + 1)
             found[start:end] = block[rows[start:end] - low]
-    return float_rows(found, "the sample of gallery descriptors")
+    return float_rows(found, "gallery descriptors")
 
 
 def _search(

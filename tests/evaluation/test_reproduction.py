@@ -81,7 +81,7 @@ def test_the_files_of_a_row_are_those_that_an_evaluation_looks_for(
     name: str, tmp_path: Path
 ) -> None:
     row = ROWS[name]
-    for chosen in range(3):  # the first name, the second where there is one, ...
+    for chosen in range(4):  # the first name, the second where there is one, ...
         root = tmp_path / str(chosen)
         assert missing_files(row, root) == list(row.files)
         for needed in row.files:

@@ -157,7 +157,6 @@ def test_the_conversion_takes_the_memory_of_a_block(
         (1, 3.5, "has the id 3.5 in place 2"),
         (1, -1, "has the id -1"),
         (1, NUM, "rows 0 to 199"),
-        (0, 5.0, "not sorted"),
         (0, np.nan, "NaN"),
     ],
 )

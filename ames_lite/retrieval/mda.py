@@ -1,0 +1,158 @@
+"""SuperGlobal's reranking of global descriptors, without training: MDescAug, then RerankwMDA.
+
+Of each query's first `num` images every vector is refined by its nearest among them, and the query
+is expanded to the maximum over the refined vectors that come first. Vectors are of unit length;
+images behind the first `num` keep their places. Equal scores (as float32) keep the order they had.
+Source: Shao et al., "Global Features are All You Need for Image Retrieval and Reranking",
+arXiv 2308.06954.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors
+from ames_lite.retrieval.compressed import Gallery, rows_of
+from ames_lite.retrieval.rows import Float32, Floats, Ids, float_rows
+
+BLOCK_BYTES = 1 << 30  # of gallery rows in float32 that are held at a time
+NEAR_UNIT = 1e-2  # how far from 1 the length of a vector in half precision may be
+SIMS = ("final", "first")
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mda:
+    """The settings; the defaults are published.
+
+    sims: what the first `num` images get: the final score, which falls along them, or the
+    first-stage similarity, whose order is another. Raises BadInput for what cannot be.
+    """
+
+    num: int = 400  # images of a list that are reranked, M
+    neighbors: int = 9  # images that refine another, K; and that expand the query, with the first
+    beta: float = 0.15  # weight of a neighbour, times its similarity
+    sims: str = "final"
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or self.neighbors < 0:
+            raise BadInput(
+                f"num is {self.num}, neighbors is {self.neighbors}",
+                expected="num from 1, neighbors from 0",
+            )
+        if not 0 <= self.beta < float("inf"):
+            raise BadInput(f"beta is {self.beta}", expected="a number from 0")
+        if self.sims not in SIMS:
+            raise BadInput(f"sims is {self.sims!r}", expected=" or ".join(SIMS))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For the lists' provenance, flat."""
+        said = {"final": "final score, behind mda_num first-stage", "first": "first-stage"}
+        return {
+            "rerank": "mda",
+            "mda_num": self.num,
+            "mda_neighbors": self.neighbors,
+            "mda_beta": float(self.beta),
+            "sims": said[self.sims],
+        }
+
+
+def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
+    """Refined vectors [M, D] of unit vectors [M, D] (MDescAug).
+
+    Weighted mean of a vector (weight 1) and its `neighbors` nearest (weight beta · similarity);
+    divided by the sum of weights, not brought to unit length. Raises BadInput where that is not
+    above 0, as for opposite vectors and a large beta.
+    """
+    sims = vectors @ vectors.T
+    weights = beta * sims
+    np.fill_diagonal(sims, np.inf)  # itself comes first, also before a copy
+    np.fill_diagonal(weights, 1)
+    # as float32: what is equal but for rounding keeps the order of the list
+    near = np.argsort(-sims.astype(np.float32), axis=1, kind="stable")[:, : neighbors + 1]
+    used = np.zeros_like(weights)
+    np.put_along_axis(used, near, np.take_along_axis(weights, near, axis=1), axis=1)
+    total = used.sum(axis=1, keepdims=True)
+    if not (total > 0).all():
+        raise BadInput(
+            f"beta is {beta}: the weights of an image and its neighbours sum up to {total.min():g}",
+            expected="a sum above 0: a smaller beta, or fewer neighbors",
+        )
+    refined: Float64 = used @ vectors / total
+    return refined
+
+
+def mda_order(
+    query: Floats, vectors: Floats, neighbors: int, beta: float
+) -> tuple[npt.NDArray[np.intp], Float32]:
+    """The order [M] of the places of a list, and their scores [M], which fall along it.
+
+    query [D] and the vectors [M, D] of a list, of unit length. With refined vectors r:
+    s1 = query · r; expanded = maximum of the r of the first neighbors + 1 by s1;
+    score = (s1 + expanded · r) / 2.
+    """
+    refined = refined_vectors(vectors.astype(np.float64), neighbors, beta)
+    first = refined @ query.astype(np.float64)
+    by_first = _falling(first)
+    second = refined @ refined[by_first[: neighbors + 1]].max(axis=0)
+    scores = ((first + second) / 2)[by_first]
+    best = _falling(scores)
+    return by_first[best], scores[best].astype(np.float32)
+
+
+def _falling(scores: Float64) -> npt.NDArray[np.intp]:
+    return np.argsort(-scores.astype(np.float32), kind="stable")
+
+
+def rerank_mda(
+    query: Floats, gallery: Floats | Gallery, neighbors: Neighbors, options: Mda | None = None
+) -> Neighbors:
+    """The lists with their first `num` images reranked, the others as they were.
+
+    query [Q, D]; gallery [N, D], or rows that are read by the range; unit vectors. num is clamped
+    to the lists. Memory beside the arguments: BLOCK_BYTES of rows, a few num x num and num x D.
+    Raises BadInput for widths and counts that differ, other lengths than 1, NaN and infinity.
+    """
+    options = options or Mda()
+    rows = _unit_rows(query, "query descriptors")
+    ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
+    if (len(rows), neighbors.num_gallery) != (len(ids), len(gallery)):
+        raise BadInput(
+            f"lists of {len(ids)} queries among {neighbors.num_gallery} images, {len(rows)} query "
+            f"and {len(gallery)} gallery descriptors",
+            expected="the descriptors that the lists were made from",
+        )
+    num = min(options.num, ids.shape[1])
+    for part, held, near in _blocks(gallery, ids[:, :num], rows.shape[1]):
+        for q, places in zip(range(part.start, part.stop), near, strict=True):
+            order, scores = mda_order(rows[q], held[places], options.neighbors, options.beta)
+            ids[q, :num] = ids[q, order]
+            sims[q, :num] = scores if options.sims == "final" else sims[q, order]
+    return Neighbors(ids, sims, neighbors.num_gallery)
+
+
+def _blocks(
+    gallery: Floats | Gallery, ids: npt.NDArray[np.int32], width: int
+) -> Iterator[tuple[slice, Float32, Ids]]:
+    """Queries, the rows that their lists name, and the lists as places among those rows."""
+    step = max(1, BLOCK_BYTES // (4 * width * max(1, ids.shape[1])))
+    for start in range(0, len(ids), step):
+        part = slice(start, min(start + step, len(ids)))
+        wanted, near = np.unique(ids[part].astype(np.int64), return_inverse=True)
+        held = gallery[wanted] if isinstance(gallery, np.ndarray) else rows_of(gallery, wanted)
+        yield part, _unit_rows(held, "gallery descriptors", width), near.reshape(ids[part].shape)
+
+
+def _unit_rows(values: Floats, what: str, width: int | None = None) -> Float32:
+    rows = float_rows(values, what, width)
+    far = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
+    if far > NEAR_UNIT:
+        raise BadInput(f"{what} have lengths {far:.3g} off 1", expected="vectors of unit length")
+    return rows

@@ -1,0 +1,115 @@
+"""SuperGlobal's global descriptors from CVNet's ResNet and its weights.
+
+In: RGB images whose smallest view has at least 65 pixels a side (rGeM's windows). Out: a vector an
+image, and no local descriptors, whose maps ReLUP changes. The vector of a scale is
+fc(L2(GeM(rGeM(map of stage 4)))); sGeM joins the scales. Source: Shao et al., arXiv 2308.06954.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ames_lite.errors import BadInput
+from ames_lite.io.resizing import Prepared
+from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.map_pooling import gem_map, relup, rgem, sgem
+from extract.cvnet import Cvnet, load_cvnet
+from extract.cvnet_network import CvnetNetwork
+from extract.dinov2_network import Features
+from extract.interface import Described
+
+SMALLEST = 1e-8  # GeM: activations are clamped from below
+UNUSED = {"top_k": 0, "detector": None, "space": None}  # settings of local descriptors
+OF_CVNET = ("global_scales",)  # what provenance says of CVNet's own global descriptor
+
+
+@dataclass(frozen=True)
+class SuperGlobalPooling:
+    """The settings; the defaults are published. Raises BadInput for what cannot be."""
+
+    relup: float = 0.014  # least activation behind the blocks of stages 1 to 3; 0: ReLU
+    rgem_power: float = 2.5  # of the 5×5 windows
+    gem_power: float = 4.6  # over the map
+    sgem: float | str = "max"  # over scales: the maximum of unit vectors; or a power
+
+    def __post_init__(self) -> None:
+        powers = {"rgem_power": self.rgem_power, "gem_power": self.gem_power}
+        if self.sgem != "max":
+            powers["sgem"] = self.sgem if isinstance(self.sgem, int | float) else float("nan")
+        for name, power in powers.items():
+            if not 0 < power < float("inf"):
+                expected = "a number above 0" + (", or max" if name == "sgem" else "")
+                raise BadInput(f"{name} is {getattr(self, name)!r}", expected=expected)
+        if not 0 <= self.relup < float("inf"):
+            raise BadInput(f"relup is {self.relup}", expected="a number from 0")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Everything that changes the vectors."""
+        return {key: v if v == "max" else float(v) for key, v in asdict(self).items()}
+
+
+class SuperGlobalNetwork(nn.Module):
+    """CVNet's layers with ReLUP, and SuperGlobal's pooling in place of its GeM."""
+
+    def __init__(self, cvnet: CvnetNetwork, pooling: SuperGlobalPooling) -> None:
+        super().__init__()
+        self.cvnet, self.pooling = cvnet, pooling
+
+    def forward(self, pixels: Tensor) -> Features:
+        """pixels [B, 3, H, W]; the map of stage 4 [B, C, ⌈H/32⌉, ⌈W/32⌉], the vector [B, dim]."""
+        x, net = self.cvnet.stem(pixels), self.cvnet
+        leasts = [self.pooling.relup] * 3 + [0.0]
+        for stage, least in zip((net.s1, net.s2, net.s3, net.s4), leasts, strict=True):
+            for block in stage.children():
+                x = relup(block(x), least)
+        pooled = gem_map(rgem(x, self.pooling.rgem_power), self.pooling.gem_power, SMALLEST)
+        return Features(x, net.head.fc(functional.normalize(pooled, dim=1)))
+
+
+class SuperGlobal(Cvnet):
+    """A vector an image; weights load on first use. cvnet: arguments of `Cvnet`, of which those of
+    local descriptors and of CVNet's own vector have no effect.
+    """
+
+    def __init__(self, pooling: SuperGlobalPooling | None = None, **cvnet: Any) -> None:
+        super().__init__(**{**cvnet, **UNUSED})
+        self.pooling = pooling or SuperGlobalPooling()
+        self.global_kind = "superglobal"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Loads the weights: their digest is part of it."""
+        of_network = {k: v for k, v in super().provenance.items() if k not in OF_CVNET}
+        return {**of_network, **self.pooling.provenance}
+
+    def _network(self) -> tuple[nn.Module, str]:
+        network, digest = load_cvnet(self.weights, self.shape)
+        assert isinstance(network, CvnetNetwork)
+        return SuperGlobalNetwork(network, self.pooling).eval(), digest
+
+    def _vector(self, found: Sequence[Features]) -> Tensor:
+        power = None if self.pooling.sgem == "max" else float(self.pooling.sgem)
+        return sgem(
+            torch.stack([features.cls for features in found if features.cls is not None]), power
+        )
+
+    def describe(self, batch: Sequence[Prepared]) -> list[Described]:
+        """The vectors of prepared images of one shape, none of them with local descriptors."""
+        with torch.inference_mode():
+            vectors = self._vector([self.features(pixels) for pixels in self._pixels(batch)])
+        return [
+            Described(self._nothing(prepared.size), vector)
+            for prepared, vector in zip(batch, vectors.cpu().numpy(), strict=True)
+        ]
+
+    def _nothing(self, size: tuple[int, int]) -> LocalDescriptors:
+        empty = np.zeros((0, self.dim), np.float32)
+        return LocalDescriptors(empty, empty[:, :2], np.zeros(0, np.uint8), empty[:, 0], size)
