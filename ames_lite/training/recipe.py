@@ -13,8 +13,7 @@ class Recipe:
     """The numbers of a run; the defaults are the published recipe (AMES on GLDv2)."""
 
     epochs: int = 10
-    batch_size: int = 600  # of a step
-    batch_unit: str = "images"  # three a triplet, as the published code counts; or triplets
+    batch_size: int = 600  # images of a step, three a triplet, as the published code counts them
     lr: float = 5e-4
     weight_decay: float = 5e-4
     warmup: float = 0.0  # share of all steps with a rising learning rate (ELViS: 0.1)
@@ -36,16 +35,14 @@ class Recipe:
     @property
     def triplets(self) -> int:
         """Triplets of a step."""
-        return self.batch_size // (3 if self.batch_unit == "images" else 1)
+        return self.batch_size // 3
 
     def __post_init__(self) -> None:
         fits = {
             "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_unit": (self.batch_unit in ("images", "triplets"), "images or triplets"),
             "batch_size": (
-                self.batch_size >= 1 and (self.batch_unit == "triplets" or not self.batch_size % 3),
-                "a multiple of 3 (images, three a triplet: 600 for 200 triplets), or "
-                "batch_unit=triplets",
+                self.batch_size >= 3 and self.batch_size % 3 == 0,
+                "images, three a triplet: a multiple of 3, 600 for 200 triplets",
             ),
             "lr": (self.lr > 0, "above 0"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),

@@ -376,7 +376,7 @@ def test_validation_is_on_a_set_that_is_not_reported(tiny_world: TinyWorld, tmp_
         ("accumulate=0", "accumulate is 0"),
         ("accumulate=999", "accumulate is 999"),
         ("batch_size=0", "batch_size is 0"),
-        ("batch_size=200", "(?s)batch_size is 200.*a multiple of 3.*600 for 200 triplets"),
+        ("batch_size=200", "(?s)batch_size is 200.*a multiple of 3, 600 for 200 triplets"),
         ("save_every=0", "save_every is 0"),
         ("prefetch=-1", "prefetch -1"),
         ("precision=fp16", "fp16"),
