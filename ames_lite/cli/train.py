@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ames_lite.cli.compose import Config
@@ -21,6 +20,7 @@ from ames_lite.cli.train_parts import (
     check_start,
     open_teacher,
     open_validation,
+    start_head,
     validation_set,
 )
 from ames_lite.cli.training_folder import prepare_training_folder
@@ -35,12 +35,9 @@ from ames_lite.io.published_store import open_store
 from ames_lite.models import build_head
 from ames_lite.processes import Processes, process_group
 from ames_lite.runtime import seed_everything
-from ames_lite.training.initialization import INITIALIZATIONS, Given
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Trainer, labels_of_store
-
-logger = logging.getLogger("ames_lite")
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -55,7 +52,7 @@ def run(config: Config) -> Path:
     check_start(config)
     with process_group(config["device"]) as (processes, device):
         if not processes.first:
-            logger.setLevel(logging.WARNING)
+            logging.getLogger("ames_lite").setLevel(logging.WARNING)
         return _run(config, recipe, device, processes)
 
 
@@ -68,9 +65,8 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
     store, sampler = open_training_set(found, recipe)
     validation = open_validation(config, val, device) if processes.first else None
     generator = seed_everything(recipe.seed)
-    name, start = config["model"]["name"], config["start"]
-    head = build_head(name, **config["model"]["arguments"], dim_in=store.dim)
-    INITIALIZATIONS[name][start](head, Given(store, recipe.seed, generator, config["binarization"]))
+    head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
+    start_head(config, head, store, generator)
     folder = processes.from_first(training_dir(config) if processes.first else None)
     trainer = Trainer(
         *(head, store, sampler, recipe, folder),
@@ -87,7 +83,7 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
     if processes.first:
         print(
             f"{len(sampler.anchors)} of {len(store)} images are anchors ({sampler.excluded}); "
-            f"{len(sampler)} steps of {recipe.triplets} triplets an epoch, {recipe.epochs} "
+            f"{len(sampler)} steps of {recipe.batch_size} triplets an epoch, {recipe.epochs} "
             f"epochs → {folder}"
         )
     return trainer.fit()
@@ -116,22 +112,14 @@ def open_training_set(
             "the training list has no labels", where=found["list"], expected="path,label lines"
         )
     labels = labels_of_store(store, images.names, images.labels)
-    usable = store.usable()
-    if not usable.all():
-        left_out = [store.names[row] for row in np.flatnonzero(~usable)]
-        logger.warning(
-            "%d of %d images have no descriptors and take no part in training, first %s",
-            *(len(left_out), len(store), ", ".join(left_out[:3])),
-        )
     lists = open_neighbor_rows(found["neighbors"], images.names)
     sampler = TripletSampler(
         lists,
         labels,
-        batch_size=recipe.triplets,
+        batch_size=recipe.batch_size,
         depth=recipe.depth,
         min_each=recipe.min_each,
         seed=recipe.seed,
-        usable=usable,
     )
     return store, sampler
 

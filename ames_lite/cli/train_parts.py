@@ -12,35 +12,86 @@ from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
+from ames_lite.io.binarization_file import read_binarization
 from ames_lite.io.checkpoint import load_head
+from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.layout import DatasetFiles
-from ames_lite.models import HEADS, SimilarityHead
+from ames_lite.models import AMES, HEADS, SimilarityHead
+from ames_lite.models.binarization import Binarization, fit_itq
+from ames_lite.models.elvis import ELViS
 from ames_lite.reranking.scorer import ScoringOptions
-from ames_lite.training.initialization import INITIALIZATIONS
+from ames_lite.training.dataset import sample_descriptors
+from ames_lite.training.initialization.elvis_matches import start_elvis_from_matches
+from ames_lite.training.initialization.matches import start_from_correspondences, start_from_matches
 from ames_lite.training.validation import Validation
+
+STARTS = ("random", "correspondences", "matches", "itq")
+ITQ_SAMPLE = 100_000  # descriptors at most
 
 
 def check_start(config: Config) -> None:
-    """Raises ConfigError where a head has no such initialization, before any file is opened."""
+    """Raises ConfigError where a head has no such start, before any file is opened."""
     name, start = config["model"]["name"], config["start"]
-    if name not in INITIALIZATIONS:
-        known = ", ".join(INITIALIZATIONS)
-        untrained = f"model={name} has no parameters to train"
-        what = untrained if name in HEADS else f"there is no head '{name}'"
-        raise ConfigError(what, expected=f"model= one of {known}")
-    if start not in INITIALIZATIONS[name]:
-        known = ", ".join(INITIALIZATIONS[name])
-        what = f"start={start} is no initialization of model={name}"
-        raise ConfigError(what, expected=f"start= one of {known}")
+    binary = config["model"]["arguments"].get("binary", False)
+    if start not in STARTS:
+        raise ConfigError(f"start={start}", expected=f"one of {', '.join(STARTS)}")
+    if name not in HEADS:
+        raise ConfigError(f"there is no head '{name}'", expected=f"one of {', '.join(HEADS)}")
+    if HEADS[name].marker is None:
+        trained = [other for other in HEADS if HEADS[other].marker is not None]
+        what = f"model={name} has no parameters to train"
+        raise ConfigError(what, expected=f"model= one of {', '.join(trained)}")
+    if start != "random" and name != "ames" and (start, name) != ("matches", "elvis"):
+        what = f"start={start} is a start of the head 'ames', model is '{name}'"
+        others = "random or matches" if name == "elvis" else "random"
+        raise ConfigError(what, expected=f"start={others}, or model=ames")
+    if start == "itq" and not binary:
+        what = "start=itq is a start of binary heads"
+        raise ConfigError(what, expected="model.arguments.binary=true, or another start=")
     if config["distil"] and config["teacher"] is None:
         what = "this experiment learns from a teacher, and teacher= is not given"
         raise ConfigError(what, expected="teacher=<the run of an fp head, or its .pt>")
-    binary = config["model"]["arguments"].get("binary", False)
-    if config["binarization"] is not None and not (binary and start == "published"):
+    if config["binarization"] is not None and start != "itq":
+        raise ConfigError(f"binarization= is given with start={start}", expected="start=itq")
+
+
+def start_head(
+    config: Config, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
+) -> None:
+    """The head as start= says, before training."""
+    start = config["start"]
+    if isinstance(head, ELViS) and start == "matches":
+        start_elvis_from_matches(head, sample_descriptors(store, config["seed"]), generator)
+    if start == "random" or not isinstance(head, AMES):
+        return
+    if start == "itq":
+        _start_from_itq(config, head, store, generator)
+        return
+    sample = sample_descriptors(store, config["seed"])
+    known = {"correspondences": start_from_correspondences, "matches": start_from_matches}
+    known[start](head, sample, generator)
+
+
+def _start_from_itq(
+    config: Config, head: AMES, store: DescriptorStore, generator: torch.Generator
+) -> None:
+    """The projection of a file, or one that is fitted on a sample of the training descriptors."""
+    layer = head.remap_local[0]
+    assert isinstance(layer, Binarization)
+    given = config["binarization"]
+    if given is None:
+        sample = sample_descriptors(store, config["seed"])
+        projection = fit_itq(sample[:: -(-len(sample) // ITQ_SAMPLE)], head.dim, generator)
+    else:
+        projection = torch.from_numpy(read_binarization(given)[0])
+    if projection.shape != layer.W.shape:
         raise ConfigError(
-            "binarization= is given, and the head is not initialized with a projection",
-            expected="model.arguments.binary=true start=published, or no binarization=",
+            f"the projection is {list(projection.shape)}, the head's {list(layer.W.shape)}",
+            where=given,
+            expected="one that was fitted on such descriptors, with bits= the head's dim",
         )
+    with torch.no_grad():
+        layer.W.copy_(projection)
 
 
 def open_teacher(config: Config) -> SimilarityHead | None:

@@ -113,8 +113,6 @@ class _Steps:
             given["splits"] = ["train"]
         if "device" in config:
             given["device"] = self.device
-        if "on_bad_image" in config:  # training leaves them out and says so
-            given["on_bad_image"] = "skip"
         config |= given
         config["dataset"]["folder"] = self.name
         said = " ".join(f"{key}={_said(value)}" for key, value in (base | given).items())

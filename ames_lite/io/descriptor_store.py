@@ -114,10 +114,6 @@ class DescriptorStore:
         self._check_rows(np.asarray([row]))
         return hdf5.decode_names(self._slice("reason", np.s_[row : row + 1]))[0]
 
-    def usable(self) -> npt.NDArray[np.bool_]:
-        """[N] bool: the images with at least one descriptor."""
-        return (self.status == DONE) & (self.count > 0)
-
     def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
         """All that is stored about one image, or of its strongest max_count descriptors.
 

@@ -8,7 +8,6 @@ path with a comma stands in quotes, as in CSV. The file says width before height
 from __future__ import annotations
 
 import csv
-import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 
-logger = logging.getLogger(__name__)
-
 LINE = "path[,label[,width,height]], a path with a comma in quotes"
-MOST_FIELDS = 4  # published training lists have a fifth, which the published code ignores
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -90,14 +86,9 @@ def _checked_rows(path: Path) -> Iterator[tuple[str, list[int]]]:
         where = f"{path}, line {line}"
         if not fields or not fields[0].strip():
             raise BadInput("a line without a path", where=where, expected=LINE)
-        if width is None and len(fields) > MOST_FIELDS:
-            logger.info("%s: columns after the first %d are ignored", path, MOST_FIELDS)
-        fields = fields[:MOST_FIELDS]
         width = len(fields) if width is None else width
-        if len(fields) != width or width not in (1, 2, MOST_FIELDS):
-            expected = (
-                f"{width} fields as in the first line" if width in (1, 2, MOST_FIELDS) else LINE
-            )
+        if len(fields) != width or width not in (1, 2, 4):
+            expected = f"{width} fields as in the first line" if width in (1, 2, 4) else LINE
             raise BadInput(f"a line has {len(fields)} fields", where=where, expected=expected)
         if fields[0] in line_of:
             what = f"'{fields[0]}' is listed twice, first in line {line_of[fields[0]]}"

@@ -207,10 +207,6 @@ class PublishedStore(DescriptorStore):
         ends = [array_digest(np.ascontiguousarray(block.descriptors)) for block in blocks]
         return {"origin": ORIGIN, "form": f"{self.form} {self.dtype}", "ends": ends}
 
-    def usable(self) -> npt.NDArray[np.bool_]:
-        """[N] bool, all True: published files know no failed image; counting would read them."""
-        return np.ones(len(self), np.bool_)
-
     @cached_property
     def count(self) -> npt.NDArray[np.int32]:  # type: ignore[override]
         """Real descriptors of every image, int32 [N]. Reads the whole store, once, in runs."""

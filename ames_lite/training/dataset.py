@@ -92,7 +92,7 @@ def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> 
             "the store holds packed bits",
             where=store.path,
             expected="float descriptors, where a start or a rotation is made from them",
-            remedy="rotate=0.0 start=random, or binarization=<itq_*.npz> of a binary head",
+            remedy="rotate=0.0 start=random",
         )
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(store), min(images, len(store)), replace=False)

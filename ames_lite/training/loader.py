@@ -71,16 +71,13 @@ class BatchLoader:
             yield from groupby(parts, key=lambda part: part.step)
 
     def counts(self, step: int) -> tuple[int, int]:
-        """Descriptors a side of a step, drawn independently for query and gallery.
-
-        From min_count to below max_count, as published (10 to 399); at most what the store has.
-        """
-        low, high, stored = self.recipe.min_count, self.recipe.max_count, self.store.max_count
-        if low == 0 or low == high:
-            return min(high, stored), min(high, stored)
+        """Descriptors a side of a step: drawn independently for query and gallery."""
+        low, high = self.recipe.min_count, min(self.recipe.max_count, self.store.max_count)
+        if low == 0 or low >= high:
+            return high, high
         rng = np.random.default_rng((self.recipe.seed, step, 1))
-        query, gallery = rng.integers(low, high, 2)
-        return min(int(query), stored), min(int(gallery), stored)
+        query, gallery = rng.integers(low, high + 1, 2)
+        return int(query), int(gallery)
 
     def triplets(self, step: int) -> Triplets:
         """All triplets of a step, of all processes."""

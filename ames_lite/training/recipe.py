@@ -13,13 +13,12 @@ class Recipe:
     """The numbers of a run; the defaults are the published recipe (AMES on GLDv2)."""
 
     epochs: int = 10
-    batch_size: int = 600  # images of a step, three a triplet, as the published code counts them
+    batch_size: int = 200  # triplets
     lr: float = 5e-4
     weight_decay: float = 5e-4
     warmup: float = 0.0  # share of all steps with a rising learning rate (ELViS: 0.1)
-    warmup_divisor: float = 3.0  # warm-up rises from lr / warmup_divisor; 0: by equal steps from 0
     max_count: int = 400  # descriptors a side, at most
-    min_count: int = 10  # counts are drawn per batch from [min_count, max_count); 0: always max
+    min_count: int = 10  # counts are drawn per batch from [min_count, max_count]; 0: always max
     clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
     rotate: float = 0.0  # share of the batches that are rotated in descriptor space
     mirror: float = 0.0  # share of the batches that are mirrored (SIFT alone)
@@ -27,27 +26,17 @@ class Recipe:
     min_each: int = 5  # an anchor has so many of its own and of other labels among them
     accumulate: int = 1  # parts that a batch is computed in, one after the other (memory)
     beta: float = 10.0  # weight of the distance to the teacher's tokens, where there is a teacher
-    distill_padding: bool = True  # padding counts in that distance (published); False: it does not
     soft_targets: float = 0.0  # share of the labels that the teacher's probabilities take over
     precision: str = "fp32"
     seed: int = 0
 
-    @property
-    def triplets(self) -> int:
-        """Triplets of a step."""
-        return self.batch_size // 3
-
     def __post_init__(self) -> None:
         fits = {
             "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (
-                self.batch_size >= 3 and self.batch_size % 3 == 0,
-                "images, three a triplet: a multiple of 3, 600 for 200 triplets",
-            ),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
             "lr": (self.lr > 0, "above 0"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
-            "warmup_divisor": (self.warmup_divisor == 0 or self.warmup_divisor >= 1, "0 or from 1"),
             "max_count": (self.max_count >= 1, "at least 1"),
             "min_count": (
                 0 <= self.min_count <= self.max_count,
@@ -59,8 +48,8 @@ class Recipe:
             "depth": (self.depth >= 2, "at least 2"),
             "min_each": (self.min_each >= 1, "at least 1"),
             "accumulate": (
-                1 <= self.accumulate <= self.triplets,
-                f"from 1 to the {self.triplets} triplets of a step",
+                1 <= self.accumulate <= self.batch_size,
+                f"from 1 to batch_size, {self.batch_size}",
             ),
             "beta": (self.beta >= 0, "at least 0"),
             "soft_targets": (0 <= self.soft_targets <= 1, "in [0, 1]"),
@@ -74,17 +63,10 @@ class Recipe:
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate of step 0..steps-1: linear warm-up, then a cosine that reaches 0 after the last.
 
-    As torch's SequentialLR of LinearLR(start_factor=1/warmup_divisor) over int(warmup * steps)
-    steps and CosineAnnealingLR over the rest (ELViS, ICLR 2026). warmup_divisor=0: the warm-up's
-    step i of n has the rate lr * (i + 1) / n.
-
     >>> [round(learning_rate(s, 4, Recipe(lr=1.0)), 3) for s in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
-    divisor = recipe.warmup_divisor
-    rising = int(recipe.warmup * steps) if divisor else round(recipe.warmup * steps)
-    if step < rising and divisor:
-        return recipe.lr * (1 + (divisor - 1) * step / rising) / divisor
+    rising = round(recipe.warmup * steps)
     if step < rising:
         return recipe.lr * (step + 1) / rising
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -1,10 +1,10 @@
 """Triplets for training: which images are seen together.
 
-From the neighbour lists of a training set against itself and its landmark labels to batches of
+In: the neighbour lists of a training set against itself and its landmark labels. Out: batches of
 (anchor, positive, negative) rows. An anchor is valid if among its first `depth` neighbours with
 sim > 0 at least `min_each` share its label and at least `min_each` do not; its positive and its
 negative are drawn from those neighbours with probability ∝ sim³, and every valid anchor comes once
-an epoch. Source: AMES (ECCV 2024), training on GLDv2. Images without descriptors take no part.
+an epoch. Source: AMES (ECCV 2024), training on GLDv2.
 
 The convention to know: what is drawn depends on (seed, epoch, batch) alone, so that any batch can
 be drawn again, and a state is nothing but a place. Lists may stay in their file: they are looked
@@ -68,7 +68,6 @@ class TripletSampler:
         min_each: int = 5,  # of its own and of other labels among them
         power: float = 3.0,  # of the similarity, for the odds
         seed: int = 0,
-        usable: npt.NDArray[np.bool_] | None = None,  # [N] images that have descriptors; None: all
     ) -> None:
         lists = NeighborRows.of(neighbors) if isinstance(neighbors, Neighbors) else neighbors
         if len(labels) != len(lists) or len(labels) != lists.num_gallery:
@@ -82,10 +81,8 @@ class TripletSampler:
         self.batch_size, self.seed, self.depth, self.power = batch_size, seed, depth, power
         self._lists = lists
         self._labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
-        self._usable = np.ones(len(labels), np.bool_) if usable is None else usable
-        own, other = count_neighbors(lists, self._labels, depth, self._usable)
-        valid = self._usable & (own >= min_each) & (other >= min_each)
-        self.anchors: Rows = np.flatnonzero(valid)
+        own, other = count_neighbors(lists, self._labels, depth)
+        self.anchors: Rows = np.flatnonzero((own >= min_each) & (other >= min_each))
         self.excluded = _excluded(self._labels, own, other, min_each)
         if len(self.anchors) == 0:
             raise BadInput(
@@ -95,8 +92,6 @@ class TripletSampler:
             )
         self._order: tuple[int, Rows] = -1, self.anchors
         digests = {"anchors": array_digest(self.anchors), "labels": array_digest(self._labels)}
-        if not self._usable.all():
-            digests["usable"] = array_digest(self._usable)
         self._identity = {"seed": seed, "batch_size": batch_size, **digests}
 
     def __len__(self) -> int:
@@ -114,7 +109,7 @@ class TripletSampler:
         anchor = order[number * self.batch_size : (number + 1) * self.batch_size]
         ids, sims = self._lists.take(anchor, self.depth)
         self._lists.release()
-        weights = np.maximum(sims, 0).astype(np.float64) ** self.power * self._usable[ids]
+        weights = np.maximum(sims, 0).astype(np.float64) ** self.power
         same = self._labels[ids] == self._labels[anchor][:, None]
         rng = np.random.default_rng((self.seed, epoch, number))
         positive, negative = (_draw(rng, ids, weights * allowed) for allowed in (same, ~same))
@@ -144,12 +139,9 @@ class TripletSampler:
 
 
 def count_neighbors(
-    lists: NeighborRows,
-    labels: npt.NDArray[np.integer],
-    depth: int,
-    usable: npt.NDArray[np.bool_],
+    lists: NeighborRows, labels: npt.NDArray[np.integer], depth: int
 ) -> tuple[Rows, Rows]:
-    """Usable neighbours with sim > 0 of the own and of other labels, [N] each, up to `depth`.
+    """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 
     Raises BadInput where the lists are of another set or not sorted.
     """
@@ -157,7 +149,7 @@ def count_neighbors(
     for rows in blocks_of(len(lists)):
         lists.check(rows, depth)
         ids, sims = lists.take(rows, depth)
-        near = (sims > 0) & usable[ids]
+        near = sims > 0
         same = labels[ids] == labels[rows][:, None]
         own[rows] = np.count_nonzero(near & same, axis=1)
         other[rows] = np.count_nonzero(near, axis=1) - own[rows]

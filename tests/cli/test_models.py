@@ -16,7 +16,7 @@ from tests.conftest import TinyWorld
 from tests.models.seeded import seeded_head
 from tests.reranking.packing import pack_store
 
-SMALL = ["model.arguments.dim=32", "epochs=2", "batch_size=24", "max_count=24", "min_each=2"]
+SMALL = ["model.arguments.dim=32", "epochs=2", "batch_size=8", "max_count=24", "min_each=2"]
 
 
 def train_overrides(world: TinyWorld, folder: Path, *more: str) -> list[str]:
@@ -38,7 +38,7 @@ def elvis(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_training_lowers_the_loss_of_elvis(elvis: Path) -> None:
     head, meta = load_head(elvis)
-    assert isinstance(head, ELViS) and head.count_padding and meta.desc_name == "sift"
+    assert isinstance(head, ELViS) and not head.count_padding and meta.desc_name == "sift"
     losses = [json.loads(line)["loss"] for line in (elvis / "log.jsonl").read_text().splitlines()]
     assert sum(losses[-5:]) < sum(losses[:5])
 
@@ -71,11 +71,8 @@ def test_chamfer_is_tuned_and_evaluated_without_weights(
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["model=elvis", "start=itq"], "(?s)start=itq.*model=elvis.*published, random, matches"),
-        (
-            ["model=elvis", "start=correspondences"],
-            "(?s)=correspondences.*published, random, matches",
-        ),
+        (["model=elvis", "start=itq"], "(?s)start=itq.*'elvis'.*start=random or matches"),
+        (["model=elvis", "start=correspondences"], "(?s)start=correspondences.*model=ames"),
         (["model=chamfer"], "(?s)model=chamfer has no parameters.*ames, elvis"),
         (["model=ransac"], "(?s)no head 'ransac'.*elvis"),
     ],

@@ -15,7 +15,7 @@ from ames_lite.io.checkpoint import file_sha256, load_head
 
 
 def given(root: Path, model: str, *more: str) -> list[str]:
-    small = ["epochs=1", "max_count=16", "min_count=8", "model.arguments.dim=16", "batch_size=24"]
+    small = ["epochs=1", "max_count=16", "min_count=8", "model.arguments.dim=16", "batch_size=8"]
     small += ["model.arguments.dim_feedforward=16"] if model == "ames" else []
     return [
         *(f"model={model}", "landmarks=20", "share=0.1", "workers=1", f"train={small}"),

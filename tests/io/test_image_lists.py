@@ -56,7 +56,7 @@ def test_a_written_list_comes_back(tmp_path: Path, images: ImageList) -> None:
         ("a,1\nb,2\na,3", 3, "twice, first in line 1"),
         ("a,1\nb", 2, "1 fields"),
         ("a,1,2", 1, "3 fields"),
-        ("a,1,2,3,4\nb,1,2", 2, "3 fields"),
+        ("a,1,2,3,4", 1, "5 fields"),
         ("a,1\nb,1,2,3", 2, "4 fields"),
         ("a,1\nb,x", 2, "label 'x' is no integer"),
         ("a,1.0", 1, "label '1.0'"),
@@ -152,15 +152,3 @@ def test_the_official_lists_are_read() -> None:
     assert gallery.names[0] == "jpg/ashmolean_000283.jpg"
     assert gallery.sizes is not None and gallery.sizes[0].tolist() == [768, 1024]
     assert match_names(["all_souls_000013"], queries.names).tolist() == [0]
-
-
-def test_columns_after_the_fourth_are_ignored_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "train.txt"
-    path.write_text("a.jpg,1,20,30,7\nb.jpg,2,40,50,x,y\n")
-    with caplog.at_level("INFO"):
-        images = read_image_list(path)
-    assert images.labels is not None and images.labels.tolist() == [1, 2]
-    assert images.sizes is not None and images.sizes.tolist() == [[30, 20], [50, 40]]
-    assert caplog.text.count("ignored") == 1

@@ -19,7 +19,7 @@ from tests.conftest import TinyWorld
 from tests.reranking.packing import pack_store
 from tests.training.test_trainer import trainer_of
 
-RECIPE = Recipe(epochs=2, batch_size=39, max_count=20, min_count=4)
+RECIPE = Recipe(epochs=2, batch_size=13, max_count=20, min_count=4)
 
 
 def loader_of(
@@ -72,7 +72,7 @@ def test_the_size_of_a_step_is_known_without_drawing_it(tiny_world: TinyWorld) -
 def test_a_process_without_triplets_gets_one_that_counts_for_nothing(
     tiny_world: TinyWorld,
 ) -> None:
-    recipe = Recipe(**{**vars(RECIPE), "batch_size": 6})
+    recipe = Recipe(**{**vars(RECIPE), "batch_size": 2})
     parts = all_parts(loader_of(tiny_world, recipe, Processes(0, 3)), 0, 1)[0]
     assert len(parts) == 1 and parts[0].share == 0 and parts[0].last
     assert len(parts[0].batch.query.descriptors) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES, ELViS
@@ -93,9 +93,9 @@ def test_the_distance_is_that_of_the_published_positions() -> None:
     )
 
 
-def test_padding_is_no_part_of_the_distance_where_it_is_left_out() -> None:
+def test_padding_is_no_part_of_the_distance() -> None:
     student, teacher, given = head().train(), head(5).eval(), batch(padding=True)
-    model = TripletModel(student, teacher, distill_padding=False)
+    model = TripletModel(student, teacher)
     first = model(given, (5, 7))
     noisy = TripletBatch(
         *(
@@ -110,8 +110,7 @@ def test_padding_is_no_part_of_the_distance_where_it_is_left_out() -> None:
     gallery = Side(torch.zeros(2, 1, 1), None)
     tokens, taught = torch.zeros(2, 4, 3), torch.ones(2, 6, 3)
     taught[0, 2] = 100.0  # the padding
-    distance = token_distance(tokens, taught, query, gallery, all_queries=3, padding=False)
-    assert distance.item() == 1.0
+    assert token_distance(tokens, taught, query, gallery, all_queries=3).item() == 1.0
 
 
 def test_a_teacher_is_no_part_of_what_is_trained() -> None:
@@ -217,17 +216,3 @@ def test_elvis_learns_from_triplets() -> None:
     model = TripletModel(ELViS(dim_in=D, dim=8).train())
     model(batch(), (K, K)).loss.backward()
     assert all(p.grad is not None for p in model.parameters())
-
-
-def test_the_published_distance_is_the_mean_over_all_tokens() -> None:
-    given = batch(padding=True)
-    q, t = (side.descriptors.shape[1] for side in given[:2])
-    generator = torch.Generator().manual_seed(1)
-    tokens, taught = (
-        torch.randn(len(given.query.descriptors), 1 + q + t, 8, generator=generator)
-        for _ in range(2)
-    )
-    found = token_distance(tokens, taught, given.query, given.positive, q)
-    assert found == pytest.approx(nn.functional.mse_loss(tokens, taught).item(), rel=1e-6)
-    real = token_distance(tokens, taught, given.query, given.positive, q, padding=False)
-    assert real != pytest.approx(found.item(), rel=1e-3)

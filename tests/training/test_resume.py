@@ -33,7 +33,7 @@ from tests.training.test_trainer import trainer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = Recipe(
-    epochs=2, batch_size=72, lr=1e-3, max_count=12, min_count=4, clip_norm=1.0, rotate=0.5
+    epochs=2, batch_size=24, lr=1e-3, max_count=12, min_count=4, clip_norm=1.0, rotate=0.5
 )
 
 
@@ -129,7 +129,7 @@ sys.exit(train.main(sys.argv[2:]))
 def start(world: TinyWorld, folder: Path, seconds: float) -> subprocess.Popen[str]:
     words = [
         *("experiment=sift_synthetic", f"data_root={world.root}", f"output_dir={folder}"),
-        *("epochs=2", "max_count=12", "batch_size=36", "save_every=2", "device=cpu"),
+        *("epochs=2", "max_count=12", "batch_size=12", "save_every=2", "device=cpu"),
         *("model.arguments.dim=32", "model.arguments.dim_feedforward=32"),
     ]
     command = [sys.executable, "-c", TRAINING, str(seconds), *words]

@@ -170,20 +170,6 @@ def test_750_thousand_lists_are_counted_in_a_minute() -> None:
     tiled = [
         np.lib.stride_tricks.as_strided(a, (num, depth), (0, a.strides[1])) for a in (ids, sims)
     ]
-    usable = np.ones(num, bool)
     began = time.perf_counter()
-    count_neighbors(NeighborRows(*tiled, num), rng.integers(0, 80_000, num), depth, usable)
+    count_neighbors(NeighborRows(*tiled, num), rng.integers(0, 80_000, num), depth)
     assert time.perf_counter() - began < 60
-
-
-def test_an_image_without_descriptors_is_in_no_triplet() -> None:
-    neighbors, labels = a_set()
-    usable = np.ones(60, bool)
-    usable[::4] = False
-    sampler = TripletSampler(neighbors, labels, batch_size=7, min_each=1, depth=60, usable=usable)
-    drawn = [np.concatenate(batch) for epoch in range(20) for batch in sampler.epoch(epoch)]
-    assert usable[np.concatenate(drawn)].all()
-    plain = TripletSampler(neighbors, labels, batch_size=7, min_each=1, depth=60)
-    assert not usable[np.concatenate([np.concatenate(b) for b in plain.epoch(0)])].all()
-    with pytest.raises(BadInput, match="of the sampler is"):
-        sampler.resume(plain.state(1))

@@ -24,7 +24,7 @@ from ames_lite.training.stepping import Stepper
 from tests.conftest import TinyWorld
 from tests.training.test_trainer import trainer_of
 
-RECIPE = Recipe(epochs=2, batch_size=36, lr=1e-3, max_count=16, min_count=8)
+RECIPE = Recipe(epochs=2, batch_size=12, lr=1e-3, max_count=16, min_count=8)
 
 
 def stepper_of(world: TinyWorld, folder: Path, **given: Any) -> Stepper:

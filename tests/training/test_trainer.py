@@ -19,10 +19,10 @@ from ames_lite.training.dataset import load_batch
 from ames_lite.training.initialization.matches import start_from_correspondences
 from ames_lite.training.losses import pair_loss
 from ames_lite.training.sampler import Triplets, TripletSampler
-from ames_lite.training.trainer import Recipe, Trainer, triplet_logits
+from ames_lite.training.trainer import Recipe, Trainer, learning_rate, triplet_logits
 from tests.conftest import TinyWorld
 
-RECIPE = Recipe(epochs=2, batch_size=48, lr=1e-3, max_count=24, min_count=8, clip_norm=1.0)
+RECIPE = Recipe(epochs=2, batch_size=16, lr=1e-3, max_count=24, min_count=8, clip_norm=1.0)
 
 
 def trainer_of(world: TinyWorld, output: Path, recipe: Recipe = RECIPE) -> Trainer:
@@ -30,7 +30,7 @@ def trainer_of(world: TinyWorld, output: Path, recipe: Recipe = RECIPE) -> Train
     images = read_image_list(folder / "train.txt")
     neighbors = read_neighbors(folder / "nn_sift_vlad.hdf5", images.names, images.names)
     assert images.labels is not None
-    sampler = TripletSampler(neighbors, images.labels, batch_size=recipe.triplets)
+    sampler = TripletSampler(neighbors, images.labels, batch_size=recipe.batch_size)
     torch.manual_seed(0)
     head = AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=32)
     store = DescriptorStore.open(folder / "sift_local.hdf5")
@@ -49,7 +49,7 @@ def test_a_run_writes_a_log_and_a_head_per_epoch(tiny_world: TinyWorld, tmp_path
     assert [line["step"] for line in lines] == list(range(trainer.steps))
     assert all(np.isfinite(line["loss"]) and line["gradient_norm"] > 0 for line in lines)
     last, meta = load_head(folder)
-    assert meta.desc_name == "sift" and meta.provenance["recipe"]["batch_size"] == 48
+    assert meta.desc_name == "sift" and meta.provenance["recipe"]["batch_size"] == 16
     epochs = [load_head(folder / f"epoch_{n:03d}")[0].state_dict() for n in (1, 2)]
     for name, values in last.state_dict().items():
         assert torch.equal(values, epochs[1][name])
@@ -57,7 +57,7 @@ def test_a_run_writes_a_log_and_a_head_per_epoch(tiny_world: TinyWorld, tmp_path
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_world: TinyWorld, tmp_path: Path) -> None:
-    recipe = Recipe(epochs=1, batch_size=48, max_count=16, min_count=0)
+    recipe = Recipe(epochs=1, batch_size=16, max_count=16, min_count=0)
     states = [
         load_head(trainer_of(tiny_world, tmp_path / str(n), recipe).fit())[0].state_dict()
         for n in range(2)
@@ -121,6 +121,14 @@ def test_the_loss_is_the_mean_cross_entropy() -> None:
     assert abs(pair_loss(positive, negative).item() - by_hand) < 1e-6
 
 
+def test_warm_up_rises_and_the_cosine_ends_at_zero() -> None:
+    recipe = Recipe(lr=1.0, warmup=0.1)
+    rates = [learning_rate(step, 100, recipe) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0)
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[100] == pytest.approx(0.0)
+
+
 def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
     tiny_world: TinyWorld, tmp_path: Path
 ) -> None:
@@ -141,7 +149,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
         ({"warmup": 1.0}, r"warmup is 1.0.*in \[0, 1\)"),
         ({"seed": -1}, "seed is -1.*at least 0"),
         ({"min_count": 50, "max_count": 16}, "min_count is 50.*from 0 to max_count, 16"),
-        ({"accumulate": 9, "batch_size": 24}, "accumulate is 9.*from 1 to the 8 triplets"),
+        ({"accumulate": 9, "batch_size": 8}, "accumulate is 9.*from 1 to batch_size, 8"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, float], said: str) -> None:

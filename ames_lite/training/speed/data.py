@@ -171,16 +171,9 @@ class Set:
         self.store = DescriptorStore.open(files.store)
         lists = open_neighbor_rows(files.neighbors, self.store.names)
         labels = np.arange(len(self.store)) // A_LANDMARK
-        recipe = Recipe(
-            batch_size=3 * options.triplets,
-            depth=options.neighbours,
-            max_count=options.descriptors,
-            min_count=0,
-            seed=options.seed,
-        )
-        self.sampler = TripletSampler(
-            lists, labels, batch_size=recipe.triplets, depth=recipe.depth, seed=recipe.seed
-        )
+        given: dict[str, Any] = {"batch_size": options.triplets, "depth": options.neighbours}
+        self.sampler = TripletSampler(lists, labels, seed=options.seed, **given)
+        recipe = Recipe(max_count=options.descriptors, min_count=0, seed=options.seed, **given)
         self.loader = BatchLoader(self.store, self.sampler, recipe, prefetch=options.prefetch)
 
     def steps_of(self, turn: int) -> tuple[int, int]:

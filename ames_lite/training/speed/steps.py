@@ -80,9 +80,8 @@ class Work:
         self.device = torch.device(device)
         self.head, self.teacher = _heads(options, kind, self.device)
         self.batch, self.counts = _noise(options, self.device), (num, num)
-        self.recipe = Recipe(
-            batch_size=3 * options.triplets, max_count=num, min_count=0, precision=precision
-        )
+        given = {"batch_size": options.triplets, "max_count": num, "min_count": 0}
+        self.recipe = Recipe(precision=precision, **given)
 
     def project(self) -> Callable[[], object]:
         """A step of the project."""
