@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.images import Box, list_images
+from ames_lite.io.images import Box, list_images, no_images
 from ames_lite.io.open_index import OpenIndex
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.records import LocalDescriptors
@@ -108,8 +108,7 @@ def list_queries(query: str | Path) -> tuple[Path, list[str]]:
     if path.is_dir():
         names = list_images(path)
         if not names:
-            what = "there are no images in the folder of queries"
-            raise BadInput(what, where=path, expected="at least one image file")
+            raise no_images(path)
         return path, names
     if not path.is_file():
         raise MissingFile("the query is missing", where=path, expected="an image, or a folder")

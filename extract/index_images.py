@@ -41,6 +41,7 @@ from ames_lite.io.image_index import (
     vocabulary_path,
     write_record,
 )
+from ames_lite.io.images import no_images
 from ames_lite.io.locking import locked
 from ames_lite.io.provenance import ABSENT, check_provenance
 from ames_lite.io.row_layout import FAILED
@@ -96,8 +97,7 @@ def index_images(
     """
     files = scan_images(images)
     if not files:
-        what = "there are no images in the folder"
-        raise BadInput(what, where=Path(images).absolute(), expected="at least one image file")
+        raise no_images(Path(images))
     given = None if vocabulary is None else Vlad.load(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
     _refuse_foreign(place)
