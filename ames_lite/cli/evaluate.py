@@ -20,6 +20,7 @@ from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.significance import paired_bootstrap
+from ames_lite.evaluation.without_descriptors import say_without_descriptors
 from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.tuned import Tuned, read_tuned
@@ -242,6 +243,8 @@ def show(results: dict[str, Any], seed: int) -> None:
         settings = [row["num_rerank"], f"{row['lamb']:g}", f"{row['temp']:g}", row["role"]]
         rows.append([results["model"], *settings, *cells])
     print_table(header, rows)
+    for sentence in say_without_descriptors(results):
+        print(sentence)
     if results["rows"][0]["role"] == "oracle":
         print("oracle: a grid on a test set; whoever picks its best row has tuned on the test set")
     for note in footnotes(names, results["counted"]):
