@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.scoring_run import SCORES, Work, run_folder, scores_in, scoring_options
+from ames_lite.cli.scoring_run import (
+    SCORES,
+    Work,
+    run_folder,
+    scores_in,
+    scoring_options,
+    settled,
+)
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
@@ -50,6 +57,7 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
     Of several processes all but the first return {}: they only score.
     """
     with process_group(config["device"]) as (processes, device):
+        config = settled(config, device, processes)
         return _run(config, comparisons, processes, scoring_options(config, device))
 
 

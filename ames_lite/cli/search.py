@@ -19,6 +19,7 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import ensemble_settings, open_scorer
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.released import released_head, released_vocabulary
+from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.search_page import Side, write_search_page
@@ -78,10 +79,12 @@ def run(config: Config) -> Found | None:
     counts = {key: count_of(key, config[key]) for key in ("num_rerank", "top")}
     if config["on_bad_image"] not in ("error", "skip"):
         raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
-    backbone = configured_backbone(config)
+    described = "fp32" if config["precision"] == "auto" else config["precision"]
+    backbone = configured_backbone({**config, "precision": described})
     model = None
     if config["query"] is not None:
         list_queries(config["query"])
+        config = settled(config, pick_device(config["device"]))
         model = _model(config)
     index = index_folder(config, images)
     bad: dict[str, str] = {}
