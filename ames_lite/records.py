@@ -16,6 +16,9 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 
 Array = npt.NDArray[np.generic]
+# Logit of a pair of which an image has no descriptors: below what any head gives, its sigmoid is 0.
+# Finite, so that it can be stored and multiplied by any γ.
+NO_EVIDENCE = -1e30
 
 
 def _require(condition: bool, what: str, expected: str) -> None:

@@ -1,7 +1,8 @@
 """Seed, device, precision and logging: what a run sets up by a call, never at import.
 
-0 is a seed like any other. Precision is one of PRECISIONS; on a CPU, fp16 is refused (it has no
-fast kernels there). Nothing here keeps state.
+0 is a seed like any other. Precision is one of PRECISIONS, or `auto`: bf16 where the device is made
+for it, else fp32. On a CPU, fp16 is refused (it has no fast kernels there). Nothing here keeps
+state, but for what was measured of this CPU.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import contextlib
 import logging
 import os
 import random
+import time
+from functools import cache
 
 import numpy as np
 import torch
 
 from ames_lite.errors import BadInput
 
+logger = logging.getLogger(__name__)
+PROBE_SIZE, PROBE_ROUNDS = 256, 3  # of the products by which a CPU is judged: 0.1 s where slow
+FAST_BF16 = 1.3  # times as fast as float32: bf16 instructions give 2 and more, emulation below 1
 PRECISIONS: dict[str, torch.dtype | None] = {
     "fp32": None,
     "bf16": torch.bfloat16,
@@ -50,16 +56,65 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def fast_precision(device: torch.device) -> tuple[str, str]:
+    """What `auto` is on this device, bf16 or fp32, and why."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = cpu_is_fast_in_bf16()
+    kind = "GPU" if device.type == "cuda" else "CPU"
+    said = f"this {kind} has {'' if native else 'no '}bf16 instructions"
+    return "bf16" if native else "fp32", said
+
+
+@cache
+def cpu_is_fast_in_bf16() -> bool:
+    """Whether matrix products in bf16 are clearly faster than in float32: measured once."""
+    single = torch.rand(PROBE_SIZE, PROBE_SIZE, generator=torch.Generator().manual_seed(0))
+    seconds = []
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        for matrix in (single, single.bfloat16()):
+            rounds = []
+            for _ in range(PROBE_ROUNDS + 1):  # the first warms up
+                began = time.perf_counter()
+                matrix @ matrix
+                rounds.append(time.perf_counter() - began)
+            seconds.append(min(rounds[1:]))
+    return seconds[0] > FAST_BF16 * seconds[1]
+
+
+def settle_precision(precision: str, device: torch.device) -> str:
+    """The precision that is meant: `auto` becomes that of the device, and is logged.
+
+    Raises BadInput for one that the device does not have.
+    """
+    autocast(precision, device)
+    if precision != "auto":
+        return precision
+    chosen, why = fast_precision(device)
+    logger.info("precision: %s (%s)", chosen, why)
+    return chosen
+
+
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """The context in which a head computes in this precision. Raises BadInput."""
+    """The context in which a head computes in this precision, or `auto`. Raises BadInput."""
+    if precision == "auto":
+        precision = fast_precision(device)[0]
     if precision not in PRECISIONS:
-        raise BadInput(f"precision '{precision}'", expected=f"one of {', '.join(PRECISIONS)}")
+        raise BadInput(f"precision '{precision}'", expected=f"one of auto, {', '.join(PRECISIONS)}")
     if precision == "fp16" and device.type == "cpu":
         raise BadInput("precision 'fp16' on a CPU", expected="fp32 or bf16 on a CPU")
+    if precision == "bf16" and device.type == "cpu" and not cpu_is_fast_in_bf16():
+        _warn_of_slow_bf16()
     dtype = PRECISIONS[precision]
     if dtype is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
+
+
+@cache  # once a process
+def _warn_of_slow_bf16() -> None:
+    logger.warning("precision=bf16: this CPU has no bf16 instructions, precision=fp32 is faster")
 
 
 def set_up_logging() -> None:

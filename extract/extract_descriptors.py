@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_layout import store_layout
-from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.io.descriptor_store import DescriptorStore, say_empty
 from ames_lite.io.disk import announce
 from ames_lite.io.global_writer import GlobalWriter, globals_layout
 from ames_lite.io.images import Box
@@ -70,9 +70,9 @@ def extract_descriptors(
     Returns their paths. names [N]: relative to image_root, all of them, also for a shard; boxes
     [N]: (x1, y1, x2, y2) in pixels of the whole image. vectors: global descriptors, of unit length,
     float32. binarization: local descriptors as packed bits. workers: processes (above 1 they are
-    spawned: call from under a main guard). say_bad: log images that failed and were skipped; False:
-    the caller does. Raises BadInput before any work for wrong arguments,
-    MissingFile for missing weights, and BadInput at the end where an image failed.
+    spawned: call from under a main guard). say_bad: log images that failed and were skipped, or
+    have no descriptors; False: the caller does. Raises BadInput before any work for wrong
+    arguments, MissingFile for missing weights, and BadInput at the end where an image failed.
     """
     if on_bad_image not in ("error", "skip"):
         raise BadInput(f"on_bad_image is '{on_bad_image}'", expected="error or skip")
@@ -94,6 +94,11 @@ def extract_descriptors(
     jobs = [Job(name, root / name, box) for name, box in zip(part, chosen, strict=True)]
     bad = _fill(backbone, jobs, outputs, workers, overwrite)
     paths = [output.path for output in outputs]
+    if say_bad and local is not None:
+        with DescriptorStore.open(paths[0]) as store:
+            empty = [store.names[row] for row in store.empty_rows()]
+        if empty:
+            logger.warning(say_empty(empty, len(part)))
     if say_bad or on_bad_image != "skip":
         report_bad(bad, len(part), paths, on_bad_image)
     return paths

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.images import Box, list_images
+from ames_lite.io.images import Box, list_images, no_images
 from ames_lite.io.open_index import OpenIndex
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.records import LocalDescriptors
@@ -42,13 +42,15 @@ class Found:
 
     root: folder that query names are relative to; queries: names; own: for each its name in the
     gallery, where it is one of its files and was left out; failed: queries that could not be
-    described, and why; gallery: names that the ids of hits count in; box: as given.
+    described, and why; empty: queries without descriptors, whose hits say nothing (all similarities
+    are 0, in the order of names); gallery: names that the ids of hits count in; box: as given.
     """
 
     root: Path
     queries: tuple[str, ...]
     own: tuple[str | None, ...]
     failed: dict[str, str]
+    empty: frozenset[str]
     gallery: tuple[str, ...]
     hits: Hits
     box: Box | None
@@ -99,7 +101,8 @@ def search_images(
             own_names=own,
             options=options,
         )
-        return Found(root, store.names, tuple(own), failed, opened.names, hits, box)
+        empty = frozenset(store.names[row] for row in store.empty_rows())
+        return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box)
 
 
 def list_queries(query: str | Path) -> tuple[Path, list[str]]:
@@ -108,8 +111,7 @@ def list_queries(query: str | Path) -> tuple[Path, list[str]]:
     if path.is_dir():
         names = list_images(path)
         if not names:
-            what = "there are no images in the folder of queries"
-            raise BadInput(what, where=path, expected="at least one image file")
+            raise no_images(path)
         return path, names
     if not path.is_file():
         raise MissingFile("the query is missing", where=path, expected="an image, or a folder")
@@ -142,8 +144,13 @@ def describe_queries(
 
 
 def query_vectors(store: DescriptorStore, vlad: Vlad) -> npt.NDArray[np.float32]:
-    """The vectors [Q, V] of queries: as those of an index, from what a store has."""
-    return np.concatenate([block.vectors for block in StoreSource(store, vlad).blocks(0)])
+    """The vectors [Q, V] of queries: as those of an index, from what a store has.
+
+    Zero where a query has no descriptors: it is like no image, not even another of that kind.
+    """
+    vectors = np.concatenate([block.vectors for block in StoreSource(store, vlad).blocks(0)])
+    vectors[store.empty_rows()] = 0
+    return vectors
 
 
 def own_name(path: Path, index: OpenIndex) -> str | None:

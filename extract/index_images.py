@@ -41,7 +41,9 @@ from ames_lite.io.image_index import (
     vocabulary_path,
     write_record,
 )
+from ames_lite.io.images import no_images
 from ames_lite.io.locking import locked
+from ames_lite.io.open_index import empty_names
 from ames_lite.io.provenance import ABSENT, check_provenance
 from ames_lite.io.row_layout import FAILED
 from ames_lite.io.vocabulary import write_vocabulary
@@ -64,7 +66,8 @@ class Indexed(NamedTuple):
     """What came of it: images that can be searched or not, what was done, and remarks.
 
     unchanged, new, changed, gone: files; failed: images that cannot be described, and why, of them
-    `failed_before` by name already in an earlier run; notes: sentences for the user.
+    `failed_before` by name already in an earlier run; empty: images without descriptors; notes:
+    sentences for the user.
     """
 
     folder: Path
@@ -75,6 +78,7 @@ class Indexed(NamedTuple):
     gone: int
     failed: dict[str, str]
     failed_before: frozenset[str]
+    empty: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -96,8 +100,7 @@ def index_images(
     """
     files = scan_images(images)
     if not files:
-        what = "there are no images in the folder"
-        raise BadInput(what, where=Path(images).absolute(), expected="at least one image file")
+        raise no_images(Path(images))
     given = None if vocabulary is None else Vlad.load(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
     _refuse_foreign(place)
@@ -333,6 +336,7 @@ class _Run:
             changes.gone,
             failed,
             frozenset(name for name in failed if name in before - described),
+            tuple(empty_names(self.place, entries)),
             tuple(self.notes),
         )
 

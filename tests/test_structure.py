@@ -27,6 +27,7 @@ OWNERS = {
     "faiss": ["ames_lite/retrieval/faiss_calls.py"],
     "safetensors": ["ames_lite/io/checkpoint.py", "hubconf.py"],
     "PIL": ["ames_lite/io/images.py"],
+    "pillow_heif": ["ames_lite/io/images.py"],
     "pickle": ["ames_lite/io/safe_pickle.py", "ames_lite/io/checkpoint.py"],
     "hydra": ["ames_lite/cli/compose.py"],
     "omegaconf": ["ames_lite/cli/compose.py"],

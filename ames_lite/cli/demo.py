@@ -21,7 +21,7 @@ from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
 from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used
-from ames_lite.runtime import peak_memory_mib
+from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
 from ames_lite.synthetic import WorldSpec, render_world
 
 FLOORS = ("mutual_nn", "ransac")
@@ -63,6 +63,7 @@ class Steps:
 
 def run(config: Config) -> None:
     """The whole job."""
+    precision = settle_precision(config["precision"], pick_device())
     shipped = {} if config["train"] else {name: released_head(model=name) for name in SHIPPED}
     root, folder = _folders(config)
     step = Steps(root)
@@ -89,6 +90,7 @@ def run(config: Config) -> None:
     num_rerank = RELEASED_RERANK if shipped else NUM_RERANK
     for model in (*FLOORS, *heads):
         given = [f"model={model}", "desc_name=sift", f"num_rerank={num_rerank}"]
+        given += [f"precision={precision}"]
         given += [f"weights={heads[model]}"] if model in heads else []
         results[model] = tune_and_evaluate(
             step, model, given, folder, results, frozen=model in shipped

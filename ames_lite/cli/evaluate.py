@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.scoring_run import SCORES, Work, run_folder, scores_in, scoring_options
+from ames_lite.cli.scoring_run import (
+    SCORES,
+    Work,
+    run_folder,
+    scores_in,
+    scoring_options,
+    settled,
+)
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
@@ -20,6 +27,7 @@ from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.significance import paired_bootstrap
+from ames_lite.evaluation.without_descriptors import say_without_descriptors
 from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.tuned import Tuned, read_tuned
@@ -49,6 +57,7 @@ def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
     Of several processes all but the first return {}: they only score.
     """
     with process_group(config["device"]) as (processes, device):
+        config = settled(config, device, processes)
         return _run(config, comparisons, processes, scoring_options(config, device))
 
 
@@ -242,6 +251,8 @@ def show(results: dict[str, Any], seed: int) -> None:
         settings = [row["num_rerank"], f"{row['lamb']:g}", f"{row['temp']:g}", row["role"]]
         rows.append([results["model"], *settings, *cells])
     print_table(header, rows)
+    for sentence in say_without_descriptors(results):
+        print(sentence)
     if results["rows"][0]["role"] == "oracle":
         print("oracle: a grid on a test set; whoever picks its best row has tuned on the test set")
     for note in footnotes(names, results["counted"]):

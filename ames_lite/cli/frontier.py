@@ -23,7 +23,7 @@ from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import clamp, numbers_of, say_excluded
 from ames_lite.cli.frontier_heads import Head, open_heads
-from ames_lite.cli.scoring_run import scoring_options
+from ames_lite.cli.scoring_run import scoring_options, settled
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
@@ -59,6 +59,7 @@ def run(config: Config) -> dict[str, Any]:
     Of several processes all but the first return {}: they only score.
     """
     with process_group(config["device"]) as (processes, device):
+        config = settled(config, device, processes)
         asked = {"query_desc_num": 1, "gallery_desc_num": 1}  # each cell has its own
         return _run(config, processes, scoring_options(config | asked, device))
 

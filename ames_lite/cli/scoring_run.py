@@ -16,9 +16,10 @@ from ames_lite.cli.shell import run_dir
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData
-from ames_lite.processes import Processes
+from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
+from ames_lite.runtime import autocast, settle_precision
 
 SCORES = "scores.hdf5"
 ENDED = ("results.json", "tuned.json")  # what a run writes last
@@ -41,6 +42,16 @@ def scoring_options(config: Config, device: torch.device) -> ScoringOptions:
         compile=config["compile"],
         threads=threads,
     )
+
+
+def settled(config: Config, device: torch.device, processes: Processes = ALONE) -> Config:
+    """The configuration with the precision that `auto` is on the first process' device.
+
+    Raises BadInput for one that a device does not have.
+    """
+    autocast(config["precision"], device)  # in every process, or the others would wait for one
+    found = settle_precision(config["precision"], device) if processes.first else ""
+    return {**config, "precision": processes.from_first(found)}
 
 
 def run_folder(config: Config, command_name: str, processes: Processes) -> Path:

@@ -19,10 +19,12 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import ensemble_settings, open_scorer
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.released import released_head, released_vocabulary
+from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.search_page import Side, write_search_page
 from ames_lite.io import rankings
+from ames_lite.io.descriptor_store import say_empty
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.io.open_index import OpenIndex
@@ -77,10 +79,12 @@ def run(config: Config) -> Found | None:
     counts = {key: count_of(key, config[key]) for key in ("num_rerank", "top")}
     if config["on_bad_image"] not in ("error", "skip"):
         raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
-    backbone = configured_backbone(config)
+    described = "fp32" if config["precision"] == "auto" else config["precision"]
+    backbone = configured_backbone({**config, "precision": described})
     model = None
     if config["query"] is not None:
         list_queries(config["query"])
+        config = settled(config, pick_device(config["device"]))
         model = _model(config)
     index = index_folder(config, images)
     bad: dict[str, str] = {}
@@ -90,6 +94,9 @@ def run(config: Config) -> Found | None:
         indexed = index_images(images, index, backbone, vocabulary=vocabulary, **more)
         _say_indexed(indexed)
         bad |= indexed.failed
+    elif model is not None:
+        with OpenIndex(index) as opened:
+            _say_empty(opened.empty(), len(opened))
     found = None
     if model is not None:
         found = _search(config, images, index, backbone, model, box, counts["num_rerank"])
@@ -184,6 +191,12 @@ def _say_indexed(indexed: Indexed) -> None:
     said = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
     print(f"index: {indexed.total} images, {said or 'nothing new'}: {indexed.folder}")
     _say_failed(indexed.failed, f"of {indexed.total} images cannot be described")
+    _say_empty(indexed.empty, indexed.total)
+
+
+def _say_empty(names: Sequence[str], total: int, what: str = "images") -> None:
+    if names:
+        print(say_empty(names, total, what))
 
 
 def _say_failed(failed: Mapping[str, str], what: str) -> None:
@@ -222,8 +235,10 @@ def _search(
         print(f"num_rerank={num_rerank} is more than there are: {found.hits.ids.shape[1]}")
     print(f"{model.scorer.name}: λ {model.lamb:g}, γ {model.temp:g} ({model.role})")
     _show(found, config["top"])
+    print()
     of = len(found.queries)
-    print(f"\n{of} {'query' if of == 1 else 'queries'} described and searched in {seconds:.2f} s")
+    _say_empty(sorted(found.empty), of, "queries")
+    print(f"{of} {'query' if of == 1 else 'queries'} described and searched in {seconds:.2f} s")
     _write(config, images, index, model, found)
     return found
 
@@ -234,6 +249,11 @@ def _show(found: Found, top: int) -> None:
         own = found.own[q]
         inside = f" (in the folder itself, as {own}: left out of its list)" if own else ""
         print(f"\n{query}{inside}")
+        if query in found.empty:
+            print(
+                "has no descriptors: it is like no image, and all are in the order of their names"
+            )
+            continue
         names = found.names(q)[:top]
         print_table(
             ["image", "rank", "score", "global"],
@@ -265,7 +285,10 @@ def _write(config: Config, images: Path, index: Path, model: _Model, found: Foun
                 "Candidates": str(found.hits.ids.shape[1]),
                 "λ, γ": f"{model.lamb:g}, {model.temp:g} ({model.role})",
             }
-            not_indexed = opened.failed
+            not_indexed, empty = opened.failed, opened.empty()
+        for side, names in (("Queries", sorted(found.empty)), ("Images", empty)):
+            if names:
+                facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"
         page = write_search_page(
             folder / "report.html",
             Side(found.root, found.queries),

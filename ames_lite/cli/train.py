@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.continuing import check_resume, training_dir
+from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.cli.train_parts import (
     ValidationSet,
@@ -51,6 +53,8 @@ def run(config: Config) -> Path:
     check_resume(config)
     check_start(config)
     with process_group(config["device"]) as (processes, device):
+        config = settled(config, device, processes)
+        recipe = replace(recipe, precision=config["precision"])
         if not processes.first:
             logging.getLogger("ames_lite").setLevel(logging.WARNING)
         return _run(config, recipe, device, processes)

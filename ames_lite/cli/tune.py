@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer
-from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options
+from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
@@ -20,7 +22,7 @@ from ames_lite.evaluation.tuning import Row, best, grid
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.io.tuned import Tuned, write_tuned
 from ames_lite.processes import Processes, process_group
-from ames_lite.reranking.scorer import PairScorer, ScoringOptions
+from ames_lite.reranking.scorer import PairScorer
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -34,7 +36,7 @@ def run(config: Config) -> Row:
     Several processes share the scoring; the first one writes and prints.
     """
     with process_group(config["device"]) as (processes, device):
-        rows, scorer, metric, folder = _scored(config, processes, scoring_options(config, device))
+        rows, scorer, metric, folder = _scored(config, processes, device)
         row = best(rows, metric)
         if processes.first:
             _keep(config, folder, row, scorer, metric)
@@ -44,12 +46,14 @@ def run(config: Config) -> Row:
 def all_rows(config: Config) -> tuple[list[Row], PairScorer, str, Path]:
     """Every cell of the grid on a validation set, what scored it, the metric, the run's folder."""
     with process_group(config["device"]) as (processes, device):
-        return _scored(config, processes, scoring_options(config, device))
+        return _scored(config, processes, device)
 
 
 def _scored(
-    config: Config, processes: Processes, options: ScoringOptions
+    config: Config, processes: Processes, device: torch.device
 ) -> tuple[list[Row], PairScorer, str, Path]:
+    config = settled(config, device, processes)
+    options = scoring_options(config, device)
     files, dataset = dataset_files(config), config["dataset"]
     if dataset["role"] != "val":
         raise ConfigError(

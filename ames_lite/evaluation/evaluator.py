@@ -31,6 +31,8 @@ from ames_lite.evaluation.protocols import (
     setting_positives,
 )
 from ames_lite.evaluation.speed.machine import timed_on
+from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
+from ames_lite.evaluation.without_descriptors import find_without_descriptors
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.ground_truth import read_ground_truth
@@ -325,6 +327,7 @@ def report(
         "counted": data.protocol.counted,
         "global": plain_metrics(before.metrics),
         "rows": rows,
+        WITHOUT_DESCRIPTORS: find_without_descriptors(data.query_store, data.gallery_store, scores),
         "per_query": _per_query(data.ground_truth, before, first),
         "cost": {
             "pairs": cost.pairs,

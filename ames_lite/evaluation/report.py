@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.protocols import check_fit, setting_junk
+from ames_lite.evaluation.without_descriptors import say_without_descriptors
 from ames_lite.io.images import Box, load_image, thumbnail_jpeg
 from ames_lite.io.writing import replacing
 from ames_lite.records import GroundTruth, Neighbors, Ranking
@@ -175,6 +176,7 @@ def write_report(
         num_shown=num_shown,
         counts=_counts(per_query),
         curve=_gain_curve(per_query, picked),
+        without_descriptors=say_without_descriptors(results),
         not_found=len(album.not_found),
         unreadable=len(album.unreadable),
     )

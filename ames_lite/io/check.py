@@ -41,6 +41,7 @@ from ames_lite.io.published_store import (
 from ames_lite.io.row_layout import FAILED
 from ames_lite.records import GroundTruth
 
+NO_DESCRIPTORS = "no descriptors"  # a note: such images are legal
 RUN_BYTES = 1 << 25  # of rows looked at together
 SHOWN = 3  # rows that a finding names
 Faults = dict[str, npt.NDArray[np.bool_]]
@@ -160,12 +161,16 @@ def check_store(
         faults = _native_faults(store)
     found: dict[str, list[int]] = {}
     report.attempt(path, partial(_scan, faults, found))
+    empty = found.pop(NO_DESCRIPTORS, [])
     for what, rows in found.items():
         report.find(path, f"{len(rows)} images have {what}: {_shown(store, rows)}")
     _check_chunks(store, report)
     failed = np.flatnonzero(store.status == FAILED).tolist()
     if failed:
         said = f"{len(failed)} images failed in extraction: {_shown(store, failed)}"
+        report.notes.append((str(path), said))
+    if empty:
+        said = f"{len(empty)} of {len(store)} images have no descriptors: {_shown(store, empty)}"
         report.notes.append((str(path), said))
     if len(failed) == len(store):
         report.find(path, "every image failed in extraction")
@@ -237,6 +242,7 @@ def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
         yield (
             first,
             {
+                NO_DESCRIPTORS: (store.count[rows] == 0) & (store.status[rows] != FAILED),
                 **_descriptor_faults(store.stored("descriptors", rows), valid, store.packed),
                 **_placed_faults(store.stored("xy", rows), weight, valid),
             },
@@ -248,6 +254,7 @@ def _published_faults(store: PublishedStore) -> Iterator[tuple[int, Faults]]:
         faults = _descriptor_faults(block.descriptors, block.valid, store.packed)
         written = ~block.empty
         placed = {} if block.metadata is None else _metadata_faults(block)
+        placed[NO_DESCRIPTORS] = ~np.asarray(block.valid.any(axis=1))
         yield (
             first,
             {

@@ -32,6 +32,7 @@ from ames_lite.io.row_layout import DONE, FAILED, check_layout, progress
 from ames_lite.records import LocalDescriptors
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
+SHOWN = 5  # names that a message lists
 THREADS = 8  # that read at once, where HDF5 is not in between
 REMEDY = "python extract/extract_descriptors.py dataset=<name> desc_name=<name>"
 
@@ -108,6 +109,10 @@ class DescriptorStore:
                 remedy="use the image list that the store was made from",
             )
         return self._row_of[name]
+
+    def empty_rows(self) -> npt.NDArray[np.int64]:
+        """Rows of images that were described and have no descriptor, ascending."""
+        return np.flatnonzero((self.status == DONE) & (self.count == 0))
 
     def reason(self, row: int) -> str:
         """Why a row failed; empty where it did not."""
@@ -300,6 +305,17 @@ class DescriptorStore:
             where=self.path,
             expected=f"a list of row numbers from 0 to {len(self) - 1}",
         )
+
+
+def say_empty(names: Sequence[str], total: int, what: str = "images") -> str:
+    """In words: which of `total` images have no descriptors.
+
+    >>> say_empty(["dark.jpg"], 5)
+    '1 of 5 images has no descriptors: dark.jpg'
+    """
+    have = "has" if len(names) == 1 else "have"
+    more = ", …" if len(names) > SHOWN else ""
+    return f"{len(names)} of {total} {what} {have} no descriptors: {', '.join(names[:SHOWN])}{more}"
 
 
 def _runs(ordered: npt.NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:

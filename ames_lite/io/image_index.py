@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.images import IMAGE_SUFFIXES
+from ames_lite.io.images import is_image_name, say_left_out
 from ames_lite.io.locking import LOCK
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.writing import replacing
@@ -88,10 +88,12 @@ def scan_images(folder: str | Path) -> list[ImageFile]:
     if not root.is_dir():
         raise MissingFile("an image folder is missing", where=root, expected="a folder")
     try:
-        return sorted(_scan(root, ""))
+        files = sorted(_scan(root, ""))
     except OSError as error:
         what = f"the folder cannot be read: {error}"
         raise BadInput(what, where=root, expected="a folder that may be read") from error
+    say_left_out(root, [file.name for file in files])
+    return [file for file in files if is_image_name(file.name)]
 
 
 def _scan(folder: str | Path, prefix: str) -> Iterator[ImageFile]:
@@ -100,7 +102,7 @@ def _scan(folder: str | Path, prefix: str) -> Iterator[ImageFile]:
             name = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 yield from _scan(entry.path, f"{name}/")
-            elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+            elif entry.is_file():
                 stat = entry.stat()
                 yield ImageFile(name, stat.st_size, stat.st_mtime_ns)
 

@@ -1,30 +1,54 @@
 """Images on disk: the one owner of decoding (and of writing the pictures that the project makes).
 
-`load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, alpha
-laid over white, grey, palette, CMYK and 16 bits converted. A crop box is (x1, y1, x2, y2) in pixels
-of the whole image; it is clipped to the image and rounded outwards to whole pixels.
+`load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, grey,
+palette, CMYK, Lab and two colours converted, the first frame or page of several. More than 8 bits
+and floats are scaled by their range (`bit_depth`). Transparent images lie on white; on black where
+what is visible is nearly white (mean luminance, weighted by alpha, above BRIGHT) and would vanish.
+A crop box is (x1, y1, x2, y2) in pixels of the whole image; it is clipped to the image and rounded
+outwards to whole pixels.
 
-The convention to know: a size beyond MAX_PIXELS is refused from the file's header, before anything
-is decoded, so that a small file cannot fill the memory.
+A size beyond MAX_PIXELS is refused from the file's header, before anything is decoded, so that a
+small file cannot fill the memory. Files are decoded by their content; IMAGE_SUFFIXES says which are
+listed as images.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.bit_depth import to_eight_bits
 
 Box = tuple[float, float, float, float]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+logger = logging.getLogger(__name__)
 
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+HEIF_REMEDY = "pip install pillow-heif (the extra: ames_lite[heic])"
+_OPTIONAL = {  # suffixes to whether this environment decodes them
+    (".webp",): features.check("webp"),
+    (".jp2", ".j2k", ".jpx"): features.check("jpg_2000"),
+    (".avif",): features.check("avif"),
+    HEIF_SUFFIXES: find_spec("pillow_heif") is not None,
+}
+IMAGE_SUFFIXES = (  # of the files that are listed as images
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(suffix for suffixes, readable in _OPTIONAL.items() if readable for suffix in suffixes),
+)
 
 MAX_PIXELS = 80_000_000  # larger images are refused
 MIN_SIDE = 8  # extraction refuses images with a shorter side: nothing can be described there
@@ -32,6 +56,10 @@ _BROKEN = (
     *(UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, LookupError),
     *(EOFError, OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
 )  # what damaged or forged files make the decoders raise
+SHOWN_SUFFIXES = 8  # that a message lists
+BRIGHT = 191.0  # mean luminance above which transparent content is laid on black
+ORIENTATION, PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLE_FORMAT = 274, 262, 258, 339  # TIFF tags
+SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # their 16-bit values fill 16 bits, whatever the file's
 
 
 def load_image(
@@ -42,19 +70,12 @@ def load_image(
     Raises MissingFile where there is none, and BadInput where it cannot be decoded, has a side
     shorter than min_side or more than max_pixels pixels.
     """
-    try:
-        with _open(path) as opened:
-            width, height = opened.size
-            fault = _fault_of_size(width, height, min_side, max_pixels)
-            if fault is None:
-                return np.array(_to_rgb(ImageOps.exif_transpose(opened)))
-    except FileNotFoundError:
-        raise MissingFile("an image is missing", where=path) from None
-    except _BROKEN as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(
-            f"an image cannot be decoded ({said})", where=path, expected="a readable image file"
-        ) from error
+    with _explained(path), _open(path) as opened:
+        width, height = opened.size
+        fault = _fault_of_size(width, height, min_side, max_pixels)
+        if fault is None:
+            upright = ImageOps.exif_transpose(_eight_bits(path, opened))
+            return np.array(_on_background(upright))
     raise BadInput(
         f"an image has {width} × {height} pixels, {fault}",
         where=path,
@@ -62,7 +83,33 @@ def load_image(
     )
 
 
+def check_header(path: str | Path) -> None:
+    """Raise MissingFile or BadInput for a file that does not begin as an image does."""
+    with _explained(path), _open(path):
+        pass
+
+
+@contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise MissingFile("an image is missing", where=path) from None
+    except _BROKEN as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(
+            f"an image cannot be decoded ({said})",
+            where=path,
+            expected="a readable image file",
+            remedy=heif_remedy([str(path)]),
+        ) from error
+
+
 def _open(path: str | Path) -> Image.Image:
+    if Path(path).suffix.lower() in HEIF_SUFFIXES and _OPTIONAL[HEIF_SUFFIXES]:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     with warnings.catch_warnings():  # Pillow warns of sizes that are refused here, by name
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(path)
@@ -74,15 +121,65 @@ def _fault_of_size(width: int, height: int, min_side: int, max_pixels: int) -> s
     return "which is too many" if width * height > max_pixels else None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        eight_bit = np.asarray(image).astype(np.float64) / 257
-        image = Image.fromarray(np.clip(np.round(eight_bit), 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
+    """The image with at most 8 bits a channel, orientation and transparency kept."""
+    if image.mode[0] in "IF":
+        deep = _deep_grey(image)
+    elif image.mode in ("RGB", "RGBA", "LA") and ";16" in _raw_modes(image):
+        found = _deep_colour(path)
+        if found is None:
+            return image  # the high bytes, which is what Pillow reads
+        deep = found
+    else:
+        return image
+    deep.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
+    return deep
+
+
+def _raw_modes(image: Image.Image) -> str:
+    return str([tile[3] for tile in getattr(image, "tile", ())])
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    values, white, inverted = np.asarray(image), None, False
+    if image.format in SCALED_BY_PILLOW and image.mode != "F":
+        white = 65535.0
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        inverted = tags.get(PHOTOMETRIC) == 0
+        if image.mode == "I" and tags.get(SAMPLE_FORMAT, (1,))[0] == 1:
+            values = values.view(np.uint32)  # which Pillow reads as signed
+        bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+        white = float(2**bits - 1) if 8 < bits < 16 else None
+    grey = Image.fromarray(to_eight_bits(values, white=white, inverted=inverted))
+    clear = image.info.get("transparency")
+    if clear is not None:
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _deep_colour(path: str | Path) -> Image.Image | None:
+    """RGB or RGBA of a file with 16 bits a channel; None where OpenCV cannot read it."""
+    encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    found = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16 or found.ndim != 3:
+        return None
+    colour = to_eight_bits(found[..., 2::-1])
+    if found.shape[2] == 4:
+        colour = np.dstack([colour, to_eight_bits(found[..., 3])])
+    return Image.fromarray(colour)
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    """RGB; a transparent image lies on white, or on black where white would hide it."""
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa") and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    luminance = np.asarray(image.convert("L"), np.float64)
+    alpha = np.asarray(image.getchannel("A"), np.float64)
+    nearly_white = (luminance * alpha).sum() > BRIGHT * alpha.sum()
+    background = Image.new("RGBA", image.size, "black" if nearly_white else "white")
+    return Image.alpha_composite(background, image).convert("RGB")
 
 
 def crop_image(image: npt.NDArray[np.uint8], box: Box | None) -> tuple[npt.NDArray[np.uint8], Box]:
@@ -131,10 +228,63 @@ def thumbnail_jpeg(image: npt.NDArray[np.uint8], longer_side: int, box: Box | No
     return stream.getvalue()
 
 
-def list_images(folder: str | Path) -> list[str]:
-    """Names (paths relative to the folder, sorted, `/`-separated) of all images below a folder."""
+def is_image_name(name: str | Path) -> bool:
+    """Whether a file of that name is listed as an image."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def list_images(folder: str | Path, *, say_others: bool = True) -> list[str]:
+    """Names (paths relative to the folder, sorted, `/`-separated) of all images below a folder.
+
+    say_others: log in one line that files with other suffixes are left out.
+    """
     root = Path(folder)
     if not root.is_dir():
         raise MissingFile("an image folder is missing", where=root, expected="a folder")
-    found = (p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    return sorted(p.relative_to(root).as_posix() for p in found)
+    files = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+    if say_others:
+        say_left_out(root, files)
+    return sorted(filter(is_image_name, files))
+
+
+def say_left_out(folder: str | Path, names: Iterable[str]) -> None:
+    """Log how many of these files of a folder are not listed as images, and their suffixes."""
+    names = list(names)
+    left, remedy = _left_out(names), heif_remedy(names)
+    if left:
+        logger.info("%s: %s", folder, f"{left}; {remedy}" if remedy else left)
+
+
+def no_images(folder: Path) -> BadInput:
+    """The error for a folder that has no images below it."""
+    names = [path.name for path in folder.rglob("*") if path.is_file()]
+    left = _left_out(names)
+    return BadInput(
+        f"there are no images in the folder{': ' * bool(left)}{left}",
+        where=folder.absolute(),
+        expected=f"at least one file with a suffix of {', '.join(IMAGE_SUFFIXES)}",
+        remedy=heif_remedy(names),
+    )
+
+
+def heif_remedy(names: Iterable[str]) -> str | None:
+    """How to have those of these files read that are HEIF, where that is not installed."""
+    asked = any(name.lower().endswith(HEIF_SUFFIXES) for name in names)
+    return HEIF_REMEDY if asked and not _OPTIONAL[HEIF_SUFFIXES] else None
+
+
+def _left_out(names: Iterable[str]) -> str:
+    """In words: the visible files whose suffixes are not read; empty where there are none.
+
+    >>> _left_out(["a.jpg", "b.txt", "c.TXT", "d/e"])
+    '3 files have suffixes that are not read (.txt 2, none 1)'
+    """
+    other = [Path(name) for name in names if not is_image_name(name)]
+    counts = Counter(path.suffix.lower() or "none" for path in other if path.name[0] != ".")
+    if not counts:
+        return ""
+    num, shown = counts.total(), counts.most_common(SHOWN_SUFFIXES)
+    listed = ", ".join(f"{suffix} {count}" for suffix, count in shown)
+    more = ", …" if len(counts) > SHOWN_SUFFIXES else ""
+    have = "1 file has a suffix that is" if num == 1 else f"{num} files have suffixes that are"
+    return f"{have} not read ({listed}{more})"

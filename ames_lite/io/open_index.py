@@ -8,7 +8,7 @@ id. Vectors come in the order of the segments, with their ids.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.image_index import (
     REMEDY,
+    Entry,
     IndexRecord,
     local_path,
     read_record,
@@ -90,6 +91,10 @@ class OpenIndex:
                 with GlobalStore(path, remedy=REMEDY) as store:
                     yield from _blocks(store, self.row[ids], ids)
 
+    def empty(self) -> list[str]:
+        """Names of the images that were described and have no descriptor."""
+        return empty_names(self.folder, self.record.entries)
+
     def close(self) -> None:
         """Let go of the stores."""
         for store in self._stores.values():
@@ -101,6 +106,15 @@ class OpenIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def empty_names(folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """Names of the entries that were described and have no descriptor, in their order."""
+    places = set()
+    for segment in {entry.segment for entry in entries}:
+        with DescriptorStore.open(local_path(folder, segment), REMEDY) as store:
+            places |= {(segment, int(row)) for row in store.empty_rows()}
+    return [entry.name for entry in entries if (entry.segment, entry.row) in places]
 
 
 def _blocks(

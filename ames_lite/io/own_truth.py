@@ -82,7 +82,7 @@ def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
         table = read_table(Path(options.labels).expanduser(), kind)
         kind = table.kind
     options = _check_measures(options, kind)
-    images = find_images(options.images, options.query_images)
+    images = find_images(options.images, options.query_images, named=table is not None)
     lists = {
         side: None if path is None else _read_list(path, images, side)
         for side, path in (("query", options.queries), ("gallery", options.gallery))

@@ -84,7 +84,7 @@ def relate_entries(
         assert tolerance is not None
         frames = _frames_of(entries) if table is None else table.integers("frame")
         rows = {"easy": near_frames(frames[queries], frames[gallery], tolerance)}
-    unlisted = len(images.all_names()) - len(entries.names)
+    unlisted = len(set(images.all_names()) - set(entries.names))
     if unlisted:
         notes += (f"{unlisted} images are not in {entries.source}: left out",)
     return Relation(names[0], names[1], rows, named, codes, notes, alone)
@@ -150,10 +150,10 @@ def _chosen(side: str, entries: Entries, lists: Lists) -> npt.NDArray[np.int64]:
 def _check_complete(entries: Entries, images: OwnImages, lists: Lists) -> None:
     """A traverse with a gap in its frame list is a mistake, not a choice."""
     everything = images.all_names()
-    if len(everything) == len(entries.names) or None not in lists.values():
-        return
     listed = set(entries.names)
-    first = next(name for name in everything if name not in listed)
+    first = next((name for name in everything if name not in listed), None)
+    if first is None or None not in lists.values():
+        return
     raise BadInput(
         f"{len(entries.names)} images have a frame, {len(everything)} are there: "
         f"'{first}' has none",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ames_lite.errors import BadInput
-from ames_lite.io.images import list_images
+from ames_lite.io.images import check_header, list_images, no_images
 
 SIDES = ("query", "gallery")
 
@@ -54,7 +54,8 @@ class OwnImages:
     def find(self, name: str, side: str | None) -> str | None:
         """The image that a written name means, or None. side: where it must be, or None: anywhere.
 
-        Raises BadInput where it means two images, one of each folder.
+        A file that is there counts whatever its suffix. Raises BadInput where it is no image, and
+        where the name means two images, one of each folder.
         """
         found: list[str] = []
         for place in SIDES if side is None else (side,):
@@ -65,10 +66,23 @@ class OwnImages:
                         found.append(known[form])
                 if found:
                     break
+            if not found and (other := self._unlisted(name, place)) is not None:
+                found.append(other)
         if len(found) > 1:
             what = f"'{name}' fits '{found[0]}' and '{found[1]}'"
             raise BadInput(what, expected=f"a path from {self.root}, such as '{found[0]}'")
         return found[0] if found else None
+
+    def _unlisted(self, name: str, place: str) -> str | None:
+        """A file that is there under a suffix that is not listed. BadInput where it is no image."""
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            return None
+        for form in (name, self.prefixes[place] + name):
+            if (self.root / form).is_file() and form.startswith(self.prefixes[place]):
+                check_header(self.root / form)
+                self._known[place][form] = form
+                return form
+        return None
 
     def within_side(self, name: str) -> str:
         """The name relative to the folder of its side."""
@@ -90,15 +104,18 @@ class OwnImages:
         return " and ".join(dict.fromkeys(places))
 
 
-def find_images(images: str | Path, query_images: str | Path | None = None) -> OwnImages:
+def find_images(
+    images: str | Path, query_images: str | Path | None = None, *, named: bool = False
+) -> OwnImages:
     """All images below `images`, and below `query_images` where the queries are apart.
 
-    Raises MissingFile for a folder that is not there; BadInput for one without images, for two of
-    which one holds the other, and for names that are not UTF-8.
+    named: a table names the images, so that a folder may have others only. Raises MissingFile for
+    a folder that is not there; BadInput for one without images, for two of which one holds the
+    other, and for names that are not UTF-8.
     """
     gallery = Path(images).expanduser().absolute()
     if query_images is None:
-        names = _listed(gallery)
+        names = _listed(gallery, named)
         return OwnImages(gallery, dict.fromkeys(SIDES, ""), dict.fromkeys(SIDES, names))
     query = Path(query_images).expanduser().absolute()
     folders = {"query": query.resolve(), "gallery": gallery.resolve()}
@@ -111,15 +128,16 @@ def find_images(images: str | Path, query_images: str | Path | None = None) -> O
         )
     prefixes = {side: folders[side].relative_to(root).as_posix() + "/" for side in SIDES}
     listed = {
-        side: tuple(prefixes[side] + name for name in _listed(folders[side])) for side in SIDES
+        side: tuple(prefixes[side] + name for name in _listed(folders[side], named))
+        for side in SIDES
     }
     return OwnImages(root, prefixes, listed)
 
 
-def _listed(folder: Path) -> tuple[str, ...]:
-    names = list_images(folder)
-    if not names:
-        raise BadInput("a folder holds no images", where=folder, expected="pictures below it")
+def _listed(folder: Path, named: bool) -> tuple[str, ...]:
+    names = list_images(folder, say_others=not named)
+    if not names and not named:
+        raise no_images(folder)
     for name in names:
         try:
             name.encode("utf-8")
@@ -155,10 +173,11 @@ def find_listed(
             absent.append(row)
     if absent:
         first = absent[0]
+        example = "".join(f", such as '{name}'" for name in images.all_names()[:1])
         raise BadInput(
             f"{len(absent)} of {len(names)} listed images are absent, first '{names[first]}'",
             where=f"{where(first)} against {images.folder(sides[first])}",
-            expected=f"paths such as '{next(iter(images.all_names()))}' from {images.root}",
+            expected=f"paths from {images.root}{example}",
         )
     return found
 

@@ -39,7 +39,7 @@ def relate_pairs(table: Table, images: OwnImages, lists: Lists) -> Relation:
     }
     _check_pairs(table, found)
     queries = lists["query"] or list(dict.fromkeys(found["query"]))
-    gallery = lists["gallery"] or list(images.names["gallery"])
+    gallery = lists["gallery"] or sorted({*images.names["gallery"], *found["gallery"]})
     query_of = {name: row for row, name in enumerate(queries)}
     row_of = {name: row for row, name in enumerate(gallery)}
     grades, graded = _grades_of(table)

@@ -318,6 +318,11 @@ class PublishedStore(DescriptorStore):
         """The files that hold the rows of a virtual store; none of a plain one."""
         return virtual.chunks_of(self._features(), self.path)
 
+    def empty_rows(self) -> npt.NDArray[np.int64]:
+        """As of a native store; reads the whole store, and leaves out what a shortlist lacks."""
+        rows = super().empty_rows()
+        return rows if self._shortlist is None else rows[self._shortlist[rows] >= 0]
+
     def reason(self, row: int) -> str:
         """Empty: published stores mark no row as failed."""
         super()._check_rows(np.asarray([row]))

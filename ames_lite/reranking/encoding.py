@@ -36,6 +36,7 @@ class Stored(NamedTuple):
     valid: npt.NDArray[np.bool_]  # [B, N]
     length: Rows  # [B] up to the last valid one, at least 1
     whole: npt.NDArray[np.bool_]  # [B] whether all are valid up to there
+    blank: npt.NDArray[np.bool_]  # [B] whether it has no descriptor: none is valid, or all are zero
 
 
 class Encoded(NamedTuple):
@@ -44,6 +45,7 @@ class Encoded(NamedTuple):
     images: Any  # what head.encode gave: of B images
     length: Rows  # [B] tokens that count, as in Stored
     whole: npt.NDArray[np.bool_]  # [B]
+    blank: npt.NDArray[np.bool_]  # [B]
 
     def pick(self, numbers: Rows, index: Tensor) -> Any:
         """These images (index: the same numbers, on the device), no longer than they need.
@@ -70,6 +72,7 @@ class _Bank:
         self.images: Any = None
         self.length: list[Rows] = []
         self.whole: list[npt.NDArray[np.bool_]] = []
+        self.blank: list[npt.NDArray[np.bool_]] = []
 
     def put(self, first: int, images: Any) -> None:
         """Images, from number `first` on."""
@@ -99,7 +102,7 @@ class Reader:
             length = np.where(valid.any(axis=1), last, 1)
         whole = valid.sum(axis=1) == length
         pinned = local.pin_memory() if self._pin else local
-        return Stored(store, rows, pinned, valid, length, whole)
+        return Stored(store, rows, pinned, valid, length, whole, _blank(store, descriptors, valid))
 
 
 class Encoder:
@@ -127,7 +130,8 @@ class Encoder:
             chosen = order[batch]
             longest = int(stored.length[chosen].max())
             images = self._encode(stored, local, chosen, longest, gallery=True)
-            done.append((chosen, Encoded(images, stored.length[chosen], stored.whole[chosen])))
+            whole, blank = stored.whole[chosen], stored.blank[chosen]
+            done.append((chosen, Encoded(images, stored.length[chosen], whole, blank)))
 
         self._batches.run(encode, stored.length[order])
         self._cost.encoded_gallery += len(order)
@@ -139,7 +143,8 @@ class Encoder:
         for stored in blocks:
             self._add(bank, stored)
             self._cost.encoded_queries += len(stored.rows)
-        return Encoded(bank.images, np.concatenate(bank.length), np.concatenate(bank.whole))
+        length = np.concatenate(bank.length)
+        return Encoded(bank.images, length, np.concatenate(bank.whole), np.concatenate(bank.blank))
 
     def _add(self, bank: _Bank, stored: Stored) -> None:
         local = stored.descriptors.to(self._device, non_blocking=True)
@@ -153,6 +158,7 @@ class Encoder:
         bank.filled += len(numbers)
         bank.length.append(stored.length)
         bank.whole.append(stored.whole)
+        bank.blank.append(stored.blank)
 
     def _encode(
         self,
@@ -175,6 +181,20 @@ class Encoder:
             return self._head.encode(part, mask, gallery=gallery)
         except BadInput as error:
             raise _located(error, stored, chosen, part) from error
+
+
+def _blank(
+    store: DescriptorStore, descriptors: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """[B] whether an image has no valid descriptor, or only zeros (a code of bits may be zeros)."""
+    blank: npt.NDArray[np.bool_] = ~np.asarray(valid.any(axis=1))
+    if store.packed:
+        return blank
+    blank |= ~(valid[:, 0] & descriptors[:, 0].any(axis=1))
+    doubtful = np.flatnonzero(blank)  # few: the others are known by their first descriptor
+    real = descriptors[doubtful].any(axis=2) & valid[doubtful]
+    blank[doubtful] = ~real.any(axis=1)
+    return blank
 
 
 def _located(error: BadInput, stored: Stored, chosen: Rows, part: Tensor) -> BadInput:

@@ -22,6 +22,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.watch import Watch
 from ames_lite.models import SimilarityHead
+from ames_lite.records import NO_EVIDENCE
 from ames_lite.reranking.batches import Batches, is_out_of_memory
 from ames_lite.reranking.cost import Cost
 from ames_lite.reranking.encoding import Encoded, Encoder, Reader, Stored
@@ -160,6 +161,7 @@ class PairScoring:
         """Logits [n] of pairs: numbers of queries [n] with gallery rows [n]."""
         found = torch.empty(len(query), device=self.device)
         order: list[Rows] = []
+        blank: list[Rows] = []
         start = 0
         for rows, images in chunks:
             chosen, number = _members(gallery, rows)
@@ -168,9 +170,11 @@ class PairScoring:
             sort = np.lexsort((g, q, alike[1], alike[0]))
             self._score_pairs(queries, q[sort], images, g[sort], found[start : start + len(q)])
             order.append(chosen[sort])
+            blank.append(chosen[queries.blank[q] | images.blank[g]])
             start += len(q)
         logits = np.empty(len(query), np.float32)
         logits[np.concatenate(order)] = found.cpu().numpy()
+        logits[np.concatenate(blank)] = NO_EVIDENCE
         return logits
 
     def _score_pairs(

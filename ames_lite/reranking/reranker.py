@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
-from ames_lite.records import LocalDescriptors, Ranking
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Ranking
 from ames_lite.reranking.ensemble import check_ensemble, rerank
 from ames_lite.runtime import autocast
 
@@ -73,21 +73,25 @@ class Reranker:
     ) -> npt.NDArray[np.float32]:
         """The head's logits [K] of the query with each candidate; the query is encoded once.
 
-        Candidates of a head that depends on padding are not padded: equal lengths go together.
+        Descriptors of zeros count as none; where an image has none at all the logit is NO_EVIDENCE,
+        whose score is 0. Candidates of a head that depends on padding are not padded: equal lengths
+        go together.
         """
         if len(candidates) == 0:
             raise BadInput("there are no candidates", expected="at least one")
         device = self.model.device
+        asked = _as_tensor(query, "query")
         tensors = [_as_tensor(c, f"candidate {i}") for i, c in enumerate(candidates)]
         logits = np.empty(len(tensors), np.float32)
         with autocast(self.precision, device):
-            encoded = self.model.encode(*_padded([_as_tensor(query, "query")], device))
+            encoded = self.model.encode(*_padded([asked], device))
             for rows in self._batches([len(tensor) for tensor in tensors]):
                 part = _padded([tensors[row] for row in rows], device)
                 scored = self.model.score(encoded, self.model.encode(*part, gallery=True))
                 assert isinstance(scored, Tensor)
                 logits[rows] = scored.float().cpu().numpy()
-        return logits
+        blank = np.array([len(asked) == 0 or len(tensor) == 0 for tensor in tensors])
+        return np.where(blank, np.float32(NO_EVIDENCE), logits)
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of the candidates that are scored together."""
@@ -100,6 +104,7 @@ class Reranker:
 
 
 def _as_tensor(described: Described, what: str) -> Tensor:
+    """[T, D] float32 without those that are zero, which have no direction; or packed bits."""
     given = described.descriptors if isinstance(described, LocalDescriptors) else described
     tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
     packed = tensor.dtype == torch.uint8
@@ -108,7 +113,7 @@ def _as_tensor(described: Described, what: str) -> Tensor:
             f"{what} has shape {list(tensor.shape)} and dtype {tensor.dtype}",
             expected="descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]",
         )
-    return tensor if packed else tensor.float()
+    return tensor if packed else tensor[tensor.any(dim=1)].float()
 
 
 def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -201,6 +201,27 @@ def test_bad_images_are_named_once_and_counted_and_may_be_an_error(
     assert "bad.jpg" in str(caught.value)
 
 
+def test_images_without_descriptors_are_named_and_like_no_image(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, query = shutil.copytree(photos, tmp_path / "folder"), tmp_path / "query.png"
+    for place, grey in ((folder / "z1.png", 9), (folder / "z2.png", 90), (query, 200)):
+        save_jpeg(place.with_suffix(".jpg"), np.full((60, 80, 3), grey, np.uint8), 90)
+    given = ["model=chamfer", "lamb=0.5", "temp=0.5", f"query={query.with_suffix('.jpg')}"]
+    for number, more in enumerate(("update=true", "update=false")):
+        one = found(folder, tmp_path, tmp_path / str(number), *given, more)
+        printed = capsys.readouterr().out
+        assert "2 of 16 images have no descriptors: z1.jpg, z2.jpg" in printed
+        assert "1 of 1 queries has no descriptors: query.jpg" in printed
+        assert one.empty == {"query.jpg"} and (one.hits.scores == 0).all()
+        assert one.names(0) == list_images(folder)
+        page = (tmp_path / str(number) / "report.html").read_text(encoding="utf-8")
+        assert "2: z1.jpg, z2.jpg" in page and "1: query.jpg" in page
+    asked = f"query={folder / list_images(folder)[0]}"
+    one = found(folder, tmp_path, tmp_path / "other", *given[:1], "lamb=0", "temp=0.5", asked)
+    assert one.names(0)[-2:] == ["z1.jpg", "z2.jpg"] and (one.hits.scores[0, -2:] == 0).all()
+
+
 def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: Path) -> None:
     query, text = f"query={photos / list_images(photos)[0]}", tmp_path / "text.jpg"
     text.write_text("no image")

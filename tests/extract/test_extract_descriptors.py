@@ -278,3 +278,15 @@ def test_all_tokens_are_no_store_of_local_descriptors(tmp_path: Path) -> None:
     assert not list((tmp_path / "own").glob("*.hdf5"))
     stages.run_extract(compose("extract", [*given, "outputs=[global]"]))
     assert (tmp_path / "own" / "tiny_random_cls.hdf5").is_file()
+
+
+def test_images_without_descriptors_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    save_jpeg(tmp_path / "a.jpg", rng.integers(0, 255, (60, 80, 3)).astype(np.uint8), 90)
+    save_jpeg(tmp_path / "b.jpg", np.zeros((60, 80, 3), np.uint8), 90)
+    for _ in range(2):  # also where nothing is left to do
+        caplog.clear()
+        extract_descriptors(Sift(top_k=9), tmp_path, ["a.jpg", "b.jpg"], local=tmp_path / "s.hdf5")
+        assert "1 of 2 images has no descriptors: b.jpg" in caplog.text

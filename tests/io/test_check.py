@@ -44,6 +44,7 @@ def test_a_sound_store_has_no_faults_and_notes_what_failed(native: Path, monkeyp
             check_store(native, listed, report)
             assert report.findings == []
             assert "2 images failed" in report.notes[0][1] and NAMES[2] in report.notes[0][1]
+            assert report.notes[1][1].startswith("1 of 9 images have no descriptors: row 4")
 
 
 def harm(name: str, where: tuple[int, ...], value: object) -> Callable[[h5py.File], None]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.images import MAX_PIXELS, MIN_SIDE, load_image
+from ames_lite.io.image_index import scan_images
+from ames_lite.io.images import (
+    HEIF_SUFFIXES,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    MIN_SIDE,
+    list_images,
+    load_image,
+    no_images,
+)
 
 RED, SHAPE = (200, 30, 60), (20, 30)
 
@@ -146,3 +157,103 @@ def test_what_is_missing_or_a_folder_is_named(tmp_path: Path) -> None:
         load_image(tmp_path / "absent.jpg")
     with pytest.raises(BadInput, match="cannot be decoded"):
         load_image(tmp_path)
+
+
+def drawing(colour: tuple[int, int, int], background_alpha: int = 0) -> Image.Image:
+    """A disc of one colour on transparent pixels of the same colour."""
+    image = Image.new("RGBA", (40, 30), (*colour, background_alpha))
+    ImageDraw.Draw(image).ellipse((8, 5, 30, 25), fill=(*colour, 255))
+    return image
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (250, 240, 90), (128, 128, 128)])
+@pytest.mark.parametrize("mode, suffix", [("RGBA", "png"), ("LA", "png"), ("P", "gif")])
+def test_what_is_visible_stays_visible_on_transparent_ground(
+    colour: tuple[int, int, int], mode: str, suffix: str, tmp_path: Path
+) -> None:
+    image = drawing(colour)
+    if mode == "P":
+        path = saved(tmp_path / "a.gif", image)
+    else:
+        path = saved(tmp_path / f"a.{suffix}", image.convert(mode))
+    grey = load_image(path).mean(axis=2)
+    assert np.ptp(grey) > 60
+
+
+def test_an_opaque_image_is_the_same_with_and_without_alpha(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
+    image = Image.fromarray(noise)
+    image.putalpha(255)
+    assert np.array_equal(load_image(saved(tmp_path / "a.png", image)), noise)
+
+
+def test_the_first_of_several_pictures_is_read(tmp_path: Path) -> None:
+    red, blue = Image.new("RGB", (30, 20), RED), Image.new("RGB", (30, 20), (0, 0, 255))
+    for suffix, kind in {"gif": "GIF", "tif": "TIFF", "webp": "WEBP", "mpo": "MPO"}.items():
+        path = saved(
+            tmp_path / f"a.{suffix}", red, format=kind, save_all=True, append_images=[blue]
+        )
+        found = load_image(path)
+        assert np.abs(found.astype(int) - flat(RED)).max() <= 4, suffix
+
+
+def test_lab_ycbcr_and_inverted_cmyk_become_rgb(tmp_path: Path) -> None:
+    image = Image.fromarray(np.ascontiguousarray(flat(RED)))
+    lab = cv2.cvtColor(np.array(image), cv2.COLOR_RGB2LAB)
+    lab[..., 1:] ^= 128  # a and b: OpenCV counts from 128, TIFF from 0, signed
+    as_lab = Image.frombytes("LAB", image.size, lab.tobytes())
+    for name, one in {
+        "lab.tif": as_lab,
+        "ycbcr.tif": image.convert("YCbCr"),
+        "cmyk.jpg": image.convert("CMYK"),  # Adobe's, inverted in the file
+    }.items():
+        found = load_image(saved(tmp_path / name, one))
+        assert np.abs(found.astype(int) - flat(RED)).max() <= 6, name
+
+
+WRITTEN = {".jfif": "JPEG", ".jpe": "JPEG", ".mpo": "JPEG", ".apng": "PNG"}
+WRITTEN |= {".jp2": "JPEG2000", ".j2k": "JPEG2000", ".jpx": "JPEG2000"}
+
+
+@pytest.mark.parametrize("suffix", [s for s in IMAGE_SUFFIXES if s not in HEIF_SUFFIXES])
+def test_every_listed_suffix_is_read_in_either_case(suffix: str, tmp_path: Path) -> None:
+    image = Image.fromarray(np.ascontiguousarray(flat(RED)))
+    image = image.convert({".pgm": "L", ".pbm": "1"}.get(suffix, "RGB"))
+    for name in (f"a{suffix}", f"B{suffix.upper()}"):
+        kind = WRITTEN.get(suffix)
+        saved(tmp_path / name, image, **({"format": kind} if kind else {}))
+        assert load_image(tmp_path / name).shape == (*SHAPE, 3)
+    assert list_images(tmp_path) == [f"B{suffix.upper()}", f"a{suffix}"]
+
+
+def test_heif_is_read_or_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_spec("pillow_heif") is None:
+        (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+        with pytest.raises(BadInput, match="pip install pillow-heif"):
+            load_image(tmp_path / "a.HEIC")
+        assert list_images(tmp_path) == []
+        assert "pip install pillow-heif" in str(no_images(tmp_path))
+    else:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        path = saved(tmp_path / "a.heic", Image.fromarray(np.ascontiguousarray(flat(RED))))
+        assert load_image(path).shape == (*SHAPE, 3) and list_images(tmp_path) == ["a.heic"]
+
+
+def test_files_left_out_are_counted_by_suffix(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("a.txt", "below/b.TXT", "c.xcf", "d", ".hidden"):
+        (tmp_path / name).write_text("no image")
+    said = "4 files have suffixes that are not read (.txt 2, .xcf 1, none 1)"
+    assert said in str(no_images(tmp_path))
+    saved(tmp_path / "e.png", Image.new("RGB", (9, 9)))
+    caplog.set_level("INFO")
+    assert list_images(tmp_path) == ["e.png"] and caplog.messages == [f"{tmp_path}: {said}"]
+    caplog.clear()
+    assert [file.name for file in scan_images(tmp_path)] == ["e.png"]
+    assert caplog.messages == [f"{tmp_path}: {said}"]

@@ -294,7 +294,7 @@ def test_a_hundred_thousand_positions_take_seconds(
     labels = table_of(
         tmp_path / "xy.csv", "file,x,y", [(n, *xy) for n, xy in zip(names, rows, strict=True)]
     )
-    monkeypatch.setattr(own_truth_images, "list_images", lambda folder: names)
+    monkeypatch.setattr(own_truth_images, "list_images", lambda folder, **_: names)
     start = time.process_time()
     made = make(tmp_path, labels, radius=100)
     seconds = time.process_time() - start

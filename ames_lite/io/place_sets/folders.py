@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.images import IMAGE_SUFFIXES, list_images
+from ames_lite.io.images import is_image_name, list_images, no_images
 
 
 def natural_key(name: str) -> tuple[tuple[str, int], ...]:
@@ -28,9 +28,9 @@ def natural_key(name: str) -> tuple[tuple[str, int], ...]:
 def natural_names(root: Path, folder: str) -> list[str]:
     """Images right in a folder (not below it), in natural order. Raises where there are none."""
     place = _folder(root, folder)
-    found = [p.name for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    found = [p.name for p in place.iterdir() if is_image_name(p) and p.is_file()]
     if not found:
-        raise BadInput("a folder holds no images", where=place, expected="pictures right in it")
+        raise no_images(place)
     return [f"{folder}/{name}" for name in sorted(found, key=natural_key)]
 
 
@@ -38,7 +38,7 @@ def sorted_names(root: Path, folder: str) -> list[str]:
     """Images anywhere below a folder, sorted by path. Raises where there are none."""
     found = list_images(_folder(root, folder))
     if not found:
-        raise BadInput("no images", where=root / folder, expected="pictures below the folder")
+        raise no_images(root / folder)
     return [f"{folder}/{name}" for name in found]
 
 
