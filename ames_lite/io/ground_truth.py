@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.image_lists import match_names
+from ames_lite.io.json_file import read_json_file
 from ames_lite.io.safe_pickle import NUMPY_ARRAYS, read_pickle
 from ames_lite.records import GroundTruth
 
@@ -123,10 +124,7 @@ def _assemble(
 def _read_native(
     path: Path, query_names: Sequence[str], gallery_names: Sequence[str]
 ) -> tuple[list[str], list[_Entry]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"not JSON ({error})", where=path, expected=NATIVE) from error
+    content = read_json_file(path, NATIVE)
     _require(isinstance(content, dict) and set(content) == {"queries"}, "wrong keys", path, NATIVE)
     queries = content["queries"]
     _require(isinstance(queries, list), "'queries' is no list", path, NATIVE)

@@ -27,6 +27,7 @@ from ames_lite.io.hdf5_objects import AGAIN, DataSet, File
 from ames_lite.io.hdf5_objects import Selection as Selection  # handed out here, too
 from ames_lite.io.hdf5_objects import Source as Source
 from ames_lite.io.hdf5_objects import write_errors as write_errors  # its users' door
+from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.provenance import compare_provenance as compare_provenance  # its readers' door
 from ames_lite.io.writing import replacing
@@ -38,7 +39,7 @@ FORMAT = ("v108", "v108")  # fixed, so that the same content gives the same byte
 VIRTUAL_FORMAT = ("v110", "v110")
 ATTRIBUTE_BYTES = 60_000  # HDF5 ends a compact attribute at 64 KiB
 LOCK_REMEDY = "wait until that process has ended (or end it), then try again"
-ELSEWHERE = "start a new file under another path"
+BEGIN_ANEW = "begin anew: overwrite=true on the command line, overwrite=True in Python"
 
 
 def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:
@@ -146,10 +147,8 @@ def read_json(file: File, key: str) -> Provenance:
     found = file.attribute(key)
     if found is None:
         raise _damaged(file, f"the attribute '{key}' is absent")
-    try:
-        value = json.loads(_text(found))
-    except (ValueError, RecursionError) as error:
-        raise _damaged(file, f"the attribute '{key}' cannot be read: {error}") from error
+    expected = f"the attribute '{key}' as ames_lite wrote it"
+    value = parse_json(_text(found), file.path, expected, file.remedy or AGAIN)
     if not isinstance(value, dict):
         raise _damaged(file, f"the attribute '{key}' is {value!r}, not a dict")
     return value
@@ -201,9 +200,9 @@ def refuse_being_written(path: Path) -> None:
         # not HDF5 or damaged: nobody writes it, and it is about to be replaced
 
 
-def open_to_resume(path: str | Path, schema: str) -> File:
+def open_to_resume(path: str | Path, schema: str, *, remedy: str = BEGIN_ANEW) -> File:
     """An existing file for writing, complete or not. Errors as in `open_complete`."""
-    return _open_schema(path, schema, "r+", ELSEWHERE)
+    return _open_schema(path, schema, "r+", remedy)
 
 
 def open_to_fill(path: str | Path, schema: str) -> File:
@@ -211,7 +210,7 @@ def open_to_fill(path: str | Path, schema: str) -> File:
 
     Opening for writing changes a file's time, and needs the right to write.
     """
-    file = open_unfinished(path, schema, remedy=ELSEWHERE)
+    file = open_unfinished(path, schema, remedy=BEGIN_ANEW)
     with closed_on_error(file):
         if is_complete(file):
             return file
