@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest
+from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import replacing
 from extract.weights_file import read_state
@@ -137,10 +138,7 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
 
 def _read_meta(path: Path) -> dict[str, Any] | None:
     """The meta of a detector, None where the JSON is of something else."""
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also what is not UTF-8
-        raise BadInput("is no JSON", where=path, expected="the meta of a detector") from error
+    meta = read_json_file(path, "the meta of a detector")
     if not isinstance(meta, dict) or meta.get("kind") != KIND:
         return None
     if not isinstance(meta.get("backbone"), dict):

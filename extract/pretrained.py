@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import logging
 import os
 import subprocess
@@ -26,6 +25,7 @@ from torch import nn
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.digest import file_digest
+from ames_lite.io.json_file import read_json_file
 
 logger = logging.getLogger(__name__)
 
@@ -139,10 +139,7 @@ def _quiet() -> Iterator[None]:
 def _check_config(path: Path, checkpoint: Checkpoint) -> None:
     """Raises BadInput where the folder's configuration is of another network."""
     expected = checkpoint.expected
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput("is no JSON", where=path, expected=expected) from error
+    config = read_json_file(path, expected)
     config = config if isinstance(config, dict) else {}
     part = config.get(checkpoint.section, config) if checkpoint.section else config
     for key, value in checkpoint.config.items():

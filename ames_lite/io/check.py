@@ -281,7 +281,7 @@ def _check_chunks(store: DescriptorStore, report: Report) -> None:
     """The chunks of a native virtual store still hold the rows that it was made of."""
     if isinstance(store, PublishedStore):
         return
-    for chunk in store.chunks():
+    for chunk in report.attempt(store.path, store.chunks) or ():
         path = chunk.path
         part = report.attempt(path, partial(DescriptorStore.open, path))
         names = store.names[chunk.start : chunk.start + chunk.rows]

@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.json_file import read_json_file
 from ames_lite.io.writing import explain_write_errors
 from ames_lite.models import HEADS, SimilarityHead, build_head
 
@@ -37,7 +38,7 @@ EXPECTED = "a folder with weights.safetensors and meta.json, <name>.safetensors 
 # What torch.load makes of cut, damaged and foreign files (found by feeding it thousands of them).
 UNREADABLE: tuple[type[Exception], ...] = (
     *(UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError),
-    *(AssertionError, struct.error, TypeError, AttributeError),
+    *(AssertionError, struct.error, TypeError, AttributeError, MemoryError, ArithmeticError),
 )
 
 
@@ -179,10 +180,7 @@ def _read_native(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for file in (weights, meta_file):
         if not file.is_file():
             raise MissingFile("a file of a head is missing", where=file, expected=EXPECTED)
-    try:
-        record = json.loads(meta_file.read_text(encoding="utf-8"))
-    except ValueError as error:  # also what is not UTF-8
-        raise BadInput(f"not JSON: {error}", where=meta_file, expected="a head's meta") from error
+    record = read_json_file(meta_file, "a head's meta")
     try:
         state = load_file(weights)
     except SafetensorError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def create_compressed(
     if compression in PLUGINS:
         options = dict(getattr(_plugins(), PLUGINS[compression])())
     chunk = (chunk_rows(shape, dtype), *shape[1:])
-    file.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
+    file.inner.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
 
 
 def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
@@ -49,18 +48,16 @@ def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return max(1, min(shape[0], CHUNK_BYTES // row_bytes))
 
 
-def check_filters(dataset: Any, path: str | Path) -> None:
+def check_filters(dataset: hdf5.DataSet) -> None:
     """Raise BadInput where a data set is compressed by a filter that is not here."""
-    created = dataset.id.get_create_plist()
-    filters = [created.get_filter(at) for at in range(created.get_nfilters())]
-    for number, _, _, name in filters:
+    for number, name in dataset.filters():
         if not hdf5.filter_available(number) and (
             _plugins() is None or not hdf5.filter_available(number)
         ):
-            said = name.decode(errors="replace").split(";")[0] or str(number)
+            said = name.split(";")[0] or str(number)
             raise BadInput(
-                f"'{dataset.name.lstrip('/')}' is compressed by the filter {said}",
-                where=path,
+                f"'{dataset.name}' is compressed by the filter {said}",
+                where=dataset.path,
                 expected="a filter that HDF5 knows here",
                 remedy=INSTALL,
             )

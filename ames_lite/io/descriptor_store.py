@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput
 from ames_lite.io import compression, hdf5, virtual
 from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
 from ames_lite.io.descriptor_writer import DescriptorWriter
@@ -201,7 +200,7 @@ class DescriptorStore:
 
     def chunks(self) -> list[virtual.Chunk]:
         """The stores that hold the descriptors of a virtual store; none of a plain one."""
-        return virtual.chunks_of(self._file()["descriptors"], self.path)
+        return virtual.chunks_of(self._file()["descriptors"])
 
     def close(self) -> None:
         """Let go of the file; reading again reopens it."""
@@ -237,8 +236,8 @@ class DescriptorStore:
         self.dtype: np.dtype[Any] = descriptors.dtype
         check_layout(file, layout(num, self.max_count, self.dim, self.packed))
         for name in PER_DESCRIPTOR:
-            virtual.check_sources(file[name], self.path)
-            compression.check_filters(file[name], self.path)
+            virtual.check_sources(file[name])
+            compression.check_filters(file[name])
         self.names = hdf5.decode_names(file["name"][:])
         self.count: npt.NDArray[np.int32] = file["count"][:]
         self.size: npt.NDArray[np.int32] = file["size"][:]
@@ -263,26 +262,14 @@ class DescriptorStore:
     @cached_property
     def _direct(self) -> DirectRows | None:
         """How descriptors are read past HDF5, where they lie in one piece."""
-        return locate(self._file()[self._data_set], self.path)
+        return locate(self._file()[self._data_set])
 
     def _first_entries(self, name: str, first: int, stop: int, count: int) -> npt.NDArray[Any]:
         """Rows first to stop of the descriptors' data set, their first `count` entries."""
         if self._direct is None:
             return self._slice(name, np.s_[first:stop, :count])
-        with self._explained(name):
-            return self._direct.read(first, stop, count)
-
-    def _slice(self, name: str, selection: Any) -> npt.NDArray[Any]:
-        with self._explained(name):
-            values: npt.NDArray[Any] = self._file()[name][selection]
-        return values
-
-    @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
         try:
-            yield
-        except MissingFile:  # an OSError that explains itself
-            raise
+            return self._direct.read(first, stop, count)
         except OSError as error:
             raise BadInput(
                 f"'{name}' cannot be read: {error}",
@@ -290,6 +277,9 @@ class DescriptorStore:
                 expected="the store as it was when it was opened",
                 remedy=f"look after the disk, or make the store again: {self.remedy}",
             ) from error
+
+    def _slice(self, name: str, selection: Any) -> npt.NDArray[Any]:
+        return self._file()[name][selection]
 
     def _limit(self, max_count: int | None) -> int:
         if max_count is not None and max_count < 1:

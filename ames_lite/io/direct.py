@@ -31,7 +31,10 @@ class Piece(NamedTuple):
 
 
 class DirectRows:
-    """Reads rows [n, count, ...]. May be pickled; files are opened when they are needed."""
+    """Reads rows [n, count, ...]. May be pickled; files are opened when they are needed.
+
+    dtype: as stored; what is read is in the byte order of this machine.
+    """
 
     def __init__(
         self, pieces: Sequence[Piece], row_shape: tuple[int, ...], dtype: np.dtype[Any]
@@ -52,7 +55,7 @@ class DirectRows:
             at = piece.offset + (row - piece.first) * self._row_bytes
             _fill(self._file(piece.path), out[row - first : end - first], at)
             row = end
-        return out
+        return out.astype(self._dtype.newbyteorder("="), copy=False)
 
     @property
     def _row_bytes(self) -> int:
@@ -94,12 +97,12 @@ def _fill(handle: int, out: npt.NDArray[Any], at: int) -> None:
         buffer, at = buffer[done:], at + done
 
 
-def locate(dataset: Any, path: str | Path) -> DirectRows | None:
-    """How to read a data set of the file at `path` directly, or None."""
-    shape, dtype = dataset.shape, dataset.dtype
+def locate(dataset: hdf5.DataSet) -> DirectRows | None:
+    """How to read a data set directly, or None."""
+    shape, dtype = dataset.shape, dataset.stored_dtype
     if not hasattr(os, "preadv") or len(shape) < 2 or 0 in shape or dtype.hasobject:
         return None
-    pieces = _pieces(dataset, Path(path).absolute())
+    pieces = _pieces(dataset)
     if pieces is None:
         return None
     pieces.sort(key=lambda piece: piece.first)
@@ -111,13 +114,13 @@ def locate(dataset: Any, path: str | Path) -> DirectRows | None:
     return DirectRows(pieces, shape[1:], dtype) if reached == shape[0] else None
 
 
-def _pieces(dataset: Any, path: Path) -> list[Piece] | None:
+def _pieces(dataset: hdf5.DataSet) -> list[Piece] | None:
+    path = dataset.path.absolute()
     if not dataset.is_virtual:
-        offset = dataset.id.get_offset()
-        plain = offset is not None and dataset.external is None
-        return [Piece(path, 0, int(dataset.shape[0]), int(offset))] if plain else None
+        offset = dataset.offset
+        return None if offset is None else [Piece(path, 0, len(dataset), offset)]
     found: list[Piece] = []
-    for source in dataset.virtual_sources():
+    for source in dataset.sources():
         piece = _piece_of_source(source, dataset, path)
         if piece is None:
             return None
@@ -125,28 +128,28 @@ def _pieces(dataset: Any, path: Path) -> list[Piece] | None:
     return found
 
 
-def _piece_of_source(source: Any, dataset: Any, path: Path) -> Piece | None:
+def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Piece | None:
     """The rows that one chunk file gives, where both select whole rows."""
-    rows, whole = virtual.rows_of(source.vspace, dataset.shape)
+    rows, whole = virtual.rows_of(source.placed, dataset.shape)
     chunk = path if source.file_name == "." else virtual.find_chunk(source.file_name, path)
     if not whole or chunk is None:
         return None
     with hdf5.open_foreign(chunk) as file:
         inner = file[source.dset_name]
-        same = inner.shape[1:] == dataset.shape[1:] and inner.dtype == dataset.dtype
+        same = (inner.shape[1:], inner.stored_dtype) == (dataset.shape[1:], dataset.stored_dtype)
         if not same or inner.is_virtual:
             return None
-        first = _first_row(source.src_space, inner.shape, rows.stop - rows.start)
-        pieces = _pieces(inner, chunk)
+        first = _first_row(source.taken, inner.shape, rows.stop - rows.start)
+        pieces = _pieces(inner)
     if first is None or pieces is None:
         return None
-    skipped = first * math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    skipped = first * math.prod(dataset.shape[1:]) * dataset.stored_dtype.itemsize
     return Piece(chunk, rows.start, rows.stop - rows.start, pieces[0].offset + skipped)
 
 
-def _first_row(space: Any, shape: tuple[int, ...], count: int) -> int | None:
+def _first_row(taken: hdf5.Selection | None, shape: tuple[int, ...], count: int) -> int | None:
     """The row of a chunk that a selection of `count` whole rows begins with; None: it is none."""
-    if not space.get_simple_extent_ndims():  # all of it
+    if taken is None:  # all of it
         return 0 if shape[0] == count else None
-    rows, whole = virtual.rows_of(space, shape)
+    rows, whole = virtual.rows_of(taken, shape)
     return rows.start if whole and rows.stop - rows.start == count else None

@@ -55,7 +55,7 @@ def copy_globals(
 
 
 def _copy(
-    store: GlobalStore, target: hdf5.File, start: int, progress: Callable[[int], object]
+    store: GlobalStore, target: hdf5.DataSet, start: int, progress: Callable[[int], object]
 ) -> None:
     step = max(1, RUN_BYTES // (store.dim * store.dtype.itemsize))
     for first in range(0, len(store), step):

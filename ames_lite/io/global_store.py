@@ -114,7 +114,7 @@ class GlobalStore:
 
     def _read_published(self, names: Sequence[str]) -> None:
         self._rows = hdf5.dataset(self._file, DATA_SET, (len(names), None), KINDS)
-        virtual.check_sources(self._rows, self.path)
+        virtual.check_sources(self._rows)
         self.names = hdf5.check_names(names, "the image list")
         self.provenance = {"origin": ORIGIN}
         self.has_status = False

@@ -25,7 +25,8 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.image_lists import match_names
-from ames_lite.io.safe_pickle import NUMPY_ARRAYS, read_pickle
+from ames_lite.io.json_file import read_json_file
+from ames_lite.io.safe_pickle import NUMPY_ARRAYS, read_pickle, text_of
 from ames_lite.records import GroundTruth
 
 Box = tuple[float, float, float, float]
@@ -123,10 +124,7 @@ def _assemble(
 def _read_native(
     path: Path, query_names: Sequence[str], gallery_names: Sequence[str]
 ) -> tuple[list[str], list[_Entry]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"not JSON ({error})", where=path, expected=NATIVE) from error
+    content = read_json_file(path, NATIVE)
     _require(isinstance(content, dict) and set(content) == {"queries"}, "wrong keys", path, NATIVE)
     queries = content["queries"]
     _require(isinstance(queries, list), "'queries' is no list", path, NATIVE)
@@ -215,12 +213,13 @@ def _official_entry(entry: object, row_of: npt.NDArray[np.int64], where: str) ->
 
 
 def _names(names: object, key: str, path: Path) -> list[str]:
-    fine = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    fine = isinstance(names, list | tuple) and all(isinstance(name, str | bytes) for name in names)
     _require(fine, f"'{key}' is no list of names", path, OFFICIAL)
     assert isinstance(names, list | tuple)
+    names = [text_of(name) if isinstance(name, bytes) else name for name in names]
     if len(set(names)) != len(names):
         raise BadInput(f"'{key}' names an image twice", where=path, expected="unique names")
-    return list(names)
+    return names
 
 
 def _rows(rows: object, count: int, key: str, where: str) -> npt.NDArray[np.int64]:

@@ -16,18 +16,22 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.hdf5_objects import AGAIN, DataSet, File
+from ames_lite.io.hdf5_objects import Selection as Selection  # handed out here, too
+from ames_lite.io.hdf5_objects import Source as Source
+from ames_lite.io.hdf5_objects import write_errors as write_errors  # its users' door
+from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.provenance import compare_provenance as compare_provenance  # its readers' door
 from ames_lite.io.writing import replacing
 
-File: TypeAlias = h5py.File
 VirtualLayout, VirtualSource = h5py.VirtualLayout, h5py.VirtualSource
 filter_available = h5py.h5z.filter_avail
 
@@ -35,7 +39,7 @@ FORMAT = ("v108", "v108")  # fixed, so that the same content gives the same byte
 VIRTUAL_FORMAT = ("v110", "v110")
 ATTRIBUTE_BYTES = 60_000  # HDF5 ends a compact attribute at 64 KiB
 LOCK_REMEDY = "wait until that process has ended (or end it), then try again"
-ELSEWHERE = "start a new file under another path"
+BEGIN_ANEW = "begin anew: overwrite=true on the command line, overwrite=True in Python"
 
 
 def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:
@@ -71,12 +75,13 @@ def new_file(
     if overwrite and Path(path).is_file():
         refuse_being_written(Path(path))
     with replacing(path, overwrite) as partial:
-        file = h5py.File(partial, "w", libver=VIRTUAL_FORMAT if virtual else FORMAT)
+        libver = VIRTUAL_FORMAT if virtual else FORMAT
+        file = File(h5py.File(partial, "w", libver=libver), partial, new=True)
         try:
             with write_errors():
                 write_json(file, "provenance", checked)
-                file.attrs["schema"] = _fixed_text(schema)
-                file.attrs["complete"] = np.uint8(0)
+                file.set_attribute("schema", _fixed_text(schema))
+                file.set_attribute("complete", np.uint8(0))
                 yield file
                 if complete:
                     mark_complete(file)
@@ -87,17 +92,6 @@ def new_file(
         file.close()
 
 
-@contextmanager
-def write_errors() -> Iterator[None]:
-    """A refusal of the operating system as the OSError that it is: HDF5 has other names for it."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "errno = " in str(error):
-            raise OSError(str(error)) from error
-        raise
-
-
 def abandon(file: File, *, new: bool = False) -> None:
     """Let go of a file that cannot be written to its end; what is not on disk is lost.
 
@@ -105,7 +99,7 @@ def abandon(file: File, *, new: bool = False) -> None:
     ends, and brings the process down when that fails. So its descriptor is led elsewhere first.
     new: the file was created by this handle, and so will be given its length at the end.
     """
-    if not file:  # an h5py file is false once it is closed
+    if not file:
         return
     handle, elsewhere = file.id.get_vfd_handle(), _nowhere(new)
     os.dup2(elsewhere, handle)
@@ -123,15 +117,14 @@ def _nowhere(with_length: bool) -> int:
 def mark_complete(file: File) -> None:
     """Set the mark, once everything before it is with the operating system."""
     file.flush()
-    # modify() rewrites in place; an assignment would delete and create, and a kill between
-    # the two would leave a file without its mark
-    file.attrs.modify("complete", np.uint8(1))
+    file.set_attribute("complete", np.uint8(1))
     file.flush()
 
 
 def is_complete(file: File) -> bool:
     """Whether the mark is there and set."""
-    return bool(file.attrs.get("complete", 0))
+    mark = file.attribute("complete")
+    return isinstance(mark, np.integer) and bool(mark)
 
 
 def _fixed_text(text: str) -> npt.NDArray[np.bytes_]:
@@ -146,27 +139,31 @@ def write_json(file: File, key: str, value: Mapping[str, Any]) -> None:
         raise BadInput(
             f"{key} takes {len(text.encode())} bytes", expected=f"at most {ATTRIBUTE_BYTES}"
         )
-    file.attrs[key] = _fixed_text(text)
+    file.set_attribute(key, _fixed_text(text))
 
 
 def read_json(file: File, key: str) -> Provenance:
     """The dict that `write_json` stored. Raises BadInput where it is absent or damaged."""
-    try:
-        value = json.loads(_text(file.attrs[key]))
-    except (KeyError, ValueError) as error:
-        raise _damaged(file, f"the attribute '{key}' cannot be read: {error}") from error
+    found = file.attribute(key)
+    if found is None:
+        raise _damaged(file, f"the attribute '{key}' is absent")
+    expected = f"the attribute '{key}' as ames_lite wrote it"
+    value = parse_json(_text(found), file.path, expected, file.remedy or AGAIN)
     if not isinstance(value, dict):
         raise _damaged(file, f"the attribute '{key}' is {value!r}, not a dict")
     return value
 
 
 def _text(value: object) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _damaged(file: File, what: str) -> BadInput:
     return BadInput(
-        what, where=file.filename, expected="a file as ames_lite wrote it", remedy="make it again"
+        what,
+        where=file.path,
+        expected="a file as ames_lite wrote it",
+        remedy=file.remedy or AGAIN,
     )
 
 
@@ -175,15 +172,14 @@ def _open(path: Path, mode: str, remedy: str | None) -> File:
         what = "the path is a folder" if path.is_dir() else "the file is missing"
         raise MissingFile(what, where=path, expected="an HDF5 file", remedy=remedy)
     try:
-        return h5py.File(path, mode, libver=FORMAT)
+        return File(h5py.File(path, mode, libver=FORMAT), path, remedy)
     except BlockingIOError as error:
         what = "the file is being written by another process"
         raise BadInput(what, where=path, remedy=LOCK_REMEDY) from error
-    except OSError as error:
-        expected = "a whole HDF5 file (this one is empty, cut short or of another kind)"
-        again = remedy or "make the file again"
+    except Exception as error:  # of a damaged file h5py raises nearly anything
+        expected = "a whole HDF5 file (this one is empty, cut short, damaged or of another kind)"
         what = f"the file cannot be opened: {error}"
-        raise BadInput(what, where=path, expected=expected, remedy=again) from error
+        raise BadInput(what, where=path, expected=expected, remedy=remedy or AGAIN) from error
 
 
 def open_foreign(path: str | Path, *, remedy: str | None = None) -> File:
@@ -197,19 +193,16 @@ def open_foreign(path: str | Path, *, remedy: str | None = None) -> File:
 def refuse_being_written(path: Path) -> None:
     """Raise BadInput where another process holds the file open for writing."""
     try:
-        h5py.File(path, "r").close()
-    except BlockingIOError as error:
-        what = "the file is being written by another process"
-        raise BadInput(what, where=path, remedy=LOCK_REMEDY) from error
-    except OSError:
-        return  # not HDF5 or damaged: nobody writes it, and it is about to be replaced
+        open_foreign(path).close()
+    except BadInput as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            raise
+        # not HDF5 or damaged: nobody writes it, and it is about to be replaced
 
 
-def open_to_resume(path: str | Path, schema: str) -> File:
+def open_to_resume(path: str | Path, schema: str, *, remedy: str = BEGIN_ANEW) -> File:
     """An existing file for writing, complete or not. Errors as in `open_complete`."""
-    file = _open(Path(path), "r+", ELSEWHERE)
-    _check_schema(file, schema)
-    return file
+    return _open_schema(path, schema, "r+", remedy)
 
 
 def open_to_fill(path: str | Path, schema: str) -> File:
@@ -217,18 +210,17 @@ def open_to_fill(path: str | Path, schema: str) -> File:
 
     Opening for writing changes a file's time, and needs the right to write.
     """
-    file = open_unfinished(path, schema, remedy=ELSEWHERE)
-    if is_complete(file):
-        return file
+    file = open_unfinished(path, schema, remedy=BEGIN_ANEW)
+    with closed_on_error(file):
+        if is_complete(file):
+            return file
     file.close()
     return open_to_resume(path, schema)
 
 
 def open_unfinished(path: str | Path, schema: str, *, remedy: str | None = None) -> File:
     """An existing file for reading, complete or not. Errors as in `open_complete`."""
-    file = _open(Path(path), "r", remedy)
-    _check_schema(file, schema)
-    return file
+    return _open_schema(path, schema, "r", remedy)
 
 
 def open_complete(
@@ -244,11 +236,11 @@ def open_complete(
     Raises MissingFile; BadInput where it is no HDF5 file, cut short, of another schema,
     unfinished, or being written.
     """
-    file = _open(Path(path), "r", remedy)
-    _check_schema(file, schema)
-    if not is_complete(file):
+    file = open_unfinished(path, schema, remedy=remedy)
+    with closed_on_error(file):
+        if is_complete(file):
+            return file
         came = progress(file) if progress is not None else "it was left half-way"
-        file.close()
         again = f" ({remedy})" if remedy else ""
         resume = ", with resume=True to continue" if progress is not None else ""
         raise BadInput(
@@ -257,20 +249,30 @@ def open_complete(
             expected="a file whose writing was finished",
             remedy=f"run the command that writes it again{resume}{again}",
         )
+
+
+def _open_schema(path: str | Path, schema: str, mode: str, remedy: str | None) -> File:
+    file = _open(Path(path), mode, remedy)
+    with closed_on_error(file):
+        found = _text(file.attribute("schema") or ABSENT)
+        if found != schema:
+            raise BadInput(
+                f"the file's schema is '{found}'",
+                where=path,
+                expected=f"schema '{schema}'",
+                remedy="name a file of that kind, or make it with this version of ames_lite",
+            )
     return file
 
 
-def _check_schema(file: File, schema: str) -> None:
-    found = _text(file.attrs.get("schema", ABSENT))
-    if found != schema:
-        path = file.filename
+@contextmanager
+def closed_on_error(file: File) -> Iterator[None]:
+    """Within: what is raised closes the file."""
+    try:
+        yield
+    except BaseException:
         file.close()
-        raise BadInput(
-            f"the file's schema is '{found}'",
-            where=path,
-            expected=f"schema '{schema}'",
-            remedy="name a file of that kind, or make it with this version of ames_lite",
-        )
+        raise
 
 
 def read_provenance(path: str | Path, schema: str, *, remedy: str | None = None) -> Provenance:
@@ -284,7 +286,7 @@ def create_contiguous(file: File, name: str, shape: tuple[int, ...], dtype: npt.
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    file.create_dataset(name, shape, dtype, dcpl=properties)
+    file.inner.create_dataset(name, shape, dtype, dcpl=properties)
 
 
 def text_dtype(num_bytes: int) -> np.dtype[Any]:
@@ -311,7 +313,7 @@ def decode_names(values: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
     return tuple(value.decode("utf-8", "surrogateescape") for value in values)
 
 
-def dataset(file: File, name: str, shape: tuple[int | None, ...], kinds: Sequence[str]) -> Any:
+def dataset(file: File, name: str, shape: tuple[int | None, ...], kinds: Sequence[str]) -> DataSet:
     """The data set `name`, once its shape (None: any length) and dtype are as expected.
 
     kinds: NumPy dtype names that are allowed; 'text' stands for fixed-length text.

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.images import is_image_name, say_left_out
+from ames_lite.io.json_file import read_json_file
 from ames_lite.io.locking import LOCK
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.writing import replacing
@@ -137,8 +138,8 @@ def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
     path = folder / file
     if not path.is_file():
         return None
+    read = read_json_file(path, f"what this version of ames_lite writes, schema {SCHEMA}", REMEDY)
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
         if read["schema"] != SCHEMA or read.keys() != KEYS:
             raise ValueError(f"schema {read['schema']!r} with {sorted(read)}")
         entries = tuple(Entry(*entry) for entry in read["entries"])

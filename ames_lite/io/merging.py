@@ -110,7 +110,7 @@ def _write_small(file: hdf5.File, stores: Sequence[DescriptorStore], names: Sequ
 
 def _copy(
     stores: Sequence[DescriptorStore],
-    target: Any,
+    target: hdf5.DataSet,
     name: str,
     progress: Callable[[int], object] | None,
 ) -> None:

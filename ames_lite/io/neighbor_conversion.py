@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,10 +121,10 @@ def open_neighbor_rows(path: str | Path, names: Names, *, remedy: str = REMEDY) 
     return NeighborRows.map(path, extents[0], extents[1], len(names))
 
 
-def _extent(dataset: Any) -> Extent | None:
+def _extent(dataset: hdf5.DataSet) -> Extent | None:
     """Where a data set lies in its file; None where it does not lie there in one piece."""
-    offset = dataset.id.get_offset()
+    offset = dataset.offset
     if offset is None or 0 in dataset.shape:
         return None
-    rows, columns = (int(length) for length in dataset.shape)
-    return Extent(int(offset), columns, (rows, columns), dataset.dtype)
+    rows, columns = dataset.shape
+    return Extent(offset, columns, (rows, columns), dataset.stored_dtype)

@@ -6,7 +6,6 @@ The convention to know: the provenance is a flat dict as JSON bytes, an array `p
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.provenance import Provenance, check_provenance
 from ames_lite.io.writing import replacing
-
-_DAMAGED = (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, TypeError)
 
 
 def write_npz(
@@ -45,9 +42,9 @@ def read_npz(
     try:
         with np.load(path, allow_pickle=False) as file:
             return file[name], check_provenance(json.loads(bytes(file["provenance"])))
-    except _DAMAGED as error:
+    except Exception as error:  # of a damaged archive nearly anything is raised
         raise BadInput(
-            f"the {what} cannot be read: {error}",
+            f"the {what} cannot be read: {error or type(error).__name__}",
             where=path,
             expected=f"an .npz file with '{name}' {shape} and 'provenance'",
             remedy=remedy,

@@ -16,7 +16,6 @@ from numpy.lib import format as npy
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.safe_pickle import OBJECT_ARRAYS, read_pickled
 
-_DAMAGED = (ValueError, EOFError, OSError, TypeError, SyntaxError, KeyError)
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -33,7 +32,7 @@ def read_npy(path: str | Path, expected: str = "a .npy file") -> npt.NDArray[Any
         array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except BadInput:
         raise
-    except _DAMAGED as error:
+    except Exception as error:  # a damaged header is Python to NumPy: it raises nearly anything
         raise BadInput(f"not a whole .npy file ({error})", where=path, expected=expected) from error
     return array
 

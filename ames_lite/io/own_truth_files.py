@@ -23,6 +23,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.ground_truth import write_ground_truth
 from ames_lite.io.image_lists import ImageList, write_image_list
+from ames_lite.io.json_file import read_json_file
 from ames_lite.io.layout import PUBLISHED_LISTS
 from ames_lite.io.own_truth import WORDS, OwnTruth, OwnTruthOptions
 from ames_lite.io.own_truth_images import find_images
@@ -159,8 +160,9 @@ def read_description(folder: Path) -> Description | None:
     path = folder / DESCRIPTION
     if not path.is_file():
         return None
+    expected = f"what prepare_dataset writes (schema {SCHEMA})"
+    content = read_json_file(path, expected, "prepare the set again")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
         given = dict(content["options"])
@@ -176,7 +178,7 @@ def read_description(folder: Path) -> Description | None:
         raise BadInput(
             f"the description of a set cannot be read: {error}",
             where=path,
-            expected=f"what prepare_dataset writes (schema {SCHEMA})",
+            expected=expected,
             remedy="prepare the set again",
         ) from error
 

@@ -8,7 +8,6 @@ every image of the gallery's folder unless a list says which; that of a matrix i
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from ames_lite.io.own_truth_images import SIDES, OwnImages, find_listed
 from ames_lite.io.own_truth_relation import GRADES, Relation
 from ames_lite.io.own_truth_rules import Rows, marked
 from ames_lite.io.own_truth_tables import Table
-
-_DAMAGED = (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, TypeError)
 
 
 def relate_pairs(table: Table, images: OwnImages, lists: Lists) -> Relation:
@@ -133,7 +130,7 @@ def _load_matrix(path: Path) -> npt.NDArray[Any]:
             return array
     except BadInput:
         raise
-    except _DAMAGED as error:
+    except Exception as error:  # of a damaged file nearly anything is raised
         raise BadInput(
             f"the matrix cannot be read: {error}", where=path, expected=expected
         ) from error

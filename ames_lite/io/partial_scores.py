@@ -98,7 +98,7 @@ class PartialScores:
                 hdf5.create_contiguous(file, "logit", logit.shape, np.float32)
                 hdf5.create_contiguous(file, "done", done.shape, np.uint8)
                 hdf5.write_json(file, "digests", self.digests)
-        self._file = hdf5.open_to_resume(self.path, SCHEMA)
+        self._file = hdf5.open_to_resume(self.path, SCHEMA, remedy=REMEDY)
         self._flushed = time.monotonic()
 
     def note(self, first: int, stop: int) -> None:

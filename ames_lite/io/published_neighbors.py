@@ -75,15 +75,6 @@ class _RebuildTensor:
         return array
 
 
-class _EncodeLatin:
-    __slots__ = ()
-
-    def __call__(self, text: str, encoding: str) -> bytes:
-        if encoding != "latin1":
-            raise ValueError(f"encoding {encoding}")
-        return text.encode("latin1")
-
-
 class _NoHooks:
     __slots__ = ()
 
@@ -97,7 +88,6 @@ TENSORS: GlobalTable = MappingProxyType(
         ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
         ("torch.storage", "_load_from_bytes"): _LoadFromBytes(),
         ("collections", "OrderedDict"): _NoHooks(),  # of backward hooks, and empty
-        ("_codecs", "encode"): _EncodeLatin(),  # how old protocols write bytes
     }
 )
 

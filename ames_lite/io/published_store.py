@@ -65,7 +65,7 @@ def is_published(path: str | Path, remedy: str | None = REMEDY) -> bool:
 
 
 def _is_form(file: hdf5.File) -> bool:
-    return "schema" not in file.attrs and DATA_SET in file and bool(file[DATA_SET].shape)
+    return file.attribute("schema") is None and DATA_SET in file and bool(file[DATA_SET].shape)
 
 
 def num_rows(path: str | Path) -> int:
@@ -118,8 +118,8 @@ class PublishedStore(DescriptorStore):
         self.names = hdf5.check_names(names, "the image list")
         try:
             features = self._features()
-            virtual.check_sources(features, self.path)
-            compression.check_filters(features, self.path)
+            virtual.check_sources(features)
+            compression.check_filters(features)
             self._read_form(features)
             whole = shortlist is None or self.num_rows == len(self.names)
             self._shortlist = None if whole else shortlist
@@ -132,13 +132,13 @@ class PublishedStore(DescriptorStore):
     def _open_file(self) -> hdf5.File:
         return hdf5.open_foreign(self.path, remedy=self.remedy)
 
-    def _features(self) -> Any:
+    def _features(self) -> hdf5.DataSet:
         file = self._file()
         if not _is_form(file):
             raise self._unfit("there is no data set 'features'")
         return file[DATA_SET]
 
-    def _read_form(self, features: Any) -> None:
+    def _read_form(self, features: hdf5.DataSet) -> None:
         """Shape, width and dtype. Raises BadInput where the form is none of those known."""
         kind, shape = features.dtype, features.shape
         self.num_rows = int(shape[0])
@@ -316,7 +316,7 @@ class PublishedStore(DescriptorStore):
 
     def chunks(self) -> list[virtual.Chunk]:
         """The files that hold the rows of a virtual store; none of a plain one."""
-        return virtual.chunks_of(self._features(), self.path)
+        return virtual.chunks_of(self._features())
 
     def empty_rows(self) -> npt.NDArray[np.int64]:
         """As of a native store; reads the whole store, and leaves out what a shortlist lacks."""

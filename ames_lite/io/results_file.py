@@ -5,11 +5,11 @@ In: the file, or the run directory that it lies in. Out: the dict as it was writ
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.json_file import read_json_file
 
 SCHEMA = 1
 KINDS: dict[str, type] = {
@@ -38,10 +38,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
     path = results_path(path)
     if not path.is_file():
         raise MissingFile("there are no results here", where=path.absolute(), remedy=REMEDY)
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also what is not UTF-8
-        raise BadInput(f"not JSON: {error}", where=path, expected="results.json") from error
+    results = read_json_file(path, "results.json")
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
         raise BadInput(f"schema is {schema!r}", where=path, expected=f"results of schema {SCHEMA}")

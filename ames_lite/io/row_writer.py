@@ -117,7 +117,7 @@ class RowWriter:
         self._close(finished=kind is None and self._next == len(self.names))
 
     def _close(self, finished: bool) -> None:
-        if not self._file:  # an h5py file is false once it is closed
+        if not self._file:
             return
         if self._refused:
             hdf5.abandon(self._file)
@@ -134,7 +134,7 @@ class RowWriter:
             try:
                 with hdf5.write_errors():
                     yield
-            except OSError:  # from here on nothing is written: a later row must not be
+            except (OSError, BadInput):  # from here on nothing is written: a later row must not be
                 self._refused = True
                 raise
 

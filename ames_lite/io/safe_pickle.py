@@ -73,6 +73,7 @@ class _Array(np.ndarray[Any, Any]):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
+        data = _raw(data)
         if not isinstance(dtype, _Dtype):
             raise ValueError("an array's dtype")
         objects = dtype.value.hasobject  # then the state is a list: a table that allows them
@@ -111,19 +112,52 @@ class _FromBuffer:  # how protocol 5 writes arrays
 class _MakeScalar:
     __slots__ = ()
 
-    def __call__(self, dtype: _Dtype, data: bytes) -> np.generic:
+    def __call__(self, dtype: _Dtype, data: Any) -> np.generic:
         if not isinstance(dtype, _Dtype) or dtype.value.hasobject:
             raise ValueError("a scalar's dtype")
+        data = _raw(data)
         if len(data) != dtype.value.itemsize:
             raise ValueError("a scalar's length")
         return np.frombuffer(data, dtype.value)[0]
+
+
+class _EncodeLatin:  # how protocols 0 to 2 write bytes
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        if not isinstance(text, str) or encoding != "latin1":
+            raise ValueError(f"bytes as {encoding!r}")
+        return text.encode("latin1")
+
+
+class _NoBytes:  # and how they write none
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
+
+
+def _raw(data: Any) -> Any:
+    """The bytes of a string of Python 2, as `_byte_strings` reads it; anything else as it is."""
+    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+
+
+def text_of(raw: bytes) -> str:
+    """Text of Python 2, or of anybody who wrote bytes: UTF-8, or else Latin-1."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin1")
 
 
 def _numpy_table(make_dtype: _MakeDtype) -> GlobalTable:
     table: dict[tuple[str, str], object] = {
         ("numpy", "ndarray"): "ndarray",  # only ever handed to _reconstruct
         ("numpy", "dtype"): make_dtype,
+        ("_codecs", "encode"): _EncodeLatin(),
     }
+    for builtins in ("__builtin__", "builtins"):
+        table[builtins, "bytes"] = _NoBytes()
     for core in ("numpy.core", "numpy._core"):  # NumPy 2 renamed it
         table[f"{core}.multiarray", "_reconstruct"] = _Reconstruct()
         table[f"{core}.multiarray", "scalar"] = _MakeScalar()
@@ -137,8 +171,8 @@ OBJECT_ARRAYS: GlobalTable = _numpy_table(_MakeObjectDtype())  # and of what a p
 
 
 class _AllowListUnpickler(pickle.Unpickler):
-    def __init__(self, file: Any, path: Path, allowed: GlobalTable) -> None:
-        super().__init__(file)
+    def __init__(self, file: Any, path: Path, allowed: GlobalTable, **strings: Any) -> None:
+        super().__init__(file, **strings)
         self._path = path
         self._allowed = allowed
 
@@ -169,8 +203,13 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
 
 def read_pickled(file: IO[bytes], path: Path, allowed: GlobalTable = NO_GLOBALS) -> object:
     """`read_pickle` from where an open file stands; path: for messages."""
+    start = file.tell()
     try:
-        return _AllowListUnpickler(file, path, allowed).load()
+        try:
+            return _AllowListUnpickler(file, path, allowed).load()
+        except UnicodeDecodeError:
+            file.seek(start)
+            return _byte_strings(file, path, allowed)
     except BadInput:
         raise
     except _BROKEN as error:
@@ -179,6 +218,36 @@ def read_pickled(file: IO[bytes], path: Path, allowed: GlobalTable = NO_GLOBALS)
         raise BadInput(
             f"a pickle cannot be read ({reason})", where=path, expected=expected
         ) from error
+
+
+def _byte_strings(file: IO[bytes], path: Path, allowed: GlobalTable) -> object:
+    """The content of a pickle of Python 2, whose strings are bytes: of text, or of an array."""
+    strings = {"encoding": "utf-8", "errors": "surrogateescape"}  # gives all bytes back
+    content = _AllowListUnpickler(file, path, allowed, **strings).load()
+    return _with_text(content, {})
+
+
+def _with_text(value: Any, done: dict[int, Any]) -> Any:
+    """The same, strings that are not UTF-8 read as Latin-1. done: by id, containers that were."""
+    if id(value) in done:
+        return done[id(value)]
+    if isinstance(value, str):
+        return text_of(_raw(value)) if any("\udc80" <= c <= "\udcff" for c in value) else value
+    if isinstance(value, list):
+        done[id(value)] = value
+        value[:] = [_with_text(entry, done) for entry in value]
+    elif isinstance(value, dict):
+        done[id(value)] = value
+        entries = [(_with_text(k, done), _with_text(v, done)) for k, v in value.items()]
+        value.clear()
+        value.update(entries)
+    elif isinstance(value, tuple):
+        value = done[id(value)] = tuple(_with_text(entry, done) for entry in value)
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        done[id(value)] = value
+        for index in np.ndindex(value.shape):
+            value[index] = _with_text(value[index], done)
+    return value
 
 
 class Span(NamedTuple):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.json_file import read_json_file
 from ames_lite.io.writing import replacing
 
 REMEDY = "python scripts/tune.py dataset=<validation set>"
@@ -62,8 +63,8 @@ def read_tuned(path: str | Path) -> Tuned:
     path = path / "tuned.json" if path.is_dir() else path
     if not path.is_file():
         raise MissingFile("a choice of tuning is missing", where=path, remedy=REMEDY)
+    content: Any = read_json_file(path, "tuned.json", REMEDY)
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
         assert isinstance(content, dict) and content.pop("schema", None) == 1
         tuned = Tuned(**content)
         assert isinstance(tuned.num_rerank, int) and tuned.num_rerank >= 1

@@ -1,6 +1,6 @@
 """Virtual data sets: rows that lie in other files, the chunks.
 
-In: an open data set and the path of its file. Out: why some of its rows would not be read. The
+In: an open data set. Out: why some of its rows would not be read. The
 convention to know: HDF5 reads zeros, without an error, where a chunk file is missing, moved, too
 short or locked; so every chunk is looked for and opened here before anything is read.
 """
@@ -48,7 +48,7 @@ def create_virtual(
         here = (chunk.rows, *shape[1:])
         source = hdf5.VirtualSource(_name_of(chunk.path, path), name, here, dtype)
         virtual[chunk.start : chunk.start + chunk.rows] = source
-    file.create_virtual_dataset(name, virtual)
+    file.inner.create_virtual_dataset(name, virtual)
 
 
 def _name_of(chunk: Path, path: Path) -> str:
@@ -56,41 +56,42 @@ def _name_of(chunk: Path, path: Path) -> str:
     return str(chunk.relative_to(folder) if chunk.is_relative_to(folder) else chunk)
 
 
-def check_sources(dataset: Any, path: str | Path) -> None:
+def check_sources(dataset: hdf5.DataSet) -> None:
     """Raise BadInput, naming the chunk files, where rows would be read as zeros."""
-    faults = source_faults(dataset, path)
+    faults = source_faults(dataset)
     if faults:
         listed = "\n".join(f"    {fault}" for fault in faults[:8])
         raise BadInput(
-            f"'{dataset.name.lstrip('/')}' is spread over files, and not all of it is there:\n"
+            f"'{dataset.name}' is spread over files, and not all of it is there:\n"
             f"{listed}" + (f"\n    and {len(faults) - 8} more" if len(faults) > 8 else ""),
-            where=path,
+            where=dataset.path,
             expected="every chunk file, whole, where the file names it or beside the file",
             remedy=REMEDY,
         )
 
 
-def source_faults(dataset: Any, path: str | Path) -> list[str]:
+def source_faults(dataset: hdf5.DataSet) -> list[str]:
     """Why rows of a virtual data set would be zeros; empty where none would, or it is plain."""
     if not dataset.is_virtual:
         return []
+    path = dataset.path
     covered = np.zeros(dataset.shape[0] if dataset.shape else 0, bool)
     faults = []
-    for source in dataset.virtual_sources():
-        rows, whole = rows_of(source.vspace, dataset.shape)
+    for source in dataset.sources():
+        rows, whole = rows_of(source.placed, dataset.shape)
         if whole:
             covered[rows] = True
         if source.file_name != ".":
-            faults += [f"{fault}: {_said(rows)}" for fault in _chunk_faults(source, Path(path))]
+            faults += [f"{fault}: {_said(rows)}" for fault in _chunk_faults(source, path)]
     faults += [f"no chunk holds {_said(rows)}" for rows in _gaps(covered)]
     return faults
 
 
-def rows_of(space: Any, shape: tuple[int, ...]) -> tuple[slice, bool]:
+def rows_of(selection: hdf5.Selection, shape: tuple[int, ...]) -> tuple[slice, bool]:
     """The rows that a selection spans, and whether it selects them whole."""
-    (first, *_), (last, *_) = space.get_select_bounds()
-    whole = space.get_select_npoints() == (last - first + 1) * math.prod(shape[1:])
-    return slice(int(first), int(last) + 1), bool(whole)
+    first, last = selection.first[0], selection.last[0]
+    whole = selection.points == (last - first + 1) * math.prod(shape[1:])
+    return slice(first, last + 1), whole
 
 
 def _said(rows: slice) -> str:
@@ -105,12 +106,12 @@ def _gaps(covered: npt.NDArray[np.bool_]) -> Iterator[slice]:
         yield slice(int(start), int(stop))
 
 
-def chunks_of(dataset: Any, path: str | Path) -> list[Chunk]:
+def chunks_of(dataset: hdf5.DataSet) -> list[Chunk]:
     """The chunk files of a virtual data set that are there; none of a plain one."""
     chunks = []
-    for source in dataset.virtual_sources() if dataset.is_virtual else []:
-        found = find_chunk(source.file_name, Path(path))
-        rows, _ = rows_of(source.vspace, dataset.shape)
+    for source in dataset.sources():
+        found = find_chunk(source.file_name, dataset.path)
+        rows, _ = rows_of(source.placed, dataset.shape)
         if found is not None:
             chunks.append(Chunk(found, rows.start, rows.stop - rows.start))
     return chunks
@@ -121,32 +122,31 @@ def find_chunk(name: str, path: Path) -> Path | None:
     return next((place for place in _places(name, path) if place.is_file()), None)
 
 
-def _chunk_faults(source: Any, path: Path) -> list[str]:
+def _chunk_faults(source: hdf5.Source, path: Path) -> list[str]:
     found = find_chunk(source.file_name, path)
     if found is None:
         places = " or ".join(dict.fromkeys(map(str, _places(source.file_name, path))))
         return [f"the chunk '{source.file_name}' is missing ({places})"]
     try:
         with hdf5.open_foreign(found) as file:
-            if "complete" in file.attrs and not hdf5.is_complete(file):
+            if file.attribute("complete") is not None and not hdf5.is_complete(file):
                 return [f"the chunk {found} is not complete"]
             if source.dset_name not in file:
                 return [f"the chunk {found} has no data set '{source.dset_name}'"]
             inner = file[source.dset_name]
             if not _holds(inner.shape, source):
                 return [f"the chunk {found} is too small, {list(inner.shape)}"]
-            return source_faults(inner, found)
+            return source_faults(inner)
     except UserError as error:
         first = str(error).split("\n")[0]
         return [f"the chunk {found} cannot be read ({first})"]
 
 
-def _holds(shape: tuple[int, ...], source: Any) -> bool:
+def _holds(shape: tuple[int, ...], source: hdf5.Source) -> bool:
     """Whether a chunk of this shape has all that is taken from it."""
-    space = source.src_space
-    if not space.get_simple_extent_ndims():  # all of it, whatever its shape was
-        return math.prod(shape) == int(source.vspace.get_select_npoints())
-    last = space.get_select_bounds()[1]
+    if source.taken is None:  # all of it, whatever its shape was
+        return math.prod(shape) == source.placed.points
+    last = source.taken.last
     return len(last) == len(shape) and all(at < n for at, n in zip(last, shape, strict=True))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io.json_file import parse_json
 from ames_lite.io.npz import check_matrix, read_npz, write_npz
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.published_vocabulary import is_published_vocabulary, read_published_vocabulary
@@ -98,8 +99,9 @@ def open_vocabulary(path: str | Path, *, remedy: str = REMEDY) -> Vocabulary:
 def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
     """The images that a native vocabulary was built from. Raises MissingFile or BadInput."""
     with_list, _ = read_npz(path, "images", "list of a vocabulary's images", "[bytes]", REMEDY)
+    expected = "JSON bytes, as build_vocabulary writes them"
+    parts = parse_json(bytes(with_list), path, expected, REMEDY)
     try:
-        parts = json.loads(bytes(with_list))
         return tuple(
             ImagesOf(str(part["dataset"]), int(part["step"]), tuple(map(str, part["names"])))
             for part in parts
@@ -108,6 +110,6 @@ def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
         raise BadInput(
             f"the list of a vocabulary's images cannot be read: {error}",
             where=path,
-            expected="JSON bytes, as build_vocabulary writes them",
+            expected=expected,
             remedy=REMEDY,
         ) from error

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io.json_file import parse_json
 from ames_lite.io.npz import read_npz, write_npz
 from ames_lite.io.provenance import Provenance
 from ames_lite.retrieval.whitening import Whitening
@@ -61,12 +62,7 @@ def read_whitening(
 
 def _names(path: str | Path, remedy: str) -> tuple[str, ...]:
     encoded, _ = read_npz(path, "names", "whitening", "[bytes]", remedy)
-    try:
-        names = json.loads(bytes(encoded))
-    except ValueError as error:
-        raise BadInput(
-            f"'names' cannot be read: {error}", where=path, expected="a JSON list", remedy=remedy
-        ) from error
+    names = parse_json(bytes(encoded), path, "'names' as a JSON list", remedy)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BadInput("'names' is no list of names", where=path, remedy=remedy)
     return tuple(names)

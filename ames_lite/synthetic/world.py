@@ -28,6 +28,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.ground_truth import write_ground_truth
 from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.images import Box, save_jpeg
+from ames_lite.io.json_file import read_json_file
 from ames_lite.records import GroundTruth
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
 from ames_lite.synthetic.views import View, project, render, sample_camera
@@ -253,7 +254,7 @@ def is_complete(folder: Path, wanted: dict[str, object]) -> bool:
     mark = folder / "world.json"
     if not mark.exists():
         return False
-    found = json.loads(mark.read_text())
+    found = read_json_file(mark, str(wanted), f"remove {folder}")
     if found != wanted:
         raise BadInput(
             f"another rendered world is there: {found}",

@@ -27,6 +27,7 @@ except ImportError:  # Windows: nothing is locked there
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import UNREADABLE
+from ames_lite.io.json_file import parse_json
 from ames_lite.io.writing import replacing
 
 NAME = "last.pt"
@@ -61,7 +62,7 @@ def read_state(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"does not load: {said}", where=path, expected=EXPECTED) from error
     if not isinstance(content, dict) or content.keys() != KEYS:
         raise BadInput("holds something else", where=path, expected=EXPECTED)
-    found = json.loads(content.pop("identity"))
+    found = parse_json(content.pop("identity"), path, EXPECTED)
     refuse_differences(found, json.loads(json.dumps(dict(identity))), path)
     return content
 

@@ -20,6 +20,7 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import UNREADABLE
+from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import replacing
 from extract.detector import as_bytes
@@ -47,7 +48,7 @@ def read_last(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"does not load: {said}", where=path, expected=EXPECTED) from error
     if not isinstance(content, dict) or content.keys() != KEYS:
         raise BadInput("holds something else", where=path, expected=EXPECTED)
-    found = json.loads(content.pop("identity"))
+    found = parse_json(content.pop("identity"), path, EXPECTED)
     wanted = json.loads(json.dumps(dict(identity)))
     keys = sorted(found.keys() | wanted.keys())
     remedy = "go on with the same settings, or give another output_dir="

@@ -140,7 +140,8 @@ class _Table:
         self.path = path
         with open_complete(path, SCHEMA) as file:
             descriptors = file["descriptors"]
-            self.shape, self.offset = descriptors.shape, descriptors.id.get_offset()
+            assert descriptors.offset is not None
+            self.shape, self.offset = descriptors.shape, descriptors.offset
 
     def read(self, rows: npt.NDArray[Any], count: int) -> Halves:
         """[n, count, D]; mapped anew, because pages in use are not dropped."""

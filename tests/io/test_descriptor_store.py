@@ -97,7 +97,7 @@ def test_the_file_has_the_published_layout(filled: Path) -> None:
         }
         for name, (shape, dtype) in shapes.items():
             assert (file[name].shape, file[name].dtype) == (shape, np.dtype(dtype))
-            assert file[name].chunks is None and file[name].compression is None
+            assert file[name].chunks is None and file[name].filters() == []
             assert file[name].id.get_offset() is not None, "not allocated"
         assert file["name"].shape == (9,) and file["name"].dtype.kind == "S"
 

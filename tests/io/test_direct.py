@@ -14,6 +14,7 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.direct import locate
+from ames_lite.io.hdf5 import open_foreign
 from ames_lite.io.published_store import PublishedStore, open_store
 from extract.merge_hdf5 import merge_stores
 from tests.io.published_forms import FORMS, VIRTUAL, images_for, write_published
@@ -87,14 +88,16 @@ def test_what_does_not_lie_in_one_piece_is_left_to_hdf5(
     how: dict[str, object], tmp_path: Path
 ) -> None:
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
-        data = file.create_dataset("x", data=np.ones((8, 4, 3), np.float16), **how)
-        assert locate(data, tmp_path / "a.hdf5") is None
+        file.create_dataset("x", data=np.ones((8, 4, 3), np.float16), **how)
+    with open_foreign(tmp_path / "a.hdf5") as file:
+        assert locate(file["x"]) is None
     with h5py.File(tmp_path / "b.hdf5", "w") as file:
         layout = h5py.VirtualLayout((16, 4, 3), np.float16)
         for first in (0, 8):
             layout[first : first + 8] = h5py.VirtualSource("a.hdf5", "x", (8, 4, 3), np.float16)
-        data = file.create_virtual_dataset("x", layout)
-        assert locate(file["x"], tmp_path / "b.hdf5") is None
+        file.create_virtual_dataset("x", layout)
+    with open_foreign(tmp_path / "b.hdf5") as file:
+        assert locate(file["x"]) is None
 
 
 def test_a_part_of_a_chunk_may_be_taken(tmp_path: Path) -> None:
@@ -106,7 +109,8 @@ def test_a_part_of_a_chunk_may_be_taken(tmp_path: Path) -> None:
         source = h5py.VirtualSource("a.hdf5", "x", (8, 4, 3), np.float16)
         layout[0:3], layout[3:5] = source[5:8], source[0:2]
         file.create_virtual_dataset("x", layout)
-        direct = locate(file["x"], tmp_path / "b.hdf5")
+    with open_foreign(tmp_path / "b.hdf5") as file:
+        direct = locate(file["x"])
         assert direct is not None
         for count in (2, 4):
             np.testing.assert_array_equal(direct.read(1, 5, count), file["x"][1:5, :count])

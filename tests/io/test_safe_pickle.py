@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.safe_pickle import NO_GLOBALS, NUMPY_ARRAYS, read_pickle
+from ames_lite.io.safe_pickle import NO_GLOBALS, NUMPY_ARRAYS, OBJECT_ARRAYS, read_pickle
 from tests.helpers import shared_file
 
 PLAIN = {"gnd": [{"bbx": [1.5, 2, 3, 4], "ok": [1, 2], "none": None}], "names": ["a", "ü"]}
@@ -90,6 +90,63 @@ def test_arrays_of_anything_but_numbers_are_refused(tmp_path: Path, array: Any) 
         read_pickle(write(tmp_path / "p.pkl", array), NUMPY_ARRAYS)
 
 
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
+def test_arrays_of_every_protocol_come_back(tmp_path: Path, protocol: int, core: bytes) -> None:
+    content = {"ok": np.array([0, 233]), "junk": np.zeros(0, np.int64), "one": np.float64(0.1)}
+    content |= {"bytes": b"\x00\xe9", "none": b"", "name": "é.jpg"}
+    stream = pickle.dumps(content, protocol)
+    if protocol < 4:  # later ones give lengths
+        stream = stream.replace(b"cnumpy._core.", b"c" + core + b".")
+    (tmp_path / "p.pkl").write_bytes(stream)
+    came = read_pickle(tmp_path / "p.pkl", NUMPY_ARRAYS)
+    assert isinstance(came, dict) and list(came) == list(content)
+    for key, wanted in content.items():
+        np.testing.assert_array_equal(came[key], wanted)
+
+
+def _python2(rows: bytes, name: bytes) -> bytes:
+    """{name: int64 array of these bytes, "names": [name, u"é"]} as Python 2 pickled it."""
+
+    def string(value: bytes) -> bytes:
+        return b"U" + bytes([len(value)]) + value
+
+    made = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + string(b"b") + b"tR"
+    kind = b"cnumpy\ndtype\n(" + string(b"i8") + b"K\x00K\x01tR(K\x03" + string(b"<") + b"NNNJ"
+    kind += b"\xff" * 4 + b"J" + b"\xff" * 4 + b"K\x00tb"
+    state = b"(K\x01(K" + bytes([len(rows) // 8]) + b"t" + kind + b"\x89" + string(rows) + b"tb"
+    names = b"](" + string(name) + b"X\x02\x00\x00\x00\xc3\xa9e"
+    return b"\x80\x02}(" + string(name) + made + state + string(b"names") + names + b"u."
+
+
+@pytest.mark.parametrize("row", [2, 127, 128, 233, 0xC3A9, 2**62 - 1])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin1"])
+def test_numbers_and_names_of_python_2_come_back(tmp_path: Path, row: int, encoding: str) -> None:
+    name = "e.jpg" if encoding == "ascii" else "é.jpg"
+    stream = _python2(np.array([0, row], "<i8").tobytes(), name.encode(encoding))
+    (tmp_path / "p.pkl").write_bytes(stream)
+    came = read_pickle(tmp_path / "p.pkl", NUMPY_ARRAYS)
+    assert isinstance(came, dict) and came["names"] == [name, "é"]
+    np.testing.assert_array_equal(came[name], [0, row])
+
+
+def test_arrays_of_objects_of_python_2_come_back(tmp_path: Path) -> None:
+    array = np.empty(3, object)
+    array[:] = ["a", [1, "a"], np.arange(2)]
+    stream = pickle.dumps(array, 2).replace(b"X\x01\x00\x00\x00a", b"U\x01\xe9")
+    (tmp_path / "p.pkl").write_bytes(stream)
+    came = read_pickle(tmp_path / "p.pkl", OBJECT_ARRAYS)
+    assert isinstance(came, np.ndarray) and came[:2].tolist() == ["é", [1, "é"]]
+    np.testing.assert_array_equal(came[2], [0, 1])
+
+
+def test_strings_of_python_2_that_hold_themselves_end(tmp_path: Path) -> None:
+    stream = b"\x80\x02](U\x01\xe9h\x00e."  # a list that holds itself
+    (tmp_path / "p.pkl").write_bytes(stream.replace(b"](", b"]q\x00("))
+    came = read_pickle(tmp_path / "p.pkl")
+    assert isinstance(came, list) and came[0] == "é" and came[1] is came
+
+
 def _array_stream(
     shape: bytes, dtype: bytes = b"i8", data: bytes = b"C\x08" + b"\x00" * 8
 ) -> bytes:
@@ -119,6 +176,18 @@ def test_the_stream_made_by_hand_is_right(tmp_path: Path) -> None:
         b"\x80\x03cnumpy\ndtype\n}X\x01\x00\x00\x00aI1\nsb.",
         b"\x80\x03cnumpy\nndarray\n}X\x01\x00\x00\x00aI1\nsb.",
         b"\x80\x03Vx\nQ.",  # a persistent id
+        b"\x80\x02c_codecs\nencode\n(X\x01\x00\x00\x00xX\x05\x00\x00\x00rot13tR.",
+        b"\x80\x02c_codecs\nencode\n(K\x01X\x06\x00\x00\x00latin1tR.",
+        b"\x80\x02c_codecs\nencode\n}X\x01\x00\x00\x00aI1\nsb.",  # sets an attribute
+        b"\x80\x02c_codecs\ndecode\n(U\x01xU\x03hextR.",
+        b"\x80\x02c_codecs\nlookup\n(U\x03hextR.",
+        b"\x80\x02c__builtin__\nbytes\n(J\xff\xff\xff\x7ftR.",  # two gigabytes of zeros
+        b"\x80\x02c__builtin__\neval\n(U\x011tR.",
+        b"cbuiltins\neval\n(V1\ntR.",
+        b"cos\nsystem\n(Vtrue\ntR.",
+        b"\x80\x02U\x01\xe9cos\nsystem\n(Vtrue\ntR.",  # after a string of Python 2
+        b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.",
+        b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__class__\x93.",
         b"\x80\x03\x82\x01.",  # an extension code
         b"\x80\x09.",
         b"",

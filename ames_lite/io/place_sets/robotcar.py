@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.place_sets.folders import check_present, line_of
@@ -22,7 +21,6 @@ from ames_lite.io.place_sets.positives import by_position
 
 FIELDS = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
 EXPECTED = f"a MATLAB file with dbStruct: {', '.join(FIELDS)}"
-_DAMAGED = (MatReadError, ValueError, TypeError, OSError, KeyError, IndexError, NotImplementedError)
 
 
 def read_robotcar(
@@ -56,7 +54,7 @@ def _read_structure(path: Path) -> dict[str, Any]:
         raise MissingFile("a file of the set is missing", where=path, expected=EXPECTED)
     try:
         fields = loadmat(str(path), simplify_cells=True)["dbStruct"]
-    except _DAMAGED as error:
+    except Exception as error:  # of a damaged file nearly anything is raised
         raise BadInput(f"cannot be read ({error})", where=path, expected=EXPECTED) from error
     missing = [name for name in FIELDS if not isinstance(fields, dict) or name not in fields]
     if missing:

@@ -211,7 +211,8 @@ class RawReads:
         self.path, self.size, self.threads = path, size, threads
         with hdf5.open_complete(path, SCHEMA) as file:
             descriptors = file["descriptors"]
-            self.first = int(descriptors.id.get_offset())
+            assert descriptors.offset is not None
+            self.first = descriptors.offset
             self.row_bytes = int(np.prod(descriptors.shape[1:])) * descriptors.dtype.itemsize
         self.buffers = [bytearray(size) for _ in range(threads)]
 

@@ -1,0 +1,220 @@
+"""HDF5 files and data sets whose damage is a user's error: what `hdf5` hands out.
+
+A damaged file makes h5py raise nearly anything, when it is opened or much later. Every access goes
+through the classes below; only calls of h5py stand in their `explained` blocks. An OSError in
+writing (a full disk) stays what it is. Values are returned in the byte order of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+
+AGAIN = "make the file again"
+
+
+@contextmanager
+def explained(path: str | Path, what: str, remedy: str | None = None) -> Iterator[None]:
+    """Within: whatever is raised becomes a BadInput that names the file and `what` of it."""
+    try:
+        yield
+    except Exception as error:
+        raise damaged(path, what, error, remedy) from error
+
+
+def damaged(path: str | Path, what: str, error: Exception, remedy: str | None) -> BadInput:
+    """The error that says so."""
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return BadInput(
+        f"the file is damaged: {what} cannot be used ({said or type(error).__name__})",
+        where=path,
+        expected="a whole HDF5 file, as it was written",
+        remedy=remedy or AGAIN,
+    )
+
+
+@contextmanager
+def write_errors() -> Iterator[None]:
+    """A refusal of the operating system as the OSError that it is: HDF5 has other names for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "errno = " in str(error):
+            raise OSError(str(error)) from error
+        raise
+
+
+class Selection(NamedTuple):
+    """The bounding box of a part of a data set (first and last entry), and how many entries."""
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    points: int
+
+
+class Source(NamedTuple):
+    """A part of a virtual data set; where it lies; taken: the part of it there, None: all of it."""
+
+    file_name: str
+    dset_name: str
+    placed: Selection
+    taken: Selection | None
+
+
+class _Guarded:
+    """An h5py object `inner` of the file at `path`.
+
+    new: the file is made by this process, so that what is raised is no damage.
+    """
+
+    def __init__(self, inner: Any, path: Path, remedy: str | None, new: bool, what: str) -> None:
+        self.inner, self.path = inner, path
+        self.remedy, self._new, self._what = remedy, new, what
+
+    @property
+    def id(self) -> Any:
+        """The handle that HDF5's own calls take."""
+        return self.inner.id
+
+    @contextmanager
+    def _reading(self, what: str | None = None) -> Iterator[None]:
+        with explained(self.path, what or self._what, self.remedy):
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with write_errors():
+                yield
+        except OSError:
+            raise
+        except Exception as error:
+            if self._new:
+                raise
+            raise damaged(self.path, self._what, error, self.remedy) from error
+
+
+class DataSet(_Guarded):
+    """A data set with at least one axis or none, never a null one; shape, dtype."""
+
+    def __init__(self, inner: Any, path: Path, remedy: str | None, new: bool, name: str) -> None:
+        """Raises BadInput where `inner` is a group, or has neither shape nor numbers."""
+        super().__init__(inner, path, remedy, new, f"'{name}'")
+        self.name = name
+        with self._reading():
+            if getattr(inner, "shape", None) is None:
+                raise TypeError("a group, or no array at all")
+            self.shape: tuple[int, ...] = tuple(map(int, inner.shape))
+            self.stored_dtype: np.dtype[Any] = inner.dtype
+            self.dtype = self.stored_dtype.newbyteorder("=")
+            self.chunks: tuple[int, ...] | None = inner.chunks
+            self.is_virtual: bool = inner.is_virtual
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, selection: Any) -> npt.NDArray[Any]:
+        with self._reading():
+            return np.asarray(self.inner[selection], self.dtype)
+
+    def __setitem__(self, selection: Any, values: Any) -> None:
+        with self._writing():
+            self.inner[selection] = values
+
+    @property
+    def offset(self) -> int | None:
+        """The byte of the file where all its values begin; None where they lie in another way."""
+        with self._reading():
+            found = self.inner.id.get_offset()
+            if found is None or self.inner.external is not None:
+                return None
+            size = os.path.getsize(self.path)
+            return int(found) if found + self.inner.nbytes <= size else None
+
+    def filters(self) -> list[tuple[int, str]]:
+        """Numbers and names of the filters that its chunks went through."""
+        with self._reading():
+            created = self.inner.id.get_create_plist()
+            found = [created.get_filter(at) for at in range(created.get_nfilters())]
+            return [(number, name.decode(errors="replace")) for number, _, _, name in found]
+
+    def sources(self) -> list[Source]:
+        """Where the parts of a virtual data set lie; nowhere for a plain one."""
+        if not self.is_virtual:
+            return []
+        with self._reading():
+            return [
+                Source(
+                    source.file_name,
+                    source.dset_name,
+                    _selection(source.vspace),
+                    _selection(source.src_space) if source.src_space.shape else None,
+                )
+                for source in self.inner.virtual_sources()
+            ]
+
+
+def _selection(space: Any) -> Selection:
+    first, last = space.get_select_bounds()
+    return Selection(tuple(map(int, first)), tuple(map(int, last)), int(space.get_select_npoints()))
+
+
+class File(_Guarded):
+    """An open file; a context manager, false once it is closed."""
+
+    def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
+        super().__init__(inner, path, remedy, new, "the file")
+
+    def __contains__(self, name: str) -> bool:
+        with self._reading(f"'{name}'"):
+            return name in self.inner
+
+    def __getitem__(self, name: str) -> DataSet:
+        with self._reading(f"'{name}'"):
+            inner = self.inner[name]
+        return DataSet(inner, self.path, self.remedy, self._new, name)
+
+    def __setitem__(self, name: str, values: Any) -> None:
+        with self._writing():
+            self.inner[name] = values
+
+    def attribute(self, key: str) -> object:
+        """The value of an attribute; None where it is absent."""
+        with self._reading(f"the attribute '{key}'"):
+            return self.inner.attrs.get(key)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute; one that is there with the same type is rewritten in place.
+
+        So a kill between two steps cannot leave the file without it.
+        """
+        with self._writing():
+            self.inner.attrs.modify(key, value)
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system."""
+        with self._writing():
+            self.inner.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._writing():
+            self.inner.close()
+
+    def __bool__(self) -> bool:
+        return bool(self.inner)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self:
+            self.close()
