@@ -94,16 +94,17 @@ def index_images(
     only its vectors are. workers: processes that describe (above 1 call from under a main guard).
     Raises MissingFile, or BadInput: no images, the index of another folder, another process at it.
     """
-    files = scan_images(images)
+    files, notes = scan_images(images)
     if not files:
-        what = "there are no images in the folder"
+        what = "; ".join(("there are no images in the folder", *notes))
         raise BadInput(what, where=Path(images).absolute(), expected="at least one image file")
     given = None if vocabulary is None else Vlad.load(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
     _refuse_foreign(place)
     busy = "another process is indexing this folder"
     with locked(place, busy, "wait until it has finished"):
-        return _Run(root, place, backbone, workers, rebuild).run(files, given)
+        indexed = _Run(root, place, backbone, workers, rebuild).run(files, given)
+    return indexed._replace(notes=(*notes, *indexed.notes))
 
 
 def _refuse_foreign(place: Path) -> None:

@@ -15,12 +15,14 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.walking import walk_images
 
 Box = tuple[float, float, float, float]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -131,10 +133,19 @@ def thumbnail_jpeg(image: npt.NDArray[np.uint8], longer_side: int, box: Box | No
     return stream.getvalue()
 
 
+class Listing(NamedTuple):
+    """Names of the images of a folder, sorted, and lines about what was left out."""
+
+    names: list[str]
+    notes: tuple[str, ...]
+
+
+def list_folder(folder: str | Path) -> Listing:
+    """All images below a folder, named by their paths from it. Raises as `walk_images`."""
+    walk = walk_images(folder, IMAGE_SUFFIXES)
+    return Listing([name for name, _ in walk.files], walk.notes)
+
+
 def list_images(folder: str | Path) -> list[str]:
-    """Names (paths relative to the folder, sorted, `/`-separated) of all images below a folder."""
-    root = Path(folder)
-    if not root.is_dir():
-        raise MissingFile("an image folder is missing", where=root, expected="a folder")
-    found = (p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    return sorted(p.relative_to(root).as_posix() for p in found)
+    """The names alone of `list_folder`."""
+    return list_folder(folder).names

@@ -97,9 +97,7 @@ def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
         relation = relate_entries(
             kind, table, images, lists, radius=options.radius, tolerance=options.tolerance
         )
-    notes = relation.notes
-    if table is not None and table.ignored:
-        notes = (*notes, f"columns ignored: {', '.join(table.ignored)}")
+    notes = (*images.notes, *(() if table is None else table.notes), *relation.notes)
     return _finish(replace(relation, notes=notes), str(kind), images.root, options.labels)
 
 

@@ -16,6 +16,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io import own_truth_images
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.io.images import Listing
 from ames_lite.io.own_truth import OwnTruth, OwnTruthOptions, make_own_truth
 from ames_lite.io.own_truth_files import (
     check_sources,
@@ -294,7 +295,7 @@ def test_a_hundred_thousand_positions_take_seconds(
     labels = table_of(
         tmp_path / "xy.csv", "file,x,y", [(n, *xy) for n, xy in zip(names, rows, strict=True)]
     )
-    monkeypatch.setattr(own_truth_images, "list_images", lambda folder: names)
+    monkeypatch.setattr(own_truth_images, "list_folder", lambda folder: Listing(names, ()))
     start = time.process_time()
     made = make(tmp_path, labels, radius=100)
     seconds = time.process_time() - start
@@ -307,14 +308,14 @@ def test_a_hundred_thousand_positions_take_seconds(
 
 WRONG_LABELS: dict[str, tuple[list[str], dict[str, Any], list[str]]] = {
     "no form": (["name,class", "a.jpg,x"], {}, ["line 1", "name,class", "file,label", "query,gal"]),
-    "no header": (["a.jpg,x", "b.jpg,x"], {}, ["a.jpg,x", "fits no form"]),
+    "no header": (["a.jpg,x", "b.jpg,x"], {}, ["a.jpg,x", "fits no form", "a row"]),
     "two forms": (["file,label,frame", "a.jpg,x,1"], {}, ["several forms", "kind="]),
     "two positions": (["file,x,y,lat,lon", "a.jpg,1,1,1,1"], {"kind": "coordinates"}, ["several"]),
     "an unknown column": (["file,label,splt", "a.jpg,x,query"], {}, ["splt", "kind=labels"]),
     "a column twice": (["file,label,label", "a.jpg,x,x"], {}, ["twice"]),
     "another kind": (["file,label", "a.jpg,x"], {"kind": "frames"}, ["fits no form", "file,frame"]),
     "grade and relevant": (["query,gallery,grade,relevant", "a.jpg,b.jpg,easy,1"], {}, ["both"]),
-    "semicolons": (["file;label", "a.jpg;x"], {}, ["file;label"]),
+    "slashes": (["file/label", "a.jpg/x"], {}, ["file/label"]),
     "empty": ([""], {}, ["empty"]),
     "only a header": (["file,label"], {}, ["no rows"]),
     "a comma too many": (
