@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def find_vocabulary(config: Config) -> Path:
         if not given.is_file():
             raise MissingFile("missing: the vocabulary", where=given, remedy=remedy)
         return given
-    found = sorted(root.glob(f"vlad_{name}_*.npz"))
+    found = sorted(root.glob(f"vlad_{escape(name)}_*.npz"))
     if not found:
         where = root / f"vlad_{name}_<domain>.npz"
         raise MissingFile("missing: a vocabulary", where=where, remedy=remedy)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ames_lite.errors import BadInput
-from ames_lite.io.images import IMAGE_SUFFIXES
+from ames_lite.io.images import is_image_name
 from ames_lite.io.locking import LOCK
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.walking import walk_images
@@ -85,7 +85,7 @@ def scan_images(folder: str | Path) -> tuple[list[ImageFile], tuple[str, ...]]:
     The names are those of `list_images`. Raises MissingFile where there is no such folder, BadInput
     where part of it cannot be read.
     """
-    walk = walk_images(folder, IMAGE_SUFFIXES)
+    walk = walk_images(folder, is_image_name)
     try:
         stats = [entry.stat() for _, entry in walk.files]
     except OSError as error:

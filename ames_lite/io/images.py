@@ -133,6 +133,11 @@ def thumbnail_jpeg(image: npt.NDArray[np.uint8], longer_side: int, box: Box | No
     return stream.getvalue()
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file of that name is listed as an image."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
 class Listing(NamedTuple):
     """Names of the images of a folder, sorted, and lines about what was left out."""
 
@@ -142,7 +147,7 @@ class Listing(NamedTuple):
 
 def list_folder(folder: str | Path) -> Listing:
     """All images below a folder, named by their paths from it. Raises as `walk_images`."""
-    walk = walk_images(folder, IMAGE_SUFFIXES)
+    walk = walk_images(folder, is_image_name)
     return Listing([name for name, _ in walk.files], walk.notes)
 
 

@@ -67,7 +67,8 @@ def relate_entries(
         unplaced = len(table) - len(placed.table)
         table = placed.table
     entries = _from_paths(kind, images) if table is None else _from_table(table, images)
-    check_unique(entries.names, entries.said, entries.where)
+    written = None if table is None else table.columns["file"]
+    check_unique(entries.names, entries.said, entries.where, written)
     if kind == "frames":
         _check_complete(entries, images, lists)
     queries, gallery = (_chosen(side, entries, lists) for side in SIDES)

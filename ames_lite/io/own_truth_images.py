@@ -237,13 +237,23 @@ def respelt(written: Sequence[str], found: Sequence[str], images: OwnImages) -> 
     return (f"{what} written otherwise than the images, first '{name}' {form}: matched",)
 
 
-def check_unique(names: Sequence[str], said: Sequence[str], where: Callable[[int], str]) -> None:
-    """Raise BadInput where a name stands twice; said: what each row says of it."""
+def check_unique(
+    names: Sequence[str],
+    said: Sequence[str],
+    where: Callable[[int], str],
+    written: Sequence[str] | None = None,
+) -> None:
+    """Raise BadInput where a name stands twice; said: what each row says of it.
+
+    written: the names as the file has them, where they may differ.
+    """
     first: dict[str, int] = {}
     for row, name in enumerate(names):
         before = first.setdefault(name, row)
         if before != row:
             what = f"'{name}' is listed twice, first in {where(before)}"
+            if written is not None and {written[before], written[row]} != {name}:
+                what += f", there written '{written[before]}' and here '{written[row]}'"
             if said[before] != said[row]:
                 what += f", there as '{said[before]}' and here as '{said[row]}'"
             raise BadInput(what, where=where(row), expected="every image once")

@@ -1,15 +1,15 @@
 """Walking folders of images: the one owner of which entries count, for lists and indexes alike.
 
 Left out: what begins with a dot and what systems put beside pictures (HIDDEN), anywhere below the
-folder; the folder's own path may be hidden. Links to folders are followed, each real folder once:
-what lies in the folder itself goes by its own name, a second way to it is not taken. A link to an
-image is an image. What was left out is said in notes, one line a kind.
+folder; the folder's own path may be hidden. Links are followed, but not to what is listed already
+by its own name, nor to a folder above: each image counts once. Links that share a target elsewhere
+are images of their own, as copies would be. What was left out is said in notes, one line a kind.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +24,14 @@ DUE = "names that begin with a dot and folders of the system (__MACOSX, @eaDir, 
 
 
 class Walk(NamedTuple):
-    """What a folder holds: names (paths from it, `/`-separated, sorted) with entries, and notes."""
+    """What a folder holds: names (paths from it, `/`-separated, sorted) with entries, and notes.
+
+    others: names of the files that are not hidden and were not wanted.
+    """
 
     files: list[tuple[str, os.DirEntry[str]]]
     notes: tuple[str, ...]
+    others: list[str]
 
 
 def is_hidden(name: str) -> bool:
@@ -35,8 +39,8 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in HIDDEN
 
 
-def walk_images(folder: str | Path, suffixes: Sequence[str]) -> Walk:
-    """All files below a folder whose suffix, in lower case, is one of those.
+def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
+    """All files below a folder whose names are wanted.
 
     Raises MissingFile where there is no such folder; BadInput where it is a file, or where part of
     it cannot be read.
@@ -46,13 +50,13 @@ def walk_images(folder: str | Path, suffixes: Sequence[str]) -> Walk:
         raise BadInput("a file is given as an image folder", where=root, expected="a folder")
     if not root.is_dir():
         raise MissingFile("an image folder is missing", where=root, expected="a folder")
-    walker = _Walker(tuple(suffixes))
+    walker = _Walker(wanted)
     try:
         walker.walk(str(root))
     except OSError as error:
         what = f"the folder cannot be read: {error}"
         raise BadInput(what, where=root, expected="a folder that may be read") from error
-    return Walk(sorted(walker.files, key=lambda file: file[0]), tuple(walker.notes()))
+    return Walk(walker.found(), tuple(walker.notes()), sorted(walker.others))
 
 
 def why_left_out(root: Path, name: str) -> str | None:
@@ -72,13 +76,15 @@ def real_folders(root: str | Path, names: Iterable[str]) -> dict[str, str]:
 
 def names_of(path: Path, folders: Mapping[str, str]) -> list[str]:
     """What a walk may call a file, by whatever path it is reached; folders: `real_folders`."""
-    places = [(os.path.realpath(place.parent), place.name) for place in (path, path.resolve())]
+    ways = [os.path.split(way) for way in (path, os.path.realpath(path))]
+    places = [(os.path.realpath(place), name) for place, name in ways]
     return [f"{folders[at]}/{name}".lstrip("/") for at, name in places if at in folders]
 
 
 @dataclass
 class _Walker:
-    suffixes: tuple[str, ...]
+    wanted: Callable[[str], bool]
+    others: list[str] = field(default_factory=list)
     files: list[tuple[str, os.DirEntry[str]]] = field(default_factory=list)
     real: dict[str, str] = field(default_factory=dict)  # of files that are no links, their names
     seen: dict[str, str] = field(default_factory=dict)  # real paths of folders, what they are named
@@ -87,14 +93,21 @@ class _Walker:
     hidden: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
 
     def walk(self, root: str) -> None:
-        self._descend(root, "")
+        above = os.path.join(os.path.realpath(root), "")
         cut = len(os.path.join(root, ""))
+        self._descend(root, "")
         while self.links:  # behind all real folders, so that these keep their own names
             links, self.links = sorted(self.links, key=lambda link: link.path), []
             for link in links:
-                self._descend(link.path, link.path[cut:].replace(os.sep, "/") + "/")
+                name = link.path[cut:].replace(os.sep, "/")
+                real = os.path.realpath(link.path)
+                if real != above[:-1] and above.startswith(os.path.join(real, "")):
+                    self.again.append(f"{name} (a folder above)")
+                else:
+                    self._descend(link.path, f"{name}/")
 
     def _descend(self, path: str, prefix: str) -> None:
         todo = [(path, prefix, os.path.realpath(path))]
@@ -115,7 +128,7 @@ class _Walker:
         """Sort an entry in; True for a folder that is no link."""
         name, is_link = prefix + entry.name, entry.is_symlink()
         if is_hidden(entry.name):
-            count = sum(1 for one in _files_in(entry) if self._is_image(one))
+            count = sum(1 for one in _files_in(entry) if self.wanted(one))
             self.num_hidden += count
             self.hidden += [name] if count else []
         elif is_link and not os.path.exists(entry.path):
@@ -124,14 +137,13 @@ class _Walker:
             if not is_link:
                 return True
             self.links.append(entry)
-        elif self._is_image(entry.name) and entry.is_file():
+        elif not self.wanted(entry.name):
+            self.others.append(name)
+        elif entry.is_file():
             self.files.append((name, entry))
             if not is_link:
                 self.real[f"{real}/{entry.name}"] = name
         return False
-
-    def _is_image(self, name: str) -> bool:
-        return os.path.splitext(name)[1].lower() in self.suffixes
 
     def notes(self) -> Iterator[str]:
         if self.hidden:
@@ -140,19 +152,21 @@ class _Walker:
             yield f"{_count(len(self.dead), 'link')} left out, leading nowhere: {_few(self.dead)}"
         if self.again:
             what = _count(len(self.again), "linked folder")
-            yield f"{what} not followed, listed already: {_few(self.again)}"
-        twice = list(self._twice())
-        if twice:
-            what = _count(len(twice), "image")
-            yield f"{what} listed under several names, by links: {_few(twice)}"
+            yield f"{what} not followed, listed already or above: {_few(self.again)}"
+        if self.twice:
+            what = _count(len(self.twice), "linked image")
+            yield f"{what} left out, listed already: {_few(self.twice)}"
 
-    def _twice(self) -> Iterator[str]:
-        known = dict(self.real)
-        for name, entry in self.files:
-            if entry.is_symlink():
-                other = known.setdefault(os.path.realpath(entry.path), name)
-                if other != name:
-                    yield f"{name} ({other})"
+    def found(self) -> list[tuple[str, os.DirEntry[str]]]:
+        """The files, sorted by name, without links to others among them."""
+        kept = []
+        for name, entry in sorted(self.files, key=lambda file: file[0]):
+            other = self.real.get(os.path.realpath(entry.path)) if entry.is_symlink() else None
+            if other is None:
+                kept.append((name, entry))
+            else:
+                self.twice.append(f"{name} ({other})")
+        return kept
 
 
 def _files_in(entry: os.DirEntry[str]) -> Iterator[str]:
@@ -169,5 +183,5 @@ def _count(number: int, what: str) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -24,16 +24,9 @@ from ames_lite.io.own_truth_files import (
     read_description,
     write_own_truth,
 )
+from tests.helpers import touch
 
 Answers = dict[str, list[str]]
-
-
-def touch(folder: Path, names: Iterable[str]) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def table(path: Path, *rows: str) -> str:
@@ -551,7 +544,7 @@ def test_changed_sources_are_refused_with_both_digests_and_the_command(tmp_path:
     message = str(caught.value)
     assert description.digests["labels"][:12] in message and "the labels changed" in message
     assert prepare_command(options, folder) in message and "overwrite=true" in message
-    assert f"\"images='{images}'\"" in message  # quoted for the shell: it has a blank
+    assert f"'images={images}'" in message  # quoted for the shell: it has a blank
     with pytest.raises(BadInput, match=r"the labels changed(.|\n)*folders"):
         check_sources(folder, description, images, "folders")
 

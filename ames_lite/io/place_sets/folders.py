@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.images import IMAGE_SUFFIXES, list_folder
+from ames_lite.io.images import is_image_name, list_folder
 from ames_lite.io.walking import is_hidden
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def natural_key(name: str) -> tuple[tuple[str, int], ...]:
 def natural_names(root: Path, folder: str) -> list[str]:
     """Images right in a folder (not below it), in natural order. Raises where there are none."""
     place = _folder(root, folder)
-    pictures = [p.name for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+    pictures = [p.name for p in place.iterdir() if is_image_name(p.name)]
     found = [name for name in pictures if not is_hidden(name) and (place / name).is_file()]
     hidden = sum(map(is_hidden, pictures))
     if hidden:
