@@ -296,7 +296,8 @@ def _check_types(config: Config, plain: Config) -> None:
         is_bool = isinstance(value, bool) and bool not in allowed
         if not nothing and (is_bool or not isinstance(value, allowed)):
             names = " or ".join(kind.__name__ for kind in allowed)
-            names += (
-                f"; the text null as \"{key}='null'\"" if value is None and str in allowed else ""
-            )
+            if value is None and str in allowed:
+                names += f"; the text null as \"{key}='null'\""
+            if isinstance(value, str) and list in allowed:
+                names += f": {key}=[{value}]"
             raise ConfigError(f"{key}={value!r} is a {type(value).__name__}", expected=names)

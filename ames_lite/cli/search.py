@@ -104,6 +104,8 @@ def _images(config: Config) -> Path:
             "images= is not given", expected="images=<folder> query=<image or folder>"
         )
     images = Path(config["images"]).expanduser().absolute()
+    if images.is_file():
+        raise BadInput("images= is a file", where=images, expected="a folder")
     if not images.is_dir():
         raise MissingFile("the folder of images is missing", where=images, expected="a folder")
     return images

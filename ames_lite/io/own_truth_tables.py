@@ -205,7 +205,8 @@ def _choose_form(header: Sequence[str], kind: str | None, path: Path) -> Form:
     unknown = [name for name in header if name not in (*form.required, *form.optional)]
     if unknown and kind is None:
         raise BadInput(
-            f"the header '{shown}' has columns of no form: {', '.join(unknown)}",
+            f"the header '{shown}' has columns of no form: "
+            + ", ".join(name or "one without a name" for name in unknown),
             where=where,
             expected=expected,
             remedy=f"leave them out, or ignore them by kind={form.kind}",

@@ -63,9 +63,11 @@ def why_left_out(root: Path, name: str) -> str | None:
     """Why a walk of `root` left out the name of a file that is there; None where it is not."""
     path = root / name
     if any(is_hidden(part) for part in Path(name).parts):
-        return DUE if path.exists() else None
-    dead = next((p for p in (path, *path.parents) if p.is_symlink() and not p.exists()), None)
-    return None if dead is None else f"'{dead}' is a link that leads nowhere"
+        return DUE if os.path.exists(path) else None
+    for way in (path, *path.parents):
+        if os.path.islink(way) and not os.path.exists(way):
+            return f"'{way}' is a link that leads nowhere"
+    return None
 
 
 def real_folders(root: str | Path, names: Iterable[str]) -> dict[str, str]:
