@@ -12,7 +12,6 @@ copy of it elsewhere is not.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.images import Box, list_images, no_images
+from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.open_index import OpenIndex
 from ames_lite.io.provenance import check_provenance, compare_provenance
+from ames_lite.io.walking import names_of, real_folders
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.index_search import Hits, search_index
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
@@ -79,7 +79,7 @@ def search_images(
     `index_images`. Raises MissingFile; BadInput where index and backbone do not fit, and where no
     query can be described.
     """
-    root, names = list_queries(query)
+    root, names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
         raise BadInput("a crop box for a folder of queries", expected="a single image")
     with ExitStack() as stack:
@@ -89,7 +89,7 @@ def search_images(
         jobs = [Job(name, root / name, box) for name in names]
         store, failed = describe_queries(jobs, backbone, scratch / "query_local.hdf5", workers)
         stack.enter_context(store)
-        own = [own_name(root / name, opened) for name in store.names]
+        own = own_names([root / name for name in store.names], opened)
         hits = search_index(
             opened,
             query_vectors(store, vlad),
@@ -105,17 +105,17 @@ def search_images(
         return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box)
 
 
-def list_queries(query: str | Path) -> tuple[Path, list[str]]:
-    """The folder that query names are relative to, and the names. MissingFile, BadInput."""
+def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:
+    """The folder that query names are relative to, the names, notes. MissingFile, BadInput."""
     path = Path(query).expanduser().absolute()
     if path.is_dir():
-        names = list_images(path)
+        names, notes = list_folder(path)
         if not names:
             raise no_images(path)
-        return path, names
+        return path, names, notes
     if not path.is_file():
         raise MissingFile("the query is missing", where=path, expected="an image, or a folder")
-    return path.parent, [path.name]
+    return path.parent, [path.name], ()
 
 
 def describe_queries(
@@ -153,14 +153,10 @@ def query_vectors(store: DescriptorStore, vlad: Vlad) -> npt.NDArray[np.float32]
     return vectors
 
 
-def own_name(path: Path, index: OpenIndex) -> str | None:
-    """The name of a file in the gallery, if it is one of the indexed folder's own."""
-    images = os.path.realpath(index.record.images)
-    real = os.path.realpath(path)
-    if not real.startswith(images + os.sep):
-        return None
-    name = Path(os.path.relpath(real, images)).as_posix()
-    return name if index.has(name) else None
+def own_names(paths: Sequence[Path], index: OpenIndex) -> list[str | None]:
+    """The name of each file in the gallery, if it is one of the indexed folder's own."""
+    folders = real_folders(index.record.images, index.names)
+    return [next(filter(index.has, names_of(path, folders)), None) for path in paths]
 
 
 def _fitting(index: OpenIndex, backbone: Backbone) -> Vlad:

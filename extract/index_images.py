@@ -98,7 +98,7 @@ def index_images(
     only its vectors are. workers: processes that describe (above 1 call from under a main guard).
     Raises MissingFile, or BadInput: no images, the index of another folder, another process at it.
     """
-    files = scan_images(images)
+    files, notes = scan_images(images)
     if not files:
         raise no_images(Path(images))
     given = None if vocabulary is None else Vlad.load(vocabulary)
@@ -106,7 +106,8 @@ def index_images(
     _refuse_foreign(place)
     busy = "another process is indexing this folder"
     with locked(place, busy, "wait until it has finished"):
-        return _Run(root, place, backbone, workers, rebuild).run(files, given)
+        indexed = _Run(root, place, backbone, workers, rebuild).run(files, given)
+    return indexed._replace(notes=(*notes, *indexed.notes))
 
 
 def _refuse_foreign(place: Path) -> None:

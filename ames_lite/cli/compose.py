@@ -3,12 +3,11 @@
 In: the name of a configuration in `conf/` and `key=value` overrides. Out: a plain dict. The
 convention to know: nothing can be added. Every key must stand in the YAML, every group's value must
 be a file of that group, and a value must have the type that the key has there; where the YAML has
-null, `TYPES` says what may stand instead.
+null, `TYPES` says what may stand instead. A text is taken as it stands (`overrides`).
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -19,11 +18,21 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ames_lite.cli.overrides import (
+    FORM,
+    absolute_tilde,
+    did_you_mean,
+    is_list,
+    is_quoted,
+    literal,
+    literal_list,
+    nearest_first,
+    split_override,
+)
 from ames_lite.errors import ConfigError
 from ames_lite.io.layout import network_of
 
@@ -105,6 +114,15 @@ TYPES |= {  # of what a reader of an official layout is told
         for key in ("ground_truth", "distractors", "names_from")
     },
 }
+PATHS = {  # keys whose texts are paths; what else is known of them stands in TYPES
+    *("data_root", "output_dir", "images", "labels", "query_images", "queries", "gallery"),
+    *("weights", "teacher", "global_weights", "vocabulary", "whitening", "binarization"),
+    *("store", "cache", "lists", "scores", "tuned", "results", "val_images", "query", "index"),
+    *("neighbors", "val_neighbors", "scratch", "backbone.arguments.weights"),
+    "backbone.arguments.detector",
+    *(f"{reranker}.{key}" for reranker in ("ames", "elvis") for key in ("weights", "tuned")),
+}
+TEXT_LISTS = {"names", "show", "columns"}  # lists of other texts, taken as they stand too
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
 Config = dict[str, Any]
 
@@ -124,19 +142,41 @@ def options_of(group: str) -> list[str]:
 def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     """Configuration `name` with overrides applied. Raises ConfigError that lists what exists."""
     overrides = _with_backbone(name, [_in_full(text) for text in overrides])
-    parsed = _parse(overrides)
-    groups = [o for o in parsed if o.key_or_group in GROUPS]
-    for override in groups:
-        _check_group(override)
-        if override.key_or_group == "experiment":
-            _check_experiment(str(override.value()), name)
-    plain = _compose(conf_dir(), name, tuple(o.input_line for o in groups if o.input_line))
-    for override in parsed:
-        if override not in groups:
-            _check_key(override.key_or_group, plain, name)
-    config = deepcopy(_compose(conf_dir(), name, tuple(overrides)))
+    own_groups = _groups_of(name)
+    groups: list[str] = []
+    others: list[tuple[str, str]] = []
+    for text in overrides:
+        key, value = split_override(text)
+        if key in own_groups:
+            _check_group(key, value, name)
+            groups.append(text)
+        else:
+            others.append((key, value))
+    plain = _compose(conf_dir(), name, tuple(groups))
+    known = _flat(plain)
+    for key, _ in others:
+        _check_key(key, known, name)
+    given = [*groups, *(_as_text(key, value, known) for key, value in others)]
+    for text in given:
+        _parse(text)
+    config = deepcopy(_compose(conf_dir(), name, tuple(given)))
     _check_types(config, plain)
     return config
+
+
+def _as_text(key: str, value: str, known: Config) -> str:
+    """The override; where a key takes a text, its value is quoted so that Hydra leaves it alone."""
+    default, types = known[key], TYPES.get(key, ())
+    if is_list(value) and (isinstance(default, list) or list in types):
+        return f"{key}={literal_list(value) if key in PATHS | TEXT_LISTS else value}"
+    is_text = key in PATHS or isinstance(default, str) or str in types
+    if not is_text or value == "null" or is_quoted(value):
+        return f"{key}={value}"
+    if key in PATHS:
+        if not value.strip():
+            raise ConfigError(f"{key}= is empty", expected="a path, or null")
+        value = absolute_tilde(value)
+    return f"{key}={literal(value)}"
 
 
 def _in_full(text: str) -> str:
@@ -162,40 +202,42 @@ def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
         return list(overrides)  # local descriptors of any name; source=images asks for one
     if given["desc_name"] not in options_of("backbone"):
         raise ConfigError(
-            f"desc_name={given['desc_name']} is no backbone, and backbone= is not given",
-            expected=f"backbone= one of {', '.join(options_of('backbone'))}",
+            f"desc_name={given['desc_name']} is no backbone, and backbone= is not given"
+            + did_you_mean(given["desc_name"], options_of("backbone")),
+            expected="backbone= one of "
+            + ", ".join(nearest_first(given["desc_name"], options_of("backbone"))),
         )
     return [*overrides, f"backbone={given['desc_name']}"]
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
+def _parse(text: str) -> None:
+    """Raises ConfigError for what Hydra cannot read, or would read as several runs."""
     GlobalHydra.instance().clear()
-    parsed = []
-    for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise ConfigError(
-                f"'{text}' is not an override",
-                expected="key=value; lists as key=[1,2], text with commas in quotes",
-            ) from error
-        if override.is_add() or override.is_force_add() or override.is_delete():
-            raise ConfigError(
-                f"'{text}': keys can be neither added nor removed",
-                expected=f"{override.key_or_group}=value",
-            )
-        if override.is_sweep_override():
-            raise ConfigError(f"'{text}' lists values", expected="a list: key=[value,value]")
-        parsed.append(override)
-    return parsed
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ConfigError(f"'{text}' is not an override", expected=FORM) from error
+    if override.is_sweep_override():
+        expected = "a list: key=[value,value]; decimals with a point"
+        raise ConfigError(f"'{text}' lists values", expected=expected)
 
 
-def _check_group(override: Override) -> None:
-    group, value = override.key_or_group, override.value()
-    if value not in options_of(group):
+def _check_group(group: str, value: str, name: str) -> None:
+    value = value[1:-1] if is_quoted(value) else value
+    options = experiments_of(name) if group == "experiment" else options_of(group)
+    if value not in options:
+        what = f"there is no {group} '{value}'"
+        if value in options_of(group):
+            what = f"{group}={value} is not one of {name}"
         raise ConfigError(
-            f"there is no {group} '{value}'", expected=f"one of {', '.join(options_of(group))}"
+            what + did_you_mean(value, options),
+            expected=f"one of {', '.join(nearest_first(value, options))}",
         )
+
+
+def _groups_of(name: str) -> set[str]:
+    """The groups that a command has."""
+    return _keys(conf_dir() / f"{name}.yaml") & set(GROUPS)
 
 
 def experiments_of(name: str) -> list[str]:
@@ -211,14 +253,6 @@ def _keys(path: Path) -> set[str]:
     chosen = [entry for entry in content.pop("defaults", []) if isinstance(entry, dict)]
     groups = {str(key).removeprefix("override /") for entry in chosen for key in entry}
     return {str(key) for key in content} | groups
-
-
-def _check_experiment(value: str, name: str) -> None:
-    fitting = experiments_of(name)
-    if value not in fitting:
-        raise ConfigError(
-            f"experiment={value} is not one of {name}", expected=f"one of {', '.join(fitting)}"
-        )
 
 
 @lru_cache(maxsize=256)  # it is slow, and commands that call others compose the same often
@@ -243,17 +277,13 @@ def _flat(config: Config, prefix: str = "") -> Config:
     return flat
 
 
-def _check_key(key: str, config: Config, name: str) -> None:
-    known = _flat(config)
+def _check_key(key: str, known: Config, name: str) -> None:
     if key in known and not isinstance(known[key], dict):
         return
-    leaves = [k for k, value in known.items() if not isinstance(value, dict)] + [
-        group for group in GROUPS if group in config
-    ]
-    near = difflib.get_close_matches(key, leaves, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    keys = {k for k, value in known.items() if not isinstance(value, dict)} | _groups_of(name)
     raise ConfigError(
-        f"{name} has no key '{key}'{hint}", expected=f"one of {', '.join(sorted(leaves))}"
+        f"{name} has no key '{key}'{did_you_mean(key, keys)}",
+        expected=f"one of {', '.join(nearest_first(key, keys))}",
     )
 
 
@@ -275,4 +305,8 @@ def _check_types(config: Config, plain: Config) -> None:
         is_bool = isinstance(value, bool) and bool not in allowed
         if not nothing and (is_bool or not isinstance(value, allowed)):
             names = " or ".join(kind.__name__ for kind in allowed)
+            if value is None and str in allowed:
+                names += f"; the text null as \"{key}='null'\""
+            if isinstance(value, str) and list in allowed:
+                names += f": {key}=[{value}]"
             raise ConfigError(f"{key}={value!r} is a {type(value).__name__}", expected=names)

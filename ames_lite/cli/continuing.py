@@ -7,6 +7,7 @@ newest unfinished run of the very same configuration below runs/. resume=never: 
 from __future__ import annotations
 
 import json
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _is_of_a_run(name: str) -> bool:
 
 def _unfinished(config: Config, command_name: str) -> Path | None:
     """The newest run of this configuration that nobody works on and that has steps to go."""
-    found = Path("runs").glob(f"{run_prefix(config, command_name)}_*/{NAME}")
+    found = Path("runs").glob(f"{escape(run_prefix(config, command_name))}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
         finished = (folder / "weights.safetensors").is_file()
         if not finished and _config_of(folder) == _plain(config) and not is_held(folder):

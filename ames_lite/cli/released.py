@@ -6,6 +6,7 @@ released head belong to VLAD of the vocabulary beside it.
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 from ames_lite.cli.compose import conf_dir
@@ -31,7 +32,11 @@ def released_head(desc_name: str = "sift", model: str = "ames") -> Path:
 def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | None:
     """The VLAD vocabulary beside that head; of a model without one, beside ames; None: none."""
     folders = (released(f"{desc_name}_{model}"), released(f"{desc_name}_ames"))
-    found = [path for folder in folders for path in sorted(folder.glob(f"vlad_{desc_name}_*.npz"))]
+    found = [
+        path
+        for folder in folders
+        for path in sorted(folder.glob(f"vlad_{escape(desc_name)}_*.npz"))
+    ]
     return found[0] if found else None
 
 

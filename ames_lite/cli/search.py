@@ -8,7 +8,6 @@ user can have wrong is found before the work.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,28 +38,12 @@ from extract.interface import Backbone
 # λ, γ of the floors, as `make demo` chose them on its rendered validation world
 FLOORS = {"mutual_nn": (0.3, 0.1), "ransac": (0.2, 0.02)}
 ALL = 1 << 20  # descriptors: more than any image has
-PATHS = ("images", "query", "weights", "index", "vocabulary", "data_root", "output_dir")
 NAMED = 20  # images that are named on the screen
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
-    """The command. Paths are taken as they are: people's files have blanks and brackets."""
-    given = sys.argv[1:] if overrides is None else overrides
-    return command("search", run, [quoted(text) for text in given])
-
-
-def quoted(text: str) -> str:
-    """An override whose value, if it is a path, Hydra reads as one piece of text.
-
-    >>> quoted("query=My photos/a (1).jpg"), quoted("top=3"), quoted("images='already'")
-    ("query='My photos/a (1).jpg'", 'top=3', "images='already'")
-    """
-    key, equals, value = text.partition("=")
-    whole = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if not equals or key not in PATHS or whole or value in ("", "null"):
-        return text
-    inside = value.replace("'", "\\'")
-    return f"{key}='{inside}'"
+    """The command."""
+    return command("search", run, overrides)
 
 
 class _Model(NamedTuple):
@@ -83,7 +66,9 @@ def run(config: Config) -> Found | None:
     backbone = configured_backbone({**config, "precision": described})
     model = None
     if config["query"] is not None:
-        list_queries(config["query"])
+        root, _, notes = list_queries(config["query"])
+        if root != images:  # of that folder the index says it
+            print("\n".join(notes), end="\n" * bool(notes))
         config = settled(config, pick_device(config["device"]))
         model = _model(config)
     index = index_folder(config, images)
@@ -126,6 +111,8 @@ def _images(config: Config) -> Path:
             "images= is not given", expected="images=<folder> query=<image or folder>"
         )
     images = Path(config["images"]).expanduser().absolute()
+    if images.is_file():
+        raise BadInput("images= is a file", where=images, expected="a folder")
     if not images.is_dir():
         raise MissingFile("the folder of images is missing", where=images, expected="a folder")
     return images

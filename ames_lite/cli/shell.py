@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ames_lite.cli.own_folder import settle
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.layout import SPLITS, DatasetFiles
+from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging
 
 
@@ -38,6 +40,11 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # what the system refuses is no bug either
+        if os.environ.get("AMES_DEBUG") == "1" or error.errno not in NOT_WRITABLE:
+            raise
+        print(f"error: {error.strerror}\n  where:    {error.filename}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         return 128 + getattr(stop, "signum", 2)  # as a shell says it: 130, or 143 for SIGTERM
@@ -53,7 +60,10 @@ def print_help(name: str) -> None:
 def data_root(config: Config) -> Path:
     """Where the data sets are: `data_root=`, or the checkout's data/ (./data once installed)."""
     if config["data_root"] is not None:
-        return Path(config["data_root"]).expanduser().absolute()
+        root = Path(config["data_root"]).expanduser().absolute()
+        if root.is_file():
+            raise BadInput("data_root= is a file", where=root, expected="a folder, or a new one")
+        return root
     checkout = conf_dir().parent
     is_checkout = (checkout / "hubconf.py").is_file()
     return (checkout if is_checkout else Path.cwd()) / "data"
@@ -100,7 +110,7 @@ def find_vocabulary(config: Config) -> Path:
         if not given.is_file():
             raise MissingFile("missing: the vocabulary", where=given, remedy=remedy)
         return given
-    found = sorted(root.glob(f"vlad_{name}_*.npz"))
+    found = sorted(root.glob(f"vlad_{escape(name)}_*.npz"))
     if not found:
         where = root / f"vlad_{name}_<domain>.npz"
         raise MissingFile("missing: a vocabulary", where=where, remedy=remedy)
@@ -135,8 +145,9 @@ def run_dir(config: Config, command_name: str) -> Path:
     else:
         folder = Path(config["output_dir"]).expanduser()
     refuse_used(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
     return folder
 
 

@@ -9,6 +9,7 @@ only where images= is given; labels that changed since are an error, as everywhe
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,5 +122,6 @@ class _Steps:
 
 
 def _said(value: object) -> str:
-    text = f"[{','.join(value)}]" if isinstance(value, list) else str(value)
-    return text.lower() if isinstance(value, bool) else text
+    if isinstance(value, list):
+        return f"[{','.join(value)}]"
+    return str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))

@@ -90,7 +90,7 @@ def _chosen(config: Config) -> list[_Chosen]:
         raise ConfigError(what, where="sources=", expected=expected)
     chosen = []
     for name, step in parsed:
-        own = f"name='{config['name']}'"
+        own = f"name={config['name']}"
         dataset = compose("vocabulary", [f"dataset={name}", own])["dataset"]
         chosen.append(_Chosen(name, step, dataset_files({**config, "dataset": dataset})))
     return chosen

@@ -17,17 +17,17 @@ whatever segments they lie in.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.images import is_image_name, say_left_out
+from ames_lite.errors import BadInput
+from ames_lite.io.images import is_image_name, left_out
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.locking import LOCK
 from ames_lite.io.provenance import Provenance
+from ames_lite.io.walking import walk_images
 from ames_lite.io.writing import replacing
 
 SCHEMA = 1
@@ -80,32 +80,22 @@ class IndexRecord:
         return sorted({entry.segment for entry in self.entries})
 
 
-def scan_images(folder: str | Path) -> list[ImageFile]:
-    """All images below a folder, sorted by name; the names are those of `list_images`.
+def scan_images(folder: str | Path) -> tuple[list[ImageFile], tuple[str, ...]]:
+    """All images below a folder, sorted by name, and notes on what was left out.
 
-    Raises MissingFile where there is no such folder, BadInput where part of it cannot be read.
+    The names are those of `list_images`. Raises MissingFile where there is no such folder, BadInput
+    where part of it cannot be read.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise MissingFile("an image folder is missing", where=root, expected="a folder")
+    walk = walk_images(folder, is_image_name)
     try:
-        files = sorted(_scan(root, ""))
+        stats = [entry.stat() for _, entry in walk.files]
     except OSError as error:
-        what = f"the folder cannot be read: {error}"
-        raise BadInput(what, where=root, expected="a folder that may be read") from error
-    say_left_out(root, [file.name for file in files])
-    return [file for file in files if is_image_name(file.name)]
-
-
-def _scan(folder: str | Path, prefix: str) -> Iterator[ImageFile]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _scan(entry.path, f"{name}/")
-            elif entry.is_file():
-                stat = entry.stat()
-                yield ImageFile(name, stat.st_size, stat.st_mtime_ns)
+        raise BadInput(f"an image cannot be read: {error}", where=Path(folder)) from error
+    files = [
+        ImageFile(name, stat.st_size, stat.st_mtime_ns)
+        for (name, _), stat in zip(walk.files, stats, strict=True)
+    ]
+    return files, walk.notes + left_out(walk.others)
 
 
 def is_index(folder: Path) -> bool:

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,6 +33,7 @@ from PIL import Image, ImageDraw, ImageOps, TiffImagePlugin, UnidentifiedImageEr
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.bit_depth import to_eight_bits
+from ames_lite.io.walking import walk_images
 
 Box = tuple[float, float, float, float]
 logger = logging.getLogger(__name__)
@@ -233,37 +235,36 @@ def is_image_name(name: str | Path) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def list_images(folder: str | Path, *, say_others: bool = True) -> list[str]:
-    """Names (paths relative to the folder, sorted, `/`-separated) of all images below a folder.
+class Listing(NamedTuple):
+    """Names of the images of a folder, sorted, and lines about what was left out."""
 
-    say_others: log in one line that files with other suffixes are left out.
+    names: list[str]
+    notes: tuple[str, ...]
+
+
+def list_folder(folder: str | Path, *, say_others: bool = True) -> Listing:
+    """All images below a folder, named by their paths from it. Raises as `walk_images`.
+
+    say_others: a note says how many files have suffixes that are not read.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise MissingFile("an image folder is missing", where=root, expected="a folder")
-    files = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
-    if say_others:
-        say_left_out(root, files)
-    return sorted(filter(is_image_name, files))
+    walk = walk_images(folder, is_image_name)
+    others = left_out(walk.others) if say_others else ()
+    return Listing([name for name, _ in walk.files], walk.notes + others)
 
 
-def say_left_out(folder: str | Path, names: Iterable[str]) -> None:
-    """Log how many of these files of a folder are not listed as images, and their suffixes."""
-    names = list(names)
-    left, remedy = _left_out(names), heif_remedy(names)
-    if left:
-        logger.info("%s: %s", folder, f"{left}; {remedy}" if remedy else left)
+def list_images(folder: str | Path) -> list[str]:
+    """The names alone of `list_folder`."""
+    return list_folder(folder).names
 
 
 def no_images(folder: Path) -> BadInput:
     """The error for a folder that has no images below it."""
-    names = [path.name for path in folder.rglob("*") if path.is_file()]
-    left = _left_out(names)
+    walk = walk_images(folder, is_image_name)
     return BadInput(
-        f"there are no images in the folder{': ' * bool(left)}{left}",
+        "; ".join(("there are no images in the folder", *walk.notes, *left_out(walk.others))),
         where=folder.absolute(),
         expected=f"at least one file with a suffix of {', '.join(IMAGE_SUFFIXES)}",
-        remedy=heif_remedy(names),
+        remedy=heif_remedy(walk.others),
     )
 
 
@@ -273,18 +274,19 @@ def heif_remedy(names: Iterable[str]) -> str | None:
     return HEIF_REMEDY if asked and not _OPTIONAL[HEIF_SUFFIXES] else None
 
 
-def _left_out(names: Iterable[str]) -> str:
-    """In words: the visible files whose suffixes are not read; empty where there are none.
+def left_out(names: Iterable[str]) -> tuple[str, ...]:
+    """A note on files that are not listed as images; none where there are no such files.
 
-    >>> _left_out(["a.jpg", "b.txt", "c.TXT", "d/e"])
-    '3 files have suffixes that are not read (.txt 2, none 1)'
+    >>> left_out(["b.txt", "c.TXT", "d/e"])
+    ('3 files have suffixes that are not read (.txt 2, none 1)',)
     """
-    other = [Path(name) for name in names if not is_image_name(name)]
-    counts = Counter(path.suffix.lower() or "none" for path in other if path.name[0] != ".")
+    names = list(names)
+    counts = Counter(Path(name).suffix.lower() or "none" for name in names)
     if not counts:
-        return ""
+        return ()
     num, shown = counts.total(), counts.most_common(SHOWN_SUFFIXES)
     listed = ", ".join(f"{suffix} {count}" for suffix, count in shown)
     more = ", …" if len(counts) > SHOWN_SUFFIXES else ""
     have = "1 file has a suffix that is" if num == 1 else f"{num} files have suffixes that are"
-    return f"{have} not read ({listed}{more})"
+    remedy = heif_remedy(names)
+    return (f"{have} not read ({listed}{more})" + (f"; {remedy}" if remedy else ""),)

@@ -97,9 +97,7 @@ def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
         relation = relate_entries(
             kind, table, images, lists, radius=options.radius, tolerance=options.tolerance
         )
-    notes = relation.notes
-    if table is not None and table.ignored:
-        notes = (*notes, f"columns ignored: {', '.join(table.ignored)}")
+    notes = (*images.notes, *(() if table is None else table.notes), *relation.notes)
     return _finish(replace(relation, notes=notes), str(kind), images.root, options.labels)
 
 
@@ -146,7 +144,7 @@ def _read_list(path: Path, images: OwnImages, side: str) -> list[str]:
         return f"{path}, image {row + 1}"
 
     found = find_listed(images, names, sides, where)
-    check_unique(found, found, where)
+    check_unique(found, found, where, names)
     return found
 
 
@@ -157,7 +155,8 @@ def _finish(relation: Relation, kind: str, root: Path, labels: str) -> OwnTruth:
     if not right.any():
         raise BadInput(
             f"none of {len(relation.query_names)} queries has a positive among "
-            f"{len(relation.gallery_names)} gallery images",
+            f"{len(relation.gallery_names)} gallery images"
+            + "".join(f"; {note}" for note in relation.notes),
             where=f"{labels} ({kind})",
             expected="at least one query with a positive that is not the query itself",
         )

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.own_truth_images import SIDES, OwnImages, check_unique, find_listed
+from ames_lite.io.own_truth_images import SIDES, OwnImages, check_unique, find_listed, respelt
+from ames_lite.io.own_truth_positions import place
 from ames_lite.io.own_truth_relation import GRADES, Relation
 from ames_lite.io.own_truth_rules import (
     ALONE,
     Rows,
     near_frames,
-    near_on_the_earth,
-    near_on_the_plane,
     same_label,
 )
 from ames_lite.io.own_truth_tables import LIMIT, Table
@@ -35,7 +34,8 @@ Lists = Mapping[str, list[str] | None]  # by side: names from the root, or None 
 class Entries:
     """The images that the labels speak of: names from the root, the side of each (None: both).
 
-    said: each one's cells, for messages; where: file and line; source: the labels as a whole.
+    said: each one's cells, for messages; where: file and line; source: the labels as a whole;
+    notes: lines for the user.
     """
 
     names: list[str]
@@ -43,6 +43,7 @@ class Entries:
     said: list[str]
     where: Callable[[int], str]
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def relate_entries(
@@ -59,14 +60,21 @@ def relate_entries(
     table: None for classes and frames by path. radius in metres, for coordinates; tolerance for
     frames. Raises BadInput with file and line.
     """
+    placed, unplaced = None, 0
+    if kind == "coordinates":
+        assert table is not None and radius is not None
+        placed = place(table, radius)
+        unplaced = len(table) - len(placed.table)
+        table = placed.table
     entries = _from_paths(kind, images) if table is None else _from_table(table, images)
-    check_unique(entries.names, entries.said, entries.where)
+    written = None if table is None else table.columns["file"]
+    check_unique(entries.names, entries.said, entries.where, written)
     if kind == "frames":
         _check_complete(entries, images, lists)
     queries, gallery = (_chosen(side, entries, lists) for side in SIDES)
     names = [[entries.names[row] for row in rows] for rows in (queries, gallery)]
     named = lists["query"] is not None or "query" in entries.sides
-    notes: tuple[str, ...] = ()
+    notes = entries.notes
     codes, alone, rows = None, None, {}
     if kind in ("folders", "labels"):
         labels = entries.said if table is None else _labels_of(table)
@@ -76,15 +84,16 @@ def relate_entries(
         numbers = {label: code for code, label in enumerate(sorted(set(labels)))}
         alone = numbers.get(ALONE)
         codes = {name: numbers[label] for name, label in zip(entries.names, labels, strict=True)}
-    elif kind == "coordinates":
-        assert table is not None and radius is not None
-        positions, rule, notes = _positions(table)
-        rows = {"easy": rule(positions[queries], positions[gallery], radius)}
+        notes += _differing_in_case(labels)
+    elif placed is not None:
+        notes += placed.notes
+        sides = (placed.positions[side] for side in (queries, gallery))
+        rows = {"easy": placed.rule(*sides, radius)}
     else:
         assert tolerance is not None
         frames = _frames_of(entries) if table is None else table.integers("frame")
         rows = {"easy": near_frames(frames[queries], frames[gallery], tolerance)}
-    unlisted = len(set(images.all_names()) - set(entries.names))
+    unlisted = len(set(images.all_names()) - set(entries.names)) - unplaced
     if unlisted:
         notes += (f"{unlisted} images are not in {entries.source}: left out",)
     return Relation(names[0], names[1], rows, named, codes, notes, alone)
@@ -103,7 +112,8 @@ def _from_table(table: Table, images: OwnImages) -> Entries:
     sides = [side or images.side_of(name) for name, side in zip(names, split, strict=True)]
     others = [cells for column, cells in table.columns.items() if column != "file"]
     said = [",".join(cells) for cells in zip(*others, strict=True)]
-    return Entries(names, sides, said, table.where, str(table.path))
+    notes = respelt(written, names, images)
+    return Entries(names, sides, said, table.where, str(table.path), notes)
 
 
 def _from_paths(kind: str, images: OwnImages) -> Entries:
@@ -178,6 +188,19 @@ def _labels_of(table: Table) -> list[str]:
     return labels
 
 
+def _differing_in_case(labels: Sequence[str]) -> tuple[str, ...]:
+    """A note where two labels are one but for capitals: they stay two."""
+    first: dict[str, str] = {}
+    pairs = []
+    for label in sorted(set(labels)):
+        other = first.setdefault(label.casefold(), label)
+        pairs += [] if other == label else [f"'{other}' and '{label}'"]
+    if not pairs:
+        return ()
+    more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    return (f"labels that differ in capitals alone are not the same: {pairs[0]}{more}",)
+
+
 def _graded(
     rows: Rows, table: Table, labels: Sequence[str], gallery: npt.NDArray[np.int64]
 ) -> dict[str, Rows]:
@@ -191,29 +214,6 @@ def _graded(
     return {
         grade: [found[number[found] == code] for found in rows] for code, grade in enumerate(GRADES)
     }
-
-
-def _positions(
-    table: Table,
-) -> tuple[npt.NDArray[np.float64], Callable[..., Rows], tuple[str, ...]]:
-    """Positions [n, 2], the rule for them, and what they span."""
-    if "x" in table.columns:
-        metres = np.stack([table.numbers("x"), table.numbers("y")], axis=1)
-        width, height = np.ptp(metres, axis=0)
-        return metres, near_on_the_plane, (f"positions span {width:.0f} m × {height:.0f} m",)
-    degrees = np.stack([table.numbers("lat"), table.numbers("lon")], axis=1)
-    for column, limit in ((0, 90), (1, 180)):
-        for row in np.flatnonzero(np.abs(degrees[:, column]) > limit)[:1]:
-            name = ("lat", "lon")[column]
-            raise BadInput(
-                f"{name} is {degrees[row, column]:g}"
-                + (", as if lat and lon were swapped" if column == 0 else ""),
-                where=table.where(row),
-                expected="degrees: lat from -90 to 90, lon from -180 to 180",
-            )
-    low, high = degrees.min(axis=0), degrees.max(axis=0)
-    span = f"positions span lat {low[0]:.5f} to {high[0]:.5f}, lon {low[1]:.5f} to {high[1]:.5f}"
-    return degrees, near_on_the_earth, (span,)
 
 
 def _frames_of(entries: Entries) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -150,9 +150,10 @@ def prepare_command(options: OwnTruthOptions, folder: Path) -> str:
 
 
 def _override(key: str, value: str) -> str:
-    """key=value, in the quotes that a shell and Hydra want for anything but plain characters."""
-    plain = re.fullmatch(r"[A-Za-z0-9_./+-]+", value)
-    return f"{key}={value}" if plain else f"\"{key}='{value}'\""
+    """key=value as a shell takes it; null and a text in quotes get quotes around them."""
+    quoted = value == "null" or (value[:1] == value[-1:] and value[:1] in ("'", '"'))
+    inside = value.replace("'", "\\'")
+    return shlex.quote(f"{key}='{inside}'" if quoted else f"{key}={value}")
 
 
 def read_description(folder: Path) -> Description | None:

@@ -11,13 +11,16 @@ relative to its own folder or to the root; a name that fits two images is refuse
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ames_lite.errors import BadInput
-from ames_lite.io.images import check_header, list_images, no_images
+from ames_lite.io.images import check_header, list_folder, no_images
+from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 
 SIDES = ("query", "gallery")
 
@@ -33,6 +36,7 @@ class OwnImages:
     root: Path
     prefixes: dict[str, str]
     names: dict[str, tuple[str, ...]]  # by side; the same tuple twice unless apart
+    notes: tuple[str, ...] = ()  # what was left out of the folders
     _known: dict[str, dict[str, str]] = field(init=False, repr=False)  # by side
 
     def __post_init__(self) -> None:
@@ -54,35 +58,72 @@ class OwnImages:
     def find(self, name: str, side: str | None) -> str | None:
         """The image that a written name means, or None. side: where it must be, or None: anywhere.
 
-        A file that is there counts whatever its suffix. Raises BadInput where it is no image, and
-        where the name means two images, one of each folder.
+        `./a.jpg`, `b//a.jpg`, `b/../a.jpg`, backslashes, blanks around it and absolute paths are
+        understood where no image is called just so, and a file that is there counts whatever its
+        suffix. Raises BadInput where it is no image, where the name means two images, one of each
+        folder, and for a path that leads out of the folders.
         """
+        places = SIDES if side is None else (side,)
         found: list[str] = []
-        for place in SIDES if side is None else (side,):
-            known = self._known[place]
-            for written in (name, _composed(name)):
-                for form in (written, self.prefixes[place] + written):
-                    if form in known and known[form] not in found:
-                        found.append(known[form])
-                if found:
-                    break
-            if not found and (other := self._unlisted(name, place)) is not None:
-                found.append(other)
+        for look in (self._as_written, self._as_path, self._unlisted):
+            if not found:
+                found = list(dict.fromkeys(n for place in places for n in look(name, place)))
         if len(found) > 1:
             what = f"'{name}' fits '{found[0]}' and '{found[1]}'"
             raise BadInput(what, expected=f"a path from {self.root}, such as '{found[0]}'")
+        if not found:
+            self._refuse_outside(name, places)
         return found[0] if found else None
 
-    def _unlisted(self, name: str, place: str) -> str | None:
+    def _as_written(self, name: str, place: str) -> list[str]:
+        """The images of a side that are called so, from the root or within their folder."""
+        known = self._known[place]
+        for written in (name, _composed(name)):
+            forms = (written, self.prefixes[place] + written)
+            found = [known[form] for form in forms if form in known]
+            if found:
+                return found
+        return []
+
+    def _as_path(self, name: str, place: str) -> list[str]:
+        """The images of a side that a path leads to, by links too."""
+        found: list[str] = []
+        for path in self.paths(name, (place,)):
+            names = [os.path.relpath(path, self.root), *names_of(path, self._folders)]
+            found += [n for one in names for n in self._as_written(Path(one).as_posix(), place)]
+        return found
+
+    def _unlisted(self, name: str, place: str) -> list[str]:
         """A file that is there under a suffix that is not listed. BadInput where it is no image."""
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            return None
-        for form in (name, self.prefixes[place] + name):
-            if (self.root / form).is_file() and form.startswith(self.prefixes[place]):
-                check_header(self.root / form)
+        for path in self.paths(name, (place,)):
+            inside = path.is_relative_to(self.root / self.prefixes[place])
+            hidden = any(map(is_hidden, Path(os.path.relpath(path, self.root)).parts))
+            if inside and not hidden and path.is_file():
+                check_header(path)
+                form = path.relative_to(self.root).as_posix()
                 self._known[place][form] = form
-                return form
-        return None
+                return [form]
+        return []
+
+    def paths(self, name: str, places: Sequence[str]) -> list[Path]:
+        """What a name written as a path means: from the folder of a side, or absolute."""
+        plain = os.path.expanduser(name.strip().replace("\\", "/"))
+        bases = [self.root / self.prefixes[place] for place in places]
+        return [Path(os.path.normpath(base / plain)) for base in bases]
+
+    def _refuse_outside(self, name: str, places: Sequence[str]) -> None:
+        paths = self.paths(name, places)
+        drive = re.match(r"[A-Za-z]:[\\/]", name.strip())
+        roots = [path for place in SIDES for path in self.paths("", (place,))]
+        if drive or not any(path.is_relative_to(root) for path in paths for root in roots):
+            raise BadInput(
+                f"'{name}' lies outside of the folder of the images",
+                expected=f"a path below {self.folder(None)}, or relative to it",
+            )
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        return real_folders(self.root, self.all_names())
 
     def within_side(self, name: str) -> str:
         """The name relative to the folder of its side."""
@@ -115,8 +156,8 @@ def find_images(
     """
     gallery = Path(images).expanduser().absolute()
     if query_images is None:
-        names = _listed(gallery, named)
-        return OwnImages(gallery, dict.fromkeys(SIDES, ""), dict.fromkeys(SIDES, names))
+        names, notes = _listed(gallery, named)
+        return OwnImages(gallery, dict.fromkeys(SIDES, ""), dict.fromkeys(SIDES, names), notes)
     query = Path(query_images).expanduser().absolute()
     folders = {"query": query.resolve(), "gallery": gallery.resolve()}
     root = Path(os.path.commonpath(list(folders.values())))
@@ -127,15 +168,15 @@ def find_images(
             expected="two folders side by side, or one folder and a column `split`",
         )
     prefixes = {side: folders[side].relative_to(root).as_posix() + "/" for side in SIDES}
-    listed = {
-        side: tuple(prefixes[side] + name for name in _listed(folders[side], named))
-        for side in SIDES
-    }
-    return OwnImages(root, prefixes, listed)
+    found = {side: _listed(folders[side], named) for side in SIDES}
+    listed = {side: tuple(prefixes[side] + name for name in found[side][0]) for side in SIDES}
+    notes = tuple(f"{prefixes[side]}: {note}" for side in SIDES for note in found[side][1])
+    return OwnImages(root, prefixes, listed, notes)
 
 
-def _listed(folder: Path, named: bool) -> tuple[str, ...]:
-    names = list_images(folder, say_others=not named)
+def _listed(folder: Path, named: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of a folder's images, and notes on what was left out."""
+    names, notes = list_folder(folder, say_others=not named)
     if not names and not named:
         raise no_images(folder)
     for name in names:
@@ -145,7 +186,7 @@ def _listed(folder: Path, named: bool) -> tuple[str, ...]:
             shown = name.encode("utf-8", "backslashreplace").decode()
             what = f"the name of an image is not UTF-8: '{shown}'"
             raise BadInput(what, where=folder, expected="UTF-8", remedy="rename it") from error
-    return tuple(names)
+    return tuple(names), notes
 
 
 def _composed(name: str) -> str:
@@ -173,22 +214,60 @@ def find_listed(
             absent.append(row)
     if absent:
         first = absent[0]
+        what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[first]}'"
+        why = _why_absent(images, names[first])
         example = "".join(f", such as '{name}'" for name in images.all_names()[:1])
         raise BadInput(
-            f"{len(absent)} of {len(names)} listed images are absent, first '{names[first]}'",
+            what + (f" ({why})" if why else ""),
             where=f"{where(first)} against {images.folder(sides[first])}",
             expected=f"paths from {images.root}{example}",
         )
     return found
 
 
-def check_unique(names: Sequence[str], said: Sequence[str], where: Callable[[int], str]) -> None:
-    """Raise BadInput where a name stands twice; said: what each row says of it."""
+def _why_absent(images: OwnImages, name: str) -> str | None:
+    """What may be wrong with a name that no image has."""
+    for path in images.paths(name, SIDES):
+        why = why_left_out(images.root, os.path.relpath(path, images.root))
+        if why:
+            return why
+    alike = {other.lower(): other for other in images.all_names()}.get(name.lower())
+    return alike and f"did you mean '{alike}'?"
+
+
+def respelt(written: Sequence[str], found: Sequence[str], images: OwnImages) -> tuple[str, ...]:
+    """A note where names are written otherwise than the images are called."""
+    prefixes = set(images.prefixes.values())
+    other = [
+        (name, image)
+        for name, image in zip(written, found, strict=True)
+        if image != name and image not in {prefix + name for prefix in prefixes}
+    ]
+    if not other:
+        return ()
+    (name, image), count = other[0], len(other)
+    form = "in another Unicode form" if _composed(name) == _composed(image) else f"for '{image}'"
+    what = "1 name is" if count == 1 else f"{count} names are"
+    return (f"{what} written otherwise than the images, first '{name}' {form}: matched",)
+
+
+def check_unique(
+    names: Sequence[str],
+    said: Sequence[str],
+    where: Callable[[int], str],
+    written: Sequence[str] | None = None,
+) -> None:
+    """Raise BadInput where a name stands twice; said: what each row says of it.
+
+    written: the names as the file has them, where they may differ.
+    """
     first: dict[str, int] = {}
     for row, name in enumerate(names):
         before = first.setdefault(name, row)
         if before != row:
             what = f"'{name}' is listed twice, first in {where(before)}"
+            if written is not None and {written[before], written[row]} != {name}:
+                what += f", there written '{written[before]}' and here '{written[row]}'"
             if said[before] != said[row]:
                 what += f", there as '{said[before]}' and here as '{said[row]}'"
             raise BadInput(what, where=where(row), expected="every image once")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.own_truth_entries import Lists
-from ames_lite.io.own_truth_images import SIDES, OwnImages, find_listed
+from ames_lite.io.own_truth_images import SIDES, OwnImages, find_listed, respelt
 from ames_lite.io.own_truth_relation import GRADES, Relation
 from ames_lite.io.own_truth_rules import Rows, marked
 from ames_lite.io.own_truth_tables import Table
@@ -53,7 +53,14 @@ def relate_pairs(table: Table, images: OwnImages, lists: Lists) -> Relation:
     sorted_rows: dict[str, Rows] = {
         grade: [np.array(sorted(one), np.int64) for one in many] for grade, many in rows.items()
     }
-    return Relation(queries, gallery, sorted_rows, queries_are_named=True)
+    written = {**_spellings(table, "gallery", found), **_spellings(table, "query", found)}
+    notes = respelt(list(written), list(written.values()), images)
+    return Relation(queries, gallery, sorted_rows, queries_are_named=True, notes=notes)
+
+
+def _spellings(table: Table, side: str, found: dict[str, list[str]]) -> dict[str, str]:
+    """Each name of a column as written, and the image that it means."""
+    return dict(zip(table.columns[side], found[side], strict=True))
 
 
 def _grades_of(table: Table) -> tuple[list[str | None], bool]:

@@ -3,15 +3,16 @@
 The header decides which form a file has; where it fits none or several, the reader refuses and
 lists the forms. A form chosen by name may have further columns, which are then ignored.
 
-The convention to know: cells are text as they stand (nothing is stripped: a file's name may begin
-with a blank); `numbers` and `integers` turn a column into an array or name the line that cannot be.
+The convention to know: names of files are text as they stand (one may begin with a blank); labels
+lose the blanks around them, words of a choice their capitals. `numbers` and `integers` turn a
+column into an array or name the line that cannot be.
 """
 
 from __future__ import annotations
 
-import csv
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.images import IMAGE_SUFFIXES
+from ames_lite.io.own_truth_text import read_cells, with_points
 
 LIMIT = 2**62  # of integers: sums and differences of two stay in int64
 
@@ -38,6 +41,9 @@ FORMS = (
     Form("coordinates", ("file", "lat", "lon"), ("split",)),
     Form("frames", ("file", "frame"), ("split",)),
 )
+WORDS = {word for form in FORMS for word in (*form.required, *form.optional)}
+NAMES, CHOICES = ("file", "query", "gallery"), ("split", "grade", "relevant")
+NUMBERS = ("x", "y", "lat", "lon")
 KINDS = tuple(dict.fromkeys(form.kind for form in FORMS))
 
 
@@ -54,14 +60,14 @@ def describe_forms(kind: str | None = None) -> str:
 class Table:
     """A CSV file: kind; columns, each with one text a row; lines, the line number of each row.
 
-    ignored: columns that the form does not have.
+    notes: lines for the user on how the file was read.
     """
 
     path: Path
     kind: str
     columns: dict[str, list[str]]
     lines: list[int]
-    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -69,6 +75,12 @@ class Table:
     def where(self, row: int) -> str:
         """File and line of a row, for messages."""
         return f"{self.path}, line {self.lines[row]}"
+
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> Table:
+        """The same with some rows alone."""
+        chosen = rows.tolist()
+        columns = {name: [cells[row] for row in chosen] for name, cells in self.columns.items()}
+        return replace(self, columns=columns, lines=[self.lines[row] for row in chosen])
 
     def choices(self, column: str, allowed: Sequence[str]) -> list[str]:
         """A column whose cells are all among `allowed`. Raises BadInput with the line."""
@@ -90,7 +102,9 @@ class Table:
         for row in np.flatnonzero(~np.isfinite(values))[:1]:
             text = self.columns[column][row]
             raise BadInput(
-                f"{column} is '{text}'", where=self.where(row), expected="a finite number"
+                f"{column} is '{text}'",
+                where=self.where(row),
+                expected="a finite number, with a decimal point",
             )
         return values
 
@@ -108,51 +122,68 @@ class Table:
 
 
 def read_table(path: str | Path, kind: str | None = None) -> Table:
-    """Read a CSV file of one of FORMS; kind: which, where the header alone does not tell.
+    """Read a table of one of FORMS; kind: which, where the header alone does not tell.
 
     Raises MissingFile, and BadInput with file and line for a header of no or of several forms, a
-    row with another number of cells than the header, and text that is no CSV in UTF-8.
+    row with another number of cells than the header, and what is no text.
     """
     path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind)}"
+    if path.is_dir():
+        raise BadInput(
+            "a folder is given as labels",
+            where=path,
+            expected=expected,
+            remedy="labels=folders where its folders are the classes, and images=<the folder>",
+        )
     if not path.is_file():
         raise MissingFile("the labels are missing", where=path, expected=expected)
-    rows, lines = _read_rows(path, expected)
-    if not rows:
+    cells = read_cells(path, WORDS, expected)
+    if not cells.rows:
         raise BadInput("an empty file", where=path, expected=expected)
-    header = [cell.strip() for cell in rows[0]]
+    header = [
+        name if (name := cell.strip()).lower() not in WORDS else name.lower()
+        for cell in cells.rows[0]
+    ]
     form = _choose_form(header, kind, path)
-    if len(rows) == 1:
+    rows, lines = cells.rows[1:], cells.lines[1:]
+    if not rows:
         raise BadInput("a header and no rows", where=path, expected=expected)
-    for row, line in zip(rows[1:], lines[1:], strict=True):
+    for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             what = f"a row has {len(row)} cells, the header {len(header)}"
-            hint = f"{','.join(header)}; a text with a comma stands in quotes"
+            hint = f"{','.join(header)}; a text with a comma in quotes, decimals with a point"
             raise BadInput(what, where=f"{path}, line {line}", expected=hint)
     known = (*form.required, *form.optional)
-    columns = {
-        name: list(cells)
-        for name, cells in zip(header, zip(*rows[1:], strict=True), strict=True)
-        if name in known
-    }
-    return Table(path, form.kind, columns, lines[1:], tuple(n for n in header if n not in known))
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    notes = [*cells.notes]
+    if [cell.strip() for cell in cells.rows[0]] != header:
+        notes.append(f"the header of {path.name} is taken as {','.join(header)}")
+    for name in known:
+        if name in columns:
+            columns[name], more = _tidied(name, columns[name], cells.separator)
+            notes += more
+    ignored = [name for name in header if name not in known]
+    notes += [f"columns ignored: {', '.join(ignored)}"] * bool(ignored)
+    kept = {name: column for name, column in columns.items() if name in known}
+    return Table(path, form.kind, kept, lines, tuple(notes))
 
 
-def _read_rows(path: Path, expected: str) -> tuple[list[list[str]], list[int]]:
-    """All rows that are not blank, and the number of each one's (last) line."""
-    rows, lines = [], []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            for row in reader:
-                if row:
-                    rows.append(row)
-                    lines.append(reader.line_num)
-        except (csv.Error, UnicodeDecodeError) as error:
-            where = f"{path}, after line {reader.line_num}"
-            raise BadInput(
-                f"not a CSV in UTF-8 ({error})", where=where, expected=expected
-            ) from error
-    return rows, lines
+def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], list[str]]:
+    """A column without what means nothing in it, and what is said of that."""
+    if name in NAMES:
+        return column, []
+    if name in CHOICES:
+        return [cell.strip().lower() for cell in column], []
+    if name in NUMBERS:
+        numbers = with_points(column, separator)
+        said = [f"decimal commas in {name} are taken as points"]
+        return (column, []) if numbers is None else (numbers, said)
+    plain = [unicodedata.normalize("NFC", cell.strip()) for cell in column]
+    changed = [cell for cell, other in zip(column, plain, strict=True) if cell != other]
+    if not changed:
+        return plain, []
+    many = "1 label loses" if len(changed) == 1 else f"{len(changed)} labels lose"
+    return plain, [f"{many} blanks or other signs that are not seen, first '{changed[0]}'"]
 
 
 def _choose_form(header: Sequence[str], kind: str | None, path: Path) -> Form:
@@ -166,13 +197,16 @@ def _choose_form(header: Sequence[str], kind: str | None, path: Path) -> Form:
     ]
     if len(fitting) != 1:
         what = f"the header '{shown}' fits " + ("no form" if not fitting else "several forms")
+        if any(name.lower().endswith(IMAGE_SUFFIXES) for name in header):
+            what += ": the first line is a row already"
         remedy = "say which by kind=" if len({form.kind for form in fitting}) > 1 else None
         raise BadInput(what, where=where, expected=expected, remedy=remedy)
     form = fitting[0]
     unknown = [name for name in header if name not in (*form.required, *form.optional)]
     if unknown and kind is None:
         raise BadInput(
-            f"the header '{shown}' has columns of no form: {', '.join(unknown)}",
+            f"the header '{shown}' has columns of no form: "
+            + ", ".join(name or "one without a name" for name in unknown),
             where=where,
             expected=expected,
             remedy=f"leave them out, or ignore them by kind={form.kind}",

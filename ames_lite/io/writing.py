@@ -5,12 +5,18 @@ The convention to know: an existing file is refused before the work starts, not 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
+
+NOT_WRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 @contextmanager
@@ -21,7 +27,8 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     refuse_existing(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with explain_write_errors(path):
@@ -50,9 +57,10 @@ def explain_write_errors(path: Path, remedy: str = "free space, then try again")
     except MissingFile:  # an OSError that explains itself
         raise
     except OSError as error:
+        refused = error.errno in NOT_WRITABLE
         raise BadInput(
             f"writing failed: {error}",
             where=path,
             expected="a writable place with enough space",
-            remedy=remedy,
+            remedy="choose another place, or make this one writable" if refused else remedy,
         ) from error

@@ -94,7 +94,7 @@ def make_files(folder: Path, num: int) -> None:
 def make_index(images: Path, index: Path, backbone: Sift, options: SearchSpeed) -> None:
     """A finished index of these files, whose descriptors and vectors are noise."""
     index.mkdir(parents=True)
-    rng, files = np.random.default_rng(options.seed), scan_images(images)
+    rng, files = np.random.default_rng(options.seed), scan_images(images)[0]
     names, made = [file.name for file in files], check_provenance(backbone.provenance)
     vocabulary = index / "vocabulary.npz"
     write_vocabulary(vocabulary, _unit(rng, options.clusters, backbone.dim), made)

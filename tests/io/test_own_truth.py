@@ -16,6 +16,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io import own_truth_images
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.io.images import Listing
 from ames_lite.io.own_truth import OwnTruth, OwnTruthOptions, make_own_truth
 from ames_lite.io.own_truth_files import (
     check_sources,
@@ -23,16 +24,9 @@ from ames_lite.io.own_truth_files import (
     read_description,
     write_own_truth,
 )
+from tests.helpers import touch
 
 Answers = dict[str, list[str]]
-
-
-def touch(folder: Path, names: Iterable[str]) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def table(path: Path, *rows: str) -> str:
@@ -294,7 +288,7 @@ def test_a_hundred_thousand_positions_take_seconds(
     labels = table_of(
         tmp_path / "xy.csv", "file,x,y", [(n, *xy) for n, xy in zip(names, rows, strict=True)]
     )
-    monkeypatch.setattr(own_truth_images, "list_images", lambda folder, **_: names)
+    monkeypatch.setattr(own_truth_images, "list_folder", lambda folder, **_: Listing(names, ()))
     start = time.process_time()
     made = make(tmp_path, labels, radius=100)
     seconds = time.process_time() - start
@@ -307,14 +301,14 @@ def test_a_hundred_thousand_positions_take_seconds(
 
 WRONG_LABELS: dict[str, tuple[list[str], dict[str, Any], list[str]]] = {
     "no form": (["name,class", "a.jpg,x"], {}, ["line 1", "name,class", "file,label", "query,gal"]),
-    "no header": (["a.jpg,x", "b.jpg,x"], {}, ["a.jpg,x", "fits no form"]),
+    "no header": (["a.jpg,x", "b.jpg,x"], {}, ["a.jpg,x", "fits no form", "a row"]),
     "two forms": (["file,label,frame", "a.jpg,x,1"], {}, ["several forms", "kind="]),
     "two positions": (["file,x,y,lat,lon", "a.jpg,1,1,1,1"], {"kind": "coordinates"}, ["several"]),
     "an unknown column": (["file,label,splt", "a.jpg,x,query"], {}, ["splt", "kind=labels"]),
     "a column twice": (["file,label,label", "a.jpg,x,x"], {}, ["twice"]),
     "another kind": (["file,label", "a.jpg,x"], {"kind": "frames"}, ["fits no form", "file,frame"]),
     "grade and relevant": (["query,gallery,grade,relevant", "a.jpg,b.jpg,easy,1"], {}, ["both"]),
-    "semicolons": (["file;label", "a.jpg;x"], {}, ["file;label"]),
+    "slashes": (["file/label", "a.jpg/x"], {}, ["file/label"]),
     "empty": ([""], {}, ["empty"]),
     "only a header": (["file,label"], {}, ["no rows"]),
     "a comma too many": (
@@ -550,7 +544,7 @@ def test_changed_sources_are_refused_with_both_digests_and_the_command(tmp_path:
     message = str(caught.value)
     assert description.digests["labels"][:12] in message and "the labels changed" in message
     assert prepare_command(options, folder) in message and "overwrite=true" in message
-    assert f"\"images='{images}'\"" in message  # quoted for the shell: it has a blank
+    assert f"'images={images}'" in message  # quoted for the shell: it has a blank
     with pytest.raises(BadInput, match=r"the labels changed(.|\n)*folders"):
         check_sources(folder, description, images, "folders")
 

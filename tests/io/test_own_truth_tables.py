@@ -36,7 +36,7 @@ def test_every_form_has_an_example_of_three_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_read_row_by_row(example: str, tmp_path: Path) -> None:
     table = read_table(write(tmp_path, example))
-    assert len(table) == 2 and table.lines == [2, 3] and table.ignored == ()
+    assert len(table) == 2 and table.lines == [2, 3] and table.notes == ()
     assert list(table.columns) == example.splitlines()[0].split(",")
     for column in set(table.columns) & {"x", "y", "lat", "lon"}:
         assert np.isfinite(table.numbers(column)).all()
@@ -68,12 +68,56 @@ def test_a_cell_that_is_no_whole_number_is_named(cell: str, tmp_path: Path) -> N
         table.integers("frame")
 
 
-def test_text_that_is_not_utf8_or_has_a_zero_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_text_or_no_csv_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    for damage in (b"file,label\n\xff,x\n", b'file,label\n"a"b,x\n', "é".encode("utf-16")):
+    for damage in (b"file,label\na\0b,x\n", b'file,label\n"a"b,x\n', b"PK\x03\x04\0\0", b"\0" * 9):
         path.write_bytes(damage)
-        with pytest.raises(BadInput, match=r"not a CSV in UTF-8(.|\n)*labels\.csv"):
+        with pytest.raises(BadInput, match=r"(?s)not a (CSV|text)|workbook.*labels\.csv"):
             read_table(path)
+
+
+PLAIN = "file,label,split\né/01.jpg,church,query\n02.jpg,tower,gallery\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_encodings_and_line_ends_change_nothing(encoding: str, ends: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(PLAIN.replace("\n", ends).encode(encoding))
+    table = read_table(path)
+    assert table.columns == read_table(write(tmp_path, PLAIN)).columns and table.lines == [2, 3]
+    assert bool(table.notes) == encoding.startswith("utf-16")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        "sep=;\n" + PLAIN.replace(",", ";"),
+        PLAIN.replace("file,label", " File,LABEL"),
+        PLAIN.replace("\n", ",,\n") + ",,,,\n\n",
+        PLAIN.replace("church", " church ").replace("query", "Query"),
+        '"file","label","split"\n"é/01.jpg","church","query"\n"02.jpg","tower","gallery"\n',
+    ],
+)
+def test_what_spreadsheets_write_is_read(text: str, tmp_path: Path) -> None:
+    expected = read_table(write(tmp_path, PLAIN)).columns
+    assert read_table(write(tmp_path, text)).columns == expected
+
+
+def test_what_is_read_otherwise_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(PLAIN.replace(",", ";").replace("file", "File").encode("cp1252"))
+    encoding, header = read_table(path).notes
+    assert "cp1252" in encoding and "semicolons" in encoding and "file,label,split" in header
+
+
+def test_decimal_commas_are_points_where_cells_are_not_between_commas(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "file;lat;lon\na;48,85;2,35\nb;48,9;-2\n"))
+    assert table.numbers("lat").tolist() == [48.85, 48.9] and len(table.notes) == 3
+    with pytest.raises(BadInput, match="decimals with a point"):
+        read_table(write(tmp_path, "file,lat,lon\na,48,85,2,35\n"))
 
 
 def test_the_forms_are_listed_in_words() -> None:

@@ -6,12 +6,16 @@ of images by number mean the natural order of the folder (2.jpg before 10.jpg).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.images import is_image_name, list_images, no_images
+from ames_lite.io.images import is_image_name, list_folder, no_images
+from ames_lite.io.walking import is_hidden
+
+logger = logging.getLogger(__name__)
 
 
 def natural_key(name: str) -> tuple[tuple[str, int], ...]:
@@ -28,7 +32,11 @@ def natural_key(name: str) -> tuple[tuple[str, int], ...]:
 def natural_names(root: Path, folder: str) -> list[str]:
     """Images right in a folder (not below it), in natural order. Raises where there are none."""
     place = _folder(root, folder)
-    found = [p.name for p in place.iterdir() if is_image_name(p) and p.is_file()]
+    pictures = [p.name for p in place.iterdir() if is_image_name(p.name)]
+    found = [name for name in pictures if not is_hidden(name) and (place / name).is_file()]
+    hidden = sum(map(is_hidden, pictures))
+    if hidden:
+        logger.warning("%d hidden images are left out in %s", hidden, place)
     if not found:
         raise no_images(place)
     return [f"{folder}/{name}" for name in sorted(found, key=natural_key)]
@@ -36,7 +44,9 @@ def natural_names(root: Path, folder: str) -> list[str]:
 
 def sorted_names(root: Path, folder: str) -> list[str]:
     """Images anywhere below a folder, sorted by path. Raises where there are none."""
-    found = list_images(_folder(root, folder))
+    found, notes = list_folder(_folder(root, folder))
+    for note in notes:
+        logger.warning("%s: %s", root / folder, note)
     if not found:
         raise no_images(root / folder)
     return [f"{folder}/{name}" for name in found]

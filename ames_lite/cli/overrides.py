@@ -1,0 +1,118 @@
+"""Overrides as people type them: `images=my photos (1)`, `name=2023`, `results=[a b,c]`.
+
+Hydra's grammar gives brackets, blanks, commas, `~`, `$` and quotes a meaning, and turns 2023, 1e3
+and true into numbers and truth values. A text is therefore handed to it in quotes: taken as it
+stands, but for null and for a value that stands in quotes already. Nothing of Hydra is needed here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ames_lite.errors import ConfigError
+
+FORM = "key=value; a list as key=[1,2]; a text is taken as it stands"
+_KEY = re.compile(r"[A-Za-z_][\w.-]*")
+_QUOTED = re.compile(r"(['\"])(?:\\.|(?!\1).)*\1", re.DOTALL)
+# a quote opens only where an element begins: `it's` has none
+_TOKEN = re.compile(rf"(?<![^,\[\s]){_QUOTED.pattern}|.", re.DOTALL)
+
+
+def split_override(text: str) -> tuple[str, str]:
+    """Key and value. Raises ConfigError for whatever else stands on a command line."""
+    key, equals, value = text.partition("=")
+    if key.startswith("-"):
+        named = f"{key.lstrip('-').replace('-', '_')}={value}" if equals else "key=value"
+        what = f"'{text}': there are no options with dashes"
+        raise ConfigError(what, expected=f"{named}; --help lists the keys")
+    bare = key.lstrip("+~").split("@")[0]
+    if key[:1] in ("+", "~") and _KEY.fullmatch(bare):
+        what = f"'{text}': keys can be neither added nor removed"
+        raise ConfigError(what, expected=f"{bare}=value")
+    if not equals or not _KEY.fullmatch(key):
+        blanks = "; no blanks around =" if equals else "; blanks in the shell's quotes"
+        raise ConfigError(f"'{text}' is not an override", expected=FORM + blanks)
+    return key, value
+
+
+def is_quoted(value: str) -> bool:
+    """Whether a value stands in quotes as a whole.
+
+    >>> is_quoted("'a b'"), is_quoted("a"), is_quoted("'a','b'")
+    (True, False, False)
+    """
+    return _QUOTED.fullmatch(value) is not None
+
+
+def literal(value: str) -> str:
+    """A text in the quotes in which Hydra reads it back unchanged; one in quotes stays.
+
+    >>> print(literal("it's (1)"), literal("'done'"))
+    'it\\'s (1)' 'done'
+    """
+    if is_quoted(value):
+        return value
+    kept = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no interpolation
+    return "'" + re.sub(r"(\\*)('|\Z)", _escaped, kept) + "'"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Backslashes in front of a quote count double, and the quote gets one of its own."""
+    return found[1] * 2 + found[2].replace("'", "\\'")
+
+
+def literal_list(value: str) -> str:
+    """A list `[a,b,[c]]` of texts, each as in `literal`; unbalanced brackets stay as they are.
+
+    >>> print(literal_list("[my runs (1),2023,['x',y]]"))
+    ['my runs (1)','2023',['x','y']]
+    """
+    parts = _parts(value[1:-1])
+    if parts is None:
+        return value
+    return f"[{','.join(literal_list(one) if is_list(one) else literal(one) for one in parts)}]"
+
+
+def is_list(value: str) -> bool:
+    """Whether a value is written as a list."""
+    return value.startswith("[") and value.endswith("]")
+
+
+def _parts(inside: str) -> list[str] | None:
+    """What commas outside of quotes and brackets separate; None where brackets do not match."""
+    parts, depth = [""], 0
+    for token in _TOKEN.finditer(inside):
+        depth += {"[": 1, "]": -1}.get(token[0], 0)
+        if depth < 0:
+            return None
+        if token[0] == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += token[0]
+    stripped = [part.strip() for part in parts]
+    return None if depth else [part for part in stripped if part or len(stripped) > 1]
+
+
+def absolute_tilde(value: str) -> str:
+    """A path that begins with ~ and means nobody's home, made absolute: it is a file's own name."""
+    if not value.startswith("~") or os.path.expanduser(value) != value:
+        return value
+    return str(Path.cwd() / value)
+
+
+def nearest_first(word: str, options: Iterable[str]) -> list[str]:
+    """The options, those like the word first."""
+    by_lower = {option.lower(): option for option in sorted(options, reverse=True)}
+    near = [by_lower[one] for one in difflib.get_close_matches(word.lower(), by_lower, n=3)]
+    return near + sorted(set(options) - set(near))
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """` (did you mean …?)`, or nothing where no option is like the word."""
+    lower = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(word.lower(), lower, n=1)
+    return f" (did you mean {lower[near[0]]}?)" if near else ""

@@ -1,0 +1,189 @@
+"""Walking folders of images: the one owner of which entries count, for lists and indexes alike.
+
+Left out: what begins with a dot and what systems put beside pictures (HIDDEN), anywhere below the
+folder; the folder's own path may be hidden. Links are followed, but not to what is listed already
+by its own name, nor to a folder above: each image counts once. Links that share a target elsewhere
+are images of their own, as copies would be. What was left out is said in notes, one line a kind.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ames_lite.errors import BadInput, MissingFile
+
+HIDDEN = {  # in lower case: archives, network disks, recycle bins
+    *("__macosx", "@eadir", "#recycle", "@recycle", "#snapshot", "$recycle.bin", "recycler"),
+    *("system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+}
+DUE = "names that begin with a dot and folders of the system (__MACOSX, @eaDir, …) are left out"
+
+
+class Walk(NamedTuple):
+    """What a folder holds: names (paths from it, `/`-separated, sorted) with entries, and notes.
+
+    others: names of the files that are not hidden and were not wanted.
+    """
+
+    files: list[tuple[str, os.DirEntry[str]]]
+    notes: tuple[str, ...]
+    others: list[str]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether an entry of that name is left out."""
+    return name.startswith(".") or name.lower() in HIDDEN
+
+
+def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
+    """All files below a folder whose names are wanted.
+
+    Raises MissingFile where there is no such folder; BadInput where it is a file, or where part of
+    it cannot be read.
+    """
+    root = Path(folder)
+    if root.is_file():
+        raise BadInput("a file is given as an image folder", where=root, expected="a folder")
+    if not root.is_dir():
+        raise MissingFile("an image folder is missing", where=root, expected="a folder")
+    walker = _Walker(wanted)
+    try:
+        walker.walk(str(root))
+    except OSError as error:
+        what = f"the folder cannot be read: {error}"
+        raise BadInput(what, where=root, expected="a folder that may be read") from error
+    return Walk(walker.found(), tuple(walker.notes()), sorted(walker.others))
+
+
+def why_left_out(root: Path, name: str) -> str | None:
+    """Why a walk of `root` left out the name of a file that is there; None where it is not."""
+    path = root / name
+    if any(is_hidden(part) for part in Path(name).parts):
+        return DUE if os.path.exists(path) else None
+    for way in (path, *path.parents):
+        if os.path.islink(way) and not os.path.exists(way):
+            return f"'{way}' is a link that leads nowhere"
+    return None
+
+
+def real_folders(root: str | Path, names: Iterable[str]) -> dict[str, str]:
+    """Real paths of the folders that names of a walk lie in, and what the names call them."""
+    folders = {name.rpartition("/")[0] for name in names}
+    return {os.path.realpath(os.path.join(root, folder)): folder for folder in sorted(folders)}
+
+
+def names_of(path: Path, folders: Mapping[str, str]) -> list[str]:
+    """What a walk may call a file, by whatever path it is reached; folders: `real_folders`."""
+    ways = [os.path.split(way) for way in (path, os.path.realpath(path))]
+    places = [(os.path.realpath(place), name) for place, name in ways]
+    return [f"{folders[at]}/{name}".lstrip("/") for at, name in places if at in folders]
+
+
+@dataclass
+class _Walker:
+    wanted: Callable[[str], bool]
+    others: list[str] = field(default_factory=list)
+    files: list[tuple[str, os.DirEntry[str]]] = field(default_factory=list)
+    real: dict[str, str] = field(default_factory=dict)  # of files that are no links, their names
+    seen: dict[str, str] = field(default_factory=dict)  # real paths of folders, what they are named
+    links: list[os.DirEntry[str]] = field(default_factory=list)  # to folders, still to follow
+    num_hidden: int = 0
+    hidden: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+
+    def walk(self, root: str) -> None:
+        above = os.path.join(os.path.realpath(root), "")
+        cut = len(os.path.join(root, ""))
+        self._descend(root, "")
+        while self.links:  # behind all real folders, so that these keep their own names
+            links, self.links = sorted(self.links, key=lambda link: link.path), []
+            for link in links:
+                name = link.path[cut:].replace(os.sep, "/")
+                real = os.path.realpath(link.path)
+                if real != above[:-1] and above.startswith(os.path.join(real, "")):
+                    self.again.append(f"{name} (a folder above)")
+                else:
+                    self._descend(link.path, f"{name}/")
+
+    def _descend(self, path: str, prefix: str) -> None:
+        todo = [(path, prefix, os.path.realpath(path))]
+        while todo:
+            path, prefix, real = todo.pop()
+            if real in self.seen:
+                known = self.seen[real].rstrip("/") or "the folder itself"
+                self.again.append(f"{prefix.rstrip('/')} ({known})")
+                continue
+            self.seen[real] = prefix
+            with os.scandir(path) as entries:
+                for entry in sorted(entries, key=lambda one: one.name):
+                    if self._take(entry, prefix, real):
+                        below = (entry.path, f"{prefix}{entry.name}/", f"{real}/{entry.name}")
+                        todo.append(below)
+
+    def _take(self, entry: os.DirEntry[str], prefix: str, real: str) -> bool:
+        """Sort an entry in; True for a folder that is no link."""
+        name, is_link = prefix + entry.name, entry.is_symlink()
+        if is_hidden(entry.name):
+            count = sum(1 for one in _files_in(entry) if self.wanted(one))
+            self.num_hidden += count
+            self.hidden += [name] if count else []
+        elif is_link and not os.path.exists(entry.path):
+            self.dead.append(name)
+        elif entry.is_dir():
+            if not is_link:
+                return True
+            self.links.append(entry)
+        elif not self.wanted(entry.name):
+            self.others.append(name)
+        elif entry.is_file():
+            self.files.append((name, entry))
+            if not is_link:
+                self.real[f"{real}/{entry.name}"] = name
+        return False
+
+    def notes(self) -> Iterator[str]:
+        if self.hidden:
+            yield f"{_count(self.num_hidden, 'hidden image')} left out: {_few(self.hidden)}"
+        if self.dead:
+            yield f"{_count(len(self.dead), 'link')} left out, leading nowhere: {_few(self.dead)}"
+        if self.again:
+            what = _count(len(self.again), "linked folder")
+            yield f"{what} not followed, listed already or above: {_few(self.again)}"
+        if self.twice:
+            what = _count(len(self.twice), "linked image")
+            yield f"{what} left out, listed already: {_few(self.twice)}"
+
+    def found(self) -> list[tuple[str, os.DirEntry[str]]]:
+        """The files, sorted by name, without links to others among them."""
+        kept = []
+        for name, entry in sorted(self.files, key=lambda file: file[0]):
+            other = self.real.get(os.path.realpath(entry.path)) if entry.is_symlink() else None
+            if other is None:
+                kept.append((name, entry))
+            else:
+                self.twice.append(f"{name} ({other})")
+        return kept
+
+
+def _files_in(entry: os.DirEntry[str]) -> Iterator[str]:
+    """Names of the files of a hidden entry; what cannot be read there is left out all the same."""
+    if not entry.is_dir(follow_symlinks=False):
+        yield entry.name
+        return
+    for _, _, names in os.walk(entry.path):
+        yield from names
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
