@@ -37,7 +37,7 @@ READ_BYTES = 1 << 27  # of a gallery, in float32, read at a time
 SAME = (
     *SAME_STORES,
     *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
-    *("normalisation", "whitening"),
+    *("normalisation", "whitening", "global_scales"),
 )
 
 

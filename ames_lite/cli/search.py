@@ -82,6 +82,8 @@ def run(config: Config) -> Found | None:
     if config["query"] is not None:
         list_queries(config["query"])
         model = _model(config)
+        if model.scorer.check is not None:
+            model.scorer.check(backbone.provenance, "this run")
     index = index_folder(config, images)
     bad: dict[str, str] = {}
     if config["update"]:

@@ -1,8 +1,7 @@
 """Images on disk: the one owner of decoding (and of writing the pictures that the project makes).
 
 `load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, alpha
-laid over white, grey, palette, CMYK and 16 bits converted. A crop box is (x1, y1, x2, y2) in pixels
-of the whole image; it is clipped to the image and rounded outwards to whole pixels.
+laid over white, grey, palette, CMYK and 16 bits converted.
 
 The convention to know: a size beyond MAX_PIXELS is refused from the file's header, before anything
 is decoded, so that a small file cannot fill the memory.
@@ -22,7 +21,7 @@ from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 from ames_lite.errors import BadInput, MissingFile
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the whole image
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -83,24 +82,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
-
-
-def crop_image(image: npt.NDArray[np.uint8], box: Box | None) -> tuple[npt.NDArray[np.uint8], Box]:
-    """Cut a box out of an image [H, W, 3]; returns the crop and the box that it really covers.
-
-    None means the whole image. Raises BadInput where nothing of the box lies in the image.
-    """
-    height, width = image.shape[:2]
-    if box is None:
-        return image, (0.0, 0.0, float(width), float(height))
-    x1, y1 = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
-    x2, y2 = min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
-    if x2 <= x1 or y2 <= y1:
-        raise BadInput(
-            f"the crop box {box} leaves nothing of an image of {width} × {height} pixels",
-            expected="(x1, y1, x2, y2) with x1 < x2 and y1 < y2, inside the image",
-        )
-    return image[y1:y2, x1:x2], (float(x1), float(y1), float(x2), float(y2))
 
 
 def save_jpeg(path: str | Path, picture: npt.NDArray[np.uint8], quality: int) -> None:
