@@ -61,6 +61,8 @@ def differences(
     a, b = comparable(a), comparable(b)
     for key in sorted(a.keys() | b.keys()) if keys is None else keys:
         first, second = a.get(key, ABSENT), b.get(key, ABSENT)
+        if key == "crop_rounding" and ABSENT in (first, second):
+            continue  # only centre crops have one: `method` tells them from others
         if first != second:
             yield key, first, second
 
@@ -72,15 +74,19 @@ def compare_provenance(
     *,
     files: tuple[str | Path, str | Path],
     remedy: str | None = None,
+    anew: str | None = None,
 ) -> None:
     """Raise BadInput at the first of keys (None: all) whose values differ or that one side lacks.
 
-    files: the two paths that a and b come from, for the message.
+    files: the two paths that a and b come from, for the message; anew: the command that makes the
+    first of them anew, but for the option that differs.
     """
     for key, first, second in differences(a, b, keys):
         alike = "make both files with the same settings, or choose the file that fits"
         if key in OPTIONS:
             alike = f"make one of the two anew with the other's backbone.arguments.{key}="
+            if anew is not None and second != ABSENT:
+                alike = f"with all else as before: {anew} backbone.arguments.{key}={second}"
         raise BadInput(
             f"{key} is {first!r} in {files[0]} and {second!r} in {files[1]}",
             where=f"{files[0]} and {files[1]}",
@@ -123,15 +129,16 @@ def check_trained_on(
     """Raise BadInput where descriptors differ from those that a head was trained on.
 
     trained_on: `descriptors` of the provenance of a head; None where it does not say, as published
-    heads do not. made: of the descriptors that it is given. Another version of OpenCV makes no
-    other SIFT.
+    heads do not. made: of the descriptors that it is given. What only one of them says is not
+    compared; another version of OpenCV makes no other SIFT.
     """
     if not isinstance(trained_on, Mapping):
         return
-    sift = trained_on.get("backbone") == "sift"
-    keys = [key for key in SAME_DESCRIPTORS if not (sift and key == "variant")]
-    remedy = "a head that was trained on such descriptors, or descriptors as those of the head"
-    compare_known(trained_on, made, keys, files=files, remedy=remedy)
+    both = comparable(trained_on).keys() & comparable(made).keys()
+    if trained_on.get("backbone") == "sift":
+        both -= {"variant"}
+    keys = [key for key in SAME_DESCRIPTORS if key in both]
+    compare_provenance(trained_on, made, keys, files=files)
 
 
 def comparable(made: Mapping[str, Any]) -> Provenance:
