@@ -116,7 +116,8 @@ def _from_array(given: npt.ArrayLike, what: str) -> Tensor:
     """Descriptors of any float type and byte order as float32, all else as it is."""
     try:
         array = np.array(given)
-        wide = array.astype(np.float32) if array.dtype.kind == "f" else array
+        with np.errstate(over="ignore"):  # infinite then, and refused
+            wide = array.astype(np.float32) if array.dtype.kind == "f" else array
         return torch.from_numpy(wide)
     except (TypeError, ValueError) as error:  # text, objects, ragged lists, other byte orders
         raise BadInput(
