@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,20 @@ def _freeze(record: object, **arrays: Array) -> None:
         object.__setattr__(record, name, view)
 
 
+def _native(values: object, name: str, dtype: type[np.generic] | None = None) -> npt.NDArray[Any]:
+    """An array of numbers in the byte order of this machine, as dtype (None: as it is)."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fui":
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise BadInput(f"{name} is given as {kind}", expected="a NumPy array of numbers")
+    if dtype is None:
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = values.astype(dtype, copy=False)
+    whole = dtype is not np.uint8 or bool((converted == values).all())
+    _require(whole, f"{name} has {values.dtype} entries", "whole numbers from 0 to 255")
+    return converted
+
+
 def _unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     names = tuple(names)
     if len(set(names)) != len(names):
@@ -54,7 +69,8 @@ class LocalDescriptors:
     size         (height, width) of the image in pixels
 
     K may be 0: an image without a keypoint is an image all the same.
-    Raises BadInput (a ValueError) where any of this does not hold, or a value is NaN or infinite.
+    Arrays in another byte order, and other numbers in xy, scale and weight, are converted. Raises
+    BadInput (a ValueError) where any of this does not hold, or a value is NaN or infinite.
     """
 
     descriptors: Array
@@ -64,7 +80,11 @@ class LocalDescriptors:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        d, xy, scale, weight = self.descriptors, self.xy, self.scale, self.weight
+        d = _native(self.descriptors, "descriptors")
+        xy, scale, weight = (
+            _native(getattr(self, name), name, dtype)
+            for name, dtype in (("xy", np.float32), ("scale", np.uint8), ("weight", np.float32))
+        )
         kinds = (np.float16, np.float32, np.uint8)
         _require(
             d.ndim == 2 and d.dtype in kinds,

@@ -9,7 +9,6 @@ The convention to know: an image without descriptors gets the constant unit vect
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,17 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.digest import array_digest
-from ames_lite.io.provenance import Provenance, compare_provenance
+from ames_lite.io.provenance import Provenance, compare_known
 from ames_lite.io.vocabulary import read_vocabulary
 from ames_lite.retrieval.pooling import gem, weighted_mean
 from ames_lite.retrieval.vlad import vlad_images
 
-logger = logging.getLogger(__name__)
-
 Vectors = npt.NDArray[np.float32]
 # what a vocabulary and the descriptors that it is used on must share
-SAME = ("backbone", "variant", "weights", "facet", "layer", "descriptor_space")
+SAME = (
+    *("backbone", "variant", "weights", "channels", "facet", "layer", "descriptor_space"),
+    *("resize", "crop_rounding"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,27 +196,3 @@ def build_aggregator(name: str, **arguments: Any) -> Aggregator:
             expected=f"one of {', '.join(AGGREGATORS)}, superglobal",
         )
     return AGGREGATORS[name](**arguments)
-
-
-def compare_known(
-    a: Mapping[str, Any],
-    b: Mapping[str, Any],
-    keys: tuple[str, ...],
-    *,
-    files: tuple[str | Path, str | Path],
-) -> None:
-    """Raise BadInput where two provenances differ in one of the keys.
-
-    Published files do not say what made them: of them, only what both sides say is compared, and
-    a warning names what nobody can check.
-    """
-    for one in (a, b):
-        if "origin" in one:
-            both = [key for key in keys if key in a and key in b]
-            compare_provenance(a, b, both, files=files)
-            unknown = [key for key in keys if (key in a) != (key in b)]
-            if unknown:
-                text = "%s and %s: whether %s agree is not known, one of them is of published form"
-                logger.warning(text, *files, ", ".join(unknown))
-            return
-    compare_provenance(a, b, keys, files=files)

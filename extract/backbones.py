@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.images import Box, crop_image
+from ames_lite.io.cropping import crop_image
+from ames_lite.io.images import Box
+from ames_lite.io.resizing import resize_image
 from ames_lite.records import LocalDescriptors
 from extract.cvnet import Cvnet
 from extract.dinov2 import Dinov2, TinyRandom
 from extract.dinov3 import Dinov3
-from extract.interface import Backbone, Described
+from extract.interface import Backbone, Described, not_prepared
 from extract.keypoints import root_sift
 from extract.siglip2 import Siglip2
 
@@ -60,19 +62,19 @@ class Sift:
         return self.extract(image, box)
 
     def describe(self, batch: Sequence[LocalDescriptors]) -> list[Described]:
-        """What was prepared, as it is."""
+        """What was prepared, as it is. Raises BadInput for anything else."""
+        for local in batch:
+            if not isinstance(local, LocalDescriptors):
+                raise not_prepared(local)
         return [Described(local) for local in batch]
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """Describe RGB uint8 [H, W, 3]; the shrink factor comes from the whole image."""
-        size = (image.shape[0], image.shape[1])
         crop, (x1, y1, _, _) = crop_image(image, box)
+        size = (image.shape[0], image.shape[1])
         factor = min(1.0, self.image_size / max(size)) if self.image_size else 1.0
-        if factor < 1:
-            target = (max(1, round(crop.shape[1] * factor)), max(1, round(crop.shape[0] * factor)))
-            shrunk = cv2.resize(crop, target, interpolation=cv2.INTER_AREA)
-        else:
-            shrunk = crop
+        target = (max(1, round(crop.shape[0] * factor)), max(1, round(crop.shape[1] * factor)))
+        shrunk = resize_image(crop, target, "area", factor < 1)
         found = root_sift(shrunk, self.top_k, self.contrast)
         back = np.array([crop.shape[1] / shrunk.shape[1], crop.shape[0] / shrunk.shape[0]])
         xy = (found.position * back + [x1, y1]) / [size[1], size[0]]

@@ -16,14 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
 from extract.cvnet_network import STRIDE, CvnetNetwork, Shape
-from extract.dinov2_network import Features
 from extract.map_backbone import MapBackbone, preparation, require_text
 from extract.pretrained import refuse_keys
 from extract.weights_file import read_state
@@ -35,7 +33,6 @@ WRAPPED = "module."  # what DataParallel puts before every name
 ENCODER = "encoder_q."  # in the published file, which holds CVNet's reranking network too
 RESNETS = {(3, 4, 6, 3): "ResNet-50", (3, 4, 23, 3): "ResNet-101", (3, 8, 36, 3): "ResNet-152"}
 CHANNELS = ("bgr", "rgb")
-GLOBALS = ("one", "mean")
 
 
 class Cvnet(MapBackbone):
@@ -52,10 +49,12 @@ class Cvnet(MapBackbone):
         width: int = 64,  # channels of the stem; other than published: for tests
         global_dim: int = 2048,
         channels: str = "bgr",  # the order that the network sees; or rgb
-        global_scales: str = "one",  # vector of the scale nearest to 1; or mean: of all scales'
-        # unit vectors
         image_size: int | Sequence[int] = 0,  # longer side; 0: as on disk; [height, width]: both
         scales: Sequence[float] = (0.7071, 1.0, 1.4142),  # factors on top of image_size
+        resize: str = "area",  # cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
+        query_crop: str = "int",  # pixels of a crop box, as published; or cover: all it touches
+        global_scales: str = "mean",  # of the scales' unit vectors, as published; or one: the
+        # vector of the scale nearest to 1
         top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
         detector: str | None = None,  # published detector weights; None: the feature's norm
         space: str | None = None,  # descriptors of the detector or backbone; None: with a
@@ -65,15 +64,18 @@ class Cvnet(MapBackbone):
         batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
     ) -> None:
         require_text(weights=weights)
-        _check_choice(channels=(channels, CHANNELS), global_scales=(global_scales, GLOBALS))
-        self.weights, self.channels, self.global_scales = weights, channels, global_scales
+        if channels not in CHANNELS:
+            raise BadInput(f"channels is {channels!r}", expected=f"one of {', '.join(CHANNELS)}")
+        self.weights, self.channels = weights, channels
         self.shape = _shape(depths, width, global_dim)
         self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")
         super().__init__(
-            preparation("resize", image_size, 1, scales),  # any size: no patches
+            # any size: no patches
+            preparation(image_size, scales, patch=1, resize=resize, query_crop=query_crop),
             self.shape.local_dim,
             global_kind="gem",
             global_dim=self.shape.dim,
+            global_scales=global_scales,
             top_k=top_k,
             detector=detector,
             space=space,
@@ -85,9 +87,7 @@ class Cvnet(MapBackbone):
     @property
     def provenance(self) -> dict[str, Any]:
         """Loads the weights: their digest is part of it."""
-        scale = self.prepare.scales[self._nearest()]
-        used = scale if self.global_scales == "one" else "mean of unit vectors"
-        return {**super().provenance, "channels": self.channels, "global_scales": used}
+        return {**super().provenance, "channels": self.channels}
 
     def _network(self) -> tuple[nn.Module, str]:
         return load_cvnet(self.weights, self.shape)
@@ -95,17 +95,6 @@ class Cvnet(MapBackbone):
     def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
         pixels = super()._pixels(batch)
         return [planes.flip(1) for planes in pixels] if self.channels == "bgr" else pixels
-
-    def _vector(self, found: Sequence[Features]) -> Tensor | None:
-        vectors = [features.cls for features in found if features.cls is not None]
-        if self.global_scales == "one":
-            return vectors[self._nearest()]
-        return torch.stack([functional.normalize(vector, dim=1) for vector in vectors]).mean(dim=0)
-
-    def _nearest(self) -> int:
-        """The scale that is nearest to 1."""
-        scales = self.prepare.scales
-        return min(range(len(scales)), key=lambda i: abs(scales[i] - 1))
 
     def _region(self, view: View) -> Box:
         """The image's edges lie within the cells at its border: their centres are pixels."""
@@ -180,9 +169,3 @@ def _shape(depths: Sequence[int], width: int, dim: int) -> Shape:
         )
     first, second, third, fourth = depths
     return Shape((first, second, third, fourth), width, dim)
-
-
-def _check_choice(**choices: tuple[str, tuple[str, ...]]) -> None:
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise BadInput(f"{name} is {value!r}", expected=f"one of {', '.join(allowed)}")

@@ -45,6 +45,11 @@ class Dinov2(MapBackbone):
         method: str = "resize",  # or center_crop (AnyLoc)
         image_size: int | Sequence[int] = 770,  # longer side; 0: as on disk; [height, width]: both
         scales: Sequence[float] = (1.0,),  # factors on top of image_size
+        resize: str = "area",  # AMES': cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
+        query_crop: str = "int",  # pixels of a crop box, as published; or cover: all it touches
+        crop_rounding: str = "even",  # of center_crop's first pixel, as published; or floor
+        global_scales: str = "mean",  # of the scales' unit vectors, as published; or one: the
+        # vector of the scale nearest to 1
         top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
         detector: str | None = None,  # published detector weights; None: the feature's norm
         space: str | None = None,  # descriptors of the detector or backbone; None: with a
@@ -59,10 +64,19 @@ class Dinov2(MapBackbone):
         self.layer = self._spec.depth - 1 if layer is None else layer
         self._check_facet()
         super().__init__(
-            preparation(method, image_size, PATCH, scales),
+            preparation(
+                image_size,
+                scales,
+                patch=PATCH,
+                method=method,
+                resize=resize,
+                query_crop=query_crop,
+                crop_rounding=crop_rounding,
+            ),
             self._spec.dim,
             global_kind="cls" if facet == "patch" else None,
             global_dim=self._spec.dim if facet == "patch" else 0,
+            global_scales=global_scales,
             top_k=top_k,
             detector=detector,
             space=space,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from extract.dinov2_network import Features
 from extract.final_tokens import FinalTokens, as_map, choose, grid_of
+from extract.map_backbone import preparation
 from extract.pretrained import Checkpoint
 
 PATCH, REGISTERS = 16, 4
@@ -103,6 +104,11 @@ class Dinov3(FinalTokens):
         method: str = "resize",  # or center_crop
         image_size: int | Sequence[int] = 768,  # longer side; 0: as on disk; [height, width]: both
         scales: Sequence[float] = (1.0,),  # factors on top of image_size
+        resize: str = "bicubic_float",  # ELViS': not clamped; or bicubic, area
+        query_crop: str = "int",  # pixels of a crop box, as published; or cover: all it touches
+        crop_rounding: str = "even",  # of center_crop's first pixel, as published; or floor
+        global_scales: str = "mean",  # of the scales' unit vectors, as published; or one: the
+        # vector of the scale nearest to 1
         top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
         detector: str | None = None,  # detector weights; None: the feature's norm
         space: str | None = None,  # descriptors of the detector or backbone; None: with a
@@ -118,9 +124,16 @@ class Dinov3(FinalTokens):
             spec,
             weights,
             facet,
-            method,
-            image_size,
-            scales,
+            preparation(
+                image_size,
+                scales,
+                patch=spec.patch,
+                method=method,
+                resize=resize,
+                query_crop=query_crop,
+                crop_rounding=crop_rounding,
+            ),
+            global_scales=global_scales,
             top_k=top_k,
             detector=detector,
             space=space,

@@ -22,11 +22,11 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.disk import announce
 from ames_lite.io.global_writer import GlobalWriter, globals_layout
-from ames_lite.io.provenance import SAME_GLOBALS, Provenance
+from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
 from ames_lite.io.whitening_file import read_whitening
 from ames_lite.retrieval.pooling import unit_rows
 from ames_lite.retrieval.whitening import Whitening, whiten
-from extract.aggregators import SAME, compare_known
+from extract.aggregators import SAME
 from extract.extract_descriptors import report_bad
 from extract.global_sources import Block, Source
 

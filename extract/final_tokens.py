@@ -9,13 +9,14 @@ are DINOv2's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
-from extract.map_backbone import MapBackbone, preparation, require_text
+from ames_lite.io.resizing import Preparation
+from extract.map_backbone import MapBackbone, require_text
 from extract.pretrained import Checkpoint, load_pretrained
 
 
@@ -51,10 +52,8 @@ class FinalTokens(MapBackbone):
         spec: TokenVariant,
         weights: str | None,
         facet: str,
-        method: str,
-        image_size: int | Sequence[int],
-        scales: Sequence[float],
-        **choice: Any,  # of MapBackbone: top_k, detector, space, device, precision, batch_pixels
+        prepare: Preparation,
+        **choice: Any,  # of MapBackbone: global_scales, top_k, detector, space, device, …
     ) -> None:
         require_text(weights=weights)
         self.variant, self.weights, self.facet = variant, weights, facet
@@ -65,7 +64,7 @@ class FinalTokens(MapBackbone):
                 expected="patch, the final tokens; for other facets backbone=dinov2",
             )
         super().__init__(
-            preparation(method, image_size, spec.patch, scales),
+            prepare,
             spec.dim,
             global_kind="cls",
             global_dim=spec.dim,

@@ -164,5 +164,5 @@ def _fitting(index: OpenIndex, backbone: Backbone) -> Vlad:
     made, own = check_provenance(backbone.provenance), index.record.backbone
     files = (index.folder, "this run")
     remedy = "index the folder with these settings, or search with those of the index"
-    compare_provenance(own, made, sorted(own.keys() | made.keys()), files=files, remedy=remedy)
+    compare_provenance(own, made, files=files, remedy=remedy)
     return Vlad.load(index.vocabulary)

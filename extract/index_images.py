@@ -44,7 +44,7 @@ from ames_lite.io.image_index import (
 from ames_lite.io.images import no_images
 from ames_lite.io.locking import locked
 from ames_lite.io.open_index import empty_names
-from ames_lite.io.provenance import ABSENT, check_provenance
+from ames_lite.io.provenance import check_provenance, differences
 from ames_lite.io.row_layout import FAILED
 from ames_lite.io.vocabulary import write_vocabulary
 from extract.aggregators import Vlad
@@ -179,9 +179,8 @@ class _Run:
                 expected=f"an index of {self.root}, or a new folder",
                 remedy="another index=, or none; rebuild=true if the folder was moved",
             )
-        keys = sorted(record.backbone.keys() | self.made.keys())
-        both = [(key, record.backbone.get(key, ABSENT), self.made.get(key, ABSENT)) for key in keys]
-        other = [f"{key} was {a!r} and is {b!r}" for key, a, b in both if a != b]
+        both = differences(record.backbone, self.made)
+        other = [f"{key} was {a!r} and is {b!r}" for key, a, b in both]
         if other and not quietly:
             self.notes.append(f"the index is made anew: {'; '.join(other)}")
         return None if other else record

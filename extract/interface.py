@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.errors import BadInput
 from ames_lite.io.images import Box
 from ames_lite.records import LocalDescriptors
 
@@ -22,6 +23,15 @@ class Described(NamedTuple):
 
     local: LocalDescriptors
     vector: npt.NDArray[np.float32] | None = None
+
+
+def not_prepared(item: object) -> BadInput:
+    """What `describe` says of an image that did not go through `prepare`."""
+    return BadInput(
+        f"describe is given {type(item).__name__}",
+        expected="what prepare(image, box) gives for RGB uint8 [H, W, 3]",
+        remedy="extract(image) does both",
+    )
 
 
 class Backbone(Protocol):

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest
@@ -30,13 +31,14 @@ from extract.cpu_attention import quick_attention
 from extract.cpu_linear import pack_linears
 from extract.detector import SpatialAttention2d, check_detector, load_detector
 from extract.dinov2_network import Features
-from extract.interface import Described
+from extract.interface import Described, not_prepared
 from extract.topk import TopK, norm_and_unit, top_k
 
 logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SPACES = ("backbone", "detector")
+GLOBAL_SCALES = ("one", "mean")
 GPU_BATCH_PIXELS = 8_000_000  # on a CPU batches gain nothing
 
 
@@ -59,6 +61,7 @@ class MapBackbone:
         *,
         global_kind: str | None,
         global_dim: int,
+        global_scales: str,
         top_k: int,
         detector: str | None,
         space: str | None,
@@ -67,7 +70,7 @@ class MapBackbone:
         batch_pixels: int | None,
     ) -> None:
         require_text(detector=detector, space=space)
-        self.prepare, self.top_k = prepare, top_k
+        self.prepare, self.top_k, self.global_scales = prepare, top_k, global_scales
         self.detector_path = None if detector is None else str(Path(detector).expanduser())
         self.space = space or ("detector" if detector else "backbone")
         self.device, self.precision = pick_device(device), precision
@@ -94,6 +97,9 @@ class MapBackbone:
                 f"space is '{self.space}', detector is {self.detector_path}",
                 expected="backbone, or detector where detector=<its weights> is given",
             )
+        if self.global_scales not in GLOBAL_SCALES:
+            expected = f"one of {', '.join(GLOBAL_SCALES)}"
+            raise BadInput(f"global_scales is {self.global_scales!r}", expected=expected)
         if self.precision not in PRECISIONS:
             raise BadInput(f"precision '{self.precision}'", expected=f"one of {list(PRECISIONS)}")
         autocast(self.precision, self.device)  # refuses what the device cannot do
@@ -113,7 +119,17 @@ class MapBackbone:
 
     def _vector(self, found: Sequence[Features]) -> Tensor | None:
         """The global vectors [B, D] of a batch, from its features at every scale."""
-        return found[0].cls
+        vectors = [features.cls for features in found if features.cls is not None]
+        if not vectors:
+            return None
+        if self.global_scales == "one" or len(vectors) == 1:
+            return vectors[self._nearest()]
+        return torch.stack([functional.normalize(vector, dim=1) for vector in vectors]).mean(dim=0)
+
+    def _nearest(self) -> int:
+        """The scale that is nearest to 1."""
+        scales = self.prepare.scales
+        return min(range(len(scales)), key=lambda i: abs(scales[i] - 1))
 
     def _region(self, view: View) -> Box:
         """What of the whole image the map's cells cover."""
@@ -148,8 +164,10 @@ class MapBackbone:
             chosen["detector_weights"] = file_digest(Path(self.detector_path))
         prepare = self.prepare
         whole = None if isinstance(prepare.image_size, int) else prepare.image_size
-        method = prepare.method if whole is None else f"both sides stretched, then {prepare.method}"
-        multiples = f", multiples of {prepare.patch}" if prepare.patch > 1 else ""
+        cut = {}
+        if prepare.method == "center_crop":
+            cut = {"crop_rounding": prepare.crop_rounding}
+        one = self.global_scales == "one" or len(prepare.scales) == 1
         return {
             "backbone": self.name,
             "variant": self.variant,
@@ -161,7 +179,11 @@ class MapBackbone:
             "top_k": self.top_k,
             "image_size": prepare.image_size if whole is None else list(whole),
             "scales": list(prepare.scales),
-            "resize": f"{method}, torch bicubic antialias to uint8{multiples}",
+            "resize": prepare.resize,
+            "method": prepare.method,
+            **cut,
+            "query_crop": prepare.query_crop,
+            "global_scales": prepare.scales[self._nearest()] if one else "mean of unit vectors",
             "precision": self.precision,
         }
 
@@ -172,7 +194,9 @@ class MapBackbone:
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         """Of prepared images, which all have one shape: their strongest descriptors and vectors.
 
-        The vector is None where the network stops before it.
+        The vector is None where the network stops before it. That of several scales is the mean of
+        their unit vectors, each brought to unit length by L2; as every vector it is stored at unit
+        length (global_scales=one: the vector of the scale nearest to 1).
         """
         found = [self.features(pixels) for pixels in self._pixels(batch)]
         with torch.inference_mode():
@@ -201,7 +225,16 @@ class MapBackbone:
         return Features(found.patches.float(), None if found.cls is None else found.cls.float())
 
     def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        """The normalised pixels [B, 3, H, W] of every scale."""
+        """The normalised pixels [B, 3, H, W] of every scale.
+
+        Raises BadInput for what `prepare` did not give, and for more than one shape.
+        """
+        for item in batch:
+            if not isinstance(item, Prepared):
+                raise not_prepared(item)
+        if len({prepared.shape for prepared in batch}) != 1:
+            shapes = [prepared.shape for prepared in batch]
+            raise BadInput(f"a batch has the shapes {shapes}", expected="one or more of one shape")
         mean = torch.tensor(self.mean, device=self.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(3, 1, 1)
         stacked = []
@@ -234,11 +267,11 @@ class MapBackbone:
 
 
 def preparation(
-    method: str, image_size: int | Sequence[int], patch: int, scales: Sequence[float]
+    image_size: int | Sequence[int], scales: Sequence[float], **choice: Any
 ) -> Preparation:
     """From what a configuration gives, whose pairs are lists. Raises BadInput."""
     size: Any = tuple(image_size) if isinstance(image_size, Sequence) else image_size
-    return Preparation(method, size, patch, tuple(scales))
+    return Preparation(image_size=size, scales=tuple(scales), **choice)
 
 
 def require_text(**values: object) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from extract.dinov2_network import Features
 from extract.final_tokens import FinalTokens, as_map, choose, grid_of
+from extract.map_backbone import preparation
 from extract.pretrained import Checkpoint
 
 PATCH = 16
@@ -107,6 +108,11 @@ class Siglip2(FinalTokens):
         image_size: int | Sequence[int] | None = None,  # longer side; 0: as on disk;
         # [height, width]: both; None: what the variant was trained with, as the longer side
         scales: Sequence[float] = (1.0,),  # factors on top of image_size
+        resize: str = "bicubic_float",  # ELViS': not clamped; or bicubic, area
+        query_crop: str = "int",  # pixels of a crop box, as published; or cover: all it touches
+        crop_rounding: str = "even",  # of center_crop's first pixel, as published; or floor
+        global_scales: str = "mean",  # of the scales' unit vectors, as published; or one: the
+        # vector of the scale nearest to 1
         top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
         detector: str | None = None,  # detector weights; None: the feature's norm
         space: str | None = None,  # descriptors of the detector or backbone; None: with a
@@ -121,9 +127,16 @@ class Siglip2(FinalTokens):
             spec,
             weights,
             facet,
-            method,
-            spec.size if image_size is None else image_size,
-            scales,
+            preparation(
+                spec.size if image_size is None else image_size,
+                scales,
+                patch=spec.patch,
+                method=method,
+                resize=resize,
+                query_crop=query_crop,
+                crop_rounding=crop_rounding,
+            ),
+            global_scales=global_scales,
             top_k=top_k,
             detector=detector,
             space=space,

@@ -18,7 +18,7 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.provenance import Provenance, compare_provenance
+from ames_lite.io.provenance import Provenance, comparable, compare_provenance
 from ames_lite.io.published_store import open_store
 from ames_lite.io.row_layout import DONE
 from ames_lite.io.vocabulary import ImagesOf
@@ -121,10 +121,10 @@ def shared_provenance(parts: Sequence[Part]) -> Provenance:
             )
         files = (first.path, other.path)
         compare_provenance(first.provenance, other.provenance, SAME, files=files)
-    others = [part.store.provenance for part in parts[1:]]
+    others = [comparable(part.store.provenance) for part in parts[1:]]
     return {
         key: value
-        for key, value in first.provenance.items()
+        for key, value in comparable(first.provenance).items()
         if all(key in other and other[key] == value for other in others)
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,8 @@ def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
             expected=f"desc_name={meta.desc_name}, or another head",
         )
     weights = path / "weights.safetensors" if path.is_dir() else path
-    return head_scorer(head, name, file_digest(weights)), meta
+    check = partial(meta.check_descriptors, path)
+    return head_scorer(head, name, file_digest(weights), check), meta
 
 
 def ensemble_settings(

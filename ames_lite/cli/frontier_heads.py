@@ -8,6 +8,7 @@ meta.json, unless they are given for all.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def _open(config: Config, path: Path, tuned: dict[str, Tuned]) -> Head:
         )
     name = next(name for name, kind in HEADS.items() if type(model) is kind)
     weights = path / "weights.safetensors" if path.is_dir() else path
-    scorer = head_scorer(model, name, file_digest(weights))
+    check = partial(meta.check_descriptors, path)
+    scorer = head_scorer(model, name, file_digest(weights), check)
     label = f"{name}_binary" if isinstance(model, AMES) and model.binary else name
     found = _of(tuned, scorer)
     known = meta if found is None else tuned[found]

@@ -37,6 +37,7 @@ from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import find_all
 from ames_lite.io.tuned import read_tuned
 from ames_lite.records import GroundTruth
+from extract.interface import Backbone
 
 
 class Problems:
@@ -93,10 +94,10 @@ def check(plan: Plan) -> Ready:
     if plan.places and not kept.places:
         raise MissingFile("\n".join(["none of the sets is there:", *left_out.values()]))
     _check_vocabularies(kept, problems)
-    local, width = _check_local_network(kept, problems)
+    local, backbone = _check_local_network(kept, problems)
     found = Ready(kept, left_out, local, _check_global_network(kept, problems))
     for name in plan.rerankers:
-        problems.tried(name, partial(_check_reranker, kept, name, width))
+        problems.tried(name, partial(_check_reranker, kept, name, backbone))
     problems.tried("scores", partial(_check_scores, kept))
     problems.tell()
     return found
@@ -171,8 +172,8 @@ def _check_vocabulary_network(plan: Plan, problems: Problems) -> None:
                 return
 
 
-def _check_local_network(plan: Plan, problems: Problems) -> tuple[bool, int | None]:
-    """Whether it loads, and the width of its descriptors."""
+def _check_local_network(plan: Plan, problems: Problems) -> tuple[bool, Backbone | None]:
+    """Whether it loads, and then it."""
     there = all(local_there(place, side) for place in plan.places for side in SIDES)
     kind = plan.config["global"]
     if kind == "cls" and not plan.from_images:
@@ -185,7 +186,7 @@ def _check_local_network(plan: Plan, problems: Problems) -> tuple[bool, int | No
         name = plan.config["backbone"]["name"]
         what = f"global=cls, and {name} has no CLS token"
         problems.errors.append(ConfigError(what, expected="another global=, or another backbone="))
-    return True, backbone.dim
+    return True, backbone
 
 
 def _check_global_network(plan: Plan, problems: Problems) -> bool:
@@ -214,7 +215,7 @@ def _load(command: Command) -> Any:
     return backbone
 
 
-def _check_reranker(plan: Plan, name: str, width: int | None) -> None:
+def _check_reranker(plan: Plan, name: str, backbone: Backbone | None) -> None:
     """Raises where its weights, λ or γ lack, or where it is for other descriptors."""
     config = commands.rerank(plan, plan.places[0], name, "vlad", {}).config()
     scoring_options(config, torch.device("cpu"))
@@ -224,13 +225,17 @@ def _check_reranker(plan: Plan, name: str, width: int | None) -> None:
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
     ensemble_settings(config, meta, tuned)
-    wants = scorer.arguments.get("dim_in")
-    if None not in (wants, width) and wants != width:
+    if backbone is None:
+        return
+    wants, width = scorer.arguments.get("dim_in"), backbone.dim
+    if wants not in (None, width):
         raise BadInput(
             f"the head takes descriptors of width {wants}, {config['desc_name']} has {width}",
             where=config["weights"],
             expected="a head that was trained on these descriptors",
         )
+    if scorer.check is not None:
+        scorer.check(backbone.provenance, "this run")
 
 
 def _check_columns(plan: Plan) -> None:

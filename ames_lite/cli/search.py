@@ -71,6 +71,8 @@ def run(config: Config) -> Found | None:
             print("\n".join(notes), end="\n" * bool(notes))
         config = settled(config, pick_device(config["device"]))
         model = _model(config)
+        if model.scorer.check is not None:
+            model.scorer.check(backbone.provenance, "this run")
     index = index_folder(config, images)
     bad: dict[str, str] = {}
     if config["update"]:

@@ -65,9 +65,9 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
         prepare_training_folder(config)
     files, val = dataset_files(config), validation_set(config)
     found = _find(files, config["neighbors"], val)
-    teacher = open_teacher(config)
     store, sampler = open_training_set(found, recipe)
-    validation = open_validation(config, val, device) if processes.first else None
+    teacher = open_teacher(config, store)
+    validation = open_validation(config, val, device, store) if processes.first else None
     generator = seed_everything(recipe.seed)
     head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
     start_head(config, head, store, generator)

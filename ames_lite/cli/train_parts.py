@@ -16,6 +16,7 @@ from ames_lite.io.binarization_file import read_binarization
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.layout import DatasetFiles
+from ames_lite.io.provenance import check_trained_on
 from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq
 from ames_lite.models.elvis import ELViS
@@ -94,11 +95,14 @@ def _start_from_itq(
         layer.W.copy_(projection)
 
 
-def open_teacher(config: Config) -> SimilarityHead | None:
-    """The head at teacher=, if one is given."""
+def open_teacher(config: Config, store: DescriptorStore) -> SimilarityHead | None:
+    """The head at teacher=, if one is given. Raises BadInput where it is for other descriptors."""
     if config["teacher"] is None:
         return None
-    return load_head(Path(config["teacher"]).expanduser())[0].requires_grad_(False)
+    path = Path(config["teacher"]).expanduser()
+    head, meta = load_head(path)
+    meta.check_descriptors(path, store.provenance, store.path)
+    return head.requires_grad_(False)
 
 
 class ValidationSet(NamedTuple):
@@ -139,13 +143,15 @@ def validation_set(config: Config) -> ValidationSet | None:
 
 
 def open_validation(
-    config: Config, found: ValidationSet | None, device: torch.device
+    config: Config, found: ValidationSet | None, device: torch.device, store: DescriptorStore
 ) -> Validation | None:
-    """The validation set, opened and checked."""
+    """The validation set, opened and checked; its descriptors must be made as those of store."""
     if found is None:
         return None
     num, count = config["val_num_rerank"], config["max_count"]
     data = evaluator.load(found.files, protocol_of(found.config), found.neighbors, num)
+    other = data.gallery_store
+    check_trained_on(store.provenance, other.provenance, files=(store.path, other.path))
     options = ScoringOptions(
         query_count=count, gallery_count=count, precision=config["precision"], device=str(device)
     )

@@ -23,7 +23,7 @@ from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
-from ames_lite.io.provenance import ABSENT, SAME_STORES
+from ames_lite.io.provenance import SAME_STORES, differences
 from ames_lite.io.published_neighbors import read_shortlist
 from ames_lite.io.published_store import (
     COLUMNS,
@@ -298,10 +298,8 @@ def _called_alike(names: Sequence[str], own: Sequence[str]) -> bool:
 
 def check_pair(query: DescriptorStore, gallery: DescriptorStore, report: Report) -> None:
     """Whether two stores were made alike."""
-    for key in SAME_STORES:
-        first, second = (store.provenance.get(key, ABSENT) for store in (query, gallery))
-        if first != second:
-            report.find(query.path, f"{key} is {first!r} here, {second!r} in {gallery.path}")
+    for key, first, second in differences(query.provenance, gallery.provenance, SAME_STORES):
+        report.find(query.path, f"{key} is {first!r} here, {second!r} in {gallery.path}")
     for what in ("dim", "packed"):
         first, second = getattr(query, what), getattr(gallery, what)
         if first != second:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.json_file import read_json_file
+from ames_lite.io.provenance import check_trained_on
 from ames_lite.io.writing import explain_write_errors
 from ames_lite.models import HEADS, SimilarityHead, build_head
 
@@ -73,6 +74,14 @@ class HeadMeta:
                     "desc_name text, lamb in [0, 1], temp above 0 (or null), provenance a dict"
                 )
                 raise BadInput(what, expected=expected)
+
+    def check_descriptors(self, head: str | Path, made: Mapping[str, Any], store: object) -> None:
+        """Raise BadInput for descriptors made otherwise than those that it was trained on.
+
+        head, store: where it and they are, for the message; made: their provenance.
+        """
+        trained_on = self.provenance.get("descriptors")
+        check_trained_on(trained_on, made, files=(f"the head {head}", str(store)))
 
 
 def save_head(

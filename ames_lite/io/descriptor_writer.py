@@ -51,6 +51,8 @@ class DescriptorWriter(RowWriter):
         then stays to do.
         """
         row = self._expect(name)
+        if not isinstance(descriptors, LocalDescriptors):
+            raise self._unfit(name, f"are {type(descriptors).__name__}", "LocalDescriptors")
         stored = self._stored(name, descriptors)
         real = (slice(descriptors.count),)
         values = {

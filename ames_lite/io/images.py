@@ -4,8 +4,6 @@
 palette, CMYK, Lab and two colours converted, the first frame or page of several. More than 8 bits
 and floats are scaled by their range (`bit_depth`). Transparent images lie on white; on black where
 what is visible is nearly white (mean luminance, weighted by alpha, above BRIGHT) and would vanish.
-A crop box is (x1, y1, x2, y2) in pixels of the whole image; it is clipped to the image and rounded
-outwards to whole pixels.
 
 A size beyond MAX_PIXELS is refused from the file's header, before anything is decoded, so that a
 small file cannot fill the memory. Files are decoded by their content; IMAGE_SUFFIXES says which are
@@ -35,7 +33,7 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.bit_depth import to_eight_bits
 from ames_lite.io.walking import walk_images
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the whole image
 logger = logging.getLogger(__name__)
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -182,24 +180,6 @@ def _on_background(image: Image.Image) -> Image.Image:
     nearly_white = (luminance * alpha).sum() > BRIGHT * alpha.sum()
     background = Image.new("RGBA", image.size, "black" if nearly_white else "white")
     return Image.alpha_composite(background, image).convert("RGB")
-
-
-def crop_image(image: npt.NDArray[np.uint8], box: Box | None) -> tuple[npt.NDArray[np.uint8], Box]:
-    """Cut a box out of an image [H, W, 3]; returns the crop and the box that it really covers.
-
-    None means the whole image. Raises BadInput where nothing of the box lies in the image.
-    """
-    height, width = image.shape[:2]
-    if box is None:
-        return image, (0.0, 0.0, float(width), float(height))
-    x1, y1 = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
-    x2, y2 = min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
-    if x2 <= x1 or y2 <= y1:
-        raise BadInput(
-            f"the crop box {box} leaves nothing of an image of {width} × {height} pixels",
-            expected="(x1, y1, x2, y2) with x1 < x2 and y1 < y2, inside the image",
-        )
-    return image[y1:y2, x1:x2], (float(x1), float(y1), float(x2), float(y2))
 
 
 def save_jpeg(path: str | Path, picture: npt.NDArray[np.uint8], quality: int) -> None:

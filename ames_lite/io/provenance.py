@@ -7,26 +7,33 @@ run says about itself equals what it finds in the file of an earlier run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import BadInput
 
+logger = logging.getLogger(__name__)
+
 Provenance = dict[str, Any]
 ABSENT = "absent"
+# arguments of a backbone under their own names: how images are cut and resampled, and how the
+# vectors of several scales become one
+OPTIONS = ("resize", "method", "crop_rounding", "query_crop", "global_scales")
 # what a descriptor is: what is fitted on such descriptors is of use for these alone
 SAME_DESCRIPTORS = (
-    *("backbone", "variant", "weights", "facet", "layer"),
-    *("detector", "detector_weights", "descriptor_space"),
+    *("backbone", "variant", "weights", "channels", "facet", "layer"),
+    *("detector", "detector_weights", "descriptor_space", "resize", "crop_rounding"),
 )
 # what the stores of queries and gallery must share; what only one says, the other contradicts
-SAME_STORES = (*SAME_DESCRIPTORS, "top_k", "image_size", "scales", "resize", "binarization")
+SAME_STORES = (*SAME_DESCRIPTORS, "method", "top_k", "image_size", "scales", "binarization")
 # how descriptors, local ones or feature maps, became a global one
 SAME_GLOBALS = (
     *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
-    *("channels", "relup", "rgem_power", "gem_power", "sgem"),
+    *("channels", "relup", "rgem_power", "gem_power", "sgem", "global_scales"),
 )
+OLDER_RESIZE = "torch bicubic antialias to uint8"  # in `resize` of files from when it was the only
 
 
 def check_provenance(provenance: Mapping[str, Any]) -> Provenance:
@@ -52,24 +59,112 @@ def check_provenance(provenance: Mapping[str, Any]) -> Provenance:
     return checked
 
 
+def differences(
+    a: Mapping[str, Any], b: Mapping[str, Any], keys: Iterable[str] | None = None
+) -> Iterator[tuple[str, Any, Any]]:
+    """The keys (None: all) whose values differ or that only one side has, with both values."""
+    a, b = comparable(a), comparable(b)
+    for key in sorted(a.keys() | b.keys()) if keys is None else keys:
+        first, second = a.get(key, ABSENT), b.get(key, ABSENT)
+        if key == "crop_rounding" and ABSENT in (first, second):
+            continue  # only centre crops have one: `method` tells them from others
+        if first != second:
+            yield key, first, second
+
+
 def compare_provenance(
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    keys: Iterable[str] | None = None,
+    *,
+    files: tuple[str | Path, str | Path],
+    remedy: str | None = None,
+    anew: str | None = None,
+) -> None:
+    """Raise BadInput at the first of keys (None: all) whose values differ or that one side lacks.
+
+    files: the two paths that a and b come from, for the message; anew: the command that makes the
+    first of them anew, but for the option that differs.
+    """
+    for key, first, second in differences(a, b, keys):
+        alike = "make both files with the same settings, or choose the file that fits"
+        if key in OPTIONS:
+            alike = f"make one of the two anew with the other's backbone.arguments.{key}="
+            if anew is not None and second != ABSENT:
+                alike = f"with all else as before: {anew} backbone.arguments.{key}={second}"
+        raise BadInput(
+            f"{key} is {first!r} in {files[0]} and {second!r} in {files[1]}",
+            where=f"{files[0]} and {files[1]}",
+            expected=f"the same {key} in both",
+            remedy=remedy or alike,
+        )
+
+
+def compare_known(
     a: Mapping[str, Any],
     b: Mapping[str, Any],
     keys: Iterable[str],
     *,
     files: tuple[str | Path, str | Path],
-    remedy: str = "make both files with the same settings, or choose the file that fits",
+    remedy: str | None = None,
 ) -> None:
-    """Raise BadInput at the first of keys whose values differ (or that only one side has).
+    """Raise BadInput where two provenances differ in one of the keys.
 
-    files: the two paths that a and b come from, for the message.
+    Published files do not say what made them: of them, only what both sides say is compared, and
+    a warning names what nobody can check.
     """
-    for key in keys:
-        first, second = a.get(key, ABSENT), b.get(key, ABSENT)
-        if first != second:
-            raise BadInput(
-                f"{key} is {first!r} in {files[0]} and {second!r} in {files[1]}",
-                where=f"{files[0]} and {files[1]}",
-                expected=f"the same {key} in both",
-                remedy=remedy,
-            )
+    published = "origin" in a or "origin" in b
+    unknown = []
+    for key, first, second in differences(a, b, keys):
+        if published and ABSENT in (first, second):
+            unknown.append(key)
+        else:
+            compare_provenance(a, b, [key], files=files, remedy=remedy)
+    if unknown:
+        text = "%s and %s: whether %s agree is not known, one of them is of published form"
+        logger.warning(text, *files, ", ".join(unknown))
+
+
+def check_trained_on(
+    trained_on: object,
+    made: Mapping[str, Any],
+    *,
+    files: tuple[str | Path, str | Path],
+) -> None:
+    """Raise BadInput where descriptors differ from those that a head was trained on.
+
+    trained_on: `descriptors` of the provenance of a head; None where it does not say, as published
+    heads do not. made: of the descriptors that it is given. What only one of them says is not
+    compared; another version of OpenCV makes no other SIFT.
+    """
+    if not isinstance(trained_on, Mapping):
+        return
+    both = comparable(trained_on).keys() & comparable(made).keys()
+    if trained_on.get("backbone") == "sift":
+        both -= {"variant"}
+    keys = [key for key in SAME_DESCRIPTORS if key in both]
+    compare_provenance(trained_on, made, keys, files=files)
+
+
+def comparable(made: Mapping[str, Any]) -> Provenance:
+    """Under the keys of today, and without those that change nothing in such a file.
+
+    An older file gets the values that it was made with where it has no key for them.
+    """
+    found = dict(made)
+    if "scales" in found:  # of a network
+        text = str(found.get("resize", OLDER_RESIZE))
+        cut = "center_crop" in text
+        if OLDER_RESIZE in text:
+            found["resize"] = "bicubic"
+        found.setdefault("method", "center_crop" if cut else "resize")
+        if cut:
+            found.setdefault("crop_rounding", "floor")
+        found.setdefault("global_scales", found["scales"][0])
+    if found.get("crop"):
+        found.setdefault("query_crop", "cover")
+    else:
+        found.pop("query_crop", None)
+    if "descriptor_space" in found:  # of local descriptors
+        found.pop("global_scales", None)
+    return found

@@ -5,34 +5,41 @@ multiples of the patch, and the region of the whole image that it shows.
 
 The convention to know: the factor comes from the whole image, the crop is cut before resizing, and
 the two sides are rounded separately, so a view may be stretched by half a patch. Positions are
-mapped back through the region, which keeps them right.
+mapped back through the region, which keeps them right. Source of the published options: ames.md 9.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
-from ames_lite.io.images import Box, crop_image
+from ames_lite.io.cropping import CROPS, Picture, crop_image
+from ames_lite.io.images import Box
 
 METHODS = ("resize", "center_crop")
-Picture = npt.NDArray[np.uint8]
+# the first pixel of a centre crop, from half of what is cut off
+CROP_ROUNDINGS: dict[str, Callable[[float], int]] = {"even": round, "floor": int}
+Pixels = npt.NDArray[Any]  # uint8, or float32
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the network sees: pixels [h, w, 3] uint8, and the region of the image they show.
+    """What the network sees: pixels [h, w, 3], 0 to 255, and the region of the image they show.
+
+    Float pixels (resize=bicubic_float) may lie a little beyond that range.
 
     region: (x1, y1, x2, y2) in pixels of the whole image, not rounded.
     """
 
-    pixels: Picture
+    pixels: Pixels
     region: Box
 
 
@@ -63,16 +70,25 @@ class Preparation:
                 (height, width), to which both sides of the whole image are stretched first
     patch       side of a patch in pixels
     scales      factors on top of image_size, one view each
+    resize      a key of RESIZES: area is AMES' and CVNet's, bicubic_float ELViS'
+    query_crop  how crop boxes become whole pixels: int is published; or cover, all they touch
+    crop_rounding  of center_crop, where an odd number of pixels is cut off: even is published (the
+                first pixel is half of it, rounded to the nearest, half to even); or floor
     """
 
     method: str = "resize"
     image_size: int | tuple[int, int] = 770
     patch: int = 14
     scales: tuple[float, ...] = (1.0,)
+    resize: str = "area"
+    query_crop: str = "int"
+    crop_rounding: str = "even"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise BadInput(f"resize method '{self.method}'", expected=f"one of {METHODS}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                what = f"{name} is {getattr(self, name)!r}"
+                raise BadInput(what, expected=f"one of {', '.join(allowed)}")
         if self.patch < 1 or not _is_size(self.image_size, self.patch):
             raise BadInput(
                 f"image_size is {self.image_size}",
@@ -88,11 +104,11 @@ class Preparation:
     def __call__(self, image: Picture, box: Box | None = None) -> Prepared:
         """The views of an image [H, W, 3], or of its crop box.
 
-        Raises BadInput where the box leaves nothing of the image, and for center_crop where the
-        image is smaller than a patch.
+        Raises BadInput for what is no RGB uint8, where the box leaves nothing of the image, and for
+        center_crop where the image is smaller than a patch.
         """
+        crop, region = crop_image(image, box, self.query_crop)
         height, width = image.shape[:2]
-        crop, region = crop_image(image, box)
         down, across = self._factors(height, width)
         views = tuple(self._view(crop, region, (down * s, across * s)) for s in self.scales)
         return Prepared((height, width), views)
@@ -106,28 +122,80 @@ class Preparation:
 
     def _view(self, crop: Picture, region: Box, factors: tuple[float, float]) -> View:
         height, width = crop.shape[0] * factors[0], crop.shape[1] * factors[1]
+        shrinks = factors[0] * factors[1] < 1
         if self.method == "resize":
             size = (_multiple(height, self.patch), _multiple(width, self.patch))
-            return View(resize_image(crop, size), region)
-        resized = resize_image(crop, (max(1, round(height)), max(1, round(width))))
-        return _center_crop(resized, region, self.patch)
+            return View(resize_image(crop, size, self.resize, shrinks), region)
+        size = (max(1, round(height)), max(1, round(width)))
+        return self._center_crop(resize_image(crop, size, self.resize, shrinks), region)
+
+    def _center_crop(self, image: Pixels, region: Box) -> View:
+        height, width = image.shape[:2]
+        if min(height, width) < self.patch:
+            raise BadInput(
+                f"{width} × {height} pixels are left to crop from",
+                expected=f"at least one patch, {self.patch} × {self.patch} pixels",
+            )
+        h, w = height - height % self.patch, width - width % self.patch
+        first = CROP_ROUNDINGS[self.crop_rounding]
+        top, left = first((height - h) / 2), first((width - w) / 2)
+        x1, y1, x2, y2 = region
+        across, down = (x2 - x1) / width, (y2 - y1) / height
+        shown = (x1 + left * across, y1 + top * down)
+        covered = (*shown, shown[0] + w * across, shown[1] + h * down)
+        return View(np.ascontiguousarray(image[top : top + h, left : left + w]), covered)
 
 
-def resize_image(image: Picture, size: tuple[int, int]) -> Picture:
-    """RGB uint8 [H, W, 3] resized to (height, width): torch's bicubic with antialias.
+def resize_image(image: Picture, size: tuple[int, int], resize: str, shrinks: bool) -> Pixels:
+    """RGB uint8 [H, W, 3] resized to (height, width), by a key of RESIZES.
 
-    In float32 and rounded once: torch's own uint8 path rounds and clips between its two passes,
-    which moves pixels by up to 3.
+    shrinks: what `area` goes by, the factor of the whole image: its sides, rounded to patches, may
+    go the other way. An image of that size already is given back.
     """
     if image.shape[:2] == size:
         return np.ascontiguousarray(image)
-    # a crop is a view of its image, and what a decoder gave may be read-only
-    planes = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    return RESIZES[resize](np.ascontiguousarray(image), size, shrinks)  # a crop is a view
+
+
+def _area(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
+    """OpenCV on uint8: INTER_AREA where the image shrinks, else INTER_LINEAR."""
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: Picture = cv2.resize(image, size[::-1], interpolation=how)
+    return resized
+
+
+def _bicubic_float(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
+    """torch's bicubic with antialias in float32, neither clamped nor rounded.
+
+    It is torchvision's on float tensors.
+    """
+    # a copy: what a decoder gave may be read-only
+    planes = torch.tensor(image).permute(2, 0, 1)[None].float()
     resized = functional.interpolate(
-        planes.float(), size=size, mode="bicubic", align_corners=False, antialias=True
+        planes, size=size, mode="bicubic", align_corners=False, antialias=True
     )
-    whole = resized[0].round_().clamp_(0, 255).to(torch.uint8)
-    return whole.permute(1, 2, 0).contiguous().numpy()
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _bicubic(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
+    """The same, rounded once to uint8.
+
+    torch's own uint8 path rounds and clips between its two passes, which moves pixels by up to 3.
+    """
+    return _bicubic_float(image, size, shrinks).round().clip(0, 255).astype(np.uint8)
+
+
+RESIZES: dict[str, Callable[[Picture, tuple[int, int], bool], Pixels]] = {
+    "area": _area,
+    "bicubic_float": _bicubic_float,
+    "bicubic": _bicubic,
+}
+CHOICES = {
+    "method": METHODS,
+    "resize": tuple(RESIZES),
+    "query_crop": tuple(CROPS),
+    "crop_rounding": tuple(CROP_ROUNDINGS),
+}
 
 
 def patch_centres(rows: int, columns: int) -> npt.NDArray[np.float64]:
@@ -163,19 +231,3 @@ def _is_size(given: Any, patch: int) -> bool:
 
 def _multiple(side: float, patch: int) -> int:
     return max(1, round(side / patch)) * patch
-
-
-def _center_crop(image: Picture, region: Box, patch: int) -> View:
-    height, width = image.shape[:2]
-    if min(height, width) < patch:
-        raise BadInput(
-            f"{width} × {height} pixels are left to crop from",
-            expected=f"at least one patch, {patch} × {patch} pixels",
-        )
-    h, w = height - height % patch, width - width % patch
-    top, left = (height - h) // 2, (width - w) // 2
-    x1, y1, x2, y2 = region
-    across, down = (x2 - x1) / width, (y2 - y1) / height
-    shown = (x1 + left * across, y1 + top * down)
-    covered = (*shown, shown[0] + w * across, shown[1] + h * down)
-    return View(np.ascontiguousarray(image[top : top + h, left : left + w]), covered)

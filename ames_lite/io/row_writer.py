@@ -173,7 +173,6 @@ class RowWriter:
         compare_provenance(
             stored,
             self.provenance,
-            sorted(stored.keys() | self.provenance.keys()),
             files=(self.path, "this run"),
             remedy=f"resume with the settings of the first run, {BEGIN_ANEW}",
         )

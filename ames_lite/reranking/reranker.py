@@ -58,8 +58,9 @@ class Reranker:
         logits = self.logits(query, candidates)[None]
         count = logits.shape[1]
         given = np.zeros(count) if sims is None else np.asarray(sims)
-        if given.shape != (count,):
-            raise BadInput(f"sims have shape {given.shape}", expected=f"[{count}], one a candidate")
+        if given.shape != (count,) or given.dtype.kind not in "fui":
+            what = f"sims have shape {given.shape} and dtype {given.dtype}"
+            raise BadInput(what, expected=f"[{count}] numbers, one a candidate")
         lamb = 0.0 if sims is None else self.lamb
         ids = np.arange(count, dtype=np.int32)[None]
         ordered = rerank(ids, given[None].astype(np.float32), logits, lamb, self.temp)
@@ -106,7 +107,7 @@ class Reranker:
 def _as_tensor(described: Described, what: str) -> Tensor:
     """[T, D] float32 without those that are zero, which have no direction; or packed bits."""
     given = described.descriptors if isinstance(described, LocalDescriptors) else described
-    tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    tensor = given if isinstance(given, Tensor) else _from_array(given, what)
     packed = tensor.dtype == torch.uint8
     if tensor.ndim != 2 or not (packed or tensor.is_floating_point()):
         raise BadInput(
@@ -116,12 +117,30 @@ def _as_tensor(described: Described, what: str) -> Tensor:
     return tensor if packed else tensor[tensor.any(dim=1)].float()
 
 
+def _from_array(given: npt.ArrayLike, what: str) -> Tensor:
+    """Descriptors of any float type and byte order as float32, all else as it is."""
+    try:
+        array = np.array(given)
+        with np.errstate(over="ignore"):  # infinite then, and refused
+            wide = array.astype(np.float32) if array.dtype.kind == "f" else array
+        return torch.from_numpy(wide)
+    except (TypeError, ValueError) as error:  # text, objects, ragged lists, other byte orders
+        raise BadInput(
+            f"{what} is no array of numbers: {error}",
+            expected="descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]",
+        ) from error
+
+
 def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """One batch [B, T, D] and valid [B, T] (None without padding) of images of any lengths."""
     widths, dtypes = {image.shape[1] for image in images}, {image.dtype for image in images}
     if len(widths) > 1 or len(dtypes) > 1:
         what = f"descriptors of widths {sorted(widths)} and dtypes {sorted(map(str, dtypes))}"
         raise BadInput(what, expected="one width and one dtype")
+    if not all(bool(torch.isfinite(image).all()) for image in images):
+        raise BadInput(
+            "descriptors have NaN or infinite entries", expected="finite float32 numbers"
+        )
     lengths = torch.tensor([len(image) for image in images])
     longest = max(1, int(lengths.max()))
     batch = torch.zeros(len(images), longest, widths.pop(), dtype=dtypes.pop())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from ames_lite.reranking.verification import Verifier, build_verifier
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "head_scorer", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]
+Check = Callable[[Mapping[str, Any], object], None]
 VERIFIED_IMAGES = 16  # gallery images read at a time for a verifier
 
 
@@ -51,15 +52,20 @@ def score_with_head(
     *,
     kept: PartialScores | None = None,
     processes: Processes = ALONE,
+    check: Check | None = None,
 ) -> tuple[PairScores, Cost]:
     """Logits of the pairs (query[p], gallery[p]), rows [P] of the two stores, unique.
 
     kept: where finished logits are kept while it lasts, and taken from where an interrupted run
-    left some. processes: who shares the pairs; each returns all of them. Raises BadInput before any
-    work where stores and head do not fit, and where a store changes while it is read.
+    left some. processes: who shares the pairs; each returns all of them. check: see `PairScorer`.
+    Raises BadInput before any work where stores and head do not fit, and where a store changes
+    while it is read.
     """
     options = options or ScoringOptions()
     _check_widths(head, query_store, gallery_store)
+    for store in (query_store, gallery_store):
+        if check is not None:
+            check(store.provenance, store.path)
 
     def work(task: PairTask, cost: Cost, done: Callable[[int], object]) -> None:
         def put(pairs: Rows, logits: npt.NDArray[np.float32]) -> None:
@@ -190,18 +196,23 @@ def _check_finite(
 class PairScorer:
     """Whatever gives pairs of stored images a logit: a head or a verifier, under its name.
 
-    digest: of the weights (a head) or the settings (a verifier): it tells scores apart.
+    digest: of the weights (a head) or the settings (a verifier): it tells scores apart. check:
+    raises BadInput for descriptors of a provenance that it is not for, from a place; None: for any.
     """
 
     name: str
     digest: str
     arguments: dict[str, Any]
     score: Callable[..., tuple[PairScores, Cost]]  # query_store, gallery_store, query, gallery, …
+    check: Check | None = None
 
 
-def head_scorer(head: SimilarityHead, name: str, digest: str) -> PairScorer:
+def head_scorer(
+    head: SimilarityHead, name: str, digest: str, check: Check | None = None
+) -> PairScorer:
     """A head as a pair scorer."""
-    return PairScorer(name, digest, head.arguments, partial(score_with_head, head))
+    score = partial(score_with_head, head, check=check)
+    return PairScorer(name, digest, head.arguments, score, check)
 
 
 def verifier_scorer(name: str, **arguments: Any) -> PairScorer:

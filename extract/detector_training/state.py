@@ -21,7 +21,7 @@ import torch
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import UNREADABLE
 from ames_lite.io.json_file import parse_json
-from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.provenance import comparable, compare_provenance
 from ames_lite.io.writing import replacing
 from extract.detector import as_bytes
 
@@ -48,12 +48,18 @@ def read_last(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"does not load: {said}", where=path, expected=EXPECTED) from error
     if not isinstance(content, dict) or content.keys() != KEYS:
         raise BadInput("holds something else", where=path, expected=EXPECTED)
-    found = parse_json(content.pop("identity"), path, EXPECTED)
-    wanted = json.loads(json.dumps(dict(identity)))
-    keys = sorted(found.keys() | wanted.keys())
+    found = _comparable(parse_json(content.pop("identity"), path, EXPECTED))
+    wanted = _comparable(json.loads(json.dumps(dict(identity))))
     remedy = "go on with the same settings, or give another output_dir="
-    compare_provenance(found, wanted, keys, files=(path, "this run"), remedy=remedy)
+    compare_provenance(found, wanted, files=(path, "this run"), remedy=remedy)
     return content
+
+
+def _comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Its provenance of the backbone, `of <key>`, under the keys of today."""
+    made = {key[3:]: value for key, value in identity.items() if key.startswith("of ")}
+    rest = {key: value for key, value in identity.items() if not key.startswith("of ")}
+    return {**rest, **{f"of {key}": value for key, value in comparable(made).items()}}
 
 
 @contextmanager

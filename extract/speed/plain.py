@@ -71,7 +71,8 @@ class PlainLoop:
         """All unit descriptors [P, D] of an image and their norms [P], patches row by row."""
         image = load_image(job.path, min_side=MIN_SIDE)
         rows, columns = self.grid((image.shape[0], image.shape[1]))
-        resized = resize_image(image, (rows * PATCH, columns * PATCH))
+        size = (rows * PATCH, columns * PATCH)
+        resized = resize_image(image, size, "area", max(image.shape) > self.image_size)
         pixels = torch.from_numpy(resized).to(self.device)
         planes = pixels.permute(2, 0, 1)[None].float() / 255
         mean, std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (MEAN, STD))

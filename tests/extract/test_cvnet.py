@@ -207,7 +207,8 @@ def test_three_scales_give_the_strongest_with_their_centres_in_the_whole_image(
 ) -> None:
     rng = np.random.default_rng(2)
     image = rng.integers(0, 255, (90, 131, 3)).astype(np.uint8)
-    backbone = Cvnet(str(save(tmp_path, tiny_state())), top_k=0, device="cpu", **TINY)
+    settings: dict[str, Any] = {"top_k": 0, "device": "cpu", "global_scales": "one", **TINY}
+    backbone = Cvnet(str(save(tmp_path, tiny_state())), **settings)
     prepared = backbone.prepare(image)
     assert [view.pixels.shape[:2] for view in prepared.views] == [(64, 93), (90, 131), (127, 185)]
     found = backbone.describe([prepared])[0]
@@ -238,13 +239,14 @@ def test_the_order_of_channels_and_the_scales_of_the_vector_are_named(tmp_path: 
     path = str(save(tmp_path, tiny_state()))
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
     settings: dict[str, Any] = {"weights": path, "device": "cpu", **TINY}
-    bgr, rgb = Cvnet(**settings), Cvnet(channels="rgb", **settings)
+    bgr = Cvnet(global_scales="one", **settings)
+    rgb = Cvnet(global_scales="one", channels="rgb", **settings)
     a, b = bgr.extract(image), rgb.extract(np.ascontiguousarray(image[..., ::-1]))
     # ImageNet's mean and std belong to colours, not to places: they turn with the channels
     assert not np.array_equal(a.descriptors, b.descriptors)
     assert bgr.provenance["channels"] == "bgr" and rgb.provenance["channels"] == "rgb"
     assert bgr.provenance["global_scales"] == 1.0
-    mean = Cvnet(global_scales="mean", **settings)
+    mean = Cvnet(**settings)
     assert mean.provenance["global_scales"] == "mean of unit vectors"
     singles = [
         Cvnet(scales=[s], **settings).describe([Cvnet(scales=[s], **settings).prepare(image)])[0]

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from ames_lite.cli.compose import compose
+from ames_lite.errors import BadInput
 from ames_lite.io.provenance import check_provenance
 from extract import dinov2, dinov3, siglip2
 from extract.backbones import BACKBONES, NETWORKS, build_backbone
@@ -135,3 +137,108 @@ def test_what_workers_do_can_be_sent_to_them(
     here, there = backbone.prepare(image, None), sent(image, None)
     a, b = backbone.describe([here])[0].local, backbone.describe([there])[0].local
     assert np.array_equal(a.descriptors, b.descriptors) and np.array_equal(a.xy, b.xy)
+
+
+def not_rgb() -> dict[str, Any]:
+    """Arrays and others that are no RGB uint8 [H, W, 3], by what they are."""
+    image = pictures(1)[0]
+    nan = image.astype(np.float32)
+    nan[3, 4] = np.nan
+    return {
+        "floats in [0, 1]": image / np.float32(255),
+        "floats in [0, 255]": image.astype(np.float64),
+        "big-endian floats": image.astype(">f4"),
+        "float16": image.astype(np.float16),
+        "NaN": nan,
+        "big-endian uint16": image.astype(">u2"),
+        "int64": image.astype(np.int64),
+        "int8": image.astype(np.int8),
+        "bool": image > 100,
+        "grey": image[..., 0],
+        "grey [H, W, 1]": image[..., :1],
+        "RGBA": np.dstack([image, image[..., :1]]),
+        "channels first": image.transpose(2, 0, 1),
+        "a batch": image[None],
+        "no rows": image[:0],
+        "no columns": image[:, :0],
+        "objects": image.astype(object),
+        "a list": image.tolist(),
+        "a tensor": torch.from_numpy(image),
+        "Pillow": load_pillow(image),
+        "None": None,
+        "a path": "image.jpg",
+    }
+
+
+def load_pillow(image: np.ndarray) -> Any:
+    return pytest.importorskip("PIL.Image").fromarray(image)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_what_is_not_rgb_uint8_is_refused_with_what_is_expected(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone: Any = tiny(name, tmp_path, monkeypatch)
+    for what, given in not_rgb().items():
+        for taken in (backbone.extract, lambda x: backbone.prepare(x, None)):
+            with pytest.raises(BadInput, match=r"RGB uint8 \[H, W, 3\]"):
+                taken(given)
+                raise AssertionError(what)
+        with pytest.raises(BadInput, match=r"RGB uint8 \[H, W, 3\]"):
+            backbone.describe([given])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_how_the_pixels_of_an_image_lie_in_memory_changes_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, image = tiny(name, tmp_path, monkeypatch), pictures(1)[0]
+    locked = image.copy()
+    locked.flags.writeable = False
+    wide = np.zeros((*image.shape[:2], 6), np.uint8)
+    wide[..., ::2] = image
+    other = [locked, np.asfortranarray(image), wide[..., ::2], image[::-1].copy()[::-1]]
+    for box in (None, (20.0, 10.0, 150.0, 110.0)):
+        expected = backbone.extract(image, box)
+        for given in other:
+            found = backbone.extract(given, box)
+            assert np.array_equal(found.descriptors, expected.descriptors)
+            assert np.array_equal(found.xy, expected.xy)
+
+
+def test_float_pixels_of_a_view_reach_the_network_as_they_are() -> None:
+    backbone: Any = build_backbone("tiny_random", device="cpu", resize="bicubic_float")
+    prepared = backbone.prepare(pictures(1)[0], None)
+    (pixels,), (view,) = backbone._pixels([prepared]), prepared.views
+    back = pixels[0].permute(1, 2, 0).numpy() * backbone.std + backbone.mean
+    assert view.pixels.min() < 0 and np.abs(255 * back - view.pixels).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_published_extraction_is_the_default_and_stands_in_the_provenance(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny(name, tmp_path, monkeypatch).provenance
+    elvis = name.startswith(("dinov3", "siglip2"))
+    assert made["resize"] == ("bicubic_float" if elvis else "area")
+    assert (made["method"], made["query_crop"]) == ("resize", "int")
+    assert made["global_scales"] == "mean of unit vectors"
+    assert "crop_rounding" not in made  # of center_crop alone
+    arguments = compose("extract", [f"backbone={name}"])["backbone"]["arguments"]
+    assert arguments["resize"] == made["resize"] and arguments["query_crop"] == "int"
+    assert arguments["global_scales"] == "mean"
+
+
+@pytest.mark.parametrize("name", ["dinov2", "dinov3_vitb16", "siglip2_base_512"])
+def test_the_vector_of_several_scales_is_the_mean_of_their_unit_vectors(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean: Any = tiny(name, tmp_path, monkeypatch)
+    prepared = mean.prepare(pictures(1)[0], None)
+    vectors = [mean.features(pixels).cls[0].numpy() for pixels in mean._pixels([prepared])]
+    found = mean.describe([prepared])[0].vector
+    units = [vector / np.linalg.norm(vector) for vector in vectors]
+    assert np.allclose(found, np.mean(units, axis=0), atol=1e-6)
+    mean.global_scales = "one"
+    assert np.array_equal(mean.describe([prepared])[0].vector, vectors[1])  # scales 0.7 and 1
+    assert mean.provenance["global_scales"] == 1.0

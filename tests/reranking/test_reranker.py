@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -74,3 +76,50 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=message):
         Reranker(a_model()).rerank(query, candidates, sims)
+
+
+def kinds(values: np.ndarray) -> dict[str, np.ndarray]:
+    """The same numbers, which float16 holds, in other types, byte orders and memory."""
+    wide = np.repeat(values, 2, axis=1)[:, ::2]
+    return {
+        **{name: values.astype(name) for name in ("f2", "f8", ">f2", ">f4", ">f8", "longdouble")},
+        "columns first": np.asfortranarray(values),
+        "every second": wide,
+        "backwards": values[::-1].copy()[::-1],
+    }
+
+
+def test_type_and_byte_order_of_descriptors_change_nothing() -> None:
+    reranker, rng = Reranker(a_model()), np.random.default_rng(0)
+    query, gallery = (rng.standard_normal((5, 16)).astype("f2").astype("f4") for _ in range(2))
+    expected = reranker.logits(query, [gallery])
+    for name, other in kinds(query).items():
+        assert np.array_equal(reranker.logits(other, [gallery]), expected), name
+    for name, other in kinds(gallery).items():
+        assert np.array_equal(reranker.logits(query, [other]), expected), name
+        assert np.array_equal(reranker.logits(query, other[None]), expected), name
+    sims = np.array([0.5], ">f8")
+    assert reranker.rerank(query, [gallery], sims).ids.tolist() == [[0]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.array([["a", "b"]]),
+        np.ones((3, 16), object),
+        [[1.0, 2.0], [3.0]],
+        np.ones((3, 16), bool),
+        np.ones((3, 16), complex),
+        np.full((3, 16), 1e300),
+        np.full((3, 16), np.inf, ">f4"),
+        np.ones((3, 16), ">u2"),
+        None,
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(wrong: Any) -> None:
+    good, reranker = np.ones((3, 16)), Reranker(a_model())
+    for given in ((wrong, [good]), (good, [good, wrong])):
+        with pytest.raises(BadInput):
+            reranker.logits(*given)
+    with pytest.raises(BadInput, match="sims"):
+        reranker.rerank(good, [good], ["0.5"])
