@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,15 +119,22 @@ def _check_ids(ids: Array, values: Array, num_gallery: int, name: str) -> None:
     _require(bool(np.isfinite(values).all()), f"{name} have NaN or infinity", "finite numbers")
 
 
-def _descending(values: npt.NDArray[np.float32]) -> bool:
-    return bool((values[:, 1:] <= values[:, :-1]).all())
+def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
+    """How many rows of [Q, K] rise anywhere.
+
+    >>> count_rising(np.array([[0.9, 0.5, 0.5], [0.5, 0.9, 0.1]]))
+    1
+    """
+    return int((sims[:, 1:] > sims[:, :-1]).any(axis=1).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The global ranking: for each query the gallery rows by falling similarity.
+    """The global ranking: for each query the gallery rows, best first.
 
-    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, descending.
+    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, finite. The order
+    is that of the ids: lists that were reordered may keep the sims of their first stage, and these
+    then rise somewhere (`rising`).
     """
 
     ids: npt.NDArray[np.int32]
@@ -135,8 +143,12 @@ class Neighbors:
 
     def __post_init__(self) -> None:
         _check_ids(self.ids, self.sims, self.num_gallery, "sims")
-        _require(_descending(self.sims), "sims are not sorted", "descending sims in every row")
         _freeze(self, ids=self.ids, sims=self.sims)
+
+    @property
+    def rising(self) -> int:
+        """How many lists are not in the order of their sims."""
+        return count_rising(self.sims)
 
 
 @dataclass(frozen=True, eq=False)

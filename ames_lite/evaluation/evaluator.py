@@ -37,6 +37,7 @@ from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
+from ames_lite.io.neighbor_rows import say_rising
 from ames_lite.io.pair_scores import read_pair_scores, write_pair_scores
 from ames_lite.io.partial_scores import PartialScores
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
@@ -134,6 +135,21 @@ def excluded(data: EvaluationData) -> dict[str, int]:
     }
 
 
+def short_lists(data: EvaluationData) -> dict[str, int]:
+    """Setting to the number of queries with more positives than a list has images, if any.
+
+    Only where this matters: AP@k is over min(k, positives), and lists are never shorter than k.
+    """
+    if data.protocol.ap_at is not None:
+        return {}
+    length = data.neighbors.ids.shape[1]
+    found = {
+        setting: sum(len(rows) > length for rows in setting_positives(data.ground_truth, setting))
+        for setting in data.protocol.settings
+    }
+    return {setting: num for setting, num in found.items() if num}
+
+
 def _check_same_names(
     store: DescriptorStore, names: Sequence[str], path: Path, remedy: str
 ) -> None:
@@ -179,7 +195,9 @@ def _long_lists(
     path: Path, truth: GroundTruth, needed: int, maker: str, most: int | None
 ) -> Neighbors:
     """The lists, at least `needed` long; of very large ones, the first `most` of each query."""
-    neighbors = read_neighbors(path, truth.query_names, truth.gallery_names, most=most)
+    neighbors = read_neighbors(
+        path, truth.query_names, truth.gallery_names, most=most, remedy=maker
+    )
     if neighbors.ids.shape[1] < needed:
         raise BadInput(
             f"the neighbour lists have {neighbors.ids.shape[1]} images a query, "
@@ -188,6 +206,7 @@ def _long_lists(
             expected="lists as long as num_rerank and the protocol ask for, or the whole gallery",
             remedy=f"a smaller num_rerank=, or longer lists: {maker}",
         )
+    say_rising(neighbors.rising, len(neighbors.ids), path)
     return neighbors
 
 
@@ -323,6 +342,7 @@ def report(
         "model": scorer.name,
         "config": config,
         "counted": data.protocol.counted,
+        "short_lists": short_lists(data),
         "global": plain_metrics(before.metrics),
         "rows": rows,
         "per_query": _per_query(data.ground_truth, before, first),

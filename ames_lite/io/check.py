@@ -117,7 +117,7 @@ def _check_lists(
 ) -> None:
     """Neighbour lists and ground truth, read as an evaluation reads them."""
     finders: dict[str, tuple[Callable[[], Path], Callable[..., object]]] = {
-        "neighbour lists": (lambda: files.neighbors(neighbors), read_neighbors)
+        "neighbour lists": (lambda: files.neighbors(neighbors), partial(_check_neighbors, report))
     }
     if graded:
         finders["ground truth"] = (files.ground_truth, partial(_read_truth, files))
@@ -131,6 +131,15 @@ def _check_lists(
             report.find(files.root, str(error))
             continue
         report.attempt(path, partial(read, path, queries.names, gallery.names))
+
+
+def _check_neighbors(
+    report: Report, path: Path, queries: Sequence[str], gallery: Sequence[str]
+) -> None:
+    found = read_neighbors(path, queries, gallery)
+    if found.rising:
+        said = f"the similarities of {found.rising} of {len(found.ids)} lists do not fall"
+        report.notes.append((str(path), f"{said}; the lists keep their order"))
 
 
 def _read_truth(
