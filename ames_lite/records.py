@@ -46,7 +46,7 @@ class LocalDescriptors:
     """The local descriptors of one image, strongest first.
 
     descriptors  [K, D] float16/float32, or uint8 [K, D/8] (bits packed big-endian)
-    xy           [K, 2] float32, x then y, in [0, 1] of the whole image
+    xy           [K, 2] float32, x then y, in [0, 1] of the whole image; all NaN: unknown
     scale        [K] uint8, index of the scale that the descriptor was found at
     weight       [K] float32, descending
     size         (height, width) of the image in pixels
@@ -74,10 +74,11 @@ class LocalDescriptors:
         shapes["weight"] = (weight.shape, (k,))
         for name, (came, wanted) in shapes.items():
             _require(came == wanted, f"{name} has shape {came}", f"{wanted}")
-        for name, values in {"descriptors": d, "xy": xy, "weight": weight}.items():
+        placed = {} if bool(np.isnan(xy).all()) else {"xy": xy}
+        for name, values in {"descriptors": d, **placed, "weight": weight}.items():
             finite = values.dtype == np.uint8 or bool(np.isfinite(values).all())
             _require(finite, f"{name} has NaN or infinite entries", "finite numbers")
-        inside = k == 0 or bool((xy >= 0).all() and (xy <= 1).all())
+        inside = not placed or bool((xy >= 0).all() and (xy <= 1).all())
         _require(inside, "xy leaves the image", "x, y in [0, 1]")
         sorted_ = bool((np.diff(weight) <= 0).all())
         _require(sorted_, "weights are not sorted", "descending weights, strongest first")
@@ -88,6 +89,11 @@ class LocalDescriptors:
     def count(self) -> int:
         """Number of descriptors K."""
         return len(self.descriptors)
+
+    @property
+    def placed(self) -> bool:
+        """Whether the positions are known."""
+        return self.count == 0 or not bool(np.isnan(self.xy).any())
 
     def strongest(self, count: int) -> LocalDescriptors:
         """The first min(count, K) descriptors."""

@@ -90,6 +90,7 @@ def load(
             paths[f"{side} store"],
             images.names,
             images.sizes,
+            files.make_local(),
             shortlist=shortlist if side == "gallery" else None,
         )
         for side, images in lists.items()

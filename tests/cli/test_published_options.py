@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ames_lite.cli import check_store, compare, evaluate, frontier, tune
+from ames_lite.cli import check_store, compare, evaluate, frontier, tune, view
 from ames_lite.cli.compose import compose
+from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.records import Neighbors
 from tests.conftest import TinyWorld
+from tests.io.published_forms import of_store, write_published
 
 FLOOR = ["model=mutual_nn", "report_queries=0", "desc_name=sift", "lamb=0.5", "temp=1.0"]
 
@@ -97,6 +100,45 @@ def test_the_divisor_of_ap_is_said_where_lists_are_shorter_than_the_positives(
     both = f"results=[{tmp_path / 'official'},{tmp_path / 'published'}]"
     assert compare.main([both]) == 1
     assert "other ap_divisor: official, published" in capsys.readouterr().err
+
+
+def with_lost_positions(world: TinyWorld, root: Path) -> Path:
+    """The tiny world with queries in the published form, whose positions are of their crops."""
+    shutil.copytree(world.folder(), root / "synthetic")
+    path = root / "synthetic" / "sift_query_local.hdf5"
+    with DescriptorStore.open(path) as store:
+        given = of_store(store)
+    path.unlink()
+    write_published(path, replace(given, xy=given.xy * 4.19), "flat float16")
+    gallery = root / "synthetic" / "sift_gallery_local.hdf5"
+    with DescriptorStore.open(gallery) as store:
+        given = of_store(store)
+    gallery.unlink()
+    write_published(gallery, given, "flat float16")
+    return root
+
+
+def test_unknown_positions_stop_ransac_and_pictures_and_nothing_else(
+    tiny_world: TinyWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = with_lost_positions(tiny_world, tmp_path / "data")
+    where = ["dataset=synthetic", "desc_name=sift", f"data_root={root}"]
+    assert check_store.main([*where, "neighbors=vlad"]) == 0
+    said = capsys.readouterr().out
+    assert "6 images have positions outside the image" in said and "no faults" in said
+    for head in ("mutual_nn", "chamfer"):
+        found, same = (
+            run(tiny_world, tmp_path / f"{head}{i}", f"model={head}", "num_rerank=5", *more)
+            for i, more in enumerate(([], [f"data_root={root}"]))
+        )
+        assert found["rows"] == same["rows"]
+    capsys.readouterr()
+    stopped = ["model=ransac", "lamb=0.5", "temp=1.0", f"output_dir={tmp_path / 'ransac'}"]
+    for code, words in ((evaluate.main, stopped), (view.main, ["split=query", "what=[weights]"])):
+        assert code([*where, *words]) == 1
+        said = capsys.readouterr().err
+        assert "sift_query_local.hdf5" in said and "positions are unknown" in said
+        assert f"extract_descriptors.py dataset=synthetic desc_name=sift data_root={root}" in said
 
 
 @pytest.mark.parametrize("command", [evaluate.main, tune.main, frontier.main])
