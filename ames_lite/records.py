@@ -63,7 +63,7 @@ class LocalDescriptors:
     """The local descriptors of one image, strongest first.
 
     descriptors  [K, D] float16/float32, or uint8 [K, D/8] (bits packed big-endian)
-    xy           [K, 2] float32, x then y, in [0, 1] of the whole image
+    xy           [K, 2] float32, x then y, in [0, 1] of the whole image; all NaN: unknown
     scale        [K] uint8, index of the scale that the descriptor was found at
     weight       [K] float32, descending
     size         (height, width) of the image in pixels
@@ -96,10 +96,11 @@ class LocalDescriptors:
         shapes["weight"] = (weight.shape, (k,))
         for name, (came, wanted) in shapes.items():
             _require(came == wanted, f"{name} has shape {came}", f"{wanted}")
-        for name, values in {"descriptors": d, "xy": xy, "weight": weight}.items():
+        placed = {} if bool(np.isnan(xy).all()) else {"xy": xy}
+        for name, values in {"descriptors": d, **placed, "weight": weight}.items():
             finite = values.dtype == np.uint8 or bool(np.isfinite(values).all())
             _require(finite, f"{name} has NaN or infinite entries", "finite numbers")
-        inside = k == 0 or bool((xy >= 0).all() and (xy <= 1).all())
+        inside = not placed or bool((xy >= 0).all() and (xy <= 1).all())
         _require(inside, "xy leaves the image", "x, y in [0, 1]")
         sorted_ = bool((np.diff(weight) <= 0).all())
         _require(sorted_, "weights are not sorted", "descending weights, strongest first")
@@ -110,6 +111,11 @@ class LocalDescriptors:
     def count(self) -> int:
         """Number of descriptors K."""
         return len(self.descriptors)
+
+    @property
+    def placed(self) -> bool:
+        """Whether the positions are known."""
+        return self.count == 0 or not bool(np.isnan(self.xy).any())
 
     def strongest(self, count: int) -> LocalDescriptors:
         """The first min(count, K) descriptors."""
@@ -141,12 +147,22 @@ def _check_ids(ids: Array, values: Array, num_gallery: int, name: str) -> None:
     _require(bool(np.isfinite(values).all()), f"{name} have NaN or infinity", "finite numbers")
 
 
+def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
+    """How many rows of [Q, K] rise anywhere.
+
+    >>> count_rising(np.array([[0.9, 0.5, 0.5], [0.5, 0.9, 0.1]]))
+    1
+    """
+    return int((sims[:, 1:] > sims[:, :-1]).any(axis=1).sum())
+
+
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The global ranking: for each query gallery rows, the best first.
+    """The global ranking: for each query the gallery rows, best first.
 
-    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32. The order of a
-    row is that of its ids: sims of lists that were reranked need not fall.
+    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, finite. The order
+    is that of the ids: lists that were reordered may keep the sims of their first stage, and these
+    then rise somewhere (`rising`).
     """
 
     ids: npt.NDArray[np.int32]
@@ -156,6 +172,11 @@ class Neighbors:
     def __post_init__(self) -> None:
         _check_ids(self.ids, self.sims, self.num_gallery, "sims")
         _freeze(self, ids=self.ids, sims=self.sims)
+
+    @property
+    def rising(self) -> int:
+        """How many lists are not in the order of their sims."""
+        return count_rising(self.sims)
 
 
 @dataclass(frozen=True, eq=False)

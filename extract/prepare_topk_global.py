@@ -24,6 +24,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.neighbor_conversion import convert_published, first_neighbors
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors, write_neighbors
+from ames_lite.io.neighbor_rows import say_rising
 from ames_lite.io.provenance import SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.published_store import ORIGIN
 from ames_lite.io.row_layout import FAILED
@@ -138,6 +139,7 @@ def convert_topk(
     if is_pickle(source) and not is_pickle(output):
         return convert_published(source, output, *names, keep=keep, overwrite=overwrite)
     neighbors = first_neighbors(read_neighbors(source, *names), keep)
+    say_rising(neighbors.rising, len(neighbors.ids), source)
     provenance = {"origin": ORIGIN if is_pickle(source) else Path(source).name}
     return write_neighbors(output, neighbors, *names, provenance, overwrite=overwrite)
 

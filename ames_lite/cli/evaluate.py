@@ -81,6 +81,7 @@ def _run(
     numbers = clamp(numbers, data, say=processes.first)
     if processes.first:
         say_excluded(data)
+        say_short_lists(data)
     work = data, scorer, max(numbers), options
     folder, scores, cost = _scores_of(config, work, processes)
     if not processes.first:
@@ -239,6 +240,19 @@ def say_excluded(data: EvaluationData) -> None:
         said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
         fate = "counted as misses" if data.protocol.misses else "left out of the means"
         print(f"queries without positives, {fate}: {said}")
+
+
+def say_short_lists(data: EvaluationData) -> None:
+    """How many queries have more positives than their list has images, and what AP divides by."""
+    found, of = evaluator.short_lists(data), len(data.ground_truth.query_names)
+    if found:
+        said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
+        ways = ["all positives (ap_divisor=official)", "the images listed (ap_divisor=published)"]
+        here, other = reversed(ways) if data.protocol.divides_by_listed else ways
+        print(
+            f"the lists have {data.neighbors.ids.shape[1]} images, some queries more positives, "
+            f"{said}: their AP divides by {here}, not by {other}"
+        )
 
 
 def show(results: dict[str, Any], seed: int) -> None:

@@ -21,7 +21,7 @@ import torch
 from ames_lite import __version__
 from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
-from ames_lite.cli.evaluate import clamp, numbers_of, say_excluded
+from ames_lite.cli.evaluate import clamp, numbers_of, say_excluded, say_short_lists
 from ames_lite.cli.frontier_heads import Head, open_heads
 from ames_lite.cli.scoring_run import scoring_options, settled
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
@@ -76,6 +76,7 @@ def _run(config: Config, processes: Processes, options: ScoringOptions) -> dict[
     metric = _metric(config["metric"], data)
     if processes.first:
         say_excluded(data)
+        say_short_lists(data)
     folder = Path(processes.from_first(str(run_dir(config, "frontier")) if processes.first else ""))
     cache = ScoreCache(Path(config["cache"] or folder / "scores").expanduser(), processes)
     cells: list[Cell] = []

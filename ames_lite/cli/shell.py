@@ -20,6 +20,7 @@ from typing import Any
 from ames_lite.cli.compose import Config, compose, conf_dir
 from ames_lite.cli.own_folder import settle
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
+from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.layout import SPLITS, DatasetFiles
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
@@ -96,9 +97,12 @@ def image_folder(dataset: Config) -> str:
 
 
 def protocol_of(config: Config) -> Protocol:
-    """The protocol of the data set that a configuration names."""
-    dataset = config["dataset"]
-    return replace(get_protocol(dataset["protocol"]), private=dataset.get("private_queries", 0))
+    """The protocol of the data set that a configuration names. Raises ConfigError."""
+    dataset, divisor = config["dataset"], config.get("ap_divisor", DIVISORS[0])
+    if divisor not in DIVISORS:
+        raise ConfigError(f"ap_divisor={divisor}", expected=" or ".join(DIVISORS))
+    private = dataset.get("private_queries", 0)
+    return replace(get_protocol(dataset["protocol"]), private=private, ap_divisor=divisor)
 
 
 def find_vocabulary(config: Config) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer
+from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer, say_short_lists
 from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError
@@ -64,6 +64,8 @@ def _scored(
     scorer, _ = open_scorer(config)
     data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
     numbers = clamp(numbers, data, say=processes.first)
+    if processes.first:
+        say_short_lists(data)
     folder = run_folder(config, "tune", processes)
     scores, _ = scores_in(folder, (data, scorer, max(numbers), options), processes)
     rows = grid(

@@ -149,7 +149,8 @@ def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
     if is_published(path) or split == "query":
         images = read_image_list(files.image_list(split))
     store = open_store(path, images.names, images.sizes, files.make_local())
-    vocabulary = None
+    rows, vocabulary = _rows(config, store), None
+    store.check_positions(rows)
     if clusters:
         if store.packed:
             raise BadInput(
@@ -165,7 +166,7 @@ def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
         gallery = read_image_list(files.image_list("gallery")).names
         found = read_ground_truth(files.ground_truth(), store.names, gallery).bbox
         boxes = {row: box for row, box in enumerate(found) if box is not None}
-    return Source(store, _rows(config, store), boxes, vocabulary)
+    return Source(store, rows, boxes, vocabulary)
 
 
 def _rows(config: Config, store: DescriptorStore) -> list[int]:

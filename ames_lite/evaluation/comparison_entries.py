@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ames_lite.errors import BadInput
+from ames_lite.evaluation.metrics import DIVISORS
 
 MAY_DIFFER = frozenset(  # keys of a configuration that runs of one entry need not share
     {"seed", "output_dir", "weights", "data_root", "images", "device", "report_queries"}
     | {"exports", "export_setting", "export_top"}
 )
+OFFICIAL = DIVISORS[0]
 SAME_DIGESTS = ("query_names", "gallery_names", "query_store", "gallery_store")
 
 
@@ -66,11 +68,17 @@ def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
     config = {key: value for key, value in run["config"].items() if key not in MAY_DIFFER}
     return {
         **config,
+        "ap_divisor": _divisor(run),
         **{key: run[key] for key in ("dataset", "desc_name", "model")},
         "rows": [row["num_rerank"] for row in run["rows"]],
         "metrics": list(run["global"]),
         **{f"the digest {key}": run["digests"].get(key) for key in SAME_DIGESTS},
     }
+
+
+def _divisor(run: Mapping[str, Any]) -> str:
+    """What AP is over, where that has a part in the numbers: official is the same otherwise."""
+    return str(run["config"].get("ap_divisor", OFFICIAL)) if run.get("short_lists") else OFFICIAL
 
 
 def check_comparable(entry: Entry, other: Entry) -> None:
@@ -87,6 +95,10 @@ def check_comparable(entry: Entry, other: Entry) -> None:
         odd = [sorted(names[i] - names[1 - i])[:1] for i in (0, 1)]
         what = f"two results of {first['dataset']} have other queries: {odd[0]} against {odd[1]}"
         raise BadInput(what, where=files, expected="results over the same queries")
+    if _divisor(first) != _divisor(second):
+        what = f"two results of {first['dataset']} have other ap_divisor: "
+        what += f"{_divisor(first)}, {_divisor(second)}, and lists shorter than the positives"
+        raise BadInput(what, where=files, expected="one definition of AP: evaluate anew")
     if list(first["global"]) != list(second["global"]):
         what = f"two results of {first['dataset']} have other metrics: "
         what += f"{', '.join(first['global'])} against {', '.join(second['global'])}"

@@ -39,6 +39,7 @@ from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
+from ames_lite.io.neighbor_rows import say_rising
 from ames_lite.io.pair_scores import read_pair_scores, write_pair_scores
 from ames_lite.io.partial_scores import PartialScores
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
@@ -91,6 +92,7 @@ def load(
             paths[f"{side} store"],
             images.names,
             images.sizes,
+            files.make_local(),
             shortlist=shortlist if side == "gallery" else None,
         )
         for side, images in lists.items()
@@ -135,6 +137,21 @@ def excluded(data: EvaluationData) -> dict[str, int]:
         setting: sum(len(rows) == 0 for rows in setting_positives(data.ground_truth, setting))
         for setting in data.protocol.settings
     }
+
+
+def short_lists(data: EvaluationData) -> dict[str, int]:
+    """Setting to the number of queries with more positives than a list has images, if any.
+
+    Only where this matters: AP@k is over min(k, positives), and lists are never shorter than k.
+    """
+    if data.protocol.ap_at is not None:
+        return {}
+    length = data.neighbors.ids.shape[1]
+    found = {
+        setting: sum(len(rows) > length for rows in setting_positives(data.ground_truth, setting))
+        for setting in data.protocol.settings
+    }
+    return {setting: num for setting, num in found.items() if num}
 
 
 def _check_same_names(
@@ -182,7 +199,9 @@ def _long_lists(
     path: Path, truth: GroundTruth, needed: int, maker: str, most: int | None
 ) -> Neighbors:
     """The lists, at least `needed` long; of very large ones, the first `most` of each query."""
-    neighbors = read_neighbors(path, truth.query_names, truth.gallery_names, most=most)
+    neighbors = read_neighbors(
+        path, truth.query_names, truth.gallery_names, most=most, remedy=maker
+    )
     if neighbors.ids.shape[1] < needed:
         raise BadInput(
             f"the neighbour lists have {neighbors.ids.shape[1]} images a query, "
@@ -191,6 +210,7 @@ def _long_lists(
             expected="lists as long as num_rerank and the protocol ask for, or the whole gallery",
             remedy=f"a smaller num_rerank=, or longer lists: {maker}",
         )
+    say_rising(neighbors.rising, len(neighbors.ids), path)
     return neighbors
 
 
@@ -326,6 +346,7 @@ def report(
         "model": scorer.name,
         "config": config,
         "counted": data.protocol.counted,
+        "short_lists": short_lists(data),
         "global": plain_metrics(before.metrics),
         "rows": rows,
         WITHOUT_DESCRIPTORS: find_without_descriptors(data.query_store, data.gallery_store, scores),

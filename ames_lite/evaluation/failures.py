@@ -66,7 +66,7 @@ def best_ranks(hits: Hits) -> Floats:
     """The rank from 1 of each query's best correct image [Q]; inf: not listed; nan: it has none.
 
     >>> rank, a = np.array([3, 5]), np.array
-    >>> best_ranks(Hits(query=a([1, 1]), rank=rank, num_positives=a([0, 2, 4])))
+    >>> best_ranks(Hits(query=a([1, 1]), rank=rank, num_positives=a([0, 2, 4]), length=9))
     array([nan,  4., inf])
     """
     ranks = np.full(len(hits.num_positives), np.inf)

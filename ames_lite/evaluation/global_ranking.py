@@ -18,6 +18,7 @@ from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_lists import SCHEMA, is_pickle, read_neighbors
+from ames_lite.io.neighbor_rows import say_rising
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.published_store import ORIGIN
 
@@ -39,7 +40,10 @@ def evaluate_lists(
     queries, gallery = (read_image_list(paths[side]).names for side in ("query", "gallery"))
     skipped = files.skipped(paths["ground truth"])
     truth = read_ground_truth(paths["ground truth"], queries, gallery, skip_last=skipped)
-    ranking = read_neighbors(paths["neighbors"], queries, gallery)
+    ranking = read_neighbors(
+        paths["neighbors"], queries, gallery, remedy=files.make_neighbors(neighbors)
+    )
+    say_rising(ranking.rising, len(ranking.ids), paths["neighbors"])
     found = evaluate_ranking(ranking, truth, protocol)
     return {
         "dataset": files.option,

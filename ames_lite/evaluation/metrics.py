@@ -7,7 +7,8 @@ trapezoids (ROxford, RParis) and 0.70 by rectangles (GLDv2 and most others).
 
 Each metric gives one float64 a query, nan where the query has no positive; `mean` leaves those
 out. A positive that the ranking does not list counts as missed. Axis letters: Q queries,
-K ranked images, P positives found over all queries.
+K ranked images, P positives found over all queries. Rankings that list fewer images than a query
+has positives cannot reach an average precision of 1 but where the divisor says so (DIVISORS).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ Ids = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 NEITHER, POSITIVE, JUNK = 0, 1, 2
+# Of the trapezoidal average precision: the positives (revisitop), or at most the images that the
+# ranking lists, junk included (the published evaluation of AMES and ELViS).
+DIVISORS = ("official", "published")
 
 
 class Hits(NamedTuple):
@@ -30,6 +34,7 @@ class Hits(NamedTuple):
     query: npt.NDArray[np.int64]  # [P]
     rank: npt.NDArray[np.int64]  # [P], 0-based, without junk
     num_positives: npt.NDArray[np.int64]  # [Q], found or not
+    length: int  # images that the ranking lists for a query, K
 
 
 def label_ids(
@@ -59,7 +64,7 @@ def hits_of_labels(labels: npt.NDArray[np.uint8], num_positives: npt.NDArray[np.
     junk = np.flatnonzero(labels == JUNK)
     query, position = np.divmod(found, width)
     junk_before = np.searchsorted(junk, found) - np.searchsorted(junk, query * width)
-    return Hits(query, position - junk_before, num_positives)
+    return Hits(query, position - junk_before, num_positives, labels.shape[1])
 
 
 def find_hits(ids: Ids, positives: Sequence[Ids], junk: Sequence[Ids] | None = None) -> Hits:
@@ -67,7 +72,7 @@ def find_hits(ids: Ids, positives: Sequence[Ids], junk: Sequence[Ids] | None = N
 
     >>> a = np.array
     >>> find_hits(a([[3, 8, 1, 9, 5]]), [a([5, 3, 77])], junk=[a([8])])
-    Hits(query=array([0, 0]), rank=array([0, 3]), num_positives=array([3]))
+    Hits(query=array([0, 0]), rank=array([0, 3]), num_positives=array([3]), length=5)
     """
     num_positives = np.array([len(rows) for rows in positives], np.int64)
     return hits_of_labels(label_ids(ids, positives, junk), num_positives)
@@ -89,23 +94,29 @@ def _divide(values: Floats, by: npt.NDArray[np.integer]) -> Floats:
     return np.divide(values, by, out=np.full(len(values), np.nan), where=by > 0)
 
 
-def average_precision(hits: Hits) -> Floats:
+def average_precision(hits: Hits, divisor: str = "official") -> Floats:
     """Trapezoidal average precision over the whole ranking, [Q] (ROxford, RParis).
 
     The area under precision over recall: the j-th positive (from 0) at rank r adds the mean of
     the precision before it, j/r (1 at r = 0), and with it, (j+1)/(r+1), over the number of
-    positives. Source: Philbin et al., CVPR 2007; Radenovic et al., CVPR 2018.
+    positives; divisor="published": over min(positives, K). Source: Philbin et al., CVPR 2007;
+    Radenovic et al., CVPR 2018.
 
     >>> a = np.array
     >>> average_precision(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])])).round(4)
     array([0.6625])
     >>> average_precision(find_hits(a([[3, 8]]), [a([], int)]))
     array([nan])
+    >>> short = find_hits(a([[3, 8]]), [a([3, 5, 7])])
+    >>> average_precision(short).round(4), average_precision(short, "published")
+    (array([0.3333]), array([0.5]))
     """
     before = _found_before(hits)
     left = np.where(hits.rank == 0, 1.0, before / np.maximum(hits.rank, 1))
     right = (before + 1) / (hits.rank + 1)
-    return _divide(_sum_per_query(hits, (left + right) / 2), hits.num_positives)
+    positives = hits.num_positives
+    by = np.minimum(positives, hits.length) if divisor == "published" else positives
+    return _divide(_sum_per_query(hits, (left + right) / 2), by)
 
 
 def average_precision_at(hits: Hits, k: int) -> Floats:

@@ -134,7 +134,7 @@ class RerankPass:
         query = np.concatenate([moved.query, self.before.query[stays]])
         rank = np.concatenate([moved.rank, self.before.rank[stays]])
         by_query = np.argsort(query, kind="stable")
-        return Hits(query[by_query], rank[by_query], moved.num_positives)
+        return self.before._replace(query=query[by_query], rank=rank[by_query])
 
 
 def prepare_passes(

@@ -51,6 +51,7 @@ class Protocol:
     private: int = 0  # the last so many queries are the private part, reported beside the public
     ap_also: tuple[int, ...] = ()  # further k of rectangular AP@k
     misses: bool = False  # recall is over all queries: one without a positive is a miss
+    ap_divisor: str = "official"  # of metrics.DIVISORS, for trapezoidal AP
 
     @property
     def graded(self) -> bool:
@@ -69,7 +70,15 @@ class Protocol:
             return "recall@k: share of all queries with any positive among the first k; one " + (
                 "without a positive is a miss"
             )
-        return "means over the queries that have a positive; ranks count no junk"
+        counted = "means over the queries that have a positive; ranks count no junk"
+        if self.divides_by_listed:
+            counted += "; AP is over min(positives, images listed), as AMES is published"
+        return counted
+
+    @property
+    def divides_by_listed(self) -> bool:
+        """Whether AP counts no more positives than a ranking lists images."""
+        return self.ap_at is None and self.ap_divisor == "published"
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -141,7 +150,7 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
     for setting in protocol.settings:
         name, found = (f"_{setting}" if protocol.graded else ""), hits[setting]
         if protocol.ap_at is None:
-            ap[setting] = metrics.average_precision(found)
+            ap[setting] = metrics.average_precision(found, protocol.ap_divisor)
             values[f"map{name}"] = metrics.mean(ap[setting])
         else:
             ap[setting] = metrics.average_precision_at(found, protocol.ap_at)

@@ -44,6 +44,8 @@ from ames_lite.records import GroundTruth
 NO_DESCRIPTORS = "no descriptors"  # a note: such images are legal
 RUN_BYTES = 1 << 25  # of rows looked at together
 SHOWN = 3  # rows that a finding names
+OUTSIDE = "positions outside the image"
+UNPLACED = "they are read as unknown: no head needs them, model=ransac and pictures refuse"
 Faults = dict[str, npt.NDArray[np.bool_]]
 T = TypeVar("T")
 
@@ -118,7 +120,7 @@ def _check_lists(
 ) -> None:
     """Neighbour lists and ground truth, read as an evaluation reads them."""
     finders: dict[str, tuple[Callable[[], Path], Callable[..., object]]] = {
-        "neighbour lists": (lambda: files.neighbors(neighbors), read_neighbors)
+        "neighbour lists": (lambda: files.neighbors(neighbors), partial(_check_neighbors, report))
     }
     if graded:
         finders["ground truth"] = (files.ground_truth, partial(_read_truth, files))
@@ -132,6 +134,15 @@ def _check_lists(
             report.find(files.root, str(error))
             continue
         report.attempt(path, partial(read, path, queries.names, gallery.names))
+
+
+def _check_neighbors(
+    report: Report, path: Path, queries: Sequence[str], gallery: Sequence[str]
+) -> None:
+    found = read_neighbors(path, queries, gallery)
+    if found.rising:
+        said = f"the similarities of {found.rising} of {len(found.ids)} lists do not fall"
+        report.notes.append((str(path), f"{said}; the lists keep their order"))
 
 
 def _read_truth(
@@ -163,7 +174,11 @@ def check_store(
     report.attempt(path, partial(_scan, faults, found))
     empty = found.pop(NO_DESCRIPTORS, [])
     for what, rows in found.items():
-        report.find(path, f"{len(rows)} images have {what}: {_shown(store, rows)}")
+        said = f"{len(rows)} images have {what}: {_shown(store, rows)}"
+        if what == OUTSIDE and isinstance(store, PublishedStore):
+            report.notes.append((str(path), f"{said}; {UNPLACED}"))
+        else:
+            report.find(path, said)
     _check_chunks(store, report)
     failed = np.flatnonzero(store.status == FAILED).tolist()
     if failed:
@@ -226,7 +241,7 @@ def _placed_faults(
     inside = ((xy >= 0) & (xy <= 1)).all(axis=-1)  # NaN is not
     rises = ~(weight[:, 1:] <= weight[:, :-1]) & valid[:, 1:] & valid[:, :-1]
     return {
-        "positions outside the image": (~inside & valid).any(axis=1),
+        OUTSIDE: (~inside & valid).any(axis=1),
         "weights that are not sorted, or NaN": rises.any(axis=1)
         | (~np.isfinite(weight) & valid).any(axis=1),
     }

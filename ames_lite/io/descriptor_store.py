@@ -137,10 +137,16 @@ class DescriptorStore:
         )
         height, width = self.size[row].tolist()
         try:
-            return LocalDescriptors(descriptors, xy, scale, weight, size=(height, width))
+            found = LocalDescriptors(descriptors, xy, scale, weight, size=(height, width))
+            if not found.placed:  # published files may know none, a store of our own has them
+                raise BadInput("xy has NaN entries", expected="finite numbers")
+            return found
         except BadInput as error:
             where = f"{self.path}, row {row} ('{self.names[row]}')"
             raise BadInput(str(error), where=where, remedy=self.remedy) from error
+
+    def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
+        """Raise BadInput where positions of these rows are unknown; native stores have them all."""
 
     def read_descriptors(
         self, rows: Sequence[int] | npt.NDArray[np.integer], max_count: int | None = None

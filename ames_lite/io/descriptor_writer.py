@@ -47,8 +47,8 @@ class DescriptorWriter(RowWriter):
         """Write the next row; float32 descriptors are rounded to float16.
 
         Raises BadInput where `name` is not the next of the list, where the descriptors are too
-        many, of another width or kind, or beyond float16, and where the disk refuses. The row
-        then stays to do.
+        many, of another width or kind, without positions, or beyond float16, and where the disk
+        refuses. The row then stays to do.
         """
         row = self._expect(name)
         if not isinstance(descriptors, LocalDescriptors):
@@ -74,6 +74,8 @@ class DescriptorWriter(RowWriter):
             raise self._unfit(name, f"have width {values.shape[1]}", f"width {width}")
         if given.count > self.max_count:
             raise self._unfit(name, f"are {given.count}", f"at most {self.max_count}")
+        if not given.placed:
+            raise self._unfit(name, "have no positions", "x, y in [0, 1] of the image")
         if self.packed:
             return values
         with np.errstate(over="ignore"):

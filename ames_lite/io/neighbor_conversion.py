@@ -25,7 +25,7 @@ from ames_lite.io.neighbor_lists import (
     read_neighbors,
     write_neighbors,
 )
-from ames_lite.io.neighbor_rows import Extent, NeighborRows
+from ames_lite.io.neighbor_rows import Extent, NeighborRows, say_rising
 from ames_lite.io.published_neighbors import check_planes, own_rows, rows_of, without_own
 from ames_lite.io.published_planes import locate_planes, read_blocks
 from ames_lite.io.published_store import ORIGIN
@@ -58,6 +58,7 @@ def convert_published(
     planes = locate_planes(source) if source.is_file() else None
     if planes is None:
         neighbors = first_neighbors(read_neighbors(source, query_names, gallery_names), keep)
+        say_rising(neighbors.rising, len(neighbors.ids), source)
         return write_neighbors(
             output, neighbors, query_names, gallery_names, provenance, overwrite=overwrite
         )
@@ -84,15 +85,16 @@ def _check_blocks(
     path: Path, planes: list[Extent], own: npt.NDArray[np.int64], num_gallery: int
 ) -> bool:
     """Whether a query is in its own list. Raises BadInput where the lists are none."""
-    found = False
+    found, rising = False, 0
     for first, (sims, floats) in read_blocks(path, planes):
         ids = rows_of(floats, "id", num_gallery, path, first)
         found |= bool((ids == own[first : first + len(ids), None]).any())
         try:
-            Neighbors(ids, sims.astype(np.float32), num_gallery)
+            rising += Neighbors(ids, sims.astype(np.float32), num_gallery).rising
         except BadInput as error:
             where = f"{path}, queries {first} to {first + len(ids) - 1}, counted from there"
             raise BadInput(str(error), where=where) from error
+    say_rising(rising, planes[0].shape[0], path)
     return found
 
 

@@ -2,11 +2,13 @@
 
 In: arrays in memory, or mapped from a file that is far larger than memory. Out: the first `depth`
 neighbours of any images. The conventions to know: an image's own entry, where a list has it, goes
-to the end with sim 0; what was mapped counts as memory of the process only until `release`.
+to the end with sim 0; what was mapped counts as memory of the process only until `release`. Lists
+are taken in the order that they have, whether their sims fall or not.
 """
 
 from __future__ import annotations
 
+import logging
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.records import Neighbors
+from ames_lite.records import Neighbors, count_rising
+
+logger = logging.getLogger(__name__)
 
 BLOCK = 8192  # lists that are looked at together
 Rows = npt.NDArray[np.integer[Any]]
@@ -95,8 +99,11 @@ class NeighborRows:
             sims = np.take_along_axis(sims, order, axis=1)
         return ids[:, :depth], sims[:, :depth]
 
-    def check(self, rows: Rows, depth: int) -> None:
-        """Raise BadInput where a list of rows has no row of the set for an id, or is not sorted."""
+    def check(self, rows: Rows, depth: int) -> int:
+        """How many lists of rows are not in the order of their sims.
+
+        Raises BadInput where an id is no row of the set, or a sim is no finite number.
+        """
         at = slice(int(rows[0]), int(rows[-1]) + 1)
         ids, sims = self._ids[at, :depth], self._sims[at, :depth]
         with np.errstate(invalid="ignore"):  # NaN is found by the comparison
@@ -104,16 +111,16 @@ class NeighborRows:
             if ids.dtype.kind == "f":
                 fine &= np.floor(ids) == ids
             fine &= np.isfinite(sims)
-            fine[:, 1:] &= sims[:, 1:] <= sims[:, :-1]
         if not fine.all():
             row, place = np.argwhere(~fine)[0]
             raise BadInput(
                 f"the list of image {rows[0] + row} has id {ids[row, place]} with sim "
                 f"{sims[row, place]} in place {place}",
                 where=self.where,
-                expected=f"ids from 0 to {self.num_gallery - 1}, sims finite and descending",
+                expected=f"ids from 0 to {self.num_gallery - 1}, finite sims",
                 remedy="make the neighbour lists again",
             )
+        return count_rising(sims)
 
     def release(self) -> None:
         """Give back the memory that mapped rows took; what is taken next is read anew."""
@@ -124,6 +131,13 @@ class NeighborRows:
         """From now on rows are taken here and there: what follows one is not read ahead."""
         if self._mapped is not None and hasattr(mmap, "MADV_RANDOM"):
             self._mapped.madvise(mmap.MADV_RANDOM)
+
+
+def say_rising(rising: int, num: int, where: str | Path | None) -> None:
+    """Log how many lists are not in the order of their sims, where there are any."""
+    if rising:
+        text = "%s: the similarities of %d of %d lists do not fall; the lists keep their order"
+        logger.warning(text, where or "neighbour lists", rising, num)
 
 
 def blocks_of(num: int) -> Sequence[npt.NDArray[np.int64]]:

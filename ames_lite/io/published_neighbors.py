@@ -104,7 +104,7 @@ def read_published_neighbors(
     most: where the lists would take more than WHOLE_BYTES, so many of each query are read, and
     looked at, and the others stay in the file (as far as `published_planes` finds them there).
     Raises MissingFile; BadInput where the file holds anything else, its Q is not the number of
-    queries, or an id is no row of the gallery.
+    queries, an id is no row of the gallery or listed twice, or a sim is not finite.
     """
     path = Path(path)
     counts = len(query_names), len(gallery_names)

@@ -7,8 +7,10 @@ forms, of N images with K descriptors of width D each:
            of K in each of N records, or one record for each of [N, K]
   bits     uint8 [N, K, D/8], packed big-endian, without metadata: all are real
 Metadata are called x, y, scale, mask, weight. The conventions to know: what is called x is the row
-(y), and the second column is x; both in [0, 1] of the image; mask is 1 on padding. The files carry
-no names: row i is image i of the list, which must have as many; nor do they say what made them.
+(y), and the second column is x; both in [0, 1] of the image; mask is 1 on padding. Some files have
+pixels there, or shares of a query's crop: where a position leaves [0, 1], those of the image are
+unknown (NaN), which heads do not mind. The files carry no names: row i is image i of the list,
+which must have as many; nor do they say what made them.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ ORIGIN = "published, unknown"
 COLUMNS = 5
 Y, X, SCALE, MASK, WEIGHT = range(COLUMNS)  # as they are, not as they are called
 KINDS = ("float16", "float32", "uint8")
+LOOKED_AT = 100  # first rows whose positions speak for the file: all queries of ROxford
 
 
 class Block(NamedTuple):
@@ -56,6 +59,15 @@ class Block(NamedTuple):
         parts = (self.descriptors, self.metadata)
         first = [np.asarray(part[:, 0].any(axis=1)) for part in parts]
         return ~(first[0] | first[1])
+
+    @property
+    def placed(self) -> npt.NDArray[np.bool_]:
+        """[n], True where all real descriptors have a position in the image."""
+        if self.metadata is None:
+            return np.zeros(len(self.descriptors), bool)
+        at = self.metadata[..., [X, Y]]
+        inside = ((at >= 0) & (at <= 1)).all(axis=-1)  # NaN is not
+        return np.asarray((inside | ~self.valid).all(axis=1))
 
 
 def is_published(path: str | Path, remedy: str | None = REMEDY) -> bool:
@@ -297,11 +309,12 @@ class PublishedStore(DescriptorStore):
             )
         real = np.flatnonzero(block.valid[0])[: self._limit(max_count)]
         metadata = block.metadata[0, real]
+        xy = metadata[:, [X, Y]] if block.placed[0] else np.full((len(real), 2), np.nan, np.float32)
         height, width = self.size[row].tolist()
         try:
             return LocalDescriptors(
                 block.descriptors[0, real].astype(self.dtype, copy=False),
-                metadata[:, [X, Y]],
+                xy,
                 metadata[:, SCALE].astype(np.uint8),
                 metadata[:, WEIGHT],
                 size=(height, width),
@@ -309,6 +322,26 @@ class PublishedStore(DescriptorStore):
         except BadInput as error:
             where = f"{self.path}, row {row} ('{self.names[row]}')"
             raise BadInput(str(error), where=where, remedy=self.remedy) from error
+
+    def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
+        """Raise BadInput where positions of these rows, or of the first of the file, are unknown.
+
+        A file with some positions outside the image has the others by the same wrong rule.
+        """
+        looked_at = {
+            *self._check_rows(np.asarray(rows)).tolist(),
+            *range(self.num_rows)[:LOOKED_AT],
+        }
+        for row in sorted(looked_at):
+            if not self.rows(row, row + 1, self.max_count).placed[0]:
+                raise BadInput(
+                    f"positions are unknown: those of row {row} ('{self.stored_name(row)}') are "
+                    "not in [0, 1] of the image",
+                    where=self.path,
+                    expected="positions, which geometric verification and pictures need",
+                    remedy="a head or model=mutual_nn, which need none; or move the file away and "
+                    f"extract anew: {self.remedy}",
+                )
 
     def fingerprint(self) -> str:
         """As of a native store, but for the counts: to know them the whole file would be read."""

@@ -93,6 +93,9 @@ def score_with_verifier(
 ) -> tuple[PairScores, Cost]:
     """As `score_with_head`, one pair after the other."""
     options = options or ScoringOptions()
+    if verifier.needs_positions:
+        query_store.check_positions(query)
+        gallery_store.check_positions(gallery)
     watch = Watch([query_store, gallery_store])
 
     def work(task: PairTask, cost: Cost, done: Callable[[int], object]) -> None:

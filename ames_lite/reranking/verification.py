@@ -21,6 +21,7 @@ class Verifier(Protocol):
     """What scores one pair of images; `arguments` are its settings, JSON-able."""
 
     arguments: dict[str, Any]
+    needs_positions: bool
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """Similarity of the pair, higher is better."""
@@ -58,6 +59,8 @@ def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matche
 class MutualNearest:
     """Counts mutual nearest neighbours with a cosine above a threshold."""
 
+    needs_positions = False
+
     def __init__(self, threshold: float = 0.8) -> None:
         self.arguments = {"threshold": threshold}
         self.threshold = threshold
@@ -69,6 +72,8 @@ class MutualNearest:
 
 class Ransac:
     """Counts mutual matches that one homography explains (OpenCV's MAGSAC++)."""
+
+    needs_positions = True
 
     def __init__(
         self,
@@ -89,7 +94,12 @@ class Ransac:
         self.threshold, self.iterations, self.min_matches = threshold, iterations, min_matches
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
-        """The number of inliers; 0 below min_matches. The same pair gives the same number."""
+        """The number of inliers; 0 below min_matches. The same pair gives the same number.
+
+        Raises BadInput for an image whose positions are unknown.
+        """
+        if not (query.placed and gallery.placed):
+            raise BadInput("positions are unknown", expected="x, y of every descriptor")
         matches = mutual_matches(query, gallery)
         if len(matches.query) < self.min_matches:
             return 0.0

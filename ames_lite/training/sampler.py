@@ -2,9 +2,10 @@
 
 In: the neighbour lists of a training set against itself and its landmark labels. Out: batches of
 (anchor, positive, negative) rows. An anchor is valid if among its first `depth` neighbours with
-sim > 0 at least `min_each` share its label and at least `min_each` do not; its positive and its
-negative are drawn from those neighbours with probability ∝ sim³, and every valid anchor comes once
-an epoch. Source: AMES (ECCV 2024), training on GLDv2.
+sim > 0 (in the order of the list, whether its sims fall or not) at least `min_each` share its label
+and at least `min_each` do not; its positive and its negative are drawn from those neighbours with
+probability ∝ sim³, and every valid anchor comes once an epoch. Source: AMES (ECCV 2024), training
+on GLDv2.
 
 The convention to know: what is drawn depends on (seed, epoch, batch) alone, so that any batch can
 be drawn again, and a state is nothing but a place. Lists may stay in their file: they are looked
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest
-from ames_lite.io.neighbor_rows import NeighborRows, blocks_of
+from ames_lite.io.neighbor_rows import NeighborRows, blocks_of, say_rising
 from ames_lite.records import Neighbors
 
 Rows = npt.NDArray[np.int64]
@@ -143,11 +144,12 @@ def count_neighbors(
 ) -> tuple[Rows, Rows]:
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 
-    Raises BadInput where the lists are of another set or not sorted.
+    Raises BadInput where the lists are of another set. Says how many do not fall.
     """
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
+    rising = 0
     for rows in blocks_of(len(lists)):
-        lists.check(rows, depth)
+        rising += lists.check(rows, depth)
         ids, sims = lists.take(rows, depth)
         near = sims > 0
         same = labels[ids] == labels[rows][:, None]
@@ -155,6 +157,7 @@ def count_neighbors(
         other[rows] = np.count_nonzero(near, axis=1) - own[rows]
         lists.release()
     lists.expect_single_rows()
+    say_rising(rising, len(lists), lists.where)
     return own, other
 
 

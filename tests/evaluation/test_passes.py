@@ -27,10 +27,12 @@ def by_pair(scores: PairScores) -> dict[tuple[int, int], float]:
 
 
 @pytest.mark.parametrize("num_rerank", [1, 7, 25, 40, 1000])
-@pytest.mark.parametrize("length", [40, 30])
+@pytest.mark.parametrize("length, falling", [(40, True), (30, True), (30, False)])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_passes_are_their_slow_referee(seed: int, length: int, num_rerank: int) -> None:
-    neighbors, truth = make_neighbors(seed, length=length), make_truth(seed)
+def test_the_passes_are_their_slow_referee(
+    seed: int, length: int, falling: bool, num_rerank: int
+) -> None:
+    neighbors, truth = make_neighbors(seed, length=length, falling=falling), make_truth(seed)
     scores, (lamb, temp) = make_scores(seed), (0.35, 0.6)
     cell: dict[str, Any] = {"num_rerank": num_rerank, "lamb": lamb, "temp": temp}
     logit = by_pair(scores)

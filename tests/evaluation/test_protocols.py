@@ -41,6 +41,31 @@ def test_the_graded_protocol_is_its_slow_referee(seed: int) -> None:
     np.testing.assert_array_equal(came.main_ap, (came.ap["medium"] + came.ap["hard"]) / 2)
 
 
+@pytest.mark.parametrize("length", [5, 12, 40])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_published_divisor_is_the_positives_or_the_list_if_that_is_shorter(
+    seed: int, length: int
+) -> None:
+    neighbors, truth = make_neighbors(seed, length=length), make_truth(seed)
+    protocol = replace(PROTOCOLS["revisitop"], precision_at=(), ap_divisor="published")
+    came = evaluate_ranking(neighbors, truth, protocol)
+    official = evaluate_ranking(neighbors, truth, replace(protocol, ap_divisor="official"))
+    differ = 0
+    for setting in protocol.settings:
+        for q, row in enumerate(neighbors.ids.tolist()):
+            right, junk = referee.lists_of(truth, setting, q)
+            whole = referee.average_precision(row, right, junk)
+            longer = max(len(right), 1) / max(min(len(right), length), 1)
+            assert official.ap[setting][q] == pytest.approx(whole, abs=1e-12, nan_ok=True)
+            assert came.ap[setting][q] == pytest.approx(whole * longer, abs=1e-12, nan_ok=True)
+            differ += whole * longer != whole and whole > 0
+    assert length == 12 or (differ > 0) == (length == 5)
+    assert (
+        "images listed" in protocol.counted
+        and "images listed" not in PROTOCOLS["revisitop"].counted
+    )
+
+
 @pytest.mark.parametrize("protocol", ["gldv2", "instance", "vpr"])
 def test_protocols_without_grades_are_their_slow_referee(protocol: str) -> None:
     neighbors, truth = make_neighbors(3), make_truth(3, graded=False)

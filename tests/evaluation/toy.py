@@ -7,10 +7,14 @@ import numpy as np
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 
 
-def make_neighbors(seed: int, queries: int = 6, gallery: int = 40, length: int = 40) -> Neighbors:
+def make_neighbors(
+    seed: int, queries: int = 6, gallery: int = 40, length: int = 40, falling: bool = True
+) -> Neighbors:
+    """falling=False: the sims are in no order, as of lists that were reordered."""
     generator = np.random.default_rng(seed)
     ids = np.stack([generator.permutation(gallery)[:length] for _ in range(queries)])
     sims = np.sort(generator.integers(0, 12, ids.shape) / 8, axis=1)[:, ::-1]  # many ties
+    sims = sims if falling else generator.permuted(sims, axis=1)
     return Neighbors(ids.astype(np.int32), sims.astype(np.float32), gallery)
 
 

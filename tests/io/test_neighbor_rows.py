@@ -157,6 +157,7 @@ def test_the_conversion_takes_the_memory_of_a_block(
         (1, 3.5, "has the id 3.5 in place 2"),
         (1, -1, "has the id -1"),
         (1, NUM, "rows 0 to 199"),
+        (0, np.inf, "NaN or infinity"),
         (0, np.nan, "NaN"),
     ],
 )
@@ -173,6 +174,28 @@ def test_a_list_that_is_none_is_refused_before_anything_is_written(
     assert not (tmp_path / "nn.hdf5").exists()
     with pytest.raises(BadInput, match="the list of image 15"):
         open_neighbor_rows(path, NAMES).check(np.arange(100, NUM), DEPTH)
+
+
+def test_lists_that_do_not_fall_keep_their_order_and_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = lists()
+    sims = given.sims.copy()
+    sims[[3, 70, 150]] = sims[[3, 70, 150], ::-1]  # as of a list that was reordered
+    path = pickled(tmp_path / "nn.pkl", Neighbors(given.ids, sims, NUM))
+    found = read_neighbors(path, NAMES, NAMES)
+    np.testing.assert_array_equal(found.ids, given.ids)
+    np.testing.assert_array_equal(found.sims, sims)
+    assert (given.rising, found.rising) == (0, 3)
+    mapped = open_neighbor_rows(path, NAMES)
+    assert mapped.check(np.arange(60, NUM), DEPTH) == 2
+    np.testing.assert_array_equal(mapped.take(np.array([70]), 5)[0][0], given.ids[70, :5])
+    for keep in (None, 50):
+        caplog.clear()
+        output = convert_published(path, tmp_path / f"{keep}.hdf5", NAMES, NAMES, keep=keep)
+        assert "nn.pkl: the similarities of 3 of 200 lists do not fall" in caplog.text
+        assert len(caplog.records) == 1
+        np.testing.assert_array_equal(read_neighbors(output, NAMES, NAMES).sims, sims[:, :keep])
 
 
 def test_lists_of_other_images_are_refused(tmp_path: Path) -> None:

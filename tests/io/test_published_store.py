@@ -1,6 +1,7 @@
 """The laws of published stores: each form reads like a native store of the same images."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -208,6 +209,33 @@ def test_what_breaks_the_rules_of_an_image_is_refused_with_its_row(tmp_path: Pat
     with pytest.raises(BadInput, match="not sorted") as error:
         store.read(3)
     assert "row 3 ('jpg/3.jpg')" in str(error.value)
+
+
+@pytest.mark.parametrize("form", ["flat float32", "records", "records of one"])
+def test_positions_that_leave_the_image_are_unknown(tmp_path: Path, form: str) -> None:
+    """As of queries divided by the size of their crop, and of pixels; nothing else changes."""
+    good = images()
+    bad = replace(good, xy=good.xy * np.where(np.arange(9) % 2, 4.19, 1.0)[:, None, None])
+    sound, store = (
+        open_store(write_published(tmp_path / f"{name}.hdf5", given, form), NAMES)
+        for name, given in (("good", good), ("bad", bad))
+    )
+    for row in range(9):
+        before, found = sound.read(row), store.read(row)
+        np.testing.assert_array_equal(found.descriptors, before.descriptors)
+        np.testing.assert_array_equal(found.weight, before.weight)
+        leaves = bool((bad.xy[row, : bad.count[row]] > 1).any())
+        assert before.placed and found.placed == (not leaves)
+        assert np.isnan(found.xy).all() == leaves or found.count == 0
+        assert found.strongest(1).placed == found.placed
+    for ours, theirs in zip(
+        store.read_descriptors(range(9)), sound.read_descriptors(range(9)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    sound.check_positions([0, 3])
+    with pytest.raises(BadInput, match="positions are unknown: those of row 1") as error:
+        store.check_positions([0])  # itself inside, in a file that is not
+    assert "model=mutual_nn" in str(error.value) and "extract_descriptors.py" in str(error.value)
 
 
 def test_bits_have_no_positions(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -53,6 +55,19 @@ def test_ransac_counts_what_one_homography_explains() -> None:
     few = Ransac().score(*a_pair(moved=20))
     assert 20 <= few <= 24
     assert MutualNearest(0.9).score(*a_pair(moved=20)) == 40
+
+
+def test_unknown_positions_are_refused_by_ransac_alone() -> None:
+    query, gallery = a_pair(moved=40)
+    lost = replace(gallery, xy=np.full_like(gallery.xy, np.nan))
+    assert MutualNearest(0.9).score(query, lost) == 40
+    for pair in ((query, lost), (lost, query)):
+        with pytest.raises(BadInput, match="positions are unknown"):
+            Ransac().score(*pair)
+    part = gallery.xy.copy()
+    part[3] = np.nan
+    with pytest.raises(BadInput, match="xy has NaN"):
+        replace(gallery, xy=part)
 
 
 def test_the_same_pair_gives_the_same_count() -> None:

@@ -150,15 +150,29 @@ def test_images_that_are_no_anchors_are_counted_once() -> None:
         TripletSampler(neighbors, np.arange(60))
 
 
-def test_lists_that_are_not_sorted_or_of_a_larger_set_are_refused() -> None:
+def test_lists_with_foreign_ids_or_sims_that_are_no_numbers_are_refused() -> None:
     neighbors, labels = a_set()
     ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
-    for place, value, array in ((3, 60, ids), (5, 9.0, sims), (5, np.nan, sims)):
+    for place, value, array in ((3, 60, ids), (5, np.inf, sims), (5, np.nan, sims)):
         kept = array[20, place].copy()
         array[20, place] = value
         with pytest.raises(BadInput, match="the list of image 20"):
             TripletSampler(NeighborRows(ids, sims, 60), labels, min_each=3)
         array[20, place] = kept
+
+
+def test_lists_that_do_not_fall_are_taken_as_they_stand(caplog: pytest.LogCaptureFixture) -> None:
+    neighbors, labels = a_set()
+    order = np.random.default_rng(1).permutation(neighbors.ids.shape[1])
+    mixed = Neighbors(neighbors.ids[:, order], neighbors.sims[:, order], 60)
+    sampler = TripletSampler(mixed, labels, batch_size=4, depth=25, min_each=3)
+    assert sampler.anchors.tolist() == valid_anchors(mixed, labels, 25, 3)
+    assert sampler.anchors.tolist() != valid_anchors(neighbors, labels, 25, 3)
+    first = {anchor: set(mixed.ids[anchor, :25]) for anchor in sampler.anchors}
+    for batch in sampler.epoch(0):
+        for anchor, *drawn in zip(*batch, strict=True):
+            assert set(drawn) <= first[anchor]
+    assert len(caplog.records) == 1 and "of 60 of 60 lists do not fall" in caplog.text
 
 
 @pytest.mark.slow
