@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ames_lite.errors import BadInput
+from ames_lite.io.image_lists import check_utf8
 from ames_lite.io.images import check_header, list_images, no_images
 
 SIDES = ("query", "gallery")
@@ -138,13 +139,7 @@ def _listed(folder: Path, named: bool) -> tuple[str, ...]:
     names = list_images(folder, say_others=not named)
     if not names and not named:
         raise no_images(folder)
-    for name in names:
-        try:
-            name.encode("utf-8")
-        except UnicodeEncodeError as error:
-            shown = name.encode("utf-8", "backslashreplace").decode()
-            what = f"the name of an image is not UTF-8: '{shown}'"
-            raise BadInput(what, where=folder, expected="UTF-8", remedy="rename it") from error
+    check_utf8(names, folder)
     return tuple(names)
 
 
