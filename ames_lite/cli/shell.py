@@ -6,6 +6,7 @@ traceback; AMES_DEBUG=1 shows it.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ from ames_lite.runtime import set_up_logging
 
 def command(name: str, work: Callable[[Config], object], overrides: Sequence[str] | None) -> int:
     """Compose configuration `name`, do the work, return the exit code."""
+    print_any_text()
     given = sys.argv[1:] if overrides is None else list(overrides)
     if any(word in ("-h", "--help") for word in given):
         print_help(name)
@@ -50,6 +52,16 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
         print(str(stop) or "interrupted", file=sys.stderr)
         return 128 + getattr(stop, "signum", 2)  # as a shell says it: 130, or 143 for SIGTERM
     return 0
+
+
+def print_any_text() -> None:
+    """Let the output streams take every character: what their encoding lacks is written as \\x….
+
+    Names of files may hold anything, and a stream may be ASCII (LANG=C, a pipe on Windows).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_help(name: str) -> None:

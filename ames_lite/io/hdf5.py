@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -295,11 +296,23 @@ def text_dtype(num_bytes: int) -> np.dtype[Any]:
 
 
 def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    """Names as fixed-length UTF-8 [N]; a path that is not UTF-8 on disk keeps its own bytes."""
+    """Names as fixed-length UTF-8 [N]; a path that is not UTF-8 on disk keeps its own bytes.
+
+    Raises BadInput for a name that would be read back as another: UTF-8 on disk, though this
+    process takes names for something else.
+    """
     try:
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
     except UnicodeEncodeError as error:
         raise BadInput(f"a name cannot be written: {error}", expected="a path") from error
+    for name, written in zip(names, encoded, strict=True):
+        if written.decode("utf-8", "surrogateescape") != name:
+            raise BadInput(
+                f"the name {name!a} is UTF-8 on the disk, and was read as "
+                f"{sys.getfilesystemencoding()}",
+                expected="a locale of UTF-8",
+                remedy="set PYTHONUTF8=1, or LC_ALL=C.UTF-8",
+            )
     return np.array(encoded, dtype=text_dtype(max(map(len, encoded))))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -119,8 +119,12 @@ def _numbers(fields: Sequence[str], where: str) -> list[int]:
 
 
 def write_image_list(path: str | Path, images: ImageList) -> Path:
-    """Write an image list under a temporary name, then rename; `read_image_list` gives it back."""
+    """Write an image list under a temporary name, then rename; `read_image_list` gives it back.
+
+    Raises BadInput for a name that is not UTF-8.
+    """
     path = Path(path)
+    check_utf8(images.names, path)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -133,6 +137,17 @@ def write_image_list(path: str | Path, images: ImageList) -> Path:
             writer.writerow(fields)
     os.replace(partial, path)
     return path
+
+
+def check_utf8(names: Iterable[str], where: str | Path) -> None:
+    """Raise BadInput for a file name whose bytes are not UTF-8: no list can hold it."""
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError as error:
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            what = f"the name of an image is not UTF-8: '{shown}'"
+            raise BadInput(what, where=where, expected="UTF-8", remedy="rename it") from error
 
 
 def match_names(

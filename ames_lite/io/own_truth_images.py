@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ames_lite.errors import BadInput
+from ames_lite.io.image_lists import check_utf8
 from ames_lite.io.images import check_header, list_folder, no_images
 from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 
@@ -179,13 +180,7 @@ def _listed(folder: Path, named: bool) -> tuple[tuple[str, ...], tuple[str, ...]
     names, notes = list_folder(folder, say_others=not named)
     if not names and not named:
         raise no_images(folder)
-    for name in names:
-        try:
-            name.encode("utf-8")
-        except UnicodeEncodeError as error:
-            shown = name.encode("utf-8", "backslashreplace").decode()
-            what = f"the name of an image is not UTF-8: '{shown}'"
-            raise BadInput(what, where=folder, expected="UTF-8", remedy="rename it") from error
+    check_utf8(names, folder)
     return tuple(names), notes
 
 

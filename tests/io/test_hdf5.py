@@ -143,3 +143,10 @@ def test_names_survive_whatever_a_file_system_allows() -> None:
 def test_unusable_name_lists_are_refused(names: list[str]) -> None:
     with pytest.raises(BadInput, match="the list"):
         hdf5.check_names(names, "the list")
+
+
+def test_a_name_that_was_read_in_another_encoding_is_refused() -> None:
+    misread = "ä.jpg".encode().decode("ascii", "surrogateescape")
+    with pytest.raises(BadInput, match="PYTHONUTF8=1") as caught:
+        hdf5.encode_names(["a.jpg", misread])
+    assert ascii(misread) in str(caught.value)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,9 @@ def test_the_official_lists_are_read() -> None:
     assert gallery.names[0] == "jpg/ashmolean_000283.jpg"
     assert gallery.sizes is not None and gallery.sizes[0].tolist() == [768, 1024]
     assert match_names(["all_souls_000013"], queries.names).tolist() == [0]
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"not UTF-8: 'bad\\udcff.jpg'"):
+        write_image_list(tmp_path / "a.txt", ImageList(("good.jpg", os.fsdecode(b"bad\xff.jpg"))))
+    assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io import own_truth_images
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
-from ames_lite.io.images import Listing
+from ames_lite.io.images import Listing, save_jpeg
 from ames_lite.io.own_truth import OwnTruth, OwnTruthOptions, make_own_truth
 from ames_lite.io.own_truth_files import (
     check_sources,
@@ -96,6 +96,40 @@ def test_a_name_is_found_however_its_accents_are_composed(tmp_path: Path) -> Non
     rows = [f"{name},x" for name in other]
     made = make(images, table(tmp_path / "l.csv", "file,label", *rows))
     assert made.truth.gallery_names == (apart, whole)  # as they are on disk
+
+
+@pytest.mark.parametrize("kind", ["labels", "pairs", "frames"])
+def test_a_listed_image_is_read_by_its_content_whatever_its_suffix(
+    kind: str, tmp_path: Path
+) -> None:
+    rows = {
+        "labels": ("file,label", "a.xyz,1", "b,1", "c.jpg,2", "d.dat,2"),
+        "pairs": ("query,gallery", "a.xyz,b", "c.jpg,d.dat"),
+        "frames": ("file,frame", "a.xyz,1", "b,2", "c.jpg,8", "d.dat,9"),
+    }[kind]
+    for name in ("a.xyz", "b", "c.jpg", "d.dat"):
+        save_jpeg(tmp_path / name, np.zeros((9, 9, 3), np.uint8), 90)
+    more = {"tolerance": 1} if kind == "frames" else {}
+    found = answers(make(tmp_path, table(tmp_path / "rows.csv", *rows), **more))
+    assert found["a.xyz"] == ["b"] and found["c.jpg"] == ["d.dat"]
+    (tmp_path / "c.jpg").unlink()  # also where no file has a suffix that is listed
+    with pytest.raises(BadInput, match="1 of . listed images are absent, first 'c.jpg'"):
+        make(tmp_path, table(tmp_path / "rows.csv", *rows), **more)
+
+
+def test_a_listed_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    images = touch(tmp_path / "p", ["a.jpg", "b.jpg"])
+    (images / "notes.txt").write_text("no image")
+    (tmp_path / "out.png").write_text("not below the folder")
+    for name, what in {
+        "notes.txt": "cannot be decoded",
+        "../out.png": "absent",
+        str(tmp_path / "out.png"): "absent",
+    }.items():
+        labels = table(tmp_path / "l.csv", "file,label", "a.jpg,1", "b.jpg,1", f"{name},1")
+        with pytest.raises(BadInput, match=what) as caught:
+            make(images, labels)
+        assert "l.csv, line 4" in str(caught.value)
 
 
 def test_two_folders_keep_equal_names_apart(tmp_path: Path) -> None:
