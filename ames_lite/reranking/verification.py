@@ -22,9 +22,13 @@ ATTEMPTS = 3  # at a homography, each without the matches that made the last one
 
 
 class Verifier(Protocol):
-    """What scores one pair of images; `arguments` are its settings, JSON-able."""
+    """What scores one pair of images; `arguments` are its settings, JSON-able.
+
+    rule: what tells its scores from those of an earlier rule with the same settings.
+    """
 
     arguments: dict[str, Any]
+    rule: str
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """Similarity of the pair, higher is better."""
@@ -62,6 +66,8 @@ def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matche
 class MutualNearest:
     """Counts mutual nearest neighbours with a cosine above a threshold."""
 
+    rule = ""
+
     def __init__(self, threshold: float = 0.8) -> None:
         self.arguments = {"threshold": threshold}
         self.threshold = threshold
@@ -78,6 +84,8 @@ class Ransac:
     homography that presses the whole query into one spot there. Where most matches crowd in few
     spots of an image, the spots are counted: a homography through a spot explains all of it.
     """
+
+    rule = "both ways"
 
     def __init__(
         self,
