@@ -221,5 +221,5 @@ def head_scorer(
 def verifier_scorer(name: str, **arguments: Any) -> PairScorer:
     """The verifier of that name as a pair scorer. Raises ConfigError for an unknown one."""
     verifier = build_verifier(name, **arguments)
-    settings = f"{name} {json.dumps(verifier.arguments, sort_keys=True)}"
+    settings = f"{name} {json.dumps(verifier.arguments, sort_keys=True)} {verifier.rule}".rstrip()
     return PairScorer(name, settings, verifier.arguments, partial(score_with_verifier, verifier))

@@ -16,12 +16,21 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.records import LocalDescriptors
 
+Places = npt.NDArray[np.floating[Any]]
+BACK = 3  # times the threshold: where an image is larger than the other, so are its errors
+ATTEMPTS = 3  # at a homography, each without the matches that made the last one degenerate
+
 
 class Verifier(Protocol):
-    """What scores one pair of images; `arguments` are its settings, JSON-able."""
+    """What scores one pair of images; `arguments` are its settings, JSON-able.
+
+    needs_positions: whether it looks at xy. rule: what tells its scores from those of an earlier rule
+    with the same settings.
+    """
 
     arguments: dict[str, Any]
     needs_positions: bool
+    rule: str
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """Similarity of the pair, higher is better."""
@@ -60,6 +69,7 @@ class MutualNearest:
     """Counts mutual nearest neighbours with a cosine above a threshold."""
 
     needs_positions = False
+    rule = ""
 
     def __init__(self, threshold: float = 0.8) -> None:
         self.arguments = {"threshold": threshold}
@@ -71,7 +81,14 @@ class MutualNearest:
 
 
 class Ransac:
-    """Counts mutual matches that one homography explains (OpenCV's MAGSAC++)."""
+    """Counts places that one homography (OpenCV's MAGSAC++) maps onto each other, both ways.
+
+    An error counts in the image that it falls into. Errors in the gallery alone would accept a
+    homography that presses the whole query into one spot there. Where most matches crowd in few
+    spots of an image, the spots are counted: a homography through a spot explains all of it.
+    """
+
+    rule = "both ways"
 
     needs_positions = True
 
@@ -101,21 +118,61 @@ class Ransac:
         if not (query.placed and gallery.placed):
             raise BadInput("positions are unknown", expected="x, y of every descriptor")
         matches = mutual_matches(query, gallery)
-        if len(matches.query) < self.min_matches:
-            return 0.0
         places = [
             image.xy[rows] * np.array([image.size[1], image.size[0]], np.float32)
             for image, rows in ((query, matches.query), (gallery, matches.gallery))
         ]
-        cv2.setRNGSeed(0)
-        _, inliers = cv2.findHomography(
-            *places,
-            method=cv2.USAC_MAGSAC,
-            ransacReprojThreshold=self.threshold * max(gallery.size),
-            maxIters=self.iterations,
-        )
-        count = 0 if inliers is None else int(inliers.sum())
+        errors = [self.threshold * max(image.size) for image in (query, gallery)]
+        inliers = self._inliers(places[0], places[1], *errors)
+        spots = min(_spots(*part) for part in zip(inliers, errors, strict=True))
+        count = spots if 2 * spots < len(inliers[0]) else len(inliers[0])
         return float(count) if count >= self.min_matches else 0.0
+
+    def _inliers(
+        self, query: Places, gallery: Places, query_error: float, gallery_error: float
+    ) -> tuple[Places, Places]:
+        """The places of matches that agree with one homography in both directions."""
+        for _ in range(ATTEMPTS):
+            if len(query) < self.min_matches:
+                break
+            cv2.setRNGSeed(0)
+            homography, mask = cv2.findHomography(
+                query,
+                gallery,
+                method=cv2.USAC_MAGSAC,
+                ransacReprojThreshold=gallery_error,
+                maxIters=self.iterations,
+            )
+            if homography is None:
+                break
+            forward = mask.ravel() > 0
+            agree = forward.copy()
+            agree[forward] = (
+                _errors_back(homography, query[forward], gallery[forward]) < BACK * query_error
+            )
+            one_way = forward & ~agree
+            if one_way.sum() <= max(agree.sum(), 2 * self.min_matches):
+                return query[agree], gallery[agree]
+            query, gallery = query[~one_way], gallery[~one_way]  # a degenerate homography
+        return query[:0], gallery[:0]
+
+
+def _errors_back(homography: Places, query: Places, gallery: Places) -> npt.NDArray[np.float64]:
+    """How far from their query places [M, 2] the inverse maps gallery places [M, 2].
+
+    Infinite beyond the horizon: on the side of it on which fewer are.
+    """
+    inverse = cv2.invert(homography, flags=cv2.DECOMP_SVD)[1]
+    offsets = cv2.perspectiveTransform(gallery[None], inverse)[0] - query
+    beyond = gallery @ inverse[2, :2] + inverse[2, 2] < 0
+    if 2 * np.count_nonzero(beyond) > len(beyond):
+        beyond = ~beyond
+    return np.where(beyond, np.inf, np.hypot(offsets[:, 0], offsets[:, 1]))
+
+
+def _spots(places: Places, error: float) -> int:
+    """How many cells, two errors wide, hold places [M, 2]."""
+    return len(set(map(tuple, np.floor(places / (2 * error)).tolist())))
 
 
 VERIFIERS: dict[str, type[MutualNearest] | type[Ransac]] = {

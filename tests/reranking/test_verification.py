@@ -88,3 +88,38 @@ def test_packed_or_unequal_descriptors_are_refused() -> None:
         mutual_matches(image, an_image(rng.normal(size=(5, 8)), np.zeros((5, 2)), (9, 9)))
     with pytest.raises(BadInput, match="threshold"):
         Ransac(threshold=0)
+
+
+def spots(rng: np.random.Generator, count: int) -> np.ndarray:
+    """`count` places within 4 of 480 pixels of one."""
+    return 0.5 + rng.uniform(-4, 4, (count, 2)) / 480
+
+
+@pytest.mark.parametrize("crowd", [20, 40, 60])
+@pytest.mark.parametrize("seed", range(3))
+def test_matches_into_one_spot_are_no_more_than_random_ones(crowd: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, xy, other = rng.normal(size=(60, 32)), *rng.uniform(0, 1, (2, 60, 2))
+    other[:crowd] = spots(rng, crowd)
+    query, gallery = an_image(values, xy, (480, 480)), an_image(values, other, (480, 480))
+    for pair in ((query, gallery), (gallery, query)):
+        assert Ransac().score(*pair) <= 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_spot_in_both_images_counts_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, xy, other = rng.normal(size=(60, 32)), *rng.uniform(0, 1, (2, 60, 2))
+    xy[:30], other[:30] = spots(rng, 30), spots(rng, 30)
+    pair = an_image(values, xy, (480, 480)), an_image(values, other, (480, 480))
+    assert Ransac().score(*pair) <= 12 and MutualNearest(0.9).score(*pair) == 60
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_true_homography_is_found_beside_a_crowded_spot(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, xy, other = rng.normal(size=(60, 32)), *rng.uniform(0, 1, (2, 60, 2))
+    other[:15], other[15:40] = 0.15 + 0.7 * xy[:15], spots(rng, 25)
+    query, gallery = an_image(values, xy, (480, 480)), an_image(values, other, (480, 480))
+    for pair in ((query, gallery), (gallery, query)):
+        assert 14 <= Ransac().score(*pair) <= 18
