@@ -24,12 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ames_lite.cli.overrides import (
     FORM,
-    absolute_tilde,
     did_you_mean,
     is_list,
     is_quoted,
     literal,
     literal_list,
+    literal_path,
     nearest_first,
     split_override,
 )
@@ -167,16 +167,16 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
 def _as_text(key: str, value: str, known: Config) -> str:
     """The override; where a key takes a text, its value is quoted so that Hydra leaves it alone."""
     default, types = known[key], TYPES.get(key, ())
+    written = literal_path if key in PATHS else literal
     if is_list(value) and (isinstance(default, list) or list in types):
-        return f"{key}={literal_list(value) if key in PATHS | TEXT_LISTS else value}"
+        texts = key in PATHS | TEXT_LISTS
+        return f"{key}={literal_list(value, written) if texts else value}"
     is_text = key in PATHS or isinstance(default, str) or str in types
-    if not is_text or value == "null" or is_quoted(value):
+    if not is_text or value == "null":
         return f"{key}={value}"
-    if key in PATHS:
-        if not value.strip():
-            raise ConfigError(f"{key}= is empty", expected="a path, or null")
-        value = absolute_tilde(value)
-    return f"{key}={literal(value)}"
+    if key in PATHS and not value.strip():
+        raise ConfigError(f"{key}= is empty", expected="a path, or null")
+    return f"{key}={written(value)}"
 
 
 def _in_full(text: str) -> str:

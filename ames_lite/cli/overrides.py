@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ames_lite.errors import ConfigError
 
-FORM = "key=value; a list as key=[1,2]; a text is taken as it stands"
+FORM = "key=value; a list as key=[1,2], texts with commas or brackets in it in quotes"
 _KEY = re.compile(r"[A-Za-z_][\w.-]*")
 _QUOTED = re.compile(r"(['\"])(?:\\.|(?!\1).)*\1", re.DOTALL)
 # a quote opens only where an element begins: `it's` has none
@@ -65,8 +65,15 @@ def _escaped(found: re.Match[str]) -> str:
     return found[1] * 2 + found[2].replace("'", "\\'")
 
 
-def literal_list(value: str) -> str:
-    """A list `[a,b,[c]]` of texts, each as in `literal`; unbalanced brackets stay as they are.
+def literal_path(value: str) -> str:
+    """The same of a path; one that begins with ~ and means nobody's home is a file's own name."""
+    if value.startswith("~") and os.path.expanduser(value) == value:
+        value = str(Path.cwd() / value)
+    return literal(value)
+
+
+def literal_list(value: str, written: Callable[[str], str] = literal) -> str:
+    """A list `[a,b,[c]]` of texts, each as `written`; unbalanced brackets stay as they are.
 
     >>> print(literal_list("[my runs (1),2023,['x',y]]"))
     ['my runs (1)','2023',['x','y']]
@@ -74,7 +81,8 @@ def literal_list(value: str) -> str:
     parts = _parts(value[1:-1])
     if parts is None:
         return value
-    return f"[{','.join(literal_list(one) if is_list(one) else literal(one) for one in parts)}]"
+    texts = [literal_list(one, written) if is_list(one) else written(one) for one in parts]
+    return f"[{','.join(texts)}]"
 
 
 def is_list(value: str) -> bool:
@@ -95,13 +103,6 @@ def _parts(inside: str) -> list[str] | None:
             parts[-1] += token[0]
     stripped = [part.strip() for part in parts]
     return None if depth else [part for part in stripped if part or len(stripped) > 1]
-
-
-def absolute_tilde(value: str) -> str:
-    """A path that begins with ~ and means nobody's home, made absolute: it is a file's own name."""
-    if not value.startswith("~") or os.path.expanduser(value) != value:
-        return value
-    return str(Path.cwd() / value)
 
 
 def nearest_first(word: str, options: Iterable[str]) -> list[str]:

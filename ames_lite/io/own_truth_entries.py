@@ -84,7 +84,7 @@ def relate_entries(
         numbers = {label: code for code, label in enumerate(sorted(set(labels)))}
         alone = numbers.get(ALONE)
         codes = {name: numbers[label] for name, label in zip(entries.names, labels, strict=True)}
-        notes += _differing_in_case(labels)
+        notes += (*_one_class(labels), *_differing_in_case(labels))
     elif placed is not None:
         notes += placed.notes
         sides = (placed.positions[side] for side in (queries, gallery))
@@ -186,6 +186,13 @@ def _labels_of(table: Table) -> list[str]:
                 expected=f"a label; {ALONE} for an image without a partner",
             )
     return labels
+
+
+def _one_class(labels: Sequence[str]) -> tuple[str, ...]:
+    """A note where nothing can be wrong."""
+    if len(set(labels)) > 1:
+        return ()
+    return (f"all images are of one class, '{labels[0]}': each is right for every other",)
 
 
 def _differing_in_case(labels: Sequence[str]) -> tuple[str, ...]:

@@ -182,8 +182,9 @@ def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], li
     changed = [cell for cell, other in zip(column, plain, strict=True) if cell != other]
     if not changed:
         return plain, []
-    many = "1 label loses" if len(changed) == 1 else f"{len(changed)} labels lose"
-    return plain, [f"{many} blanks or other signs that are not seen, first '{changed[0]}'"]
+    many = "1 label is" if len(changed) == 1 else f"{len(changed)} labels are"
+    how = "taken without blanks around and in Unicode's form NFC"
+    return plain, [f"{many} {how}, first '{changed[0]}'"]
 
 
 def _choose_form(header: Sequence[str], kind: str | None, path: Path) -> Form:

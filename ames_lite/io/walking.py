@@ -123,7 +123,11 @@ class _Walker:
             with os.scandir(path) as entries:
                 for entry in sorted(entries, key=lambda one: one.name):
                     if self._take(entry, prefix, real):
-                        below = (entry.path, f"{prefix}{entry.name}/", f"{real}/{entry.name}")
+                        below = (
+                            entry.path,
+                            f"{prefix}{entry.name}/",
+                            os.path.join(real, entry.name),
+                        )
                         todo.append(below)
 
     def _take(self, entry: os.DirEntry[str], prefix: str, real: str) -> bool:
@@ -144,7 +148,7 @@ class _Walker:
         elif entry.is_file():
             self.files.append((name, entry))
             if not is_link:
-                self.real[f"{real}/{entry.name}"] = name
+                self.real[os.path.join(real, entry.name)] = name
         return False
 
     def notes(self) -> Iterator[str]:

@@ -94,7 +94,7 @@ def test_a_baseline_is_a_name_a_file_among_the_results_or_a_further_one(runs: Pa
         (["results=[{r}/grid]", "baseline={r}/paris"], BadInput, "not among the results of rox"),
         (["results=[[{r}/grid,{r}/paris]]"], BadInput, "differ in dataset: 'roxford' in .*grid"),
         (["results=[[]]"], ConfigError, "the entry"),
-        (["results=[3]"], ConfigError, "the entry 3"),
+        (["results=[3]"], MissingFile, "no results here"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

@@ -59,6 +59,7 @@ def test_a_tilde_is_the_home_where_it_names_one(
     monkeypatch.chdir(tmp_path)
     assert compose("search", ["images=~/a"])["images"] == "~/a"  # expanded where it is opened
     assert compose("search", ["images=~no one"])["images"] == str(tmp_path / "~no one")
+    assert compose("compare", ["results=[~no one]"])["results"] == [str(tmp_path / "~no one")]
 
 
 def test_keys_that_are_paths_take_texts() -> None:

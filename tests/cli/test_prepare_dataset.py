@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import pytest
 from ames_lite.cli import evaluate, prepare_dataset, stages
 from ames_lite.cli.compose import compose
 from ames_lite.cli.own_folder import settle
+from ames_lite.cli.shell import data_root
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import save_jpeg
 from ames_lite.io.neighbor_lists import write_neighbors
+from ames_lite.io.own_truth_files import prepare_command, read_description
 from ames_lite.records import Neighbors
 from tests.cli.test_commands import python
+from tests.helpers import touch
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +256,40 @@ def test_a_name_that_needs_quotes_comes_back_from_the_command_it_is_told(
     with pytest.raises(BadInput, match="labels changed") as caught:
         settled("evaluate", tmp_path, "dataset=folder", f"images={pictures}", quoted)
     assert f"'labels={labels}'" in str(caught.value)  # as a shell takes it
+
+
+@pytest.mark.parametrize(
+    "called", ["my photos (1)", "2023", "a=b, [c] {d}", "it's \\ $HOME #~;%20"]
+)
+def test_a_folder_may_be_called_anything(
+    called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / called, [f"{called}/{called}.jpg", f"{called}/é,.jpg"])
+    given = [f"images={called}", "labels=folders", f"name={called}", f"data_root={called} data"]
+    assert prepare_dataset.main(given) == 0
+    folder = tmp_path / f"{called} data" / called
+    assert read_image_list(folder / "gallery.txt").names == (
+        f"{called}/{called}.jpg",
+        f"{called}/é,.jpg",
+    )
+    assert prepare_dataset.main(given) == 0  # the same again
+    config = compose("evaluate", ["dataset=folder", *given[2:]])
+    settle(config, data_root(config))
+    assert config["images"] == str(tmp_path / called)
+    description = read_description(folder)
+    assert description is not None
+    words = shlex.split(prepare_command(description.options, folder))[2:]
+    assert prepare_dataset.main(words) == 0  # the command as a remedy says it
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "n" * 300])
+def test_a_place_that_cannot_be_is_one_message(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, ["file", "p/a/0.jpg", "p/a/1.jpg"])
+    given = [f"images={tmp_path}/p", "labels=folders", f"data_root={tmp_path}/{place}"]
+    assert prepare_dataset.main(given) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and str(tmp_path / place) in said
+    assert "free space" not in said
