@@ -40,19 +40,28 @@ def crop_image(image: Picture, box: Box | None, rounding: str = "cover") -> tupl
     """Cut a box out of an image [H, W, 3]; returns the crop and the box that it really covers.
 
     A box of None is the whole image; others are clipped to it. rounding: a key of CROPS. Raises
-    BadInput for what is no image, and where nothing of the box lies in it.
+    BadInput for what is no image or no box, and where nothing of the box lies in the image.
     """
     height, width = check_rgb(image).shape[:2]
     if box is None:
         return image, (0.0, 0.0, float(width), float(height))
-    if len(box) != 4 or not np.isfinite(np.asarray(box, np.float64)).all():
-        raise BadInput(f"the crop box is {box}", expected="(x1, y1, x2, y2), four finite numbers")
+    edges = _edges(box)
     begin, end = CROPS[rounding]
-    x1, y1 = max(0, int(begin(box[0]))), max(0, int(begin(box[1])))
-    x2, y2 = min(width, int(end(box[2]))), min(height, int(end(box[3])))
+    x1, y1 = np.clip(begin(edges[:2]), 0, (width, height)).astype(int).tolist()
+    x2, y2 = np.clip(end(edges[2:]), 0, (width, height)).astype(int).tolist()
     if x2 <= x1 or y2 <= y1:
         raise BadInput(
             f"the crop box {box} leaves nothing of an image of {width} × {height} pixels",
             expected="(x1, y1, x2, y2) with x1 < x2 and y1 < y2, inside the image",
         )
     return image[y1:y2, x1:x2], (float(x1), float(y1), float(x2), float(y2))
+
+
+def _edges(box: object) -> npt.NDArray[np.float64]:
+    try:
+        edges = np.asarray(box, np.float64)
+    except (TypeError, ValueError):  # text, ragged
+        edges = np.empty(0)
+    if edges.shape != (4,) or not np.isfinite(edges).all():
+        raise BadInput(f"the crop box is {box}", expected="(x1, y1, x2, y2), four finite numbers")
+    return edges

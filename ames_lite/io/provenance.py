@@ -151,8 +151,8 @@ def comparable(made: Mapping[str, Any]) -> Provenance:
 
     An older file gets the values that it was made with where it has no key for them.
     """
-    found = dict(made)
-    if "scales" in found:  # of a network
+    found, scales = dict(made), made.get("scales")
+    if isinstance(scales, list | tuple) and scales:  # of a network
         text = str(found.get("resize", OLDER_RESIZE))
         cut = "center_crop" in text
         if OLDER_RESIZE in text:
@@ -160,7 +160,7 @@ def comparable(made: Mapping[str, Any]) -> Provenance:
         found.setdefault("method", "center_crop" if cut else "resize")
         if cut:
             found.setdefault("crop_rounding", "floor")
-        found.setdefault("global_scales", found["scales"][0])
+        found.setdefault("global_scales", scales[0])
     if found.get("crop"):
         found.setdefault("query_crop", "cover")
     else:

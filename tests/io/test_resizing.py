@@ -214,9 +214,19 @@ def test_query_crops_are_truncated_as_published_or_cover_the_box() -> None:
         assert crop_image(image, (-3.2, -0.5, 99, 99), rounding)[1] == (0, 0, 60, 90)
     with pytest.raises(BadInput, match="leaves nothing"):
         crop_image(image, (10.2, 5.0, 10.9, 50.0), "int")
-    for bad in ((1, 2, 3), (0, 0, float("nan"), 9), (0, 0, float("inf"), 9)):
+    for bad in (
+        (1, 2, 3),
+        (0, 0, float("nan"), 9),
+        (0, 0, float("inf"), 9),
+        "whole",
+        5,
+        [None] * 4,
+    ):
         with pytest.raises(BadInput, match="four finite numbers"):
             crop_image(image, bad)  # type: ignore[arg-type]
+    for outside in ((1e300, 0, 2e300, 9), (-9, -9, -1, -1), (60, 0, 70, 9), (9, 9, 5, 5)):
+        with pytest.raises(BadInput, match="leaves nothing"):
+            crop_image(image, outside)
 
 
 def test_23_crops_of_roxford_differ_by_a_pixel_and_3_in_their_patches() -> None:
