@@ -19,10 +19,10 @@ from ames_lite.io.layout import DatasetFiles
 from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq
 from ames_lite.models.elvis import ELViS
-from ames_lite.models.elvis_start import start_elvis_from_matches
-from ames_lite.models.initialization import start_from_correspondences, start_from_matches
 from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.training.dataset import sample_descriptors
+from ames_lite.training.initialization.elvis_matches import start_elvis_from_matches
+from ames_lite.training.initialization.matches import start_from_correspondences, start_from_matches
 from ames_lite.training.validation import Validation
 
 STARTS = ("random", "correspondences", "matches", "itq")

@@ -15,8 +15,8 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors
 from ames_lite.models import AMES
-from ames_lite.models.initialization import start_from_correspondences
 from ames_lite.training.dataset import load_batch
+from ames_lite.training.initialization.matches import start_from_correspondences
 from ames_lite.training.losses import pair_loss
 from ames_lite.training.sampler import Triplets, TripletSampler
 from ames_lite.training.trainer import Recipe, Trainer, learning_rate, triplet_logits

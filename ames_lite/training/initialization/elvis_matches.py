@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
 from ames_lite.models.elvis import ELViS
-from ames_lite.models.initialization import centred_isometry
+from ames_lite.training.initialization.matches import centred_isometry
 
 
 @torch.no_grad()
