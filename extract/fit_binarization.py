@@ -24,6 +24,7 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
 from ames_lite.io.published_store import open_store
+from ames_lite.io.row_layout import DONE
 from ames_lite.models.binarization import fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
 
@@ -123,13 +124,17 @@ def sample_evenly(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Descriptors [M, D] of images spread over a store, M at most max_descriptors; and their rows.
 
-    Of an image at most ceil(max_descriptors / images) are taken, at random, in their order.
+    Images that failed are left out. Of an image at most ceil(max_descriptors / images) are taken,
+    at random, in their order.
     """
     if min(max_images, max_descriptors) < 1:
         what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
         raise BadInput(what, expected="both at least 1")
-    count = min(len(store), max_images)
-    rows = np.unique(np.linspace(0, len(store) - 1, count).round().astype(np.int64))
+    done = np.flatnonzero(store.status == DONE)
+    count = min(len(done), max_images)
+    if count == 0:
+        raise BadInput("all images failed in extraction", where=store.path, remedy=store.remedy)
+    rows = done[np.unique(np.linspace(0, len(done) - 1, count).round().astype(np.int64))]
     each = -(-max_descriptors // len(rows))
     rng = np.random.default_rng(seed)
     parts = []

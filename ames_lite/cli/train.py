@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ames_lite.cli.compose import Config
@@ -26,7 +28,7 @@ from ames_lite.cli.train_parts import (
     validation_set,
 )
 from ames_lite.cli.training_folder import prepare_training_folder
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
@@ -34,12 +36,18 @@ from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_conversion import open_neighbor_rows
 from ames_lite.io.published_store import open_store
+from ames_lite.io.row_layout import FAILED
 from ames_lite.models import build_head
 from ames_lite.processes import Processes, process_group
 from ames_lite.runtime import seed_everything
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Trainer, labels_of_store
+
+logger = logging.getLogger(__name__)
+
+IDENTITY = ("desc_name", "start", "binarization", "val_dataset")  # beside recipe, head and data
+BATCH_UNITS = ("triplets", "images")
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -49,7 +57,7 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 def run(config: Config) -> Path:
     """Train as configured, or go on training; returns the run directory."""
-    recipe = Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
+    recipe = recipe_of(config)
     check_resume(config)
     check_start(config)
     with process_group(config["device"]) as (processes, device):
@@ -79,7 +87,7 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
         teacher=teacher,
         validation=validation,
         processes=processes,
-        identity={key: config[key] for key in ("desc_name", "start", "val_dataset")},
+        identity={key: config[key] for key in IDENTITY},
         save_every=config["save_every"],
         prefetch=config["prefetch"],
         tensorboard=config["tensorboard"],
@@ -87,10 +95,31 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
     if processes.first:
         print(
             f"{len(sampler.anchors)} of {len(store)} images are anchors ({sampler.excluded}); "
-            f"{len(sampler)} steps of {recipe.batch_size} triplets an epoch, {recipe.epochs} "
-            f"epochs → {folder}"
+            f"{len(sampler)} steps of {recipe.batch_size} triplets "
+            f"({3 * recipe.batch_size} images) an epoch, {recipe.epochs} epochs → {folder}"
         )
     return trainer.fit()
+
+
+def recipe_of(config: Config) -> Recipe:
+    """The recipe of a configuration; batch_size in triplets. Raises BadInput, ConfigError."""
+    given = {key: config[key] for key in Recipe.__dataclass_fields__}
+    return Recipe(**{**given, "batch_size": _triplets(config["batch_size"], config["batch_unit"])})
+
+
+def _triplets(size: int, unit: str) -> int:
+    """The triplets of a batch size in triplets or in images. Raises ConfigError."""
+    if unit not in BATCH_UNITS:
+        raise ConfigError(f"batch_unit={unit}", expected=" or ".join(BATCH_UNITS))
+    if unit == "triplets":
+        return size
+    if size < 3 or size % 3:
+        raise ConfigError(
+            f"batch_size={size} batch_unit=images: triplets of three images do not fill it",
+            expected="a multiple of 3, such as 600 (200 triplets)",
+            remedy=f"batch_size={max(1, size // 3) * 3} batch_unit=images, or batch_unit=triplets",
+        )
+    return size // 3
 
 
 def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dict[str, Path]:
@@ -124,8 +153,26 @@ def open_training_set(
         depth=recipe.depth,
         min_each=recipe.min_each,
         seed=recipe.seed,
+        usable=usable_images(store),
     )
     return store, sampler
+
+
+def usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
+    """[N], True for images with descriptors; the others are said."""
+    usable = store.has_descriptors
+    left_out = np.flatnonzero(~usable)
+    if len(left_out):
+        failed = int((store.status == FAILED).sum())
+        first = ", ".join(store.names[row] for row in left_out[:3])
+        more = ", …" if len(left_out) > 3 else ""
+        text = (
+            "%s: %d of %d images are left out of training: %d failed in extraction, "
+            "nothing was found in %d (%s%s)"
+        )
+        counts = (len(left_out), len(store), failed, len(left_out) - failed)
+        logger.warning(text, store.path, *counts, first, more)
+    return usable
 
 
 def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:
@@ -134,6 +181,7 @@ def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:
         "images": len(store),
         "names": names_digest(store.names),
         "start": config["start"],
+        "binarization": config["binarization"],
         "descriptors": store.provenance,
         **({} if config["teacher"] is None else {"teacher": str(config["teacher"])}),
     }

@@ -1,7 +1,8 @@
-"""What a training is put together from: how a head starts, its teacher, its validation set."""
+"""What a training is put together from: initialization, teacher, validation set."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,72 +20,76 @@ from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.provenance import check_trained_on
 from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq
-from ames_lite.models.elvis import ELViS
 from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.training.dataset import sample_descriptors
-from ames_lite.training.initialization.elvis_matches import start_elvis_from_matches
-from ames_lite.training.initialization.matches import start_from_correspondences, start_from_matches
+from ames_lite.training.initialization import INITIALIZATIONS
 from ames_lite.training.validation import Validation
 
-STARTS = ("random", "correspondences", "matches", "itq")
+logger = logging.getLogger(__name__)
+
 ITQ_SAMPLE = 100_000  # descriptors at most
 
 
 def check_start(config: Config) -> None:
-    """Raises ConfigError where a head has no such start, before any file is opened."""
+    """Raises ConfigError where a head has no such initialization, before any file is opened."""
     name, start = config["model"]["name"], config["start"]
-    binary = config["model"]["arguments"].get("binary", False)
-    if start not in STARTS:
-        raise ConfigError(f"start={start}", expected=f"one of {', '.join(STARTS)}")
-    if name not in HEADS:
-        raise ConfigError(f"there is no head '{name}'", expected=f"one of {', '.join(HEADS)}")
-    if HEADS[name].marker is None:
-        trained = [other for other in HEADS if HEADS[other].marker is not None]
-        what = f"model={name} has no parameters to train"
-        raise ConfigError(what, expected=f"model= one of {', '.join(trained)}")
-    if start != "random" and name != "ames" and (start, name) != ("matches", "elvis"):
-        what = f"start={start} is a start of the head 'ames', model is '{name}'"
-        others = "random or matches" if name == "elvis" else "random"
-        raise ConfigError(what, expected=f"start={others}, or model=ames")
-    if start == "itq" and not binary:
-        what = "start=itq is a start of binary heads"
-        raise ConfigError(what, expected="model.arguments.binary=true, or another start=")
+    _check_trainable(name)
+    known = INITIALIZATIONS[name]
+    if start not in known:
+        what = f"start={start} is no initialization of the head '{name}'"
+        raise ConfigError(what, expected=f"start= one of {', '.join(known)}")
     if config["distil"] and config["teacher"] is None:
         what = "this experiment learns from a teacher, and teacher= is not given"
         raise ConfigError(what, expected="teacher=<the run of an fp head, or its .pt>")
-    if config["binarization"] is not None and start != "itq":
-        raise ConfigError(f"binarization= is given with start={start}", expected="start=itq")
+    if config["binarization"] is not None and not _takes_projection(config):
+        binary = "model=ames model.arguments.binary=true start=published"
+        raise ConfigError(f"binarization= is given with start={start}", expected=binary)
+
+
+def _check_trainable(name: str) -> None:
+    if name not in HEADS:
+        raise ConfigError(f"there is no head '{name}'", expected=f"one of {', '.join(HEADS)}")
+    if name not in INITIALIZATIONS:
+        what = f"model={name} has no parameters to train"
+        raise ConfigError(what, expected=f"model= one of {', '.join(INITIALIZATIONS)}")
+
+
+def _takes_projection(config: Config) -> bool:
+    """Whether the head's projection to bits is set: that of a binary head as published."""
+    binary = config["model"]["arguments"].get("binary", False)
+    return binary and config["start"] == "published"
 
 
 def start_head(
     config: Config, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
 ) -> None:
-    """The head as start= says, before training."""
-    start = config["start"]
-    if isinstance(head, ELViS) and start == "matches":
-        start_elvis_from_matches(head, sample_descriptors(store, config["seed"]), generator)
-    if start == "random" or not isinstance(head, AMES):
-        return
-    if start == "itq":
-        _start_from_itq(config, head, store, generator)
-        return
-    sample = sample_descriptors(store, config["seed"])
-    known = {"correspondences": start_from_correspondences, "matches": start_from_matches}
-    known[start](head, sample, generator)
+    """The head as start= says, before training. Raises BadInput, ConfigError."""
+    initialize = INITIALIZATIONS[config["model"]["name"]][config["start"]]
+    initialize(head, lambda: sample_descriptors(store, config["seed"]), generator)
+    if _takes_projection(config):
+        _set_projection(config, head, store, generator)
 
 
-def _start_from_itq(
-    config: Config, head: AMES, store: DescriptorStore, generator: torch.Generator
+def _set_projection(
+    config: Config, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
 ) -> None:
-    """The projection of a file, or one that is fitted on a sample of the training descriptors."""
+    """The projection of a file, or by ITQ of a sample of the training descriptors.
+
+    Left as it is where the store holds bits and no file is given.
+    """
+    assert isinstance(head, AMES)
     layer = head.remap_local[0]
     assert isinstance(layer, Binarization)
     given = config["binarization"]
-    if given is None:
+    if given is not None:
+        projection = torch.from_numpy(read_binarization(given)[0])
+    elif store.packed:
+        text = "%s: packed bits skip the projection to bits; it stays random, for float descriptors"
+        logger.warning(text, store.path)
+        return
+    else:
         sample = sample_descriptors(store, config["seed"])
         projection = fit_itq(sample[:: -(-len(sample) // ITQ_SAMPLE)], head.dim, generator)
-    else:
-        projection = torch.from_numpy(read_binarization(given)[0])
     if projection.shape != layer.W.shape:
         raise ConfigError(
             f"the projection is {list(projection.shape)}, the head's {list(layer.W.shape)}",

@@ -47,7 +47,8 @@ def prepare_training_folder(config: Config) -> None:
         print(f"{len(images)} images to train on: {path}")
     step = _Steps(config)
     if not files.local_path("train").exists():
-        step("extract_descriptors", "extract", stages.run_extract, images=config["images"])
+        given = {"images": config["images"], "on_bad_image": "skip"}  # training leaves them out
+        step("extract_descriptors", "extract", stages.run_extract, **given)
     kind = config["neighbors"]
     if kind not in (*FROM_LOCAL, "cls") or _there(lambda: files.neighbors(kind)):
         return

@@ -113,6 +113,11 @@ class DescriptorStore:
         """Rows of images that were described and have no descriptor, ascending."""
         return np.flatnonzero((self.status == DONE) & (self.count == 0))
 
+    @cached_property
+    def has_descriptors(self) -> npt.NDArray[np.bool_]:
+        """[N], False where an image failed or nothing was found in it."""
+        return np.asarray(self.count > 0)
+
     def reason(self, row: int) -> str:
         """Why a row failed; empty where it did not."""
         self._check_rows(np.asarray([row]))

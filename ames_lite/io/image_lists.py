@@ -1,17 +1,20 @@
 """Image lists: text files with one image per line, `path[,label[,width,height]]`.
 
-The path is the image's name from then on, extension included, and its row number is its id. A
-path with a comma stands in quotes, as in CSV. The file says width before height; `sizes` are
-(height, width). Published lists end without a newline: both ways are read.
+Further columns, as published training lists have them, are ignored. The path is the image's name
+from then on, extension included, and its row number is its id. A path with a comma stands in
+quotes, as in CSV. The file says width before height; `sizes` are (height, width). Published lists
+end without a newline: both ways are read.
 """
 
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,6 +22,9 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 
+logger = logging.getLogger(__name__)
+
+COLUMNS = 4
 LINE = "path[,label[,width,height]], a path with a comma in quotes"
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
@@ -81,20 +87,29 @@ def read_image_list(path: str | Path) -> ImageList:
 def _checked_rows(path: Path) -> Iterator[tuple[str, list[int]]]:
     """Name and numbers of each line; the first line sets how many numbers there are."""
     line_of: dict[str, int] = {}
-    width = None
+    width, ignored = None, False
     for line, fields in _lines(path):
         where = f"{path}, line {line}"
         if not fields or not fields[0].strip():
             raise BadInput("a line without a path", where=where, expected=LINE)
+        fields, more = fields[:COLUMNS], fields[COLUMNS:]
         width = len(fields) if width is None else width
-        if len(fields) != width or width not in (1, 2, 4):
-            expected = f"{width} fields as in the first line" if width in (1, 2, 4) else LINE
+        if len(fields) != width or width not in (1, 2, COLUMNS):
+            expected = f"{width} fields as in the first line" if width in (1, 2, COLUMNS) else LINE
             raise BadInput(f"a line has {len(fields)} fields", where=where, expected=expected)
         if fields[0] in line_of:
             what = f"'{fields[0]}' is listed twice, first in line {line_of[fields[0]]}"
             raise BadInput(what, where=where, expected="every image once")
+        if more and not ignored:
+            ignored = True
+            _say_ignored(path, line)
         line_of[fields[0]] = line
         yield fields[0], _numbers(fields[1:], where)
+
+
+@cache  # a command reads its lists more than once
+def _say_ignored(path: Path, line: int) -> None:
+    logger.info("%s, line %d: columns after the fourth are ignored", path, line)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -229,6 +229,31 @@ class PublishedStore(DescriptorStore):
             return count
         return np.where(self._shortlist < 0, 0, count[self._shortlist]).astype(np.int32)
 
+    @cached_property
+    def has_descriptors(self) -> npt.NDArray[np.bool_]:
+        """[N], False where all places of a row are padding.
+
+        Reads the first place of every row and the whole of those where it is padding; of records
+        with K places each, all. Raises BadInput for a row that was never written.
+        """
+        found = np.ones(self.num_rows, np.bool_)
+        if self.form != "bits":
+            step = max(1, RUN_BYTES // self._row_bytes)
+            for first in range(0, self.num_rows, step):
+                block = self.rows(first, min(first + step, self.num_rows), 1)
+                self._refuse_empty(block, first)
+                found[first : first + len(block.valid)] = block.valid[:, 0]
+            for row in np.flatnonzero(~found).tolist():
+                found[row] = self.rows(row, row + 1, self.max_count).valid.any()
+        if self._shortlist is None:
+            return found
+        return np.asarray((self._shortlist >= 0) & found[self._shortlist])
+
+    @property
+    def _row_bytes(self) -> int:
+        width = self.dim // 8 if self.packed else self.dim
+        return self.max_count * (width * self.dtype.itemsize + 4 * COLUMNS)
+
     def _check_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Rows of the list as rows of the file."""
         rows = super()._check_rows(rows)
@@ -254,9 +279,7 @@ class PublishedStore(DescriptorStore):
 
     def blocks(self, run_bytes: int = RUN_BYTES) -> Iterator[tuple[int, Block]]:
         """(first row, rows) over the whole store, a bounded number of bytes at a time."""
-        width = self.dim // 8 if self.packed else self.dim
-        row_bytes = self.max_count * (width * self.dtype.itemsize + 4 * COLUMNS)
-        step = max(1, run_bytes // row_bytes)
+        step = max(1, run_bytes // self._row_bytes)
         for first in range(0, self.num_rows, step):
             yield first, self.rows(first, min(first + step, self.num_rows), self.max_count)
 

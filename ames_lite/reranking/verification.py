@@ -24,8 +24,8 @@ ATTEMPTS = 3  # at a homography, each without the matches that made the last one
 class Verifier(Protocol):
     """What scores one pair of images; `arguments` are its settings, JSON-able.
 
-    needs_positions: whether it looks at xy. rule: what tells its scores from those of an earlier rule
-    with the same settings.
+    needs_positions: whether it looks at xy. rule: what tells its scores from those of an earlier
+    rule with the same settings.
     """
 
     arguments: dict[str, Any]

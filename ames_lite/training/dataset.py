@@ -86,15 +86,21 @@ def load_batch(
 
 
 def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> Tensor:
-    """Float32 descriptors [M, D] of some images of a store. Raises BadInput for a packed one."""
+    """Float32 descriptors [M, D] of some images of a store, of those that have any.
+
+    Raises BadInput for a packed store and where no image has a descriptor.
+    """
     if store.packed:
         raise BadInput(
             "the store holds packed bits",
             where=store.path,
-            expected="float descriptors, where a start or a rotation is made from them",
-            remedy="rotate=0.0 start=random",
+            expected="float descriptors: start= or rotate= needs a sample of them",
+            remedy="rotate=0.0 start=published",
         )
-    rng = np.random.default_rng(seed)
-    rows = rng.choice(len(store), min(images, len(store)), replace=False)
+    rows = np.flatnonzero(store.has_descriptors)
+    if len(rows) == 0:
+        what = f"none of its {len(store)} images has a descriptor"
+        raise BadInput(what, where=store.path, remedy=store.remedy)
+    rows = np.random.default_rng(seed).choice(rows, min(images, len(rows)), replace=False)
     descriptors, valid = store.read_descriptors(rows)
     return torch.from_numpy(descriptors[valid].astype(np.float32))

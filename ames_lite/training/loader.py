@@ -71,12 +71,15 @@ class BatchLoader:
             yield from groupby(parts, key=lambda part: part.step)
 
     def counts(self, step: int) -> tuple[int, int]:
-        """Descriptors a side of a step: drawn independently for query and gallery."""
+        """Descriptors a side of a step: drawn independently for query and gallery.
+
+        From min_count to max_count; max_count itself only where draw_max_count is set.
+        """
         low, high = self.recipe.min_count, min(self.recipe.max_count, self.store.max_count)
         if low == 0 or low >= high:
             return high, high
         rng = np.random.default_rng((self.recipe.seed, step, 1))
-        query, gallery = rng.integers(low, high + 1, 2)
+        query, gallery = rng.integers(low, high, 2, endpoint=self.recipe.draw_max_count)
         return int(query), int(gallery)
 
     def triplets(self, step: int) -> Triplets:

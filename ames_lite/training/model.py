@@ -5,8 +5,8 @@ and its negative. It is one module with one forward, as DistributedDataParallel 
 
 The convention to know: every figure is a mean over triplets, so that the means of parts, weighted
 by their shares, are the mean of the whole. The teacher sees all descriptors that were read, the
-head the strongest of them; their output tokens are compared where the head has real ones (as
-published, where nothing is padding). A teacher of tokens sees a batch turned as the head does; one
+head the strongest of them; their output tokens are compared, those of padding too (as published) or
+those of descriptors alone. A teacher of tokens sees a batch turned as the head does; one
 of probabilities alone sees it as it was read, which is what it knows.
 """
 
@@ -57,19 +57,25 @@ def output_tokens(
 
 
 def token_distance(
-    tokens: Tensor, taught: Tensor, query: Side, gallery: Side, all_queries: int
+    tokens: Tensor,
+    taught: Tensor,
+    query: Side,
+    gallery: Side,
+    all_queries: int,
+    padding: bool = True,
 ) -> Tensor:
     """Mean squared difference of output tokens to a teacher's, a mean over pairs (scalar).
 
     tokens [B, 1+q+t, D] of the sides query and gallery; taught [B, 1+all_queries+T, D]: of the same
-    images with more descriptors, the first of which are those of the sides.
+    images with more descriptors, the first of which are those of the sides. padding: its tokens
+    count too, as published.
     """
     num_query, num_gallery = (side.descriptors.shape[1] for side in (query, gallery))
     start = 1 + all_queries
     same = torch.cat([taught[:, : 1 + num_query], taught[:, start : start + num_gallery]], dim=1)
     dtype = torch.promote_types(tokens.dtype, torch.float32)
     squared = (tokens.to(dtype) - same.to(dtype)).square().mean(-1)
-    if query.valid is None and gallery.valid is None:
+    if padding or (query.valid is None and gallery.valid is None):
         return squared.mean()
     real = torch.cat([squared.new_ones(len(squared), 1), *(_real(s) for s in (query, gallery))], 1)
     return ((squared * real).sum(1) / real.sum(1)).mean()
@@ -85,7 +91,7 @@ class TripletModel(nn.Module):
     """The head that is trained and, where there is one, its teacher.
 
     beta: weight of the distance to the teacher's tokens; soft_targets: share of the labels that its
-    probabilities take over, in [0, 1].
+    probabilities take over, in [0, 1]; distill_padding: the distance has the tokens of padding too.
     """
 
     def __init__(
@@ -94,9 +100,11 @@ class TripletModel(nn.Module):
         teacher: SimilarityHead | None = None,
         beta: float = 10.0,
         soft_targets: float = 0.0,
+        distill_padding: bool = True,
     ) -> None:
         super().__init__()
         self.head, self.beta, self.soft_targets = head, beta, soft_targets
+        self.distill_padding = distill_padding
         self._teacher = [] if teacher is None else [teacher]  # no parameter of this module
 
     def forward(
@@ -131,7 +139,7 @@ class TripletModel(nn.Module):
         positive, negative = (logits for logits, _ in own)
         all_queries = batch.query.descriptors.shape[1]
         distances = [
-            token_distance(tokens, goal, seen.query, side, all_queries)
+            token_distance(tokens, goal, seen.query, side, all_queries, self.distill_padding)
             for (_, tokens), (_, goal), side in zip(own, taught, seen[1:], strict=True)
         ]
         distance = torch.stack(distances).mean()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ames_lite.errors import BadInput
 
+WARMUP_FORMS = ("published", "from_zero")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -17,8 +19,10 @@ class Recipe:
     lr: float = 5e-4
     weight_decay: float = 5e-4
     warmup: float = 0.0  # share of all steps with a rising learning rate (ELViS: 0.1)
+    warmup_form: str = "published"  # see `learning_rate`
     max_count: int = 400  # descriptors a side, at most
-    min_count: int = 10  # counts are drawn per batch from [min_count, max_count]; 0: always max
+    min_count: int = 10  # counts are drawn per batch from min_count to max_count; 0: always max
+    draw_max_count: bool = False  # whether max_count is among them (published: it is not)
     clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
     rotate: float = 0.0  # share of the batches that are rotated in descriptor space
     mirror: float = 0.0  # share of the batches that are mirrored (SIFT alone)
@@ -26,6 +30,7 @@ class Recipe:
     min_each: int = 5  # an anchor has so many of its own and of other labels among them
     accumulate: int = 1  # parts that a batch is computed in, one after the other (memory)
     beta: float = 10.0  # weight of the distance to the teacher's tokens, where there is a teacher
+    distill_padding: bool = True  # the tokens of padding count in it (published)
     soft_targets: float = 0.0  # share of the labels that the teacher's probabilities take over
     precision: str = "fp32"
     seed: int = 0
@@ -37,6 +42,7 @@ class Recipe:
             "lr": (self.lr > 0, "above 0"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
+            "warmup_form": (self.warmup_form in WARMUP_FORMS, " or ".join(WARMUP_FORMS)),
             "max_count": (self.max_count >= 1, "at least 1"),
             "min_count": (
                 0 <= self.min_count <= self.max_count,
@@ -63,10 +69,15 @@ class Recipe:
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate of step 0..steps-1: linear warm-up, then a cosine that reaches 0 after the last.
 
+    warmup_form: published (ELViS): from lr / 3, over int(warmup * steps) steps, as torch's
+    SequentialLR of LinearLR and CosineAnnealingLR. from_zero: step k of n = round(warmup * steps)
+    has lr * (k + 1) / n.
+
     >>> [round(learning_rate(s, 4, Recipe(lr=1.0)), 3) for s in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
-    rising = round(recipe.warmup * steps)
+    published = recipe.warmup_form == "published"
+    rising = (int if published else round)(recipe.warmup * steps)
     if step < rising:
-        return recipe.lr * (step + 1) / rising
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+        return recipe.lr * ((1 + 2 * step / rising) / 3 if published else (step + 1) / rising)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))

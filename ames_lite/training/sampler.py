@@ -1,7 +1,8 @@
 """Triplets for training: which images are seen together.
 
 In: the neighbour lists of a training set against itself and its landmark labels. Out: batches of
-(anchor, positive, negative) rows. An anchor is valid if among its first `depth` neighbours with
+(anchor, positive, negative) rows. Images that are not usable (failed, without descriptors) are in
+none of them, and are no neighbours. An anchor is valid if among its first `depth` neighbours with
 sim > 0 (in the order of the list, whether its sims fall or not) at least `min_each` share its label
 and at least `min_each` do not; its positive and its negative are drawn from those neighbours with
 probability ∝ sim³, and every valid anchor comes once an epoch. Source: AMES (ECCV 2024), training
@@ -46,13 +47,16 @@ class Excluded(NamedTuple):
     alone: int  # no other image has the label
     few_positives: int  # too few neighbours of the label
     few_negatives: int  # too few of other labels
+    unusable: int = 0  # without descriptors; comes before the others
 
     def __str__(self) -> str:
-        said = (
+        said = [
             f"{self.alone} are the only image of their label",
             f"{self.few_positives} have too few neighbours of their label",
             f"{self.few_negatives} too few of other labels",
-        )
+        ]
+        if self.unusable:
+            said.append(f"{self.unusable} have no descriptors")
         return ", ".join(said)
 
 
@@ -69,6 +73,7 @@ class TripletSampler:
         min_each: int = 5,  # of its own and of other labels among them
         power: float = 3.0,  # of the similarity, for the odds
         seed: int = 0,
+        usable: npt.NDArray[np.bool_] | None = None,  # [N] images to draw from; None: all
     ) -> None:
         lists = NeighborRows.of(neighbors) if isinstance(neighbors, Neighbors) else neighbors
         if len(labels) != len(lists) or len(labels) != lists.num_gallery:
@@ -82,17 +87,21 @@ class TripletSampler:
         self.batch_size, self.seed, self.depth, self.power = batch_size, seed, depth, power
         self._lists = lists
         self._labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
-        own, other = count_neighbors(lists, self._labels, depth)
-        self.anchors: Rows = np.flatnonzero((own >= min_each) & (other >= min_each))
-        self.excluded = _excluded(self._labels, own, other, min_each)
+        self._usable = np.ones(len(labels), np.bool_) if usable is None else usable
+        own, other = count_neighbors(lists, self._labels, depth, self._usable)
+        enough = (own >= min_each) & (other >= min_each)
+        self.anchors: Rows = np.flatnonzero(enough & self._usable)
+        self.excluded = _excluded(self._labels, own, other, min_each, self._usable)
         if len(self.anchors) == 0:
             raise BadInput(
                 f"no image has {min_each} neighbours of its own label and {min_each} of others "
                 f"among the first {min(depth, lists.width)} with sim > 0: {self.excluded}",
                 expected="a labelled training set with several images a landmark",
+                remedy="more images, a smaller min_each=, or other lists, such as neighbors=gem",
             )
         self._order: tuple[int, Rows] = -1, self.anchors
         digests = {"anchors": array_digest(self.anchors), "labels": array_digest(self._labels)}
+        digests["usable"] = array_digest(self._usable)
         self._identity = {"seed": seed, "batch_size": batch_size, **digests}
 
     def __len__(self) -> int:
@@ -110,7 +119,7 @@ class TripletSampler:
         anchor = order[number * self.batch_size : (number + 1) * self.batch_size]
         ids, sims = self._lists.take(anchor, self.depth)
         self._lists.release()
-        weights = np.maximum(sims, 0).astype(np.float64) ** self.power
+        weights = np.maximum(sims, 0).astype(np.float64) ** self.power * self._usable[ids]
         same = self._labels[ids] == self._labels[anchor][:, None]
         rng = np.random.default_rng((self.seed, epoch, number))
         positive, negative = (_draw(rng, ids, weights * allowed) for allowed in (same, ~same))
@@ -140,18 +149,22 @@ class TripletSampler:
 
 
 def count_neighbors(
-    lists: NeighborRows, labels: npt.NDArray[np.integer], depth: int
+    lists: NeighborRows,
+    labels: npt.NDArray[np.integer],
+    depth: int,
+    usable: npt.NDArray[np.bool_],
 ) -> tuple[Rows, Rows]:
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 
-    Raises BadInput where the lists are of another set. Says how many do not fall.
+    Those that are not usable [N] do not count. Raises BadInput where the lists are of another set.
+    Says how many do not fall.
     """
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
     rising = 0
     for rows in blocks_of(len(lists)):
         rising += lists.check(rows, depth)
         ids, sims = lists.take(rows, depth)
-        near = sims > 0
+        near = (sims > 0) & usable[ids]
         same = labels[ids] == labels[rows][:, None]
         own[rows] = np.count_nonzero(near & same, axis=1)
         other[rows] = np.count_nonzero(near, axis=1) - own[rows]
@@ -161,11 +174,18 @@ def count_neighbors(
     return own, other
 
 
-def _excluded(labels: npt.NDArray[np.int32], own: Rows, other: Rows, least: int) -> Excluded:
-    alone = np.bincount(labels)[labels] == 1
-    few_positives = ~alone & (own < least)
-    few_negatives = ~alone & ~few_positives & (other < least)
-    return Excluded(*(int(group.sum()) for group in (alone, few_positives, few_negatives)))
+def _excluded(
+    labels: npt.NDArray[np.int32],
+    own: Rows,
+    other: Rows,
+    least: int,
+    usable: npt.NDArray[np.bool_],
+) -> Excluded:
+    alone = usable & (np.bincount(labels[usable], minlength=len(labels))[labels] == 1)
+    few_positives = usable & ~alone & (own < least)
+    few_negatives = usable & ~alone & ~few_positives & (other < least)
+    groups = (alone, few_positives, few_negatives, ~usable)
+    return Excluded(*(int(group.sum()) for group in groups))
 
 
 def _draw(

@@ -85,7 +85,10 @@ class Stepper:
         """Get ready for steps, once the head is on its device and has its weights."""
         if self.teacher is not None:
             self.teacher.to(self.device).eval()
-        model = TripletModel(self.head, self.teacher, self.recipe.beta, self.recipe.soft_targets)
+        recipe = self.recipe
+        model = TripletModel(
+            self.head, self.teacher, recipe.beta, recipe.soft_targets, recipe.distill_padding
+        )
         self.model = shared_model(model, self.loader.processes)
         self.start_clock()
 

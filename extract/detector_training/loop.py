@@ -229,9 +229,9 @@ class DetectorTrainer:
                 raise KeyboardInterrupt
 
     def _step(self, rows: Rows, tokens: Sequence[torch.Tensor]) -> dict[str, Any]:
-        rate = learning_rate(
-            self.step, self._steps, Recipe(lr=self.recipe.lr, warmup=self.recipe.warmup)
-        )
+        given = self.recipe
+        schedule = Recipe(lr=given.lr, warmup=given.warmup, warmup_form="from_zero")
+        rate = learning_rate(self.step, self._steps, schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         joined = torch.cat(list(tokens)).to(self.device)

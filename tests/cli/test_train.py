@@ -6,8 +6,10 @@ import errno
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -17,14 +19,18 @@ from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.binarization_file import write_binarization
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
+from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.io.row_layout import FAILED
 from ames_lite.models import AMES, ELViS
 from ames_lite.records import Neighbors
+from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["dataset=synthetic-train", "desc_name=sift", "device=cpu", "max_count=12", "epochs=1"]
 SMALL += ["min_count=4", "batch_size=24", "min_each=2"]
 AMES_SMALL = ["model.arguments.dim=16", "model.arguments.dim_feedforward=16"]
@@ -71,19 +77,47 @@ def test_the_published_recipes_are_those_of_the_papers() -> None:
     expected = {
         "ames_fp": {"binary": False},
         "ames_binary": {"binary": True},
-        "elvis": {"min_count": 100, "warmup": 0.1},
+        "elvis": {"min_count": 100, "warmup": 0.1, "count_padding": True},
     }
     for name, wanted in expected.items():
         config = compose("train", [f"experiment={name}"])
-        recipe = Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
+        recipe = train.recipe_of(config)
         common = (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay, recipe.depth)
         assert common == (10, 200, 5e-4, 5e-4, 300) and recipe.max_count == 400
         assert (recipe.beta, recipe.min_each, config["val_dataset"]) == (10.0, 5, "gldv2-val")
+        assert (recipe.warmup_form, recipe.draw_max_count) == ("published", False)
+        assert (config["start"], recipe.distill_padding) == ("published", True)
         found = {**config["model"]["arguments"], **vars(recipe)}
         assert {key: found[key] for key in wanted} == wanted
         assert name == "elvis" or (recipe.min_count, recipe.warmup) == (10, 0.0)
-    for name in ("ames_binary", "ames_binary_distilled"):
-        assert compose("train", [f"experiment={name}"])["start"] == "itq"
+    assert recipe == Recipe(min_count=100, warmup=0.1)  # the defaults are those of AMES
+
+
+def test_the_recipes_of_the_shipped_heads_keep_their_settings() -> None:
+    for name in ("ames", "elvis"):
+        config = compose("train", [f"experiment=sift_release_{name}"])
+        meta = json.loads((ROOT / "weights" / f"sift_{name}" / "meta.json").read_text())
+        recipe, made = asdict(train.recipe_of(config)), meta["provenance"]["recipe"]
+        assert {key: recipe[key] for key in made} == made
+        assert (config["start"], recipe["warmup_form"]) == ("matches", "from_zero")
+        arguments = config["model"]["arguments"]
+        assert {key: meta["arguments"][key] for key in arguments} == arguments
+        assert recipe["draw_max_count"] or recipe["min_count"] == recipe["max_count"]
+
+
+@pytest.mark.parametrize(("size", "triplets"), [(600, 200), (300, 100), (3, 1)])
+def test_a_batch_size_can_count_images(size: int, triplets: int) -> None:
+    given = compose("train", [f"batch_size={size}", "batch_unit=images"])
+    assert train.recipe_of(given) == train.recipe_of(compose("train", [f"batch_size={triplets}"]))
+
+
+@pytest.mark.parametrize("size", [200, 2, 0, -3])
+def test_images_that_make_no_whole_triplets_are_refused(size: int) -> None:
+    with pytest.raises(ConfigError, match="(?s)batch_unit=images.*a multiple of 3") as error:
+        train.recipe_of(compose("train", [f"batch_size={size}", "batch_unit=images"]))
+    remedy = re.search(r"batch_size=\d+ batch_unit=images", str(error.value).split("remedy")[-1])
+    assert remedy is not None
+    assert train.recipe_of(compose("train", remedy[0].split())).batch_size >= 1
 
 
 def test_a_distilled_recipe_asks_for_its_teacher(tiny_world: TinyWorld, tmp_path: Path) -> None:
@@ -251,6 +285,44 @@ def test_class_folders_are_trained_on_by_one_command(
     assert "images changed since the lists were made" in capsys.readouterr().err
 
 
+def test_an_unreadable_image_is_left_out_every_time(
+    tiny_world: TinyWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = class_folders(tiny_world, tmp_path / "pictures")
+    folder = next(path for path in sorted(images.iterdir()) if "landmark" in path.name)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    given = ["experiment=own", "name=mine", "labels=folders", f"data_root={tmp_path / 'data'}"]
+    given += ["epochs=1", "max_count=12", "device=cpu", f"images='{images}'"]
+    given += ["model.arguments.dim=32", "model.arguments.num_layers=2"]
+    weights = []
+    for run in ("first", "second"):
+        caplog.clear()
+        folder = train.run(compose("train", [*given, f"output_dir={tmp_path / run}"]))
+        assert "1 of 87 images are left out of training: 1 failed" in caplog.text
+        assert "/broken.jpg)" in caplog.text
+        weights.append((folder / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_failed_images_are_in_no_triplet_and_no_sample(
+    tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    root = copied(tiny_world, tmp_path)
+    found = {"list": root / "train.txt", "store": root / "sift_local.hdf5"}
+    found["neighbors"] = root / "nn_sift_vlad.hdf5"
+    with h5py.File(found["store"], "r+") as file:
+        file["status"][::4], file["count"][::4] = FAILED, 0
+        file["count"][1] = 0  # a plain wall
+    store, sampler = train.open_training_set(found, Recipe(min_each=1, batch_size=8))
+    drawn = np.concatenate([rows for batch in sampler.epoch(0) for rows in batch])
+    assert len(drawn) and (drawn % 4 != 0).all() and (drawn != 1).all()
+    assert len(sample_descriptors(store, 0, 10)) == 10 * 60
+    with h5py.File(found["store"], "r+") as file:
+        file["count"][:] = 0
+    with pytest.raises(BadInput, match="none of its 84 images has a descriptor"):
+        sample_descriptors(DescriptorStore.open(found["store"]), 0)
+
+
 def copied(world: TinyWorld, root: Path) -> Path:
     folder = root / "synthetic-train"
     folder.mkdir(parents=True)
@@ -368,9 +440,9 @@ def test_validation_is_on_a_set_that_is_not_reported(tiny_world: TinyWorld, tmp_
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ("start=itq", "a start of binary heads"),
-        ("start=well", "one of random"),
-        ("binarization=x.npz", "binarization= is given with start=random"),
+        ("start=itq", "(?s)start=itq.*one of published, random, correspondences, matches"),
+        ("binarization=x.npz", r"(?s)binarization= is given.*model\.arguments\.binary=true"),
+        ("batch_unit=pairs", "(?s)batch_unit=pairs.*triplets or images"),
         ("images=somewhere", "brings its own"),
         ("accumulate=0", "accumulate is 0"),
         ("accumulate=999", "accumulate is 999"),

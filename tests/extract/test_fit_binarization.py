@@ -56,6 +56,19 @@ def test_the_sample_is_spread_and_bounded(store: DescriptorStore) -> None:
     np.testing.assert_array_equal(sample, sample_evenly(store, 10, 55, seed=0)[0])
 
 
+def test_images_that_failed_are_not_sampled(tmp_path: Path) -> None:
+    path = tmp_path / "tiny_local.hdf5"
+    with DescriptorStore.create(path, NAMES, K, D, "float16", {}) as writer:
+        for row, name in enumerate(NAMES):
+            if row % 2:
+                writer.mark_failed(name, "broken")
+            else:
+                writer.append(name, image(row))
+    opened = DescriptorStore.open(path)
+    sample, rows = sample_evenly(opened, 10, 1000, seed=0)
+    assert len(rows) == 10 and not (rows % 2).any() and len(sample) == opened.count[rows].sum()
+
+
 def test_packed_bits_are_the_signs_that_the_layer_gives(
     store: DescriptorStore, tmp_path: Path
 ) -> None:

@@ -48,6 +48,22 @@ def test_a_written_list_comes_back(tmp_path: Path, images: ImageList) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["l.txt"]
 
 
+def test_columns_after_the_fourth_are_ignored_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = read_image_list(write(tmp_path / "plain.txt", "a,1,5,7\nb,2,6,8\n"))
+    caplog.set_level("INFO")
+    path = write(tmp_path / "l.txt", "a,1,5,7,x,9\nb,2,6,8,\n")
+    for _ in range(2):
+        wide = read_image_list(path)
+        assert wide.names == plain.names and wide.sizes is not None and plain.sizes is not None
+        assert np.array_equal(wide.labels, plain.labels)  # type: ignore[arg-type]
+        assert np.array_equal(wide.sizes, plain.sizes)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{path}, line 1: columns after the fourth are ignored"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -57,7 +73,8 @@ def test_a_written_list_comes_back(tmp_path: Path, images: ImageList) -> None:
         ("a,1\nb,2\na,3", 3, "twice, first in line 1"),
         ("a,1\nb", 2, "1 fields"),
         ("a,1,2", 1, "3 fields"),
-        ("a,1,2,3,4", 1, "5 fields"),
+        ("a,1,2,x,4", 1, "height 'x' is no integer"),
+        ("a,1,2,3,4\nb,1", 2, "2 fields"),
         ("a,1\nb,1,2,3", 2, "4 fields"),
         ("a,1\nb,x", 2, "label 'x' is no integer"),
         ("a,1.0", 1, "label '1.0'"),

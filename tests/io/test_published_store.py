@@ -70,6 +70,24 @@ def test_every_form_reads_like_a_native_store(tmp_path: Path, form: str, chunks:
                     np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.parametrize("chunks", [0, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_images_without_descriptors_are_known(tmp_path: Path, form: str, chunks: int) -> None:
+    store, given = opened(tmp_path, form, chunks)
+    expected = store.count > 0
+    assert np.array_equal(store.has_descriptors, expected)
+    assert expected.all() == (form == "bits") and not (given.count > 0).all()
+    assert np.array_equal(native(tmp_path / "n.hdf5", given).has_descriptors, given.count > 0)
+
+
+def test_a_row_that_begins_with_padding_has_descriptors_all_the_same(tmp_path: Path) -> None:
+    path = write_published(tmp_path / "x_local.hdf5", images(), "flat float16")
+    with h5py.File(path, "r+") as file:
+        row = int((images().count > 1).argmax())
+        file["features"][row, 0, 3] = 1
+    assert open_store(path, NAMES).has_descriptors[row]
+
+
 def test_float32_stays_float32(tmp_path: Path) -> None:
     store, _ = opened(tmp_path, "flat float32")
     assert store.read_descriptors([0])[0].dtype == store.read(0).descriptors.dtype == np.float32

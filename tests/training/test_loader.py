@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,23 @@ def test_a_process_without_triplets_gets_one_that_counts_for_nothing(
     parts = all_parts(loader_of(tiny_world, recipe, Processes(0, 3)), 0, 1)[0]
     assert len(parts) == 1 and parts[0].share == 0 and parts[0].last
     assert len(parts[0].batch.query.descriptors) == 1
+
+
+@pytest.mark.parametrize(("last", "most"), [(False, 19), (True, 20)])
+def test_counts_are_drawn_from_all_of_the_range(
+    last: bool, most: int, tiny_world: TinyWorld
+) -> None:
+    """max_count is not among them, as published, unless draw_max_count says so."""
+    loader = loader_of(tiny_world, replace(RECIPE, draw_max_count=last))
+    drawn = np.array([loader.counts(step) for step in range(2000)])
+    assert [set(side) for side in drawn.T.tolist()] == [set(range(4, most + 1))] * 2
+    assert (drawn[:, 0] != drawn[:, 1]).any()
+
+
+def test_equal_counts_are_not_drawn(tiny_world: TinyWorld) -> None:
+    for low in (0, 20):
+        loader = loader_of(tiny_world, replace(RECIPE, min_count=low))
+        assert {loader.counts(step) for step in range(50)} == {(20, 20)}
 
 
 def test_reading_ahead_changes_nothing_and_leaves_no_thread(tiny_world: TinyWorld) -> None:

@@ -55,6 +55,7 @@ MODELS = {
     "tokens": lambda: TripletModel(head().train(), head(5).eval()),
     "probabilities": lambda: TripletModel(head().train(), elvis(), 0.0, 0.6),
     "both": lambda: TripletModel(head().train(), head(5).eval(), 3.0, 0.6),
+    "real tokens": lambda: TripletModel(head().train(), head(5).eval(), distill_padding=False),
 }
 
 
@@ -93,9 +94,24 @@ def test_the_distance_is_that_of_the_published_positions() -> None:
     )
 
 
-def test_padding_is_no_part_of_the_distance() -> None:
+def test_the_published_distance_counts_the_tokens_of_padding() -> None:
+    """The mean squared error of all tokens, padding or not."""
     student, teacher, given = head().train(), head(5).eval(), batch(padding=True)
-    model = TripletModel(student, teacher)
+    expected = []
+    for side in given[1:]:
+        pair = (given.query, side)
+        masked = [x for s in pair for x in (s.descriptors, ~s.valid)]  # type: ignore[operator]
+        tokens, goal = (model(*masked, return_tokens=True)[1] for model in (student, teacher))
+        expected.append(torch.nn.functional.mse_loss(tokens, goal).item())
+    result = TripletModel(student, teacher)(given, (K, K))
+    assert result.distance == pytest.approx(sum(expected) / 2, rel=1e-5)
+    left_out = TripletModel(student, teacher, distill_padding=False)(given, (K, K))
+    assert left_out.distance != pytest.approx(result.distance, rel=1e-3)
+
+
+def test_padding_can_be_left_out_of_the_distance() -> None:
+    student, teacher, given = head().train(), head(5).eval(), batch(padding=True)
+    model = TripletModel(student, teacher, distill_padding=False)
     first = model(given, (5, 7))
     noisy = TripletBatch(
         *(
@@ -110,7 +126,8 @@ def test_padding_is_no_part_of_the_distance() -> None:
     gallery = Side(torch.zeros(2, 1, 1), None)
     tokens, taught = torch.zeros(2, 4, 3), torch.ones(2, 6, 3)
     taught[0, 2] = 100.0  # the padding
-    assert token_distance(tokens, taught, query, gallery, all_queries=3).item() == 1.0
+    found = token_distance(tokens, taught, query, gallery, all_queries=3, padding=False)
+    assert found.item() == 1.0
 
 
 def test_a_teacher_is_no_part_of_what_is_trained() -> None:

@@ -49,6 +49,35 @@ def test_anchors_are_those_of_the_referee(depth: int) -> None:
     assert sampler.anchors.tolist() == expected
 
 
+def test_unusable_images_are_drawn_no_more_than_if_they_were_not_there() -> None:
+    neighbors, labels = a_set()
+    usable = np.random.default_rng(1).random(len(labels)) > 0.4
+    sampler = TripletSampler(neighbors, labels, batch_size=7, min_each=2, usable=usable)
+    kept = np.flatnonzero(usable)
+    ids = [[np.flatnonzero(kept == j)[0] for j in neighbors.ids[i] if usable[j]] for i in kept]
+    sims = [neighbors.sims[i][usable[neighbors.ids[i]]] for i in kept]
+    without = Neighbors(np.array(ids, np.int32), np.array(sims), len(kept))
+    referee = TripletSampler(without, labels[kept], batch_size=7, min_each=2)
+    assert sampler.anchors.tolist() == kept[referee.anchors].tolist()
+    assert sampler.excluded[:3] == referee.excluded[:3]
+    assert sampler.excluded.unusable == (~usable).sum()
+    drawn = np.concatenate([np.concatenate(batch) for e in range(3) for batch in sampler.epoch(e)])
+    assert usable[drawn].all() and (~usable).any()
+
+
+def test_a_state_of_other_usable_images_is_refused() -> None:
+    neighbors, labels = a_set()
+    usable = np.ones(len(labels), bool)
+    sampler = TripletSampler(neighbors, labels, min_each=1)
+    assert (
+        TripletSampler(neighbors, labels, min_each=1, usable=usable).resume(sampler.state(1)) == 1
+    )
+    usable[0] = False
+    other = TripletSampler(neighbors, labels, min_each=1, usable=usable)
+    with pytest.raises(BadInput, match="of the sampler"):
+        other.resume(sampler.state(1))
+
+
 def test_every_valid_anchor_comes_once_an_epoch() -> None:
     sampler = TripletSampler(*a_set(), batch_size=7, min_each=3)
     for epoch in range(3):
@@ -184,6 +213,7 @@ def test_750_thousand_lists_are_counted_in_a_minute() -> None:
     tiled = [
         np.lib.stride_tricks.as_strided(a, (num, depth), (0, a.strides[1])) for a in (ids, sims)
     ]
+    every = np.ones(num, np.bool_)
     began = time.perf_counter()
-    count_neighbors(NeighborRows(*tiled, num), rng.integers(0, 80_000, num), depth)
+    count_neighbors(NeighborRows(*tiled, num), rng.integers(0, 80_000, num), depth, every)
     assert time.perf_counter() - began < 60

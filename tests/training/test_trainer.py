@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import HeadMeta, load_head
@@ -121,12 +122,31 @@ def test_the_loss_is_the_mean_cross_entropy() -> None:
     assert abs(pair_loss(positive, negative).item() - by_hand) < 1e-6
 
 
-def test_warm_up_rises_and_the_cosine_ends_at_zero() -> None:
-    recipe = Recipe(lr=1.0, warmup=0.1)
+def test_warm_up_from_zero_rises_and_the_cosine_ends_at_zero() -> None:
+    recipe = Recipe(lr=1.0, warmup=0.1, warmup_form="from_zero")
     rates = [learning_rate(step, 100, recipe) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0)
     assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
     assert rates[100] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.37])
+@pytest.mark.parametrize("steps", [1, 9, 10, 47, 300])
+def test_the_published_schedule_is_that_of_torch(steps: int, warmup: float) -> None:
+    """SequentialLR: LinearLR from a third over int(warmup * steps), then cosine to 0."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=5e-4)
+    rising = int(warmup * steps)
+    cosine = CosineAnnealingLR(optimizer, steps - rising)
+    schedule: LRScheduler = cosine
+    if rising:
+        linear = LinearLR(optimizer, 1 / 3, 1.0, total_iters=rising)
+        schedule = SequentialLR(optimizer, [linear, cosine], milestones=[rising])
+    recipe = Recipe(lr=5e-4, warmup=warmup)
+    for step in range(steps):
+        expected = optimizer.param_groups[0]["lr"]
+        assert learning_rate(step, steps, recipe) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+        optimizer.step()
+        schedule.step()
 
 
 def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
@@ -147,6 +167,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
         ({"epochs": 0}, "epochs is 0.*at least 1"),
         ({"lr": 0.0}, "lr is 0.0.*above 0"),
         ({"warmup": 1.0}, r"warmup is 1.0.*in \[0, 1\)"),
+        ({"warmup_form": "slow"}, "warmup_form is slow.*published or from_zero"),
         ({"seed": -1}, "seed is -1.*at least 0"),
         ({"min_count": 50, "max_count": 16}, "min_count is 50.*from 0 to max_count, 16"),
         ({"accumulate": 9, "batch_size": 8}, "accumulate is 9.*from 1 to batch_size, 8"),

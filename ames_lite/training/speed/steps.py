@@ -80,8 +80,9 @@ class Work:
         self.device = torch.device(device)
         self.head, self.teacher = _heads(options, kind, self.device)
         self.batch, self.counts = _noise(options, self.device), (num, num)
-        given = {"batch_size": options.triplets, "max_count": num, "min_count": 0}
-        self.recipe = Recipe(precision=precision, **given)
+        self.recipe = Recipe(
+            batch_size=options.triplets, max_count=num, min_count=0, precision=precision
+        )
 
     def project(self) -> Callable[[], object]:
         """A step of the project."""
