@@ -42,7 +42,7 @@ def _refuse_another_checkout() -> None:
     if loaded is not None and own.is_dir() and own not in places:
         raise ImportError(
             "another ames_lite is loaded already in this process\n"
-            f"  where:    {', '.join(map(str, places)) or loaded!r}\n"
+            f"  where:    {', '.join(map(str, places))}\n"
             f"  expected: {own}\n"
             "  remedy:   load this checkout in a new process"
         )
