@@ -12,8 +12,11 @@ Every entry takes
     arguments   any argument of the head's constructor (ames_lite/models/)
 and returns the head. A download lands in torch.hub.get_dir()/checkpoints, whole or not at all; the
 sha256 of what is loaded from there is shown on standard error. Needs nothing but torch, einops and
-safetensors. The convention to know: masks (`src_mask`, `tgt_mask`) are True on padding.
+safetensors. One process holds one checkout: a second one is refused (ImportError). The convention
+to know: masks (`src_mask`, `tgt_mask`) are True on padding.
 """
+
+# ruff: noqa: E402 - before ames_lite is imported it is looked at which one that will be
 
 from __future__ import annotations
 
@@ -29,6 +32,23 @@ from urllib.request import Request as _Request
 from urllib.request import urlopen as _urlopen
 
 import torch as _torch
+
+
+def _refuse_another_checkout() -> None:
+    """Raise ImportError where the ames_lite of this process is not the one beside this file."""
+    own = _Path(__file__).resolve().parent / "ames_lite"
+    loaded = _sys.modules.get("ames_lite")
+    places = [_Path(place).resolve() for place in getattr(loaded, "__path__", [])]
+    if loaded is not None and own.is_dir() and own not in places:
+        raise ImportError(
+            "another ames_lite is loaded already in this process\n"
+            f"  where:    {', '.join(map(str, places))}\n"
+            f"  expected: {own}\n"
+            "  remedy:   load this checkout in a new process"
+        )
+
+
+_refuse_another_checkout()  # Python would take the one that is loaded, without a word
 
 from ames_lite.errors import BadInput as _BadInput
 from ames_lite.errors import ConfigError as _ConfigError

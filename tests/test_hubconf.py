@@ -124,8 +124,8 @@ def check_answer(run: subprocess.CompletedProcess[str], repo: Path) -> set[str]:
     assert Path(answer["from"]).is_relative_to(repo)
     own = {name for name in answer["modules"] if name.split(".")[0] == "ames_lite"}
     rooms = {name for name in own if not name.startswith("ames_lite.models")}
-    files = {"ames_lite.io", "ames_lite.io.checkpoint", "ames_lite.io.writing"}
-    assert rooms == {"ames_lite", "ames_lite.errors", *files}
+    files = {f"ames_lite.io.{name}" for name in ("checkpoint", "json_file", "writing")}
+    assert rooms == {"ames_lite", "ames_lite.errors", "ames_lite.io", *files}
     return set(answer["modules"])
 
 
@@ -259,6 +259,43 @@ def test_a_copy_without_the_shipped_weights_says_so(
         MissingFile, match="(?s)weights of sift_elvis.*weights=<folder>.*pretrained"
     ):
         torch.hub.load(str(tmp_path), "sift_elvis", source="local", trust_repo=True)
+
+
+TWO_CHECKOUTS = """
+import inspect, sys, torch
+first, second, again = sys.argv[1:]
+if first == "installed":
+    import ames_lite.models
+else:
+    torch.hub.load(first, "sift_elvis", source="local", pretrained=False)
+    head = torch.hub.load(again, "sift_elvis", source="local", pretrained=False)
+    print(inspect.getfile(type(head)))
+torch.hub.load(second, "sift_elvis", source="local", pretrained=False)
+"""
+
+
+@pytest.mark.parametrize("first", ["A", "installed"])
+def test_a_second_checkout_in_one_process_is_refused(tmp_path: Path, first: str) -> None:
+    skip = shutil.ignore_patterns("__pycache__", "cli", "synthetic", "evaluation")
+    for name in ("A", "B", "site"):
+        shutil.copytree(ROOT / "ames_lite", tmp_path / name / "ames_lite", ignore=skip)
+        shutil.copyfile(ROOT / "hubconf.py", tmp_path / name / "hubconf.py")
+    link = tmp_path / "the same"
+    link.symlink_to(tmp_path / "A")
+    given = [first if first == "installed" else str(tmp_path / first), str(tmp_path / "B")]
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_CHECKOUTS, *given, str(link)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    loaded = tmp_path / ("site" if first == "installed" else first)
+    if first != "installed":
+        assert done.stdout.strip() == str(loaded / "ames_lite" / "models" / "elvis.py")
+    assert done.returncode == 1 and "another ames_lite is loaded already" in done.stderr
+    for part in (loaded / "ames_lite", tmp_path / "B" / "ames_lite", "in a new process"):
+        assert str(part) in done.stderr
 
 
 class Server:
