@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ames_lite.errors import ConfigError
+from ames_lite.io.overrides import word
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 NUMBER, TEXT = (int, float), (str,)
@@ -134,6 +135,23 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     config = deepcopy(_compose(conf_dir(), name, tuple(overrides)))
     _check_types(config, plain)
     return config
+
+
+def given_words(name: str, config: Config) -> list[str]:
+    """The overrides that compose to `config`: what differs from the defaults of its groups.
+
+    What was filled in since (the protocol and role of a folder's own) is left out.
+    """
+    groups = {"dataset": config["dataset"]["option"], "model": config["model"]["name"]}
+    words = [word(key, value) for key, value in groups.items()]
+    plain = _flat(compose(name, words))
+    default = str(compose(name)["model"]["name"])
+    words = [one for one in words if one != word("model", default)]
+    for key, value in _flat(config).items():
+        leaf = not isinstance(value, dict) and key not in ("dataset.protocol", "dataset.role")
+        if leaf and key in plain and plain[key] != value and key != "dataset.folder":
+            words.append(word(key, value))
+    return words
 
 
 def _in_full(text: str) -> str:

@@ -22,6 +22,7 @@ from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.layout import DatasetFiles
+from ames_lite.io.overrides import paste, word
 from ames_lite.io.own_truth import OwnTruth, make_own_truth
 from ames_lite.io.own_truth_files import read_description
 
@@ -115,11 +116,6 @@ class _Steps:
             given["device"] = self.device
         config |= given
         config["dataset"]["folder"] = self.name
-        said = " ".join(f"{key}={_said(value)}" for key, value in (base | given).items())
-        print(f"\npython extract/{script}.py dataset=folder {said}")
+        said = [word(key, value) for key, value in (base | given).items()]
+        print(f"\n{paste(f'extract/{script}.py', ['dataset=folder', *said])}")
         work(config)
-
-
-def _said(value: object) -> str:
-    text = f"[{','.join(value)}]" if isinstance(value, list) else str(value)
-    return text.lower() if isinstance(value, bool) else text

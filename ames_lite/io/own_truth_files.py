@@ -10,7 +10,6 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.ground_truth import write_ground_truth
 from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.layout import PUBLISHED_LISTS
+from ames_lite.io.overrides import paste, word
 from ames_lite.io.own_truth import WORDS, OwnTruth, OwnTruthOptions
 from ames_lite.io.own_truth_images import find_images
 from ames_lite.io.writing import explain_write_errors
@@ -144,14 +144,7 @@ def prepare_command(options: OwnTruthOptions, folder: Path) -> str:
     """The command that makes the lists."""
     given = {key: value for key, value in asdict(options).items() if value is not None}
     given |= {"name": folder.name, "data_root": folder.parent}
-    words = [_override(key, str(value)) for key, value in given.items()]
-    return " ".join(["python scripts/prepare_dataset.py", *words])
-
-
-def _override(key: str, value: str) -> str:
-    """key=value, in the quotes that a shell and Hydra want for anything but plain characters."""
-    plain = re.fullmatch(r"[A-Za-z0-9_./+-]+", value)
-    return f"{key}={value}" if plain else f"\"{key}='{value}'\""
+    return paste("scripts/prepare_dataset.py", [word(key, value) for key, value in given.items()])
 
 
 def read_description(folder: Path) -> Description | None:
