@@ -10,7 +10,8 @@ Every entry takes
     trust       allow a download whose digest is not known: plain http, no hash is published
     sha256      digest that the file must have, where you know it; then trust is not needed
     arguments   any argument of the head's constructor (ames_lite/models/)
-and returns the head. A download lands in torch.hub.get_dir()/checkpoints, whole or not at all; the
+and returns the head; `ensemble` is its (λ, γ), where weights were loaded whose λ and γ are known.
+A download lands in torch.hub.get_dir()/checkpoints, whole or not at all; the
 sha256 of what is loaded from there is shown on standard error. Needs nothing but torch, einops and
 safetensors. One process holds one checkout: a second one is refused (ImportError). The convention
 to know: masks (`src_mask`, `tgt_mask`) are True on padding.
@@ -58,6 +59,8 @@ from ames_lite.io.checkpoint import load_head as _load_head
 from ames_lite.models import HEADS as _HEADS
 from ames_lite.models import SimilarityHead as _SimilarityHead
 from ames_lite.models import build_head as _build_head
+from ames_lite.models.published import PUBLISHED_HEADS as _PUBLISHED_HEADS
+from ames_lite.models.published import of_its_form as _of_its_form
 
 dependencies = ["torch", "einops", "safetensors"]
 
@@ -217,6 +220,9 @@ def _head(
 
 def _load(entry: str, name: str, path: str | _Path, arguments: dict[str, _Any]) -> _SimilarityHead:
     model = _load_head(path, **arguments)[0]
+    renamed = model.ensemble is None and _Path(path).suffix == ".pt"
+    if renamed and entry == _of_its_form(model.arguments):
+        model.ensemble = _PUBLISHED_HEADS[entry][2:]
     if type(model) is not _HEADS[name]:
         came = f"the weights are of {type(model).__name__}"
         raise _BadInput(came, where=path, expected=f"{_HEADS[name].__name__}, as {entry} is one")

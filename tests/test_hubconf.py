@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import HEADS, build_head
+from ames_lite.models.published import PUBLISHED_HEADS
 from tests.models.seeded import descriptors, seeded_head
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -240,12 +241,32 @@ def test_weights_with_another_sha256_than_given_are_refused(tmp_path: Path) -> N
         entry("dinov2_ames", weights=path, sha256=digest[:8])
 
 
+@pytest.mark.parametrize("name", PUBLISHED_HEADS)
+def test_published_heads_bring_their_ensemble(name: str, hub: ModuleType, tmp_path: Path) -> None:
+    form = PUBLISHED_HEADS[name]
+    head = seeded_head(dim_in=form.dim_in, binary=form.binary, num_layers=1)
+    said = str(getattr(hub, name).__doc__)  # as torch.hub.help shows it
+    for value in (form.lamb, form.temp):
+        assert f"{value:.2f}" in said
+    for file in (f"{name}.pt", "renamed.pt"):
+        path = publish(tmp_path / file, head)
+        assert entry(name, weights=path).ensemble == (form.lamb, form.temp)
+        known = (form.lamb, form.temp) if file.startswith(name) else (None, None)
+        meta = load_head(path)[1]
+        assert (meta.lamb, meta.temp) == known
+    save_head(tmp_path / "own", head, HeadMeta())
+    assert entry(name, weights=tmp_path / "own").ensemble is None
+    assert entry(name, pretrained=False).ensemble is None
+    other = "cvnet_ames.pt" if form.dim_in == 768 else "dinov2_ames.pt"
+    assert load_head(publish(tmp_path / other, head))[1] == HeadMeta()  # of another form
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_weights_that_are_shipped_need_no_download(name: str) -> None:
     folder = ROOT / "weights" / name
     model, (wanted, meta) = entry(name), load_head(folder)
     assert not model.training and type(model) is type(wanted)
-    assert meta.lamb is not None and meta.temp is not None
+    assert meta.lamb is not None and model.ensemble == (meta.lamb, meta.temp)
     x = F.normalize(descriptors(1, 2, 5, 128), dim=-1)
     assert torch.equal(model(x, tgt_local=x), wanted(x, tgt_local=x))
     assert (folder / "weights.safetensors").stat().st_size < 5 * 2**20

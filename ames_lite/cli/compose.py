@@ -35,6 +35,7 @@ from ames_lite.cli.overrides import (
 )
 from ames_lite.errors import ConfigError
 from ames_lite.io.layout import network_of
+from ames_lite.io.overrides import word
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 NUMBER, TEXT = (int, float), (str,)
@@ -177,6 +178,23 @@ def _as_text(key: str, value: str, known: Config) -> str:
     if key in PATHS and not value.strip():
         raise ConfigError(f"{key}= is empty", expected="a path, or null")
     return f"{key}={written(value)}"
+
+
+def given_words(name: str, config: Config) -> list[str]:
+    """The overrides that compose to `config`: what differs from the defaults of its groups.
+
+    What was filled in since (the protocol and role of a folder's own) is left out.
+    """
+    groups = {"dataset": config["dataset"]["option"], "model": config["model"]["name"]}
+    words = [word(key, value) for key, value in groups.items()]
+    plain = _flat(compose(name, words))
+    default = str(compose(name)["model"]["name"])
+    words = [one for one in words if one != word("model", default)]
+    for key, value in _flat(config).items():
+        leaf = not isinstance(value, dict) and key not in ("dataset.protocol", "dataset.role")
+        if leaf and key in plain and plain[key] != value and key != "dataset.folder":
+            words.append(word(key, value))
+    return words
 
 
 def _in_full(text: str) -> str:

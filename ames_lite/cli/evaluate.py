@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.compose import Config, given_words
 from ames_lite.cli.scoring_run import (
     SCORES,
     Work,
@@ -29,10 +29,12 @@ from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.significance import paired_bootstrap
 from ames_lite.evaluation.without_descriptors import say_without_descriptors
-from ames_lite.io.checkpoint import HeadMeta, load_head
+from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
+from ames_lite.io.overrides import paste
 from ames_lite.io.tuned import Tuned, read_tuned
 from ames_lite.models import HEADS, build_head
+from ames_lite.models.published import PUBLISHED_HEADS, list_ensembles, of_its_form
 from ames_lite.processes import Processes, process_group
 from ames_lite.records import PairScores
 from ames_lite.reranking.ensemble import check_ensemble
@@ -77,9 +79,13 @@ def _run(
     scorer, meta = open_scorer(config)
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
-    lambs, temps, tuned_on = ensemble_settings(config, meta, tuned)
+    published = config["weights"] is not None and not is_native(config["weights"])
+    form = of_its_form(scorer.arguments) if published else None
+    lambs, temps, tuned_on = ensemble_settings(config, meta, tuned, form)
+    source = ensemble_source(config, meta, tuned)
     numbers = clamp(numbers, data, say=processes.first)
     if processes.first:
+        say_ensemble(lambs, temps, source, tuned_on)
         say_excluded(data)
         say_short_lists(data)
     work = data, scorer, max(numbers), options
@@ -99,6 +105,7 @@ def _run(
         role=role_of(config, len(lambs) * len(temps), tuned_on),
         config=config,
     )
+    results["ensemble_source"] = source
     evaluator.write_results(folder / "results.json", results)
     show(results, config["seed"])
     if config["report_queries"]:
@@ -203,25 +210,59 @@ def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
 
 
 def ensemble_settings(
-    config: Config, meta: HeadMeta, tuned: Tuned | None = None
+    config: Config, meta: HeadMeta, tuned: Tuned | None = None, form: str | None = None
 ) -> tuple[list[float], list[float], str | None]:
-    """λ, γ and what they were tuned on: as given, from `tuned=`, or from the weights' meta.json."""
+    """λ, γ and what they were tuned on: as given, from `tuned=`, or as known of the weights.
+
+    form: the published head that these weights have the form of, for the message where neither is
+    known.
+    """
     lamb, temp, tuned_on = config["lamb"], config["temp"], None
     known = meta if tuned is None else tuned
     if lamb is None and temp is None:
         tuned_on = tuned.tuned_on if tuned is not None else meta.provenance.get("tuned_on")
     lamb, temp = known.lamb if lamb is None else lamb, known.temp if temp is None else temp
     if lamb is None or temp is None:
-        raise ConfigError(
-            "λ and γ are unknown: the weights do not carry them",
-            expected="lamb=<0 to 1> temp=<above 0>",
-            remedy="choose them on a validation set: python scripts/tune.py weights=<folder>",
-        )
+        raise _unknown_ensemble(config, form)
     lambs, temps = ([float(v) for v in as_list(values)] for values in (lamb, temp))
     for one_lamb in lambs:  # refused before the scoring, not after it
         for one_temp in temps:
             check_ensemble(one_lamb, one_temp)
     return lambs, temps, tuned_on
+
+
+def _unknown_ensemble(config: Config, form: str | None) -> ConfigError:
+    """The error that says how λ and γ may be had. form: as of `ensemble_settings`."""
+    remedy = "choose them on a validation set: python scripts/tune.py weights=<folder>"
+    expected = "lamb=<0 to 1> temp=<above 0>; files of these names have the published ones: "
+    expected += list_ensembles()
+    if form is not None:
+        _, _, lamb, temp = PUBLISHED_HEADS[form]
+        words = given_words("evaluate", {**config, "lamb": lamb, "temp": temp})
+        remedy = paste("scripts/evaluate.py", words)
+        expected += f"; these weights have the form of {form}"
+    what = "λ and γ are unknown: the weights do not carry them"
+    return ConfigError(what, where=config["weights"], expected=expected, remedy=remedy)
+
+
+def ensemble_source(config: Config, meta: HeadMeta, tuned: Tuned | None = None) -> str:
+    """Where λ and γ come from, in words."""
+    given = [key for key in ("lamb", "temp") if config[key] is not None]
+    if len(given) == 2:
+        return "given"
+    known = str(meta.provenance.get("ensemble", "of the weights' meta.json"))
+    source = known if tuned is None else "of tuned="
+    return f"{given[0]} given, the other {source}" if given else source
+
+
+def say_ensemble(
+    lambs: Sequence[float], temps: Sequence[float], source: str, tuned_on: str | None
+) -> None:
+    """λ and γ, where they were not given on the command line."""
+    if source != "given":
+        values = (" ".join(f"{value:g}" for value in values) for values in (lambs, temps))
+        chosen = f", chosen on {tuned_on}" if tuned_on else ""
+        print("λ {}, γ {}: {}{}".format(*values, source, chosen))
 
 
 def clamp(numbers: list[int], data: EvaluationData, *, say: bool = True) -> list[int]:

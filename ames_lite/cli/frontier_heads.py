@@ -20,6 +20,7 @@ from ames_lite.io.checkpoint import load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.tuned import Tuned, read_tuned
 from ames_lite.models import AMES, HEADS, SimilarityHead
+from ames_lite.models.published import list_ensembles
 from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import PairScorer, head_scorer
 
@@ -111,7 +112,8 @@ def _open(config: Config, path: Path, tuned: dict[str, Tuned]) -> Head:
         raise ConfigError(
             "λ and γ are unknown: the weights do not carry them",
             where=path,
-            expected="tuned=[<run of scripts/tune.py>], or lamb=<0 to 1> temp=<above 0>",
+            expected="tuned=[<run of scripts/tune.py>], or lamb=<0 to 1> temp=<above 0>; files of "
+            f"these names have the published ones: {list_ensembles()}",
             remedy=f"choose them on a validation set: python scripts/tune.py weights={path}",
         )
     check_ensemble(float(lamb), float(temp))

@@ -6,14 +6,14 @@ gets, so that what is printed is what was done.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ames_lite.cli import evaluate, prepare_set, stages, store_stages
 from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.place_plan import Place, Plan, VocabularyPlan, data_root_word, word
+from ames_lite.cli.place_plan import Place, Plan, VocabularyPlan, data_root_word
+from ames_lite.io.overrides import paste, word
 
 OF_EXTRACTION = ("workers", "device", "precision", "batch_pixels", "on_bad_image")
 OF_SCORING = ("query_desc_num", "gallery_desc_num", "max_memory", "threads", "report_queries")
@@ -30,7 +30,7 @@ class Command(NamedTuple):
     @property
     def text(self) -> str:
         """As a shell takes it."""
-        return f"python {self.script} {shlex.join(self.words)}"
+        return paste(self.script, self.words)
 
     def config(self) -> Config:
         """Raises ConfigError."""

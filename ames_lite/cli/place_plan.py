@@ -1,23 +1,22 @@
 """What a run of place_recognition is made of: its sets, its vocabularies, its rerankers.
 
 In: the configuration. Out: a `Plan`; nothing is read but configurations. The convention to know:
-whatever the run does is a command that a user would give, so that a plan says it in such words:
-`word` writes a `key=value`, `files_of` finds what the commands write.
+whatever the run does is a command that a user would give, so that a plan says it in such words
+(`io/overrides.py`); `files_of` finds what the commands write.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ames_lite.cli.compose import Config, compose, experiments_of, options_of
 from ames_lite.cli.shell import dataset_files
 from ames_lite.cli.vocabulary_stage import parse_source
 from ames_lite.errors import ConfigError
 from ames_lite.io.layout import DatasetFiles
+from ames_lite.io.overrides import word
 from ames_lite.models import HEADS
 
 RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")
@@ -211,27 +210,3 @@ def _vocabulary(plan: Plan, place: Place | None) -> VocabularyPlan:
 def data_root_word(config: Config) -> list[str]:
     """`data_root=` where it is given."""
     return [] if config["data_root"] is None else [word("data_root", config["data_root"])]
-
-
-def word(key: str, value: Any) -> str:
-    """`key=value` as the command line takes it.
-
-    >>> word("weights", "runs/a b"), word("lamb", [0.5, 1]), word("tuned", None)
-    ("weights='runs/a b'", 'lamb=[0.5,1]', 'tuned=null')
-    """
-    return f"{key}={_value(value)}"
-
-
-def _value(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_value, value))}]"
-    text = str(value)
-    if isinstance(value, int | float):
-        return text
-    plain = re.fullmatch(r"[A-Za-z_/.][\w./+-]*", text)
-    if plain and text.lower() not in ("true", "false", "null", "nan", "inf"):
-        return text
-    escaped = text.replace("'", r"\'")
-    return f"'{escaped}'"

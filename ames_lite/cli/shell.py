@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config, compose, conf_dir
-from ames_lite.cli.own_folder import settle
+from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.layout import SPLITS, DatasetFiles
+from ames_lite.io.overrides import shell_word, word
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging
 
@@ -86,15 +87,23 @@ def dataset_files(config: Config) -> DatasetFiles:
     """The files of the data set that a configuration names; a folder of one's own is settled."""
     root, dataset = data_root(config), config["dataset"]
     settle(config, root)
+    own, images = dataset["option"] == OPTION, config.get("images")
+    page = dataset["page"]
+    if own:
+        where = word("name", dataset["folder"]), word("data_root", root)
+        page = page.replace("name=<name>", " ".join(map(shell_word, where)))
     return DatasetFiles(
         data_root=root,
         option=dataset["option"] + (" swap=true" if dataset.get("swap") else ""),
         folder=set_folder(dataset),
         desc_name=config["desc_name"],
-        page=dataset["page"],
+        page=page,
         ground_truth_of=dataset.get("ground_truth_of"),
         skip_queries=dataset.get("skip_queries", 0),
         image_folder=image_folder(dataset),
+        own=own,
+        images=None if images is None else str(Path(images).expanduser().absolute()),
+        official=bool(dataset.get("reader")),
     )
 
 

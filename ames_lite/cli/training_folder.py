@@ -9,7 +9,6 @@ only where images= is given; labels that changed since are an error, as everywhe
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.layout import DatasetFiles
+from ames_lite.io.overrides import paste, word
 from ames_lite.io.own_truth import OwnTruth, make_own_truth
 from ames_lite.io.own_truth_files import read_description
 
@@ -117,12 +117,6 @@ class _Steps:
             given["device"] = self.device
         config |= given
         config["dataset"]["folder"] = self.name
-        said = " ".join(f"{key}={_said(value)}" for key, value in (base | given).items())
-        print(f"\npython extract/{script}.py dataset=folder {said}")
+        said = [word(key, value) for key, value in (base | given).items()]
+        print(f"\n{paste(f'extract/{script}.py', ['dataset=folder', *said])}")
         work(config)
-
-
-def _said(value: object) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(value)}]"
-    return str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))

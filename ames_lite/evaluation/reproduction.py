@@ -24,6 +24,7 @@ from ames_lite.evaluation.published_row import (
 )
 from ames_lite.io.provenance import ABSENT
 from ames_lite.io.published_store import ORIGIN
+from ames_lite.models.published import PUBLISHED_HEADS
 
 __all__ = ["FLOAT16", "GLOBAL", "ROUNDING", "NeededFile", "Reproduction"]
 
@@ -144,9 +145,7 @@ def find_rows(name: str, rows: Mapping[str, Reproduction]) -> list[Reproduction]
     return found
 
 
-def _ames(
-    head: str, dataset: str, lamb: float, temp: float, medium: float, hard: float
-) -> Reproduction:
+def _ames(head: str, dataset: str, medium: float, hard: float) -> Reproduction:
     """A row of the AMES table: percentages as printed."""
     folder = {"roxford": "roxford5k", "rparis": "rparis6k"}[dataset]
     desc_name = head.split("_")[0]
@@ -170,8 +169,8 @@ def _ames(
             "num_rerank": 1600,
             "query_desc_num": 600,
             "gallery_desc_num": 600,
-            "lamb": lamb,
-            "temp": temp,
+            "lamb": PUBLISHED_HEADS[head].lamb,
+            "temp": PUBLISHED_HEADS[head].temp,
             "precision": "fp32",
         },
         expected={"map_medium": round(medium / 100, 6), "map_hard": round(hard / 100, 6)},
@@ -188,18 +187,18 @@ def _ames(
     )
 
 
-# Source: the table and the tuned λ, γ of the AMES repository; reranked is SuperGlobal's list.
+# Source: the table of the AMES repository; reranked is SuperGlobal's list.
 AMES_ROWS: dict[str, Reproduction] = {
     row.name: row
     for row in (
-        _ames("dinov2_ames", "roxford", 0.50, 0.20, medium=92.7, hard=83.7),
-        _ames("dinov2_ames", "rparis", 0.50, 0.20, medium=95.2, hard=90.6),
-        _ames("dinov2_ames_dist", "roxford", 0.35, 0.10, medium=91.1, hard=82.2),
-        _ames("dinov2_ames_dist", "rparis", 0.35, 0.10, medium=95.2, hard=90.2),
-        _ames("cvnet_ames", "roxford", 0.85, 0.80, medium=89.2, hard=78.7),
-        _ames("cvnet_ames", "rparis", 0.85, 0.80, medium=93.4, hard=86.8),
-        _ames("cvnet_ames_dist", "roxford", 0.65, 0.20, medium=88.8, hard=77.5),
-        _ames("cvnet_ames_dist", "rparis", 0.65, 0.20, medium=93.2, hard=86.3),
+        _ames("dinov2_ames", "roxford", medium=92.7, hard=83.7),
+        _ames("dinov2_ames", "rparis", medium=95.2, hard=90.6),
+        _ames("dinov2_ames_dist", "roxford", medium=91.1, hard=82.2),
+        _ames("dinov2_ames_dist", "rparis", medium=95.2, hard=90.2),
+        _ames("cvnet_ames", "roxford", medium=89.2, hard=78.7),
+        _ames("cvnet_ames", "rparis", medium=93.4, hard=86.8),
+        _ames("cvnet_ames_dist", "roxford", medium=88.8, hard=77.5),
+        _ames("cvnet_ames_dist", "rparis", medium=93.2, hard=86.3),
     )
 }
 ROWS: dict[str, Reproduction] = {**AMES_ROWS, **published_places.ROWS}

@@ -7,7 +7,8 @@ be stored in half precision; they are float32 once loaded, on the CPU, in eval m
 
 meta.json: {"schema": 1, "model": name in HEADS, "arguments": {constructor arguments}, "desc_name",
 "lamb", "temp", "provenance": {...}, "weights_sha256"}. The digest tells when the two files of a
-head do not belong together (a save was cut off between them).
+head do not belong together (a save was cut off between them). A published `.pt` has no meta; λ and
+γ of the four AMES heads are known by its name (`models/published.py`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import check_trained_on
 from ames_lite.io.writing import explain_write_errors
 from ames_lite.models import HEADS, SimilarityHead, build_head
+from ames_lite.models.published import PUBLISHED_HEADS, TUNED_ON, of_its_form
 
 SCHEMA = 1
 EXPECTED = "a folder with weights.safetensors and meta.json, <name>.safetensors or a published .pt"
@@ -45,7 +47,7 @@ UNREADABLE: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True)
 class HeadMeta:
-    """What a head is used with; None where unknown, as for published files.
+    """What a head is used with; None where unknown.
 
     desc_name   the descriptors that it was trained on
     lamb, temp  weight of the global similarity, in [0, 1], and factor of the logit, above 0
@@ -134,7 +136,9 @@ def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadM
 
     arguments: constructor arguments that replace those of the file, for flags and for what shapes
     do not tell (num_heads of a published file). A published state is never unpickled beyond
-    tensors and plain containers. Raises MissingFile, or BadInput that names path and parameter.
+    tensors and plain containers; its meta has λ and γ where file name and form are those of a
+    published head. Where the meta has both, they are the model's `ensemble` too. Raises
+    MissingFile, or BadInput that names path and parameter.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -142,7 +146,7 @@ def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadM
     if path.is_file() and path.suffix != ".safetensors":
         state = _read_published(path)
         name, known = _recognise(state, path)
-        meta = HeadMeta()
+        meta = None
     else:
         state, record = _read_native(path)
         name, known, meta = _unpack(record, _native_files(path)[1])
@@ -156,7 +160,19 @@ def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadM
     model.load_state_dict(
         {k: v.to(torch.float32, copy=True) for k, v in state.items()}, assign=True
     )
+    meta = _published_meta(path.stem, model) if meta is None else meta
+    if meta.lamb is not None and meta.temp is not None:
+        model.ensemble = (meta.lamb, meta.temp)
     return model.eval(), meta
+
+
+def _published_meta(name: str, model: SimilarityHead) -> HeadMeta:
+    """What is known of a published file of that name, if it has the form of that head."""
+    if of_its_form(model.arguments) != name:
+        return HeadMeta()
+    head, said = PUBLISHED_HEADS[name], f"published for {name}"
+    provenance = {"tuned_on": TUNED_ON, "ensemble": said}
+    return HeadMeta(lamb=head.lamb, temp=head.temp, provenance=provenance)
 
 
 def file_sha256(path: Path) -> str:

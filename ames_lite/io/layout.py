@@ -2,7 +2,8 @@
 
 In: data_root, the data set's folder, the descriptor's name. Out: paths. For reading, a file is
 looked for under its native name, then under the published ones; two of them side by side are an
-error, none is a `MissingFile` that says where it was looked for and what provides it.
+error, none is a `MissingFile` that says where it was looked for and what provides it: a command as
+a shell takes it, wherever a command can.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from glob import escape
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.overrides import paste, word
 
 SPLITS = ("query", "gallery", "train")
 PUBLISHED_LISTS = {
@@ -33,7 +35,9 @@ class DatasetFiles:
     option: the value of `dataset=`, for remedies; folder: its folder under data_root; desc_name:
     prefix of descriptor files; page: where its images and lists come from, for messages;
     ground_truth_of: the data set whose published ground truth serves too, without its last
-    skip_queries queries; image_folder: where the images are, under data_root, if not in folder.
+    skip_queries queries; image_folder: where the images are, under data_root, if not in folder;
+    own: the folder is one of the user's, which commands name by name=; images: what image names are
+    relative to, where the user said so; official: prepare_set makes its lists and ground truth.
     """
 
     data_root: Path
@@ -44,6 +48,9 @@ class DatasetFiles:
     ground_truth_of: str | None = None
     skip_queries: int = 0
     image_folder: str | None = None
+    own: bool = False
+    images: str | None = None
+    official: bool = False
 
     @property
     def root(self) -> Path:
@@ -55,9 +62,32 @@ class DatasetFiles:
         """What image names are relative to: the data set's folder, or that of another set."""
         return self.data_root / (self.image_folder or self.folder)
 
-    def _command(self, script: str, more: str = "", desc_name: str | None = None) -> str:
-        name, where = desc_name or self.desc_name, f"data_root={self.data_root}"
-        return f"python {script} dataset={self.option} desc_name={name} {where}{more}"
+    def command(self, script: str, **more: object) -> str:
+        """A command on this data set, as a shell takes it."""
+        given = {"desc_name": self.desc_name, "data_root": self.data_root, **more}
+        return paste(script, [*self._named, *(word(key, value) for key, value in given.items())])
+
+    @property
+    def _named(self) -> list[str]:
+        """The words that name the set."""
+        name = [word("name", self.folder)] if self.own else []
+        return [*f"dataset={self.option}".split(), *name]
+
+    def _extract(self, **more: object) -> str:
+        """Extraction reads images, so it is told where they are."""
+        images = {} if self.images is None else {"images": self.images}
+        return self.command("extract/extract_descriptors.py", **images, **more)
+
+    @property
+    def _prepared(self) -> dict[str, str]:
+        """For messages: what lists and ground truth are, and what makes them."""
+        if not self.official:
+            return {"remedy": self.page}
+        words = [*self._named, word("data_root", self.data_root)]
+        return {
+            "expected": f"made from the official files; {self.page}",
+            "remedy": paste("scripts/prepare_set.py", words),
+        }
 
     def _prefix(self, kind: str) -> str:
         """What the files of a global descriptor begin with."""
@@ -97,7 +127,7 @@ class DatasetFiles:
         return _first_of(
             [self.root / name for name in (native, *PUBLISHED_LISTS[split])],
             f"the {split} image list of {self.option}",
-            remedy=self.page,
+            **self._prepared,
         )
 
     def ground_truth(self) -> Path:
@@ -108,7 +138,7 @@ class DatasetFiles:
         return _first_of(
             [self.root / name for name in names],
             f"the ground truth of {self.option}",
-            remedy=self.page,
+            **self._prepared,
         )
 
     @property
@@ -179,20 +209,20 @@ class DatasetFiles:
 
     def make_local(self) -> str:
         """The command that makes the local descriptors."""
-        return self._command("extract/extract_descriptors.py")
+        return self._extract()
 
     def make_globals(self, split: str, kind: str) -> str:
         """The command that makes the global descriptors of a split; see `global_path`."""
-        splits = f" splits=[{split}]"
         if kind == "cls":
-            return self._command("extract/extract_descriptors.py", f" outputs=[global]{splits}")
+            return self._extract(outputs=["global"], splits=[split])
         if kind.endswith("w"):
             base = kind.removesuffix("w")
             whitening = self.whitening_path(base, "<domain>")
-            more = f" source=globals global={base} whitening={whitening}{splits}"
+            more = {"source": "globals", "global": base, "whitening": whitening}
         else:
-            more = f" global={kind}{splits}"
-        return self._command("extract/extract_globals.py", more, self._prefix(kind))
+            more = {"global": kind}
+        more |= {"desc_name": self._prefix(kind), "splits": [split]}
+        return self.command("extract/extract_globals.py", **more)
 
     def extract_shard(self, split: str, kind: str | None = None) -> str:
         """The command that makes a shard of the local descriptors, but for shard=.
@@ -201,11 +231,11 @@ class DatasetFiles:
         """
         if kind is not None:
             return self.make_globals(split, kind)
-        return self._command("extract/extract_descriptors.py", f" splits=[{split}]")
+        return self._extract(splits=[split])
 
     def make_neighbors(self, kind: str) -> str:
         """The command that makes the neighbour lists."""
-        return self._command("extract/prepare_topk_global.py", f" global={kind}")
+        return self.command("extract/prepare_topk_global.py", **{"global": kind})
 
 
 def network_of(kind: str) -> str | None:

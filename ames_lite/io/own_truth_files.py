@@ -10,7 +10,6 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from ames_lite.io.ground_truth import write_ground_truth
 from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.layout import PUBLISHED_LISTS
+from ames_lite.io.overrides import paste, word
 from ames_lite.io.own_truth import WORDS, OwnTruth, OwnTruthOptions
 from ames_lite.io.own_truth_images import find_images
 from ames_lite.io.writing import explain_write_errors
@@ -145,15 +145,7 @@ def prepare_command(options: OwnTruthOptions, folder: Path) -> str:
     """The command that makes the lists."""
     given = {key: value for key, value in asdict(options).items() if value is not None}
     given |= {"name": folder.name, "data_root": folder.parent}
-    words = [_override(key, str(value)) for key, value in given.items()]
-    return " ".join(["python scripts/prepare_dataset.py", *words])
-
-
-def _override(key: str, value: str) -> str:
-    """key=value as a shell takes it; null and a text in quotes get quotes around them."""
-    quoted = value == "null" or (value[:1] == value[-1:] and value[:1] in ("'", '"'))
-    inside = value.replace("'", "\\'")
-    return shlex.quote(f"{key}='{inside}'" if quoted else f"{key}={value}")
+    return paste("scripts/prepare_dataset.py", [word(key, value) for key, value in given.items()])
 
 
 def read_description(folder: Path) -> Description | None:

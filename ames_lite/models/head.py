@@ -29,6 +29,7 @@ class SimilarityHead(nn.Module):
     # parameters, which needs no weights.
     marker: ClassVar[str | None]
     dim_in: int | None  # width of the descriptors; None: any
+    ensemble: tuple[float, float] | None = None  # λ and γ that its file came with, where it has any
 
     @property
     def arguments(self) -> dict[str, Any]:

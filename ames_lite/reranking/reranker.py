@@ -16,28 +16,33 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
+from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Ranking
 from ames_lite.reranking.ensemble import check_ensemble, rerank
 from ames_lite.runtime import autocast
 
+LAMB, TEMP = PUBLISHED_HEADS["dinov2_ames"][2:]  # of a head that brings none
 Described = LocalDescriptors | npt.NDArray[np.generic] | Tensor
 
 
 class Reranker:
     """A head with the settings that it is used with.
 
-    lamb: weight of the given similarities, in [0, 1]; temp: factor of the logit, above 0.
+    lamb: weight of the given similarities, in [0, 1]; temp: factor of the logit, above 0; None: the
+    head's own (`ensemble`), else LAMB and TEMP.
     """
 
     def __init__(
         self,
         model: SimilarityHead,
-        lamb: float = 0.5,
-        temp: float = 0.2,
+        lamb: float | None = None,
+        temp: float | None = None,
         *,
         precision: str = "fp32",
         batch_pairs: int = 64,
     ) -> None:
+        own = model.ensemble or (LAMB, TEMP)
+        lamb, temp = own[0] if lamb is None else lamb, own[1] if temp is None else temp
         check_ensemble(lamb, temp)
         self.model, self.lamb, self.temp = model.eval(), lamb, temp
         self.precision, self.batch_pairs = precision, batch_pairs

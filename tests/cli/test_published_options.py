@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from ames_lite.cli import check_store, compare, evaluate, frontier, tune, view
 from ames_lite.cli.compose import compose
+from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.records import Neighbors
 from tests.conftest import TinyWorld
 from tests.io.published_forms import of_store, write_published
+from tests.models.seeded import seeded_head
 
 FLOOR = ["model=mutual_nn", "report_queries=0", "desc_name=sift", "lamb=0.5", "temp=1.0"]
 
@@ -100,6 +107,69 @@ def test_the_divisor_of_ap_is_said_where_lists_are_shorter_than_the_positives(
     both = f"results=[{tmp_path / 'official'},{tmp_path / 'published'}]"
     assert compare.main([both]) == 1
     assert "other ap_divisor: official, published" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def wide_world(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world with descriptors as wide as DINOv2's: zeros behind."""
+    root = tmp_path_factory.mktemp("wide")
+    shutil.copytree(tiny_world.folder(), root / "synthetic")
+    for split in ("query", "gallery"):
+        path = root / "synthetic" / f"sift_{split}_local.hdf5"
+        given = DescriptorStore.open(tiny_world.folder() / path.name)
+        path.unlink()
+        size = (given.max_count, 768, "float16", given.provenance)
+        with DescriptorStore.create(path, given.names, *size) as store:
+            for row, name in enumerate(given.names):
+                one = given.read(row)
+                wide = np.pad(one.descriptors, ((0, 0), (0, 640)))
+                store.append(name, replace(one, descriptors=wide))
+    return root
+
+
+@pytest.mark.parametrize("name", ["dinov2_ames", "dinov2_ames_dist"])
+def test_a_published_head_has_the_ensemble_of_its_name(
+    name: str, wide_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = seeded_head(dim_in=768, binary=PUBLISHED_HEADS[name].binary, num_layers=1)
+    path, lamb, temp = tmp_path / f"{name}.pt", *PUBLISHED_HEADS[name][2:]
+    torch.save({"state": head.state_dict(), "optim": None, "epoch": 9}, path)
+    where = ["dataset=synthetic", "desc_name=sift", f"data_root={wide_world}", "num_rerank=5"]
+    where += ["query_desc_num=20", "gallery_desc_num=20", "report_queries=0"]
+    assert evaluate.main([*where, f"weights={path}", f"output_dir={tmp_path / 'a'}"]) == 0
+    said = capsys.readouterr().out
+    assert f"λ {lamb:g}, γ {temp:g}: published for {name}, chosen on gldv2-val" in said
+    found = json.loads((tmp_path / "a" / "results.json").read_text())
+    row = found["rows"][0]
+    assert (row["lamb"], row["temp"], row["role"]) == (lamb, temp, "frozen")
+    assert row["tuned_on"] == "gldv2-val" and found["ensemble_source"] == f"published for {name}"
+    given = [f"weights={path}", "lamb=0.9", f"output_dir={tmp_path / 'b'}"]
+    assert evaluate.main([*where, *given]) == 0
+    found = json.loads((tmp_path / "b" / "results.json").read_text())
+    assert (found["rows"][0]["temp"], found["rows"][0]["role"]) == (temp, "given")
+    assert found["ensemble_source"] == f"lamb given, the other published for {name}"
+    # under another name nothing is assumed: the message has the line to paste
+    renamed = path.rename(tmp_path / "my head (1).pt")
+    words = [*where, f"weights='{renamed}'", f"output_dir={tmp_path / 'c'}"]
+    capsys.readouterr()
+    assert evaluate.main(words) == 1
+    said = capsys.readouterr().err
+    for one, form in PUBLISHED_HEADS.items():
+        assert f"{one} lamb={form.lamb:g} temp={form.temp:g}" in said
+    (line,) = re.findall("remedy: +python scripts/evaluate.py (.*)", said)
+    assert evaluate.main(shlex.split(line)) == 0
+    found = json.loads((tmp_path / "c" / "results.json").read_text())
+    assert (found["rows"][0]["lamb"], found["rows"][0]["temp"]) == (lamb, temp)
+    assert found["ensemble_source"] == "given"
+
+
+def test_an_own_head_without_an_ensemble_gets_none(
+    wide_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_head(tmp_path / "dinov2_ames", seeded_head(dim_in=768, num_layers=1), HeadMeta())
+    where = ["dataset=synthetic", "desc_name=sift", f"data_root={wide_world}"]
+    assert evaluate.main([*where, f"weights={tmp_path / 'dinov2_ames'}"]) == 1
+    assert "remedy:   choose them on a validation set" in capsys.readouterr().err
 
 
 def with_lost_positions(world: TinyWorld, root: Path) -> Path:

@@ -54,6 +54,11 @@ def test_one_array_equals_a_list_and_tensors_equal_arrays() -> None:
     rng = np.random.default_rng(2)
     query, stacked = rng.normal(size=(5, 16)), rng.normal(size=(4, 6, 16))
     reranker = Reranker(a_model())
+    assert (reranker.lamb, reranker.temp) == (0.5, 0.2)
+    model = a_model()
+    model.ensemble = (0.35, 0.1)
+    own, half = Reranker(model), Reranker(model, temp=1.0)
+    assert [(one.lamb, one.temp) for one in (own, half)] == [(0.35, 0.1), (0.35, 1.0)]
     first = reranker.logits(query, stacked)
     assert np.allclose(first, reranker.logits(query, list(stacked)))
     assert np.allclose(first, reranker.logits(torch.tensor(query), torch.tensor(stacked)))
