@@ -46,6 +46,7 @@ RUN_BYTES = 1 << 25  # of rows looked at together
 SHOWN = 3  # rows that a finding names
 OUTSIDE = "positions outside the image"
 UNPLACED = "they are read as unknown: no head needs them, model=ransac and pictures refuse"
+ZEROS = "nothing but zeros"
 Faults = dict[str, npt.NDArray[np.bool_]]
 T = TypeVar("T")
 
@@ -228,7 +229,7 @@ def _descriptor_faults(
 ) -> Faults:
     zero: npt.NDArray[np.bool_] = ~np.asarray(descriptors.any(axis=-1))
     if packed:  # a code may be all -1; those of a whole image are not
-        return {"nothing but zeros": np.asarray((zero | ~valid).all(axis=1) & valid.any(axis=1))}
+        return {ZEROS: np.asarray((zero | ~valid).all(axis=1) & valid.any(axis=1))}
     return {
         "NaN or infinite descriptors": (~np.isfinite(descriptors).all(axis=-1) & valid).any(axis=1),
         "descriptors of zeros": (zero & valid).any(axis=1),
@@ -270,13 +271,9 @@ def _published_faults(store: PublishedStore) -> Iterator[tuple[int, Faults]]:
         written = ~block.empty
         placed = {} if block.metadata is None else _metadata_faults(block)
         placed[NO_DESCRIPTORS] = ~np.asarray(block.valid.any(axis=1))
-        yield (
-            first,
-            {
-                "nothing but zeros": block.empty,  # and then nothing else is said about them
-                **{what: rows & written for what, rows in {**faults, **placed}.items()},
-            },
-        )
+        found = {what: rows & written for what, rows in {**faults, **placed}.items()}
+        zeros = found.get(ZEROS, block.empty) | block.empty  # and nothing else is said of them
+        yield first, {**found, ZEROS: zeros}
 
 
 def _metadata_faults(block: Block) -> Faults:

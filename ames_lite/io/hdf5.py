@@ -255,7 +255,8 @@ def open_complete(
 def _open_schema(path: str | Path, schema: str, mode: str, remedy: str | None) -> File:
     file = _open(Path(path), mode, remedy)
     with closed_on_error(file):
-        found = _text(file.attribute("schema") or ABSENT)
+        marked = file.attribute("schema")
+        found = ABSENT if marked is None else _text(marked)
         if found != schema:
             raise BadInput(
                 f"the file's schema is '{found}'",

@@ -110,9 +110,12 @@ class DataSet(_Guarded):
         super().__init__(inner, path, remedy, new, f"'{name}'")
         self.name = name
         with self._reading():
-            if getattr(inner, "shape", None) is None:
-                raise TypeError("a group, or no array at all")
-            self.shape: tuple[int, ...] = tuple(map(int, inner.shape))
+            shape = getattr(inner, "shape", None)
+        if shape is None:
+            what = f"{self._what} is a group or without values, not a data set"
+            raise BadInput(what, where=path, remedy=remedy or AGAIN)
+        self.shape: tuple[int, ...] = tuple(map(int, shape))
+        with self._reading():
             self.stored_dtype: np.dtype[Any] = inner.dtype
             self.dtype = self.stored_dtype.newbyteorder("=")
             self.chunks: tuple[int, ...] | None = inner.chunks

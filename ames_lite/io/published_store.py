@@ -176,8 +176,10 @@ class PublishedStore(DescriptorStore):
             raise self._unfit(f"the fields of 'features' are {kind.names}")
         outer = shape[1:]
         metadata, inner = ((*outer, *kind[name].shape) for name in ("metadata", "descriptor"))
-        if len(inner) != 2 or metadata != (inner[0], COLUMNS):
-            raise self._unfit(f"'features' has metadata {metadata} beside descriptors {inner}")
+        numbers = kind["metadata"].base.kind in "fiu"
+        if len(inner) != 2 or metadata != (inner[0], COLUMNS) or not numbers:
+            said = f"{metadata} {kind['metadata'].base}"
+            raise self._unfit(f"'features' has metadata {said} beside descriptors {inner}")
         return inner
 
     def _unfit(self, what: str) -> BadInput:

@@ -50,6 +50,7 @@ from tests.io.published_forms import FORMS, images_for, write_published
 
 NAMES = tuple(f"jpg/{i}.jpg" for i in range(9))
 MEMORY = 8 << 30  # a length that was flipped must not take the machine's
+CRASHED = "HDF5 hung or crashed"
 SECONDS = 10  # for one version of one file
 
 
@@ -323,7 +324,7 @@ def outcomes(kind: Kind, folder: Path, count: int, seed: int = 0) -> Counter[str
     while left:
         came, signal_number = _in_a_fork(kind, path, left)
         if signal_number:
-            came.append(f"HDF5 hung or crashed: signal {signal_number} ({left[len(came)][0]})")
+            came.append(f"{CRASHED}: signal {signal_number} ({left[len(came)][0]})")
         left = left[len(came) :]
         found += came
     return Counter(found)
@@ -339,7 +340,7 @@ def _in_a_fork(kind: Kind, path: Path, left: list[tuple[str, bytes]]) -> tuple[l
         for said, damaged in left:
             path.write_bytes(damaged)
             signal.alarm(SECONDS)
-            came.append(_outcome(kind, path, said))
+            came.append(outcome(kind, path, said))
             log.write_text(json.dumps(came))
         sys.exit()  # as a command ends: HDF5 closes what is open
     _, status = os.waitpid(child, 0)
@@ -348,7 +349,8 @@ def _in_a_fork(kind: Kind, path: Path, left: list[tuple[str, bytes]]) -> tuple[l
     return came, died
 
 
-def _outcome(kind: Kind, path: Path, said: str) -> str:
+def outcome(kind: Kind, path: Path, said: str) -> str:
+    """What became of reading a damaged file: read, refused, or what else was raised."""
     try:
         kind.read(path)
     except UserError as error:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ames_lite.cli.check_store import main
 from ames_lite.errors import MissingFile
 from ames_lite.io import check
 from ames_lite.io.check import Report, check_dataset, check_store
@@ -287,3 +288,20 @@ def test_two_lists_of_one_kind_are_found(files: DatasetFiles) -> None:
 def test_a_training_set_is_checked_too(tiny_world: TinyWorld) -> None:
     files = DatasetFiles(tiny_world.root, "synthetic-train", "synthetic-train", "sift", "page")
     assert check_dataset(files, ["train"], "vlad").findings == []
+
+
+def test_damaged_files_are_listed_and_the_others_looked_at(
+    files: DatasetFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["dataset=synthetic", "desc_name=sift", f"data_root={files.data_root}"]
+    assert main(given) == 0
+    damaged = [files.local("query"), files.local("gallery"), files.neighbors("vlad")]
+    for path in damaged:
+        content = bytearray(path.read_bytes())
+        content[200] ^= 1
+        path.write_bytes(content)
+    capsys.readouterr()
+    assert main(given) == 3
+    said = capsys.readouterr().out
+    assert "3 faults" in said and said.count("the file is damaged") == 3
+    assert all(f"found: {path}" in said for path in damaged)
