@@ -17,7 +17,7 @@ from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.records import GroundTruth
-from tests.io.place_sets.miniatures import MINIATURES, draw
+from tests.io.place_sets.miniatures import MINIATURES, draw, save_objects, save_ragged
 
 
 def prepare(name: str, root: Path, *more: str) -> prepare_set.Prepared:
@@ -107,6 +107,31 @@ def test_positives_follow_the_options(
     MINIATURES[name].write(tmp_path)
     prepare(name, tmp_path, f"dataset.options.{option}")
     assert rows(read_back(name, tmp_path).easy) == positives
+
+
+WINDOWS = {  # what is listed, what is left of it, and how many positives are beyond
+    "17places": ([[0, 1, 2], [0, 1, 2, 3], [1, 2, 3, 4]], [[0, 1, 2], [0, 1, 2], [1, 2]], "3", "2"),
+    "vpair": ([[0, 1], [1, 2, 3]], [[0, 1], [1]], "2", "1"),  # never a distractor
+    "msls_val": ([[0, 1], [1, 2]], [[0, 1], [1]], "1", "1"),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_what_a_window_lists_beyond_the_gallery_is_noted_and_never_matched(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed, kept, beyond, queries = WINDOWS[name]
+    root = MINIATURES[name].write(tmp_path)
+    if name == "msls_val":
+        np.save(root / "msls_val_dbImages.npy", np.array(["cph/db/0.jpg", "cph/db/1.jpg"]))
+        save_ragged(root / "msls_val_pIdx.npy", listed)
+    else:
+        path = {"17places": "ground_truth_new.npy", "vpair": "vpair_gt.npy"}[name]
+        save_objects(root / path, [[q, np.array(rows)] for q, rows in enumerate(listed)])
+    prepare(name, tmp_path)
+    assert rows(read_back(name, tmp_path).easy) == kept
+    said = capsys.readouterr().out
+    assert f"{beyond} positives of {queries} quer" in said and "never matched" in said
 
 
 def test_the_nearest_alone_are_soft_positives(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.object_npy import read_npy
 from ames_lite.io.place_sets.folders import check_present
 from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
-from ames_lite.io.place_sets.positives import check_length, check_rows
+from ames_lite.io.place_sets.positives import check_length, check_rows, listed_positives
 
 
 def read_index_arrays(
@@ -35,11 +35,10 @@ def read_index_arrays(
     path, expected = root / positives, f"for each query of {query_rows} rows of {db_images}"
     lists = read_npy(path, expected)
     check_length(len(lists) if lists.ndim else 0, len(names), "the array", str(path), query_rows)
-    found = [
-        check_rows(lists[row], len(gallery), f"{path}, row {row}", expected)
-        for row in range(len(names))
-    ]
-    return make_place_set(names, gallery, found)
+    found, notes = listed_positives(
+        list(lists), len(gallery), lambda row: f"{path}, row {row}", expected
+    )
+    return make_place_set(names, gallery, found, notes)
 
 
 def _names(path: Path) -> list[str]:

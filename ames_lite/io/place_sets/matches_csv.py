@@ -14,8 +14,10 @@ import numpy as np
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.place_sets.folders import natural_names
-from ames_lite.io.place_sets.place_set import PlaceSet, Rows, make_place_set
-from ames_lite.io.place_sets.positives import check_length
+from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
+from ames_lite.io.place_sets.positives import check_length, listed_positives
+
+ROW = "row numbers of a file of the same release, and all images"
 
 
 def read_matches(
@@ -32,15 +34,18 @@ def read_matches(
     path = root / matches
     rows = _read(path, top)
     check_length(len(rows), len(asked), "the file", str(path), queries)
-    found: dict[int, Rows] = {}
+    listed: dict[int, list[int]] = {}
+    lines: dict[int, str] = {}
     for line, cells in rows:
         where = f"{path}, line {line}"
-        query = _row(cells[0], len(asked), "query_ind", where)
-        if query in found:
+        query = _row(cells[0], "query_ind", len(asked), where)
+        if query in listed:
             raise BadInput(f"query_ind {query} stands twice", where=where, expected="once")
-        chosen = [_row(cell, len(gallery), "a top_*_ref_ind", where) for cell in cells[1:]]
-        found[query] = np.array(chosen, np.int64)
-    return make_place_set(asked, gallery, [found[query] for query in range(len(asked))])
+        lines[query] = where
+        listed[query] = [_row(cell, "a top_*_ref_ind", None, where) for cell in cells[1:]]
+    lists = [listed[query] for query in range(len(asked))]
+    found, notes = listed_positives(lists, len(gallery), lines.__getitem__, ROW)
+    return make_place_set(asked, gallery, found, notes)
 
 
 def _read(path: Path, top: int) -> list[tuple[int, list[str]]]:
@@ -66,12 +71,13 @@ def _read(path: Path, top: int) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _row(text: str, count: int, column: str, where: str) -> int:
+def _row(text: str, column: str, count: int | None, where: str) -> int:
+    """A row; of so many, where that is to be checked here."""
     try:
         value = float(text)  # tables with a gap elsewhere write 3 as 3.0
     except ValueError:
         value = np.nan
-    if value != np.rint(value) or not 0 <= value < count:
-        expected = f"rows 0 to {count - 1}: a file of the same release, and all images"
-        raise BadInput(f"{column} is '{text}'", where=where, expected=expected)
+    bounds = ROW if count is None else f"rows 0 to {count - 1}: {ROW}"
+    if not (np.isfinite(value) and value == np.rint(value) and 0 <= value < (count or np.inf)):
+        raise BadInput(f"{column} is '{text}'", where=where, expected=bounds)
     return int(value)

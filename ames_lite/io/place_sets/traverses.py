@@ -17,7 +17,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.object_npy import read_npy
 from ames_lite.io.place_sets.folders import check_present, natural_names
 from ames_lite.io.place_sets.place_set import PlaceSet, Rows, make_place_set
-from ames_lite.io.place_sets.positives import check_length, check_rows, within_frames
+from ames_lite.io.place_sets.positives import check_length, listed_positives, within_frames
 
 
 def read_traverses(
@@ -32,22 +32,25 @@ def read_traverses(
     distractors: str | None = None,
     names_from: str | None = None,
 ) -> PlaceSet:
-    """Positives as listed from row first_row of `ground_truth` on, or by `frames`.
+    """Positives as listed from row first_row of `ground_truth` on (`listed_positives`), or by
+    `frames`.
 
     names_from: the folder whose listing names the queries. Raises MissingFile; BadInput, naming
     file and row, for a list of another length, rows that the gallery lacks and absent images.
     """
+    notes: list[str] = []
     gallery = natural_names(root, database)
     asked = _query_names(root, queries, names_from)
     if frames is not None:
         positives = _by_frames(root, asked, gallery, frames, stride)
     elif ground_truth is not None:
-        positives = _listed(root / ground_truth, len(asked), len(gallery), first_row, queries)
+        path = root / ground_truth
+        positives, notes = _listed(path, len(asked), len(gallery), first_row, queries)
     else:
         what = "neither a ground-truth file nor frames is given"
         raise BadInput(what, where=root, expected="ground_truth or frames")
     more = [] if distractors is None else natural_names(root, distractors)
-    return make_place_set(asked, [*gallery, *more], positives)
+    return make_place_set(asked, [*gallery, *more], positives, notes)
 
 
 def _query_names(root: Path, queries: str, names_from: str | None) -> list[str]:
@@ -68,7 +71,7 @@ def _by_frames(
 
 def _listed(
     path: Path, num_query: int, num_gallery: int, first_row: int, folder: str
-) -> list[Rows]:
+) -> tuple[list[Rows], list[str]]:
     expected = "an array with one row a query: (anything, gallery rows)"
     rows = read_npy(path, expected)
     if rows.ndim == 0:
@@ -76,11 +79,12 @@ def _listed(
     skipped = f" after the first {first_row}" if first_row else ""
     what = f"the list{skipped}"
     check_length(max(len(rows) - first_row, 0), num_query, what, str(path), folder)
-    found = []
-    for row in range(first_row, len(rows)):
-        where = f"{path}, row {row}"
-        found.append(check_rows(_second(rows[row], where, expected), num_gallery, where, expected))
-    return found
+
+    def where(query: int) -> str:
+        return f"{path}, row {first_row + query}"
+
+    lists = [_second(row, where(q), expected) for q, row in enumerate(rows[first_row:])]
+    return listed_positives(lists, num_gallery, where, expected)
 
 
 def _second(row: Any, where: str, expected: str) -> object:

@@ -240,7 +240,7 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
     "a reference that is not there": (
         "nardo_air",
         replace("gt_matches.csv", "0,0,1,2,3,4", "0,0,1,2,3,6"),
-        ["gt_matches.csv, line 3", "'6'", "rows 0 to 5"],
+        ["gt_matches.csv, line 3", "rows 0 to 6, there are 6 images", "rows 0 to 5"],
     ),
     "a query twice": (
         "nardo_air_r",
@@ -255,7 +255,7 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
     "a row cut short": (
         "nardo_air",
         replace("gt_matches.csv", "0,0,1,2,3,4", "0,0,1,2,3"),
-        ["gt_matches.csv, line 3", "rows 0 to 5"],
+        ["gt_matches.csv, line 3", "a top_*_ref_ind is ''"],
     ),
     # pairs and arrays
     "a partner missing": (

@@ -9,7 +9,13 @@ from ames_lite.errors import BadInput
 from ames_lite.io.place_sets.baidu import angles
 from ames_lite.io.place_sets.folders import natural_key
 from ames_lite.io.place_sets.place_set import make_place_set, swapped
-from ames_lite.io.place_sets.positives import by_position, check_rows, nearest, within_frames
+from ames_lite.io.place_sets.positives import (
+    by_position,
+    check_rows,
+    listed_positives,
+    nearest,
+    within_frames,
+)
 from ames_lite.io.place_sets.positives import within_radius as fast
 
 
@@ -75,6 +81,52 @@ def test_rows_are_read_from_whatever_holds_whole_numbers(values: object, rows: l
 def test_rows_that_are_none_are_refused(values: object) -> None:
     with pytest.raises(BadInput, match="file, row 7"):
         check_rows(values, 5, "file, row 7", "rows")
+
+
+def referee_of_windows(lists: list[list[int]], num: int) -> list[list[int]] | None:
+    """None where a row that the gallery lacks is not reached from its last one, one by one."""
+    kept = []
+    for rows in lists:
+        reached = {num - 1} & set(rows)
+        while reached and max(reached) + 1 in rows:
+            reached.add(max(reached) + 1)
+        if not all(0 <= row < num or row in reached for row in rows):
+            return None
+        kept.append([row for row in sorted(set(rows)) if row < num])
+    return kept
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [[0, 1, 2], [2, 3, 4], [3, 4, 5, 6, 7], [4, 5]],  # as of tolerance windows
+        [[4, 6, 5, 3], [5, 4, 4]],
+        [[0, 4, 5]],  # a place that was passed twice
+        [[3, 4]],
+        [[], [4]],
+        [[5]],  # none of it is in the gallery
+        [[4, 6]],
+        [[3, 5]],
+        [[4, 5, 7]],
+        [[0, 9]],
+        [[-1, 0]],
+        [[3, 4, 5], [9, 10, 11]],
+    ],
+)
+def test_only_the_end_of_a_window_may_lie_beyond_the_gallery(lists: list[list[int]]) -> None:
+    wanted = referee_of_windows(lists, 5)
+    if wanted is None:
+        with pytest.raises(BadInput, match=r"file, row \d(?s:.*)another release"):
+            listed_positives(lists, 5, lambda row: f"file, row {row}", "rows")
+        return
+    found, notes = listed_positives(lists, 5, str, "rows")
+    assert [rows.tolist() for rows in found] == wanted
+    beyond = [[row for row in set(rows) if row >= 5] for rows in lists]
+    number, lists_cut = sum(map(len, beyond)), sum(map(bool, beyond))
+    assert bool(notes) == bool(number)
+    if notes:
+        queries = "1 query" if lists_cut == 1 else f"{lists_cut} queries"
+        assert f"{number} positives of {queries} are beyond" in notes[0]
 
 
 def test_natural_order_counts() -> None:
