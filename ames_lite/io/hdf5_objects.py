@@ -117,6 +117,8 @@ class DataSet(_Guarded):
         self.shape: tuple[int, ...] = tuple(map(int, shape))
         with self._reading():
             self.stored_dtype: np.dtype[Any] = inner.dtype
+            if not _in_order(self.stored_dtype):  # reading it would bring HDF5 down
+                raise ValueError("fields that overlap")
             self.dtype = self.stored_dtype.newbyteorder("=")
             self.chunks: tuple[int, ...] | None = inner.chunks
             self.is_virtual: bool = inner.is_virtual
@@ -163,6 +165,16 @@ class DataSet(_Guarded):
                 )
                 for source in self.inner.virtual_sources()
             ]
+
+
+def _in_order(dtype: np.dtype[Any]) -> bool:
+    """Whether no field of records begins before the one before it has ended."""
+    reached = 0
+    for field, offset, *_ in sorted((dtype.fields or {}).values(), key=lambda entry: entry[1]):
+        if offset < reached or not _in_order(field.base):
+            return False
+        reached = offset + field.itemsize
+    return reached <= dtype.itemsize
 
 
 def _selection(space: Any) -> Selection:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -120,6 +121,22 @@ def test_globals_of_another_byte_order_are_those_of_this_machine(tmp_path: Path)
     _, found, _ = read_globals(tmp_path / "a.hdf5", names=damage.NAMES)
     assert found.dtype == np.float32 and found.dtype.isnative
     np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("offset", [0, 119, 120, 200])
+def test_records_whose_fields_overlap_are_refused_before_hdf5_reads_them(offset: int) -> None:
+    fields = {
+        "names": ["metadata", "descriptor"],
+        "formats": [("<f4", (6, 5)), ("<f2", (6, 16))],
+        "offsets": [0, offset],
+        "itemsize": 392,
+    }
+    inner = SimpleNamespace(shape=(9,), dtype=np.dtype(fields), chunks=None, is_virtual=False)
+    if offset >= 120:  # where the metadata end
+        assert hdf5.DataSet(inner, Path("a"), None, False, "x").dtype.itemsize == 392
+        return
+    with pytest.raises(BadInput, match="damaged: 'x'.*overlap"):
+        hdf5.DataSet(inner, Path("a"), None, False, "x")
 
 
 def records(metadata: Any, descriptor: Any) -> Any:
