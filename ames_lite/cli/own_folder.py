@@ -86,25 +86,26 @@ def _show(folder: Path, made: OwnTruth, description: Description) -> None:
     print(f"protocol {description.protocol}, role {description.role}, names from {made.root}")
 
 
-def settle(config: dict[str, Any], data_root: Path) -> None:
+def settle(config: dict[str, Any], data_root: Path) -> Description | None:
     """Prepare or check a set of one's own, and fill in what its dataset.json says.
 
-    Changes config: dataset.protocol, dataset.role and images where they are left open. Raises
-    ConfigError for labels= that nothing can be made of; BadInput where they changed.
+    Changes config: dataset.protocol, dataset.role and images where they are left open; returns that
+    dataset.json. Raises ConfigError for labels= that nothing can be made of; BadInput where they
+    changed.
     """
     dataset, labels = config["dataset"], config.get("labels")
     if dataset["option"] != OPTION:
         if labels is not None:
             what = f"labels= is given and dataset={dataset['option']} brings its own"
             raise ConfigError(what, expected=f"dataset={OPTION}, or no labels=")
-        return
+        return None
     folder = folder_of(data_root, dataset["folder"])
     if labels is not None:
         _prepare_or_check(folder, config["images"], str(labels))
     description = read_description(folder)
     if description is None:
         dataset["protocol"] = dataset["protocol"] or DEFAULT_PROTOCOL
-        return
+        return None
     dataset["protocol"] = dataset["protocol"] or description.protocol
     if dataset["role"] == ROLES[0]:
         dataset["role"] = description.role
@@ -112,6 +113,7 @@ def settle(config: dict[str, Any], data_root: Path) -> None:
         given = config["images"]
         own = given is None or Path(given).expanduser().absolute() == description.options.images
         config["images"] = str(description.image_root) if own else given
+    return description
 
 
 def _prepare_or_check(folder: Path, images: str | None, labels: str) -> None:

@@ -37,8 +37,13 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config) -> Prepared:
-    """Read the layout, write lists and ground truth, print what was found."""
+    """Read the layout, write lists and ground truth, print what was found.
+
+    Of a set with distractors both parts are prepared; the result is that of the last.
+    """
     dataset = config["dataset"]
+    if "base" in dataset:
+        return _parts(config)
     if not dataset.get("reader"):
         raise ConfigError(
             f"dataset={dataset['option']} has no official layout to be read",
@@ -60,6 +65,14 @@ def run(config: Config) -> Prepared:
     return Prepared(folder, made, differences)
 
 
+def _parts(config: Config) -> Prepared:
+    dataset = config["dataset"]
+    for part in (dataset["base"], dataset["distractors"]):
+        made = run({**config, "dataset": compose("prepare_set", [f"dataset={part}"])["dataset"]})
+    print(f"next, when both are described: {dataset['page']}")
+    return made
+
+
 def readable() -> list[str]:
     """The data sets that this command prepares."""
     return [
@@ -79,10 +92,12 @@ def describe(
         f"{dataset['option']}: {counts['query']} queries, {counts['gallery']} gallery images: "
         f"{folder}",
         *(f"differs: {line}" for line in differences),
-        f"{right} positives, {right / counts['query']:.1f} a query; queries without one: {without}",
-        f"protocol {dataset['protocol']}: {get_protocol(dataset['protocol']).counted}",
-        *made.notes,
     ]
+    if made.query_names:
+        each = f"{right / counts['query']:.1f} a query; queries without one: {without}"
+        lines.append(f"{right} positives, {each}")
+        lines.append(f"protocol {dataset['protocol']}: {get_protocol(dataset['protocol']).counted}")
+    lines += made.notes
     if not dataset.get("counts"):
         lines.insert(1, "no counts are documented")
     if dataset.get("published_size"):

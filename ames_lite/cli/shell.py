@@ -24,7 +24,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.layout import SPLITS, DatasetFiles
-from ames_lite.io.overrides import shell_word, word
+from ames_lite.io.overrides import THE_SET, shell_word, word
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging
 
@@ -37,12 +37,14 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
         print_help(name)
         return 0
     set_up_logging()
+    config: Config = {}
     try:
-        work(compose(name, given))
+        config = compose(name, given)
+        work(config)
     except UserError as error:
         if os.environ.get("AMES_DEBUG") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_with_names(str(error), config)}", file=sys.stderr)
         return 1
     except OSError as error:  # what the system refuses is no bug either
         if os.environ.get("AMES_DEBUG") == "1" or error.errno not in NOT_WRITABLE:
@@ -65,6 +67,13 @@ def print_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _with_names(message: str, config: Config) -> str:
+    """The message, with the set of the configuration where it speaks of any."""
+    if THE_SET not in message or not isinstance(config.get("dataset"), dict):
+        return message
+    return message.replace(THE_SET, _files(config).named)
+
+
 def print_help(name: str) -> None:
     """The configuration file itself: every key, its default and what it means."""
     print(f"usage: key=value …, where the keys and their defaults are (conf/{name}.yaml):\n")
@@ -85,9 +94,14 @@ def data_root(config: Config) -> Path:
 
 def dataset_files(config: Config) -> DatasetFiles:
     """The files of the data set that a configuration names; a folder of one's own is settled."""
+    own = settle(config, data_root(config))
+    return _files(config, None if own is None else own.image_root)
+
+
+def _files(config: Config, images: Path | None = None) -> DatasetFiles:
+    """images: where they are, where images= does not say."""
     root, dataset = data_root(config), config["dataset"]
-    settle(config, root)
-    own, images = dataset["option"] == OPTION, config.get("images")
+    own, images = dataset["option"] == OPTION, config.get("images") or images
     page = dataset["page"]
     if own:
         where = word("name", dataset["folder"]), word("data_root", root)
@@ -102,6 +116,8 @@ def dataset_files(config: Config) -> DatasetFiles:
         skip_queries=dataset.get("skip_queries", 0),
         image_folder=image_folder(dataset),
         own=own,
+        joined="base" in dataset,
+        gallery_alone=bool(dataset.get("gallery_alone")),
         images=None if images is None else str(Path(images).expanduser().absolute()),
         official=bool(dataset.get("reader")),
     )
@@ -129,7 +145,7 @@ def protocol_of(config: Config) -> Protocol:
 def find_vocabulary(config: Config) -> Path:
     """`vocabulary=`, or data_root's only one for desc_name. Raises MissingFile, BadInput."""
     root, name = data_root(config), config["desc_name"]
-    remedy = f"python extract/build_vocabulary.py dataset=<training set> desc_name={name}"
+    remedy = _build_vocabulary(config)
     if config["vocabulary"] is not None:
         given = Path(config["vocabulary"]).expanduser()
         if not given.is_file():
@@ -143,6 +159,17 @@ def find_vocabulary(config: Config) -> Path:
         listed = ", ".join(path.name for path in found)
         raise BadInput(f"there are several vocabularies: {listed}", remedy="choose by vocabulary=")
     return found[0]
+
+
+def _build_vocabulary(config: Config) -> str:
+    """The command that builds a vocabulary; a folder of one's own may have no training set."""
+    if config["dataset"]["option"] == OPTION:
+        looked_at = config.get("splits") or [config.get("split", "gallery")]
+        split = "train" if "train" in looked_at else "gallery"
+        return _files(config).command("extract/build_vocabulary.py", split=split)
+    where = shell_word(word("data_root", data_root(config)))
+    name = f"desc_name={config['desc_name']} {where}"
+    return f"python extract/build_vocabulary.py dataset=<training set> {name}"
 
 
 def chosen_splits(config: Config) -> list[str]:

@@ -127,7 +127,7 @@ def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dic
     finders = {
         "list": lambda: files.image_list("train"),
         "store": lambda: files.local("train"),
-        "neighbors": lambda: files.neighbors(neighbors),
+        "neighbors": lambda: files.neighbors(neighbors, of_train=True),
     }
     if val is not None:
         finders["validation"] = val.find

@@ -108,13 +108,13 @@ def load(
             paths["neighbors"],
             truth,
             needed,
-            files.make_neighbors(neighbors),
+            files.make_neighbors(neighbors, overwrite=True),
             most=None if whole else _looked_at(truth, get_protocol(protocol), needed),
         ),
         *stores,
     )
     for side, store in (("query", data.query_store), ("gallery", data.gallery_store)):
-        _check_same_names(store, lists[side].names, paths[side], files.make_local())
+        _check_same_names(store, lists[side].names, paths[side], files.make_local(overwrite=True))
     compare_provenance(
         data.query_store.provenance,
         data.gallery_store.provenance,
@@ -207,8 +207,9 @@ def _long_lists(
             f"the neighbour lists have {neighbors.ids.shape[1]} images a query, "
             f"{needed} are needed",
             where=path,
-            expected="lists as long as num_rerank and the protocol ask for, or the whole gallery",
-            remedy=f"a smaller num_rerank=, or longer lists: {maker}",
+            expected="lists as long as num_rerank= and the protocol ask for (or less of it), "
+            "or the whole gallery",
+            remedy=f"{maker} num_neighbors={needed}",
         )
     say_rising(neighbors.rising, len(neighbors.ids), path)
     return neighbors

@@ -41,7 +41,7 @@ def evaluate_lists(
     skipped = files.skipped(paths["ground truth"])
     truth = read_ground_truth(paths["ground truth"], queries, gallery, skip_last=skipped)
     ranking = read_neighbors(
-        paths["neighbors"], queries, gallery, remedy=files.make_neighbors(neighbors)
+        paths["neighbors"], queries, gallery, remedy=files.make_neighbors(neighbors, overwrite=True)
     )
     say_rising(ranking.rising, len(ranking.ids), paths["neighbors"])
     found = evaluate_ranking(ranking, truth, protocol)

@@ -27,13 +27,14 @@ from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
 from ames_lite.io.descriptor_writer import DescriptorWriter
 from ames_lite.io.digest import array_digest
 from ames_lite.io.direct import DirectRows, locate
+from ames_lite.io.overrides import THE_SET
 from ames_lite.io.row_layout import DONE, FAILED, check_layout, progress
 from ames_lite.records import LocalDescriptors
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
 THREADS = 8  # that read at once, where HDF5 is not in between
-REMEDY = "python extract/extract_descriptors.py dataset=<name> desc_name=<name>"
+REMEDY = f"python extract/extract_descriptors.py {THE_SET}"
 
 
 class DescriptorStore:

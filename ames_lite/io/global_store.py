@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io import hdf5, virtual
+from ames_lite.io.overrides import THE_SET
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.published_store import DATA_SET, ORIGIN, is_published
 from ames_lite.io.row_layout import DONE, FAILED, progress
@@ -25,7 +26,7 @@ from ames_lite.io.row_layout import DONE, FAILED, progress
 SCHEMA = "ames_lite/global_descriptors/1"
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
 KINDS = ("float16", "float32")
-REMEDY = "python extract/extract_descriptors.py dataset=<name> desc_name=<name>"
+REMEDY = f"python extract/extract_descriptors.py {THE_SET}"
 Floats = npt.NDArray[np.floating[Any]]
 
 

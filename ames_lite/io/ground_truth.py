@@ -166,6 +166,21 @@ def _check_native(query: object, where: str) -> None:
 # ---------------------------------------------------------------- official
 
 
+def official_names(path: str | Path) -> tuple[list[str], list[str]]:
+    """The names of queries and gallery that an official file brings (`qimlist`, `imlist`).
+
+    Raises MissingFile; BadInput where it brings none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("ground truth is missing", where=path, expected=OFFICIAL)
+    content = read_pickle(path, NUMPY_ARRAYS)
+    _require(isinstance(content, dict), "no dict", path, OFFICIAL)
+    assert isinstance(content, dict)
+    queries, gallery = (_names(content.get(key), key, path) for key in ("qimlist", "imlist"))
+    return queries, gallery
+
+
 def _read_official(
     path: Path, query_names: Sequence[str], gallery_names: Sequence[str], skip_last: int = 0
 ) -> tuple[list[str], list[_Entry]]:

@@ -14,7 +14,7 @@ from glob import escape
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.overrides import paste, word
+from ames_lite.io.overrides import paste, shell_word, word
 
 SPLITS = ("query", "gallery", "train")
 PUBLISHED_LISTS = {
@@ -36,7 +36,8 @@ class DatasetFiles:
     prefix of descriptor files; page: where its images and lists come from, for messages;
     ground_truth_of: the data set whose published ground truth serves too, without its last
     skip_queries queries; image_folder: where the images are, under data_root, if not in folder;
-    own: the folder is one of the user's, which commands name by name=; images: what image names are
+    own: the folder is one of the user's, which commands name by name=; gallery_alone: there are no
+    queries; joined: append_distractors makes its files; images: what image names are
     relative to, where the user said so; official: prepare_set makes its lists and ground truth.
     """
 
@@ -49,6 +50,8 @@ class DatasetFiles:
     skip_queries: int = 0
     image_folder: str | None = None
     own: bool = False
+    gallery_alone: bool = False
+    joined: bool = False
     images: str | None = None
     official: bool = False
 
@@ -65,13 +68,18 @@ class DatasetFiles:
     def command(self, script: str, **more: object) -> str:
         """A command on this data set, as a shell takes it."""
         given = {"desc_name": self.desc_name, "data_root": self.data_root, **more}
-        return paste(script, [*self._named, *(word(key, value) for key, value in given.items())])
+        return paste(script, self._words(**given))
 
     @property
-    def _named(self) -> list[str]:
-        """The words that name the set."""
-        name = [word("name", self.folder)] if self.own else []
-        return [*f"dataset={self.option}".split(), *name]
+    def named(self) -> str:
+        """What names the set and its descriptors in a command, as a shell takes it."""
+        given = {"desc_name": self.desc_name, "data_root": self.data_root}
+        return " ".join(map(shell_word, self._words(**given)))
+
+    def _words(self, **given: object) -> list[str]:
+        name = {"name": self.folder} if self.own else {}
+        words = (word(key, value) for key, value in {**name, **given}.items())
+        return [*f"dataset={self.option}".split(), *words]
 
     def _extract(self, **more: object) -> str:
         """Extraction reads images, so it is told where they are."""
@@ -81,13 +89,22 @@ class DatasetFiles:
     @property
     def _prepared(self) -> dict[str, str]:
         """For messages: what lists and ground truth are, and what makes them."""
+        if self.joined:
+            return {"expected": self.page, "remedy": self.command("extract/append_distractors.py")}
         if not self.official:
             return {"remedy": self.page}
-        words = [*self._named, word("data_root", self.data_root)]
-        return {
-            "expected": f"made from the official files; {self.page}",
-            "remedy": paste("scripts/prepare_set.py", words),
-        }
+        made = paste("scripts/prepare_set.py", self._words(data_root=self.data_root))
+        return {"expected": f"made from the official files; {self.page}", "remedy": made}
+
+    @property
+    def _trained(self) -> dict[str, str]:
+        """For messages: training makes the training list of a folder of one's own."""
+        given = {"experiment": "own", "name": self.folder, "data_root": self.data_root}
+        made = paste("scripts/train.py", [word(key, value) for key, value in given.items()])
+        images = (
+            "images=<folder>" if self.images is None else shell_word(word("images", self.images))
+        )
+        return {"remedy": f"{made} {images} labels=<folders, or a CSV file,label>"}
 
     def _prefix(self, kind: str) -> str:
         """What the files of a global descriptor begin with."""
@@ -127,7 +144,7 @@ class DatasetFiles:
         return _first_of(
             [self.root / name for name in (native, *PUBLISHED_LISTS[split])],
             f"the {split} image list of {self.option}",
-            **self._prepared,
+            **(self._trained if self.own and split == "train" else self._prepared),
         )
 
     def ground_truth(self) -> Path:
@@ -156,7 +173,7 @@ class DatasetFiles:
         return _first_of(
             [self.local_path(split)],
             f"the local descriptors ({self.desc_name}) of {self.option}, {split}",
-            remedy=self.make_local(),
+            remedy=self.make_local(**({"splits": [split]} if split == "train" else {})),
         )
 
     def global_descriptors(self, split: str, kind: str) -> Path:
@@ -167,14 +184,17 @@ class DatasetFiles:
             remedy=self.make_globals(split, kind),
         )
 
-    def neighbors(self, kind: str) -> Path:
-        """The neighbour lists: by a global descriptor's name, or at a path of one's own."""
-        given = Path(kind)
-        own = bool(given.suffix) or len(given.parts) > 1
+    def neighbors(self, kind: str, *, of_train: bool = False) -> Path:
+        """The neighbour lists: by a global descriptor's name, or at a path of one's own.
+
+        of_train: those of the training set against itself.
+        """
+        own = _is_path(kind)
+        more = {"self_search": True} if of_train else {}
         return _first_of(
-            [given] if own else self._neighbors_paths(kind),
+            [Path(kind)] if own else self._neighbors_paths(kind),
             f"the neighbour lists ({kind}) of {self.option}",
-            remedy=None if own else self.make_neighbors(kind),
+            remedy=None if own else self.make_neighbors(kind, **more),
             choose="choose one: neighbors={}",
             expected=self._other_lists(kind),
         )
@@ -207,22 +227,23 @@ class DatasetFiles:
             kinds |= {path.name.removeprefix(start).split(".")[0] for path in found}
         return sorted(kinds - {"local"})
 
-    def make_local(self) -> str:
+    def make_local(self, **more: object) -> str:
         """The command that makes the local descriptors."""
-        return self._extract()
+        splits = {"splits": ["gallery"]} if self.gallery_alone else {}
+        return self._extract(**splits, **more)
 
     def make_globals(self, split: str, kind: str) -> str:
         """The command that makes the global descriptors of a split; see `global_path`."""
         if kind == "cls":
             return self._extract(outputs=["global"], splits=[split])
-        if kind.endswith("w"):
-            base = kind.removesuffix("w")
-            whitening = self.whitening_path(base, "<domain>")
-            more = {"source": "globals", "global": base, "whitening": whitening}
-        else:
-            more = {"global": kind}
-        more |= {"desc_name": self._prefix(kind), "splits": [split]}
-        return self.command("extract/extract_globals.py", **more)
+        base = {"global": kind.removesuffix("w"), "desc_name": self._prefix(kind)}
+        if not kind.endswith("w"):
+            return self.command("extract/extract_globals.py", **base, splits=[split])
+        fitted = sorted(self.data_root.glob(self.whitening_path(base["global"], "*").name))
+        if not fitted:
+            return self.command("extract/fit_whitening.py", **base, split="gallery")
+        used = {"source": "globals", **base, "whitening": fitted[0], "splits": [split]}
+        return self.command("extract/extract_globals.py", **used)
 
     def extract_shard(self, split: str, kind: str | None = None) -> str:
         """The command that makes a shard of the local descriptors, but for shard=.
@@ -233,9 +254,16 @@ class DatasetFiles:
             return self.make_globals(split, kind)
         return self._extract(splits=[split])
 
-    def make_neighbors(self, kind: str) -> str:
-        """The command that makes the neighbour lists."""
-        return self.command("extract/prepare_topk_global.py", **{"global": kind})
+    def make_neighbors(self, kind: str, **more: object) -> str:
+        """The command that makes the neighbour lists; of lists at a path, those by default."""
+        if _is_path(kind):
+            return self.command("extract/prepare_topk_global.py", **more)
+        return self.command("extract/prepare_topk_global.py", **{"global": kind}, **more)
+
+
+def _is_path(kind: str) -> bool:
+    """Whether neighbors= is a file and not the name of a global descriptor."""
+    return bool(Path(kind).suffix) or len(Path(kind).parts) > 1
 
 
 def network_of(kind: str) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 from ames_lite.errors import BadInput
 from ames_lite.io import hdf5
 from ames_lite.io.digest import names_digest
+from ames_lite.io.overrides import THE_SET
 from ames_lite.io.published_neighbors import (
     WHOLE_BYTES,
     read_published_neighbors,
@@ -25,7 +26,7 @@ from ames_lite.io.published_neighbors import (
 from ames_lite.records import Neighbors
 
 SCHEMA = "ames_lite/neighbors/1"
-REMEDY = "python extract/prepare_topk_global.py dataset=<name> desc_name=<name>"
+REMEDY = f"python extract/prepare_topk_global.py {THE_SET} overwrite=true"
 
 
 def write_neighbors(
@@ -123,8 +124,9 @@ def check_lists(
                 f"{stored.get(f'{side}_count')} names with digest {there} there, "
                 f"{given[f'{side}_count']} names with digest {here} here",
                 where=path,
-                expected=f"the {side} list of this run, name by name in the same order",
-                remedy=f"name the right list, or make the neighbours again: {remedy}",
+                expected=f"the {side} list of this run, name by name in the same order, "
+                "or neighbours made again",
+                remedy=remedy,
             )
 
 

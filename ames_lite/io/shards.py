@@ -90,7 +90,9 @@ def find_shards(path: str | Path, remedy: str | None = None) -> list[Path]:
             found.setdefault(int(part[2]), set()).add(int(part[1]))
     if not found:
         where = path.with_name(f"{path.stem}.<part>-of-<parts>{path.suffix}").absolute()
-        raise MissingFile("there are no shards", where=where, remedy=remedy)
+        one = remedy and f"{remedy} shard=1/2"
+        expected = "the parts of a list, such as shard=1/2 and shard=2/2"
+        raise MissingFile("there are no shards", where=where, expected=expected, remedy=one)
     if len(found) > 1:
         counts = " and ".join(str(count) for count in sorted(found))
         raise BadInput(

@@ -41,7 +41,8 @@ def rows(lists: tuple[np.ndarray, ...]) -> list[list[int]]:
 
 def test_every_set_that_can_be_prepared_has_a_miniature() -> None:
     rendered = {"synthetic-route", "synthetic-route-val"}  # tests/cli/test_render_route.py
-    assert set(prepare_set.readable()) == {*MINIATURES, *rendered}
+    graded = {"roxford", "rparis", "revisitop1m"}  # tests/cli/test_roxford.py
+    assert set(prepare_set.readable()) == {*MINIATURES, *rendered, *graded}
 
 
 @pytest.mark.parametrize("name", MINIATURES)

@@ -19,6 +19,7 @@ from ames_lite.io.place_sets.pairs_by_id import read_pairs_by_id
 from ames_lite.io.place_sets.place_set import PlaceSet
 from ames_lite.io.place_sets.pose_rows import read_pose_rows
 from ames_lite.io.place_sets.published_lists import read_labelled, read_official
+from ames_lite.io.place_sets.revisitop import read_distractors, read_revisitop
 from ames_lite.io.place_sets.robotcar import read_robotcar
 from ames_lite.io.place_sets.traverses import read_traverses
 from ames_lite.io.place_sets.utm import read_utm
@@ -35,15 +36,20 @@ READERS: Mapping[str, Callable[..., PlaceSet]] = MappingProxyType(
         "index_arrays": read_index_arrays,
         "labelled": read_labelled,
         "official": read_official,
+        "revisitop": read_revisitop,
+        "distractors": read_distractors,
         "ilias": read_ilias,
     }
 )
 
 
 def read_place_set(reader: str, root: Path, options: Mapping[str, Any], page: str) -> PlaceSet:
-    """Read the set at `root`. page: where it comes from, for the message when it is not there."""
+    """Read the set at `root`. page: where it comes from, for messages when a part is not there."""
     if reader not in READERS:
         raise ConfigError(f"there is no reader '{reader}'", expected=f"one of {', '.join(READERS)}")
     if not root.is_dir():
         raise MissingFile("the set is not there", where=root, remedy=page)
-    return READERS[reader](root, **options)
+    try:
+        return READERS[reader](root, **options)
+    except MissingFile as error:
+        raise MissingFile(str(error), remedy=page) from error

@@ -1,5 +1,7 @@
 """A prepared set on disk: query.txt, gallery.txt and gnd_{folder}.json, the ground truth last.
 
+A gallery alone (distractors) has no query.txt and no ground truth.
+
 The convention to know: lists that are there and differ are not replaced unless the caller says so,
 because stores that were made from them would no longer fit; published forms are never doubled.
 """
@@ -33,8 +35,9 @@ def write_place_set(folder: Path, made: PlaceSet, *, overwrite: bool = False) ->
             temporary, written = Path(name), []
             if not made.has_lists:
                 for side, names in zip(SIDES, (made.query_names, made.gallery_names), strict=True):
-                    path = temporary / f"{side}.txt"
-                    written.append(write_image_list(path, ImageList(names)))
+                    if names:
+                        path = temporary / f"{side}.txt"
+                        written.append(write_image_list(path, ImageList(names)))
             if not made.has_truth:
                 written.append(write_ground_truth(temporary / truth_name, truth))
             _check_same(written, folder, overwrite)
