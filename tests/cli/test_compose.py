@@ -60,7 +60,7 @@ def test_the_defaults_of_training_are_the_published_recipe() -> None:
     assert (config["desc_name"], config["model"]["name"], config["start"]) == (
         "dinov2",
         "ames",
-        "random",
+        "published",
     )
 
 

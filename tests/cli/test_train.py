@@ -317,6 +317,7 @@ def test_failed_images_are_in_no_triplet_and_no_sample(
     drawn = np.concatenate([rows for batch in sampler.epoch(0) for rows in batch])
     assert len(drawn) and (drawn % 4 != 0).all() and (drawn != 1).all()
     assert len(sample_descriptors(store, 0, 10)) == 10 * 60
+    store.close()
     with h5py.File(found["store"], "r+") as file:
         file["count"][:] = 0
     with pytest.raises(BadInput, match="none of its 84 images has a descriptor"):

@@ -69,30 +69,30 @@ def test_all_that_is_drawn_comes_from_the_generator(name: str) -> None:
         assert any(not torch.equal(heads[0][key], heads[2][key]) for key in heads[0])
 
 
-def toy_pairs(generator: torch.Generator, pairs: int = 32, count: int = 8, dim: int = 16) -> Any:
-    """Queries; positives, which show the same with a little noise; negatives, which do not."""
-
-    def unit(x: Tensor) -> Tensor:
-        return F.normalize(x, dim=-1)
-
-    query, noise, negative = torch.randn(3, pairs, count, dim, generator=generator)
-    query = unit(query)
-    return query, unit(query + 0.1 * noise), unit(negative)
+def toy_pairs(generator: torch.Generator) -> Tensor:
+    """Descriptors [3, 32, 4, 16] of queries; positives, the same with noise; and negatives."""
+    query, noise, negative = torch.randn(3, 32, 4, 16, generator=generator)
+    query = F.normalize(query, dim=-1)
+    return F.normalize(torch.stack([query, query + 0.1 * noise, negative]), dim=-1)
 
 
-@pytest.mark.parametrize("name", list(INITIALIZATIONS))
-def test_a_head_learns_from_the_published_initialization(name: str) -> None:
-    """The loss leaves ln 2, that of chance."""
-    sizes = {"dim_in": 16, "dim": 16}
-    sizes |= {"num_layers": 2, "dim_feedforward": 32} if name == "ames" else {}
-    head = initialised(HEADS[name](**sizes)).train()
-    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=5e-4)
+@pytest.mark.parametrize(
+    ("name", "sizes", "lr"),
+    [("ames", {"num_layers": 1, "dim_feedforward": 32}, 3e-3), ("elvis", {}, 1e-2)],
+)
+def test_a_head_learns_from_the_published_initialization(
+    name: str, sizes: dict[str, int], lr: float
+) -> None:
+    """The loss of pairs that were not seen before leaves ln 2, that of chance."""
+    head = initialised(HEADS[name](dim_in=16, dim=16, **sizes)).train()
+    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=5e-4)
     generator, losses = torch.Generator().manual_seed(1), []
-    for _ in range(200):
+    for _ in range(100):
         query, positive, negative = (head.encode(x) for x in toy_pairs(generator))
         loss = pair_loss(head.score(query, positive), head.score(query, negative))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-20:]) / 20 < 0.8 * math.log(2)
+    assert abs(losses[0] - math.log(2)) < 0.1
+    assert sum(losses[-20:]) / 20 < 0.93 * math.log(2)
