@@ -123,8 +123,8 @@ def test_a_listed_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "out.png").write_text("not below the folder")
     for name, what in {
         "notes.txt": "cannot be decoded",
-        "../out.png": "absent",
-        str(tmp_path / "out.png"): "absent",
+        "../out.png": "lies outside",
+        str(tmp_path / "out.png"): "lies outside",
     }.items():
         labels = table(tmp_path / "l.csv", "file,label", "a.jpg,1", "b.jpg,1", f"{name},1")
         with pytest.raises(BadInput, match=what) as caught:
@@ -578,7 +578,7 @@ def test_changed_sources_are_refused_with_both_digests_and_the_command(tmp_path:
     message = str(caught.value)
     assert description.digests["labels"][:12] in message and "the labels changed" in message
     assert prepare_command(options, folder) in message and "overwrite=true" in message
-    assert f"'images={images}'" in message  # quoted for the shell: it has a blank
+    assert f"images='{images}'" in message  # in quotes: it has a blank
     with pytest.raises(BadInput, match=r"the labels changed(.|\n)*folders"):
         check_sources(folder, description, images, "folders")
 
