@@ -154,7 +154,10 @@ def _ames(head: str, dataset: str, medium: float, hard: float) -> Reproduction:
         return NeededFile(what, tuple(f"{folder}/{name}" for name in names), page)
 
     made = f"python scripts/prepare_set.py dataset={dataset}"
-    lists, official = f"{REPOSITORY} (data/{folder}), or {made}", "http://cmp.felk.cvut.cz/revisitop"
+    lists, official = (
+        f"{REPOSITORY} (data/{folder}), or {made}",
+        "http://cmp.felk.cvut.cz/revisitop",
+    )
     near = [f"nn_{desc_name}_superglobal.{form}" for form in ("pkl", "hdf5")]
     gallery_local, query_local = (f"{desc_name}_{s}_local.hdf5" for s in ("gallery", "query"))
     return Reproduction(
