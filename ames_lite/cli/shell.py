@@ -50,7 +50,7 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
 
 def _with_names(message: str, config: Config) -> str:
     """The message, with the set of the configuration where it speaks of any."""
-    if THE_SET not in message or not isinstance(config.get("dataset"), dict):
+    if THE_SET not in message or not {"dataset", "desc_name"} <= set(config):
         return message
     return message.replace(THE_SET, _files(config).named)
 
