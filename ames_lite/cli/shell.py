@@ -69,7 +69,7 @@ def print_any_text() -> None:
 
 def _with_names(message: str, config: Config) -> str:
     """The message, with the set of the configuration where it speaks of any."""
-    if THE_SET not in message or not isinstance(config.get("dataset"), dict):
+    if THE_SET not in message or not {"dataset", "desc_name"} <= set(config):
         return message
     return message.replace(THE_SET, _files(config).named)
 

@@ -230,7 +230,7 @@ class DatasetFiles:
     def make_local(self, **more: object) -> str:
         """The command that makes the local descriptors."""
         splits = {"splits": ["gallery"]} if self.gallery_alone else {}
-        return self._extract(**splits, **more)
+        return self._extract(**{**splits, **more})
 
     def make_globals(self, split: str, kind: str) -> str:
         """The command that makes the global descriptors of a split; see `global_path`."""

@@ -171,7 +171,7 @@ def test_the_command_says_where_to_get_what_is_not_there(tmp_path: Path) -> None
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert str(tmp_path / "gardens") in done.stderr and "AnyLoc" in done.stderr
     with pytest.raises(ConfigError, match="no official layout(.|\n)*nardo_air"):
-        prepare("roxford", tmp_path)
+        prepare("gldv2-test", tmp_path)
 
 
 @pytest.mark.parametrize(
