@@ -41,7 +41,8 @@ def read_npz(
         raise MissingFile(f"the {what} is missing", where=path, remedy=remedy)
     try:
         with np.load(path, allow_pickle=False) as file:
-            return file[name], check_provenance(json.loads(bytes(file["provenance"])))
+            made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
+            return array_of(file, name), made
     except Exception as error:  # of a damaged archive nearly anything is raised
         raise BadInput(
             f"the {what} cannot be read: {error or type(error).__name__}",
@@ -49,6 +50,14 @@ def read_npz(
             expected=f"an .npz file with '{name}' {shape} and 'provenance'",
             remedy=remedy,
         ) from error
+
+
+def array_of(file: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
+    """An array of an open archive, which gives other content as bytes. Raises ValueError."""
+    array = file[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"'{name}' is no array")
+    return array
 
 
 def check_matrix(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.npz import array_of
 from ames_lite.io.own_truth_entries import Lists
 from ames_lite.io.own_truth_images import SIDES, OwnImages, find_listed, respelt
 from ames_lite.io.own_truth_relation import GRADES, Relation
@@ -133,8 +134,7 @@ def _load_matrix(path: Path) -> npt.NDArray[Any]:
             if len(loaded.files) != 1:
                 held = ", ".join(loaded.files) or "none"
                 raise BadInput(f"the file holds arrays {held}", where=path, expected=expected)
-            array: npt.NDArray[Any] = loaded[loaded.files[0]]
-            return array
+            return array_of(loaded, loaded.files[0])
     except BadInput:
         raise
     except Exception as error:  # of a damaged file nearly anything is raised
