@@ -255,7 +255,7 @@ def test_a_name_that_needs_quotes_comes_back_from_the_command_it_is_told(
     labels.write_text("file,label\nold/0.jpg,a\nnew/0.jpg,a\nnew/1.jpg,a\n")
     with pytest.raises(BadInput, match="labels changed") as caught:
         settled("evaluate", tmp_path, "dataset=folder", f"images={pictures}", quoted)
-    assert f"'labels={labels}'" in str(caught.value)  # as a shell takes it
+    assert f"labels='{labels}'" in str(caught.value)  # in the quotes that Hydra wants
 
 
 @pytest.mark.parametrize(
