@@ -120,8 +120,6 @@ class DataSet(_Guarded):
             if not _in_order(self.stored_dtype):  # reading it would bring HDF5 down
                 raise ValueError("fields that overlap")
             self.dtype = self.stored_dtype.newbyteorder("=")
-            self.chunks: tuple[int, ...] | None = inner.chunks
-            self.is_virtual: bool = inner.is_virtual
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -133,6 +131,19 @@ class DataSet(_Guarded):
     def __setitem__(self, selection: Any, values: Any) -> None:
         with self._writing():
             self.inner[selection] = values
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """The shape of its chunks; None where it lies in one piece."""
+        with self._reading():
+            found: tuple[int, ...] | None = self.inner.chunks
+            return found
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether its values lie in other data sets."""
+        with self._reading():
+            return bool(self.inner.is_virtual)
 
     @property
     def offset(self) -> int | None:
@@ -185,17 +196,22 @@ def _selection(space: Any) -> Selection:
 class File(_Guarded):
     """An open file; a context manager, false once it is closed."""
 
-    def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
+    def __init__(
+        self, inner: Any, path: Path, remedy: str | None = None, new: bool = False
+    ) -> None:
         super().__init__(inner, path, remedy, new, "the file")
+        self._found: dict[str, DataSet] = {}  # looking one up takes as long as reading a row
 
     def __contains__(self, name: str) -> bool:
         with self._reading(f"'{name}'"):
             return name in self.inner
 
     def __getitem__(self, name: str) -> DataSet:
-        with self._reading(f"'{name}'"):
-            inner = self.inner[name]
-        return DataSet(inner, self.path, self.remedy, self._new, name)
+        if name not in self._found:
+            with self._reading(f"'{name}'"):
+                inner = self.inner[name]
+            self._found[name] = DataSet(inner, self.path, self.remedy, self._new, name)
+        return self._found[name]
 
     def __setitem__(self, name: str, values: Any) -> None:
         with self._writing():
@@ -221,6 +237,7 @@ class File(_Guarded):
 
     def close(self) -> None:
         """Close the file."""
+        self._found.clear()
         with self._writing():
             self.inner.close()
 
