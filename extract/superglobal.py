@@ -1,7 +1,7 @@
 """SuperGlobal's global descriptors from CVNet's ResNet and its weights.
 
-In: RGB images whose smallest view has at least 65 pixels a side (rGeM's windows). Out: a vector an
-image, and no local descriptors, whose maps ReLUP changes. The vector of a scale is
+A vector an image, and no local descriptors, whose maps ReLUP changes; the smallest view of an image
+needs 65 pixels a side (rGeM's windows). The vector of a scale is
 fc(L2(GeM(rGeM(map of stage 4)))); sGeM joins the scales. Source: Shao et al., arXiv 2308.06954.
 """
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ames_lite.errors import ConfigError
+from ames_lite.io.overrides import quoted
 
 FORM = "key=value; a list as key=[1,2], texts with commas or brackets in it in quotes"
 _KEY = re.compile(r"[A-Za-z_][\w.-]*")
@@ -54,15 +55,7 @@ def literal(value: str) -> str:
     >>> print(literal("it's (1)"), literal("'done'"))
     'it\\'s (1)' 'done'
     """
-    if is_quoted(value):
-        return value
-    kept = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no interpolation
-    return "'" + re.sub(r"(\\*)('|\Z)", _escaped, kept) + "'"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    """Backslashes in front of a quote count double, and the quote gets one of its own."""
-    return found[1] * 2 + found[2].replace("'", "\\'")
+    return value if is_quoted(value) else quoted(value)
 
 
 def literal_path(value: str) -> str:

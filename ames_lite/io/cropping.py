@@ -1,7 +1,6 @@
 """Images as arrays: what is taken for one, and the part of it that a crop box covers.
 
-In: RGB uint8 [H, W, 3] and a box (x1, y1, x2, y2) in pixels of the whole image, or None. Out: the
-crop, and the box of whole pixels that it covers. Every backbone takes its image through here.
+A box is (x1, y1, x2, y2) in pixels of the whole image. Every backbone takes its image through here.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.hdf5_objects import AGAIN, DataSet, File
 from ames_lite.io.hdf5_objects import Selection as Selection  # handed out here, too
 from ames_lite.io.hdf5_objects import Source as Source
-from ames_lite.io.hdf5_objects import write_errors as write_errors  # its users' door
+from ames_lite.io.hdf5_objects import write_errors as write_errors  # re-exported here
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.provenance import compare_provenance as compare_provenance  # its readers' door

@@ -1,7 +1,7 @@
 """`key=value` as the command line takes it, and whole commands to be pasted into a shell.
 
-The conventions to know: what stands in quotes is text to Hydra, also where it looks like a number;
-`word` is for a list of arguments, `shell_word` and `paste` are for a shell.
+What stands in quotes is text to Hydra, also where it looks like a number. `word` is for a list of
+arguments, `shell_word` and `paste` are for a shell.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ def _value(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and text.isascii() and text.lower() not in _NOT_TEXT:
         return text
+    return quoted(text)
+
+
+def quoted(text: str) -> str:
+    """A text in the quotes in which Hydra reads it back unchanged.
+
+    >>> print(quoted("it's (1)"))
+    'it\\'s (1)'
+    """
     # a backslash counts only before a quote, the end or an interpolation, and then for half of two
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), text) + "'"

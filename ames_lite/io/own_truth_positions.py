@@ -1,6 +1,6 @@
 """Positions of a table: metres x, y on a plane, or degrees lat, lon.
 
-The convention to know: an image without a position is no query and no gallery image. No position
+An image without a position is no query and no gallery image. No position
 are two empty cells (or nan), lat and lon of 0, and x and y of 0 where all others are far away.
 """
 

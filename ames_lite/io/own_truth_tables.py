@@ -3,7 +3,7 @@
 The header decides which form a file has; where it fits none or several, the reader refuses and
 lists the forms. A form chosen by name may have further columns, which are then ignored.
 
-The convention to know: names of files are text as they stand (one may begin with a blank); labels
+Names of files are text as they stand (one may begin with a blank); labels
 lose the blanks around them, words of a choice their capitals. `numbers` and `integers` turn a
 column into an array or name the line that cannot be.
 """

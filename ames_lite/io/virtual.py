@@ -1,7 +1,6 @@
 """Virtual data sets: rows that lie in other files, the chunks.
 
-In: an open data set. Out: why some of its rows would not be read. The
-convention to know: HDF5 reads zeros, without an error, where a chunk file is missing, moved, too
+HDF5 reads zeros, without an error, where a chunk file is missing, moved, too
 short or locked; so every chunk is looked for and opened here before anything is read.
 """
 

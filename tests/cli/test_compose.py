@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from ames_lite.cli.compose import compose, conf_dir, experiments_of, options_of
+from ames_lite.cli.train import recipe_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS
 from ames_lite.models import HEADS, build_head
 from ames_lite.reranking.verification import VERIFIERS, build_verifier
-from ames_lite.training.trainer import Recipe
+from ames_lite.training.recipe import Recipe
 from extract.backbones import BACKBONES, build_backbone
 
 COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml"))
@@ -51,12 +52,12 @@ def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None
 def test_every_experiment_makes_a_recipe() -> None:
     for name in experiments_of("train"):
         config = compose("train", [f"experiment={name}"])
-        assert Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__})
+        assert recipe_of(config)
 
 
 def test_the_defaults_of_training_are_the_published_recipe() -> None:
     config = compose("train")
-    assert Recipe(**{key: config[key] for key in Recipe.__dataclass_fields__}) == Recipe()
+    assert recipe_of(config) == Recipe()
     assert (config["desc_name"], config["model"]["name"], config["start"]) == (
         "dinov2",
         "ames",

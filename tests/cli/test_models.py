@@ -16,7 +16,7 @@ from tests.conftest import TinyWorld
 from tests.models.seeded import seeded_head
 from tests.reranking.packing import pack_store
 
-SMALL = ["model.arguments.dim=32", "epochs=2", "batch_size=8", "max_count=24", "min_each=2"]
+SMALL = ["model.arguments.dim=32", "epochs=2", "batch_size=24", "max_count=24", "min_each=2"]
 
 
 def train_overrides(world: TinyWorld, folder: Path, *more: str) -> list[str]:

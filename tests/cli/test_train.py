@@ -32,7 +32,7 @@ from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["dataset=synthetic-train", "desc_name=sift", "device=cpu", "max_count=12", "epochs=1"]
-SMALL += ["min_count=4", "batch_size=24", "min_each=2"]
+SMALL += ["min_count=4", "batch_size=24", "batch_unit=triplets", "min_each=2"]
 AMES_SMALL = ["model.arguments.dim=16", "model.arguments.dim_feedforward=16"]
 AMES_SMALL += ["model.arguments.num_layers=2"]
 RECIPES = {
@@ -108,7 +108,8 @@ def test_the_recipes_of_the_shipped_heads_keep_their_settings() -> None:
 @pytest.mark.parametrize(("size", "triplets"), [(600, 200), (300, 100), (3, 1)])
 def test_a_batch_size_can_count_images(size: int, triplets: int) -> None:
     given = compose("train", [f"batch_size={size}", "batch_unit=images"])
-    assert train.recipe_of(given) == train.recipe_of(compose("train", [f"batch_size={triplets}"]))
+    same = compose("train", [f"batch_size={triplets}", "batch_unit=triplets"])
+    assert train.recipe_of(given) == train.recipe_of(same)
 
 
 @pytest.mark.parametrize("size", [200, 2, 0, -3])

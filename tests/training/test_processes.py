@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 SMALL = [
     *("experiment=sift_synthetic", "device=cpu", "epochs=2", "max_count=12", "min_count=4"),
-    *("batch_size=15", "min_each=5", "save_every=2", "val_num_rerank=5"),
+    *("batch_size=45", "min_each=5", "save_every=2", "val_num_rerank=5"),
     *("model.arguments.dim=32", "model.arguments.dim_feedforward=32"),
 ]
 

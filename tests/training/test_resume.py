@@ -129,7 +129,7 @@ sys.exit(train.main(sys.argv[2:]))
 def start(world: TinyWorld, folder: Path, seconds: float) -> subprocess.Popen[str]:
     words = [
         *("experiment=sift_synthetic", f"data_root={world.root}", f"output_dir={folder}"),
-        *("epochs=2", "max_count=12", "batch_size=12", "save_every=2", "device=cpu"),
+        *("epochs=2", "max_count=12", "batch_size=36", "save_every=2", "device=cpu"),
         *("model.arguments.dim=32", "model.arguments.dim_feedforward=32"),
     ]
     command = [sys.executable, "-c", TRAINING, str(seconds), *words]
