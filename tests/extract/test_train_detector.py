@@ -368,7 +368,7 @@ def test_a_detector_is_refused_for_other_features(trained: Path, tmp_path: Path)
     (tmp_path / "meta.json").write_text('{"schema": 1, "model": "ames"}')
     check_detector(tmp_path / "detector.pt", others)  # a head's meta
     (tmp_path / "meta.json").write_text("{")
-    with pytest.raises(BadInput, match="no JSON"):
+    with pytest.raises(BadInput, match="not JSON"):
         check_detector(tmp_path / "detector.pt", others)
 
 
