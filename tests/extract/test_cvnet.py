@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,22 @@ def save(tmp_path: Path, content: object, name: str = "cvnet.pyth") -> Path:
     return tmp_path / name
 
 
+def plain_conv(
+    state: State, x: torch.Tensor, name: str, norm: str, stride: int = 1
+) -> torch.Tensor:
+    """A convolution and its batch norm as plain formulas on a state."""
+    weight = state[f"{name}.weight"]
+    x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+    mean, var, scale, shift = (
+        state[f"{norm}.{end}"][:, None, None]
+        for end in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / (var + 1e-5).sqrt() * scale + shift
+
+
 def referee(state: State, x: torch.Tensor, depths: tuple[int, ...]) -> tuple[Any, Any]:
     """The network as plain formulas on a state: the map and the vector."""
-
-    def conv(x: torch.Tensor, name: str, norm: str, stride: int = 1) -> torch.Tensor:
-        weight = state[f"{name}.weight"]
-        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-        mean, var, scale, shift = (
-            state[f"{norm}.{end}"][:, None, None]
-            for end in ("running_mean", "running_var", "weight", "bias")
-        )
-        return (x - mean) / (var + 1e-5).sqrt() * scale + shift
-
+    conv = partial(plain_conv, state)
     x = F.max_pool2d(F.relu(conv(x, "stem.conv", "stem.bn", 2)), 3, 2, 1)
     local = x
     for stage in range(1, 5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,14 @@ from ames_lite.errors import BadInput
 from ames_lite.io.provenance import check_provenance
 from extract.cvnet_network import CvnetNetwork
 from extract.superglobal import SuperGlobal, SuperGlobalNetwork, SuperGlobalPooling
-from tests.extract.test_cvnet import SHAPE, TINY, State, gap, save, tiny_state
+from tests.extract.test_cvnet import SHAPE, TINY, State, gap, plain_conv, save, tiny_state
 
 SETTINGS: dict[str, Any] = {"device": "cpu", **TINY}
 
 
 def referee(state: State, x: torch.Tensor, least: float) -> torch.Tensor:
     """A scale's vector: ReLUP behind blocks of stages 1 to 3, rGeM, GeM, L2, fc."""
-
-    def conv(x: torch.Tensor, name: str, norm: str, stride: int = 1) -> torch.Tensor:
-        weight = state[f"{name}.weight"]
-        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-        mean, var, scale, shift = (
-            state[f"{norm}.{end}"][:, None, None]
-            for end in ("running_mean", "running_var", "weight", "bias")
-        )
-        return (x - mean) / (var + 1e-5).sqrt() * scale + shift
-
+    conv = partial(plain_conv, state)
     x = F.max_pool2d(F.relu(conv(x, "stem.conv", "stem.bn", 2)), 3, 2, 1)
     for stage, depth in enumerate(SHAPE.depths, 1):
         for block in range(1, depth + 1):
