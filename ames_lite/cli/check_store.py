@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import chosen_splits, command, dataset_files
+from ames_lite.cli.shell import chosen_splits, command, dataset_files, with_names
 from ames_lite.io.check import Report, check_dataset, check_store
 
 FOUND_FAULTS = 3
@@ -31,9 +31,9 @@ def run(config: Config) -> Report:
         report = Report()
         check_store(Path(config["store"]).expanduser(), None, report)
     for where, what in report.notes:
-        print(f"note: {where}\n  {_indented(what)}")
+        print(f"note: {where}\n  {_indented(with_names(what, config))}")
     for where, what in report.findings:
-        print(f"found: {where}\n  {_indented(what)}")
+        print(f"found: {where}\n  {_indented(with_names(what, config))}")
     number = len(report.findings)
     print("no faults" if number == 0 else f"{number} fault{'s' if number > 1 else ''}")
     return report

@@ -44,7 +44,7 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
     except UserError as error:
         if os.environ.get("AMES_DEBUG") == "1":
             raise
-        print(f"error: {_with_names(str(error), config)}", file=sys.stderr)
+        print(f"error: {with_names(str(error), config)}", file=sys.stderr)
         return 1
     except OSError as error:  # what the system refuses is no bug either
         if os.environ.get("AMES_DEBUG") == "1" or error.errno not in NOT_WRITABLE:
@@ -67,7 +67,7 @@ def print_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _with_names(message: str, config: Config) -> str:
+def with_names(message: str, config: Config) -> str:
     """The message, with the set of the configuration where it speaks of any."""
     if THE_SET not in message or not {"dataset", "desc_name"} <= set(config):
         return message

@@ -212,3 +212,17 @@ def test_longer_lists_are_made_as_long_as_needed(
     shell.pasted.clear()
     shell.lead("scripts/evaluate.py", [*words, *COMMANDS["scripts/evaluate.py"]])
     assert any("overwrite=true num_neighbors=5" in line for line in shell.pasted)
+
+
+def test_check_store_names_the_set_in_what_it_tells_of_a_damaged_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for side in ("query", "gallery"):
+        (folder / f"{side}.txt").write_text("a.jpg\n")
+        (folder / f"sift_{side}_local.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    given = ["dataset=folder", "name=mine", "desc_name=sift", f"data_root={tmp_path}"]
+    assert check_store.main(given) == 3
+    said = capsys.readouterr().out
+    assert "dataset=folder name=mine desc_name=sift" in said and "<name>" not in said
