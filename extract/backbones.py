@@ -22,6 +22,7 @@ from ames_lite.records import LocalDescriptors
 from extract.cvnet import Cvnet
 from extract.dinov2 import Dinov2, TinyRandom
 from extract.dinov3 import Dinov3
+from extract.efficientnet import EfficientNet
 from extract.interface import Backbone, Described, not_prepared
 from extract.keypoints import root_sift
 from extract.siglip2 import Siglip2
@@ -98,6 +99,7 @@ NETWORKS: dict[str, Callable[..., Backbone]] = {  # these take device, precision
     "dinov2_vitg14": partial(Dinov2, variant="vitg14"),
     "dinov2_vitg14_reg": partial(Dinov2, variant="vitg14_reg"),
     "cvnet": Cvnet,
+    "efficientnet_lite0": partial(EfficientNet, variant="lite0"),
     "dinov3_vits16": partial(Dinov3, variant="vits16"),
     "dinov3_vits16plus": partial(Dinov3, variant="vits16plus"),
     "dinov3_vitb16": partial(Dinov3, variant="vitb16"),

@@ -53,6 +53,7 @@ class MapBackbone:
     facet: str
     layer: int | None
     mean, std = IMAGENET_MEAN, IMAGENET_STD
+    has_published_detector = True
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class MapBackbone:
         network, digest = self._network()
         if self.detector_path is not None:
             check_detector(self.detector_path, {**self._features_are(), "weights": digest})
-        if self._detector is None and self.top_k:
+        if self._detector is None and self.top_k and self.has_published_detector:
             logger.warning(
                 "no detector weights are given (detector=): descriptors are chosen by their norm, "
                 "which ranks worse than the published detector"

