@@ -59,6 +59,8 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "gallery": TEXT,
     "kind": TEXT,
     "radius": NUMBER,
+    "threshold": NUMBER,
+    "max_false": NUMBER,
     "tolerance": (int,),
     "protocol": TEXT,
     "dataset.protocol": TEXT,

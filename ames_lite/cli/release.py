@@ -30,6 +30,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row, best
 from ames_lite.io.checkpoint import file_sha256, load_head, save_head
 from ames_lite.io.writing import replacing
+from ames_lite.reranking.calibration import Outcome
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
 from ames_lite.synthetic.rich import RichSpec, release_worlds, render_rich_world
@@ -220,9 +221,9 @@ def figures_of(
     if done.is_file():
         found = json.loads(done.read_text())
     else:
-        row, maps = _tuned(step, model, given, folder)
+        row, maps, outcomes = _tuned(step, model, given, folder)
         if head is not None:
-            tune.freeze(head, row, "+".join(VALIDATION))
+            tune.freeze(head, row, outcomes)
         chosen = {"lamb": row.lamb, "temp": row.temp, "map": row.metrics["map"], "maps": maps}
         found = {"validation": chosen, "test": {}}
         _keep(done, found)
@@ -261,20 +262,20 @@ def _together(found: Mapping[str, Any], tests: Mapping[str, Path]) -> dict[str, 
 
 def _tuned(
     step: Steps, model: str, given: Sequence[str], folder: Path
-) -> tuple[Row, dict[str, float]]:
-    """The cell of λ and γ that is best on the validation worlds together; its mAP on each."""
-    grids = []
+) -> tuple[Row, dict[str, float], dict[str, Outcome]]:
+    """The cell of λ and γ that is best on the validation worlds together; mAP, scores on each."""
+    grids, scored = [], {}
     for world in VALIDATION:
         output = f"output_dir={_fresh(folder / f'tune_{model}_{world}')}"
         words = (f"dataset={world}", *given, output)
-        rows, *_ = step("scripts/tune.py", "tune", tune.all_rows, *words)
-        grids.append({(row.lamb, row.temp): row for row in rows})
+        scored[world] = step("scripts/tune.py", "tune", tune.all_rows, *words)
+        grids.append({(row.lamb, row.temp): row for row in scored[world].rows})
     row = best_together([list(grid.values()) for grid in grids], "map")
     cells = (grid[row.lamb, row.temp] for grid in grids)
     maps = {world: cell.metrics["map"] for world, cell in zip(VALIDATION, cells, strict=True)}
     parts = ", ".join(f"{world} {value:.4f}" for world, value in maps.items())
     print(f"{model}: λ {row.lamb}, γ {row.temp}, mAP {row.metrics['map']:.4f} ({parts})")
-    return row, maps
+    return row, maps, {world: found.outcome(row) for world, found in scored.items()}
 
 
 def _measured(step: Steps, given: Sequence[str], place: Path, output: Path) -> dict[str, Any]:

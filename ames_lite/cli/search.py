@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ames_lite.cli.answers import ABSENT, Answers, read_answers, write_answers
 from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import ensemble_settings, open_scorer
@@ -54,6 +55,7 @@ class _Model(NamedTuple):
     temp: float
     role: str
     options: ScoringOptions
+    answers: Answers
 
 
 def run(config: Config) -> Found | None:
@@ -150,7 +152,8 @@ def _model(config: Config) -> _Model:
     if needs_weights and config["weights"] is None:
         asked["weights"] = str(released_head(asked["desc_name"], name))
     scorer, meta = open_scorer(asked)
-    if name in FLOORS and config["lamb"] is None and config["temp"] is None:
+    own = config["lamb"] is None and config["temp"] is None
+    if name in FLOORS and own:
         (lamb, temp), role = FLOORS[name], "chosen on a rendered validation set"
     else:
         lambs, temps, tuned_on = ensemble_settings(asked, meta)
@@ -164,7 +167,8 @@ def _model(config: Config) -> _Model:
         precision=config["precision"],
         device=str(pick_device(config["device"])),
     )
-    return _Model(scorer, lamb, temp, role, options)
+    answers = read_answers(asked, meta, frozen=own)
+    return _Model(scorer, lamb, temp, role, options, answers)
 
 
 def _role(config: Config, tuned_on: str | None) -> str:
@@ -223,7 +227,9 @@ def _search(
     if found.hits.ids.shape[1] < num_rerank:
         print(f"num_rerank={num_rerank} is more than there are: {found.hits.ids.shape[1]}")
     print(f"{model.scorer.name}: λ {model.lamb:g}, γ {model.temp:g} ({model.role})")
-    _show(found, config["top"])
+    if model.answers.said:
+        print(model.answers.said)
+    _show(found, config["top"], model.answers)
     print()
     of = len(found.queries)
     _say_empty(sorted(found.empty), of, "queries")
@@ -232,8 +238,8 @@ def _search(
     return found
 
 
-def _show(found: Found, top: int) -> None:
-    hits = found.hits
+def _show(found: Found, top: int, answers: Answers) -> None:
+    hits, absent = found.hits, answers.absent(found.hits)
     for q, query in enumerate(found.queries[:NAMED]):
         own = found.own[q]
         inside = f" (in the folder itself, as {own}: left out of its list)" if own else ""
@@ -243,14 +249,21 @@ def _show(found: Found, top: int) -> None:
                 "has no descriptors: it is like no image, and all are in the order of their names"
             )
             continue
-        names = found.names(q)[:top]
-        print_table(
-            ["image", "rank", "score", "global"],
-            [
-                [name, rank, float(hits.scores[q, rank - 1]), int(hits.global_rank[q, rank - 1])]
-                for rank, name in enumerate(names, 1)
-            ],
-        )
+        if absent[q]:
+            nearest = found.names(q)[0]
+            print(f"{ABSENT}: the best, {nearest}, has a score of {hits.scores[q, 0]:.4f}")
+            continue
+        scores = hits.scores[q, :top]
+        columns: dict[str, Sequence[object]] = {
+            "image": found.names(q)[:top],
+            "rank": range(1, len(scores) + 1),
+            "score": scores.tolist(),
+        }
+        probability = answers.probability(scores)
+        if probability is not None:
+            columns["probability"] = probability.tolist()
+        columns["global"] = hits.global_rank[q, :top].tolist()
+        print_table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     if len(found.queries) > NAMED:
         print(f"\nand {len(found.queries) - NAMED} more queries, in retrieval_results.json")
 
@@ -264,6 +277,9 @@ def _write(config: Config, images: Path, index: Path, model: _Model, found: Foun
     for scored in (False, True):
         path = folder / f"retrieval_results{'_scores' * scored}.json"
         rankings.write_ranking_json(path, *sides, ranking, with_scores=scored)
+    answers = model.answers
+    if answers != Answers():
+        write_answers(folder / "answers.json", *sides, found.hits, answers)
     if config["report_queries"]:
         with OpenIndex(index) as opened:
             facts = {
@@ -275,6 +291,8 @@ def _write(config: Config, images: Path, index: Path, model: _Model, found: Foun
                 "λ, γ": f"{model.lamb:g}, {model.temp:g} ({model.role})",
             }
             not_indexed, empty = opened.failed, opened.empty()
+        if answers.said:
+            facts["Answers"] = answers.said
         for side, names in (("Queries", sorted(found.empty)), ("Images", empty)):
             if names:
                 facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"
@@ -284,6 +302,8 @@ def _write(config: Config, images: Path, index: Path, model: _Model, found: Foun
             Side(images, found.gallery),
             found.hits,
             facts=facts,
+            probability=answers.probability(found.hits.scores),
+            absent=answers.absent(found.hits),
             own=found.own,
             failed=found.failed,
             not_indexed=not_indexed,

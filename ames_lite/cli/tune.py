@@ -1,14 +1,15 @@
 """`python scripts/tune.py`: num_rerank, λ and γ chosen on a validation set, and frozen.
 
 They go into `tuned.json` of the run, which `scripts/evaluate.py tuned=` reads; λ and γ also into
-the meta.json of a native head.
+the meta.json of a native head, with the calibration of its scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -18,10 +19,13 @@ from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, se
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.tuning import Row, best, grid
+from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.tuning import Row, best, grid, outcome
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.io.tuned import Tuned, write_tuned
 from ames_lite.processes import Processes, process_group
+from ames_lite.records import PairScores
+from ames_lite.reranking.calibration import Outcome, calibration_error, fit_calibration
 from ames_lite.reranking.scorer import PairScorer
 
 
@@ -30,28 +34,41 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("tune", run, overrides)
 
 
+class Scored(NamedTuple):
+    """A validation set with the logits of all pairs, and every cell of the grid on it."""
+
+    rows: list[Row]
+    scorer: PairScorer
+    data: EvaluationData
+    scores: PairScores
+    folder: Path
+
+    def outcome(self, row: Row) -> Outcome:
+        """The final scores of candidates with the λ and γ of a row."""
+        data = self.data
+        return outcome(data.neighbors, data.ground_truth, self.scores, row, data.protocol)
+
+
 def run(config: Config) -> Row:
     """Choose and, for a head, freeze; returns the chosen row.
 
     Several processes share the scoring; the first one writes and prints.
     """
     with process_group(config["device"]) as (processes, device):
-        rows, scorer, metric, folder = _scored(config, processes, device)
-        row = best(rows, metric)
+        scored = _scored(config, processes, device)
+        row = best(scored.rows, scored.data.protocol.main)
         if processes.first:
-            _keep(config, folder, row, scorer, metric)
+            _keep(config, scored, row)
         return row
 
 
-def all_rows(config: Config) -> tuple[list[Row], PairScorer, str, Path]:
-    """Every cell of the grid on a validation set, what scored it, the metric, the run's folder."""
+def all_rows(config: Config) -> Scored:
+    """Every cell of the grid on a validation set, and what it was computed from."""
     with process_group(config["device"]) as (processes, device):
         return _scored(config, processes, device)
 
 
-def _scored(
-    config: Config, processes: Processes, device: torch.device
-) -> tuple[list[Row], PairScorer, str, Path]:
+def _scored(config: Config, processes: Processes, device: torch.device) -> Scored:
     config = settled(config, device, processes)
     options = scoring_options(config, device)
     files, dataset = dataset_files(config), config["dataset"]
@@ -77,24 +94,29 @@ def _scored(
         temps=as_list(config["temp"]),
         protocol=data.protocol,
     )
-    return rows, scorer, data.protocol.main, folder
+    return Scored(rows, scorer, data, scores, folder)
 
 
-def _keep(config: Config, folder: Path, row: Row, scorer: PairScorer, metric: str) -> None:
+def _keep(config: Config, scored: Scored, row: Row) -> None:
     """Print the choice and write it where it is looked for."""
+    scorer, metric = scored.scorer, scored.data.protocol.main
     option, value = config["dataset"]["option"], row.metrics[metric]
     cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, value]]
     print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
     tuned = Tuned(
         row.num_rerank, row.lamb, row.temp, option, scorer.name, scorer.digest, metric, value
     )
-    print(f"frozen in {write_tuned(folder / 'tuned.json', tuned)}")
+    print(f"frozen in {write_tuned(scored.folder / 'tuned.json', tuned)}")
     if config["weights"] is not None and is_native(config["weights"]):
-        print(f"      and {freeze(Path(config['weights']), row, option)}")
+        print(f"      and {freeze(Path(config['weights']), row, {option: scored.outcome(row)})}")
 
 
-def freeze(weights: Path, row: Row, tuned_on: str) -> Path:
-    """Write λ, γ and what they were tuned on into the head's meta.json."""
+def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
+    """Write λ, γ, the sets that they were tuned on and the calibration into a head's meta.json."""
     _, meta = load_head(weights)
-    provenance = {**meta.provenance, "tuned_on": tuned_on, "tuned_num_rerank": row.num_rerank}
-    return save_meta(weights, replace(meta, lamb=row.lamb, temp=row.temp, provenance=provenance))
+    calibration = fit_calibration(outcomes)
+    error = calibration_error(calibration.reliability)
+    print(f"calibrated: expected calibration error {error:.4f} on queries left out of the fit")
+    tuned_on = {"tuned_on": "+".join(outcomes), "tuned_num_rerank": row.num_rerank}
+    meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=calibration.as_json())
+    return save_meta(weights, replace(meta, provenance={**meta.provenance, **tuned_on}))

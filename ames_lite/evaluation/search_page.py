@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.report import QUERY_THUMBNAIL, THUMBNAIL, Album, Picture, template
 from ames_lite.io.images import Box
@@ -34,14 +37,18 @@ class HitTile(NamedTuple):
     before: int
     score: float
     sim: float
+    probability: float | None
 
 
 class AskedFor(NamedTuple):
-    """One query; own: its name in the gallery, where it was left out."""
+    """One query; own: its name in the gallery, where it was left out; absent: nothing is like it
+    enough to be an answer.
+    """
 
     name: str
     picture: Picture
     own: str | None
+    absent: bool
     tiles: list[HitTile]
 
 
@@ -52,6 +59,8 @@ def write_search_page(
     hits: Hits,
     *,
     facts: Mapping[str, str],
+    probability: npt.NDArray[np.float64] | None = None,
+    absent: npt.NDArray[np.bool_] | None = None,
     own: Sequence[str | None] | None = None,
     failed: Mapping[str, str] | None = None,
     not_indexed: Mapping[str, str] | None = None,
@@ -63,7 +72,8 @@ def write_search_page(
     """Write the page to `path`, in place of one that is there, and return the path.
 
     hits: of queries.names, ids counting in gallery.names; facts: label and value, at the head of
-    the page; own: see `AskedFor`; failed, not_indexed: queries and gallery images that could not be
+    the page; probability [Q, K]: of every hit; absent [Q], own [Q]: see `AskedFor`; failed,
+    not_indexed: queries and gallery images that could not be
     described, and why; box: the part of the query that was searched for. The first num_queries are
     shown, of each the first num_shown. Raises BadInput where names and hits do not fit.
     """
@@ -79,7 +89,8 @@ def write_search_page(
             name,
             asked.picture(name, QUERY_THUMBNAIL, box),
             None if own is None else own[q],
-            _tiles(hits, q, gallery.names, found, num_shown),
+            absent is not None and bool(absent[q]),
+            _tiles(hits, q, gallery.names, found, num_shown, probability),
         )
         for q, name in enumerate(queries.names[:num_queries])
     ]
@@ -91,6 +102,7 @@ def write_search_page(
         num_shown=num_shown,
         num_candidates=hits.ids.shape[1],
         box=box,
+        calibrated=probability is not None,
         failed=failed or {},
         not_indexed=not_indexed or {},
         lost=len(found.not_found | found.unreadable),
@@ -100,12 +112,26 @@ def write_search_page(
     return Path(path)
 
 
-def _tiles(hits: Hits, q: int, names: Sequence[str], album: Album, count: int) -> list[HitTile]:
+def _tiles(
+    hits: Hits,
+    q: int,
+    names: Sequence[str],
+    album: Album,
+    count: int,
+    probability: npt.NDArray[np.float64] | None,
+) -> list[HitTile]:
     values = (hits.ids, hits.global_rank, hits.scores, hits.sims)
     rows = zip(*(array[q, :count].tolist() for array in values), strict=True)
+    right = [None] * count if probability is None else probability[q, :count].tolist()
     return [
         HitTile(
-            names[n], album.picture(names[n], THUMBNAIL), rank, before, score, round(sim, 3) + 0
+            names[n],
+            album.picture(names[n], THUMBNAIL),
+            rank,
+            before,
+            score,
+            round(sim, 3) + 0,
+            right[rank - 1],
         )
         for rank, (n, before, score, sim) in enumerate(rows, 1)
     ]

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ames_lite.errors import BadInput
+from ames_lite.evaluation.metrics import JUNK, POSITIVE
 from ames_lite.evaluation.passes import Scores, evaluate_passes, prepare_passes
-from ames_lite.evaluation.protocols import Protocol
+from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.records import GroundTruth, Neighbors
-from ames_lite.reranking.ensemble import check_ensemble
+from ames_lite.reranking.calibration import Outcome
+from ames_lite.reranking.ensemble import check_ensemble, ensemble_scores
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,20 @@ def best(rows: Sequence[Row], metric: str) -> Row:
     if not counted:
         raise BadInput(f"'{metric}' is undefined in every row", expected="queries with positives")
     return max(counted, key=lambda row: row.metrics[metric])
+
+
+def outcome(
+    neighbors: Neighbors,
+    ground_truth: GroundTruth,
+    scores: Scores,
+    row: Row,
+    protocol: str | Protocol,
+) -> Outcome:
+    """Final scores of the candidates with the λ and γ of a row, and which of them are right.
+
+    Of a graded protocol in its medium setting. Candidates are the first num_rerank.
+    """
+    setting = get_protocol(protocol).main_settings[0]
+    passes = prepare_passes(neighbors, ground_truth, scores, row.num_rerank, protocol)[setting]
+    final = ensemble_scores(passes.sims, passes.logits, row.lamb, row.temp)
+    return Outcome(final, passes.labels == POSITIVE, passes.labels != JUNK)

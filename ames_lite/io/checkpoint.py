@@ -6,7 +6,8 @@ every parameter must be there, of the right shape and finite, and nothing else m
 be stored in half precision; they are float32 once loaded, on the CPU, in eval mode.
 
 meta.json: {"schema": 1, "model": name in HEADS, "arguments": {constructor arguments}, "desc_name",
-"lamb", "temp", "provenance": {...}, "weights_sha256"}. The digest tells when the two files of a
+"lamb", "temp", "provenance": {...}, "weights_sha256"}, and "calibration" where scripts/tune.py
+fitted one (`reranking/calibration.py`). The digest tells when the two files of a
 head do not belong together (a save was cut off between them). A published `.pt` has no meta; λ and
 γ of the four AMES heads are known by its name (`models/published.py`).
 """
@@ -52,12 +53,14 @@ class HeadMeta:
     desc_name   the descriptors that it was trained on
     lamb, temp  weight of the global similarity, in [0, 1], and factor of the logit, above 0
     provenance  what it was trained from; anything that JSON holds
+    calibration what turns its scores, with these λ and γ, into probabilities
     """
 
     desc_name: str | None = None
     lamb: float | None = None
     temp: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         def number(value: Any, low: float, high: float) -> bool:
@@ -68,12 +71,14 @@ class HeadMeta:
             "lamb": number(self.lamb, 0.0, 1.0),
             "temp": number(self.temp, 1e-9, 1e9),
             "provenance": isinstance(self.provenance, dict),
+            "calibration": isinstance(self.calibration, dict | None),
         }
         for name, fit in fits.items():
             if not fit:
                 what = f"{name} of a head is {getattr(self, name)!r}"
                 expected = (
-                    "desc_name text, lamb in [0, 1], temp above 0 (or null), provenance a dict"
+                    "desc_name text, lamb in [0, 1], temp above 0 (or null), provenance a dict, "
+                    "calibration a dict (or null)"
                 )
                 raise BadInput(what, expected=expected)
 
@@ -99,7 +104,7 @@ def save_head(
     dtype = torch.float16 if half else torch.float32
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     name = next(name for name, head in HEADS.items() if type(model) is head)
-    record = {"schema": SCHEMA, "model": name, "arguments": model.arguments, **asdict(meta)}
+    record = {"schema": SCHEMA, "model": name, "arguments": model.arguments, **_as_json(meta)}
     with (
         explain_write_errors(weights),
         _renamed_at_the_end(weights) as new_weights,
@@ -110,6 +115,14 @@ def save_head(
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         new_meta.write_text(text + "\n", encoding="utf-8")
     return weights
+
+
+def _as_json(meta: HeadMeta) -> dict[str, Any]:
+    """Without a calibration there is no such key: readers of older files know none."""
+    content = asdict(meta)
+    if meta.calibration is None:
+        del content["calibration"]
+    return content
 
 
 def is_native(path: str | Path) -> bool:
@@ -124,7 +137,7 @@ def save_meta(path: str | Path, meta: HeadMeta) -> Path:
     """
     weights, meta_file = _native_files(Path(path).expanduser())
     _, record = _read_native(weights)
-    record |= asdict(meta)
+    record = {k: v for k, v in record.items() if k != "calibration"} | _as_json(meta)
     with _renamed_at_the_end(meta_file) as new_meta:
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         new_meta.write_text(text + "\n", encoding="utf-8")
@@ -227,7 +240,8 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
     if schema != SCHEMA:
         raise BadInput(f"schema is {schema!r}", where=path, expected=f"a head's meta, {SCHEMA}")
     known = {"schema", "model", "arguments", "weights_sha256", *HeadMeta.__dataclass_fields__}
-    wrong = sorted(known - {"weights_sha256"} - set(record)) + sorted(set(record) - known)
+    optional = {"weights_sha256", "calibration"}
+    wrong = sorted(known - optional - set(record)) + sorted(set(record) - known)
     kinds = {"model": str, "arguments": dict}
     wrong = wrong or [key for key, kind in kinds.items() if not isinstance(record[key], kind)]
     if wrong:
@@ -236,7 +250,7 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
         )
         raise BadInput(what, where=path, expected=f"the keys {', '.join(sorted(known))}")
     try:
-        meta = HeadMeta(**{key: record[key] for key in HeadMeta.__dataclass_fields__})
+        meta = HeadMeta(**{k: record[k] for k in HeadMeta.__dataclass_fields__ if k in record})
     except BadInput as error:
         raise BadInput(str(error), where=path) from error
     return record["model"], record["arguments"], meta

@@ -16,6 +16,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.images import save_jpeg
+from ames_lite.reranking.calibration import Calibration
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +119,9 @@ def test_tuning_freezes_what_the_evaluation_reads(head: Path) -> None:
     _, meta = load_head(head)
     assert meta.lamb is not None and meta.temp is not None
     assert meta.provenance["tuned_on"] == "synthetic-val"
+    calibration = Calibration.from_json(meta.calibration)
+    assert list(calibration.absent) == ["synthetic-val"]
+    assert 0 <= calibration.probability(np.array([0.0]))[0] <= 1
 
 
 def test_nothing_is_tuned_on_a_test_set(tiny_world: TinyWorld, head: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES
 from ames_lite.reranking import Reranker
+from ames_lite.reranking.calibration import Calibration
 from extract.backbones import Sift
 from extract.image_search import Found
 from tests.helpers import shared_file
@@ -294,3 +296,65 @@ def test_real_photographs_are_searched(tmp_path: Path) -> None:
     one = search.run(compose("search", given))
     assert one is not None and len(one.gallery) == 45
     assert "dev_003.jpg" in one.names(0)[:5]  # the same room, from the other side
+
+
+def calibrated(weights: Path, folder: Path, best_wrong: float) -> Path:
+    """The head, calibrated so that every score below best_wrong may be a false answer."""
+    head, meta = load_head(weights)
+    content = Calibration((0.0, 1.0), (0.0, 1.0), {"val": (best_wrong,) * 99}).as_json()
+    save_head(folder, head, replace(meta, calibration=content))
+    return folder
+
+
+def test_a_calibrated_head_says_probabilities_and_refuses_what_is_not_there(
+    photos: Path,
+    root: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    query = tmp_path / "asked.jpg"
+    shutil.copy(photos / list_images(photos)[3], query)
+    asked = [f"query={query}", "max_false=0.05"]
+    for best_wrong, there in ((-1.0, True), (2.0, False)):
+        head = calibrated(weights, tmp_path / f"head{there}", best_wrong)
+        run = tmp_path / f"run{there}"
+        one = found(photos, root, run, *asked, f"weights={head}")
+        printed = capsys.readouterr().out
+        assert ("not in this gallery" in printed) != there
+        assert ("probability" in printed) == there
+        answer = json.loads((run / "answers.json").read_text())["asked.jpg"]
+        assert answer["in_gallery"] == there and answer["image"] == one.names(0)[0]
+        assert answer["probability"] == pytest.approx(np.clip(one.hits.scores[0, 0], 0, 1))
+        page = (run / "report.html").read_text()
+        assert ("not in this gallery" in page) != there and "probability that it is right" in page
+
+
+def test_threshold_and_max_false_are_refused_where_they_say_nothing(
+    photos: Path, root: Path, weights: Path, tmp_path: Path
+) -> None:
+    asked = [f"query={photos}", f"weights={weights}"]
+    with pytest.raises(ConfigError, match=r"not calibrated[\s\S]*scripts/tune.py"):
+        found(photos, root, tmp_path / "a", *asked, "max_false=0.05")
+    head = calibrated(weights, tmp_path / "head", 0.1)
+    asked = [f"query={photos}", f"weights={head}"]
+    with pytest.raises(ConfigError, match="not calibrated"):  # for another λ
+        found(photos, root, tmp_path / "b", *asked, "max_false=0.05", "lamb=0.1", "temp=1")
+    with pytest.raises(ConfigError, match="one of them"):
+        found(photos, root, tmp_path / "c", *asked, "max_false=0.05", "threshold=0.5")
+    with pytest.raises(BadInput, match="at least 0.010"):
+        found(photos, root, tmp_path / "d", *asked, "max_false=0.001")
+    everything = found(photos, root, tmp_path / "e", *asked, "threshold=5", "lamb=0.1", "temp=1")
+    answers = json.loads((tmp_path / "e" / "answers.json").read_text())
+    assert {a["in_gallery"] for a in answers.values()} == {False}
+    assert len(answers) == len(everything.queries)
+    assert {a["probability"] for a in answers.values()} == {None}
+
+
+def test_a_damaged_calibration_names_the_head(
+    photos: Path, root: Path, weights: Path, tmp_path: Path
+) -> None:
+    head, meta = load_head(weights)
+    save_head(tmp_path / "head", head, replace(meta, calibration={"scores": [1, 0]}))
+    with pytest.raises(BadInput, match=r"no calibration[\s\S]*head"):
+        found(photos, root, tmp_path / "run", f"query={photos}", f"weights={tmp_path / 'head'}")

@@ -1,0 +1,87 @@
+"""How search reads scores: as probabilities, and against a threshold for an answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.cli.compose import Config
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.io.checkpoint import HeadMeta
+from ames_lite.io.writing import replacing
+from ames_lite.reranking.calibration import Calibration
+from ames_lite.reranking.index_search import Hits
+
+ABSENT = "not in this gallery"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """calibration: of the head with its own λ and γ, None where unknown; threshold: the score that
+    an answer must exceed, None: every query is answered; said: where the threshold is from.
+    """
+
+    calibration: Calibration | None = None
+    threshold: float | None = None
+    said: str = ""
+
+    def probability(self, scores: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
+        """Of scores of any shape, in [0, 1]; None without a calibration."""
+        return None if self.calibration is None else self.calibration.probability(scores)
+
+    def absent(self, hits: Hits) -> npt.NDArray[np.bool_]:
+        """[Q] Queries whose best candidate does not exceed the threshold."""
+        if self.threshold is None:
+            return np.zeros(len(hits.scores), np.bool_)
+        absent: npt.NDArray[np.bool_] = hits.scores[:, 0] <= self.threshold
+        return absent
+
+
+def read_answers(config: Config, meta: HeadMeta, frozen: bool) -> Answers:
+    """From threshold= or max_false=. frozen: λ and γ are the head's own, as calibrations need."""
+    threshold, max_false = config["threshold"], config["max_false"]
+    calibration = None
+    if frozen and meta.calibration is not None:
+        try:
+            calibration = Calibration.from_json(meta.calibration)
+        except BadInput as error:
+            raise BadInput(str(error), where=config["weights"]) from error
+    if max_false is None:
+        said = "" if threshold is None else f"threshold {threshold:g}, as given"
+        return Answers(calibration, threshold, said)
+    if threshold is not None:
+        raise ConfigError(f"threshold={threshold} max_false={max_false}", expected="one of them")
+    if calibration is None:
+        raise ConfigError(
+            f"max_false={max_false}, but the scores are not calibrated",
+            expected="a head that scripts/tune.py calibrated, with its own λ and γ",
+            remedy="threshold=<score>; or python scripts/tune.py dataset=<validation set> "
+            "weights=<head> first",
+        )
+    threshold = calibration.threshold(max_false)
+    said = f"threshold {threshold:.4f}: at most {max_false:g} of absent queries were answered on "
+    return Answers(calibration, threshold, said + "+".join(calibration.absent))
+
+
+def write_answers(
+    path: Path, queries: tuple[str, ...], gallery: tuple[str, ...], hits: Hits, answers: Answers
+) -> None:
+    """The best candidate of every query, its score and probability, and whether it is accepted."""
+    best, absent = hits.scores[:, 0], answers.absent(hits)
+    probability = answers.probability(best)
+    content = {
+        query: {
+            "image": gallery[int(hits.ids[q, 0])],
+            "score": float(best[q]),
+            "probability": None if probability is None else float(probability[q]),
+            "in_gallery": None if answers.threshold is None else not bool(absent[q]),
+        }
+        for q, query in enumerate(queries)
+    }
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

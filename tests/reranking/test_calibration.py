@@ -1,0 +1,149 @@
+"""A score as a probability, and the share of queries that get a false answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from ames_lite.errors import BadInput
+from ames_lite.reranking.calibration import (
+    Bin,
+    Calibration,
+    Outcome,
+    calibration_error,
+    fit_calibration,
+    reliability,
+)
+
+
+def drawn(queries: int = 300, candidates: int = 40, seed: int = 0) -> Outcome:
+    """Candidates that are right with a known probability of their score: expit(6 s - 3)."""
+    rng = np.random.default_rng(seed)
+    scores = rng.random((queries, candidates))
+    right = rng.random(scores.shape) < expit(6 * scores - 3)
+    return Outcome(scores, right, np.ones(scores.shape, bool))
+
+
+def test_the_probability_is_the_one_that_labels_were_drawn_with() -> None:
+    fitted = fit_calibration({"val": drawn()})
+    scores = np.linspace(0.05, 0.95, 19)
+    assert np.abs(fitted.probability(scores) - expit(6 * scores - 3)).max() < 0.06
+    assert calibration_error(fitted.reliability) < 0.02
+
+
+def test_the_probability_never_falls_with_the_score() -> None:
+    for seed in range(5):
+        fitted = fit_calibration({"val": drawn(20, 5, seed)})
+        p = fitted.probability(np.linspace(-1, 2, 301))
+        assert (np.diff(p) >= 0).all() and p.min() >= 0 and p.max() <= 1
+
+
+def test_isotonic_steps_are_those_of_pooling_adjacent_violators() -> None:
+    scores, right = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]]), np.array([[0, 1, 0, 1, 1]], bool)
+    fitted = fit_calibration({"val": Outcome(scores, right, np.ones((1, 5), bool))})
+    # 0.2 and 0.3 violate the order and are pooled to one half
+    assert fitted.scores == pytest.approx([0.1, 0.25, 0.45])
+    assert fitted.probabilities == pytest.approx([0, 0.5, 1])
+
+
+def test_of_unseen_queries_without_a_right_image_the_promised_share_is_answered() -> None:
+    known, shares = drawn(199), []
+    for seed in range(1, 30):
+        threshold = fit_calibration({"val": known}).threshold(0.1)
+        shares.append((drawn(400, seed=seed).absent > threshold).mean())
+    # one calibration set of 199: its own share is Beta(20, 180) around 0.1
+    assert np.mean(shares) <= 0.17
+    by_set = [
+        (
+            drawn(400, seed=1000 + s).absent
+            > fit_calibration({"v": drawn(199, seed=s)}).threshold(0.1)
+        )
+        for s in range(40)
+    ]
+    assert np.mean(by_set) <= 0.11  # over calibration sets the promise holds on average
+
+
+def test_the_strictest_data_set_counts() -> None:
+    easy, hard = drawn(99, seed=1), drawn(99, seed=2)
+    hard = Outcome(hard.scores + 1, hard.right, hard.counted)
+    both = fit_calibration({"easy": easy, "hard": hard})
+    assert both.threshold(0.05) == fit_calibration({"hard": hard}).threshold(0.05)
+
+
+def test_a_threshold_is_refused_where_too_few_queries_can_promise_it() -> None:
+    fitted = fit_calibration({"val": drawn(9)})
+    assert fitted.threshold(0.1) == fitted.absent["val"][-1]
+    with pytest.raises(BadInput, match="only 9 queries of val tell"):
+        fitted.threshold(0.05)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan"), 5.0])
+def test_a_share_is_between_0_and_1(share: float) -> None:
+    with pytest.raises(BadInput, match="max_false"):
+        fit_calibration({"val": drawn(50)}).threshold(share)
+
+
+def test_junk_counts_on_no_side() -> None:
+    outcome = drawn(50)
+    with_junk = Outcome(
+        np.concatenate([outcome.scores, np.full((50, 1), 9.0)], axis=1),
+        np.concatenate([outcome.right, np.zeros((50, 1), bool)], axis=1),
+        np.concatenate([outcome.counted, np.zeros((50, 1), bool)], axis=1),
+    )
+    assert fit_calibration({"val": with_junk}) == fit_calibration({"val": outcome})
+
+
+def test_reliability_by_hand() -> None:
+    p, right = np.array([0.05, 0.07, 0.95, 1.0]), np.array([False, True, True, True])
+    rows = reliability(p, right)
+    assert [(r.low, r.pairs) for r in rows] == [(0.0, 2), (0.9, 2)]
+    assert calibration_error(rows) == pytest.approx((2 * 0.44 + 2 * 0.025) / 4)
+    assert calibration_error(()) == 0
+
+
+def test_it_survives_json() -> None:
+    fitted = fit_calibration({"val": drawn(30)})
+    content = json.loads(json.dumps(fitted.as_json()))
+    assert Calibration.from_json(content) == fitted
+    assert content["ece"] == calibration_error(fitted.reliability)
+
+
+WHOLE: dict[str, Any] = {
+    "scores": [0.1, 0.2],
+    "probabilities": [0.0, 1.0],
+    "absent": {"val": [0.3]},
+    "reliability": [],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scores": [0.2, 0.1]},
+        {"scores": []},
+        {"scores": [0.1]},
+        {"probabilities": [0.5, 1.5]},
+        {"probabilities": [1.0, 0.5]},
+        {"absent": {}},
+        {"absent": {"val": []}},
+        {"absent": {"val": [float("nan")]}},
+        {"absent": [0.3]},
+        {"scores": "ab"},
+        {"reliability": [{"low": 0}]},
+    ],
+)
+def test_what_is_no_calibration_is_refused(change: dict[str, Any]) -> None:
+    assert Calibration.from_json(WHOLE).threshold(0.5) == 0.3
+    with pytest.raises(BadInput, match="no calibration"):
+        Calibration.from_json({**WHOLE, **change})
+
+
+def test_only_right_candidates_teach_nothing() -> None:
+    ones = np.ones((3, 2))
+    with pytest.raises(BadInput, match="6 of 6 candidates are right"):
+        fit_calibration({"val": Outcome(ones, ones > 0, ones > 0)})
+    assert Bin(0, 0.1, 1, 0.05, 0.0).observed == 0
