@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +28,13 @@ from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.open_index import OpenIndex
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
-from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.index_search import Hits, search_index
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from extract.aggregators import Vlad
 from extract.batches import Job, describe_all
+from extract.extract_descriptors import unit_vector
 from extract.global_sources import StoreSource
-from extract.interface import Backbone
+from extract.interface import Backbone, Described
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +85,15 @@ def search_images(
         raise BadInput("a crop box for a folder of queries", expected="a single image")
     with ExitStack() as stack:
         opened = stack.enter_context(OpenIndex(index))
-        vlad = _fitting(opened, backbone)
+        vlad = _vocabulary(opened, backbone)
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="ames_lite_")))
         jobs = [Job(name, root / name, box) for name in names]
-        store, failed = describe_queries(jobs, backbone, scratch / "query_local.hdf5", workers)
-        stack.enter_context(store)
+        described = describe_queries(jobs, backbone, scratch / "query_local.hdf5", workers)
+        store = stack.enter_context(described.store)
         own = own_names([root / name for name in store.names], opened)
         hits = search_index(
             opened,
-            query_vectors(store, vlad),
+            described.vectors if vlad is None else query_vectors(store, vlad),
             store,
             scorer,
             lamb=lamb,
@@ -102,7 +103,9 @@ def search_images(
             options=options,
         )
         empty = frozenset(store.names[row] for row in store.empty_rows())
-        return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box)
+        return Found(
+            root, store.names, tuple(own), described.failed, empty, opened.names, hits, box
+        )
 
 
 def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:
@@ -118,29 +121,37 @@ def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:
     return path.parent, [path.name], ()
 
 
-def describe_queries(
-    jobs: Sequence[Job], backbone: Backbone, path: Path, workers: int
-) -> tuple[DescriptorStore, dict[str, str]]:
-    """A store of the queries that can be described, and why the others cannot.
-
-    Raises BadInput, with the reasons, where none can.
+class Queries(NamedTuple):
+    """Queries that could be described: their store, the backbone's own vectors [Q, V] of unit
+    length (V is 0 where it has none); and why the others could not.
     """
-    good: dict[str, LocalDescriptors] = {}
+
+    store: DescriptorStore
+    vectors: npt.NDArray[np.float32]
+    failed: dict[str, str]
+
+
+def describe_queries(jobs: Sequence[Job], backbone: Backbone, path: Path, workers: int) -> Queries:
+    """A store of the queries at `path`. Raises BadInput, with the reasons, where none can be."""
+    good: dict[str, Described] = {}
     failed: dict[str, str] = {}
     for job, result in zip(jobs, describe_all(jobs, backbone, workers), strict=True):
         if isinstance(result, str):
             failed[job.name] = result.split("\n")[0]
         else:
-            good[job.name] = result.local
+            good[job.name] = result
     if not good:
         listed = "\n".join(f"  {name}: {why}" for name, why in failed.items())
         raise BadInput(f"no query can be described:\n{listed}", expected="images that can be read")
     made = backbone.provenance
     sizes = (int(made["top_k"]), backbone.dim, "float16")
+    vectors = np.zeros((len(good), backbone.global_dim), np.float32)
     with DescriptorStore.create(path, list(good), *sizes, made) as writer:
-        for name, local in good.items():
-            writer.append(name, local)
-    return DescriptorStore.open(path), failed
+        for row, (name, found) in enumerate(good.items()):
+            writer.append(name, found.local)
+            if found.vector is not None and found.local.count:
+                vectors[row] = unit_vector(found.vector)
+    return Queries(DescriptorStore.open(path), vectors, failed)
 
 
 def query_vectors(store: DescriptorStore, vlad: Vlad) -> npt.NDArray[np.float32]:
@@ -159,10 +170,13 @@ def own_names(paths: Sequence[Path], index: OpenIndex) -> list[str | None]:
     return [next(filter(index.has, names_of(path, folders)), None) for path in paths]
 
 
-def _fitting(index: OpenIndex, backbone: Backbone) -> Vlad:
-    """The vocabulary of an index. Raises BadInput where the backbone is another than its own."""
+def _vocabulary(index: OpenIndex, backbone: Backbone) -> Vlad | None:
+    """The vocabulary of an index; None for the backbone's own vectors.
+
+    Raises BadInput where the backbone is another than that of the index.
+    """
     made, own = check_provenance(backbone.provenance), index.record.backbone
     files = (index.folder, "this run")
     remedy = "index the folder with these settings, or search with those of the index"
     compare_provenance(own, made, files=files, remedy=remedy)
-    return Vlad.load(index.vocabulary)
+    return Vlad.load(index.vocabulary) if index.record.vocabulary else None

@@ -1,12 +1,12 @@
 """The index of a folder of one's own images: only what is new or changed is described.
 
-In: a folder of images, a backbone, a vocabulary. Out: the index (`ames_lite.io.image_index`), which
-`extract.search_index` searches. A file whose size and time of change are as before is taken as it
+The index (`ames_lite.io.image_index`) is searched by `extract.image_search`. Its vectors are the
+backbone's own global ones, from the same pass, or VLAD where it has none or a vocabulary is given.
+A file whose size and time of change are as before is taken as it
 was; where only the time differs its bytes decide. Killed at any moment, the next run continues.
 
-The conventions to know: an image that cannot be read has an entry with the reason, and is tried
-again once its file changes. Without a vocabulary, one is fitted on the images of the first run and
-stays: later images do not change it.
+An image that cannot be read has an entry with the reason, and is tried again once its file changes.
+A fitted vocabulary stays: later images do not change it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ import numpy as np
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, file_digest, names_digest
+from ames_lite.io.global_store import GlobalStore
+from ames_lite.io.global_writer import GlobalWriter
 from ames_lite.io.image_index import (
     PENDING,
     Changes,
@@ -93,7 +96,8 @@ def index_images(
 ) -> Indexed:
     """Bring the index in `folder` up to what the folder `images` holds; make it where it is not.
 
-    vocabulary: of VLAD; None: the index's own, fitted on the images where it has none. An index of
+    vocabulary: of VLAD; None: the backbone's own vectors, or where it has none the index' own
+    vocabulary, fitted on the images of the first run. An index of
     another backbone, or other settings of it, is made anew, as with rebuild; of another vocabulary,
     only its vectors are. workers: processes that describe (above 1 call from under a main guard).
     Raises MissingFile, or BadInput: no images, the index of another folder, another process at it.
@@ -142,6 +146,8 @@ class _Run:
         changes = compare(files, known, {name: self._digest(name) for name in names})
         entries = [*changes.kept, *self._describe_new(changes.todo)]
         vlad, digest = self._vocabulary(old, given, entries)
+        if old is not None and old.vocabulary != digest:
+            self.notes.append("the vocabulary is another: the vectors are made again")
         entries = self._joined(entries) if changes.todo or changes.gone else entries
         entries.sort(key=lambda entry: entry.name)
         root, made, looked = str(self.root), self.made, self.looked
@@ -217,6 +223,7 @@ class _Run:
             self.root,
             names,
             local=path,
+            vectors=self._own_vectors(plan.entries[0].segment),
             workers=self.workers,
             on_bad_image="skip",
             say_bad=False,  # once, for the whole index
@@ -226,10 +233,16 @@ class _Run:
             bad = {row: store.reason(row).split("\n")[0] for row in rows}
         return [entry._replace(failed=bad.get(entry.row, "")) for entry in plan.entries]
 
+    def _own_vectors(self, segment: int) -> Path | None:
+        """Where the backbone's own vectors of a segment go; None where it has none."""
+        return None if self.backbone.global_kind is None else vector_path(self.place, segment, "")
+
     def _vocabulary(
         self, old: IndexRecord | None, given: Vlad | None, entries: Sequence[Entry]
-    ) -> tuple[Vlad, str]:
-        """The vocabulary and its digest; a copy of it is in the index."""
+    ) -> tuple[Vlad | None, str]:
+        """The vocabulary and its digest, a copy of it is in the index; none for own vectors."""
+        if given is None and self.backbone.global_kind is not None:
+            return None, ""
         own = None if old is None else vocabulary_path(self.place, old.vocabulary)
         if given is None and own is not None and own.is_file():
             given = Vlad.load(own)
@@ -239,8 +252,6 @@ class _Run:
         path = vocabulary_path(self.place, digest)
         if not path.is_file():
             write_vocabulary(path, vlad.centroids, vlad.made)
-        if old is not None and old.vocabulary != digest:
-            self.notes.append("the vocabulary is another: the vectors are made again")
         return vlad, digest
 
     def _fitted(self, entries: Sequence[Entry]) -> Vlad:
@@ -271,11 +282,13 @@ class _Run:
         )
         return Vlad.load(path)
 
-    def _fill_vectors(self, record: IndexRecord, vlad: Vlad) -> None:
-        """The vectors of every segment that has none of this vocabulary.
+    def _fill_vectors(self, record: IndexRecord, vlad: Vlad | None) -> None:
+        """The VLAD vectors of every segment that has none of this vocabulary.
 
         Those that are there are whole: an index names them, leftovers were removed.
         """
+        if vlad is None:
+            return
         for segment in record.segments:
             path = vector_path(self.place, segment, record.vocabulary)
             if not path.is_file():
@@ -304,23 +317,43 @@ class _Run:
         return [entry for entry in entries if entry.segment not in chosen] + new
 
     def _copy(self, moved: Sequence[Entry], number: int) -> None:
-        """Rows of several segments as a new one."""
-        stores = {
-            n: DescriptorStore.open(local_path(self.place, n)) for n in {e.segment for e in moved}
-        }
-        first = next(iter(stores.values()))
-        names, path = [entry.name for entry in moved], local_path(self.place, number)
-        sizes = (first.max_count, first.dim, str(first.dtype))
-        with DescriptorStore.create(
-            path, names, *sizes, first.provenance, overwrite=True
-        ) as writer:
-            for entry in moved:
-                if entry.failed:
-                    writer.mark_failed(entry.name, entry.failed)
-                else:
-                    writer.append(entry.name, stores[entry.segment].read(entry.row))
-        for store in stores.values():
-            store.close()
+        """Rows of several segments as a new one, with the backbone's own vectors."""
+        names = [entry.name for entry in moved]
+        segments = {entry.segment for entry in moved}
+        with ExitStack() as stack:
+            opened = {n: DescriptorStore.open(local_path(self.place, n)) for n in segments}
+            stores = {n: stack.enter_context(store) for n, store in opened.items()}
+            first = next(iter(stores.values()))
+            sizes = (first.max_count, first.dim, str(first.dtype))
+            path = local_path(self.place, number)
+            with DescriptorStore.create(
+                path, names, *sizes, first.provenance, overwrite=True
+            ) as writer:
+                for entry in moved:
+                    if entry.failed:
+                        writer.mark_failed(entry.name, entry.failed)
+                    else:
+                        writer.append(entry.name, stores[entry.segment].read(entry.row))
+        if (target := self._own_vectors(number)) is not None:
+            self._copy_vectors(moved, target)
+
+    def _copy_vectors(self, moved: Sequence[Entry], target: Path) -> None:
+        with ExitStack() as stack:
+            stores = {
+                n: stack.enter_context(GlobalStore(vector_path(self.place, n, "")))
+                for n in {entry.segment for entry in moved}
+            }
+            first = next(iter(stores.values()))
+            names = [entry.name for entry in moved]
+            with GlobalWriter(
+                target, names, first.dim, first.provenance, dtype=str(first.dtype), overwrite=True
+            ) as writer:
+                for entry in moved:
+                    if entry.failed:
+                        writer.mark_failed(entry.name, entry.failed)
+                    else:
+                        row = stores[entry.segment].read(entry.row, entry.row + 1)[0]
+                        writer.append(entry.name, row)
 
     def _indexed(
         self, entries: Sequence[Entry], before: frozenset[str], changes: Changes

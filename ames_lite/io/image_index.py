@@ -7,8 +7,9 @@ vocabulary's digest):
   index.json              what stands where; written last, so what it names is whole
   pending.json            the segment that a run is at, for the next one to finish
   n_local.hdf5            local descriptors (`descriptor_store`)
-  n_vlad_v.hdf5           one vector an image (`global_store`)
-  vocabulary_v.npz        what the vectors were made with
+  n_vlad_v.hdf5           one VLAD vector an image (`global_store`), or
+  n_global.hdf5           the backbone's own global vector
+  vocabulary_v.npz        what the VLAD vectors were made with
 The conventions to know: rows never shift; an image that changed gets a row in a new segment, and
 the row of one that has gone is no longer named. Images are counted in the order of their names,
 whatever segments they lie in.
@@ -65,7 +66,8 @@ class IndexRecord:
     """What index.json says.
 
     images: absolute path of the folder; backbone: provenance of the local descriptors; vocabulary:
-    digest of that of the vectors; scanned_ns: when the folder was looked at; entries: by name.
+    digest of that of the vectors, empty where they are the backbone's own; scanned_ns: when the
+    folder was looked at; entries: by name.
     """
 
     images: str
@@ -114,8 +116,9 @@ def local_path(folder: Path, segment: int) -> Path:
 
 
 def vector_path(folder: Path, segment: int, vocabulary: str) -> Path:
-    """Where the vectors of a segment are, made with the vocabulary of that digest."""
-    return folder / f"{segment:06}_vlad_{vocabulary[:8]}.hdf5"
+    """Where the vectors of a segment are: VLAD, or without a vocabulary the backbone's own."""
+    kind = f"vlad_{vocabulary[:8]}" if vocabulary else "global"
+    return folder / f"{segment:06}_{kind}.hdf5"
 
 
 def vocabulary_path(folder: Path, vocabulary: str) -> Path:
@@ -165,7 +168,7 @@ def remove_unnamed(folder: Path, records: Sequence[IndexRecord]) -> None:
         kept.add(vocabulary_path(folder, record.vocabulary))
         for segment in record.segments:
             kept |= {local_path(folder, segment), vector_path(folder, segment, record.vocabulary)}
-    for pattern in (f"{NUMBER}_local.hdf5", f"{NUMBER}_vlad_*.hdf5", "vocabulary_*.npz"):
+    for pattern in (f"{NUMBER}_*.hdf5", "vocabulary_*.npz"):
         for path in folder.glob(pattern):
             if path not in kept:
                 path.unlink()

@@ -31,6 +31,7 @@ from extract import index_images as module
 from extract.backbones import Sift
 from extract.image_search import search_images
 from extract.index_images import Indexed, index_images
+from extract.interface import Described
 
 TOP_K = 20
 
@@ -47,6 +48,18 @@ class Counting(Sift):
         if self.shown == self.dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().extract(image, box)
+
+
+class WithVector(Counting):
+    """RootSIFT and a global vector, as networks have one."""
+
+    global_kind, global_dim = "gem", 3
+
+    def describe(self, batch: Any) -> list[Described]:
+        return [
+            Described(found.local, found.local.descriptors.sum(axis=0)[:3] + np.float32(1))
+            for found in super().describe(batch)
+        ]
 
 
 def picture(path: Path, seed: int) -> None:
@@ -157,6 +170,42 @@ def test_growing_an_index_equals_making_it_at_once(
         for field in ("ids", "scores", "global_rank", "sims"):
             a, b = (getattr(found.hits, field) for found in both)
             np.testing.assert_array_equal(a, b)
+
+
+def test_the_backbones_own_vectors_come_from_the_same_pass_and_stay_with_their_images(
+    photos: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    for number in range(10, 20):  # a segment each: more than are kept apart
+        picture(photos / f"{number}.jpg", number)
+        run(photos, index, None, backbone=WithVector())
+    (photos / "12.jpg").unlink()
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    run(photos, index, None, backbone=WithVector())
+    found, names = contents(index), [n for n in list_images(photos) if n != "broken.jpg"]
+    assert sorted(found) == names and len(stores(index)) < 2 * 10
+    for name in names:
+        backbone = WithVector()
+        described = backbone.describe([backbone.prepare(load_image(photos / name))])[0]
+        assert described.vector is not None
+        np.testing.assert_array_equal(found[name][0], described.local.descriptors.astype("f2"))
+        unit = described.vector / np.linalg.norm(described.vector)
+        np.testing.assert_allclose(found[name][1], unit, rtol=1e-6)
+    scorer = verifier_scorer("mutual_nn")
+    hits = search_images(index, photos / names[0], WithVector(), scorer, lamb=1, temp=1).hits
+    sims = found[names[0]][1] @ np.array([found[name][1] for name in names]).T
+    np.testing.assert_allclose(hits.sims[0], np.sort(sims[1:])[::-1], rtol=1e-5)
+
+
+def test_a_given_vocabulary_takes_the_place_of_the_backbones_own_vectors(
+    photos: Path, vocabulary: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    run(photos, index, None, backbone=WithVector())
+    assert not list(index.glob("vocabulary_*"))
+    changed, shown = run(photos, index, vocabulary, backbone=WithVector())
+    assert shown == 0 and "the vectors are made again" in changed.notes[0]
+    check(index, photos, vocabulary)
 
 
 def test_an_unchanged_folder_costs_nothing_and_writes_nothing(
