@@ -24,6 +24,7 @@ from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.faiss_calls import similarities
 from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
+    REMEDY,
     Search,
     check_memory,
     checked_queries,
@@ -80,7 +81,8 @@ class Diffusion:
         listed = num_gallery if self.num is None else min(self.num, num_gallery)
         neighbors = min(self.neighbors, num_gallery)
         taken = num_gallery * (8 * dim + 64 * neighbors) + 24 * num_query * listed
-        check_memory(taken, f"rerank=diffusion of {num_query} queries and {num_gallery} images")
+        what = f"rerank=diffusion of {num_query} queries and {num_gallery} images of width {dim}"
+        check_memory(taken, what, f"diffusion.num=1000, where queries are many; or {REMEDY}")
         return num_gallery if self.num is None else max(self.num, self.query_neighbors)
 
 

@@ -75,7 +75,7 @@ class Dba:
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         """Neighbours of a query that are needed. Raises BadInput beyond HELD_BYTES."""
-        taken = num_gallery * (12 * dim + 8 * self.neighbors)
+        taken = num_gallery * (12 * dim + 8 * min(self.neighbors, num_gallery))
         check_memory(taken, f"rerank=dba of {num_gallery} images of width {dim}")
         return 1
 

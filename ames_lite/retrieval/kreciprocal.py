@@ -81,7 +81,7 @@ class Kreciprocal:
             return self.num
         points = num_query + num_gallery
         entries = min(points, self.k2 * (self.k1 + 1) * (self.k1 // 2 + 3))
-        taken = points * (8 * dim + 24 * entries) + 24 * num_query * num_gallery
+        taken = points * (12 * dim + 24 * entries) + 24 * num_query * num_gallery
         what = f"rerank=kreciprocal of {num_query} queries and {num_gallery} images of width {dim}"
         check_memory(taken, what, f"kreciprocal.num=400: the first of each list alone; or {REMEDY}")
         return num_gallery
