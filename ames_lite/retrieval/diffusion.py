@@ -137,21 +137,19 @@ def rerank_diffusion(
     options.depth(len(rows), len(gallery), rows.shape[1])
     points = directions(whole_rows(gallery, rows.shape[1]))
     affinity = affinities(points, options.neighbors, options.gamma, search)
-    whole = system(affinity, options.alpha)
+    whole: Any = system(affinity, options.alpha) if options.num is None else None
     ids, sims = neighbors.ids.copy(), np.zeros_like(neighbors.sims)
     first = ids[:, : options.query_neighbors].astype(np.int64)
     starts = np.clip(similarities(rows, points, first).astype(np.float64), 0, 1) ** options.gamma
     for q, begin in enumerate(starts):
-        listed = ids[q, : options.num]
-        if options.num is None:
-            start, matrix = np.zeros(len(points)), whole
-            start[first[q]] = begin
-            scores = diffused(matrix, start, options.alpha)[listed]
-        else:
+        nodes = listed = ids[q, : options.num]
+        matrix = whole
+        if options.num is not None:
+            nodes = np.arange(len(listed), dtype=np.int32)
             matrix = system(affinity[listed][:, listed], options.alpha)
-            start = np.zeros(len(listed))
-            start[: len(begin)] = begin[: len(listed)]
-            scores = diffused(matrix, start, options.alpha)
+        start = np.zeros(matrix.shape[0])
+        start[nodes[: len(begin)]] = begin[: len(nodes)]
+        scores = diffused(matrix, start, options.alpha)[nodes]
         order = falling(scores)
         ids[q, : len(listed)], sims[q, : len(listed)] = listed[order], scores[order]
     return Neighbors(ids, sims, neighbors.num_gallery)
