@@ -2,7 +2,7 @@
 
 In: the global descriptors of queries and gallery (or of a training set, searched against itself).
 Out: `nn_{desc}_{global}.hdf5`, exact inner products, each image left out of its own list by name;
-on request the first of each list reranked (`ames_lite.retrieval.mda`).
+on request reranked without training (`ames_lite.retrieval.rerankers`).
 With a compressed index the similarities are exact too, but some neighbours are missed: how many is
 measured, said, and kept in the provenance. An output that ends in `.pkl` is of the published form,
 which names neither lists nor provenance.
@@ -32,7 +32,9 @@ from ames_lite.io.writing import refuse_existing
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import IvfPq, compressed_knn
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.mda import Mda, rerank_mda
+from ames_lite.retrieval.rerank_parts import Search
+from ames_lite.retrieval.rerankers import Settings, rerank_lists
+from ames_lite.retrieval.rows import own_rows
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ def prepare_topk(
     names: Sequence[Sequence[str] | None] = (None, None),
     device: str = "cpu",
     index: IvfPq | None = None,
-    rerank: Mda | None = None,
+    rerank: Settings | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the neighbour lists and return the path.
@@ -58,7 +60,7 @@ def prepare_topk(
     global descriptors of the published form need. device: where candidates are searched; the lists
     are the same. index: None is the exact search. rerank: None is the order by similarity; lists
     are reranked before they are cut. Memory: the queries, the lists and one block of the gallery in
-    float32; with an index or rerank also theirs (`compressed_knn`, `rerank_mda`). Raises BadInput
+    float32; with an index or rerank also theirs (`compressed_knn`, `rerankers`). Raises BadInput
     where the two sides were not made alike.
     """
     refuse_existing(Path(output), overwrite)
@@ -72,10 +74,15 @@ def prepare_topk(
         compare_provenance(queries.provenance, gallery.provenance, SAME, files=files)
         for store in dict.fromkeys((queries, gallery)):
             _say_failed(store)
-        longest = num_neighbors if rerank is None else max(num_neighbors, rerank.num)
+        longest = num_neighbors
+        if rerank is not None:
+            depth = rerank.depth(len(queries), len(gallery), gallery.dim)
+            longest = max(num_neighbors, depth)
         neighbors, how = _searched(queries, gallery, longest, device, index)
         if rerank is not None:
-            neighbors = rerank_mda(queries.read(0, len(queries)), gallery, neighbors, rerank)
+            search = Search(own_rows(queries.names, gallery.names, len(queries)), device)
+            rows = queries.read(0, len(queries))
+            neighbors = rerank_lists(rows, gallery, neighbors, rerank, search)
             neighbors, how = first_neighbors(neighbors, num_neighbors), how | rerank.provenance
     provenance = {**gallery.provenance, **how}
     return write_neighbors(

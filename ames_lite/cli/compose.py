@@ -73,6 +73,8 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "lists": TEXT,
     "ivf_pq.nlist": (int,),
     "ivf_pq.code_size": (int,),
+    "kreciprocal.num": (int,),
+    "diffusion.num": (int,),
     "keep": (int,),
     "outputs": (list,),
     "scores": TEXT,

@@ -14,7 +14,7 @@ from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all
 from ames_lite.io.published_store import is_published
 from ames_lite.io.shards import find_shards
 from ames_lite.retrieval.compressed import IvfPq
-from ames_lite.retrieval.mda import Mda
+from ames_lite.retrieval.rerankers import RERANKERS, Settings
 from ames_lite.runtime import pick_device
 from extract.fit_binarization import fit_binarization
 from extract.merge_hdf5 import HOW, merge_globals, merge_stores
@@ -22,7 +22,7 @@ from extract.prepare_topk_global import convert_topk, prepare_topk
 
 FORMS = ("native", "published")
 INDEXES = ("flat", "ivf_pq")
-RERANKS = ("published", "mda", "none")
+RERANKS = ("published", *RERANKERS, "none")
 
 
 def merge_main(overrides: Sequence[str] | None = None) -> int:
@@ -131,19 +131,19 @@ def run_topk(config: Config) -> None:
     print(f"neighbours: {path}")
 
 
-def _reranking(config: Config) -> Mda | None:
+def _reranking(config: Config) -> Settings | None:
     """`rerank=`; published: SuperGlobal's lists of queries are reranked, others are not."""
     chosen = config["rerank"]
     if chosen not in RERANKS:
         raise ConfigError(f"rerank={chosen}", expected=f"one of {', '.join(RERANKS)}")
-    if chosen == "mda" and config["lists"] is not None:
+    if chosen in RERANKERS and config["lists"] is not None:
         raise ConfigError(
-            "rerank=mda with lists=: these are rewritten as they are",
-            expected="lists= or rerank=mda, which needs the global descriptors",
+            f"rerank={chosen} with lists=: these are rewritten as they are",
+            expected=f"lists= or rerank={chosen}, which needs the global descriptors",
         )
     if chosen == "published" and config["global"] in NETWORK_OF and not config["self_search"]:
         chosen = "mda"
-    return Mda(**config["mda"]) if chosen == "mda" else None
+    return RERANKERS[chosen].settings(**config[chosen]) if chosen in RERANKERS else None
 
 
 def _names_of_published(

@@ -114,7 +114,7 @@ def compressed_knn(
     names = (None, None) if query_names is None else ([query_names[q] for q in some], gallery_names)
     exact = exact_knn(
         rows[some],
-        _blocks(gallery),
+        gallery_blocks(gallery),
         width,
         query_names=names[0],
         gallery_names=names[1],
@@ -162,12 +162,13 @@ def _filled(gallery: Gallery, plan: _Plan, seed: int) -> IvfPqIndex:
     """The index over the whole gallery."""
     index = IvfPqIndex(gallery.dim, plan.nlist, plan.code_size, seed)
     index.train(rows_of(gallery, sampled_points(len(gallery), plan.sample, seed)))
-    for block in _blocks(gallery):
+    for block in gallery_blocks(gallery):
         index.add(float_rows(block, "gallery descriptors"))
     return index
 
 
-def _blocks(gallery: Gallery) -> Iterator[Floats]:
+def gallery_blocks(gallery: Gallery) -> Iterator[Floats]:
+    """All rows in their order, READ_BYTES of them at a time."""
     return (gallery.read(first, stop) for first, stop in _ranges(gallery))
 
 

@@ -111,7 +111,7 @@ def _search_block(
 ) -> None:
     """Merge the neighbours in one block, whose rows count from `first`, into ids and sims."""
     k = ids.shape[1]
-    longest = float(_norms(block).max())
+    longest = float(norms(block).max())
     for start in range(0, len(query), QUERY_ROWS):
         part = slice(start, start + QUERY_ROWS)
         near = find(query[part], block, min(len(block), k + 1 + MARGIN))
@@ -176,7 +176,7 @@ def _on_device(device: str) -> Finder:
     return find
 
 
-def _norms(rows: Float32) -> npt.NDArray[np.float64]:
+def norms(rows: Float32) -> npt.NDArray[np.float64]:
     """Euclidean norms [N]; float64, where no square overflows or vanishes."""
     squares: npt.NDArray[np.float64] = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
     return np.sqrt(squares)
@@ -189,7 +189,7 @@ def _rounding(query: Float32, longest: float) -> npt.NDArray[np.float64]:
     Algorithms, 3.1), and what D products may lose below the smallest normal number.
     """
     steps = query.shape[1] + 2
-    return 2 * steps * (2.0**-24 * _norms(query) * longest + np.finfo(np.float32).tiny)
+    return 2 * steps * (2.0**-24 * norms(query) * longest + np.finfo(np.float32).tiny)
 
 
 def _descending(sims: Float32) -> npt.NDArray[np.intp]:

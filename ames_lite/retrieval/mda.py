@@ -9,7 +9,6 @@ arXiv 2308.06954.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,10 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.compressed import Gallery, rows_of
-from ames_lite.retrieval.rows import Float32, Floats, Ids, float_rows
+from ames_lite.retrieval.compressed import Gallery
+from ames_lite.retrieval.rerank_parts import checked_queries, falling, list_blocks
+from ames_lite.retrieval.rows import Float32, Floats
 
-BLOCK_BYTES = 1 << 30  # of gallery rows in float32 that are held at a time
 NEAR_UNIT = 1e-2  # how far from 1 the length of a vector in half precision may be
 SIMS = ("final", "first")
 Float64 = npt.NDArray[np.float64]
@@ -63,6 +62,10 @@ class Mda:
             "sims": said[self.sims],
         }
 
+    def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
+        """Neighbours of a query that are needed."""
+        return self.num
+
 
 def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
     """Refined vectors [M, D] of unit vectors [M, D] (MDescAug).
@@ -100,15 +103,11 @@ def mda_order(
     """
     refined = refined_vectors(vectors.astype(np.float64), neighbors, beta)
     first = refined @ query.astype(np.float64)
-    by_first = _falling(first)
+    by_first = falling(first)
     second = refined @ refined[by_first[: neighbors + 1]].max(axis=0)
     scores = ((first + second) / 2)[by_first]
-    best = _falling(scores)
+    best = falling(scores)
     return by_first[best], scores[best].astype(np.float32)
-
-
-def _falling(scores: Float64) -> npt.NDArray[np.intp]:
-    return np.argsort(-scores.astype(np.float32), kind="stable")
 
 
 def rerank_mda(
@@ -121,16 +120,11 @@ def rerank_mda(
     Raises BadInput for widths and counts that differ, other lengths than 1, NaN and infinity.
     """
     options = options or Mda()
-    rows = _unit_rows(query, "query descriptors")
+    rows = _unit_rows(checked_queries(query, gallery, neighbors), "query descriptors")
     ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
-    if (len(rows), neighbors.num_gallery) != (len(ids), len(gallery)):
-        raise BadInput(
-            f"lists of {len(ids)} queries among {neighbors.num_gallery} images, {len(rows)} query "
-            f"and {len(gallery)} gallery descriptors",
-            expected="the descriptors that the lists were made from",
-        )
     num = min(options.num, ids.shape[1])
-    for part, held, near in _blocks(gallery, ids[:, :num], rows.shape[1]):
+    for part, held, near in list_blocks(gallery, ids[:, :num], rows.shape[1]):
+        _unit_rows(held, "gallery descriptors")
         for q, places in zip(range(part.start, part.stop), near, strict=True):
             order, scores = mda_order(rows[q], held[places], options.neighbors, options.beta)
             ids[q, :num] = ids[q, order]
@@ -138,20 +132,8 @@ def rerank_mda(
     return Neighbors(ids, sims, neighbors.num_gallery)
 
 
-def _blocks(
-    gallery: Floats | Gallery, ids: npt.NDArray[np.int32], width: int
-) -> Iterator[tuple[slice, Float32, Ids]]:
-    """Queries, the rows that their lists name, and the lists as places among those rows."""
-    step = max(1, BLOCK_BYTES // (4 * width * max(1, ids.shape[1])))
-    for start in range(0, len(ids), step):
-        part = slice(start, min(start + step, len(ids)))
-        wanted, near = np.unique(ids[part].astype(np.int64), return_inverse=True)
-        held = gallery[wanted] if isinstance(gallery, np.ndarray) else rows_of(gallery, wanted)
-        yield part, _unit_rows(held, "gallery descriptors", width), near.reshape(ids[part].shape)
-
-
-def _unit_rows(values: Floats, what: str, width: int | None = None) -> Float32:
-    rows = float_rows(values, what, width)
+def _unit_rows(rows: Float32, what: str) -> Float32:
+    """The rows. Raises BadInput for other lengths than 1."""
     far = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
     if far > NEAR_UNIT:
         raise BadInput(f"{what} have lengths {far:.3g} off 1", expected="vectors of unit length")

@@ -8,7 +8,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
-from ames_lite.retrieval import mda
+from ames_lite.retrieval import rerank_parts
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.mda import Mda, mda_order, refined_vectors, rerank_mda
 from tests.helpers import shared_file
@@ -119,7 +119,7 @@ def test_blocks_of_queries_and_rows_read_by_the_range_change_nothing(
             return gallery[first:stop].copy()
 
     whole = rerank_mda(query, gallery, plain, Mda(20, 3))
-    monkeypatch.setattr(mda, "BLOCK_BYTES", 1)  # a query at a time
+    monkeypatch.setattr(rerank_parts, "BLOCK_BYTES", 1)  # a query at a time
     found = rerank_mda(query, Rows(), plain, Mda(20, 3))
     np.testing.assert_array_equal(found.ids, whole.ids)
     np.testing.assert_array_equal(found.sims, whole.sims)

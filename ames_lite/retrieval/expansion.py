@@ -1,0 +1,159 @@
+"""Query expansion and database-side augmentation: vectors joined by those of their neighbours.
+
+A vector x becomes x / |x| + the sum of c^alpha · y / |y| over its nearest neighbours y, where c is
+the cosine of x and y (those at or below 0 do not count), with the length that x had.
+Sources: Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation",
+TPAMI 2018, arXiv 1711.02512 (the weights; alpha = 0 is average query expansion); Turcot and Lowe,
+"Better matching with fewer features", 2009, and Arandjelović and Zisserman, "Three things everyone
+should know to improve object retrieval", CVPR 2012 (the gallery's side).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors
+from ames_lite.retrieval.compressed import Gallery
+from ames_lite.retrieval.rerank_parts import (
+    NO_OWN,
+    Search,
+    check_memory,
+    checked_queries,
+    directions,
+    list_blocks,
+    whole_rows,
+)
+from ames_lite.retrieval.rows import Float32, Floats
+
+
+@dataclass(frozen=True)
+class Aqe:
+    """Settings of α query expansion. Raises BadInput for values out of range."""
+
+    neighbors: int = 10  # images that expand a query; 0: none
+    alpha: float = 3.0  # power of their cosine
+
+    def __post_init__(self) -> None:
+        _check(self.alpha, neighbors=self.neighbors)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For the lists' provenance, flat."""
+        named = {"aqe_neighbors": self.neighbors, "aqe_alpha": float(self.alpha)}
+        return {"rerank": "aqe", **named, "sims": "inner product with the expanded query"}
+
+    def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
+        """Neighbours of a query that are needed."""
+        return max(1, self.neighbors)
+
+
+@dataclass(frozen=True)
+class Dba:
+    """Settings of database-side augmentation. Raises BadInput for values out of range."""
+
+    neighbors: int = 10  # images that augment a gallery image; 0: none
+    alpha: float = 3.0  # power of their cosine
+    query_neighbors: int = 0  # augmented images that expand a query; 0: none
+
+    def __post_init__(self) -> None:
+        _check(self.alpha, neighbors=self.neighbors, query_neighbors=self.query_neighbors)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For the lists' provenance, flat."""
+        return {
+            "rerank": "dba",
+            "dba_neighbors": self.neighbors,
+            "dba_alpha": float(self.alpha),
+            "dba_query_neighbors": self.query_neighbors,
+            "sims": "inner product with the augmented image",
+        }
+
+    def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
+        """Neighbours of a query that are needed. Raises BadInput beyond HELD_BYTES."""
+        taken = num_gallery * (12 * dim + 8 * min(self.neighbors, num_gallery))
+        check_memory(taken, f"rerank=dba of {num_gallery} images of width {dim}")
+        return 1
+
+
+def _check(alpha: float, **counts: int) -> None:
+    for key, value in counts.items():
+        if value < 0:
+            raise BadInput(f"{key} is {value}", expected="a number of images from 0")
+    if not 0 <= alpha < float("inf"):
+        raise BadInput(f"alpha is {alpha}", expected="a number from 0")
+
+
+def expanded(vector: Float32, near: Float32, alpha: float) -> Float32:
+    """A vector [D] joined by its neighbours [n, D], as long as it was."""
+    exact, others = vector.astype(np.float64), directions(near).astype(np.float64)
+    length = np.linalg.norm(exact)
+    if length == 0 or len(near) == 0:
+        return vector
+    cosines = np.clip(others @ exact / length, 0, 1)
+    weights = np.where(cosines > 0, cosines**alpha, 0)
+    total = exact + length * (weights @ others)
+    joined: Float32 = (total * (length / np.linalg.norm(total))).astype(np.float32)
+    return joined
+
+
+def rerank_aqe(
+    query: Floats,
+    gallery: Floats | Gallery,
+    neighbors: Neighbors,
+    options: Aqe | None = None,
+    search: Search = NO_OWN,
+) -> Neighbors:
+    """Lists as long as these, searched with every query [Q, D] expanded by the first of its list.
+
+    gallery [N, D], or rows that are read by the range. Memory beside the arguments: as `exact_knn`,
+    and a block of rows. Raises BadInput for rows that do not fit the lists, NaN and infinity.
+    """
+    options = options or Aqe()
+    rows = checked_queries(query, gallery, neighbors).copy()
+    first = neighbors.ids[:, : options.neighbors]
+    for part, held, near in list_blocks(gallery, first, rows.shape[1]):
+        for q, places in zip(range(part.start, part.stop), near, strict=True):
+            rows[q] = expanded(rows[q], held[places], options.alpha)
+    return search.lists(rows, gallery, neighbors.ids.shape[1])
+
+
+def augmented(gallery: Float32, neighbors: int, alpha: float, search: Search = NO_OWN) -> Float32:
+    """The gallery [N, D] with every row joined by its `neighbors` most similar others (cosine)."""
+    if neighbors == 0:
+        return gallery
+    ids = search.among(directions(gallery), neighbors).ids
+    joined = np.empty_like(gallery)
+    for row, near in enumerate(ids):
+        joined[row] = expanded(gallery[row], gallery[near], alpha)
+    return joined
+
+
+def rerank_dba(
+    query: Floats,
+    gallery: Floats | Gallery,
+    neighbors: Neighbors,
+    options: Dba | None = None,
+    search: Search = NO_OWN,
+) -> Neighbors:
+    """Lists as long as these, searched among the augmented images.
+
+    Queries [Q, D] are as they came, or expanded by the first of the augmented images. Memory beside
+    the arguments: three times the gallery [N, D] in float32 and as `exact_knn`. Raises BadInput for
+    rows that do not fit the lists, NaN, infinity, and more than HELD_BYTES.
+    """
+    options = options or Dba()
+    rows = checked_queries(query, gallery, neighbors)
+    options.depth(len(rows), len(gallery), rows.shape[1])
+    whole = whole_rows(gallery, rows.shape[1])
+    joined = augmented(whole, options.neighbors, options.alpha, search)
+    length = neighbors.ids.shape[1]
+    found = search.lists(rows, joined, max(length, options.query_neighbors))
+    if options.query_neighbors:
+        expansion = Aqe(options.query_neighbors, options.alpha)
+        found = rerank_aqe(rows, joined, found, expansion, search)
+    return Neighbors(found.ids[:, :length], found.sims[:, :length], len(joined))
