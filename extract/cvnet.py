@@ -21,10 +21,9 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
+from ames_lite.io.weights_file import fill_network, read_state
 from extract.cvnet_network import STRIDE, CvnetNetwork, Shape
 from extract.map_backbone import MapBackbone, preparation, require_text
-from extract.pretrained import refuse_keys
-from extract.weights_file import read_state
 
 logger = logging.getLogger(__name__)
 
@@ -127,18 +126,8 @@ def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[nn.Module, str
     state = _encoder(read_state(path, EXPECTED), path)
     with torch.device("meta"):  # nothing is drawn that the file replaces
         network = CvnetNetwork(shape)
-    wanted = network.state_dict()
-    shared = state.keys() & wanted.keys()
-    refuse_keys(
-        path,
-        f"{EXPECTED}, {RESNETS.get(shape.depths, 'of the given depths')}",
-        missing=wanted.keys() - state.keys(),
-        unexpected=state.keys() - wanted.keys(),
-        mismatched={name for name in shared if state[name].shape != wanted[name].shape},
-        **{"NaN or infinite": {n for n in shared if not bool(torch.isfinite(state[n]).all())}},
-    )
-    network.load_state_dict({name: state[name].clone() for name in wanted}, assign=True)
-    return network.float().eval(), file_digest(path)
+    expected = f"{EXPECTED}, {RESNETS.get(shape.depths, 'of the given depths')}"
+    return fill_network(network, state, path, expected), file_digest(path)
 
 
 def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,79 @@
+"""Published weights: a file of named tensors, read without trust, and a network filled by them.
+
+A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state". Nothing of the
+file is run: it is read as weights alone. Networks are filled strictly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.checkpoint import UNREADABLE
+
+STATE_KEYS = ("state", "model_state")
+
+
+def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
+    """The tensors by name. Raises MissingFile, or BadInput where the file holds something else.
+
+    expected: what the file should be, for messages.
+    """
+    if not Path(path).is_file():
+        raise MissingFile("a file of weights is missing", where=path, expected=expected)
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        said = str(error).strip().split("\n")[0]
+        what = f"cannot be read as weights alone: {type(error).__name__}: {said}"
+        raise BadInput(what, where=path, expected=expected) from error
+    state = _inner(content)
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BadInput("holds something else than named tensors", where=path, expected=expected)
+    return {str(name): value for name, value in state.items()}
+
+
+def fill_network(
+    network: nn.Module, state: Mapping[str, Tensor], path: str | Path, expected: str
+) -> nn.Module:
+    """The network, made on the meta device, with the tensors of a state; float32, eval mode.
+
+    path, expected: of the file, for messages. Raises BadInput that lists what is missing,
+    unexpected, of another shape or not finite.
+    """
+    wanted = network.state_dict()
+    shared = state.keys() & wanted.keys()
+    refuse_keys(
+        path,
+        expected,
+        missing=wanted.keys() - state.keys(),
+        unexpected=state.keys() - wanted.keys(),
+        mismatched={name for name in shared if state[name].shape != wanted[name].shape},
+        **{"NaN or infinite": {n for n in shared if not bool(torch.isfinite(state[n]).all())}},
+    )
+    network.load_state_dict({name: state[name].clone() for name in wanted}, assign=True)
+    return network.float().eval()
+
+
+def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> None:
+    """Raises BadInput that lists what is missing, unexpected or mismatched."""
+    listed = [
+        f"{len(names)} weights are {word}: {', '.join(names[:3])}{', …' if names[3:] else ''}"
+        for word, names in ((word, sorted(names)) for word, names in faults.items())
+        if names
+    ]
+    if listed:
+        raise BadInput("; ".join(listed), where=path, expected=expected)
+
+
+def _inner(content: Any) -> Any:
+    """What may be the state: below the first of the keys that there is, else all of it."""
+    for key in STATE_KEYS if isinstance(content, Mapping) else ():
+        if key in content:
+            return content[key]
+    return content
