@@ -26,6 +26,7 @@ from extract.efficientnet import EfficientNet
 from extract.interface import Backbone, Described, not_prepared
 from extract.keypoints import root_sift
 from extract.siglip2 import Siglip2
+from extract.xfeat import Xfeat
 
 
 class Sift:
@@ -111,6 +112,7 @@ NETWORKS: dict[str, Callable[..., Backbone]] = {  # these take device, precision
     "siglip2_large_512": partial(Siglip2, variant="large_512"),
     "siglip2_so400m_384": partial(Siglip2, variant="so400m_384"),
     "siglip2_so400m_512": partial(Siglip2, variant="so400m_512"),
+    "xfeat": Xfeat,
     "tiny_random": TinyRandom,  # for tests
 }
 BACKBONES: dict[str, Callable[..., Backbone]] = {"sift": Sift, **NETWORKS}

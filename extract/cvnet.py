@@ -21,9 +21,9 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
+from ames_lite.io.weights_file import fill_network, read_state
 from extract.cvnet_network import STRIDE, CvnetNetwork, Shape
 from extract.map_backbone import MapBackbone, preparation, require_text
-from extract.weights_file import load_strictly, read_state
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[nn.Module, str
     with torch.device("meta"):  # nothing is drawn that the file replaces
         network = CvnetNetwork(shape)
     expected = f"{EXPECTED}, {RESNETS.get(shape.depths, 'of the given depths')}"
-    return load_strictly(network, state, path, expected), file_digest(path)
+    return fill_network(network, state, path, expected), file_digest(path)
 
 
 def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -24,8 +24,8 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.weights_file import read_state
 from ames_lite.io.writing import replacing
-from extract.weights_file import read_state
 
 EXPECTED = "the state of SpatialAttention2d: conv1, bn and conv2, plain or under 'state'"
 KIND = "SpatialAttention2d"

@@ -17,16 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.io.digest import file_digest
+from ames_lite.io.weights_file import read_state, refuse_keys
 from extract.dinov2_variants import Variant, original_shapes, originals_to_transformers
 from extract.pretrained import (
     Checkpoint,
     load_pretrained,
     missing,
-    refuse_keys,
     require_transformers,
     transformers_class,
 )
-from extract.weights_file import read_state
 
 UNUSED = "embeddings.mask_token"  # a weight that plays no part in features
 DEFAULTS = {  # of transformers, for what a configuration leaves out

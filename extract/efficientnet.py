@@ -18,9 +18,9 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import View
+from ames_lite.io.weights_file import fill_network, package_file, read_state
 from extract.efficientnet_network import HEAD, EfficientNetLite, block_shapes
 from extract.map_backbone import MapBackbone, preparation, require_text
-from extract.weights_file import load_strictly, package_file, read_state
 
 EXPECTED = "the state of EfficientNet-Lite under its published names"
 STRIDE = 32  # of the whole network: sides of what it sees are multiples of it
@@ -106,7 +106,7 @@ class EfficientNet(MapBackbone):
         state = read_state(path, EXPECTED)
         with torch.device("meta"):  # nothing is drawn that the file replaces
             network = EfficientNetLite(self.shapes, self.blocks, self.power)
-        return load_strictly(network, state, path, EXPECTED), file_digest(path)
+        return fill_network(network, state, path, EXPECTED), file_digest(path)
 
     def _region(self, view: View) -> Box:
         """Every halving centres a cell on the second of two: half a cell less half a pixel on."""

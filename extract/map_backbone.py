@@ -74,9 +74,8 @@ class MapBackbone:
         self.prepare, self.top_k, self.global_scales = prepare, top_k, global_scales
         self.detector_path = None if detector is None else str(Path(detector).expanduser())
         self.space = space or ("detector" if detector else "backbone")
-        self.device, self.precision = pick_device(device), precision
-        default = GPU_BATCH_PIXELS if self.device.type == "cuda" else 0
-        self.batch_pixels = default if batch_pixels is None else batch_pixels
+        self.precision = precision
+        self.device, self.batch_pixels = placed(device, precision, batch_pixels)
         self._check_choice()
         self._detector: SpatialAttention2d | None = None
         if self.detector_path is not None:
@@ -91,8 +90,6 @@ class MapBackbone:
         if not isinstance(self.top_k, int) or self.top_k < 0:
             expected = "at least 1 descriptor per image, or 0: all of them"
             raise BadInput(f"top_k is {self.top_k}", expected=expected)
-        if not isinstance(self.batch_pixels, int) or self.batch_pixels < 0:
-            raise BadInput(f"batch_pixels is {self.batch_pixels!r}", expected="a number from 0")
         if self.space not in SPACES or (self.space == "detector" and not self.detector_path):
             raise BadInput(
                 f"space is '{self.space}', detector is {self.detector_path}",
@@ -101,9 +98,6 @@ class MapBackbone:
         if self.global_scales not in GLOBAL_SCALES:
             expected = f"one of {', '.join(GLOBAL_SCALES)}"
             raise BadInput(f"global_scales is {self.global_scales!r}", expected=expected)
-        if self.precision not in PRECISIONS:
-            raise BadInput(f"precision '{self.precision}'", expected=f"one of {list(PRECISIONS)}")
-        autocast(self.precision, self.device)  # refuses what the device cannot do
 
     def _features_are(self) -> dict[str, Any]:
         """What the features are, as far as it is known before weights load."""
@@ -226,16 +220,8 @@ class MapBackbone:
         return Features(found.patches.float(), None if found.cls is None else found.cls.float())
 
     def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        """The normalised pixels [B, 3, H, W] of every scale.
-
-        Raises BadInput for what `prepare` did not give, and for more than one shape.
-        """
-        for item in batch:
-            if not isinstance(item, Prepared):
-                raise not_prepared(item)
-        if len({prepared.shape for prepared in batch}) != 1:
-            shapes = [prepared.shape for prepared in batch]
-            raise BadInput(f"a batch has the shapes {shapes}", expected="one or more of one shape")
+        """The normalised pixels [B, 3, H, W] of every scale. Raises as `check_batch`."""
+        check_batch(batch)
         mean = torch.tensor(self.mean, device=self.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(3, 1, 1)
         stacked = []
@@ -273,6 +259,32 @@ def preparation(
     """From what a configuration gives, whose pairs are lists. Raises BadInput."""
     size: Any = tuple(image_size) if isinstance(image_size, Sequence) else image_size
     return Preparation(image_size=size, scales=tuple(scales), **choice)
+
+
+def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch.device, int]:
+    """The device and the bound of its batches, in pixels.
+
+    Raises BadInput for what there is not, and for a precision that the device cannot do.
+    """
+    place = pick_device(device)
+    default = GPU_BATCH_PIXELS if place.type == "cuda" else 0
+    bound = default if batch_pixels is None else batch_pixels
+    if not isinstance(bound, int) or bound < 0:
+        raise BadInput(f"batch_pixels is {bound!r}", expected="a number from 0")
+    if precision not in PRECISIONS:
+        raise BadInput(f"precision '{precision}'", expected=f"one of {list(PRECISIONS)}")
+    autocast(precision, place)
+    return place, bound
+
+
+def check_batch(batch: Sequence[Prepared]) -> None:
+    """Raises BadInput for what `prepare` did not give, and for more than one shape."""
+    for item in batch:
+        if not isinstance(item, Prepared):
+            raise not_prepared(item)
+    if len({prepared.shape for prepared in batch}) != 1:
+        shapes = [prepared.shape for prepared in batch]
+        raise BadInput(f"a batch has the shapes {shapes}", expected="one or more of one shape")
 
 
 def require_text(**values: object) -> None:

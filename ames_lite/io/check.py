@@ -45,7 +45,7 @@ NO_DESCRIPTORS = "no descriptors"  # a note: such images are legal
 RUN_BYTES = 1 << 25  # of rows looked at together
 SHOWN = 3  # rows that a finding names
 OUTSIDE = "positions outside the image"
-UNPLACED = "they are read as unknown: no head needs them, model=ransac and pictures refuse"
+UNPLACED = "they are read as unknown: no head needs them; model=ransac, lighterglue, pictures do"
 ZEROS = "nothing but zeros"
 Faults = dict[str, npt.NDArray[np.bool_]]
 T = TypeVar("T")

