@@ -25,6 +25,7 @@ from extract.dinov3 import Dinov3
 from extract.efficientnet import EfficientNet
 from extract.interface import Backbone, Described, not_prepared
 from extract.keypoints import root_sift
+from extract.photo import Photo
 from extract.siglip2 import Siglip2
 from extract.xfeat import Xfeat
 
@@ -113,6 +114,7 @@ NETWORKS: dict[str, Callable[..., Backbone]] = {  # these take device, precision
     "siglip2_so400m_384": partial(Siglip2, variant="so400m_384"),
     "siglip2_so400m_512": partial(Siglip2, variant="so400m_512"),
     "xfeat": Xfeat,
+    "photo": Photo,
     "tiny_random": TinyRandom,  # for tests
 }
 BACKBONES: dict[str, Callable[..., Backbone]] = {"sift": Sift, **NETWORKS}

@@ -27,7 +27,7 @@ from tests.extract import dinov2_referee, test_cvnet, test_efficientnet
 
 transformers = pytest.importorskip("transformers")
 WITHOUT_WEIGHTS = ("sift", "tiny_random")
-MAPS = [name for name in NETWORKS if name != "xfeat"]  # with one descriptor a cell
+MAPS = [name for name in NETWORKS if name not in ("xfeat", "photo")]  # with one descriptor a cell
 PATCHES = {"image_size": 96, "scales": [0.7, 1.0], "top_k": 20}
 
 
@@ -39,6 +39,8 @@ def tiny(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **placed: Any
         return build_backbone(name, top_k=20)
     if name == "xfeat":  # small, and its weights come with its package
         return build_backbone(name, top_k=20, **given)
+    if name == "photo":  # of two such
+        return build_backbone(name, keypoints=12, cells=8, cell_size=96, **given)
     if name == "tiny_random":
         return build_backbone(name, **PATCHES, **given)
     if kind == "cvnet":

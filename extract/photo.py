@@ -1,0 +1,153 @@
+"""Keypoints and map cells in one set: XFeat beside EfficientNet-Lite0, for photographs.
+
+A descriptor of one kind is zero where those of the other stand, so that kinds never match:
+[XFeat's 64 | 0] and [0 | the cell's]. Both kinds are ordered by their own strength and merged in
+proportion, so that any number of strongest descriptors holds both. The global vector is
+EfficientNet's GeM, from the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.io.digest import names_digest
+from ames_lite.io.images import Box
+from ames_lite.io.resizing import Preparation, Prepared
+from ames_lite.records import LocalDescriptors
+from extract.efficientnet import EfficientNet
+from extract.interface import Described, not_prepared
+from extract.xfeat import Xfeat
+
+KEYPOINT, CELL = 0, 1  # as `scale` of a descriptor
+
+
+@dataclass(frozen=True, eq=False)
+class BothPrepared:
+    """One image as the two networks see it."""
+
+    keypoints: Prepared
+    cells: Prepared
+
+    @property
+    def shape(self) -> tuple[tuple[int, int], ...]:
+        """(h, w) of both: images of equal shape make a batch."""
+        return self.keypoints.shape + self.cells.shape
+
+    @property
+    def num_pixels(self) -> int:
+        """Of both."""
+        return self.keypoints.num_pixels + self.cells.num_pixels
+
+
+@dataclass(frozen=True)
+class PrepareBoth:
+    """Picklable: what worker processes do."""
+
+    keypoints: Preparation
+    cells: Preparation
+
+    def __call__(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> BothPrepared:
+        """RGB uint8 [H, W, 3] and a crop box. Raises BadInput as `Preparation` does."""
+        return BothPrepared(self.keypoints(image, box), self.cells(image, box))
+
+
+class Photo:
+    """XFeat and EfficientNet-Lite0; weights load on first use, from their packages."""
+
+    global_kind: str | None = "gem"
+
+    def __init__(
+        self,
+        keypoints: int = 200,  # strongest of XFeat that are kept per image
+        cells: int = 100,  # of the largest norm, of EfficientNet's map
+        blocks: Sequence[int] = (10,),  # whose output is the map, 0-based
+        keypoint_size: int = 640,  # longer images are shrunk to this for XFeat
+        cell_size: int = 512,  # longer side for EfficientNet
+        power: float = 3.0,  # of GeM
+        resize: str = "area",
+        query_crop: str = "int",
+        device: str = "auto",
+        precision: str = "fp32",
+        batch_pixels: int | None = None,
+    ) -> None:
+        shared: dict[str, Any] = {
+            "resize": resize,
+            "query_crop": query_crop,
+            "device": device,
+            "precision": precision,
+            "batch_pixels": batch_pixels,
+        }
+        for name, count in (("keypoints", keypoints), ("cells", cells)):
+            if not isinstance(count, int) or count < 1:
+                raise BadInput(f"{name} is {count!r}", expected="at least 1 per image")
+        self._keypoints = Xfeat(top_k=keypoints, image_size=keypoint_size, **shared)
+        self._cells = EfficientNet(
+            top_k=cells, image_size=cell_size, blocks=blocks, power=power, **shared
+        )
+        self.top_k = keypoints + cells
+        self.dim = self._keypoints.dim + self._cells.dim
+        self.global_dim = self._cells.global_dim
+        self.batch_pixels = self._cells.batch_pixels
+        self.prepare = PrepareBoth(self._keypoints.prepare, self._cells.prepare)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Of both parts; loads the weights: one digest of both files."""
+        one, other = self._keypoints.provenance, self._cells.provenance
+        shared = ("resize", "query_crop", "precision")
+        return {
+            "backbone": "photo",
+            "variant": f"xfeat {one['variant']}, efficientnet {other['variant']}",
+            "weights": names_digest([one["weights"], other["weights"]]),
+            "package": one["package"],
+            "facet": other["facet"],
+            "detector": f"{one['detector']}, {other['detector']}",
+            "threshold": one["threshold"],
+            "top_k": self.top_k,
+            "keypoints": self._keypoints.top_k,
+            "cells": self._cells.top_k,
+            "image_size": [one["image_size"], other["image_size"]],
+            "power": other["power"],
+            **{key: other[key] for key in shared},
+        }
+
+    def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
+        """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
+        return self.describe([self.prepare(image, box)])[0].local
+
+    def describe(self, batch: Sequence[BothPrepared]) -> list[Described]:
+        """Both kinds of every image, of one shape, and the global vector."""
+        for item in batch:
+            if not isinstance(item, BothPrepared):
+                raise not_prepared(item)
+        keypoints = self._keypoints.describe([item.keypoints for item in batch])
+        cells = self._cells.describe([item.cells for item in batch])
+        return [
+            Described(merged(one.local, other.local), other.vector)
+            for one, other in zip(keypoints, cells, strict=True)
+        ]
+
+
+def merged(keypoints: LocalDescriptors, cells: LocalDescriptors) -> LocalDescriptors:
+    """One set of both, weighted by rank: the r-th of n has 1 - (r + 1/2) / n."""
+    width = keypoints.descriptors.shape[1]
+    wide = np.zeros((keypoints.count + cells.count, width + cells.descriptors.shape[1]), np.float32)
+    wide[: keypoints.count, :width] = keypoints.descriptors
+    wide[keypoints.count :, width:] = cells.descriptors
+    ranks = [(np.arange(part.count) + 0.5) / max(part.count, 1) for part in (keypoints, cells)]
+    weight = (1 - np.concatenate(ranks)).astype(np.float32)
+    order = np.argsort(-weight, kind="stable")
+    kind = np.repeat([KEYPOINT, CELL], [keypoints.count, cells.count]).astype(np.uint8)
+    return LocalDescriptors(
+        descriptors=wide[order],
+        xy=np.concatenate([keypoints.xy, cells.xy])[order],
+        scale=kind[order],
+        weight=weight[order],
+        size=keypoints.size,
+    )

