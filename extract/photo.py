@@ -66,7 +66,7 @@ class Photo:
         self,
         keypoints: int = 200,  # strongest of XFeat that are kept per image
         cells: int = 100,  # of the largest norm, of EfficientNet's map
-        blocks: Sequence[int] = (10,),  # whose output is the map, 0-based
+        blocks: Sequence[int] = (12,),  # whose output is the map, 0-based
         keypoint_size: int = 640,  # longer images are shrunk to this for XFeat
         cell_size: int = 512,  # longer side for EfficientNet
         power: float = 3.0,  # of GeM

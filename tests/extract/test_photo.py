@@ -39,7 +39,7 @@ def test_each_kind_is_what_its_backbone_gives_alone() -> None:
     described = both.describe([both.prepare(image, None)])[0]
     alone = {
         KEYPOINT: build_backbone("xfeat", top_k=30, **given),
-        CELL: build_backbone("efficientnet_lite0", top_k=20, blocks=[10], **given),
+        CELL: build_backbone("efficientnet_lite0", top_k=20, **given),
     }
     first = 0
     for kind, backbone in alone.items():
@@ -55,7 +55,7 @@ def test_each_kind_is_what_its_backbone_gives_alone() -> None:
         first += backbone.dim
         if wanted.vector is not None:
             np.testing.assert_array_equal(described.vector, wanted.vector)
-    assert both.dim == first == 64 + 112
+    assert both.dim == first == 64 + 192
 
 
 def test_any_number_of_the_strongest_has_both_kinds_in_proportion() -> None:
