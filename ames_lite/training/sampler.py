@@ -6,8 +6,8 @@ none of them, and are no neighbours. An anchor is valid if among its first `dept
 sim > 0 (in the order of the list, whether its sims fall or not) at least `min_each` share its label
 and at least `min_each` do not; its positive and its negative are drawn from those neighbours with
 probability ∝ sim³, and every valid anchor comes once an epoch. Source: AMES (ECCV 2024), training
-on GLDv2. Where labels have families (labels that look alike or belong together), an image of another
-label of the anchor's family is neither a positive nor a negative.
+on GLDv2. Where labels have families (they look alike or belong together), an image of another label
+of the anchor's family is neither a positive nor a negative.
 
 The convention to know: what is drawn depends on (seed, epoch, batch) alone, so that any batch can
 be drawn again, and a state is nothing but a place. Lists may stay in their file: they are looked
@@ -64,7 +64,8 @@ class Excluded(NamedTuple):
 class TripletSampler:
     """Draws triplets.
 
-    Raises BadInput where no anchor is valid, labels and lists disagree, or a label has two families.
+    Raises BadInput where no anchor is valid, labels and lists disagree, or a label has several
+    families.
     """
 
     def __init__(
@@ -167,8 +168,8 @@ def count_neighbors(
 ) -> tuple[Rows, Rows]:
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 
-    Those that are not usable [N], or of another label of the own family [N], do not count. Raises BadInput where the lists are of another set.
-    Says how many do not fall.
+    Those that are not usable [N], or of another label of the own family [N], do not count. Raises
+    BadInput where the lists are of another set. Says how many do not fall.
     """
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
     rising = 0
