@@ -16,7 +16,8 @@ def prepare_split(
     root: Path, name: str, options: OwnTruthOptions, protocol: str | None, overwrite: bool
 ) -> Path:
     """Write <name>-train and <name>-val, print what came of it; returns the folder of the first."""
-    train, val = (folder_of(root, f"{name}{end}") for end in PARTS.values())
+    folder = folder_of(root, name)
+    train, val = (folder.with_name(f"{name}{end}") for end in PARTS.values())
     made = split_folders(options)
     chosen = choose_protocol(made.val, protocol)
     _, description = write_split(root, name, made, options, chosen, overwrite)
@@ -40,6 +41,6 @@ def _by_kind(made: SplitTruth) -> tuple[list[str], list[list[object]]]:
             labels = [row[0] for row in of_kind]
             counts = (sum(of[label] for label in labels) for of in (images, queries))
             rows.append([kind, role, len({row[1] for row in of_kind}), len(labels), *counts])
-    if made.val.alone is not None:
+    if made.val.alone in images:
         rows.append(["(distractors)", "val", None, None, images[made.val.alone], None])
     return header, rows

@@ -17,7 +17,6 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.overrides import paste, shell_word, word
 
 FAMILIES = "families.csv"
-
 SPLITS = ("query", "gallery", "train")
 PUBLISHED_LISTS = {
     "query": ("test_query.txt",),

@@ -168,11 +168,11 @@ def find_images(
     folders = {"query": query.resolve(), "gallery": gallery.resolve()}
     root = Path(os.path.commonpath(list(folders.values())))
     if root in folders.values():
-        raise BadInput(
-            f"one of the folders images= and {second}= holds the other",
-            where=f"{second}={query} and images={gallery}",
-            expected="two folders side by side, or one folder and a column `split`",
-        )
+        expected = "two folders side by side"
+        if second == "query_images":
+            expected += ", or one folder and a column `split`"
+        what = f"one of the folders images= and {second}= holds the other"
+        raise BadInput(what, where=f"{second}={query} and images={gallery}", expected=expected)
     prefixes = {side: folders[side].relative_to(root).as_posix() + "/" for side in SIDES}
     found = {side: _listed(folders[side], named) for side in SIDES}
     listed = {side: tuple(prefixes[side] + name for name in found[side][0]) for side in SIDES}

@@ -91,7 +91,7 @@ def test_both_sets_are_described_trained_on_and_validated_without_naming_images(
     given = [*TRAIN, f"data_root={data}", f"output_dir={tmp_path / 'run'}"]
     run = train.run(compose("train", given))
     epoch = json.loads((run / "epochs.jsonl").read_text().splitlines()[0])
-    assert 0 <= epoch["validation"]["reranked"] <= 1
+    assert 0 < epoch["val"] <= 1  # of photos-val, its default
     families = data / "photos-train" / "families.csv"
     provenance = load_head(run)[1].provenance
     assert provenance["families"] == file_digest(families)
@@ -223,6 +223,7 @@ def test_the_validation_set_is_never_trained_on_by_mistake(
         (["val_share=some"], "val_share='some'"),
         (["val_share=0.2", "families=t.csv", "radius=3"], "radius= is given with val_share="),
         (["val_share=0.2", "families=t.csv", "name=../x"], "the name of one folder"),
+        (["val_share=0.2", "families=t.csv", "name="], "the name of one folder"),
         (["val_share=0.2", "families=t.csv", "protocol=revisitop"], "no grades"),
         (["share=0.2"], "did you mean val_share"),
     ],
