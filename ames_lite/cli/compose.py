@@ -62,6 +62,9 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "threshold": NUMBER,
     "max_false": NUMBER,
     "tolerance": (int,),
+    "val_share": NUMBER,
+    "families": TEXT,
+    "distractors": TEXT,
     "protocol": TEXT,
     "dataset.protocol": TEXT,
     "store": TEXT,
@@ -121,6 +124,7 @@ TYPES |= {  # of what a reader of an official layout is told
 }
 PATHS = {  # keys whose texts are paths; what else is known of them stands in TYPES
     *("data_root", "output_dir", "images", "labels", "query_images", "queries", "gallery"),
+    *("families", "distractors"),
     *("weights", "teacher", "global_weights", "vocabulary", "whitening", "binarization"),
     *("store", "cache", "lists", "scores", "tuned", "results", "val_images", "query", "index"),
     *("neighbors", "val_neighbors", "scratch", "backbone.arguments.weights"),

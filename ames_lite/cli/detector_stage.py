@@ -75,9 +75,10 @@ def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
     chosen = compose("detector", [f"dataset={name}"])["dataset"]
     if chosen["option"] == "folder":
         chosen = {**chosen, "folder": config["name"]}
-    other = dataset_files({**config, "dataset": chosen})
+    given = {**config, "dataset": chosen, "images": config["val_images"]}
+    other = dataset_files(given)  # fills in where the images of a set of one's own are
     found = find_all(_lists_of(other, chosen["role"]))
-    return images, read_labelled(list(found.values()), config["val_images"] or other.image_root)
+    return images, read_labelled(list(found.values()), given["images"] or other.image_root)
 
 
 def _lists_of(files: DatasetFiles, role: str) -> dict[str, Any]:

@@ -53,13 +53,13 @@ def prepare(
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={protocol}", expected=f"one of {', '.join(PROTOCOLS)}")
     made = make_own_truth(options)
-    chosen = _protocol(made, protocol)
+    chosen = choose_protocol(made, protocol)
     description = write_own_truth(folder, made, options, chosen, role, overwrite)
-    _show(folder, made, description)
+    show(folder, made, description)
     return description
 
 
-def _protocol(made: OwnTruth, asked: str | None) -> str:
+def choose_protocol(made: OwnTruth, asked: str | None) -> str:
     """The protocol asked for, or that of the kind. Raises ConfigError where grades do not fit."""
     fits = "revisitop" if made.truth.graded else PROTOCOL_OF.get(made.kind, DEFAULT_PROTOCOL)
     chosen = asked or fits
@@ -69,7 +69,8 @@ def _protocol(made: OwnTruth, asked: str | None) -> str:
     return chosen
 
 
-def _show(folder: Path, made: OwnTruth, description: Description) -> None:
+def show(folder: Path, made: OwnTruth, description: Description) -> None:
+    """Print what came of a set."""
     truth = made.truth
     right = sum(map(len, truth.easy)) + sum(map(len, truth.hard))
     queries, gallery = len(truth.query_names), len(truth.gallery_names)
@@ -98,7 +99,8 @@ def settle(config: dict[str, Any], data_root: Path) -> Description | None:
         if labels is not None:
             what = f"labels= is given and dataset={dataset['option']} brings its own"
             raise ConfigError(what, expected=f"dataset={OPTION}, or no labels=")
-        return None
+        if not dataset.get("prepared"):
+            return None
     folder = folder_of(data_root, dataset["folder"])
     if labels is not None:
         _prepare_or_check(folder, config["images"], str(labels))

@@ -2,16 +2,18 @@
 
 In: pictures and what is right, in any form of data/README.md. Out, in data_root/<name>:
 gallery.txt, query.txt, gnd_<name>.json, and dataset.json, which says what they were made from and
-which protocol evaluates them.
+which protocol evaluates them. With val_share=, a training set and a validation set (family_split).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config
+from ames_lite.cli.family_split import prepare_split
 from ames_lite.cli.own_folder import folder_of, prepare
 from ames_lite.cli.shell import command, data_root
 from ames_lite.errors import ConfigError
@@ -24,7 +26,7 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config) -> Path:
-    """Write the lists and the ground truth; returns their folder."""
+    """Write the lists and the ground truth; returns their folder, of a split the first."""
     for key in ("images", "labels"):
         if config[key] is None:
             raise ConfigError(f"{key}= is not given", expected=f"images=<folder> {FORMS}")
@@ -37,7 +39,20 @@ def run(config: Config) -> Path:
         kind=config["kind"],
         radius=config["radius"],
         tolerance=config["tolerance"],
+        families=_path(config["families"]),
+        val_share=config["val_share"],
+        distractors=_path(config["distractors"]),
     )
+    if options.val_share is not None:
+        options = replace(
+            options, seed=config["seed"], queries_per_label=config["queries_per_label"]
+        )
+        given = data_root(config), config["name"], options, config["protocol"]
+        return prepare_split(*given, config["overwrite"])
+    for key in ("families", "distractors"):
+        if config[key] is not None:
+            expected = "val_share=<the share of the instances to validate on>"
+            raise ConfigError(f"{key}= is given without val_share=", expected=expected)
     folder = folder_of(data_root(config), config["name"])
     prepare(
         folder,

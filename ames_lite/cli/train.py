@@ -31,7 +31,8 @@ from ames_lite.cli.training_folder import prepare_training_folder
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.digest import names_digest
+from ames_lite.io.digest import file_digest, names_digest
+from ames_lite.io.families import read_families
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.neighbor_conversion import open_neighbor_rows
@@ -82,7 +83,7 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
     folder = processes.from_first(training_dir(config) if processes.first else None)
     trainer = Trainer(
         *(head, store, sampler, recipe, folder),
-        HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store)),
+        HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store, found)),
         device,
         teacher=teacher,
         validation=validation,
@@ -129,6 +130,9 @@ def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dic
         "store": lambda: files.local("train"),
         "neighbors": lambda: files.neighbors(neighbors, of_train=True),
     }
+    families = files.families()
+    if families is not None:
+        finders["families"] = lambda: families
     if val is not None:
         finders["validation"] = val.find
     return find_all(finders)
@@ -137,7 +141,10 @@ def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dic
 def open_training_set(
     found: Mapping[str, Path], recipe: Recipe
 ) -> tuple[DescriptorStore, TripletSampler]:
-    """The store and the sampler of a training set, from its list, store and neighbors."""
+    """The store and the sampler of a training set, from its list, store and neighbors.
+
+    With families, where it has them.
+    """
     images = read_image_list(found["list"])
     store = open_store(found["store"], images.names, images.sizes)
     if images.labels is None:
@@ -145,6 +152,7 @@ def open_training_set(
             "the training list has no labels", where=found["list"], expected="path,label lines"
         )
     labels = labels_of_store(store, images.names, images.labels)
+    families = read_families(found["families"], labels) if "families" in found else None
     lists = open_neighbor_rows(found["neighbors"], images.names)
     sampler = TripletSampler(
         lists,
@@ -154,6 +162,7 @@ def open_training_set(
         min_each=recipe.min_each,
         seed=recipe.seed,
         usable=usable_images(store),
+        families=families,
     )
     return store, sampler
 
@@ -175,7 +184,9 @@ def usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
     return usable
 
 
-def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:
+def _provenance(
+    config: Config, store: DescriptorStore, found: Mapping[str, Path]
+) -> dict[str, Any]:
     return {
         "dataset": config["dataset"]["option"],
         "images": len(store),
@@ -183,5 +194,6 @@ def _provenance(config: Config, store: DescriptorStore) -> dict[str, Any]:
         "start": config["start"],
         "binarization": config["binarization"],
         "descriptors": store.provenance,
+        **({"families": file_digest(found["families"])} if "families" in found else {}),
         **({} if config["teacher"] is None else {"teacher": str(config["teacher"])}),
     }

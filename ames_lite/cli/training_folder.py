@@ -24,7 +24,7 @@ from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.overrides import paste, word
 from ames_lite.io.own_truth import OwnTruth, make_own_truth
-from ames_lite.io.own_truth_files import read_description
+from ames_lite.io.own_truth_files import prepare_command, read_description
 
 FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
 
@@ -76,6 +76,13 @@ def _training_list(files: DatasetFiles) -> ImageList:
             "missing: the training list",
             where=files.root / "train.txt",
             expected="labels=folders, labels=<a CSV file,label>, or a train.txt of one's own",
+        )
+    if description.options.val_share is not None:
+        raise BadInput(
+            f"a {description.role} set of images that were split has no training list",
+            where=files.root / "train.txt",
+            expected="the training set of the split",
+            remedy=prepare_command(description.options, files.root),
         )
     made = make_own_truth(description.options)
     if made.codes is None:

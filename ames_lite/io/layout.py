@@ -16,6 +16,7 @@ from pathlib import Path
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.overrides import paste, shell_word, word
 
+FAMILIES = "families.csv"
 SPLITS = ("query", "gallery", "train")
 PUBLISHED_LISTS = {
     "query": ("test_query.txt",),
@@ -146,6 +147,11 @@ class DatasetFiles:
             f"the {split} image list of {self.option}",
             **(self._trained if self.own and split == "train" else self._prepared),
         )
+
+    def families(self) -> Path | None:
+        """The families of the training labels, for reading; None where there are none."""
+        path = self.root / FAMILIES
+        return path if path.is_file() else None
 
     def ground_truth(self) -> Path:
         """The ground truth, for reading."""

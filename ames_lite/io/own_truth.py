@@ -44,6 +44,8 @@ class OwnTruthOptions:
     images, query_images: folders (the second: of the queries alone). labels: a path or one of
     WORDS. queries, gallery: image lists that say which images, in which order. kind: one of KINDS,
     where a header does not tell. radius: metres; tolerance: frames; each for its own kind alone.
+    families to queries_per_label: of a set that is split by family (own_truth_split); distractors:
+    a folder of images without partners.
     """
 
     images: Path
@@ -54,6 +56,11 @@ class OwnTruthOptions:
     kind: str | None = None
     radius: float | None = None
     tolerance: int | None = None
+    families: Path | None = None
+    val_share: float | None = None
+    distractors: Path | None = None
+    seed: int | None = None
+    queries_per_label: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +105,7 @@ def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
             kind, table, images, lists, radius=options.radius, tolerance=options.tolerance
         )
     notes = (*images.notes, *(() if table is None else table.notes), *relation.notes)
-    return _finish(replace(relation, notes=notes), str(kind), images.root, options.labels)
+    return finish(replace(relation, notes=notes), str(kind), images.root, options.labels)
 
 
 def _check_kind(options: OwnTruthOptions) -> str | None:
@@ -148,7 +155,7 @@ def _read_list(path: Path, images: OwnImages, side: str) -> list[str]:
     return found
 
 
-def _finish(relation: Relation, kind: str, root: Path, labels: str) -> OwnTruth:
+def finish(relation: Relation, kind: str, root: Path, labels: str) -> OwnTruth:
     """Take queries out of their own answers, and out altogether those unnamed and unanswered."""
     relation = relation.without_own_image()
     right = relation.num_right()

@@ -121,11 +121,12 @@ def _from_paths(kind: str, images: OwnImages) -> Entries:
     sides = [images.side_of(name) for name in names]
     said = names
     if kind == "folders":
-        said = [_first_folder(images.within_side(name), images) for name in names]
+        said = [first_folder(images.within_side(name), images) for name in names]
     return Entries(names, sides, said, lambda row: str(images.root / names[row]), "the paths")
 
 
-def _first_folder(name: str, images: OwnImages) -> str:
+def first_folder(name: str, images: OwnImages) -> str:
+    """The class folder of an image. Raises BadInput where it is in none."""
     if "/" not in name:
         raise BadInput(
             f"'{name}' is in no class folder",

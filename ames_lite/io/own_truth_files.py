@@ -11,7 +11,7 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,23 @@ import numpy as np
 
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
+from ames_lite.io.families import write_families
 from ames_lite.io.ground_truth import write_ground_truth
 from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.json_file import read_json_file
-from ames_lite.io.layout import PUBLISHED_LISTS
+from ames_lite.io.layout import FAMILIES, PUBLISHED_LISTS
 from ames_lite.io.overrides import paste, word
 from ames_lite.io.own_truth import WORDS, OwnTruth, OwnTruthOptions
 from ames_lite.io.own_truth_images import find_images
+from ames_lite.io.own_truth_split import SplitTruth
 from ames_lite.io.writing import explain_write_errors
 
 DESCRIPTION = "dataset.json"
 SCHEMA = 1
 BY_NAMES = ("folders", "frames", "pairs")  # kinds that depend on which images there are
-PATHS = ("images", "query_images", "queries", "gallery")
+PATHS = ("images", "query_images", "queries", "gallery", "families", "distractors")
+OF_SPLIT = ("families", "distractors", "val_share", "seed", "queries_per_label")
+PARTS = {"train": "-train", "val": "-val"}  # of a split set, by role: what follows its name
 
 
 @dataclass(frozen=True)
@@ -66,26 +70,75 @@ def write_own_truth(
     options = _absolute(options)
     digests = source_digests(options, made.kind)
     description = Description(made.kind, protocol, role, made.root, options, digests)
-    truth, temporary = made.truth, folder / f".prepare.{os.getpid()}"
+    _write_set(folder, description, lambda into: _write_lists(into, folder.name, made), overwrite)
+    return description
+
+
+def write_split(
+    root: Path,
+    name: str,
+    made: SplitTruth,
+    options: OwnTruthOptions,
+    protocol: str,
+    overwrite: bool,
+) -> tuple[Description, Description]:
+    """Write the folders <name>-train (train.txt) and <name>-val (as a set of one's own).
+
+    Both have a families.csv and a dataset.json. Raises BadInput where other lists are there
+    already, unless overwrite.
+    """
+    options = _absolute(options)
+    val = made.val
+    digests = source_digests(options, val.kind)
+    train_of, val_of = (
+        Description(val.kind, protocol, role, val.root, options, digests) for role in PARTS
+    )
+
+    def write_train(into: Path) -> None:
+        write_image_list(into / "train.txt", made.train)
+        write_families(into / FAMILIES, made.families(held_out=False))
+
+    def write_val(into: Path) -> None:
+        _write_lists(into, f"{name}{PARTS['val']}", val)
+        write_families(into / FAMILIES, made.families(held_out=True))
+
+    _write_set(root / f"{name}{PARTS['train']}", train_of, write_train, overwrite)
+    _write_set(root / f"{name}{PARTS['val']}", val_of, write_val, overwrite)
+    return train_of, val_of
+
+
+def _write_lists(into: Path, name: str, made: OwnTruth) -> None:
+    """gallery.txt, query.txt and gnd_<name>.json."""
+    truth = made.truth
+    for side, names in (("gallery", truth.gallery_names), ("query", truth.query_names)):
+        codes = None if made.codes is None else np.array([made.codes[n] for n in names])
+        write_image_list(into / f"{side}.txt", ImageList(names, codes))
+    write_ground_truth(into / f"gnd_{name}.json", truth)
+
+
+def _write_set(
+    folder: Path, description: Description, write: Callable[[Path], None], overwrite: bool
+) -> None:
+    """What `write` puts into a folder, and dataset.json: in place once all are written."""
+    temporary = folder / f".prepare.{os.getpid()}"
     with explain_write_errors(folder):
         temporary.mkdir(parents=True, exist_ok=True)
         try:
-            for side, names in (("gallery", truth.gallery_names), ("query", truth.query_names)):
-                codes = None if made.codes is None else np.array([made.codes[n] for n in names])
-                write_image_list(temporary / f"{side}.txt", ImageList(names, codes))
-            write_ground_truth(temporary / f"gnd_{folder.name}.json", truth)
+            write(temporary)
             text = json.dumps(_to_json(description), indent=1, ensure_ascii=False)
             (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
             _move(temporary, folder, overwrite)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return description
 
 
 def _move(temporary: Path, folder: Path, overwrite: bool) -> None:
     """All files into their places: the old mark goes first, the new one comes last."""
     new = sorted(temporary.iterdir(), key=lambda path: path.name == DESCRIPTION)
-    published = [name for side in ("query", "gallery") for name in PUBLISHED_LISTS[side]]
+    native = {path.name for path in new}
+    published = [
+        name for side, names in PUBLISHED_LISTS.items() if f"{side}.txt" in native for name in names
+    ]
     for name in (*published, f"gnd_{folder.name}.pkl"):
         if (folder / name).exists():
             what = "the published form of a list or of the ground truth is there"
@@ -112,13 +165,15 @@ def source_digests(options: OwnTruthOptions, kind: str) -> dict[str, str]:
     """Digests of all that the lists of a kind depend on."""
     of_labels = options.labels if options.labels in WORDS else file_digest(options.labels)
     digests = {"labels": of_labels}
-    for key in ("queries", "gallery"):
+    for key in ("queries", "gallery", "families"):
         path = getattr(options, key)
         if path is not None:
             digests[key] = file_digest(path)
     if kind in BY_NAMES:
         images = find_images(options.images, options.query_images)
         digests["images"] = names_digest(images.all_names())
+    if options.distractors is not None:
+        digests["distractors"] = names_digest(find_images(options.distractors).all_names())
     return digests
 
 
@@ -144,7 +199,11 @@ def check_sources(folder: Path, description: Description, images: Path, labels: 
 def prepare_command(options: OwnTruthOptions, folder: Path) -> str:
     """The command that makes the lists."""
     given = {key: value for key, value in asdict(options).items() if value is not None}
-    given |= {"name": folder.name, "data_root": folder.parent}
+    name = folder.name
+    if options.val_share is not None:
+        end = next((end for end in PARTS.values() if name.endswith(end)), "")
+        name = name.removesuffix(end)
+    given |= {"name": name, "data_root": folder.parent}
     return paste("scripts/prepare_dataset.py", [word(key, value) for key, value in given.items()])
 
 
@@ -160,7 +219,7 @@ def read_description(folder: Path) -> Description | None:
             raise ValueError(f"schema {content['schema']}")
         given = dict(content["options"])
         for key in PATHS:
-            given[key] = None if given[key] is None else Path(given[key])
+            given[key] = None if given.get(key) is None else Path(given[key])
         return Description(
             **{key: str(content[key]) for key in ("kind", "protocol", "role")},
             image_root=Path(content["image_root"]),
@@ -182,6 +241,7 @@ def _to_json(description: Description) -> Mapping[str, Any]:
     plain["options"] = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in plain["options"].items()
+        if value is not None or key not in OF_SPLIT
     }
     return plain
 

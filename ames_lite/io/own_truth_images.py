@@ -147,11 +147,16 @@ class OwnImages:
 
 
 def find_images(
-    images: str | Path, query_images: str | Path | None = None, *, named: bool = False
+    images: str | Path,
+    query_images: str | Path | None = None,
+    *,
+    named: bool = False,
+    second: str = "query_images",
 ) -> OwnImages:
     """All images below `images`, and below `query_images` where the queries are apart.
 
-    named: a table names the images, so that a folder may have others only. Raises MissingFile for
+    named: a table names the images, so that a folder may have others only. second: the key that
+    gave the second folder, for messages. Raises MissingFile for
     a folder that is not there; BadInput for one without images, for two of which one holds the
     other, and for names that are not UTF-8.
     """
@@ -163,11 +168,11 @@ def find_images(
     folders = {"query": query.resolve(), "gallery": gallery.resolve()}
     root = Path(os.path.commonpath(list(folders.values())))
     if root in folders.values():
-        raise BadInput(
-            "one of the folders of queries and gallery holds the other",
-            where=f"query_images={query} and images={gallery}",
-            expected="two folders side by side, or one folder and a column `split`",
-        )
+        expected = "two folders side by side"
+        if second == "query_images":
+            expected += ", or one folder and a column `split`"
+        what = f"one of the folders images= and {second}= holds the other"
+        raise BadInput(what, where=f"{second}={query} and images={gallery}", expected=expected)
     prefixes = {side: folders[side].relative_to(root).as_posix() + "/" for side in SIDES}
     found = {side: _listed(folders[side], named) for side in SIDES}
     listed = {side: tuple(prefixes[side] + name for name in found[side][0]) for side in SIDES}

@@ -41,17 +41,16 @@ FORMS = (
     Form("coordinates", ("file", "lat", "lon"), ("split",)),
     Form("frames", ("file", "frame"), ("split",)),
 )
-WORDS = {word for form in FORMS for word in (*form.required, *form.optional)}
 NAMES, CHOICES = ("file", "query", "gallery"), ("split", "grade", "relevant")
 NUMBERS = ("x", "y", "lat", "lon")
 KINDS = tuple(dict.fromkeys(form.kind for form in FORMS))
 
 
-def describe_forms(kind: str | None = None) -> str:
+def describe_forms(kind: str | None = None, forms: Sequence[Form] = FORMS) -> str:
     """The headers of a kind, or of all: required columns, optional ones in brackets."""
     return "; ".join(
         f"{','.join(form.required)}{''.join(f'[,{name}]' for name in form.optional)} ({form.kind})"
-        for form in FORMS
+        for form in forms
         if kind in (None, form.kind)
     )
 
@@ -121,13 +120,13 @@ class Table:
         return values
 
 
-def read_table(path: str | Path, kind: str | None = None) -> Table:
-    """Read a table of one of FORMS; kind: which, where the header alone does not tell.
+def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] = FORMS) -> Table:
+    """Read a table of one of the forms; kind: which, where the header alone does not tell.
 
     Raises MissingFile, and BadInput with file and line for a header of no or of several forms, a
     row with another number of cells than the header, and what is no text.
     """
-    path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind)}"
+    path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind, forms)}"
     if path.is_dir():
         raise BadInput(
             "a folder is given as labels",
@@ -137,14 +136,15 @@ def read_table(path: str | Path, kind: str | None = None) -> Table:
         )
     if not path.is_file():
         raise MissingFile("the labels are missing", where=path, expected=expected)
-    cells = read_cells(path, WORDS, expected)
+    words = {word for form in forms for word in (*form.required, *form.optional)}
+    cells = read_cells(path, words, expected)
     if not cells.rows:
         raise BadInput("an empty file", where=path, expected=expected)
     header = [
-        name if (name := cell.strip()).lower() not in WORDS else name.lower()
+        name if (name := cell.strip()).lower() not in words else name.lower()
         for cell in cells.rows[0]
     ]
-    form = _choose_form(header, kind, path)
+    form = _choose_form(header, kind, path, forms)
     rows, lines = cells.rows[1:], cells.lines[1:]
     if not rows:
         raise BadInput("a header and no rows", where=path, expected=expected)
@@ -187,14 +187,16 @@ def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], li
     return plain, [f"{many} {how}, first '{changed[0]}'"]
 
 
-def _choose_form(header: Sequence[str], kind: str | None, path: Path) -> Form:
+def _choose_form(
+    header: Sequence[str], kind: str | None, path: Path, forms: Sequence[Form]
+) -> Form:
     """The one form that a header has."""
     shown, where = ",".join(header), f"{path}, line 1"
-    expected = f"one of {describe_forms(kind)}"
+    expected = f"one of {describe_forms(kind, forms)}"
     if len(set(header)) != len(header):
         raise BadInput(f"the header '{shown}' names a column twice", where=where, expected=expected)
     fitting = [
-        form for form in FORMS if kind in (None, form.kind) and set(form.required) <= set(header)
+        form for form in forms if kind in (None, form.kind) and set(form.required) <= set(header)
     ]
     if len(fitting) != 1:
         what = f"the header '{shown}' fits " + ("no form" if not fitting else "several forms")

@@ -6,7 +6,8 @@ none of them, and are no neighbours. An anchor is valid if among its first `dept
 sim > 0 (in the order of the list, whether its sims fall or not) at least `min_each` share its label
 and at least `min_each` do not; its positive and its negative are drawn from those neighbours with
 probability ∝ sim³, and every valid anchor comes once an epoch. Source: AMES (ECCV 2024), training
-on GLDv2.
+on GLDv2. Where labels have families (they look alike or belong together), an image of another label
+of the anchor's family is neither a positive nor a negative.
 
 The convention to know: what is drawn depends on (seed, epoch, batch) alone, so that any batch can
 be drawn again, and a state is nothing but a place. Lists may stay in their file: they are looked
@@ -46,7 +47,7 @@ class Excluded(NamedTuple):
 
     alone: int  # no other image has the label
     few_positives: int  # too few neighbours of the label
-    few_negatives: int  # too few of other labels
+    few_negatives: int  # too few of other labels; where there are families, of other families
     unusable: int = 0  # without descriptors; comes before the others
 
     def __str__(self) -> str:
@@ -61,7 +62,11 @@ class Excluded(NamedTuple):
 
 
 class TripletSampler:
-    """Draws triplets. Raises BadInput where no anchor is valid or labels and lists disagree."""
+    """Draws triplets.
+
+    Raises BadInput where no anchor is valid, labels and lists disagree, or a label has several
+    families.
+    """
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class TripletSampler:
         power: float = 3.0,  # of the similarity, for the odds
         seed: int = 0,
         usable: npt.NDArray[np.bool_] | None = None,  # [N] images to draw from; None: all
+        families: npt.NDArray[np.integer] | None = None,  # [N]; None: each label its own
     ) -> None:
         lists = NeighborRows.of(neighbors) if isinstance(neighbors, Neighbors) else neighbors
         if len(labels) != len(lists) or len(labels) != lists.num_gallery:
@@ -88,7 +94,8 @@ class TripletSampler:
         self._lists = lists
         self._labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
         self._usable = np.ones(len(labels), np.bool_) if usable is None else usable
-        own, other = count_neighbors(lists, self._labels, depth, self._usable)
+        self._families = None if families is None else _family_codes(families, self._labels)
+        own, other = count_neighbors(lists, self._labels, depth, self._usable, self._families)
         enough = (own >= min_each) & (other >= min_each)
         self.anchors: Rows = np.flatnonzero(enough & self._usable)
         self.excluded = _excluded(self._labels, own, other, min_each, self._usable)
@@ -102,6 +109,8 @@ class TripletSampler:
         self._order: tuple[int, Rows] = -1, self.anchors
         digests = {"anchors": array_digest(self.anchors), "labels": array_digest(self._labels)}
         digests["usable"] = array_digest(self._usable)
+        if self._families is not None:
+            digests["families"] = array_digest(self._families)
         self._identity = {"seed": seed, "batch_size": batch_size, **digests}
 
     def __len__(self) -> int:
@@ -120,9 +129,10 @@ class TripletSampler:
         ids, sims = self._lists.take(anchor, self.depth)
         self._lists.release()
         weights = np.maximum(sims, 0).astype(np.float64) ** self.power * self._usable[ids]
-        same = self._labels[ids] == self._labels[anchor][:, None]
+        same = _equal(self._labels, ids, anchor)
+        kin = same if self._families is None else _equal(self._families, ids, anchor)
         rng = np.random.default_rng((self.seed, epoch, number))
-        positive, negative = (_draw(rng, ids, weights * allowed) for allowed in (same, ~same))
+        positive, negative = (_draw(rng, ids, weights * allowed) for allowed in (same, ~kin))
         return Triplets(anchor, positive, negative)
 
     def state(self, step: int) -> dict[str, Any]:
@@ -132,10 +142,11 @@ class TripletSampler:
 
     def resume(self, state: Mapping[str, Any]) -> int:
         """The step of a state. Raises BadInput where it is of another seed, batch or anchors."""
-        for key, value in self._identity.items():
-            if state.get(key) != value:
+        for key in (*self._identity, "families"):  # a state without them has no such key
+            was, here = state.get(key), self._identity.get(key)
+            if was != here:
                 raise BadInput(
-                    f"{key} of the sampler is {state.get(key)!r} in the state, {value!r} here",
+                    f"{key} of the sampler is {was!r} in the state, {here!r} here",
                     expected="the state of a sampler of the same set and settings",
                 )
         return int(state["epoch"]) * len(self) + int(state["batch"])
@@ -153,11 +164,12 @@ def count_neighbors(
     labels: npt.NDArray[np.integer],
     depth: int,
     usable: npt.NDArray[np.bool_],
+    families: npt.NDArray[np.integer] | None = None,
 ) -> tuple[Rows, Rows]:
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 
-    Those that are not usable [N] do not count. Raises BadInput where the lists are of another set.
-    Says how many do not fall.
+    Those that are not usable [N], or of another label of the own family [N], do not count. Raises
+    BadInput where the lists are of another set. Says how many do not fall.
     """
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
     rising = 0
@@ -165,13 +177,39 @@ def count_neighbors(
         rising += lists.check(rows, depth)
         ids, sims = lists.take(rows, depth)
         near = (sims > 0) & usable[ids]
-        same = labels[ids] == labels[rows][:, None]
+        same = _equal(labels, ids, rows)
+        kin = same if families is None else _equal(families, ids, rows)
         own[rows] = np.count_nonzero(near & same, axis=1)
-        other[rows] = np.count_nonzero(near, axis=1) - own[rows]
+        other[rows] = np.count_nonzero(near & ~kin, axis=1)
         lists.release()
     lists.expect_single_rows()
     say_rising(rising, len(lists), lists.where)
     return own, other
+
+
+def _equal(
+    codes: npt.NDArray[np.integer], ids: npt.NDArray[np.int32], rows: Rows
+) -> npt.NDArray[np.bool_]:
+    """Whether neighbours ids [B, K] have the code [N] of their rows [B]."""
+    equal: npt.NDArray[np.bool_] = codes[ids] == codes[rows][:, None]
+    return equal
+
+
+def _family_codes(
+    families: npt.NDArray[np.integer], labels: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
+    """Families as 0, 1, … [N]; labels are such codes already. Raises BadInput."""
+    if len(families) != len(labels):
+        what = f"{len(families)} families, {len(labels)} labels"
+        raise BadInput(what, expected="a family for each image")
+    codes = np.unique(families, return_inverse=True)[1].astype(np.int32)
+    of_label = np.zeros(len(labels), np.int32)
+    of_label[labels] = codes
+    split = np.flatnonzero(of_label[labels] != codes)
+    if len(split):
+        what = f"image {split[0]} is of another family than other images of its label"
+        raise BadInput(what, expected="one family for all images of a label")
+    return codes
 
 
 def _excluded(

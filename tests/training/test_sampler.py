@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.io.digest import array_digest
 from ames_lite.io.neighbor_conversion import open_neighbor_rows
 from ames_lite.io.neighbor_lists import write_neighbors
 from ames_lite.io.neighbor_rows import NeighborRows
@@ -27,14 +28,21 @@ def a_set(num: int = 60, classes: int = 5, seed: int = 0) -> tuple[Neighbors, np
     return Neighbors(ids, np.take_along_axis(sims, ids, axis=1), num), labels
 
 
-def valid_anchors(neighbors: Neighbors, labels: np.ndarray, depth: int, least: int) -> list[int]:
+def valid_anchors(
+    neighbors: Neighbors,
+    labels: np.ndarray,
+    depth: int,
+    least: int,
+    families: np.ndarray | None = None,
+) -> list[int]:
+    families = labels if families is None else families
     found = []
     for i in range(len(labels)):
         same = other = 0
         for j, sim in zip(neighbors.ids[i, :depth], neighbors.sims[i, :depth], strict=True):
             if sim > 0:
                 same += labels[j] == labels[i]
-                other += labels[j] != labels[i]
+                other += families[j] != families[i]
         if same >= least and other >= least:
             found.append(i)
     return found
@@ -97,6 +105,96 @@ def test_triplets_are_positive_and_negative_near_neighbours() -> None:
             for anchor, row in zip(batch.anchor, side, strict=True):
                 place = neighbors.ids[anchor].tolist().index(row)
                 assert place < 20 and neighbors.sims[anchor, place] > 0 and row != anchor
+
+
+def with_families() -> tuple[Neighbors, np.ndarray, np.ndarray]:
+    """A set of 12 labels; labels of one parity and third are of one family."""
+    neighbors, _ = a_set()
+    labels = np.random.default_rng(3).integers(0, 12, 60)
+    return neighbors, labels, 10 * (labels % 2) + labels % 3
+
+
+def test_anchors_with_families_are_those_of_the_referee() -> None:
+    neighbors, labels, families = with_families()
+    for depth, least in ((300, 2), (12, 1), (300, 3)):
+        given = {"batch_size": 4, "depth": depth, "min_each": least}
+        sampler = TripletSampler(neighbors, labels, families=families, **given)  # type: ignore[arg-type]
+        expected = valid_anchors(neighbors, labels, depth, least, families)
+        assert sampler.anchors.tolist() == expected and 0 < len(expected) < len(labels)
+        assert sum(sampler.excluded) + len(expected) == len(labels)
+
+
+def test_an_image_without_neighbours_outside_of_its_family_is_counted_as_such() -> None:
+    neighbors, labels, families = with_families()
+    families = families % 10  # three
+    near = np.isin(families[neighbors.ids[0]], families[0])
+    sims = neighbors.sims.copy()
+    sims[0] = np.where(near, 0.5, -0.5)  # image 0 sees its family alone
+    order = np.argsort(-sims[0], kind="stable")
+    ids = neighbors.ids.copy()
+    ids[0], sims[0] = ids[0][order], sims[0][order]
+    lists = Neighbors(ids, sims, 60)
+    plain = TripletSampler(lists, labels, batch_size=4, min_each=1)
+    sampler = TripletSampler(lists, labels, batch_size=4, min_each=1, families=families)
+    assert 0 in plain.anchors and 0 not in sampler.anchors
+    assert sampler.excluded.few_negatives == plain.excluded.few_negatives + 1
+
+
+def test_no_negative_is_of_the_family_and_positives_are_of_the_label() -> None:
+    neighbors, labels, families = with_families()
+    sampler = TripletSampler(neighbors, labels, batch_size=7, min_each=1, families=families)
+    drawn = [batch for epoch in range(5) for batch in sampler.epoch(epoch)]
+    anchor, positive, negative = (np.concatenate(side) for side in zip(*drawn, strict=True))
+    assert (labels[positive] == labels[anchor]).all()
+    assert (families[negative] != families[anchor]).all()
+    plain = TripletSampler(neighbors, labels, batch_size=7, min_each=1)
+    other = [batch for epoch in range(5) for batch in plain.epoch(epoch)]
+    anchor, _, negative = (np.concatenate(side) for side in zip(*other, strict=True))
+    assert (families[negative] == families[anchor]).any()  # without families some would be
+
+
+def test_without_families_draws_and_identity_are_those_of_earlier_releases() -> None:
+    sampler = TripletSampler(*a_set(), batch_size=7, min_each=3)
+    drawn = np.concatenate([np.stack(batch, 1) for e in range(2) for batch in sampler.epoch(e)])
+    assert array_digest(drawn)[:16] == "0fffe1be2135c7cb"
+    state = sampler.state(5)
+    assert set(state) == {"epoch", "batch", "seed", "batch_size", "anchors", "labels", "usable"}
+    starts = [state[key][:16] for key in ("anchors", "labels", "usable")]
+    assert starts == ["64d78de5c9167cde", "e713c139804ffacb", "c54667d2fe5af32e"]
+
+
+def test_a_family_for_each_label_draws_as_no_families() -> None:
+    neighbors, labels = a_set()
+    plain = TripletSampler(neighbors, labels, batch_size=7, min_each=3)
+    alone = TripletSampler(neighbors, labels, batch_size=7, min_each=3, families=-labels)
+    for one, two in zip(plain.epoch(1), alone.epoch(1), strict=True):
+        assert all((x == y).all() for x, y in zip(one, two, strict=True))
+
+
+def test_a_state_of_other_families_is_refused() -> None:
+    neighbors, labels, families = with_families()
+    given = {"batch_size": 7, "min_each": 1}
+    samplers = [
+        TripletSampler(neighbors, labels, families=other, **given)  # type: ignore[arg-type]
+        for other in (None, labels, families)
+    ]
+    for one in samplers:
+        assert one.resume(json.loads(json.dumps(one.state(3)))) == 3
+        for other in samplers:
+            if other is not one:
+                with pytest.raises(BadInput, match=r"(families|anchors) of the sampler"):
+                    other.resume(one.state(3))
+    with pytest.raises(BadInput, match="families of the sampler is .* in the state, None here"):
+        samplers[0].resume(samplers[1].state(3))
+
+
+def test_families_of_another_set_or_within_a_label_are_refused() -> None:
+    neighbors, labels, families = with_families()
+    with pytest.raises(BadInput, match="59 families, 60 labels"):
+        TripletSampler(neighbors, labels, families=families[1:])
+    families[7] = 99
+    with pytest.raises(BadInput, match="is of another family"):
+        TripletSampler(neighbors, labels, families=families)
 
 
 def test_odds_follow_the_cube_of_the_similarity() -> None:

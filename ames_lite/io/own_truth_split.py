@@ -1,0 +1,207 @@
+"""Class folders split by family into a training set and a validation set.
+
+A family is a group of classes that look alike or belong together, as a table says
+(`instance,family[,kind]`, instance: the class folder). All of a family is on one side. In training,
+its members are no negatives of each other; in validation, they stay in the gallery, where they are
+the hard negatives. Queries of the validation set are gallery images as well, with the other
+pictures of their class as positives.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.io.families import read_form, row_of_each
+from ames_lite.io.image_lists import ImageList
+from ames_lite.io.own_truth import OwnTruth, OwnTruthOptions, finish
+from ames_lite.io.own_truth_entries import first_folder
+from ames_lite.io.own_truth_images import OwnImages, find_images
+from ames_lite.io.own_truth_relation import Relation
+from ames_lite.io.own_truth_rules import ALONE, same_label
+from ames_lite.io.own_truth_tables import Form
+
+KIND = "folders"  # of labels that can be split
+FORM = Form("families", ("instance", "family"), ("kind",))
+PLAIN = ("query_images", "queries", "gallery", "radius", "tolerance")  # options of other sets
+
+
+class Instance(NamedTuple):
+    """What the table says of a class: its family, and its kind ("" without that column)."""
+
+    family: str
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class SplitTruth:
+    """Both sides of a split.
+
+    instances: by class; codes: the label of each class, the same on both sides; train: names and
+    labels; val: names, labels and ground truth; held_out: the families of the validation set.
+    """
+
+    instances: dict[str, Instance]
+    codes: dict[str, int]
+    train: ImageList
+    val: OwnTruth
+    held_out: frozenset[str]
+
+    def families(self, held_out: bool) -> list[tuple[int, str, str, str]]:
+        """Rows of families.csv for the classes of one side: label, family, class, kind."""
+        return [
+            (self.codes[name], one.family, name, one.kind)
+            for name, one in self.instances.items()
+            if (one.family in self.held_out) == held_out
+        ]
+
+
+def split_folders(options: OwnTruthOptions) -> SplitTruth:
+    """Split the class folders. Raises ConfigError, MissingFile or BadInput."""
+    share, seed, most = _checked(options)
+    assert options.families is not None
+    instances, notes = read_instances(options.families)
+    images = find_images(options.images, options.distractors, second="distractors")
+    class_of = _classes(images)
+    _check_same(instances, {*class_of.values()} - {ALONE}, options.families, images)
+    held_out = choose_families(instances.values(), share, seed)
+    if not held_out:
+        raise BadInput(
+            f"no kind has two families: {len(instances)} instances",
+            where=options.families,
+            expected="families that can be split, of one kind at least",
+        )
+    codes = {name: code for code, name in enumerate(instances)}
+    sides: dict[bool, dict[str, str]] = {False: {}, True: {}}
+    for name, label in class_of.items():
+        sides[label == ALONE or instances[label].family in held_out][name] = label
+    relation = _validation(images, sides[True], codes, most, seed)
+    relation = replace(relation, notes=(*images.notes, *notes))
+    val = finish(relation, KIND, images.root, options.labels)
+    labels = np.array([codes[label] for label in sides[False].values()], np.int64)
+    return SplitTruth(instances, codes, ImageList(tuple(sides[False]), labels), val, held_out)
+
+
+def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
+    """The instances of a table, sorted, and notes on how it was read.
+
+    A row of the class `distractor` says nothing. Raises BadInput with the line.
+    """
+    table = read_form(path.expanduser(), FORM)
+    names, families = (table.columns[column] for column in FORM.required)
+    kinds = table.columns.get("kind", [""] * len(table))
+    kind_of: dict[str, str] = {}
+    for row, (family, kind) in enumerate(zip(families, kinds, strict=True)):
+        if kind_of.setdefault(family, kind) != kind:
+            what = f"family '{family}' is of kind '{kind_of[family]}' and of kind '{kind}'"
+            raise BadInput(what, where=table.where(row), expected="one kind for each family")
+    rows = sorted(row_of_each(table, "instance", names).items())
+    found = {name: Instance(families[row], kinds[row]) for name, row in rows if name != ALONE}
+    return found, table.notes
+
+
+def choose_families(instances: Iterable[Instance], share: float, seed: int) -> frozenset[str]:
+    """The families of the validation set: of each kind about `share` of the instances.
+
+    Families are visited from the largest to the smallest, equal ones in random order, and one is
+    taken where the instances taken stay within the share of those visited: large families, whose
+    members are the hard negatives, are held out as small ones are. Of a kind with several families
+    at least one is taken and one left; a single one is for training.
+    """
+    of_kind: dict[str, Counter[str]] = {}
+    for one in instances:
+        of_kind.setdefault(one.kind, Counter())[one.family] += 1
+    rng, chosen = np.random.default_rng(seed), set[str]()
+    for _, sizes in sorted(of_kind.items()):
+        order = rng.permutation(sorted(sizes)).tolist()
+        order.sort(key=lambda family: -sizes[family])  # stable
+        visited, held, taken = 0, 0, set[str]()
+        for family in order:
+            visited += sizes[family]
+            if held + sizes[family] <= share * visited + 0.5:
+                held += sizes[family]
+                taken.add(family)
+        if len(taken) == len(order):
+            taken.remove(order[0])
+        if not taken and len(order) > 1:
+            taken.add(order[-1])
+        chosen |= taken
+    return frozenset(chosen)
+
+
+def _checked(options: OwnTruthOptions) -> tuple[float, int, int]:
+    """Share, seed and queries of each class. Raises ConfigError."""
+    share, most = options.val_share, options.queries_per_label
+    if options.labels != KIND or options.kind not in (None, KIND):
+        what = f"val_share= is given with labels={options.labels}, kind={options.kind}"
+        raise ConfigError(what, expected=f"labels={KIND}: class folders below images=")
+    if options.families is None:
+        expected = f"families=<a CSV {','.join(FORM.required)}[,{FORM.optional[0]}]>"
+        raise ConfigError("val_share= is given without families=", expected=expected)
+    for key in PLAIN:
+        if getattr(options, key) is not None:
+            raise ConfigError(f"{key}= is given with val_share=", expected=f"no {key}=")
+    if share is None or not 0 < share < 1:
+        expected = "the share of the instances to validate on, such as val_share=0.25"
+        raise ConfigError(f"val_share={share}", expected=expected)
+    if most is None or most < 1:
+        raise ConfigError(f"queries_per_label={most}", expected="at least 1")
+    if options.seed is None or options.seed < 0:
+        raise ConfigError(f"seed={options.seed}", expected="0 or more")
+    return share, options.seed, most
+
+
+def _classes(images: OwnImages) -> dict[str, str]:
+    """The class of each image, by name; images of a folder of their own are distractors."""
+    found = {}
+    for name in images.names["gallery"]:
+        label = first_folder(images.within_side(name), images)
+        found[name] = unicodedata.normalize("NFC", label)  # as tables are read
+    return found | dict.fromkeys(images.names["query"] if images.apart else (), ALONE)
+
+
+def _check_same(
+    instances: Collection[str], folders: Collection[str], table: Path, images: OwnImages
+) -> None:
+    """Raise BadInput, with counts and names, where rows and class folders are not the same."""
+    said = []
+    for what, names in (
+        ("class folders have no row", set(folders) - set(instances)),
+        ("rows have no folder with images", set(instances) - set(folders)),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            few = ", ".join(f"'{name}'" for name in sorted(names)[:3])
+            said.append(f"{len(names)} {what}: {few}{more}")
+    if said:
+        where = f"{table} against {images.folder('gallery')}"
+        raise BadInput("; ".join(said), where=where, expected="a row for each class folder")
+
+
+def _validation(
+    images: OwnImages,
+    class_of: Mapping[str, str],
+    codes: Mapping[str, int],
+    most: int,
+    seed: int,
+) -> Relation:
+    """The validation set: up to `most` queries of each class with two images, drawn by seed."""
+    rng = np.random.default_rng((seed, 1))
+    members: dict[str, list[str]] = {}
+    for name, label in class_of.items():
+        members.setdefault(label, []).append(name)
+    queries: list[str] = []
+    for label, names in sorted(members.items()):
+        if label != ALONE and len(names) > 1:
+            queries += sorted(rng.permutation(names)[:most].tolist())
+    right = same_label([class_of[name] for name in queries], list(class_of.values()))
+    alone = len(codes)  # behind the classes, so that distractors change no label
+    numbers = {name: codes.get(label, alone) for name, label in class_of.items()}
+    return Relation(queries, list(class_of), {"easy": right}, True, numbers, alone=alone)
