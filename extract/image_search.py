@@ -73,12 +73,13 @@ def search_images(
     box: Box | None = None,
     workers: int = 1,
     options: ScoringOptions | None = None,
+    certain: float = np.inf,
 ) -> Found:
     """Search an index for an image, or for every image of a folder.
 
     box: (x1, y1, x2, y2) in pixels, the part of a single image to search for. workers: as in
-    `index_images`. Raises MissingFile; BadInput where index and backbone do not fit, and where no
-    query can be described.
+    `index_images`; certain: as in `search_index`. Raises MissingFile; BadInput where index and
+    backbone do not fit, and where no query can be described.
     """
     root, names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
@@ -101,6 +102,7 @@ def search_images(
             num_rerank=num_rerank,
             own_names=own,
             options=options,
+            certain=certain,
         )
         empty = frozenset(store.names[row] for row in store.empty_rows())
         return Found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ ABSENT = "not in this gallery"
 @dataclass(frozen=True)
 class Answers:
     """calibration: of the head with its own λ and γ, None where unknown; threshold: the score that
-    an answer must exceed, None: every query is answered; said: where the threshold is from.
+    an answer must exceed, None: every query is answered; certain: the score at which no further
+    candidate is looked at; said: where the threshold is from.
     """
 
     calibration: Calibration | None = None
     threshold: float | None = None
+    certain: float = math.inf
     said: str = ""
 
     def probability(self, scores: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
@@ -43,29 +46,37 @@ class Answers:
 
 
 def read_answers(config: Config, meta: HeadMeta, frozen: bool) -> Answers:
-    """From threshold= or max_false=. frozen: λ and γ are the head's own, as calibrations need."""
-    threshold, max_false = config["threshold"], config["max_false"]
-    calibration = None
+    """From threshold=, max_false=, certain=. frozen: λ and γ are the head's own, as calibrated."""
+    threshold, calibration = config["threshold"], None
     if frozen and meta.calibration is not None:
         try:
             calibration = Calibration.from_json(meta.calibration)
         except BadInput as error:
             raise BadInput(str(error), where=config["weights"]) from error
-    if max_false is None:
-        said = "" if threshold is None else f"threshold {threshold:g}, as given"
-        return Answers(calibration, threshold, said)
-    if threshold is not None:
-        raise ConfigError(f"threshold={threshold} max_false={max_false}", expected="one of them")
-    if calibration is None:
+    asked = {key: config[key] for key in ("max_false", "certain") if config[key] is not None}
+    if asked and calibration is None:
+        said = " ".join(f"{key}={value}" for key, value in asked.items())
         raise ConfigError(
-            f"max_false={max_false}, but the scores are not calibrated",
+            f"{said}, but the scores are not calibrated",
             expected="a head that scripts/tune.py calibrated, with its own λ and γ",
             remedy="threshold=<score>; or python scripts/tune.py dataset=<validation set> "
             "weights=<head> first",
         )
-    threshold = calibration.threshold(max_false)
-    said = f"threshold {threshold:.4f}: at most {max_false:g} of absent queries were answered on "
-    return Answers(calibration, threshold, said + "+".join(calibration.absent))
+    if threshold is not None and "max_false" in asked:
+        raise ConfigError(
+            f"threshold={threshold} max_false={asked['max_false']}", expected="one of them"
+        )
+    said = "" if threshold is None else f"threshold {threshold:g}, as given"
+    certain = math.inf
+    if calibration is not None and "max_false" in asked:
+        threshold = calibration.threshold(asked["max_false"])
+        said = (
+            f"threshold {threshold:.4f}: at most {asked['max_false']:g} of absent queries were "
+            f"answered on {'+'.join(calibration.absent)}"
+        )
+    if calibration is not None and "certain" in asked:
+        certain = calibration.score_of(asked["certain"])
+    return Answers(calibration, threshold, certain, said)
 
 
 def write_answers(

@@ -61,6 +61,7 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "radius": NUMBER,
     "threshold": NUMBER,
     "max_false": NUMBER,
+    "certain": NUMBER,
     "tolerance": (int,),
     "val_share": NUMBER,
     "families": TEXT,

@@ -222,6 +222,7 @@ def _search(
         box=box,
         workers=config["workers"],
         options=model.options,
+        certain=model.answers.certain,
     )
     seconds = time.perf_counter() - began
     if found.hits.ids.shape[1] < num_rerank:
@@ -229,6 +230,9 @@ def _search(
     print(f"{model.scorer.name}: λ {model.lamb:g}, γ {model.temp:g} ({model.role})")
     if model.answers.said:
         print(model.answers.said)
+    if config["certain"] is not None:
+        saved = 1 - found.hits.scored / found.hits.ids.size
+        print(f"certain at a score of {model.answers.certain:.4f}: {saved:.1%} of pairs saved")
     _show(found, config["top"], model.answers)
     print()
     of = len(found.queries)

@@ -63,6 +63,17 @@ class Calibration:
         """Of scores of any shape, in [0, 1]; it never falls with the score."""
         return np.interp(scores, self.scores, self.probabilities)
 
+    def score_of(self, probability: float) -> float:
+        """The least score of that probability; infinite where none has it."""
+        if not 0 < probability < 1:
+            raise BadInput(f"a probability is {probability}", expected="between 0 and 1")
+        reached = np.flatnonzero(np.asarray(self.probabilities) >= probability)
+        if not len(reached):
+            return math.inf
+        last = int(reached[0])
+        around = slice(max(last - 1, 0), last + 1)
+        return float(np.interp(probability, self.probabilities[around], self.scores[around]))
+
     def threshold(self, max_false: float) -> float:
         """The score above which an answer is given, so that of queries without a right image at
         most a share of max_false get one; the strictest of the data sets.

@@ -19,7 +19,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES
-from ames_lite.reranking import Reranker
+from ames_lite.reranking import Reranker, index_search
 from ames_lite.reranking.calibration import Calibration
 from extract.backbones import Sift
 from extract.image_search import Found
@@ -358,3 +358,32 @@ def test_a_damaged_calibration_names_the_head(
     save_head(tmp_path / "head", head, replace(meta, calibration={"scores": [1, 0]}))
     with pytest.raises(BadInput, match=r"no calibration[\s\S]*head"):
         found(photos, root, tmp_path / "run", f"query={photos}", f"weights={tmp_path / 'head'}")
+
+
+def test_a_certain_search_scores_fewer_candidates_and_keeps_the_rest_behind(
+    photos: Path,
+    root: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(index_search, "STEP", 3)
+    head = calibrated(weights, tmp_path / "head", -1.0)
+    asked = [f"query={photos}", f"weights={head}"]
+    whole = found(photos, root, tmp_path / "whole", *asked)
+    pairs = whole.hits.ids.size
+    assert whole.hits.scored == pairs
+    best = whole.hits.scores[:, 0]
+    half = float(np.median(best))  # probabilities of this head are its scores
+    some = found(photos, root, tmp_path / "some", *asked, f"certain={half}")
+    assert 3 * len(some.queries) <= some.hits.scored < pairs
+    assert f"{1 - some.hits.scored / pairs:.1%} of pairs saved" in capsys.readouterr().out
+    for q in range(len(some.queries)):
+        assert sorted(some.hits.ids[q]) == sorted(whole.hits.ids[q])
+        assert (np.diff(some.hits.scores[q]) <= 0).all()
+    assert ((some.hits.scores[:, 0] >= half) == (best >= half)).all()
+    never = found(photos, root, tmp_path / "never", *asked, f"certain={best.max() + 1e-3}")
+    np.testing.assert_array_equal(never.hits.ids, whole.hits.ids)
+    with pytest.raises(ConfigError, match="certain=0.5, but the scores are not calibrated"):
+        found(photos, root, tmp_path / "no", f"query={photos}", f"weights={weights}", "certain=0.5")

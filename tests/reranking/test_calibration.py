@@ -87,6 +87,17 @@ def test_a_share_is_between_0_and_1(share: float) -> None:
         fit_calibration({"val": drawn(50)}).threshold(share)
 
 
+def test_the_score_of_a_probability_has_that_probability() -> None:
+    fitted = fit_calibration({"val": drawn()})
+    for p in (0.2, 0.5, 0.8):
+        assert fitted.probability(np.array([fitted.score_of(p)]))[0] == pytest.approx(p)
+    assert fit_calibration({"val": drawn()}).score_of(0.9999999) == np.inf or (
+        fitted.probabilities[-1] == 1
+    )
+    with pytest.raises(BadInput):
+        fitted.score_of(1.5)
+
+
 def test_junk_counts_on_no_side() -> None:
     outcome = drawn(50)
     with_junk = Outcome(
