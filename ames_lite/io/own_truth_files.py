@@ -218,8 +218,7 @@ def read_description(folder: Path) -> Description | None:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
         given = dict(content["options"])
-        for key in PATHS:
-            given[key] = None if given.get(key) is None else Path(given[key])
+        given |= {key: Path(given[key]) for key in PATHS if given.get(key) is not None}
         return Description(
             **{key: str(content[key]) for key in ("kind", "protocol", "role")},
             image_root=Path(content["image_root"]),
