@@ -63,6 +63,7 @@ class EfficientNet(MapBackbone):
         resize: str = "area",  # cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
         query_crop: str = "int",  # pixels of a crop box; or cover: all it touches
         global_scales: str = "mean",  # of the scales' unit vectors; or one: the scale nearest to 1
+        local_scales: str = "all",  # cells of all scales; or one: of the scale nearest to 1
         top_k: int = 300,  # cells of the largest norm that are kept per image; 0: all
         detector: str | None = None,  # weights of scripts/train_detector.py; None: the norm
         space: str | None = None,  # descriptors of the detector or backbone
@@ -88,6 +89,7 @@ class EfficientNet(MapBackbone):
             global_kind="gem",
             global_dim=HEAD,
             global_scales=global_scales,
+            local_scales=local_scales,
             top_k=top_k,
             detector=detector,
             space=space,

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SPACES = ("backbone", "detector")
 GLOBAL_SCALES = ("one", "mean")
+LOCAL_SCALES = ("one", "all")
 GPU_BATCH_PIXELS = 8_000_000  # on a CPU batches gain nothing
 
 
@@ -63,6 +64,7 @@ class MapBackbone:
         global_kind: str | None,
         global_dim: int,
         global_scales: str,
+        local_scales: str = "all",
         top_k: int,
         detector: str | None,
         space: str | None,
@@ -71,7 +73,8 @@ class MapBackbone:
         batch_pixels: int | None,
     ) -> None:
         require_text(detector=detector, space=space)
-        self.prepare, self.top_k, self.global_scales = prepare, top_k, global_scales
+        self.prepare, self.top_k = prepare, top_k
+        self.global_scales, self.local_scales = global_scales, local_scales
         self.detector_path = None if detector is None else str(Path(detector).expanduser())
         self.space = space or ("detector" if detector else "backbone")
         self.precision = precision
@@ -95,9 +98,10 @@ class MapBackbone:
                 f"space is '{self.space}', detector is {self.detector_path}",
                 expected="backbone, or detector where detector=<its weights> is given",
             )
-        if self.global_scales not in GLOBAL_SCALES:
-            expected = f"one of {', '.join(GLOBAL_SCALES)}"
-            raise BadInput(f"global_scales is {self.global_scales!r}", expected=expected)
+        for key, allowed in (("global_scales", GLOBAL_SCALES), ("local_scales", LOCAL_SCALES)):
+            if getattr(self, key) not in allowed:
+                expected = f"one of {', '.join(allowed)}"
+                raise BadInput(f"{key} is {getattr(self, key)!r}", expected=expected)
 
     def _features_are(self) -> dict[str, Any]:
         """What the features are, as far as it is known before weights load."""
@@ -120,6 +124,12 @@ class MapBackbone:
         if self.global_scales == "one" or len(vectors) == 1:
             return vectors[self._nearest()]
         return torch.stack([functional.normalize(vector, dim=1) for vector in vectors]).mean(dim=0)
+
+    @property
+    def _described(self) -> slice:
+        """The scales that local descriptors are of."""
+        nearest = self._nearest()
+        return slice(None) if self.local_scales == "all" else slice(nearest, nearest + 1)
 
     def _nearest(self) -> int:
         """The scale that is nearest to 1."""
@@ -179,6 +189,7 @@ class MapBackbone:
             **cut,
             "query_crop": prepare.query_crop,
             "global_scales": prepare.scales[self._nearest()] if one else "mean of unit vectors",
+            **({} if self.local_scales == "all" else {"local_scales": self.local_scales}),
             "precision": self.precision,
         }
 
@@ -196,7 +207,7 @@ class MapBackbone:
         found = [self.features(pixels) for pixels in self._pixels(batch)]
         with torch.inference_mode():
             vector = self._vector(found)
-            described = [self._weigh(features.patches) for features in found]
+            described = [self._weigh(features.patches) for features in found[self._described]]
             maps, weights = ([pair[side] for pair in described] for side in (0, 1))
             count = self.top_k or sum(weight[0].numel() for weight in weights)
             best = top_k(maps, weights, count)
@@ -241,7 +252,7 @@ class MapBackbone:
 
     def _record(self, found: TopK, row: int, prepared: Prepared) -> LocalDescriptors:
         """Of a batch: the descriptors of one image, on the CPU."""
-        scale = found.scale[row].numpy()
+        scale = found.scale[row].numpy() + (self._described.start or 0)
         regions = np.array([self._region(view) for view in prepared.views])[scale]
         xy = to_whole_image(found.xy[row].numpy(), regions, prepared.size)
         return LocalDescriptors(

@@ -69,6 +69,8 @@ class Photo:
         blocks: Sequence[int] = (12,),  # whose output is the map, 0-based
         keypoint_size: int = 640,  # longer images are shrunk to this for XFeat
         cell_size: int = 512,  # longer side for EfficientNet
+        global_scales: Sequence[float] = (1.0, 1.5),  # on top of it, of the global vector: the mean
+        # of the unit vectors; cells are of the scale nearest to 1
         power: float = 3.0,  # of GeM
         resize: str = "area",
         query_crop: str = "int",
@@ -88,7 +90,13 @@ class Photo:
                 raise BadInput(f"{name} is {count!r}", expected="at least 1 per image")
         self._keypoints = Xfeat(top_k=keypoints, image_size=keypoint_size, **shared)
         self._cells = EfficientNet(
-            top_k=cells, image_size=cell_size, blocks=blocks, power=power, **shared
+            top_k=cells,
+            image_size=cell_size,
+            scales=global_scales,
+            local_scales="one",
+            blocks=blocks,
+            power=power,
+            **shared,
         )
         self.top_k = keypoints + cells
         self.dim = self._keypoints.dim + self._cells.dim
@@ -113,6 +121,8 @@ class Photo:
             "keypoints": self._keypoints.top_k,
             "cells": self._cells.top_k,
             "image_size": [one["image_size"], other["image_size"]],
+            "scales": other["scales"],
+            "global_scales": other["global_scales"],
             "power": other["power"],
             **{key: other[key] for key in shared},
         }

@@ -39,7 +39,9 @@ def test_each_kind_is_what_its_backbone_gives_alone() -> None:
     described = both.describe([both.prepare(image, None)])[0]
     alone = {
         KEYPOINT: build_backbone("xfeat", top_k=30, **given),
-        CELL: build_backbone("efficientnet_lite0", top_k=20, **given),
+        CELL: build_backbone(
+            "efficientnet_lite0", top_k=20, scales=[1.0, 1.5], local_scales="one", **given
+        ),
     }
     first = 0
     for kind, backbone in alone.items():
@@ -71,6 +73,24 @@ def test_an_image_may_lack_a_kind(keypoints: int, cells: int) -> None:
     found = merged(local(keypoints, 4, 0), local(cells, 3, 1))
     assert found.count == keypoints + cells
     assert ((found.scale == KEYPOINT) == found.descriptors[:, :4].any(axis=1)).all()
+
+
+def test_cells_are_of_the_scale_nearest_to_1_whatever_the_global_scales_are() -> None:
+    image = picture()
+    one, both = (
+        build_backbone("photo", keypoints=5, cells=20, global_scales=scales, device="cpu")
+        for scales in ([1.0], [0.5, 1.0, 1.5])
+    )
+    found = [backbone.describe([backbone.prepare(image, None)])[0] for backbone in (one, both)]
+    np.testing.assert_array_equal(found[0].local.descriptors, found[1].local.descriptors)
+    np.testing.assert_array_equal(found[0].local.xy, found[1].local.xy)
+    assert found[0].vector is not None and found[1].vector is not None
+    cosine = (
+        found[0].vector
+        @ found[1].vector
+        / np.prod([np.linalg.norm(f.vector) for f in found if f.vector is not None])
+    )
+    assert 0.5 < cosine < 0.9999
 
 
 @pytest.mark.parametrize("wrong", [{"keypoints": 0}, {"cells": 0}, {"cells": 1.5}])
