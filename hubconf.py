@@ -175,6 +175,20 @@ def sift_elvis(
     )
 
 
+def photo_elvis(
+    pretrained: bool = True,
+    weights: str | _Path | None = None,
+    progress: bool = True,
+    trust: bool = False,
+    sha256: str | None = None,
+    **arguments: _Any,
+) -> _SimilarityHead:
+    """ELViS on descriptors [B, N, 256] of backbone=photo; its weights lie in the repository."""
+    given = _shipped("photo_elvis", weights) if pretrained else weights
+    own = {"dim_in": 256, "dim": 256, "count_padding": False, **arguments}
+    return _head("photo_elvis", "elvis", own, False, given, progress, trust, sha256)
+
+
 def _shipped(entry: str, weights: str | _Path | None) -> str | _Path:
     """The folder of weights that come with the repository, unless others are given."""
     if weights is not None:

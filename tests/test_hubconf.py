@@ -40,8 +40,9 @@ WIDTHS = {
     "dinov2_elvis": 768,
     "sift_ames": 128,
     "sift_elvis": 128,
+    "photo_elvis": 256,
 }
-SHIPPED = ["sift_ames", "sift_elvis"]
+SHIPPED = ["sift_ames", "sift_elvis", "photo_elvis"]
 PUBLISHED = [name for name in WIDTHS if name not in SHIPPED]
 
 # Run with: repository, path of a native sift head, JSON list of the top-level modules to refuse.

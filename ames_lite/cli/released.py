@@ -1,7 +1,5 @@
-"""What comes with a checkout: heads on RootSIFT and the vocabulary of their global descriptors.
-
-In: weights/<desc>_<model>/ of the checkout. Out: paths. The convention to know: λ and γ of a
-released head belong to VLAD of the vocabulary beside it.
+"""What comes with a checkout, weights/<desc>_<model>/: heads, and where global descriptors are VLAD
+their vocabulary, to which λ and γ belong.
 """
 
 from __future__ import annotations
@@ -12,10 +10,11 @@ from pathlib import Path
 from ames_lite.cli.compose import conf_dir
 from ames_lite.errors import MissingFile
 
-NUM_RERANK = 400  # candidates that λ and γ of released heads are chosen for
+NUM_RERANK = 400  # candidates that λ and γ of the released heads on sift are chosen for
 REMEDY = (
-    "a whole checkout; or weights=<folder> of a head of your own: make demo trains one in "
-    "minutes (runs/demo_…/train); or model=ransac, which needs none"
+    "of a whole checkout backbone=photo model=elvis, or backbone=sift model=elvis or ames; or "
+    "weights=<folder> of a head of your own: make demo trains one in minutes on sift "
+    "(runs/demo_…/train); or model=ransac, which needs none"
 )
 
 

@@ -144,7 +144,7 @@ def _command(images: Path, index: Path, options: SearchSpeed) -> Callable[[], ob
     """The command in a process of its own. Raises MissingFile where there is no checkout."""
     if not SCRIPT.is_file():
         raise MissingFile("the command is missing", where=SCRIPT, expected="a checkout")
-    given = [f"images={images.absolute()}", f"index={index.absolute()}"]
+    given = [f"images={images.absolute()}", f"index={index.absolute()}", "backbone=sift"]
     given.append(f"backbone.arguments.top_k={options.descriptors}")
     words = [sys.executable, str(SCRIPT), *given]
     return lambda: subprocess.run(words, check=True, capture_output=True, cwd=images.parent)

@@ -59,7 +59,14 @@ def test_a_search_ends_well_where_the_streams_are_ascii(tmp_path: Path) -> None:
     given = [f"images={tmp_path / 'é λ'}", f"query={tmp_path / 'é λ' / '0.jpg'}"]
     given += [f"data_root={tmp_path / 'data'}", f"output_dir={tmp_path / 'run'}", "top=2"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/search.py"), *given, "workers=1", "model=ransac"],
+        [
+            sys.executable,
+            str(ROOT / "scripts/search.py"),
+            *given,
+            "workers=1",
+            "model=ransac",
+            "backbone=sift",
+        ],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=False,

@@ -59,7 +59,7 @@ def test_lighterglue_refuses_other_descriptors_before_any_scoring(
     query = f"query={next((root / 'synthetic' / 'jpg').iterdir())}"
     given = [images, query, "model=lighterglue", f"data_root={tmp_path}", "temp=0.1"]
     with pytest.raises(BadInput, match="(?s)'xfeat'.*'sift'.*this run"):
-        search.run(compose("search", [*given, "lamb=0.5"]))
+        search.run(compose("search", [*given, "lamb=0.5", "backbone=sift"]))
     with pytest.raises(ConfigError, match="λ and γ are unknown"):
         search.run(compose("search", [*given, "backbone=xfeat"]))
     assert not (tmp_path / "search").exists()

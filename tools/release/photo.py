@@ -28,7 +28,7 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.checkpoint import load_head, save_head
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.reranking.calibration import Calibration
+from ames_lite.reranking.calibration import Bin, Calibration
 from ames_lite.synthetic import render_world
 
 HERE = Path(__file__).parent
@@ -222,15 +222,17 @@ def write(
             validation="\n".join(validation_rows(root, found)),
             tests="\n\n".join("\n".join(test_rows(name, models)) for name, models in tests.items()),
             ece=f"{meta.calibration['ece']:.4f}",
-            reliability="\n".join(
-                f"| {b.low:.1f} to {b.high:.1f} | {b.pairs} | {b.predicted:.3f} | {b.observed:.3f} |"
-                for b in calibration.reliability
-            ),
+            reliability="\n".join(map(bin_row, calibration.reliability)),
             threshold=f"{calibration.threshold(0.05):.4f}",
         )
     )
     (args.weights / "README.md").write_text(card, encoding="utf-8")
     print(f"release: {args.weights}")
+
+
+def bin_row(b: Bin) -> str:
+    """A row of the table of reliability."""
+    return f"| {b.low:.1f} to {b.high:.1f} | {b.pairs} | {b.predicted:.3f} | {b.observed:.3f} |"
 
 
 def kinds_of(root: Path, name: str) -> dict[str, str]:
