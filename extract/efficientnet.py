@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
-from ames_lite.io.resizing import View
+from ames_lite.io.resizing import Prepared, View
 from ames_lite.io.weights_file import fill_network, package_file, read_state
-from extract.efficientnet_network import HEAD, EfficientNetLite, block_shapes
+from extract.efficientnet_network import (
+    HEAD,
+    LAYOUT,
+    EfficientNetLite,
+    block_shapes,
+    fold_batch_norm,
+)
 from extract.map_backbone import MapBackbone, preparation, require_text
 
 EXPECTED = "the state of EfficientNet-Lite under its published names"
@@ -112,7 +118,11 @@ class EfficientNet(MapBackbone):
         state = read_state(path, EXPECTED)
         with torch.device("meta"):  # nothing is drawn that the file replaces
             network = EfficientNetLite(self.shapes, self.blocks, self.power)
-        return fill_network(network, state, path, EXPECTED), file_digest(path)
+        filled = fill_network(network, state, path, EXPECTED)
+        return fold_batch_norm(filled), file_digest(path)
+
+    def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
+        return [pixels.contiguous(memory_format=LAYOUT) for pixels in super()._pixels(batch)]
 
     def _region(self, view: View) -> Box:
         """Every halving centres a cell on the second of two: half a cell less half a pixel on."""

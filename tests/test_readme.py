@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.models import AMES
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,16 +26,15 @@ def block_with(word: str) -> str:
 def test_the_ten_lines_rerank_a_folder_of_images(
     tiny_world: TinyWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.manual_seed(0)
-    head = AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=32)
-    save_head(tmp_path, head, HeadMeta(desc_name="sift"))
+    for path in sorted((tiny_world.folder() / "jpg").iterdir())[:5]:
+        shutil.copy(path, tmp_path)
     code = block_with("Reranker")
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
-    images = tiny_world.folder() / "jpg"
-    scope: dict[str, object] = {"images": str(images), "weights": str(tmp_path)}
+    weights = ROOT / "weights" / "photo_elvis"
+    scope: dict[str, object] = {"images": str(tmp_path), "weights": str(weights)}
     exec(compile(code, "README.md", "exec"), scope)
     printed = capsys.readouterr().out
-    present = sorted(path.name for path in images.iterdir())
+    present = sorted(path.name for path in tmp_path.iterdir())
     assert sorted(re.findall(r"'([^']+)'", printed)) == present[1:]
 
 

