@@ -1,11 +1,17 @@
 """What several test files share."""
 
+import io
+import runpy
+import subprocess
 from collections.abc import Iterable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+
+SHARED = ROOT.parent / "shared"
 
 
 def shared_file(relative: str) -> Path:
@@ -23,3 +29,16 @@ def touch(folder: Path, names: Iterable[str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return folder
+
+
+def in_process(cwd: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `python script words` in cwd without a process of its own: seconds of imports less."""
+    out, err = io.StringIO(), io.StringIO()
+    path = str(ROOT / script)
+    with pytest.MonkeyPatch.context() as patch, chdir(cwd):
+        patch.setattr("sys.argv", [path, *words])
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            runpy.run_path(path, run_name="__main__")
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess([path, *words], code, out.getvalue(), err.getvalue())
