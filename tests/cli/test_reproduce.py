@@ -84,6 +84,7 @@ def test_inside_the_tolerance_is_exit_code_0(
 
 def test_outside_the_tolerance_is_exit_code_4_with_the_first_setting_that_differs(
     row: Reproduction,
+    expected: dict[str, float],
     tiny_world: TinyWorld,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -94,7 +95,8 @@ def test_outside_the_tolerance_is_exit_code_4_with_the_first_setting_that_differ
     given = ["row=made_up.synthetic", f"data_root={tiny_world.root}"]
     assert reproduce.main([*given, f"output_dir={tmp_path / 'a'}"]) == 4
     said = capsys.readouterr().out
-    assert said.count("NO") == 1 and "-1.0" in said
+    difference = expected["map_hard"] - wrong.expected["map_hard"]
+    assert said.count("NO") == 1 and f"{100 * difference:.2f}" in said
     monkeypatch.setattr(reproduction, "ROWS", {row.name: row})
     changed = ["lamb=1.0", "precision=bf16", f"output_dir={tmp_path / 'b'}"]
     assert reproduce.main([*given, *changed]) == 4
