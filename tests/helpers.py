@@ -1,13 +1,15 @@
 """What several test files share."""
 
 import io
+import os
 import runpy
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,3 +44,19 @@ def in_process(cwd: Path, script: str, *words: str) -> subprocess.CompletedProce
     code = ended.value.code
     assert isinstance(code, int)
     return subprocess.CompletedProcess([path, *words], code, out.getvalue(), err.getvalue())
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Exit code of a copy of this process that does the work; -9 where it killed itself.
+
+    It takes milliseconds where a new process imports for seconds. Not for more than one thread:
+    those of this process are missing in the copy.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            work()
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
