@@ -1,15 +1,20 @@
 """What several test files share."""
 
 import io
+import json
 import os
 import runpy
 import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from ames_lite.runtime import peak_memory_mib
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,3 +65,10 @@ def forked(work: Callable[[], object]) -> int:
         finally:
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def peak_here(job: str, **arguments: Any) -> float:
+    """As `own_process.peak_of`, in this process: what it did before counts too."""
+    module, _, function = job.partition(":")
+    getattr(import_module(module), function)(**json.loads(json.dumps(arguments)))()
+    return peak_memory_mib()
