@@ -48,6 +48,9 @@ TINY = {
 }
 
 
+SIFT = ["workers=1", "backbone.arguments.top_k=60", "backbone.arguments.image_size=240"]
+
+
 @dataclass(frozen=True)
 class TinyWorld:
     """A data root with three small rendered sets, with stores, globals and neighbour lists."""
@@ -68,9 +71,7 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
         train = name == "synthetic-train"
         splits = "splits=[train]" if train else "splits=[query,gallery]"
         given = [f"dataset={name}", "desc_name=sift", f"data_root={root}"]
-        stages.run_extract(
-            compose("extract", [*given, splits, "workers=1", "backbone.arguments.top_k=60"])
-        )
+        stages.run_extract(compose("extract", [*given, splits, *SIFT]))
         if train:
             stages.run_vocabulary(compose("vocabulary", [*given, "num_clusters=16"]))
         stages.run_globals(compose("globals", [*given, splits]))

@@ -8,7 +8,8 @@ null, `TYPES` says what may stand instead. A text is taken as it stands (`overri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ames_lite.cli.overrides import (
@@ -162,14 +164,15 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
             groups.append(text)
         else:
             others.append((key, value))
-    plain = _compose(conf_dir(), name, tuple(groups))
+    composed = _composed(conf_dir(), name, tuple(groups))
+    plain = _contents(name, composed, [])
     known = _flat(plain)
     for key, _ in others:
         _check_key(key, known, name)
-    given = [*groups, *(_as_text(key, value, known) for key, value in others)]
-    for text in given:
+    for text in groups:
         _parse(text)
-    config = deepcopy(_compose(conf_dir(), name, tuple(given)))
+    given = [_parse(_as_text(key, value, known)) for key, value in others]
+    config = _contents(name, composed, given)
     _check_types(config, plain)
     return config
 
@@ -237,7 +240,7 @@ def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
     return [*overrides, f"backbone={given['desc_name']}"]
 
 
-def _parse(text: str) -> None:
+def _parse(text: str) -> Override:
     """Raises ConfigError for what Hydra cannot read, or would read as several runs."""
     GlobalHydra.instance().clear()
     try:
@@ -247,6 +250,7 @@ def _parse(text: str) -> None:
     if override.is_sweep_override():
         expected = "a list: key=[value,value]; decimals with a point"
         raise ConfigError(f"'{text}' lists values", expected=expected)
+    return override
 
 
 def _check_group(group: str, value: str, name: str) -> None:
@@ -262,7 +266,7 @@ def _check_group(group: str, value: str, name: str) -> None:
         )
 
 
-def _groups_of(name: str) -> set[str]:
+def _groups_of(name: str) -> frozenset[str]:
     """The groups that a command has."""
     return _keys(conf_dir() / f"{name}.yaml") & set(GROUPS)
 
@@ -274,25 +278,41 @@ def experiments_of(name: str) -> list[str]:
     return [one for one in options_of("experiment") if _keys(folder / f"{one}.yaml") <= known]
 
 
-def _keys(path: Path) -> set[str]:
+@lru_cache(maxsize=256)
+def _keys(path: Path) -> frozenset[str]:
     """The keys of a YAML, and the groups that it is composed of or that it overrides."""
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) or {}
     chosen = [entry for entry in content.pop("defaults", []) if isinstance(entry, dict)]
     groups = {str(key).removeprefix("override /") for entry in chosen for key in entry}
-    return {str(key) for key in content} | groups
+    return frozenset({str(key) for key in content} | groups)
 
 
-@lru_cache(maxsize=256)  # it is slow, and commands that call others compose the same often
-def _compose(folder: Path, name: str, overrides: tuple[str, ...]) -> Config:
+@lru_cache(maxsize=256)  # it is slow, and commands that call others choose the same groups often
+def _composed(folder: Path, name: str, groups: tuple[str, ...]) -> DictConfig:
+    """The configuration with its groups chosen, its interpolations unresolved."""
+    with _explained(name), initialize_config_dir(str(folder), version_base="1.3", job_name=name):
+        return hydra_compose(name, list(groups))
+
+
+def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> Config:
+    """The values of a configuration, once those that are given stand in it."""
+    composed = deepcopy(composed)
+    with _explained(name):
+        for override in given:  # as Hydra does it after the groups
+            OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
+        config = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Errors of Hydra become a ConfigError that names the configuration."""
     try:
-        with initialize_config_dir(str(folder), version_base="1.3", job_name=name):
-            composed = hydra_compose(name, list(overrides))
-            config = OmegaConf.to_container(composed, resolve=True)
+        yield
     except (HydraException, OmegaConfBaseException) as error:
         first = str(error).strip().split("\n")[0]
         raise ConfigError(f"the configuration does not compose: {first}", where=name) from error
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
 
 
 def _flat(config: Config, prefix: str = "") -> Config:

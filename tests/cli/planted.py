@@ -162,8 +162,7 @@ def write_native(
                 store.append(name, LocalDescriptors(*values, size=(480, 640)))
         path = folder / f"{desc_name}_{split}_cls.hdf5"
         with GlobalWriter(path, listed, len(planted.queries), {"backbone": "planted"}) as file:
-            for name, vector in zip(listed, vectors[split], strict=True):
-                file.append(name, vector)
+            file.extend(listed, vectors[split])
     given = [f"dataset={OPTIONS[planted.dataset]}", f"desc_name={desc_name}", f"data_root={root}"]
     store_stages.run_topk(compose("topk", [*given, "global=cls", f"num_neighbors={len(order)}"]))
 

@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from ames_lite.cli import benchmark
 from ames_lite.cli.compose import compose
 from ames_lite.errors import MissingFile
 from ames_lite.evaluation.speed import heads as speed
+from ames_lite.evaluation.speed import machine
 from ames_lite.evaluation.speed.flops import ames_flops, count_flops
-from ames_lite.evaluation.speed.memory import MemoryJob, peak_memory
+from ames_lite.evaluation.speed.memory import MemoryJob, _peak_here, peak_memory
 from ames_lite.evaluation.speed.subjects import DENSE, Dense, load_referee, variants
 from ames_lite.evaluation.speed.timing import interleaved
 from ames_lite.models import AMES, HEADS
@@ -25,6 +27,14 @@ from tests.models.seeded import descriptors, seeded_head
 
 CPU = torch.device("cpu")
 TINY = ["sizes=[6x4,5x9]", "pairs=3", "candidates=[2,7]", "dim_in=16", "threads=1", "repeats=2"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_products() -> Iterator[None]:
+    """The machine's rate is measured on small matrices: no test asks how large it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(machine.MATRIX_SIZE, "cpu", 64)
+        yield
 
 
 def results_of(folder: Path, *overrides: str) -> dict[str, Any]:
@@ -35,7 +45,9 @@ def results_of(folder: Path, *overrides: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("benchmark") / "run"
-    found = results_of(folder)
+    with pytest.MonkeyPatch.context() as patch:  # processes of their own have tests of their own
+        patch.setattr(speed, "peak_memory", lambda jobs, device: list(map(_peak_here, jobs)))
+        found = results_of(folder)
     assert found == json.loads((folder / "benchmark.json").read_text())
     assert (folder / "config.json").is_file()
     return found
@@ -126,6 +138,7 @@ def test_nothing_is_timed_where_logits_differ(
         raise AssertionError("something was timed")
 
     monkeypatch.setattr(speed.Bench, "time_rounds", refuse)
+    monkeypatch.setattr(speed, "matmul_rate", refuse)
     monkeypatch.setitem(speed.TOLERANCE, "fp32", -1.0)
     with pytest.raises(RuntimeError, match="ames in fp32 at 6 x 4 on cpu differ.*nothing was"):
         results_of(tmp_path / "run")

@@ -18,8 +18,8 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.images import save_jpeg
 from ames_lite.reranking.calibration import Calibration
 from tests.conftest import TinyWorld
+from tests.helpers import ROOT, in_process
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "experiment=sift_synthetic",
     "epochs=1",
@@ -70,9 +70,9 @@ def test_an_empty_data_root_gives_one_message_and_exit_code_1(
 
 
 def test_wrong_words_give_exit_code_1_and_help_gives_0(tmp_path: Path) -> None:
-    done = python(tmp_path, "scripts/evaluate.py", "dataset=nowhere")
+    done = in_process(tmp_path, "scripts/evaluate.py", "dataset=nowhere")
     assert done.returncode == 1 and "roxford" in done.stderr and "Traceback" not in done.stderr
-    done = python(tmp_path, "scripts/evaluate.py", "--help")
+    done = in_process(tmp_path, "scripts/evaluate.py", "--help")
     assert done.returncode == 0 and "num_rerank" in done.stdout
 
 
@@ -139,7 +139,7 @@ def test_a_run_never_overwrites_another(tiny_world: TinyWorld, head: Path, tmp_p
     (tmp_path / "note.txt").write_text("mine")
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     given += [f"weights={head}", f"output_dir={tmp_path}"]
-    done = python(tmp_path, "scripts/evaluate.py", *given)
+    done = in_process(tmp_path, "scripts/evaluate.py", *given)
     assert done.returncode == 1 and "in use" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["note.txt"]
 
@@ -153,7 +153,7 @@ def test_wrong_settings_are_refused_before_a_run_begins(
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     given += ["model=mutual_nn", "lamb=0.5", "temp=0.1", f"output_dir={tmp_path / 'run'}"]
     given = [g for g in given if g.split("=")[0] != wrong.split("=")[0]] + [wrong]
-    done = python(tmp_path, "scripts/evaluate.py", *given)
+    done = in_process(tmp_path, "scripts/evaluate.py", *given)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
@@ -162,7 +162,7 @@ def test_an_output_dir_that_is_a_file_is_refused(tiny_world: TinyWorld, tmp_path
     (tmp_path / "run").write_text("mine")
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     given += ["model=mutual_nn", "lamb=0.5", "temp=0.1", f"output_dir={tmp_path / 'run'}"]
-    done = python(tmp_path, "scripts/evaluate.py", *given)
+    done = in_process(tmp_path, "scripts/evaluate.py", *given)
     assert done.returncode == 1 and "in use" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -180,7 +180,7 @@ def test_a_head_of_other_descriptors_is_refused(
         tiny_world.folder() / "nn_sift_vlad.hdf5"
     )
     given = ["dataset=synthetic", "desc_name=other", f"data_root={tmp_path}", f"weights={head}"]
-    done = python(tmp_path, "scripts/evaluate.py", *given, f"output_dir={tmp_path / 'run'}")
+    done = in_process(tmp_path, "scripts/evaluate.py", *given, f"output_dir={tmp_path / 'run'}")
     assert done.returncode == 1 and "trained on 'sift'" in done.stderr
 
 
@@ -207,19 +207,19 @@ def test_extraction_names_every_bad_image_and_keeps_its_row(backbone: str, tmp_p
     (folder / "train.txt").write_text("".join(f"{name},0\n" for name in names))
     given = ["dataset=folder", "name=own", f"data_root={tmp_path}", f"backbone={backbone}"]
     given += ["splits=[train]", "device=cpu"]
-    done = python(tmp_path, "extract/extract_descriptors.py", *given)
+    done = in_process(tmp_path, "extract/extract_descriptors.py", *given)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "7 of 9 images failed" in done.stderr
     for name in names[1:-1]:
         assert f"  {name}: " in done.stderr, name
     again = [*given, "on_bad_image=skip", "overwrite=true"]
-    done = python(tmp_path, "extract/extract_descriptors.py", *again)
+    done = in_process(tmp_path, "extract/extract_descriptors.py", *again)
     assert done.returncode == 0 and "7 of 9 images failed" in done.stderr
     store = DescriptorStore.open(folder / f"{backbone}_local.hdf5")
     assert store.names == tuple(names)
     assert store.status.tolist() == [1, *[2] * 7, 1] and store.read(8).count > 0
     (folder / "train.txt").write_text("first.jpg,0\nlast.jpg,0\nfirst.jpg,0\n")
-    done = python(tmp_path, "extract/extract_descriptors.py", *again)
+    done = in_process(tmp_path, "extract/extract_descriptors.py", *again)
     assert done.returncode == 1 and "'first.jpg'" in done.stderr
     assert DescriptorStore.open(folder / f"{backbone}_local.hdf5").names == tuple(names)
 

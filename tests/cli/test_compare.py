@@ -15,6 +15,7 @@ from ames_lite.io.results_file import read_results
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.evaluation.results_toy import make_results
+from tests.helpers import in_process
 
 
 def write(folder: Path, results: Any) -> Path:
@@ -55,9 +56,9 @@ def test_the_command_prints_what_the_results_say(runs: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("roxford\n", "rparis\n", "oracle", "as given", "±", "trapezoid", "sign-flip"):
         assert word in done.stdout, word
-    done = python(runs, "scripts/compare.py", *given, "form=csv")
+    done = in_process(runs, "scripts/compare.py", *given, "form=csv")
     assert done.returncode == 0 and len(done.stdout.strip().split("\n")) == 1 + 1 + 1 + 3 + 1 + 1
-    done = python(runs, "scripts/compare.py", "--help")
+    done = in_process(runs, "scripts/compare.py", "--help")
     assert done.returncode == 0 and "baseline" in done.stdout
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from ames_lite.cli.compose import compose, conf_dir, experiments_of, options_of
 from ames_lite.cli.train import recipe_of
@@ -22,6 +25,25 @@ COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml"))
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_composes_by_itself(name: str) -> None:
     assert compose(name)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("evaluate", ["dataset=roxford", "model=ransac", "lamb=[0.1,1]", "dataset.neighbors=vlad"]),
+        ("evaluate", ["num_rerank=5", "temp=null", "dataset.neighbors=cls", "neighbors=mine"]),
+        ("extract", ["dataset=folder", "desc_name=sift", "backbone=sift", "name=mine"]),
+        ("train", ["experiment=sift_synthetic", "lr=1e-4", "model.arguments.dim=64", "epochs=2"]),
+        ("train", ["model=ames", "epochs=1", "epochs=3"]),
+    ],
+)
+def test_a_configuration_is_what_hydra_composes(name: str, words: list[str]) -> None:
+    """Values are set into groups that were composed before; Hydra composes all of it anew."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        expected = OmegaConf.to_container(hydra_compose(name, words), resolve=True)
+    plain = compose(name)
+    assert compose(name, words) == expected != plain
+    assert compose(name) == plain
 
 
 def test_every_backbone_has_one_file_and_is_built_from_it() -> None:

@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     with DescriptorStore.create(path, store.names, 60, 128, "float16", made) as writer:
         for row, name in enumerate(store.names):
             writer.append(name, store.read(row))
-    with pytest.raises(BadInput, match="image_size is 480.*99"):
+    with pytest.raises(BadInput, match="image_size is 240.*99"):
         join(root)
     path.unlink()
     (more / "old.hdf5").rename(path)

@@ -15,12 +15,13 @@ from ames_lite.cli import evaluate, failures, prepare_dataset, stages, store_sta
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.failure_tiles import Pictures
+from ames_lite.evaluation.views import canvas
 from ames_lite.evaluation.views.failure_sheet import Section
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from tests.cli.test_commands import python
 from tests.cli.test_prepare_set import whole_run
-from tests.conftest import TinyWorld
+from tests.conftest import SIFT, TinyWorld
 from tests.io.place_sets.miniatures import MINIATURES, draw
 
 CELLS = ["num_rerank=[5,20]", "lamb=0.0", "temp=1.0"]
@@ -37,6 +38,12 @@ def evaluated(world: TinyWorld, output: Path, *more: str) -> Path:
 def ran(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with two rows, and the medium ranking of its first."""
     return evaluated(tiny_world, tmp_path_factory.mktemp("run") / "run", "exports=[json]")
+
+
+@pytest.fixture(autouse=True)
+def coarse_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test looks at pixels, and writing many of them takes a second a sheet."""
+    monkeypatch.setattr(canvas, "DPI", 20)
 
 
 def sheet(*words: str) -> Path:
@@ -59,7 +66,10 @@ def sections_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[Section]:
     return seen[0]
 
 
-def test_the_command_draws_and_says_what_it_drew(ran: Path, tmp_path: Path) -> None:
+def test_the_command_draws_and_says_what_it_drew(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the command draws pages as fine as they are
     words = [f"results={ran}", f"output_dir={tmp_path / 'a'}"]
     done = python(tmp_path, "scripts/failures.py", *words)
     assert done.returncode == 0, done.stderr
@@ -107,12 +117,12 @@ def test_rows_and_settings_are_chosen(
     rows = json.loads((ran / "results.json").read_text())["rows"]
     best = max(range(2), key=lambda i: (rows[i]["metrics"]["map"], -i))
     for row, shown in ((0, best), (1, 0), (2, 1)):
-        sheet(f"results={ran}", f"row={row}", f"output_dir={tmp_path / str(row)}")
+        sheet(f"results={ran}", f"row={row}", "num_rows=1", f"output_dir={tmp_path / str(row)}")
         said = capsys.readouterr().out
         assert f"row {shown + 1} of 2" in said and f"num_rerank {(5, 20)[shown]}," in said
         assert "medium" in said and "(given)" in said
         assert f"reranked {rows[shown]['metrics']['map']:.4f}" in said
-    sheet(f"results={ran}", "setting=hard", f"output_dir={tmp_path / 'hard'}")
+    sheet(f"results={ran}", "setting=hard", "num_rows=1", f"output_dir={tmp_path / 'hard'}")
     assert "hard" in capsys.readouterr().out
     refused = {"row=3": "1 to 2", "row=-1": "1 to 2", "setting=all": "easy or medium or hard"}
     for word, expected in refused.items():
@@ -285,7 +295,7 @@ def test_a_public_set_goes_from_its_layout_to_a_failure_sheet(
 def extracted(root: Path, dataset: list[str], evaluation: list[str]) -> Path:
     """SIFT, VLAD of its own gallery, lists, and an evaluation; the run directory."""
     given = [*dataset, "desc_name=sift", f"data_root={root}"]
-    stages.run_extract(compose("extract", [*given, "workers=1", "backbone.arguments.top_k=60"]))
+    stages.run_extract(compose("extract", [*given, *SIFT]))
     stages.run_vocabulary(compose("vocabulary", [*given, "split=gallery", "num_clusters=4"]))
     stages.run_globals(compose("globals", given))
     store_stages.run_topk(compose("topk", [*given, "global=vlad"]))

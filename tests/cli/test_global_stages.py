@@ -15,7 +15,8 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.global_store import GlobalStore, read_globals
 from ames_lite.io.whitening_file import read_whitening
 from tests.cli.test_commands import python
-from tests.conftest import TinyWorld
+from tests.conftest import SIFT, TinyWorld
+from tests.helpers import in_process
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def given(world: TinyWorld, dataset: str = "synthetic") -> list[str]:
 
 @pytest.mark.parametrize("kind", ["gem", "mean"])
 def test_every_kind_goes_on_to_neighbours_and_results(world: TinyWorld, kind: str) -> None:
-    done = python(world.root, "extract/extract_globals.py", *given(world), f"global={kind}")
+    run = python if kind == "gem" else in_process
+    done = run(world.root, "extract/extract_globals.py", *given(world), f"global={kind}")
     assert done.returncode == 0, done.stderr
     path = world.folder() / f"sift_gallery_{kind}.hdf5"
     assert f"gallery: {path}" in done.stdout and "they fit" in done.stdout + done.stderr
@@ -91,7 +93,7 @@ def test_images_give_what_the_store_gives_where_nothing_was_left_out(world: Tiny
     global_stages.run_globals(compose("globals", [*given(world), *common]))
     paths = [world.folder() / f"sift_{split}_gem.hdf5" for split in ("query", "gallery")]
     before = [read_globals(path) for path in paths]
-    more = ["source=images", "workers=1", "backbone.arguments.top_k=60"]
+    more = ["source=images", *SIFT]
     global_stages.run_globals(compose("globals", [*given(world), *common, *more]))
     for path, (names, through, _) in zip(paths, before, strict=True):
         same, straight, made = read_globals(path)
@@ -101,7 +103,7 @@ def test_images_give_what_the_store_gives_where_nothing_was_left_out(world: Tiny
 
 def test_shards_from_images_are_merged(world: TinyWorld) -> None:
     split = ["splits=[gallery]", "global=mean"]
-    source = ["source=images", "workers=1", "backbone.arguments.top_k=60"]
+    source = ["source=images", *SIFT]
     global_stages.run_globals(compose("globals", [*given(world), *split, *source]))
     path = world.folder() / "sift_gallery_mean.hdf5"
     whole = path.read_bytes()

@@ -22,7 +22,7 @@ from ames_lite.io.neighbor_lists import write_neighbors
 from ames_lite.io.own_truth_files import prepare_command, read_description
 from ames_lite.records import Neighbors
 from tests.cli.test_commands import python
-from tests.helpers import touch
+from tests.helpers import in_process, touch
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_the_script_ends_in_one_message_or_the_folder(pictures: Path, tmp_path: 
     assert done.returncode == 1 and "'old/9.jpg'" in done.stderr and "line 3" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "r").exists()
     (tmp_path / "l.csv").write_text("file,label\nold/0.jpg,a\nnew/0.jpg,a\n")
-    done = python(tmp_path, *words, "labels=l.csv")
+    done = in_process(tmp_path, *words, "labels=l.csv")
     assert done.returncode == 0 and "2 queries, 2 gallery images" in done.stdout
     made = description(tmp_path / "r")
     assert made["options"]["labels"] == str(tmp_path / "l.csv") and made["schema"] == 1

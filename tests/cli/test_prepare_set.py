@@ -17,6 +17,7 @@ from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.records import GroundTruth
+from tests.conftest import SIFT
 from tests.io.place_sets.miniatures import MINIATURES, draw, save_objects, save_ragged
 
 
@@ -213,7 +214,7 @@ def whole_run(name: str, root: Path) -> dict[str, Any]:
     MINIATURES[name].write(root, side=96)
     prepare(name, root, *swap)
     given = [f"dataset={name}", "desc_name=sift", f"data_root={root}", *swap]
-    stages.run_extract(compose("extract", [*given, "workers=1", "backbone.arguments.top_k=60"]))
+    stages.run_extract(compose("extract", [*given, *SIFT]))
     stages.run_vocabulary(compose("vocabulary", [*given, "split=gallery", "num_clusters=4"]))
     stages.run_globals(compose("globals", given))
     store_stages.run_topk(compose("topk", [*given, "global=vlad"]))

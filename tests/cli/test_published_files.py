@@ -22,6 +22,7 @@ from ames_lite.io.safe_pickle import read_pickle
 from extract.fit_binarization import BinaryCode
 from tests.cli.test_commands import SMALL, python
 from tests.conftest import TinyWorld
+from tests.helpers import in_process
 from tests.io.published_forms import of_store, write_published
 
 FLOATS = ("flat float16", "flat float32", "records", "records of one")
@@ -198,14 +199,14 @@ def test_published_files_train_like_the_native_ones(
 
 def test_the_check_as_a_command(tiny_world: TinyWorld, tmp_path: Path) -> None:
     given = ["dataset=synthetic", "desc_name=sift", "neighbors=vlad"]
-    done = python(tmp_path, "scripts/check_store.py", *given, f"data_root={tiny_world.root}")
+    done = in_process(tmp_path, "scripts/check_store.py", *given, f"data_root={tiny_world.root}")
     assert done.returncode == 0 and "no faults" in done.stdout, done.stderr
     path = tmp_path / "s.hdf5"
     shutil.copy(tiny_world.folder() / "sift_query_local.hdf5", path)
-    done = python(tmp_path, "scripts/check_store.py", f"store={path}")
+    done = in_process(tmp_path, "scripts/check_store.py", f"store={path}")
     assert done.returncode == 0, done.stdout + done.stderr
     path.write_bytes(path.read_bytes()[:-5000])
     done = python(tmp_path, "scripts/check_store.py", f"store={path}")
     assert done.returncode == 3 and "1 fault" in done.stdout and "Traceback" not in done.stderr
-    done = python(tmp_path, "scripts/check_store.py", *given, f"data_root={tmp_path}")
+    done = in_process(tmp_path, "scripts/check_store.py", *given, f"data_root={tmp_path}")
     assert done.returncode == 1 and "missing" in done.stderr

@@ -30,6 +30,7 @@ from ames_lite.cli import (
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import save_jpeg
 from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
+from extract import batches
 from tests.conftest import TinyWorld
 
 MAINS: dict[str, Callable[[list[str]], int]] = {
@@ -193,6 +194,7 @@ def test_remedies_of_a_public_set_name_its_root(
     tiny_world: TinyWorld, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batches, "FEW", 99)  # no processes to prepare images
     root = tmp_path / "my data"
     shutil.copytree(tiny_world.folder(), root / "synthetic")
     shutil.copy(next(tiny_world.root.glob("vlad_*.npz")), root)

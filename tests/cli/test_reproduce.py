@@ -19,6 +19,7 @@ from ames_lite.models import AMES
 from tests.cli.test_commands import python
 from tests.cli.test_published_files import published, write_stores
 from tests.conftest import TinyWorld
+from tests.helpers import in_process
 
 __all__ = ["published"]  # a fixture
 SETTINGS = {
@@ -83,6 +84,7 @@ def test_inside_the_tolerance_is_exit_code_0(
 
 def test_outside_the_tolerance_is_exit_code_4_with_the_first_setting_that_differs(
     row: Reproduction,
+    expected: dict[str, float],
     tiny_world: TinyWorld,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -93,7 +95,8 @@ def test_outside_the_tolerance_is_exit_code_4_with_the_first_setting_that_differ
     given = ["row=made_up.synthetic", f"data_root={tiny_world.root}"]
     assert reproduce.main([*given, f"output_dir={tmp_path / 'a'}"]) == 4
     said = capsys.readouterr().out
-    assert said.count("NO") == 1 and "-1.0" in said
+    difference = expected["map_hard"] - wrong.expected["map_hard"]
+    assert said.count("NO") == 1 and f"{100 * difference:.2f}" in said
     monkeypatch.setattr(reproduction, "ROWS", {row.name: row})
     changed = ["lamb=1.0", "precision=bf16", f"output_dir={tmp_path / 'b'}"]
     assert reproduce.main([*given, *changed]) == 4
@@ -158,13 +161,13 @@ def test_the_rows_are_listed_and_unknown_ones_refused(
 
 
 def test_the_command_as_a_user_gives_it(tmp_path: Path) -> None:
-    done = python(tmp_path, "scripts/reproduce.py")
+    done = in_process(tmp_path, "scripts/reproduce.py")
     assert done.returncode == 0 and "cvnet_ames_dist.rparis" in done.stdout
     done = python(tmp_path, "scripts/reproduce.py", "row=dinov2_ames", f"data_root={tmp_path}")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for word in ("13 files", "networks/dinov2_ames.pt", "nn_superglobal.pkl", "gnd_rparis6k.pkl"):
         assert word in done.stderr, word
-    done = python(tmp_path, "scripts/reproduce.py", "--help")
+    done = in_process(tmp_path, "scripts/reproduce.py", "--help")
     assert done.returncode == 0 and "exit code 4" in done.stdout
 
 

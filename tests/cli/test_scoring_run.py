@@ -29,14 +29,29 @@ CELL = ["dataset=synthetic", "desc_name=sift", "num_rerank=15", "lamb=0.5", "tem
 CELL += ["model=chamfer", "report_queries=0", "device=cpu"]
 
 
-def start(
-    rank: int, size: int, port: int, *words: str, script: str = "evaluate"
-) -> subprocess.Popen[str]:
-    """One of the processes that torchrun would start."""
+BOTH = """
+import io, json, os, sys
+from contextlib import redirect_stdout
+from importlib import import_module
+
+said = []
+for port, script, *words in json.loads(sys.argv[1]):
+    os.environ["MASTER_PORT"] = port
+    with redirect_stdout(io.StringIO()) as out:
+        code = import_module(f"ames_lite.cli.{script}").main(words)
+    if code != 0:
+        sys.exit(code)
+    said.append(out.getvalue())
+print(json.dumps(said))
+"""
+Said = dict[str, list[str]]
+
+
+def start(rank: int, size: int, commands: list[list[str]]) -> subprocess.Popen[str]:
+    """One of the processes that torchrun would start; it runs the commands one by one."""
     env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
-    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    env["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *words]
+    env |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", BOTH, json.dumps(commands)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=env, text=True, **pipes)  # type: ignore[call-overload]
 
@@ -47,14 +62,45 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def test_two_processes_give_the_result_of_one(tiny_world: TinyWorld, tmp_path: Path) -> None:
-    given = [*CELL, f"data_root={tiny_world.root}"]
-    port, folder = free_port(), tmp_path / "two"
-    both = [start(rank, 2, port, *given, f"output_dir={folder}") for rank in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert "results:" in said[0][0] and said[1][0] == ""
-    one = evaluate.run(compose("evaluate", [*given, f"output_dir={tmp_path / 'one'}"]))
+TUNE = ["dataset=synthetic-val", "desc_name=sift", "model=chamfer", "device=cpu"]
+TUNE += ["num_rerank=[3,900]", "lamb=[0.2,0.8]", "temp=[0.5,1.0]"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def given(tiny_world: TinyWorld, root: Path) -> dict[str, list[str]]:
+    """The words of each command, but where it writes."""
+    head = AMES(dim_in=128, dim=32, num_layers=1, dim_feedforward=32)
+    save_head(root / "head", head, HeadMeta("sift", lamb=0.5, temp=1.0))
+    where = [f"data_root={tiny_world.root}"]
+    some = ["dataset=synthetic", "desc_name=sift", "device=cpu", f"weights={root / 'head'}"]
+    some += ["num_rerank=[5,12]", "descriptors=[8,20]"]
+    return {"evaluate": [*CELL, *where], "tune": [*TUNE, *where], "frontier": [*some, *where]}
+
+
+@pytest.fixture(scope="module")
+def said(given: dict[str, list[str]], root: Path) -> Said:
+    """Standard output of each command in both of two processes."""
+    words = {name: [*words, f"output_dir={root / name}"] for name, words in given.items()}
+    words["frontier"].append(f"cache={root / 'cache'}")
+    commands = [[str(free_port()), name, *words[name]] for name in words]
+    both = [start(rank, 2, commands) for rank in range(2)]
+    ended = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ended
+    found = [json.loads(out) for out, _ in ended]
+    return {name: [one[i] for one in found] for i, name in enumerate(words)}
+
+
+def test_two_processes_give_the_result_of_one(
+    given: dict[str, list[str]], said: Said, root: Path, tmp_path: Path
+) -> None:
+    folder, printed = root / "evaluate", said["evaluate"]
+    assert "results:" in printed[0] and printed[1] == ""
+    one = evaluate.run(compose("evaluate", [*given["evaluate"], f"output_dir={tmp_path / 'one'}"]))
     two = json.loads((folder / "results.json").read_text())
     for key in ("rows", "global", "per_query", "digests"):
         assert two[key] == json.loads(json.dumps(one[key]))
@@ -72,42 +118,29 @@ def test_two_processes_give_the_result_of_one(tiny_world: TinyWorld, tmp_path: P
     ]
 
 
-TUNE = ["dataset=synthetic-val", "desc_name=sift", "model=chamfer", "device=cpu"]
-TUNE += ["num_rerank=[3,900]", "lamb=[0.2,0.8]", "temp=[0.5,1.0]"]
-
-
-def test_two_processes_tune_as_one_and_speak_once(tiny_world: TinyWorld, tmp_path: Path) -> None:
-    given = [*TUNE, f"data_root={tiny_world.root}"]
-    port, folder = free_port(), tmp_path / "two"
-    words = [*given, f"output_dir={folder}"]
-    both = [start(rank, 2, port, *words, script="tune") for rank in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0][0].count("frozen in") == said[0][0].count("more than the gallery") == 1
-    assert said[1][0] == ""
-    tune.run(compose("tune", [*given, f"output_dir={tmp_path / 'one'}"]))
+def test_two_processes_tune_as_one_and_speak_once(
+    given: dict[str, list[str]], said: Said, root: Path, tmp_path: Path
+) -> None:
+    folder, printed = root / "tune", said["tune"]
+    assert printed[0].count("frozen in") == printed[0].count("more than the gallery") == 1
+    assert printed[1] == ""
+    tune.run(compose("tune", [*given["tune"], f"output_dir={tmp_path / 'one'}"]))
     assert read_tuned(folder) == read_tuned(tmp_path / "one")
     left = [sorted(path.name for path in f.iterdir()) for f in (folder, tmp_path / "one")]
     assert left == [["config.json", "scores.hdf5", "tuned.json"]] * 2
 
 
-def test_two_processes_make_one_frontier(tiny_world: TinyWorld, tmp_path: Path) -> None:
-    head = AMES(dim_in=128, dim=32, num_layers=1, dim_feedforward=32)
-    save_head(tmp_path / "head", head, HeadMeta("sift", lamb=0.5, temp=1.0))
-    given = ["dataset=synthetic", "desc_name=sift", "device=cpu", f"weights={tmp_path / 'head'}"]
-    given += [f"data_root={tiny_world.root}", "num_rerank=[5,12]", "descriptors=[8,20]"]
-    port, folder = free_port(), tmp_path / "two"
-    words = [*given, f"output_dir={folder}", f"cache={tmp_path / 'cache'}"]
-    both = [start(rank, 2, port, *words, script="frontier") for rank in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0][0].count("results:") == 1 and said[1][0] == ""
+def test_two_processes_make_one_frontier(
+    given: dict[str, list[str]], said: Said, root: Path, tmp_path: Path
+) -> None:
+    folder, printed = root / "frontier", said["frontier"]
+    assert printed[0].count("results:") == 1 and printed[1] == ""
     two = json.loads((folder / "frontier.json").read_text())
-    words = [*given, f"output_dir={tmp_path / 'one'}", f"cache={tmp_path / 'fresh'}"]
-    one = frontier.run(compose("frontier", words))
+    words = [f"output_dir={tmp_path / 'one'}", f"cache={tmp_path / 'fresh'}"]
+    one = frontier.run(compose("frontier", [*given["frontier"], *words]))
     assert [row["metrics"] for row in two["rows"]] == [row["metrics"] for row in one["rows"]]
     assert all("2 processes" in row["timed_on"] for row in two["rows"])
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((root / "cache").iterdir())) == 2
 
 
 def test_tuning_that_was_interrupted_goes_on(

@@ -245,11 +245,14 @@ def test_the_published_pickle_is_rewritten_by_the_command(
 
 
 def class_folders(world: TinyWorld, folder: Path) -> Path:
-    """The training world as class folders, and two pictures that show nothing of it."""
+    """Some of the training world as class folders, and two pictures that show nothing of it.
+
+    So few that no processes are started to prepare them.
+    """
     source = world.folder("synthetic-train")
     images = read_image_list(source / "train.txt")
     assert images.labels is not None
-    for name, label in zip(images.names, images.labels, strict=True):
+    for name, label in zip(images.names[:28], images.labels[:28], strict=True):
         target = folder / f"landmark, {label}" / Path(name).name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, target)
@@ -273,7 +276,7 @@ def test_class_folders_are_trained_on_by_one_command(
     assert "2 are the only image of their label" in said
     assert load_head(tmp_path / "run")
     listed = read_image_list(tmp_path / "data" / "mine" / "train.txt")
-    assert listed.labels is not None and len(listed) == 86
+    assert listed.labels is not None and len(listed) == 30
     alone = [i for i, name in enumerate(listed.names) if name.startswith("distractor")]
     assert all((listed.labels == listed.labels[i]).sum() == 1 for i in alone)
     again = [w for w in given if not w.startswith("output_dir")]
@@ -299,7 +302,7 @@ def test_an_unreadable_image_is_left_out_every_time(
     for run in ("first", "second"):
         caplog.clear()
         folder = train.run(compose("train", [*given, f"output_dir={tmp_path / run}"]))
-        assert "1 of 87 images are left out of training: 1 failed" in caplog.text
+        assert "1 of 31 images are left out of training: 1 failed" in caplog.text
         assert "/broken.jpg)" in caplog.text
         weights.append((folder / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1]

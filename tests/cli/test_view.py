@@ -22,6 +22,7 @@ from ames_lite.io.vocabulary import read_vocabulary, write_vocabulary
 from ames_lite.records import GroundTruth, LocalDescriptors
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
+from tests.helpers import in_process
 from tests.io.published_forms import images, write_published
 
 
@@ -208,7 +209,7 @@ def test_a_vocabulary_of_another_backbone_or_width_is_refused(own: Path) -> None
 
 
 def test_all_that_is_missing_comes_in_one_message(tmp_path: Path) -> None:
-    done = python(tmp_path, "scripts/view.py", f"data_root={tmp_path}")
+    done = in_process(tmp_path, "scripts/view.py", f"data_root={tmp_path}")
     assert done.returncode == 1 and done.stdout == "" and "Traceback" not in done.stderr
     for words in (
         *("dinov2_gallery_local.hdf5", "extract/extract_descriptors.py"),

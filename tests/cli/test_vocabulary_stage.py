@@ -21,6 +21,7 @@ from extract.backbones import build_backbone
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.extract.test_build_vocabulary import images, store_of
+from tests.helpers import in_process
 from tests.retrieval.vlad_referee import published_loop
 
 RECIPES = [name for name in options_of("recipe") if name != "own"]
@@ -74,7 +75,7 @@ def test_unknown_data_sets_come_with_those_that_exist(root: Path) -> None:
     with pytest.raises(ConfigError, match="no data set atlantis") as error:
         run_vocabulary(compose("vocabulary", options))
     assert "roxford" in str(error.value)
-    done = python(root, "extract/build_vocabulary.py", *options)
+    done = in_process(root, "extract/build_vocabulary.py", *options)
     assert done.returncode == 1 and "atlantis" in done.stderr and "Traceback" not in done.stderr
     for wrong in (["sources=[gldv2:1,gldv2:2]"], ["split=val"]):
         with pytest.raises(ConfigError):

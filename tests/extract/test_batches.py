@@ -117,7 +117,9 @@ def die(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow), "fork"]
+)
 def test_workers_keep_the_order(method: str) -> None:
     assert list(in_order(double, range(100), 2, method)) == [2 * n for n in range(100)]
 
@@ -131,7 +133,7 @@ def test_few_results_wait_at_any_time() -> None:
                 drawn.append(job)
                 yield job
 
-    results = in_order(double, Jobs(range(300)), 2)
+    results = in_order(double, Jobs(range(300)), 2, "fork")
     for _ in range(10):
         next(results)
     results.close()
@@ -140,4 +142,4 @@ def test_few_results_wait_at_any_time() -> None:
 
 def test_a_worker_that_dies_is_an_error_that_says_so() -> None:
     with pytest.raises(BadInput, match="a worker process died"):
-        list(in_order(die, range(50), 2))
+        list(in_order(die, range(50), 2, "fork"))

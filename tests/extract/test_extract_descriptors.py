@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from extract.backbones import Sift
 from extract.batches import WINDOW
 from extract.extract_descriptors import extract_descriptors
 from extract.interface import Backbone, Described
+from tests.helpers import forked
 
 
 class Mean:
@@ -110,14 +109,8 @@ def test_a_killed_run_that_is_continued_equals_an_unbroken_one(
     batch_pixels: int, stop_at: int, folder: Path, tmp_path: Path
 ) -> None:
     killed = tmp_path / "killed"
-    code = (
-        "from tests.extract.test_extract_descriptors import Mean, Path, both;"
-        f"backbone = Mean({batch_pixels}, {stop_at}, kill=True);"
-        f"both(backbone, Path({str(folder)!r}), Path({str(killed)!r}))"
-    )
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    ended = forked(lambda: both(Mean(batch_pixels, stop_at, kill=True), folder, killed))
+    assert ended == -signal.SIGKILL
     ours = both(Mean(batch_pixels), folder, killed)
     whole = both(Mean(batch_pixels), folder, tmp_path / "whole")
     assert [path.read_bytes() for path in ours] == [path.read_bytes() for path in whole]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from extract.extract_descriptors import extract_descriptors
 from extract.extract_globals import extract_globals
 from extract.global_sources import Block, ImageSource, Source, StoreSource
 from extract.interface import Described
+from tests.helpers import forked
 
 NAMES = tuple(f"{i}.jpg" for i in range(20))
 K, D, C = 7, 8, 3
@@ -145,8 +144,7 @@ class Stopping:
 
 
 def stopped(store_path: Path, vocabulary_path: Path, output: Path, blocks: int) -> None:
-    """Runs in another process, and does not end well."""
-    global_sources.BLOCK_BYTES = 3 * 8 * C * D  # three images a block
+    """Does not end well."""
     source = StoreSource(DescriptorStore.open(store_path), Vlad.load(vocabulary_path))
     extract_globals(Stopping(source, blocks, kill=True), output)
 
@@ -161,15 +159,7 @@ def test_a_run_that_is_continued_equals_an_unbroken_one(
     assert source.step == 3
     whole = extract_globals(source, tmp_path / "whole.hdf5", on_bad_image="skip")
     if kill:
-        arguments = ", ".join(f"Path({str(p)!r})" for p in (store.path, path, output))
-        code = (
-            f"from tests.extract.test_extract_globals import Path, stopped;stopped({arguments}, 4)"
-        )
-        root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=root, capture_output=True, check=False
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        assert forked(lambda: stopped(store.path, path, output, 4)) == -signal.SIGKILL
     else:
         with pytest.raises(KeyboardInterrupt):
             extract_globals(Stopping(source, 4), output)

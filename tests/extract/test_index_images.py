@@ -9,8 +9,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from extract.backbones import Sift
 from extract.image_search import search_images
 from extract.index_images import Indexed, index_images
 from extract.interface import Described
+from tests.helpers import forked
 
 TOP_K = 20
 
@@ -284,14 +283,8 @@ def test_a_killed_run_is_continued(
         shutil.move(tmp_path / name, photos / name)
     for number in (10, 11):
         picture(photos / f"{number}.jpg", number)
-    code = (
-        "from tests.extract.test_index_images import *;"
-        f"run(Path({str(photos)!r}), Path({str(index)!r}), Path({str(vocabulary)!r}),"
-        f" backbone=Counting({dies_at}))"
-    )
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    ended = forked(lambda: run(photos, index, vocabulary, backbone=Counting(dies_at)))
+    assert ended == -signal.SIGKILL
     with OpenIndex(index) as opened:  # as it was before
         assert len(opened) == 4
     picture(photos / "10.jpg", 100)  # may be described already: it changed since

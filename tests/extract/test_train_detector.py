@@ -47,7 +47,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = {"image_size": 140, "top_k": 0, "device": "cpu"}
 RECIPE = DetectorRecipe(epochs=2, batch_size=16, images_per_label=4, lr=1e-2, dim=24)
 LABELS = np.repeat([5, 2, 9, 7], [7, 4, 3, 9])
-TRAINING = """
+LONG = {"epochs": 3, "batch_size": 8, "images_per_label": 2, "lr": 1e-2, "dim": 24}
+TRAINING = f"""
 import sys, time
 from pathlib import Path
 from extract.backbones import build_backbone
@@ -58,14 +59,13 @@ from extract.train_detector import train_detector
 root, output = Path(sys.argv[1]), Path(sys.argv[2])
 step = loop.DetectorTrainer._step
 def slowly(self, *given):
-    time.sleep(float(sys.argv[3]))
+    time.sleep(0.15)
     return step(self, *given)
 loop.DetectorTrainer._step = slowly
-recipe = loop.DetectorRecipe(epochs=3, batch_size=8, images_per_label=2, lr=1e-2, dim=24)
-backbone = build_backbone("tiny_random", image_size=140, top_k=0, device="cpu")
+backbone = build_backbone("tiny_random", **{BACKBONE})
 images = read_labelled([root / "train.txt"], root)
 try:
-    train_detector(backbone, images, output, recipe, save_every=2)
+    train_detector(backbone, images, output, loop.DetectorRecipe(**{LONG}), save_every=2)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -276,26 +276,21 @@ def test_memory_for_features_is_bounded(tiny_world: TinyWorld) -> None:
     assert torch.equal(next(whole.batches([[1]]))[0], maps[0][0].flatten(1).T)
 
 
-def start(world: TinyWorld, output: Path, seconds: float) -> subprocess.Popen[bytes]:
-    folder = world.folder("synthetic-train")
-    words = [sys.executable, "-c", TRAINING, str(folder), str(output), str(seconds)]
-    return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
-
-
 @pytest.fixture(scope="module")
 def whole(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an unbroken run in a process of its own."""
+    """The folder of an unbroken run."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert start(tiny_world, folder, 0).wait() == 0
-    return folder
+    recipe = DetectorRecipe(**LONG)
+    return train_detector(backbone_of(), images_of(tiny_world), folder, recipe, save_every=2).parent
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
     how: signal.Signals, tiny_world: TinyWorld, whole: Path, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    run = start(tiny_world, broken, 0.15)
+    root, broken = tiny_world.folder("synthetic-train"), tmp_path / "broken"
+    words = [sys.executable, "-c", TRAINING, str(root), str(broken)]
+    run = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
     enough, until = 9, time.monotonic() + 120  # steps: within the second epoch
     while time.monotonic() < until and run.poll() is None:
         state = broken / "last.pt"
@@ -307,7 +302,8 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
     assert run.wait() == (130 if how == signal.SIGINT else -how)
     stopped = torch.load(broken / "last.pt", weights_only=True)
     assert enough <= stopped["step"] < torch.load(whole / "last.pt", weights_only=True)["step"]
-    assert start(tiny_world, broken, 0).wait() == 0
+    recipe = DetectorRecipe(**LONG)
+    train_detector(backbone_of(), images_of(tiny_world), broken, recipe, save_every=2)
     for name in ("detector.pt", "meta.json", "log.jsonl"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
     a, b = (torch.load(folder / "last.pt", weights_only=True) for folder in (broken, whole))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -16,6 +14,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io import hdf5
 from ames_lite.io.global_store import read_globals
 from ames_lite.io.global_writer import GlobalWriter
+from tests.helpers import forked
 
 NAMES = tuple(f"{i}.jpg" for i in range(11))
 D = 6
@@ -61,13 +60,9 @@ def test_a_run_that_was_stopped_or_killed_goes_on_to_the_same_bytes(tmp_path: Pa
     whole = by_rows(tmp_path / "a.hdf5", "float32")
     in_blocks(tmp_path / "b.hdf5", "float32", 4, stop=4)
     assert in_blocks(tmp_path / "b.hdf5", "float32", 3) == whole
-    code = (
-        "from tests.io.test_global_writer import Path, in_blocks;"
-        f"in_blocks(Path({str(tmp_path / 'c.hdf5')!r}), 'float32', 4, stop=8, kill=True)"
-    )
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    path = tmp_path / "c.hdf5"
+    ended = forked(lambda: in_blocks(path, "float32", 4, stop=8, kill=True))
+    assert ended == -signal.SIGKILL
     with h5py.File(tmp_path / "c.hdf5") as file:
         assert file["status"][:].tolist() == [1, 1, 1, 2, 1, 1, 1, 1, 0, 0, 0]
     assert in_blocks(tmp_path / "c.hdf5", "float32", 4) == whole

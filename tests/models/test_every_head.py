@@ -220,6 +220,8 @@ def test_tokens_are_refused_where_there_are_none(build: Build) -> None:
 @every_head
 def test_score_compiles_into_one_graph_for_all_sizes(build: Build) -> None:
     head, graphs = build(), []
+    if isinstance(head, HEADS["ames"]):
+        head = build(num_layers=2)  # type: ignore[call-arg]  # all are alike, each takes a second
 
     def count(module: torch.fx.GraphModule, inputs: list[Any]) -> Any:
         graphs.append(module)

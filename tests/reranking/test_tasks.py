@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ames_lite.cli import evaluate
+from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput
 from ames_lite.io import partial_scores
 from ames_lite.io.descriptor_store import DescriptorStore
@@ -19,10 +19,12 @@ from ames_lite.io.pair_scores import read_pair_scores
 from ames_lite.io.partial_scores import PartialScores
 from ames_lite.models import Chamfer
 from ames_lite.processes import Processes
+from ames_lite.reranking import pair_scoring
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head, score_with_verifier
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import MutualNearest
 from tests.conftest import TinyWorld
+from tests.helpers import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGESTS = {"weights": "abc", "pairs": "def"}
@@ -207,43 +209,30 @@ def test_a_store_that_is_cut_short_costs_nothing_that_was_finished(
     np.testing.assert_array_equal(logit[done], expected.logit[order][done])
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from ames_lite.cli import evaluate
-from ames_lite.cli.compose import compose
-from ames_lite.io import partial_scores
-from ames_lite.reranking import pair_scoring
+def killed_after_flushes(left: int, words: list[str]) -> None:
+    """An evaluation of blocks of three images that dies after so many flushes."""
+    real = partial_scores.PartialScores.flush
 
-partial_scores.FLUSH_SECONDS = 0.0
-pair_scoring.MOST_IMAGES = 3
-real, left = partial_scores.PartialScores.flush, [4]
+    def flush(self: partial_scores.PartialScores) -> None:
+        nonlocal left
+        real(self)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def flush(self):
-    real(self)
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-partial_scores.PartialScores.flush = flush
-evaluate.run(compose("evaluate", sys.argv[1:]))
-"""
+    partial_scores.FLUSH_SECONDS, pair_scoring.MOST_IMAGES = 0.0, 3
+    partial_scores.PartialScores.flush = flush  # type: ignore[method-assign]
+    evaluate.run(compose("evaluate", words))
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_scores(
     tiny_world: TinyWorld, tmp_path: Path
 ) -> None:
-    from ames_lite.cli import evaluate
-    from ames_lite.cli.compose import compose
-
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     given += ["model=chamfer", "num_rerank=20", "lamb=0.5", "temp=1.0", "report_queries=0"]
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED, *given, f"output_dir={folder}"]
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    words = [*given, f"output_dir={folder}"]
+    assert forked(lambda: killed_after_flushes(4, words)) == -signal.SIGKILL
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "scores.partial.hdf5"]
     with pytest.raises(BadInput, match="the run directory is in use"):
         evaluate.run(compose("evaluate", [*given, f"output_dir={folder}"]))

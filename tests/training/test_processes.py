@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 
+from ames_lite.cli import train
 from ames_lite.errors import ConfigError
 from ames_lite.io.checkpoint import load_head
 from ames_lite.processes import ALONE, Processes, local_device, processes_of
+from tests.cli.test_scoring_run import free_port, start
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,28 +26,13 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 SMALL = [
     *("experiment=sift_synthetic", "device=cpu", "epochs=2", "max_count=12", "min_count=4"),
     *("batch_size=45", "min_each=5", "save_every=2", "val_num_rerank=5"),
+    "val_dataset=synthetic-val",
     *("model.arguments.dim=32", "model.arguments.dim_feedforward=32"),
 ]
 
 
-def start(world: TinyWorld, folder: Path, processes: int, *more: str) -> subprocess.Popen[str]:
-    words = [*SMALL, f"data_root={world.root}", f"output_dir={folder}", *more]
-    launcher = [sys.executable] if processes == 1 else TORCHRUN
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*launcher, "scripts/train.py", *words],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(run: subprocess.Popen[str]) -> str:
-    said = run.communicate(timeout=200)[0]
-    assert run.returncode == 0, said
-    return said
+def words_of(world: TinyWorld, folder: Path, *more: str) -> list[str]:
+    return [*SMALL, f"data_root={world.root}", f"output_dir={folder}", *more]
 
 
 def log(folder: Path) -> list[dict[str, Any]]:
@@ -68,7 +55,7 @@ def differences(one: Path, two: Path) -> tuple[float, float]:
 @pytest.fixture(scope="module")
 def alone(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "alone"
-    finish(start(tiny_world, folder, 1, "val_dataset=synthetic-val"))
+    assert train.main(words_of(tiny_world, folder)) == 0
     return folder
 
 
@@ -76,7 +63,10 @@ def test_two_processes_give_the_losses_of_one(
     tiny_world: TinyWorld, alone: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "two"
-    said = finish(start(tiny_world, folder, 2, "val_dataset=synthetic-val"))
+    commands = [[str(free_port()), "train", *words_of(tiny_world, folder)]]
+    both = [start(rank, 2, commands) for rank in range(2)]
+    said = "".join(str(one) for process in both for one in process.communicate(timeout=200))
+    assert [process.returncode for process in both] == [0, 0], said
     assert said.count("images are anchors") == 1  # only the first speaks
     losses, weights = differences(alone, folder)
     assert losses < 1e-5 and weights < 1e-4
@@ -94,7 +84,14 @@ def test_two_processes_stop_together_and_go_on_as_one(
     tiny_world: TinyWorld, alone: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "stopped"
-    run = start(tiny_world, folder, 2, "val_dataset=synthetic-val", "save_every=1000")
+    run = subprocess.Popen(
+        [*TORCHRUN, "scripts/train.py", *words_of(tiny_world, folder, "save_every=1000")],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     until = time.monotonic() + 240
     while time.monotonic() < until and run.poll() is None:
         if (folder / "log.jsonl").exists() and len(log(folder)) >= 3:
@@ -105,7 +102,7 @@ def test_two_processes_stop_together_and_go_on_as_one(
     assert run.returncode != 0 and "goes on from here" in said, said
     stopped = torch.load(folder / "last.pt", weights_only=True)["step"]
     assert stopped == len(log(folder))
-    finish(start(tiny_world, folder, 1, "val_dataset=synthetic-val"))
+    assert train.main(words_of(tiny_world, folder)) == 0
     losses, weights = differences(alone, folder)
     assert losses < 1e-5 and weights < 1e-4
 

@@ -84,8 +84,8 @@ def measure_heads(options: HeadSpeed, device: torch.device) -> list[dict[str, An
     """All cells on a device. Raises RuntimeError where logits differ from the referee's."""
     began = time.perf_counter()
     bench = Bench(options, device)
-    rates = {name: matmul_rate(device, name) for name in options.precisions}
     cells = bench.compare()
+    rates = {name: matmul_rate(device, name) for name in options.precisions}
     bench.time_rounds(cells, until=began + SHARE_FOR_ROUNDS * options.budget)
     bench.count(cells, rates)
     bench.weigh(cells)

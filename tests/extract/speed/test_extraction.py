@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from ames_lite.evaluation.speed import own_process
 from extract.batches import Job, describe_all
 from extract.speed import extraction
 from extract.speed.extraction import ExtractionSpeed, compare, measure_extraction
 from extract.speed.pictures import make_pictures
 from extract.speed.subjects import PLAIN, TINY, Network
+from tests.helpers import peak_here
 
 CPU = torch.device("cpu")
 SHAPES = [(60, 80), (70, 70), (90, 40)]
@@ -53,7 +55,10 @@ def test_descriptors_of_other_patches_are_noticed(jobs: list[Job]) -> None:
         compare(plain, jobs, ["broken", *found[1:]], "fp32")
 
 
-def test_every_figure_is_a_ratio_to_the_plain_loop_of_the_same_rounds() -> None:
+def test_every_figure_is_a_ratio_to_the_plain_loop_of_the_same_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own_process, "peak_of", peak_here)
     options = ExtractionSpeed([TINY], ["bf16"], SHAPES, 5, 56, 8, repeats=3)
     cells = measure_extraction(options, CPU)
     assert [cell["precision"] for cell in cells] == ["bf16"]
