@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +55,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
 
 def extract(given: Given, weights: Path, desc_name: str, *more: str) -> None:
     photos = shared_file("photos")
-    backbone = ["backbone=sift", "backbone.arguments.top_k=60"]
+    backbone = ["backbone=sift", "backbone.arguments.top_k=60", "backbone.arguments.image_size=240"]
     if not desc_name.startswith("sift"):
         backbone = ["backbone=dinov2_vits14_reg", f"backbone.arguments.weights={weights}"]
         backbone += [
-            f"backbone.arguments.{key}" for key in ("image_size=98", "top_k=40", "scales=[1.0,0.7]")
+            f"backbone.arguments.{key}" for key in ("image_size=98", "top_k=40")
         ]
     options = [*backbone, f"images={photos}", "workers=1", "device=cpu", *more]
     stages.run_extract(compose("extract", given(desc_name, *options)))
@@ -66,6 +67,28 @@ def extract(given: Given, weights: Path, desc_name: str, *more: str) -> None:
 
 def folder(given: Given) -> Path:
     return Path(given("")[2].removeprefix("data_root=")) / "photos"
+
+
+@pytest.fixture(scope="module")
+def described(given: Given, weights: Path) -> Callable[[str], None]:
+    """Describes the photographs, once: sift, dinov2, or the bits of one of them (sift_bits)."""
+
+    @cache
+    def describe(desc_name: str) -> None:
+        kind, _, bits = desc_name.partition("_")
+        more = []
+        if bits:
+            describe(kind)
+            fitted = given(kind, "split=gallery", "bits=64", "iterations=5")
+            store_stages.run_binarization(compose("binarization", fitted))
+            more = binarized(given, kind)
+        extract(given, weights, desc_name, *more)
+
+    return describe
+
+
+def binarized(given: Given, kind: str) -> list[str]:
+    return [f"binarization={folder(given).parent / f'itq_{kind}_photos.npz'}", "outputs=[local]"]
 
 
 def evaluated(given: Given, desc_name: str, output: Path, *more: str) -> dict[str, float]:
@@ -77,10 +100,10 @@ def evaluated(given: Given, desc_name: str, output: Path, *more: str) -> dict[st
 
 @pytest.mark.parametrize("kind", ["sift", "dinov2"])
 def test_photographs_go_from_pixels_to_metrics(
-    kind: str, given: Given, weights: Path, tmp_path: Path
+    kind: str, given: Given, described: Callable[[str], None], tmp_path: Path
 ) -> None:
     root = folder(given)
-    extract(given, weights, kind)
+    described(kind)
     for split, count in COUNTS.items():
         store = DescriptorStore.open(root / f"{kind}_{split}_local.hdf5")
         assert len(store) == count and store.count.min() > 0
@@ -94,11 +117,7 @@ def test_photographs_go_from_pixels_to_metrics(
     floats = evaluated(given, kind, tmp_path / "floats", f"neighbors={how}")
     assert 0 < floats["map@100"] <= 1
 
-    store_stages.run_binarization(
-        compose("binarization", given(kind, "split=gallery", "bits=64", "iterations=5"))
-    )
-    bits = root.parent / f"itq_{kind}_photos.npz"
-    extract(given, weights, f"{kind}_bits", f"binarization={bits}", "outputs=[local]")
+    described(f"{kind}_bits")
     packed = DescriptorStore.open(root / f"{kind}_bits_gallery_local.hdf5")
     assert packed.packed and packed.dim == 64
     shutil.copy(root / f"nn_{kind}_{how}.hdf5", root / f"nn_{kind}_bits_{how}.hdf5")
@@ -107,19 +126,15 @@ def test_photographs_go_from_pixels_to_metrics(
     assert 0 < binary["map@100"] <= 1 and binary != floats
 
 
-@pytest.mark.parametrize("kind", ["sift", "dinov2"])
-@pytest.mark.parametrize("bits", [False, True])
+@pytest.mark.parametrize("whole", ["sift", "dinov2_bits"])
 def test_shards_of_photographs_join_to_the_whole(
-    kind: str, bits: bool, given: Given, weights: Path, tmp_path: Path
+    whole: str, given: Given, weights: Path, described: Callable[[str], None]
 ) -> None:
-    root, whole, parts = folder(given), f"{kind}_whole{bits}", f"{kind}_parts{bits}"
+    root, parts = folder(given), f"{whole}_parts"
+    described(whole)
     more = ["splits=[gallery]", "outputs=[local]"]
-    extract(given, weights, whole, *more)
-    if bits:
-        fitted = ["split=gallery", "bits=32", "iterations=5"]
-        store_stages.run_binarization(compose("binarization", given(whole, *fitted)))
-        more.append(f"binarization={root.parent / f'itq_{whole}_photos.npz'}")
-        extract(given, weights, whole, *more, "overwrite=true")
+    if whole.endswith("_bits"):
+        more += binarized(given, whole.removesuffix("_bits"))[:1]
     for part in (2, 3, 1):
         extract(given, weights, parts, *more, f"shard={part}/3")
     path = root / f"{parts}_gallery_local.hdf5"
@@ -136,12 +151,14 @@ def test_shards_of_photographs_join_to_the_whole(
 
 
 def test_the_vector_of_a_photograph_is_of_unit_length_and_its_own(
-    given: Given, weights: Path
+    given: Given, weights: Path, described: Callable[[str], None]
 ) -> None:
-    extract(given, weights, "dinov2_cls", "outputs=[global]")
+    """That of the gallery comes beside its local descriptors, that of the queries alone."""
+    described("dinov2")
+    extract(given, weights, "dinov2_cls", "outputs=[global]", "splits=[query]")
     root = folder(given)
-    assert not (root / "dinov2_cls_gallery_local.hdf5").exists()
-    names, vectors, made = read_globals(root / "dinov2_cls_gallery_cls.hdf5")
+    assert not (root / "dinov2_cls_query_local.hdf5").exists()
+    names, vectors, made = read_globals(root / "dinov2_gallery_cls.hdf5")
     queries, probes, _ = read_globals(root / "dinov2_cls_query_cls.hdf5")
     assert vectors.shape == (45, 384) and made["variant"] == "vits14_reg"
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
