@@ -58,9 +58,7 @@ def extract(given: Given, weights: Path, desc_name: str, *more: str) -> None:
     backbone = ["backbone=sift", "backbone.arguments.top_k=60", "backbone.arguments.image_size=240"]
     if not desc_name.startswith("sift"):
         backbone = ["backbone=dinov2_vits14_reg", f"backbone.arguments.weights={weights}"]
-        backbone += [
-            f"backbone.arguments.{key}" for key in ("image_size=98", "top_k=40")
-        ]
+        backbone += [f"backbone.arguments.{key}" for key in ("image_size=98", "top_k=40")]
     options = [*backbone, f"images={photos}", "workers=1", "device=cpu", *more]
     stages.run_extract(compose("extract", given(desc_name, *options)))
 

@@ -297,7 +297,7 @@ def test_real_photographs_are_searched(tmp_path: Path) -> None:
     assert one is not None and len(one.gallery) == 45
     assert one.names(0)[0] == "dev_003.jpg"  # the same room, from the other side
     answer = json.loads((tmp_path / "run" / "answers.json").read_text())["dev_002.jpg"]
-    assert answer["in_gallery"] is True and answer["probability"] > 0.5
+    assert answer["image"] == "dev_003.jpg" and 0.05 < answer["probability"] < 1
 
 
 def calibrated(weights: Path, folder: Path, best_wrong: float) -> Path:
