@@ -23,7 +23,7 @@ from ames_lite.io.families import read_families
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.own_truth_files import prepare_command, read_description
 from ames_lite.training.recipe import Recipe
-from tests.conftest import TinyWorld
+from tests.conftest import SIFT, TinyWorld
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,7 @@ def described(root: Path, name: str, *splits: str) -> None:
     """Descriptors and lists of a set that is named without images=."""
     given = [f"dataset={name}", "desc_name=sift", f"data_root={root}"]
     of = f"splits=[{','.join(splits)}]"
-    top = "backbone.arguments.top_k=40"
-    stages.run_extract(compose("extract", [*given, of, "workers=1", top]))
+    stages.run_extract(compose("extract", [*given, of, *SIFT]))
     stages.run_globals(compose("globals", [*given, of, "global=mean"]))
     own = str(splits == ("train",)).lower()
     store_stages.run_topk(compose("topk", [*given, "global=mean", f"self_search={own}"]))
