@@ -270,7 +270,7 @@ def test_weights_that_are_shipped_need_no_download(name: str) -> None:
     model, (wanted, meta) = entry(name), load_head(folder)
     assert not model.training and type(model) is type(wanted)
     assert meta.lamb is not None and model.ensemble == (meta.lamb, meta.temp)
-    x = F.normalize(descriptors(1, 2, 5, 128), dim=-1)
+    x = F.normalize(descriptors(1, 2, 5, WIDTHS[name]), dim=-1)
     assert torch.equal(model(x, tgt_local=x), wanted(x, tgt_local=x))
     assert (folder / "weights.safetensors").stat().st_size < 5 * 2**20
 

@@ -169,7 +169,7 @@ def test_the_page_shows_the_list_and_escapes_names(photos: Path, tmp_path: Path)
     (queries / "<u>worse.jpg").write_text("no image")
     given = [f"images={folder}", f"query={queries}", f"data_root={tmp_path}", "workers=1"]
     given += [f"backbone.arguments.{key}={value}" for key, value in SIFT.items()]
-    given += ["model=mutual_nn", "top=4", f"output_dir={tmp_path / 'run'}"]
+    given += ["backbone=sift", "model=mutual_nn", "top=4", f"output_dir={tmp_path / 'run'}"]
     assert search.main(given) == 0
     listed = json.loads((tmp_path / "run" / "retrieval_results.json").read_text())[odd]
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
