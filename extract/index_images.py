@@ -133,6 +133,7 @@ class _Run:
 
     def run(self, files: Sequence[ImageFile], given: Vlad | None) -> Indexed:
         self.made = check_provenance(self.backbone.provenance)
+        self.own_vectors = given is None and self.backbone.global_kind is not None
         self.notes: list[str] = []
         self.looked = time.time_ns()
         old, pending = self._records()
@@ -192,8 +193,14 @@ class _Run:
         return None if other else record
 
     def _still_there(self, entries: Sequence[Entry]) -> dict[str, Entry]:
-        there = {n for n in {e.segment for e in entries} if local_path(self.place, n).is_file()}
+        there = {n for n in {e.segment for e in entries} if self._is_whole(n)}
         return {entry.name: entry for entry in entries if entry.segment in there}
+
+    def _is_whole(self, segment: int) -> bool:
+        """Whether the segment has what this run cannot make of it again: all but VLAD vectors."""
+        vectors = self._own_vectors(segment)
+        is_described = local_path(self.place, segment).is_file()
+        return is_described and (vectors is None or vectors.is_file())
 
     def _digest(self, name: str) -> str:
         """The digest of a file's bytes, empty where it cannot be read."""
@@ -234,14 +241,14 @@ class _Run:
         return [entry._replace(failed=bad.get(entry.row, "")) for entry in plan.entries]
 
     def _own_vectors(self, segment: int) -> Path | None:
-        """Where the backbone's own vectors of a segment go; None where it has none."""
-        return None if self.backbone.global_kind is None else vector_path(self.place, segment, "")
+        """Where the backbone's own vectors of a segment go; None where others are used."""
+        return vector_path(self.place, segment, "") if self.own_vectors else None
 
     def _vocabulary(
         self, old: IndexRecord | None, given: Vlad | None, entries: Sequence[Entry]
     ) -> tuple[Vlad | None, str]:
         """The vocabulary and its digest, a copy of it is in the index; none for own vectors."""
-        if given is None and self.backbone.global_kind is not None:
+        if self.own_vectors:
             return None, ""
         own = None if old is None else vocabulary_path(self.place, old.vocabulary)
         if given is None and own is not None and own.is_file():

@@ -145,19 +145,24 @@ class Photo:
 
 
 def merged(keypoints: LocalDescriptors, cells: LocalDescriptors) -> LocalDescriptors:
-    """One set of both, weighted by rank: the r-th of n has 1 - (r + 1/2) / n."""
+    """One set of both, weighted by rank: the r-th of n has 1 - (r + 1/2) / n.
+
+    Where there is no keypoint, as without texture, there are no descriptors: cells alone would
+    make blank images alike.
+    """
     width = keypoints.descriptors.shape[1]
-    wide = np.zeros((keypoints.count + cells.count, width + cells.descriptors.shape[1]), np.float32)
-    wide[: keypoints.count, :width] = keypoints.descriptors
-    wide[keypoints.count :, width:] = cells.descriptors
-    ranks = [(np.arange(part.count) + 0.5) / max(part.count, 1) for part in (keypoints, cells)]
+    counts = keypoints.count, cells.count if keypoints.count else 0
+    wide = np.zeros((sum(counts), width + cells.descriptors.shape[1]), np.float32)
+    wide[: counts[0], :width] = keypoints.descriptors
+    wide[counts[0] :, width:] = cells.descriptors[: counts[1]]
+    ranks = [(np.arange(count) + 0.5) / max(count, 1) for count in counts]
     weight = (1 - np.concatenate(ranks)).astype(np.float32)
     order = np.argsort(-weight, kind="stable")
-    kind = np.repeat([KEYPOINT, CELL], [keypoints.count, cells.count]).astype(np.uint8)
+    xy = np.concatenate([keypoints.xy, cells.xy[: counts[1]]])
     return LocalDescriptors(
         descriptors=wide[order],
-        xy=np.concatenate([keypoints.xy, cells.xy])[order],
-        scale=kind[order],
+        xy=xy[order],
+        scale=np.repeat([KEYPOINT, CELL], counts).astype(np.uint8)[order],
         weight=weight[order],
         size=keypoints.size,
     )

@@ -48,6 +48,8 @@ class Answers:
 def read_answers(config: Config, meta: HeadMeta, frozen: bool) -> Answers:
     """From threshold=, max_false=, certain=. frozen: λ and γ are the head's own, as calibrated."""
     threshold, calibration = config["threshold"], None
+    if threshold is not None and not math.isfinite(threshold):
+        raise ConfigError(f"threshold={threshold}", expected="a finite score")
     if frozen and meta.calibration is not None:
         try:
             calibration = Calibration.from_json(meta.calibration)

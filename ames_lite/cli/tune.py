@@ -17,7 +17,7 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer, say_short_lists
 from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
-from ames_lite.errors import ConfigError
+from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.evaluation.tuning import Row, best, grid, outcome
@@ -112,11 +112,20 @@ def _keep(config: Config, scored: Scored, row: Row) -> None:
 
 
 def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
-    """Write λ, γ, the sets that they were tuned on and the calibration into a head's meta.json."""
+    """Write λ, γ, the sets that they were tuned on and the calibration into a head's meta.json.
+
+    Where nothing can be calibrated, all candidates being right or none, that is said.
+    """
     _, meta = load_head(weights)
-    calibration = fit_calibration(outcomes)
-    error = calibration_error(calibration.reliability)
-    print(f"calibrated: expected calibration error {error:.4f} on queries left out of the fit")
+    try:
+        calibration = fit_calibration(outcomes)
+    except BadInput as error:
+        print(f"not calibrated: {str(error).splitlines()[0]}")
+        kept = None
+    else:
+        error_of_fit = calibration_error(calibration.reliability)
+        print(f"calibrated: expected calibration error {error_of_fit:.4f} on queries left out")
+        kept = calibration.as_json()
     tuned_on = {"tuned_on": "+".join(outcomes), "tuned_num_rerank": row.num_rerank}
-    meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=calibration.as_json())
+    meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=kept)
     return save_meta(weights, replace(meta, provenance={**meta.provenance, **tuned_on}))

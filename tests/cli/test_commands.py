@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ from PIL import Image
 
 from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import compose
+from ames_lite.evaluation.tuning import Row
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.images import save_jpeg
-from ames_lite.reranking.calibration import Calibration
+from ames_lite.reranking.calibration import Calibration, Outcome
 from tests.conftest import TinyWorld
 from tests.helpers import ROOT, in_process
 
@@ -122,6 +124,18 @@ def test_tuning_freezes_what_the_evaluation_reads(head: Path) -> None:
     calibration = Calibration.from_json(meta.calibration)
     assert list(calibration.absent) == ["synthetic-val"]
     assert 0 <= calibration.probability(np.array([0.0]))[0] <= 1
+
+
+def test_where_no_candidate_is_right_the_head_is_frozen_without_a_calibration(
+    head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(head, tmp_path / "head")
+    nothing = np.zeros((3, 4))
+    outcome = Outcome(nothing, nothing > 0, nothing == 0)
+    tune.freeze(copy, Row(4, 0.3, 0.2, {}), {"synthetic-val": outcome})
+    _, meta = load_head(copy)
+    assert (meta.lamb, meta.temp, meta.calibration) == (0.3, 0.2, None)
+    assert "not calibrated: 0 of 12 candidates are right" in capsys.readouterr().out
 
 
 def test_nothing_is_tuned_on_a_test_set(tiny_world: TinyWorld, head: Path, tmp_path: Path) -> None:

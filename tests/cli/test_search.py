@@ -346,6 +346,8 @@ def test_threshold_and_max_false_are_refused_where_they_say_nothing(
         found(photos, root, tmp_path / "c", *asked, "max_false=0.05", "threshold=0.5")
     with pytest.raises(BadInput, match="at least 0.010"):
         found(photos, root, tmp_path / "d", *asked, "max_false=0.001")
+    with pytest.raises(ConfigError, match="a finite score"):
+        found(photos, root, tmp_path / "f", *asked, "threshold=nan")
     everything = found(photos, root, tmp_path / "e", *asked, "threshold=5", "lamb=0.1", "temp=1")
     answers = json.loads((tmp_path / "e" / "answers.json").read_text())
     assert {a["in_gallery"] for a in answers.values()} == {False}

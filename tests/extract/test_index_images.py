@@ -205,6 +205,12 @@ def test_a_given_vocabulary_takes_the_place_of_the_backbones_own_vectors(
     changed, shown = run(photos, index, vocabulary, backbone=WithVector())
     assert shown == 0 and "the vectors are made again" in changed.notes[0]
     check(index, photos, vocabulary)
+    _, shown = run(
+        photos, index, None, backbone=WithVector()
+    )  # and back: only describing gives them
+    assert shown == len(list_images(photos))
+    assert all(vector.shape == (3,) for _, vector in contents(index).values())
+    assert run(photos, index, None, backbone=WithVector())[1] == 0
 
 
 def test_an_unchanged_folder_costs_nothing_and_writes_nothing(

@@ -24,7 +24,7 @@ import numpy as np
 from ames_lite.cli import evaluate, prepare_dataset, stages, store_stages, train, tune
 from ames_lite.cli.demo import Steps, worlds
 from ames_lite.cli.release_files import gain_of
-from ames_lite.errors import BadInput
+from ames_lite.errors import MissingFile, UserError
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.checkpoint import load_head, save_head
 from ames_lite.io.image_lists import read_image_list
@@ -76,7 +76,12 @@ def arguments() -> argparse.Namespace:
 
 def join(args: argparse.Namespace, images: Path, rendered: Path) -> None:
     """One folder of class folders, of links: photographs, and rendered landmarks."""
-    rows = list(csv.DictReader((args.pool / "pool_meta.csv").open(encoding="utf-8")))
+    table = args.pool / "pool_meta.csv"
+    for path in (table, args.distractors):
+        if not path.exists():
+            expected = "class folders with pool_meta.csv (instance,family,kind), and --distractors"
+            raise MissingFile("photographs to train on are missing", where=path, expected=expected)
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
     classes = {row["instance"]: sorted((args.pool / row["instance"]).iterdir()) for row in rows}
     kinds = {row["instance"]: (row["family"], row["kind"]) for row in rows}
     listed = read_image_list(rendered / "train.txt")
@@ -292,5 +297,5 @@ def test_rows(name: str, models: dict[str, Any]) -> Iterator[str]:
 if __name__ == "__main__":
     try:
         main()
-    except BadInput as error:
+    except UserError as error:
         raise SystemExit(f"error: {error}") from error
