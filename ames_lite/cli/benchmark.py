@@ -24,7 +24,6 @@ from ames_lite.cli.benchmark_extract import prepare_extract, show_extract
 from ames_lite.cli.benchmark_keys import (
     PRECISIONS,
     chosen,
-    count_of,
     devices_of,
     parse_size,
     precisions_of,
@@ -33,7 +32,7 @@ from ames_lite.cli.benchmark_rerank import prepare_rerank, show_rerank
 from ames_lite.cli.benchmark_search import prepare_search, show_search
 from ames_lite.cli.benchmark_train import prepare_train, show_train
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, command, print_table, refuse_used
+from ames_lite.cli.shell import as_list, command, count_of, print_table, refuse_used
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.speed.heads import MODES, HeadSpeed, measure_heads
 from ames_lite.evaluation.speed.machine import describe_machine

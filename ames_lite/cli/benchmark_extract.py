@@ -16,14 +16,13 @@ from typing import Any
 from ames_lite.cli.benchmark_keys import (
     PRECISIONS,
     chosen,
-    count_of,
     devices_of,
     parse_size,
     precisions_of,
     scratch_of,
 )
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, print_table
+from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
 from extract.dinov2_network import PATCH
 from extract.speed.extraction import ExtractionSpeed, measure_extraction

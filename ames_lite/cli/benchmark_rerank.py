@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.benchmark_keys import count_of, devices_of, precisions_of
+from ames_lite.cli.benchmark_keys import devices_of, precisions_of
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, print_table
+from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.speed.rerank import (
     AXES,

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import print_table
+from ames_lite.cli.shell import count_of, print_table
 from extract.speed.searching import SearchSpeed, measure_search
 
 KEYS = ("images", "descriptors", "num_rerank", "clusters")

@@ -7,16 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.benchmark_keys import (
-    PRECISIONS,
-    chosen,
-    count_of,
-    devices_of,
-    precisions_of,
-    scratch_of,
-)
+from ames_lite.cli.benchmark_keys import PRECISIONS, chosen, devices_of, precisions_of, scratch_of
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import print_table
+from ames_lite.cli.shell import count_of, print_table
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.speed.subjects import DENSE, load_referee
 from ames_lite.training.speed.data import LOADER, DataSpeed, check_data, measure_data

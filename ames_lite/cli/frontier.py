@@ -19,12 +19,19 @@ import numpy as np
 import torch
 
 from ames_lite import __version__
-from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import clamp, numbers_of, say_excluded, say_short_lists
 from ames_lite.cli.frontier_heads import Head, open_heads
 from ames_lite.cli.scoring_run import scoring_options, settled
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of, run_dir
+from ames_lite.cli.shell import (
+    as_list,
+    command,
+    count_of,
+    dataset_files,
+    print_table,
+    protocol_of,
+    run_dir,
+)
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import torch
 
-from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import run_dir
+from ames_lite.cli.shell import count_of, run_dir
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData

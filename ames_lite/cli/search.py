@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ames_lite.cli.answers import ABSENT, Answers, read_answers, write_answers
-from ames_lite.cli.benchmark_keys import count_of
 from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import ensemble_settings, open_scorer
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.scoring_run import settled
-from ames_lite.cli.shell import command, data_root, print_table, run_dir
+from ames_lite.cli.shell import command, count_of, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.search_page import Side, write_search_page
 from ames_lite.io import rankings

@@ -13,6 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ames_lite.evaluation.speed.timing import interleaved, middle
+from ames_lite.runtime import PRECISIONS
+
+MATRIX_SIZE = {"cpu": 1024, "cuda": 8192}
+
 
 class PairFlops(NamedTuple):
     """Of one query and one gallery image."""
@@ -76,3 +81,14 @@ def ames_flops(arguments: dict[str, Any], num_query: int, num_gallery: int) -> P
     a_layer = 2 * (4 * square * n + attend(n * n)) + feed_forward * n
     dense = remap * (q + t) + layers * a_layer + 2 * dim
     return PairFlops(encode(q), score, score + encode(t), dense)
+
+
+def matmul_rate(device: torch.device, precision: str, repeats: int = 5) -> float:
+    """Floating point operations a second of one large product of square matrices."""
+    size = MATRIX_SIZE.get(device.type, 1024)
+    dtype, generator = PRECISIONS[precision] or torch.float32, torch.Generator(device)
+    a, b = (  # noise: a device may be quicker with numbers that are all alike
+        torch.randn(size, size, generator=generator, device=device).to(dtype) for _ in range(2)
+    )
+    seconds = interleaved({"product": lambda: a @ b}, repeats, device)["product"]
+    return 2 * size**3 / middle(seconds)

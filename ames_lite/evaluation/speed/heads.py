@@ -30,8 +30,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ames_lite.evaluation.speed.flops import ames_flops, count_flops
-from ames_lite.evaluation.speed.machine import matmul_rate
+from ames_lite.evaluation.speed.flops import ames_flops, count_flops, matmul_rate
 from ames_lite.evaluation.speed.memory import MemoryJob, peak_memory
 from ames_lite.evaluation.speed.subjects import (
     DENSE,

@@ -1,6 +1,6 @@
-"""The machine that figures were taken on, as JSON, and how fast it multiplies matrices.
+"""The machine that figures were taken on, as JSON.
 
-In: a device. Out: plain dicts and numbers. What a system does not tell is None, never a guess.
+In: a device. Out: plain dicts and words. What a system does not tell is None, never a guess.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from typing import Any
 
 import torch
 
-from ames_lite.evaluation.speed.timing import interleaved, middle
 from ames_lite.processes import Processes
 from ames_lite.reranking.scorer import ScoringOptions
-from ames_lite.runtime import PRECISIONS
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
-MATRIX_SIZE = {"cpu": 1024, "cuda": 8192}
 
 
 def describe_machine() -> dict[str, Any]:
@@ -51,17 +48,6 @@ def timed_on(options: ScoringOptions, processes: Processes) -> str:
     several = f", {processes.size} processes" if processes.size > 1 else ""
     compiled = ", compiled" if options.compile else ""
     return f"{where}, {options.precision}{compiled}{several}"
-
-
-def matmul_rate(device: torch.device, precision: str, repeats: int = 5) -> float:
-    """Floating point operations a second of one large product of square matrices."""
-    size = MATRIX_SIZE.get(device.type, 1024)
-    dtype, generator = PRECISIONS[precision] or torch.float32, torch.Generator(device)
-    a, b = (  # noise: a device may be quicker with numbers that are all alike
-        torch.randn(size, size, generator=generator, device=device).to(dtype) for _ in range(2)
-    )
-    seconds = interleaved({"product": lambda: a @ b}, repeats, device)["product"]
-    return 2 * size**3 / middle(seconds)
 
 
 def _cpuinfo() -> dict[str, str]:
