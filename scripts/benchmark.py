@@ -1,8 +1,11 @@
-"""See `python scripts/benchmark.py --help`; the work is in ames_lite/cli/benchmark.py."""
+"""See `python scripts/benchmark.py --help`; the work is in benchmarks/command.py."""
 
 import sys
+from pathlib import Path
 
-from ames_lite.cli.benchmark import main
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
+
+from benchmarks.command import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

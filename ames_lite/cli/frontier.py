@@ -36,10 +36,10 @@ from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.evaluation.frontier import COSTS, Cell, bytes_per_image, fronts
+from ames_lite.evaluation.machine import describe_machine
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.evaluation.score_cache import ScoreCache
-from ames_lite.evaluation.speed.machine import describe_machine
 from ames_lite.evaluation.views.canvas import save_png
 from ames_lite.evaluation.views.frontier import draw_frontier
 from ames_lite.io.writing import replacing

@@ -21,6 +21,7 @@ import torch
 
 from ames_lite import __version__
 from ames_lite.errors import BadInput
+from ames_lite.evaluation.machine import timed_on
 from ames_lite.evaluation.passes import evaluate_passes, pairs_to_score, prepare_passes
 from ames_lite.evaluation.protocols import (
     Evaluation,
@@ -30,7 +31,6 @@ from ames_lite.evaluation.protocols import (
     setting_junk,
     setting_positives,
 )
-from ames_lite.evaluation.speed.machine import timed_on
 from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.without_descriptors import find_without_descriptors
 from ames_lite.io.descriptor_store import DescriptorStore

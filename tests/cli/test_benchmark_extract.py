@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ames_lite.cli import benchmark
 from ames_lite.cli.compose import compose
-from extract.speed import extraction, neighbours
+from benchmarks import command as benchmark
+from benchmarks.extraction import extraction, neighbours
 
 TINY = [
     "suite=extract",

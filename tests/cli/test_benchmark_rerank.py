@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ames_lite.cli import benchmark
 from ames_lite.cli.compose import compose
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import ConfigError
 from ames_lite.evaluation.passes import pairs_to_score
-from ames_lite.evaluation.speed import rerank as speed
-from ames_lite.evaluation.speed.made_stores import GRADED, make_lists, make_stores
 from ames_lite.io.images import load_image
 from ames_lite.records import PairScores
+from benchmarks import command as benchmark
+from benchmarks import rerank as speed
+from benchmarks.made_stores import GRADED, make_lists, make_stores
 
 TINY = ["suite=rerank", "device=cpu", "dim_in=16", "repeats=2", "threads=1", "precisions=[fp32]"]
 TINY += ["rerank.queries=3", "rerank.num_rerank=16", "rerank.descriptors=6", "rerank.gallery=60"]
@@ -129,8 +129,3 @@ def test_what_cannot_be_measured_is_refused(override: str, message: str, tmp_pat
     with pytest.raises(ConfigError, match=f"(?s){message}"):
         results_of(tmp_path / "run", override)
     assert not (tmp_path / "run").exists()
-
-
-def test_an_installed_copy_has_no_plain_loop(tmp_path: Path) -> None:
-    with pytest.raises(MissingFile, match="(?s)the plain loop.*a checkout of the project"):
-        speed.load_plain(tmp_path / "nothing.py")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import benchmark
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.evaluation.speed.made_stores import write_noise
 from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.training.speed import data, steps
-from ames_lite.training.speed.data import A_LANDMARK, DataSpeed, Files, RawReads, Set, make_lists
-from ames_lite.training.speed.steps import DENSE, PROJECT, RECIPES, StepSpeed
+from benchmarks import command as benchmark
+from benchmarks.made_stores import write_noise
+from benchmarks.training import data, steps
+from benchmarks.training.data import A_LANDMARK, DataSpeed, Files, RawReads, Set, make_lists
+from benchmarks.training.steps import DENSE, PROJECT, RECIPES, StepSpeed
 
 TINY = [
     *("suite=train", "device=cpu", "threads=1", "repeats=2", "dim_in=32"),

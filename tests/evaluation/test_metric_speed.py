@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from ames_lite.evaluation.protocols import evaluate_ranking
-from ames_lite.evaluation.speed.metrics import MetricSpeed, made_up_world, measure_metrics
+from benchmarks.metrics import MetricSpeed, made_up_world, measure_metrics
 from tests.evaluation import referee
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.models import ames as ames_module
-from tests.models.dense import DenseAMES
+from benchmarks.referees.dense import DenseAMES
 from tests.models.measure import LargestTensor
 from tests.models.seeded import FORMS, biggest_difference, descriptors, padding, seeded_head
 

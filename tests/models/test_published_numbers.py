@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ames_lite.models import AMES
+from benchmarks.referees.dense import DenseAMES
 from tests.helpers import shared_file
-from tests.models.dense import DenseAMES
 from tests.models.seeded import FORMS, biggest_difference, descriptors, padding, seeded_head
 
 TOLERANCE = 1e-4

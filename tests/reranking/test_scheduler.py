@@ -20,11 +20,11 @@ from ames_lite.io.published_store import PublishedStore
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import memory, pair_scoring
 from ames_lite.reranking.scorer import Cost, ScoringOptions, score_with_head
+from benchmarks.referees.dense import DenseAMES
+from benchmarks.referees.plain import PlainLoop
 from tests.conftest import TinyWorld
 from tests.io.published_forms import of_store, write_published
-from tests.models.dense import DenseAMES
 from tests.reranking.packing import pack_store, ragged_store
-from tests.reranking.plain import PlainLoop
 
 NUM = 12  # num_rerank
 COUNTS = (20, 15)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ames_lite.models import AMES
 from ames_lite.training.dataset import Side, TripletBatch
 from ames_lite.training.model import TripletModel
-from ames_lite.training.speed.referee import DenseStep
+from benchmarks.referees.step import DenseStep
 
 B, K, D = 3, 11, 16
 BOUNDS = {torch.float64: (1e-12, 1e-11), torch.float32: (2e-6, 2e-5)}  # loss, gradient

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.evaluation.speed import own_process
+from benchmarks import own_process
+from benchmarks.extraction import extraction
+from benchmarks.extraction.extraction import ExtractionSpeed, compare, measure_extraction
+from benchmarks.extraction.pictures import make_pictures
+from benchmarks.extraction.subjects import PLAIN, TINY, Network
 from extract.batches import Job, describe_all
-from extract.speed import extraction
-from extract.speed.extraction import ExtractionSpeed, compare, measure_extraction
-from extract.speed.pictures import make_pictures
-from extract.speed.subjects import PLAIN, TINY, Network
 from tests.helpers import peak_here
 
 CPU = torch.device("cpu")

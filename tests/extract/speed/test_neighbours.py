@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.retrieval.faiss_calls import flat_search
-from extract.speed.neighbours import NeighbourSpeed, compare, measure_neighbours, unit_rows
+from benchmarks.extraction.neighbours import NeighbourSpeed, compare, measure_neighbours, unit_rows
 
 
 def test_the_flat_search_is_a_sort_of_all_similarities() -> None:

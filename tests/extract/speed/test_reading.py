@@ -11,8 +11,8 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.io.descriptor_store import DescriptorStore
-from extract.speed import reading
-from extract.speed.reading import ReadingSpeed, measure_reading
+from benchmarks.extraction import reading
+from benchmarks.extraction.reading import ReadingSpeed, measure_reading
 
 SMALL = ReadingSpeed(store_gib=0.002, stored=30, rows=20, count=12, dim=48, repeats=3)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.cli import benchmark
 from ames_lite.cli.compose import compose
 from ames_lite.errors import ConfigError
 from ames_lite.io.open_index import OpenIndex
+from benchmarks import command as benchmark
+from benchmarks.extraction import searching
+from benchmarks.extraction.searching import SearchSpeed, make_files, make_index
 from extract.backbones import Sift
 from extract.index_images import index_images
-from extract.speed import searching
-from extract.speed.searching import SearchSpeed, make_files, make_index
 
 SMALL = SearchSpeed(images=30, descriptors=8, num_rerank=5, clusters=4, repeats=1)
 

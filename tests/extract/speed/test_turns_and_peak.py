@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from extract.speed import peak
-from extract.speed.turns import in_turns
+from benchmarks.extraction import peak
+from benchmarks.extraction.turns import in_turns
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +38,7 @@ def test_what_was_needed_before_does_not_count() -> None:
         pytest.skip("this system cannot forget a peak")
     code = """
 import torch
-from ames_lite.evaluation.speed import own_process as peak
+from benchmarks import own_process as peak
 large = torch.ones(1 << 25)  # 128 MiB
 before = peak.peak_mib()
 del large

@@ -13,7 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.benchmark_keys import (
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import as_list, count_of, print_table
+from ames_lite.errors import ConfigError
+from benchmarks.extraction.extraction import ExtractionSpeed, measure_extraction
+from benchmarks.extraction.neighbours import NeighbourSpeed, measure_neighbours
+from benchmarks.extraction.reading import ReadingSpeed, check_reading, measure_reading
+from benchmarks.extraction.subjects import NETWORKS, PLAIN
+from benchmarks.keys import (
     PRECISIONS,
     chosen,
     devices_of,
@@ -21,14 +28,7 @@ from ames_lite.cli.benchmark_keys import (
     precisions_of,
     scratch_of,
 )
-from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, count_of, print_table
-from ames_lite.errors import ConfigError
 from extract.dinov2_network import PATCH
-from extract.speed.extraction import ExtractionSpeed, measure_extraction
-from extract.speed.neighbours import NeighbourSpeed, measure_neighbours
-from extract.speed.reading import ReadingSpeed, check_reading, measure_reading
-from extract.speed.subjects import NETWORKS, PLAIN
 
 SHARES = {"extract": 0.5, "read": 0.1, "knn": 0.4}  # of the budget
 Cells = list[dict[str, Any]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ames_lite.evaluation.speed import own_process
+from benchmarks import own_process
 
 
 def peak_of(job: str, **arguments: Any) -> float | None:
@@ -23,8 +23,8 @@ def extract(
     network: dict[str, Any], what: str, device: str, paths: list[str]
 ) -> Callable[[], object]:
     """Extraction of the images at `paths`."""
-    from extract.speed.extraction import work_of
-    from extract.speed.subjects import Network
+    from benchmarks.extraction.extraction import work_of
+    from benchmarks.extraction.subjects import Network
 
     work = work_of(Network(**network), what, [Path(path) for path in paths], torch.device(device))
     work(1)
@@ -33,7 +33,7 @@ def extract(
 
 def knn(rows: int, dim: int, k: int, seed: int, what: str) -> Callable[[], object]:
     """Neighbours of vectors of noise."""
-    from extract.speed.neighbours import WORKS, unit_rows
+    from benchmarks.extraction.neighbours import WORKS, unit_rows
 
     vectors, names = unit_rows(rows, dim, seed), [str(row) for row in range(rows)]
     few = min(rows, 2 * k)

@@ -1,28 +1,25 @@
 """What is measured: every head of the visible dict, the dense referee, and images of noise.
 
 The referee is the form of AMES that builds masks and attends from every token to every token, with
-`nn.MultiheadAttention` as it comes. It judges the fast form in the tests and stands there alone,
-`tests/models/dense.py`: measuring needs a checkout. The convention to know: it computes in float32
-whatever the precision of the head beside it.
+`nn.MultiheadAttention` as it comes (`benchmarks/referees/dense.py`); it judges the fast form in the
+tests too. It computes in float32 whatever the precision of the head beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import ConfigError
 from ames_lite.models import AMES, HEADS, SimilarityHead, build_head
 from ames_lite.runtime import autocast
+from benchmarks.referees.dense import DenseAMES
 
-REFEREE = Path(__file__).resolve().parents[3] / "tests" / "models" / "dense.py"
 DENSE = "dense"  # the name of the referee among heads
 Size = tuple[int, int]  # descriptors of a query, of a gallery image
 
@@ -90,9 +87,9 @@ class Subject:
 class Dense:
     """The referee of an AMES, on that head's device."""
 
-    def __init__(self, head: AMES, path: Path = REFEREE) -> None:
+    def __init__(self, head: AMES) -> None:
         self.device = head.mtc_token.device
-        self.model: nn.Module = load_referee(path)(head).to(self.device).requires_grad_(False)
+        self.model: nn.Module = DenseAMES(head).to(self.device).requires_grad_(False)
 
     def __call__(self, query: Tensor, gallery: Tensor) -> Tensor:
         """Logits of the query [1, Q, Din] with every gallery image [B, T, Din]."""
@@ -100,19 +97,3 @@ class Dense:
         elsewhere = self.device.type != "cpu"
         with self.device if elsewhere else contextlib.nullcontext():
             return self.model(query.expand(len(gallery), -1, -1), None, gallery, None)[0]
-
-
-def load_referee(path: Path = REFEREE) -> Any:
-    """The class DenseAMES of the tests. Raises MissingFile where the tests are not there."""
-    if not path.is_file():
-        raise MissingFile(
-            "the dense referee, which every figure is a ratio to, is part of the tests",
-            where=path,
-            expected="a checkout of the project, tests/ included",
-            remedy="run scripts/benchmark.py of a clone, not an installed copy",
-        )
-    spec = importlib.util.spec_from_file_location("dense_referee", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.DenseAMES

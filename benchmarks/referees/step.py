@@ -3,7 +3,7 @@
 In: a head (AMES), its teacher where there is one, batches as the project's own step sees them. Out:
 the loss, and weights changed by AdamW. Two forward passes, (anchor, positive) and (anchor,
 negative); with a teacher two more, without gradients. It is written from the description of the
-recipe alone and stands on the dense referee of the tests: it judges the gradients of the project's
+recipe alone and stands on the dense referee: it judges the gradients of the project's
 step and is what their speed is a ratio to.
 """
 
@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.evaluation.speed.subjects import load_referee
 from ames_lite.models import AMES
 from ames_lite.training.dataset import Side, TripletBatch
+from benchmarks.referees.dense import DenseAMES
 
 
 class DenseStep:
@@ -33,11 +33,12 @@ class DenseStep:
         weight_decay: float = 5e-4,
     ) -> None:
         self.device, self.dtype, self.beta = head.device, head.mtc_token.dtype, beta
-        dense = load_referee()
-        self.model: nn.Module = dense(head).to(self.device, self.dtype)
+        self.model: nn.Module = DenseAMES(head).to(self.device, self.dtype)
         self.teacher: nn.Module | None = None
         if teacher is not None:
-            self.teacher = dense(teacher).to(self.device, self.dtype).eval().requires_grad_(False)
+            self.teacher = (
+                DenseAMES(teacher).to(self.device, self.dtype).eval().requires_grad_(False)
+            )
         given: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), **given)
 

@@ -30,9 +30,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ames_lite.evaluation.speed.flops import ames_flops, count_flops, matmul_rate
-from ames_lite.evaluation.speed.memory import MemoryJob, peak_memory
-from ames_lite.evaluation.speed.subjects import (
+from ames_lite.models import AMES
+from benchmarks.flops import ames_flops, count_flops, matmul_rate
+from benchmarks.memory import MemoryJob, peak_memory
+from benchmarks.subjects import (
     DENSE,
     Dense,
     Size,
@@ -40,8 +41,7 @@ from ames_lite.evaluation.speed.subjects import (
     build_variant,
     noise_images,
 )
-from ames_lite.evaluation.speed.timing import interleaved, middle, stopwatch
-from ames_lite.models import AMES
+from benchmarks.timing import interleaved, middle, stopwatch
 
 MODES = ("encoded", "with_encoding")
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 5e-3}  # of a logit of AMES

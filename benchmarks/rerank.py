@@ -4,16 +4,14 @@ In: sizes. Out: cells, of three kinds of `work`:
   target    one a precision: scoring once through the scheduler, the plain loop in the same rounds
   growth    one axis (num_rerank, descriptors, queries, gallery) at one of its values, float32
   exponent  the slope of log seconds over log value of an axis; of pairs: over log pairs
-The plain loop (tests/reranking/plain.py, with the dense form of AMES in float32) reads and forwards
-anew for every query and pass. The convention to know: it runs once, a share of the queries after
-each round of the scheduler, so that both meet the same machine; the scheduler's figure is a median.
+The plain loop (benchmarks/referees/plain.py, with the dense form of AMES in float32) reads and
+forwards anew for every query and pass. It runs once, a share of the queries after each round of the
+scheduler, so that both meet the same machine; the scheduler's figure is a median.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import MissingFile
 from ames_lite.evaluation.passes import (
     evaluate_reranked,
     move_to_end,
@@ -32,15 +29,15 @@ from ames_lite.evaluation.passes import (
     rerank_setting,
 )
 from ames_lite.evaluation.protocols import setting_junk
-from ames_lite.evaluation.speed.made_stores import Made, make_lists, make_stores
-from ames_lite.evaluation.speed.subjects import Dense, build_variant
-from ames_lite.evaluation.speed.timing import middle
 from ames_lite.models import AMES
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.reranking.scorer import Cost, ScoringOptions, score_with_head
 from ames_lite.runtime import peak_memory_mib
+from benchmarks.made_stores import Made, make_lists, make_stores
+from benchmarks.referees.plain import PlainLoop
+from benchmarks.subjects import Dense, build_variant
+from benchmarks.timing import middle
 
-PLAIN = Path(__file__).resolve().parents[3] / "tests" / "reranking" / "plain.py"
 PROTOCOL, SETTINGS = "revisitop", ("medium", "hard")  # the two passes that the plain loop makes
 ENSEMBLE: dict[str, Any] = {"lamb": 0.5, "temp": 1.0}
 TIE = 1e-5  # scores nearer than that may stand in either order
@@ -140,7 +137,7 @@ class PlainPasses:
             with torch.device(device):  # where the referee makes its masks
                 return dense.model(sides[0], sides[1], sides[2], sides[3])[0]
 
-        self.loop = load_plain()(
+        self.loop = PlainLoop(
             forward, job.made.queries, job.made.gallery, count, count, device=str(device)
         )
         moved = [move_to_end(job.neighbors, setting_junk(job.truth, s)) for s in SETTINGS]
@@ -168,23 +165,6 @@ class PlainPasses:
         return PairScores(
             (both >> 32).astype(np.int32), (both & 0xFFFFFFFF).astype(np.int32), logit
         )
-
-
-def load_plain(path: Path = PLAIN) -> Any:
-    """The class PlainLoop of the tests. Raises MissingFile where the tests are not there."""
-    if not path.is_file():
-        raise MissingFile(
-            "the plain loop, which every figure is a ratio to, is part of the tests",
-            where=path,
-            expected="a checkout of the project, tests/ included",
-            remedy="run scripts/benchmark.py of a clone, not an installed copy",
-        )
-    spec = importlib.util.spec_from_file_location("plain_loop", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # a dataclass looks its module up
-    spec.loader.exec_module(module)
-    return module.PlainLoop
 
 
 def _target_cell(

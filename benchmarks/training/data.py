@@ -32,10 +32,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.speed.disk import bytes_from_disk, check_droppable, drop
-from ames_lite.evaluation.speed.made_stores import noise_layout, write_noise
-from ames_lite.evaluation.speed.own_process import peak_of
-from ames_lite.evaluation.speed.timing import middle
 from ames_lite.io import hdf5
 from ames_lite.io.descriptor_layout import SCHEMA
 from ames_lite.io.descriptor_store import THREADS, DescriptorStore
@@ -47,6 +43,10 @@ from ames_lite.records import Neighbors
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
+from benchmarks.disk import bytes_from_disk, check_droppable, drop
+from benchmarks.made_stores import noise_layout, write_noise
+from benchmarks.own_process import peak_of
+from benchmarks.timing import middle
 
 LOADER, DISK = "loader", "disk"
 A_LANDMARK = 20  # images of a label

@@ -8,7 +8,7 @@ from typing import Any
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, print_table
-from ames_lite.evaluation.speed.metrics import MetricSpeed, measure_metrics
+from benchmarks.metrics import MetricSpeed, measure_metrics
 
 NOTE = """
 ranking: all metrics of revisitop, three settings; reranked: the same after the first num_rerank

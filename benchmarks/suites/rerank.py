@@ -6,20 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.benchmark_keys import devices_of, precisions_of
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.speed.rerank import (
+from ames_lite.evaluation.views.canvas import save_png
+from ames_lite.evaluation.views.growth import draw_growth
+from benchmarks.keys import devices_of, precisions_of
+from benchmarks.rerank import (
     AXES,
     RerankSize,
     RerankSpeed,
-    load_plain,
     measure_rerank,
 )
-from ames_lite.evaluation.speed.subjects import load_referee
-from ames_lite.evaluation.views.canvas import save_png
-from ames_lite.evaluation.views.growth import draw_growth
 
 PLOT = "rerank.png"
 NOTE = """
@@ -44,9 +42,6 @@ def prepare_rerank(config: Config) -> Callable[[Path], list[dict[str, Any]]]:
             f"num_rerank={most} is more than the pool or the gallery",
             expected="rerank.pool, rerank.gallery and rerank.grow.gallery at least as large",
         )
-    if given["plain"]:
-        load_referee()
-        load_plain()
     options = RerankSpeed(
         size,
         {axis: values for axis, values in growth.items() if values},

@@ -1,6 +1,6 @@
 """The plain way of scoring, as published: for every pass and query, read, then forward.
 
-It stands alone, beside the dense form of AMES (tests/models/dense.py): what the scheduler is judged
+It stands beside the dense form of AMES (benchmarks/referees/dense.py): what the scheduler is judged
 by, and what the benchmark times it against. Slow on purpose: a candidate is read again for every
 query and every pass that lists it, and a query is encoded again with every batch.
 """

@@ -23,7 +23,6 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.errors import MissingFile
-from ames_lite.evaluation.speed.timing import middle
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import file_digest
 from ames_lite.io.global_writer import GlobalWriter
@@ -44,6 +43,7 @@ from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.index_search import find_candidates, search_index
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer
 from ames_lite.runtime import peak_memory_mib
+from benchmarks.timing import middle
 from extract.aggregators import Vlad
 from extract.backbones import Sift
 from extract.image_search import query_vectors

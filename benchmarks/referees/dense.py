@@ -6,6 +6,8 @@ same state as the head that it judges. Tokens are [match, query, gallery]; masks
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,7 +58,7 @@ class DenseAMES(nn.Module):
             self.remap_local = nn.Sequential(nn.Linear(a["dim_in"], dim), nn.LayerNorm(dim))
         self.mtc_token = nn.Parameter(torch.zeros(dim))
         sizes = (dim, a["num_heads"], a["dim_feedforward"], a["pre_norm"])
-        self.decoder = nn.Module()
+        self.decoder: Any = nn.Module()
         self.decoder.layers = nn.ModuleList([DenseLayer(*sizes) for _ in range(a["num_layers"])])
         self.decoder.norm = nn.LayerNorm(dim) if a["pre_norm"] else nn.Identity()
         self.classifier = nn.Linear(dim, 1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from ames_lite.evaluation.speed.timing import stopwatch
+from benchmarks.timing import stopwatch
 
 Work = Callable[[], object]
 Seconds = dict[str, list[float]]

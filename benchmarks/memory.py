@@ -5,7 +5,7 @@ On a CPU: by how much the largest resident size of a fresh process exceeds what 
 call (weights, images and libraries, warmed up by a call on tiny images, are there by then). On
 CUDA: by how much the allocator's peak exceeds what was allocated before.
 
-`python -m ames_lite.evaluation.speed.memory` is the worker: jobs as JSON on standard input, answers
+`python -m benchmarks.memory` is the worker: jobs as JSON on standard input, answers
 on standard output. It imports torch once, computes nothing, and forks for every job.
 """
 
@@ -24,7 +24,9 @@ from typing import cast
 
 import torch
 
-from ames_lite.evaluation.speed.subjects import (
+from ames_lite.models import AMES
+from ames_lite.runtime import peak_memory_mib
+from benchmarks.subjects import (
     DENSE,
     Dense,
     Size,
@@ -32,8 +34,6 @@ from ames_lite.evaluation.speed.subjects import (
     build_variant,
     noise_images,
 )
-from ames_lite.models import AMES
-from ames_lite.runtime import peak_memory_mib
 
 TINY = (3, 3)
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def peak_memory(jobs: Sequence[MemoryJob], device: torch.device) -> list[float |
         return [_peak_on_cuda(job, device) for job in jobs]
     if not hasattr(os, "fork"):
         return [None] * len(jobs)
-    root = str(Path(__file__).resolve().parents[3])
+    root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-W", "ignore", "-m", __name__]
     done = subprocess.run(

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ames_lite.evaluation.speed.timing import interleaved, middle
 from ames_lite.runtime import PRECISIONS
+from benchmarks.timing import interleaved, middle
 
 MATRIX_SIZE = {"cpu": 1024, "cuda": 8192}
 

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.evaluation.speed.timing import middle
 from ames_lite.retrieval.faiss_calls import flat_search, search_threads
 from ames_lite.retrieval.knn import exact_knn
-from extract.speed.peak import peak_of
-from extract.speed.turns import in_turns
+from benchmarks.extraction.peak import peak_of
+from benchmarks.extraction.turns import in_turns
+from benchmarks.timing import middle
 
 Float32 = npt.NDArray[np.float32]
 CPU = torch.device("cpu")

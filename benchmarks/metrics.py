@@ -17,10 +17,10 @@ import torch
 
 from ames_lite.evaluation.passes import evaluate_reranked, pairs_to_score
 from ames_lite.evaluation.protocols import evaluate_ranking
-from ames_lite.evaluation.speed.timing import interleaved, middle
 from ames_lite.evaluation.tuning import grid
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.runtime import peak_memory_mib
+from benchmarks.timing import interleaved, middle
 
 PROTOCOL = "revisitop"
 CPU = torch.device("cpu")

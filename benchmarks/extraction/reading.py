@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.speed.disk import bytes_from_disk, check_droppable, drop
-from ames_lite.evaluation.speed.made_stores import noise_layout, write_noise
-from ames_lite.evaluation.speed.timing import middle
 from ames_lite.io.descriptor_layout import SCHEMA
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.disk import announce
 from ames_lite.io.hdf5 import open_complete
+from benchmarks.disk import bytes_from_disk, check_droppable, drop
+from benchmarks.made_stores import noise_layout, write_noise
+from benchmarks.timing import middle
 
 Halves = npt.NDArray[np.float16]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.benchmark_keys import PRECISIONS, chosen, devices_of, precisions_of, scratch_of
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, print_table
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.speed.subjects import DENSE, load_referee
-from ames_lite.training.speed.data import LOADER, DataSpeed, check_data, measure_data
-from ames_lite.training.speed.steps import PROJECT, RECIPES, StepSpeed, measure_steps
+from benchmarks.keys import PRECISIONS, chosen, devices_of, precisions_of, scratch_of
+from benchmarks.subjects import DENSE
+from benchmarks.training.data import LOADER, DataSpeed, check_data, measure_data
+from benchmarks.training.steps import PROJECT, RECIPES, StepSpeed, measure_steps
 
 PARTS = ("step", "data")
 Cells = list[dict[str, Any]]
@@ -44,8 +44,6 @@ def prepare_train(config: Config) -> Callable[[Path], Cells]:
     sizes = {k: count_of(f"train.{k}", own[k]) for k in ("triplets", "descriptors")}
     devices = devices_of(config["device"]) if "step" in parts else []
     precisions = precisions_of(config["precisions"], devices) if devices else []
-    if devices:
-        load_referee()
     data = _data(own["data"], shared)
     if "data" in parts:
         check_data(data(budget=0.0), scratch or Path.cwd())

@@ -8,7 +8,7 @@ from typing import Any
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, print_table
-from extract.speed.searching import SearchSpeed, measure_search
+from benchmarks.extraction.searching import SearchSpeed, measure_search
 
 KEYS = ("images", "descriptors", "num_rerank", "clusters")
 NOTE = """

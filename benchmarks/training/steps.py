@@ -27,16 +27,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.evaluation.speed.own_process import peak_of
-from ames_lite.evaluation.speed.subjects import DENSE, build_variant
-from ames_lite.evaluation.speed.timing import interleaved, middle
 from ames_lite.models import AMES
 from ames_lite.processes import ALONE
 from ames_lite.training.dataset import Side, TripletBatch
 from ames_lite.training.loader import BatchLoader, Part
 from ames_lite.training.recipe import Recipe
-from ames_lite.training.speed.referee import DenseStep
 from ames_lite.training.stepping import Stepper
+from benchmarks.own_process import peak_of
+from benchmarks.referees.step import DenseStep
+from benchmarks.subjects import DENSE, build_variant
+from benchmarks.timing import interleaved, middle
 
 PROJECT = "project"
 TOLERANCE = {"fp32": (1e-4, 1e-3), "bf16": (2e-2, 0.1), "fp16": (2e-2, 0.1)}  # loss, gradient

@@ -5,7 +5,7 @@ up and returns it. Out: MiB of the whole process (on CUDA: of the allocator), li
 data included, while it works; None where the system ended it. The conventions to know: what happens
 before the work does not count; nor do processes that it starts.
 
-`python -m ames_lite.evaluation.speed.own_process` is the worker.
+`python -m benchmarks.own_process` is the worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of L
 
 def peak_of(job: str, **arguments: Any) -> float | None:
     """MiB of a job. Raises RuntimeError, with what the process said, where it fails."""
-    root = str(Path(__file__).resolve().parents[3])
+    root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     asked = {"job": job, "threads": torch.get_num_threads(), "arguments": arguments}
     done = subprocess.run(

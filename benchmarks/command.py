@@ -1,10 +1,9 @@
 """`python scripts/benchmark.py suite=…`: what things cost on this machine; a table and JSON.
 
 Out: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
-"seconds", "cells": [...]}; the cells of suite=head are described in
-ames_lite/evaluation/speed/heads.py, those of suite=rerank in
-ames_lite/evaluation/speed/rerank.py, of suite=train in ames_lite/training/speed/, of
-suite=extract and suite=search in extract/speed/.
+"seconds", "cells": [...]}; the cells of suite=head are described in benchmarks/heads.py, those of
+suite=rerank in benchmarks/rerank.py, of suite=train in benchmarks/training/, of suite=extract and
+suite=search in benchmarks/extraction/.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from typing import Any
 
 import torch
 
-from ames_lite.cli.benchmark_evaluate import prepare_evaluate, show_evaluate
-from ames_lite.cli.benchmark_extract import prepare_extract, show_extract
-from ames_lite.cli.benchmark_keys import (
+from ames_lite.cli.compose import Config
+from ames_lite.cli.shell import as_list, command, count_of, print_table, refuse_used
+from ames_lite.errors import ConfigError
+from ames_lite.evaluation.machine import describe_machine
+from ames_lite.io.writing import replacing
+from benchmarks.heads import MODES, HeadSpeed, measure_heads
+from benchmarks.keys import (
     PRECISIONS,
     chosen,
     devices_of,
     parse_size,
     precisions_of,
 )
-from ames_lite.cli.benchmark_rerank import prepare_rerank, show_rerank
-from ames_lite.cli.benchmark_search import prepare_search, show_search
-from ames_lite.cli.benchmark_train import prepare_train, show_train
-from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, command, count_of, print_table, refuse_used
-from ames_lite.errors import ConfigError
-from ames_lite.evaluation.speed.heads import MODES, HeadSpeed, measure_heads
-from ames_lite.evaluation.speed.machine import describe_machine
-from ames_lite.evaluation.speed.subjects import DENSE, load_referee, variants
-from ames_lite.io.writing import replacing
+from benchmarks.subjects import DENSE, variants
+from benchmarks.suites.evaluate import prepare_evaluate, show_evaluate
+from benchmarks.suites.extract import prepare_extract, show_extract
+from benchmarks.suites.rerank import prepare_rerank, show_rerank
+from benchmarks.suites.search import prepare_search, show_search
+from benchmarks.suites.train import prepare_train, show_train
 
 SCHEMA = 1
 ENC = ("", "+enc")  # the modes, in the heads of columns
@@ -92,7 +91,6 @@ def run(config: Config) -> dict[str, Any]:
 
 def prepare_heads(config: Config) -> Callable[[Path], Cells]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
-    load_referee()
     devices = devices_of(config["device"])
     precisions = precisions_of(config["precisions"], devices)
     heads = chosen("heads", config["heads"], list(variants()))

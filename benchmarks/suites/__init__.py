@@ -1,0 +1,1 @@
+"""What `suite=` names: keys checked, cells measured, tables shown."""
