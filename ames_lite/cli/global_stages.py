@@ -12,17 +12,17 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import configured_backbone, optional_text, query_boxes
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary
 from ames_lite.errors import ConfigError
+from ames_lite.extraction.aggregators import Aggregator, build_aggregator
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.global_sources import GlobalSource, ImageSource, Source, StoreSource
+from ames_lite.extraction.globals import FittedWhitening, extract_globals, whitened_kind
+from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
+from ames_lite.extraction.whitening import fit_whitening
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all, network_of
 from ames_lite.io.published_store import is_published, open_store
 from ames_lite.io.shards import Shard, parse_shard, shard_path
-from extract.aggregators import Aggregator, build_aggregator
-from extract.extract_globals import FittedWhitening, extract_globals, whitened_kind
-from extract.fit_whitening import fit_whitening
-from extract.global_sources import GlobalSource, ImageSource, Source, StoreSource
-from extract.interface import Backbone
-from extract.superglobal import SuperGlobal, SuperGlobalPooling
 
 SOURCES = ("store", "images", "globals")
 

@@ -13,12 +13,12 @@ from ames_lite.cli.global_stages import run_globals as run_globals  # its other 
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.cli.vocabulary_stage import run_vocabulary as run_vocabulary  # as run_globals
 from ames_lite.errors import ConfigError
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.binarization import BinaryCode
+from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import find_all
 from ames_lite.io.shards import parse_shard
-from extract.extract_descriptors import extract_descriptors
-from extract.fit_binarization import BinaryCode
-from extract.interface import Backbone
 
 OUTPUTS = ("local", "global")
 

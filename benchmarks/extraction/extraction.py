@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from ames_lite.extraction.backbones.dinov2_network import PATCH
+from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.batches import Job, describe_all
 from benchmarks.extraction.peak import peak_of
 from benchmarks.extraction.pictures import Shape, make_pictures
 from benchmarks.extraction.plain import PlainLoop
 from benchmarks.extraction.subjects import PLAIN, Network
 from benchmarks.extraction.turns import in_turns
 from benchmarks.timing import middle
-from extract.batches import Job, describe_all
-from extract.dinov2_network import PATCH
-from extract.interface import Described
 
 log = logging.getLogger(__name__)
 TOLERANCE = {"fp32": 1e-5, "bf16": 1e-2, "fp16": 1e-3}  # of 1 - cosine

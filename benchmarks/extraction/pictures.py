@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ames_lite.extraction.batches import Job
 from ames_lite.io.images import save_jpeg
-from extract.batches import Job
 
 Shape = tuple[int, int]  # height, width
 CELL = 16  # pixels of a patch of colour: a JPEG of pure noise would be slow to decode

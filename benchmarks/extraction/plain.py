@@ -16,13 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ames_lite.extraction.backbones.dinov2 import MEAN, STD
+from ames_lite.extraction.backbones.dinov2_network import PATCH, position_embeddings
+from ames_lite.extraction.backbones.dinov2_variants import Variant
+from ames_lite.extraction.backbones.dinov2_weights import random_network
+from ames_lite.extraction.batches import Job
 from ames_lite.io.images import MIN_SIDE, load_image
 from ames_lite.io.resizing import resize_image
-from extract.batches import Job
-from extract.dinov2 import MEAN, STD
-from extract.dinov2_network import PATCH, position_embeddings
-from extract.dinov2_variants import Variant
-from extract.dinov2_weights import random_network
 
 Float32 = npt.NDArray[np.float32]
 

@@ -23,6 +23,8 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.errors import MissingFile
+from ames_lite.extraction.aggregators import Vlad
+from ames_lite.extraction.backbones import Sift
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import file_digest
 from ames_lite.io.global_writer import GlobalWriter
@@ -43,11 +45,9 @@ from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.index_search import find_candidates, search_index
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer
 from ames_lite.runtime import peak_memory_mib
+from ames_lite.search.image_search import query_vectors
+from ames_lite.search.indexing import index_images, vocabulary_digest
 from benchmarks.timing import middle
-from extract.aggregators import Vlad
-from extract.backbones import Sift
-from extract.image_search import query_vectors
-from extract.index_images import index_images, vocabulary_digest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "search.py"
 A_WHILE_NS = 10**12  # files that are as old as that are trusted by their times

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
+from ames_lite.extraction.backbones.dinov2_variants import VARIANTS, Variant
+from ames_lite.extraction.backbones.dinov2_weights import random_network
 from benchmarks.extraction.plain import PlainLoop
-from extract.dinov2 import Dinov2, TinyRandom
-from extract.dinov2_variants import VARIANTS, Variant
-from extract.dinov2_weights import random_network
 
 TINY = "tiny_random"
 PLAIN = "plain"

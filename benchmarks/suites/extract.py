@@ -16,6 +16,7 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
+from ames_lite.extraction.backbones.dinov2_network import PATCH
 from benchmarks.extraction.extraction import ExtractionSpeed, measure_extraction
 from benchmarks.extraction.neighbours import NeighbourSpeed, measure_neighbours
 from benchmarks.extraction.reading import ReadingSpeed, check_reading, measure_reading
@@ -28,7 +29,6 @@ from benchmarks.keys import (
     precisions_of,
     scratch_of,
 )
-from extract.dinov2_network import PATCH
 
 SHARES = {"extract": 0.5, "read": 0.1, "knn": 0.4}  # of the budget
 Cells = list[dict[str, Any]]

@@ -14,10 +14,10 @@ from ames_lite.cli.compose import compose, conf_dir, experiments_of, options_of
 from ames_lite.cli.train import recipe_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS
+from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.models import HEADS, build_head
 from ames_lite.reranking.verification import VERIFIERS, build_verifier
 from ames_lite.training.recipe import Recipe
-from extract.backbones import BACKBONES, build_backbone
 
 COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml"))
 

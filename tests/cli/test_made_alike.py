@@ -14,13 +14,13 @@ import torch
 from ames_lite.cli import check_store, evaluate, stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones import build_backbone
+from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.images import save_jpeg
 from ames_lite.models import build_head
-from extract.backbones import build_backbone
-from extract.extract_descriptors import extract_descriptors
 
 pytest.importorskip("transformers")
 SMALL = ["device=cpu", "workers=1", "backbone.arguments.image_size=56", "overwrite=true"]

@@ -168,7 +168,8 @@ def test_a_second_run_makes_nothing_again(
     before = written(aerial.root / "data")
     described = []
     monkeypatch.setattr(
-        "extract.extract_descriptors.describe_all", lambda jobs, *_: described.extend(jobs) or []
+        "ames_lite.extraction.descriptors.describe_all",
+        lambda jobs, *_: described.extend(jobs) or [],
     )
     blocks = run(aerial.root, "second", *aerial.words, f"scores={aerial.root / 'first'}")
     assert written(aerial.root / "data") == before and not described

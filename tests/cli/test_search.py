@@ -16,13 +16,13 @@ import torch
 from ames_lite.cli import released, search
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.extraction.backbones import Sift
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES
 from ames_lite.reranking import Reranker, index_search
 from ames_lite.reranking.calibration import Calibration
-from extract.backbones import Sift
-from extract.image_search import Found
+from ames_lite.search.image_search import Found
 from tests.helpers import shared_file
 
 SIFT = {"top_k": 40, "image_size": 200}

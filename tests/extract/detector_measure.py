@@ -19,21 +19,21 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from ames_lite.io.images import load_image
-from ames_lite.synthetic import WorldSpec, render_world, world
-from ames_lite.synthetic.facades import Facade
-from extract.detector import load_detector
-from extract.detector_training.data import LabelledImages, read_labelled
-from extract.detector_training.evaluation import (
+from ames_lite.extraction.backbones.detector import load_detector
+from ames_lite.extraction.backbones.map_backbone import MapBackbone
+from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
+from ames_lite.extraction.detector_training.evaluation import (
     WeightOnLandmark,
     baseline_maps,
     detector_maps,
     weight_on_landmark,
 )
-from extract.detector_training.features import FrozenFeatures
-from extract.detector_training.loop import DetectorRecipe
-from extract.map_backbone import MapBackbone
-from extract.train_detector import train_detector
+from ames_lite.extraction.detector_training.features import FrozenFeatures
+from ames_lite.extraction.detector_training.loop import DetectorRecipe
+from ames_lite.extraction.detector_training.train import train_detector
+from ames_lite.io.images import load_image
+from ames_lite.synthetic import WorldSpec, render_world, world
+from ames_lite.synthetic.facades import Facade
 
 logger = logging.getLogger(__name__)
 Mask = npt.NDArray[np.bool_]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from extract.dinov2_variants import Variant, original_shapes
+from ames_lite.extraction.backbones.dinov2_variants import Variant, original_shapes
 
 State = dict[str, Tensor]
 

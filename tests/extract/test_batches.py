@@ -13,11 +13,18 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones import Sift
+from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.batches import (
+    WINDOW,
+    Job,
+    describe_all,
+    group_by_shape,
+    in_order,
+    window_of,
+)
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import LocalDescriptors
-from extract.backbones import Sift
-from extract.batches import WINDOW, Job, describe_all, group_by_shape, in_order, window_of
-from extract.interface import Described
 
 
 @dataclass

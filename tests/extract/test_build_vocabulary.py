@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction import vocabulary_sources
+from ames_lite.extraction.vocabulary import build_vocabulary
+from ames_lite.extraction.vocabulary_sources import Source
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
 from ames_lite.io.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans_blocks
 from ames_lite.retrieval.knn import kmeans
-from extract import vocabulary_sources
-from extract.build_vocabulary import build_vocabulary
-from extract.vocabulary_sources import Source
 from tests.io.published_forms import of_store, write_published
 
 D = 6

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from extract import cpu_attention
-from extract.cpu_attention import ROWS, HeadByHead, attend, quick_attention
+from ames_lite.extraction.backbones import cpu_attention
+from ames_lite.extraction.backbones.cpu_attention import ROWS, HeadByHead, attend, quick_attention
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from extract import cpu_linear
-from extract.cpu_linear import PackedLinear, can_pack, pack_linears
+from ames_lite.extraction.backbones import cpu_linear
+from ames_lite.extraction.backbones.cpu_linear import PackedLinear, can_pack, pack_linears
 
 needs_ops = pytest.mark.skipif(not can_pack(), reason="no packed bfloat16 products on this CPU")
 

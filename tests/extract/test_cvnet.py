@@ -14,10 +14,10 @@ import torch
 from torch.nn import functional as F
 
 from ames_lite.errors import BadInput, MissingFile
-from extract.backbones import build_backbone
-from extract.cvnet import Cvnet, load_cvnet
-from extract.cvnet_network import CvnetNetwork, Shape
-from extract.detector import SpatialAttention2d, save_detector
+from ames_lite.extraction.backbones import build_backbone
+from ames_lite.extraction.backbones.cvnet import Cvnet, load_cvnet
+from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork, Shape
+from ames_lite.extraction.backbones.detector import SpatialAttention2d, save_detector
 from tests.helpers import shared_file
 
 TINY: dict[str, Any] = {"depths": (1, 2, 2, 1), "width": 4, "global_dim": 24}

@@ -16,10 +16,15 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
-from extract.backbones import NETWORKS, build_backbone
-from extract.dinov2 import Dinov2, TinyRandom
-from extract.dinov2_network import FACETS, Dinov2Network, position_embeddings
-from extract.dinov2_variants import VARIANTS, Variant, original_shapes, originals_to_transformers
+from ames_lite.extraction.backbones import NETWORKS, build_backbone
+from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
+from ames_lite.extraction.backbones.dinov2_network import FACETS, Dinov2Network, position_embeddings
+from ames_lite.extraction.backbones.dinov2_variants import (
+    VARIANTS,
+    Variant,
+    original_shapes,
+    originals_to_transformers,
+)
 from tests.extract import dinov2_referee as referee
 from tests.helpers import shared_file
 
@@ -57,7 +62,7 @@ def as_tokens(maps: torch.Tensor) -> torch.Tensor:
 
 
 def load(tmp_path: Path, state: dict[str, torch.Tensor], variant: Variant) -> torch.nn.Module:
-    from extract.dinov2_weights import load_network
+    from ames_lite.extraction.backbones.dinov2_weights import load_network
 
     torch.save(state, tmp_path / "original.pth")
     return load_network(variant, tmp_path / "original.pth")[0]
@@ -184,7 +189,7 @@ def test_an_original_that_does_not_fit_is_refused(harm: Any, message: str, tmp_p
 def test_a_folder_gives_the_same_network_and_foreign_keys_are_refused(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from extract.dinov2_weights import load_network
+    from ames_lite.extraction.backbones.dinov2_weights import load_network
 
     variant = Variant(heads=4, registers=4, **SMALL)
     state = referee.random_state(variant)
@@ -208,7 +213,7 @@ def test_a_folder_gives_the_same_network_and_foreign_keys_are_refused(tmp_path: 
 
 @needs_transformers
 def test_a_folder_of_another_variant_is_refused(tmp_path: Path) -> None:
-    from extract.dinov2_weights import load_network
+    from ames_lite.extraction.backbones.dinov2_weights import load_network
 
     variant = Variant(heads=4, registers=4, **SMALL)
     load(tmp_path, referee.random_state(variant), variant).save_pretrained(tmp_path / "f")
@@ -225,7 +230,8 @@ def test_without_weights_and_network_the_answer_is_quick_and_says_what_to_do(
     tmp_path: Path,
 ) -> None:
     code = (
-        "import time; from extract.dinov2 import Dinov2; from ames_lite.errors import MissingFile\n"
+        "import time; from ames_lite.errors import MissingFile\n"
+        "from ames_lite.extraction.backbones.dinov2 import Dinov2\n"
         "began = time.perf_counter()\n"
         "try: Dinov2('vits14').provenance\n"
         "except MissingFile as error: print(time.perf_counter() - began, error)"
@@ -246,7 +252,7 @@ def test_without_weights_and_network_the_answer_is_quick_and_says_what_to_do(
 
 @needs_transformers
 def test_a_hub_that_hangs_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from extract import pretrained
+    from ames_lite.extraction.backbones import pretrained
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(pretrained, "PROBE", "import time; time.sleep(60)")
@@ -262,7 +268,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 @needs_transformers
 def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
-    from extract.dinov2_weights import load_network
+    from ames_lite.extraction.backbones.dinov2_weights import load_network
 
     path = tmp_path / "text.pth"
     path.write_text("<html>not found</html>")

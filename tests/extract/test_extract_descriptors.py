@@ -15,16 +15,16 @@ import pytest
 from ames_lite.cli import stages
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.extraction.backbones import Sift
+from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.batches import WINDOW
+from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.global_store import read_globals
 from ames_lite.io.images import save_jpeg
 from ames_lite.io.resizing import Preparation, Prepared
 from ames_lite.io.shards import Shard
 from ames_lite.records import LocalDescriptors
-from extract.backbones import Sift
-from extract.batches import WINDOW
-from extract.extract_descriptors import extract_descriptors
-from extract.interface import Backbone, Described
 from tests.helpers import forked
 
 

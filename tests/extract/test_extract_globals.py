@@ -13,6 +13,20 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, ConfigError
+from ames_lite.extraction import global_sources
+from ames_lite.extraction.aggregators import (
+    AGGREGATORS,
+    Aggregator,
+    Gem,
+    Mean,
+    Vlad,
+    build_aggregator,
+)
+from ames_lite.extraction.backbones.dinov2 import TinyRandom
+from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.descriptors import extract_descriptors
+from ames_lite.extraction.global_sources import Block, ImageSource, Source, StoreSource
+from ames_lite.extraction.globals import extract_globals
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.global_store import GlobalStore, read_globals
 from ames_lite.io.images import save_jpeg
@@ -21,13 +35,6 @@ from ames_lite.io.shards import Shard
 from ames_lite.io.vocabulary import write_vocabulary
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.vlad import vlad
-from extract import global_sources
-from extract.aggregators import AGGREGATORS, Aggregator, Gem, Mean, Vlad, build_aggregator
-from extract.dinov2 import TinyRandom
-from extract.extract_descriptors import extract_descriptors
-from extract.extract_globals import extract_globals
-from extract.global_sources import Block, ImageSource, Source, StoreSource
-from extract.interface import Described
 from tests.helpers import forked
 
 NAMES = tuple(f"{i}.jpg" for i in range(20))

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.binarization import BinaryCode, fit_binarization, sample_evenly
 from ames_lite.io.binarization_file import read_binarization
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models.binarization import Binarization, fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
-from extract.fit_binarization import BinaryCode, fit_binarization, sample_evenly
 
 NAMES = tuple(f"{i}.jpg" for i in range(40))
 K, D = 12, 32

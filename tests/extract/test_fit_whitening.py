@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.global_sources import GlobalSource
+from ames_lite.extraction.globals import FittedWhitening, extract_globals
+from ames_lite.extraction.whitening import fit_whitening
 from ames_lite.io.digest import names_digest
 from ames_lite.io.global_store import GlobalStore, read_globals, write_globals
 from ames_lite.io.global_writer import GlobalWriter
 from ames_lite.io.whitening_file import read_whitening
 from ames_lite.retrieval.whitening import fit_whitening as fit
 from ames_lite.retrieval.whitening import whiten
-from extract.extract_globals import FittedWhitening, extract_globals
-from extract.fit_whitening import fit_whitening
-from extract.global_sources import GlobalSource
 
 NAMES = tuple(f"{i}.jpg" for i in range(40))
 D = 24

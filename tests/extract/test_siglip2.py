@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
-from extract import pretrained, siglip2
-from extract.backbones import build_backbone
-from extract.siglip2 import VARIANTS, Siglip2, Siglip2Network, Siglip2Variant
+from ames_lite.extraction.backbones import build_backbone, pretrained, siglip2
+from ames_lite.extraction.backbones.siglip2 import VARIANTS, Siglip2, Siglip2Network, Siglip2Variant
 
 transformers = pytest.importorskip("transformers")
 TINY = Siglip2Variant(32, 2, 2, 64, 48, hub="google/tiny")

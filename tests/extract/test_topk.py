@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
-from extract.detector import SpatialAttention2d, load_detector
-from extract.dinov2 import Dinov2, TinyRandom
-from extract.topk import norm_and_unit, top_k
+from ames_lite.extraction.backbones.detector import SpatialAttention2d, load_detector
+from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
+from ames_lite.extraction.backbones.topk import norm_and_unit, top_k
 from tests.helpers import shared_file
 
 K = 60

@@ -20,13 +20,9 @@ from ames_lite.cli import detector_stage
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.metrics import average_precision, find_hits
-from ames_lite.io.images import load_image
-from ames_lite.synthetic import WorldSpec
-from ames_lite.synthetic.views import project
-from ames_lite.synthetic.world import world_facade
-from extract.backbones import build_backbone
-from extract.detector import check_detector, load_detector, save_detector
-from extract.detector_training.data import (
+from ames_lite.extraction.backbones import build_backbone
+from ames_lite.extraction.backbones.detector import check_detector, load_detector, save_detector
+from ames_lite.extraction.detector_training.data import (
     LabelledImages,
     drop_single,
     epoch_batches,
@@ -35,11 +31,20 @@ from extract.detector_training.data import (
     read_labelled,
     refuse_shared,
 )
-from extract.detector_training.evaluation import leave_one_out_map
-from extract.detector_training.features import FrozenFeatures
-from extract.detector_training.loop import DetectorRecipe
-from extract.detector_training.model import CosineSoftmax, HardTriplet, new_detector, pool
-from extract.train_detector import train_detector
+from ames_lite.extraction.detector_training.evaluation import leave_one_out_map
+from ames_lite.extraction.detector_training.features import FrozenFeatures
+from ames_lite.extraction.detector_training.loop import DetectorRecipe
+from ames_lite.extraction.detector_training.model import (
+    CosineSoftmax,
+    HardTriplet,
+    new_detector,
+    pool,
+)
+from ames_lite.extraction.detector_training.train import train_detector
+from ames_lite.io.images import load_image
+from ames_lite.synthetic import WorldSpec
+from ames_lite.synthetic.views import project
+from ames_lite.synthetic.world import world_facade
 from tests.conftest import TINY, TinyWorld
 from tests.extract.detector_measure import landmark_masks, measure
 
@@ -51,10 +56,10 @@ LONG = {"epochs": 3, "batch_size": 8, "images_per_label": 2, "lr": 1e-2, "dim": 
 TRAINING = f"""
 import sys, time
 from pathlib import Path
-from extract.backbones import build_backbone
-from extract.detector_training import loop
-from extract.detector_training.data import read_labelled
-from extract.train_detector import train_detector
+from ames_lite.extraction.backbones import build_backbone
+from ames_lite.extraction.detector_training import loop
+from ames_lite.extraction.detector_training.data import read_labelled
+from ames_lite.extraction.detector_training.train import train_detector
 
 root, output = Path(sys.argv[1]), Path(sys.argv[2])
 step = loop.DetectorTrainer._step

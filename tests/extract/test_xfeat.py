@@ -16,10 +16,10 @@ import torch
 
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.extraction.backbones import build_backbone
+from ames_lite.extraction.backbones.xfeat import Xfeat
 from ames_lite.io import weights_file, xfeat_package
 from ames_lite.io.provenance import check_provenance
-from extract.backbones import build_backbone
-from extract.xfeat import Xfeat
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

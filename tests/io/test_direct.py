@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.merging import merge_stores
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.direct import locate
 from ames_lite.io.hdf5 import open_foreign
 from ames_lite.io.published_store import PublishedStore, open_store
-from extract.merge_hdf5 import merge_stores
 from tests.io.published_forms import FORMS, VIRTUAL, images_for, write_published
 from tests.io.test_descriptor_store import NAMES, K, create, fill, image
 

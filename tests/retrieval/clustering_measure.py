@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ames_lite.extraction.vocabulary import build_vocabulary
+from ames_lite.extraction.vocabulary_sources import Source
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans_blocks
 from benchmarks.memory import peak_memory_mib
-from extract.build_vocabulary import build_vocabulary
-from extract.vocabulary_sources import Source
 
 DIM, BLOCK, PER_IMAGE = 768, 1 << 14, 484
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from ames_lite.extraction.batches import Job, describe_all
 from benchmarks import own_process
 from benchmarks.extraction import extraction
 from benchmarks.extraction.extraction import ExtractionSpeed, compare, measure_extraction
 from benchmarks.extraction.pictures import make_pictures
 from benchmarks.extraction.subjects import PLAIN, TINY, Network
-from extract.batches import Job, describe_all
 from tests.helpers import peak_here
 
 CPU = torch.device("cpu")

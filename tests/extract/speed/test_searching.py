@@ -8,12 +8,12 @@ import pytest
 
 from ames_lite.cli.compose import compose
 from ames_lite.errors import ConfigError
+from ames_lite.extraction.backbones import Sift
 from ames_lite.io.open_index import OpenIndex
+from ames_lite.search.indexing import index_images
 from benchmarks import command as benchmark
 from benchmarks.extraction import searching
 from benchmarks.extraction.searching import SearchSpeed, make_files, make_index
-from extract.backbones import Sift
-from extract.index_images import index_images
 
 SMALL = SearchSpeed(images=30, descriptors=8, num_rerank=5, clusters=4, repeats=1)
 

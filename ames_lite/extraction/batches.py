@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 import torch
 
 from ames_lite.errors import BadInput, UserError
+from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.io.images import MIN_SIDE, Box, load_image
-from extract.interface import Backbone, Described
 
 WINDOW = 32  # jobs that batches are formed of
 FEW = 32  # jobs that are not worth starting processes for

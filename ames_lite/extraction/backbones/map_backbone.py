@@ -22,17 +22,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.cpu_attention import quick_attention
+from ames_lite.extraction.backbones.cpu_linear import pack_linears
+from ames_lite.extraction.backbones.detector import (
+    SpatialAttention2d,
+    check_detector,
+    load_detector,
+)
+from ames_lite.extraction.backbones.dinov2_network import Features
+from ames_lite.extraction.backbones.interface import Described, not_prepared
+from ames_lite.extraction.backbones.topk import TopK, norm_and_unit, top_k
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Preparation, Prepared, View, to_whole_image
 from ames_lite.records import LocalDescriptors
 from ames_lite.runtime import PRECISIONS, autocast, pick_device
-from extract.cpu_attention import quick_attention
-from extract.cpu_linear import pack_linears
-from extract.detector import SpatialAttention2d, check_detector, load_detector
-from extract.dinov2_network import Features
-from extract.interface import Described, not_prepared
-from extract.topk import TopK, norm_and_unit, top_k
 
 logger = logging.getLogger(__name__)
 

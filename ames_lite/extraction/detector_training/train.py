@@ -2,7 +2,8 @@
 
 In: a frozen backbone with feature maps, images with integer labels to train on and others to
 evaluate by. Out: `detector.pt` (for backbone.arguments.detector=) and `meta.json`, `last.pt` and
-`log.jsonl`, see `extract.detector_training.loop`. A run that was cut off goes on where it stopped.
+`log.jsonl`, see `ames_lite.extraction.detector_training.loop`. A run that was cut off goes on where
+it stopped.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import Any
 
 import torch
 
-from extract.detector_training.data import (
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.detector_training.data import (
     LabelledImages,
     drop_single,
     hold_out,
     refuse_missing,
     refuse_shared,
 )
-from extract.detector_training.features import FrozenFeatures, require_maps
-from extract.detector_training.loop import DetectorRecipe, DetectorTrainer
-from extract.interface import Backbone
+from ames_lite.extraction.detector_training.features import FrozenFeatures, require_maps
+from ames_lite.extraction.detector_training.loop import DetectorRecipe, DetectorTrainer
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.batches import Job, describe_all, window_of
+from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.io.descriptor_layout import store_layout
 from ames_lite.io.descriptor_store import DescriptorStore, say_empty
 from ames_lite.io.disk import announce
@@ -31,9 +34,6 @@ from ames_lite.io.images import Box
 from ames_lite.io.row_layout import Layout
 from ames_lite.io.row_writer import RowWriter
 from ames_lite.io.shards import Shard, shard_path, shard_rows
-from extract.batches import Job, describe_all, window_of
-from extract.fit_binarization import BinaryCode
-from extract.interface import Backbone, Described
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
-from extract.detector import SpatialAttention2d
+from ames_lite.extraction.backbones.detector import SpatialAttention2d
 
 
 def new_detector(dim_in: int, dim: int, generator: torch.Generator) -> SpatialAttention2d:

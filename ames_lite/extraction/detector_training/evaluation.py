@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.metrics import JUNK, POSITIVE, average_precision, hits_of_labels, mean
-from extract.detector import SpatialAttention2d
-from extract.detector_training.data import partners
-from extract.detector_training.model import describe_tokens, pool
+from ames_lite.extraction.backbones.detector import SpatialAttention2d
+from ames_lite.extraction.detector_training.data import partners
+from ames_lite.extraction.detector_training.model import describe_tokens, pool
 
 BLOCK = 1024  # queries at a time
 

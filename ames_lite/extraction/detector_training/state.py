@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.detector import as_bytes
 from ames_lite.io.checkpoint import UNREADABLE
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import comparable, compare_provenance
 from ames_lite.io.writing import replacing
-from extract.detector import as_bytes
 
 EXPECTED = "the state of a detector's training"
 KEYS = {

@@ -16,16 +16,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ames_lite.io.digest import file_digest
-from ames_lite.io.weights_file import read_state, refuse_keys
-from extract.dinov2_variants import Variant, original_shapes, originals_to_transformers
-from extract.pretrained import (
+from ames_lite.extraction.backbones.dinov2_variants import (
+    Variant,
+    original_shapes,
+    originals_to_transformers,
+)
+from ames_lite.extraction.backbones.pretrained import (
     Checkpoint,
     load_pretrained,
     missing,
     require_transformers,
     transformers_class,
 )
+from ames_lite.io.digest import file_digest
+from ames_lite.io.weights_file import read_state, refuse_keys
 
 UNUSED = "embeddings.mask_token"  # a weight that plays no part in features
 DEFAULTS = {  # of transformers, for what a configuration leaves out

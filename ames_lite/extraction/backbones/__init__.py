@@ -1,7 +1,7 @@
 """Backbones behind one interface: an image goes in, its descriptors come out.
 
-The interface is `extract.interface.Backbone`. BACKBONES is the visible dict of all of them; its
-keys are the values of `backbone=` and the default for `desc_name=`.
+The interface is `ames_lite.extraction.backbones.interface.Backbone`. BACKBONES is the visible dict
+of all of them; its keys are the values of `backbone=` and the default for `desc_name=`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError
+from ames_lite.extraction.backbones.cvnet import Cvnet
+from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
+from ames_lite.extraction.backbones.dinov3 import Dinov3
+from ames_lite.extraction.backbones.efficientnet import EfficientNet
+from ames_lite.extraction.backbones.interface import Backbone, Described, not_prepared
+from ames_lite.extraction.backbones.keypoints import root_sift
+from ames_lite.extraction.backbones.photo import Photo
+from ames_lite.extraction.backbones.siglip2 import Siglip2
+from ames_lite.extraction.backbones.xfeat import Xfeat
 from ames_lite.io.cropping import crop_image
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import resize_image
 from ames_lite.records import LocalDescriptors
-from extract.cvnet import Cvnet
-from extract.dinov2 import Dinov2, TinyRandom
-from extract.dinov3 import Dinov3
-from extract.efficientnet import EfficientNet
-from extract.interface import Backbone, Described, not_prepared
-from extract.keypoints import root_sift
-from extract.photo import Photo
-from extract.siglip2 import Siglip2
-from extract.xfeat import Xfeat
 
 
 class Sift:

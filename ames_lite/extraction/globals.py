@@ -19,6 +19,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.aggregators import SAME
+from ames_lite.extraction.descriptors import report_bad
+from ames_lite.extraction.global_sources import Block, Source
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.disk import announce
 from ames_lite.io.global_writer import GlobalWriter, globals_layout
@@ -26,9 +29,6 @@ from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
 from ames_lite.io.whitening_file import read_whitening
 from ames_lite.retrieval.pooling import unit_rows
 from ames_lite.retrieval.whitening import Whitening, whiten
-from extract.aggregators import SAME
-from extract.extract_descriptors import report_bad
-from extract.global_sources import Block, Source
 
 logger = logging.getLogger(__name__)
 

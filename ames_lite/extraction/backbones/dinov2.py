@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
-from extract.dinov2_network import FACETS, PATCH, Dinov2Network, Features
-from extract.dinov2_variants import VARIANTS, Variant
-from extract.dinov2_weights import load_network, random_network
-from extract.map_backbone import (
+from ames_lite.extraction.backbones.dinov2_network import FACETS, PATCH, Dinov2Network, Features
+from ames_lite.extraction.backbones.dinov2_variants import VARIANTS, Variant
+from ames_lite.extraction.backbones.dinov2_weights import load_network, random_network
+from ames_lite.extraction.backbones.map_backbone import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     MapBackbone,

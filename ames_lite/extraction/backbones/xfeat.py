@@ -1,8 +1,8 @@
 """XFeat as a backbone: keypoints with descriptors of 64 dimensions, the most reliable of them.
 
 Source: Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2024.
-Positions follow the pixel-edge convention, as those of `extract.keypoints`. Weights load on first
-use, or when provenance is asked for.
+Positions follow the pixel-edge convention, as those of `ames_lite.extraction.backbones.keypoints`.
+Weights load on first use, or when provenance is asked for.
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.map_backbone import (
+    check_batch,
+    placed,
+    preparation,
+    require_text,
+)
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, to_whole_image
 from ames_lite.io.xfeat_package import load_xfeat, package_version
 from ames_lite.records import LocalDescriptors
 from ames_lite.runtime import autocast
-from extract.interface import Described
-from extract.map_backbone import check_batch, placed, preparation, require_text
 
 DIM = 64
 MULTIPLE = 32  # of pixels: the sides that the network takes

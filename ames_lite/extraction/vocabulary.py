@@ -20,6 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.vocabulary_sources import (
+    Part,
+    Source,
+    check_expected,
+    open_part,
+    shared_provenance,
+)
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.vocabulary import write_vocabulary
@@ -27,13 +34,6 @@ from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.clustering import TOLERANCE, kmeans_blocks
 from ames_lite.retrieval.knn import kmeans, sampled_points
 from ames_lite.retrieval.vlad import DISTANCES
-from extract.vocabulary_sources import (
-    Part,
-    Source,
-    check_expected,
-    open_part,
-    shared_provenance,
-)
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.efficientnet import EfficientNet
+from ames_lite.extraction.backbones.interface import Described, not_prepared
+from ames_lite.extraction.backbones.xfeat import Xfeat
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Preparation, Prepared
 from ames_lite.records import LocalDescriptors
-from extract.efficientnet import EfficientNet
-from extract.interface import Described, not_prepared
-from extract.xfeat import Xfeat
 
 KEYPOINT, CELL = 0, 1  # as `scale` of a descriptor
 

@@ -16,6 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.aggregators import Aggregator, Tokens, Vectors
+from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.batches import WINDOW, Job, describe_all
+from ames_lite.extraction.descriptors import OF_LOCAL, unit_vector
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.images import Box
@@ -23,10 +27,6 @@ from ames_lite.io.provenance import Provenance
 from ames_lite.io.published_store import WEIGHT, PublishedStore
 from ames_lite.io.row_layout import FAILED
 from ames_lite.io.shards import Shard, shard_rows
-from extract.aggregators import Aggregator, Tokens, Vectors
-from extract.batches import WINDOW, Job, describe_all
-from extract.extract_descriptors import OF_LOCAL, unit_vector
-from extract.interface import Backbone, Described
 
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
 MOST_ROWS = 256

@@ -4,10 +4,10 @@
     found = search_images("photos.index", "query.jpg", backbone, scorer, lamb=0.2, temp=0.1)
     found.names(0)[:10]
 
-In: an index (`extract.index_images`), an image or a folder of images, the backbone of the index, a
-pair scorer. Out: `Found`. The conventions to know: queries are described anew every time and leave
-nothing in the index; a query that is a file of the indexed folder is left out of its own list, a
-copy of it elsewhere is not.
+In: an index (`ames_lite.search.indexing`), an image or a folder of images, the backbone of the
+index, a pair scorer. Out: `Found`. The conventions to know: queries are described anew every time
+and leave nothing in the index; a query that is a file of the indexed folder is left out of its own
+list, a copy of it elsewhere is not.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.extraction.aggregators import Vlad
+from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.batches import Job, describe_all
+from ames_lite.extraction.descriptors import unit_vector
+from ames_lite.extraction.global_sources import StoreSource
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.open_index import OpenIndex
@@ -30,11 +35,6 @@ from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
 from ames_lite.reranking.index_search import Hits, search_index
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
-from extract.aggregators import Vlad
-from extract.batches import Job, describe_all
-from extract.extract_descriptors import unit_vector
-from extract.global_sources import StoreSource
-from extract.interface import Backbone, Described
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,9 @@
 """The index of a folder of one's own images: only what is new or changed is described.
 
-The index (`ames_lite.io.image_index`) is searched by `extract.image_search`. Its vectors are the
-backbone's own global ones, from the same pass, or VLAD where it has none or a vocabulary is given.
-A file whose size and time of change are as before is taken as it
-was; where only the time differs its bytes decide. Killed at any moment, the next run continues.
+The index (`ames_lite.io.image_index`) is searched by `ames_lite.search.image_search`. Its vectors
+are the backbone's own global ones, from the same pass, or VLAD where it has none or a vocabulary is
+given. A file whose size and time of change are as before is taken as it was; where only the time
+differs its bytes decide. Killed at any moment, the next run continues.
 
 An image that cannot be read has an entry with the reason, and is tried again once its file changes.
 A fitted vocabulary stays: later images do not change it.
@@ -22,6 +22,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.aggregators import Vlad
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.descriptors import extract_descriptors
+from ames_lite.extraction.global_sources import StoreSource
+from ames_lite.extraction.globals import extract_globals
+from ames_lite.extraction.vocabulary import build_vocabulary
+from ames_lite.extraction.vocabulary_sources import Source
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, file_digest, names_digest
 from ames_lite.io.global_store import GlobalStore
@@ -50,13 +57,6 @@ from ames_lite.io.open_index import empty_names
 from ames_lite.io.provenance import check_provenance, differences
 from ames_lite.io.row_layout import FAILED
 from ames_lite.io.vocabulary import write_vocabulary
-from extract.aggregators import Vlad
-from extract.build_vocabulary import build_vocabulary
-from extract.extract_descriptors import extract_descriptors
-from extract.extract_globals import extract_globals
-from extract.global_sources import StoreSource
-from extract.interface import Backbone
-from extract.vocabulary_sources import Source
 
 TICK_NS = 2_000_000_000  # file systems keep times as coarse as this
 MOST_SEGMENTS = 8  # more are joined, all but the largest

@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.map_backbone import MapBackbone, require_text
+from ames_lite.extraction.backbones.pretrained import Checkpoint, load_pretrained
 from ames_lite.io.resizing import Preparation
-from extract.map_backbone import MapBackbone, require_text
-from extract.pretrained import Checkpoint, load_pretrained
 
 
 class TokenVariant(Protocol):

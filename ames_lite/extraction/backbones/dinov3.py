@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from extract.dinov2_network import Features
-from extract.final_tokens import FinalTokens, as_map, choose, grid_of
-from extract.map_backbone import preparation
-from extract.pretrained import Checkpoint
+from ames_lite.extraction.backbones.dinov2_network import Features
+from ames_lite.extraction.backbones.final_tokens import FinalTokens, as_map, choose, grid_of
+from ames_lite.extraction.backbones.map_backbone import preparation
+from ames_lite.extraction.backbones.pretrained import Checkpoint
 
 PATCH, REGISTERS = 16, 4
 DEFAULTS = {  # of transformers, for what a configuration leaves out

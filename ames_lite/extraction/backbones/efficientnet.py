@@ -15,18 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
-from ames_lite.io.digest import file_digest
-from ames_lite.io.images import Box
-from ames_lite.io.resizing import Prepared, View
-from ames_lite.io.weights_file import fill_network, package_file, read_state
-from extract.efficientnet_network import (
+from ames_lite.extraction.backbones.efficientnet_network import (
     HEAD,
     LAYOUT,
     EfficientNetLite,
     block_shapes,
     fold_batch_norm,
 )
-from extract.map_backbone import MapBackbone, preparation, require_text
+from ames_lite.extraction.backbones.map_backbone import MapBackbone, preparation, require_text
+from ames_lite.io.digest import file_digest
+from ames_lite.io.images import Box
+from ames_lite.io.resizing import Prepared, View
+from ames_lite.io.weights_file import fill_network, package_file, read_state
 
 EXPECTED = "the state of EfficientNet-Lite under its published names"
 STRIDE = 32  # of the whole network: sides of what it sees are multiples of it

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ames_lite.extraction.backbones.dinov2_network import Features
 from ames_lite.retrieval.map_pooling import gem_map
-from extract.dinov2_network import Features
 
 STRIDE = 16  # pixels between the cells of the map
 SMALLEST = 1e-6  # GeM: activations are clamped from below

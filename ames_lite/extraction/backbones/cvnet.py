@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.extraction.backbones.cvnet_network import STRIDE, CvnetNetwork, Shape
+from ames_lite.extraction.backbones.map_backbone import MapBackbone, preparation, require_text
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
 from ames_lite.io.weights_file import fill_network, read_state
-from extract.cvnet_network import STRIDE, CvnetNetwork, Shape
-from extract.map_backbone import MapBackbone, preparation, require_text
 
 logger = logging.getLogger(__name__)
 

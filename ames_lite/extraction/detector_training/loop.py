@@ -26,20 +26,25 @@ from torch import nn
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from ames_lite.io.provenance import check_provenance
-from ames_lite.training.trainer import Recipe, learning_rate
-from extract.detector import save_detector
-from extract.detector_training.data import LabelledImages, Rows, epoch_batches, num_batches
-from extract.detector_training.evaluation import baseline_maps, detector_maps
-from extract.detector_training.features import FrozenFeatures
-from extract.detector_training.model import (
+from ames_lite.extraction.backbones.detector import save_detector
+from ames_lite.extraction.detector_training.data import (
+    LabelledImages,
+    Rows,
+    epoch_batches,
+    num_batches,
+)
+from ames_lite.extraction.detector_training.evaluation import baseline_maps, detector_maps
+from ames_lite.extraction.detector_training.features import FrozenFeatures
+from ames_lite.extraction.detector_training.model import (
     LOSSES,
     build_criterion,
     describe_tokens,
     new_detector,
     pool,
 )
-from extract.detector_training.state import interruptible, read_last, write_last
+from ames_lite.extraction.detector_training.state import interruptible, read_last, write_last
+from ames_lite.io.provenance import check_provenance
+from ames_lite.training.trainer import Recipe, learning_rate
 
 logger = logging.getLogger(__name__)
 EVALUATION_BATCH = 16  # images, for the sake of memory

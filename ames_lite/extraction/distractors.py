@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.neighbors import SAME
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.global_merging import copy_globals
 from ames_lite.io.global_store import GlobalStore
@@ -27,7 +28,6 @@ from ames_lite.io.merging import link_stores
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth
-from extract.prepare_topk_global import SAME
 
 SIDES = ("query", "gallery")
 Store: TypeAlias = DescriptorStore | GlobalStore

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ames_lite.extraction.backbones.dinov2_network import Features
 from ames_lite.retrieval.map_pooling import gem_map
-from extract.dinov2_network import Features
 
 # (blocks, kernel, stride, expansion, channels) of the seven stages of B0
 STAGES = (

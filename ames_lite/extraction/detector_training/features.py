@@ -22,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from extract.batches import WINDOW, Job, group_by_shape, in_order, prepare_job
-from extract.interface import Backbone
-from extract.map_backbone import MapBackbone
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.backbones.map_backbone import MapBackbone
+from ames_lite.extraction.batches import WINDOW, Job, group_by_shape, in_order, prepare_job
 
 GIB = 2**30
 
