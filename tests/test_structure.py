@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +24,7 @@ LEVELS = [  # a room may import from its own level and from those before it
     ["ames_lite.search"],
     ["ames_lite.cli"],
     ["benchmarks", "tools"],
-    ["scripts", "hubconf"],
+    ["scripts", "extract", "hubconf"],
 ]
 OWNERS = {
     "h5py": ["ames_lite/io/hdf5.py"],
@@ -62,9 +63,8 @@ def module_of(path: Path) -> str:
 
 @cache
 def imports_of(path: Path) -> list[str]:
-    """Every imported module, wherever in the file; not what only `python file.py` runs."""
+    """Every imported module, wherever in the file, main guards too."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [node for node in tree.body if not _is_main_guard(node)]
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -73,10 +73,6 @@ def imports_of(path: Path) -> list[str]:
             assert node.level == 0, f"{path}: a relative import"
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found
-
-
-def _is_main_guard(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
 
 
 def level_of(module: str) -> int | None:
@@ -100,6 +96,28 @@ def test_arrows_point_one_way(path: Path) -> None:
         assert level is None or level <= own, f"{path} imports {imported}, which stands above it"
 
 
+def test_no_module_imports_itself_through_others() -> None:
+    modules = {module_of(path): path for path in sources()}
+    graph = {
+        module: {_imported(name, modules) for name in imports_of(path)} - {None, module}
+        for module, path in modules.items()
+    }
+    while done := [module for module, needs in graph.items() if not needs & graph.keys()]:
+        for module in done:
+            del graph[module]
+    assert not graph, f"import cycles among {sorted(graph)}"
+
+
+def _imported(name: str, modules: Mapping[str, Path]) -> str | None:
+    """The module that `from a import b` reads, "a.b" given: a.b or a; None for a foreign one."""
+    return next((m for m in (name, name.rpartition(".")[0]) if m in modules), None)
+
+
+def test_only_scripts_have_main_guards() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert "__main__" not in path.read_text(encoding="utf-8"), path
+
+
 @pytest.mark.parametrize("library", OWNERS)
 def test_a_library_has_its_owner(library: str) -> None:
     users = [
@@ -119,9 +137,12 @@ def test_every_folder_is_packaged() -> None:
     assert declared == code | conf | {"ames_lite.conf"}
 
 
-def test_nothing_imports_scripts() -> None:
-    for path in sources():
-        assert not any(name.split(".")[0] == "scripts" for name in imports_of(path))
+def test_what_is_not_installed_is_not_imported() -> None:
+    above = {"extract", "scripts", "benchmarks", "tools", "tests", "hubconf"}
+    for path in PACKAGE.rglob("*.py"):
+        assert not above & {name.split(".")[0] for name in imports_of(path)}, path
+    for folder in ("extract", "scripts"):
+        assert not (ROOT / folder / "__init__.py").exists()
 
 
 def test_unsafe_loading_is_nowhere() -> None:

@@ -8,7 +8,6 @@ with such a file (`binarization=`).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +144,3 @@ def sample_evenly(
             kept = np.sort(rng.permutation(len(found))[:each])
             parts.append(found[kept].astype(np.float32))
     return np.concatenate(parts)[:max_descriptors], rows
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.store_stages import binarization_main
-
-    sys.exit(binarization_main())

@@ -10,7 +10,6 @@ end, and the stage then fails unless `on_bad_image="skip"`.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -227,9 +226,3 @@ def report_bad(
         where=" and ".join(map(str, outputs)),
         remedy="mend the images and extract again with overwrite=true, or on_bad_image=skip",
     )
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.stages import extract_main
-
-    sys.exit(extract_main())

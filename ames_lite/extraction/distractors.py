@@ -9,7 +9,6 @@ The convention to know: names are relative to data_root, so that those of two fo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -142,9 +141,3 @@ def _renamed(truth: GroundTruth, names: dict[str, list[str]]) -> GroundTruth:
     """The same rows: those of the gallery come first."""
     lists = (truth.easy, truth.hard, truth.junk, truth.bbox)
     return GroundTruth(tuple(names["query"]), tuple(names["gallery"]), *lists, truth.graded)
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.distractor_stage import main
-
-    sys.exit(main())

@@ -9,7 +9,6 @@ that failed keeps its row, marked as failed.
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,9 +139,3 @@ def _finish(block: Block, whitening: FittedWhitening | None) -> npt.NDArray[np.f
     if whitening is None:
         return block.vectors
     return unit_rows(whiten(block.vectors, whitening.whitening))
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.global_stages import globals_main
-
-    sys.exit(globals_main())

@@ -10,7 +10,6 @@ list; together they are all of it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -159,9 +158,3 @@ def _misfit(stores: Sequence[Shards], names: Sequence[str]) -> BadInput:
                 return BadInput(what, where=store.path, expected=expected)
     row, name = next(due)
     return BadInput(f"no shard holds '{name}' (row {row} of the list)", expected=expected)
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.store_stages import merge_main
-
-    sys.exit(merge_main())

@@ -11,7 +11,6 @@ which names neither lists nor provenance.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -149,9 +148,3 @@ def convert_topk(
     say_rising(neighbors.rising, len(neighbors.ids), source)
     provenance = {"origin": ORIGIN if is_pickle(source) else Path(source).name}
     return write_neighbors(output, neighbors, *names, provenance, overwrite=overwrite)
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.store_stages import topk_main
-
-    sys.exit(topk_main())

@@ -11,7 +11,6 @@ read in blocks in every iteration. Memory is bounded either way.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,9 +169,3 @@ def _sample(blocks: Iterator[Float32], chosen: npt.NDArray[np.int64]) -> Float32
         parts.append(block[chosen[start:stop] - first])
         first += len(block)
     return np.concatenate(parts)
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.vocabulary_stage import vocabulary_main
-
-    sys.exit(vocabulary_main())

@@ -7,7 +7,6 @@ that failed take no part. Memory is bounded, see `ames_lite.retrieval.whitening`
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,9 +91,3 @@ class _Chosen:
                 expected="finite numbers",
                 remedy="extract that image again",
             )
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.global_stages import whitening_main
-
-    sys.exit(whitening_main())

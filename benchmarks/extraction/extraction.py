@@ -28,11 +28,11 @@ import torch
 from ames_lite.extraction.backbones.dinov2_network import PATCH
 from ames_lite.extraction.backbones.interface import Described
 from ames_lite.extraction.batches import Job, describe_all
-from benchmarks.extraction.peak import peak_of
 from benchmarks.extraction.pictures import Shape, make_pictures
 from benchmarks.extraction.plain import PlainLoop
 from benchmarks.extraction.subjects import PLAIN, Network
 from benchmarks.extraction.turns import in_turns
+from benchmarks.own_process import peak_of
 from benchmarks.timing import middle
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def _measure_variant(
     seconds = in_turns(works, o.repeats, device, until)
     paths = [str(job.path) for job in jobs[: max(len(o.shapes), WEIGHED)]]
     given: dict[str, Any] = {"network": asdict(network), "device": str(device), "paths": paths}
-    peaks = {what: peak_of("extract", what=what, **given) for what in works}
+    peaks = {what: peak_of(f"{__name__}:peak_job", what=what, **given) for what in works}
     for precision, cell in cells.items():
         pair = {"project": precision, PLAIN: PLAIN}
         own = {name: seconds[key] for name, key in pair.items()}
@@ -169,3 +169,12 @@ def work_of(
         return lambda num: list(plain.run(jobs[:num]))
     run = _stage(network, what, device, workers)
     return lambda num: run(jobs[:num])
+
+
+def peak_job(
+    network: dict[str, Any], what: str, device: str, paths: list[str]
+) -> Callable[[], object]:
+    """Extraction of the images at `paths`, for `own_process.peak_of`."""
+    work = work_of(Network(**network), what, [Path(path) for path in paths], torch.device(device))
+    work(1)
+    return lambda: work(len(paths))

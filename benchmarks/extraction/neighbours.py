@@ -22,8 +22,8 @@ import torch
 
 from ames_lite.retrieval.faiss_calls import flat_search, search_threads
 from ames_lite.retrieval.knn import exact_knn
-from benchmarks.extraction.peak import peak_of
 from benchmarks.extraction.turns import in_turns
+from benchmarks.own_process import peak_of
 from benchmarks.timing import middle
 
 Float32 = npt.NDArray[np.float32]
@@ -81,7 +81,7 @@ def measure_neighbours(options: NeighbourSpeed) -> list[dict[str, Any]]:
     difference = compare(*found["project"], *found["flat"])
     found.clear()
     given = {key: value for key, value in asdict(options).items() if key in KEYS}
-    peaks = {what: peak_of("knn", what=what, **given) for what in WORKS}
+    peaks = {what: peak_of(f"{__name__}:peak_job", what=what, **given) for what in WORKS}
     medians = {what: middle(values) for what, values in seconds.items()}
     cell = {
         "part": "knn",
@@ -95,6 +95,14 @@ def measure_neighbours(options: NeighbourSpeed) -> list[dict[str, Any]]:
         "peak_memory_mib": peaks,
     }
     return [cell]
+
+
+def peak_job(rows: int, dim: int, k: int, seed: int, what: str) -> Callable[[], object]:
+    """Neighbours of vectors of noise, for `own_process.peak_of`."""
+    vectors, names = unit_rows(rows, dim, seed), [str(row) for row in range(rows)]
+    few = min(rows, 2 * k)
+    WORKS[what](vectors[:few], names[:few], k)
+    return lambda: WORKS[what](vectors, names, k)
 
 
 KEYS = ("rows", "dim", "k", "seed")

@@ -9,7 +9,6 @@ it stopped.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,9 +83,3 @@ def train_detector(
         save_every=save_every,
     )
     return trainer.fit()
-
-
-if __name__ == "__main__":
-    from ames_lite.cli.detector_stage import main
-
-    sys.exit(main())

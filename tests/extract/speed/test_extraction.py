@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from ames_lite.extraction.batches import Job, describe_all
-from benchmarks import own_process
 from benchmarks.extraction import extraction
 from benchmarks.extraction.extraction import ExtractionSpeed, compare, measure_extraction
 from benchmarks.extraction.pictures import make_pictures
@@ -58,7 +57,7 @@ def test_descriptors_of_other_patches_are_noticed(jobs: list[Job]) -> None:
 def test_every_figure_is_a_ratio_to_the_plain_loop_of_the_same_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(own_process, "peak_of", peak_here)
+    monkeypatch.setattr(extraction, "peak_of", peak_here)
     options = ExtractionSpeed([TINY], ["bf16"], SHAPES, 5, 56, 8, repeats=3)
     cells = measure_extraction(options, CPU)
     assert [cell["precision"] for cell in cells] == ["bf16"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.extraction import peak
+from benchmarks import own_process
 from benchmarks.extraction.turns import in_turns
 
 CPU = torch.device("cpu")
@@ -56,4 +56,4 @@ print(before - after, peak.peak_mib() - after)
 
 def test_a_job_that_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match="(?s)the worker.*rows"):
-        peak.peak_of("knn", dim=3)
+        own_process.peak_of("benchmarks.extraction.neighbours:peak_job", dim=3)

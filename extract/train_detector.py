@@ -1,0 +1,8 @@
+"""See `python extract/train_detector.py --help`; the work is in ames_lite/extraction."""
+
+import sys
+
+from ames_lite.cli.detector_stage import main
+
+if __name__ == "__main__":
+    sys.exit(main())
