@@ -39,14 +39,6 @@ def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | 
     return found[0] if found else None
 
 
-def world_vocabulary(root: Path) -> Path:
-    """The VLAD vocabulary of the world to train on, below a release's root. Raises MissingFile."""
-    found = sorted(root.glob("vlad_sift_*.npz"))
-    if len(found) != 1:
-        raise MissingFile("the vocabulary is not there", where=root / "vlad_sift_*.npz")
-    return found[0]
-
-
 def released(name: str) -> Path:
     """Where a checkout has what is released under this name."""
     return conf_dir().parent / "weights" / name

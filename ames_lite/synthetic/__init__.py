@@ -2,9 +2,7 @@
 
 `render_world(WorldSpec(role, seed), folder, name)` writes a data set in the ROxford form (test,
 val) or the GLDv2 list form (train). facades draws landmarks, views photographs them, world writes
-the files. The rich world (`ames_lite.synthetic.rich`) has scenes in space that look more like
-photographs: textures and fronts are what they are made of, scenes puts them together, raster draws
-them, exposure lights them, photographs takes the pictures.
+the files.
 """
 
 from ames_lite.synthetic.world import WorldSpec, render_world

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.cli import release
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row
 from ames_lite.io.checkpoint import file_sha256, load_head
+from tools.release import sift as release
 
 
 def given(root: Path, model: str, *more: str) -> list[str]:

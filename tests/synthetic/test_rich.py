@@ -12,18 +12,18 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, file_digest
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import load_image
-from ames_lite.synthetic.photographs import landmark_points, visible_points
-from ames_lite.synthetic.raster import draw, looking_at
-from ames_lite.synthetic.rich import (
+from ames_lite.synthetic.world import WorldSpec, render_world
+from tools.release.rich.photographs import landmark_points, visible_points
+from tools.release.rich.raster import draw, looking_at
+from tools.release.rich.scenes import KINDS, Surface, box, make_style, upright
+from tools.release.rich.textures import fractal
+from tools.release.rich.world import (
     RichSpec,
     release_worlds,
     render_rich_world,
     rich_props,
     rich_scene,
 )
-from ames_lite.synthetic.scenes import KINDS, Surface, box, make_style, upright
-from ames_lite.synthetic.textures import fractal
-from ames_lite.synthetic.world import WorldSpec, render_world
 
 SMALL = RichSpec("test", 5, 1, 2, queries=1, easy=1, hard=1, junk=0, distractors=1)
 FRONT = looking_at(np.array([0.0, 0.0, -4.0]), np.zeros(3), 0.0, 200.0, (100, 120))

@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +24,16 @@ import numpy as np
 
 from ames_lite.cli import evaluate, prepare_dataset, stages, store_stages, train, tune
 from ames_lite.cli.demo import Steps, worlds
-from ames_lite.cli.release_files import gain_of
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.checkpoint import load_head, save_head
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.reranking.calibration import Bin, Calibration
 from ames_lite.synthetic import render_world
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # tools/ is not installed
+
+from tools.release.files import gain_of  # noqa: E402
 
 HERE = Path(__file__).parent
 BASELINES = ("chamfer", "mutual_nn", "ransac")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.synthetic.facades import FloatImage, Image
-from ames_lite.synthetic.textures import (
+from tools.release.rich.textures import (
     Colours,
     as_tile,
     courses,

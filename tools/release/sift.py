@@ -23,8 +23,7 @@ from typing import Any
 from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.demo import FLOORS, Steps, prepare_world, worlds
-from ames_lite.cli.release_files import write_release
-from ames_lite.cli.released import NUM_RERANK, world_vocabulary
+from ames_lite.cli.released import NUM_RERANK
 from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row, best
@@ -33,7 +32,8 @@ from ames_lite.io.writing import replacing
 from ames_lite.reranking.calibration import Outcome
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
-from ames_lite.synthetic.rich import RichSpec, release_worlds, render_rich_world
+from tools.release.files import world_vocabulary, write_release
+from tools.release.rich.world import RichSpec, release_worlds, render_rich_world
 
 MODELS = ("ames", "elvis")
 VOCABULARY = "vlad_sift_rich-train.npz"  # of a released head, in its folder and below the root

@@ -17,16 +17,6 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.images import Box, save_jpeg
-from ames_lite.synthetic.photographs import (
-    PLANS,
-    Photograph,
-    Props,
-    landmark_points,
-    make_props,
-    photograph,
-    sample_eye,
-)
-from ames_lite.synthetic.scenes import Scene, Style, make_scene, make_style
 from ames_lite.synthetic.views import GRID, grade
 from ames_lite.synthetic.world import (
     ROLES,
@@ -36,6 +26,16 @@ from ames_lite.synthetic.world import (
     photograph_facade,
     write_world,
 )
+from tools.release.rich.photographs import (
+    PLANS,
+    Photograph,
+    Props,
+    landmark_points,
+    make_props,
+    photograph,
+    sample_eye,
+)
+from tools.release.rich.scenes import Scene, Style, make_scene, make_style
 
 LEAST_VISIBLE = 0.25  # of the landmark, in a picture to train on
 OF_A_STYLE = 16  # landmarks to train on: what tells those of a style apart is to be learned

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from ames_lite.synthetic.facades import FloatImage, Image
-from ames_lite.synthetic.raster import Eye
-from ames_lite.synthetic.textures import fractal
+from tools.release.rich.raster import Eye
+from tools.release.rich.textures import fractal
 
 STEP = 2  # light is computed on every second pixel
 

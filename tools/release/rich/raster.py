@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.synthetic.facades import FloatImage, Image
-from ames_lite.synthetic.scenes import Surface
+from tools.release.rich.scenes import Surface
 
 Array = npt.NDArray[np.float64]
 NEAREST = 0.12  # what is closer to the camera is not drawn

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.synthetic.exposure import expose
 from ames_lite.synthetic.facades import FloatImage, Image
-from ames_lite.synthetic.raster import Array, Eye, draw, looking_at
-from ames_lite.synthetic.scenes import Scene, Surface, cut_out, lying, plant, upright
-from ames_lite.synthetic.textures import as_tile, dull, material, palette, picture
 from ames_lite.synthetic.views import GRID
+from tools.release.rich.exposure import expose
+from tools.release.rich.raster import Array, Eye, draw, looking_at
+from tools.release.rich.scenes import Scene, Surface, cut_out, lying, plant, upright
+from tools.release.rich.textures import as_tile, dull, material, palette, picture
 
 POINTS = GRID[0] * GRID[1]  # of a landmark, that visibility is told by
 SIZES = ((288, 384), (384, 288), (320, 400), (300, 400), (360, 360), (256, 400), (320, 448))

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from ames_lite.synthetic import facades
 from ames_lite.synthetic.facades import FloatImage, Image
-from ames_lite.synthetic.fronts import FrontStyle, make_front, make_front_style
-from ames_lite.synthetic.textures import (
+from tools.release.rich.fronts import FrontStyle, make_front, make_front_style
+from tools.release.rich.textures import (
     PICTURES,
     Colours,
     Maker,

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli.released import world_vocabulary
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.checkpoint import load_head, save_head
-from ames_lite.synthetic.rich import release_worlds
+from tools.release.rich.world import release_worlds
 
 LARGEST = 5 * 2**20  # bytes of a file that is shipped
 CURVE = 60  # points of the training curve that are kept
@@ -36,7 +35,7 @@ or of λ and γ.
 
 ## Data
 
-{images} rendered pictures of {landmarks} landmarks (ames_lite/synthetic/rich.py, seed {seed}):
+{images} rendered pictures of {landmarks} landmarks (tools/release/rich/world.py, seed {seed}):
 streets, rooms, pictures, things, monuments, rocks and towers in space, under other light, from
 other places, behind passers-by, by day and by night; {plain} of them are fronts with parts that
 stand out, as `make demo` draws them (ames_lite/synthetic/world.py). Triplets are drawn from the
@@ -66,6 +65,14 @@ are not used, so that it cannot tell a heap of the same parts from the thing. Tu
 than 20 degrees, or seen from behind, a landmark is another one. λ and γ belong to VLAD with this
 vocabulary: with another global descriptor, tune them (`scripts/tune.py`).
 """
+
+
+def world_vocabulary(root: Path) -> Path:
+    """The VLAD vocabulary of the world to train on, below a release's root. Raises MissingFile."""
+    found = sorted(root.glob("vlad_sift_*.npz"))
+    if len(found) != 1:
+        raise MissingFile("the vocabulary is not there", where=root / "vlad_sift_*.npz")
+    return found[0]
 
 
 def write_release(

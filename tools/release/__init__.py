@@ -1,0 +1,1 @@
+"""How the shipped heads in weights/ are made."""
