@@ -32,6 +32,7 @@ from ames_lite.records import GroundTruth, Neighbors, Ranking
 Places = npt.NDArray[np.intp]  # positions in a ranking
 PerQuery = Sequence[Mapping[str, Any]]  # {"name", "global_ap", "ap"}, null where undefined
 THUMBNAIL, QUERY_THUMBNAIL = 160, 240  # longer side, pixels
+HERE = Path(__file__).parent
 CURVE_POINTS = 400  # of the gain curve; more would only make the file larger
 
 
@@ -326,10 +327,10 @@ def _gain_curve(per_query: PerQuery, picked: Sequence[int]) -> dict[str, Any] | 
     }
 
 
-def template(name: str) -> Template:
-    """A page of this folder; what is put into it is escaped."""
+def template(name: str, folder: Path = HERE) -> Template:
+    """A page of a folder, which may import from those of this one; what is put in is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

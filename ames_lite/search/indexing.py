@@ -1,6 +1,6 @@
 """The index of a folder of one's own images: only what is new or changed is described.
 
-The index (`ames_lite.io.image_index`) is searched by `ames_lite.search.image_search`. Its vectors
+The index (`ames_lite.search.index`) is searched by `ames_lite.search.image_search`. Its vectors
 are the backbone's own global ones, from the same pass, or VLAD where it has none or a vocabulary is
 given. A file whose size and time of change are as before is taken as it was; where only the time
 differs its bytes decide. Killed at any moment, the next run continues.
@@ -33,7 +33,12 @@ from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, file_digest, names_digest
 from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.global_writer import GlobalWriter
-from ames_lite.io.image_index import (
+from ames_lite.io.images import no_images
+from ames_lite.io.locking import locked
+from ames_lite.io.provenance import check_provenance, differences
+from ames_lite.io.row_layout import FAILED
+from ames_lite.io.vocabulary import write_vocabulary
+from ames_lite.search.index import (
     PENDING,
     Changes,
     Entry,
@@ -51,12 +56,7 @@ from ames_lite.io.image_index import (
     vocabulary_path,
     write_record,
 )
-from ames_lite.io.images import no_images
-from ames_lite.io.locking import locked
-from ames_lite.io.open_index import empty_names
-from ames_lite.io.provenance import check_provenance, differences
-from ames_lite.io.row_layout import FAILED
-from ames_lite.io.vocabulary import write_vocabulary
+from ames_lite.search.open_index import empty_names
 
 TICK_NS = 2_000_000_000  # file systems keep times as coarse as this
 MOST_SEGMENTS = 8  # more are joined, all but the largest

@@ -20,8 +20,9 @@ from ames_lite.extraction.backbones import Sift
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES
-from ames_lite.reranking import Reranker, index_search
+from ames_lite.reranking import Reranker
 from ames_lite.reranking.calibration import Calibration
+from ames_lite.search import index_search
 from ames_lite.search.image_search import Found
 from tests.helpers import shared_file
 

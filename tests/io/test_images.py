@@ -14,7 +14,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.image_index import scan_images
 from ames_lite.io.images import (
     HEIF_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -25,6 +24,7 @@ from ames_lite.io.images import (
     load_image,
     no_images,
 )
+from ames_lite.search.index import scan_images
 
 RED, SHAPE = (200, 30, 60), (20, 30)
 

@@ -9,8 +9,8 @@ import pytest
 from ames_lite.cli.compose import compose
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones import Sift
-from ames_lite.io.open_index import OpenIndex
 from ames_lite.search.indexing import index_images
+from ames_lite.search.open_index import OpenIndex
 from benchmarks import command as benchmark
 from benchmarks.extraction import searching
 from benchmarks.extraction.searching import SearchSpeed, make_files, make_index

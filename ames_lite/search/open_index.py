@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.global_store import GlobalStore
-from ames_lite.io.image_index import (
+from ames_lite.search.index import (
     REMEDY,
     Entry,
     IndexRecord,

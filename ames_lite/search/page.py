@@ -18,7 +18,7 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation.report import QUERY_THUMBNAIL, THUMBNAIL, Album, Picture, template
 from ames_lite.io.images import Box
 from ames_lite.io.writing import replacing
-from ames_lite.reranking.index_search import Hits
+from ames_lite.search.index_search import Hits
 
 
 class Side(NamedTuple):
@@ -94,7 +94,7 @@ def write_search_page(
         )
         for q, name in enumerate(queries.names[:num_queries])
     ]
-    page = template("search.html.j2").render(
+    page = template("search.html.j2", Path(__file__).parent).render(
         title=title or f"Search in {Path(gallery.root).name}",
         facts=facts,
         shown=shown,
