@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 
 def arrays(**changed: Any) -> dict[str, Any]:

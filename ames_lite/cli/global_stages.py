@@ -18,11 +18,11 @@ from ames_lite.extraction.global_sources import GlobalSource, ImageSource, Sourc
 from ames_lite.extraction.globals import FittedWhitening, extract_globals, whitened_kind
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
 from ames_lite.extraction.whitening import fit_whitening
-from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all, network_of
-from ames_lite.io.published_store import is_published, open_store
-from ames_lite.io.shards import Shard, parse_shard, shard_path
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.published.store import is_published, open_store
+from ames_lite.stores.shards import Shard, parse_shard, shard_path
 
 SOURCES = ("store", "images", "globals")
 

@@ -17,13 +17,13 @@ from ames_lite.cli.evaluate import numbers_of
 from ames_lite.cli.place_plan import Place, Plan, VocabularyPlan
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.evaluation.protocols import get_protocol
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import is_pickle
-from ames_lite.io.published_store import is_published
-from ames_lite.io.reuse import check_neighbors, check_vocabulary
 from ames_lite.io.tuned import read_tuned
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.neighbor_lists import is_pickle
+from ames_lite.stores.published.store import is_published
+from ames_lite.stores.reuse import check_neighbors, check_vocabulary
 
 SIDES = ("query", "gallery")
 OF_CLUSTERING = ("num_clusters", "seed", "iterations", "distance", "unit")

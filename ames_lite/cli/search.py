@@ -23,7 +23,6 @@ from ames_lite.cli.shell import command, count_of, data_root, print_table, run_d
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io import rankings
-from ames_lite.io.descriptor_store import say_empty
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.models import HEADS
@@ -34,6 +33,7 @@ from ames_lite.search.image_search import Found, list_queries, search_images
 from ames_lite.search.indexing import Indexed, index_images
 from ames_lite.search.open_index import OpenIndex
 from ames_lite.search.page import Side, write_search_page
+from ames_lite.stores.descriptor_store import say_empty
 
 # λ, γ of the floors, as `make demo` chose them on its rendered validation world
 FLOORS = {"mutual_nn": (0.3, 0.1), "ransac": (0.2, 0.02)}

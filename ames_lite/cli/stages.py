@@ -18,7 +18,7 @@ from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import find_all
-from ames_lite.io.shards import parse_shard
+from ames_lite.stores.shards import parse_shard
 
 OUTPUTS = ("local", "global")
 

@@ -14,11 +14,11 @@ from ames_lite.extraction.merging import HOW, merge_globals, merge_stores
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all
-from ames_lite.io.published_store import is_published
-from ames_lite.io.shards import find_shards
 from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.retrieval.rerankers import RERANKERS, Settings
 from ames_lite.runtime import pick_device
+from ames_lite.stores.published.store import is_published
+from ames_lite.stores.shards import find_shards
 
 FORMS = ("native", "published")
 INDEXES = ("flat", "ivf_pq")

@@ -30,17 +30,17 @@ from ames_lite.cli.train_parts import (
 from ames_lite.cli.training_folder import prepare_training_folder
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.families import read_families
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.neighbor_conversion import open_neighbor_rows
-from ames_lite.io.published_store import open_store
-from ames_lite.io.row_layout import FAILED
 from ames_lite.models import build_head
 from ames_lite.processes import Processes, process_group
 from ames_lite.runtime import seed_everything
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.published.neighbor_conversion import open_neighbor_rows
+from ames_lite.stores.published.store import open_store
+from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Trainer, labels_of_store

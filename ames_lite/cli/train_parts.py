@@ -13,14 +13,14 @@ from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
-from ames_lite.io.binarization_file import read_binarization
 from ames_lite.io.checkpoint import load_head
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.provenance import check_trained_on
 from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq
 from ames_lite.reranking.scorer import ScoringOptions
+from ames_lite.stores.binarization_file import read_binarization
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.initialization import INITIALIZATIONS
 from ames_lite.training.validation import Validation

@@ -26,15 +26,15 @@ from ames_lite.evaluation.views.marked import MARKS, Box, Marked, shrink
 from ames_lite.evaluation.views.overlays import MAX_PICTURES, cluster_sheet, weight_sheet
 from ames_lite.evaluation.views.projection import check_tsne
 from ames_lite.extraction.aggregators import Vlad
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, match_names, read_image_list
 from ames_lite.io.images import load_image
 from ames_lite.io.layout import SPLITS, DatasetFiles, find_all
-from ames_lite.io.published_store import is_published, open_store
-from ames_lite.io.row_layout import FAILED
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.vlad import assign
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.published.store import is_published, open_store
+from ames_lite.stores.row_layout import FAILED
 
 logger = logging.getLogger(__name__)
 

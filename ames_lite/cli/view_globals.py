@@ -24,14 +24,14 @@ from ames_lite.evaluation.views.marked import shrink
 from ames_lite.evaluation.views.projection import pca, tsne
 from ames_lite.evaluation.views.scatter import THUMBNAIL_PIXELS, UNKNOWN, draw_globals
 from ames_lite.evaluation.views.scatter import thumbnail_rows as without_overlap
-from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list
 from ames_lite.io.images import load_image
 from ames_lite.io.layout import DatasetFiles
-from ames_lite.io.published_store import is_published
-from ames_lite.io.row_layout import FAILED
 from ames_lite.records import GroundTruth
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.published.store import is_published
+from ames_lite.stores.row_layout import FAILED
 
 logger = logging.getLogger(__name__)
 

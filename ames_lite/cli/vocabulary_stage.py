@@ -17,7 +17,7 @@ from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import SPLITS, DatasetFiles
-from ames_lite.io.published_store import is_published
+from ames_lite.stores.published.store import is_published
 
 
 class _Chosen(NamedTuple):

@@ -33,23 +33,23 @@ from ames_lite.evaluation.protocols import (
 )
 from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.without_descriptors import find_without_descriptors
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
-from ames_lite.io.neighbor_rows import say_rising
-from ames_lite.io.pair_scores import read_pair_scores, write_pair_scores
-from ames_lite.io.partial_scores import PartialScores
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
-from ames_lite.io.published_neighbors import read_shortlist
-from ames_lite.io.published_store import open_store
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors
+from ames_lite.stores.neighbor_rows import say_rising
+from ames_lite.stores.pair_scores import read_pair_scores, write_pair_scores
+from ames_lite.stores.partial_scores import PartialScores
+from ames_lite.stores.published.neighbors import read_shortlist
+from ames_lite.stores.published.store import open_store
 
 Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
 

@@ -23,8 +23,8 @@ from ames_lite.evaluation.published_row import (
     Reproduction,
 )
 from ames_lite.io.provenance import ABSENT
-from ames_lite.io.published_store import ORIGIN
 from ames_lite.models.published import PUBLISHED_HEADS
+from ames_lite.stores.published.store import ORIGIN
 
 __all__ = ["FLOAT16", "GLOBAL", "ROUNDING", "NeededFile", "Reproduction"]
 

@@ -22,9 +22,9 @@ from ames_lite.io.digest import names_digest
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.neighbor_lists import read_neighbors
-from ames_lite.io.pair_scores import read_pair_scores
 from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.stores.neighbor_lists import read_neighbors
+from ames_lite.stores.pair_scores import read_pair_scores
 
 SAME = 1e-6  # metrics of another machine may differ in their last digits
 REMEDY = "evaluate again, or name the run's own files by data_root=, neighbors= or scores="

@@ -19,10 +19,10 @@ from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData, Pairs
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.io.digest import array_digest
-from ames_lite.io.pair_scores import read_pair_scores, read_provenance
 from ames_lite.processes import Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
+from ames_lite.stores.pair_scores import read_pair_scores, read_provenance
 
 WARM_UP = 32  # pairs that are scored, and forgotten, before anything is timed
 

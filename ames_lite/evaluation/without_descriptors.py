@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.io.descriptor_store import DescriptorStore, say_empty
-from ames_lite.io.published_store import PublishedStore
 from ames_lite.records import NO_EVIDENCE, PairScores
+from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
+from ames_lite.stores.published.store import PublishedStore
 
 KEY = "without_descriptors"  # in results.json: by side {"of": number of images, "names": [...]}
 CALLED = {"query": "queries", "gallery": "gallery images"}

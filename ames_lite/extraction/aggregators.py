@@ -20,9 +20,9 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance, compare_known
-from ames_lite.io.vocabulary import read_vocabulary
 from ames_lite.retrieval.pooling import gem, weighted_mean
 from ames_lite.retrieval.vlad import vlad_images
+from ames_lite.stores.vocabulary import read_vocabulary
 
 Vectors = npt.NDArray[np.float32]
 # what a vocabulary and the descriptors that it is used on must share

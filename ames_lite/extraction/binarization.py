@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 
 from ames_lite.errors import BadInput
-from ames_lite.io.binarization_file import read_binarization, write_binarization
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
-from ames_lite.io.published_store import open_store
-from ames_lite.io.row_layout import DONE
 from ames_lite.models.binarization import fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores.binarization_file import read_binarization, write_binarization
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.published.store import open_store
+from ames_lite.stores.row_layout import DONE
 
 RUN_IMAGES = 64  # read at a time
 

@@ -25,14 +25,14 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.extraction.batches import Job, describe_all, window_of
 from ames_lite.extraction.binarization import BinaryCode
-from ames_lite.io.descriptor_layout import store_layout
-from ames_lite.io.descriptor_store import DescriptorStore, say_empty
-from ames_lite.io.disk import announce
-from ames_lite.io.global_writer import GlobalWriter, globals_layout
 from ames_lite.io.images import Box
-from ames_lite.io.row_layout import Layout
-from ames_lite.io.row_writer import RowWriter
-from ames_lite.io.shards import Shard, shard_path, shard_rows
+from ames_lite.stores.descriptor_layout import store_layout
+from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
+from ames_lite.stores.disk import announce
+from ames_lite.stores.global_writer import GlobalWriter, globals_layout
+from ames_lite.stores.row_layout import Layout
+from ames_lite.stores.row_writer import RowWriter
+from ames_lite.stores.shards import Shard, shard_path, shard_rows
 
 logger = logging.getLogger(__name__)
 

@@ -17,16 +17,16 @@ from typing import Any, TypeAlias
 
 from ames_lite.errors import BadInput
 from ames_lite.extraction.neighbors import SAME
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_merging import copy_globals
-from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.ground_truth import read_ground_truth, write_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.merging import link_stores
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_merging import copy_globals
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.merging import link_stores
 
 SIDES = ("query", "gallery")
 Store: TypeAlias = DescriptorStore | GlobalStore

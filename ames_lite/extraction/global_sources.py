@@ -20,13 +20,13 @@ from ames_lite.extraction.aggregators import Aggregator, Tokens, Vectors
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.extraction.batches import WINDOW, Job, describe_all
 from ames_lite.extraction.descriptors import OF_LOCAL, unit_vector
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
-from ames_lite.io.published_store import WEIGHT, PublishedStore
-from ames_lite.io.row_layout import FAILED
-from ames_lite.io.shards import Shard, shard_rows
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.published.store import WEIGHT, PublishedStore
+from ames_lite.stores.row_layout import FAILED
+from ames_lite.stores.shards import Shard, shard_rows
 
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
 MOST_ROWS = 256

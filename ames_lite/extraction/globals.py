@@ -22,12 +22,12 @@ from ames_lite.extraction.aggregators import SAME
 from ames_lite.extraction.descriptors import report_bad
 from ames_lite.extraction.global_sources import Block, Source
 from ames_lite.io.digest import array_digest, names_digest
-from ames_lite.io.disk import announce
-from ames_lite.io.global_writer import GlobalWriter, globals_layout
 from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
-from ames_lite.io.whitening_file import read_whitening
 from ames_lite.retrieval.pooling import unit_rows
 from ames_lite.retrieval.whitening import Whitening, whiten
+from ames_lite.stores.disk import announce
+from ames_lite.stores.global_writer import GlobalWriter, globals_layout
+from ames_lite.stores.whitening_file import read_whitening
 
 logger = logging.getLogger(__name__)
 

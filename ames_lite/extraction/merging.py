@@ -18,13 +18,13 @@ from typing import Protocol, TypeVar
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
-from ames_lite.io.global_merging import copy_globals
-from ames_lite.io.global_store import GlobalStore
-from ames_lite.io.merging import copy_stores, link_stores
 from ames_lite.io.provenance import Provenance, compare_provenance
-from ames_lite.io.published_store import is_published
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_merging import copy_globals
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.merging import copy_stores, link_stores
+from ames_lite.stores.published.store import is_published
 
 HOW = ("copy", "virtual")
 OF_LOCAL, OF_GLOBAL = ("dim", "max_count", "packed", "dtype"), ("dim", "dtype", "has_status")
@@ -52,7 +52,7 @@ def merge_stores(
 ) -> Path:
     """Write the store `output` of all names from the shards `sources`; returns the path.
 
-    sources in any order. compression (copies only): see `ames_lite.io.compression`; one source
+    sources in any order. compression (copies only): see `ames_lite.stores.compression`; one source
     with all the names is a way to compress a store. Raises BadInput where shards do not fit.
     """
     if how not in HOW:

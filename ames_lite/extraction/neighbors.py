@@ -20,13 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.global_store import GlobalStore
-from ames_lite.io.neighbor_conversion import convert_published, first_neighbors
-from ames_lite.io.neighbor_lists import is_pickle, read_neighbors, write_neighbors
-from ames_lite.io.neighbor_rows import say_rising
 from ames_lite.io.provenance import SAME_GLOBALS, SAME_STORES, compare_provenance
-from ames_lite.io.published_store import ORIGIN
-from ames_lite.io.row_layout import FAILED
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import IvfPq, compressed_knn
@@ -34,6 +28,12 @@ from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rerank_parts import Search
 from ames_lite.retrieval.rerankers import Settings, rerank_lists
 from ames_lite.retrieval.rows import own_rows
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors, write_neighbors
+from ames_lite.stores.neighbor_rows import say_rising
+from ames_lite.stores.published.neighbor_conversion import convert_published, first_neighbors
+from ames_lite.stores.published.store import ORIGIN
+from ames_lite.stores.row_layout import FAILED
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.provenance import Provenance, comparable, compare_provenance
-from ames_lite.io.published_store import open_store
-from ames_lite.io.row_layout import DONE
-from ames_lite.io.vocabulary import ImagesOf
 from ames_lite.retrieval.vlad import unit_rows
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.published.store import open_store
+from ames_lite.stores.row_layout import DONE
+from ames_lite.stores.vocabulary import ImagesOf
 
 logger = logging.getLogger(__name__)
 

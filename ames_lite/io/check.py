@@ -18,14 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import MissingFile, UserError
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import ImageList, read_image_list
 from ames_lite.io.layout import DatasetFiles, find_all
-from ames_lite.io.neighbor_lists import is_pickle, read_neighbors
 from ames_lite.io.provenance import SAME_STORES, differences
-from ames_lite.io.published_neighbors import read_shortlist
-from ames_lite.io.published_store import (
+from ames_lite.records import GroundTruth
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors
+from ames_lite.stores.published.neighbors import read_shortlist
+from ames_lite.stores.published.store import (
     COLUMNS,
     MASK,
     SCALE,
@@ -38,8 +39,7 @@ from ames_lite.io.published_store import (
     num_rows,
     open_store,
 )
-from ames_lite.io.row_layout import FAILED
-from ames_lite.records import GroundTruth
+from ames_lite.stores.row_layout import FAILED
 
 NO_DESCRIPTORS = "no descriptors"  # a note: such images are legal
 RUN_BYTES = 1 << 25  # of rows looked at together

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.watch import Watch
 from ames_lite.models import SimilarityHead
 from ames_lite.reranking.batches import Batches
 from ames_lite.reranking.cost import Cost, ReadMeter, Stopwatch
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.watch import Watch
 
 Rows = npt.NDArray[np.integer]
 

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.watch import Watch
 from ames_lite.models import SimilarityHead
 from ames_lite.records import NO_EVIDENCE
 from ames_lite.reranking.batches import Batches, is_out_of_memory
@@ -30,6 +28,8 @@ from ames_lite.reranking.memory import share_out
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import Block, gallery_blocks
 from ames_lite.runtime import autocast
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.watch import Watch
 
 BUCKET = 32  # lengths that far apart may be padded to one
 MOST_IMAGES = 4096  # of a block

@@ -24,9 +24,6 @@ import torch
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.partial_scores import PartialScores
-from ames_lite.io.watch import Watch
 from ames_lite.models import SimilarityHead
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import LocalDescriptors, PairScores
@@ -35,6 +32,9 @@ from ames_lite.reranking.pair_scoring import PairScoring, ScoringOptions
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import Verifier, build_verifier, check_backbone
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.partial_scores import PartialScores
+from ames_lite.stores.watch import Watch
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "head_scorer", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]

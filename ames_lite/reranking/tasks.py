@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.partial_scores import PartialScores
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
+from ames_lite.stores.partial_scores import PartialScores
 
 Rows = npt.NDArray[np.integer]
 log = logging.getLogger(__name__)

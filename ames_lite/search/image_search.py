@@ -28,13 +28,13 @@ from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.extraction.batches import Job, describe_all
 from ames_lite.extraction.descriptors import unit_vector
 from ames_lite.extraction.global_sources import StoreSource
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.search.index_search import Hits, search_index
 from ames_lite.search.open_index import OpenIndex
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import NO_EVIDENCE, Neighbors
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.retrieval.shortlist import most_similar
 from ames_lite.search.open_index import OpenIndex
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 STEP = 20  # candidates that are scored between two looks at the best score
 Floats = npt.NDArray[np.float32]

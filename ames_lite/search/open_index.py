@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import GlobalStore
 from ames_lite.search.index import (
     REMEDY,
     Entry,
@@ -27,6 +25,8 @@ from ames_lite.search.index import (
     vector_path,
     vocabulary_path,
 )
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore
 
 BLOCK_BYTES = 1 << 26  # of vectors, as stored, read at a time
 

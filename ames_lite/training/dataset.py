@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.sampler import Triplets
 
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.processes import ALONE, Processes
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.dataset import TripletBatch, load_batch
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import Triplets, TripletSampler

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest
-from ames_lite.io.neighbor_rows import NeighborRows, blocks_of, say_rising
 from ames_lite.records import Neighbors
+from ames_lite.stores.neighbor_rows import NeighborRows, blocks_of, say_rising
 
 Rows = npt.NDArray[np.int64]
 

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.writing import replacing
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.runtime import autocast
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.augmentation import mirror, rotate
 from ames_lite.training.dataset import TripletBatch, sample_descriptors
 from ames_lite.training.loader import BatchLoader, Part

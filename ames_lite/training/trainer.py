@@ -26,11 +26,11 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import HeadMeta, save_head
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.models import HEADS, SimilarityHead
 from ames_lite.processes import ALONE, Processes
 from ames_lite.runtime import autocast
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.interruption import Stopped, interruptible
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.model import check_teacher

@@ -25,11 +25,8 @@ import torch
 from ames_lite.errors import MissingFile
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones import Sift
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import file_digest
-from ames_lite.io.global_writer import GlobalWriter
 from ames_lite.io.provenance import check_provenance
-from ames_lite.io.vocabulary import write_vocabulary
 from ames_lite.models import build_head
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer
@@ -47,6 +44,9 @@ from ames_lite.search.index import (
 from ames_lite.search.index_search import find_candidates, search_index
 from ames_lite.search.indexing import index_images, vocabulary_digest
 from ames_lite.search.open_index import OpenIndex
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_writer import GlobalWriter
+from ames_lite.stores.vocabulary import write_vocabulary
 from benchmarks.timing import middle
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "search.py"

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models.binarization import unpack_bits
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 Model = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # both sides with masks, to logits [B]
 

@@ -32,14 +32,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
-from ames_lite.io.descriptor_layout import SCHEMA
-from ames_lite.io.descriptor_store import THREADS, DescriptorStore
-from ames_lite.io.disk import free_bytes
-from ames_lite.io.neighbor_conversion import open_neighbor_rows
-from ames_lite.io.neighbor_lists import write_neighbors
-from ames_lite.io.row_layout import num_bytes
 from ames_lite.records import Neighbors
+from ames_lite.stores import hdf5
+from ames_lite.stores.descriptor_layout import SCHEMA
+from ames_lite.stores.descriptor_store import THREADS, DescriptorStore
+from ames_lite.stores.disk import free_bytes
+from ames_lite.stores.neighbor_lists import write_neighbors
+from ames_lite.stores.published.neighbor_conversion import open_neighbor_rows
+from ames_lite.stores.row_layout import num_bytes
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler

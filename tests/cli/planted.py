@@ -22,10 +22,10 @@ import torch
 
 from ames_lite.cli import store_stages
 from ames_lite.cli.compose import compose
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_writer import GlobalWriter
-from ames_lite.io.safe_pickle import read_pickle, write_pickle
 from ames_lite.records import GroundTruth, LocalDescriptors
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_writer import GlobalWriter
+from ames_lite.stores.published.safe_pickle import read_pickle, write_pickle
 from tests.helpers import shared_file
 from tests.io.published_forms import Images, write_published
 

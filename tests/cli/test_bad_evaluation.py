@@ -17,7 +17,7 @@ import torch
 
 from ames_lite.cli import evaluate, tune
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import read_neighbors
+from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
 
 CELL = ["num_rerank=10", "lamb=0.5", "temp=1.0", "report_queries=0"]

@@ -13,7 +13,7 @@ import torch
 
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 from benchmarks import command as benchmark
 from benchmarks.made_stores import write_noise
 from benchmarks.training import data, steps

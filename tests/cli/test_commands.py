@@ -16,9 +16,9 @@ from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import compose
 from ames_lite.evaluation.tuning import Row
 from ames_lite.io.checkpoint import load_head
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.images import save_jpeg
 from ames_lite.reranking.calibration import Calibration, Outcome
+from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.helpers import ROOT, in_process
 

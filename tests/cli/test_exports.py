@@ -16,8 +16,8 @@ from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import read_neighbors
 from ames_lite.io.rankings import read_trec_run
+from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
 
 FLOOR = ["model=mutual_nn", "num_rerank=10", "lamb=0.3", "temp=0.1", "report_queries=0"]

@@ -12,8 +12,8 @@ import pytest
 from ames_lite.cli import evaluate, global_stages, stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.global_store import GlobalStore, read_globals
-from ames_lite.io.whitening_file import read_whitening
+from ames_lite.stores.global_store import GlobalStore, read_globals
+from ames_lite.stores.whitening_file import read_whitening
 from tests.cli.test_commands import python
 from tests.conftest import SIFT, TinyWorld
 from tests.helpers import in_process

@@ -17,10 +17,10 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.io.checkpoint import HeadMeta, save_head
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import GlobalStore
 from ames_lite.io.images import save_jpeg
 from ames_lite.models import build_head
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore
 
 pytest.importorskip("transformers")
 SMALL = ["device=cpu", "workers=1", "backbone.arguments.image_size=56", "overwrite=true"]

@@ -24,10 +24,10 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.evaluation import evaluator
-from ames_lite.io.hdf5 import open_complete
-from ames_lite.io.pair_scores import SCHEMA, write_pair_scores
 from ames_lite.records import Neighbors
 from ames_lite.runtime import pick_device
+from ames_lite.stores.hdf5 import open_complete
+from ames_lite.stores.pair_scores import SCHEMA, write_pair_scores
 from tests.cli.planted import (
     GRADES,
     OPTIONS,

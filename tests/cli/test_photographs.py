@@ -18,8 +18,8 @@ import torch
 from ames_lite.cli import check_store, evaluate, prepare_dataset, stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.extraction.backbones.dinov2_variants import VARIANTS, original_shapes
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import read_globals
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import read_globals
 from tests.helpers import shared_file
 
 COUNTS = {"query": 29, "gallery": 45}

@@ -21,8 +21,8 @@ from ames_lite.cli.place_commands import extract_global
 from ames_lite.cli.place_plan import make_plan, parse_set, word
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
-from ames_lite.io.vocabulary import read_vocabulary_images
 from ames_lite.models import AMES, ELViS
+from ames_lite.stores.vocabulary import read_vocabulary_images
 from tests.io.place_sets.miniatures import MINIATURES, draw
 
 TINY = ["backbone=tiny_random", "backbone.arguments.facet=value", "backbone.arguments.layer=1"]

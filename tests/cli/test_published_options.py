@@ -17,11 +17,11 @@ import torch
 from ames_lite.cli import check_store, compare, evaluate, frontier, tune, view
 from ames_lite.cli.compose import compose
 from ames_lite.io.checkpoint import HeadMeta, save_head
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.records import Neighbors
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from tests.conftest import TinyWorld
 from tests.io.published_forms import of_store, write_published
 from tests.models.seeded import seeded_head

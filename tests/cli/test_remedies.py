@@ -30,7 +30,7 @@ from ames_lite.cli import (
 from ames_lite.extraction import batches
 from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import save_jpeg
-from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from tests.conftest import TinyWorld
 
 MAINS: dict[str, Callable[[list[str]], int]] = {

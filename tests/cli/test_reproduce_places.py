@@ -17,8 +17,8 @@ from ames_lite.evaluation import reproduction
 from ames_lite.evaluation.published_places import ROWS
 from ames_lite.evaluation.reproduction import Reproduction
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import write_neighbors
 from ames_lite.records import Neighbors
+from ames_lite.stores.neighbor_lists import write_neighbors
 from tests.io.place_sets.miniatures import MINIATURES
 
 # Which row, the lists that are planted, and recall@1 and @5 by hand.

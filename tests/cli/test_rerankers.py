@@ -10,12 +10,12 @@ import pytest
 
 from ames_lite.cli.compose import compose
 from ames_lite.cli.store_stages import RERANKS, run_topk, topk_main
-from ames_lite.io import hdf5
-from ames_lite.io.global_store import read_globals, write_globals
-from ames_lite.io.neighbor_lists import SCHEMA, read_neighbors
 from ames_lite.retrieval import rerank_parts
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rerankers import RERANKERS, rerank_lists
+from ames_lite.stores import hdf5
+from ames_lite.stores.global_store import read_globals, write_globals
+from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
 from tests.retrieval.test_rerankers import made, unit
 
 NEW = [name for name in RERANKERS if name != "mda"]

@@ -16,12 +16,12 @@ from ames_lite.cli import evaluate, frontier, tune
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
-from ames_lite.io.pair_scores import read_pair_scores
 from ames_lite.io.tuned import read_tuned
 from ames_lite.models import AMES
 from ames_lite.processes import ALONE, process_group
 from ames_lite.reranking import pair_scoring
 from ames_lite.reranking.tasks import PairTask
+from ames_lite.stores.pair_scores import read_pair_scores
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,12 +11,12 @@ import pytest
 from ames_lite.cli import store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
-from ames_lite.io.binarization_file import read_binarization
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import read_neighbors
-from ames_lite.io.shards import Shard, shard_path, shard_rows
 from ames_lite.retrieval.compressed import IvfPq
+from ames_lite.stores.binarization_file import read_binarization
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import read_neighbors
+from ames_lite.stores.shards import Shard, shard_path, shard_rows
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 

@@ -15,16 +15,16 @@ from ames_lite.cli import evaluate, global_stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork, Shape
-from ames_lite.io import hdf5
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import read_globals, write_globals
 from ames_lite.io.ground_truth import write_ground_truth
 from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.images import save_jpeg
-from ames_lite.io.neighbor_lists import SCHEMA, read_neighbors
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.mda import Mda, rerank_mda
+from ames_lite.stores import hdf5
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import read_globals, write_globals
+from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
 from tests.extract.test_cvnet import filled
 
 QUERIES = tuple(f"jpg/q{i}.jpg" for i in range(2))

@@ -17,14 +17,14 @@ import torch
 from ames_lite.cli import store_stages, train
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.binarization_file import write_binarization
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.io.row_layout import FAILED
 from ames_lite.models import AMES, ELViS
 from ames_lite.records import Neighbors
+from ames_lite.stores.binarization_file import write_binarization
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.trainer import Trainer

@@ -16,10 +16,10 @@ from ames_lite.cli.shell import dataset_files
 from ames_lite.cli.view_globals import ground_truth_groups, load_map, sample_rows
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.views.marked import Marked
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.images import save_jpeg
-from ames_lite.io.vocabulary import read_vocabulary, write_vocabulary
 from ames_lite.records import GroundTruth, LocalDescriptors
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.vocabulary import read_vocabulary, write_vocabulary
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process

@@ -14,10 +14,10 @@ from ames_lite.cli.compose import compose, options_of
 from ames_lite.cli.vocabulary_stage import parse_source, run_vocabulary
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import read_globals
-from ames_lite.io.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
 from ames_lite.retrieval.knn import kmeans
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import read_globals
+from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.extract.test_build_vocabulary import images, store_of

@@ -9,7 +9,7 @@ import pytest
 from ames_lite.cli import evaluate, search, stages
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 
 

@@ -15,9 +15,10 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.passes import evaluate_reranked
 from ames_lite.evaluation.protocols import evaluate_ranking, get_protocol
-from ames_lite.io import neighbor_lists, published_neighbors
-from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.records import Neighbors
+from ames_lite.stores import neighbor_lists
+from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.stores.published import neighbors as published_neighbors
 from tests.cli.test_tuned_and_scores import gldv2
 from tests.conftest import TinyWorld
 from tests.evaluation.toy import make_neighbors, make_scores, make_truth

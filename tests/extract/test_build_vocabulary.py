@@ -12,12 +12,12 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction import vocabulary_sources
 from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.digest import names_digest
-from ames_lite.io.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans_blocks
 from ames_lite.retrieval.knn import kmeans
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
 from tests.io.published_forms import of_store, write_published
 
 D = 6

@@ -19,12 +19,12 @@ from ames_lite.extraction.backbones import Sift
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.extraction.batches import WINDOW
 from ames_lite.extraction.descriptors import extract_descriptors
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import read_globals
 from ames_lite.io.images import save_jpeg
 from ames_lite.io.resizing import Preparation, Prepared
-from ames_lite.io.shards import Shard
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import read_globals
+from ames_lite.stores.shards import Shard
 from tests.helpers import forked
 
 

@@ -27,14 +27,14 @@ from ames_lite.extraction.backbones.interface import Described
 from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.extraction.global_sources import Block, ImageSource, Source, StoreSource
 from ames_lite.extraction.globals import extract_globals
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import GlobalStore, read_globals
 from ames_lite.io.images import save_jpeg
-from ames_lite.io.published_store import open_store
-from ames_lite.io.shards import Shard
-from ames_lite.io.vocabulary import write_vocabulary
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.vlad import vlad
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore, read_globals
+from ames_lite.stores.published.store import open_store
+from ames_lite.stores.shards import Shard
+from ames_lite.stores.vocabulary import write_vocabulary
 from tests.helpers import forked
 
 NAMES = tuple(f"{i}.jpg" for i in range(20))

@@ -20,7 +20,6 @@ from ames_lite.extraction.backbones import Sift
 from ames_lite.extraction.backbones.interface import Described
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.io.locking import locked
-from ames_lite.io.vocabulary import write_vocabulary
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.scorer import verifier_scorer
 from ames_lite.retrieval.vlad import vlad
@@ -30,6 +29,7 @@ from ames_lite.search.image_search import search_images
 from ames_lite.search.index import PENDING, read_record, scan_images, write_record
 from ames_lite.search.indexing import Indexed, index_images
 from ames_lite.search.open_index import OpenIndex
+from ames_lite.stores.vocabulary import write_vocabulary
 from tests.helpers import forked
 
 TOP_K = 20

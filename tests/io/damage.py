@@ -26,26 +26,26 @@ import numpy as np
 import torch
 
 from ames_lite.errors import UserError
-from ames_lite.io import merging, pair_scores
-from ames_lite.io.binarization_file import read_binarization, write_binarization
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import GlobalStore, write_globals
-from ames_lite.io.global_writer import GlobalWriter
 from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.neighbor_conversion import open_neighbor_rows
-from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.io.object_npy import read_npy
-from ames_lite.io.partial_scores import PartialScores
-from ames_lite.io.published_store import open_store
-from ames_lite.io.vocabulary import (
+from ames_lite.models import AMES
+from ames_lite.records import Neighbors, PairScores
+from ames_lite.stores import merging, pair_scores
+from ames_lite.stores.binarization_file import read_binarization, write_binarization
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore, write_globals
+from ames_lite.stores.global_writer import GlobalWriter
+from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.stores.partial_scores import PartialScores
+from ames_lite.stores.published.neighbor_conversion import open_neighbor_rows
+from ames_lite.stores.published.object_npy import read_npy
+from ames_lite.stores.published.store import open_store
+from ames_lite.stores.vocabulary import (
     ImagesOf,
     read_vocabulary,
     read_vocabulary_images,
     write_vocabulary,
 )
-from ames_lite.models import AMES
-from ames_lite.records import Neighbors, PairScores
 from tests.io.published_forms import FORMS, images_for, write_published
 
 NAMES = tuple(f"jpg/{i}.jpg" for i in range(9))

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 FORMS = ("flat float16", "flat float32", "records", "records of one", "packed records", "bits")
 VIRTUAL = ("flat float16", "records", "packed records", "bits")

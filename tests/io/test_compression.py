@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.io import compression
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.merging import copy_stores
+from ames_lite.stores import compression
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.merging import copy_stores
 from tests.io.test_descriptor_store import create, fill
 
 PLUGIN = importlib.util.find_spec("hdf5plugin") is not None

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, UserError
-from ames_lite.io import hdf5
 from ames_lite.io.check import Report, check_store
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.global_store import read_globals
 from ames_lite.io.json_file import parse_json, read_json_file
-from ames_lite.io.published_store import open_store
+from ames_lite.stores import hdf5
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import read_globals
+from ames_lite.stores.published.store import open_store
 from tests.io import damage
 from tests.io.published_forms import FORMS, images_for, laid_out
 

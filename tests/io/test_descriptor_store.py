@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io import descriptor_writer, hdf5
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores import descriptor_writer, hdf5
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 NAMES = tuple(f"folder/ü{i}, {i}.jpg" for i in range(9))
 FAILED = {2, 8}
@@ -107,7 +107,7 @@ def test_any_rows_in_any_order_equal_row_by_row(filled: Path, monkeypatch) -> No
     rng = np.random.default_rng(0)
     lists = [[0], [3, 3, 3], list(range(9)), [8, 0, 7, 1, 0], [], rng.integers(0, 9, 40)]
     for run_bytes in (1, 1 << 10, 1 << 26):
-        monkeypatch.setattr("ames_lite.io.descriptor_store.RUN_BYTES", run_bytes)
+        monkeypatch.setattr("ames_lite.stores.descriptor_store.RUN_BYTES", run_bytes)
         for rows in lists:
             for limit in (None, 1, 4, 100):
                 descriptors, valid = store.read_descriptors(rows, limit)

@@ -13,10 +13,10 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.extraction.merging import merge_stores
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.direct import locate
-from ames_lite.io.hdf5 import open_foreign
-from ames_lite.io.published_store import PublishedStore, open_store
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.direct import locate
+from ames_lite.stores.hdf5 import open_foreign
+from ames_lite.stores.published.store import PublishedStore, open_store
 from tests.io.published_forms import FORMS, VIRTUAL, images_for, write_published
 from tests.io.test_descriptor_store import NAMES, K, create, fill, image
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io import hdf5
-from ames_lite.io.global_merging import copy_globals
-from ames_lite.io.global_store import GlobalStore, read_globals, write_globals
-from ames_lite.io.global_writer import GlobalWriter
+from ames_lite.stores import hdf5
+from ames_lite.stores.global_merging import copy_globals
+from ames_lite.stores.global_store import GlobalStore, read_globals, write_globals
+from ames_lite.stores.global_writer import GlobalWriter
 
 NAMES = ["a.jpg", "ü, b.jpg", "c.jpg"]
 
@@ -37,7 +37,7 @@ def test_bad_rows_are_named_and_never_written(
     descriptors = rows()
     descriptors[row] = value
     for block in (1, 1 << 15):
-        monkeypatch.setattr("ames_lite.io.global_store.BLOCK_ROWS", block)
+        monkeypatch.setattr("ames_lite.stores.global_store.BLOCK_ROWS", block)
         with pytest.raises(BadInput, match=what) as error:
             write_globals(tmp_path / "g.hdf5", NAMES, descriptors, {})
         for part in (NAMES[row], f"row {row}", "g.hdf5", "remedy"):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
-from ames_lite.io.global_store import read_globals
-from ames_lite.io.global_writer import GlobalWriter
+from ames_lite.stores import hdf5
+from ames_lite.stores.global_store import read_globals
+from ames_lite.stores.global_writer import GlobalWriter
 from tests.helpers import forked
 
 NAMES = tuple(f"{i}.jpg" for i in range(11))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io import hdf5
+from ames_lite.stores import hdf5
 
 SCHEMA = "test/1"
 

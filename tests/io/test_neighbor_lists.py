@@ -7,9 +7,9 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.digest import names_digest
-from ames_lite.io.hdf5 import read_provenance
-from ames_lite.io.neighbor_lists import SCHEMA, read_neighbors, write_neighbors
 from ames_lite.records import Neighbors
+from ames_lite.stores.hdf5 import read_provenance
+from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors, write_neighbors
 
 QUERIES = ["q0.jpg", "q1.jpg"]
 GALLERY = [f"g{i}.jpg" for i in range(5)]

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io import neighbor_conversion, published_planes
-from ames_lite.io.neighbor_conversion import convert_published, open_neighbor_rows
-from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.io.neighbor_rows import NeighborRows
-from ames_lite.io.published_planes import locate_planes, read_blocks
 from ames_lite.records import Neighbors
+from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.stores.neighbor_rows import NeighborRows
+from ames_lite.stores.published import neighbor_conversion
+from ames_lite.stores.published import planes as published_planes
+from ames_lite.stores.published.neighbor_conversion import convert_published, open_neighbor_rows
+from ames_lite.stores.published.planes import locate_planes, read_blocks
 
 NUM, DEPTH = 200, 60
 NAMES = tuple(f"{i}.jpg" for i in range(NUM))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.pair_scores import read_digests, read_pair_scores, write_pair_scores
 from ames_lite.records import PairScores
+from ames_lite.stores.pair_scores import read_digests, read_pair_scores, write_pair_scores
 
 DIGESTS = {"weights": "aa", "query_store": "bb", "neighbors": "cc", "settings": "dd"}
 

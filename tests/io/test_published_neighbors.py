@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.io.published_neighbors import TENSORS, read_shortlist
-from ames_lite.io.safe_pickle import read_pickle
 from ames_lite.records import Neighbors
+from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.stores.published.neighbors import TENSORS, read_shortlist
+from ames_lite.stores.published.safe_pickle import read_pickle
 from tests.io.test_safe_pickle import Attack
 
 QUERIES, GALLERY = ("q0", "q1", "q2"), tuple(f"g{i}" for i in range(7))
@@ -114,7 +114,7 @@ def test_float32_ids_stop_being_exact(tmp_path: Path) -> None:
     names = [str(i) for i in range(3)]
     with pytest.raises(BadInput, match="gallery list has 3"):
         write_neighbors(tmp_path / "nn.pkl", many, ["q"], names, {})
-    from ames_lite.io.published_neighbors import write_published_neighbors
+    from ames_lite.stores.published.neighbors import write_published_neighbors
 
     with pytest.raises(BadInput, match="16777217"):
         write_published_neighbors(tmp_path / "nn.pkl", many)

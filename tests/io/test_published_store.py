@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.published_store import PublishedStore, is_published, open_store
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.published.store import PublishedStore, is_published, open_store
 from tests.io.published_forms import (
     FORMS,
     VIRTUAL,

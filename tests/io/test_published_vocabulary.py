@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.published_vocabulary import read_published_vocabulary
-from ames_lite.io.vocabulary import open_vocabulary, read_vocabulary
+from ames_lite.stores.published.vocabulary import read_published_vocabulary
+from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary
 
 
 def tensor(clusters: int = 32, width: int = 1536) -> torch.Tensor:

@@ -20,7 +20,7 @@ from ames_lite.io.resizing import (
     resize_image,
     to_whole_image,
 )
-from ames_lite.io.safe_pickle import NO_GLOBALS, read_pickle
+from ames_lite.stores.published.safe_pickle import NO_GLOBALS, read_pickle
 from tests.helpers import shared_file
 
 

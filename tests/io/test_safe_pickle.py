@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.safe_pickle import NO_GLOBALS, NUMPY_ARRAYS, OBJECT_ARRAYS, read_pickle
+from ames_lite.stores.published.safe_pickle import (
+    NO_GLOBALS,
+    NUMPY_ARRAYS,
+    OBJECT_ARRAYS,
+    read_pickle,
+)
 from tests.helpers import shared_file
 
 PLAIN = {"gnd": [{"bbx": [1.5, 2, 3, 4], "ok": [1, 2], "none": None}], "names": ["a", "ü"]}

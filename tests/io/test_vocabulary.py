@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.vocabulary import (
+from ames_lite.stores.vocabulary import (
     ImagesOf,
     open_vocabulary,
     read_vocabulary,

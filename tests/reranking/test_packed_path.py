@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models import AMES
 from ames_lite.models import ames as ames_module
 from ames_lite.reranking import encoding
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.reranking.test_scheduler import COUNTS, Passes, Stores, stores
 

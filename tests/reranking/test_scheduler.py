@@ -12,14 +12,14 @@ import torch
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.passes import move_to_end, pairs_to_score
 from ames_lite.evaluation.protocols import get_protocol, setting_junk
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.merging import link_stores
-from ames_lite.io.neighbor_lists import read_neighbors
-from ames_lite.io.published_store import PublishedStore
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import memory, pair_scoring
 from ames_lite.reranking.scorer import Cost, ScoringOptions, score_with_head
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.merging import link_stores
+from ames_lite.stores.neighbor_lists import read_neighbors
+from ames_lite.stores.published.store import PublishedStore
 from benchmarks.referees.dense import DenseAMES
 from benchmarks.referees.plain import PlainLoop
 from tests.conftest import TinyWorld

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models import AMES
 from ames_lite.reranking import scorer as scoring
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head, score_with_verifier
 from ames_lite.reranking.verification import VERIFIERS, MutualNearest, build_verifier
+from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models import AMES, Chamfer, ELViS, SimilarityHead
 from ames_lite.models.binarization import unpack_bits
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.reranking.packing import pack_store, ragged_store
 

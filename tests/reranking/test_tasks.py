@@ -13,16 +13,16 @@ import pytest
 from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput
-from ames_lite.io import partial_scores
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.pair_scores import read_pair_scores
-from ames_lite.io.partial_scores import PartialScores
 from ames_lite.models import Chamfer
 from ames_lite.processes import Processes
 from ames_lite.reranking import pair_scoring
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head, score_with_verifier
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import MutualNearest
+from ames_lite.stores import partial_scores
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.pair_scores import read_pair_scores
+from ames_lite.stores.partial_scores import PartialScores
 from tests.conftest import TinyWorld
 from tests.helpers import forked
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans_blocks
+from ames_lite.stores.descriptor_store import DescriptorStore
 from benchmarks.memory import peak_memory_mib
 
 DIM, BLOCK, PER_IMAGE = 768, 1 << 14, 484

@@ -178,7 +178,7 @@ def test_the_demo_of_the_shipped_heads_leaves_the_files_of_the_other_alone(tmp_p
 def test_the_world_can_be_solved_and_is_not_solved_already(seed: int, tmp_path: Path) -> None:
     """True overlap reaches mAP 0.90; VLAD with 64 clusters lies between 0.35 and 0.60."""
     from ames_lite.cli import demo
-    from ames_lite.io.neighbor_lists import read_neighbors
+    from ames_lite.stores.neighbor_lists import read_neighbors
 
     for name, spec in worlds(seed).items():
         render_world(spec, tmp_path / name, name, workers=2)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.processes import ALONE, Processes
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.loader import BatchLoader, Part
 from ames_lite.training.recipe import Recipe
 from tests.conftest import TinyWorld

@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, S
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import HeadMeta, load_head
-from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.neighbor_lists import read_neighbors
 from ames_lite.models import AMES
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.training.dataset import load_batch
 from ames_lite.training.initialization.matches import start_from_correspondences
 from ames_lite.training.losses import pair_loss

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.object_npy import read_npy
 from ames_lite.io.place_sets.folders import natural_names
 from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
 from ames_lite.io.place_sets.positives import by_position, check_length
+from ames_lite.stores.published.object_npy import read_npy
 
 
 def read_pose_rows(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 from benchmarks.extraction import reading
 from benchmarks.extraction.reading import ReadingSpeed, measure_reading
 

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import compression as compressing
-from ames_lite.io import hdf5, virtual
-from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, store_layout
-from ames_lite.io.descriptor_store import DescriptorStore
-from ames_lite.io.disk import free_bytes
-from ames_lite.io.row_layout import Layout, num_bytes
-from ames_lite.io.virtual import Chunk
+from ames_lite.stores import compression as compressing
+from ames_lite.stores import hdf5, virtual
+from ames_lite.stores.descriptor_layout import PER_DESCRIPTOR, SCHEMA, store_layout
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.disk import free_bytes
+from ames_lite.stores.row_layout import Layout, num_bytes
+from ames_lite.stores.virtual import Chunk
 
 RUN_BYTES = 1 << 26  # copied at a time
 
@@ -36,7 +36,7 @@ def copy_stores(
 ) -> Path:
     """Write all rows into a store of its own; returns the path.
 
-    compression: a name of `ames_lite.io.compression`, or None. progress: called with the number
+    compression: a name of `ames_lite.stores.compression`, or None. progress: called with the number
     of images that were copied. Raises BadInput where the disk is too small or refuses.
     """
     output = Path(output)

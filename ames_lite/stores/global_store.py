@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5, virtual
 from ames_lite.io.overrides import THE_SET
 from ames_lite.io.provenance import Provenance
-from ames_lite.io.published_store import DATA_SET, ORIGIN, is_published
-from ames_lite.io.row_layout import DONE, FAILED, progress
+from ames_lite.stores import hdf5, virtual
+from ames_lite.stores.published.store import DATA_SET, ORIGIN, is_published
+from ames_lite.stores.row_layout import DONE, FAILED, progress
 
 SCHEMA = "ames_lite/global_descriptors/1"
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array

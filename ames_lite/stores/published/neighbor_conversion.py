@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io import hdf5
-from ames_lite.io.neighbor_lists import (
+from ames_lite.records import Neighbors
+from ames_lite.stores import hdf5
+from ames_lite.stores.neighbor_lists import (
     REMEDY,
     SCHEMA,
     check_lists,
@@ -25,11 +26,10 @@ from ames_lite.io.neighbor_lists import (
     read_neighbors,
     write_neighbors,
 )
-from ames_lite.io.neighbor_rows import Extent, NeighborRows, say_rising
-from ames_lite.io.published_neighbors import check_planes, own_rows, rows_of, without_own
-from ames_lite.io.published_planes import locate_planes, read_blocks
-from ames_lite.io.published_store import ORIGIN
-from ames_lite.records import Neighbors
+from ames_lite.stores.neighbor_rows import Extent, NeighborRows, say_rising
+from ames_lite.stores.published.neighbors import check_planes, own_rows, rows_of, without_own
+from ames_lite.stores.published.planes import locate_planes, read_blocks
+from ames_lite.stores.published.store import ORIGIN
 
 Names = Sequence[str]
 

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5, writing
-from ames_lite.io.disk import free_bytes
+from ames_lite.io import writing
 from ames_lite.io.provenance import check_provenance, compare_provenance
-from ames_lite.io.row_layout import (
+from ames_lite.stores import hdf5
+from ames_lite.stores.disk import free_bytes
+from ames_lite.stores.row_layout import (
     FAILED,
     REASON_BYTES,
     TODO,

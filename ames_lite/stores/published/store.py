@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import compression, hdf5, virtual
-from ames_lite.io.descriptor_store import REMEDY, RUN_BYTES, DescriptorStore
 from ames_lite.io.digest import array_digest
-from ames_lite.io.row_layout import DONE
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores import compression, hdf5, virtual
+from ames_lite.stores.descriptor_store import REMEDY, RUN_BYTES, DescriptorStore
+from ames_lite.stores.row_layout import DONE
 
 DATA_SET = "features"
 ORIGIN = "published, unknown"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.io import hdf5
-from ames_lite.io.disk import announce
-from ames_lite.io.global_store import SCHEMA, GlobalStore
-from ames_lite.io.global_writer import globals_layout
+from ames_lite.stores import hdf5
+from ames_lite.stores.disk import announce
+from ames_lite.stores.global_store import SCHEMA, GlobalStore
+from ames_lite.stores.global_writer import globals_layout
 
 RUN_BYTES = 1 << 26  # copied at a time
 

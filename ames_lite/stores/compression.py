@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
+from ames_lite.stores import hdf5
 
 CHUNK_BYTES = 1 << 20
 PLUGINS = {"zstd": "Zstd", "lz4": "LZ4", "blosc": "Blosc"}  # to its class in hdf5plugin

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
-from ames_lite.io.row_layout import REASON_BYTES, Layout
+from ames_lite.stores import hdf5
+from ames_lite.stores.row_layout import REASON_BYTES, Layout
 
 SCHEMA = "ames_lite/local_descriptors/1"
 PER_DESCRIPTOR = ("descriptors", "xy", "scale", "weight")

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
-from ames_lite.io.global_store import KINDS, SCHEMA
-from ames_lite.io.row_layout import DONE, FAILED, REASON_BYTES, Layout
-from ames_lite.io.row_writer import RowWriter, as_reason
+from ames_lite.stores import hdf5
+from ames_lite.stores.global_store import KINDS, SCHEMA
+from ames_lite.stores.row_layout import DONE, FAILED, REASON_BYTES, Layout
+from ames_lite.stores.row_writer import RowWriter, as_reason
 
 
 def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> Layout:

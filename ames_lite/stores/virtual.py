@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, UserError
-from ames_lite.io import hdf5
+from ames_lite.stores import hdf5
 
 REMEDY = "put the chunk files back beside the file, or merge the chunks again"
 

@@ -23,10 +23,15 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import UNREADABLE
-from ames_lite.io.published_planes import locate_planes
-from ames_lite.io.safe_pickle import NUMPY_ARRAYS, GlobalTable, read_pickle, write_pickle
 from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors
+from ames_lite.stores.published.planes import locate_planes
+from ames_lite.stores.published.safe_pickle import (
+    NUMPY_ARRAYS,
+    GlobalTable,
+    read_pickle,
+    write_pickle,
+)
 
 FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
 WHOLE_BYTES = 1 << 30  # lists that take more are read as far as they are needed

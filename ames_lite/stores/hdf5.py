@@ -24,14 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.hdf5_objects import AGAIN, DataSet, File
-from ames_lite.io.hdf5_objects import Selection as Selection  # handed out here, too
-from ames_lite.io.hdf5_objects import Source as Source
-from ames_lite.io.hdf5_objects import write_errors as write_errors  # re-exported here
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.provenance import compare_provenance as compare_provenance  # its readers' door
 from ames_lite.io.writing import replacing
+from ames_lite.stores.hdf5_objects import AGAIN, DataSet, File
+from ames_lite.stores.hdf5_objects import Selection as Selection  # handed out here, too
+from ames_lite.stores.hdf5_objects import Source as Source
+from ames_lite.stores.hdf5_objects import write_errors as write_errors  # re-exported here
 
 VirtualLayout, VirtualSource = h5py.VirtualLayout, h5py.VirtualSource
 filter_available = h5py.h5z.filter_avail

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
 from ames_lite.io.digest import names_digest
 from ames_lite.io.overrides import THE_SET
-from ames_lite.io.published_neighbors import (
+from ames_lite.records import Neighbors
+from ames_lite.stores import hdf5
+from ames_lite.stores.published.neighbors import (
     WHOLE_BYTES,
     read_published_neighbors,
     write_published_neighbors,
 )
-from ames_lite.records import Neighbors
 
 SCHEMA = "ames_lite/neighbors/1"
 REMEDY = f"python extract/prepare_topk_global.py {THE_SET} overwrite=true"

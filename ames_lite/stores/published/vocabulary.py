@@ -17,8 +17,8 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.checkpoint import UNREADABLE
-from ames_lite.io.npz import check_matrix
 from ames_lite.io.provenance import Provenance
+from ames_lite.stores.npz import check_matrix
 
 ORIGIN = "published"
 SUFFIXES = (".pt", ".pth")

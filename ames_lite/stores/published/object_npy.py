@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.safe_pickle import OBJECT_ARRAYS, read_pickled
+from ames_lite.stores.published.safe_pickle import OBJECT_ARRAYS, read_pickled
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 

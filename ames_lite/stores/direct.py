@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.io import hdf5, virtual
+from ames_lite.stores import hdf5, virtual
 
 
 class Piece(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.io import hdf5
+from ames_lite.stores import hdf5
 
 TODO, DONE, FAILED = 0, 1, 2  # values of `status`
 REASON_BYTES = 160

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.descriptor_store import DescriptorStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 
 class Watch:

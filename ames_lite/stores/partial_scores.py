@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
 from ames_lite.io.provenance import ABSENT
 from ames_lite.io.writing import explain_write_errors
+from ames_lite.stores import hdf5
 
 SCHEMA = "ames_lite/partial_scores/1"
 FLUSH_SECONDS = 1.0  # what a kill can cost

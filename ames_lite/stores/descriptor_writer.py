@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import hdf5
-from ames_lite.io.descriptor_layout import SCHEMA, store_layout
-from ames_lite.io.row_layout import DONE
-from ames_lite.io.row_writer import RowWriter
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores import hdf5
+from ames_lite.stores.descriptor_layout import SCHEMA, store_layout
+from ames_lite.stores.row_layout import DONE
+from ames_lite.stores.row_writer import RowWriter
 
 
 class DescriptorWriter(RowWriter):

@@ -22,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io import compression, hdf5, virtual
-from ames_lite.io.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
-from ames_lite.io.descriptor_writer import DescriptorWriter
 from ames_lite.io.digest import array_digest
-from ames_lite.io.direct import DirectRows, locate
 from ames_lite.io.overrides import THE_SET
-from ames_lite.io.row_layout import DONE, FAILED, check_layout, progress
 from ames_lite.records import LocalDescriptors
+from ames_lite.stores import compression, hdf5, virtual
+from ames_lite.stores.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
+from ames_lite.stores.descriptor_writer import DescriptorWriter
+from ames_lite.stores.direct import DirectRows, locate
+from ames_lite.stores.row_layout import DONE, FAILED, check_layout, progress
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists

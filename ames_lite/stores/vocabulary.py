@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.json_file import parse_json
-from ames_lite.io.npz import check_matrix, read_npz, write_npz
 from ames_lite.io.overrides import THE_SET
 from ames_lite.io.provenance import Provenance
-from ames_lite.io.published_vocabulary import is_published_vocabulary, read_published_vocabulary
+from ames_lite.stores.npz import check_matrix, read_npz, write_npz
+from ames_lite.stores.published.vocabulary import is_published_vocabulary, read_published_vocabulary
 
 SHAPE = "[C, D]"
 REMEDY = f"python extract/build_vocabulary.py {THE_SET}"

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from ames_lite.errors import BadInput
-from ames_lite.io.row_layout import Layout, num_bytes
+from ames_lite.stores.row_layout import Layout, num_bytes
 
 
 def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> str:

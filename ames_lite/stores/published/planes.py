@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.neighbor_rows import Extent
-from ames_lite.io.safe_pickle import GlobalTable, Span, read_spanning
+from ames_lite.stores.neighbor_rows import Extent
+from ames_lite.stores.published.safe_pickle import GlobalTable, Span, read_spanning
 
 BLOCK_BYTES = 1 << 26  # of a plane, read at a time
 # What a torch storage begins with, and the dtypes that count rows exactly; see published_neighbors.

@@ -1,0 +1,1 @@
+"""Our own files of arrays, HDF5 and npz: descriptors, neighbour lists, scores, vocabularies."""

@@ -1,0 +1,1 @@
+"""Files of others, read as they were published: stores, neighbour pickles, object arrays."""
