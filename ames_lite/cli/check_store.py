@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, with_names
-from ames_lite.io.check import Report, check_dataset, check_store
+from ames_lite.datasets.check import Report, check_dataset, check_store
 
 FOUND_FAULTS = 3
 

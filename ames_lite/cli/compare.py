@@ -11,7 +11,7 @@ from ames_lite.cli.shell import as_list, command
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.comparison import GLOBAL, Block, Entry, compare
 from ames_lite.evaluation.comparison_table import FORMS, render
-from ames_lite.io.results_file import read_results, results_path
+from ames_lite.evaluation.results_file import read_results, results_path
 
 EXPECTED = "results=[<results.json or run directory>, …]; [a,b,c] within the list: seeds of one"
 

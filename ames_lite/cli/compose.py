@@ -35,8 +35,8 @@ from ames_lite.cli.overrides import (
     nearest_first,
     split_override,
 )
+from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError
-from ames_lite.io.layout import network_of
 from ames_lite.io.overrides import word
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")

@@ -9,13 +9,13 @@ from typing import Any
 
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.shell import command, dataset_files, run_dir
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
 from ames_lite.extraction.detector_training.features import require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe
 from ames_lite.extraction.detector_training.train import train_detector
-from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.runtime import pick_device
 
 RESUME = ("auto", "never")

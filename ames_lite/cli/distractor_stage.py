@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.shell import command, dataset_files
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.distractors import append_distractors
-from ames_lite.io.layout import DatasetFiles
 
 
 def main(overrides: Sequence[str] | None = None) -> int:

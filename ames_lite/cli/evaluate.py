@@ -28,11 +28,11 @@ from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.significance import paired_bootstrap
+from ames_lite.evaluation.tuned import Tuned, read_tuned
 from ames_lite.evaluation.without_descriptors import say_without_descriptors
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.overrides import paste
-from ames_lite.io.tuned import Tuned, read_tuned
 from ames_lite.models import HEADS, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, list_ensembles, of_its_form
 from ames_lite.processes import Processes, process_group

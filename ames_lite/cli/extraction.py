@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ames_lite.cli.compose import Config
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import Box
-from ames_lite.io.layout import DatasetFiles
 
 
 def configured_backbone(config: Config) -> Backbone:

@@ -19,13 +19,13 @@ from ames_lite.evaluation.exports import check_exports
 from ames_lite.evaluation.failure_tiles import COLUMNS, OF_SUCCESS, Pictures, no_images
 from ames_lite.evaluation.failures import Case, best_ranks, make_cases, pick_queries, pick_row
 from ames_lite.evaluation.reread import Reread, reread
+from ames_lite.evaluation.results_file import read_results, results_path
 from ames_lite.evaluation.views.canvas import save_png
 from ames_lite.evaluation.views.failure_sheet import (
     MAX_LINES,
     Section,
     failure_sheet,
 )
-from ames_lite.io.results_file import read_results, results_path
 
 NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
 OF_DATASET = {"option", "folder", "protocol", "page"}

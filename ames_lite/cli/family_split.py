@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ames_lite.cli.own_folder import choose_protocol, folder_of, show
 from ames_lite.cli.shell import print_table
-from ames_lite.io.own_truth import OwnTruthOptions
-from ames_lite.io.own_truth_files import PARTS, write_split
-from ames_lite.io.own_truth_split import SplitTruth, split_folders
+from ames_lite.datasets.custom.files import PARTS, write_split
+from ames_lite.datasets.custom.split import SplitTruth, split_folders
+from ames_lite.datasets.custom.truth import OwnTruthOptions
 
 
 def prepare_split(

@@ -11,6 +11,8 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import configured_backbone, optional_text, query_boxes
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all, network_of
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.aggregators import Aggregator, build_aggregator
 from ames_lite.extraction.backbones.interface import Backbone
@@ -18,8 +20,6 @@ from ames_lite.extraction.global_sources import GlobalSource, ImageSource, Sourc
 from ames_lite.extraction.globals import FittedWhitening, extract_globals, whitened_kind
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
 from ames_lite.extraction.whitening import fit_whitening
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all, network_of
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published, open_store
 from ames_lite.stores.shards import Shard, parse_shard, shard_path

@@ -13,17 +13,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ames_lite.errors import BadInput, ConfigError
-from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
-from ames_lite.io.layout import PUBLISHED_LISTS
-from ames_lite.io.own_truth import FORMS, OwnTruth, OwnTruthOptions, make_own_truth
-from ames_lite.io.own_truth_files import (
+from ames_lite.datasets.custom.files import (
     Description,
     check_sources,
     prepare_command,
     read_description,
     write_own_truth,
 )
+from ames_lite.datasets.custom.truth import FORMS, OwnTruth, OwnTruthOptions, make_own_truth
+from ames_lite.datasets.layout import PUBLISHED_LISTS
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
 
 OPTION = "folder"
 ROLES = ("test", "val")

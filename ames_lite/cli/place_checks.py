@@ -31,12 +31,12 @@ from ames_lite.cli.place_files import (
 from ames_lite.cli.place_plan import Place, Plan
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import as_list
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import find_all
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.protocols import evaluate_ranking, get_protocol
+from ames_lite.evaluation.tuned import read_tuned
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import find_all
-from ames_lite.io.tuned import read_tuned
 from ames_lite.records import GroundTruth
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from ames_lite.cli import place_commands as commands
 from ames_lite.cli.evaluate import numbers_of
 from ames_lite.cli.place_plan import Place, Plan, VocabularyPlan
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.evaluation.protocols import get_protocol
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.tuned import read_tuned
+from ames_lite.evaluation.tuned import read_tuned
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import is_pickle

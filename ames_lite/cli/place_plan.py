@@ -14,8 +14,8 @@ from pathlib import Path
 from ames_lite.cli.compose import Config, compose, experiments_of, options_of
 from ames_lite.cli.shell import dataset_files
 from ames_lite.cli.vocabulary_stage import parse_source
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
-from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.overrides import word
 from ames_lite.models import HEADS
 

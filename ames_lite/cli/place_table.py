@@ -17,7 +17,7 @@ from ames_lite.cli.shell import as_list
 from ames_lite.evaluation.comparison import Block, Entry, compare
 from ames_lite.evaluation.comparison_sets import one_table
 from ames_lite.evaluation.comparison_table import render
-from ames_lite.io.results_file import read_results
+from ames_lite.evaluation.results_file import read_results
 
 
 def block_of(plan: Plan, place: Place, files: Mapping[str, Path]) -> Block:

@@ -16,8 +16,8 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.family_split import prepare_split
 from ames_lite.cli.own_folder import folder_of, prepare
 from ames_lite.cli.shell import command, data_root
+from ames_lite.datasets.custom.truth import FORMS, OwnTruthOptions
 from ames_lite.errors import ConfigError
-from ames_lite.io.own_truth import FORMS, OwnTruthOptions
 
 
 def main(overrides: Sequence[str] | None = None) -> int:

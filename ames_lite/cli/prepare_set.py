@@ -13,11 +13,11 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose, options_of
 from ames_lite.cli.shell import command, data_root, image_folder, set_folder
+from ames_lite.datasets.vpr.dataset import PlaceSet, compare_counts, swapped
+from ames_lite.datasets.vpr.readers import read_place_set
+from ames_lite.datasets.vpr.writing import write_place_set
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import get_protocol
-from ames_lite.io.place_sets.place_set import PlaceSet, compare_counts, swapped
-from ames_lite.io.place_sets.readers import read_place_set
-from ames_lite.io.place_sets.writing import write_place_set
 
 UNVERIFIED = "unverified against official files"
 

@@ -21,8 +21,8 @@ from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, count_of, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.evaluation import rankings
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.io import rankings
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.models import HEADS

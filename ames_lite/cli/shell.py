@@ -20,10 +20,10 @@ from typing import Any
 
 from ames_lite.cli.compose import Config, compose, conf_dir
 from ames_lite.cli.own_folder import OPTION, settle
+from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
-from ames_lite.io.layout import SPLITS, DatasetFiles
 from ames_lite.io.overrides import THE_SET, shell_word, word
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging

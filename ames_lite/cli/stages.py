@@ -12,12 +12,12 @@ from ames_lite.cli.extraction import configured_backbone, optional_text, query_b
 from ames_lite.cli.global_stages import run_globals as run_globals  # its other commands' door
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.cli.vocabulary_stage import run_vocabulary as run_vocabulary  # as run_globals
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import find_all
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.extraction.descriptors import extract_descriptors
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import find_all
 from ames_lite.stores.shards import parse_shard
 
 OUTPUTS = ("local", "global")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.binarization import fit_binarization
 from ames_lite.extraction.merging import HOW, merge_globals, merge_stores
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import NETWORK_OF, DatasetFiles, find_all
 from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.retrieval.rerankers import RERANKERS, Settings
 from ames_lite.runtime import pick_device

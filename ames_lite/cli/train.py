@@ -28,12 +28,12 @@ from ames_lite.cli.train_parts import (
     validation_set,
 )
 from ames_lite.cli.training_folder import prepare_training_folder
+from ames_lite.datasets.families import read_families
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.digest import file_digest, names_digest
-from ames_lite.io.families import read_families
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.models import build_head
 from ames_lite.processes import Processes, process_group
 from ames_lite.runtime import seed_everything

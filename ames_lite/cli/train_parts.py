@@ -11,10 +11,10 @@ import torch
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import dataset_files, protocol_of
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
 from ames_lite.io.checkpoint import load_head
-from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.provenance import check_trained_on
 from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq

@@ -19,12 +19,12 @@ from ames_lite.cli import stages, store_stages
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
+from ames_lite.datasets.custom.files import prepare_command, read_description
+from ames_lite.datasets.custom.truth import OwnTruth, make_own_truth
+from ames_lite.datasets.image_lists import ImageList, write_image_list
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.image_lists import ImageList, write_image_list
-from ames_lite.io.layout import DatasetFiles
 from ames_lite.io.overrides import paste, word
-from ames_lite.io.own_truth import OwnTruth, make_own_truth
-from ames_lite.io.own_truth_files import prepare_command, read_description
 
 FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
 

@@ -20,9 +20,9 @@ from ames_lite.cli.shell import as_list, command, dataset_files, print_table, pr
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.tuned import Tuned, write_tuned
 from ames_lite.evaluation.tuning import Row, best, grid, outcome
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
-from ames_lite.io.tuned import Tuned, write_tuned
 from ames_lite.processes import Processes, process_group
 from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome, calibration_error, fit_calibration

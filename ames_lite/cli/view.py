@@ -20,16 +20,16 @@ import numpy.typing as npt
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary, run_dir
 from ames_lite.cli.view_globals import GlobalMap, load_map
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import ImageList, match_names, read_image_list
+from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.views.canvas import Figure, save_png
 from ames_lite.evaluation.views.marked import MARKS, Box, Marked, shrink
 from ames_lite.evaluation.views.overlays import MAX_PICTURES, cluster_sheet, weight_sheet
 from ames_lite.evaluation.views.projection import check_tsne
 from ames_lite.extraction.aggregators import Vlad
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import ImageList, match_names, read_image_list
 from ames_lite.io.images import load_image
-from ames_lite.io.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.vlad import assign
 from ames_lite.stores.descriptor_store import DescriptorStore

@@ -18,16 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.cli.compose import Config
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import ImageList, read_image_list
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.views.canvas import Figure
 from ames_lite.evaluation.views.marked import shrink
 from ames_lite.evaluation.views.projection import pca, tsne
 from ames_lite.evaluation.views.scatter import THUMBNAIL_PIXELS, UNKNOWN, draw_globals
 from ames_lite.evaluation.views.scatter import thumbnail_rows as without_overlap
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import ImageList, read_image_list
 from ames_lite.io.images import load_image
-from ames_lite.io.layout import DatasetFiles
 from ames_lite.records import GroundTruth
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published

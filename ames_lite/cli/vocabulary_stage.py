@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from ames_lite.cli.compose import Config, compose, options_of
 from ames_lite.cli.shell import command, dataset_files
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import SPLITS, DatasetFiles
 from ames_lite.stores.published.store import is_published
 
 

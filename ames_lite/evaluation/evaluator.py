@@ -20,6 +20,9 @@ import numpy.typing as npt
 import torch
 
 from ames_lite import __version__
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.machine import timed_on
 from ames_lite.evaluation.passes import evaluate_passes, pairs_to_score, prepare_passes
@@ -34,9 +37,6 @@ from ames_lite.evaluation.protocols import (
 from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.without_descriptors import find_without_descriptors
 from ames_lite.io.digest import array_digest, names_digest
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.evaluation import rankings
 from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.protocols import Protocol
-from ames_lite.io import rankings
 from ames_lite.records import Neighbors, PairScores
 
 FORMS = {  # file name; {} is the setting of a graded protocol

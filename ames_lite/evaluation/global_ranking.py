@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite import __version__
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.evaluation.protocols import Protocol, evaluate_ranking
 from ames_lite.io.digest import file_digest, names_digest
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores import hdf5
 from ames_lite.stores.neighbor_lists import SCHEMA, is_pickle, read_neighbors

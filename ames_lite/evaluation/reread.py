@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.metrics import Hits
 from ames_lite.evaluation.passes import RerankPass, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, evaluate_ranking, summarize
 from ames_lite.io.digest import names_digest
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.pair_scores import read_pair_scores

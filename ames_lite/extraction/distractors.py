@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ames_lite.datasets.ground_truth import read_ground_truth, write_ground_truth
+from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput
 from ames_lite.extraction.neighbors import SAME
-from ames_lite.io.ground_truth import read_ground_truth, write_ground_truth
-from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
-from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth

@@ -24,9 +24,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from ames_lite import __version__
+from ames_lite.datasets.ground_truth import write_ground_truth
+from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.errors import BadInput
-from ames_lite.io.ground_truth import write_ground_truth
-from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.images import Box, save_jpeg
 from ames_lite.io.json_file import read_json_file
 from ames_lite.records import GroundTruth

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ames_lite.cli import evaluate, tune
-from ames_lite.io.image_lists import read_image_list
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
 

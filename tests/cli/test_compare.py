@@ -11,7 +11,7 @@ import pytest
 from ames_lite.cli import compare, evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.results_file import read_results
+from ames_lite.evaluation.results_file import read_results
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.evaluation.results_toy import make_results

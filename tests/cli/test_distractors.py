@@ -10,10 +10,10 @@ import pytest
 
 from ames_lite.cli import check_store, distractor_stage, evaluate, store_stages
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.protocols import evaluate_ranking
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import read_globals
 from tests.conftest import TinyWorld

@@ -12,11 +12,11 @@ import pytest
 
 from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.protocols import evaluate_ranking
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.rankings import read_trec_run
+from ames_lite.evaluation.rankings import read_trec_run
 from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
 

@@ -13,12 +13,12 @@ import pytest
 
 from ames_lite.cli import evaluate, failures, prepare_dataset, stages, store_stages
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.failure_tiles import Pictures
 from ames_lite.evaluation.views import canvas
 from ames_lite.evaluation.views.failure_sheet import Section
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
 from tests.cli.test_commands import python
 from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld

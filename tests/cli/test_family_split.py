@@ -15,12 +15,12 @@ import pytest
 from ames_lite.cli import evaluate, prepare_dataset, stages, store_stages, train
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
+from ames_lite.datasets.custom.files import prepare_command, read_description
+from ames_lite.datasets.families import read_families
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.digest import file_digest
-from ames_lite.io.families import read_families
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.own_truth_files import prepare_command, read_description
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.recipe import Recipe
 from tests.conftest import SIFT, TinyWorld

@@ -14,10 +14,10 @@ from ames_lite.cli import evaluate, prepare_dataset, stages
 from ames_lite.cli.compose import compose
 from ames_lite.cli.own_folder import settle
 from ames_lite.cli.shell import data_root
+from ames_lite.datasets.custom.files import prepare_command, read_description
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import save_jpeg
-from ames_lite.io.own_truth_files import prepare_command, read_description
 from ames_lite.records import Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import write_neighbors

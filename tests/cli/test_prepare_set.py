@@ -13,9 +13,9 @@ import pytest
 from ames_lite.cli import evaluate, prepare_set, stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.records import GroundTruth
 from tests.conftest import SIFT
 from tests.io.place_sets.miniatures import MINIATURES, draw, save_objects, save_ragged

@@ -12,10 +12,10 @@ import torch
 
 from ames_lite.cli import check_store, evaluate, store_stages, train
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput
 from ames_lite.extraction.binarization import BinaryCode
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.published.neighbors import TENSORS

@@ -16,8 +16,8 @@ import torch
 
 from ames_lite.cli import check_store, compare, evaluate, frontier, tune, view
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.io.checkpoint import HeadMeta, save_head
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.records import Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore

@@ -27,8 +27,8 @@ from ames_lite.cli import (
     view,
     vocabulary_stage,
 )
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction import batches
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import save_jpeg
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from tests.conftest import TinyWorld

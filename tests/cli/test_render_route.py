@@ -9,8 +9,8 @@ import pytest
 
 from ames_lite.cli import evaluate, prepare_set, render_route, stages, store_stages, tune
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.stores.neighbor_lists import read_neighbors
 
 LENGTHS = ("length=120", "gallery_step=10", "query_begin=40", "query_end=80", "query_step=10")

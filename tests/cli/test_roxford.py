@@ -17,10 +17,10 @@ import torch
 from ames_lite.cli import evaluate, prepare_set, reproduce, stages, store_stages
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.evaluation.reproduction import AMES_ROWS
 from ames_lite.io import checkpoint
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import save_jpeg
 from ames_lite.models import published
 from tests.cli.planted import local_images, plant, write_lists

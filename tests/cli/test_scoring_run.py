@@ -15,8 +15,8 @@ import pytest
 from ames_lite.cli import evaluate, frontier, tune
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, UserError
+from ames_lite.evaluation.tuned import read_tuned
 from ames_lite.io.checkpoint import HeadMeta, save_head
-from ames_lite.io.tuned import read_tuned
 from ames_lite.models import AMES
 from ames_lite.processes import ALONE, process_group
 from ames_lite.reranking import pair_scoring

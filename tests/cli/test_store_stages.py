@@ -10,8 +10,8 @@ import pytest
 
 from ames_lite.cli import store_stages
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.stores.binarization_file import read_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore

@@ -16,9 +16,9 @@ import torch
 
 from ames_lite.cli import store_stages, train
 from ames_lite.cli.compose import compose
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.models import AMES, ELViS
 from ames_lite.records import Neighbors
 from ames_lite.stores.binarization_file import write_binarization

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.stores.published.safe_pickle import read_pickle
 from tests.helpers import shared_file

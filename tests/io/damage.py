@@ -25,9 +25,9 @@ import h5py
 import numpy as np
 import torch
 
+from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.errors import UserError
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
-from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.models import AMES
 from ames_lite.records import Neighbors, PairScores
 from ames_lite.stores import merging, pair_scores

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from ames_lite.cli.check_store import main
+from ames_lite.datasets import check
+from ames_lite.datasets.check import Report, check_dataset, check_store
+from ames_lite.datasets.image_lists import ImageList, read_image_list
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import MissingFile
 from ames_lite.extraction.merging import merge_stores
-from ames_lite.io import check
-from ames_lite.io.check import Report, check_dataset, check_store
-from ames_lite.io.image_lists import ImageList, read_image_list
-from ames_lite.io.layout import DatasetFiles
 from tests.conftest import TinyWorld
 from tests.extract.test_merge_hdf5 import sharded
 from tests.io.published_forms import FORMS, images, images_for, laid_out, write_published

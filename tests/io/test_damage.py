@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
+from ames_lite.datasets.check import Report, check_store
 from ames_lite.errors import BadInput, UserError
-from ames_lite.io.check import Report, check_store
 from ames_lite.io.json_file import parse_json, read_json_file
 from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore

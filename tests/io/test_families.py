@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ames_lite.datasets.families import read_families, write_families
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.families import read_families, write_families
 
 LABELS = np.array([7, 3, 7, -1, 10, 3])
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ames_lite.datasets.ground_truth import read_ground_truth, write_ground_truth
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.ground_truth import read_ground_truth, write_ground_truth
 from ames_lite.records import GroundTruth
 from tests.evaluation.official import official_truth
 

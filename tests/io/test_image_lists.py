@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ames_lite.datasets.image_lists import ImageList, match_names, read_image_list, write_image_list
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.image_lists import ImageList, match_names, read_image_list, write_image_list
 from tests.helpers import shared_file
 
 

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io import own_truth_images
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import ImageList, read_image_list, write_image_list
-from ames_lite.io.images import Listing, save_jpeg
-from ames_lite.io.own_truth import OwnTruth, OwnTruthOptions, make_own_truth
-from ames_lite.io.own_truth_files import (
+from ames_lite.datasets.custom import images as own_truth_images
+from ames_lite.datasets.custom.files import (
     check_sources,
     prepare_command,
     read_description,
     write_own_truth,
 )
+from ames_lite.datasets.custom.truth import OwnTruth, OwnTruthOptions, make_own_truth
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.images import Listing, save_jpeg
 from tests.helpers import touch
 
 Answers = dict[str, list[str]]

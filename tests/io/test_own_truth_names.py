@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ames_lite.datasets.custom.truth import OwnTruth, OwnTruthOptions, make_own_truth
+from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.errors import BadInput
-from ames_lite.io.image_lists import ImageList, write_image_list
-from ames_lite.io.own_truth import OwnTruth, OwnTruthOptions, make_own_truth
 from tests.helpers import touch
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ames_lite.errors import BadInput
-from ames_lite.io import own_truth_rules
-from ames_lite.io.own_truth_rules import (
+from ames_lite.datasets.custom import rules as own_truth_rules
+from ames_lite.datasets.custom.rules import (
     EARTH,
     marked,
     near_frames,
@@ -19,6 +18,7 @@ from ames_lite.io.own_truth_rules import (
     near_on_the_plane,
     same_label,
 )
+from ames_lite.errors import BadInput
 
 Rows = list[npt.NDArray[np.int64]]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ames_lite.datasets.custom.split import Instance, SplitTruth, choose_families, split_folders
+from ames_lite.datasets.custom.truth import OwnTruthOptions
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.own_truth import OwnTruthOptions
-from ames_lite.io.own_truth_split import Instance, SplitTruth, choose_families, split_folders
 from tests.helpers import touch
 
 KINDS = {  # instances of each family, by kind

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ames_lite.datasets.custom.tables import FORMS, KINDS, describe_forms, read_table
 from ames_lite.errors import BadInput
-from ames_lite.io.own_truth_tables import FORMS, KINDS, describe_forms, read_table
 
 README = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```csv\n(.*?)```", README, re.DOTALL)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io import rankings
-from ames_lite.io.rankings import (
+from ames_lite.evaluation import rankings
+from ames_lite.evaluation.rankings import (
     falling_scores,
     first_of,
     read_trec_run,

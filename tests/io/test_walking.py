@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ames_lite.datasets.vpr.folders import natural_names, sorted_names
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.images import list_folder, list_images
-from ames_lite.io.place_sets.folders import natural_names, sorted_names
 from ames_lite.io.walking import names_of, real_folders
 from ames_lite.search.index import scan_images
 from tests.helpers import touch

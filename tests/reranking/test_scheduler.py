@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.passes import move_to_end, pairs_to_score
 from ames_lite.evaluation.protocols import get_protocol, setting_junk
-from ames_lite.io.ground_truth import read_ground_truth
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import memory, pair_scoring
 from ames_lite.reranking.scorer import Cost, ScoringOptions, score_with_head

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, file_digest
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import load_image
 from ames_lite.synthetic.world import WorldSpec, render_world
 from tools.release.rich.photographs import landmark_points, visible_points

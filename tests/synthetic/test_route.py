@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ames_lite.datasets.vpr.utm import parse_positions, read_utm
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, file_digest
 from ames_lite.io.images import load_image
-from ames_lite.io.place_sets.utm import parse_positions, read_utm
 from ames_lite.synthetic.facades import Facade, Part
 from ames_lite.synthetic.passing import Thing
 from ames_lite.synthetic.route import (

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from ames_lite.cli.demo import worlds
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.io.digest import array_digest, file_digest
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.io.images import load_image
 from ames_lite.records import GroundTruth
 from ames_lite.synthetic import WorldSpec, render_world

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import HeadMeta, load_head
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.models import AMES
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.io.checkpoint import load_head
-from ames_lite.io.layout import DatasetFiles
 from ames_lite.models import AMES
 from ames_lite.reranking.scorer import ScoringOptions, head_scorer
 from ames_lite.training.validation import LAMBS, TEMPS, Validation, best_epoch

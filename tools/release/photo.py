@@ -24,10 +24,10 @@ import numpy as np
 
 from ames_lite.cli import evaluate, prepare_dataset, stages, store_stages, train, tune
 from ames_lite.cli.demo import Steps, worlds
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.checkpoint import load_head, save_head
-from ames_lite.io.image_lists import read_image_list
 from ames_lite.reranking.calibration import Bin, Calibration
 from ames_lite.synthetic import render_world
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.digest import array_digest, names_digest
-from ames_lite.io.image_lists import read_image_list
 
 LINES = "path,label lines with an integer label for every image"
 Rows = npt.NDArray[np.int64]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ames_lite.errors import BadInput
-from ames_lite.io.place_sets.baidu import angles
-from ames_lite.io.place_sets.folders import natural_key
-from ames_lite.io.place_sets.place_set import make_place_set, swapped
-from ames_lite.io.place_sets.positives import (
+from ames_lite.datasets.vpr.baidu import angles
+from ames_lite.datasets.vpr.dataset import make_place_set, swapped
+from ames_lite.datasets.vpr.folders import natural_key
+from ames_lite.datasets.vpr.positives import (
     by_position,
     check_rows,
     listed_positives,
     nearest,
     within_frames,
 )
-from ames_lite.io.place_sets.positives import within_radius as fast
+from ames_lite.datasets.vpr.positives import within_radius as fast
+from ames_lite.errors import BadInput
 
 
 def slow_radius(query: np.ndarray, gallery: np.ndarray, radius: float) -> list[list[int]]:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.io.ground_truth import official_names, read_ground_truth
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.layout import PUBLISHED_LISTS
-from ames_lite.io.place_sets.folders import check_present, line_of, read_names
-from ames_lite.io.place_sets.place_set import SIDES, PlaceSet
+from ames_lite.datasets.ground_truth import official_names, read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import PUBLISHED_LISTS
+from ames_lite.datasets.vpr.dataset import SIDES, PlaceSet
+from ames_lite.datasets.vpr.folders import check_present, line_of, read_names
 
 
 def read_revisitop(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import natural_names
+from ames_lite.datasets.vpr.positives import check_length, listed_positives
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.place_sets.folders import natural_names
-from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
-from ames_lite.io.place_sets.positives import check_length, listed_positives
 
 ROW = "row numbers of a file of the same release, and all images"
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.custom.text import read_cells, with_points
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.images import IMAGE_SUFFIXES
-from ames_lite.io.own_truth_text import read_cells, with_points
 
 LIMIT = 2**62  # of integers: sums and differences of two stay in int64
 

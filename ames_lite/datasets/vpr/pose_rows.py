@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import natural_names
+from ames_lite.datasets.vpr.positives import by_position, check_length
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.place_sets.folders import natural_names
-from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
-from ames_lite.io.place_sets.positives import by_position, check_length
 from ames_lite.stores.published.object_npy import read_npy
 
 

@@ -14,17 +14,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
-from ames_lite.io.own_truth_images import SIDES, OwnImages, check_unique, find_listed, respelt
-from ames_lite.io.own_truth_positions import place
-from ames_lite.io.own_truth_relation import GRADES, Relation
-from ames_lite.io.own_truth_rules import (
+from ames_lite.datasets.custom.images import SIDES, OwnImages, check_unique, find_listed, respelt
+from ames_lite.datasets.custom.positions import place
+from ames_lite.datasets.custom.relation import GRADES, Relation
+from ames_lite.datasets.custom.rules import (
     ALONE,
     Rows,
     near_frames,
     same_label,
 )
-from ames_lite.io.own_truth_tables import LIMIT, Table
+from ames_lite.datasets.custom.tables import LIMIT, Table
+from ames_lite.errors import BadInput
 
 DEFAULT_RADIUS = 25.0  # metres: the custom of place recognition
 Lists = Mapping[str, list[str] | None]  # by side: names from the root, or None where not given

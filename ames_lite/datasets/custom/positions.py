@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.custom.rules import Rows, near_on_the_earth, near_on_the_plane
+from ames_lite.datasets.custom.tables import Table
 from ames_lite.errors import BadInput
-from ames_lite.io.own_truth_rules import Rows, near_on_the_earth, near_on_the_plane
-from ames_lite.io.own_truth_tables import Table
 
 Positions = npt.NDArray[np.float64]
 EMPTY = ("", "nan", "null", "none", "na", "n/a", "-")

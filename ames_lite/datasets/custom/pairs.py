@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.custom.entries import Lists
+from ames_lite.datasets.custom.images import SIDES, OwnImages, find_listed, respelt
+from ames_lite.datasets.custom.relation import GRADES, Relation
+from ames_lite.datasets.custom.rules import Rows, marked
+from ames_lite.datasets.custom.tables import Table
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.own_truth_entries import Lists
-from ames_lite.io.own_truth_images import SIDES, OwnImages, find_listed, respelt
-from ames_lite.io.own_truth_relation import GRADES, Relation
-from ames_lite.io.own_truth_rules import Rows, marked
-from ames_lite.io.own_truth_tables import Table
 from ames_lite.stores.npz import array_of
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.io import loadmat
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import check_present, line_of
+from ames_lite.datasets.vpr.positives import by_position
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.place_sets.folders import check_present, line_of
-from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
-from ames_lite.io.place_sets.positives import by_position
 
 FIELDS = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
 EXPECTED = f"a MATLAB file with dbStruct: {', '.join(FIELDS)}"

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ames_lite.datasets.image_lists import check_utf8
 from ames_lite.errors import BadInput
-from ames_lite.io.image_lists import check_utf8
 from ames_lite.io.images import check_header, list_folder, no_images
 from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 

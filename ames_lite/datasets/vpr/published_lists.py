@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import ImageList, read_image_list
+from ames_lite.datasets.layout import PUBLISHED_LISTS
+from ames_lite.datasets.vpr.dataset import SIDES, PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import check_present, line_of
 from ames_lite.errors import BadInput
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import ImageList, read_image_list
-from ames_lite.io.layout import PUBLISHED_LISTS
-from ames_lite.io.place_sets.folders import check_present, line_of
-from ames_lite.io.place_sets.place_set import SIDES, PlaceSet, make_place_set
 
 
 def read_labelled(root: Path, *, queries_in_gallery: bool) -> PlaceSet:

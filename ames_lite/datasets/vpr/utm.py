@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import check_present, line_of, read_names, sorted_names
+from ames_lite.datasets.vpr.positives import by_position
 from ames_lite.errors import BadInput
-from ames_lite.io.place_sets.folders import check_present, line_of, read_names, sorted_names
-from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
-from ames_lite.io.place_sets.positives import by_position
 
 FORM = "@UTM_east@UTM_north@zone@letter@…@.jpg, metres, such as @0499638.99@6958015.36@56@J@…@.jpg"
 EAST, NORTH = (100_000.0, 1_000_000.0), (0.0, 10_000_000.0)  # what UTM gives anywhere on earth

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, Rows, make_place_set
+from ames_lite.datasets.vpr.folders import check_present, natural_names
+from ames_lite.datasets.vpr.positives import check_length, listed_positives, within_frames
 from ames_lite.errors import BadInput
-from ames_lite.io.place_sets.folders import check_present, natural_names
-from ames_lite.io.place_sets.place_set import PlaceSet, Rows, make_place_set
-from ames_lite.io.place_sets.positives import check_length, listed_positives, within_frames
 from ames_lite.stores.published.object_npy import read_npy
 
 

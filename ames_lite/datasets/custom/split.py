@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ames_lite.datasets.custom.entries import first_folder
+from ames_lite.datasets.custom.images import OwnImages, find_images
+from ames_lite.datasets.custom.relation import Relation
+from ames_lite.datasets.custom.rules import ALONE, same_label
+from ames_lite.datasets.custom.tables import Form
+from ames_lite.datasets.custom.truth import OwnTruth, OwnTruthOptions, finish
+from ames_lite.datasets.families import read_form, row_of_each
+from ames_lite.datasets.image_lists import ImageList
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.families import read_form, row_of_each
-from ames_lite.io.image_lists import ImageList
-from ames_lite.io.own_truth import OwnTruth, OwnTruthOptions, finish
-from ames_lite.io.own_truth_entries import first_folder
-from ames_lite.io.own_truth_images import OwnImages, find_images
-from ames_lite.io.own_truth_relation import Relation
-from ames_lite.io.own_truth_rules import ALONE, same_label
-from ames_lite.io.own_truth_tables import Form
 
 KIND = "folders"  # of labels that can be split
 FORM = Form("families", ("instance", "family"), ("kind",))

@@ -10,19 +10,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ames_lite.datasets.vpr.baidu import read_baidu
+from ames_lite.datasets.vpr.dataset import PlaceSet
+from ames_lite.datasets.vpr.ilias import read_ilias
+from ames_lite.datasets.vpr.index_arrays import read_index_arrays
+from ames_lite.datasets.vpr.matches_csv import read_matches
+from ames_lite.datasets.vpr.pairs_by_id import read_pairs_by_id
+from ames_lite.datasets.vpr.pose_rows import read_pose_rows
+from ames_lite.datasets.vpr.published_lists import read_labelled, read_official
+from ames_lite.datasets.vpr.revisitop import read_distractors, read_revisitop
+from ames_lite.datasets.vpr.robotcar import read_robotcar
+from ames_lite.datasets.vpr.traverses import read_traverses
+from ames_lite.datasets.vpr.utm import read_utm
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.io.place_sets.baidu import read_baidu
-from ames_lite.io.place_sets.ilias import read_ilias
-from ames_lite.io.place_sets.index_arrays import read_index_arrays
-from ames_lite.io.place_sets.matches_csv import read_matches
-from ames_lite.io.place_sets.pairs_by_id import read_pairs_by_id
-from ames_lite.io.place_sets.place_set import PlaceSet
-from ames_lite.io.place_sets.pose_rows import read_pose_rows
-from ames_lite.io.place_sets.published_lists import read_labelled, read_official
-from ames_lite.io.place_sets.revisitop import read_distractors, read_revisitop
-from ames_lite.io.place_sets.robotcar import read_robotcar
-from ames_lite.io.place_sets.traverses import read_traverses
-from ames_lite.io.place_sets.utm import read_utm
 
 READERS: Mapping[str, Callable[..., PlaceSet]] = MappingProxyType(
     {

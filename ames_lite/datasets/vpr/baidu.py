@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import natural_names, read_lines
+from ames_lite.datasets.vpr.positives import by_position
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.place_sets.folders import natural_names, read_lines
-from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
-from ames_lite.io.place_sets.positives import by_position
 
 FORM = "a camera: lines 5 to 7 the rows of a rotation, the last but one x y z in metres"
 LINES = 9  # at least: rotation in 5 to 7, position before the last

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ames_lite.datasets.vpr.dataset import Box, PlaceSet, Rows
+from ames_lite.datasets.vpr.folders import check_present, line_of, read_lines, read_names
 from ames_lite.errors import BadInput
-from ames_lite.io.place_sets.folders import check_present, line_of, read_lines, read_names
-from ames_lite.io.place_sets.place_set import Box, PlaceSet, Rows
 
 IDS = "one image id a line: <object>/…/<image>"
 BOX = "x y w h, pixels of the whole image"

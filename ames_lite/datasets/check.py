@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import ImageList, read_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import MissingFile, UserError
-from ames_lite.io.ground_truth import read_ground_truth
-from ames_lite.io.image_lists import ImageList, read_image_list
-from ames_lite.io.layout import DatasetFiles, find_all
 from ames_lite.io.provenance import SAME_STORES, differences
 from ames_lite.records import GroundTruth
 from ames_lite.stores.descriptor_store import DescriptorStore

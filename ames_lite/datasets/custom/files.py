@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from ames_lite.datasets.custom.images import find_images
+from ames_lite.datasets.custom.split import SplitTruth
+from ames_lite.datasets.custom.truth import WORDS, OwnTruth, OwnTruthOptions
+from ames_lite.datasets.families import write_families
+from ames_lite.datasets.ground_truth import write_ground_truth
+from ames_lite.datasets.image_lists import ImageList, write_image_list
+from ames_lite.datasets.layout import FAMILIES, PUBLISHED_LISTS
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
-from ames_lite.io.families import write_families
-from ames_lite.io.ground_truth import write_ground_truth
-from ames_lite.io.image_lists import ImageList, write_image_list
 from ames_lite.io.json_file import read_json_file
-from ames_lite.io.layout import FAMILIES, PUBLISHED_LISTS
 from ames_lite.io.overrides import paste, word
-from ames_lite.io.own_truth import WORDS, OwnTruth, OwnTruthOptions
-from ames_lite.io.own_truth_images import find_images
-from ames_lite.io.own_truth_split import SplitTruth
 from ames_lite.io.writing import explain_write_errors
 
 DESCRIPTION = "dataset.json"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.io.own_truth_rules import Rows
+from ames_lite.datasets.custom.rules import Rows
 from ames_lite.records import GroundTruth
 
 GRADES = ("easy", "hard", "junk")

@@ -13,11 +13,11 @@ import os
 import tempfile
 from pathlib import Path
 
+from ames_lite.datasets.ground_truth import write_ground_truth
+from ames_lite.datasets.image_lists import ImageList, write_image_list
+from ames_lite.datasets.layout import PUBLISHED_LISTS
+from ames_lite.datasets.vpr.dataset import SIDES, PlaceSet
 from ames_lite.errors import BadInput
-from ames_lite.io.ground_truth import write_ground_truth
-from ames_lite.io.image_lists import ImageList, write_image_list
-from ames_lite.io.layout import PUBLISHED_LISTS
-from ames_lite.io.place_sets.place_set import SIDES, PlaceSet
 from ames_lite.io.writing import explain_write_errors
 
 

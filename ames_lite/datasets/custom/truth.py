@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ames_lite.datasets.custom.entries import DEFAULT_RADIUS, relate_entries
+from ames_lite.datasets.custom.images import OwnImages, check_unique, find_images, find_listed
+from ames_lite.datasets.custom.pairs import relate_matrix, relate_pairs
+from ames_lite.datasets.custom.relation import Relation
+from ames_lite.datasets.custom.tables import KINDS as TABLES
+from ames_lite.datasets.custom.tables import describe_forms, read_table
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.image_lists import read_image_list
-from ames_lite.io.own_truth_entries import DEFAULT_RADIUS, relate_entries
-from ames_lite.io.own_truth_images import OwnImages, check_unique, find_images, find_listed
-from ames_lite.io.own_truth_pairs import relate_matrix, relate_pairs
-from ames_lite.io.own_truth_relation import Relation
-from ames_lite.io.own_truth_tables import KINDS as TABLES
-from ames_lite.io.own_truth_tables import describe_forms, read_table
 from ames_lite.records import GroundTruth
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import natural_names
 from ames_lite.errors import BadInput
-from ames_lite.io.place_sets.folders import natural_names
-from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
 
 
 def read_pairs_by_id(root: Path, *, database: str, queries: str) -> PlaceSet:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.custom.tables import Form, Table, read_table
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.own_truth_tables import Form, Table, read_table
 
 FORM = Form("families", ("label", "family"), ())
 HEADER = ("label", "family", "instance", "kind")  # as written; the last two are for people

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ames_lite.datasets.vpr.dataset import PlaceSet, make_place_set
+from ames_lite.datasets.vpr.folders import check_present
+from ames_lite.datasets.vpr.positives import check_length, check_rows, listed_positives
 from ames_lite.errors import BadInput
-from ames_lite.io.place_sets.folders import check_present
-from ames_lite.io.place_sets.place_set import PlaceSet, make_place_set
-from ames_lite.io.place_sets.positives import check_length, check_rows, listed_positives
 from ames_lite.stores.published.object_npy import read_npy
 
 

@@ -1,0 +1,1 @@
+"""Data sets: where their files are, image lists, ground truth, official and custom layouts."""
