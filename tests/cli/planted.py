@@ -27,7 +27,7 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.published.safe_pickle import read_pickle, write_pickle
 from tests.helpers import shared_file
-from tests.io.published_forms import Images, write_published
+from tests.stores.published.forms import Images, write_published
 
 OPTIONS = {"roxford5k": "roxford", "rparis6k": "rparis"}
 GRADES = ("easy", "hard", "junk")

@@ -22,7 +22,7 @@ from ames_lite.evaluation.views.failure_sheet import Section
 from tests.cli.test_commands import python
 from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld
-from tests.io.place_sets.miniatures import MINIATURES, draw
+from tests.datasets.vpr.miniatures import MINIATURES, draw
 
 CELLS = ["num_rerank=[5,20]", "lamb=0.0", "temp=1.0"]
 

@@ -123,7 +123,7 @@ def test_shards_from_images_are_merged(world: TinyWorld) -> None:
 
 def test_all_tokens_of_a_network_become_vlad_without_a_store(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from tests.extract.test_extract_descriptors import own_set
+    from tests.extraction.test_descriptors import own_set
 
     own = [*own_set(tmp_path, 9), "desc_name=tiny_random"]
     extraction = ["device=cpu", "backbone.arguments.image_size=[60,80]"]

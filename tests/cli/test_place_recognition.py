@@ -23,7 +23,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.models import AMES, ELViS
 from ames_lite.stores.vocabulary import read_vocabulary_images
-from tests.io.place_sets.miniatures import MINIATURES, draw
+from tests.datasets.vpr.miniatures import MINIATURES, draw
 
 TINY = ["backbone=tiny_random", "backbone.arguments.facet=value", "backbone.arguments.layer=1"]
 TINY += ["backbone.arguments.method=center_crop"]

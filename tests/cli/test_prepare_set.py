@@ -18,7 +18,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.records import GroundTruth
 from tests.conftest import SIFT
-from tests.io.place_sets.miniatures import MINIATURES, draw, save_objects, save_ragged
+from tests.datasets.vpr.miniatures import MINIATURES, draw, save_objects, save_ragged
 
 
 def prepare(name: str, root: Path, *more: str) -> prepare_set.Prepared:

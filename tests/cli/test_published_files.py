@@ -23,7 +23,7 @@ from ames_lite.stores.published.safe_pickle import read_pickle
 from tests.cli.test_commands import SMALL, python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process
-from tests.io.published_forms import of_store, write_published
+from tests.stores.published.forms import of_store, write_published
 
 FLOATS = ("flat float16", "flat float32", "records", "records of one")
 FLOOR = ["model=mutual_nn", "num_rerank=10", "lamb=0.5", "temp=0.1", "report_queries=0"]

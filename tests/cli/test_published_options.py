@@ -23,8 +23,8 @@ from ames_lite.records import Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from tests.conftest import TinyWorld
-from tests.io.published_forms import of_store, write_published
 from tests.models.seeded import seeded_head
+from tests.stores.published.forms import of_store, write_published
 
 FLOOR = ["model=mutual_nn", "report_queries=0", "desc_name=sift", "lamb=0.5", "temp=1.0"]
 

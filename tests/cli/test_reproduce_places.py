@@ -19,7 +19,7 @@ from ames_lite.evaluation.published_places import ROWS
 from ames_lite.evaluation.reproduction import Reproduction
 from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import write_neighbors
-from tests.io.place_sets.miniatures import MINIATURES
+from tests.datasets.vpr.miniatures import MINIATURES
 
 # Which row, the lists that are planted, and recall@1 and @5 by hand.
 PLANTED = {

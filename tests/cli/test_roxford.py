@@ -25,8 +25,8 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.models import published
 from tests.cli.planted import local_images, plant, write_lists
 from tests.helpers import shared_file
-from tests.io.published_forms import write_published
 from tests.models.seeded import seeded_head
+from tests.stores.published.forms import write_published
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = [f"all_souls_{i:06d}" for i in range(3)]

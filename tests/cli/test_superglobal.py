@@ -25,7 +25,7 @@ from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import read_globals, write_globals
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
-from tests.extract.test_cvnet import filled
+from tests.extraction.backbones.test_cvnet import filled
 
 QUERIES = tuple(f"jpg/q{i}.jpg" for i in range(2))
 GALLERY = tuple(f"jpg/g{i}.jpg" for i in range(9))

@@ -23,7 +23,7 @@ from ames_lite.stores.vocabulary import read_vocabulary, write_vocabulary
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process
-from tests.io.published_forms import images, write_published
+from tests.stores.published.forms import images, write_published
 
 
 def given(root: Path, dataset: str = "synthetic") -> list[str]:

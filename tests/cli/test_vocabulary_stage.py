@@ -20,7 +20,7 @@ from ames_lite.stores.global_store import read_globals
 from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
-from tests.extract.test_build_vocabulary import images, store_of
+from tests.extraction.test_vocabulary import images, store_of
 from tests.helpers import in_process
 from tests.retrieval.vlad_referee import published_loop
 

@@ -15,7 +15,7 @@ from ames_lite.records import NO_EVIDENCE
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import read_digests, read_pair_scores
 from tests.conftest import TinyWorld
-from tests.io.published_forms import of_store, write_published
+from tests.stores.published.forms import of_store, write_published
 
 EMPTY = {"query": [2], "gallery": [0, 7]}
 

@@ -23,8 +23,8 @@ from ames_lite.stores.published.store import PublishedStore
 from benchmarks.referees.dense import DenseAMES
 from benchmarks.referees.plain import PlainLoop
 from tests.conftest import TinyWorld
-from tests.io.published_forms import of_store, write_published
 from tests.reranking.packing import pack_store, ragged_store
+from tests.stores.published.forms import of_store, write_published
 
 NUM = 12  # num_rerank
 COUNTS = (20, 15)

@@ -13,7 +13,7 @@ from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.published.neighbors import TENSORS, read_shortlist
 from ames_lite.stores.published.safe_pickle import read_pickle
-from tests.io.test_safe_pickle import Attack
+from tests.stores.published.test_safe_pickle import Attack
 
 QUERIES, GALLERY = ("q0", "q1", "q2"), tuple(f"g{i}" for i in range(7))
 

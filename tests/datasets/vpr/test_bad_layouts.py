@@ -13,7 +13,7 @@ from scipy.io import loadmat, savemat
 from ames_lite.cli import prepare_set
 from ames_lite.cli.compose import compose
 from ames_lite.errors import UserError
-from tests.io.place_sets.miniatures import MINIATURES, camera, draw, save_objects, save_ragged, utm
+from tests.datasets.vpr.miniatures import MINIATURES, camera, draw, save_objects, save_ragged, utm
 
 Spoil = Callable[[Path], object]
 

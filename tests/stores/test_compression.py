@@ -11,7 +11,7 @@ from ames_lite.errors import BadInput
 from ames_lite.stores import compression
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.merging import copy_stores
-from tests.io.test_descriptor_store import create, fill
+from tests.stores.test_descriptor_store import create, fill
 
 PLUGIN = importlib.util.find_spec("hdf5plugin") is not None
 

@@ -179,7 +179,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from ames_lite.io import descriptor_writer
-from tests.io.test_descriptor_store import create, fill
+from tests.stores.test_descriptor_store import create, fill
 point, number, packed = {point!r}, {number}, {packed}
 calls = 0
 def deadly(original):
@@ -343,7 +343,7 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
-        "from tests.io.test_descriptor_store import create\n"
+        "from tests.stores.test_descriptor_store import create\n"
         f"store = create(Path({str(path)!r}))\n"
         "print('open', flush=True); sys.stdin.read()\n"
     )

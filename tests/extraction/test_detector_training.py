@@ -46,7 +46,7 @@ from ames_lite.synthetic import WorldSpec
 from ames_lite.synthetic.views import project
 from ames_lite.synthetic.world import world_facade
 from tests.conftest import TINY, TinyWorld
-from tests.extract.detector_measure import landmark_masks, measure
+from tests.extraction.detector_measure import landmark_masks, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = {"image_size": 140, "top_k": 0, "device": "cpu"}

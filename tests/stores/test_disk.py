@@ -43,7 +43,7 @@ FULL = """
 import resource, signal, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.io.test_descriptor_store import create, fill
+from tests.stores.test_descriptor_store import create, fill
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
 with create(Path({path!r})) as store:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
@@ -52,7 +52,7 @@ with create(Path({path!r})) as store:
 
 
 def test_a_disk_that_fills_up_is_one_message_and_loses_nothing(tmp_path: Path) -> None:
-    from tests.io.test_descriptor_store import NAMES, create, fill
+    from tests.stores.test_descriptor_store import NAMES, create, fill
 
     path, whole = tmp_path / "store.hdf5", tmp_path / "whole.hdf5"
     with create(whole) as store:

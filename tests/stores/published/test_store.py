@@ -12,7 +12,7 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import PublishedStore, is_published, open_store
-from tests.io.published_forms import (
+from tests.stores.published.forms import (
     FORMS,
     VIRTUAL,
     Images,

@@ -17,9 +17,9 @@ from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import MissingFile
 from ames_lite.extraction.merging import merge_stores
 from tests.conftest import TinyWorld
-from tests.extract.test_merge_hdf5 import sharded
-from tests.io.published_forms import FORMS, images, images_for, laid_out, write_published
-from tests.io.test_descriptor_store import NAMES, create, fill
+from tests.extraction.test_merging import sharded
+from tests.stores.published.forms import FORMS, images, images_for, laid_out, write_published
+from tests.stores.test_descriptor_store import NAMES, create, fill
 
 LISTED = ImageList(NAMES)
 

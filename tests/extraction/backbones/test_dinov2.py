@@ -25,10 +25,10 @@ from ames_lite.extraction.backbones.dinov2_variants import (
     original_shapes,
     originals_to_transformers,
 )
-from tests.extract import dinov2_referee as referee
+from tests.extraction.backbones import dinov2_referee as referee
 from tests.helpers import shared_file
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GOLDEN_SIZES = [(518, 518), (224, 224), (168, 308)]
 SMALL = {"dim": 32, "depth": 3, "grid": 5}
 needs_transformers = pytest.mark.skipif(

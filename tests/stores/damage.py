@@ -1,6 +1,6 @@
 """Every kind of file that is read, damaged at many places: what its reader makes of it.
 
-    python -m tests.io.damage <folder> <versions> [kind …]
+    python -m tests.stores.damage <folder> <versions> [kind …]
 
 prints, as JSON, how often the file of each kind was read, refused by a user's error, or brought
 another exception. They are read in forked processes: damage can bring HDF5 down.
@@ -46,7 +46,7 @@ from ames_lite.stores.vocabulary import (
     read_vocabulary_images,
     write_vocabulary,
 )
-from tests.io.published_forms import FORMS, images_for, write_published
+from tests.stores.published.forms import FORMS, images_for, write_published
 
 NAMES = tuple(f"jpg/{i}.jpg" for i in range(9))
 MEMORY = 8 << 30  # a length that was flipped must not take the machine's

@@ -12,7 +12,7 @@ from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores import merging
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.shards import Shard, find_shards, shard_path, shard_rows
-from tests.io.test_descriptor_store import FAILED, NAMES, PROVENANCE, D, K, image
+from tests.stores.test_descriptor_store import FAILED, NAMES, PROVENANCE, D, K, image
 
 
 def write(path: Path, names: Sequence[str], packed: bool = False, **more: object) -> Path:

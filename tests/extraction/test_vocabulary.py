@@ -18,7 +18,7 @@ from ames_lite.retrieval.clustering import kmeans_blocks
 from ames_lite.retrieval.knn import kmeans
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
-from tests.io.published_forms import of_store, write_published
+from tests.stores.published.forms import of_store, write_published
 
 D = 6
 MADE = {"backbone": "dinov2", "variant": "vitb14", "weights": "w", "facet": "value", "layer": 11}

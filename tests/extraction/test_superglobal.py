@@ -15,7 +15,15 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalNetwork, SuperGlobalPooling
 from ames_lite.io.provenance import check_provenance
-from tests.extract.test_cvnet import SHAPE, TINY, State, gap, plain_conv, save, tiny_state
+from tests.extraction.backbones.test_cvnet import (
+    SHAPE,
+    TINY,
+    State,
+    gap,
+    plain_conv,
+    save,
+    tiny_state,
+)
 
 SETTINGS: dict[str, Any] = {"device": "cpu", **TINY}
 

@@ -21,7 +21,7 @@ from ames_lite.extraction.backbones import build_backbone, dinov3, pretrained
 from ames_lite.extraction.backbones.dinov3 import VARIANTS, Dinov3, Dinov3Network, Dinov3Variant
 
 transformers = pytest.importorskip("transformers")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = Dinov3Variant(32, 2, 2, 64, hub="facebook/tiny")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -29,7 +29,7 @@ from ames_lite.extraction.backbones.dinov3 import Dinov3Variant
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.backbones.siglip2 import Siglip2Variant
 from ames_lite.io.provenance import check_provenance
-from tests.extract import dinov2_referee, test_cvnet, test_efficientnet
+from tests.extraction.backbones import dinov2_referee, test_cvnet, test_efficientnet
 
 transformers = pytest.importorskip("transformers")
 WITHOUT_WEIGHTS = ("sift", "tiny_random")

@@ -20,8 +20,8 @@ from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import read_globals
 from ames_lite.stores.published.store import open_store
-from tests.io import damage
-from tests.io.published_forms import FORMS, images_for, laid_out
+from tests.stores import damage
+from tests.stores.published.forms import FORMS, images_for, laid_out
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {kind.name: kind for kind in damage.kinds()}
@@ -43,7 +43,7 @@ def test_a_damaged_file_is_read_or_refused_by_name(tmp_path: Path, name: str) ->
 @pytest.mark.parametrize("name", KINDS)
 def test_600_damaged_files_are_read_or_refused_by_name(tmp_path: Path, name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.io.damage", str(tmp_path), "600", name],
+        [sys.executable, "-m", "tests.stores.damage", str(tmp_path), "600", name],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -17,8 +17,8 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.direct import locate
 from ames_lite.stores.hdf5 import open_foreign
 from ames_lite.stores.published.store import PublishedStore, open_store
-from tests.io.published_forms import FORMS, VIRTUAL, images_for, write_published
-from tests.io.test_descriptor_store import NAMES, K, create, fill, image
+from tests.stores.published.forms import FORMS, VIRTUAL, images_for, write_published
+from tests.stores.test_descriptor_store import NAMES, K, create, fill, image
 
 LISTED = tuple(map(str, range(9)))
 ROWS = np.array([7, 3, 3, 0, 8, 1, 7, 2, 5, 6])
