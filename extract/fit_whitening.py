@@ -1,8 +1,8 @@
-"""See `python extract/fit_whitening.py --help`; the work is in ames_lite/extraction."""
+"""See `python extract/fit_whitening.py --help`; the work is in ames_lite/cli."""
 
 import sys
 
-from ames_lite.cli.global_stages import whitening_main as main
+from ames_lite.cli import run_script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(__file__))

@@ -1,8 +1,8 @@
-"""See `python extract/prepare_topk_global.py --help`; the work is in ames_lite/extraction."""
+"""See `python extract/prepare_topk_global.py --help`; the work is in ames_lite/cli."""
 
 import sys
 
-from ames_lite.cli.store_stages import topk_main as main
+from ames_lite.cli import run_script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(__file__))

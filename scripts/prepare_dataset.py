@@ -2,7 +2,7 @@
 
 import sys
 
-from ames_lite.cli.prepare_dataset import main
+from ames_lite.cli import run_script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(__file__))

@@ -1,8 +1,8 @@
-"""See `python scripts/train.py --help`; the work is in ames_lite/cli/train.py."""
+"""See `python scripts/train.py --help`; the work is in ames_lite/cli."""
 
 import sys
 
-from ames_lite.cli.train import main
+from ames_lite.cli import run_script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(__file__))

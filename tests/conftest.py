@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.cli import stages, store_stages
+from ames_lite.cli import (
+    build_vocabulary,
+    extract_descriptors,
+    extract_globals,
+    prepare_topk_global,
+)
 from ames_lite.cli.compose import compose
 from ames_lite.synthetic import WorldSpec, render_world
 
@@ -71,9 +76,11 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
         train = name == "synthetic-train"
         splits = "splits=[train]" if train else "splits=[query,gallery]"
         given = [f"dataset={name}", "desc_name=sift", f"data_root={root}"]
-        stages.run_extract(compose("extract", [*given, splits, *SIFT]))
+        extract_descriptors.run(compose("extract_descriptors", [*given, splits, *SIFT]))
         if train:
-            stages.run_vocabulary(compose("vocabulary", [*given, "num_clusters=16"]))
-        stages.run_globals(compose("globals", [*given, splits]))
-        store_stages.run_topk(compose("topk", [*given, f"self_search={str(train).lower()}"]))
+            build_vocabulary.run(compose("build_vocabulary", [*given, "num_clusters=16"]))
+        extract_globals.run(compose("extract_globals", [*given, splits]))
+        prepare_topk_global.run(
+            compose("prepare_topk_global", [*given, f"self_search={str(train).lower()}"])
+        )
     return TinyWorld(root)

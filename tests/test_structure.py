@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from ames_lite.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ames_lite"
@@ -25,8 +28,9 @@ LEVELS = [  # a room may import from its own level and from those before it
     ["ames_lite.search"],
     ["ames_lite.cli"],
     ["benchmarks", "tools"],
-    ["scripts", "extract", "hubconf"],
+    ["scripts", "extract", "hubconf", "ames_lite.__main__"],
 ]
+NOT_INSTALLED = {"benchmark", "release"}  # scripts on benchmarks/ and tools/release/
 OWNERS = {
     "h5py": ["ames_lite/stores/hdf5.py"],
     "faiss": ["ames_lite/retrieval/faiss_calls.py"],
@@ -134,7 +138,7 @@ def test_every_folder_is_packaged() -> None:
     )
     code = {module_of(p.parent / "__init__.py") for p in sources() if p.is_relative_to(PACKAGE)}
     conf = {f"ames_lite.conf.{p.name}" for p in (ROOT / "conf").iterdir() if p.is_dir()}
-    assert declared == code | conf | {"ames_lite.conf"}
+    assert declared == code | conf | {"ames_lite.conf", "ames_lite.weights"}
 
 
 def test_what_is_not_installed_is_not_imported() -> None:
@@ -143,6 +147,18 @@ def test_what_is_not_installed_is_not_imported() -> None:
         assert not above & {name.split(".")[0] for name in imports_of(path)}, path
     for folder in ("extract", "scripts"):
         assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_a_command_its_script_its_configuration_and_its_file_share_one_name() -> None:
+    named = {name for name, function in COMMANDS.items() if function.endswith(f".{name}:main")}
+    short = {"extract", "globals", "neighbors", "index"}
+    assert set(COMMANDS) == named | short
+    scripts = {path.stem for folder in ("extract", "scripts") for path in (ROOT / folder).iterdir()}
+    assert scripts - {"__pycache__"} == named | NOT_INSTALLED
+    assert {path.stem for path in (ROOT / "conf").glob("*.yaml")} == named | NOT_INSTALLED
+    for function in COMMANDS.values():
+        module, _, attribute = function.partition(":")
+        assert callable(getattr(importlib.import_module(module), attribute))
 
 
 def test_unsafe_loading_is_nowhere() -> None:

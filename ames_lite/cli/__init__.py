@@ -1,1 +1,67 @@
-"""The command line: composes configurations, checks them, calls the stages, explains errors."""
+"""The command line: composes configurations, checks them, calls the stages, explains errors.
+
+COMMANDS is the visible dict of all commands; a function is loaded when it is called. A command, its
+script, its configuration in conf/ and its file here share one name.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+COMMANDS = {
+    "extract_descriptors": "ames_lite.cli.extract_descriptors:main",
+    "merge_hdf5": "ames_lite.cli.merge_hdf5:main",
+    "append_distractors": "ames_lite.cli.append_distractors:main",
+    "fit_binarization": "ames_lite.cli.fit_binarization:main",
+    "build_vocabulary": "ames_lite.cli.build_vocabulary:main",
+    "extract_globals": "ames_lite.cli.extract_globals:main",
+    "fit_whitening": "ames_lite.cli.fit_whitening:main",
+    "prepare_topk_global": "ames_lite.cli.prepare_topk_global:main",
+    "train_detector": "ames_lite.cli.train_detector:main",
+    "prepare_dataset": "ames_lite.cli.prepare_dataset:main",
+    "prepare_set": "ames_lite.cli.prepare_set:main",
+    "render_route": "ames_lite.cli.render_route:main",
+    "check_store": "ames_lite.cli.check_store:main",
+    "train": "ames_lite.cli.train:main",
+    "tune": "ames_lite.cli.tune:main",
+    "evaluate": "ames_lite.cli.evaluate:main",
+    "compare": "ames_lite.cli.compare:main",
+    "failures": "ames_lite.cli.failures:main",
+    "frontier": "ames_lite.cli.frontier:main",
+    "reproduce": "ames_lite.cli.reproduce:main",
+    "place_recognition": "ames_lite.cli.place_recognition:main",
+    "search": "ames_lite.cli.search:main",
+    "view": "ames_lite.cli.view:main",
+    "demo": "ames_lite.cli.demo:main",
+    # shorter words for `ames`
+    "extract": "ames_lite.cli.extract_descriptors:main",
+    "globals": "ames_lite.cli.extract_globals:main",
+    "neighbors": "ames_lite.cli.prepare_topk_global:main",
+    "index": "ames_lite.cli.search:index",
+}
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Run a command of COMMANDS on `key=value` words; returns its exit code."""
+    module, _, function = COMMANDS[name].partition(":")
+    code: int = getattr(import_module(module), function)(words)
+    return code
+
+
+def run_script(path: str) -> int:
+    """Run the command that a script is named like, on the words it was given."""
+    return run(Path(path).stem, sys.argv[1:])
+
+
+def main() -> int:
+    """`ames <command> key=value …`, also as `python -m ames_lite`."""
+    name, *words = sys.argv[1:] or ["--help"]
+    if name in COMMANDS:
+        return run(name, words)
+    if name in ("-h", "--help"):
+        print(f"usage: ames <command> [--help] [key=value …]\n\ncommands: {', '.join(COMMANDS)}")
+        return 0
+    known = ", ".join(COMMANDS)
+    print(f"error: there is no command '{name}'\n  expected: one of {known}", file=sys.stderr)
+    return 1

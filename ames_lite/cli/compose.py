@@ -222,13 +222,13 @@ def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
     given = dict(text.split("=", 1) for text in overrides if "=" in text)
     both = ("desc_name" in given) == ("backbone" in given)
     network = network_of(given.get("global", ""))
-    if name == "globals" and network is not None and "backbone" not in given:
+    if name == "extract_globals" and network is not None and "backbone" not in given:
         return [*overrides, f"backbone={network}"]
-    if name not in ("extract", "globals", "place_recognition") or both:
+    if name not in ("extract_descriptors", "extract_globals", "place_recognition") or both:
         return list(overrides)
     if "backbone" in given:
         return [*overrides, f"desc_name={given['backbone']}"]
-    if name == "globals" and given["desc_name"] not in options_of("backbone"):
+    if name == "extract_globals" and given["desc_name"] not in options_of("backbone"):
         return list(overrides)  # local descriptors of any name; source=images asks for one
     if given["desc_name"] not in options_of("backbone"):
         raise ConfigError(

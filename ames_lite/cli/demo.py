@@ -16,7 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli import evaluate, stages, store_stages, train, tune
+from ames_lite.cli import (
+    build_vocabulary,
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    prepare_topk_global,
+    train,
+    tune,
+)
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
 from ames_lite.cli.released import released_head, released_vocabulary
@@ -116,14 +124,20 @@ def prepare_world(
     chosen = (f"dataset={name}", "desc_name=sift", splits)
     script, more = "extract/extract_descriptors.py", [f"workers={workers}"]
     more += [] if descriptors is None else [f"backbone.arguments.top_k={descriptors}"]
-    step(script, "extract", stages.run_extract, *chosen, *more)
+    step(script, "extract_descriptors", extract_descriptors.run, *chosen, *more)
     given = (f"dataset={name}", "desc_name=sift", "overwrite=true")
     if training and vocabulary is None:
-        step("extract/build_vocabulary.py", "vocabulary", stages.run_vocabulary, *given)
+        step("extract/build_vocabulary.py", "build_vocabulary", build_vocabulary.run, *given)
     script, named = "extract/extract_globals.py", [f"vocabulary={vocabulary}"] if vocabulary else []
-    step(script, "globals", stages.run_globals, *given, splits, *named)
+    step(script, "extract_globals", extract_globals.run, *given, splits, *named)
     more = ["self_search=true", "num_neighbors=300"] if training else []
-    step("extract/prepare_topk_global.py", "topk", store_stages.run_topk, *given, *more)
+    step(
+        "extract/prepare_topk_global.py",
+        "prepare_topk_global",
+        prepare_topk_global.run,
+        *given,
+        *more,
+    )
 
 
 def tune_and_evaluate(

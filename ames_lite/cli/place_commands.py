@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ames_lite.cli import evaluate, prepare_set, stages, store_stages
+from ames_lite.cli import (
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    prepare_set,
+    prepare_topk_global,
+)
+from ames_lite.cli.build_vocabulary import run as run_vocabulary
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.place_plan import Place, Plan, VocabularyPlan, data_root_word
 from ames_lite.io.overrides import paste, word
@@ -62,13 +69,15 @@ def extract_local(
 def _extract(plan: Plan, place: Place, words: list[str], splits: tuple[str, ...]) -> Command:
     given = [*place.words, *words, word("splits", splits), *_given(plan.config, OF_EXTRACTION)]
     whole = (*given, *data_root_word(plan.config))
-    return Command("extract/extract_descriptors.py", "extract", whole, stages.run_extract)
+    return Command(
+        "extract/extract_descriptors.py", "extract_descriptors", whole, extract_descriptors.run
+    )
 
 
 def _backbone_words(config: Config) -> list[str]:
     """`backbone=`, and every argument of it that is not as its file has it."""
     name, arguments = config["backbone"]["name"], config["backbone"]["arguments"]
-    plain = compose("extract", [f"backbone={name}"])["backbone"]["arguments"]
+    plain = compose("extract_descriptors", [f"backbone={name}"])["backbone"]["arguments"]
     changed = {key: value for key, value in arguments.items() if value != plain[key]}
     return [f"backbone={name}", *(word(f"backbone.arguments.{k}", v) for k, v in changed.items())]
 
@@ -85,7 +94,7 @@ def extract_for_vocabulary(plan: Plan, vocabulary: VocabularyPlan, place: Place)
 def build_vocabulary(vocabulary: VocabularyPlan) -> Command:
     """A vocabulary of those stores."""
     script = "extract/build_vocabulary.py"
-    return Command(script, "vocabulary", vocabulary.words, stages.run_vocabulary)
+    return Command(script, "build_vocabulary", vocabulary.words, run_vocabulary)
 
 
 def extract_global(plan: Plan, place: Place) -> Command:
@@ -108,7 +117,7 @@ def extract_global(plan: Plan, place: Place) -> Command:
         path = found if isinstance(found, Path) else found.path
         words.append(word("vocabulary", str(path)))
     whole = (*place.words, *words, *data_root_word(config))
-    return Command("extract/extract_globals.py", "globals", whole, stages.run_globals)
+    return Command("extract/extract_globals.py", "extract_globals", whole, extract_globals.run)
 
 
 def search(plan: Plan, place: Place) -> Command:
@@ -116,7 +125,9 @@ def search(plan: Plan, place: Place) -> Command:
     words = [word("desc_name", plan.global_desc_name), word("global", plan.config["global"])]
     words += _given(plan.config, ("num_neighbors", "device"))
     whole = (*place.words, *words, *data_root_word(plan.config))
-    return Command("extract/prepare_topk_global.py", "topk", whole, store_stages.run_topk)
+    return Command(
+        "extract/prepare_topk_global.py", "prepare_topk_global", whole, prepare_topk_global.run
+    )
 
 
 def rerank(

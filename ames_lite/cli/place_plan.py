@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ames_lite.cli.build_vocabulary import parse_source
 from ames_lite.cli.compose import Config, compose, experiments_of, options_of
 from ames_lite.cli.shell import dataset_files
-from ames_lite.cli.vocabulary_stage import parse_source
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
 from ames_lite.io.overrides import word
@@ -189,7 +189,7 @@ def _vocabulary(plan: Plan, place: Place | None) -> VocabularyPlan:
         words += [word("desc_name", config["desc_name"]), "split=gallery"]
     words += [str(option) for option in config["vocabulary_options"]]
     words += data_root_word(config)
-    made = compose("vocabulary", words)
+    made = compose("build_vocabulary", words)
     parsed = [parse_source(text) for text in made["sources"]]
     sources = [(open_place(config, name), step) for name, step in parsed]
     sources = sources or ([(place, 1)] if place else [])

@@ -46,6 +46,17 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("search", run, overrides)
 
 
+def index(overrides: Sequence[str] | None = None) -> int:
+    """`ames index images=<folder>`: search without a query, which brings the index up to date."""
+    return command("search", _index, overrides)
+
+
+def _index(config: Config) -> None:
+    if config["query"] is not None:
+        raise ConfigError("index takes no query=", expected="ames search images=… query=…")
+    run(config)
+
+
 class _Model(NamedTuple):
     """What puts candidates into order; role: what λ and γ are: frozen, given, ..."""
 

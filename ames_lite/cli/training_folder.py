@@ -15,7 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli import stages, store_stages
+from ames_lite.cli import (
+    build_vocabulary,
+    extract_descriptors,
+    extract_globals,
+    prepare_topk_global,
+)
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
@@ -48,16 +53,16 @@ def prepare_training_folder(config: Config) -> None:
     step = _Steps(config)
     if not files.local_path("train").exists():
         given = {"images": config["images"], "on_bad_image": "skip"}  # training leaves them out
-        step("extract_descriptors", "extract", stages.run_extract, **given)
+        step("extract_descriptors", extract_descriptors.run, **given)
     kind = config["neighbors"]
     if kind not in (*FROM_LOCAL, "cls") or _there(lambda: files.neighbors(kind)):
         return
     if not files.global_path("train", kind).exists() and kind in FROM_LOCAL:
         if kind == "vlad" and not _there(lambda: find_vocabulary({**config, "vocabulary": None})):
-            step("build_vocabulary", "vocabulary", stages.run_vocabulary)
-        step("extract_globals", "globals", stages.run_globals, **{"global": kind})
+            step("build_vocabulary", build_vocabulary.run)
+        step("extract_globals", extract_globals.run, **{"global": kind})
     depth = {"self_search": True, "num_neighbors": config["depth"]}
-    step("prepare_topk_global", "topk", store_stages.run_topk, **{"global": kind}, **depth)
+    step("prepare_topk_global", prepare_topk_global.run, **{"global": kind}, **depth)
 
 
 def _there(find: Callable[[], Path]) -> bool:
@@ -111,9 +116,7 @@ class _Steps:
         self.name, self.desc_name = config["dataset"]["folder"], config["desc_name"]
         self.device = config["device"]
 
-    def __call__(
-        self, script: str, name: str, work: Callable[[Config], Any], **given: object
-    ) -> None:
+    def __call__(self, name: str, work: Callable[[Config], Any], **given: object) -> None:
         base: dict[str, object] = {"desc_name": self.desc_name}
         words = [f"{key}={value}" for key, value in base.items()]
         config = compose(name, ["dataset=folder", *words])
@@ -125,5 +128,5 @@ class _Steps:
         config |= given
         config["dataset"]["folder"] = self.name
         said = [word(key, value) for key, value in (base | given).items()]
-        print(f"\n{paste(f'extract/{script}.py', ['dataset=folder', *said])}")
+        print(f"\n{paste(f'extract/{name}.py', ['dataset=folder', *said])}")
         work(config)

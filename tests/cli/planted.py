@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.cli import store_stages
+from ames_lite.cli import prepare_topk_global
 from ames_lite.cli.compose import compose
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -164,7 +164,9 @@ def write_native(
         with GlobalWriter(path, listed, len(planted.queries), {"backbone": "planted"}) as file:
             file.extend(listed, vectors[split])
     given = [f"dataset={OPTIONS[planted.dataset]}", f"desc_name={desc_name}", f"data_root={root}"]
-    store_stages.run_topk(compose("topk", [*given, "global=cls", f"num_neighbors={len(order)}"]))
+    prepare_topk_global.run(
+        compose("prepare_topk_global", [*given, "global=cls", f"num_neighbors={len(order)}"])
+    )
 
 
 def write_published_world(root: Path, planted: Planted, form: str) -> None:

@@ -32,7 +32,7 @@ def test_every_command_composes_by_itself(name: str) -> None:
     [
         ("evaluate", ["dataset=roxford", "model=ransac", "lamb=[0.1,1]", "dataset.neighbors=vlad"]),
         ("evaluate", ["num_rerank=5", "temp=null", "dataset.neighbors=cls", "neighbors=mine"]),
-        ("extract", ["dataset=folder", "desc_name=sift", "backbone=sift", "name=mine"]),
+        ("extract_descriptors", ["dataset=folder", "desc_name=sift", "backbone=sift", "name=mine"]),
         ("train", ["experiment=sift_synthetic", "lr=1e-4", "model.arguments.dim=64", "epochs=2"]),
         ("train", ["model=ames", "epochs=1", "epochs=3"]),
     ],
@@ -49,7 +49,7 @@ def test_a_configuration_is_what_hydra_composes(name: str, words: list[str]) -> 
 def test_every_backbone_has_one_file_and_is_built_from_it() -> None:
     assert options_of("backbone") == sorted(BACKBONES)
     for name in BACKBONES:
-        given = compose("extract", [f"backbone={name}"])["backbone"]
+        given = compose("extract_descriptors", [f"backbone={name}"])["backbone"]
         assert given["name"] == name and build_backbone(name, **given["arguments"]).dim > 0
 
 
@@ -88,13 +88,15 @@ def test_the_defaults_of_training_are_the_published_recipe() -> None:
 
 
 def test_desc_name_chooses_the_backbone_of_extraction() -> None:
-    assert compose("extract", ["desc_name=sift"])["backbone"]["name"] == "sift"
-    assert compose("extract", ["desc_name=mine", "backbone=sift"])["desc_name"] == "mine"
-    assert compose("extract", ["backbone=sift"])["desc_name"] == "sift"
-    plain = compose("extract", [])
+    assert compose("extract_descriptors", ["desc_name=sift"])["backbone"]["name"] == "sift"
+    assert (
+        compose("extract_descriptors", ["desc_name=mine", "backbone=sift"])["desc_name"] == "mine"
+    )
+    assert compose("extract_descriptors", ["backbone=sift"])["desc_name"] == "sift"
+    plain = compose("extract_descriptors", [])
     assert (plain["desc_name"], plain["backbone"]["name"]) == ("dinov2", "dinov2")
     with pytest.raises(ConfigError, match="sift"):
-        compose("extract", ["desc_name=mine"])
+        compose("extract_descriptors", ["desc_name=mine"])
 
 
 @pytest.mark.parametrize(

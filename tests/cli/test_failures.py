@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate, failures, prepare_dataset, stages, store_stages
+from ames_lite.cli import (
+    build_vocabulary,
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    failures,
+    prepare_dataset,
+    prepare_topk_global,
+)
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
@@ -295,10 +303,10 @@ def test_a_public_set_goes_from_its_layout_to_a_failure_sheet(
 def extracted(root: Path, dataset: list[str], evaluation: list[str]) -> Path:
     """SIFT, VLAD of its own gallery, lists, and an evaluation; the run directory."""
     given = [*dataset, "desc_name=sift", f"data_root={root}"]
-    stages.run_extract(compose("extract", [*given, *SIFT]))
-    stages.run_vocabulary(compose("vocabulary", [*given, "split=gallery", "num_clusters=4"]))
-    stages.run_globals(compose("globals", given))
-    store_stages.run_topk(compose("topk", [*given, "global=vlad"]))
+    extract_descriptors.run(compose("extract_descriptors", [*given, *SIFT]))
+    build_vocabulary.run(compose("build_vocabulary", [*given, "split=gallery", "num_clusters=4"]))
+    extract_globals.run(compose("extract_globals", given))
+    prepare_topk_global.run(compose("prepare_topk_global", [*given, "global=vlad"]))
     options = ["model=mutual_nn", "neighbors=vlad", "lamb=0.5", "temp=1.0", "num_rerank=5"]
     options += ["report_queries=0", f"output_dir={root / 'run'}", *evaluation]
     evaluate.run(compose("evaluate", [*given, *options]))

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate, prepare_dataset, stages, store_stages, train
+from ames_lite.cli import (
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    prepare_dataset,
+    prepare_topk_global,
+    train,
+)
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.custom.files import prepare_command, read_description
@@ -62,10 +69,12 @@ def described(root: Path, name: str, *splits: str) -> None:
     """Descriptors and lists of a set that is named without images=."""
     given = [f"dataset={name}", "desc_name=sift", f"data_root={root}"]
     of = f"splits=[{','.join(splits)}]"
-    stages.run_extract(compose("extract", [*given, of, *SIFT]))
-    stages.run_globals(compose("globals", [*given, of, "global=mean"]))
+    extract_descriptors.run(compose("extract_descriptors", [*given, of, *SIFT]))
+    extract_globals.run(compose("extract_globals", [*given, of, "global=mean"]))
     own = str(splits == ("train",)).lower()
-    store_stages.run_topk(compose("topk", [*given, "global=mean", f"self_search={own}"]))
+    prepare_topk_global.run(
+        compose("prepare_topk_global", [*given, "global=mean", f"self_search={own}"])
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import check_store, evaluate, stages, store_stages
+from ames_lite.cli import (
+    build_vocabulary,
+    check_store,
+    evaluate,
+    extract_globals,
+    prepare_topk_global,
+)
+from ames_lite.cli import extract_descriptors as extract_descriptors_command
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones import build_backbone
@@ -45,7 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "gnd_synthetic.json").write_text(json.dumps({"queries": queries}))
     extract(root)
-    store_stages.run_topk(compose("topk", words(root, "global=cls")))
+    prepare_topk_global.run(compose("prepare_topk_global", words(root, "global=cls")))
     return root
 
 
@@ -54,7 +61,7 @@ def words(root: Path, *more: str) -> list[str]:
 
 
 def extract(root: Path, *more: str) -> None:
-    stages.run_extract(compose("extract", words(root, *SMALL, *more)))
+    extract_descriptors_command.run(compose("extract_descriptors", words(root, *SMALL, *more)))
 
 
 @pytest.fixture
@@ -83,9 +90,9 @@ def test_queries_and_gallery_are_made_alike_and_the_remedy_works(other: Path) ->
     )
     remedy = said.split("extract_descriptors.py ")[1].split()
     assert "backbone.arguments.resize=area" in remedy and "splits=[query]" in remedy
-    topk = compose("topk", words(other, "global=cls", "overwrite=true"))
-    refuses("resize is 'bicubic'", lambda: store_stages.run_topk(topk))
-    stages.run_extract(compose("extract", [*remedy, *SMALL]))
+    topk = compose("prepare_topk_global", words(other, "global=cls", "overwrite=true"))
+    refuses("resize is 'bicubic'", lambda: prepare_topk_global.run(topk))
+    extract_descriptors_command.run(compose("extract_descriptors", [*remedy, *SMALL]))
     run_evaluation(other, "model=mutual_nn")
 
 
@@ -102,15 +109,17 @@ def test_vectors_of_scales_are_averaged_on_both_sides(other: Path) -> None:
     with GlobalStore(other / "synthetic" / "tiny_random_gallery_cls.hdf5") as store:
         assert store.provenance["global_scales"] == "mean of unit vectors"
     extract(other, scales, "splits=[query]", "backbone.arguments.global_scales=one")
-    topk = compose("topk", words(other, "global=cls", "overwrite=true"))
-    refuses("global_scales is 1.0 in .* and 'mean of unit", lambda: store_stages.run_topk(topk))
+    topk = compose("prepare_topk_global", words(other, "global=cls", "overwrite=true"))
+    refuses("global_scales is 1.0 in .* and 'mean of unit", lambda: prepare_topk_global.run(topk))
 
 
 def test_a_store_is_not_continued_otherwise(other: Path) -> None:
     given = [word for word in SMALL if word != "overwrite=true"]
-    command = compose("extract", words(other, *given, BICUBIC))
-    refuses("resize is 'area' in .* and 'bicubic", lambda: stages.run_extract(command))
-    stages.run_extract(compose("extract", words(other, *given)))  # complete: nothing is to do
+    command = compose("extract_descriptors", words(other, *given, BICUBIC))
+    refuses("resize is 'area' in .* and 'bicubic", lambda: extract_descriptors_command.run(command))
+    extract_descriptors_command.run(
+        compose("extract_descriptors", words(other, *given))
+    )  # complete: nothing is to do
 
 
 def test_a_head_is_for_descriptors_made_as_it_was_trained_on(other: Path) -> None:
@@ -135,14 +144,14 @@ def test_a_head_is_for_descriptors_made_as_it_was_trained_on(other: Path) -> Non
 
 def test_a_vocabulary_is_for_descriptors_made_alike(other: Path) -> None:
     build = ["dataset=synthetic", "desc_name=tiny_random", f"data_root={other}", "num_clusters=4"]
-    stages.run_vocabulary(compose("vocabulary", [*build, "split=gallery"]))
-    stages.run_globals(compose("globals", words(other)))
+    build_vocabulary.run(compose("build_vocabulary", [*build, "split=gallery"]))
+    extract_globals.run(compose("extract_globals", words(other)))
     extract(other, BICUBIC)
-    given = compose("globals", words(other, "overwrite=true"))
-    refuses("resize is 'bicubic' in .* and 'area' in .*vlad", lambda: stages.run_globals(given))
+    given = compose("extract_globals", words(other, "overwrite=true"))
+    refuses("resize is 'bicubic' in .* and 'area' in .*vlad", lambda: extract_globals.run(given))
     straight = [*SMALL, "source=images", BICUBIC]
-    images = compose("globals", words(other, *straight))
-    refuses("resize is 'bicubic' in this run", lambda: stages.run_globals(images))
+    images = compose("extract_globals", words(other, *straight))
+    refuses("resize is 'bicubic' in this run", lambda: extract_globals.run(images))
 
 
 def test_crops_that_were_cut_otherwise_do_not_continue_one_another(tmp_path: Path) -> None:

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import check_store, evaluate, prepare_dataset, stages, store_stages
+from ames_lite.cli import (
+    build_vocabulary,
+    check_store,
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    fit_binarization,
+    merge_hdf5,
+    prepare_dataset,
+    prepare_topk_global,
+)
 from ames_lite.cli.compose import compose
 from ames_lite.extraction.backbones.dinov2_variants import VARIANTS, original_shapes
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -60,7 +70,7 @@ def extract(given: Given, weights: Path, desc_name: str, *more: str) -> None:
         backbone = ["backbone=dinov2_vits14_reg", f"backbone.arguments.weights={weights}"]
         backbone += [f"backbone.arguments.{key}" for key in ("image_size=98", "top_k=40")]
     options = [*backbone, f"images={photos}", "workers=1", "device=cpu", *more]
-    stages.run_extract(compose("extract", given(desc_name, *options)))
+    extract_descriptors.run(compose("extract_descriptors", given(desc_name, *options)))
 
 
 def folder(given: Given) -> Path:
@@ -78,7 +88,7 @@ def described(given: Given, weights: Path) -> Callable[[str], None]:
         if bits:
             describe(kind)
             fitted = given(kind, "split=gallery", "bits=64", "iterations=5")
-            store_stages.run_binarization(compose("binarization", fitted))
+            fit_binarization.run(compose("fit_binarization", fitted))
             more = binarized(given, kind)
         extract(given, weights, desc_name, *more)
 
@@ -108,9 +118,9 @@ def test_photographs_go_from_pixels_to_metrics(
     how = "cls" if kind == "dinov2" else "vlad"
     if kind == "sift":
         more = ["split=gallery", "num_clusters=8"]
-        stages.run_vocabulary(compose("vocabulary", given(kind, *more)))
-        stages.run_globals(compose("globals", given(kind)))
-    store_stages.run_topk(compose("topk", given(kind, f"global={how}")))
+        build_vocabulary.run(compose("build_vocabulary", given(kind, *more)))
+        extract_globals.run(compose("extract_globals", given(kind)))
+    prepare_topk_global.run(compose("prepare_topk_global", given(kind, f"global={how}")))
     assert check_store.main(given(kind, f"neighbors={how}")) == 0
     floats = evaluated(given, kind, tmp_path / "floats", f"neighbors={how}")
     assert 0 < floats["map@100"] <= 1
@@ -139,7 +149,7 @@ def test_shards_of_photographs_join_to_the_whole(
     wanted = root / f"{whole}_gallery_local.hdf5"
     for how in ("virtual", "copy"):
         options = given(parts, "splits=[gallery]", f"how={how}", "overwrite=true")
-        store_stages.run_merge(compose("merge", options))
+        merge_hdf5.run(compose("merge_hdf5", options))
         assert check_store.main([f"store={path}"]) == 0
         one, other = DescriptorStore.open(path), DescriptorStore.open(wanted)
         for name in ("descriptors", "xy", "scale", "weight", "count", "size", "name"):

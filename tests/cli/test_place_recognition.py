@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, place_recognition, prepare_set, stages, store_stages
+from ames_lite.cli import (
+    build_vocabulary,
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    place_recognition,
+    prepare_set,
+    prepare_topk_global,
+)
 from ames_lite.cli.compose import compose, experiments_of
 from ames_lite.cli.place_commands import extract_global
 from ames_lite.cli.place_plan import make_plan, parse_set, word
@@ -134,21 +142,23 @@ def test_the_numbers_are_those_of_the_single_commands(aerial: Done, tmp_path: Pa
         MINIATURES[name].write(data, side=96)
         prepare_set.run(compose("prepare_set", [f"dataset={name}", f"data_root={data}"]))
         given = [f"dataset={name}", "desc_name=anyloc_vitg_320", "splits=[gallery]", "workers=1"]
-        stages.run_extract(
-            compose("extract", [*given, *STORES, "outputs=[local]", f"data_root={data}"])
+        extract_descriptors.run(
+            compose(
+                "extract_descriptors", [*given, *STORES, "outputs=[local]", f"data_root={data}"]
+            )
         )
-    stages.run_vocabulary(
-        compose("vocabulary", ["recipe=anyloc_aerial", *VOCABULARY, f"data_root={data}"])
+    build_vocabulary.run(
+        compose("build_vocabulary", ["recipe=anyloc_aerial", *VOCABULARY, f"data_root={data}"])
     )
     name = "nardo_air_r"
     given = [f"dataset={name}", f"data_root={data}"]
     local = ["desc_name=sift", "backbone.arguments.top_k=60", "workers=1"]
-    stages.run_extract(compose("extract", [*given, *local]))
+    extract_descriptors.run(compose("extract_descriptors", [*given, *local]))
     mine = [*given, "desc_name=mine"]
     vocabulary = f"vocabulary={data / 'vlad_anyloc_vitg_aerial.npz'}"
     images = ["source=images", "workers=1", vocabulary]
-    stages.run_globals(compose("globals", [*mine, *IMAGES, *images]))
-    store_stages.run_topk(compose("topk", mine))
+    extract_globals.run(compose("extract_globals", [*mine, *IMAGES, *images]))
+    prepare_topk_global.run(compose("prepare_topk_global", mine))
     lists = f"neighbors={data / MINIATURES[name].folder / 'nn_mine_vlad.hdf5'}"
     for line in aerial.blocks[1].lines[1:]:
         own = [f"weights={aerial.root / line.name}"]
@@ -187,13 +197,11 @@ def test_a_second_run_makes_nothing_again(
 
 def test_every_printed_command_composes(aerial: Done, capsys: pytest.CaptureFixture[str]) -> None:
     run(aerial.root, "printed", *aerial.words, "rerankers=[ransac]")
-    names = {"scripts/evaluate.py": "evaluate", "extract/extract_descriptors.py": "extract"}
-    names |= {"extract/extract_globals.py": "globals"}
     lines = [ln for ln in capsys.readouterr().out.splitlines() if ln.startswith("python ")]
     assert len(lines) == 6
     for line in lines:
         _, script, *words = shlex.split(line)
-        assert compose(names[script], words)
+        assert compose(Path(script).stem, words)
 
 
 def test_another_run_directory_is_asked_for(aerial: Done) -> None:

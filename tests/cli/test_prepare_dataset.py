@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate, prepare_dataset, stages
+from ames_lite.cli import evaluate, extract_descriptors, prepare_dataset
 from ames_lite.cli.compose import compose
 from ames_lite.cli.own_folder import settle
 from ames_lite.cli.shell import data_root
@@ -46,7 +46,9 @@ def prepared(root: Path, *given: str) -> Path:
 
 def extracted(root: Path, *given: str) -> None:
     options = ["dataset=folder", "name=own", "desc_name=sift", f"data_root={root}", "workers=1"]
-    stages.run_extract(compose("extract", [*options, "backbone.arguments.top_k=30", *given]))
+    extract_descriptors.run(
+        compose("extract_descriptors", [*options, "backbone.arguments.top_k=30", *given])
+    )
 
 
 def evaluated(root: Path, output: Path, *given: str) -> dict[str, Any]:
@@ -141,20 +143,24 @@ def test_a_folder_made_by_hand_is_evaluated_as_before(tmp_path: Path) -> None:
     config = settled("evaluate", tmp_path, "dataset=folder")
     assert config["dataset"]["protocol"] == "instance" and config["images"] is None
     with pytest.raises(BadInput, match=r"query\.txt came from elsewhere(.|\n)*overwrite=true"):
-        settled("extract", tmp_path, "dataset=folder", "images=p", "labels=folders")
+        settled("extract_descriptors", tmp_path, "dataset=folder", "images=p", "labels=folders")
 
 
 def test_keys_that_cannot_be_meant_are_refused(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset=roxford brings its own"):
         settled("evaluate", tmp_path, "labels=folders", "images=p")
     with pytest.raises(ConfigError, match=r"labels= is given without images="):
-        settled("extract", tmp_path, "dataset=folder", "labels=folders")
+        settled("extract_descriptors", tmp_path, "dataset=folder", "labels=folders")
     with pytest.raises(ConfigError, match=r"tolerance(.|\n)*prepare_dataset\.py images="):
-        settled("extract", tmp_path, "dataset=folder", f"images={pictures}", "labels=frames")
+        settled(
+            "extract_descriptors", tmp_path, "dataset=folder", f"images={pictures}", "labels=frames"
+        )
     for name in ("..", "a/b", "' '"):
         with pytest.raises(ConfigError, match="the name of one folder"):
-            settled("extract", tmp_path, "dataset=folder", f"name={name}")
-    config = compose("extract", ["dataset=folder", f"images={tmp_path}", "desc_name=sift"])
+            settled("extract_descriptors", tmp_path, "dataset=folder", f"name={name}")
+    config = compose(
+        "extract_descriptors", ["dataset=folder", f"images={tmp_path}", "desc_name=sift"]
+    )
     settle(config, tmp_path)
     assert config["images"] == str(tmp_path)
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate, prepare_set, stages, store_stages
+from ames_lite.cli import (
+    build_vocabulary,
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    prepare_set,
+    prepare_topk_global,
+)
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.ground_truth import read_ground_truth
@@ -214,10 +221,10 @@ def whole_run(name: str, root: Path) -> dict[str, Any]:
     MINIATURES[name].write(root, side=96)
     prepare(name, root, *swap)
     given = [f"dataset={name}", "desc_name=sift", f"data_root={root}", *swap]
-    stages.run_extract(compose("extract", [*given, *SIFT]))
-    stages.run_vocabulary(compose("vocabulary", [*given, "split=gallery", "num_clusters=4"]))
-    stages.run_globals(compose("globals", given))
-    store_stages.run_topk(compose("topk", [*given, "global=vlad"]))
+    extract_descriptors.run(compose("extract_descriptors", [*given, *SIFT]))
+    build_vocabulary.run(compose("build_vocabulary", [*given, "split=gallery", "num_clusters=4"]))
+    extract_globals.run(compose("extract_globals", given))
+    prepare_topk_global.run(compose("prepare_topk_global", [*given, "global=vlad"]))
     options = ["model=mutual_nn", "neighbors=vlad", "lamb=1.0", "temp=1.0", "num_rerank=5"]
     output = ["report_queries=2", f"output_dir={root / 'run'}"]
     return evaluate.run(compose("evaluate", [*given, *options, *output]))

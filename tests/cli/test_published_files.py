@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import check_store, evaluate, store_stages, train
+from ames_lite.cli import check_store, evaluate, prepare_topk_global, train
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
@@ -184,7 +184,9 @@ def test_published_files_train_like_the_native_ones(
     write_published(folder / "dinov2_local.hdf5", of_store(store), form, chunks=2)
     lists = ["dataset=gldv2", "desc_name=dinov2", f"data_root={folder.parent}", "self_search=true"]
     given = f"lists={source / 'nn_sift_vlad.hdf5'}"
-    store_stages.run_topk(compose("topk", [*lists, "global=cls", "form=published", given]))
+    prepare_topk_global.run(
+        compose("prepare_topk_global", [*lists, "global=cls", "form=published", given])
+    )
     (folder / "nn_dinov2_cls.pkl").rename(folder / "nn_dinov2.pkl")
     options = [*SMALL, "dataset=gldv2", "desc_name=dinov2", "neighbors=cls", "val_dataset=null"]
     options += [f"data_root={folder.parent}", f"output_dir={tmp_path / 'run'}"]

@@ -13,19 +13,22 @@ import numpy as np
 import pytest
 
 from ames_lite.cli import (
+    append_distractors,
+    build_vocabulary,
     check_store,
-    distractor_stage,
     evaluate,
+    extract_descriptors,
+    extract_globals,
+    fit_binarization,
+    fit_whitening,
     frontier,
-    global_stages,
+    merge_hdf5,
     prepare_dataset,
     prepare_set,
-    stages,
-    store_stages,
+    prepare_topk_global,
     train,
     tune,
     view,
-    vocabulary_stage,
 )
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction import batches
@@ -34,14 +37,14 @@ from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from tests.conftest import TinyWorld
 
 MAINS: dict[str, Callable[[list[str]], int]] = {
-    "extract/extract_descriptors.py": stages.extract_main,
-    "extract/extract_globals.py": global_stages.globals_main,
-    "extract/build_vocabulary.py": vocabulary_stage.vocabulary_main,
-    "extract/fit_whitening.py": global_stages.whitening_main,
-    "extract/fit_binarization.py": store_stages.binarization_main,
-    "extract/prepare_topk_global.py": store_stages.topk_main,
-    "extract/merge_hdf5.py": store_stages.merge_main,
-    "extract/append_distractors.py": distractor_stage.main,
+    "extract/extract_descriptors.py": extract_descriptors.main,
+    "extract/extract_globals.py": extract_globals.main,
+    "extract/build_vocabulary.py": build_vocabulary.main,
+    "extract/fit_whitening.py": fit_whitening.main,
+    "extract/fit_binarization.py": fit_binarization.main,
+    "extract/prepare_topk_global.py": prepare_topk_global.main,
+    "extract/merge_hdf5.py": merge_hdf5.main,
+    "extract/append_distractors.py": append_distractors.main,
     "scripts/prepare_dataset.py": prepare_dataset.main,
     "scripts/prepare_set.py": prepare_set.main,
     "scripts/check_store.py": check_store.main,

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate, prepare_set, render_route, stages, store_stages, tune
+from ames_lite.cli import (
+    build_vocabulary,
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    prepare_set,
+    prepare_topk_global,
+    render_route,
+    tune,
+)
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
@@ -32,10 +41,12 @@ def test_a_route_goes_from_pixels_to_recall(tmp_path: Path) -> None:
     prepared = prepare_set.run(compose("prepare_set", chosen))
     assert prepared.made.counts() == {"query": 4, "gallery": 12}
     chosen.append("desc_name=sift")
-    stages.run_extract(compose("extract", [*chosen, "workers=1", "backbone.arguments.top_k=100"]))
-    stages.run_vocabulary(compose("vocabulary", [*chosen, "split=gallery", "num_clusters=8"]))
-    stages.run_globals(compose("globals", chosen))
-    store_stages.run_topk(compose("topk", chosen))
+    extract_descriptors.run(
+        compose("extract_descriptors", [*chosen, "workers=1", "backbone.arguments.top_k=100"])
+    )
+    build_vocabulary.run(compose("build_vocabulary", [*chosen, "split=gallery", "num_clusters=8"]))
+    extract_globals.run(compose("extract_globals", chosen))
+    prepare_topk_global.run(compose("prepare_topk_global", chosen))
     near = _near(folder)
     options = ["model=ransac", "num_rerank=12", "lamb=0.2", "temp=0.1", "report_queries=1"]
     config = compose("evaluate", [*chosen, *options, f"output_dir={tmp_path / 'run'}"])

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from ames_lite.cli.compose import compose
-from ames_lite.cli.store_stages import RERANKS, run_topk, topk_main
+from ames_lite.cli.prepare_topk_global import RERANKS
+from ames_lite.cli.prepare_topk_global import main as topk_main
+from ames_lite.cli.prepare_topk_global import run as run_topk
 from ames_lite.retrieval import rerank_parts
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rerankers import RERANKERS, rerank_lists
@@ -40,7 +42,7 @@ def given(root: Path, *more: str, dataset: str = "roxford") -> list[str]:
 
 
 def lists(root: Path, *more: str) -> tuple[Any, dict[str, Any]]:
-    run_topk(compose("topk", given(root, *more, "overwrite=true")))
+    run_topk(compose("prepare_topk_global", given(root, *more, "overwrite=true")))
     path = root / ROXFORD / "nn_dinov2_vlad.hdf5"
     names = [
         read_globals(root / ROXFORD / f"dinov2_{side}_vlad.hdf5")[0]
@@ -101,7 +103,12 @@ def test_switched_off_the_order_is_that_of_the_search(root: Path, words: list[st
 
 @pytest.mark.parametrize("name", RERANKERS)
 def test_a_set_against_itself_leaves_every_image_out_of_its_list(root: Path, name: str) -> None:
-    run_topk(compose("topk", given(root, "self_search=true", f"rerank={name}", dataset="gldv2")))
+    run_topk(
+        compose(
+            "prepare_topk_global",
+            given(root, "self_search=true", f"rerank={name}", dataset="gldv2"),
+        )
+    )
     names = read_globals(root / TRAINING / "dinov2_vlad.hdf5")[0]
     found = read_neighbors(root / TRAINING / "nn_dinov2_vlad.hdf5", names, names)
     assert found.ids.shape == (60, 59)

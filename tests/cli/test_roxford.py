@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, prepare_set, reproduce, stages, store_stages
+from ames_lite.cli import evaluate, extract_descriptors, prepare_set, prepare_topk_global, reproduce
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.ground_truth import read_ground_truth
@@ -33,8 +33,8 @@ QUERIES = [f"all_souls_{i:06d}" for i in range(3)]
 GALLERY = [f"oxford_{i:06d}" for i in (7, 3, 9, 1, 12, 4, 5, 6, 8, 11, 10, 2)]  # in no order
 MAINS: dict[str, Callable[[list[str]], int]] = {
     "scripts/prepare_set.py": prepare_set.main,
-    "extract/extract_descriptors.py": stages.extract_main,
-    "extract/prepare_topk_global.py": store_stages.topk_main,
+    "extract/extract_descriptors.py": extract_descriptors.main,
+    "extract/prepare_topk_global.py": prepare_topk_global.main,
     "scripts/evaluate.py": evaluate.main,
     "scripts/reproduce.py": reproduce.main,
 }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, global_stages, store_stages
+from ames_lite.cli import evaluate, extract_globals, prepare_topk_global
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, write_image_list
@@ -31,8 +31,8 @@ QUERIES = tuple(f"jpg/q{i}.jpg" for i in range(2))
 GALLERY = tuple(f"jpg/g{i}.jpg" for i in range(9))
 COMMANDS = {
     "scripts/evaluate.py": evaluate.main,
-    "extract/prepare_topk_global.py": store_stages.topk_main,
-    "extract/extract_globals.py": global_stages.globals_main,
+    "extract/prepare_topk_global.py": prepare_topk_global.main,
+    "extract/extract_globals.py": extract_globals.main,
 }
 FLOOR = "model=mutual_nn lamb=0.5 temp=0.1 report_queries=0"
 TINY = Shape((1, 1, 1, 1), 64, 2048)
@@ -119,7 +119,7 @@ def test_vectors_are_unit_and_lists_are_reranked_as_the_files_say(
 ) -> None:
     folder = root / "roxford5k"
     more = ["superglobal.relup=0.01", "backbone.arguments.scales=[1.0]"]
-    global_stages.run_globals(compose("globals", extraction(root, weights, *more)))
+    extract_globals.run(compose("extract_globals", extraction(root, weights, *more)))
     vectors = [read_globals(folder / f"cvnet_{s}_superglobal.hdf5") for s in ("query", "gallery")]
     made = vectors[1][2]
     assert (made["relup"], made["rgem_power"], made["gem_power"], made["sgem"]) == (
@@ -133,7 +133,9 @@ def test_vectors_are_unit_and_lists_are_reranked_as_the_files_say(
     given = ["dataset=roxford", f"data_root={root}", "global=superglobal", "overwrite=true"]
     plain = exact_knn(query, gallery, 9)
     for sims in ("final", "first"):
-        store_stages.run_topk(compose("topk", [*given, *settings, f"mda.sims={sims}"]))
+        prepare_topk_global.run(
+            compose("prepare_topk_global", [*given, *settings, f"mda.sims={sims}"])
+        )
         found = read_neighbors(folder / "nn_superglobal.hdf5", QUERIES, GALLERY)
         expected = rerank_mda(query, gallery, plain, Mda(6, 2, 0.5, sims))
         np.testing.assert_array_equal(found.ids, expected.ids[:, :5])  # cut after the reranking
@@ -142,7 +144,7 @@ def test_vectors_are_unit_and_lists_are_reranked_as_the_files_say(
         assert (said["rerank"], said["mda_num"], said["mda_neighbors"]) == ("mda", 6, 2)
         assert said["mda_beta"] == 0.5 and said["sims"].startswith(sims)
         assert said["relup"] == 0.01 and said["search"] == "exact inner product"
-    store_stages.run_topk(compose("topk", [*given, "rerank=none"]))
+    prepare_topk_global.run(compose("prepare_topk_global", [*given, "rerank=none"]))
     found = read_neighbors(folder / "nn_superglobal.hdf5", QUERIES, GALLERY)
     np.testing.assert_array_equal(found.ids, plain.ids)
     assert "rerank" not in hdf5.read_provenance(folder / "nn_superglobal.hdf5", SCHEMA)
@@ -155,14 +157,14 @@ def test_missing_lists_name_those_that_are_there(root: Path) -> None:
             vectors = rng.standard_normal((len(names), 8)).astype(np.float32)
             write_globals(folder / f"dinov2_{split}_{kind}.hdf5", names, vectors, {})
     where = ["dataset=roxford", f"data_root={root}"]
-    store_stages.run_topk(compose("topk", [*where, "global=vlad"]))
+    prepare_topk_global.run(compose("prepare_topk_global", [*where, "global=vlad"]))
     with pytest.raises(MissingFile) as error:
         evaluate.run(compose("evaluate", [*where, *FLOOR.split()]))
     said = str(error.value)
     assert "neighbors=vlad, whose lists are there" in said and "neighbors=gem" not in said
     assert "neighbors=local" not in said
     made = re.search(r"neighbors=cls, whose descriptors are there: python \S+ (.*)", said)
-    assert made is not None and store_stages.topk_main(shlex.split(made[1])) == 0
+    assert made is not None and prepare_topk_global.main(shlex.split(made[1])) == 0
     for kind in ("cls", "vlad"):
         more = [f"neighbors={kind}", f"output_dir={root / kind}"]
         assert evaluate.run(compose("evaluate", [*where, *FLOOR.split(), *more]))["global"]
@@ -173,10 +175,10 @@ def test_a_small_image_fails_alone_and_is_named(
 ) -> None:
     save_jpeg(root / "roxford5k" / GALLERY[3], np.zeros((60, 96, 3), np.uint8), 95)
     words = extraction(root, weights, "splits=[gallery]", "backbone.arguments.scales=[1.0]")
-    assert global_stages.globals_main(words) == 1
+    assert extract_globals.main(words) == 1
     said = capsys.readouterr().err
     assert "1 of 9 images failed" in said and GALLERY[3] in said and "2×3 is too small" in said
-    again = global_stages.globals_main([*words, "overwrite=true", "on_bad_image=skip"])
+    again = extract_globals.main([*words, "overwrite=true", "on_bad_image=skip"])
     assert again == 0
 
 
@@ -199,7 +201,7 @@ def test_settings_that_cannot_be_are_refused(
 ) -> None:
     given = ["dataset=roxford", "global=superglobal", f"data_root={root}"]
     with pytest.raises(error, match=what):
-        global_stages.run_globals(compose("globals", [*given, *words]))
+        extract_globals.run(compose("extract_globals", [*given, *words]))
     assert not list(root.rglob("*superglobal*"))
 
 
@@ -219,15 +221,17 @@ def test_lists_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(error, match=what):
         given = ["dataset=roxford", "global=superglobal", f"data_root={root}"]
-        store_stages.run_topk(compose("topk", [*given, *words]))
+        prepare_topk_global.run(compose("prepare_topk_global", [*given, *words]))
 
 
 def test_another_desc_name_uses_the_same_files(root: Path, weights: Path) -> None:
     words = extraction(root, weights, "desc_name=dinov2", "backbone.arguments.scales=[1.0]")
-    global_stages.run_globals(compose("globals", words))
+    extract_globals.run(compose("extract_globals", words))
     given = ["dataset=roxford", f"data_root={root}", "global=superglobal"]
     for name, form in (("sift", "native"), ("cvnet", "published")):
-        store_stages.run_topk(compose("topk", [*given, f"desc_name={name}", f"form={form}"]))
+        prepare_topk_global.run(
+            compose("prepare_topk_global", [*given, f"desc_name={name}", f"form={form}"])
+        )
     made = {path.name for path in root.rglob("*superglobal*")}
     assert made == {
         *(f"cvnet_{split}_superglobal.hdf5" for split in ("query", "gallery")),
@@ -241,10 +245,10 @@ def test_another_desc_name_uses_the_same_files(root: Path, weights: Path) -> Non
 
 def test_descriptors_pooled_otherwise_are_not_compared(root: Path, weights: Path) -> None:
     more = ["backbone.arguments.scales=[1.0]", "splits=[query]"]
-    global_stages.run_globals(compose("globals", extraction(root, weights, *more)))
+    extract_globals.run(compose("extract_globals", extraction(root, weights, *more)))
     more = [more[0], "splits=[gallery]", "superglobal.relup=0.0"]
-    global_stages.run_globals(compose("globals", extraction(root, weights, *more)))
+    extract_globals.run(compose("extract_globals", extraction(root, weights, *more)))
     given = ["dataset=roxford", f"data_root={root}", "global=superglobal"]
     with pytest.raises(BadInput, match="relup is 0.014"):
-        store_stages.run_topk(compose("topk", given))
+        prepare_topk_global.run(compose("prepare_topk_global", given))
     assert not (root / "roxford5k" / "nn_superglobal.hdf5").exists()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import store_stages, train
+from ames_lite.cli import prepare_topk_global, train
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -237,11 +237,13 @@ def test_the_published_pickle_is_rewritten_by_the_command(
     path = write_neighbors(tmp_path / "nn.pkl", lists, names, names, {})
     given = ["dataset=synthetic-train", "desc_name=sift", f"data_root={tmp_path}"]
     given += ["self_search=true", f"lists={path}"]
-    store_stages.run_topk(compose("topk", [*given, "keep=20"]))
+    prepare_topk_global.run(compose("prepare_topk_global", [*given, "keep=20"]))
     found = read_neighbors(folder / "nn_sift_vlad.hdf5", names, names)
     np.testing.assert_array_equal(found.ids, lists.ids[:, :20])
     with pytest.raises(BadInput, match="keep is 0"):
-        store_stages.run_topk(compose("topk", [*given, "keep=0", "overwrite=true"]))
+        prepare_topk_global.run(
+            compose("prepare_topk_global", [*given, "keep=0", "overwrite=true"])
+        )
 
 
 def class_folders(world: TinyWorld, folder: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.cli import evaluate, search, stages
+from ames_lite.cli import evaluate, extract_descriptors, search
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -22,7 +22,7 @@ def root(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pat
         (root / "synthetic" / entry.name).symlink_to(entry)
     given = ["dataset=synthetic", "backbone=xfeat", "workers=1", "device=cpu"]
     given += ["backbone.arguments.top_k=60", "backbone.arguments.image_size=240"]
-    stages.run_extract(compose("extract", [*given, f"data_root={root}"]))
+    extract_descriptors.run(compose("extract_descriptors", [*given, f"data_root={root}"]))
     return root
 
 

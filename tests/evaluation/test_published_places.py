@@ -118,7 +118,7 @@ def test_the_commands_that_make_its_files_can_be_given(name: str) -> None:
     for needed in ROWS[name].files:
         for part in needed.page.split(" and then ")[1:]:
             script, *words = shlex.split(part.split(" (")[0])[1:]
-            command = {"extract_globals": "globals"}.get(Path(script).stem, Path(script).stem)
+            command = Path(script).stem
             if (conf_dir() / f"{command}.yaml").is_file():
                 config = compose(command, [w.rstrip(";") for w in words])
                 if command == "prepare_set":

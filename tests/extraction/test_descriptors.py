@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ames_lite.cli import stages
+from ames_lite.cli import extract_descriptors as extract_descriptors_command
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import Sift
@@ -226,7 +226,7 @@ def own_set(tmp_path: Path, count: int = 3) -> list[str]:
 def test_tiny_random_runs_through_the_command(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     given = [*own_set(tmp_path), "desc_name=tiny_random", "device=cpu", "precision=bf16"]
-    stages.run_extract(compose("extract", given))
+    extract_descriptors_command.run(compose("extract_descriptors", given))
     store = DescriptorStore.open(tmp_path / "own" / "tiny_random_local.hdf5")
     assert store.provenance["backbone"] == "tiny_random" and store.dim == 32
     assert store.provenance["weights"] == "random, seed 0"
@@ -235,16 +235,20 @@ def test_tiny_random_runs_through_the_command(tmp_path: Path) -> None:
     assert found.count == 50 and 0 < found.xy.min() and found.xy.max() < 1
     names, vectors, made = read_globals(tmp_path / "own" / "tiny_random_cls.hdf5")
     assert names == store.names and vectors.shape == (3, 32) and made["global"] == "cls"
-    stages.run_extract(compose("extract", [*given, "outputs=[local]", "overwrite=true"]))
+    extract_descriptors_command.run(
+        compose("extract_descriptors", [*given, "outputs=[local]", "overwrite=true"])
+    )
     for wrong in ("outputs=[]", "outputs=[vlad]"):
         with pytest.raises(ConfigError, match="local, global"):
-            stages.run_extract(compose("extract", [*given, wrong]))
+            extract_descriptors_command.run(compose("extract_descriptors", [*given, wrong]))
 
 
 def test_an_empty_data_root_is_one_message_before_any_weights(tmp_path: Path) -> None:
     for name in ("dinov2", "sift"):
         with pytest.raises(MissingFile) as caught:
-            stages.run_extract(compose("extract", [f"desc_name={name}", f"data_root={tmp_path}"]))
+            extract_descriptors_command.run(
+                compose("extract_descriptors", [f"desc_name={name}", f"data_root={tmp_path}"])
+            )
         for words in ("test_query.txt", "test_gallery.txt", "gnd_roxford5k.pkl"):
             assert words in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -254,7 +258,7 @@ def test_missing_weights_are_told_before_a_store_is_begun(tmp_path: Path) -> Non
     given = [*own_set(tmp_path), "desc_name=dinov2", "device=cpu"]
     given.append(f"backbone.arguments.weights={tmp_path / 'absent.pth'}")
     with pytest.raises(MissingFile, match="absent.pth"):
-        stages.run_extract(compose("extract", given))
+        extract_descriptors_command.run(compose("extract_descriptors", given))
     assert not list((tmp_path / "own").glob("*.hdf5"))
 
 
@@ -267,9 +271,9 @@ def test_all_tokens_are_no_store_of_local_descriptors(tmp_path: Path) -> None:
         "backbone.arguments.top_k=0",
     ]
     with pytest.raises(BadInput, match="source=images"):
-        stages.run_extract(compose("extract", given))
+        extract_descriptors_command.run(compose("extract_descriptors", given))
     assert not list((tmp_path / "own").glob("*.hdf5"))
-    stages.run_extract(compose("extract", [*given, "outputs=[global]"]))
+    extract_descriptors_command.run(compose("extract_descriptors", [*given, "outputs=[global]"]))
     assert (tmp_path / "own" / "tiny_random_cls.hdf5").is_file()
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ames_lite.cli import detector_stage
+from ames_lite.cli import train_detector as train_detector_command
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.metrics import average_precision, find_hits
@@ -456,21 +456,21 @@ def test_the_command_trains_and_goes_on(
 ) -> None:
     output = tmp_path / "run"
     words = command(tiny_world, output, "val_dataset=synthetic-val")
-    assert detector_stage.main(words) == 0
+    assert train_detector_command.main(words) == 0
     said = capsys.readouterr().out
     assert f"detector={output / 'detector.pt'}" in said and "feature norm" in said
     meta = json.loads((output / "meta.json").read_text())
     assert meta["data"]["val_dataset"] == "synthetic-val"
     assert meta["data"]["train_images"] == 84 and meta["data"]["val_images"] == 29
     before = (output / "last.pt").read_bytes()
-    assert detector_stage.main(words) == 0
+    assert train_detector_command.main(words) == 0
     assert (output / "last.pt").read_bytes() == before
-    assert detector_stage.main([*words, "lr=0.5"]) == 1
+    assert train_detector_command.main([*words, "lr=0.5"]) == 1
     assert "lr is 0.001" in capsys.readouterr().err
-    assert detector_stage.main([*words, "resume=never"]) == 1
+    assert train_detector_command.main([*words, "resume=never"]) == 1
     assert "in use" in capsys.readouterr().err
     (output / "other.txt").touch()
-    assert detector_stage.main(words) == 1
+    assert train_detector_command.main(words) == 1
     assert "holds other.txt" in capsys.readouterr().err
 
 
@@ -486,7 +486,7 @@ def test_the_command_refuses_before_it_writes(tiny_world: TinyWorld, tmp_path: P
         ("backbone.arguments.facet=values", BadInput, "facet 'values'"),
     ):
         with pytest.raises(error, match=named):
-            detector_stage.run(compose("detector", command(tiny_world, output, more)))
+            train_detector_command.run(compose("train_detector", command(tiny_world, output, more)))
     assert not output.exists()
 
 
@@ -498,7 +498,7 @@ def test_a_missing_list_is_one_message(tmp_path: Path) -> None:
 
 
 def test_the_defaults_of_the_command_are_those_of_the_recipe() -> None:
-    config = compose("detector")
+    config = compose("train_detector")
     fields = DetectorRecipe.__dataclass_fields__
     assert DetectorRecipe(**{key: config[key] for key in fields}) == DetectorRecipe()
 

@@ -22,7 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli import evaluate, prepare_dataset, stages, store_stages, train, tune
+from ames_lite.cli import (
+    evaluate,
+    extract_descriptors,
+    prepare_dataset,
+    prepare_topk_global,
+    train,
+    tune,
+)
 from ames_lite.cli.demo import Steps, worlds
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
@@ -136,10 +143,12 @@ def describe(step: Steps, name: str, workers: int, *, training: bool = False) ->
     splits = "splits=[train]" if training else "splits=[query,gallery]"
     given = (f"dataset={name}", "desc_name=photo")
     script = "extract/extract_descriptors.py"
-    step(script, "extract", stages.run_extract, *given, splits, f"workers={workers}")
+    step(
+        script, "extract_descriptors", extract_descriptors.run, *given, splits, f"workers={workers}"
+    )
     more = ["self_search=true", "num_neighbors=300"] if training else []
     script = "extract/prepare_topk_global.py"
-    step(script, "topk", store_stages.run_topk, *given, "global=gem", *more)
+    step(script, "prepare_topk_global", prepare_topk_global.run, *given, "global=gem", *more)
 
 
 def trained(step: Steps, args: argparse.Namespace, output: Path) -> Path:

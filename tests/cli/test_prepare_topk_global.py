@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import store_stages
+from ames_lite.cli import merge_hdf5, prepare_topk_global
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
@@ -54,7 +54,7 @@ def test_shards_are_joined(world: TinyWorld, how: str) -> None:
     path = world.folder() / "sift_gallery_local.hdf5"
     whole = split_store(path, 3)
     options = [*given(world), "splits=[gallery]", f"how={how}"]
-    store_stages.run_merge(compose("merge", options))
+    merge_hdf5.run(compose("merge_hdf5", options))
     merged = DescriptorStore.open(path)
     assert merged.names == whole.names
     for part in ("descriptors", "weight", "xy", "status"):
@@ -70,9 +70,9 @@ def test_a_shard_that_is_missing_comes_with_the_command_that_makes_it(world: Tin
     done = python(world.root, "extract/merge_hdf5.py", *given(world), "splits=[gallery]")
     assert done.returncode == 1 and "shard=2/3" in done.stderr and "Traceback" not in done.stderr
     with pytest.raises(MissingFile, match="no shards"):
-        store_stages.run_merge(compose("merge", given(world)))
+        merge_hdf5.run(compose("merge_hdf5", given(world)))
     with pytest.raises(ConfigError, match="how=move"):
-        store_stages.run_merge(compose("merge", [*given(world), "how=move"]))
+        merge_hdf5.run(compose("merge_hdf5", [*given(world), "how=move"]))
 
 
 def test_a_projection_is_fitted_on_the_training_set(world: TinyWorld) -> None:
@@ -87,8 +87,10 @@ def test_lists_are_written_and_rewritten_in_both_forms(world: TinyWorld) -> None
     folder = world.folder()
     native = folder / "nn_sift_vlad.hdf5"
     kept = native.rename(folder / "kept.hdf5")
-    store_stages.run_topk(compose("topk", [*given(world), "form=published"]))
-    store_stages.run_topk(compose("topk", [*given(world), f"lists={folder / 'nn_sift_vlad.pkl'}"]))
+    prepare_topk_global.run(compose("prepare_topk_global", [*given(world), "form=published"]))
+    prepare_topk_global.run(
+        compose("prepare_topk_global", [*given(world), f"lists={folder / 'nn_sift_vlad.pkl'}"])
+    )
     names = [read_image_list(folder / f"{split}.txt").names for split in ("query", "gallery")]
     files = (kept, native, native.with_suffix(".pkl"))
     a, b, c = (read_neighbors(path, *names) for path in files)
@@ -96,16 +98,18 @@ def test_lists_are_written_and_rewritten_in_both_forms(world: TinyWorld) -> None
         np.testing.assert_array_equal(a.ids, other.ids)
         np.testing.assert_array_equal(a.sims, other.sims)
     with pytest.raises(ConfigError, match="form=pickle"):
-        store_stages.run_topk(compose("topk", [*given(world), "form=pickle"]))
+        prepare_topk_global.run(compose("prepare_topk_global", [*given(world), "form=pickle"]))
 
 
 def test_a_compressed_index_is_told_its_settings(
     world: TinyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = []
-    monkeypatch.setattr(store_stages, "prepare_topk", lambda *_, **more: told.append(more["index"]))
+    monkeypatch.setattr(
+        prepare_topk_global, "prepare_topk", lambda *_, **more: told.append(more["index"])
+    )
     for words in ([], ["index=ivf_pq"], ["index=ivf_pq", "ivf_pq.nlist=64", "ivf_pq.code_size=32"]):
-        store_stages.run_topk(compose("topk", [*given(world), *words]))
+        prepare_topk_global.run(compose("prepare_topk_global", [*given(world), *words]))
     assert told == [None, IvfPq(), IvfPq(nlist=64, code_size=32)]
 
 
@@ -123,4 +127,4 @@ def test_an_index_that_cannot_be_is_refused(
 ) -> None:
     words = ["overwrite=true", *({"index=ivf_pq": 0, word: 0} if "hnsw" not in word else [word])]
     with pytest.raises(kind, match=f"(?s){message}"):
-        store_stages.run_topk(compose("topk", [*given(world), *words]))
+        prepare_topk_global.run(compose("prepare_topk_global", [*given(world), *words]))

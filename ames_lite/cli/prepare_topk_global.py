@@ -1,4 +1,4 @@
-"""The commands around stores and neighbour lists: merging, bits, lists. As in `stages`."""
+"""`python extract/prepare_topk_global.py`: neighbour lists by global similarity."""
 
 from __future__ import annotations
 
@@ -7,100 +7,27 @@ from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import chosen_splits, command, dataset_files
+from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.binarization import fit_binarization
-from ames_lite.extraction.merging import HOW, merge_globals, merge_stores
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.retrieval.rerankers import RERANKERS, Settings
 from ames_lite.runtime import pick_device
 from ames_lite.stores.published.store import is_published
-from ames_lite.stores.shards import find_shards
 
 FORMS = ("native", "published")
 INDEXES = ("flat", "ivf_pq")
 RERANKS = ("published", *RERANKERS, "none")
 
 
-def merge_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/merge_hdf5.py`."""
-    return command("merge", run_merge, overrides)
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("prepare_topk_global", run, overrides)
 
 
-def binarization_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/fit_binarization.py`."""
-    return command("binarization", run_binarization, overrides)
-
-
-def topk_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/prepare_topk_global.py`."""
-    return command("topk", run_topk, overrides)
-
-
-def run_merge(config: Config) -> None:
-    """Join the shards of every split."""
-    if config["how"] not in HOW:
-        raise ConfigError(f"how={config['how']}", expected=" or ".join(HOW))
-    files, splits = dataset_files(config), chosen_splits(config)
-    if config["global"] is not None:
-        _merge_globals(config, files, splits)
-        return
-    found = {
-        split: find_shards(files.local_path(split), files.extract_shard(split)) for split in splits
-    }
-    for split, shards in found.items():
-        path = merge_stores(
-            shards,
-            files.local_path(split),
-            read_image_list(files.image_list(split)).names,
-            how=config["how"],
-            compression=config["compression"],
-            overwrite=config["overwrite"],
-        )
-        print(f"{split}: {path} ({len(shards)} shards, {config['how']})")
-
-
-def _merge_globals(config: Config, files: DatasetFiles, splits: Sequence[str]) -> None:
-    kind = config["global"]
-    if config["how"] != "copy" or config["compression"] is not None:
-        raise ConfigError(
-            f"global={kind} with how={config['how']}, compression={config['compression']}",
-            expected="how=copy compression=null: global descriptors are copied as they are",
-        )
-    found = {
-        split: find_shards(files.global_path(split, kind), files.extract_shard(split, kind))
-        for split in splits
-    }
-    for split, shards in found.items():
-        names = read_image_list(files.image_list(split)).names
-        output = files.global_path(split, kind)
-        path = merge_globals(shards, output, names, overwrite=config["overwrite"])
-        print(f"{split}: {path} ({len(shards)} shards, copy)")
-
-
-def run_binarization(config: Config) -> None:
-    """Fit a projection to bits, named after the data set's folder."""
-    files, split = dataset_files(config), config["split"]
-    store = files.local(split)
-    names = read_image_list(files.image_list(split)).names if is_published(store) else None
-    path = fit_binarization(
-        store,
-        files.binarization_path(files.folder),
-        names=names,
-        bits=config["bits"],
-        seed=config["seed"],
-        iterations=config["iterations"],
-        max_descriptors=config["max_descriptors"],
-        max_images=config["max_images"],
-        overwrite=config["overwrite"],
-    )
-    print(f"binarization: {path}")
-
-
-def run_topk(config: Config) -> None:
+def run(config: Config) -> None:
     """Search the gallery for every query, or the training set for every image of it."""
     files, kind, form = dataset_files(config), config["global"], config["form"]
     if form not in FORMS:

@@ -24,7 +24,7 @@ OF_A_RUN = {"config.json", "log.jsonl", "last.pt", "detector.pt", "meta.json"}
 
 def main(overrides: Sequence[str] | None = None) -> int:
     """The command."""
-    return command("detector", run, overrides)
+    return command("train_detector", run, overrides)
 
 
 def run(config: Config) -> Path:
@@ -72,7 +72,7 @@ def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
     name = config["val_dataset"]
     if name is None:
         return images, None
-    chosen = compose("detector", [f"dataset={name}"])["dataset"]
+    chosen = compose("train_detector", [f"dataset={name}"])["dataset"]
     if chosen["option"] == "folder":
         chosen = {**chosen, "folder": config["name"]}
     given = {**config, "dataset": chosen, "images": config["val_images"]}

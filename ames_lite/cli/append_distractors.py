@@ -14,7 +14,7 @@ from ames_lite.extraction.distractors import append_distractors
 
 def main(overrides: Sequence[str] | None = None) -> int:
     """The command."""
-    return command("distractors", run, overrides)
+    return command("append_distractors", run, overrides)
 
 
 def run(config: Config) -> list[Path]:
@@ -37,5 +37,5 @@ def run(config: Config) -> list[Path]:
 
 
 def _files(config: Config, name: str) -> DatasetFiles:
-    dataset = compose("distractors", [f"dataset={name}"])["dataset"]
+    dataset = compose("append_distractors", [f"dataset={name}"])["dataset"]
     return dataset_files({**config, "dataset": dataset})

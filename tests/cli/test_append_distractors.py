@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import check_store, distractor_stage, evaluate, store_stages
+from ames_lite.cli import append_distractors, check_store, evaluate, prepare_topk_global
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
@@ -40,7 +40,7 @@ def given(root: Path, *more: str) -> list[str]:
 
 
 def join(root: Path, *more: str) -> None:
-    distractor_stage.run(compose("distractors", given(root, "globals=[vlad]", *more)))
+    append_distractors.run(compose("append_distractors", given(root, "globals=[vlad]", *more)))
 
 
 def test_a_gallery_with_distractors_is_evaluated_like_any_other(root: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_gallery_with_distractors_is_evaluated_like_any_other(root: Path) -> N
     rows = np.concatenate([part.stored("descriptors", np.s_[:]) for part in parts])
     np.testing.assert_array_equal(joined.stored("descriptors", np.s_[:]), rows)
 
-    store_stages.run_topk(compose("topk", given(root, "global=vlad")))
+    prepare_topk_global.run(compose("prepare_topk_global", given(root, "global=vlad")))
     assert check_store.main(given(root, "neighbors=vlad")) == 0
     options = given(root, "neighbors=vlad", f"output_dir={root / 'run'}")
     results = evaluate.run(compose("evaluate", [*CELL, *options]))
@@ -90,7 +90,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     root: Path, tiny_world: TinyWorld
 ) -> None:
     with pytest.raises(ConfigError, match="no distractors"):
-        distractor_stage.run(compose("distractors", ["dataset=roxford", f"data_root={root}"]))
+        append_distractors.run(
+            compose("append_distractors", ["dataset=roxford", f"data_root={root}"])
+        )
     more = root / "revisitop1m"
     path = more / "sift_gallery_local.hdf5"
     store = DescriptorStore.open(path.rename(more / "old.hdf5"))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import stages
+from ames_lite.cli import build_vocabulary, extract_globals
+from ames_lite.cli.build_vocabulary import parse_source
+from ames_lite.cli.build_vocabulary import run as run_vocabulary
 from ames_lite.cli.compose import compose, options_of
-from ames_lite.cli.vocabulary_stage import parse_source, run_vocabulary
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.retrieval.knn import kmeans
@@ -39,7 +40,7 @@ def root(tiny_world: TinyWorld, tmp_path: Path) -> Path:
 
 def test_a_vocabulary_of_one_data_set_is_kmeans_of_its_tokens(root: Path) -> None:
     options = [f"data_root={root}", "dataset=synthetic-train", "num_clusters=16"]
-    stages.run_vocabulary(compose("vocabulary", options))
+    build_vocabulary.run(compose("build_vocabulary", options))
     path = root / "vlad_sift_synthetic-train.npz"
     store = DescriptorStore.open(root / "synthetic-train" / "sift_local.hdf5")
     descriptors, valid = store.read_descriptors(np.arange(len(store)))
@@ -73,21 +74,21 @@ def test_a_source_is_a_name_and_a_step() -> None:
 def test_unknown_data_sets_come_with_those_that_exist(root: Path) -> None:
     options = [f"data_root={root}", "sources=[synthetic:1,atlantis:2]"]
     with pytest.raises(ConfigError, match="no data set atlantis") as error:
-        run_vocabulary(compose("vocabulary", options))
+        run_vocabulary(compose("build_vocabulary", options))
     assert "roxford" in str(error.value)
     done = in_process(root, "extract/build_vocabulary.py", *options)
     assert done.returncode == 1 and "atlantis" in done.stderr and "Traceback" not in done.stderr
     for wrong in (["sources=[gldv2:1,gldv2:2]"], ["split=val"]):
         with pytest.raises(ConfigError):
-            run_vocabulary(compose("vocabulary", [*options[:1], *wrong]))
+            run_vocabulary(compose("build_vocabulary", [*options[:1], *wrong]))
     with pytest.raises(ConfigError, match="list"):
-        compose("vocabulary", ["sources=synthetic:1"])
+        compose("build_vocabulary", ["sources=synthetic:1"])
     with pytest.raises(ConfigError, match="no recipe 'anyloc_moon'"):
-        compose("vocabulary", ["recipe=anyloc_moon"])
+        compose("build_vocabulary", ["recipe=anyloc_moon"])
 
 
 def test_all_missing_stores_are_one_message_with_the_commands_that_make_them(root: Path) -> None:
-    config = compose("vocabulary", ["recipe=anyloc", "size=vitb", f"data_root={root}"])
+    config = compose("build_vocabulary", ["recipe=anyloc", "size=vitb", f"data_root={root}"])
     config["sources"] = ["roxford:1", "rparis:2"]
     with pytest.raises(MissingFile) as error:
         run_vocabulary(config)
@@ -102,13 +103,18 @@ def test_all_missing_stores_are_one_message_with_the_commands_that_make_them(roo
 def test_every_recipe_composes_and_so_does_the_extraction_that_it_names(
     name: str, size: str
 ) -> None:
-    config = compose("vocabulary", [f"recipe={name}", f"size={size}"])
-    assert set(compose("vocabulary")) < set(config)
-    assert set(config) - set(compose("vocabulary")) == {"size", "layers", "expected", "extraction"}
+    config = compose("build_vocabulary", [f"recipe={name}", f"size={size}"])
+    assert set(compose("build_vocabulary")) < set(config)
+    assert set(config) - set(compose("build_vocabulary")) == {
+        "size",
+        "layers",
+        "expected",
+        "extraction",
+    }
     assert (config["num_clusters"], config["distance"], config["unit"]) == (32, "cosine", True)
     assert [parse_source(text) for text in config["sources"]] or name == "anyloc"
     given = [f"desc_name={config['stores']}", *config["extraction"]]
-    extraction = compose("extract", given)
+    extraction = compose("extract_descriptors", given)
     backbone = build_backbone(extraction["backbone"]["name"], **extraction["backbone"]["arguments"])
     assert (backbone.variant, backbone.facet, backbone.layer) == tuple(config["expected"].values())
     pixels = backbone.prepare(np.zeros((480, 640, 3), np.uint8)).shape
@@ -116,7 +122,7 @@ def test_every_recipe_composes_and_so_does_the_extraction_that_it_names(
 
 
 def test_the_recipes_are_unions_as_published() -> None:
-    sources = {name: compose("vocabulary", [f"recipe={name}"])["sources"] for name in RECIPES}
+    sources = {name: compose("build_vocabulary", [f"recipe={name}"])["sources"] for name in RECIPES}
     of = {name.removeprefix("anyloc_"): listed for name, listed in sources.items()}
     assert of["structured"] == of["indoor"] + of["urban"]
     unstructured = of["aerial"] + of["hawkins"] + of["laurel"] + of["eiffel"]
@@ -132,13 +138,13 @@ def test_a_recipe_builds_from_stores_of_its_making(root: Path) -> None:
     store = root / "roxford5k" / "anyloc_vitb_320_gallery_local.hdf5"
     store_of(store, images(0, 40), VITB)
     options = ["recipe=anyloc", "size=vitb", "dataset=roxford", f"data_root={root}"]
-    run_vocabulary(compose("vocabulary", [*options, "num_clusters=8"]))
+    run_vocabulary(compose("build_vocabulary", [*options, "num_clusters=8"]))
     found = open_vocabulary(root / "vlad_anyloc_vitb_roxford5k.npz")
     assert found.centroids.shape == (8, 6) and (found.distance, found.unit) == ("cosine", True)
     store.unlink()
     store_of(store, images(0, 40), {**VITB, "facet": "key"})
     with pytest.raises(BadInput, match="facet is 'key' .* and 'value' in the recipe"):
-        run_vocabulary(compose("vocabulary", [*options, "num_clusters=8", "overwrite=true"]))
+        run_vocabulary(compose("build_vocabulary", [*options, "num_clusters=8", "overwrite=true"]))
 
 
 def test_published_centroids_make_the_published_vlad(root: Path) -> None:
@@ -147,7 +153,7 @@ def test_published_centroids_make_the_published_vlad(root: Path) -> None:
     torch.save(centers, root / "c_centers.pt")
     options = [f"data_root={root}", "dataset=synthetic", "desc_name=sift", "splits=[gallery]"]
     options += ["global=vlad", f"vocabulary={root / 'c_centers.pt'}"]
-    stages.run_globals(compose("globals", options))
+    extract_globals.run(compose("extract_globals", options))
     found = read_globals(root / "synthetic" / "sift_gallery_vlad.hdf5")[1]
     for row in (0, len(store) - 1):
         tokens = store.read(row).descriptors
@@ -155,5 +161,5 @@ def test_published_centroids_make_the_published_vlad(root: Path) -> None:
         np.testing.assert_allclose(found[row], expected, atol=1e-5)
     torch.save(centers[:, :100], root / "c_centers.pt")
     with pytest.raises(BadInput, match="100") as error:
-        stages.run_globals(compose("globals", [*options, "overwrite=true"]))
+        extract_globals.run(compose("extract_globals", [*options, "overwrite=true"]))
     assert str(store.dim) in str(error.value) and "c_centers.pt" in str(error.value)

@@ -1,4 +1,4 @@
-"""The command of vocabularies: `python extract/build_vocabulary.py`. As in `stages`.
+"""`python extract/build_vocabulary.py`: a VLAD vocabulary.
 
 In: one data set (`dataset=`), or several with a step each (`sources=[pitts30k:4,st_lucia:1]`), or a
 recipe that names them. Out: `vlad_{desc_name}_{domain}.npz` below data_root.
@@ -28,12 +28,12 @@ class _Chosen(NamedTuple):
     files: DatasetFiles
 
 
-def vocabulary_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/build_vocabulary.py`."""
-    return command("vocabulary", run_vocabulary, overrides)
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("build_vocabulary", run, overrides)
 
 
-def run_vocabulary(config: Config) -> None:
+def run(config: Config) -> None:
     """Build a vocabulary, named after `domain=`, or after the folders of the data sets."""
     if config["split"] not in SPLITS:
         raise ConfigError(f"split={config['split']}", expected=f"one of {', '.join(SPLITS)}")
@@ -91,7 +91,7 @@ def _chosen(config: Config) -> list[_Chosen]:
     chosen = []
     for name, step in parsed:
         own = f"name={config['name']}"
-        dataset = compose("vocabulary", [f"dataset={name}", own])["dataset"]
+        dataset = compose("build_vocabulary", [f"dataset={name}", own])["dataset"]
         chosen.append(_Chosen(name, step, dataset_files({**config, "dataset": dataset})))
     return chosen
 

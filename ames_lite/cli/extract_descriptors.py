@@ -1,4 +1,4 @@
-"""The commands of extraction: configuration in, a call of the stage, the path of the result out."""
+"""`python extract/extract_descriptors.py`: local descriptors, and global ones of the same pass."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import configured_backbone, optional_text, query_boxes
-from ames_lite.cli.global_stages import run_globals as run_globals  # its other commands' door
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
-from ames_lite.cli.vocabulary_stage import run_vocabulary as run_vocabulary  # as run_globals
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import find_all
 from ames_lite.errors import ConfigError
@@ -23,12 +21,12 @@ from ames_lite.stores.shards import parse_shard
 OUTPUTS = ("local", "global")
 
 
-def extract_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/extract_descriptors.py`."""
-    return command("extract", run_extract, overrides)
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("extract_descriptors", run, overrides)
 
 
-def run_extract(config: Config) -> None:
+def run(config: Config) -> None:
     """Extract every split of a data set."""
     files, splits = dataset_files(config), chosen_splits(config)
     shard = parse_shard(optional_text(config["shard"]), os.environ)

@@ -1,4 +1,4 @@
-"""The commands of global descriptors: aggregation and whitening. As in `stages`."""
+"""`python extract/extract_globals.py`: global descriptors from a store or images; whitening."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.global_sources import GlobalSource, ImageSource, Source, StoreSource
 from ames_lite.extraction.globals import FittedWhitening, extract_globals, whitened_kind
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
-from ames_lite.extraction.whitening import fit_whitening
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published, open_store
 from ames_lite.stores.shards import Shard, parse_shard, shard_path
@@ -27,17 +26,12 @@ from ames_lite.stores.shards import Shard, parse_shard, shard_path
 SOURCES = ("store", "images", "globals")
 
 
-def globals_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/extract_globals.py`."""
-    return command("globals", run_globals, overrides)
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("extract_globals", run, overrides)
 
 
-def whitening_main(overrides: Sequence[str] | None = None) -> int:
-    """`python extract/fit_whitening.py`."""
-    return command("whitening", run_whitening, overrides)
-
-
-def run_globals(config: Config) -> None:
+def run(config: Config) -> None:
     """Make the global descriptors of every split."""
     config = {**config, "source": _source(config)}
     files, splits = dataset_files(config), chosen_splits(config)
@@ -107,7 +101,9 @@ def _of_store(
     files: DatasetFiles, aggregator: Aggregator, shard: Shard | None, split: str
 ) -> StoreSource:
     path = files.local(split)
-    return StoreSource(open_store(path, _names(files, split, path) or ()), aggregator, shard)
+    return StoreSource(
+        open_store(path, names_of_published(files, split, path) or ()), aggregator, shard
+    )
 
 
 def _of_images(
@@ -139,10 +135,10 @@ def _of_globals(
             expected="whitening=<a pca_*.npz>, or source=store or images",
         )
     path = files.global_descriptors(split, config["global"])
-    return GlobalSource(GlobalStore(path, names=_names(files, split, path)), shard)
+    return GlobalSource(GlobalStore(path, names=names_of_published(files, split, path)), shard)
 
 
-def _names(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
+def names_of_published(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
     """The image list of a split, where its file is of the published form, without names."""
     return read_image_list(files.image_list(split)).names if is_published(path) else None
 
@@ -170,18 +166,3 @@ def _aggregator(config: Config) -> Aggregator:
             "temperature": config["temperature"],
         }
     return build_aggregator(kind, **arguments.get(kind, {}))
-
-
-def run_whitening(config: Config) -> None:
-    """Fit a whitening, named after the data set's folder."""
-    files, split, kind = dataset_files(config), config["split"], config["global"]
-    source = files.global_descriptors(split, kind)
-    path = fit_whitening(
-        source,
-        files.whitening_path(kind, files.folder),
-        dim=config["dim"],
-        names=_names(files, split, source),
-        max_images=config["max_images"],
-        overwrite=config["overwrite"],
-    )
-    print(f"whitening: {path}")

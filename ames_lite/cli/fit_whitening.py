@@ -1,0 +1,30 @@
+"""`python extract/fit_whitening.py`: a PCA-whitening of global descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ames_lite.cli.compose import Config
+from ames_lite.cli.extract_globals import names_of_published
+from ames_lite.cli.shell import command, dataset_files
+from ames_lite.extraction.whitening import fit_whitening
+
+
+def main(overrides: Sequence[str] | None = None) -> int:
+    """The command."""
+    return command("fit_whitening", run, overrides)
+
+
+def run(config: Config) -> None:
+    """Fit a whitening, named after the data set's folder."""
+    files, split, kind = dataset_files(config), config["split"], config["global"]
+    source = files.global_descriptors(split, kind)
+    path = fit_whitening(
+        source,
+        files.whitening_path(kind, files.folder),
+        dim=config["dim"],
+        names=names_of_published(files, split, source),
+        max_images=config["max_images"],
+        overwrite=config["overwrite"],
+    )
+    print(f"whitening: {path}")
