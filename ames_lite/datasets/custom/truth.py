@@ -1,7 +1,7 @@
 """Image lists and ground truth of a set of one's own, from pictures and labels of several forms.
 
 In: a folder of pictures and one of: class folders; a CSV of labels, of pairs, of coordinates or of
-frames (own_truth_tables has the headers); frame numbers in file names; a matrix of 0 and 1. Out:
+frames (tables has the headers); frame numbers in file names; a matrix of 0 and 1. Out:
 names of queries and gallery, and for each query the gallery rows that are right.
 
 The convention to know: where nothing says which images are queries (a column `split`, a folder
@@ -44,7 +44,7 @@ class OwnTruthOptions:
     images, query_images: folders (the second: of the queries alone). labels: a path or one of
     WORDS. queries, gallery: image lists that say which images, in which order. kind: one of KINDS,
     where a header does not tell. radius: metres; tolerance: frames; each for its own kind alone.
-    families to queries_per_label: of a set that is split by family (own_truth_split); distractors:
+    families to queries_per_label: of a set that is split by family (split); distractors:
     a folder of images without partners.
     """
 

@@ -2,7 +2,7 @@
 
 In: `nn_*.hdf5`, or the published `nn_*.pkl` (18 GB for GLDv2). Out: a native file of the same
 lists, written a block at a time; or `NeighborRows` over the file itself. The convention to know:
-what cannot be taken in blocks (`published_planes` says why) is read in memory, with the same
+what cannot be taken in blocks (`planes` says why) is read in memory, with the same
 result.
 """
 

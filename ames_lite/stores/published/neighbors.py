@@ -107,7 +107,7 @@ def read_published_neighbors(
     """The lists of the queries among the gallery, each image left out of its own.
 
     most: where the lists would take more than WHOLE_BYTES, so many of each query are read, and
-    looked at, and the others stay in the file (as far as `published_planes` finds them there).
+    looked at, and the others stay in the file (as far as `planes` finds them there).
     Raises MissingFile; BadInput where the file holds anything else, its Q is not the number of
     queries, an id is no row of the gallery or listed twice, or a sim is not finite.
     """

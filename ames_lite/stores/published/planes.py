@@ -25,7 +25,7 @@ from ames_lite.stores.neighbor_rows import Extent
 from ames_lite.stores.published.safe_pickle import GlobalTable, Span, read_spanning
 
 BLOCK_BYTES = 1 << 26  # of a plane, read at a time
-# What a torch storage begins with, and the dtypes that count rows exactly; see published_neighbors.
+# What a torch storage begins with, and the dtypes that count rows exactly; see neighbors.
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 STORAGES: GlobalTable = MappingProxyType(
     {("torch", "FloatStorage"): "<f4", ("torch", "DoubleStorage"): "<f8"}
