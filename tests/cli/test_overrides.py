@@ -32,7 +32,7 @@ def test_a_path_arrives_as_it_was_typed() -> None:
 @pytest.mark.parametrize("key", ["name", "desc_name", "neighbors", "backbone.arguments.weights"])
 @pytest.mark.parametrize("text", ["2023", "my photos (1)"])
 def test_so_does_any_text(key: str, text: str) -> None:
-    command = "extract" if key.startswith("backbone") else "evaluate"
+    command = "extract_descriptors" if key.startswith("backbone") else "evaluate"
     config = compose(command, [f"{key}={text}"])
     for part in key.split("."):
         config = config[part]
