@@ -178,7 +178,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from ames_lite.io import descriptor_writer
+from ames_lite.stores import descriptor_writer
 from tests.stores.test_descriptor_store import create, fill
 point, number, packed = {point!r}, {number}, {packed}
 calls = 0

@@ -76,7 +76,7 @@ NEW = """
 import os, sys
 sys.path.insert(0, {root!r})
 import numpy as np
-from ames_lite.io import hdf5
+from ames_lite.stores import hdf5
 with hdf5.new_file({path!r}, "test/1", {{}}) as file:
     full = os.open("/dev/full", os.O_RDWR)
     os.dup2(full, file.id.get_vfd_handle())
