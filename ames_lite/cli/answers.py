@@ -34,7 +34,7 @@ class Answers:
     said: str = ""
 
     def probability(self, scores: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
-        """Of scores of any shape, in [0, 1]; None without a calibration."""
+        """[Q, K] of lists of scores [Q, K] that fall; None without a calibration."""
         return None if self.calibration is None else self.calibration.probability(scores)
 
     def absent(self, hits: Hits) -> npt.NDArray[np.bool_]:
@@ -77,7 +77,7 @@ def read_answers(config: Config, meta: HeadMeta, frozen: bool) -> Answers:
             f"answered on {'+'.join(calibration.absent)}"
         )
     if calibration is not None and "certain" in asked:
-        certain = calibration.score_of(asked["certain"])
+        certain = calibration.first.score_of(asked["certain"])
     return Answers(calibration, threshold, certain, said)
 
 
@@ -86,12 +86,12 @@ def write_answers(
 ) -> None:
     """The best candidate of every query, its score and probability, and whether it is accepted."""
     best, absent = hits.scores[:, 0], answers.absent(hits)
-    probability = answers.probability(best)
+    probability = answers.probability(hits.scores)
     content = {
         query: {
             "image": gallery[int(hits.ids[q, 0])],
             "score": float(best[q]),
-            "probability": None if probability is None else float(probability[q]),
+            "probability": None if probability is None else float(probability[q, 0]),
             "in_gallery": None if answers.threshold is None else not bool(absent[q]),
         }
         for q, query in enumerate(queries)

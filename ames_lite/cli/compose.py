@@ -53,6 +53,7 @@ TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a 
     "domain": TEXT,
     "soft": TEXT,
     "whitening": TEXT,
+    "backbone.arguments.whitening": (*TEXT, type(None)),
     "global": TEXT,
     "images": TEXT,
     "labels": TEXT,
@@ -131,7 +132,7 @@ PATHS = {  # keys whose texts are paths; what else is known of them stands in TY
     *("weights", "teacher", "global_weights", "vocabulary", "whitening", "binarization"),
     *("store", "cache", "lists", "scores", "tuned", "results", "val_images", "query", "index"),
     *("neighbors", "val_neighbors", "scratch", "backbone.arguments.weights"),
-    "backbone.arguments.detector",
+    *("backbone.arguments.detector", "backbone.arguments.whitening"),
     *(f"{reranker}.{key}" for reranker in ("ames", "elvis") for key in ("weights", "tuned")),
 }
 TEXT_LISTS = {"names", "show", "columns"}  # lists of other texts, taken as they stand too

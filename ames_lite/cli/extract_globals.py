@@ -16,8 +16,9 @@ from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all, networ
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.aggregators import Aggregator, build_aggregator
 from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.fitted_whitening import FittedWhitening, whitened_kind
 from ames_lite.extraction.global_sources import GlobalSource, ImageSource, Source, StoreSource
-from ames_lite.extraction.globals import FittedWhitening, extract_globals, whitened_kind
+from ames_lite.extraction.globals import extract_globals
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published, open_store

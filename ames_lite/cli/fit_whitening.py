@@ -1,4 +1,4 @@
-"""`python extract/fit_whitening.py`: a PCA-whitening of global descriptors."""
+"""`python extract/fit_whitening.py`: a whitening of global descriptors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ames_lite.cli.compose import Config
 from ames_lite.cli.extract_globals import names_of_published
 from ames_lite.cli.shell import command, dataset_files
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction.whitening import fit_whitening
 
 
@@ -19,10 +20,14 @@ def run(config: Config) -> None:
     """Fit a whitening, named after the data set's folder."""
     files, split, kind = dataset_files(config), config["split"], config["global"]
     source = files.global_descriptors(split, kind)
+    labels = None
+    if config["method"] == "within_class":
+        labels = read_image_list(files.image_list(split)).labels
     path = fit_whitening(
         source,
         files.whitening_path(kind, files.folder),
-        dim=config["dim"],
+        **{key: config[key] for key in ("method", "dim", "shrinkage")},
+        labels=labels,
         names=names_of_published(files, split, source),
         max_images=config["max_images"],
         overwrite=config["overwrite"],

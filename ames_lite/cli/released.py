@@ -7,8 +7,8 @@ from __future__ import annotations
 from glob import escape
 from pathlib import Path
 
-from ames_lite.cli.compose import conf_dir
 from ames_lite.errors import MissingFile
+from ames_lite.io.shipped import shipped
 
 NUM_RERANK = 400  # candidates that λ and γ of the released heads on sift are chosen for
 REMEDY = (
@@ -20,7 +20,7 @@ REMEDY = (
 
 def released_head(desc_name: str = "sift", model: str = "ames") -> Path:
     """The folder of a released head. Raises MissingFile."""
-    path = released(f"{desc_name}_{model}")
+    path = shipped(f"{desc_name}_{model}")
     if not (path / "weights.safetensors").is_file():
         what = f"no head is released for backbone={desc_name} model={model}"
         files = "weights.safetensors and meta.json"
@@ -30,7 +30,7 @@ def released_head(desc_name: str = "sift", model: str = "ames") -> Path:
 
 def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | None:
     """The VLAD vocabulary beside that head; of a model without one, beside ames; None: none."""
-    folders = (released(f"{desc_name}_{model}"), released(f"{desc_name}_ames"))
+    folders = (shipped(f"{desc_name}_{model}"), shipped(f"{desc_name}_ames"))
     found = [
         path
         for folder in folders
@@ -39,6 +39,9 @@ def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | 
     return found[0] if found else None
 
 
-def released(name: str) -> Path:
-    """Where a checkout has what is released under this name."""
-    return conf_dir().parent / "weights" / name
+def world_vocabulary(root: Path) -> Path:
+    """The VLAD vocabulary of the world to train on, below a release's root. Raises MissingFile."""
+    found = sorted(root.glob("vlad_sift_*.npz"))
+    if len(found) != 1:
+        raise MissingFile("the vocabulary is not there", where=root / "vlad_sift_*.npz")
+    return found[0]

@@ -273,9 +273,9 @@ def _show(found: Found, top: int, answers: Answers) -> None:
             "rank": range(1, len(scores) + 1),
             "score": scores.tolist(),
         }
-        probability = answers.probability(scores)
+        probability = answers.probability(hits.scores[q : q + 1, :top])
         if probability is not None:
-            columns["probability"] = probability.tolist()
+            columns["probability"] = probability[0].tolist()
         columns["global"] = hits.global_rank[q, :top].tolist()
         print_table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     if len(found.queries) > NAMED:

@@ -25,7 +25,7 @@ from ames_lite.evaluation.tuning import Row, best, grid, outcome
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.processes import Processes, process_group
 from ames_lite.records import PairScores
-from ames_lite.reranking.calibration import Outcome, calibration_error, fit_calibration
+from ames_lite.reranking.calibration import Outcome, fit_calibration
 from ames_lite.reranking.scorer import PairScorer
 
 
@@ -123,8 +123,10 @@ def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
         print(f"not calibrated: {str(error).splitlines()[0]}")
         kept = None
     else:
-        error_of_fit = calibration_error(calibration.reliability)
-        print(f"calibrated: expected calibration error {error_of_fit:.4f} on queries left out")
+        print(
+            f"calibrated: expected calibration error {calibration.pairs.error:.4f} of pairs, "
+            f"{calibration.first.error:.4f} of first places, on queries left out"
+        )
         kept = calibration.as_json()
     tuned_on = {"tuned_on": "+".join(outcomes), "tuned_num_rerank": row.num_rerank}
     meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=kept)

@@ -17,12 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.backbones.interface import (
+    Backbone,
+    Described,
+    made_of_globals,
+    unit_vector,
+)
 from ames_lite.extraction.batches import Job, describe_all, window_of
 from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.io.images import Box
@@ -35,8 +38,6 @@ from ames_lite.stores.row_writer import RowWriter
 from ames_lite.stores.shards import Shard, shard_path, shard_rows
 
 logger = logging.getLogger(__name__)
-
-OF_LOCAL = ("facet", "layer", "detector", "detector_weights", "descriptor_space", "top_k")
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: b
             "this backbone, with this facet, has no global descriptor",
             expected="one that has (dinov2 with facet=patch), or outputs=[local]",
         )
-    kept = {key: value for key, value in backbone.provenance.items() if key not in OF_LOCAL}
+    kept = made_of_globals(backbone.provenance)
     made = {"global": backbone.global_kind, "normalisation": "L2", "crop": crop}
 
     def put(writer: Any, name: str, found: Described) -> None:
@@ -152,12 +153,6 @@ def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: b
         partial(GlobalWriter, path, names, backbone.global_dim, {**kept, **made}),
         put,
     )
-
-
-def unit_vector(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Brought to unit length; one of zeros, or not finite, stays: the store refuses it by name."""
-    length = np.linalg.norm(vector.astype(np.float64))
-    return vector / np.float32(length) if 0 < length < np.inf else vector
 
 
 def _fill(

@@ -17,9 +17,13 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.extraction.aggregators import Aggregator, Tokens, Vectors
-from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.backbones.interface import (
+    Backbone,
+    Described,
+    made_of_globals,
+    unit_vector,
+)
 from ames_lite.extraction.batches import WINDOW, Job, describe_all
-from ames_lite.extraction.descriptors import OF_LOCAL, unit_vector
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -165,7 +169,7 @@ class ImageSource:
     @property
     def made(self) -> Provenance:
         if self.aggregator is None:
-            kept = {k: value for k, value in self._of_backbone.items() if k not in OF_LOCAL}
+            kept = made_of_globals(self._of_backbone)
             return {**kept, "normalisation": "L2", "global": self.kind}
         return {**self._of_backbone, **self.aggregator.provenance, "global": self.kind}
 

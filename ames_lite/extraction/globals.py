@@ -9,72 +9,18 @@ that failed keeps its row, marked as failed.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.aggregators import SAME
 from ames_lite.extraction.descriptors import report_bad
-from ames_lite.extraction.global_sources import Block, Source
-from ames_lite.io.digest import array_digest, names_digest
-from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
-from ames_lite.retrieval.pooling import unit_rows
-from ames_lite.retrieval.whitening import Whitening, whiten
+from ames_lite.extraction.fitted_whitening import FittedWhitening, whitened_kind
+from ames_lite.extraction.global_sources import Source
 from ames_lite.stores.disk import announce
 from ames_lite.stores.global_writer import GlobalWriter, globals_layout
-from ames_lite.stores.whitening_file import read_whitening
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class FittedWhitening:
-    """A whitening file: what it does, what it was fitted on, where it is."""
-
-    whitening: Whitening
-    made: Provenance
-    path: Path
-
-    @classmethod
-    def load(cls, path: str | Path) -> FittedWhitening:
-        """Raises MissingFile or BadInput."""
-        whitening, _, made = read_whitening(path)
-        return cls(whitening, made, Path(path))
-
-    def check(self, made: Provenance, dim: int, where: str | Path) -> None:
-        """Raise BadInput for descriptors of another width or kind, or of another vocabulary."""
-        if dim != self.whitening.width:
-            raise BadInput(
-                f"the descriptors have width {dim}, the whitening {self.whitening.width}",
-                where=f"{where} and {self.path}",
-                expected="a whitening that was fitted on such descriptors",
-            )
-        # descriptors made as those that it was fitted on
-        compare_known(made, self.made, (*SAME, *SAME_GLOBALS), files=(where, self.path))
-
-    def provenance(self, made: Provenance) -> Provenance:
-        """What whitened descriptors say about themselves."""
-        before = made.get("normalisation", "as given")
-        return {
-            **made,
-            "whitening": array_digest(self.whitening.components),
-            "whitening_images": self.made.get("image_names", names_digest([])),
-            "normalisation": f"{before}; whitened, then L2",
-        }
-
-
-def whitened_kind(kind: str) -> str:
-    """What whitened descriptors are called in file names, and by `global=` and `neighbors=`.
-
-    >>> whitened_kind("vlad")
-    'vladw'
-    """
-    return f"{kind}w"
 
 
 def extract_globals(
@@ -98,8 +44,12 @@ def extract_globals(
     made, dim, path = source.made, source.dim, Path(output)
     if whitening is not None:
         whitening.check(made, dim, "this run")
-        made, dim = whitening.provenance(made), whitening.whitening.dim
-        made["global"] = whitened_kind(source.kind)
+        before, dim = made.get("normalisation", "as given"), whitening.whitening.dim
+        how = {
+            "global": whitened_kind(source.kind),
+            "normalisation": f"{before}; whitened, then L2",
+        }
+        made = {**made, **whitening.digests, **how}
     logger.info(announce(path, globals_layout(source.names, dim, dtype), overwrite=overwrite))
     create = GlobalWriter(
         path,
@@ -127,15 +77,9 @@ def _fill(
         for block in source.blocks(first if done < len(names) else len(names)):
             skip, stop = max(0, done - first), first + len(block.vectors)
             failed = {names[first + at]: why for at, why in block.failed.items() if at >= skip}
-            vectors = _finish(block, whitening)
+            vectors = block.vectors if whitening is None else whitening(block.vectors)
             writer.extend(names[first + skip : stop], vectors[skip:], failed)
             bad |= failed
             bar.update(stop - first - skip)
             first = stop
     return bad
-
-
-def _finish(block: Block, whitening: FittedWhitening | None) -> npt.NDArray[np.floating[Any]]:
-    if whitening is None:
-        return block.vectors
-    return unit_rows(whiten(block.vectors, whitening.whitening))

@@ -1,8 +1,8 @@
-"""A PCA-whitening of global descriptors: `python extract/fit_whitening.py global=vlad dim=512`.
+"""A whitening of global descriptors: `python extract/fit_whitening.py global=vlad dim=512`.
 
-In: a complete file of global descriptors (as a rule of a training set, or of the galleries of a
-domain). Out: `pca_{desc}_{global}_{domain}.npz`, with the list of images it was fitted on. Images
-that failed take no part. Memory is bounded, see `ames_lite.retrieval.whitening`.
+Fitted on a complete file of global descriptors (a training set's, or those of a domain's
+galleries), without the images that failed; written to `pca_{desc}_{global}_{domain}.npz` with the
+list of images. Memory is bounded (`ames_lite.retrieval.whitening`).
 """
 
 from __future__ import annotations
@@ -17,38 +17,55 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
+from ames_lite.retrieval.whitening import fit_class_whitening
 from ames_lite.retrieval.whitening import fit_whitening as fit
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import DONE
 from ames_lite.stores.whitening_file import write_whitening
 
 Rows = npt.NDArray[np.int64]
+METHODS = ("pca", "within_class")
 
 
 def fit_whitening(
     globals_path: str | Path,
     output: str | Path,
     *,
+    method: str = "pca",
     dim: int = 512,
+    shrinkage: float = 0.3,
+    labels: npt.NDArray[Any] | None = None,
     names: Sequence[str] | None = None,
     max_images: int = 10_000,
     overwrite: bool = False,
 ) -> Path:
     """Write the whitening and return its path.
 
-    dim: width that is kept. names: the image list, which a published file needs. max_images:
-    sampled evenly over the file. Raises BadInput for fewer images than dim + 1, NaN, and for
-    descriptors that span fewer directions.
+    method: pca, or within_class, which needs labels [N] and shrinkage. dim: output width of pca;
+    directions that within_class estimates. names: the image list, which a published file needs.
+    max_images: sampled evenly over the file. Raises BadInput for fewer images than dim + 1, NaN,
+    and for descriptors that span fewer directions.
     """
     refuse_existing(Path(output), overwrite)
+    if method not in METHODS:
+        raise BadInput(f"method is '{method}'", expected=f"one of {', '.join(METHODS)}")
     if max_images < 1:
         raise BadInput(f"max_images is {max_images}", expected="at least 1")
     with GlobalStore(globals_path, names=names) as store:
         done = np.flatnonzero(store.status == DONE)
         count = min(len(done), max_images)
         rows = done[np.unique(np.linspace(0, len(done) - 1, count).round().astype(np.int64))]
+        chosen_rows = _Chosen(store, rows)
+        how: dict[str, Any] = {"method": "PCA, exact"}
         try:
-            whitening = fit(_Chosen(store, rows), dim)
+            if method == "pca":
+                whitening = fit(chosen_rows, dim)
+            else:
+                if labels is None or len(labels) != len(store):
+                    what = f"{0 if labels is None else len(labels)} labels, {len(store)} images"
+                    raise BadInput(what, expected="a label for every image", remedy="method=pca")
+                whitening = fit_class_whitening(chosen_rows, labels[rows], dim, shrinkage)
+                how = {"method": "within classes", "shrinkage": shrinkage}
         except BadInput as error:
             raise BadInput(str(error), where=store.path) from error
         chosen = [store.names[row] for row in rows]
@@ -58,7 +75,7 @@ def fit_whitening(
             "image_names": names_digest(chosen),
             "fitted_on": Path(globals_path).name,
             "dim": dim,
-            "method": "PCA, exact",
+            **how,
         }
     return write_whitening(output, whitening, chosen, provenance, overwrite=overwrite)
 

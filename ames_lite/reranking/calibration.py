@@ -1,15 +1,16 @@
 """Scores as probabilities: is this candidate right, and is the answer in the gallery at all?
 
 Both are learned from the scores of validation queries and kept with the head (meta.json):
-the probability that a candidate is right by isotonic regression (Zadrozny and Elkan, KDD 2002),
-and the threshold for a share of false answers by split conformal prediction (Vovk et al., 2005)
-from the best score of every query once its right images are taken out of the gallery.
+probabilities by isotonic regression (Zadrozny and Elkan, KDD 2002), one curve for the candidates of
+a list and one for its first, which is right more often at the same score; and the threshold for a
+share of false answers by split conformal prediction (Vovk et al., 2005) from the best score of
+every query once its right images are taken out of the gallery.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ from ames_lite.errors import BadInput
 
 Floats = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 BINS = 10  # of a reliability table, of equal width
-EXPECTED = "scores and probabilities of one length, both rising, and best scores by data set"
+EXPECTED = "curves of scores and probabilities, both rising, and best scores by data set"
 
 
 @dataclass(frozen=True)
@@ -37,30 +39,25 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What validation says of a score.
+class Curve:
+    """A probability that never falls with the score, linear between knots, constant beyond them.
 
-    scores, probabilities [n]: knots, rising, linear between and constant beyond them; absent: by
-    data set, the best score of every query whose right images were taken out, rising; reliability:
-    of the fit, measured on queries that it had not seen.
+    scores, probabilities [n]: the knots, rising. reliability: of the fit, on queries left out.
     """
 
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
-    absent: Mapping[str, tuple[float, ...]]
     reliability: tuple[Bin, ...] = ()
 
     def __post_init__(self) -> None:
-        p = np.asarray(self.probabilities, np.float64)
-        rising = [np.asarray(v, np.float64) for v in (self.scores, *self.absent.values())]
-        fits = len(self.scores) == len(p) > 0 and len(self.absent) > 0
-        fits = fits and all(len(v) > 0 and np.isfinite(v).all() for v in rising)
-        fits = fits and all((np.diff(v) >= 0).all() for v in (*rising, p))
+        s, p = np.asarray(self.scores, np.float64), np.asarray(self.probabilities, np.float64)
+        fits = len(s) == len(p) > 0 and bool(np.isfinite(s).all())
+        fits = fits and bool((np.diff(s) >= 0).all() and (np.diff(p) >= 0).all())
         if not fits or not (0 <= p[0] and p[-1] <= 1):
             raise BadInput("this is no calibration", expected=EXPECTED)
 
-    def probability(self, scores: Floats) -> npt.NDArray[np.float64]:
-        """Of scores of any shape, in [0, 1]; it never falls with the score."""
+    def __call__(self, scores: Floats) -> npt.NDArray[np.float64]:
+        """Of scores of any shape, in [0, 1]."""
         return np.interp(scores, self.scores, self.probabilities)
 
     def score_of(self, probability: float) -> float:
@@ -73,6 +70,45 @@ class Calibration:
         last = int(reached[0])
         around = slice(max(last - 1, 0), last + 1)
         return float(np.interp(probability, self.probabilities[around], self.scores[around]))
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error on queries left out of the fit."""
+        return calibration_error(self.reliability)
+
+    @classmethod
+    def from_json(cls, content: Any) -> Curve:
+        """Raises BadInput, or what a value of another form raises."""
+        scores, probabilities = (
+            tuple(map(float, content[key])) for key in ("scores", "probabilities")
+        )
+        return cls(scores, probabilities, tuple(Bin(**row) for row in content["reliability"]))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What validation says of a score.
+
+    pairs: that a candidate is right. first: that the first of a list is, where half of the queries
+    have a right image in the gallery. absent: by data set, the best score of every query whose
+    right images were taken out, rising.
+    """
+
+    pairs: Curve
+    first: Curve
+    absent: Mapping[str, tuple[float, ...]]
+
+    def __post_init__(self) -> None:
+        best = [np.asarray(v, np.float64) for v in self.absent.values()]
+        fits = all(len(v) > 0 and np.isfinite(v).all() and (np.diff(v) >= 0).all() for v in best)
+        if not best or not fits:
+            raise BadInput("this is no calibration", expected=EXPECTED)
+
+    def probability(self, scores: Floats) -> npt.NDArray[np.float64]:
+        """[Q, K] of lists of scores [Q, K] that fall; no candidate has more than the one before."""
+        found = self.pairs(scores)
+        found[:, :1] = self.first(scores[:, :1])
+        return np.minimum.accumulate(found, axis=1)
 
     def threshold(self, max_false: float) -> float:
         """The score above which an answer is given, so that of queries without a right image at
@@ -95,18 +131,17 @@ class Calibration:
 
     def as_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
-        return {**asdict(self), "ece": calibration_error(self.reliability)}
+        return {**asdict(self), "ece": self.pairs.error, "ece_first": self.first.error}
 
     @classmethod
     def from_json(cls, content: Any) -> Calibration:
         """Raises BadInput for what is no calibration."""
         try:
             absent = {str(k): tuple(map(float, v)) for k, v in content["absent"].items()}
-            knots = [tuple(map(float, content[k])) for k in ("scores", "probabilities")]
-            bins = tuple(Bin(**row) for row in content["reliability"])
+            pairs, first = (Curve.from_json(content[key]) for key in ("pairs", "first"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput("this is no calibration", expected=EXPECTED) from error
-        return cls(knots[0], knots[1], absent, bins)
+        return cls(pairs, first, absent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,43 +155,60 @@ class Outcome:
     right: Flags
     counted: Flags
 
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def _wrong(self) -> npt.NDArray[np.float64]:
+        """[Q] The best wrong score of every query; -inf without a wrong candidate."""
+        wrong = np.where(self.counted & ~self.right, self.scores.astype(np.float64), -np.inf)
+        best: npt.NDArray[np.float64] = wrong.max(axis=1)
+        return best
+
     @property
     def absent(self) -> npt.NDArray[np.float64]:
         """The best wrong score of every query that has a wrong candidate, rising."""
-        wrong = np.where(self.counted & ~self.right, self.scores.astype(np.float64), -np.inf)
-        best = wrong.max(axis=1)
-        return np.sort(best[np.isfinite(best)])
+        return np.sort(self._wrong[np.isfinite(self._wrong)])
+
+    def pairs(self) -> tuple[Floats, Flags, Rows]:
+        """Of every candidate that counts: score, whether it is right, its query."""
+        query = np.nonzero(self.counted)[0]
+        return self.scores[self.counted].astype(np.float64), self.right[self.counted], query
+
+    def first(self) -> tuple[Floats, Flags, Rows]:
+        """The same of first places: of every query as it is, and with its right images out."""
+        counted = np.where(self.counted, self.scores.astype(np.float64), -np.inf)
+        best = counted.argmax(axis=1)
+        rows = np.arange(len(self))
+        scores = np.concatenate([counted[rows, best], self._wrong])
+        right = np.concatenate([self.right[rows, best], np.zeros(len(self), np.bool_)])
+        there = np.isfinite(scores)
+        return scores[there], right[there], np.tile(rows, 2)[there]
 
 
-def fit_calibration(outcomes: Mapping[str, Outcome], folds: int = 5) -> Calibration:
-    """From validation sets by name. The reliability is that of folds of queries left out.
-
-    Raises BadInput where no candidate, or every one, is right.
-    """
-    scores, right, fold = (
-        np.concatenate(parts) for parts in zip(*map(_flat, outcomes.values()), strict=True)
+def fit_calibration(outcomes: Mapping[str, Outcome]) -> Calibration:
+    """From validation sets by name. Raises BadInput where no candidate, or every one, is right."""
+    absent = {name: tuple(outcome.absent.tolist()) for name, outcome in outcomes.items()}
+    return Calibration(
+        _curve([outcome.pairs() for outcome in outcomes.values()]),
+        _curve([outcome.first() for outcome in outcomes.values()]),
+        {name: best for name, best in absent.items() if best},
     )
-    fold = fold % folds
+
+
+def _curve(samples: Sequence[tuple[Floats, Flags, Rows]], folds: int = 5) -> Curve:
+    """The isotonic fit; its reliability is that of fits without the queries that are predicted."""
+    scores, right, query = (np.concatenate(parts) for parts in zip(*samples, strict=True))
     if right.all() or not right.any():
         what = f"{int(right.sum())} of {len(right)} candidates are right"
         raise BadInput(what, expected="right and wrong ones among the candidates")
     left_out = np.zeros(len(scores))
     for number in range(folds):
-        held = fold == number
+        held = query % folds == number
         if held.any() and right[~held].any():
             left_out[held] = np.interp(scores[held], *_knots(scores[~held], right[~held]))
-    absent = {name: tuple(outcome.absent.tolist()) for name, outcome in outcomes.items()}
-    absent = {name: best for name, best in absent.items() if best}
-    knots = _knots(scores, right)
-    return Calibration(
-        tuple(knots[0].tolist()), tuple(knots[1].tolist()), absent, reliability(left_out, right)
-    )
-
-
-def _flat(outcome: Outcome) -> tuple[Floats, Flags, npt.NDArray[np.int64]]:
-    query = np.arange(len(outcome.scores))[:, None] + np.zeros(outcome.scores.shape, np.int64)
-    counted = outcome.counted
-    return outcome.scores[counted].astype(np.float64), outcome.right[counted], query[counted]
+    at, probability = _knots(scores, right)
+    return Curve(tuple(at.tolist()), tuple(probability.tolist()), reliability(left_out, right))
 
 
 def _knots(scores: Floats, right: Flags) -> tuple[Floats, Floats]:

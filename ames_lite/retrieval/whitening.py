@@ -1,10 +1,16 @@
-"""PCA-whitening of global descriptors: fitted exactly, in bounded memory, and applied.
+"""Whitening of global descriptors: fitted exactly, in bounded memory, and applied.
 
-x → (x - mean) · components / sqrt(variance), the definition of scikit-learn's PCA(whiten=True):
-components are the directions of the largest variance, variance is divided by N - 1.
+PCA: x → (x - mean) · components / sqrt(variance), as scikit-learn's PCA(whiten=True): components
+are the directions of the largest variance, variance is divided by N - 1.
 
-The conventions to know: the sign of a direction is such that its largest entry is positive; what
-comes out is not of unit length. Axis letters: N images, D width, P width that is kept.
+Within classes: x → S^(-1/2) (x - mean), where S is the covariance of images around the mean of
+their class, so that what varies among images of one landmark counts less (Mikolajczyk and Matas,
+"Improving descriptors for fast tree matching by optimal linear projection", ICCV 2007; Hatch et
+al., "Within-class covariance normalization", Interspeech 2006). S is shrunk to a multiple of the
+identity beyond its first directions, and the output keeps all D dimensions.
+
+The largest entry of a direction is positive; outputs are not of unit length. Axis letters: N
+images, D input width, P directions, C classes.
 """
 
 from __future__ import annotations
@@ -39,11 +45,16 @@ class Matrix(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """mean [D], components [P, D] (orthonormal rows), variance [P] (descending); float32."""
+    """mean [D], components [P, D] (orthonormal rows), variance [P] (descending); float32.
+
+    remainder: variance of every direction outside the components, which then stay in the output,
+    [N, D]; None: the output is [N, P], in coordinates of the components.
+    """
 
     mean: npt.NDArray[np.float32]
     components: npt.NDArray[np.float32]
     variance: npt.NDArray[np.float32]
+    remainder: float | None = None
 
     def __post_init__(self) -> None:
         p, d = self.components.shape if self.components.ndim == 2 else (0, 0)
@@ -54,7 +65,8 @@ class Whitening:
                 expected="[D], [P, D] and [P]",
             )
         finite = all(np.isfinite(a).all() for a in (self.mean, self.components, self.variance))
-        if not finite or not (self.variance > 0).all():
+        least = np.append(self.variance, 1.0 if self.remainder is None else self.remainder).min()
+        if not finite or not 0 < least < np.inf:
             raise BadInput(
                 "the whitening has NaN, infinite entries or a variance that is not above 0",
                 expected="finite numbers, variances above 0",
@@ -62,17 +74,17 @@ class Whitening:
 
     @property
     def width(self) -> int:
-        """D, of what goes in."""
+        """Input width, D."""
         return self.components.shape[1]
 
     @property
     def dim(self) -> int:
-        """P, of what comes out."""
-        return self.components.shape[0]
+        """Output width."""
+        return self.components.shape[0 if self.remainder is None else 1]
 
 
 def whiten(vectors: Floats, whitening: Whitening) -> Float64:
-    """[N, P] of vectors [N, D]; not of unit length. Raises BadInput for another width."""
+    """[N, P or D] of vectors [N, D]; not of unit length. Raises BadInput for another width."""
     if vectors.ndim != 2 or vectors.shape[1] != whitening.width:
         raise BadInput(
             f"the descriptors are {list(vectors.shape)}, the whitening takes width "
@@ -80,11 +92,18 @@ def whiten(vectors: Floats, whitening: Whitening) -> Float64:
             expected="descriptors of the kind that it was fitted on",
         )
     centred = vectors.astype(np.float64) - whitening.mean
-    out = np.zeros((len(vectors), whitening.dim))
-    for part in _parts(whitening.width, whitening.dim):  # the components are never all in float64
-        out += centred[:, part] @ whitening.components[:, part].T.astype(np.float64)
-    whitened: Float64 = out / np.sqrt(whitening.variance.astype(np.float64))
-    return whitened
+    components, scale = whitening.components, 1 / np.sqrt(whitening.variance.astype(np.float64))
+    out = np.zeros((len(vectors), len(components)))
+    for part in _parts(*components.shape[::-1]):  # the components are never all in float64
+        out += centred[:, part] @ components[:, part].T.astype(np.float64)
+    if whitening.remainder is None:
+        return out * scale
+    rest = 1 / np.sqrt(whitening.remainder)
+    out *= scale - rest
+    centred *= rest
+    for part in _parts(*components.shape[::-1]):
+        centred[:, part] += out @ components[:, part].astype(np.float64)
+    return centred
 
 
 def fit_whitening(source: Matrix, dim: int) -> Whitening:
@@ -109,10 +128,53 @@ def fit_whitening(source: Matrix, dim: int) -> Whitening:
             remedy="a smaller max_images=",
         )
     fit = _from_covariance if num > width else _from_products
-    mean, components, variance = fit(source, dim)
-    components *= np.sign(components[np.arange(dim), np.abs(components).argmax(axis=1)])[:, None]
-    kinds = (mean, components, variance)
-    return Whitening(*(values.astype(np.float32) for values in kinds))
+    return _whitening(*fit(source, dim))
+
+
+def fit_class_whitening(
+    source: Matrix, labels: npt.NDArray[Any], dim: int, shrinkage: float = 0.3
+) -> Whitening:
+    """The whitening within classes of N descriptors of width D, by the first `dim` directions.
+
+    labels [N]: classes of two images or more count alike, those of one only for the mean.
+    shrinkage: part of the mean variance that is added to every direction. Memory: D × D and C × D.
+    Raises BadInput without two images of a class, as `fit_whitening`, and for D above what memory
+    holds.
+    """
+    num, width = source.shape
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(labels) != num or not (counts > 1).any():
+        what = f"{len(labels)} labels of {num} descriptors, {(counts > 1).sum()} of them shared"
+        raise BadInput(what, expected="a label each, and classes of two images or more")
+    if not 1 <= dim <= width or not 0 < shrinkage < np.inf or width > MAX_SIDE:
+        what = f"dim is {dim}, shrinkage {shrinkage}, for descriptors of width {width}"
+        expected = f"dim from 1 to the width, a width of at most {MAX_SIDE}, shrinkage above 0"
+        raise BadInput(what, expected=expected)
+    sums = np.zeros((len(counts), width))
+    for rows in _parts(num, width):
+        np.add.at(sums, classes[rows], _read(source, rows, np.s_[:]))
+    means = sums / counts[:, None]
+    weight = (counts > 1) / np.maximum(counts - 1, 1) / (counts > 1).sum()
+    covariance = np.zeros((width, width))
+    for rows in _parts(num, width):
+        of = classes[rows]
+        centred = _read(source, rows, np.s_[:]) - means[of]
+        covariance += centred.T @ (centred * weight[of, None])
+    remainder = shrinkage * float(np.trace(covariance)) / width
+    variance, directions = _largest(covariance, dim, 2)
+    return _whitening(sums.sum(axis=0) / num, directions.T, variance + remainder, remainder)
+
+
+def _whitening(
+    mean: Float64, components: Float64, variance: Float64, remainder: float | None = None
+) -> Whitening:
+    largest = np.abs(components).argmax(axis=1)
+    signs = np.sign(components[np.arange(len(components)), largest])
+    components = components * signs[:, None]
+    mean32, components32, variance32 = (
+        values.astype(np.float32) for values in (mean, components, variance)
+    )
+    return Whitening(mean32, components32, variance32, remainder)
 
 
 def _from_covariance(source: Matrix, dim: int) -> tuple[Float64, Float64, Float64]:

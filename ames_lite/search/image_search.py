@@ -24,9 +24,8 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.aggregators import Vlad
-from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.backbones.interface import Backbone, Described, unit_vector
 from ames_lite.extraction.batches import Job, describe_all
-from ames_lite.extraction.descriptors import unit_vector
 from ames_lite.extraction.global_sources import StoreSource
 from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.provenance import check_provenance, compare_provenance

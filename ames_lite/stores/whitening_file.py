@@ -1,8 +1,8 @@
 """A whitening on disk: `pca_{desc}_{global}_{domain}.npz`.
 
 `mean` [D], `components` [P, D], `variance` [P], all float32, `names`, the images that it was fitted
-on, as a JSON list in UTF-8 bytes (uint8), and `provenance`. The convention to know: see
-`ames_lite.retrieval.whitening`; the digest of a whitening is that of its components.
+on, as a JSON list in UTF-8 bytes (uint8), and `provenance`, with `remainder` where it has one
+(`ames_lite.retrieval.whitening`). A whitening is identified by the digest of its components.
 """
 
 from __future__ import annotations
@@ -39,22 +39,28 @@ def write_whitening(
     """
     arrays: dict[str, npt.NDArray[Any]] = {name: getattr(whitening, name) for name in SHAPES}
     arrays["names"] = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8)
-    return write_npz(path, arrays, provenance, overwrite=overwrite)
+    kept = {} if whitening.remainder is None else {"remainder": whitening.remainder}
+    return write_npz(path, arrays, {**provenance, **kept}, overwrite=overwrite)
 
 
 def read_whitening(
     path: str | Path, *, remedy: str = REMEDY
 ) -> tuple[Whitening, tuple[str, ...], Provenance]:
     """The whitening, the images it was fitted on, the provenance. MissingFile or BadInput."""
-    found, made = {}, Provenance()
+    found: dict[str, Any] = {}
+    made = Provenance()
     for name, shape in SHAPES.items():
         values, made = read_npz(path, name, "whitening", shape, remedy)
         if values.dtype.kind != "f":
             what = f"'{name}' is {values.dtype}"
             raise BadInput(what, where=path, expected="floating-point numbers", remedy=remedy)
         found[name] = values.astype(np.float32)
+    remainder = made.get("remainder")
+    if remainder is not None and not isinstance(remainder, float):
+        what = f"remainder is {remainder!r}"
+        raise BadInput(what, where=path, expected="a variance, above 0", remedy=remedy)
     try:
-        whitening = Whitening(**found)
+        whitening = Whitening(**found, remainder=remainder)
     except BadInput as error:
         raise BadInput(str(error), where=path, remedy=remedy) from error
     return whitening, _names(path, remedy), made

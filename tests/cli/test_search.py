@@ -21,7 +21,7 @@ from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES
 from ames_lite.reranking import Reranker
-from ames_lite.reranking.calibration import Calibration
+from ames_lite.reranking.calibration import Calibration, Curve
 from ames_lite.search import index_search
 from ames_lite.search.image_search import Found
 from tests.helpers import shared_file
@@ -267,7 +267,7 @@ def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: 
 def test_a_missing_release_says_what_to_do(
     photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(released, "released", lambda name: tmp_path / name)
+    monkeypatch.setattr(released, "shipped", lambda name: tmp_path / name)
     query = f"query={photos / list_images(photos)[0]}"
     with pytest.raises(MissingFile, match="no head is released") as caught:
         search.run(config(photos, root, query))
@@ -279,7 +279,7 @@ def test_a_released_head_and_vocabulary_are_used_without_being_named(
 ) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder / "sift_ames")
-    monkeypatch.setattr(released, "released", lambda name: folder / name)
+    monkeypatch.setattr(released, "shipped", lambda name: folder / name)
     query = f"query={photos / list_images(photos)[0]}"
     fitted = found(photos, tmp_path, tmp_path / "one", query)
     index = search.index_folder(config(photos, tmp_path), photos)
@@ -304,7 +304,8 @@ def test_real_photographs_are_searched(tmp_path: Path) -> None:
 def calibrated(weights: Path, folder: Path, best_wrong: float) -> Path:
     """The head, calibrated so that every score below best_wrong may be a false answer."""
     head, meta = load_head(weights)
-    content = Calibration((0.0, 1.0), (0.0, 1.0), {"val": (best_wrong,) * 99}).as_json()
+    line = Curve((0.0, 1.0), (0.0, 1.0))
+    content = Calibration(line, line, {"val": (best_wrong,) * 99}).as_json()
     save_head(folder, head, replace(meta, calibration=content))
     return folder
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.fitted_whitening import FittedWhitening
 from ames_lite.extraction.global_sources import GlobalSource
-from ames_lite.extraction.globals import FittedWhitening, extract_globals
+from ames_lite.extraction.globals import extract_globals
 from ames_lite.extraction.whitening import fit_whitening
 from ames_lite.io.digest import names_digest
+from ames_lite.retrieval.whitening import fit_class_whitening, whiten
 from ames_lite.retrieval.whitening import fit_whitening as fit
-from ames_lite.retrieval.whitening import whiten
 from ames_lite.stores.global_store import GlobalStore, read_globals, write_globals
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.whitening_file import read_whitening
@@ -131,3 +132,26 @@ def test_data_that_hold_too_little_are_refused_with_their_file(tmp_path: Path) -
     path = fit_whitening(source, tmp_path / "p.npz", dim=6)
     with pytest.raises(BadInput, match="exists already"):
         fit_whitening(source, path, dim=6)
+
+
+def test_within_classes_it_is_fitted_with_the_labels_of_what_did_not_fail(tmp_path: Path) -> None:
+    source, labels = globals_file(tmp_path / "g.hdf5"), np.arange(40) // 5
+    path = fit_whitening(source, tmp_path / "p.npz", method="within_class", dim=6, labels=labels)
+    found, _, made = read_whitening(path)
+    good = [row for row in range(40) if row not in BAD]
+    expected = fit_class_whitening(vectors()[good], labels[good], 6, 0.3)
+    np.testing.assert_array_equal(found.components, expected.components)
+    assert found.remainder == expected.remainder and found.dim == D
+    assert (made["method"], made["shrinkage"]) == ("within classes", 0.3)
+    result = whitened(source, path, tmp_path / "gw.hdf5")
+    wanted = whiten(vectors()[good], found)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(result[good], wanted, atol=1e-6)
+
+
+def test_within_classes_wants_labels_and_a_known_method(tmp_path: Path) -> None:
+    source = globals_file(tmp_path / "g.hdf5")
+    with pytest.raises(BadInput, match="0 labels, 40 images"):
+        fit_whitening(source, tmp_path / "p.npz", method="within_class")
+    with pytest.raises(BadInput, match="pca, within_class"):
+        fit_whitening(source, tmp_path / "p.npz", method="lda")

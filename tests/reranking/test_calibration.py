@@ -13,6 +13,7 @@ from ames_lite.errors import BadInput
 from ames_lite.reranking.calibration import (
     Bin,
     Calibration,
+    Curve,
     Outcome,
     calibration_error,
     fit_calibration,
@@ -31,23 +32,44 @@ def drawn(queries: int = 300, candidates: int = 40, seed: int = 0) -> Outcome:
 def test_the_probability_is_the_one_that_labels_were_drawn_with() -> None:
     fitted = fit_calibration({"val": drawn()})
     scores = np.linspace(0.05, 0.95, 19)
-    assert np.abs(fitted.probability(scores) - expit(6 * scores - 3)).max() < 0.06
-    assert calibration_error(fitted.reliability) < 0.02
+    assert np.abs(fitted.pairs(scores) - expit(6 * scores - 3)).max() < 0.06
+    assert fitted.pairs.error < 0.02
 
 
 def test_the_probability_never_falls_with_the_score() -> None:
     for seed in range(5):
         fitted = fit_calibration({"val": drawn(20, 5, seed)})
-        p = fitted.probability(np.linspace(-1, 2, 301))
-        assert (np.diff(p) >= 0).all() and p.min() >= 0 and p.max() <= 1
+        for curve in (fitted.pairs, fitted.first):
+            p = curve(np.linspace(-1, 2, 301))
+            assert (np.diff(p) >= 0).all() and p.min() >= 0 and p.max() <= 1
+        p = fitted.probability(np.sort(np.random.default_rng(seed).random((50, 7)))[:, ::-1])
+        assert p.shape == (50, 7) and (np.diff(p, axis=1) <= 0).all()
+
+
+def test_of_first_places_half_have_no_right_image() -> None:
+    """Referee: a table of scores, each query as it is and without its right candidates."""
+    outcome = drawn(4000, 3)
+    told: dict[str, list[bool]] = {"low": [], "high": []}
+    for scores, right in zip(outcome.scores, outcome.right, strict=True):
+        for kept in (np.ones(3, bool), ~right):
+            if kept.any():
+                best = np.flatnonzero(kept)[scores[kept].argmax()]
+                key = "high" if scores[best] > 0.9 else "low" if scores[best] < 0.5 else ""
+                told.setdefault(key, []).append(bool(right[best]))
+    scores, right, _ = outcome.first()
+    fitted = fit_calibration({"val": outcome}).first
+    for key, chosen in (("low", scores < 0.5), ("high", scores > 0.9)):
+        assert right[chosen].mean() == pytest.approx(np.mean(told[key]))
+        assert fitted(scores[chosen]).mean() == pytest.approx(np.mean(told[key]), abs=0.02)
+    assert fitted.error < 0.03
 
 
 def test_isotonic_steps_are_those_of_pooling_adjacent_violators() -> None:
     scores, right = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]]), np.array([[0, 1, 0, 1, 1]], bool)
     fitted = fit_calibration({"val": Outcome(scores, right, np.ones((1, 5), bool))})
     # 0.2 and 0.3 violate the order and are pooled to one half
-    assert fitted.scores == pytest.approx([0.1, 0.25, 0.45])
-    assert fitted.probabilities == pytest.approx([0, 0.5, 1])
+    assert fitted.pairs.scores == pytest.approx([0.1, 0.25, 0.45])
+    assert fitted.pairs.probabilities == pytest.approx([0, 0.5, 1])
 
 
 def test_of_unseen_queries_without_a_right_image_the_promised_share_is_answered() -> None:
@@ -88,12 +110,10 @@ def test_a_share_is_between_0_and_1(share: float) -> None:
 
 
 def test_the_score_of_a_probability_has_that_probability() -> None:
-    fitted = fit_calibration({"val": drawn()})
+    fitted = fit_calibration({"val": drawn()}).pairs
     for p in (0.2, 0.5, 0.8):
-        assert fitted.probability(np.array([fitted.score_of(p)]))[0] == pytest.approx(p)
-    assert fit_calibration({"val": drawn()}).score_of(0.9999999) == np.inf or (
-        fitted.probabilities[-1] == 1
-    )
+        assert fitted(np.array([fitted.score_of(p)]))[0] == pytest.approx(p)
+    assert Curve((0.0, 1.0), (0.1, 0.6)).score_of(0.7) == np.inf
     with pytest.raises(BadInput):
         fitted.score_of(1.5)
 
@@ -120,15 +140,11 @@ def test_it_survives_json() -> None:
     fitted = fit_calibration({"val": drawn(30)})
     content = json.loads(json.dumps(fitted.as_json()))
     assert Calibration.from_json(content) == fitted
-    assert content["ece"] == calibration_error(fitted.reliability)
+    assert content["ece"] == calibration_error(fitted.pairs.reliability)
+    assert content["ece_first"] == calibration_error(fitted.first.reliability)
 
 
-WHOLE: dict[str, Any] = {
-    "scores": [0.1, 0.2],
-    "probabilities": [0.0, 1.0],
-    "absent": {"val": [0.3]},
-    "reliability": [],
-}
+CURVE: dict[str, Any] = {"scores": [0.1, 0.2], "probabilities": [0.0, 1.0], "reliability": []}
 
 
 @pytest.mark.parametrize(
@@ -148,9 +164,14 @@ WHOLE: dict[str, Any] = {
     ],
 )
 def test_what_is_no_calibration_is_refused(change: dict[str, Any]) -> None:
-    assert Calibration.from_json(WHOLE).threshold(0.5) == 0.3
-    with pytest.raises(BadInput, match="no calibration"):
-        Calibration.from_json({**WHOLE, **change})
+    whole = {"pairs": CURVE, "first": CURVE, "absent": {"val": [0.3]}}
+    assert Calibration.from_json(whole).threshold(0.5) == 0.3
+    changed = [{**whole, **change}]
+    if "absent" not in change:
+        changed = [{**whole, key: {**CURVE, **change}} for key in ("pairs", "first")]
+    for content in changed:
+        with pytest.raises(BadInput, match="no calibration"):
+            Calibration.from_json(content)
 
 
 def test_only_right_candidates_teach_nothing() -> None:

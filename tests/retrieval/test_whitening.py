@@ -7,7 +7,12 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.retrieval import whitening as module
-from ames_lite.retrieval.whitening import Whitening, fit_whitening, whiten
+from ames_lite.retrieval.whitening import (
+    Whitening,
+    fit_class_whitening,
+    fit_whitening,
+    whiten,
+)
 
 LONG, WIDE = (60, 12), (14, 90)
 
@@ -122,3 +127,68 @@ def test_what_does_not_fit_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(module, "MAX_SIDE", 10)
     with pytest.raises(BadInput, match="12 squared"):
         fit_whitening(data(LONG), 4)
+
+
+def class_data(classes: int = 30, each: int = 4, width: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Classes that differ in all directions, images of one that differ most in the first three."""
+    rng = np.random.default_rng(0)
+    spread = np.where(np.arange(width) < 3, 2.0, 0.2)
+    centres = np.repeat(rng.standard_normal((classes, width)), each, axis=0)
+    values = centres + rng.standard_normal(centres.shape) * spread
+    return values.astype(np.float32), np.repeat(np.arange(classes), each)
+
+
+def class_referee(values: np.ndarray, labels: np.ndarray, dim: int, shrinkage: float) -> np.ndarray:
+    """S^(-1/2) (x - mean) as it is written, S of the dim largest directions and a remainder."""
+    values = values.astype(np.float64)
+    of_class = [
+        np.cov(values[labels == label].T)
+        for label in np.unique(labels)
+        if (labels == label).sum() > 1
+    ]
+    covariance = np.mean(of_class, axis=0)
+    variance, directions = np.linalg.eigh(covariance)
+    added = shrinkage * variance.mean()
+    variance[: len(variance) - dim] = 0  # eigh: ascending
+    root = directions @ np.diag(1 / np.sqrt(variance + added)) @ directions.T
+    return (values - values.mean(axis=0)) @ root
+
+
+@pytest.mark.parametrize("dim", [1, 4, 12])
+@pytest.mark.parametrize("block", [1, 1 << 27])
+def test_within_classes_it_is_the_referee(dim: int, block: int, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", block)
+    values, labels = class_data()
+    labels[:2] = [98, 99]  # classes of one image
+    fitted = fit_class_whitening(values, labels, dim, 0.3)
+    found = whiten(values, fitted)
+    assert found.shape == values.shape and fitted.dim == fitted.width == 12
+    assert np.abs(found - class_referee(values, labels, dim, 0.3)).max() < 1e-5
+
+
+def test_within_classes_images_of_a_class_come_nearer() -> None:
+    values, labels = class_data()
+    fitted = fit_class_whitening(values, labels, 3, 0.1)
+
+    def precision(rows: np.ndarray) -> float:
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        nearest = np.argsort(-(rows @ rows.T), axis=1)[:, 1]
+        return float((labels[nearest] == labels).mean())
+
+    assert precision(whiten(values, fitted)) > precision(values - values.mean(axis=0)) + 0.3
+
+
+@pytest.mark.parametrize(
+    ("labels", "dim", "shrinkage"),
+    [
+        (np.arange(120), 3, 0.1),
+        (np.zeros(3), 3, 0.1),
+        (np.zeros(120), 13, 0.1),
+        (np.zeros(120), 3, 0.0),
+    ],
+)
+def test_within_classes_what_cannot_be_fitted_is_refused(
+    labels: np.ndarray, dim: int, shrinkage: float
+) -> None:
+    with pytest.raises(BadInput, match="labels|dim"):
+        fit_class_whitening(class_data()[0], labels, dim, shrinkage)

@@ -1,5 +1,6 @@
 """A whitening on disk: what is written is read, and what is damaged is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert names == NAMES and made == {"backbone": "tiny", "dim": 2}
     with pytest.raises(BadInput, match="exists already"):
         write_whitening(path, whitening(), NAMES, {})
+
+
+def test_a_remainder_is_kept(tmp_path: Path) -> None:
+    fitted = replace(whitening(), remainder=0.5)
+    found, _, made = read_whitening(write_whitening(tmp_path / "p.npz", fitted, NAMES, {}))
+    assert found.remainder == made["remainder"] == 0.5 and found.dim == 5
+    parts = {part: getattr(fitted, part) for part in ("mean", "components", "variance")}
+    parts["names"] = np.frombuffer(b'["a"]', np.uint8)
+    for number, wrong in enumerate(("half", -0.5)):
+        path = write_npz(tmp_path / f"{number}.npz", parts, {"remainder": wrong})
+        with pytest.raises(BadInput, match=f"{number}.npz"):
+            read_whitening(path)
 
 
 def test_what_is_damaged_is_refused(tmp_path: Path) -> None:

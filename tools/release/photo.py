@@ -3,9 +3,10 @@
     python tools/release/photo.py <pool> --distractors <folder> --root <folder> --output <folder>
 
 <pool> has a folder of photographs for each instance, and pool_meta.csv (instance,family,kind).
-Rendered landmarks join them as a further kind. Training and validation are split by family; λ, γ
-and the calibration come from validation, and test worlds of other seeds are measured once. Every
-step is a command of the project and is printed; what stands is not made again.
+Rendered landmarks join them as a further kind. Training and validation are split by family; the
+whitening of GeM comes from the training photographs, λ, γ and the calibration from validation, and
+test worlds of other seeds are measured once. Every step is a command of the project and is printed;
+what stands is not made again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import argparse
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,29 +25,36 @@ import numpy as np
 from ames_lite.cli import (
     evaluate,
     extract_descriptors,
+    extract_globals,
+    failures,
+    fit_whitening,
     prepare_dataset,
     prepare_topk_global,
     train,
     tune,
 )
+from ames_lite.cli.compose import compose
 from ames_lite.cli.demo import Steps, worlds
+from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
+from ames_lite.evaluation.reread import reread
+from ames_lite.evaluation.results_file import read_results
 from ames_lite.evaluation.significance import bootstrap_mean
+from ames_lite.evaluation.tuning import Row, outcome
 from ames_lite.io.checkpoint import load_head, save_head
-from ames_lite.reranking.calibration import Bin, Calibration
+from ames_lite.io.images import load_image, save_jpeg
+from ames_lite.reranking.calibration import Bin, Calibration, calibration_error, reliability
 from ames_lite.synthetic import render_world
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # tools/ is not installed
-
-from tools.release.files import gain_of  # noqa: E402
+from tools.release.files import gain_of
 
 HERE = Path(__file__).parent
 BASELINES = ("chamfer", "mutual_nn", "ransac")
 RENDERED = "rendered"
 MOST = 15  # photographs of an instance: a kind with many would drown the others
 NUM_RERANK = 100
-CHOSEN = ("desc_name=photo", "neighbors=gem")
+CHOSEN = ("desc_name=photo", "neighbors=gemw")
+MAX_FALSE = 0.05
 
 
 def main() -> None:
@@ -80,7 +87,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=Path("weights/photo_elvis"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--styles", type=int, default=24, help="of rendered training landmarks")
-    parser.add_argument("--test-seeds", type=int, nargs="*", default=[1, 2, 3])
+    parser.add_argument("--test-seeds", type=int, nargs="*", default=[1, 2, 3, 4])
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args()
 
@@ -132,23 +139,41 @@ def prepare(step: Steps, args: argparse.Namespace) -> None:
         given += ["val_share=0.25", f"seed={args.seed}"]
         script = "scripts/prepare_dataset.py"
         step(script, "prepare_dataset", prepare_dataset.run, *given)
-    describe(step, "photos-val", args.workers)
-    describe(step, "photos-train", args.workers, training=True)
+    describe(step, "photos-train", args.workers, None)
+    whitening = step.root / "pca_photo_gem_photos-train.npz"
+    if not whitening.is_file():
+        given = ["dataset=photos-train", "desc_name=photo", "global=gem"]
+        given += ["method=within_class", "dim=128"]
+        step("extract/fit_whitening.py", "fit_whitening", fit_whitening.run, *given)
+    rank(step, "photos-train", whitening, training=True)
+    describe(step, "photos-val", args.workers, whitening)
 
 
-def describe(step: Steps, name: str, workers: int, *, training: bool = False) -> None:
-    """Descriptors of a data set, local and global, and its lists."""
-    if (step.root / name / "nn_photo_gem.hdf5").is_file():
+def describe(step: Steps, name: str, workers: int, whitening: Path | None) -> None:
+    """Descriptors of a data set, local and GeM; with a whitening also its lists by that."""
+    splits = ("train",) if whitening is None else ("query", "gallery")
+    local = [step.root / name / file for file in ("photo_local.hdf5", "photo_gallery_local.hdf5")]
+    if not any(path.is_file() for path in local):
+        given = [f"dataset={name}", "desc_name=photo", f"splits=[{','.join(splits)}]"]
+        given += ["backbone.arguments.whitening=null", f"workers={workers}"]
+        script = "extract/extract_descriptors.py"
+        step(script, "extract_descriptors", extract_descriptors.run, *given)
+    if whitening is not None:
+        rank(step, name, whitening)
+
+
+def rank(step: Steps, name: str, whitening: Path, *, training: bool = False) -> None:
+    """Neighbour lists by whitened GeM."""
+    if (step.root / name / "nn_photo_gemw.hdf5").is_file():
         return
+    given = [f"dataset={name}", "desc_name=photo"]
     splits = "splits=[train]" if training else "splits=[query,gallery]"
-    given = (f"dataset={name}", "desc_name=photo")
-    script = "extract/extract_descriptors.py"
-    step(
-        script, "extract_descriptors", extract_descriptors.run, *given, splits, f"workers={workers}"
-    )
+    how = ["source=globals", "global=gem", f"whitening={whitening}", splits]
+    script = "extract/extract_globals.py"
+    step(script, "extract_globals", extract_globals.run, *given, *how)
     more = ["self_search=true", "num_neighbors=300"] if training else []
     script = "extract/prepare_topk_global.py"
-    step(script, "prepare_topk_global", prepare_topk_global.run, *given, "global=gem", *more)
+    step(script, "prepare_topk_global", prepare_topk_global.run, *given, "global=gemw", *more)
 
 
 def trained(step: Steps, args: argparse.Namespace, output: Path) -> Path:
@@ -195,8 +220,8 @@ def measured(
     """Figures of all models on the rendered test world of a seed, with the frozen λ and γ."""
     there = replace(step, root=step.root / f"seed_{seed}")
     render_world(worlds(seed)["synthetic"], there.root / "synthetic", "synthetic", args.workers)
-    describe(there, "synthetic", args.workers)
-    results = {}
+    describe(there, "synthetic", args.workers, step.root / "pca_photo_gem_photos-train.npz")
+    results: dict[str, Any] = {}
     for model, row in chosen.items():
         done = output / f"test_{model}_{seed}.json"
         if not done.is_file():
@@ -208,7 +233,34 @@ def measured(
             kept = {"global": found["global"], "metrics": found["rows"][0]["metrics"]}
             done.write_text(json.dumps({**kept, "per_query": found["per_query"]}))
         results[model] = json.loads(done.read_text())
+    run = output / f"test_elvis_{seed}"
+    results["elvis"]["answers"] = answers(there.root, run, "synthetic", head)
     return results
+
+
+def answers(root: Path, run: Path, dataset: str, head: Path) -> list[str]:
+    """How the head's calibration does on the queries of a run: cells of a row of the card."""
+    config = compose("evaluate", [f"dataset={dataset}", *CHOSEN, f"data_root={root}"])
+    files, protocol = dataset_files(config), protocol_of(config)
+    where = run / "results.json"
+    scores = run / "scores.hdf5"
+    found = reread(read_results(where), where, files, protocol, config["neighbors"], scores)
+    _, meta = load_head(head)
+    calibration = Calibration.from_json(meta.calibration)
+    assert meta.lamb is not None and meta.temp is not None
+    row = Row(NUM_RERANK, meta.lamb, meta.temp, {})
+    told = outcome(found.neighbors, found.ground_truth, found.scores, row, protocol)
+    threshold = calibration.threshold(MAX_FALSE)
+    best, right, _ = told.first()
+    errors = [
+        calibration_error(reliability(curve(scores), right))
+        for curve, (scores, right, _) in (
+            (calibration.pairs, told.pairs()),
+            (calibration.first, told.first()),
+        )
+    ]
+    false, accepted = told.absent > threshold, best[right] > threshold
+    return [f"{value:.3f}" for value in (*errors, false.mean(), accepted.mean())]
 
 
 def write(
@@ -239,13 +291,38 @@ def write(
             temp=meta.temp,
             validation="\n".join(validation_rows(root, found)),
             tests="\n\n".join("\n".join(test_rows(name, models)) for name, models in tests.items()),
-            ece=f"{meta.calibration['ece']:.4f}",
-            reliability="\n".join(map(bin_row, calibration.reliability)),
-            threshold=f"{calibration.threshold(0.05):.4f}",
+            answers="\n".join(answer_rows(root, output, head, tests)),
+            ece=f"{calibration.pairs.error:.4f}",
+            ece_first=f"{calibration.first.error:.4f}",
+            reliability="\n".join(map(bin_row, calibration.pairs.reliability)),
+            reliability_first="\n".join(map(bin_row, calibration.first.reliability)),
+            threshold=f"{calibration.threshold(MAX_FALSE):.4f}",
         )
     )
     (args.weights / "README.md").write_text(card, encoding="utf-8")
+    shutil.copy(root / "pca_photo_gem_photos-train.npz", args.weights)
+    draw_failures(root, output, args)
     print(f"release: {args.weights}")
+
+
+def draw_failures(root: Path, output: Path, args: argparse.Namespace) -> None:
+    """What the head got wrong on the first test world, as the card's picture."""
+    seed = args.test_seeds[0]
+    given = [f"results={output / f'test_elvis_{seed}'}", "num_rows=3"]
+    sheet = Steps(root / f"seed_{seed}")(
+        "scripts/failures.py", "failures", failures.run, *given, run_at(output, "failures")
+    )
+    save_jpeg(args.weights / "failures.jpg", load_image(sheet), quality=70)
+
+
+def answer_rows(
+    root: Path, output: Path, head: Path, tests: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """Errors of the probabilities, and of answers at MAX_FALSE, on every set."""
+    of_sets = {"validation": answers(root, output / "val_elvis", "photos-val", head)}
+    of_sets |= {name: models["elvis"]["answers"] for name, models in tests.items()}
+    for name, cells in of_sets.items():
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def bin_row(b: Bin) -> str:

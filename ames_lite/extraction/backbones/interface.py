@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.images import Box
+from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
+
+OF_LOCAL = ("facet", "layer", "detector", "detector_weights", "descriptor_space", "top_k")
 
 
 class Described(NamedTuple):
@@ -64,3 +67,14 @@ class Backbone(Protocol):
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """The local descriptors of RGB uint8 [H, W, 3], or of its crop box; xy are the whole's."""
+
+
+def made_of_globals(provenance: Provenance) -> Provenance:
+    """A backbone's provenance without what concerns its local descriptors alone."""
+    return {key: value for key, value in provenance.items() if key not in OF_LOCAL}
+
+
+def unit_vector(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Brought to unit length; one of zeros, or not finite, stays: the store refuses it by name."""
+    length = np.linalg.norm(vector.astype(np.float64))
+    return vector / np.float32(length) if 0 < length < np.inf else vector

@@ -3,13 +3,14 @@
 A descriptor of one kind is zero where those of the other stand, so that kinds never match:
 [XFeat's 64 | 0] and [0 | the cell's]. Both kinds are ordered by their own strength and merged in
 proportion, so that any number of strongest descriptors holds both. The global vector is
-EfficientNet's GeM, from the same pass.
+EfficientNet's GeM, from the same pass, whitened within the classes of training photographs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,23 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.efficientnet import EfficientNet
-from ames_lite.extraction.backbones.interface import Described, not_prepared
+from ames_lite.extraction.backbones.interface import (
+    Described,
+    made_of_globals,
+    not_prepared,
+    unit_vector,
+)
 from ames_lite.extraction.backbones.xfeat import Xfeat
+from ames_lite.extraction.fitted_whitening import FittedWhitening, whitened_kind
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Preparation, Prepared
+from ames_lite.io.shipped import shipped
 from ames_lite.records import LocalDescriptors
 
 KEYPOINT, CELL = 0, 1  # as `scale` of a descriptor
+SHIPPED = "shipped"
+WHITENING = "photo_elvis/pca_photo_gem_photos-train.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +70,6 @@ class PrepareBoth:
 class Photo:
     """XFeat and EfficientNet-Lite0; weights load on first use, from their packages."""
 
-    global_kind: str | None = "gem"
-
     def __init__(
         self,
         keypoints: int = 200,  # strongest of XFeat that are kept per image
@@ -69,9 +77,10 @@ class Photo:
         blocks: Sequence[int] = (12,),  # whose output is the map, 0-based
         keypoint_size: int = 640,  # longer images are shrunk to this for XFeat
         cell_size: int = 512,  # longer side for EfficientNet
-        global_scales: Sequence[float] = (1.0, 1.5),  # on top of it, of the global vector: the mean
-        # of the unit vectors; cells are of the scale nearest to 1
+        global_scales: Sequence[float] = (0.7071, 1.0, 1.4142),  # factors of cell_size; the global
+        # vector is the mean of their unit vectors, cells are of the one nearest to 1
         power: float = 3.0,  # of GeM
+        whitening: str | None = SHIPPED,  # of GeM: a file of fit_whitening.py; None: not whitened
         resize: str = "area",
         query_crop: str = "int",
         device: str = "auto",
@@ -100,16 +109,27 @@ class Photo:
         )
         self.top_k = keypoints + cells
         self.dim = self._keypoints.dim + self._cells.dim
+        self._whitening = None
+        self.global_kind: str | None = "gem"
         self.global_dim = self._cells.global_dim
+        if whitening is not None:
+            path = shipped(WHITENING) if whitening == SHIPPED else Path(whitening).expanduser()
+            self._whitening = FittedWhitening.load(path)
+            self._whitening.check_width(self.global_dim, "backbone=photo")
+            self.global_kind = whitened_kind("gem")
+            self.global_dim = self._whitening.whitening.dim
         self.batch_pixels = self._cells.batch_pixels
         self.prepare = PrepareBoth(self._keypoints.prepare, self._cells.prepare)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Of both parts; loads the weights: one digest of both files."""
+        """Of both parts; loads the weights: one digest of both files.
+
+        Raises BadInput where the whitening was fitted on other descriptors.
+        """
         one, other = self._keypoints.provenance, self._cells.provenance
         shared = ("resize", "query_crop", "precision")
-        return {
+        made = {
             "backbone": "photo",
             "variant": f"xfeat {one['variant']}, efficientnet {other['variant']}",
             "weights": names_digest([one["weights"], other["weights"]]),
@@ -126,6 +146,11 @@ class Photo:
             "power": other["power"],
             **{key: other[key] for key in shared},
         }
+        if self._whitening is None:
+            return made
+        of_gem = {**made_of_globals(made), "global": "gem"}
+        self._whitening.check(of_gem, self._cells.global_dim, "backbone=photo")
+        return {**made, **self._whitening.digests}
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
@@ -139,9 +164,14 @@ class Photo:
         keypoints = self._keypoints.describe([item.keypoints for item in batch])
         cells = self._cells.describe([item.cells for item in batch])
         return [
-            Described(merged(one.local, other.local), other.vector)
+            Described(merged(one.local, other.local), self._whitened(other.vector))
             for one, other in zip(keypoints, cells, strict=True)
         ]
+
+    def _whitened(self, vector: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
+        if self._whitening is None or vector is None:
+            return vector
+        return self._whitening(unit_vector(vector)[None])[0]
 
 
 def merged(keypoints: LocalDescriptors, cells: LocalDescriptors) -> LocalDescriptors:

