@@ -123,7 +123,7 @@ def test_tuning_freezes_what_the_evaluation_reads(head: Path) -> None:
     assert meta.provenance["tuned_on"] == "synthetic-val"
     calibration = Calibration.from_json(meta.calibration)
     assert list(calibration.absent) == ["synthetic-val"]
-    assert 0 <= calibration.probability(np.array([0.0]))[0] <= 1
+    assert 0 <= calibration.probability(np.array([[0.0]]))[0, 0] <= 1
 
 
 def test_where_no_candidate_is_right_the_head_is_frozen_without_a_calibration(
