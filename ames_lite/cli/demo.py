@@ -1,52 +1,60 @@
 """`make demo`: the whole job on images that it renders, on a CPU, without a download.
 
-render → extract → vocabulary → global descriptors → neighbour lists → train → tune → evaluate.
-Every step but the first is the command that a user would give, and is printed as such. λ and γ are
-chosen on a rendered validation set, for the head and for the floors alike; the test world is only
-evaluated, once.
+render → extract → global descriptors → neighbour lists → train → tune → evaluate, of photographs'
+descriptors (backbone=photo) or of RootSIFT. Every step but the first is a command, printed as it is
+given. λ and γ of the head and of the baselines are chosen on a rendered validation set; the test
+world is evaluated once.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli import (
-    build_vocabulary,
-    evaluate,
-    extract_descriptors,
-    extract_globals,
-    prepare_topk_global,
-    train,
-    tune,
+from ames_lite.cli.compose import Config
+from ames_lite.cli.demo_worlds import (
+    Steps,
+    describe_photo,
+    fit_photo_whitening,
+    prepare_sift,
+    rank_photo,
+    worlds,
 )
-from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
-from ames_lite.cli.released import released_head, released_vocabulary
+from ames_lite.cli.released import released_head, released_vocabulary, released_whitening
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used
+from ames_lite.errors import ConfigError
 from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
-from ames_lite.synthetic import WorldSpec, render_world
+from ames_lite.synthetic import render_world
 
-FLOORS = ("mutual_nn", "ransac")
-NUM_RERANK = 200
-DESCRIPTORS = 150  # of an image, where a head is trained
-SHIPPED = ("ames", "elvis")
+BASELINES = ("mutual_nn", "ransac")
+DESCRIPTORS = 150  # RootSIFT's of an image, where a head is trained
+ONE_SCALE = "backbone.arguments.global_scales=[1.0]"  # a third of the time
+DIRECTIONS = 64  # of the demo's own whitening
 
 
-def worlds(seed: int) -> dict[str, WorldSpec]:
-    """The three worlds of a seed; they share nothing."""
-    return {
-        "synthetic-train": WorldSpec(
-            "train", seed, num_styles=48, queries=0, easy=4, hard=4, junk=0, distractors=0
-        ),
-        "synthetic-val": WorldSpec("val", seed, num_styles=5, distractors=100),
-        "synthetic": WorldSpec("test", seed),
-    }
+@dataclass(frozen=True)
+class Recipe:
+    """What the demo does on one kind of descriptors.
+
+    trained: the head, by experiment; shipped: heads of train=false; num_rerank: of both.
+    """
+
+    trained: str
+    shipped: tuple[str, ...]
+    experiment: str
+    styles: int
+    num_rerank: tuple[int, int]
+    neighbors: str
+
+
+RECIPES = {
+    "photo": Recipe("elvis", ("elvis",), "photo_synthetic", 16, (100, 100), "gemw"),
+    "sift": Recipe("ames", ("ames", "elvis"), "sift_synthetic", 48, (200, RELEASED_RERANK), "vlad"),
+}
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -54,90 +62,58 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("demo", run, overrides)
 
 
-@dataclass
-class Steps:
-    """Runs commands of the project and prints them, with the time they took."""
-
-    root: Path
-    began: float = field(default_factory=time.perf_counter)
-
-    def __call__(
-        self, script: str, name: str, work: Callable[[Config], Any], *overrides: str
-    ) -> Any:
-        given = [*overrides, f"data_root={self.root}"]
-        print(f"\n[{time.perf_counter() - self.began:4.0f} s] python {script} {' '.join(given)}")
-        return work(compose(name, given))
-
-
 def run(config: Config) -> None:
     """The whole job."""
+    desc_name, trains = config["desc_name"], config["train"]
+    if desc_name not in RECIPES:
+        raise ConfigError(f"desc_name={desc_name}", expected=f"one of {', '.join(RECIPES)}")
+    recipe = RECIPES[desc_name]
     precision = settle_precision(config["precision"], pick_device())
-    shipped = {} if config["train"] else {name: released_head(model=name) for name in SHIPPED}
+    heads = {} if trains else {name: released_head(desc_name, name) for name in recipe.shipped}
     root, folder = _folders(config)
     step = Steps(root)
-    drawn = worlds(config["seed"])
-    if shipped:
+    drawn = worlds(config["seed"], recipe.styles)
+    if heads:
         del drawn["synthetic-train"]
     for name, spec in drawn.items():
         render_world(spec, root / name, name, config["workers"])
-    vocabulary = released_vocabulary() if shipped else None
-    for name in drawn:
-        training = name == "synthetic-train"
-        prepare_world(
-            *(step, name, config["workers"]),
-            training=training,
-            vocabulary=vocabulary,
-            descriptors=None if shipped else DESCRIPTORS,
-        )
-    heads = shipped or {"ames": folder / "train"}
-    if not shipped:
-        head = heads["ames"]
-        recipe = ("experiment=sift_synthetic", f"seed={config['seed']}", f"output_dir={head}")
-        step("scripts/train.py", "train", train.run, *recipe)
+    prepare = _prepare_photo if desc_name == "photo" else _prepare_sift
+    prepare(step, list(drawn), config["workers"], bool(heads))
+    if trains:
+        heads[recipe.trained] = folder / "train"
+        taught = f"output_dir={folder / 'train'}"
+        step("train", f"experiment={recipe.experiment}", f"seed={config['seed']}", taught)
     results: dict[str, Any] = {}
-    num_rerank = RELEASED_RERANK if shipped else NUM_RERANK
-    for model in (*FLOORS, *heads):
-        given = [f"model={model}", "desc_name=sift", f"num_rerank={num_rerank}"]
-        given += [f"precision={precision}"]
+    chosen = [f"desc_name={desc_name}", f"neighbors={recipe.neighbors}", f"precision={precision}"]
+    chosen += [f"num_rerank={recipe.num_rerank[not trains]}"]
+    for model in (*BASELINES, *heads):
+        given = [f"model={model}", *chosen]
         given += [f"weights={heads[model]}"] if model in heads else []
         results[model] = tune_and_evaluate(
-            step, model, given, folder, results, frozen=model in shipped
+            step, model, given, folder, results, frozen=not trains and model in heads
         )
-    summarize(results, folder, "the heads' came with them" if shipped else None)
+    summarize(results, folder, recipe.neighbors, None if trains else "the heads' came with them")
 
 
-def prepare_world(
-    step: Steps,
-    name: str,
-    workers: int,
-    *,
-    training: bool,
-    vocabulary: Path | None = None,
-    descriptors: int | None = None,
-) -> None:
-    """All that is made of a world's pictures.
+def _prepare_photo(step: Steps, names: Sequence[str], workers: int, shipped: bool) -> None:
+    whitening = released_whitening() if shipped else None
+    for name in names:
+        training = name == "synthetic-train"
+        arguments = () if shipped else (ONE_SCALE,)
+        describe_photo(step, name, workers, training=training, arguments=arguments)
+        if whitening is None:
+            whitening = fit_photo_whitening(step, name, DIRECTIONS)
+        rank_photo(step, name, whitening, training=training)
 
-    vocabulary: of VLAD; None: that of the world to train on, made here where training is true.
-    descriptors: stored of an image; None: as conf/backbone/sift.yaml has it.
-    """
-    splits = "splits=[train]" if training else "splits=[query,gallery]"
-    chosen = (f"dataset={name}", "desc_name=sift", splits)
-    script, more = "extract/extract_descriptors.py", [f"workers={workers}"]
-    more += [] if descriptors is None else [f"backbone.arguments.top_k={descriptors}"]
-    step(script, "extract_descriptors", extract_descriptors.run, *chosen, *more)
-    given = (f"dataset={name}", "desc_name=sift", "overwrite=true")
-    if training and vocabulary is None:
-        step("extract/build_vocabulary.py", "build_vocabulary", build_vocabulary.run, *given)
-    script, named = "extract/extract_globals.py", [f"vocabulary={vocabulary}"] if vocabulary else []
-    step(script, "extract_globals", extract_globals.run, *given, splits, *named)
-    more = ["self_search=true", "num_neighbors=300"] if training else []
-    step(
-        "extract/prepare_topk_global.py",
-        "prepare_topk_global",
-        prepare_topk_global.run,
-        *given,
-        *more,
-    )
+
+def _prepare_sift(step: Steps, names: Sequence[str], workers: int, shipped: bool) -> None:
+    for name in names:
+        prepare_sift(
+            *(step, name, workers),
+            training=name == "synthetic-train",
+            vocabulary=released_vocabulary() if shipped else None,
+            descriptors=None if shipped else DESCRIPTORS,
+        )
 
 
 def tune_and_evaluate(
@@ -148,7 +124,7 @@ def tune_and_evaluate(
     others: dict[str, Any],
     *,
     frozen: bool = False,
-) -> dict[str, Any]:
+) -> Any:
     """λ and γ on the validation world, then the test world; the head's report shows the others.
 
     given: what both commands are told of the model. frozen: λ and γ are those that the head came
@@ -157,20 +133,21 @@ def tune_and_evaluate(
     chosen = [*given]
     output = f"output_dir={folder / f'tune_{model}'}"
     if not frozen:
-        row = step("scripts/tune.py", "tune", tune.run, "dataset=synthetic-val", *chosen, output)
-    if model in FLOORS:
+        row = step("tune", "dataset=synthetic-val", *chosen, output)
+    if model in BASELINES:
         chosen += [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
     lines = [(name, found["rows"][0]["metrics"]) for name, found in others.items()]
-    work = partial(evaluate.run, comparisons=lines)
     output = f"output_dir={folder / f'test_{model}'}"
-    return step("scripts/evaluate.py", "evaluate", work, "dataset=synthetic", *chosen, output)
+    return step("evaluate", "dataset=synthetic", *chosen, output, comparisons=lines)
 
 
-def summarize(results: dict[str, Any], folder: Path, remark: str | None = None) -> None:
-    """The table of all models and the one last line; remark: on how λ and γ were chosen."""
+def summarize(
+    results: dict[str, Any], folder: Path, neighbors: str, remark: str | None = None
+) -> None:
+    """The table of all models and the last line; remark: on how λ and γ were chosen."""
     first = next(iter(results.values()))
     names = ["map_easy", "map_medium", "map_hard", "mp@10_medium"]
-    rows = [["global (VLAD)", *(first["global"][name] for name in names)]]
+    rows = [[f"global ({neighbors})", *(first["global"][name] for name in names)]]
     for model, found in results.items():
         rows.append([model, *(found["rows"][0]["metrics"][name] for name in names)])
     but = f" ({remark})" if remark else ""
@@ -189,6 +166,7 @@ def _folders(config: Config) -> tuple[Path, Path]:
     root = data_root(config)
     if config["data_root"] is None:
         root = root / "demo" / f"seed{config['seed']}"
+        root = root if config["desc_name"] == "sift" else root / config["desc_name"]
     if not config["train"]:
         root = root / "released"  # other descriptors and another vocabulary of the same pictures
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")

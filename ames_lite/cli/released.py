@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 
 from ames_lite.errors import MissingFile
+from ames_lite.extraction.backbones.photo import WHITENING
 from ames_lite.io.shipped import shipped
 
 NUM_RERANK = 400  # candidates that λ and γ of the released heads on sift are chosen for
@@ -37,6 +38,11 @@ def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | 
         for path in sorted(folder.glob(f"vlad_{escape(desc_name)}_*.npz"))
     ]
     return found[0] if found else None
+
+
+def released_whitening() -> Path:
+    """The whitening of photographs' GeM that backbone=photo uses."""
+    return shipped(WHITENING)
 
 
 def world_vocabulary(root: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli.demo import worlds
+from ames_lite.cli.demo_worlds import Steps, prepare_sift, worlds
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput
@@ -183,7 +183,7 @@ def test_the_world_can_be_solved_and_is_not_solved_already(seed: int, tmp_path: 
     for name, spec in worlds(seed).items():
         render_world(spec, tmp_path / name, name, workers=2)
         given = {"training": name == "synthetic-train", "descriptors": demo.DESCRIPTORS}
-        demo.prepare_world(demo.Steps(tmp_path), name, workers=2, **given)
+        prepare_sift(Steps(tmp_path), name, workers=2, **given)
     folder = tmp_path / "synthetic"
     truth = truth_of(folder, "synthetic")
     solved = evaluate_ranking(overlap_ranking(folder, truth), truth, "revisitop")

@@ -22,19 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli import (
-    evaluate,
-    extract_descriptors,
-    extract_globals,
-    failures,
-    fit_whitening,
-    prepare_dataset,
-    prepare_topk_global,
-    train,
-    tune,
-)
 from ames_lite.cli.compose import compose
-from ames_lite.cli.demo import Steps, worlds
+from ames_lite.cli.demo_worlds import (
+    Steps,
+    describe_photo,
+    fit_photo_whitening,
+    rank_photo,
+    worlds,
+)
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
@@ -55,6 +50,7 @@ MOST = 15  # photographs of an instance: a kind with many would drown the others
 NUM_RERANK = 100
 CHOSEN = ("desc_name=photo", "neighbors=gemw")
 MAX_FALSE = 0.05
+WHITENING = "pca_photo_gem_photos-train.npz"
 
 
 def main() -> None:
@@ -137,43 +133,27 @@ def prepare(step: Steps, args: argparse.Namespace) -> None:
         given = [f"images={images / 'classes'}", "labels=folders", "name=photos"]
         given += [f"families={images / 'families.csv'}", f"distractors={images / 'distractors'}"]
         given += ["val_share=0.25", f"seed={args.seed}"]
-        script = "scripts/prepare_dataset.py"
-        step(script, "prepare_dataset", prepare_dataset.run, *given)
-    describe(step, "photos-train", args.workers, None)
-    whitening = step.root / "pca_photo_gem_photos-train.npz"
+        step("prepare_dataset", *given)
+    describe(step, "photos-train", args.workers, training=True)
+    whitening = step.root / WHITENING
     if not whitening.is_file():
-        given = ["dataset=photos-train", "desc_name=photo", "global=gem"]
-        given += ["method=within_class", "dim=128"]
-        step("extract/fit_whitening.py", "fit_whitening", fit_whitening.run, *given)
-    rank(step, "photos-train", whitening, training=True)
-    describe(step, "photos-val", args.workers, whitening)
+        fit_photo_whitening(step, "photos-train", directions=128)
+    rank(step, "photos-train", training=True)
+    describe(step, "photos-val", args.workers)
+    rank(step, "photos-val")
 
 
-def describe(step: Steps, name: str, workers: int, whitening: Path | None) -> None:
-    """Descriptors of a data set, local and GeM; with a whitening also its lists by that."""
-    splits = ("train",) if whitening is None else ("query", "gallery")
-    local = [step.root / name / file for file in ("photo_local.hdf5", "photo_gallery_local.hdf5")]
-    if not any(path.is_file() for path in local):
-        given = [f"dataset={name}", "desc_name=photo", f"splits=[{','.join(splits)}]"]
-        given += ["backbone.arguments.whitening=null", f"workers={workers}"]
-        script = "extract/extract_descriptors.py"
-        step(script, "extract_descriptors", extract_descriptors.run, *given)
-    if whitening is not None:
-        rank(step, name, whitening)
+def describe(step: Steps, name: str, workers: int, *, training: bool = False) -> None:
+    """Descriptors of a data set, local and GeM, unless they are there."""
+    file = "photo_gem.hdf5" if training else "photo_gallery_gem.hdf5"
+    if not (step.root / name / file).is_file():
+        describe_photo(step, name, workers, training=training)
 
 
-def rank(step: Steps, name: str, whitening: Path, *, training: bool = False) -> None:
-    """Neighbour lists by whitened GeM."""
-    if (step.root / name / "nn_photo_gemw.hdf5").is_file():
-        return
-    given = [f"dataset={name}", "desc_name=photo"]
-    splits = "splits=[train]" if training else "splits=[query,gallery]"
-    how = ["source=globals", "global=gem", f"whitening={whitening}", splits]
-    script = "extract/extract_globals.py"
-    step(script, "extract_globals", extract_globals.run, *given, *how)
-    more = ["self_search=true", "num_neighbors=300"] if training else []
-    script = "extract/prepare_topk_global.py"
-    step(script, "prepare_topk_global", prepare_topk_global.run, *given, "global=gemw", *more)
+def rank(step: Steps, name: str, *, training: bool = False, root: Path | None = None) -> None:
+    """Lists by GeM, whitened as fitted below root (None: the data's), unless they are there."""
+    if not (step.root / name / "nn_photo_gemw.hdf5").is_file():
+        rank_photo(step, name, (root or step.root) / WHITENING, training=training)
 
 
 def trained(step: Steps, args: argparse.Namespace, output: Path) -> Path:
@@ -181,7 +161,7 @@ def trained(step: Steps, args: argparse.Namespace, output: Path) -> Path:
     run, head = output / "train", output / "head"
     if not (run / "weights.safetensors").is_file():
         given = ("experiment=photo_release_elvis", f"seed={args.seed}", f"output_dir={run}")
-        step("scripts/train.py", "train", train.run, *given)
+        step("train", *given)
     if not (head / "meta.json").is_file():
         save_head(head, *load_head(run), half=True)
     return head
@@ -193,11 +173,9 @@ def on_validation(step: Steps, model: str, head: Path | None, output: Path) -> d
     if not done.is_file():
         given = [f"model={model}", *CHOSEN, "dataset=photos-val", f"num_rerank={NUM_RERANK}"]
         given += [] if head is None else [f"weights={head}"]
-        row = step("scripts/tune.py", "tune", tune.run, *given, run_at(output, f"tune_{model}"))
+        row = step("tune", *given, run_at(output, f"tune_{model}"))
         given += [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
-        results = step(
-            "scripts/evaluate.py", "evaluate", evaluate.run, *given, run_at(output, f"val_{model}")
-        )
+        results = step("evaluate", *given, run_at(output, f"val_{model}"))
         kept = {"lamb": row.lamb, "temp": row.temp, "per_query": results["per_query"]}
         done.write_text(json.dumps(kept))
     return dict(json.loads(done.read_text()))
@@ -220,7 +198,8 @@ def measured(
     """Figures of all models on the rendered test world of a seed, with the frozen λ and γ."""
     there = replace(step, root=step.root / f"seed_{seed}")
     render_world(worlds(seed)["synthetic"], there.root / "synthetic", "synthetic", args.workers)
-    describe(there, "synthetic", args.workers, step.root / "pca_photo_gem_photos-train.npz")
+    describe(there, "synthetic", args.workers)
+    rank(there, "synthetic", root=step.root)
     results: dict[str, Any] = {}
     for model, row in chosen.items():
         done = output / f"test_{model}_{seed}.json"
@@ -229,7 +208,7 @@ def measured(
             given += [f"lamb={row['lamb']}", f"temp={row['temp']}", "report_queries=0"]
             given += [f"weights={head}"] if model == "elvis" else []
             place = run_at(output, f"test_{model}_{seed}")
-            found = there("scripts/evaluate.py", "evaluate", evaluate.run, *given, place)
+            found = there("evaluate", *given, place)
             kept = {"global": found["global"], "metrics": found["rows"][0]["metrics"]}
             done.write_text(json.dumps({**kept, "per_query": found["per_query"]}))
         results[model] = json.loads(done.read_text())
@@ -300,7 +279,7 @@ def write(
         )
     )
     (args.weights / "README.md").write_text(card, encoding="utf-8")
-    shutil.copy(root / "pca_photo_gem_photos-train.npz", args.weights)
+    shutil.copy(root / WHITENING, args.weights)
     draw_failures(root, output, args)
     print(f"release: {args.weights}")
 
@@ -309,9 +288,7 @@ def draw_failures(root: Path, output: Path, args: argparse.Namespace) -> None:
     """What the head got wrong on the first test world, as the card's picture."""
     seed = args.test_seeds[0]
     given = [f"results={output / f'test_elvis_{seed}'}", "num_rows=3"]
-    sheet = Steps(root / f"seed_{seed}")(
-        "scripts/failures.py", "failures", failures.run, *given, run_at(output, "failures")
-    )
+    sheet = Steps(root / f"seed_{seed}")("failures", *given, run_at(output, "failures"))
     save_jpeg(args.weights / "failures.jpg", load_image(sheet), quality=70)
 
 

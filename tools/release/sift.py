@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli import evaluate, train, tune
+from ames_lite.cli import tune
 from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.demo import FLOORS, Steps, prepare_world, worlds
+from ames_lite.cli.demo import BASELINES
+from ames_lite.cli.demo_worlds import Steps, prepare_sift, worlds
 from ames_lite.cli.released import NUM_RERANK
 from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -188,7 +189,7 @@ def _prepare(
     render(spec, folder, name, workers)  # type: ignore[arg-type]
     done = folder / "prepared.json"  # written last
     if not done.is_file():
-        prepare_world(step, name, workers, training=name == TRAINING, vocabulary=vocabulary)
+        prepare_sift(step, name, workers, training=name == TRAINING, vocabulary=vocabulary)
         done.write_text(json.dumps({"name": name}))
 
 
@@ -201,7 +202,7 @@ def _train(step: Steps, config: Config, folder: Path) -> Path:
         teacher = teacher_of(config)
         taught = [] if teacher is None else [f"teacher={teacher}"]
         words = [f"output_dir={trained}", *taught, *_recipe(config)]
-        step("scripts/train.py", "train", train.run, *words)
+        step("train", *words)
     if not (head / "meta.json").is_file():
         save_head(head, *load_head(trained), half=True)
     return head
@@ -238,7 +239,7 @@ def figures_of(
 
 def _floors(step: Steps, root: Path, tests: Mapping[str, Path]) -> dict[str, Any]:
     """Figures of the hand-made scores, kept below the root: of the same worlds for every head."""
-    return {model: figures_of(step, model, root / "floors", tests) for model in FLOORS}
+    return {model: figures_of(step, model, root / "floors", tests) for model in BASELINES}
 
 
 def _figures(folder: Path, model: str) -> Path:
@@ -268,7 +269,7 @@ def _tuned(
     for world in VALIDATION:
         output = f"output_dir={_fresh(folder / f'tune_{model}_{world}')}"
         words = (f"dataset={world}", *given, output)
-        scored[world] = step("scripts/tune.py", "tune", tune.all_rows, *words)
+        scored[world] = step("tune", *words, work=tune.all_rows)
         grids.append({(row.lamb, row.temp): row for row in scored[world].rows})
     row = best_together([list(grid.values()) for grid in grids], "map")
     cells = (grid[row.lamb, row.temp] for grid in grids)
@@ -282,7 +283,7 @@ def _measured(step: Steps, given: Sequence[str], place: Path, output: Path) -> d
     """Figures on the test world in `place`; given: the model, its λ and γ."""
     there = replace(step, root=place.parent)
     words = (f"dataset={place.name}", *given, "report_queries=0", f"output_dir={_fresh(output)}")
-    results = there("scripts/evaluate.py", "evaluate", evaluate.run, *words)
+    results = there("evaluate", *words)
     return {
         "global": results["global"],
         "metrics": results["rows"][0]["metrics"],

@@ -77,7 +77,7 @@ class Photo:
         blocks: Sequence[int] = (12,),  # whose output is the map, 0-based
         keypoint_size: int = 640,  # longer images are shrunk to this for XFeat
         cell_size: int = 512,  # longer side for EfficientNet
-        global_scales: Sequence[float] = (0.7071, 1.0, 1.4142),  # factors of cell_size; the global
+        global_scales: Sequence[float] = (1.0, 1.5),  # factors of cell_size; the global
         # vector is the mean of their unit vectors, cells are of the one nearest to 1
         power: float = 3.0,  # of GeM
         whitening: str | None = SHIPPED,  # of GeM: a file of fit_whitening.py; None: not whitened
