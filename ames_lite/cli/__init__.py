@@ -4,10 +4,13 @@ COMMANDS is the visible dict of all commands; a function is loaded when it is ca
 script, its configuration in conf/ and its file here share one name.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from ames_lite.io.shipped import conf_dir
 
 COMMANDS = {
     "extract_descriptors": "ames_lite.cli.extract_descriptors:main",
@@ -45,8 +48,33 @@ COMMANDS = {
 def run(name: str, words: Sequence[str]) -> int:
     """Run a command of COMMANDS on `key=value` words; returns its exit code."""
     module, _, function = COMMANDS[name].partition(":")
+    print_any_text()
+    if asks_help(words):  # before any import that takes a second
+        print_help(module.rpartition(".")[2])
+        return 0
     code: int = getattr(import_module(module), function)(words)
     return code
+
+
+def asks_help(words: Sequence[str]) -> bool:
+    """Whether -h or --help is among them."""
+    return any(word in ("-h", "--help") for word in words)
+
+
+def print_any_text() -> None:
+    """Let the output streams take every character: what their encoding lacks is written as \\x….
+
+    Names of files may hold anything, and a stream may be ASCII (LANG=C, a pipe on Windows).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def print_help(name: str) -> None:
+    """The configuration file itself: every key, its default and what it means."""
+    print(f"usage: key=value …, where the keys and their defaults are (conf/{name}.yaml):\n")
+    print((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def run_script(path: str) -> int:

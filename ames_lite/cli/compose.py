@@ -38,6 +38,7 @@ from ames_lite.cli.overrides import (
 from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError
 from ames_lite.io.overrides import word
+from ames_lite.io.shipped import conf_dir
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 NUMBER, TEXT = (int, float), (str,)
@@ -138,13 +139,6 @@ PATHS = {  # keys whose texts are paths; what else is known of them stands in TY
 TEXT_LISTS = {"names", "show", "columns"}  # lists of other texts, taken as they stand too
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
 Config = dict[str, Any]
-
-
-def conf_dir() -> Path:
-    """The folder of the configurations: beside the package in a checkout, inside it installed."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "conf"
-    return beside if (beside / "evaluate.yaml").is_file() else package / "conf"
 
 
 def options_of(group: str) -> list[str]:

@@ -6,7 +6,6 @@ traceback; AMES_DEBUG=1 shows it.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -18,13 +17,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config, compose, conf_dir
+from ames_lite.cli import asks_help, print_any_text, print_help
+from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import THE_SET, shell_word, word
+from ames_lite.io.shipped import conf_dir
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging
 
@@ -33,7 +34,7 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
     """Compose configuration `name`, do the work, return the exit code."""
     print_any_text()
     given = sys.argv[1:] if overrides is None else list(overrides)
-    if any(word in ("-h", "--help") for word in given):
+    if asks_help(given):
         print_help(name)
         return 0
     set_up_logging()
@@ -57,27 +58,11 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
     return 0
 
 
-def print_any_text() -> None:
-    """Let the output streams take every character: what their encoding lacks is written as \\x….
-
-    Names of files may hold anything, and a stream may be ASCII (LANG=C, a pipe on Windows).
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def with_names(message: str, config: Config) -> str:
     """The message, with the set of the configuration where it speaks of any."""
     if THE_SET not in message or not {"dataset", "desc_name"} <= set(config):
         return message
     return message.replace(THE_SET, _files(config).named)
-
-
-def print_help(name: str) -> None:
-    """The configuration file itself: every key, its default and what it means."""
-    print(f"usage: key=value …, where the keys and their defaults are (conf/{name}.yaml):\n")
-    print((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def data_root(config: Config) -> Path:

@@ -1,12 +1,24 @@
-"""What is shipped with the project: weights/, beside the package, or inside it installed."""
+"""What is shipped with the project, conf/ and weights/: beside the package in a checkout, inside it
+where it is installed.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def conf_dir() -> Path:
+    """The folder of the configurations."""
+    return _folder("conf", "evaluate.yaml")
+
 
 def shipped(name: str) -> Path:
     """Where the file or folder of this name below weights/ is, or would be."""
-    package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "weights"
-    return (beside if beside.is_dir() else package / "weights") / name
+    return _folder("weights", ".") / name
+
+
+def _folder(name: str, has: str) -> Path:
+    beside = PACKAGE.parent / name
+    return beside if (beside / has).exists() else PACKAGE / name

@@ -10,11 +10,12 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from ames_lite.cli.compose import compose, conf_dir, experiments_of, options_of
+from ames_lite.cli.compose import compose, experiments_of, options_of
 from ames_lite.cli.train import recipe_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
+from ames_lite.io.shipped import conf_dir
 from ames_lite.models import HEADS, build_head
 from ames_lite.reranking.verification import VERIFIERS, build_verifier
 from ames_lite.training.recipe import Recipe

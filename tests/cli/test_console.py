@@ -56,3 +56,15 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 1 and done.stderr.startswith("error: there is no command 'nothing'")
+
+
+def test_help_needs_no_heavy_import() -> None:
+    heavy = ("torch", "hydra", "h5py", "cv2", "scipy", "numpy")
+    code = (
+        "import sys; from ames_lite.cli import run; code = run('evaluate', ['--help']);"
+        f"print(code, [m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert "num_rerank:" in done.stdout and done.stdout.endswith("0 []\n")

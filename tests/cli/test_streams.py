@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import prepare_dataset
-from ames_lite.cli.shell import command, print_any_text, print_table
+from ames_lite.cli import prepare_dataset, print_any_text
+from ames_lite.cli.shell import command, print_table
 from ames_lite.io.images import save_jpeg
 
 ROOT = Path(__file__).resolve().parents[2]

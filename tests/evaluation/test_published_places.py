@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ames_lite.cli.compose import compose, conf_dir
+from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files, protocol_of, set_folder
 from ames_lite.evaluation.definitions import definition
 from ames_lite.evaluation.published_places import PLACES, ROWS
@@ -22,6 +22,7 @@ from ames_lite.evaluation.reproduction import (
     outcomes,
     unknowns,
 )
+from ames_lite.io.shipped import conf_dir
 from ames_lite.stores.published.store import ORIGIN
 
 ANYLOC = {  # R@1, R@5, as printed
