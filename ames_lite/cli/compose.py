@@ -38,7 +38,7 @@ from ames_lite.cli.overrides import (
 from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError
 from ames_lite.io.overrides import word
-from ames_lite.io.shipped import conf_dir
+from ames_lite.io.shipped import conf_dir, shipped
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 NUMBER, TEXT = (int, float), (str,)
@@ -136,6 +136,7 @@ PATHS = {  # keys whose texts are paths; what else is known of them stands in TY
     *("backbone.arguments.detector", "backbone.arguments.whitening"),
     *(f"{reranker}.{key}" for reranker in ("ames", "elvis") for key in ("weights", "tuned")),
 }
+HEAD_KEYS = {"weights", "teacher"}
 TEXT_LISTS = {"names", "show", "columns"}  # lists of other texts, taken as they stand too
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
 Config = dict[str, Any]
@@ -169,7 +170,17 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     given = [_parse(_as_text(key, value, known)) for key, value in others]
     config = _contents(name, composed, given)
     _check_types(config, plain)
+    for key in HEAD_KEYS & set(config):
+        config[key] = _head_by_name(config[key])
     return config
+
+
+def _head_by_name(weights: Any) -> Any:
+    """The folder of a shipped head that is named (weights=sift_ames); anything else as it is."""
+    if not isinstance(weights, str) or Path(weights).name != weights or Path(weights).exists():
+        return weights
+    head = shipped(weights)
+    return str(head) if (head / "weights.safetensors").is_file() else weights
 
 
 def _as_text(key: str, value: str, known: Config) -> str:

@@ -15,7 +15,7 @@ from ames_lite.cli.train import recipe_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
-from ames_lite.io.shipped import conf_dir
+from ames_lite.io.shipped import conf_dir, shipped
 from ames_lite.models import HEADS, build_head
 from ames_lite.reranking.verification import VERIFIERS, build_verifier
 from ames_lite.training.recipe import Recipe
@@ -138,3 +138,12 @@ def test_every_yaml_of_a_command_explains_itself() -> None:
         path: Path = conf_dir() / f"{name}.yaml"
         assert path.read_text().startswith("# python ")
         assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_a_shipped_head_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command, key in (("evaluate", "weights"), ("search", "weights"), ("train", "teacher")):
+        assert Path(compose(command, [f"{key}=sift_ames"])[key]) == shipped("sift_ames")
+    assert compose("evaluate", ["weights=no_such_head"])["weights"] == "no_such_head"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sift_ames").mkdir()  # a path that exists is that path
+    assert compose("evaluate", ["weights=sift_ames"])["weights"] == "sift_ames"
