@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test slow clean
+.PHONY: setup demo test slow dist clean
 
 setup: $(STAMP)
 
@@ -30,5 +30,9 @@ test: setup
 slow: setup
 	$(BIN)/python -m pytest -m slow
 
+# The wheel: configurations and shipped heads inside, the command `ames`.
+dist: setup
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

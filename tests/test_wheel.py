@@ -1,0 +1,65 @@
+"""The wheel: one package, its configurations, heads and types inside, from any directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+
+USER = """
+from ames_lite.models import AMES
+from ames_lite.reranking import Reranker
+reranker: int = Reranker(AMES(dim_in=4, dim=8, num_heads=1, num_layers=1), lamb=0.5, temp=0.2)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the wheel was installed into."""
+    pytest.importorskip("setuptools")
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a copy: a build leaves files behind
+    ignore = shutil.ignore_patterns(".*", "tests", "runs", "data", "build", "*.egg-info")
+    shutil.copytree(ROOT, source, ignore=ignore)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    site = folder / "site"
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True, cwd=folder)
+    return site
+
+
+def run(site: Path, where: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Python with the installed wheel before everything else, in another directory."""
+    return subprocess.run(
+        [sys.executable, *words],
+        **{"cwd": where, "capture_output": True, "text": True, "check": False},
+        env={**os.environ, "PYTHONPATH": str(site), "MYPYPATH": str(site)},
+    )
+
+
+def test_it_holds_one_package(installed: Path) -> None:
+    names = {path.name for path in installed.iterdir() if path.is_dir()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"ames_lite", "bin"}
+
+
+def test_a_command_finds_configurations_and_heads_inside(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "from ames_lite.cli.compose import compose; import ames_lite;"
+        "print(ames_lite.__file__); print(compose('evaluate', ['weights=sift_ames'])['weights'])"
+    )
+    done = run(installed, tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    module, weights = done.stdout.splitlines()
+    assert Path(module).is_relative_to(installed) and Path(weights).is_relative_to(installed)
+    assert run(installed, tmp_path, "-m", "ames_lite", "search", "--help").returncode == 0
+
+
+def test_a_user_sees_types(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USER)
+    done = run(installed, tmp_path, "-m", "mypy", "--no-incremental", "user.py")
+    assert 'expression has type "Reranker", variable has type "int"' in done.stdout, done.stdout
