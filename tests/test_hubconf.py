@@ -15,6 +15,7 @@ import sys
 import threading
 import venv
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import ames_lite.hub
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import HEADS, build_head
@@ -127,9 +129,10 @@ def check_answer(run: subprocess.CompletedProcess[str], repo: Path) -> set[str]:
     own = {name for name in answer["modules"] if name.split(".")[0] == "ames_lite"}
     rooms = {name for name in own if not name.startswith("ames_lite.models")}
     files = {
-        f"ames_lite.io.{name}" for name in ("checkpoint", "json_file", "provenance", "writing")
+        f"ames_lite.io.{name}"
+        for name in ("checkpoint", "json_file", "provenance", "shipped", "writing")
     }
-    assert rooms == {"ames_lite", "ames_lite.errors", "ames_lite.io", *files}
+    assert rooms == {"ames_lite", "ames_lite.errors", "ames_lite.hub", "ames_lite.io", *files}
     return set(answer["modules"])
 
 
@@ -278,11 +281,11 @@ def test_weights_that_are_shipped_need_no_download(name: str) -> None:
 def test_a_copy_without_the_shipped_weights_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copyfile(ROOT / "hubconf.py", tmp_path / "hubconf.py")
+    monkeypatch.setattr(ames_lite.hub, "shipped", lambda name: tmp_path / name)
     with pytest.raises(
         MissingFile, match="(?s)weights of sift_elvis.*weights=<folder>.*pretrained"
     ):
-        torch.hub.load(str(tmp_path), "sift_elvis", source="local", trust_repo=True)
+        entry("sift_elvis")
 
 
 TWO_CHECKOUTS = """
@@ -380,7 +383,20 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    monkeypatch.setattr(ames_lite.hub, "ENTRIES", dict(ames_lite.hub.ENTRIES))
     return module
+
+
+def at(name: str, address: str, sha256: str | None = None) -> None:
+    """The published weights of an entry are at another address."""
+    entries = ames_lite.hub.ENTRIES
+    entries[name] = replace(entries[name], address=address, sha256=sha256)
+
+
+def addresses() -> dict[str, str]:
+    """Of the published weights."""
+    entries = ames_lite.hub.ENTRIES.items()
+    return {name: entry.address for name, entry in entries if entry.address is not None}
 
 
 def cached() -> Path:
@@ -392,7 +408,7 @@ def published(server: Server, hub: ModuleType, tmp_path: Path) -> tuple[Any, byt
     head = seeded_head(dim_in=768, num_layers=2)
     content = publish(tmp_path / "original.pt", head).read_bytes()
     server.files["/dinov2_ames.pt"] = content
-    hub._PUBLISHED["dinov2_ames"] = (f"{server.address}/dinov2_ames.pt", None)
+    at("dinov2_ames", f"{server.address}/dinov2_ames.pt")
     return head, content
 
 
@@ -405,10 +421,11 @@ def test_the_entries_are_those_of_the_list_and_explain_themselves(hub: ModuleTyp
 
 def test_published_addresses_are_those_of_the_authors_and_pin_nothing(hub: ModuleType) -> None:
     base = "http://ptak.felk.cvut.cz/personal/sumapave/public"
-    assert sorted(hub._PUBLISHED) == sorted(PUBLISHED)
-    for name, (address, sha256) in hub._PUBLISHED.items():
+    assert sorted(addresses()) == sorted(PUBLISHED)
+    for name, address in addresses().items():
         folder, file = ("elvis", f"{name}_gld") if "elvis" in name else ("ames", name)
-        assert address == f"{base}/{folder}/networks/{file}.pt" and sha256 is None
+        assert address == f"{base}/{folder}/networks/{file}.pt"
+        assert ames_lite.hub.ENTRIES[name].sha256 is None
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -418,8 +435,8 @@ def test_without_trust_nothing_is_downloaded(
     def refuse(*arguments: Any, **named: Any) -> None:
         raise AssertionError("a download was started")
 
-    monkeypatch.setattr(hub, "_urlopen", refuse)
-    file = re.escape(hub._PUBLISHED[name][0])
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    file = re.escape(addresses()[name])
     message = f"(?s){file}.*plain http.*checkpoints.*trust=True.*sha256=.*weights=<path>"
     with pytest.raises(ConfigError, match=message):
         getattr(hub, name)()
@@ -453,8 +470,7 @@ def test_progress_is_shown_on_standard_error(
     _, content = published(server, hub, tmp_path)
     hub.dinov2_ames(trust=True)
     out, err = capsys.readouterr()
-    size = f"{len(content) / 2**20:.1f}"
-    assert out == "" and f"\r{size} of {size} MiB\n" in err
+    assert out == "" and "100%" in err
 
 
 def test_a_known_digest_replaces_trust_and_another_file_is_refused(
@@ -462,14 +478,14 @@ def test_a_known_digest_replaces_trust_and_another_file_is_refused(
 ) -> None:
     _, content = published(server, hub, tmp_path)
     digest = hashlib.sha256(content).hexdigest()
-    address = re.escape(hub._PUBLISHED["dinov2_ames"][0])
+    address = re.escape(addresses()["dinov2_ames"])
     with pytest.raises(BadInput, match=f"(?s)what came from {address}.*{digest}.*{'f' * 64}"):
         hub.dinov2_ames(sha256="f" * 64, progress=False)
     assert not list(cached().iterdir())
     assert hub.dinov2_ames(sha256=digest, progress=False)
     with pytest.raises(BadInput, match=f"(?s){digest}.*dinov2_ames.pt.*{'f' * 64}"):
         hub.dinov2_ames(sha256="f" * 64, trust=True)
-    hub._PUBLISHED["dinov2_ames"] = (hub._PUBLISHED["dinov2_ames"][0], digest)
+    at("dinov2_ames", addresses()["dinov2_ames"], digest)
     assert hub.dinov2_ames()
     (cached() / "dinov2_ames.pt").write_bytes(content[:-1])
     with pytest.raises(BadInput, match=f"(?s)dinov2_ames.pt.*sha256 {digest}"):
@@ -481,9 +497,9 @@ def test_an_interrupted_download_leaves_nothing_behind(
     how: str, server: Server, hub: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published(server, hub, tmp_path)
-    monkeypatch.setattr(hub, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(ames_lite.hub, "TIMEOUT", 0.5)
     getattr(server, how).add("/dinov2_ames.pt")
-    message = {"cut": "broke off after|IncompleteRead", "silent": "timed out"}[how]
+    message = {"cut": "broke off|IncompleteRead", "silent": "timed out"}[how]
     with pytest.raises(MissingFile, match=f"(?s)dinov2_ames.pt could not be.*({message}).*weights"):
         hub.dinov2_ames(trust=True, progress=False)
     assert not list(cached().iterdir())
@@ -496,11 +512,10 @@ def test_stopping_a_download_by_hand_leaves_nothing_behind(
 ) -> None:
     published(server, hub, tmp_path)
 
-    def stop(answer: Any, file: Any, progress: bool) -> None:
-        file.write(answer.read(100))
+    def stop(bar: Any, size: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hub, "_copy", stop)
+    monkeypatch.setattr(torch.hub.tqdm, "update", stop)
     with pytest.raises(KeyboardInterrupt):
         hub.dinov2_ames(trust=True)
     assert not list(cached().iterdir())
@@ -508,7 +523,7 @@ def test_stopping_a_download_by_hand_leaves_nothing_behind(
 
 def test_an_address_without_the_file_is_named(server: Server, hub: ModuleType) -> None:
     address = f"{server.address}/cvnet_ames.pt"
-    hub._PUBLISHED["cvnet_ames"] = (address, None)
+    at("cvnet_ames", address)
     with pytest.raises(MissingFile) as caught:
         hub.cvnet_ames(trust=True)
     text = str(caught.value)
@@ -523,7 +538,7 @@ def test_no_network_gives_one_short_message(
     with socket.socket() as free:  # a port that nobody listens on
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/dinov2_elvis.pt"
-        hub._PUBLISHED["dinov2_elvis"] = (address, None)
+        at("dinov2_elvis", address)
         with pytest.raises(MissingFile) as caught:
             hub.dinov2_elvis(trust=True)
     text = str(caught.value)

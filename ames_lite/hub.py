@@ -1,0 +1,222 @@
+"""The entries of hubconf.py: the visible dict of heads by name, and how their weights are found."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.io.checkpoint import file_sha256, load_head
+from ames_lite.io.shipped import shipped
+from ames_lite.models import HEADS, SimilarityHead, build_head
+from ames_lite.models.published import PUBLISHED_HEADS, of_its_form
+
+PUBLIC = "http://ptak.felk.cvut.cz/personal/sumapave/public"
+TIMEOUT = 30.0  # seconds without a byte before a download is given up
+DOCUMENTATION = """{about}
+
+    pretrained  load its weights (True); False: a freshly initialised head
+    weights     path of weights to load instead: a published `.pt`, a native folder or .safetensors
+    progress    show the progress of a download on standard error
+    trust       allow a download whose digest is not known: plain http, no hash is published
+    sha256      digest that the file must have, where you know it; then trust is not needed
+    arguments   any argument of the head's constructor (ames_lite/models/)
+
+    Returns the head, in eval mode where it has weights; `ensemble` is its (λ, γ) where known. A
+    download lands in torch.hub.get_dir()/checkpoints.
+    """
+
+
+@dataclass(frozen=True)
+class Entry:
+    """head: in HEADS; arguments: of its constructor; address: of published weights, None where they
+    are shipped (weights/<name>); sha256: None, as no hash is published, and none is invented here.
+    """
+
+    about: str
+    head: str
+    arguments: Mapping[str, Any]
+    address: str | None = None
+    sha256: str | None = None
+
+
+def _ames(name: str, backbone: str, dim_in: int, ensemble: str, *, binary: bool = False) -> Entry:
+    kind = f"binarised {backbone}" if binary else backbone
+    about = f"AMES on {kind} descriptors [B, N, {dim_in}]. Published with {ensemble}."
+    arguments = {"dim_in": dim_in, **({"binary": True} if binary else {})}
+    return Entry(about, "ames", arguments, f"{PUBLIC}/ames/networks/{name}.pt")
+
+
+ENTRIES = {
+    "dinov2_ames": _ames("dinov2_ames", "DINOv2 ViT-B/14", 768, "lamb 0.50 and temp 0.20"),
+    "dinov2_ames_dist": _ames(
+        "dinov2_ames_dist", "DINOv2", 768, "lamb 0.35 and temp 0.10", binary=True
+    ),
+    "cvnet_ames": _ames("cvnet_ames", "CVNet ResNet-101", 1024, "lamb 0.85 and temp 0.80"),
+    "cvnet_ames_dist": _ames(
+        "cvnet_ames_dist", "CVNet", 1024, "lamb 0.65 and temp 0.20", binary=True
+    ),
+    "dinov2_elvis": Entry(
+        "ELViS on DINOv2 ViT-B/14 descriptors [B, N, 768], trained on GLDv2. Its output is a sum "
+        "of votes, at most Q + T, and depends on padding: trim before.",
+        "elvis",
+        {"dim_in": 768},
+        f"{PUBLIC}/elvis/networks/dinov2_elvis_gld.pt",
+    ),
+    "sift_ames": Entry("AMES on RootSIFT descriptors [B, N, 128].", "ames", {"dim_in": 128}),
+    "sift_elvis": Entry("ELViS on RootSIFT descriptors [B, N, 128].", "elvis", {"dim_in": 128}),
+    "photo_elvis": Entry(
+        "ELViS on descriptors [B, N, 256] of backbone=photo.",
+        "elvis",
+        {"dim_in": 256, "dim": 256, "count_padding": False},
+    ),
+}
+
+
+def entry_point(name: str) -> Callable[..., SimilarityHead]:
+    """The function that torch.hub calls for an entry, with its documentation."""
+
+    def load(
+        pretrained: bool = True,
+        weights: str | Path | None = None,
+        progress: bool = True,
+        trust: bool = False,
+        sha256: str | None = None,
+        **arguments: Any,
+    ) -> SimilarityHead:
+        entry = ENTRIES[name]
+        built = {**entry.arguments, **arguments}
+        if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+            raise ConfigError(f"sha256 is '{sha256}'", expected="64 hex digits")
+        if weights is not None:
+            if sha256 is not None:
+                _check_sha256(Path(weights).expanduser(), sha256)
+            return _load(name, weights, built)
+        if not pretrained:
+            return build_head(entry.head, **built)
+        if entry.address is None:
+            return _load(name, _shipped(name), built)
+        path = _published(entry.address, sha256 or entry.sha256, progress, trust)
+        try:
+            return _load(name, path, built)
+        except BadInput as error:
+            remedy = (
+                f"if the file is not what {entry.address} holds, delete it: it is fetched again"
+            )
+            raise BadInput(str(error), remedy=remedy) from error
+
+    load.__name__, load.__doc__ = name, DOCUMENTATION.format(about=ENTRIES[name].about)
+    return load
+
+
+def _load(name: str, path: str | Path, arguments: dict[str, Any]) -> SimilarityHead:
+    model = load_head(path, **arguments)[0]
+    renamed = model.ensemble is None and Path(path).suffix == ".pt"
+    if renamed and name == of_its_form(model.arguments):
+        model.ensemble = PUBLISHED_HEADS[name][2:]
+    wanted = HEADS[ENTRIES[name].head]
+    if type(model) is not wanted:
+        came = f"the weights are of {type(model).__name__}"
+        raise BadInput(came, where=path, expected=f"{wanted.__name__}, as {name} is one")
+    return model
+
+
+def _shipped(name: str) -> Path:
+    folder = shipped(name)
+    if not (folder / "weights.safetensors").is_file():
+        raise MissingFile(
+            f"the weights of {name} are not in this copy of the repository",
+            where=folder,
+            expected="weights.safetensors and meta.json, as the repository has them",
+            remedy="a whole checkout, weights=<folder> of a head of your own, or pretrained=False",
+        )
+    return folder
+
+
+def _published(address: str, sha256: str | None, progress: bool, trust: bool) -> Path:
+    """Path of a published file in the hub's checkpoint folder, fetched if it is not there yet."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[1]
+    if sha256 is None and not trust:
+        raise ConfigError(
+            f"{address} is plain http and no hash of it is published",
+            where=path,
+            expected="trust=True to download and use it all the same (tensors only, no code), "
+            "or sha256=<digest> where you know it",
+            remedy="or fetch it by a way that you trust and pass weights=<path>",
+        )
+    if not path.is_file():
+        _download(address, path, sha256, progress)
+    sys.stderr.write(f"{path}: sha256 {_check_sha256(path, sha256)}\n")
+    return path
+
+
+def _check_sha256(path: Path, sha256: str | None) -> str:
+    """The digest of a file. Raises BadInput where it is not the one that is expected."""
+    if not path.is_file():
+        raise MissingFile("there is no file to check by sha256", where=path.absolute())
+    digest = file_sha256(path)
+    if sha256 is not None and digest != sha256.lower():
+        raise BadInput(
+            f"the file has sha256 {digest}",
+            where=path,
+            expected=f"sha256 {sha256.lower()}",
+            remedy="delete or replace it; nothing of it was loaded",
+        )
+    return digest
+
+
+def _download(address: str, path: Path, sha256: str | None, progress: bool) -> None:
+    """Fetch a file, whole or not at all. Raises MissingFile; BadInput for another digest."""
+    wanted = None if sha256 is None else sha256.lower()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _timeout(TIMEOUT):
+            torch.hub.download_url_to_file(address, str(path), wanted, progress)
+        _refuse_cut(path)
+    except OSError as error:  # URLError, HTTPError and time-outs are OSErrors
+        raise MissingFile(
+            f"{address} could not be fetched: {error or type(error).__name__}",
+            where=f"{path} (not there yet)",
+            expected="the published weights",
+            remedy="try again, or fetch them by another way and pass weights=<path>",
+        ) from error
+    except RuntimeError as error:  # torch.hub's word for another digest
+        raise BadInput(
+            f"what came from {address} is another file: {error}",
+            where=f"{path} (nothing was kept)",
+            expected=f"sha256 {wanted}",
+            remedy="fetch it by a way that you trust and pass weights=<path>",
+        ) from error
+
+
+def _refuse_cut(path: Path) -> None:
+    """Raise ConnectionError, and delete it, for the beginning of a zip archive (a checkpoint).
+
+    torch.hub does not compare what came with the length that the server announced.
+    """
+    with path.open("rb") as file:
+        archive = file.read(4) == b"PK\x03\x04"
+        file.seek(max(0, path.stat().st_size - 66_000))  # an archive ends with its directory
+        cut = archive and b"PK\x05\x06" not in file.read()
+    if cut:
+        path.unlink()
+        raise ConnectionError("it broke off")
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """The time-out of new sockets, restored on exit."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
