@@ -17,7 +17,7 @@ from ames_lite.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ames_lite"
-# a room may import from its own level and from those before it; io.descriptor_store is a public path
+# a room may import from its own level and those before it; io.descriptor_store is a public path
 LEVELS = [
     ["ames_lite.errors", "ames_lite.records", "ames_lite.runtime", "ames_lite"],
     ["ames_lite.io", "ames_lite.retrieval", "ames_lite.models"],
