@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones.cvnet_network import STRIDE, CvnetNetwork, Shape
-from ames_lite.extraction.backbones.map_backbone import MapBackbone, preparation, require_text
+from ames_lite.extraction.backbones.map_backbone import MapBackbone, MapOptions, require_text
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
@@ -41,6 +41,8 @@ class Cvnet(MapBackbone):
     facet = "stage 3 before its ReLU"
     layer = None
 
+    defaults = MapOptions(scales=(0.7071, 1.0, 1.4142))
+
     def __init__(
         self,
         weights: str | None = None,  # the published .pyth, or a state under its names; required
@@ -48,19 +50,7 @@ class Cvnet(MapBackbone):
         width: int = 64,  # channels of the stem; other than published: for tests
         global_dim: int = 2048,
         channels: str = "bgr",  # the order that the network sees; or rgb
-        image_size: int | Sequence[int] = 0,  # longer side; 0: as on disk; [height, width]: both
-        scales: Sequence[float] = (0.7071, 1.0, 1.4142),  # factors on top of image_size
-        resize: str = "area",  # cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
-        query_crop: str = "int",  # pixels of a crop box, as published; or cover: all it touches
-        global_scales: str = "mean",  # of the scales' unit vectors, as published; or one: the
-        # vector of the scale nearest to 1
-        top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
-        detector: str | None = None,  # published detector weights; None: the feature's norm
-        space: str | None = None,  # descriptors of the detector or backbone; None: with a
-        # detector its own, else the backbone's
-        device: str = "auto",
-        precision: str = "fp32",  # or bf16, fp16
-        batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
+        **options: Any,  # of MapOptions
     ) -> None:
         require_text(weights=weights)
         if channels not in CHANNELS:
@@ -69,18 +59,11 @@ class Cvnet(MapBackbone):
         self.shape = _shape(depths, width, global_dim)
         self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")
         super().__init__(
-            # any size: no patches
-            preparation(image_size, scales, patch=1, resize=resize, query_crop=query_crop),
             self.shape.local_dim,
+            patch=1,  # any size
             global_kind="gem",
             global_dim=self.shape.dim,
-            global_scales=global_scales,
-            top_k=top_k,
-            detector=detector,
-            space=space,
-            device=device,
-            precision=precision,
-            batch_pixels=batch_pixels,
+            **options,
         )
 
     @property

@@ -8,7 +8,6 @@ backbone can be built, looked at and sent to other processes without them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from ames_lite.extraction.backbones.map_backbone import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     MapBackbone,
-    preparation,
+    MapOptions,
     require_text,
 )
 
@@ -36,27 +35,15 @@ class Dinov2(MapBackbone):
 
     name = "dinov2"
 
+    defaults = MapOptions(image_size=770)
+
     def __init__(
         self,
         variant: str = "vitb14_reg",  # a key of VARIANTS
         weights: str | None = None,  # transformers folder or original .pth; None: the hub's cache
         facet: str = "patch",  # or token, query, key, value of a block
         layer: int | None = None,  # that block, 0-based; None: the last
-        method: str = "resize",  # or center_crop (AnyLoc)
-        image_size: int | Sequence[int] = 770,  # longer side; 0: as on disk; [height, width]: both
-        scales: Sequence[float] = (1.0,),  # factors on top of image_size
-        resize: str = "area",  # AMES': cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
-        query_crop: str = "int",  # pixels of a crop box, as published; or cover: all it touches
-        crop_rounding: str = "even",  # of center_crop's first pixel, as published; or floor
-        global_scales: str = "mean",  # of the scales' unit vectors, as published; or one: the
-        # vector of the scale nearest to 1
-        top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
-        detector: str | None = None,  # published detector weights; None: the feature's norm
-        space: str | None = None,  # descriptors of the detector or backbone; None: with a
-        # detector its own, else the backbone's
-        device: str = "auto",
-        precision: str = "fp32",  # or bf16, fp16
-        batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
+        **options: Any,  # of MapOptions
     ) -> None:
         require_text(weights=weights)
         self.variant, self.weights, self.facet = variant, weights, facet
@@ -64,25 +51,11 @@ class Dinov2(MapBackbone):
         self.layer = self._spec.depth - 1 if layer is None else layer
         self._check_facet()
         super().__init__(
-            preparation(
-                image_size,
-                scales,
-                patch=PATCH,
-                method=method,
-                resize=resize,
-                query_crop=query_crop,
-                crop_rounding=crop_rounding,
-            ),
             self._spec.dim,
+            patch=PATCH,
             global_kind="cls" if facet == "patch" else None,
             global_dim=self._spec.dim if facet == "patch" else 0,
-            global_scales=global_scales,
-            top_k=top_k,
-            detector=detector,
-            space=space,
-            device=device,
-            precision=precision,
-            batch_pixels=batch_pixels,
+            **options,
         )
 
     def _choose(self, variant: str) -> Variant:

@@ -22,7 +22,7 @@ from ames_lite.extraction.backbones.efficientnet_network import (
     block_shapes,
     fold_batch_norm,
 )
-from ames_lite.extraction.backbones.map_backbone import MapBackbone, preparation, require_text
+from ames_lite.extraction.backbones.map_backbone import MapBackbone, MapOptions, require_text
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
@@ -57,6 +57,7 @@ class EfficientNet(MapBackbone):
     name = "efficientnet"
     has_published_detector = False
     layer = None
+    defaults = MapOptions(image_size=512, top_k=300)
 
     def __init__(
         self,
@@ -64,18 +65,7 @@ class EfficientNet(MapBackbone):
         weights: str | None = None,  # a state under the published names; None: the package's
         blocks: Sequence[int] = (12,),  # whose output is the map, 0-based; the first gives the grid
         power: float = 3.0,  # of GeM
-        image_size: int | Sequence[int] = 512,  # longer side; 0: as on disk; [height, width]: both
-        scales: Sequence[float] = (1.0,),  # factors on top of image_size
-        resize: str = "area",  # cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
-        query_crop: str = "int",  # pixels of a crop box; or cover: all it touches
-        global_scales: str = "mean",  # of the scales' unit vectors; or one: the scale nearest to 1
-        local_scales: str = "all",  # cells of all scales; or one: of the scale nearest to 1
-        top_k: int = 300,  # cells of the largest norm that are kept per image; 0: all
-        detector: str | None = None,  # weights of scripts/train_detector.py; None: the norm
-        space: str | None = None,  # descriptors of the detector or backbone
-        device: str = "auto",
-        precision: str = "fp32",  # or bf16, fp16
-        batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
+        **options: Any,  # of MapOptions
     ) -> None:
         require_text(weights=weights)
         spec = VARIANTS[variant]
@@ -90,18 +80,11 @@ class EfficientNet(MapBackbone):
         self.variant, self.weights, self.power = variant, weights, float(power)
         self.facet = f"output of block {', '.join(map(str, self.blocks))}"
         super().__init__(
-            preparation(image_size, scales, patch=STRIDE, resize=resize, query_crop=query_crop),
             sum(self.shapes[block].dim for block in self.blocks),
+            patch=STRIDE,
             global_kind="gem",
             global_dim=HEAD,
-            global_scales=global_scales,
-            local_scales=local_scales,
-            top_k=top_k,
-            detector=detector,
-            space=space,
-            device=device,
-            precision=precision,
-            batch_pixels=batch_pixels,
+            **options,
         )
 
     @property

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.map_backbone import MapBackbone, require_text
 from ames_lite.extraction.backbones.pretrained import Checkpoint, load_pretrained
-from ames_lite.io.resizing import Preparation
 
 
 class TokenVariant(Protocol):
@@ -52,8 +51,7 @@ class FinalTokens(MapBackbone):
         spec: TokenVariant,
         weights: str | None,
         facet: str,
-        prepare: Preparation,
-        **choice: Any,  # of MapBackbone: global_scales, top_k, detector, space, device, …
+        **options: Any,  # of MapOptions
     ) -> None:
         require_text(weights=weights)
         self.variant, self.weights, self.facet = variant, weights, facet
@@ -64,11 +62,11 @@ class FinalTokens(MapBackbone):
                 expected="patch, the final tokens; for other facets backbone=dinov2",
             )
         super().__init__(
-            prepare,
             spec.dim,
+            patch=spec.patch,
             global_kind="cls",
             global_dim=spec.dim,
-            **choice,
+            **options,
         )
 
     def _network(self) -> tuple[nn.Module, str]:

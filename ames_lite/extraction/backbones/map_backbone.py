@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,39 @@ LOCAL_SCALES = ("one", "all")
 GPU_BATCH_PIXELS = 8_000_000  # on a CPU batches gain nothing
 
 
+@dataclass(frozen=True)
+class MapOptions:
+    """What every such backbone takes beside its own arguments; a class may have other defaults."""
+
+    image_size: int | Sequence[int] = 0  # longer side; 0: as on disk; [height, width]: both
+    scales: Sequence[float] = (1.0,)  # factors on top of image_size
+    method: str = "resize"  # or center_crop (AnyLoc)
+    resize: str = "area"  # cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float
+    query_crop: str = "int"  # pixels of a crop box, as published; or cover: all it touches
+    crop_rounding: str = "even"  # of center_crop's first pixel, as published; or floor
+    global_scales: str = "mean"  # of the scales' unit vectors; or one: of the scale nearest to 1
+    local_scales: str = "all"  # or one: descriptors of the scale nearest to 1
+    top_k: int = 700  # strongest descriptors kept per image, over all scales; 0: all
+    detector: str | None = None  # published detector weights; None: the feature's norm
+    space: str | None = None  # descriptors of the detector or backbone; None: the detector's own
+    device: str = "auto"
+    precision: str = "fp32"  # or bf16, fp16
+    batch_pixels: int | None = None  # bound of a batch; 0: single images; None: by device
+
+    def preparation(self, patch: int) -> Preparation:
+        """For a network whose sides are multiples of `patch`. Raises BadInput."""
+        shared = ("method", "resize", "query_crop", "crop_rounding")
+        choice = {key: getattr(self, key) for key in shared}
+        return preparation(self.image_size, self.scales, patch=patch, **choice)
+
+
 class MapBackbone:
     """The base of such backbones. A subclass says what its network is and gives it by `_network`.
 
     name, variant, facet, layer: for provenance; mean, std: of RGB pixels in [0, 1].
     """
+
+    defaults = MapOptions()
 
     name: str
     variant: str
@@ -62,27 +91,24 @@ class MapBackbone:
 
     def __init__(
         self,
-        prepare: Preparation,
         dim: int,  # channels of the map
         *,
+        patch: int,  # sides of what the network sees are multiples of it
         global_kind: str | None,
         global_dim: int,
-        global_scales: str,
-        local_scales: str = "all",
-        top_k: int,
-        detector: str | None,
-        space: str | None,
-        device: str,
-        precision: str,
-        batch_pixels: int | None,
+        **options: Any,  # of MapOptions
     ) -> None:
-        require_text(detector=detector, space=space)
-        self.prepare, self.top_k = prepare, top_k
-        self.global_scales, self.local_scales = global_scales, local_scales
+        chosen = replace(self.defaults, **options)
+        require_text(detector=chosen.detector, space=chosen.space)
+        self.prepare, self.top_k = chosen.preparation(patch), chosen.top_k
+        self.global_scales, self.local_scales = chosen.global_scales, chosen.local_scales
+        detector = chosen.detector
         self.detector_path = None if detector is None else str(Path(detector).expanduser())
-        self.space = space or ("detector" if detector else "backbone")
-        self.precision = precision
-        self.device, self.batch_pixels = placed(device, precision, batch_pixels)
+        self.space = chosen.space or ("detector" if detector else "backbone")
+        self.precision = chosen.precision
+        self.device, self.batch_pixels = placed(
+            chosen.device, chosen.precision, chosen.batch_pixels
+        )
         self._check_choice()
         self._detector: SpatialAttention2d | None = None
         if self.detector_path is not None:

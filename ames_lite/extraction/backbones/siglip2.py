@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ames_lite.extraction.backbones.dinov2_network import Features
 from ames_lite.extraction.backbones.final_tokens import FinalTokens, as_map, choose, grid_of
-from ames_lite.extraction.backbones.map_backbone import preparation
+from ames_lite.extraction.backbones.map_backbone import MapOptions
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 
 PATCH = 16
@@ -99,51 +99,19 @@ class Siglip2(FinalTokens):
     name = "siglip2"
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
+    defaults = MapOptions(resize="bicubic_float")  # as ELViS has it
+
     def __init__(
         self,
         variant: str = "base_512",  # a key of VARIANTS
         weights: str | None = None,  # transformers folder; None: the hub's cache, then the hub
         facet: str = "patch",  # nothing else
-        method: str = "resize",  # or center_crop
-        image_size: int | Sequence[int] | None = None,  # longer side; 0: as on disk;
-        # [height, width]: both; None: what the variant was trained with, as the longer side
-        scales: Sequence[float] = (1.0,),  # factors on top of image_size
-        resize: str = "bicubic_float",  # ELViS': not clamped; or bicubic, area
-        query_crop: str = "int",  # pixels of a crop box, as published; or cover: all it touches
-        crop_rounding: str = "even",  # of center_crop's first pixel, as published; or floor
-        global_scales: str = "mean",  # of the scales' unit vectors, as published; or one: the
-        # vector of the scale nearest to 1
-        top_k: int = 700,  # strongest descriptors kept per image, over all scales; 0: all
-        detector: str | None = None,  # detector weights; None: the feature's norm
-        space: str | None = None,  # descriptors of the detector or backbone; None: with a
-        # detector its own, else the backbone's
-        device: str = "auto",
-        precision: str = "fp32",  # or bf16, fp16
-        batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
+        image_size: int | Sequence[int] | None = None,  # None: the variant's own
+        **options: Any,  # of MapOptions
     ) -> None:
         spec = choose("SigLIP 2", variant, VARIANTS)
-        super().__init__(
-            variant,
-            spec,
-            weights,
-            facet,
-            preparation(
-                spec.size if image_size is None else image_size,
-                scales,
-                patch=spec.patch,
-                method=method,
-                resize=resize,
-                query_crop=query_crop,
-                crop_rounding=crop_rounding,
-            ),
-            global_scales=global_scales,
-            top_k=top_k,
-            detector=detector,
-            space=space,
-            device=device,
-            precision=precision,
-            batch_pixels=batch_pixels,
-        )
+        size = spec.size if image_size is None else image_size
+        super().__init__(variant, spec, weights, facet, image_size=size, **options)
 
     def _wrap(self, model: nn.Module) -> nn.Module:
         return Siglip2Network(model, self._spec.patch)
