@@ -8,7 +8,7 @@ world is evaluated once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from ames_lite.cli.demo_worlds import (
     fit_photo_whitening,
     prepare_sift,
     rank_photo,
+    small_worlds,
     worlds,
 )
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
@@ -28,7 +29,7 @@ from ames_lite.cli.released import released_head, released_vocabulary, released_
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used
 from ames_lite.errors import ConfigError
 from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
-from ames_lite.synthetic import render_world
+from ames_lite.synthetic import WorldSpec, render_world
 
 BASELINES = ("mutual_nn", "ransac")
 DESCRIPTORS = 150  # RootSIFT's of an image, where a head is trained
@@ -43,17 +44,19 @@ class Recipe:
     trained: the head, by experiment; shipped: heads of train=false; num_rerank: of both.
     """
 
+    worlds: Callable[[int], dict[str, WorldSpec]]
     trained: str
     shipped: tuple[str, ...]
     experiment: str
-    styles: int
     num_rerank: tuple[int, int]
     neighbors: str
 
 
 RECIPES = {
-    "photo": Recipe("elvis", ("elvis",), "photo_synthetic", 16, (100, 100), "gemw"),
-    "sift": Recipe("ames", ("ames", "elvis"), "sift_synthetic", 48, (200, RELEASED_RERANK), "vlad"),
+    "photo": Recipe(small_worlds, "elvis", ("elvis",), "photo_synthetic", (100, 100), "gemw"),
+    "sift": Recipe(
+        *(worlds, "ames", ("ames", "elvis"), "sift_synthetic", (200, RELEASED_RERANK), "vlad")
+    ),
 }
 
 
@@ -72,7 +75,7 @@ def run(config: Config) -> None:
     heads = {} if trains else {name: released_head(desc_name, name) for name in recipe.shipped}
     root, folder = _folders(config)
     step = Steps(root)
-    drawn = worlds(config["seed"], recipe.styles)
+    drawn = recipe.worlds(config["seed"])
     if heads:
         del drawn["synthetic-train"]
     for name, spec in drawn.items():

@@ -13,15 +13,27 @@ from ames_lite.cli.compose import compose
 from ames_lite.synthetic import WorldSpec
 
 
-def worlds(seed: int, styles: int = 48) -> dict[str, WorldSpec]:
-    """The three worlds of a seed; they share nothing. styles: of the landmarks to train on."""
+def worlds(seed: int) -> dict[str, WorldSpec]:
+    """The three worlds of a seed; they share nothing."""
     return {
-        "synthetic-train": WorldSpec(
-            "train", seed, num_styles=styles, queries=0, easy=4, hard=4, junk=0, distractors=0
-        ),
+        "synthetic-train": _training(seed, 48),
         "synthetic-val": WorldSpec("val", seed, num_styles=5, distractors=100),
         "synthetic": WorldSpec("test", seed),
     }
+
+
+def small_worlds(seed: int) -> dict[str, WorldSpec]:
+    """Fewer landmarks of the same seed, for descriptors that take a network."""
+    return {
+        "synthetic-train": _training(seed, 14),
+        "synthetic-val": WorldSpec("val", seed, num_styles=4, distractors=60),
+        "synthetic": WorldSpec("test", seed, num_styles=6, distractors=80),
+    }
+
+
+def _training(seed: int, styles: int) -> WorldSpec:
+    views = {"queries": 0, "easy": 4, "hard": 4, "junk": 0, "distractors": 0}
+    return WorldSpec("train", seed, num_styles=styles, **views)
 
 
 @dataclass
