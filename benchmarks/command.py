@@ -1,6 +1,6 @@
 """`python scripts/benchmark.py suite=…`: what things cost on this machine; a table and JSON.
 
-Out: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
+Output: `benchmark.json` in the run directory, {"schema": 1, "suite", "config", "machine": {...},
 "seconds", "cells": [...]}; the cells of suite=head are described in benchmarks/heads.py, those of
 suite=rerank in benchmarks/rerank.py, of suite=train in benchmarks/training/, of suite=extract and
 suite=search in benchmarks/extraction/.

@@ -1,6 +1,6 @@
 """What is needed to time a disk: files that are not in memory, and a count of what it gave.
 
-In: a path. The convention to know: what a disk or a hypervisor keeps for itself cannot be dropped.
+Input: a path. What a disk or a hypervisor keeps for itself cannot be dropped.
 """
 
 from __future__ import annotations

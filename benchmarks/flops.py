@@ -1,8 +1,8 @@
 """Floating point operations of heads: counted as they run, and worked out from the shapes.
 
-In: work that runs on a CPU, or the sizes of an AMES and its images. Out: a number of operations.
-The convention to know: only matrix products count (a multiplication and an addition are two
-operations); softmax, norms, and the exponentials and element-wise sums of ELViS do not.
+Input: work that runs on a CPU, or the sizes of an AMES and its images. Output: a number of
+operations. Only matrix products count (a multiplication and an addition are two operations);
+softmax, norms, and the exponentials and element-wise sums of ELViS do not.
 """
 
 from __future__ import annotations

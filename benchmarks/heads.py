@@ -1,10 +1,10 @@
 """How fast heads score pairs: every cell a ratio to the dense referee in the same run.
 
-A cell is a head at a precision on a device with Q x T descriptors. In: `HeadSpeed`, what to
-measure. Out: JSON-able dicts, one a cell. First of all the logits of every cell are compared with
-the referee's; only then is anything timed. The convention to know: one query is scored against many
-candidates, in two modes. `encoded`: candidates were encoded beforehand, the query is encoded in the
-measured time. `with_encoding`: all is computed in it. The referee, `dense`, knows no such halves.
+A cell is a head at a precision on a device with Q x T descriptors. Input: `HeadSpeed`, what to
+measure. Output: JSON-able dicts, one a cell. First of all the logits of every cell are compared
+with the referee's; only then is anything timed. One query is scored against many candidates, in two
+modes. `encoded`: candidates were encoded beforehand, the query is encoded in the measured time.
+`with_encoding`: all is computed in it. The referee, `dense`, knows no such halves.
 
 What is measured for real and what is not: `pairs` candidates are timed in turns, head and referee,
 and the medians make pairs a second and ratios. Milliseconds of a query with more candidates are

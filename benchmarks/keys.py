@@ -1,6 +1,7 @@
 """What suites of benchmarks share: their keys, read and checked.
 
-In: values of a configuration. Out: lists and numbers. Raises ConfigError that says what exists.
+Input: values of a configuration. Output: lists and numbers. Raises ConfigError that says what
+exists.
 """
 
 from __future__ import annotations

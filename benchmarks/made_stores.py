@@ -1,8 +1,8 @@
 """Stores and neighbour lists of noise, of any size: what reranking is timed on.
 
-In: sizes and a seed. Out: two stores on the disk, and for them lists and a ground truth with junk.
-The convention to know: all lists are drawn from `pool` images that are spread over the gallery, so
-a larger gallery costs as many images to read and encode as a small one, only further apart.
+Input: sizes and a seed. Output: two stores on the disk, and for them lists and a ground truth with
+junk. All lists are drawn from `pool` images that are spread over the gallery, so a larger gallery
+costs as many images to read and encode as a small one, only further apart.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Peak memory of one call, each in a process of its own.
 
-In: jobs (a head or `dense`, precision, sizes). Out: MiB, or None where the system does not tell.
-On a CPU: by how much the largest resident size of a fresh process exceeds what it was before the
-call (weights, images and libraries, warmed up by a call on tiny images, are there by then). On
+Input: jobs (a head or `dense`, precision, sizes). Output: MiB, or None where the system does not
+tell. On a CPU: by how much the largest resident size of a fresh process exceeds what it was before
+the call (weights, images and libraries, warmed up by a call on tiny images, are there by then). On
 CUDA: by how much the allocator's peak exceeds what was allocated before.
 
 `python -m benchmarks.memory` is the worker: jobs as JSON on standard input, answers

@@ -1,8 +1,8 @@
 """Seconds and memory of evaluating: metrics of a long ranking, and a grid of λ and γ.
 
-In: sizes. Out: one cell a piece of work, on a made-up world (random rankings, random logits; only
-sizes matter here). The convention to know: peak memory is that of the process so far, libraries and
-the rankings themselves included, so a bound on it is a bound on all that came before.
+Input: sizes. Output: one cell a piece of work, on a made-up world (random rankings, random logits;
+only sizes matter here). Peak memory is that of the process so far, libraries and the rankings
+themselves included, so a bound on it is a bound on all that came before.
 """
 
 from __future__ import annotations

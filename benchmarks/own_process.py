@@ -1,9 +1,9 @@
 """Peak memory of a piece of work, in a process of its own.
 
-In: "package.module:function" and its JSON-able arguments; the function makes work ready, warms it
-up and returns it. Out: MiB of the whole process (on CUDA: of the allocator), libraries, weights and
-data included, while it works; None where the system ended it. The conventions to know: what happens
-before the work does not count; nor do processes that it starts.
+Input: "package.module:function" and its JSON-able arguments; the function makes work ready, warms
+it up and returns it. Output: MiB of the whole process (on CUDA: of the allocator), libraries,
+weights and data included, while it works; None where the system ended it. What happens before the
+work does not count; nor do processes that it starts.
 
 `python -m benchmarks.own_process` is the worker.
 """

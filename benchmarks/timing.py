@@ -1,7 +1,7 @@
 """Seconds of several pieces of work, taken in turns: A B C, A B C, ...
 
-A machine that slows down for a while then slows all of them down, and ratios stay. The convention
-to know: each runs once before anything is timed.
+A machine that slows down for a while then slows all of them down, and ratios stay. Each runs once
+before anything is timed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """How the local descriptors of images become global ones: the visible dict of all ways.
 
-In: `Tokens`, the local descriptors of some images. Out: a vector of unit length an image, float32.
-An aggregator is a function with a width, a kind (what it is called in file names) and a provenance;
-`check` says, before any work, whether it fits what the descriptors were made from.
+Input: `Tokens`, the local descriptors of some images. Output: a vector of unit length an image,
+float32. An aggregator is a function with a width, a kind (what it is called in file names) and a
+provenance; `check` says, before any work, whether it fits what the descriptors were made from.
 
-The convention to know: an image without descriptors gets the constant unit vector.
+An image without descriptors gets the constant unit vector.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Images prepared by worker processes, described in batches of one shape, in the order of a list.
 
-In: jobs. Out: for each of them, in order, what it has, or in words why there are none.
+Input: jobs. Output: for each of them, in order, what it has, or in words why there are none.
 
-The convention to know: batches are formed within windows of WINDOW jobs that are counted from the
-first job of the list, so that a run that continues another forms the same batches, and with them
-the same numbers to the last bit.
+Batches are formed within windows of WINDOW jobs that are counted from the first job of the list, so
+that a run that continues another forms the same batches, and with them the same numbers to the last
+bit.
 """
 
 from __future__ import annotations

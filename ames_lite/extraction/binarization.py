@@ -1,9 +1,9 @@
 """A projection to bits, fitted on float descriptors: `python extract/fit_binarization.py`.
 
-In: a complete float store, as a rule of a training set. Out: `itq_{desc}_{domain}.npz`, projection
-[Din, D] by iterative quantisation, and what it was fitted on. Images are sampled evenly over the
-store and read in runs, so memory is bounded by the sample. `BinaryCode` is what extraction does
-with such a file (`binarization=`).
+Input: a complete float store, as a rule of a training set. Output: `itq_{desc}_{domain}.npz`,
+projection [Din, D] by iterative quantisation, and what it was fitted on. Images are sampled evenly
+over the store and read in runs, so memory is bounded by the sample. `BinaryCode` is what extraction
+does with such a file (`binarization=`).
 """
 
 from __future__ import annotations

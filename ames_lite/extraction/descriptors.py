@@ -1,10 +1,10 @@
 """Descriptors of a list of images, as stores: `python extract/extract_descriptors.py`.
 
-In: a backbone, an image list and the folder that its names are relative to, crop boxes for queries.
-Out: a native store of local descriptors, and one of the backbone's global descriptor (CLS of
-DINOv2) from the same pass; rows in the order of the list. Interrupted, it continues where it
-stopped. An image that cannot be read keeps its row, marked as failed; all of them are named at the
-end, and the stage then fails unless `on_bad_image="skip"`.
+Input: a backbone, an image list and the folder that its names are relative to, crop boxes for
+queries. Output: a native store of local descriptors, and one of the backbone's global descriptor
+(CLS of DINOv2) from the same pass; rows in the order of the list. Interrupted, it continues where
+it stopped. An image that cannot be read keeps its row, marked as failed; all of them are named at
+the end, and the stage then fails unless `on_bad_image="skip"`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Distractors behind a gallery (ROxford + 1M): `python extract/append_distractors.py`.
 
-In: the folders of a data set and of the distractors, with lists and stores of the same kind. Out:
-a folder of its own: joined lists, ground truth, virtual stores over those of the two, and joined
-global descriptors. Ids of the data set's gallery stay as they are.
+Input: the folders of a data set and of the distractors, with lists and stores of the same kind.
+Output: a folder of its own: joined lists, ground truth, virtual stores over those of the two, and
+joined global descriptors. Ids of the data set's gallery stay as they are.
 
-The convention to know: names are relative to data_root, so that those of two folders never clash.
+Names are relative to data_root, so that those of two folders never clash.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where global descriptors come from: local descriptors on disk, images, or other global ones.
 
 A source gives the vectors of a list of images in blocks of rows, so that memory is bounded by a
-block. The convention to know: blocks begin at multiples of `step`, counted from the first row, so
-that a run that continues another computes with the same blocks, and gives the same bytes.
+block. Blocks begin at multiples of `step`, counted from the first row, so that a run that continues
+another computes with the same blocks, and gives the same bytes.
 """
 
 from __future__ import annotations

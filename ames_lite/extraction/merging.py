@@ -1,11 +1,10 @@
 """Shards of a store joined to one store: `python extract/merge_hdf5.py dataset=<name>`.
 
-In: the stores of all shards, of local or (`global=<kind>`) of global descriptors, and the image
-list that was divided. Out: one store, rows in the order
-of the list; copied (then it equals an unbroken run byte for byte, and a local one may be
-compressed) or, local ones, virtual (the shards stay where they are and are needed for reading).
-Before anything is written every shard must be complete, made alike, and hold its own part of the
-list; together they are all of it.
+Input: the stores of all shards, of local or (`global=<kind>`) of global descriptors, and the image
+list that was divided. Output: one store, rows in the order of the list; copied (then it equals an
+unbroken run byte for byte, and a local one may be compressed) or, local ones, virtual (the shards
+stay where they are and are needed for reading). Before anything is written every shard must be
+complete, made alike, and hold its own part of the list; together they are all of it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Neighbour lists by global similarity: `python extract/prepare_topk_global.py global=vlad`.
 
-In: the global descriptors of queries and gallery (or of a training set, searched against itself).
-Out: `nn_{desc}_{global}.hdf5`, exact inner products, each image left out of its own list by name;
-on request reranked without training (`ames_lite.retrieval.rerankers`).
-With a compressed index the similarities are exact too, but some neighbours are missed: how many is
+Input: the global descriptors of queries and gallery (or of a training set, searched against
+itself). Output: `nn_{desc}_{global}.hdf5`, exact inner products, each image left out of its own
+list by name; on request reranked without training (`ames_lite.retrieval.rerankers`). With a
+compressed index the similarities are exact too, but some neighbours are missed: how many is
 measured, said, and kept in the provenance. An output that ends in `.pkl` is of the published form,
 which names neither lists nor provenance.
 """

@@ -1,7 +1,7 @@
 """The stores that a vocabulary is built from: which images of them, and their tokens in blocks.
 
-In: `Source`, a store with a step. Out: `Part`, the same opened: every step-th image of its list,
-without those that failed, and all their tokens, a bounded number at a time.
+Input: `Source`, a store with a step. Output: `Part`, the same opened: every step-th image of its
+list, without those that failed, and all their tokens, a bounded number at a time.
 """
 
 from __future__ import annotations

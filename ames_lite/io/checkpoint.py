@@ -1,9 +1,9 @@
 """Heads on disk: native weights with readable JSON beside them, and published `.pt` files.
 
 Sole owner of safetensors. A native head is a folder with `weights.safetensors` and `meta.json`, or
-any `<name>.safetensors` with `<name>.json` beside it. The convention to know: loading is strict;
-every parameter must be there, of the right shape and finite, and nothing else may be. Weights may
-be stored in half precision; they are float32 once loaded, on the CPU, in eval mode.
+any `<name>.safetensors` with `<name>.json` beside it. Loading is strict; every parameter must be
+there, of the right shape and finite, and nothing else may be. Weights may be stored in half
+precision; they are float32 once loaded, on the CPU, in eval mode.
 
 meta.json: {"schema": 1, "model": name in HEADS, "arguments": {constructor arguments}, "desc_name",
 "lamb", "temp", "provenance": {...}, "weights_sha256"}, and "calibration" where scripts/tune.py

@@ -1,7 +1,7 @@
 """One process at a time: a lock on a folder.
 
-The convention to know: the system lets go of the lock when a process ends, however it ends, so that
-nothing is ever left locked. Where the system has no such locks (Windows), nothing is locked.
+The system lets go of the lock when a process ends, however it ends, so that nothing is ever left
+locked. Where the system has no such locks (Windows), nothing is locked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Provenance: the flat dict that says what a file was made from, compared key by key.
 
-The convention to know: values are those that JSON gives back (tuples are lists), so that what a
-run says about itself equals what it finds in the file of an earlier run.
+Values are those that JSON gives back (tuples are lists), so that what a run says about itself
+equals what it finds in the file of an earlier run.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """From a decoded image to what a network of square patches sees: resized or centre-cropped views.
 
-In: RGB uint8 [H, W, 3] and a crop box or None. Out: `Prepared`, one `View` a scale, whose sides are
-multiples of the patch, and the region of the whole image that it shows.
+Input: RGB uint8 [H, W, 3] and a crop box or None. Output: `Prepared`, one `View` a scale, whose
+sides are multiples of the patch, and the region of the whole image that it shows.
 
-The convention to know: the factor comes from the whole image, the crop is cut before resizing, and
-the two sides are rounded separately, so a view may be stretched by half a patch. Positions are
-mapped back through the region, which keeps them right. Source of the published options: ames.md 9.
+The factor comes from the whole image, the crop is cut before resizing, and the two sides are
+rounded separately, so a view may be stretched by half a patch. Positions are mapped back through
+the region, which keeps them right. Source of the published options: ames.md 9.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Files that appear whole: written under a temporary name beside the target, then renamed.
 
-The convention to know: an existing file is refused before the work starts, not after it.
+An existing file is refused before the work starts, not after it.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """AMES (ECCV 2024): a small transformer that scores a pair of images from local descriptors.
 
-In: query descriptors [B, Q, Din] and gallery descriptors [B, T, Din]. Out: one logit a pair,
-higher = more similar; `sigmoid(temp * logit)` is its score. The convention to know: it is
-asymmetric (in eval the gallery's remapped tokens are rounded to float16, as if they came from a
-store), so swapping query and gallery changes the last digits of a logit. A logit depends neither
-on the order of descriptors, nor on padding, nor on the rest of the batch.
-Packed bits, uint8: the binary form takes the signs that its own projection gives, [B, N, dim/8],
-and skips the projection (in training it gets no gradient then); the other takes descriptors of -1
-and +1, [B, N, Din/8].
-Parameters have their published names.
+Input: query descriptors [B, Q, Din] and gallery descriptors [B, T, Din]. Output: one logit a pair,
+higher = more similar; `sigmoid(temp * logit)` is its score. It is asymmetric (in eval the gallery's
+remapped tokens are rounded to float16, as if they came from a store), so swapping query and gallery
+changes the last digits of a logit. A logit depends neither on the order of descriptors, nor on
+padding, nor on the rest of the batch. Packed bits, uint8: the binary form takes the signs that its
+own projection gives, [B, N, dim/8], and skips the projection (in training it gets no gradient
+then); the other takes descriptors of -1 and +1, [B, N, Din/8]. Parameters have their published
+names.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """softmax(q k / √C) v for tokens of a pair, by the quickest way that a device and a precision have.
 
-In: q [B, H, N, C], k and v [B, H, M, C]; mask [B, 1, 1, M] bool, True = a key that is seen, or
-None; every row sees at least one. Out: [B, H, N, C].
+Input: q [B, H, N, C], k and v [B, H, M, C]; mask [B, 1, 1, M] bool, True = a key that is seen, or
+None; every row sees at least one. Output: [B, H, N, C].
 
 It is scaled_dot_product_attention, but for bf16 on a CPU: measured with AVX-512 and no AMX, its
 blocks of bf16 are no faster than float32, and with gradients slower, while plain products of
-matrices are four times as fast. The convention to know: there the matrices [N, M] of a few images
-at a time are made, small enough for the caches, and made again for the gradient, so memory still
-grows linearly with the tokens.
+matrices are four times as fast. There the matrices [N, M] of a few images at a time are made, small
+enough for the caches, and made again for the gradient, so memory still grows linearly with the
+tokens.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Attention over a pair of images: only what is visible, and once per image what depends on one.
 
-In: tokens [B, N, D] of single images, split into `encode` (one image) and `score` (a pair).
-Out: the match token after the last layer, or all tokens.
+Input: tokens [B, N, D] of single images, split into `encode` (one image) and `score` (a pair).
+Output: the match token after the last layer, or all tokens.
 
-The convention to know: inside `score` the tokens of a pair stand in one tensor as
-[query..., match, gallery...]. {query, match} and {match, gallery}, the two sets of keys that
-tokens may see, are then overlapping slices of it, and no row of a mask of N x N is ever needed.
+Inside `score` the tokens of a pair stand in one tensor as [query..., match, gallery...]. {query,
+match} and {match, gallery}, the two sets of keys that tokens may see, are then overlapping slices
+of it, and no row of a mask of N x N is ever needed.
 
 Self-attention: query tokens see {query, match}, gallery tokens {match, gallery}. Cross-attention:
 the other way round. The match token sees everything. Padding is never seen as a key; a token whose

@@ -1,8 +1,8 @@
 """Chamfer similarity: the mean of best matches. A head without parameters, the floor for others.
 
-In: query descriptors [B, Q, D] and gallery descriptors [B, T, D], of any width D and any length
-(they are L2-normalised first). Out: one logit a pair, in [-1, 1]. The convention to know: both
-directions count alike, however many descriptors either image has:
+Input: query descriptors [B, Q, D] and gallery descriptors [B, T, D], of any width D and any length
+(they are L2-normalised first). Output: one logit a pair, in [-1, 1]. Both directions count alike,
+however many descriptors either image has:
 
     logit = 1/2 (mean over query of max over gallery of cosine + the same the other way round)
 

@@ -1,13 +1,13 @@
 """ELViS (ICLR 2026): a pair of images scored in similarity space, by optimal transport and votes.
 
-In: query descriptors [B, Q, Din] and gallery descriptors [B, T, Din]; they are not L2-normalised
-first. Out: one number a pair, higher = more similar: in eval the sum of the votes of all
+Input: query descriptors [B, Q, Din] and gallery descriptors [B, T, Din]; they are not L2-normalised
+first. Output: one number a pair, higher = more similar: in eval the sum of the votes of all
 descriptors, in (0, Q + T); in training that sum through `g`, a logit for the loss.
 
-The convention to know: in the published form (count_padding=True) padding takes part in the
-transport, so a logit depends on how far a batch is padded. With count_padding=False, for heads of
-one's own, it is exactly that of the pair without padding. Neither the order of descriptors nor the
-rest of the batch changes a logit. Parameters have their published names.
+In the published form (count_padding=True) padding takes part in the transport, so a logit depends
+on how far a batch is padded. With count_padding=False, for heads of one's own, it is exactly that
+of the pair without padding. Neither the order of descriptors nor the rest of the batch changes a
+logit. Parameters have their published names.
 
 The transport is Sinkhorn's, over an affinity matrix with a dustbin row and column. Potentials and
 dustbins stay logarithms; the matrix itself is exponentiated once, so that each of the iterations is

@@ -1,9 +1,9 @@
 """linear2(relu(linear1(x))), and its gradient a few rows at a time on a CPU.
 
-In: x [..., D]. Out: the same shape. Step by step autograd makes the hidden layer's gradient twice,
-in memory that the system has just cleared, which on a CPU takes time of its own. Here it is made in
-blocks that fit the caches, and overwritten. The convention to know: same numbers as
-step by step but for the order in which the weights' gradients are added, in float32 at least.
+Input: x [..., D]. Output: the same shape. Step by step autograd makes the hidden layer's gradient
+twice, in memory that the system has just cleared, which on a CPU takes time of its own. Here it is
+made in blocks that fit the caches, and overwritten. Same numbers as step by step but for the order
+in which the weights' gradients are added, in float32 at least.
 """
 
 from __future__ import annotations

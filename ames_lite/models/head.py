@@ -2,9 +2,8 @@
 
 A head scores pairs of images from their local descriptors: float [B, N, Din], or packed bits, uint8
 [B, N, bits/8] as `binarization.pack_bits` makes them. `encode` takes what depends on one image,
-`score` a pair of such encodings, `forward` is both. The convention to know: `forward` keeps the
-published signature, whose masks are True on padding; everywhere else `valid` is used, True on a
-real descriptor.
+`score` a pair of such encodings, `forward` is both. `forward` keeps the published signature, whose
+masks are True on padding; everywhere else `valid` is used, True on a real descriptor.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What scoring took, in counters and seconds.
 
-The convention to know: counters are exact, and tests may hold them; seconds are what this machine
-took that day. `ReadMeter` tells bytes that were read from those of rows that were read for the
-first time; read twice, a row counts twice in one and once in the other.
+Counters are exact, and tests may hold them; seconds are what this machine took that day.
+`ReadMeter` tells bytes that were read from those of rows that were read for the first time; read
+twice, a row counts twice in one and once in the other.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Stored images, read and encoded: what a head wants to know of one image before it sees a pair.
 
-In: rows of a store. Out: `Encoded`, images of a head's encoding with their lengths. The convention
-to know: images of one `Encoded` are padded to one length, and a batch of pairs is trimmed again to
-its own longest; a head that depends on padding sees all of it, so for that nothing is trimmed and
-all lengths are equal. Packed bits stay packed up to the device.
-Axis letters: B images, N tokens of one image.
+Input: rows of a store. Output: `Encoded`, images of a head's encoding with their lengths. Images of
+one `Encoded` are padded to one length, and a batch of pairs is trimmed again to its own longest; a
+head that depends on padding sees all of it, so for that nothing is trimmed and all lengths are
+equal. Packed bits stay packed up to the device. Axis letters: B images, N tokens of one image.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How much memory scoring may take, and for what.
 
-In: `max_memory`, GiB of the host's memory for the whole process. Out: bytes for each use. The
-convention to know: what the process holds already counts; encoded images lie on the device, so on a
-GPU it is the GPU's free memory that bounds them.
+Input: `max_memory`, GiB of the host's memory for the whole process. Output: bytes for each use.
+What the process holds already counts; encoded images lie on the device, so on a GPU it is the GPU's
+free memory that bounds them.
 """
 
 from __future__ import annotations

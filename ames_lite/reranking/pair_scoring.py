@@ -1,9 +1,8 @@
 """A head's logits of pairs, in the order in which they cost least.
 
-In: pairs of rows of two stores, by gallery row. Out: numbers of pairs with their logits, block
-after block of the gallery. The convention to know: what is encoded lies on the device, and so do
-the logits of a block until it is finished: the device does not wait for the host in between.
-Axis letter: P pairs.
+Input: pairs of rows of two stores, by gallery row. Output: numbers of pairs with their logits,
+block after block of the gallery. What is encoded lies on the device, and so do the logits of a
+block until it is finished: the device does not wait for the host in between. Axis letter: P pairs.
 """
 
 from __future__ import annotations

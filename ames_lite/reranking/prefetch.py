@@ -1,8 +1,8 @@
 """Reading ahead: a thread that does the next pieces of work while the last one is in use.
 
-In: a function and its arguments. Out: its results, in order. The convention to know: the thread
-dies loudly. What it raises is raised in the consumer, in the place of the result, and nothing
-after it is begun; the thread has ended when the iterator is closed, however that comes.
+Input: a function and its arguments. Output: its results, in order. The thread dies loudly. What it
+raises is raised in the consumer, in the place of the result, and nothing after it is begun; the
+thread has ended when the iterator is closed, however that comes.
 """
 
 from __future__ import annotations

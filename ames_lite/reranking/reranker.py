@@ -1,8 +1,8 @@
 """The reranker on arrays: a better order for a list of images that came from anywhere.
 
-In: the descriptors of one query and of its candidates, and the candidates' similarities, if there
-are any. Out: a `Ranking` of one query over the candidates: `ranking.ids[0]` are positions in the
-candidate list, best first. It only reorders, and it needs neither files nor a configuration.
+Input: the descriptors of one query and of its candidates, and the candidates' similarities, if
+there are any. Output: a `Ranking` of one query over the candidates: `ranking.ids[0]` are positions
+in the candidate list, best first. It only reorders, and it needs neither files nor a configuration.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Logits for pairs of stored images: each image read and encoded once, no metrics.
 
-In: a head (or verifier), the query and gallery stores and the pairs to score. Out: `PairScores` and
-a `Cost`. Queries are encoded first and stay; gallery rows are read in storage order, in blocks that
-a thread reads ahead, encoded once, and scored against every query that wants them, in batches of
-pairs that are alike in length. The convention to know: only where the encoded queries do not fit
-into `max_memory` they come in groups, and gallery images are encoded once a group, as far as those
-of the group before could not be kept.
+Input: a head (or verifier), the query and gallery stores and the pairs to score. Output:
+`PairScores` and a `Cost`. Queries are encoded first and stay; gallery rows are read in storage
+order, in blocks that a thread reads ahead, encoded once, and scored against every query that wants
+them, in batches of pairs that are alike in length. Only where the encoded queries do not fit into
+`max_memory` they come in groups, and gallery images are encoded once a group, as far as those of
+the group before could not be kept.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The pairs of one run: who scores which, what is finished, and what is kept of it.
 
-In: unique pairs in any order. Out: blocks of pairs in the storage order of the gallery, and at the
-end `PairScores`. The convention to know: inside, pairs are numbered by
-gallery row, then query row, so that a block of gallery rows is a run of pairs; several processes
-share the pairs by gallery rows, and no pair is scored twice.
-Axis letter: P pairs of the run.
+Input: unique pairs in any order. Output: blocks of pairs in the storage order of the gallery, and
+at the end `PairScores`. Inside, pairs are numbered by gallery row, then query row, so that a block
+of gallery rows is a run of pairs; several processes share the pairs by gallery rows, and no pair is
+scored twice. Axis letter: P pairs of the run.
 """
 
 from __future__ import annotations

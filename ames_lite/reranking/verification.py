@@ -1,9 +1,9 @@
 """Pair scorers without training: the floors that every table shows beside a head.
 
-In: the `LocalDescriptors` of a query and a gallery image. Out: one number, higher = more similar:
-a count of matches (mutual_nn, lighterglue) or of matches that agree on one homography (ransac). An
-image without descriptors scores 0, with lighterglue NO_EVIDENCE. VERIFIERS is the visible dict; its
-keys are values of `model=`.
+Input: the `LocalDescriptors` of a query and a gallery image. Output: one number, higher = more
+similar: a count of matches (mutual_nn, lighterglue) or of matches that agree on one homography
+(ransac). An image without descriptors scores 0, with lighterglue NO_EVIDENCE. VERIFIERS is the
+visible dict; its keys are values of `model=`.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """k-means in bounded memory: centroids of tokens that come in blocks, again and again.
 
-In: a callable that gives the same blocks [m, D] every time it is called, for instance from stores
-on disk. Out: `Clustering`, centroids [C, D]. Lloyd's algorithm over all tokens, by Euclidean
-distance or by cosine; memory is that of one block, a chunk and the centroids.
+Input: a callable that gives the same blocks [m, D] every time it is called, for instance from
+stores on disk. Output: `Clustering`, centroids [C, D]. Lloyd's algorithm over all tokens, by
+Euclidean distance or by cosine; memory is that of one block, a chunk and the centroids.
 
-The conventions to know: centroids are plain means also for cosine, where only the assignment looks
-at directions, so they are not of unit length. Tokens are joined to chunks of a fixed size before
-anything is computed, and the start is drawn from the whole, so the result is the same, bit for
-bit, however the tokens were cut into blocks (on one machine, with one number of threads).
+Centroids are plain means also for cosine, where only the assignment looks at directions, so they
+are not of unit length. Tokens are joined to chunks of a fixed size before anything is computed, and
+the start is drawn from the whole, so the result is the same, bit for bit, however the tokens were
+cut into blocks (on one machine, with one number of threads).
 """
 
 from __future__ import annotations

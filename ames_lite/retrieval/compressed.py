@@ -1,11 +1,11 @@
 """Nearest neighbours through one compressed index, and how many of the exact ones it finds.
 
-In: queries [Q, D] and a gallery that is read by the row range. Out: `Neighbors` and a recall. The
-index (inverted lists, product quantization) is trained on a sample, filled by blocks, and proposes
-`refine` x k candidates of every query, whose similarities are then computed exactly, from the rows
-themselves. The conventions to know: what comes out is approximate, so its recall against the exact
-lists of some queries is measured every time; it pays where queries are many (a training set
-against itself), for the index takes longer to build than a few exact searches.
+Input: queries [Q, D] and a gallery that is read by the row range. Output: `Neighbors` and a recall.
+The index (inverted lists, product quantization) is trained on a sample, filled by blocks, and
+proposes `refine` x k candidates of every query, whose similarities are then computed exactly, from
+the rows themselves. What comes out is approximate, so its recall against the exact lists of some
+queries is measured every time; it pays where queries are many (a training set against itself), for
+the index takes longer to build than a few exact searches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is asked of faiss, and nothing else: its sole owner.
 
-In: contiguous float32 rows. Out: ids int64 and similarities float32. The conventions to know: inner
-products, higher is better; faiss gives id -1 where it found too few.
+Input: contiguous float32 rows. Output: ids int64 and similarities float32. Inner products, higher
+is better; faiss gives id -1 where it found too few.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Exact nearest neighbours by inner product, and k-means.
 
-In: query [Q, D], gallery [N, D] or an iterable of its blocks; out: `Neighbors`, higher is better.
-faiss proposes candidates with matrix products, whose last bits depend on how the rows were
+Input: query [Q, D], gallery [N, D] or an iterable of its blocks; out: `Neighbors`, higher is
+better. faiss proposes candidates with matrix products, whose last bits depend on how the rows were
 blocked. Every candidate's similarity is therefore computed again by one function of the two rows
-alone, and where rounding could have hidden a candidate the whole row is computed. The result
-equals a stable sort of all similarities, whatever the block size.
+alone, and where rounding could have hidden a candidate the whole row is computed. The result equals
+a stable sort of all similarities, whatever the block size.
 
-The conventions to know: inner products of the rows as they are (normalise before for cosine);
-equal similarities are ordered by id; an image is excluded from its own list by its name.
+Inner products of the rows as they are (normalise before for cosine); equal similarities are ordered
+by id; an image is excluded from its own list by its name.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Source: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annota
 there for positive entries; for signed ones the sign is kept through power and root. weighted_mean:
 the average by the weights that the detector gave. Both end in unit length.
 
-The convention to know: an image without descriptors, or whose descriptors cancel, gets the constant
-unit vector 1/sqrt(D), as in `vlad`. Axis letters: N images, K descriptors of an image, D width.
+An image without descriptors, or whose descriptors cancel, gets the constant unit vector 1/sqrt(D),
+as in `vlad`. Axis letters: N images, K descriptors of an image, D width.
 """
 
 from __future__ import annotations

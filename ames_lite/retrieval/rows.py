@@ -1,7 +1,7 @@
 """Rows that are searched: checked, as float32, in blocks, with the names that they go by.
 
-In: arrays as they came. Out: contiguous float32. The convention to know: everything is refused here
-that would make a search silently wrong: NaN, other widths, names that are not one a row.
+Input: arrays as they came. Output: contiguous float32. Everything is refused here that would make a
+search silently wrong: NaN, other widths, names that are not one a row.
 """
 
 from __future__ import annotations

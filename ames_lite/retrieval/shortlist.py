@@ -1,10 +1,10 @@
 """The most similar vectors of a gallery that is read in blocks of half precision, for few queries.
 
-In: query vectors [Q, V], blocks of gallery vectors with the ids of their rows. Out: `Neighbors`.
-Products in float32 say who can be among the best, whatever their rounding; the similarity of those
-few is computed again in float64, from the two vectors alone. The conventions to know: vectors are
-of unit length; equal similarities (as float32) are ordered by id, so neither blocks nor the order
-of rows show in the result.
+Input: query vectors [Q, V], blocks of gallery vectors with the ids of their rows. Output:
+`Neighbors`. Products in float32 say who can be among the best, whatever their rounding; the
+similarity of those few is computed again in float64, from the two vectors alone. Vectors are of
+unit length; equal similarities (as float32) are ordered by id, so neither blocks nor the order of
+rows show in the result.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ cluster without descriptors stays 0), and so is the whole. The forms:
                  published code of AnyLoc, kept to reproduce it
 Source of hard by cosine with unit descriptors: Keetha et al., "AnyLoc", RA-L 2023.
 
-The conventions to know: descriptors are taken as they are unless `unit`; for cosines centroids are
-normalised, for residuals they are not; an image without descriptors gets the constant unit vector
-1/sqrt(C D), so that every row is a unit vector and a list keeps all its rows. Axis letters: N
-images, K descriptors of an image, C clusters, D width.
+Descriptors are taken as they are unless `unit`; for cosines centroids are normalised, for residuals
+they are not; an image without descriptors gets the constant unit vector 1/sqrt(C D), so that every
+row is a unit vector and a list keeps all its rows. Axis letters: N images, K descriptors of an
+image, C clusters, D width.
 """
 
 from __future__ import annotations

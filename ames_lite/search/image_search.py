@@ -4,10 +4,10 @@
     found = search_images("photos.index", "query.jpg", backbone, scorer, lamb=0.2, temp=0.1)
     found.names(0)[:10]
 
-In: an index (`ames_lite.search.indexing`), an image or a folder of images, the backbone of the
-index, a pair scorer. Out: `Found`. The conventions to know: queries are described anew every time
-and leave nothing in the index; a query that is a file of the indexed folder is left out of its own
-list, a copy of it elsewhere is not.
+Input: an index (`ames_lite.search.indexing`), an image or a folder of images, the backbone of the
+index, a pair scorer. Output: `Found`. Queries are described anew every time and leave nothing in
+the index; a query that is a file of the indexed folder is left out of its own list, a copy of it
+elsewhere is not.
 """
 
 from __future__ import annotations

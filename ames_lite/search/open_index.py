@@ -1,8 +1,8 @@
 """An index of a folder of images, open for searching: images by number, whatever segment has them.
 
-In: the folder of a finished index. Out: names, vectors in blocks, stores with rows. The conventions
-to know: an image's id is its place in the sorted names; images that could not be described have no
-id. Vectors come in the order of the segments, with their ids.
+Input: the folder of a finished index. Output: names, vectors in blocks, stores with rows. An
+image's id is its place in the sorted names; images that could not be described have no id. Vectors
+come in the order of the segments, with their ids.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The page of a search: every query beside the images found for it, as one HTML file.
 
-In: hits, names, the folders of the pictures. Out: a page that holds its pictures itself and needs
-no script and no network. The convention to know: there is no ground truth here, so nothing on the
-page says which images are right; it shows where each stood in the global ranking and what moved it.
+Input: hits, names, the folders of the pictures. Output: a page that holds its pictures itself and
+needs no script and no network. There is no ground truth here, so nothing on the page says which
+images are right; it shows where each stood in the global ranking and what moved it.
 """
 
 from __future__ import annotations

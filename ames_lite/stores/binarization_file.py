@@ -1,7 +1,7 @@
 """A binarisation on disk: `itq_{desc}_{domain}.npz`, which turns float descriptors into bits.
 
-`projection` float32 [Din, D] and `provenance`. The convention to know: descriptors are
-L2-normalised, then projected; a bit is 1 where the projection is above 0.
+`projection` float32 [Din, D] and `provenance`. Descriptors are L2-normalised, then projected; a bit
+is 1 where the projection is above 0.
 """
 
 from __future__ import annotations

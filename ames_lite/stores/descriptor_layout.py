@@ -6,7 +6,7 @@ contiguous, uncompressed and allocated at once: descriptors float16 [N,K,D] or u
 [N], size int32 [N,2] (height, width), name UTF-8 [N], status uint8 [N], reason UTF-8 [N] (why a
 row failed).
 
-The convention to know: rows never shift. An image that failed keeps its row, with count 0.
+Rows never shift. An image that failed keeps its row, with count 0.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     store = DescriptorStore.open(path)
     descriptors, valid = store.read_descriptors([7, 3, 7], max_count=400)
 
-Data sets and dtypes: `descriptor_layout`. The convention to know: in every row the strongest come
-first; what lies beyond the row's count is padding, whatever its bytes, and `valid` is False there.
+Data sets and dtypes: `descriptor_layout`. In every row the strongest come first; what lies beyond
+the row's count is padding, whatever its bytes, and `valid` is False there.
 """
 
 from __future__ import annotations

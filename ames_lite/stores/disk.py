@@ -1,6 +1,6 @@
 """How many bytes a file will have, said before the work, and whether the disk has room for them.
 
-In: its data sets. Out: a sentence, or a BadInput.
+Input: its data sets. Output: a sentence, or a BadInput.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Global descriptors on disk: `{desc}_{split}_{kind}.hdf5`, one row per image of a list.
 
-kind: cls, gem, mean, vlad, … and with a `w` behind it what was whitened. In: `descriptors` float16
-or float32 [N, D] and the N names; out: the same, names with rows. The convention to know:
-descriptors are stored as they are given; this file normalises nothing. Files of older runs have
-neither `status` nor `reason`: all their rows are done. Published files have one data set `features`
-[N, D] and neither names nor provenance: they are read with the image list that they were made from.
+kind: cls, gem, mean, vlad, … and with a `w` behind it what was whitened. Input: `descriptors`
+float16 or float32 [N, D] and the N names; out: the same, names with rows. Descriptors are stored as
+they are given; this file normalises nothing. Files of older runs have neither `status` nor
+`reason`: all their rows are done. Published files have one data set `features` [N, D] and neither
+names nor provenance: they are read with the image list that they were made from.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Filling a file of global descriptors, by rows or blocks in the order of its list; resumable.
 
-Beside `descriptors` and `name` such a file has `status` and `reason`, as local stores do. The
-convention to know: the row of an image that failed holds the constant vector of unit length, so
-that a list keeps all its rows and every row can be searched; its status says that it failed.
+Beside `descriptors` and `name` such a file has `status` and `reason`, as local stores do. The row
+of an image that failed holds the constant vector of unit length, so that a list keeps all its rows
+and every row can be searched; its status says that it failed.
 """
 
 from __future__ import annotations

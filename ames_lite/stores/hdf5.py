@@ -5,8 +5,8 @@ what it was made from) and `complete` (0 or 1), which is written last, after a f
 before anything is read. A file appears under its name by a rename, whole; only a store that can be
 resumed appears unfinished, with `complete` 0.
 
-The convention to know: a file that was made in one go is never found half-written, so an existing
-path is refused unless `overwrite` is given.
+A file that was made in one go is never found half-written, so an existing path is refused unless
+`overwrite` is given.
 """
 
 from __future__ import annotations

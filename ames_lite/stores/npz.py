@@ -1,6 +1,6 @@
 """Named arrays with provenance in one `.npz` file, written whole and read without pickle.
 
-The convention to know: the provenance is a flat dict as JSON bytes, an array `provenance` (uint8).
+The provenance is a flat dict as JSON bytes, an array `provenance` (uint8).
 """
 
 from __future__ import annotations

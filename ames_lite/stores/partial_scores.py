@@ -1,10 +1,10 @@
 """Logits of a run that is under way: what `scores.partial.hdf5` keeps of it, beside scores.hdf5.
 
 `logit` float32 [P] and `done` uint8 [P] of all pairs of the run, in its own order, with the digests
-of all that determines them. The conventions to know: a pair counts when it is done, and it is done
-only after its logit is with the operating system, so a process may be killed at any moment; and
-`complete` is never set: the whole result is another file, written when there is nothing left to do.
-Of several processes each has its own file, `scores.partial.2-of-4.hdf5`; whoever goes on reads all.
+of all that determines them. A pair counts when it is done, and it is done only after its logit is
+with the operating system, so a process may be killed at any moment; and `complete` is never set:
+the whole result is another file, written when there is nothing left to do. Of several processes
+each has its own file, `scores.partial.2-of-4.hdf5`; whoever goes on reads all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Whether a vocabulary or neighbour lists that are there are those that a run would make.
 
-In: the file, and what it would be made from. Out: nothing, or a BadInput that names both values.
-The convention to know: what provenance cannot tell, the numbers do: of neighbour lists some
-similarities are computed again from the global descriptors.
+Input: the file, and what it would be made from. Output: nothing, or a BadInput that names both
+values. What provenance cannot tell, the numbers do: of neighbour lists some similarities are
+computed again from the global descriptors.
 """
 
 from __future__ import annotations

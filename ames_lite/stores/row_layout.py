@@ -1,6 +1,6 @@
 """What files with one row an image share: the states of a row, and data sets by shape and dtype.
 
-The convention to know: rows never shift. An image that failed keeps its row, marked as failed.
+Rows never shift. An image that failed keeps its row, marked as failed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Filling a file row by row in the order of a list of images, resumable: what all stores share.
 
-The convention to know: a row counts when its status is set, and the status is set only after the
-row's data are with the operating system. So a process may be killed at any moment; what
-`resume=True` then makes of the file equals an unbroken run byte for byte.
+A row counts when its status is set, and the status is set only after the row's data are with the
+operating system. So a process may be killed at any moment; what `resume=True` then makes of the
+file equals an unbroken run byte for byte.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `centroids` float32 [C, D] and `provenance`, a flat dict as JSON bytes (uint8), so that reading
 needs no pickle; in it `distance` (euclidean or cosine) and `unit` (whether descriptors are brought
 to unit length first) say how the vocabulary is to be used. `images` is the full list of what it was
-built from, as JSON bytes. The convention to know: centroids are plain means, not normalised.
+built from, as JSON bytes. Centroids are plain means, not normalised.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Files that are being read for a long time: whether they are still what they were.
 
-In: open stores. Out: nothing, or an error that names the file. The convention to know: HDF5 gives
-zeros, without an error, for what lies beyond the end of a file that became shorter after it was
-opened, and for a chunk file that has gone; so files are looked at after what was read of them.
+Input: open stores. Output: nothing, or an error that names the file. HDF5 gives zeros, without an
+error, for what lies beyond the end of a file that became shorter after it was opened, and for a
+chunk file that has gone; so files are looked at after what was read of them.
 """
 
 from __future__ import annotations

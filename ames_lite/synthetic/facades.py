@@ -1,6 +1,6 @@
 """Textured facades: what the landmarks of the rendered world look like.
 
-In: a NumPy Generator. Out: a `Style` (wall, windows, ornaments and an alphabet that several
+Input: a NumPy Generator. Output: a `Style` (wall, windows, ornaments and an alphabet that several
 landmarks share) and a `Facade` in it: a flat front, uint8 RGB [H, W, 3], and parts (reliefs, signs)
 that stand out from it. Everything is drawn from the generator: two generators of different seeds
 share no texture, and one seed gives the same bytes. What belongs to a style repeats over a facade

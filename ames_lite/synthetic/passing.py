@@ -1,7 +1,8 @@
 """What stands in a street on one day and elsewhere on another: cars, people, trees in tubs, boards.
 
-In: a Generator and the world's clutter. Out: `Thing`s: pictures that face the camera, with a mask,
-a place in the street and a size in metres. They hide facades, and boards repeat at other places.
+Input: a Generator and the world's clutter. Output: `Thing`s: pictures that face the camera, with a
+mask, a place in the street and a size in metres. They hide facades, and boards repeat at other
+places.
 """
 
 from __future__ import annotations

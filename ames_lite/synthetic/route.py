@@ -1,6 +1,6 @@
 """A rendered street as a place recognition set: two traverses, frames with positions in metres.
 
-In: a `RouteSpec` and a folder. Out, in that folder: `database/*.jpg` (the gallery traverse, the
+Input: a `RouteSpec` and a folder. Output there: `database/*.jpg` (the gallery traverse, the
 whole street) and `queries/*.jpg` (a part of it on another day: other light, other lane, camera
 turned, other things standing about), in the common folder format: UTM east and north of every frame
 stand in its name. `scripts/prepare_set.py dataset=synthetic-route` makes lists and ground truth of

@@ -2,8 +2,8 @@
 
 Coordinates in metres: along the street, to the right of its middle, down from the ground (a roof
 has a negative `down`). Facades stand side by side on both sides, PLOT metres each; even numbers on
-the left. In: a function that gives facade and ground by number, a `Pose`, and what stands about.
-Out: a canvas without light (`views.light` adds that).
+the left. Input: a function that gives facade and ground by number, a `Pose`, and what stands about.
+Output: a canvas without light (`views.light` adds that).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures of a facade: camera, clutter, occluders, light, and what of the landmark is visible.
 
-In: a `Facade`, the world's clutter (tiles that stand about in many pictures) and a Generator.
-Out: a `View`: the picture, the homography front pixels → image pixels, and which cells of a GRID
+Input: a `Facade`, the world's clutter (tiles that stand about in many pictures) and a Generator.
+Output: a `View`: the picture, the homography front pixels → image pixels, and which cells of a GRID
 laid over the front can be seen. Angles are degrees; visible fractions are in [0, 1].
 """
 

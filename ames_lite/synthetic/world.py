@@ -1,6 +1,6 @@
 """A whole data set of rendered landmarks, written as files in the ROxford form.
 
-In: a `WorldSpec` and a folder. Out, in that folder: `jpg/*.jpg`; test and validation worlds have
+Input: a `WorldSpec` and a folder. Output there: `jpg/*.jpg`; test and validation worlds have
 `query.txt`, `gallery.txt` and `gnd_{name}.json`, training worlds `train.txt` (the GLDv2 form:
 path,label,width,height); `geometry.npz` keeps the true homographies and what is visible, and
 `world.json`, written last, the spec. Every landmark is drawn from its own child seed, so neither

@@ -1,8 +1,8 @@
 """Images a second of the stage's own path, against a plain loop in the same run.
 
-In: `ExtractionSpeed`. Out: JSON-able dicts, one for a variant at a precision on a device. What is
-timed is `describe_all` with a `Dinov2` of random weights, from JPEG files to descriptors; plain.py
-has the other side. First of all the descriptors of both are compared, patch by patch.
+Input: `ExtractionSpeed`. Output: JSON-able dicts, one for a variant at a precision on a device.
+What is timed is `describe_all` with a `Dinov2` of random weights, from JPEG files to descriptors;
+plain.py has the other side. First of all the descriptors of both are compared, patch by patch.
 
 A cell: part, device, variant, precision, num_images, `shapes` (of what the network sees), `seconds`
 of every round, images_per_second, `ratio` (seconds of the plain loop / of the project: higher is

@@ -1,7 +1,7 @@
 """Neighbour lists of a set against itself: `exact_knn` against one flat search of faiss.
 
-In: `NeighbourSpeed`. Out: one JSON-able dict. exact_knn excludes every row itself by its name and
-gives k; the flat search has k + 1, the row itself among them.
+Input: `NeighbourSpeed`. Output: one JSON-able dict. exact_knn excludes every row itself by its name
+and gives k; the flat search has k + 1, the row itself among them.
 
 The cell: part, rows, dim, k, threads (of faiss), repeats, `seconds`, `ratio` (seconds of exact_knn
 / of the flat search: lower is better), `difference` (share of exact_knn's neighbours that the flat

@@ -1,6 +1,6 @@
 """Pictures to extract from: noise with structure, as JPEG files of several shapes.
 
-In: a folder and sizes. Out: jobs, as the stage has them. The same seed gives the same files.
+Input: a folder and sizes. Output: jobs, as the stage has them. The same seed gives the same files.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Extraction as a plain loop: one image at a time, float32, transformers' forward as it stands.
 
-In: jobs. Out: for every image its strongest descriptors, as arrays. It is what the stage is
-measured against, and what its descriptors are compared with. The convention to know: nothing of the
-network is the project's own but the position embeddings, which are the original code's
-(transformers has others at sizes that were not trained); at the trained size nothing is.
+Input: jobs. Output: for every image its strongest descriptors, as arrays. It is what the stage is
+measured against, and what its descriptors are compared with. Nothing of the network is the
+project's own but the position embeddings, which are the original code's (transformers has others at
+sizes that were not trained); at the trained size nothing is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Random images read from a store that is not in memory, against the same bytes by np.memmap.
 
-In: `ReadingSpeed` and a folder on the disk in question. Out: one JSON-able dict. A store is written
-there, and is gone in the end. Before every work its pages are dropped from the system's cache; both
-sides read the same rows, other ones every round, and take turns in coming first.
+Input: `ReadingSpeed` and a folder on the disk in question. Output: one JSON-able dict. A store is
+written there, and is gone in the end. Before every work its pages are dropped from the system's
+cache; both sides read the same rows, other ones every round, and take turns in coming first.
 
 The cell: part, store_bytes, rows, count, dim, `bytes` of the answer, `seconds`, mib_per_second,
 `ratio` (seconds of the store / of memmap: lower is better), `from_disk` (share of the bytes that

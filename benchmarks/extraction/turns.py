@@ -1,8 +1,8 @@
 """Long pieces of work timed in turns: A B, B A, A B, ...
 
-In: works and a deadline. Out: seconds of every work in every round. The convention to know: nothing
-is run beforehand (whoever calls warms up), the first round is run whatever the clock says, and the
-order turns round from one round to the next, because what comes second may find a cache filled.
+Input: works and a deadline. Output: seconds of every work in every round. Nothing is run beforehand
+(whoever calls warms up), the first round is run whatever the clock says, and the order turns round
+from one round to the next, because what comes second may find a cache filled.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A training step in its obvious form: every pair through the dense head, in float32, with masks.
 
-In: a head (AMES), its teacher where there is one, batches as the project's own step sees them. Out:
-the loss, and weights changed by AdamW. Two forward passes, (anchor, positive) and (anchor,
+Input: a head (AMES), its teacher where there is one, batches as the project's own step sees them.
+Output: the loss, and weights changed by AdamW. Two forward passes, (anchor, positive) and (anchor,
 negative); with a teacher two more, without gradients. It is written from the description of the
-recipe alone and stands on the dense referee: it judges the gradients of the project's
-step and is what their speed is a ratio to.
+recipe alone and stands on the dense referee: it judges the gradients of the project's step and is
+what their speed is a ratio to.
 """
 
 from __future__ import annotations

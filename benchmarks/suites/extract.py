@@ -1,8 +1,8 @@
 """`python scripts/benchmark.py suite=extract`: its keys, its parts, its tables.
 
-What is measured is in extract/speed/; its files say what their cells hold. The convention to know:
-parts that are networks run on every device, the others on the CPU; the budget is shared out by
-SHARES among the parts that are asked for.
+What is measured is in extract/speed/; its files say what their cells hold. Parts that are networks
+run on every device, the others on the CPU; the budget is shared out by SHARES among the parts that
+are asked for.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """What the training's data path delivers from a real store, against the disk's own random reads.
 
-In: `DataSpeed` and a folder on the disk in question. Out: one JSON-able cell. A store of noise, its
-labels and its neighbour lists are written there, and are gone in the end. What is timed is the
-sampler and the `BatchLoader` as they come, from drawing triplets to batches in memory, and nothing
-is computed of them. The other side reads as many rows of the same file, as many bytes of each, by
-the system's own call into buffers that are there already, on one thread and on as many as the store
-uses; the quicker of the two counts. Both take turns, other rows every round; before every work the
-file is dropped from the system's memory.
+Input: `DataSpeed` and a folder on the disk in question. Output: one JSON-able cell. A store of
+noise, its labels and its neighbour lists are written there, and are gone in the end. What is timed
+is the sampler and the `BatchLoader` as they come, from drawing triplets to batches in memory, and
+nothing is computed of them. The other side reads as many rows of the same file, as many bytes of
+each, by the system's own call into buffers that are there already, on one thread and on as many as
+the store uses; the quicker of the two counts. Both take turns, other rows every round; before every
+work the file is dropped from the system's memory.
 
 The cell: work ("data"), store_bytes, images, stored, descriptors, triplets, steps, dim_in, `bytes`
 of a round (each row of a batch counted once), repeats; `seconds` of every round; mib_per_second;

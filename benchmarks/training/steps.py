@@ -1,15 +1,15 @@
 """Triplets a second of the project's training step, against the dense one in the same run.
 
-In: `StepSpeed`. Out: JSON-able cells, one for a recipe at a precision on a device. What is timed is
-`Stepper.step`: loss, gradient, its norm, AdamW, everything but reading; its batches are noise in
-memory, without padding, float16 as they come from a store. referee.py has the other side, in
-float32. First of all the losses and gradients of both are compared; only then is anything timed.
+Input: `StepSpeed`. Output: JSON-able cells, one for a recipe at a precision on a device. What is
+timed is `Stepper.step`: loss, gradient, its norm, AdamW, everything but reading; its batches are
+noise in memory, without padding, float16 as they come from a store. referee.py has the other side,
+in float32. First of all the losses and gradients of both are compared; only then is anything timed.
 
 A cell: work ("step"), device, recipe, precision, triplets, descriptors, dim_in; `difference` (of
 losses; of gradients, its length / the referee's), its tolerance; `seconds` of every round,
 triplets_per_second, `ratio` (seconds of the referee / of the project: higher is better), repeats;
-`peak_memory_mib` of either, each in a process of its own. The convention to know: of a binary head
-the gradient of the projection is not compared, where rounding is divided by σ = 1e-6.
+`peak_memory_mib` of either, each in a process of its own. Of a binary head the gradient of the
+projection is not compared, where rounding is divided by σ = 1e-6.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The one owner of matplotlib: figures, marks at places, keys, and the PNG file.
 
 Figures are made by their class and drawn by Agg: no pyplot, no window, no state beside the figure.
-The conventions to know: lengths of a page are inches from its top left corner; an image of H × W
-pixels spans x 0 to W and y 0 to H, y down, so that a position in [0, 1] times (W, H) is its place.
-The same figure gives the same bytes.
+Lengths of a page are inches from its top left corner; an image of H × W pixels spans x 0 to W and y
+0 to H, y down, so that a position in [0, 1] times (W, H) is its place. The same figure gives the
+same bytes.
 """
 
 from __future__ import annotations

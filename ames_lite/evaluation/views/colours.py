@@ -1,8 +1,8 @@
 """Colours that colour-blind readers can tell apart, and shapes for where colours run out.
 
-A colour is three numbers in [0, 1] (red, green, blue of sRGB). The convention to know: the colour
-of a cluster depends on its number alone, never on the picture or on how many clusters there are, so
-that pictures can be compared.
+A colour is three numbers in [0, 1] (red, green, blue of sRGB). The colour of a cluster depends on
+its number alone, never on the picture or on how many clusters there are, so that pictures can be
+compared.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The failure sheet: a line a query, beside it what was found first and what should have been.
 
-In: tiles, each an image and what is written above it. Out: one figure. The convention to know: the
-frame says what an image is: blue the query, green correct, red wrong; an image that is not there
-is a grey tile that says so, framed all the same.
+Input: tiles, each an image and what is written above it. Output: one figure. The frame says what an
+image is: blue the query, green correct, red wrong; an image that is not there is a grey tile that
+says so, framed all the same.
 """
 
 from __future__ import annotations

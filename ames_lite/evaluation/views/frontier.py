@@ -1,8 +1,8 @@
 """A metric against what it costs: one panel a cost, every cell a mark, the front drawn and named.
 
-In: the cells of a grid and its fronts. Out: a figure. The conventions to know: costs are on
-logarithmic axes, the metric in percent on one scale for all panels; a colour is a head, a shape a
-num_rerank; cells of one head and num_rerank are joined; the dotted line is the global ranking.
+Input: the cells of a grid and its fronts. Output: a figure. Costs are on logarithmic axes, the
+metric in percent on one scale for all panels; a colour is a head, a shape a num_rerank; cells of
+one head and num_rerank are joined; the dotted line is the global ranking.
 """
 
 from __future__ import annotations

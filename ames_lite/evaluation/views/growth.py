@@ -1,7 +1,7 @@
 """How seconds grow: one panel an axis, both axes logarithmic, with the fitted exponent.
 
-In: the cells of suite=rerank. Out: a figure. The convention to know: panels share the scale of
-seconds, so that slopes can be compared.
+Input: the cells of suite=rerank. Output: a figure. Panels share the scale of seconds, so that
+slopes can be compared.
 """
 
 from __future__ import annotations

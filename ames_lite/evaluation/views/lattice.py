@@ -1,11 +1,11 @@
 """Whether descriptors stand on a grid of patches, and how large a patch then is.
 
-In: positions xy [K, 2] in [0, 1] of an image and the scale [K] of each. Out: the sides [K, 2] of
-the patch around each position, as shares of the image's width and height, or None: keypoints.
+Input: positions xy [K, 2] in [0, 1] of an image and the scale [K] of each. Output: the sides [K, 2]
+of the patch around each position, as shares of the image's width and height, or None: keypoints.
 
-The convention to know: a store has only the strongest patches of a grid. Its spacing is found from
-the positions alone, scale by scale, so that crops, several scales and published files need nothing
-more; fewer than MIN_POINTS different positions of a scale say nothing.
+A store has only the strongest patches of a grid. Its spacing is found from the positions alone,
+scale by scale, so that crops, several scales and published files need nothing more; fewer than
+MIN_POINTS different positions of a scale say nothing.
 """
 
 from __future__ import annotations

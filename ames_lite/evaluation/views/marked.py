@@ -1,7 +1,7 @@
 """An image with something to say about each of its descriptors: what the overlays draw.
 
-The conventions to know: positions are x, y in [0, 1] of the whole image; an image is shrunk by
-whole factors before it is drawn, since a page shows some hundred pixels of it.
+Positions are x, y in [0, 1] of the whole image; an image is shrunk by whole factors before it is
+drawn, since a page shows some hundred pixels of it.
 """
 
 from __future__ import annotations

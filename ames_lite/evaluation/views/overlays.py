@@ -6,8 +6,8 @@
 
 Sheets show several images on one page, each beside its overlay. Patches of a dense backbone are
 filled cells, keypoints are circles: of clusters with an area that doubles from scale to scale, of
-weights with an area that grows with the weight. The convention to know: all pictures of a sheet
-share one colour scale, so that they can be compared.
+weights with an area that grows with the weight. All pictures of a sheet share one colour scale, so
+that they can be compared.
 """
 
 from __future__ import annotations

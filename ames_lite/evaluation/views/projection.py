@@ -1,9 +1,9 @@
 """Two coordinates for every global descriptor: principal components, or t-SNE.
 
-In: descriptors [N, D]. Out: points float64 [N, 2]. PCA needs numpy alone; t-SNE needs scikit-learn,
-the extra `views`, of which this file is the one owner. The conventions to know: descriptors are
-taken as they are, centred but not scaled; of a component, the entry that is largest in size is
-positive, and the same seed gives the same points.
+Input: descriptors [N, D]. Output: points float64 [N, 2]. PCA needs numpy alone; t-SNE needs
+scikit-learn, the extra `views`, of which this file is the one owner. Descriptors are taken as they
+are, centred but not scaled; of a component, the entry that is largest in size is positive, and the
+same seed gives the same points.
 """
 
 from __future__ import annotations

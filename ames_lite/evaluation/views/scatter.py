@@ -2,8 +2,8 @@
 
     figure = draw_globals(pca(descriptors).points, labels, is_query, axis_names=("first", "second"))
 
-The conventions to know: label -1 means that nothing is known; only the largest labels have colours
-and names of their own, the others are grey; queries are large and outlined in black.
+Label -1 means that nothing is known; only the largest labels have colours and names of their own,
+the others are grey; queries are large and outlined in black.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Attention in bfloat16 on CPUs: quicker than torch's kernel where matrices have no unit (AMX).
 
-In: a block of code. Out: in it, `scaled_dot_product_attention` of bfloat16 tensors on a CPU is
-computed here, head by head. Similarities are float32, as in torch's kernel; what is multiplied is
-bfloat16 on both sides, so that products are exact and only the order of sums differs.
+Input: a block of code. Output: in it, `scaled_dot_product_attention` of bfloat16 tensors on a CPU
+is computed here, head by head. Similarities are float32, as in torch's kernel; what is multiplied
+is bfloat16 on both sides, so that products are exact and only the order of sums differs.
 
-The convention to know: while similarities are computed, float32 matrix products of the whole
-process may be those of oneDNN, which on CPUs with bfloat16 instructions may round what it
-multiplies. Here that changes nothing, for it is bfloat16 already. Other threads beware.
+While similarities are computed, float32 matrix products of the whole process may be those of
+oneDNN, which on CPUs with bfloat16 instructions may round what it multiplies. Here that changes
+nothing, for it is bfloat16 already. Other threads beware.
 """
 
 from __future__ import annotations

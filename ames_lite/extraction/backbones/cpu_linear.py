@@ -1,11 +1,11 @@
 """Linear layers in bfloat16 on CPUs: weights laid out once as oneDNN multiplies them.
 
-In: a network for inference. Out: the same network, whose linear layers of bfloat16 hold their
+Input: a network for inference. Output: the same network, whose linear layers of bfloat16 hold their
 weights in blocks. torch lays them out anew at every call, a sixth of their time; results are the
 same.
 
-The convention to know: a packed layer has no `weight` any more, so only plain nn.Linear layers are
-packed; whatever reads weights must do so before.
+A packed layer has no `weight` any more, so only plain nn.Linear layers are packed; whatever reads
+weights must do so before.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor.
 
-In: RGB images of any size. Out: `LocalDescriptors`, unit length; the global vector as the network
-gives it (not L2-normalised). There is no hub that has the weights: their path must be given.
+Input: RGB images of any size. Output: `LocalDescriptors`, unit length; the global vector as the
+network gives it (not L2-normalised). There is no hub that has the weights: their path must be
+given.
 
-The convention to know: a cell of the map is centred on pixel 16·i of the resized image, and
-positions are those centres: the grid of cells reaches half a cell over the image's edges.
+A cell of the map is centred on pixel 16·i of the resized image, and positions are those centres:
+the grid of cells reaches half a cell over the image's edges.
 """
 
 from __future__ import annotations

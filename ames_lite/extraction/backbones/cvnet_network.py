@@ -1,11 +1,11 @@
 """The ResNet of CVNet: a local feature map and a global descriptor from one pass.
 
-In: normalised pixels of any size. Out: the map of stage 3, 16 times smaller than the image, and the
-global descriptor. Parameters are named as in the published files (stem, s1 to s4, head).
+Input: normalised pixels of any size. Output: the map of stage 3, 16 times smaller than the image,
+and the global descriptor. Parameters are named as in the published files (stem, s1 to s4, head).
 
-The convention to know: the map is the sum of shortcut and branch of stage 3's last block before its
-ReLU, so it has negative entries; stage 4 goes on after the ReLU. The stride of a stage is on its
-3×3 convolution. The global descriptor is not L2-normalised. Source: ames.md 6.
+The map is the sum of shortcut and branch of stage 3's last block before its ReLU, so it has
+negative entries; stage 4 goes on after the ReLU. The stride of a stage is on its 3×3 convolution.
+The global descriptor is not L2-normalised. Source: ames.md 6.
 """
 
 from __future__ import annotations

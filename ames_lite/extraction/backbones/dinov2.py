@@ -1,9 +1,10 @@
 """DINOv2 as a backbone: patch features of an image at one or more scales, the strongest of them.
 
-In: RGB images. Out: `LocalDescriptors`, unit length; the CLS token of the first scale on request.
+Input: RGB images. Output: `LocalDescriptors`, unit length; the CLS token of the first scale on
+request.
 
-The convention to know: weights load on first use, or when provenance is asked for, so that a
-backbone can be built, looked at and sent to other processes without them.
+Weights load on first use, or when provenance is asked for, so that a backbone can be built, looked
+at and sent to other processes without them.
 """
 
 from __future__ import annotations

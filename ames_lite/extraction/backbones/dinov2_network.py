@@ -1,11 +1,11 @@
 """The features of a DINOv2: transformers' blocks with the original code's embeddings.
 
-In: normalised pixels. Out: maps of patch tokens, CLS and registers dropped. transformers
+Input: normalised pixels. Output: maps of patch tokens, CLS and registers dropped. transformers
 interpolates position embeddings otherwise than the original code; here they are the original's, so
 that features equal the original's at every size.
 
-The convention to know: the facets query, key, value and token are taken from a block (0-based)
-before any final norm, and the network then stops there; `patch` is the final, normalised output.
+The facets query, key, value and token are taken from a block (0-based) before any final norm, and
+the network then stops there; `patch` is the final, normalised output.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The networks that were published as DINOv2, and what their weights are called.
 
-In: a state under the original names. Out: the same tensors under the names of transformers, whose
-new versions call some of them otherwise than the old ones; the names of the model at hand decide.
+Input: a state under the original names. Output: the same tensors under the names of transformers,
+whose new versions call some of them otherwise than the old ones; the names of the model at hand
+decide.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """DINOv2 weights: from the hub's cache, a local folder or an original `.pth` into transformers.
 
-In: a variant and where its weights are. Out: the transformers model, whose every weight came from
-the file, and the file's digest.
+Input: a variant and where its weights are. Output: the transformers model, whose every weight came
+from the file, and the file's digest.
 
-The convention to know: nothing is random by accident. Keys and shapes are checked after loading,
-and a missing, surplus or misshapen one is an error (but for mask_token, which only pre-training
-uses).
+Nothing is random by accident. Keys and shapes are checked after loading, and a missing, surplus or
+misshapen one is an error (but for mask_token, which only pre-training uses).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """DINOv3 as a backbone: its final patch tokens and CLS, through transformers.
 
-In: RGB images, ImageNet mean and std. Out: `LocalDescriptors`, unit length; the CLS token of the
-first scale. CLS and the four registers are dropped from the map.
+Input: RGB images, ImageNet mean and std. Output: `LocalDescriptors`, unit length; the CLS token of
+the first scale. CLS and the four registers are dropped from the map.
 
-The convention to know: positions are rotary and computed from the image's own grid, so any size
-that is a multiple of 16 works without interpolation. The weights are gated: access has to be
-requested on the hub before they can be downloaded.
+Positions are rotary and computed from the image's own grid, so any size that is a multiple of 16
+works without interpolation. The weights are gated: access has to be requested on the hub before
+they can be downloaded.
 """
 
 from __future__ import annotations

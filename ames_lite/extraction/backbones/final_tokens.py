@@ -1,10 +1,9 @@
 """What DINOv3 and SigLIP 2 share: vision transformers that give their final patch tokens.
 
-In: RGB images. Out: `LocalDescriptors` of the final, normalised patch tokens, unit length, and the
-global vector that the network itself offers. Prefix tokens (CLS, registers) are dropped.
+Input: RGB images. Output: `LocalDescriptors` of the final, normalised patch tokens, unit length,
+and the global vector that the network itself offers. Prefix tokens (CLS, registers) are dropped.
 
-The convention to know: other facets (token, query, key, value of a block) are refused by name; they
-are DINOv2's.
+Other facets (token, query, key, value of a block) are refused by name; they are DINOv2's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a backbone is: an image goes in, its local descriptors and a global one come out.
 
 Its work has two halves, `prepare` (what worker processes do) and `describe` (what the device does,
-for a batch); `extract(image, box=None)` is both for one image. The convention to know: a vector is
-what the network gives, neither normalised nor rounded; whoever stores it does that.
+for a batch); `extract(image, box=None)` is both for one image. A vector is what the network gives,
+neither normalised nor rounded; whoever stores it does that.
 """
 
 from __future__ import annotations

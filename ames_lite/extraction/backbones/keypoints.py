@@ -1,8 +1,8 @@
 """RootSIFT keypoints: from an image to its strongest local descriptors.
 
-In: RGB uint8 [H, W, 3]. Out: positions in pixels of that image, octave, response and unit-length
-descriptors, strongest first. Positions follow the pixel-edge convention: the centre of the first
-pixel is at 0.5, so that position / size lies in [0, 1].
+Input: RGB uint8 [H, W, 3]. Output: positions in pixels of that image, octave, response and
+unit-length descriptors, strongest first. Positions follow the pixel-edge convention: the centre of
+the first pixel is at 0.5, so that position / size lies in [0, 1].
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What backbones share whose network makes a map of features: batches, weights, top-K, provenance.
 
-In: prepared images of one shape. Out: for each of them the strongest descriptors over all scales,
-unit length, positions in the whole image, and a global vector where the network has one.
+Input: prepared images of one shape. Output: for each of them the strongest descriptors over all
+scales, unit length, positions in the whole image, and a global vector where the network has one.
 
-The convention to know: weights load on first use, or when provenance is asked for, so that a
-backbone can be built, looked at and sent to other processes without them.
+Weights load on first use, or when provenance is asked for, so that a backbone can be built, looked
+at and sent to other processes without them.
 """
 
 from __future__ import annotations

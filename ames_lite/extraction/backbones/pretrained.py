@@ -1,11 +1,11 @@
 """Networks of transformers: from the hub's cache, the hub or a local folder, checked key by key.
 
-In: what the network must be and where its folder is. Out: the transformers model, whose every
+Input: what the network must be and where its folder is. Output: the transformers model, whose every
 weight came from the file. The one owner of transformers and huggingface_hub.
 
-The convention to know: nothing is random by accident. Keys and shapes are checked after loading,
-and a missing, surplus or misshapen one is an error (but for weights that play no part). The cache
-is asked first; without a network the answer comes within two seconds.
+Nothing is random by accident. Keys and shapes are checked after loading, and a missing, surplus or
+misshapen one is an error (but for weights that play no part). The cache is asked first; without a
+network the answer comes within two seconds.
 """
 
 from __future__ import annotations

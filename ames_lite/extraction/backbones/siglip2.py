@@ -1,14 +1,14 @@
 """SigLIP 2 as a backbone: its final patch tokens and pooled vector, through transformers.
 
-In: RGB images, mean and std 0.5. Out: `LocalDescriptors` of the tokens after the last norm, unit
-length; the vector that the model's attention head pools from the tokens of the first scale. The
-vector's kind is `cls`: like a CLS token it is what a learned token gathers by attention, and the
-model's own description of an image (there is no other, and there is no CLS token).
+Input: RGB images, mean and std 0.5. Output: `LocalDescriptors` of the tokens after the last norm,
+unit length; the vector that the model's attention head pools from the tokens of the first scale.
+The vector's kind is `cls`: like a CLS token it is what a learned token gathers by attention, and
+the model's own description of an image (there is no other, and there is no CLS token).
 
-The convention to know: the checkpoints of a fixed resolution, which are used here, are of
-transformers' SigLIP class (model_type siglip); only the naflex ones are of its Siglip2 class, and
-they are refused. Position embeddings are of the trained square grid; for other grids transformers
-interpolates them (bicubic), image_size=[384, 384] stretches an image to the trained one.
+The checkpoints of a fixed resolution, which are used here, are of transformers' SigLIP class
+(model_type siglip); only the naflex ones are of its Siglip2 class, and they are refused. Position
+embeddings are of the trained square grid; for other grids transformers interpolates them (bicubic),
+image_size=[384, 384] stretches an image to the trained one.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The strongest descriptors of an image over all its scales.
 
-In: for every scale a map of descriptors [B, D, h, w] and of weights [B, 1, h, w]. Out: the K
+Input: for every scale a map of descriptors [B, D, h, w] and of weights [B, 1, h, w]. Output: the K
 largest weights over all scales, descending, with descriptor, scale and position.
 
-The convention to know: positions are (x, y) in [0, 1] of their own view; equal weights keep the
-order of the scales, then of the rows.
+Positions are (x, y) in [0, 1] of their own view; equal weights keep the order of the scales, then
+of the rows.
 """
 
 from __future__ import annotations

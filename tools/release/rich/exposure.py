@@ -1,9 +1,9 @@
 """Light and camera of the rich world: from drawn surfaces to stored pictures.
 
-In: colours [H, W, 3], inverse depths [H, W], the eye and a Generator. Out: a uint8 picture with
-shadows, night with lamps, haze, exposure, white balance, saturation, contrast, vignette, defocus
-or motion, loss of resolution, noise. Light falls in space: a shadow's edge and a lamp's pool bend
-with depth.
+Input: colours [H, W, 3], inverse depths [H, W], the eye and a Generator. Output: a uint8 picture
+with shadows, night with lamps, haze, exposure, white balance, saturation, contrast, vignette,
+defocus or motion, loss of resolution, noise. Light falls in space: a shadow's edge and a lamp's
+pool bend with depth.
 """
 
 from __future__ import annotations

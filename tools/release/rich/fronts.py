@@ -1,8 +1,8 @@
 """Fronts of buildings for the rich world: walls, windows, doors, columns, ledges, roofs, letters.
 
-In: a Generator and a `FrontStyle`. Out: an RGBA tile [H, W, 4] whose alpha cuts the roof line.
-Windows and ornaments belong to the style and repeat; their number, places and all that is laid over
-them belong to one front.
+Input: a Generator and a `FrontStyle`. Output: an RGBA tile [H, W, 4] whose alpha cuts the roof
+line. Windows and ornaments belong to the style and repeat; their number, places and all that is
+laid over them belong to one front.
 """
 
 from __future__ import annotations

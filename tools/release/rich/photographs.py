@@ -1,7 +1,7 @@
 """Photographs of a scene of the rich world: where one stands, what walks past, what is visible.
 
-In: a `Scene`, the world's `Props` and a Generator. Out: a `Photograph`: the picture, its projection
-and which of the landmark's `POINTS` can be seen in it. Angles are degrees.
+Input: a `Scene`, the world's `Props` and a Generator. Output: a `Photograph`: the picture, its
+projection and which of the landmark's `POINTS` can be seen in it. Angles are degrees.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Pictures of surfaces in space: a pinhole camera and a depth buffer.
 
-In: `Surface`s and an `Eye`. Out: colours [H, W, 3] and inverse depths [H, W] (0 = nothing there).
-The convention to know: the depth buffer keeps 1 / z of the camera, which is linear in the image for
-every plane, so that surfaces may cut through each other and reach behind the camera.
+Input: `Surface`s and an `Eye`. Output: colours [H, W, 3] and inverse depths [H, W] (0 = nothing
+there). The depth buffer keeps 1 / z of the camera, which is linear in the image for every plane, so
+that surfaces may cut through each other and reach behind the camera.
 """
 
 from __future__ import annotations

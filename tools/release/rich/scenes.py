@@ -1,8 +1,8 @@
 """Landmarks in space: flat tiles put together to streets, rooms, monuments, pictures and things.
 
-In: a Generator and a `Style`, which several landmarks share. Out: a `Scene`: `Surface`s, each a
-tile with its place in space, of which some are the landmark and the others stand around it. Axes: x
-right, y down, z away from the viewer; a landmark is about 2 wide around the origin and shows its
+Input: a Generator and a `Style`, which several landmarks share. Output: a `Scene`: `Surface`s, each
+a tile with its place in space, of which some are the landmark and the others stand around it. Axes:
+x right, y down, z away from the viewer; a landmark is about 2 wide around the origin and shows its
 front along -z; the ground is at the scene's `floor`.
 """
 

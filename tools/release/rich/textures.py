@@ -1,9 +1,9 @@
 """Textures with the statistics of photographs: what the rich world is made of.
 
-In: a NumPy Generator, a shape (height, width) and colours. Out: images, float32 RGB [H, W, 3] about
-0 to 255 (not clipped), or `Tile`s, uint8 RGBA [H, W, 4] whose alpha cuts out a shape. The
-convention to know: everything has structure at all scales (power spectra that fall like those of
-photographs), because a keypoint detector looks at every scale.
+Input: a NumPy Generator, a shape (height, width) and colours. Output: images, float32 RGB [H, W, 3]
+about 0 to 255 (not clipped), or `Tile`s, uint8 RGBA [H, W, 4] whose alpha cuts out a shape.
+Everything has structure at all scales (power spectra that fall like those of photographs), because
+a keypoint detector looks at every scale.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The rich rendered world: scenes in space that look more like photographs, as a data set.
 
-In: a `RichSpec` and a folder. Out: the files of `ames_lite.synthetic.world`, in the same forms;
-`geometry.npz` has projections [3, 4] instead of homographies, and `visible` counts points of the
-landmark (synthetic.photographs). The worlds of a seed share nothing with each other, nor with the
-plain worlds of that seed, but for `plain_styles`: those are of the plain world of the same role.
+Input: a `RichSpec` and a folder. Output: the files of `ames_lite.synthetic.world`, in the same
+forms; `geometry.npz` has projections [3, 4] instead of homographies, and `visible` counts points of
+the landmark (synthetic.photographs). The worlds of a seed share nothing with each other, nor with
+the plain worlds of that seed, but for `plain_styles`: those are of the plain world of the same
+role.
 """
 
 from __future__ import annotations
