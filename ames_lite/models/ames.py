@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,12 +24,13 @@ from torch import Tensor, nn
 from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import Binarization, unpack_bits
 from ames_lite.models.blocks import EncodedImages, PairDecoder
-from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state, spread
+from ames_lite.models.encoding import score_in_blocks, spread
+from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state
 
 CPU_BLOCK_TOKENS = 4096  # see _blocks
 
 
-class AMES(SimilarityHead):
+class AMES(SimilarityHead[EncodedImages]):
     """The head; `encode`, `score` and `forward` as in SimilarityHead.
 
     An image without a single valid descriptor has a defined logit: its partner's tokens then see
@@ -114,17 +116,13 @@ class AMES(SimilarityHead):
         return_tokens: also the output tokens [B, 1 + Q + T, D] as [match, query, gallery], padding
         included. Raises BadInput where the numbers of images do not fit.
         """
-        query, gallery = spread(query, gallery)
-        num, size = len(query.tokens), _block_size(query, gallery)
-        if size is None:
-            logits, tokens = self._score(query, gallery, return_tokens)
-            return logits if tokens is None else (logits, tokens)
-        blocks = [slice(i, i + size) for i in range(0, num, size)]
-        parts = [self._score(query.rows(b), gallery.rows(b), return_tokens) for b in blocks]
+        query, gallery = spread(EncodedImages, query, gallery)
+        work = partial(self._score, return_tokens=return_tokens)
+        parts = score_in_blocks(work, query, gallery, _block_size(query, gallery))
         logits = torch.cat([logits for logits, _ in parts])
-        return (
-            (logits, torch.cat([t for _, t in parts if t is not None])) if return_tokens else logits
-        )
+        if not return_tokens:
+            return logits
+        return logits, torch.cat([tokens for _, tokens in parts if tokens is not None])
 
     def _score(
         self, query: EncodedImages, gallery: EncodedImages, return_tokens: bool

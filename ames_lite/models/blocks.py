@@ -17,7 +17,8 @@ H heads, C = D / H.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -26,38 +27,18 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ames_lite.models.attention import attend
+from ames_lite.models.encoding import Encoding
 from ames_lite.models.feed_forward import feed_forward
 
 
-class EncodedImages(NamedTuple):
-    """All that depends on one image alone, for B images at once."""
+@dataclass(frozen=True, eq=False)
+class EncodedImages(Encoding):
+    """Tokens after the first self-attention, and what else depends on one image alone."""
 
-    tokens: Tensor  # [B, N, D] after the first self-attention
     crossing: Tensor  # [B, N, 3D] their query, key, value for the first cross-attention
     match_output: Tensor  # [B, H, C] the match token's first attention over this image alone ...
     match_lse: Tensor  # [B, H] ... and the log-sum-exp of its logits, to merge it with others
-    valid: Tensor | None  # [B, N] bool, True = a real descriptor; None where all are
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> EncodedImages:
-        """The same with every tensor changed alike."""
-        return EncodedImages(
-            change(self.tokens),
-            change(self.crossing),
-            change(self.match_output),
-            change(self.match_lse),
-            None if self.valid is None else change(self.valid),
-        )
-
-    def rows(self, index: slice | Tensor) -> EncodedImages:
-        """Those of the images that index (a slice, numbers or a mask) selects."""
-        return self.each(lambda part: part[index])
-
-    def first(self, count: int) -> EncodedImages:
-        """The same images, each with its first `count` descriptors alone (views)."""
-        valid = None if self.valid is None else self.valid[:, :count]
-        return self._replace(
-            tokens=self.tokens[:, :count], crossing=self.crossing[:, :count], valid=valid
-        )
+    of_image = ("match_output", "match_lse")
 
 
 class Layout(NamedTuple):
@@ -211,7 +192,7 @@ class PairLayer(nn.Module):
         tokens = self._after(self.norm1, x, self.self_attn.within_image(match_in, x_in, valid))
         crossing = self.cross_attn.project(self._before(self.norm2, tokens))
         output, lse = self.self_attn.pool(match_in[None], x_in, valid)
-        return EncodedImages(tokens, crossing, output, lse, valid)
+        return EncodedImages(tokens, valid, crossing, output, lse)
 
     def join(
         self, match: Tensor, query: EncodedImages, gallery: EncodedImages

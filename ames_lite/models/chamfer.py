@@ -12,8 +12,9 @@ and swapping query and gallery does not change it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,42 +22,20 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.head import (
-    SimilarityHead,
-    check_sizes,
-    pairs_at_a_time,
-    refuse_tokens,
-    score_in_blocks,
-    spread,
-)
+from ames_lite.models.encoding import Encoding, pairs_at_a_time, score_in_blocks, spread
+from ames_lite.models.head import SimilarityHead, check_sizes, refuse_tokens
 
 CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
 BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
 NO_MATCH = -1.0  # the logit where an image has no valid descriptor
 
 
-class NormalizedImages(NamedTuple):
-    """Descriptors of B images, ready to be compared."""
-
-    tokens: Tensor  # [B, N, D], unit length
-    valid: Tensor | None  # [B, N] bool, True = a real descriptor; None where all are
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> NormalizedImages:
-        """The same with every tensor changed alike."""
-        valid = None if self.valid is None else change(self.valid)
-        return NormalizedImages(change(self.tokens), valid)
-
-    def rows(self, index: slice | Tensor) -> NormalizedImages:
-        """Those of the images that index (a slice, numbers or a mask) selects."""
-        return self.each(lambda part: part[index])
-
-    def first(self, count: int) -> NormalizedImages:
-        """The same images, each with its first `count` descriptors alone (views)."""
-        valid = None if self.valid is None else self.valid[:, :count]
-        return self._replace(tokens=self.tokens[:, :count], valid=valid)
+@dataclass(frozen=True, eq=False)
+class NormalizedImages(Encoding):
+    """Descriptors of unit length."""
 
 
-class Chamfer(SimilarityHead):
+class Chamfer(SimilarityHead[NormalizedImages]):
     """The head; `encode`, `score` and `forward` as in SimilarityHead.
 
     An image without a single valid descriptor has the logit -1, the lowest that there is, so that
@@ -93,13 +72,13 @@ class Chamfer(SimilarityHead):
         where numbers of images or widths do not fit, and for return_tokens.
         """
         refuse_tokens(return_tokens, "chamfer")
+        query, gallery = spread(NormalizedImages, query, gallery)
         widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
         if widths[0] != widths[1]:
             what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
             raise BadInput(what, expected="one width")
-        query, gallery = spread(query, gallery)
         size = pairs_at_a_time(query, gallery, CPU_BLOCK_ENTRIES, BLOCK_ENTRIES)
-        return score_in_blocks(_mean_of_best_matches, query, gallery, size)
+        return torch.cat(score_in_blocks(_mean_of_best_matches, query, gallery, size))
 
 
 def _mean_of_best_matches(query: NormalizedImages, gallery: NormalizedImages) -> Tensor:

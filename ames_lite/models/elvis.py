@@ -18,7 +18,8 @@ Axis letters: B pairs or images, N descriptors of one image, M of the other, Q q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -27,49 +28,22 @@ from torch import Tensor, nn
 
 from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.head import (
-    SimilarityHead,
-    check_sizes,
-    pairs_at_a_time,
-    refuse_tokens,
-    score_in_blocks,
-    shape_in_state,
-    spread,
-)
+from ames_lite.models.encoding import Encoding, pairs_at_a_time, score_in_blocks, spread
+from ames_lite.models.head import SimilarityHead, check_sizes, refuse_tokens, shape_in_state
 
 CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
 BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
 NEVER = -1e30  # a logarithm of nothing that can be subtracted from itself
 
 
-class EncodedSets(NamedTuple):
-    """All that depends on one image alone, for B images at once."""
+@dataclass(frozen=True, eq=False)
+class EncodedSets(Encoding):
+    """Tokens of unit length, and each one's affinity with the other image's dustbin."""
 
-    tokens: Tensor  # [B, N, D], unit length
-    dustbin: Tensor  # [B, N] each descriptor's affinity with the other image's dustbin
-    valid: Tensor | None  # [B, N] bool, True = a real descriptor; None where all are
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> EncodedSets:
-        """The same with every tensor changed alike."""
-        return EncodedSets(
-            change(self.tokens),
-            change(self.dustbin),
-            None if self.valid is None else change(self.valid),
-        )
-
-    def rows(self, index: slice | Tensor) -> EncodedSets:
-        """Those of the images that index (a slice, numbers or a mask) selects."""
-        return self.each(lambda part: part[index])
-
-    def first(self, count: int) -> EncodedSets:
-        """The same images, each with its first `count` descriptors alone (views)."""
-        valid = None if self.valid is None else self.valid[:, :count]
-        return self._replace(
-            tokens=self.tokens[:, :count], dustbin=self.dustbin[:, :count], valid=valid
-        )
+    dustbin: Tensor  # [B, N]
 
 
-class ELViS(SimilarityHead):
+class ELViS(SimilarityHead[EncodedSets]):
     """The head; `encode`, `score` and `forward` as in SimilarityHead, without output tokens.
 
     An image without a single valid descriptor has a defined logit: every descriptor of its partner
@@ -156,7 +130,7 @@ class ELViS(SimilarityHead):
         with torch.autocast(x.device.type, enabled=False):  # cheap, and most of bf16's error
             tokens = F.normalize(self.remap_local(x), dim=-1)
             dustbin = self.sharpness * self.dust_bin_mlp(tokens)[..., 0]
-        return EncodedSets(tokens, dustbin, valid)
+        return EncodedSets(tokens, valid, dustbin)
 
     def score(
         self, query: EncodedSets, gallery: EncodedSets, return_tokens: bool = False
@@ -167,9 +141,9 @@ class ELViS(SimilarityHead):
         where the numbers of images do not fit, and for return_tokens.
         """
         refuse_tokens(return_tokens, "elvis")
-        query, gallery = spread(query, gallery)
+        query, gallery = spread(EncodedSets, query, gallery)
         size = pairs_at_a_time(query, gallery, CPU_BLOCK_ENTRIES, BLOCK_ENTRIES)
-        return score_in_blocks(self._score, query, gallery, size)
+        return torch.cat(score_in_blocks(self._score, query, gallery, size))
 
     def _score(self, query: EncodedSets, gallery: EncodedSets) -> Tensor:
         cosines = query.tokens @ gallery.tokens.transpose(1, 2)

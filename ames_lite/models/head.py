@@ -9,17 +9,19 @@ masks are True on padding; everywhere else `valid` is used, True on a real descr
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic
 
 import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, ConfigError
+from ames_lite.models.encoding import E
 
 
-class SimilarityHead(nn.Module):
-    """Base of all heads. A head implements `_encode`, `score` and `arguments_from_state`.
+class SimilarityHead(nn.Module, Generic[E]):
+    """Base of all heads, E the encoding of images. A head implements `_encode`, `score` and
+    `arguments_from_state`.
 
     Each constructor argument is kept as an attribute of the same name.
     """
@@ -62,8 +64,8 @@ class SimilarityHead(nn.Module):
 
     def encode(
         self, descriptors: Tensor, valid: Tensor | None = None, *, gallery: bool = False
-    ) -> Any:
-        """What depends on one image: a NamedTuple for `score`.
+    ) -> E:
+        """What depends on one image, for `score`.
 
         descriptors [B, N, Din], float and finite, or packed bits; valid [B, N] bool, True = a real
         descriptor, None where all are; gallery: whether they stand on the gallery's side. Raises
@@ -73,11 +75,11 @@ class SimilarityHead(nn.Module):
         _check_mask(valid, "valid", descriptors, "True on a real descriptor")
         return self._encode(descriptors, valid, gallery)
 
-    def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> Any:
+    def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> E:
         raise NotImplementedError
 
     def score(
-        self, query: Any, gallery: Any, return_tokens: bool = False
+        self, query: E, gallery: E, return_tokens: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits [B] of the pairs of two encodings; either may hold a single image for all of B."""
         raise NotImplementedError
@@ -165,49 +167,6 @@ def shape_in_state(state: Mapping[str, Tensor], name: str, rank: int) -> torch.S
         came = f"has shape {list(state[name].shape)}" if name in state else "is missing"
         raise BadInput(f"parameter {name} {came}", expected=f"a parameter of rank {rank}")
     return state[name].shape
-
-
-def spread(query: Any, gallery: Any) -> tuple[Any, Any]:
-    """Two encodings of as many images; a single image is seen as often as needed, not copied.
-
-    Raises BadInput where the numbers of images do not fit.
-    """
-    num = len(query.tokens), len(gallery.tokens)
-    if 0 in num or (num[0] != num[1] and 1 not in num):
-        raise BadInput(
-            f"query has {num[0]} images and gallery {num[1]}",
-            expected="as many, or one on either side",
-        )
-
-    def seen(images: Any) -> Any:
-        if len(images.tokens) == max(num):
-            return images
-        return images.each(lambda part: part.expand(max(num), *part.shape[1:]))
-
-    return seen(query), seen(gallery)
-
-
-def score_in_blocks(
-    score: Callable[[Any, Any], Tensor], query: Any, gallery: Any, size: int | None
-) -> Tensor:
-    """Logits [B] of as many pairs, `size` at a time; None: all at once."""
-    num = len(query.tokens)
-    if size is None or size >= num:
-        return score(query, gallery)
-    blocks = [slice(start, start + size) for start in range(0, num, size)]
-    return torch.cat([score(query.rows(block), gallery.rows(block)) for block in blocks])
-
-
-def pairs_at_a_time(query: Any, gallery: Any, cpu_entries: int, entries: int) -> int | None:
-    """How many pairs have at most so many entries in their matrices [Q, T]; None: no limit.
-
-    cpu_entries: on a CPU, where a block should stay in the caches; entries: elsewhere, where it
-    should fit into memory. With gradients, which need all blocks at once, there is no limit.
-    """
-    if torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return None
-    limit = cpu_entries if query.tokens.device.type == "cpu" else entries
-    return max(1, limit // (query.tokens.shape[1] * gallery.tokens.shape[1]))
 
 
 def refuse_tokens(return_tokens: bool, head: str) -> None:

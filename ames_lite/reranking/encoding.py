@@ -9,6 +9,7 @@ equal. Packed bits stay packed up to the device. Axis letters: B images, N token
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
+from ames_lite.models.encoding import Encoding
 from ames_lite.reranking.batches import Batches
 from ames_lite.reranking.cost import Cost, ReadMeter, Stopwatch
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -41,12 +43,12 @@ class Stored(NamedTuple):
 class Encoded(NamedTuple):
     """Encoded images, on the device."""
 
-    images: Any  # what head.encode gave: of B images
+    images: Encoding  # what head.encode gave: of B images
     length: Rows  # [B] tokens that count, as in Stored
     whole: npt.NDArray[np.bool_]  # [B]
     blank: npt.NDArray[np.bool_]  # [B]
 
-    def pick(self, numbers: Rows, index: Tensor) -> Any:
+    def pick(self, numbers: Rows, index: Tensor) -> Encoding:
         """These images (index: the same numbers, on the device), no longer than they need.
 
         Images that stand side by side, or a single one for all, are not copied.
@@ -54,7 +56,7 @@ class Encoded(NamedTuple):
         longest = int(self.length[numbers].max())
         images = self.images.first(longest)
         if self.whole[numbers].all() and (self.length[numbers] == longest).all():
-            images = images._replace(valid=None)
+            images = replace(images, valid=None)
         first, last = int(numbers[0]), int(numbers[-1])
         if (numbers == first).all():
             return images.rows(slice(first, first + 1))
@@ -68,17 +70,17 @@ class _Bank:
 
     def __init__(self, num: int) -> None:
         self.num, self.filled = num, 0
-        self.images: Any = None
+        self.images: Encoding | None = None
         self.length: list[Rows] = []
         self.whole: list[npt.NDArray[np.bool_]] = []
         self.blank: list[npt.NDArray[np.bool_]] = []
 
-    def put(self, first: int, images: Any) -> None:
+    def put(self, first: int, images: Encoding) -> None:
         """Images, from number `first` on."""
         if self.images is None:
             self.images = images.each(lambda part: part.new_empty(self.num, *part.shape[1:]))
-        for whole, part in zip(self.images, images, strict=True):
-            whole[first : first + len(part)] = part
+        for name, part in images.tensors.items():
+            self.images.tensors[name][first : first + len(part)] = part
 
 
 class Reader:
@@ -117,7 +119,7 @@ class Encoder:
         width, dtype = (store.dim // 8, torch.uint8) if store.packed else (store.dim, torch.float32)
         blank = torch.zeros(1, min(count, store.max_count), width, dtype=dtype)
         encoded = self._head.encode(blank.to(self._device), gallery=gallery)
-        return sum(part.nbytes for part in encoded if part is not None)
+        return sum(part.nbytes for part in encoded.tensors.values())
 
     def gallery(self, stored: Stored) -> list[tuple[Rows, Encoded]]:
         """Each batch of a block: numbers in the block, rising in length, and those images."""
@@ -142,6 +144,7 @@ class Encoder:
         for stored in blocks:
             self._add(bank, stored)
             self._cost.encoded_queries += len(stored.rows)
+        assert bank.images is not None  # num is at least 1
         length = np.concatenate(bank.length)
         return Encoded(bank.images, length, np.concatenate(bank.whole), np.concatenate(bank.blank))
 
@@ -168,7 +171,7 @@ class Encoder:
         *,
         gallery: bool = False,
         masked: bool = False,
-    ) -> Any:
+    ) -> Encoding:
         """Images of a block; masked: with `valid` even where all are."""
         valid, index = stored.valid[chosen, :longest], torch.from_numpy(chosen)
         run = (np.diff(chosen) == 1).all()

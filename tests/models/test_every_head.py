@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
-from ames_lite.models import HEADS, SimilarityHead
+from ames_lite.models import HEADS, SimilarityHead, build_head
 from ames_lite.models import ames as ames_module
 from ames_lite.models import chamfer as chamfer_module
 from ames_lite.models import elvis as elvis_module
@@ -156,7 +156,8 @@ def test_packed_is_unpacked(build: Build) -> None:
     assert packed[0].dtype == torch.uint8
     for x, bits, mask, gallery in zip(signs, packed, PADDING, (False, True), strict=True):
         expected, found = (head.encode(y, ~mask, gallery=gallery) for y in (x, bits))
-        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+        assert expected.tensors.keys() == found.tensors.keys()
+        assert all(torch.equal(a, found.tensors[k]) for k, a in expected.tensors.items())
     expected = head(signs[0], PADDING[0], signs[1], PADDING[1])
     assert torch.equal(head(packed[0], PADDING[0], packed[1], PADDING[1]), expected)
     assert torch.equal(head(packed[0], PADDING[0], signs[1], PADDING[1]), expected)
@@ -238,3 +239,15 @@ def test_score_compiles_into_one_graph_for_all_sizes(build: Build) -> None:
             assert biggest_difference(compiled(query, gallery), expected) < TOLERANCE
     assert len(graphs) == 1
     torch._dynamo.reset()
+
+
+def test_encodings_of_another_head_are_refused() -> None:
+    heads = [build_head(name, dim_in=16).eval() for name in ("ames", "elvis", "chamfer")]
+    encoded = [head.encode(torch.randn(2, 3, 16)) for head in heads]
+    for own, head in enumerate(heads):
+        for other, images in enumerate(encoded):
+            if other == own:
+                assert head.score(images, images).shape == (2,)
+            else:
+                with pytest.raises(BadInput, match="as encode"):
+                    head.score(encoded[own], images)
