@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test slow dist clean
+DOCS := $(VENV)/docs/.installed-$(shell cat requirements-docs.txt | cksum | cut -d' ' -f1)
+
+.PHONY: setup demo test slow dist docs clean
 
 setup: $(STAMP)
 
@@ -34,5 +36,17 @@ slow: setup
 dist: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
+# The documentation has an environment of its own: it reads the sources and does not import them.
+docs: $(DOCS)
+	PYTHONPATH=. $(VENV)/docs/bin/python -m tools.command_docs > docs/commands.md
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+$(DOCS): requirements-docs.txt
+	$(PYTHON) -m venv $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip install --quiet -r requirements-docs.txt
+	rm -f $(VENV)/docs/.installed-*
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) site docs/commands.md .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
