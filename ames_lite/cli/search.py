@@ -35,8 +35,11 @@ from ames_lite.search.open_index import OpenIndex
 from ames_lite.search.page import Side, write_search_page
 from ames_lite.stores.descriptor_store import say_empty
 
-# λ, γ of the floors, as `make demo` chose them on its rendered validation world
-FLOORS = {"mutual_nn": (0.3, 0.1), "ransac": (0.2, 0.02)}
+# λ, γ of baselines by descriptors, chosen on the validation sets of the released heads
+BASELINES = {
+    "photo": {"chamfer": (0.1, 2.0), "mutual_nn": (0.4, 0.02), "ransac": (0.3, 0.02)},
+    "sift": {"mutual_nn": (0.3, 0.1), "ransac": (0.2, 0.02)},
+}
 ALL = 1 << 20  # descriptors: more than any image has
 NAMED = 20  # images that are named on the screen
 
@@ -155,7 +158,7 @@ def _vocabulary(config: Config) -> Path | None:
 
 
 def _model(config: Config) -> _Model:
-    """The head or floor of model=, with its λ and γ."""
+    """The head or baseline of model=, with its λ and γ."""
     name = config["model"]["name"]
     needs_weights = name in HEADS and HEADS[name].marker is not None
     asked = {**config, "desc_name": str(config["backbone"]["name"])}
@@ -163,8 +166,9 @@ def _model(config: Config) -> _Model:
         asked["weights"] = str(released_head(asked["desc_name"], name))
     scorer, meta = open_scorer(asked)
     own = config["lamb"] is None and config["temp"] is None
-    if name in FLOORS and own:
-        (lamb, temp), role = FLOORS[name], "chosen on a rendered validation set"
+    known = BASELINES.get(asked["desc_name"], BASELINES["sift"])
+    if name in known and own:
+        (lamb, temp), role = known[name], "chosen on a validation set"
     else:
         lambs, temps, tuned_on = ensemble_settings(asked, meta)
         if len(lambs) * len(temps) != 1:

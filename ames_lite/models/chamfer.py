@@ -1,4 +1,4 @@
-"""Chamfer similarity: the mean of best matches. A head without parameters, the floor for others.
+"""Chamfer similarity: the mean of best matches. A head without parameters, a baseline.
 
 Input: query descriptors [B, Q, D] and gallery descriptors [B, T, D], of any width D and any length
 (they are L2-normalised first). Output: one logit a pair, in [-1, 1]. Both directions count alike,

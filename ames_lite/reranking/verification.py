@@ -1,4 +1,4 @@
-"""Pair scorers without training: the floors that every table shows beside a head.
+"""Pair scorers without training: the baselines that every table shows beside a head.
 
 Input: the `LocalDescriptors` of a query and a gallery image. Output: one number, higher = more
 similar: a count of matches (mutual_nn, lighterglue) or of matches that agree on one homography

@@ -106,7 +106,7 @@ def test_lamb_1_reports_the_global_ranking(
 
 
 @pytest.mark.parametrize("model", ["mutual_nn", "ransac"])
-def test_the_floors_are_models_like_any_other(
+def test_the_baselines_are_models_like_any_other(
     model: str, tiny_world: TinyWorld, tmp_path: Path
 ) -> None:
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]

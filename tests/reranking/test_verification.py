@@ -1,4 +1,4 @@
-"""Laws of the floors, on planted descriptors."""
+"""Laws of the baselines, on planted descriptors."""
 
 from __future__ import annotations
 

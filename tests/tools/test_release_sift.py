@@ -41,7 +41,7 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         assert said.count("scripts/tune.py") == 2 and "scripts/evaluate.py" not in said
         release.run(compose("release", given(tmp_path, model)))
         said = capsys.readouterr().out
-        evaluated = said.count("scripts/evaluate.py")  # floors: of all worlds, once
+        evaluated = said.count("ames evaluate")  # baselines: of all worlds, once
         assert evaluated == (18 if model == "elvis" else 6)
         assert said.count("scripts/tune.py") == (4 if model == "elvis" else 0)
         assert (tmp_path / model / "train" / "weights.safetensors").stat().st_mtime_ns == before
@@ -119,7 +119,7 @@ def test_a_taught_head_shares_the_vocabulary_of_its_teacher(tmp_path: Path) -> N
     "override, message",
     [
         ("model=chamfer", "ames, elvis"),
-        ("until=half", "prepare, floors, train, tune, evaluate, write"),
+        ("until=half", "prepare, baselines, train, tune, evaluate, write"),
         ("landmarks=2", "at least 8 landmarks"),
         ("other_seeds=[1,1]", "different whole numbers"),
         ("other_seeds=[0]", "different whole numbers"),

@@ -6,8 +6,8 @@ are chosen on a rich and a plain validation world together; figures are of rich 
 worlds of this seed and of others, which nothing else has seen, and of the very file that is
 shipped. No photograph is looked at. What has been done is left as it is: the command, given again,
 goes on where it stopped. Recipes are compared with until=tune, which looks at no test world; the
-floors (mutual_nn, ransac) are the worlds' own and measured once, with until=floors or by the first
-head that is evaluated. A head whose recipe has `distil: true` is taught by another released one,
+baselines (mutual_nn, ransac) are the worlds' own and measured once, with until=baselines or by the
+first head that is evaluated. A head whose recipe has `distil: true` is taught by another released one,
 and its VLAD is of its teacher's vocabulary, so that both are used with one.
 """
 
@@ -38,7 +38,7 @@ from tools.release.rich.world import RichSpec, release_worlds, render_rich_world
 
 MODELS = ("ames", "elvis")
 VOCABULARY = "vlad_sift_rich-train.npz"  # of a released head, in its folder and below the root
-STAGES = ("prepare", "floors", "train", "tune", "evaluate", "write")
+STAGES = ("prepare", "baselines", "train", "tune", "evaluate", "write")
 TRAINING, VALIDATION, TEST = "rich-train", ("rich-val", "synthetic-val"), ("rich", "synthetic")
 
 
@@ -64,8 +64,8 @@ def run(config: Config) -> Path:
     tests = {f"{world}, seed {config['seed']}": root / world for world in TEST}
     for test, specs in _other_tests(config, root).items():
         tests |= {f"{world}, {test.name.replace('_', ' ')}": test / world for world in specs}
-    if config["until"] == "floors":
-        _floors(step, root, tests)
+    if config["until"] == "baselines":
+        _baselines(step, root, tests)
         return folder
     head = _train(step, config, folder)
     if config["until"] == "train":
@@ -75,7 +75,7 @@ def run(config: Config) -> Path:
         figures_of(step, name, folder, {}, head)
         return folder
     found = {name: figures_of(step, name, folder, tests, head)}
-    figures = _together({**_floors(step, root, tests), **found}, tests)
+    figures = _together({**_baselines(step, root, tests), **found}, tests)
     if config["until"] == "write":
         target = Path(config["weights"] or f"weights/sift_{config['model']['name']}")
         recipe = {
@@ -99,7 +99,7 @@ def check(config: Config) -> None:
         raise ConfigError(what, expected="\"train=['model.arguments.num_layers=2']\"")
     if until not in STAGES:
         raise ConfigError(f"until={until}", expected=f"one of {', '.join(STAGES)}")
-    needed = until not in ("prepare", "floors") and teacher_of(config) is not None
+    needed = until not in ("prepare", "baselines") and teacher_of(config) is not None
     if needed and not (Path(config["teacher"]).expanduser() / "weights.safetensors").is_file():
         raise MissingFile(
             f"{name} is taught by another released head",
@@ -211,7 +211,7 @@ def _train(step: Steps, config: Config, folder: Path) -> Path:
 def figures_of(
     step: Steps, model: str, folder: Path, tests: Mapping[str, Path], head: Path | None = None
 ) -> dict[str, Any]:
-    """Figures of a head or a floor on every test world; λ, γ from the validation worlds.
+    """Figures of a head or a baseline on every test world; λ, γ from the validation worlds.
 
     tests: the folder of every test world, by what it is called; none: nothing but λ and γ. What
     stands in `folder`/figures_<model>.json is not measured again.
@@ -237,9 +237,9 @@ def figures_of(
     return {**found, "test": {title: found["test"][title] for title in tests}}
 
 
-def _floors(step: Steps, root: Path, tests: Mapping[str, Path]) -> dict[str, Any]:
+def _baselines(step: Steps, root: Path, tests: Mapping[str, Path]) -> dict[str, Any]:
     """Figures of the hand-made scores, kept below the root: of the same worlds for every head."""
-    return {model: figures_of(step, model, root / "floors", tests) for model in BASELINES}
+    return {model: figures_of(step, model, root / "baselines", tests) for model in BASELINES}
 
 
 def _figures(folder: Path, model: str) -> Path:
