@@ -38,12 +38,12 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         capsys.readouterr()
         release.run(compose("release", given(tmp_path, model, "until=tune")))
         said = capsys.readouterr().out
-        assert said.count("scripts/tune.py") == 2 and "scripts/evaluate.py" not in said
+        assert said.count("ames tune") == 2 and "ames evaluate" not in said
         release.run(compose("release", given(tmp_path, model)))
         said = capsys.readouterr().out
         evaluated = said.count("ames evaluate")  # baselines: of all worlds, once
         assert evaluated == (18 if model == "elvis" else 6)
-        assert said.count("scripts/tune.py") == (4 if model == "elvis" else 0)
+        assert said.count("ames tune") == (4 if model == "elvis" else 0)
         assert (tmp_path / model / "train" / "weights.safetensors").stat().st_mtime_ns == before
         folder = tmp_path / "weights" / model
         head, meta = load_head(folder)
@@ -76,8 +76,8 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
     capsys.readouterr()
     release.run(compose("release", given(tmp_path, "ames", "other_seeds=[1,2,3]")))
     said = capsys.readouterr().out
-    assert said.count("scripts/train.py") == said.count("scripts/tune.py") == 0
-    assert said.count("scripts/evaluate.py") == 6  # a floor, a floor and the head on two worlds
+    assert said.count("ames train") == said.count("ames tune") == 0
+    assert said.count("ames evaluate") == 6  # two baselines and the head on two worlds
     assert "other_seeds=[1, 2, 3]" in (tmp_path / "weights" / "ames" / "README.md").read_text()
     release.run(compose("release", given(tmp_path, "ames")))
     assert "scripts/" not in capsys.readouterr().out  # nothing is done twice

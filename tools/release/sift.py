@@ -7,8 +7,8 @@ worlds of this seed and of others, which nothing else has seen, and of the very 
 shipped. No photograph is looked at. What has been done is left as it is: the command, given again,
 goes on where it stopped. Recipes are compared with until=tune, which looks at no test world; the
 baselines (mutual_nn, ransac) are the worlds' own and measured once, with until=baselines or by the
-first head that is evaluated. A head whose recipe has `distil: true` is taught by another released one,
-and its VLAD is of its teacher's vocabulary, so that both are used with one.
+first head that is evaluated. A head whose recipe has `distil: true` is taught by another released
+one, and its VLAD is of its teacher's vocabulary, so that both are used with one.
 """
 
 from __future__ import annotations
