@@ -40,7 +40,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Curve:
-    """A probability that never falls with the score, linear between knots, constant beyond them.
+    """A probability that never falls with the score: steps of a fit, linear between two of them.
 
     scores, probabilities [n]: the knots, rising. reliability: of the fit, on queries left out.
     """
@@ -212,16 +212,13 @@ def _curve(samples: Sequence[tuple[Floats, Flags, Rows]], folds: int = 5) -> Cur
 
 
 def _knots(scores: Floats, right: Flags) -> tuple[Floats, Floats]:
-    """The steps of the isotonic fit, each at the mean of its scores."""
-    order = np.argsort(scores, kind="stable")
-    ordered, labels = scores[order], right[order].astype(np.float64)
+    """The steps of the isotonic fit: the first and the last score of each, and its probability."""
     # equal scores have one probability
-    unique, inverse, count = np.unique(ordered, return_inverse=True, return_counts=True)
-    fitted = isotonic_regression(np.bincount(inverse, labels) / count, weights=count).x
-    step = np.concatenate([[0], np.cumsum(np.diff(fitted) > 0)])
-    weight = np.bincount(step, count)
-    at = np.bincount(step, count * unique) / weight
-    return at, np.clip(np.bincount(step, count * fitted) / weight, 0, 1)
+    unique, inverse, count = np.unique(scores, return_inverse=True, return_counts=True)
+    fitted = isotonic_regression(np.bincount(inverse, right) / count, weights=count).x
+    change = np.flatnonzero(np.diff(fitted) > 0)
+    ends = np.unique(np.concatenate([[0], change, change + 1, [len(unique) - 1]]))
+    return unique[ends], np.clip(fitted[ends], 0, 1)
 
 
 def reliability(probability: Floats, right: Flags, bins: int = BINS) -> tuple[Bin, ...]:

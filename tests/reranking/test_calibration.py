@@ -68,8 +68,16 @@ def test_isotonic_steps_are_those_of_pooling_adjacent_violators() -> None:
     scores, right = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]]), np.array([[0, 1, 0, 1, 1]], bool)
     fitted = fit_calibration({"val": Outcome(scores, right, np.ones((1, 5), bool))})
     # 0.2 and 0.3 violate the order and are pooled to one half
-    assert fitted.pairs.scores == pytest.approx([0.1, 0.25, 0.45])
-    assert fitted.pairs.probabilities == pytest.approx([0, 0.5, 1])
+    assert fitted.pairs.scores == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert fitted.pairs.probabilities == pytest.approx([0, 0.5, 0.5, 1, 1])
+
+
+def test_what_a_curve_was_fitted_on_it_is_calibrated_for() -> None:
+    for seed in range(3):
+        outcome = drawn(60, 5, seed)
+        scores, right, _ = outcome.first()
+        fitted = fit_calibration({"val": outcome}).first
+        assert calibration_error(reliability(fitted(scores), right)) < 1e-9
 
 
 def test_of_unseen_queries_without_a_right_image_the_promised_share_is_answered() -> None:
