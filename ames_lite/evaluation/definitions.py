@@ -24,8 +24,6 @@ BASES = {  # by what stands before @k or _part; {k}: the rank after @
     "mp@": "mean over queries of the precision among the first min({k}, rank of the last positive) "
     "ranks, as in revisitop",
     "recall@": "share of the queries with any positive among the first {k} ranks",
-    "precision@": "mean over queries of the share of positives among the first {k} ranks",
-    "accuracy@": "share of the queries with any positive among the first {k} ranks",
 }
 PARTS = {  # what stands after _: a setting or a part of the queries
     "easy": "right: easy; taken out as junk: junk, hard",

@@ -134,16 +134,16 @@ def average_precision_at(hits: Hits, k: int) -> Floats:
     return _divide(_sum_per_query(hits, precision), np.minimum(hits.num_positives, k))
 
 
-def precision_at(hits: Hits, k: int) -> Floats:
+def revisited_precision_at(hits: Hits, k: int) -> Floats:
     """Precision among the first k ranks, [Q], as the revisited Oxford evaluation has it.
 
     Where the last positive of the ranking stands before rank k, it counts only up to there, so
     that a query with few positives can reach 1. 0 where the ranking lists no positive.
 
     >>> a = np.array
-    >>> precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 8])]), k=5)
+    >>> revisited_precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 8])]), k=5)
     array([1.])
-    >>> precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])]), k=5)
+    >>> revisited_precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])]), k=5)
     array([0.4])
     """
     last = np.zeros(len(hits.num_positives), np.int64)
@@ -154,67 +154,16 @@ def precision_at(hits: Hits, k: int) -> Floats:
     return np.where(hits.num_positives > 0, value, np.nan)
 
 
-def recall_at(hits: Hits, k: int) -> Floats:
-    """1 where a positive is among the first k ranks, else 0, [Q] (place recognition).
+def hit_at(hits: Hits, k: int) -> Floats:
+    """1 where a positive is among the first k ranks, else 0, [Q] (recall@k of place recognition).
 
     >>> a = np.array
     >>> hits = find_hits(a([[3, 8, 1], [4, 2, 0]]), [a([1]), a([7])])
-    >>> recall_at(hits, k=2), recall_at(hits, k=3)
+    >>> hit_at(hits, k=2), hit_at(hits, k=3)
     (array([0., 0.]), array([1., 0.]))
     """
     inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64)) > 0
     return np.where(hits.num_positives > 0, inside.astype(np.float64), np.nan)
-
-
-def plain_precision_at(hits: Hits, k: int) -> Floats:
-    """The share of positives among the first k ranks, [Q]: always over k.
-
-    >>> a = np.array
-    >>> plain_precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5])]), k=5)
-    array([0.4])
-    >>> plain_precision_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 8])]), k=5)
-    array([0.4])
-    """
-    inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64))
-    return np.where(hits.num_positives > 0, inside / k, np.nan)
-
-
-def full_recall_at(hits: Hits, k: int) -> Floats:
-    """The share of a query's positives that are among the first k ranks, [Q].
-
-    >>> a = np.array
-    >>> full_recall_at(find_hits(a([[3, 8, 1, 9, 5]]), [a([3, 5, 77])]), k=5).round(4)
-    array([0.6667])
-    """
-    inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64))
-    return _divide(inside, hits.num_positives)
-
-
-def accuracy_at(ids: Ids, query_labels: Ids, gallery_labels: Ids, k: int) -> Floats:
-    """1 where an image of the query's label is among the first k ranked, else 0, [Q].
-
-    ids [Q, K]; query_labels [Q]; gallery_labels [N]. A label that the gallery lacks is wrong.
-
-    >>> a = np.array
-    >>> accuracy_at(a([[0, 2], [2, 1]]), a([7, 7]), a([7, 7, 9]), k=1)
-    array([1., 0.])
-    """
-    right = gallery_labels[ids[:, :k]] == query_labels[:, None]
-    return right.any(axis=1).astype(np.float64)
-
-
-def by_class(values: Floats, labels: Ids) -> tuple[Ids, Floats]:
-    """The labels that occur, and for each the mean of its queries' values; nan where none counts.
-
-    The mean of these means gives every class one voice, however many queries it has.
-
-    >>> by_class(np.array([1.0, 0.0, np.nan, 0.5]), np.array([4, 4, 4, 2]))
-    (array([2, 4]), array([0.5, 0.5]))
-    """
-    classes, place = np.unique(labels, return_inverse=True)
-    counts = ~np.isnan(values)
-    sums = np.bincount(place[counts], values[counts], minlength=len(classes)).astype(np.float64)
-    return classes, _divide(sums, np.bincount(place[counts], minlength=len(classes)))
 
 
 def mean(values: Floats) -> float:

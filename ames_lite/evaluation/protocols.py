@@ -159,9 +159,9 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
         for k in protocol.ap_also:
             values[f"map@{k}{name}"] = metrics.mean(metrics.average_precision_at(found, k))
         for k in protocol.precision_at:
-            values[f"mp@{k}{name}"] = metrics.mean(metrics.precision_at(found, k))
+            values[f"mp@{k}{name}"] = metrics.mean(metrics.revisited_precision_at(found, k))
         for k in protocol.recall_at:
-            recall = metrics.recall_at(found, k)
+            recall = metrics.hit_at(found, k)
             recall = np.nan_to_num(recall, nan=0.0) if protocol.misses else recall
             values[f"recall@{k}{name}"] = metrics.mean(recall)
     if protocol.graded:

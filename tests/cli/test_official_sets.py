@@ -124,7 +124,7 @@ def recomputed(one: Planted, num_rerank: int) -> dict[str, Any]:
         aps[setting] = [referee.average_precision(*row) for row in rows]
         metrics[f"map_{setting}"] = referee.mean(aps[setting])
         for k in (1, 5, 10):
-            values = [referee.precision_at(*row, k) for row in rows]
+            values = [referee.revisited_precision_at(*row, k) for row in rows]
             metrics[f"mp@{k}_{setting}"] = referee.mean(values)
     metrics["map"] = (metrics["map_medium"] + metrics["map_hard"]) / 2
     return {"metrics": metrics, "aps": aps}

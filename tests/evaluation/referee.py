@@ -41,7 +41,9 @@ def average_precision_at(ids: Sequence[int], positives: set[int], k: int) -> flo
     return total / min(len(positives), k)
 
 
-def precision_at(ids: Sequence[int], positives: set[int], junk: set[int], k: int) -> float:
+def revisited_precision_at(
+    ids: Sequence[int], positives: set[int], junk: set[int], k: int
+) -> float:
     if not positives:
         return math.nan
     places = [rank + 1 for rank in ranks_without_junk(ids, positives, junk)]
@@ -51,7 +53,7 @@ def precision_at(ids: Sequence[int], positives: set[int], junk: set[int], k: int
     return sum(place <= depth for place in places) / depth
 
 
-def recall_at(ids: Sequence[int], positives: set[int], k: int) -> float:
+def hit_at(ids: Sequence[int], positives: set[int], k: int) -> float:
     if not positives:
         return math.nan
     return float(any(i in positives for i in ids[:k]))

@@ -34,7 +34,7 @@ def test_the_graded_protocol_is_its_slow_referee(seed: int) -> None:
         assert came.metrics[f"map_{setting}"] == pytest.approx(referee.mean(aps), abs=1e-12)
         assert came.excluded[setting] == int(np.isnan(aps).sum())
         for k in (1, 5, 10):
-            wanted = referee.mean([referee.precision_at(*row, k) for row in rows])
+            wanted = referee.mean([referee.revisited_precision_at(*row, k) for row in rows])
             assert came.metrics[f"mp@{k}_{setting}"] == pytest.approx(wanted, abs=1e-12)
     both = came.metrics["map_medium"], came.metrics["map_hard"]
     assert came.metrics["map"] == pytest.approx(sum(both) / 2, abs=1e-15)
@@ -74,7 +74,7 @@ def test_protocols_without_grades_are_their_slow_referee(protocol: str) -> None:
     wanted = {}
     for key in came.metrics:
         kind, k = key.split("@")
-        metric = {"map": referee.average_precision_at, "recall": referee.recall_at}[kind]
+        metric = {"map": referee.average_precision_at, "recall": referee.hit_at}[kind]
         wanted[key] = referee.mean([metric(*row, int(k)) for row in rows])
     assert came.metrics == pytest.approx(wanted, abs=1e-12)
     assert came.excluded == {"all": 2}

@@ -13,20 +13,20 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.detector import load_detector
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
 from ames_lite.extraction.detector_training.evaluation import (
-    WeightOnLandmark,
     baseline_maps,
     detector_maps,
-    weight_on_landmark,
 )
 from ames_lite.extraction.detector_training.features import FrozenFeatures
 from ames_lite.extraction.detector_training.loop import DetectorRecipe
@@ -37,6 +37,38 @@ from ames_lite.synthetic.facades import Facade
 
 logger = logging.getLogger(__name__)
 Mask = npt.NDArray[np.bool_]
+
+
+class WeightOnLandmark(NamedTuple):
+    """Where weight falls, in units of the image's mean weight.
+
+    landmark, background: mean weight of patches on either; auc: the odds that a patch on the
+    landmark outweighs one on the background, 0.5 where weights say nothing.
+    """
+
+    landmark: float
+    background: float
+    auc: float
+
+
+def weight_on_landmark(
+    weights: npt.NDArray[np.floating],
+    landmark: npt.NDArray[np.bool_],
+    background: npt.NDArray[np.bool_],
+) -> WeightOnLandmark:
+    """Of one image: weights [h, w] above 0, masks [h, w] of patches; in neither: not counted.
+
+    >>> weights, on = np.array([[3.0, 2.0, 1.0, 2.0]]), np.array([[True, True, False, False]])
+    >>> weight_on_landmark(weights, on, ~on)
+    WeightOnLandmark(landmark=1.25, background=0.75, auc=0.875)
+    """
+    on, off = weights[landmark].astype(np.float64), weights[background].astype(np.float64)
+    if len(on) == 0 or len(off) == 0:
+        raise BadInput("an image has no patch on the landmark, or none beside it")
+    gap = np.sign(on[:, None] - off[None, :])
+    unit = float(weights.mean())
+    auc = float((gap.mean() + 1) / 2)
+    return WeightOnLandmark(float(on.mean()) / unit, float(off.mean()) / unit, auc)
 
 
 def painted(facade: Facade, value: int) -> Facade:

@@ -1,16 +1,12 @@
-"""Whether a detector is any good: retrieval without queries of one's own, and where weight falls.
+"""Evaluation of a detector: leave-one-out retrieval mAP on labelled images.
 
-In: vectors [N, D] and labels [N]; or a map of weights and a mask of the landmark. Out: mean average
-precision, a fraction; figures that do not depend on the scale of the weights.
-
-The convention to know: every image whose label has another image is a query against all others;
-images without a partner only distract.
+Every image whose label has another image is a query against all others; images without a partner
+are distractors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,35 +82,3 @@ def detector_maps(
             "map": leave_one_out_map(torch.cat(own), labels),
             "map_on_backbone": leave_one_out_map(torch.cat(backbone), labels),
         }
-
-
-class WeightOnLandmark(NamedTuple):
-    """Where weight falls, in units of the image's mean weight.
-
-    landmark, background: mean weight of patches on either; auc: the odds that a patch on the
-    landmark outweighs one on the background, 0.5 where weights say nothing.
-    """
-
-    landmark: float
-    background: float
-    auc: float
-
-
-def weight_on_landmark(
-    weights: npt.NDArray[np.floating],
-    landmark: npt.NDArray[np.bool_],
-    background: npt.NDArray[np.bool_],
-) -> WeightOnLandmark:
-    """Of one image: weights [h, w] above 0, masks [h, w] of patches; in neither: not counted.
-
-    >>> weights, on = np.array([[3.0, 2.0, 1.0, 2.0]]), np.array([[True, True, False, False]])
-    >>> weight_on_landmark(weights, on, ~on)
-    WeightOnLandmark(landmark=1.25, background=0.75, auc=0.875)
-    """
-    on, off = weights[landmark].astype(np.float64), weights[background].astype(np.float64)
-    if len(on) == 0 or len(off) == 0:
-        raise BadInput("an image has no patch on the landmark, or none beside it")
-    gap = np.sign(on[:, None] - off[None, :])
-    unit = float(weights.mean())
-    auc = float((gap.mean() + 1) / 2)
-    return WeightOnLandmark(float(on.mean()) / unit, float(off.mean()) / unit, auc)
