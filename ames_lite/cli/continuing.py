@@ -14,11 +14,12 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import run_dir, run_prefix
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.training.state import NAME, is_held
+from ames_lite.io.locking import is_locked
+from ames_lite.training.state import NAME
 
 RESUME = ("auto", "never")
 OF_A_RUN = {"config.json", "log.jsonl", NAME, "weights.safetensors", "meta.json", "best"}
-OF_A_RUN |= {"epochs.jsonl", "bad_batch.json", "tensorboard"}
+OF_A_RUN |= {"epochs.jsonl", "bad_batch.json", "tensorboard", "detector.pt"}
 OF_NO_MATTER = ("output_dir", "resume")  # to whether a run is the same
 
 
@@ -28,12 +29,15 @@ def check_resume(config: Config) -> None:
         raise ConfigError(f"resume={config['resume']}", expected=" or ".join(RESUME))
 
 
-def training_dir(config: Config, command_name: str = "train") -> Path:
-    """The run directory, with the configuration in it. Raises BadInput where it is in use."""
+def training_dir(config: Config, command_name: str = "train", *, search: bool = True) -> Path:
+    """The run directory, with the configuration in it. Raises BadInput where it is in use.
+
+    search: look for an unfinished run where no output_dir= is given.
+    """
     if config["resume"] == "never":
         return run_dir(config, command_name)
     if config["output_dir"] is None:
-        found = _unfinished(config, command_name)
+        found = _unfinished(config, command_name) if search else None
         return run_dir(config, command_name) if found is None else found
     folder = Path(config["output_dir"]).expanduser()
     if not (folder / "config.json").is_file():
@@ -60,7 +64,7 @@ def _unfinished(config: Config, command_name: str) -> Path | None:
     found = Path("runs").glob(f"{escape(run_prefix(config, command_name))}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
         finished = (folder / "weights.safetensors").is_file()
-        if not finished and _config_of(folder) == _plain(config) and not is_held(folder):
+        if not finished and _config_of(folder) == _plain(config) and not is_locked(folder):
             return folder
     return None
 

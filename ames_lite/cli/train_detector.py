@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.shell import command, dataset_files, run_dir
+from ames_lite.cli.continuing import check_resume, training_dir
+from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import BadInput, ConfigError
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
 from ames_lite.extraction.detector_training.features import require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe
 from ames_lite.extraction.detector_training.train import train_detector
 from ames_lite.runtime import pick_device
-
-RESUME = ("auto", "never")
-OF_A_RUN = {"config.json", "log.jsonl", "last.pt", "detector.pt", "meta.json"}
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -29,7 +26,7 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 def run(config: Config) -> Path:
     """Train as configured; returns the path of the detector."""
-    _check(config)
+    check_resume(config)
     recipe = DetectorRecipe(**{k: config[k] for k in DetectorRecipe.__dataclass_fields__})
     device = pick_device(config["device"])
     images, val = _image_sets(config)
@@ -41,7 +38,7 @@ def run(config: Config) -> Path:
         **config["backbone"]["arguments"],
     )
     require_maps(backbone).top_k = 0  # nothing is chosen: all patches train
-    folder = _folder(config)
+    folder = training_dir(config, "detector", search=False)
     path = train_detector(
         backbone,
         images,
@@ -57,11 +54,6 @@ def run(config: Config) -> Path:
     )
     _report(path)
     return path
-
-
-def _check(config: Config) -> None:
-    if config["resume"] not in RESUME:
-        raise ConfigError(f"resume={config['resume']}", expected=" or ".join(RESUME))
 
 
 def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
@@ -84,25 +76,6 @@ def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
 def _lists_of(files: DatasetFiles, role: str) -> dict[str, Any]:
     splits = ["train"] if role == "train" else ["query", "gallery"]
     return {split: lambda split=split: files.image_list(split) for split in splits}
-
-
-def _folder(config: Config) -> Path:
-    """A new run directory, or the given one where a run of these settings is to go on in it."""
-    given = config["output_dir"]
-    folder = None if given is None else Path(given).expanduser()
-    if config["resume"] == "never" or folder is None or not (folder / "config.json").is_file():
-        return run_dir(config, "detector")
-    foreign = [p.name for p in folder.iterdir() if p.name not in OF_A_RUN and p.name[0] != "."]
-    if foreign:
-        raise BadInput(
-            f"the run directory holds {', '.join(sorted(foreign)[:3])}",
-            where=folder.absolute(),
-            expected="the run of a detector, to go on with",
-            remedy="give another output_dir=",
-        )
-    if not (folder / "last.pt").is_file():  # nothing was done yet
-        (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
-    return folder
 
 
 def _report(path: Path) -> None:

@@ -1,7 +1,6 @@
-"""One process at a time: a lock on a folder.
+"""A lock on a folder, released by the system when its process ends, however it ends.
 
-The system lets go of the lock when a process ends, however it ends, so that nothing is ever left
-locked. Where the system has no such locks (Windows), nothing is locked.
+Where the system has no such locks (Windows), nothing is locked.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
-    """Within: no other process is in here with this folder, which is made where it is missing.
+    """Hold the lock of a folder, which is made where it is missing.
 
-    Raises BadInput (what, remedy) where one is, and where the folder cannot be written.
+    Raises BadInput (what, remedy) where another process holds it, and where it cannot be written.
     """
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,3 +36,12 @@ def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
             except BlockingIOError as error:
                 raise BadInput(what, where=folder, remedy=remedy) from error
         yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process holds the lock of a folder."""
+    try:
+        with locked(folder, "", ""):
+            return False
+    except BadInput:
+        return True

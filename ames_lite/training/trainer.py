@@ -1,21 +1,15 @@
-"""The training loop: triplets in, a trained head and its checkpoints out.
+"""Training of a head on triplets, in place.
 
-In: a head, a training store, its labels and neighbour lists; a teacher and a validation set where
-there are any. Out: in `output_dir`, `log.jsonl` (one line a step), `epochs.jsonl`, a checkpoint per
-epoch, the last of them also as `weights.safetensors` + `meta.json` of the folder itself, the best
-by validation in `best/`, and `last.pt`, all that a run needs to go on. The head is trained in
-place. A run that was cut off anywhere goes on from `last.pt` and, in float32 on a CPU, ends with
-the weights of an unbroken one to the bit.
-
-The convention to know: nothing is drawn as the loop goes along. What is random depends on the seed,
-the epoch and the step alone, so `last.pt` needs no state of a generator.
+`output_dir` gets, beside the files of every run (`run.py`), `epochs.jsonl`, a head per epoch, the
+last of them also as `weights.safetensors` + `meta.json` of the folder itself, and the best by
+validation in `best/`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,28 +25,29 @@ from ames_lite.models import HEADS, SimilarityHead
 from ames_lite.processes import ALONE, Processes
 from ames_lite.runtime import autocast
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.training.interruption import Stopped, interruptible
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.model import check_teacher
 from ames_lite.training.model import triplet_logits as triplet_logits  # its users' door
 from ames_lite.training.recipe import Recipe as Recipe  # its users' door
 from ames_lite.training.recipe import learning_rate as learning_rate
+from ames_lite.training.run import Entry, TrainingRun
 from ames_lite.training.sampler import TripletSampler
-from ames_lite.training.state import NAME, held, read_state, write_curve, write_state
+from ames_lite.training.state import write_curve
 from ames_lite.training.stepping import Stepper
 from ames_lite.training.validation import Validation, best_epoch
-from ames_lite.training.watch import Bar, Watch
+from ames_lite.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 
-class Trainer:
+class Trainer(TrainingRun):
     """Trains a head by a recipe; `fit` does all of it.
 
     meta: what the head is used with. identity: flat, what the run was made by beyond recipe, head
-    and data. save_every: steps between states; an epoch's end and a signal (SIGINT, SIGTERM) are
-    states too. prefetch: parts of batches that are read ahead.
+    and data. prefetch: parts of batches that are read ahead.
     """
+
+    keys = frozenset({"state", "optim", "scaler", "sampler"})
 
     def __init__(
         self,
@@ -72,26 +67,24 @@ class Trainer:
         prefetch: int = 2,
         tensorboard: bool = False,
     ) -> None:
-        if save_every < 1 or prefetch < 0:
-            what = f"save_every is {save_every} and prefetch {prefetch}"
-            raise BadInput(what, expected="at least 1 step; at least 0 parts")
+        super().__init__(
+            *(output_dir, recipe.epochs, len(sampler)),
+            save_every=save_every,
+            processes=processes,
+            tensorboard=tensorboard,
+        )
+        if prefetch < 0:
+            raise BadInput(f"prefetch is {prefetch}", expected="at least 0 parts")
         self.device = torch.device(device)
         autocast(recipe.precision, self.device)  # refuses before any work
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe
-        self.output_dir, self.meta = Path(output_dir), meta or HeadMeta()
-        self.validation, self.tensorboard = validation, tensorboard
-        self.processes = processes
-        self.teacher = teacher
+        self.meta, self.validation, self.teacher = meta or HeadMeta(), validation, teacher
         if teacher is not None:
             check_teacher(teacher, head, recipe.beta, recipe.soft_targets)
         elif recipe.soft_targets > 0:
             what = f"soft_targets is {recipe.soft_targets}, and there is no teacher"
             raise BadInput(what, expected="a teacher, or soft_targets=0.0")
         self.identity = {**self._own_identity(), **(identity or {})}
-        self.save_every, self.steps = save_every, recipe.epochs * len(sampler)
-        self.step = 0  # finished ones
-        self.seen: list[list[float]] = []  # loss and accuracy of this epoch's steps
-        self.curve: list[dict[str, Any]] = []  # of every finished epoch
         self.loader = BatchLoader(
             *(store, sampler, recipe, self.processes),
             prefetch=prefetch,
@@ -101,69 +94,29 @@ class Trainer:
         self.stepper = Stepper(*(head, teacher, recipe, self.loader, self.device, self.output_dir))
 
     def fit(self) -> Path:
-        """Train, or go on training; returns the folder of the final head."""
-        with self._held():
+        """Train, or resume training; returns the folder of the final head."""
+        with self.hold():
             self.head.to(self.device)
-            self._begin()
+            self.resume()
             self.stepper.wrap()
-            self._train()
+            self.train()
             self.head.eval()
             if self.processes.first:
                 save_head(self.output_dir, self.head, self._meta(self.curve[-1]))
             self.processes.wait()  # for the first
         return self.output_dir
 
-    def _held(self) -> AbstractContextManager[None]:
-        if not self.processes.first:
-            return nullcontext()
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        return held(self.output_dir)
+    def state(self) -> dict[str, Any]:
+        """Head, optimizer, scaler and sampler."""
+        return {**self.stepper.state(), "sampler": self.sampler.state(self.step)}
 
-    def _train(self) -> None:
-        watch = Watch(
-            self.output_dir, self.step, writes=self.processes.first, tensorboard=self.tensorboard
-        )
-        with closing(watch), interruptible() as signal:
-            while len(self.curve) < self.recipe.epochs:
-                self._train_epoch(watch, signal)
-                self._save(watch)
-                self._finish_epoch()
-                self._save(watch)
-
-    def _begin(self) -> None:
-        """From the state of an earlier run where there is one, else anew."""
-        last, state = self.output_dir / NAME, None
-        if self.processes.first and last.is_file():
-            state = read_state(last, self.identity)
-        state = self.processes.from_first(state)
-        if state is None:
-            if self.processes.first:
-                (self.output_dir / "log.jsonl").write_text("")
-            return
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore them. Raises BadInput where the sampler is another."""
         self.stepper.load(state)
         self.step = self.sampler.resume(state["sampler"])
-        self.seen, self.curve = state["seen"], state["curve"]
-        if self.processes.first:
-            with (self.output_dir / "log.jsonl").open("r+b") as log:
-                log.truncate(state["log_bytes"])  # steps after the state are done again
-            logger.info("continuing after step %d of %d", self.step, self.steps)
-
-    def _save(self, watch: Watch) -> None:
-        """The state as it is between two steps."""
-        if not self.processes.first:
-            return
-        state = {
-            **self.stepper.state(),
-            "sampler": self.sampler.state(self.step),
-            "step": self.step,
-            "seen": self.seen,
-            "curve": self.curve,
-            "log_bytes": watch.size,
-        }
-        write_state(self.output_dir / NAME, self.identity, state)
 
     def _own_identity(self) -> dict[str, Any]:
-        """What a state must have been trained by and on to be gone on from."""
+        """Settings and data that a checkpoint must match to be resumed."""
         name = next(name for name, head in HEADS.items() if type(self.head) is head)
         taught = {} if self.teacher is None else self.teacher.state_dict()
         return {
@@ -176,46 +129,19 @@ class Trainer:
             **{f"of descriptors: {key}": v for key, v in self.store.provenance.items()},
         }
 
-    def _train_epoch(self, watch: Watch, signal: Callable[[], int]) -> None:
-        """The steps that are left of the running epoch. Raises Stopped at a signal."""
-        epoch, size = len(self.curve), len(self.sampler)
-        name, done = f"epoch {epoch + 1}/{self.recipe.epochs}", self.step - epoch * size
+    def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
+        """The steps of an epoch: their log lines, loss and accuracy."""
         self.head.train()
         self.stepper.start_clock()
-        with (
-            closing(self.loader.steps(self.step, (epoch + 1) * size)) as steps,
-            watch.bar(name, size, done) as bar,
-        ):
+        with closing(self.loader.steps(first, stop)) as steps:
             for step, parts in steps:
-                self._note(
-                    watch, bar, {"epoch": epoch, **self.stepper.step(step, self.steps, parts)}
-                )
-                stop = self._agreed(signal())
-                if stop:
-                    self._save(watch)
-                    raise self._stopped(stop)
-                if self.step % self.save_every == 0:
-                    self._save(watch)
+                entry = {
+                    "epoch": len(self.curve),
+                    **self.stepper.step(step, self.steps, parts),
+                }
+                yield entry, [entry["loss"], entry["accuracy"]]
 
-    def _note(self, watch: Watch, bar: Bar, entry: dict[str, Any]) -> None:
-        """A step is done."""
-        watch.line(entry)
-        self.seen.append([entry["loss"], entry["accuracy"]])
-        self.step += 1
-        bar.update(self.seen, entry["triplets_per_second"])
-
-    def _agreed(self, number: int) -> int:
-        """The signal that came to any of the processes; all of them stop at the same step."""
-        if self.processes.size == 1:
-            return number
-        total, count = self.processes.total(np.array([number, number > 0])).tolist()
-        return total // count if count else 0
-
-    def _stopped(self, number: int) -> Stopped:
-        where = f"{self.output_dir}, step {self.step} of {self.steps}"
-        return Stopped(number, f"; the same command goes on from here: {where}")
-
-    def _finish_epoch(self) -> None:
+    def finish_epoch(self, watch: Watch) -> None:
         """The epoch's head, its line of the curve, and the best head where it is the best."""
         loss, accuracy = (float(np.mean(column)) for column in zip(*self.seen, strict=True))
         line = {"epoch": len(self.curve) + 1, "loss": loss, "accuracy": accuracy}

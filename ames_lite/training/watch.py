@@ -68,11 +68,6 @@ class Watch:
                 if isinstance(value, float) and math.isfinite(value):
                     self._board.add_scalar(key, value, figures["step"])
 
-    @property
-    def size(self) -> int:
-        """Bytes of the log so far."""
-        return self.path.stat().st_size
-
     def close(self) -> None:
         """Write what is left."""
         self._file.close()
@@ -94,10 +89,11 @@ class Bar:
     def __init__(self, shown: Any) -> None:
         self._shown = shown
 
-    def update(self, seen: Sequence[Sequence[float]], rate: float) -> None:
-        """One step more. seen: loss and accuracy of the epoch's steps; rate: triplets a second."""
-        loss, accuracy = np.mean(seen[-RECENT:], axis=0)
+    def update(self, seen: Sequence[Sequence[float]], rate: float | None = None) -> None:
+        """One step more. seen: loss and accuracy first, of the epoch's steps; rate: triplets/s."""
+        loss, accuracy = np.mean(seen[-RECENT:], axis=0)[:2]
+        more = {} if rate is None else {"triplets": f"{rate:.0f}/s"}
         self._shown.set_postfix(
-            loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", triplets=f"{rate:.0f}/s", refresh=False
+            loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", **more, refresh=False
         )
         self._shown.update()

@@ -28,6 +28,7 @@ from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.trainer import Trainer
+from ames_lite.training.watch import Watch
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,15 +176,15 @@ def test_without_output_dir_the_newest_unfinished_run_goes_on(
     monkeypatch.chdir(tmp_path)
     given = [w for w in words(tiny_world, tmp_path, *AMES_SMALL) if not w.startswith("output_dir")]
     given.append("save_every=1")
-    finish = Trainer._finish_epoch
+    finish = Trainer.finish_epoch
 
-    def killed(self: Trainer) -> None:
+    def killed(self: Trainer, watch: Watch) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_finish_epoch", killed)
+    monkeypatch.setattr(Trainer, "finish_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         train.run(compose("train", given))
-    monkeypatch.setattr(Trainer, "_finish_epoch", finish)
+    monkeypatch.setattr(Trainer, "finish_epoch", finish)
     (first,) = Path("runs").iterdir()
     other = train.run(compose("train", [*given, "lr=0.001", "output_dir=other"]))
     assert other == Path("other")

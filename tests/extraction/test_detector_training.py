@@ -229,7 +229,7 @@ def test_a_run_writes_a_detector_that_backbones_load(tiny_world: TinyWorld, trai
     assert [line["step"] for line in log if "step" in line] == list(range(len(log) - 3))
     assert log[0]["map_feature_norm"] == meta["map_feature_norm"]
     assert sorted(path.name for path in trained.iterdir()) == [
-        *("detector.pt", "last.pt", "log.jsonl", "meta.json")
+        *(".lock", "detector.pt", "last.pt", "log.jsonl", "meta.json")
     ]
     backbone = build_backbone(
         "tiny_random", **{**BACKBONE, "top_k": 5}, detector=str(trained / "detector.pt")
@@ -320,12 +320,12 @@ def test_a_state_of_another_run_is_refused(
 ) -> None:
     images, folder = images_of(tiny_world), tmp_path / "run"
     shutil.copytree(trained, folder)
-    with pytest.raises(BadInput, match="lr is 0.01 in .*last.pt and 0.5 in this run"):
+    with pytest.raises(BadInput, match="lr: 0.01 there, 0.5 here"):
         train_detector(backbone_of(), images, folder, DetectorRecipe(**{**vars(RECIPE), "lr": 0.5}))
-    with pytest.raises(BadInput, match="of facet is 'patch' .* and 'token'"):
+    with pytest.raises(BadInput, match="of facet: 'patch' there, 'token' here"):
         train_detector(backbone_of(facet="token"), images, folder, RECIPE)
     fewer = images.take(np.arange(len(images)) > 0)
-    with pytest.raises(BadInput, match="this run"):
+    with pytest.raises(BadInput, match="train_digest: "):
         train_detector(backbone_of(), fewer, folder, RECIPE)
     (folder / "last.pt").write_bytes((folder / "last.pt").read_bytes()[:500])
     with pytest.raises(BadInput, match="does not load"):
@@ -466,7 +466,7 @@ def test_the_command_trains_and_goes_on(
     assert train_detector_command.main(words) == 0
     assert (output / "last.pt").read_bytes() == before
     assert train_detector_command.main([*words, "lr=0.5"]) == 1
-    assert "lr is 0.001" in capsys.readouterr().err
+    assert "lr: 0.001 there" in capsys.readouterr().err
     assert train_detector_command.main([*words, "resume=never"]) == 1
     assert "in use" in capsys.readouterr().err
     (output / "other.txt").touch()

@@ -18,12 +18,11 @@ import torch
 from ames_lite.cli import train
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import load_head, save_head
+from ames_lite.io.locking import is_locked
 from ames_lite.models import AMES
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.state import (
     NAME,
-    held,
-    is_held,
     read_state,
     refuse_differences,
     write_state,
@@ -210,12 +209,13 @@ def test_differences_are_all_listed() -> None:
     assert "d: 'absent' there, 5 here" in said and " a: " not in said
 
 
-def test_one_process_trains_in_a_folder(tmp_path: Path) -> None:
-    with held(tmp_path):
-        assert is_held(tmp_path)
-        with pytest.raises(BadInput, match="another process"), held(tmp_path):
-            pass
-    assert not is_held(tmp_path)
+def test_one_process_trains_in_a_folder(tiny_world: TinyWorld, tmp_path: Path) -> None:
+    trainer = trainer_of(tiny_world, tmp_path, RECIPE)
+    with trainer.hold():
+        assert is_locked(tmp_path)
+        with pytest.raises(BadInput, match="another process"):
+            trainer.fit()
+    assert not is_locked(tmp_path)
 
 
 FULL = """
@@ -260,7 +260,7 @@ def test_without_room_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("writing failed") == done.stdout.count("free space") == 2
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert read_state(tmp_path / NAME, {})["step"] == 1 and load_head(tmp_path)
+    assert read_state(tmp_path / NAME, {}, Trainer.keys)["step"] == 1 and load_head(tmp_path)
 
 
 def meta() -> Any:

@@ -1,20 +1,14 @@
-"""The training loop of the detector: tokens in, a detector, its log and its states out.
+"""Training of a detector on tokens of a frozen backbone.
 
-Out, in `output_dir`: `detector.pt` (the best by mAP) with `meta.json`, `last.pt` (the newest, and
-all that a run needs to go on), `log.jsonl` (one line a step, one an epoch). Every file appears
-whole. A run that was cut off anywhere goes on from `last.pt` and, on a CPU, ends with the same
-weights as an unbroken one.
-
-The convention to know: nothing is drawn as the loop goes along. What is random depends on the seed,
-the epoch and the step alone, so `last.pt` needs no state of a generator.
+`output_dir` gets, beside the files of every run (`training/run.py`; the log has a line an epoch
+too), `detector.pt` (the best by mAP) and `meta.json`. `last.pt` is a detector that loads.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.detector import save_detector
@@ -42,9 +35,10 @@ from ames_lite.extraction.detector_training.model import (
     new_detector,
     pool,
 )
-from ames_lite.extraction.detector_training.state import interruptible, read_last, write_last
 from ames_lite.io.provenance import check_provenance
-from ames_lite.training.trainer import Recipe, learning_rate
+from ames_lite.training.recipe import Recipe, learning_rate
+from ames_lite.training.run import Entry, TrainingRun
+from ames_lite.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 EVALUATION_BATCH = 16  # images, for the sake of memory
@@ -92,13 +86,14 @@ class DetectorRecipe:
                 )
 
 
-class DetectorTrainer:
+class DetectorTrainer(TrainingRun):
     """Trains a detector by a recipe on tokens; `fit` does all of it.
 
     features: rows 0 .. len(train) - 1 are those to train on, the rest those to evaluate by. made:
-    provenance of the backbone; data: what the images are; both flat, for meta.json. save_every:
-    steps between states; an epoch's end and an interruption (SIGINT) are states too.
+    provenance of the backbone; data: what the images are; both flat, for meta.json.
     """
+
+    keys = frozenset({"state", "criterion", "optim", "epoch", "baselines"})
 
     def __init__(
         self,
@@ -113,46 +108,31 @@ class DetectorTrainer:
         device: torch.device | str = "cpu",
         save_every: int = 200,
     ) -> None:
-        if save_every < 1:
-            raise BadInput(f"save_every is {save_every}", expected="at least 1 step")
-        self.features, self.train, self.val, self.recipe = features, train, val, recipe
-        self.folder, self.device, self.save_every = (
-            Path(output_dir),
-            torch.device(device),
-            save_every,
-        )
-        self.made = check_provenance(made)
-        self.data = {**data, "train_digest": train.digest, "val_digest": val.digest}
         self.labels = np.unique(train.labels, return_inverse=True)[1].astype(np.int64)
-        self.per_epoch = num_batches(self.labels, recipe.batch_size, recipe.images_per_label)
-        self.epoch, self.step = 0, 0  # finished ones
-        self.curve: list[dict[str, float]] = []
+        per_epoch = num_batches(self.labels, recipe.batch_size, recipe.images_per_label)
+        super().__init__(output_dir, recipe.epochs, per_epoch, save_every=save_every)
+        self.features, self.train_set, self.val, self.recipe = features, train, val, recipe
+        self.device, self.made = torch.device(device), check_provenance(made)
+        self.data = {**data, "train_digest": train.digest, "val_digest": val.digest}
+        of_backbone = {f"of {key}": value for key, value in self.made.items()}
+        self.identity = {**asdict(recipe), **self.data, **of_backbone}
         self.baselines: dict[str, float] = {}
-        self.seen: list[list[float]] = []  # loss and accuracy of this epoch's steps
+        self._build()
 
     def fit(self) -> Path:
-        """Train, or go on training; returns the path of the best detector."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        last = self.folder / "last.pt"
-        state = read_last(last, self._identity()) if last.is_file() else None
-        if state is not None and state["epoch"] == self.recipe.epochs:
-            logger.info("all %d epochs are done: %s", self.recipe.epochs, last)
-            return self.folder / "detector.pt"
-        kept = self.features.fill()
-        logger.info(
-            "%d of %d images have their features in memory", kept, len(self.train) + len(self.val)
-        )
-        self._build()
-        if state is None:
-            self._begin()
-        else:
-            self._continue(state)
-        while self.epoch < self.recipe.epochs:
-            self._train_epoch()
-            self._save()
-            self._evaluate()
-            self._save()
-        return self.folder / "detector.pt"
+        """Train, or resume training; returns the path of the best detector."""
+        with self.hold():
+            resumed = self.resume()
+            if len(self.curve) < self.epochs:
+                kept = self.features.fill()
+                of = len(self.train_set) + len(self.val)
+                logger.info("%d of %d images have their features in memory", kept, of)
+                if not resumed:
+                    self._measure_baselines()
+                self.train()
+            else:
+                logger.info("all %d epochs are done: %s", self.epochs, self.output_dir)
+        return self.output_dir / "detector.pt"
 
     def _build(self) -> None:
         recipe, generator = self.recipe, torch.Generator().manual_seed(self.recipe.seed)
@@ -173,70 +153,53 @@ class DetectorTrainer:
             self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
         )
 
-    def _begin(self) -> None:
+    def _measure_baselines(self) -> None:
         self.baselines = baseline_maps(self._tokens_to_evaluate(), self.val.labels)
-        (self.folder / "log.jsonl").write_text(json.dumps({"epoch": 0, **self.baselines}) + "\n")
+        with closing(Watch(self.output_dir, 0)) as watch:
+            watch.line({"epoch": 0, **self.baselines})
         said = ", ".join(f"{name} {value:.4f}" for name, value in self.baselines.items())
         logger.info("before training: %s", said)
-        self._save()
+        self.save()
 
-    def _continue(self, state: Mapping[str, Any]) -> None:
+    def state(self) -> dict[str, Any]:
+        """Detector, criterion, optimizer and baselines."""
+        return {
+            "state": self.detector.state_dict(),
+            "criterion": self.criterion.state_dict(),
+            "optim": self.optimizer.state_dict(),
+            "epoch": len(self.curve),
+            "baselines": self.baselines,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore them."""
         self.detector.load_state_dict(state["state"])
         self.criterion.load_state_dict(state["criterion"])
         self.optimizer.load_state_dict(state["optim"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.curve, self.baselines = state["curve"], state["baselines"]
-        self.seen = state["seen"]
-        with (self.folder / "log.jsonl").open("r+b") as log:
-            log.truncate(state["log_bytes"])  # steps after the state are done again
-        logger.info("continuing after step %d of %d", self.step, self._steps)
+        self.baselines = state["baselines"]
 
-    @property
-    def _steps(self) -> int:
-        return self.recipe.epochs * self.per_epoch
-
-    def _identity(self) -> dict[str, Any]:
-        """What a state must have been trained by and on to be gone on from."""
-        return {**asdict(self.recipe), **self.data, **{f"of {k}": v for k, v in self.made.items()}}
-
-    def _train_epoch(self) -> None:
-        recipe, done = self.recipe, self.step - self.epoch * self.per_epoch
+    def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
+        """The steps of an epoch: their log lines; loss, accuracy and number of images."""
+        recipe, epoch = self.recipe, len(self.curve)
         batches = epoch_batches(
-            self.labels, recipe.batch_size, recipe.images_per_label, recipe.seed, self.epoch
-        )[done:]
-        name = f"epoch {self.epoch + 1}/{recipe.epochs}"
+            self.labels, recipe.batch_size, recipe.images_per_label, recipe.seed, epoch
+        )[first - stop :]
         self.detector.train()
-        with (
-            (self.folder / "log.jsonl").open("a", encoding="utf-8") as log,
-            interruptible() as interrupted,
-            closing(self.features.batches(batches)) as found,
-            tqdm(total=self.per_epoch, initial=done, desc=name, unit="batch") as bar,
-        ):
-            try:
-                for rows, tokens in zip(batches, found, strict=True):
-                    entry = self._step(rows, tokens)
-                    log.write(json.dumps(entry) + "\n")
-                    self.seen.append([entry["loss"], entry["accuracy"], float(len(rows))])
-                    self.step += 1
-                    bar.update()
-                    bar.set_postfix(loss=f"{entry['loss']:.3f}", refresh=False)
-                    if interrupted():
-                        break
-                    if self.step % self.save_every == 0:
-                        log.flush()
-                        self._save()
-            except BadInput:  # an interruption ends worker processes too: no fault of the images
-                if not interrupted():
-                    raise
-            if interrupted():
-                log.flush()
-                self._save()
-                raise KeyboardInterrupt
+        with closing(self.features.batches(batches)) as found:
+            for rows in batches:
+                try:
+                    tokens = next(found)
+                except BadInput:
+                    if not self.signal():
+                        raise
+                    return  # the signal ended the worker processes: no fault of the images
+                entry = self._step(rows, tokens)
+                yield entry, [entry["loss"], entry["accuracy"], float(len(rows))]
 
     def _step(self, rows: Rows, tokens: Sequence[torch.Tensor]) -> dict[str, Any]:
         given = self.recipe
         schedule = Recipe(lr=given.lr, warmup=given.warmup, warmup_form="from_zero")
-        rate = learning_rate(self.step, self._steps, schedule)
+        rate = learning_rate(self.step, self.steps, schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         joined = torch.cat(list(tokens)).to(self.device)
@@ -252,47 +215,52 @@ class DetectorTrainer:
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
         self.optimizer.step()
         figures = {"loss": loss.item(), "accuracy": accuracy.item(), "lr": rate}
-        return {"epoch": self.epoch + 1, "step": self.step, **figures, "gradient_norm": norm.item()}
+        return {
+            "epoch": len(self.curve) + 1,
+            "step": self.step,
+            **figures,
+            "gradient_norm": norm.item(),
+        }
 
     def _refuse_loss(self, rows: Rows) -> None:
         raise BadInput(
             f"the loss is not finite at step {self.step}",
-            where=", ".join(self.train.names[row] for row in rows[:3]) + " and the batch's others",
+            where=", ".join(self.train_set.names[row] for row in rows[:3])
+            + " and the batch's others",
             expected="a finite loss",
-            remedy="lower lr=, or set clip_norm=1; the run goes on from its last state",
+            remedy="lower lr=, or set clip_norm=1; the run resumes from its last checkpoint",
         )
 
     def _tokens_to_evaluate(self) -> Any:
-        rows = np.arange(len(self.train), len(self.train) + len(self.val))
+        rows = len(self.train_set) + np.arange(len(self.val))
         cuts = range(EVALUATION_BATCH, len(rows), EVALUATION_BATCH)
         return self.features.batches(np.split(rows, list(cuts)))
 
-    def _evaluate(self) -> None:
-        """The epoch's line in log and curve; the detector and meta.json, where it is the best."""
+    def finish_epoch(self, watch: Watch) -> None:
+        """The epoch's line in log and curve, meta.json, and the detector where it is the best."""
         maps = detector_maps(
             self.detector, self._tokens_to_evaluate(), self.val.labels, self.device
         )
-        seen = np.array(self.seen)
+        seen, self.seen = np.array(self.seen), []
         loss, accuracy = (np.average(seen[:, column], weights=seen[:, 2]) for column in (0, 1))
-        self.epoch, self.seen = self.epoch + 1, []
-        line = {"epoch": self.epoch, "loss": float(loss), "accuracy": float(accuracy), **maps}
+        epoch = len(self.curve) + 1
+        line = {"epoch": epoch, "loss": float(loss), "accuracy": float(accuracy), **maps}
         self.curve.append(line)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps({**line, **self.baselines}) + "\n")
+        watch.line({**line, **self.baselines})
         norm = self.baselines["map_feature_norm"]
         logger.info(
             "epoch %d: loss %.4f, mAP %.4f (its weights on the backbone's descriptors %.4f), which "
             "%s the feature norm's %.4f",
-            *(self.epoch, loss, maps["map"], maps["map_on_backbone"]),
+            *(epoch, loss, maps["map"], maps["map_on_backbone"]),
             *("beats" if maps["map"] > norm else "does not beat", norm),
         )
         save_detector(
-            self.folder / "detector.pt",
-            self.detector if self._best()["epoch"] == self.epoch else None,
+            self.output_dir / "detector.pt",
+            self.detector if self._best()["epoch"] == epoch else None,
             self._meta(),
         )
 
-    def _best(self) -> dict[str, float]:
+    def _best(self) -> dict[str, Any]:
         return max(self.curve, key=lambda line: line["map"])  # the first of equals
 
     def _meta(self) -> dict[str, Any]:
@@ -307,21 +275,3 @@ class DetectorTrainer:
             "beats_feature_norm": best["map"] > self.baselines["map_feature_norm"],
             "curve": self.curve,
         }
-
-    def _save(self) -> None:
-        log = self.folder / "log.jsonl"
-        write_last(
-            self.folder / "last.pt",
-            self._identity(),
-            {
-                "state": self.detector.state_dict(),
-                "criterion": self.criterion.state_dict(),
-                "optim": self.optimizer.state_dict(),
-                "epoch": self.epoch,
-                "step": self.step,
-                "seen": self.seen,
-                "curve": self.curve,
-                "baselines": self.baselines,
-                "log_bytes": log.stat().st_size,
-            },
-        )

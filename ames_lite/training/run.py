@@ -1,0 +1,148 @@
+"""A training run that can be interrupted anywhere and resumed: its steps, epochs and checkpoints.
+
+A run directory has `log.jsonl` (one line a step) and `last.pt` (all that a run needs to resume).
+Nothing is drawn as a run goes along: what is random depends on the seed, the epoch and the step
+alone, so the checkpoint needs no state of a generator, and an interrupted run ends with the weights
+of an unbroken one to the bit (in float32 on a CPU).
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ames_lite.errors import BadInput
+from ames_lite.io.locking import locked
+from ames_lite.processes import ALONE, Processes
+from ames_lite.training.interruption import Stopped, interruptible
+from ames_lite.training.state import NAME, read_state, write_state
+from ames_lite.training.watch import Watch
+
+logger = logging.getLogger(__name__)
+Entry = dict[str, Any]  # a line of the log
+
+
+class TrainingRun(ABC):
+    """The loop of a training. Subclasses compute steps and say what an epoch's end writes.
+
+    identity: flat, the settings and data that a checkpoint must match to be resumed. save_every:
+    steps between checkpoints; an epoch's end and a signal (SIGINT, SIGTERM) are checkpoints too.
+    """
+
+    keys: frozenset[str]  # of the checkpoint, beside those of the loop
+    identity: dict[str, Any]
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        epochs: int,
+        steps_per_epoch: int,
+        *,
+        save_every: int = 200,
+        processes: Processes = ALONE,
+        tensorboard: bool = False,
+    ) -> None:
+        if save_every < 1:
+            raise BadInput(f"save_every is {save_every}", expected="at least 1 step")
+        self.output_dir, self.epochs, self.per_epoch = Path(output_dir), epochs, steps_per_epoch
+        self.save_every, self.processes, self.tensorboard = save_every, processes, tensorboard
+        self.steps = epochs * steps_per_epoch
+        self.step = 0  # finished ones
+        self.seen: list[list[float]] = []  # of this epoch's steps: loss, accuracy, ...
+        self.curve: list[dict[str, Any]] = []  # of every finished epoch
+        self.signal: Callable[[], int] = lambda: 0
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, under `keys`."""
+
+    @abstractmethod
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` gave."""
+
+    @abstractmethod
+    def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
+        """Compute steps `first` to before `stop` of the running epoch: log line and `seen`."""
+
+    @abstractmethod
+    def finish_epoch(self, watch: Watch) -> None:
+        """Append to `curve`, empty `seen`, write the epoch's files."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Lock the run directory. Raises BadInput where another process trains in it."""
+        if not self.processes.first:
+            return nullcontext()
+        what = "another process trains in this run directory"
+        return locked(self.output_dir, what, "give another output_dir=")
+
+    def resume(self) -> bool:
+        """Load the checkpoint of an earlier run, or begin a log; returns whether there was one."""
+        last, log, state = self.output_dir / NAME, self.output_dir / "log.jsonl", None
+        if self.processes.first and last.is_file():
+            state = read_state(last, self.identity, self.keys)
+        state = self.processes.from_first(state)
+        if state is None:
+            if self.processes.first:
+                log.write_text("")
+            return False
+        self.step, self.seen, self.curve = state["step"], state["seen"], state["curve"]
+        self.load(state)
+        if self.processes.first:
+            with log.open("r+b") as file:
+                file.truncate(state["log_bytes"])  # steps after the checkpoint are done again
+            logger.info("continuing after step %d of %d", self.step, self.steps)
+        return True
+
+    def train(self) -> None:
+        """The steps and epochs that are left. Raises Stopped at a signal."""
+        first = self.processes.first
+        watch = Watch(self.output_dir, self.step, writes=first, tensorboard=self.tensorboard)
+        with closing(watch), interruptible() as self.signal:
+            while len(self.curve) < self.epochs:
+                self._train_epoch(watch)
+                self.save()
+                self.finish_epoch(watch)
+                self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint, between two steps."""
+        if not self.processes.first:
+            return
+        own = {"step": self.step, "seen": self.seen, "curve": self.curve}
+        own["log_bytes"] = (self.output_dir / "log.jsonl").stat().st_size
+        write_state(self.output_dir / NAME, self.identity, {**self.state(), **own})
+
+    def _train_epoch(self, watch: Watch) -> None:
+        epoch, stop, signal = len(self.curve), (len(self.curve) + 1) * self.per_epoch, 0
+        name, done = f"epoch {epoch + 1}/{self.epochs}", self.step - epoch * self.per_epoch
+        with (
+            closing(self.run_steps(self.step, stop)) as steps,
+            watch.bar(name, self.per_epoch, done) as bar,
+        ):
+            for entry, figures in steps:
+                watch.line(entry)
+                self.seen.append(figures)
+                self.step += 1
+                bar.update(self.seen, entry.get("triplets_per_second"))
+                signal = self._agreed(self.signal())
+                if signal:
+                    break
+                if self.step % self.save_every == 0:
+                    self.save()
+        if signal or self.step < stop:
+            self.save()
+            where = f"{self.output_dir}, step {self.step} of {self.steps}"
+            raise Stopped(signal or self.signal(), f"; the same command goes on from here: {where}")
+
+    def _agreed(self, number: int) -> int:
+        """The signal that came to any of the processes; all of them stop at the same step."""
+        if self.processes.size == 1:
+            return number
+        total, count = self.processes.total(np.array([number, number > 0])).tolist()
+        return total // count if count else 0
