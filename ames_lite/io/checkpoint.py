@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -33,7 +31,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import check_trained_on
-from ames_lite.io.writing import explain_write_errors
+from ames_lite.io.writing import replacing
 from ames_lite.models import HEADS, SimilarityHead, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, TUNED_ON, of_its_form
 
@@ -100,15 +98,13 @@ def save_head(
     once both are whole; raises BadInput where there is no room. Returns the path of the weights.
     """
     weights, meta_file = _native_files(Path(path).expanduser())
-    weights.parent.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if half else torch.float32
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     name = next(name for name, head in HEADS.items() if type(model) is head)
     record = {"schema": SCHEMA, "model": name, "arguments": model.arguments, **_as_json(meta)}
     with (
-        explain_write_errors(weights),
-        _renamed_at_the_end(weights) as new_weights,
-        _renamed_at_the_end(meta_file) as new_meta,
+        replacing(weights, overwrite=True) as new_weights,
+        replacing(meta_file, overwrite=True) as new_meta,
     ):
         new_weights.write_bytes(save(state))  # save_file makes files that only their owner can read
         record["weights_sha256"] = file_sha256(new_weights)
@@ -138,7 +134,7 @@ def save_meta(path: str | Path, meta: HeadMeta) -> Path:
     weights, meta_file = _native_files(Path(path).expanduser())
     _, record = _read_native(weights)
     record = {k: v for k, v in record.items() if k != "calibration"} | _as_json(meta)
-    with _renamed_at_the_end(meta_file) as new_meta:
+    with replacing(meta_file, overwrite=True) as new_meta:
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         new_meta.write_text(text + "\n", encoding="utf-8")
     return meta_file
@@ -200,17 +196,6 @@ def _native_files(path: Path) -> tuple[Path, Path]:
         return path / "weights.safetensors", path / "meta.json"
     meta = "meta.json" if path.name == "weights.safetensors" else f"{path.stem}.json"
     return path, path.with_name(meta)
-
-
-@contextmanager
-def _renamed_at_the_end(path: Path) -> Iterator[Path]:
-    """A temporary name beside path; renamed to it when all went well, gone otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_native(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
