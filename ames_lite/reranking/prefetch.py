@@ -1,8 +1,7 @@
 """Reading ahead: a thread that does the next pieces of work while the last one is in use.
 
-Input: a function and its arguments. Output: its results, in order. The thread dies loudly. What it
-raises is raised in the consumer, in the place of the result, and nothing after it is begun; the
-thread has ended when the iterator is closed, however that comes.
+What it raises is raised in the consumer, in the place of the result; the thread has ended when the
+context is left, however that comes.
 """
 
 from __future__ import annotations
@@ -24,10 +23,15 @@ def prefetched(
 ) -> Iterator[Iterator[Made]]:
     """`work(item)` for every item, made in one thread, at most `ahead` of them beforehand.
 
+    ahead: 0 makes each when it is asked for, without a thread.
+
     >>> with prefetched(str, [1, 2, 3]) as results:
     ...     list(results)
     ['1', '2', '3']
     """
+    if ahead == 0:
+        yield map(work, items)
+        return
     pool = ThreadPoolExecutor(1, "prefetch")
     try:
         yield _results(pool, work, items, ahead)

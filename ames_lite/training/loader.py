@@ -1,16 +1,14 @@
-"""What every step sees, read ahead in a thread: the parts of its batch that this process computes.
+"""Batches of training, read ahead in a thread: for every step its `Part`s, in order.
 
-In: a store, a sampler, a recipe. Out: for every step its `Part`s, in order. A batch is cut among
-the processes, and what is left to one into `accumulate` parts; a part knows its share of the batch,
-so that sums over parts do not depend on the cut. What is read depends on the step alone.
+A batch is cut among the processes, and what is left to one into `accumulate` parts; a part knows
+its share of the batch, so that sums over parts do not depend on the cut. What is read depends on
+the step alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import groupby
 from typing import NamedTuple
@@ -18,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ames_lite.processes import ALONE, Processes
+from ames_lite.reranking.prefetch import prefetched
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.dataset import TripletBatch, load_batch
 from ames_lite.training.recipe import Recipe
@@ -93,21 +92,11 @@ class BatchLoader:
 
     def _parts(self, first: int, stop: int) -> Generator[Part, None, None]:
         jobs = (job for step in range(first, stop) for job in self._jobs(step))
-        if self.prefetch == 0:
-            yield from map(self._load, jobs)
-            return
-        waiting: deque[Future[Part]] = deque()
-        with ThreadPoolExecutor(1, "prefetch") as pool:
-            try:
-                for job in jobs:
-                    waiting.append(pool.submit(self._load, job))
-                    if len(waiting) > self.prefetch:
-                        yield _received(waiting.popleft())
-                while waiting:
-                    yield _received(waiting.popleft())
-            finally:
-                for future in waiting:
-                    future.cancel()
+        with prefetched(self._load, jobs, self.prefetch) as parts:
+            began = time.perf_counter()
+            for part in parts:
+                yield part._replace(waited=time.perf_counter() - began)
+                began = time.perf_counter()
 
     def _jobs(self, step: int) -> Iterator[_Job]:
         """What this process computes of a step."""
@@ -124,18 +113,8 @@ class BatchLoader:
             yield _Job(step, part, len(part.anchor) / num, piece == pieces - 1)
 
     def _load(self, job: _Job) -> Part:
-        began = time.perf_counter()
         counts = self.counts(job.step)
         limit = min(self.recipe.max_count, self.store.max_count)
         read = (limit, limit) if self.whole else counts
         batch = load_batch(self.store, job.triplets, *read)
-        batch = batch.pinned() if self.pin else batch
-        waited = time.perf_counter() - began
-        return Part(job.step, batch, counts, job.share, job.last, waited)
-
-
-def _received(future: Future[Part]) -> Part:
-    """The part, once it is there, and how long that took. Raises what reading it raised."""
-    began = time.perf_counter()
-    part = future.result()
-    return part._replace(waited=time.perf_counter() - began)
+        return Part(job.step, batch.pinned() if self.pin else batch, counts, job.share, job.last)
