@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import time
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -54,6 +55,17 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BadInput(f"device '{name}', but torch finds no CUDA device", expected="device=cpu")
     return device
+
+
+@contextlib.contextmanager
+def cpu_threads(num: int | None) -> Iterator[None]:
+    """Set torch's number of CPU threads (None: leave it), restore it on exit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fast_precision(device: torch.device) -> tuple[str, str]:

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, command, count_of, print_table, refuse_used
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.machine import describe_machine
 from ames_lite.io.writing import replacing
+from ames_lite.runtime import cpu_threads
 from benchmarks.heads import MODES, HeadSpeed, measure_heads
 from benchmarks.keys import (
     PRECISIONS,
@@ -71,7 +69,7 @@ def run(config: Config) -> dict[str, Any]:
     measure = prepare(config)
     folder = _run_dir(config)
     began = time.perf_counter()
-    with _threads(threads):
+    with cpu_threads(threads):
         machine, cells = describe_machine(), measure(folder)
     results = {
         "schema": SCHEMA,
@@ -179,17 +177,6 @@ def _run_dir(config: Config) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder
-
-
-@contextmanager
-def _threads(num: int | None) -> Iterator[None]:
-    """So many threads of the CPU, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # What suite= may name: how to get ready to measure, and how to show what was found.

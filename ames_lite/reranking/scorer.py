@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
@@ -32,6 +30,7 @@ from ames_lite.reranking.pair_scoring import PairScoring, ScoringOptions
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import Verifier, build_verifier, check_backbone
+from ames_lite.runtime import cpu_threads
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.partial_scores import PartialScores
 from ames_lite.stores.watch import Watch
@@ -74,7 +73,7 @@ def score_with_head(
         scoring = PairScoring(head, query_store, gallery_store, options, cost)
         scoring.run(task.query, task.gallery, task.todo, put)
 
-    with _threads(options.threads):
+    with cpu_threads(options.threads):
         return _scored(work, PairTask(query, gallery, kept, processes), processes)
 
 
@@ -127,7 +126,7 @@ def score_with_verifier(
                     task.put(np.array([p]), logits)
                     done(1)
 
-    with _threads(options.threads):
+    with cpu_threads(options.threads):
         return _scored(work, PairTask(query, gallery, kept, processes), processes)
 
 
@@ -145,17 +144,6 @@ def _scored(work: Work, task: PairTask, processes: Processes) -> tuple[PairScore
         work(task, cost, bar.update)
     cost.seconds_scoring = time.perf_counter() - began
     return task.join(), cost.joined(processes)
-
-
-@contextmanager
-def _threads(num: int | None) -> Iterator[None]:
-    """So many threads of the CPU, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _check_provenance(check: Check | None, *stores: DescriptorStore) -> None:
