@@ -196,6 +196,21 @@ class Ranking:
         _freeze(self, ids=self.ids, scores=self.scores)
 
 
+def pair_keys(
+    query: npt.NDArray[np.integer], gallery: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    """One number a pair of row numbers (broadcast), sorted as by query, then gallery."""
+    keys: npt.NDArray[np.int64] = query.astype(np.int64) << 32 | gallery.astype(np.int64)
+    return keys
+
+
+def split_pair_keys(
+    keys: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The query rows and gallery rows of `pair_keys`."""
+    return (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
+
+
 @dataclass(frozen=True, eq=False)
 class PairScores:
     """Raw logits of unique (query, gallery) pairs, over all passes of an evaluation.
@@ -219,7 +234,7 @@ class PairScores:
         _require(bool(np.isfinite(logit).all()), "logits have NaN or infinity", "finite logits")
         negative = len(q) > 0 and min(int(q.min()), int(g.min())) < 0
         _require(not negative, "row numbers below 0", "row numbers from 0")
-        keys = q.astype(np.int64) << 32 | g.astype(np.int64)
+        keys = pair_keys(q, g)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         _require(bool((np.diff(keys) > 0).all()), "a pair is listed twice", "unique pairs")
@@ -230,8 +245,7 @@ class PairScores:
 
         Raises BadInput where a pair was never scored.
         """
-        rows = np.arange(len(ids), dtype=np.int64)[:, None]
-        wanted = rows << 32 | ids.astype(np.int64)
+        wanted = pair_keys(np.arange(len(ids))[:, None], ids)
         if wanted.size == 0:
             return np.zeros(wanted.shape, np.float32)
         at = np.minimum(np.searchsorted(self._keys, wanted), max(len(self._keys) - 1, 0))

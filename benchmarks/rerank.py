@@ -30,7 +30,7 @@ from ames_lite.evaluation.passes import (
 )
 from ames_lite.evaluation.protocols import setting_junk
 from ames_lite.models import AMES
-from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.records import GroundTruth, Neighbors, PairScores, pair_keys, split_pair_keys
 from ames_lite.reranking.scorer import Cost, ScoringOptions, score_with_head
 from ames_lite.runtime import peak_memory_mib
 from benchmarks.made_stores import Made, make_lists, make_stores
@@ -156,15 +156,13 @@ class PlainPasses:
     def scores(self, more: PairScores) -> PairScores:
         """All logits; those of the pass that it does not make are another's."""
         rows = np.arange(len(self.ids[0]))[:, None]
-        others = more.query.astype(np.int64) << 32 | more.gallery
+        others = pair_keys(more.query, more.gallery)
         keys = dict(zip(others.tolist(), more.logit, strict=True))
         for ids, logits in zip(self.ids, self.logits, strict=True):
-            keys |= dict(zip((rows << 32 | ids).ravel().tolist(), logits.ravel(), strict=True))
+            keys |= dict(zip(pair_keys(rows, ids).ravel().tolist(), logits.ravel(), strict=True))
         both = np.fromiter(keys, np.int64, len(keys))
         logit = np.fromiter(keys.values(), np.float32, len(keys))
-        return PairScores(
-            (both >> 32).astype(np.int32), (both & 0xFFFFFFFF).astype(np.int32), logit
-        )
+        return PairScores(*split_pair_keys(both), logit)
 
 
 def _target_cell(

@@ -40,7 +40,7 @@ from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
-from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.records import GroundTruth, Neighbors, PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -278,11 +278,8 @@ def reuse(
 
 def lacking_pairs(scores: PairScores, pairs: Pairs) -> int:
     """How many of the pairs (query rows, gallery rows) [P] have no score."""
-    wanted, there = (
-        (query.astype(np.int64) << 32) | gallery
-        for query, gallery in (pairs, (scores.query, scores.gallery))
-    )
-    return int((~np.isin(wanted, there)).sum())
+    there = pair_keys(scores.query, scores.gallery)
+    return int((~np.isin(pair_keys(*pairs), there)).sum())
 
 
 def digests(data: EvaluationData, scorer: PairScorer, options: ScoringOptions) -> dict[str, str]:

@@ -30,7 +30,14 @@ from ames_lite.evaluation.protocols import (
     setting_positives,
     summarize,
 )
-from ames_lite.records import GroundTruth, Neighbors, PairScores, Ranking
+from ames_lite.records import (
+    GroundTruth,
+    Neighbors,
+    PairScores,
+    Ranking,
+    pair_keys,
+    split_pair_keys,
+)
 from ames_lite.reranking.ensemble import (
     check_ensemble,
     ensemble_scores,
@@ -88,9 +95,8 @@ def pairs_to_score(
     check_fit(neighbors, ground_truth, protocol)
     num_rerank = _clamped(num_rerank, neighbors)
     heads = [_head(neighbors, ground_truth, s, num_rerank).ids for s in protocol.settings]
-    rows = np.arange(len(neighbors.ids), dtype=np.int64)[:, None]
-    keys = np.unique(np.concatenate([(rows << 32 | ids.astype(np.int64)).ravel() for ids in heads]))
-    return (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
+    rows = np.arange(len(neighbors.ids))[:, None]
+    return split_pair_keys(np.unique(np.concatenate([pair_keys(rows, ids) for ids in heads], None)))
 
 
 def _clamped(num_rerank: int, neighbors: Neighbors) -> int:
