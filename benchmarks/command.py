@@ -11,12 +11,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, command, count_of, print_table, refuse_used
+from ames_lite.cli.shell import (
+    as_list,
+    command,
+    count_of,
+    print_table,
+    refuse_used,
+    stamped_dir,
+)
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.machine import describe_machine
 from ames_lite.io.writing import replacing
@@ -171,8 +177,8 @@ def _or_dash(value: float | None, form: str) -> str:
 
 def _run_dir(config: Config) -> Path:
     """A fresh run directory, with the configuration in it."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(config["output_dir"] or f"runs/benchmark_{config['suite']}_{stamp}").expanduser()
+    name = f"benchmark_{config['suite']}"
+    folder = Path(config["output_dir"] or stamped_dir(name)).expanduser()
     refuse_used(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from ames_lite.cli.demo_worlds import (
 )
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
 from ames_lite.cli.released import released_head, released_vocabulary, released_whitening
-from ames_lite.cli.shell import command, data_root, print_table, refuse_used
+from ames_lite.cli.shell import command, data_root, print_table, refuse_used, stamped_dir
 from ames_lite.errors import ConfigError
 from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
 from ames_lite.synthetic import WorldSpec, render_world
@@ -172,7 +171,6 @@ def _folders(config: Config) -> tuple[Path, Path]:
         root = root if config["desc_name"] == "sift" else root / config["desc_name"]
     if not config["train"]:
         root = root / "released"  # other descriptors and another vocabulary of the same pictures
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(config["output_dir"] or Path("runs") / f"demo_seed{config['seed']}_{stamp}")
+    folder = Path(config["output_dir"] or stamped_dir(f"demo_seed{config['seed']}")).expanduser()
     refuse_used(folder)
-    return root, folder.expanduser().absolute()
+    return root, folder.absolute()

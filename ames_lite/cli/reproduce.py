@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ames_lite.cli.shell import (
     print_table,
     protocol_of,
     run_dir,
+    stamped_dir,
 )
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import reproduction
@@ -58,8 +58,7 @@ def run(config: Config) -> list[Outcome]:
         raise ConfigError(f"{lists[0]}={changed[lists[0]]}", expected="one value: nothing is tried")
     refuse_unused(rows, [*changed, *(["weights"] if config["weights"] else [])])
     refuse_missing(rows, root, replaced=[*changed, *(["weights"] if config["weights"] else [])])
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    base = Path(config["output_dir"] or Path("runs") / f"reproduce_{stamp}").expanduser()
+    base = Path(config["output_dir"] or stamped_dir("reproduce")).expanduser()
     found = []
     for row in rows:
         evaluation = compose_row(row, changed, config["device"])

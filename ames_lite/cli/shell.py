@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from glob import escape
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -170,17 +170,18 @@ def run_prefix(config: Config, command_name: str) -> str:
     return "_".join([command_name, config["dataset"]["option"], config["desc_name"]])
 
 
+def stamped_dir(name: str) -> Path:
+    """runs/<name>_<time>, which does not exist yet."""
+    stamped = f"{name}_{datetime.now():%Y%m%d-%H%M%S}"
+    others = (f"{stamped}-{number}" for number in count(2))  # of the same second
+    found = (Path("runs") / each for each in chain([stamped], others))
+    return next(folder for folder in found if not folder.exists())
+
+
 def run_dir(config: Config, command_name: str) -> Path:
     """A fresh run directory, with the configuration in it. Raises BadInput where it is in use."""
-    if config["output_dir"] is None:
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = Path("runs") / f"{run_prefix(config, command_name)}_{stamp}"
-        for number in count(2):  # another run of the same second
-            if not folder.exists():
-                break
-            folder = folder.with_name(f"{run_prefix(config, command_name)}_{stamp}-{number}")
-    else:
-        folder = Path(config["output_dir"]).expanduser()
+    folder = Path(config["output_dir"] or stamped_dir(run_prefix(config, command_name)))
+    folder = folder.expanduser()
     refuse_used(folder)
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
