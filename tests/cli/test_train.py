@@ -456,7 +456,7 @@ def test_validation_is_on_a_set_that_is_not_reported(tiny_world: TinyWorld, tmp_
         ("accumulate=999", "accumulate is 999"),
         ("batch_size=0", "batch_size is 0"),
         ("save_every=0", "save_every is 0"),
-        ("prefetch=-1", "prefetch -1"),
+        ("prefetch=-1", "prefetch is -1"),
         ("precision=fp16", "fp16"),
         ("beta=-1.0", "beta"),
         ("soft_targets=1.5", r"(?s)soft_targets is 1.5.*in \[0, 1\]"),
