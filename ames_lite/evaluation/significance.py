@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from ames_lite.errors import BadInput
 
 Floats = npt.NDArray[np.floating]
 BLOCK = 1 << 22  # drawn numbers held at a time
-EXACT = 18  # differences up to which all 2^n signs are tried
-ROUNDING = 1e-12  # of the sum of magnitudes: sums that differ by less are equal
+DIGITS = 12  # of the sum of magnitudes: sums that agree in them are equal
 
 
 class Interval(NamedTuple):
@@ -69,10 +69,20 @@ def bootstrap_mean(
     counted = values[~np.isnan(values)].astype(np.float64)
     if len(counted) == 0:
         raise BadInput("no query counts", expected="at least one query with positives")
-    means = _resampled_means(counted, resamples, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low = high = float(counted.mean())
+    if len(counted) > 1:
+        found = stats.bootstrap(
+            (counted,),
+            np.mean,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            method="percentile",
+            batch=max(1, BLOCK // len(counted)),
+            rng=np.random.default_rng(seed),
+        )
+        low, high = (float(end) for end in found.confidence_interval)
     excluded = len(values) - len(counted)
-    return Interval(float(counted.mean()), float(low), float(high), len(counted), excluded)
+    return Interval(float(counted.mean()), low, high, len(counted), excluded)
 
 
 def paired_bootstrap(
@@ -93,9 +103,10 @@ def sign_flip_test(
     """The chance of a mean difference at least as large, either way, were the two exchangeable.
 
     first, second: values [Q] of the same queries in the same order. Under the null hypothesis the
-    sign of each query's difference is a coin's. Up to EXACT differences that are not zero all signs
-    are tried; beyond, `resamples` random ones, and p = (1 + as large) / (1 + resamples), so that it
-    is never 0 (Phipson and Smyth, 2010). Equal values throughout give 1.
+    sign of each query's difference is a coin's. All signs of the differences that are not zero are
+    tried where there are at most `resamples` of them; else as many random ones, and
+    p = (1 + as large) / (1 + resamples), so that it is never 0 (Phipson and Smyth, 2010). Equal
+    values throughout give 1.
 
     >>> sign_flip_test(np.zeros(3), np.array([0.1, 0.2, 0.3]), seed=0)
     SignFlip(p=0.25, counted=3, exact=True)
@@ -110,12 +121,47 @@ def sign_flip_test(
             f"{resamples} resamples",
             expected="at least one pair, finite, and one resample",
         )
-    moved = np.abs(counted[counted != 0])
-    seen = abs(counted.sum()) - ROUNDING * moved.sum()
-    if len(moved) <= EXACT:
-        return SignFlip(float((np.abs(_all_sums(moved)) >= seen).mean()), len(counted), True)
-    larger = _count_larger(moved, float(seen), resamples, np.random.default_rng(seed))
-    return SignFlip((1 + larger) / (1 + resamples), len(counted), False)
+    moved = counted[counted != 0]
+    if len(moved) < 2:
+        return SignFlip(1.0, len(counted), True)
+    moved = moved / np.abs(moved).sum()
+    exact = 2.0 ** len(moved) <= resamples
+    p = _all_signs(moved) if exact else _random_signs(moved, seed, resamples)
+    return SignFlip(p, len(counted), exact)
+
+
+def _size(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
+    """|Σ values|, rounded: sums that differ in their last digits are equal."""
+    sums: npt.NDArray[np.float64] = np.abs(values.sum(axis=axis)).round(DIGITS)
+    return sums
+
+
+def _all_signs(values: npt.NDArray[np.float64]) -> float:
+    test = stats.permutation_test(
+        (values,),
+        _size,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+        alternative="greater",
+        batch=BLOCK // len(values),
+    )
+    return float(test.pvalue)
+
+
+def _random_signs(values: npt.NDArray[np.float64], seed: int, resamples: int) -> float:
+    """permutation_test shuffles in Python what one draw of all signs does ten times as fast."""
+    rng, sizes = np.random.default_rng(seed), np.abs(values)
+    test = stats.monte_carlo_test(
+        values,
+        lambda size: sizes * (2.0 * rng.integers(2, size=size, dtype=np.int8) - 1),
+        _size,
+        vectorized=True,
+        n_resamples=resamples,
+        alternative="greater",
+        batch=max(1, BLOCK // len(values)),
+    )
+    return float(test.pvalue)
 
 
 def mean_std(values: Sequence[float]) -> Spread:
@@ -137,37 +183,3 @@ def _differences(first: Floats, second: Floats) -> npt.NDArray[np.float64]:
         what = f"{first.shape} values against {second.shape}"
         raise BadInput(what, expected="one value of each for every query")
     return second.astype(np.float64) - first.astype(np.float64)
-
-
-def _all_sums(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The sums of the values under all signs, [2^n]."""
-    sums = np.zeros(1)
-    for value in values:
-        sums = np.concatenate([sums + value, sums - value])
-    return sums
-
-
-def _count_larger(
-    values: npt.NDArray[np.float64], seen: float, resamples: int, generator: np.random.Generator
-) -> int:
-    """How many of `resamples` random signings have a sum of at least `seen`, either way."""
-    rows, larger = max(1, BLOCK // len(values)), 0
-    for start in range(0, resamples, rows):
-        count = min(rows, resamples - start)
-        plus = generator.integers(2, size=(count, len(values)), dtype=np.int8)
-        sums = 2 * (plus @ values) - values.sum()
-        larger += int((np.abs(sums) >= seen).sum())
-    return larger
-
-
-def _resampled_means(
-    values: npt.NDArray[np.float64], resamples: int, generator: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    """Means of `resamples` draws with replacement, [resamples]."""
-    rows = max(1, BLOCK // len(values))
-    means = np.empty(resamples)
-    for start in range(0, resamples, rows):
-        count = min(rows, resamples - start)
-        drawn = generator.integers(len(values), size=(count, len(values)))
-        means[start : start + count] = values[drawn].mean(axis=1)
-    return means
