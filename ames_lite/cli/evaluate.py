@@ -27,6 +27,7 @@ from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
+from ames_lite.evaluation.results_file import role_of
 from ames_lite.evaluation.significance import paired_bootstrap
 from ames_lite.evaluation.tuned import Tuned, read_tuned
 from ames_lite.evaluation.without_descriptors import say_without_descriptors
@@ -102,7 +103,7 @@ def _run(
         lambs=lambs,
         temps=temps,
         tuned_on=tuned_on,
-        role=role_of(config, len(lambs) * len(temps), tuned_on),
+        role=role_of(config["dataset"]["role"], len(lambs) * len(temps), tuned_on),
         config=config,
     )
     results["ensemble_source"] = source
@@ -156,16 +157,6 @@ def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:
     if not numbers or min(numbers) < 1:
         raise ConfigError(f"num_rerank={given}", expected="numbers of at least 1")
     return numbers
-
-
-def role_of(config: Config, cells: int, tuned_on: str | None) -> str:
-    """What a row may be used for: frozen (chosen elsewhere), given by hand, or of a grid.
-
-    A grid of λ and γ on a test set is an oracle: whoever picks from it has tuned on the test set.
-    """
-    if cells > 1:
-        return "oracle" if config["dataset"]["role"] == "test" else "grid"
-    return "given" if tuned_on is None else "frozen"
 
 
 def open_scorer(config: Config) -> tuple[PairScorer, HeadMeta]:

@@ -17,7 +17,7 @@ from ames_lite.cli.shell import command, dataset_files, protocol_of, run_dir
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.exports import check_exports
 from ames_lite.evaluation.failure_tiles import COLUMNS, OF_SUCCESS, Pictures, no_images
-from ames_lite.evaluation.failures import Case, best_ranks, make_cases, pick_queries, pick_row
+from ames_lite.evaluation.failures import Case, best_and_worst, best_ranks, make_cases, pick_row
 from ames_lite.evaluation.reread import Reread, reread
 from ames_lite.evaluation.results_file import read_results, results_path
 from ames_lite.evaluation.views.canvas import save_png
@@ -116,7 +116,7 @@ def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, 
     read = found.row(place)
     before, after = (best_ranks(hits[setting]) for hits in (read.hits_before, read.hits_after))
     aps = read.before.ap[setting], read.after.ap[setting]
-    won, lost = pick_queries(before, after, *aps, count)
+    won, lost = best_and_worst(before, after, *aps, count)
     there = ~np.isnan(after)
     right, wrong, total = int((after == 1).sum()), int((after > 1).sum()), int(there.sum())
     if not total:

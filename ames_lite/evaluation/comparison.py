@@ -18,6 +18,7 @@ import numpy as np
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.comparison_entries import Entry, check_comparable
+from ames_lite.evaluation.results_file import role_of
 from ames_lite.evaluation.significance import (
     Interval,
     SignFlip,
@@ -136,18 +137,14 @@ def ap_metric(names: Sequence[str]) -> str:
     return names[0]
 
 
-def role_of(run: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def role_in_words(run: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """How the row's num_rerank, lamb and temp came to be: what a reader may conclude from it."""
     if row["tuned_on"] is not None:
         return f"tuned on {row['tuned_on']}"
-    words = {"given": "as given", "oracle": "oracle", "grid": "grid on val"}
-    if row.get("role") in words:
-        return words[row["role"]]
-    if len(run["rows"]) == 1:
-        return "as given"
     dataset = run["config"].get("dataset")
-    is_val = isinstance(dataset, dict) and dataset.get("role") == "val"
-    return "grid on val" if is_val else "oracle"
+    dataset_role = dataset.get("role", "test") if isinstance(dataset, dict) else "test"
+    role = row.get("role") or role_of(dataset_role, len(run["rows"]), None)
+    return {"given": "as given", "grid": "grid on val"}.get(role, role)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +184,9 @@ def _rows(entry: Entry) -> list[_Row]:
             num_rerank=_common(row["num_rerank"] for row in each),
             lamb=_common(row["lamb"] for row in each),
             temp=_common(row["temp"] for row in each),
-            role=_common(role_of(run, row) for run, row in zip(entry.runs, each, strict=True)),
+            role=_common(
+                role_in_words(run, row) for run, row in zip(entry.runs, each, strict=True)
+            ),
             metrics=_spreads([row["metrics"] for row in each]),
             ap=_per_query(entry, "ap") if i == 0 else None,
             own_global=own_global,

@@ -75,7 +75,7 @@ def best_ranks(hits: Hits) -> Floats:
     return ranks
 
 
-def pick_queries(
+def best_and_worst(
     before: Floats, after: Floats, ap_before: Floats, ap_after: Floats, count: int
 ) -> tuple[list[int], list[int]]:
     """Up to `count` successes and up to `count` of the worst queries, as rows [Q].
@@ -86,7 +86,7 @@ def pick_queries(
     is right in front is not among them.
 
     >>> a = np.array
-    >>> pick_queries(a([9.0, 1, 4, 2]), a([1.0, 1, 3, 8]), a([0.1, 1, 0.2, 0.3]),
+    >>> best_and_worst(a([9.0, 1, 4, 2]), a([1.0, 1, 3, 8]), a([0.1, 1, 0.2, 0.3]),
     ...              a([1.0, 1, 0.3, 0.1]), count=2)
     ([0, 1], [3, 2])
     """

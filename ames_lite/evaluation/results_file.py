@@ -27,6 +27,17 @@ QUERY = ("name", "global_ap", "ap")
 REMEDY = "python scripts/evaluate.py dataset=… writes it"
 
 
+def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
+    """What a row may be used for: frozen (chosen elsewhere), given by hand, or of a grid.
+
+    cells: of the grid of λ and γ. On a test set a grid is an oracle: whoever picks from it has
+    tuned on the test set.
+    """
+    if cells > 1:
+        return "oracle" if dataset_role == "test" else "grid"
+    return "given" if tuned_on is None else "frozen"
+
+
 def results_path(path: str | Path) -> Path:
     """The file itself: a run directory stands for its results.json."""
     path = Path(path).expanduser()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.comparison import Block, Entry, compare, role_of
+from ames_lite.evaluation.comparison import Block, Entry, compare, role_in_words
 from ames_lite.evaluation.comparison_table import FORMS, notes_of, render
 from ames_lite.evaluation.significance import paired_bootstrap, sign_flip_test
 from tests.evaluation.results_toy import make_results
@@ -53,7 +53,7 @@ def test_a_row_says_how_its_settings_came_to_be(given: dict[str, Any], role: str
     dataset_role = given.pop("dataset_role", "test")
     results = make_results(0, **given)
     results["config"]["dataset"]["role"] = dataset_role
-    assert {role_of(results, row) for row in results["rows"]} == {role}
+    assert {role_in_words(results, row) for row in results["rows"]} == {role}
     block = one_block(entry("a", results))
     said = any("tried on this set" in note for note in notes_of(block))
     assert said == (role == "oracle")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.failures import Case, best_ranks, make_cases, pick_queries, pick_row
+from ames_lite.evaluation.failures import Case, best_and_worst, best_ranks, make_cases, pick_row
 from ames_lite.evaluation.passes import prepare_passes
 from ames_lite.evaluation.views.failure_sheet import Section, Tile, failure_sheet, shortened
 from ames_lite.records import GroundTruth, Neighbors, PairScores
@@ -112,11 +112,11 @@ def test_the_most_helped_come_first_and_so_do_the_worst() -> None:
     after = np.array([1, 1, 1, 1, 3, 9, np.inf, np.nan, 1])
     gain = np.array([0, 0.5, 0.1, 0.2, -0.5, -0.4, -0.9, np.nan, 0])
     ap_after = np.array([1.0, 0.9, 0.9, 0.9, 0.3, 0.2, 0.0, np.nan, 0.4])
-    won, lost = pick_queries(before, after, ap_after - gain, ap_after, 3)
+    won, lost = best_and_worst(before, after, ap_after - gain, ap_after, 3)
     assert won == [1, 3, 2] and lost == [6, 5, 4]
-    won, lost = pick_queries(before, after, ap_after - gain, ap_after, 9)
+    won, lost = best_and_worst(before, after, ap_after - gain, ap_after, 9)
     assert won == [1, 3, 2, 0, 8] and lost == [6, 5, 4]  # each query once
-    won, lost = pick_queries(before, after, ap_after - gain, ap_after, 4)
+    won, lost = best_and_worst(before, after, ap_after - gain, ap_after, 4)
     assert won == [1, 3, 2, 0] and lost == [6, 5, 4, 8]  # 8: correct first, but AP 0.4
 
 
