@@ -17,6 +17,7 @@ from ames_lite.evaluation.metrics import DIVISORS
 MAY_DIFFER = frozenset(  # keys of a configuration that runs of one entry need not share
     {"seed", "output_dir", "weights", "data_root", "images", "device", "report_queries"}
     | {"exports", "export_setting", "export_top"}
+    | {"resume", "max_memory", "threads", "compile", "scores"}
 )
 OFFICIAL = DIVISORS[0]
 SAME_DIGESTS = ("query_names", "gallery_names", "query_store", "gallery_store")

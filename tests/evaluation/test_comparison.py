@@ -119,6 +119,12 @@ def test_seeds_are_averaged_metric_by_metric_and_query_by_query() -> None:
     assert "±" in render([block], "table")
 
 
+def test_how_a_run_was_carried_out_may_differ() -> None:
+    how = {"resume": True, "max_memory": "2GB", "threads": 1, "compile": True, "scores": "earlier"}
+    line = one_block(entry("a", make_results(0), make_results(1, **how))).lines[1]
+    assert line.metrics["map"] is not None and line.metrics["map"].runs == 2
+
+
 def test_seeds_may_have_been_tuned_to_other_settings() -> None:
     runs = [make_results(seed, tuned_on="gldv2-val") for seed in range(2)]
     runs[1]["rows"][0]["lamb"] = 0.4
