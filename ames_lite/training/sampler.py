@@ -28,6 +28,7 @@ from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_rows import NeighborRows, blocks_of, say_rising
 
 Rows = npt.NDArray[np.int64]
+POWER = 3.0  # published
 
 
 class Triplets(NamedTuple):
@@ -76,7 +77,7 @@ class TripletSampler:
         batch_size: int = 200,  # triplets a batch
         depth: int = 300,  # neighbours that count
         min_each: int = 5,  # of its own and of other labels among them
-        power: float = 3.0,  # of the similarity, for the odds
+        power: float = POWER,  # of the similarity, for the odds
         seed: int = 0,
         usable: npt.NDArray[np.bool_] | None = None,  # [N] images to draw from; None: all
         families: npt.NDArray[np.integer] | None = None,  # [N]; None: each label its own
@@ -111,7 +112,7 @@ class TripletSampler:
         digests["usable"] = array_digest(self._usable)
         if self._families is not None:
             digests["families"] = array_digest(self._families)
-        self._identity = {"seed": seed, "batch_size": batch_size, **digests}
+        self._identity = {"seed": seed, "batch_size": batch_size, "power": power, **digests}
 
     def __len__(self) -> int:
         """Batches an epoch; the last may be smaller."""
@@ -142,6 +143,7 @@ class TripletSampler:
 
     def resume(self, state: Mapping[str, Any]) -> int:
         """The step of a state. Raises BadInput where it is of another seed, batch or anchors."""
+        state = {"power": POWER, **state}  # an older state was drawn with the published odds
         for key in (*self._identity, "families"):  # a state without them has no such key
             was, here = state.get(key), self._identity.get(key)
             if was != here:

@@ -158,7 +158,16 @@ def test_without_families_draws_and_identity_are_those_of_earlier_releases() -> 
     drawn = np.concatenate([np.stack(batch, 1) for e in range(2) for batch in sampler.epoch(e)])
     assert array_digest(drawn)[:16] == "0fffe1be2135c7cb"
     state = sampler.state(5)
-    assert set(state) == {"epoch", "batch", "seed", "batch_size", "anchors", "labels", "usable"}
+    assert set(state) == {
+        "epoch",
+        "batch",
+        "seed",
+        "batch_size",
+        "power",
+        "anchors",
+        "labels",
+        "usable",
+    }
     starts = [state[key][:16] for key in ("anchors", "labels", "usable")]
     assert starts == ["64d78de5c9167cde", "e713c139804ffacb", "c54667d2fe5af32e"]
 
@@ -252,12 +261,14 @@ def test_a_state_goes_on_in_the_middle_of_an_epoch() -> None:
         assert all((x == y).all() for x, y in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"batch_size": 5}, {"min_each": 4}])
+@pytest.mark.parametrize("other", [{"seed": 1}, {"batch_size": 5}, {"min_each": 4}, {"power": 0.0}])
 def test_a_state_of_another_sampler_is_refused(other: dict[str, int]) -> None:
     given = {"batch_size": 4, "min_each": 3}
     state = TripletSampler(*a_set(), **given).state(3)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="of the sampler is"):
         TripletSampler(*a_set(), **{**given, **other}).resume(state)  # type: ignore[arg-type]
+    older = {key: value for key, value in state.items() if key != "power"}
+    assert TripletSampler(*a_set(), **given).resume(older) == 3  # type: ignore[arg-type]
     _, labels = a_set()
     with pytest.raises(BadInput, match="labels of the sampler"):
         changed = np.where(labels == labels[0], 77, labels)
