@@ -27,7 +27,7 @@ from ames_lite.models.blocks import EncodedImages, PairDecoder
 from ames_lite.models.encoding import score_in_blocks, spread
 from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state
 
-CPU_BLOCK_TOKENS = 4096  # see _blocks
+CPU_BLOCK_TOKENS = 4096  # of a block of pairs, see _block_size
 
 
 class AMES(SimilarityHead[EncodedImages]):

@@ -69,9 +69,12 @@ class SimilarityHead(nn.Module, Generic[E]):
 
         descriptors [B, N, Din], float and finite, or packed bits; valid [B, N] bool, True = a real
         descriptor, None where all are; gallery: whether they stand on the gallery's side. Raises
-        BadInput.
+        BadInput; numbers are looked at on a CPU alone, so that no device is waited for (what is not
+        finite there gives logits that are not).
         """
         self._check_descriptors(descriptors, "descriptors")
+        if descriptors.device.type == "cpu":
+            _check_finite(descriptors, "descriptors")
         _check_mask(valid, "valid", descriptors, "True on a real descriptor")
         return self._encode(descriptors, valid, gallery)
 
@@ -107,6 +110,7 @@ class SimilarityHead(nn.Module, Generic[E]):
         for side, local, mask in sides:
             self._check_descriptors(local, f"{side}_local")
             assert local is not None  # for the type checker: the line above refuses None
+            _check_finite(local, f"{side}_local")
             _check_mask(mask, f"{side}_mask", local, "True on padding")
             valid = None if mask is None else ~mask
             encoded.append(self._encode(local, valid, gallery=side == "tgt"))
@@ -124,15 +128,19 @@ class SimilarityHead(nn.Module, Generic[E]):
         if not fits or not (packed or x.is_floating_point()):
             what = f"{name} has shape {list(x.shape)} and dtype {x.dtype}"
             raise BadInput(what, expected=expected)
-        if packed or torch.compiler.is_compiling():  # looking at values would break the graph
-            return
-        # The sum is finite unless an entry is not (or, once in a blue moon, it overflows).
-        if not x.detach().sum(dtype=torch.float32).isfinite() and not x.isfinite().all():
-            image, row, _ = (~x.isfinite()).nonzero()[0].tolist()
-            raise BadInput(
-                f"{name} has NaN or infinity, first in descriptor {row} of image {image}",
-                expected="finite numbers, on padding too",
-            )
+
+
+def _check_finite(x: Tensor, name: str) -> None:
+    """Raises BadInput at the first number that is not finite; a device is waited for."""
+    if x.dtype == torch.uint8 or torch.compiler.is_compiling():  # values would break the graph
+        return
+    # The sum is finite unless an entry is not (or, once in a blue moon, it overflows).
+    if not x.detach().sum(dtype=torch.float32).isfinite() and not x.isfinite().all():
+        image, row, _ = (~x.isfinite()).nonzero()[0].tolist()
+        raise BadInput(
+            f"{name} has NaN or infinity, first in descriptor {row} of image {image}",
+            expected="finite numbers, on padding too",
+        )
 
 
 def _expected(dim_in: int | None, bits: int | None) -> str:

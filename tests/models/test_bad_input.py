@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ BAD_MASKS: dict[str, tuple[Any, str]] = {
 
 every_head = pytest.mark.parametrize("build", EVERY_HEAD.values(), ids=EVERY_HEAD)
 Build = Callable[[], SimilarityHead]
+
+
+@every_head
+@torch.no_grad()
+def test_encoding_waits_for_no_device(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device there are no values: reading one would raise."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has none for meta
+    head = build().to("meta")
+    encoded = head.encode(torch.empty(2, 5, 48, device="meta"))
+    assert all(part.device.type == "meta" for part in encoded if isinstance(part, torch.Tensor))
 
 
 @every_head
