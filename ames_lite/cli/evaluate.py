@@ -74,9 +74,8 @@ def _run(
     files, tuned = dataset_files(config), _tuned(config)
     numbers = numbers_of(config["num_rerank"], tuned)
     exports = as_list(config["exports"] or [])
-    asked = protocol_of(config), config["neighbors"], max(numbers)
-    data = evaluator.load(files, *asked, whole=bool(exports))
-    setting = check_exports(exports, data.protocol, config["export_setting"], config["export_top"])
+    protocol = protocol_of(config)
+    setting = check_exports(exports, protocol, config["export_setting"], config["export_top"])
     scorer, meta = open_scorer(config)
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
@@ -84,6 +83,8 @@ def _run(
     form = of_its_form(scorer.arguments) if published else None
     lambs, temps, tuned_on = ensemble_settings(config, meta, tuned, form)
     source = ensemble_source(config, meta, tuned)
+    whole = bool(exports)
+    data = evaluator.load(files, protocol, config["neighbors"], max(numbers), whole=whole)
     numbers = clamp(numbers, data, say=processes.first)
     if processes.first:
         say_ensemble(lambs, temps, source, tuned_on)

@@ -317,3 +317,21 @@ def test_lists_that_are_shorter_than_asked_and_than_the_gallery(own: Own) -> Non
     path.write_bytes(pickle.dumps(torch.from_numpy(planes), 2))
     asked = (f"neighbors={path}", "num_rerank=13")
     own.refused("have 12 images a query, 13 are needed", "nn_mine.pkl", more=asked)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("weights=nowhere", "nowhere"),
+        ("lamb=1.5", "lamb"),
+        ("temp=0", "temp"),
+        ("tuned=nowhere", "a choice of tuning is missing"),
+        ("exports=[other]", "other"),
+    ],
+)
+def test_settings_are_refused_before_a_store_is_opened(
+    word: str, said: str, own: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate.evaluator, "load", lambda *_, **__: pytest.fail("it was opened"))
+    code, _, message = own.run(word, model="ames" if word.startswith("weights") else "chamfer")
+    assert code == 1 and said in message
