@@ -163,7 +163,7 @@ def _results(
     before = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol).metrics
     return {
         "schema": SCHEMA,
-        "dataset": data.files.option,
+        "dataset": data.files.name,
         "desc_name": data.files.desc_name,
         "metric": metric,
         "role": config["dataset"]["role"],

@@ -93,7 +93,8 @@ def _files(config: Config, images: Path | None = None) -> DatasetFiles:
         page = page.replace("name=<name>", " ".join(map(shell_word, where)))
     return DatasetFiles(
         data_root=root,
-        option=dataset["option"] + (" swap=true" if dataset.get("swap") else ""),
+        option=dataset["option"],
+        swapped=bool(dataset.get("swap")),
         folder=set_folder(dataset),
         desc_name=config["desc_name"],
         page=page,

@@ -39,7 +39,8 @@ class DatasetFiles:
     skip_queries queries; image_folder: where the images are, under data_root, if not in folder;
     own: the folder is one of the user's, which commands name by name=; gallery_alone: there are no
     queries; joined: append_distractors makes its files; images: what image names are
-    relative to, where the user said so; official: prepare_set makes its lists and ground truth.
+    relative to, where the user said so; official: prepare_set makes its lists and ground truth;
+    swapped: queries and gallery have changed places (swap=true).
     """
 
     data_root: Path
@@ -55,6 +56,12 @@ class DatasetFiles:
     joined: bool = False
     images: str | None = None
     official: bool = False
+    swapped: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the data set; that of its other direction is another."""
+        return f"{self.option}_swapped" if self.swapped else self.option
 
     @property
     def root(self) -> Path:
@@ -80,7 +87,8 @@ class DatasetFiles:
     def _words(self, **given: object) -> list[str]:
         name = {"name": self.folder} if self.own else {}
         words = (word(key, value) for key, value in {**name, **given}.items())
-        return [*f"dataset={self.option}".split(), *words]
+        swap = ["swap=true"] if self.swapped else []
+        return [f"dataset={self.option}", *swap, *words]
 
     def _extract(self, **more: object) -> str:
         """Extraction reads images, so it is told where they are."""
@@ -144,7 +152,7 @@ class DatasetFiles:
         native = "train.txt" if split == "train" else f"{split}.txt"
         return _first_of(
             [self.root / name for name in (native, *PUBLISHED_LISTS[split])],
-            f"the {split} image list of {self.option}",
+            f"the {split} image list of {self.name}",
             **(self._trained if self.own and split == "train" else self._prepared),
         )
 
@@ -160,7 +168,7 @@ class DatasetFiles:
             names.append(self.shared_ground_truth)
         return _first_of(
             [self.root / name for name in names],
-            f"the ground truth of {self.option}",
+            f"the ground truth of {self.name}",
             **self._prepared,
         )
 
@@ -178,7 +186,7 @@ class DatasetFiles:
         """The local descriptors of a split, for reading."""
         return _first_of(
             [self.local_path(split)],
-            f"the local descriptors ({self.desc_name}) of {self.option}, {split}",
+            f"the local descriptors ({self.desc_name}) of {self.name}, {split}",
             remedy=self.make_local(**({"splits": [split]} if split == "train" else {})),
         )
 
@@ -186,7 +194,7 @@ class DatasetFiles:
         """The global descriptors of a split, for reading."""
         return _first_of(
             [self.global_path(split, kind)],
-            f"the global descriptors ({self.desc_name} {kind}) of {self.option}, {split}",
+            f"the global descriptors ({self.desc_name} {kind}) of {self.name}, {split}",
             remedy=self.make_globals(split, kind),
         )
 
@@ -199,7 +207,7 @@ class DatasetFiles:
         more = {"self_search": True} if of_train else {}
         return _first_of(
             [Path(kind)] if own else self._neighbors_paths(kind),
-            f"the neighbour lists ({kind}) of {self.option}",
+            f"the neighbour lists ({kind}) of {self.name}",
             remedy=None if own else self.make_neighbors(kind, **more),
             choose="choose one: neighbors={}",
             expected=self._other_lists(kind),

@@ -339,7 +339,7 @@ def report(
     assert first is not None, "a grid has at least one row"
     return {
         "schema": 1,
-        "dataset": data.files.option,
+        "dataset": data.files.name,
         "desc_name": data.files.desc_name,
         "model": scorer.name,
         "config": config,

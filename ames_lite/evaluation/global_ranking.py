@@ -46,7 +46,7 @@ def evaluate_lists(
     say_rising(ranking.rising, len(ranking.ids), paths["neighbors"])
     found = evaluate_ranking(ranking, truth, protocol)
     return {
-        "dataset": files.option,
+        "dataset": files.name,
         "desc_name": files.desc_name,
         "config": config,
         "counted": protocol.counted,
