@@ -29,8 +29,8 @@ from ames_lite.extraction.vocabulary_sources import (
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.writing import refuse_existing
-from ames_lite.retrieval.clustering import TOLERANCE, kmeans_blocks
-from ames_lite.retrieval.knn import kmeans, sampled_points
+from ames_lite.retrieval.clustering import TOLERANCE, kmeans, kmeans_blocks
+from ames_lite.retrieval.rows import sampled_points
 from ames_lite.retrieval.vlad import DISTANCES
 from ames_lite.stores.vocabulary import write_vocabulary
 

@@ -1,5 +1,6 @@
-"""k-means in bounded memory: centroids of tokens that come in blocks, again and again.
+"""k-means: of a sample in memory by faiss, or of all tokens in bounded memory.
 
+<<<<<<< HEAD
 Input: a callable that gives the same blocks [m, D] every time it is called, for instance from
 stores on disk. Output: `Clustering`, centroids [C, D]. Lloyd's algorithm over all tokens, by
 Euclidean distance or by cosine; memory is that of one block, a chunk and the centroids.
@@ -8,6 +9,13 @@ Centroids are plain means also for cosine, where only the assignment looks at di
 are not of unit length. Tokens are joined to chunks of a fixed size before anything is computed, and
 the start is drawn from the whole, so the result is the same, bit for bit, however the tokens were
 cut into blocks (on one machine, with one number of threads).
+=======
+`kmeans_blocks` reads the same blocks [m, D] again and again, for instance from stores on disk;
+memory is that of one block, a chunk and the centroids. Centroids are plain means also for cosine,
+where only the assignment looks at directions, so they are not of unit length. Tokens are joined to
+chunks of a fixed size and the initialization is drawn from the whole, so the result is the same,
+bit for bit, however the tokens were cut into blocks (on one machine, with one number of threads).
+>>>>>>> d736261 (One exact top-k; both k-means in one file)
 """
 
 from __future__ import annotations
@@ -21,10 +29,13 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
+from ames_lite.retrieval.faiss_calls import lloyd
+from ames_lite.retrieval.rows import Float32, Floats, float_rows, sampled_points
 from ames_lite.retrieval.vlad import DISTANCES, fill, similarities
 
 Blocks = Callable[[], Iterable[npt.NDArray[np.floating[Any]]]]
 
+POINTS_PER_CLUSTER = 1000  # `kmeans` looks at no more
 CHUNK = 8192  # tokens that are computed with at a time
 TOLERANCE = 1e-4  # of the tokens' mean squared length: centroids that move less have settled
 SAME = 1e-12  # of that length: squared distance below which two tokens are one
@@ -180,3 +191,36 @@ def _farthest(
     if best <= SAME:
         raise _too_few("there are fewer distinct tokens than clusters:", num_clusters)
     return farthest
+
+
+def kmeans(
+    points: Floats,
+    num_clusters: int,
+    seed: int,
+    iterations: int = 25,
+    points_per_cluster: int = POINTS_PER_CLUSTER,
+) -> Float32:
+    """Centroids [num_clusters, D] float32 of points [M, D] in memory, by faiss (Euclidean).
+
+    Of more than num_clusters * points_per_cluster points a random sample of that size is used;
+    it and the start follow from seed, so equal arguments give equal centroids. Put all arguments
+    into the vocabulary's provenance.
+    Raises BadInput for fewer points than clusters, and for NaN or infinity.
+    """
+    if min(num_clusters, iterations, points_per_cluster) < 1 or not 0 <= seed < 2**31:
+        raise BadInput(
+            f"num_clusters {num_clusters}, iterations {iterations}, "
+            f"points_per_cluster {points_per_cluster}, seed {seed}",
+            expected="counts of at least 1 and a seed from 0 to 2147483647",
+        )
+    if len(points) < num_clusters:
+        raise BadInput(
+            f"{len(points)} points were given for {num_clusters} clusters",
+            expected="at least one point per cluster",
+            remedy="take descriptors of more images, or fewer clusters",
+        )
+    limit = num_clusters * points_per_cluster
+    if len(points) > limit:
+        points = points[sampled_points(len(points), limit, seed)]
+    rows = float_rows(points, "points")
+    return lloyd(rows, num_clusters, seed, iterations, points_per_cluster)

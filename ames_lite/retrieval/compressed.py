@@ -21,8 +21,16 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.faiss_calls import IvfPqIndex, similarities
-from ames_lite.retrieval.knn import exact_knn, sampled_points
-from ames_lite.retrieval.rows import Float32, Floats, Ids, check_count, float_rows, own_rows
+from ames_lite.retrieval.knn import exact_knn
+from ames_lite.retrieval.rows import (
+    Float32,
+    Floats,
+    Ids,
+    check_count,
+    float_rows,
+    own_rows,
+    sampled_points,
+)
 
 READ_BYTES = 1 << 27  # of gallery rows in float32, read at a time
 SEARCH_BYTES = 1 << 29  # of candidates, held at a time

@@ -1,5 +1,6 @@
-"""Exact nearest neighbours by inner product, and k-means.
+"""Exact nearest neighbours by inner product, in blocks of the gallery.
 
+<<<<<<< HEAD
 Input: query [Q, D], gallery [N, D] or an iterable of its blocks; out: `Neighbors`, higher is
 better. faiss proposes candidates with matrix products, whose last bits depend on how the rows were
 blocked. Every candidate's similarity is therefore computed again by one function of the two rows
@@ -8,6 +9,14 @@ a stable sort of all similarities, whatever the block size.
 
 Inner products of the rows as they are (normalise before for cosine); equal similarities are ordered
 by id; an image is excluded from its own list by its name.
+=======
+Candidates are proposed by matrix products, whose last bits depend on how the rows were blocked.
+Every candidate's similarity is therefore computed again by one function of the two rows alone, and
+where rounding could have hidden a candidate the whole row is computed. The result equals a stable
+sort of all similarities, whatever the block size; equal similarities are ordered by id.
+
+Inner products are of the rows as they are (normalise before for cosine).
+>>>>>>> d736261 (One exact top-k; both k-means in one file)
 """
 
 from __future__ import annotations
@@ -21,7 +30,7 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.faiss_calls import flat_candidates, lloyd, similarities
+from ames_lite.retrieval.faiss_calls import flat_candidates, similarities
 from ames_lite.retrieval.rows import (
     Float32,
     Floats,
@@ -33,13 +42,13 @@ from ames_lite.retrieval.rows import (
 )
 from ames_lite.runtime import pick_device
 
-Finder = Callable[[Float32, Float32, int], tuple[Ids, Float32]]
+Finder = Callable[[Float32, Float32, int], tuple[Ids, Float32]]  # candidates of a block
+Exact = Callable[[Float32, Float32, Ids], Float32]  # as `faiss_calls.similarities`
 
 BLOCK_BYTES = 1 << 29  # of gallery rows in float32 that are searched at a time
 QUERY_ROWS = 1 << 12  # query rows that are searched at a time
 DEVICE_ROWS = 1 << 10  # of them on a device
 MARGIN = 32  # candidates beyond k, so that rounding seldom reaches the k-th
-POINTS_PER_CLUSTER = 1000  # k-means learns nothing from more
 
 
 def exact_knn(
@@ -74,85 +83,102 @@ def exact_knn(
         for start in range(0, len(gallery), block_rows):
             part = gallery[start : start + block_rows]
             float_rows(part, f"gallery descriptors from row {start}", rows.shape[1])
-    ids, sims = np.empty((len(rows), 0), np.int32), np.empty((len(rows), 0), np.float32)
-    num_gallery = 0
+    best = _Best(rows, k, own, find, similarities)
     for block in row_blocks(gallery, rows.shape[1], block_rows):
-        ids, sims = _widen(ids, sims, min(k, num_gallery + len(block)))
-        _search_block(rows, block, num_gallery, own, ids, sims, find)
-        num_gallery += len(block)
+        best.search(block, np.arange(best.num_seen, best.num_seen + len(block)))
         del block  # the next one is made before the name is taken anew
-    check_count(num_gallery, gallery_names)
-    width = min(k, num_gallery - int((own >= 0).any()))
-    return Neighbors(ids[:, :width], sims[:, :width], num_gallery)
+    check_count(best.num_seen, gallery_names)
+    width = min(k, best.num_seen - int((own >= 0).any()))
+    return Neighbors(best.ids[:, :width], best.sims[:, :width], best.num_seen)
 
 
-def _widen(
-    ids: npt.NDArray[np.int32], sims: Float32, width: int
-) -> tuple[npt.NDArray[np.int32], Float32]:
-    """Room for `width` neighbours; empty places are id -1 with similarity -infinity."""
-    missing = width - ids.shape[1]
-    if missing == 0:
-        return ids, sims
-    pad = ((0, 0), (0, missing))
-    return (
-        np.pad(ids, pad, constant_values=-1),
-        np.pad(sims, pad, constant_values=-np.inf),
-    )
-
-
-def _search_block(
-    query: Float32,
-    block: Float32,
-    first: int,
-    own: Ids,
-    ids: npt.NDArray[np.int32],
-    sims: Float32,
-    find: Finder,
-) -> None:
-    """Merge the neighbours in one block, whose rows count from `first`, into ids and sims."""
-    k = ids.shape[1]
-    longest = float(norms(block).max())
-    for start in range(0, len(query), QUERY_ROWS):
-        part = slice(start, start + QUERY_ROWS)
-        near = find(query[part], block, min(len(block), k + 1 + MARGIN))
-        found, found_sims = _top(
-            query[part], block, k, own[part] - first, longest, sims[part, -1], near
-        )
-        if first == 0:
-            ids[part], sims[part] = found, found_sims
-            continue
-        # ids rise from block to block, so a stable sort leaves equal similarities in their order
-        all_ids = np.concatenate([ids[part], found + first], axis=1)
-        all_sims = np.concatenate([sims[part], found_sims], axis=1)
-        order = _descending(all_sims)[:, :k]
-        ids[part] = np.take_along_axis(all_ids, order, axis=1)
-        sims[part] = np.take_along_axis(all_sims, order, axis=1)
-
-
-def _top(
-    query: Float32,
-    block: Float32,
+def most_similar(
+    query: Floats,
+    blocks: Iterable[tuple[Floats, Ids]],
     k: int,
-    own: Ids,
-    longest: float,
-    floor: Float32,
-    near: tuple[Ids, Float32],
-) -> tuple[Ids, Float32]:
-    """Ids and similarities [Q, min(k, n)] of the best in a block, ties by id.
+    num_gallery: int,
+    left_out: Sequence[int | None] | None = None,
+) -> Neighbors:
+    """As `exact_knn`, of a gallery whose rows come in any order, with their ids.
 
-    own [Q]: the block row of the query itself (similarity -infinity here). longest: the largest
-    norm in the block. floor [Q]: similarities up to which another block has filled the list.
-    near: what `flat_candidates` gives.
+    Similarities are computed in float64 and rounded to float32. blocks: rows [n, D] and their ids
+    [n], unique, below num_gallery; left_out [Q]: an id that is not in the query's list. Raises
+    BadInput as `exact_knn`, and where nothing is left to be found.
     """
-    candidates, weakest = near
-    ids, sims = _sorted_by_similarity(query, block, candidates, own, k)
-    if candidates.shape[1] < len(block):
-        # no row outside the candidates is more similar than the weakest of them, but for rounding
-        reach = weakest + _rounding(query, longest)
-        doubtful = np.flatnonzero((reach >= sims[:, -1]) & (reach >= floor))
-        for q in doubtful:
-            ids[q], sims[q] = _top_of_full_row(query[q], block, k, int(own[q]))
-    return ids, sims
+    rows = float_rows(query, "query vectors")
+    own = np.array([-1 if n is None else n for n in left_out or [None] * len(rows)], np.int64)
+    best = _Best(rows, k, own, flat_candidates, _in_float64)
+    for block, ids in blocks:
+        order = np.argsort(ids)
+        values = float_rows(block, "gallery vectors", rows.shape[1])
+        best.search(values[order], ids[order])
+    width = int((best.sims > -np.inf).sum(axis=1).min()) if best.num_seen else 0
+    if width == 0:
+        raise BadInput("there is no vector to be found", expected="another image than the query")
+    return Neighbors(best.ids[:, :width], best.sims[:, :width], num_gallery)
+
+
+def _in_float64(query: Float32, block: Float32, ids: Ids) -> Float32:
+    sims = np.empty(ids.shape, np.float32)
+    for q, near in enumerate(ids):
+        sims[q] = np.einsum("nd,d->n", block[near].astype(np.float64), query[q].astype(np.float64))
+    return sims
+
+
+class _Best:
+    """The k best of the blocks so far: ids int32 and sims [Q, k], -1 and -infinity where fewer.
+
+    own [Q]: the id of the query itself, which is left out; -1: none. find: candidates of a block;
+    exact: their similarities.
+    """
+
+    def __init__(self, query: Float32, k: int, own: Ids, find: Finder, exact: Exact) -> None:
+        self.query, self.k, self.own, self.find, self.exact = query, k, own, find, exact
+        self.num_seen = 0
+        self.ids = np.empty((len(query), 0), np.int32)
+        self.sims = np.empty((len(query), 0), np.float32)
+
+    def search(self, block: Float32, block_ids: Ids) -> None:
+        """Merge the neighbours in a block, whose ids [n] ascend."""
+        self.num_seen += len(block)
+        self._widen(min(self.k, self.num_seen))
+        longest = float(norms(block).max())
+        for start in range(0, len(self.query), QUERY_ROWS):
+            self._merge(slice(start, start + QUERY_ROWS), block, block_ids, longest)
+
+    def _widen(self, width: int) -> None:
+        pad = ((0, 0), (0, width - self.ids.shape[1]))
+        if pad[1][1]:
+            self.ids = np.pad(self.ids, pad, constant_values=-1)
+            self.sims = np.pad(self.sims, pad, constant_values=-np.inf)
+
+    def _merge(self, part: slice, block: Float32, block_ids: Ids, longest: float) -> None:
+        query, k, own = self.query[part], self.ids.shape[1], self.own[part]
+        candidates, weakest = self.find(query, block, min(len(block), k + 1 + MARGIN))
+        ids, sims = self._sorted(query, block, block_ids, candidates, own, k)
+        if candidates.shape[1] < len(block):
+            # no row outside the candidates is more similar than the weakest of them, but for
+            # rounding; nor does one matter that other blocks have left behind
+            reach = weakest + _rounding(query, longest)
+            for q in np.flatnonzero((reach >= sims[:, -1]) & (reach >= self.sims[part, -1])):
+                every, one = np.arange(len(block))[None], slice(q, q + 1)
+                ids[q], sims[q] = self._sorted(query[one], block, block_ids, every, own[one], k)
+        if self.num_seen > len(block):
+            ids = np.concatenate([self.ids[part], ids], axis=1)
+            sims = np.concatenate([self.sims[part], sims], axis=1)
+            order = np.lexsort((ids, -sims), axis=1)[:, :k]
+            ids = np.take_along_axis(ids, order, axis=1)
+            sims = np.take_along_axis(sims, order, axis=1)
+        self.ids[part], self.sims[part] = ids, sims
+
+    def _sorted(
+        self, query: Float32, block: Float32, block_ids: Ids, candidates: Ids, own: Ids, k: int
+    ) -> tuple[Ids, Float32]:
+        """Ids and similarities of the best k of the candidates [Q, m], rows that ascend."""
+        sims, ids = self.exact(query, block, candidates), block_ids[candidates]
+        sims[ids == own[:, None]] = -np.inf
+        order = np.argsort(-sims, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(sims, order, axis=1)
 
 
 def _on_device(device: str) -> Finder:
@@ -190,69 +216,3 @@ def _rounding(query: Float32, longest: float) -> npt.NDArray[np.float64]:
     """
     steps = query.shape[1] + 2
     return 2 * steps * (2.0**-24 * norms(query) * longest + np.finfo(np.float32).tiny)
-
-
-def _descending(sims: Float32) -> npt.NDArray[np.intp]:
-    return np.argsort(-sims, axis=1, kind="stable")
-
-
-def _sorted_by_similarity(
-    query: Float32, block: Float32, candidates: Ids, own: Ids, k: int
-) -> tuple[Ids, Float32]:
-    """The best k of the candidates [Q, m], which ascend, without the query itself."""
-    sims = similarities(query, block, candidates)
-    sims[candidates == own[:, None]] = -np.inf
-    order = _descending(sims)[:, :k]
-    return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(sims, order, axis=1)
-
-
-def _top_of_full_row(query: Float32, block: Float32, k: int, own: int) -> tuple[Ids, Float32]:
-    """The best k of a whole block for one query [D]."""
-    row = query[None]
-    sims = similarities(row, block, np.arange(len(block))[None])[0]
-    if 0 <= own < len(block):
-        sims[own] = -np.inf
-    weakest = np.partition(sims, len(sims) - k)[len(sims) - k]
-    candidates = np.flatnonzero(sims >= weakest)  # k of them, and those that tie with the k-th
-    order = np.argsort(-sims[candidates], kind="stable")[:k]
-    return candidates[order], sims[candidates[order]]
-
-
-def sampled_points(num_points: int, limit: int, seed: int) -> Ids:
-    """Which of num_points points `kmeans` looks at, ascending: at most `limit`, at random."""
-    if num_points <= limit:
-        return np.arange(num_points)
-    return np.sort(np.random.default_rng(seed).choice(num_points, limit, replace=False))
-
-
-def kmeans(
-    points: Floats,
-    num_clusters: int,
-    seed: int,
-    iterations: int = 25,
-    points_per_cluster: int = POINTS_PER_CLUSTER,
-) -> Float32:
-    """Centroids [num_clusters, D] float32 of points [M, D] by Lloyd's algorithm (Euclidean).
-
-    Of more than num_clusters * points_per_cluster points a random sample of that size is used;
-    it and the start follow from seed, so equal arguments give equal centroids. Put all arguments
-    into the vocabulary's provenance.
-    Raises BadInput for fewer points than clusters, and for NaN or infinity.
-    """
-    if min(num_clusters, iterations, points_per_cluster) < 1 or not 0 <= seed < 2**31:
-        raise BadInput(
-            f"num_clusters {num_clusters}, iterations {iterations}, "
-            f"points_per_cluster {points_per_cluster}, seed {seed}",
-            expected="counts of at least 1 and a seed from 0 to 2147483647",
-        )
-    if len(points) < num_clusters:
-        raise BadInput(
-            f"{len(points)} points were given for {num_clusters} clusters",
-            expected="at least one point per cluster",
-            remedy="take descriptors of more images, or fewer clusters",
-        )
-    limit = num_clusters * points_per_cluster
-    if len(points) > limit:
-        points = points[sampled_points(len(points), limit, seed)]
-    rows = float_rows(points, "points")
-    return lloyd(rows, num_clusters, seed, iterations, points_per_cluster)

@@ -105,3 +105,10 @@ def row_blocks(
                     block, num_filled = None, 0
     if block is not None:
         yield block[:num_filled]
+
+
+def sampled_points(num_points: int, limit: int, seed: int) -> Ids:
+    """Which of num_points points a sample has, ascending: at most `limit`, at random."""
+    if num_points <= limit:
+        return np.arange(num_points)
+    return np.sort(np.random.default_rng(seed).choice(num_points, limit, replace=False))

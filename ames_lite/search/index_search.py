@@ -16,7 +16,7 @@ from ames_lite.errors import BadInput
 from ames_lite.records import NO_EVIDENCE, Neighbors
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
-from ames_lite.retrieval.shortlist import most_similar
+from ames_lite.retrieval.knn import most_similar
 from ames_lite.search.open_index import OpenIndex
 from ames_lite.stores.descriptor_store import DescriptorStore
 

@@ -15,7 +15,7 @@ from ames_lite.cli.build_vocabulary import run as run_vocabulary
 from ames_lite.cli.compose import compose, options_of
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.retrieval.knn import kmeans
+from ames_lite.retrieval.clustering import kmeans
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import read_globals
 from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images

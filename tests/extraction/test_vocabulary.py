@@ -14,8 +14,7 @@ from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
 from ames_lite.io.digest import names_digest
 from ames_lite.records import LocalDescriptors
-from ames_lite.retrieval.clustering import kmeans_blocks
-from ames_lite.retrieval.knn import kmeans
+from ames_lite.retrieval.clustering import kmeans, kmeans_blocks
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
 from tests.stores.published.forms import of_store, write_published

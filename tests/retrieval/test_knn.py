@@ -7,7 +7,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.retrieval import faiss_calls, knn
-from ames_lite.retrieval.knn import exact_knn, kmeans
+from ames_lite.retrieval.knn import exact_knn
 
 
 def referee(query, gallery, k, query_names=None, gallery_names=None):
@@ -97,10 +97,10 @@ def test_neither_blocks_nor_query_batches_change_a_bit(monkeypatch) -> None:
 
 def test_blocks_are_bounded_in_bytes_unless_told(monkeypatch) -> None:
     gallery, seen = units(3, 90, 16), []
-    search = knn._search_block
+    search = knn._Best.search
     monkeypatch.setattr(knn, "BLOCK_BYTES", 40 * 4 * 16)
     monkeypatch.setattr(
-        knn, "_search_block", lambda q, b, *r: (seen.append(len(b)), search(q, b, *r))
+        knn._Best, "search", lambda best, b, ids: (seen.append(len(b)), search(best, b, ids))
     )
     found = exact_knn(gallery[:5], gallery, 4)
     assert seen == [40, 40, 10]
@@ -211,44 +211,6 @@ def test_bad_arguments_are_refused() -> None:
             exact_knn(rows, rows, 2, query_names=query_names, gallery_names=gallery_names)
     with pytest.raises(BadInput, match="3 gallery names"):
         exact_knn(rows, iter([rows]), 2, query_names=names, gallery_names=names[:3])
-
-
-def lloyd_step(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    nearest = [int(((centroids - p) ** 2).sum(1).argmin()) for p in points]
-    rows = [points[[n == c for n in nearest]].mean(0) for c in range(len(centroids))]
-    return np.array(rows)
-
-
-def test_kmeans_ends_where_another_step_changes_nothing() -> None:
-    points = integers(11, 4, 6, 20).repeat(50, axis=0) + units(12, 200, 6)
-    centroids = kmeans(points, 4, seed=0)
-    assert centroids.shape == (4, 6) and centroids.dtype == np.float32
-    np.testing.assert_allclose(centroids, lloyd_step(points, centroids), atol=1e-4)
-
-
-def test_kmeans_follows_from_its_seed() -> None:
-    points = units(13, 3000, 8)
-    for limit in (1000, 20):
-        first = kmeans(points, 16, seed=0, points_per_cluster=limit)
-        assert first.tobytes() == kmeans(points, 16, 0, points_per_cluster=limit).tobytes()
-        assert first.tobytes() != kmeans(points, 16, 1, points_per_cluster=limit).tobytes()
-
-
-def test_kmeans_of_as_many_points_as_clusters_is_the_points() -> None:
-    points = integers(14, 7, 3, 50)
-    found = kmeans(points, 7, seed=3)
-    assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, points.tolist()))
-
-
-def test_kmeans_refuses_what_it_cannot_do() -> None:
-    points = units(15, 10, 4)
-    with pytest.raises(BadInput, match="10 points were given for 11 clusters"):
-        kmeans(points, 11, seed=0)
-    with pytest.raises(BadInput, match="row 3 has NaN"):
-        kmeans(broken(3, np.nan), 2, seed=0)
-    for bad in ({"num_clusters": 0}, {"seed": -1}, {"iterations": 0}, {"points_per_cluster": 0}):
-        with pytest.raises(BadInput, match="at least 1"):
-            kmeans(**{"points": points, "num_clusters": 2, "seed": 0, **bad})
 
 
 @pytest.mark.parametrize("width", [3, 64])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.retrieval.shortlist import most_similar
+from ames_lite.retrieval.knn import most_similar
 
 Blocks = list[tuple[np.ndarray, np.ndarray]]
 
@@ -61,7 +61,7 @@ def test_what_rounding_hides_is_still_found() -> None:
 def test_wrong_vectors_are_refused() -> None:
     gallery = unit(np.random.default_rng(0), 5, 8).astype(np.float16)
     query, ids = gallery[:1].astype(np.float32), np.arange(5)
-    with pytest.raises(BadInput, match="one width"):
+    with pytest.raises(BadInput, match="have width 8"):
         most_similar(query[:, :4], [(gallery, ids)], 2, 5)
     with pytest.raises(BadInput, match="no vector to be found"):
         most_similar(query, [(gallery[:1], ids[:1])], 2, 5, [0])
