@@ -76,6 +76,7 @@ def _run(
     exports = as_list(config["exports"] or [])
     protocol = protocol_of(config)
     setting = check_exports(exports, protocol, config["export_setting"], config["export_top"])
+    evaluator.find_files(files, config["neighbors"])  # all that is missing is one message
     scorer, meta = open_scorer(config)
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
