@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ames_lite.models.cpu_kernels import softmax_gradient
+
 ENTRIES = 700_000  # of the matrices that are made at a time, over all heads: 1.4 MB
 ROWS = 200  # query tokens at a time without gradients
 
@@ -93,7 +95,7 @@ class _InBlocks(torch.autograd.Function):
             share = _shares(scaled, keys, _of(mask, images))
             of_v[images] += share.transpose(2, 3) @ given
             of_share = given @ v[images].transpose(2, 3)
-            of_logits = torch._softmax_backward_data(of_share, share, -1, share.dtype)
+            of_logits = softmax_gradient(of_share, share)
             of_q[images, :, rows] = (of_logits @ keys).mul_(q.shape[-1] ** -0.5)
             of_k[images] += of_logits.transpose(2, 3) @ scaled
         return of_q, of_k.to(k.dtype), of_v.to(v.dtype), None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from ames_lite.models.cpu_kernels import bfloat16_products
 
 ROWS = 512  # queries at a time: their similarities stay in the cache
 CPUINFO = Path("/proc/cpuinfo")
@@ -71,7 +73,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None
                     queries *= factor
                 for first in range(0, num, ROWS):
                     rows = slice(first, first + ROWS)
-                    with _bfloat16_products():
+                    with bfloat16_products():
                         sims = queries[rows] @ keys
                     if not exact:
                         sims *= factor
@@ -101,21 +103,6 @@ def _fits(
         and not (t.requires_grad and torch.is_grad_enabled())
         for t in tensors
     )
-
-
-@contextlib.contextmanager
-def _bfloat16_products() -> Iterator[None]:
-    """float32 products by oneDNN, which may take them for bfloat16; where torch has that switch."""
-    switch = getattr(torch.backends.mkldnn, "matmul", None)
-    if switch is None or not hasattr(switch, "fp32_precision"):
-        yield
-        return
-    before = switch.fp32_precision
-    switch.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        switch.fp32_precision = before
 
 
 @cache

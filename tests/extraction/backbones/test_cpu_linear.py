@@ -8,9 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 from ames_lite.extraction.backbones import cpu_linear
-from ames_lite.extraction.backbones.cpu_linear import PackedLinear, can_pack, pack_linears
+from ames_lite.extraction.backbones.cpu_linear import PackedLinear, pack_linears
+from ames_lite.models.cpu_kernels import pack_weight
 
-needs_ops = pytest.mark.skipif(not can_pack(), reason="no packed bfloat16 products on this CPU")
+PACKS = pack_weight(torch.ones(8, 8, dtype=torch.bfloat16)) is not None
+needs_ops = pytest.mark.skipif(not PACKS, reason="no packed bfloat16 products on this CPU")
 
 
 @needs_ops
@@ -26,7 +28,9 @@ def test_it_is_the_linear_layer(shape: tuple[int, int], bias: bool) -> None:
         None if not bias else linear.bias.double(),
     )
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        found, usual = PackedLinear(linear)(tokens), linear(tokens)
+        packed = pack_weight(linear.weight)
+        assert packed is not None
+        found, usual = PackedLinear(packed, linear.bias)(tokens), linear(tokens)
     assert found.dtype == usual.dtype == torch.bfloat16 and found.shape == exact.shape
     error, own = (float((t.double() - exact).norm() / exact.norm()) for t in (found, usual))
     assert error < 3e-3 and error < 1.01 * own + 1e-5
@@ -52,7 +56,7 @@ def test_plain_bfloat16_layers_are_packed_and_others_are_not() -> None:
 
 
 def test_without_the_operations_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_linear, "can_pack", lambda: False)
+    monkeypatch.setattr(cpu_linear, "pack_weight", lambda weight: None)
     network = nn.Sequential(nn.Linear(8, 8).bfloat16())
     pack_linears(network)
     assert type(network[0]) is nn.Linear
