@@ -94,15 +94,27 @@ def fit_itq(
     axis = F.normalize(mean, dim=0)
     x = x - mean
     x = x - (x @ axis)[:, None] * axis
-    _, directions = torch.linalg.eigh(x.T @ x)  # columns, weakest first
-    basis = directions.flip(1)[:, :bits]
+    basis = principal_directions(x, bits)
     basis = basis - axis[:, None] * (axis @ basis)  # rounding, and the direction of no variance
-    noise = torch.randn(bits, bits, generator=generator, dtype=torch.float64)
-    rotation = torch.linalg.qr(noise)[0].to(x.device)
+    rotation = random_rotation(bits, generator, torch.float64).to(x.device)
     projections = x @ basis
     for _ in range(iterations):
         rotation = nearest_rotation(projections, torch.sign(projections @ rotation))
     return (basis @ rotation).float()
+
+
+def principal_directions(x: Tensor, num: int) -> Tensor:
+    """The strongest `num` principal directions of centred rows [M, D], as columns [D, num]."""
+    _, directions = torch.linalg.eigh(x.T @ x)  # columns, weakest first
+    return directions.flip(1)[:, :num]
+
+
+def random_rotation(
+    dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """A random orthogonal [D, D] on the CPU."""
+    noise = torch.randn(dim, dim, generator=generator, dtype=dtype)
+    return torch.linalg.qr(noise)[0]
 
 
 def nearest_rotation(points: Tensor, targets: Tensor) -> Tensor:

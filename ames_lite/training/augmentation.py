@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ames_lite.models.binarization import random_rotation
 from ames_lite.training.dataset import Side, TripletBatch
 
 
@@ -22,9 +23,8 @@ def rotate(batch: TripletBatch, center: Tensor, generator: torch.Generator) -> T
     center [D]: the mean descriptor. Descriptors are float on the way out, close to unit length, not
     exactly. The generator is one of the CPU, so that every device turns alike.
     """
-    noise = torch.randn(len(center), len(center), generator=generator)
     device = batch.query.descriptors.device
-    rotation, mean = torch.linalg.qr(noise)[0].to(device), center.to(device)
+    rotation, mean = random_rotation(len(center), generator).to(device), center.to(device)
 
     def turned(side: Side) -> Side:
         return Side((side.descriptors.float() - mean) @ rotation + mean, side.valid)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
 from ames_lite.models.ames import AMES
-from ames_lite.models.binarization import Binarization
+from ames_lite.models.binarization import Binarization, principal_directions, random_rotation
 from ames_lite.models.blocks import PairAttention, PairLayer
 
 
@@ -83,11 +83,8 @@ def _principal_basis(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
     The rotation shares the variance among all entries, so that each head sees its part. Where
     Din < dim the map is an isometry into dim entries.
     """
-    _, directions = torch.linalg.eigh(x.T @ x)  # columns, weakest first
-    strongest = directions.flip(1)[:, :dim].T
-    noise = torch.randn(dim, dim, generator=generator, dtype=x.dtype)
-    rotation, _ = torch.linalg.qr(noise)
-    return rotation[:, : len(strongest)] @ strongest
+    strongest = principal_directions(x, dim).T
+    return random_rotation(dim, generator, x.dtype)[:, : len(strongest)] @ strongest
 
 
 def _attend_to_similar(layer: PairLayer, dim: int, num_heads: int, sharpness: float) -> None:
