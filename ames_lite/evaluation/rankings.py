@@ -6,7 +6,7 @@ In: names and a `Ranking`; out: one file, which appears whole. The conventions t
   ranking's own tie, or rise behind the reranked part, they are lowered by the least step that
   float32 keeps. Everywhere else they are the ranking's.
 - Blanks separate fields there, so blanks and control characters in names are written as in URLs
-  (`%20`), and `%` as `%25`; `read_trec_run` turns them back. All other names stay as they are.
+  (`%20`), and `%` as `%25`. All other names stay as they are.
 - Ranks count from 1, in the TREC run and in the CSV.
 """
 
@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput
 from ames_lite.io.writing import replacing
 from ames_lite.records import Ranking
 
 Floats = npt.NDArray[np.float32]
 LEAST_STEP = np.float32(2.0**-24)  # half a unit in the last place of 1
-RUN_LINE = "<query> Q0 <image> <rank> <score> <tag>"
 ODD_NAMES = "surrogatepass"  # a path that is not UTF-8 on disk reaches Python as surrogates
 
 
@@ -79,47 +77,6 @@ def falling_scores(scores: Floats) -> Floats:
         step = np.maximum(np.spacing(np.abs(before)), LEAST_STEP)
         falling[:, k] = np.minimum(falling[:, k], before - step)
     return falling
-
-
-def read_trec_run(
-    path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
-) -> Ranking:
-    """The ranking of a TREC run, by falling score; equal scores in the order of the lines.
-
-    Queries may come in any order, each with equally many images. Raises MissingFile; BadInput that
-    names the line for anything else.
-    """
-    if not Path(path).is_file():
-        raise MissingFile("there is no run", where=path, expected=f"lines: {RUN_LINE}")
-    row_of = {name: row for row, name in enumerate(gallery_names)}
-    listed: dict[str, list[tuple[float, int]]] = {name: [] for name in query_names}
-    for where, query, image, score in _run_lines(Path(path)):
-        for name, known, side in ((query, listed, "query"), (image, row_of, "gallery")):
-            if name not in known:
-                raise BadInput(f"'{name}' is not in the {side} list", where=where)
-        listed[query].append((score, row_of[image]))
-    lengths = {len(rows) for rows in listed.values()}
-    if len(lengths) != 1:
-        few, many = min(lengths, default=0), max(lengths, default=0)
-        raise BadInput(f"{few} to {many} images a query", where=path, expected="equally many")
-    in_order = [sorted(rows, key=lambda row: -row[0]) for rows in listed.values()]
-    array = np.array(in_order, np.float64).reshape(len(in_order), -1, 2)
-    return Ranking(
-        array[..., 1].astype(np.int32), array[..., 0].astype(np.float32), len(gallery_names)
-    )
-
-
-def _run_lines(path: Path) -> Iterator[tuple[str, str, str, float]]:
-    """Where a line is, query, image and score of each line."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            where, fields = f"{path}, line {number}", line.split()
-            try:
-                query, _, image, _, score, _ = fields
-                value = float(score)
-            except ValueError as error:
-                raise BadInput("not a line of a run", where=where, expected=RUN_LINE) from error
-            yield where, _plain(query), _plain(image), value
 
 
 def write_ranking_json(
@@ -230,7 +187,3 @@ def _escaped(name: str) -> str:
 
 def _hex(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", ODD_NAMES))
-
-
-def _plain(name: str) -> str:
-    return unquote(name, errors=ODD_NAMES)

@@ -16,9 +16,9 @@ from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.protocols import evaluate_ranking
-from ames_lite.evaluation.rankings import read_trec_run
 from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
+from tests.evaluation.trec import read_trec_run
 
 FLOOR = ["model=mutual_nn", "num_rerank=10", "lamb=0.3", "temp=0.1", "report_queries=0"]
 ALL = "exports=[trec,json,json_scores,csv,pairs]"

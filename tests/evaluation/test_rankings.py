@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput
 from ames_lite.evaluation import rankings
 from ames_lite.evaluation.rankings import (
     falling_scores,
     first_of,
-    read_trec_run,
     write_pairs,
     write_ranking_csv,
     write_ranking_json,
     write_trec_run,
 )
 from ames_lite.records import Ranking
+from tests.evaluation.trec import read_trec_run
 
 QUERIES = ["q a.jpg", "jpg/q%20b.jpg", "q\udcffc.jpg"]
 GALLERY = [
@@ -152,26 +152,3 @@ def test_a_file_in_the_way_and_a_failure_leave_what_was_there(
     with pytest.raises(BadInput, match="disk full"):
         write_trec_run(path, QUERIES, GALLERY, make_ranking(0), tag="r", overwrite=True)
     assert path.read_text() == "mine" and [p.name for p in tmp_path.iterdir()] == ["run.trec"]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("q Q0 a 1 0.5\n", "line 1"),
-        ("q Q0 a 1 0.5 r\nq Q0 b 2 high r\n", "line 2"),
-        ("q Q0 a 1 0.5 r\nother Q0 a 1 0.5 r\n", "'other' is not in the query list"),
-        ("q Q0 c 1 0.5 r\n", "'c' is not in the gallery list"),
-        ("q Q0 a 1 0.5 r\nq Q0 b 2 0.4 r\np Q0 a 1 0.5 r\n", "1 to 2 images a query"),
-        ("q Q0 a 1 0.5 r\nq Q0 a 2 0.4 r\np Q0 a 1 0.5 r\np Q0 b 2 0.1 r\n", "twice"),
-        ("q Q0 a 1 nan r\np Q0 a 1 0.5 r\n", "NaN"),
-    ],
-)
-def test_a_damaged_run_is_refused(text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "run.trec").write_text(text)
-    with pytest.raises(BadInput, match=words):
-        read_trec_run(tmp_path / "run.trec", ["q", "p"], ["a", "b"])
-
-
-def test_a_missing_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingFile, match="no run"):
-        read_trec_run(tmp_path / "run.trec", ["q"], ["a"])

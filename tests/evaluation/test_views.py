@@ -20,8 +20,6 @@ from ames_lite.evaluation.views.lattice import find_cells
 from ames_lite.evaluation.views.marked import LONGEST, Marked, shrink
 from ames_lite.evaluation.views.overlays import (
     cluster_sheet,
-    draw_clusters,
-    draw_weights,
     weight_sheet,
 )
 from ames_lite.evaluation.views.projection import pca, tsne
@@ -78,8 +76,8 @@ def test_every_descriptor_is_drawn_once_at_its_place(xy: Array) -> None:
     cluster = np.arange(len(xy)) % 11
     scale = np.zeros(len(xy), np.uint8)
     for figure in (
-        draw_clusters(picture(), xy, cluster, num_clusters=11, scale=scale),
-        draw_weights(picture(), xy, np.linspace(1, 0, len(xy)), scale=scale),
+        cluster_sheet([Marked(picture(), xy, cluster, scale)], 11),
+        weight_sheet([Marked(picture(), xy, np.linspace(1, 0, len(xy)), scale)], "weight"),
     ):
         places, _ = marks_of(figure)
         np.testing.assert_allclose(places, xy[np.lexsort(xy.T.round(3))], atol=2e-4)
@@ -113,8 +111,8 @@ def test_clusters_have_colours_of_their_own_whatever_their_number() -> None:
 
 def test_circles_grow_with_the_scale_and_small_ones_lie_on_top() -> None:
     scale = np.array([0, 2, 1, 0])
-    figure = draw_clusters(
-        picture(), keypoints(4), np.arange(4), num_clusters=4, scale=scale, marks="circles"
+    figure = cluster_sheet(
+        [Marked(picture(), keypoints(4), np.arange(4), scale)], 4, marks="circles"
     )
     found = drawn(figure)
     assert isinstance(found, EllipseCollection)
@@ -133,7 +131,7 @@ def test_weights_of_a_sheet_share_one_scale() -> None:
     assert (np.ptp(colours[0], axis=0) == 0).all() and not np.allclose(colours[0], colours[1])
     bar = together.axes[-1]
     assert bar.get_xlim() == pytest.approx((1.0, 3.0))
-    assert draw_weights(picture(), xy, low, weight_name="feature norm").axes[-1].get_xlabel() == (
+    assert weight_sheet([Marked(picture(), xy, low)], "feature norm").axes[-1].get_xlabel() == (
         "feature norm"
     )
 
@@ -141,8 +139,8 @@ def test_weights_of_a_sheet_share_one_scale() -> None:
 def test_an_image_without_descriptors_is_an_image_all_the_same(tmp_path: Path) -> None:
     none = np.zeros((0, 2), np.float32)
     for figure in (
-        draw_clusters(picture(), none, np.zeros(0, np.int64), num_clusters=3),
-        draw_weights(picture(), none, np.zeros(0)),
+        cluster_sheet([Marked(picture(), none, np.zeros(0, np.int64))], 3),
+        weight_sheet([Marked(picture(), none, np.zeros(0))], "weight"),
     ):
         assert len(bytes_of(figure, tmp_path, f"{id(figure)}.png")) > 1000
 
@@ -169,7 +167,7 @@ def test_no_words_of_a_sheet_overlap_and_names_are_shown_as_they_are() -> None:
 def test_the_key_names_the_largest_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlays, "NAMED_CLUSTERS", 2)
     cluster = np.array([3] * 20 + [1] * 15 + [0] * 4 + [2])
-    figure = draw_clusters(picture(), keypoints(), cluster, num_clusters=6)
+    figure = cluster_sheet([Marked(picture(), keypoints(), cluster)], 6)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words == ["3: 50.0%", "1: 37.5%", "2 others: 12.5%"]
 
@@ -200,8 +198,10 @@ def test_large_images_are_shrunk_by_means() -> None:
 )
 def test_wrong_input_is_refused(change: dict[str, Any], message: str) -> None:
     given = {"image": picture(), "xy": keypoints(), "cluster": np.arange(40) % 5}
+    given |= {"num_clusters": 5, "marks": "auto", **change}
     with pytest.raises(BadInput, match=message):
-        draw_clusters(**{**given, "num_clusters": 5, **change})
+        marked = Marked(given["image"], given["xy"], given["cluster"])
+        cluster_sheet([marked], given["num_clusters"], marks=given["marks"])
 
 
 def test_a_sheet_has_at_least_one_picture_and_at_most_a_hundred() -> None:
@@ -385,10 +385,12 @@ def test_a_map_of_what_does_not_fit_is_refused(
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     for name, make in {
-        "clusters": lambda: draw_clusters(
-            picture(), keypoints(), np.arange(40) % 5, num_clusters=5, name="a"
+        "clusters": lambda: cluster_sheet(
+            [Marked(picture(), keypoints(), np.arange(40) % 5, name="a")], 5
         ),
-        "weights": lambda: draw_weights(picture(), grid(6, 9, 30), np.linspace(1, 0, 30)),
+        "weights": lambda: weight_sheet(
+            [Marked(picture(), grid(6, 9, 30), np.linspace(1, 0, 30))], "weight"
+        ),
         "globals": lambda: draw_globals(
             pca(blobs()[0]).points, blobs()[1], np.arange(60) < 30, thumbnails={3: picture()}
         ),

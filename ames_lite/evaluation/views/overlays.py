@@ -1,7 +1,7 @@
 """Clusters and detector weights over the images that the descriptors come from.
 
-    figure = draw_clusters(image, xy, cluster, num_clusters=64, scale=scale)
-    figure = draw_weights(image, xy, weight, weight_name="DoG response")
+    figure = cluster_sheet([Marked(image, xy, cluster, scale)], num_clusters=64)
+    figure = weight_sheet([Marked(image, xy, weight)], "DoG response")
     save_png(figure, "clusters.png")
 
 Sheets show several images on one page, each beside its overlay. Patches of a dense backbone are
@@ -44,34 +44,6 @@ TALLEST = 1.35  # height of a row, in widths of a picture
 DOT, DOT_GROWTH = 0.018, 0.045  # width of circles, in longer sides of the image
 CELL_ALPHA, DOT_ALPHA = 0.8, 0.9
 KEY_WIDTH = 0.98  # inches of an entry of the key
-
-
-def draw_clusters(
-    image: npt.NDArray[np.uint8],
-    xy: Floats,
-    cluster: npt.NDArray[np.integer],
-    *,
-    num_clusters: int,
-    scale: npt.NDArray[np.integer] | None = None,
-    name: str = "",
-    marks: str = "auto",
-) -> Figure:
-    """`cluster_sheet` of one image: image [H, W, 3], xy [K, 2] in [0, 1], cluster [K]."""
-    return cluster_sheet([Marked(image, xy, cluster, scale, name)], num_clusters, marks=marks)
-
-
-def draw_weights(
-    image: npt.NDArray[np.uint8],
-    xy: Floats,
-    weight: Floats,
-    *,
-    scale: npt.NDArray[np.integer] | None = None,
-    weight_name: str = "weight",
-    name: str = "",
-    marks: str = "auto",
-) -> Figure:
-    """`weight_sheet` of one image: image [H, W, 3], xy [K, 2] in [0, 1], weight [K]."""
-    return weight_sheet([Marked(image, xy, weight, scale, name)], weight_name, marks=marks)
 
 
 def cluster_sheet(
