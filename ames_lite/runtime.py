@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from enum import IntEnum
 from functools import cache
 
 import numpy as np
@@ -42,6 +43,26 @@ def seed_everything(seed: int) -> torch.Generator:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed)
+
+
+class Draw(IntEnum):
+    """What training draws at random: the first word of a stream's key."""
+
+    ANCHORS = 0
+    TRIPLETS = 1
+    COUNTS = 2
+    AUGMENTATION = 3
+    HELD_OUT = 4
+    IMAGES = 5
+
+
+def stream(seed: int, draw: Draw, *key: int) -> np.random.Generator:
+    """A generator for every key of a seed; no two of them share their numbers.
+
+    default_rng((seed, epoch)) would be default_rng((seed, epoch, 0)): entropy is padded with zeros,
+    spawn keys are not.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw, *key)))
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -16,7 +16,14 @@ from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES
 from ames_lite.reranking import Reranker
-from ames_lite.runtime import autocast, cpu_is_fast_in_bf16, fast_precision, settle_precision
+from ames_lite.runtime import (
+    Draw,
+    autocast,
+    cpu_is_fast_in_bf16,
+    fast_precision,
+    settle_precision,
+    stream,
+)
 from tests.conftest import TinyWorld
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -98,3 +105,12 @@ def test_the_reranker_takes_auto(native: bool) -> None:
         for name in ("auto", "bf16" if native else "fp32")
     ]
     assert np.array_equal(*logits)
+
+
+def test_no_two_streams_of_a_seed_coincide() -> None:
+    keys = [(draw, *rest) for draw in Draw for rest in ((), (0,), (0, 0), (0, 1), (1,), (1, 0))]
+    pairs = [(seed, key) for seed in (0, 1) for key in keys]
+    drawn = {tuple(stream(seed, *key).integers(2**63, size=3)) for seed, key in pairs}
+    assert len(drawn) == len(pairs)
+    again = stream(1, Draw.COUNTS, 5).integers(2**63)
+    assert again == stream(1, Draw.COUNTS, 5).integers(2**63)

@@ -13,10 +13,9 @@ from contextlib import closing
 from itertools import groupby
 from typing import NamedTuple
 
-import numpy as np
-
 from ames_lite.processes import ALONE, Processes
 from ames_lite.reranking.prefetch import prefetched
+from ames_lite.runtime import Draw, stream
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.dataset import TripletBatch, load_batch
 from ames_lite.training.recipe import Recipe
@@ -77,7 +76,7 @@ class BatchLoader:
         low, high = self.recipe.min_count, min(self.recipe.max_count, self.store.max_count)
         if low == 0 or low >= high:
             return high, high
-        rng = np.random.default_rng((self.recipe.seed, step, 1))
+        rng = stream(self.recipe.seed, Draw.COUNTS, step)
         query, gallery = rng.integers(low, high, 2, endpoint=self.recipe.draw_max_count)
         return int(query), int(gallery)
 

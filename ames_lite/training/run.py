@@ -26,6 +26,7 @@ from ames_lite.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 Entry = dict[str, Any]  # a line of the log
+STREAMS = {"streams": 2}  # of random numbers: a checkpoint of others cannot be resumed
 
 
 class TrainingRun(ABC):
@@ -85,7 +86,7 @@ class TrainingRun(ABC):
         """Load the checkpoint of an earlier run, or begin a log; returns whether there was one."""
         last, log, state = self.output_dir / NAME, self.output_dir / "log.jsonl", None
         if self.processes.first and last.is_file():
-            state = read_state(last, self.identity, self.keys)
+            state = read_state(last, {**self.identity, **STREAMS}, self.keys)
         state = self.processes.from_first(state)
         if state is None:
             if self.processes.first:
@@ -116,7 +117,8 @@ class TrainingRun(ABC):
             return
         own = {"step": self.step, "seen": self.seen, "curve": self.curve}
         own["log_bytes"] = (self.output_dir / "log.jsonl").stat().st_size
-        write_state(self.output_dir / NAME, self.identity, {**self.state(), **own})
+        identity = {**self.identity, **STREAMS}
+        write_state(self.output_dir / NAME, identity, {**self.state(), **own})
 
     def _train_epoch(self, watch: Watch) -> None:
         epoch, stop, signal = len(self.curve), (len(self.curve) + 1) * self.per_epoch, 0

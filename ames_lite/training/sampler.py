@@ -25,10 +25,10 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest
 from ames_lite.records import Neighbors
+from ames_lite.runtime import Draw, stream
 from ames_lite.stores.neighbor_rows import NeighborRows, blocks_of, say_rising
 
 Rows = npt.NDArray[np.int64]
-POWER = 3.0  # published
 
 
 class Triplets(NamedTuple):
@@ -77,7 +77,7 @@ class TripletSampler:
         batch_size: int = 200,  # triplets a batch
         depth: int = 300,  # neighbours that count
         min_each: int = 5,  # of its own and of other labels among them
-        power: float = POWER,  # of the similarity, for the odds
+        power: float = 3.0,  # of the similarity, for the odds
         seed: int = 0,
         usable: npt.NDArray[np.bool_] | None = None,  # [N] images to draw from; None: all
         families: npt.NDArray[np.integer] | None = None,  # [N]; None: each label its own
@@ -132,7 +132,7 @@ class TripletSampler:
         weights = np.maximum(sims, 0).astype(np.float64) ** self.power * self._usable[ids]
         same = _equal(self._labels, ids, anchor)
         kin = same if self._families is None else _equal(self._families, ids, anchor)
-        rng = np.random.default_rng((self.seed, epoch, number))
+        rng = stream(self.seed, Draw.TRIPLETS, epoch, number)
         positive, negative = (_draw(rng, ids, weights * allowed) for allowed in (same, ~kin))
         return Triplets(anchor, positive, negative)
 
@@ -143,7 +143,6 @@ class TripletSampler:
 
     def resume(self, state: Mapping[str, Any]) -> int:
         """The step of a state. Raises BadInput where it is of another seed, batch or anchors."""
-        state = {"power": POWER, **state}  # an older state was drawn with the published odds
         for key in (*self._identity, "families"):  # a state without them has no such key
             was, here = state.get(key), self._identity.get(key)
             if was != here:
@@ -156,7 +155,7 @@ class TripletSampler:
     def _anchors_of(self, epoch: int) -> Rows:
         """All anchors in the order of an epoch."""
         if self._order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.anchors)
+            order = stream(self.seed, Draw.ANCHORS, epoch).permutation(self.anchors)
             self._order = epoch, order
         return self._order[1]
 

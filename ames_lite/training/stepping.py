@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ames_lite.errors import BadInput
 from ames_lite.io.writing import replacing
 from ames_lite.models import AMES, SimilarityHead
-from ames_lite.runtime import autocast
+from ames_lite.runtime import Draw, autocast, stream
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.augmentation import mirror, rotate
 from ames_lite.training.dataset import TripletBatch, sample_descriptors
@@ -176,7 +176,8 @@ class Stepper:
     def _turned(self, step: int, batch: TripletBatch) -> TripletBatch:
         """The batch, mirrored and rotated if this step's is; all parts of a step alike."""
         recipe = self.recipe
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        seed = stream(recipe.seed, Draw.AUGMENTATION, step).integers(2**63)
+        generator = torch.Generator().manual_seed(int(seed))
 
         def drawn(share: float) -> bool:
             return share > 0 and float(torch.rand(1, generator=generator)) < share

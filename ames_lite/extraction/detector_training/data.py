@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.digest import array_digest, names_digest
+from ames_lite.runtime import Draw, stream
 
 LINES = "path,label lines with an integer label for every image"
 Rows = npt.NDArray[np.int64]
@@ -129,7 +130,7 @@ def hold_out(
             expected="at least two labels to train on and two to evaluate by",
             remedy="more labels, another val_share=, or val_dataset=",
         )
-    drawn = np.random.default_rng((seed, 7)).permutation(labels)[:count]
+    drawn = stream(seed, Draw.HELD_OUT).permutation(labels)[:count]
     held = np.isin(images.labels, drawn)
     return images.take(~held), images.take(held)
 
@@ -163,7 +164,7 @@ def epoch_batches(
     multiple, all of a label where it has fewer; batches have batch_size images on average, or
     somewhat fewer.
     """
-    rng = np.random.default_rng((seed, epoch))
+    rng = stream(seed, Draw.IMAGES, epoch)
     groups: list[Rows] = []
     order = rng.permutation(len(labels))
     ordered = order[np.argsort(labels[order], kind="stable")]
