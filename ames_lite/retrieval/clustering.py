@@ -1,21 +1,10 @@
 """k-means: of a sample in memory by faiss, or of all tokens in bounded memory.
 
-<<<<<<< HEAD
-Input: a callable that gives the same blocks [m, D] every time it is called, for instance from
-stores on disk. Output: `Clustering`, centroids [C, D]. Lloyd's algorithm over all tokens, by
-Euclidean distance or by cosine; memory is that of one block, a chunk and the centroids.
-
-Centroids are plain means also for cosine, where only the assignment looks at directions, so they
-are not of unit length. Tokens are joined to chunks of a fixed size before anything is computed, and
-the start is drawn from the whole, so the result is the same, bit for bit, however the tokens were
-cut into blocks (on one machine, with one number of threads).
-=======
 `kmeans_blocks` reads the same blocks [m, D] again and again, for instance from stores on disk;
 memory is that of one block, a chunk and the centroids. Centroids are plain means also for cosine,
 where only the assignment looks at directions, so they are not of unit length. Tokens are joined to
 chunks of a fixed size and the initialization is drawn from the whole, so the result is the same,
 bit for bit, however the tokens were cut into blocks (on one machine, with one number of threads).
->>>>>>> d736261 (One exact top-k; both k-means in one file)
 """
 
 from __future__ import annotations

@@ -1,22 +1,11 @@
 """Exact nearest neighbours by inner product, in blocks of the gallery.
 
-<<<<<<< HEAD
-Input: query [Q, D], gallery [N, D] or an iterable of its blocks; out: `Neighbors`, higher is
-better. faiss proposes candidates with matrix products, whose last bits depend on how the rows were
-blocked. Every candidate's similarity is therefore computed again by one function of the two rows
-alone, and where rounding could have hidden a candidate the whole row is computed. The result equals
-a stable sort of all similarities, whatever the block size.
-
-Inner products of the rows as they are (normalise before for cosine); equal similarities are ordered
-by id; an image is excluded from its own list by its name.
-=======
 Candidates are proposed by matrix products, whose last bits depend on how the rows were blocked.
 Every candidate's similarity is therefore computed again by one function of the two rows alone, and
 where rounding could have hidden a candidate the whole row is computed. The result equals a stable
 sort of all similarities, whatever the block size; equal similarities are ordered by id.
 
 Inner products are of the rows as they are (normalise before for cosine).
->>>>>>> d736261 (One exact top-k; both k-means in one file)
 """
 
 from __future__ import annotations
