@@ -8,19 +8,19 @@ from pathlib import Path
 from ames_lite.cli.own_folder import choose_protocol, folder_of, show
 from ames_lite.cli.shell import print_table
 from ames_lite.datasets.custom.files import PARTS, write_split
-from ames_lite.datasets.custom.split import SplitTruth, split_folders
-from ames_lite.datasets.custom.truth import OwnTruthOptions
+from ames_lite.datasets.custom.split import Split, split_folders
+from ames_lite.datasets.custom.truth import CustomOptions
 
 
 def prepare_split(
-    root: Path, name: str, options: OwnTruthOptions, protocol: str | None, overwrite: bool
+    root: Path, name: str, options: CustomOptions, protocol: str | None, overwrite: bool
 ) -> Path:
     """Write <name>-train and <name>-val, print what came of it; returns the folder of the first."""
     folder = folder_of(root, name)
     train, val = (folder.with_name(f"{name}{end}") for end in PARTS.values())
     made = split_folders(options)
     chosen = choose_protocol(made.val, protocol)
-    _, description = write_split(root, name, made, options, chosen, overwrite)
+    description = write_split(root, name, made, options, chosen, overwrite)
     labels = len(made.families(held_out=False))
     print(f"{len(made.train)} images to train on, {labels} labels: {train}")
     show(val, made.val, description)
@@ -28,11 +28,11 @@ def prepare_split(
     return train
 
 
-def _by_kind(made: SplitTruth) -> tuple[list[str], list[list[object]]]:
+def _by_kind(made: Split) -> tuple[list[str], list[list[object]]]:
     """What each side has of each kind."""
-    assert made.train.labels is not None and made.val.codes is not None
-    images = Counter(made.train.labels.tolist()) + Counter(made.val.codes.values())
-    queries = Counter(made.val.codes[name] for name in made.val.truth.query_names)
+    assert made.train.labels is not None and made.val.relation.codes is not None
+    images = Counter(made.train.labels.tolist()) + Counter(made.val.relation.codes.values())
+    queries = Counter(made.val.relation.codes[name] for name in made.val.truth.query_names)
     header = ["kind", "set", "families", "labels", "images", "queries"]
     rows: list[list[object]] = []
     for kind in sorted({one.kind for one in made.instances.values()}):
@@ -41,6 +41,6 @@ def _by_kind(made: SplitTruth) -> tuple[list[str], list[list[object]]]:
             labels = [row[0] for row in of_kind]
             counts = (sum(of[label] for label in labels) for of in (images, queries))
             rows.append([kind, role, len({row[1] for row in of_kind}), len(labels), *counts])
-    if made.val.alone in images:
-        rows.append(["(distractors)", "val", None, None, images[made.val.alone], None])
+    if made.val.relation.alone in images:
+        rows.append(["(distractors)", "val", None, None, images[made.val.relation.alone], None])
     return header, rows

@@ -18,9 +18,9 @@ from ames_lite.datasets.custom.files import (
     check_sources,
     prepare_command,
     read_description,
-    write_own_truth,
+    write_custom,
 )
-from ames_lite.datasets.custom.truth import FORMS, OwnTruth, OwnTruthOptions, make_own_truth
+from ames_lite.datasets.custom.truth import FORMS, CustomDataset, CustomOptions, make_custom
 from ames_lite.datasets.layout import PUBLISHED_LISTS
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
@@ -41,7 +41,7 @@ def folder_of(data_root: Path, name: str) -> Path:
 
 def prepare(
     folder: Path,
-    options: OwnTruthOptions,
+    options: CustomOptions,
     *,
     protocol: str | None = None,
     role: str = "test",
@@ -52,14 +52,14 @@ def prepare(
         raise ConfigError(f"role={role}", expected=" or ".join(ROLES))
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={protocol}", expected=f"one of {', '.join(PROTOCOLS)}")
-    made = make_own_truth(options)
+    made = make_custom(options)
     chosen = choose_protocol(made, protocol)
-    description = write_own_truth(folder, made, options, chosen, role, overwrite)
+    description = write_custom(folder, made, options, chosen, role, overwrite)
     show(folder, made, description)
     return description
 
 
-def choose_protocol(made: OwnTruth, asked: str | None) -> str:
+def choose_protocol(made: CustomDataset, asked: str | None) -> str:
     """The protocol asked for, or that of the kind. Raises ConfigError where grades do not fit."""
     fits = "revisitop" if made.truth.graded else PROTOCOL_OF.get(made.kind, DEFAULT_PROTOCOL)
     chosen = asked or fits
@@ -69,7 +69,7 @@ def choose_protocol(made: OwnTruth, asked: str | None) -> str:
     return chosen
 
 
-def show(folder: Path, made: OwnTruth, description: Description) -> None:
+def show(folder: Path, made: CustomDataset, description: Description) -> None:
     """Print what came of a set."""
     truth = made.truth
     right = sum(map(len, truth.easy)) + sum(map(len, truth.hard))
@@ -82,7 +82,7 @@ def show(folder: Path, made: OwnTruth, description: Description) -> None:
         misses = get_protocol(description.protocol).misses
         fate = "each counts as a miss" if misses else "metrics leave them out"
         print(f"{count} queries have no positive, {fate}: {few}")
-    for note in made.notes:
+    for note in made.relation.notes:
         print(note)
     print(f"protocol {description.protocol}, role {description.role}, names from {made.root}")
 
@@ -121,7 +121,7 @@ def settle(config: dict[str, Any], data_root: Path) -> Description | None:
 def _prepare_or_check(folder: Path, images: str | None, labels: str) -> None:
     if images is None:
         raise ConfigError("labels= is given without images=", expected=f"images=<folder> {FORMS}")
-    options = OwnTruthOptions(Path(images), labels)
+    options = CustomOptions(Path(images), labels)
     description = read_description(folder)
     if description is not None:
         check_sources(folder, description, options.images, labels)

@@ -16,7 +16,7 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.family_split import prepare_split
 from ames_lite.cli.own_folder import folder_of, prepare
 from ames_lite.cli.shell import command, data_root
-from ames_lite.datasets.custom.truth import FORMS, OwnTruthOptions
+from ames_lite.datasets.custom.truth import FORMS, CustomOptions
 from ames_lite.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def run(config: Config) -> Path:
     for key in ("images", "labels"):
         if config[key] is None:
             raise ConfigError(f"{key}= is not given", expected=f"images=<folder> {FORMS}")
-    options = OwnTruthOptions(
+    options = CustomOptions(
         images=Path(config["images"]),
         labels=config["labels"],
         query_images=_path(config["query_images"]),

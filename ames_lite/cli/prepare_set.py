@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose, options_of
 from ames_lite.cli.shell import command, data_root, image_folder, set_folder
-from ames_lite.datasets.vpr.dataset import PlaceSet, compare_counts, swapped
-from ames_lite.datasets.vpr.readers import read_place_set
-from ames_lite.datasets.vpr.writing import write_place_set
+from ames_lite.datasets.relation import Relation, compare_counts
+from ames_lite.datasets.vpr.readers import read_layout
+from ames_lite.datasets.writing import write_folder, write_lists
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import get_protocol
 
@@ -27,7 +27,7 @@ class Prepared:
     """What came of it: the folder, the set, and the counts that are not the documented ones."""
 
     folder: Path
-    made: PlaceSet
+    made: Relation
     differences: tuple[str, ...]
 
 
@@ -51,14 +51,14 @@ def run(config: Config) -> Prepared:
             remedy=dataset["page"],
         )
     root = data_root(config) / image_folder(dataset)
-    made = read_place_set(dataset["reader"], root, dataset.get("options") or {}, dataset["page"])
+    made = read_layout(dataset["reader"], root, dataset.get("options") or {}, dataset["page"])
     documented = dict(dataset.get("counts") or {})
     if dataset.get("swap"):
-        made = swapped(made)
+        made = made.swapped()
         sides = {"query": "gallery", "gallery": "query"}
         documented = {sides[side]: count for side, count in documented.items()}
     folder = data_root(config) / set_folder(dataset)
-    write_place_set(folder, made, overwrite=config["overwrite"])
+    write_folder(folder, lambda into: write_lists(into, folder.name, made), config["overwrite"])
     differences = tuple(compare_counts(made.counts(), documented))
     for line in describe(dataset, made, folder, differences):
         print(line)
@@ -83,11 +83,11 @@ def readable() -> list[str]:
 
 
 def describe(
-    dataset: Config, made: PlaceSet, folder: Path, differences: Sequence[str]
+    dataset: Config, made: Relation, folder: Path, differences: Sequence[str]
 ) -> list[str]:
     """The lines for the user."""
-    counts, right = made.counts(), sum(map(len, made.positives))
-    without = sum(not len(rows) for rows in made.positives)
+    counts, right = made.counts(), sum(map(len, made.rows["easy"]))
+    without = sum(not len(rows) for rows in made.rows["easy"])
     lines = [
         f"{dataset['option']}: {counts['query']} queries, {counts['gallery']} gallery images: "
         f"{folder}",

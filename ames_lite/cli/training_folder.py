@@ -25,7 +25,7 @@ from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.datasets.custom.files import prepare_command, read_description
-from ames_lite.datasets.custom.truth import OwnTruth, make_own_truth
+from ames_lite.datasets.custom.truth import CustomDataset, make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -89,21 +89,21 @@ def _training_list(files: DatasetFiles) -> ImageList:
             expected="the training set of the split",
             remedy=prepare_command(description.options, files.root),
         )
-    made = make_own_truth(description.options)
-    if made.codes is None:
+    made = make_custom(description.options)
+    if made.relation.codes is None:
         raise BadInput(
             f"the labels are {made.kind}: they do not say which images show the same",
             where=description.options.labels,
             expected="class folders (labels=folders) or a CSV file,label",
         )
-    return ImageList(tuple(made.codes), _labels(made))
+    return ImageList(tuple(made.relation.codes), _labels(made))
 
 
-def _labels(made: OwnTruth) -> Any:
+def _labels(made: CustomDataset) -> Any:
     """A number for each image; those of the label `distractor` have one each."""
-    assert made.codes is not None
-    codes = np.array(list(made.codes.values()), np.int64)
-    alone = codes == made.alone
+    assert made.relation.codes is not None
+    codes = np.array(list(made.relation.codes.values()), np.int64)
+    alone = codes == made.relation.alone
     codes[alone] = codes.max() + 1 + np.arange(int(alone.sum()))
     return codes
 

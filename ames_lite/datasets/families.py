@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.custom.tables import Form, Table, read_table
+from ames_lite.datasets.tables import Form, Table, read_table
 from ames_lite.errors import BadInput, MissingFile
 
 FORM = Form("families", ("label", "family"), ())

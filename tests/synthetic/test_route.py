@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.datasets.vpr.utm import parse_positions, read_utm
+from ames_lite.datasets.vpr.by_position import parse_positions, read_utm
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, file_digest
 from ames_lite.io.images import load_image
@@ -162,7 +162,7 @@ def test_positives_are_the_frames_within_the_radius(small: Path) -> None:
         for index, pose in enumerate(poses(SMALL, traverse))
     }
     assert set(named) == {*found.query_names, *found.gallery_names}
-    for name, right in zip(found.query_names, found.positives, strict=True):
+    for name, right in zip(found.query_names, found.rows["easy"], strict=True):
         here = named[name]
         distances = [
             np.hypot(named[other].along - here.along, named[other].right - here.right)
@@ -172,7 +172,7 @@ def test_positives_are_the_frames_within_the_radius(small: Path) -> None:
         assert right.tolist() == np.flatnonzero(np.array(distances) <= 25).tolist()
         assert 3 <= len(right) <= 6  # a frame about every 10 m
     ends = {name for name in found.gallery_names if not 10 < named[name].along < 90}
-    rows = {row for right in found.positives for row in right.tolist()}
+    rows = {row for right in found.rows["easy"] for row in right.tolist()}
     assert ends and not ends & {found.gallery_names[row] for row in rows}  # only distract
 
 

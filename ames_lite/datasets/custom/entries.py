@@ -14,16 +14,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.custom.images import SIDES, OwnImages, check_unique, find_listed, respelt
+from ames_lite.datasets.custom.images import ImageFolders, check_unique, find_listed, respelt
 from ames_lite.datasets.custom.positions import place
-from ames_lite.datasets.custom.relation import GRADES, Relation
-from ames_lite.datasets.custom.rules import (
+from ames_lite.datasets.ground_truth import GRADES
+from ames_lite.datasets.relation import SIDES, Relation
+from ames_lite.datasets.rules import (
     ALONE,
     Rows,
     near_frames,
     same_label,
 )
-from ames_lite.datasets.custom.tables import LIMIT, Table
+from ames_lite.datasets.tables import LIMIT, Table
 from ames_lite.errors import BadInput
 
 DEFAULT_RADIUS = 25.0  # metres: the custom of place recognition
@@ -49,7 +50,7 @@ class Entries:
 def relate_entries(
     kind: str,
     table: Table | None,
-    images: OwnImages,
+    images: ImageFolders,
     lists: Lists,
     *,
     radius: float | None = None,
@@ -96,13 +97,15 @@ def relate_entries(
     unlisted = len(set(images.all_names()) - set(entries.names)) - unplaced
     if unlisted:
         notes += (f"{unlisted} images are not in {entries.source}: left out",)
-    return Relation(names[0], names[1], rows, named, codes, notes, alone)
+    return Relation(
+        names[0], names[1], rows, notes=notes, queries_are_named=named, codes=codes, alone=alone
+    )
 
 
 # ---------------------------------------------------------------- which images
 
 
-def _from_table(table: Table, images: OwnImages) -> Entries:
+def _from_table(table: Table, images: ImageFolders) -> Entries:
     written = table.columns["file"]
     split: Sequence[str | None] = [None] * len(table)
     if "split" in table.columns:
@@ -116,7 +119,7 @@ def _from_table(table: Table, images: OwnImages) -> Entries:
     return Entries(names, sides, said, table.where, str(table.path), notes)
 
 
-def _from_paths(kind: str, images: OwnImages) -> Entries:
+def _from_paths(kind: str, images: ImageFolders) -> Entries:
     names = list(images.all_names())
     sides = [images.side_of(name) for name in names]
     said = names
@@ -125,7 +128,7 @@ def _from_paths(kind: str, images: OwnImages) -> Entries:
     return Entries(names, sides, said, lambda row: str(images.root / names[row]), "the paths")
 
 
-def first_folder(name: str, images: OwnImages) -> str:
+def first_folder(name: str, images: ImageFolders) -> str:
     """The class folder of an image. Raises BadInput where it is in none."""
     if "/" not in name:
         raise BadInput(
@@ -158,7 +161,7 @@ def _chosen(side: str, entries: Entries, lists: Lists) -> npt.NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-def _check_complete(entries: Entries, images: OwnImages, lists: Lists) -> None:
+def _check_complete(entries: Entries, images: ImageFolders, lists: Lists) -> None:
     """A traverse with a gap in its frame list is a mistake, not a choice."""
     everything = images.all_names()
     listed = set(entries.names)

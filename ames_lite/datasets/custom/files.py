@@ -1,35 +1,28 @@
-"""The folder of a set of one's own: image lists, ground truth, and where they came from.
+"""The folder of a custom dataset: image lists, ground truth, and what they were made from.
 
-`dataset.json` is written last and says what the lists were made from, with digests, so that a later
-run with the same labels goes on and one with changed labels is refused. Nothing that differs is
-replaced unless the caller says so.
+`dataset.json` is written last and holds the options and digests of their sources, so that a later
+run with the same labels is accepted and one with changed labels is refused.
 """
 
 from __future__ import annotations
 
-import filecmp
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ames_lite.datasets.custom.images import find_images
-from ames_lite.datasets.custom.split import SplitTruth
-from ames_lite.datasets.custom.truth import WORDS, OwnTruth, OwnTruthOptions
+from ames_lite.datasets.custom.split import Split
+from ames_lite.datasets.custom.truth import WORDS, CustomDataset, CustomOptions
 from ames_lite.datasets.families import write_families
-from ames_lite.datasets.ground_truth import write_ground_truth
-from ames_lite.datasets.image_lists import ImageList, write_image_list
-from ames_lite.datasets.layout import FAMILIES, PUBLISHED_LISTS
+from ames_lite.datasets.image_lists import write_image_list
+from ames_lite.datasets.layout import FAMILIES
+from ames_lite.datasets.writing import write_folder, write_lists
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.overrides import paste, word
-from ames_lite.io.writing import explain_write_errors
 
 DESCRIPTION = "dataset.json"
 SCHEMA = 1
@@ -41,7 +34,7 @@ PARTS = {"train": "-train", "val": "-val"}  # of a split set, by role: what foll
 
 @dataclass(frozen=True)
 class Description:
-    """dataset.json: what a set of one's own is and what it was made from.
+    """dataset.json: what a custom dataset is and what it was made from.
 
     image_root: the folder that names are relative to; options: what was given, paths absolute;
     digests: of the labels, the lists, and for some kinds of the images' names.
@@ -51,14 +44,14 @@ class Description:
     protocol: str
     role: str
     image_root: Path
-    options: OwnTruthOptions
+    options: CustomOptions
     digests: dict[str, str]
 
 
-def write_own_truth(
+def write_custom(
     folder: Path,
-    made: OwnTruth,
-    options: OwnTruthOptions,
+    made: CustomDataset,
+    options: CustomOptions,
     protocol: str,
     role: str,
     overwrite: bool,
@@ -70,98 +63,58 @@ def write_own_truth(
     options = _absolute(options)
     digests = source_digests(options, made.kind)
     description = Description(made.kind, protocol, role, made.root, options, digests)
-    _write_set(folder, description, lambda into: _write_lists(into, folder.name, made), overwrite)
+    _write(
+        folder, description, lambda into: write_lists(into, folder.name, made.relation), overwrite
+    )
     return description
 
 
 def write_split(
     root: Path,
     name: str,
-    made: SplitTruth,
-    options: OwnTruthOptions,
+    made: Split,
+    options: CustomOptions,
     protocol: str,
     overwrite: bool,
-) -> tuple[Description, Description]:
-    """Write the folders <name>-train (train.txt) and <name>-val (as a set of one's own).
+) -> Description:
+    """Write the folders <name>-train (train.txt) and <name>-val (a custom dataset).
 
-    Both have a families.csv and a dataset.json. Raises BadInput where other lists are there
-    already, unless overwrite.
+    Both have a families.csv and a dataset.json; returns the latter of val. Raises BadInput where
+    other lists are there already, unless overwrite.
     """
     options = _absolute(options)
-    val = made.val
-    digests = source_digests(options, val.kind)
-    train_of, val_of = (
-        Description(val.kind, protocol, role, val.root, options, digests) for role in PARTS
-    )
+    digests = source_digests(options, made.val.kind)
 
     def write_train(into: Path) -> None:
         write_image_list(into / "train.txt", made.train)
         write_families(into / FAMILIES, made.families(held_out=False))
 
     def write_val(into: Path) -> None:
-        _write_lists(into, f"{name}{PARTS['val']}", val)
+        write_lists(into, f"{name}{PARTS['val']}", made.val.relation)
         write_families(into / FAMILIES, made.families(held_out=True))
 
-    _write_set(root / f"{name}{PARTS['train']}", train_of, write_train, overwrite)
-    _write_set(root / f"{name}{PARTS['val']}", val_of, write_val, overwrite)
-    return train_of, val_of
+    description = Description(made.val.kind, protocol, "val", made.val.root, options, digests)
+    train = replace(description, role="train")
+    _write(root / f"{name}{PARTS['train']}", train, write_train, overwrite)
+    _write(root / f"{name}{PARTS['val']}", description, write_val, overwrite)
+    return description
 
 
-def _write_lists(into: Path, name: str, made: OwnTruth) -> None:
-    """gallery.txt, query.txt and gnd_<name>.json."""
-    truth = made.truth
-    for side, names in (("gallery", truth.gallery_names), ("query", truth.query_names)):
-        codes = None if made.codes is None else np.array([made.codes[n] for n in names])
-        write_image_list(into / f"{side}.txt", ImageList(names, codes))
-    write_ground_truth(into / f"gnd_{name}.json", truth)
-
-
-def _write_set(
+def _write(
     folder: Path, description: Description, write: Callable[[Path], None], overwrite: bool
 ) -> None:
-    """What `write` puts into a folder, and dataset.json: in place once all are written."""
-    temporary = folder / f".prepare.{os.getpid()}"
-    with explain_write_errors(folder):
-        temporary.mkdir(parents=True, exist_ok=True)
-        try:
-            write(temporary)
-            text = json.dumps(_to_json(description), indent=1, ensure_ascii=False)
-            (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-            _move(temporary, folder, overwrite)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    """What `write` makes, and dataset.json, which comes last."""
+
+    def write_all(into: Path) -> None:
+        write(into)
+        text = json.dumps(_to_json(description), indent=1, ensure_ascii=False)
+        (into / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+    expected, remedy = "a new name=, or the lists that are there", "another name="
+    write_folder(folder, write_all, overwrite, last=DESCRIPTION, expected=expected, remedy=remedy)
 
 
-def _move(temporary: Path, folder: Path, overwrite: bool) -> None:
-    """All files into their places: the old mark goes first, the new one comes last."""
-    new = sorted(temporary.iterdir(), key=lambda path: path.name == DESCRIPTION)
-    native = {path.name for path in new}
-    published = [
-        name for side, names in PUBLISHED_LISTS.items() if f"{side}.txt" in native for name in names
-    ]
-    for name in (*published, f"gnd_{folder.name}.pkl"):
-        if (folder / name).exists():
-            what = "the published form of a list or of the ground truth is there"
-            raise BadInput(what, where=folder / name, expected="one form", remedy="another name=")
-    differing = [
-        path.name
-        for path in new
-        if (folder / path.name).exists()
-        and not filecmp.cmp(path, folder / path.name, shallow=False)
-    ]
-    if differing and not overwrite:
-        raise BadInput(
-            f"other lists are there already: {', '.join(differing)} would change",
-            where=folder,
-            expected="a new name=, or the lists that are there",
-            remedy="overwrite=true replaces them; stores made from the old lists do not fit then",
-        )
-    (folder / DESCRIPTION).unlink(missing_ok=True)
-    for path in new:
-        os.replace(path, folder / path.name)
-
-
-def source_digests(options: OwnTruthOptions, kind: str) -> dict[str, str]:
+def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
     """Digests of all that the lists of a kind depend on."""
     of_labels = options.labels if options.labels in WORDS else file_digest(options.labels)
     digests = {"labels": of_labels}
@@ -196,7 +149,7 @@ def check_sources(folder: Path, description: Description, images: Path, labels: 
         )
 
 
-def prepare_command(options: OwnTruthOptions, folder: Path) -> str:
+def prepare_command(options: CustomOptions, folder: Path) -> str:
     """The command that makes the lists."""
     given = {key: value for key, value in asdict(options).items() if value is not None}
     name = folder.name
@@ -222,7 +175,7 @@ def read_description(folder: Path) -> Description | None:
         return Description(
             **{key: str(content[key]) for key in ("kind", "protocol", "role")},
             image_root=Path(content["image_root"]),
-            options=OwnTruthOptions(**given),
+            options=CustomOptions(**given),
             digests={str(key): str(value) for key, value in content["digests"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -245,7 +198,7 @@ def _to_json(description: Description) -> Mapping[str, Any]:
     return plain
 
 
-def _absolute(options: OwnTruthOptions) -> OwnTruthOptions:
+def _absolute(options: CustomOptions) -> CustomOptions:
     """The same with absolute paths: they are read again from anywhere."""
     given = {key: getattr(options, key) for key in PATHS}
     paths: dict[str, Any] = {

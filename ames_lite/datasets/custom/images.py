@@ -19,15 +19,14 @@ from functools import cached_property
 from pathlib import Path
 
 from ames_lite.datasets.image_lists import check_utf8
+from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput
 from ames_lite.io.images import check_header, list_folder, no_images
 from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 
-SIDES = ("query", "gallery")
-
 
 @dataclass(frozen=True, eq=False)
-class OwnImages:
+class ImageFolders:
     """All images below the given folders, sorted; names are relative to `root`.
 
     prefixes: by side, what its folder is called from the root ("" or "queries/"); `apart` where
@@ -152,7 +151,7 @@ def find_images(
     *,
     named: bool = False,
     second: str = "query_images",
-) -> OwnImages:
+) -> ImageFolders:
     """All images below `images`, and below `query_images` where the queries are apart.
 
     named: a table names the images, so that a folder may have others only. second: the key that
@@ -163,7 +162,7 @@ def find_images(
     gallery = Path(images).expanduser().absolute()
     if query_images is None:
         names, notes = _listed(gallery, named)
-        return OwnImages(gallery, dict.fromkeys(SIDES, ""), dict.fromkeys(SIDES, names), notes)
+        return ImageFolders(gallery, dict.fromkeys(SIDES, ""), dict.fromkeys(SIDES, names), notes)
     query = Path(query_images).expanduser().absolute()
     folders = {"query": query.resolve(), "gallery": gallery.resolve()}
     root = Path(os.path.commonpath(list(folders.values())))
@@ -177,7 +176,7 @@ def find_images(
     found = {side: _listed(folders[side], named) for side in SIDES}
     listed = {side: tuple(prefixes[side] + name for name in found[side][0]) for side in SIDES}
     notes = tuple(f"{prefixes[side]}: {note}" for side in SIDES for note in found[side][1])
-    return OwnImages(root, prefixes, listed, notes)
+    return ImageFolders(root, prefixes, listed, notes)
 
 
 def _listed(folder: Path, named: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -194,7 +193,7 @@ def _composed(name: str) -> str:
 
 
 def find_listed(
-    images: OwnImages,
+    images: ImageFolders,
     names: Sequence[str],
     sides: Sequence[str | None],
     where: Callable[[int], str],
@@ -225,7 +224,7 @@ def find_listed(
     return found
 
 
-def _why_absent(images: OwnImages, name: str) -> str | None:
+def _why_absent(images: ImageFolders, name: str) -> str | None:
     """What may be wrong with a name that no image has."""
     for path in images.paths(name, SIDES):
         why = why_left_out(images.root, os.path.relpath(path, images.root))
@@ -235,7 +234,7 @@ def _why_absent(images: OwnImages, name: str) -> str | None:
     return alike and f"did you mean '{alike}'?"
 
 
-def respelt(written: Sequence[str], found: Sequence[str], images: OwnImages) -> tuple[str, ...]:
+def respelt(written: Sequence[str], found: Sequence[str], images: ImageFolders) -> tuple[str, ...]:
     """A note where names are written otherwise than the images are called."""
     prefixes = set(images.prefixes.values())
     other = [

@@ -15,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.custom.entries import Lists
-from ames_lite.datasets.custom.images import SIDES, OwnImages, find_listed, respelt
-from ames_lite.datasets.custom.relation import GRADES, Relation
-from ames_lite.datasets.custom.rules import Rows, marked
-from ames_lite.datasets.custom.tables import Table
+from ames_lite.datasets.custom.images import ImageFolders, find_listed, respelt
+from ames_lite.datasets.ground_truth import GRADES
+from ames_lite.datasets.relation import SIDES, Relation
+from ames_lite.datasets.rules import Rows, marked
+from ames_lite.datasets.tables import Table
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.stores.npz import array_of
 
 
-def relate_pairs(table: Table, images: OwnImages, lists: Lists) -> Relation:
+def relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
     """Relate the queries of a table of pairs to the gallery.
 
     Queries are those of the list, or of the column `query` in order of appearance; pairs of other

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.custom.rules import Rows, near_on_the_earth, near_on_the_plane
-from ames_lite.datasets.custom.tables import Table
+from ames_lite.datasets.rules import Rows, near_on_the_earth, near_on_the_plane
+from ames_lite.datasets.tables import Table
 from ames_lite.errors import BadInput
 
 Positions = npt.NDArray[np.float64]

@@ -19,13 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ames_lite.datasets.custom.entries import first_folder
-from ames_lite.datasets.custom.images import OwnImages, find_images
-from ames_lite.datasets.custom.relation import Relation
-from ames_lite.datasets.custom.rules import ALONE, same_label
-from ames_lite.datasets.custom.tables import Form
-from ames_lite.datasets.custom.truth import OwnTruth, OwnTruthOptions, finish
+from ames_lite.datasets.custom.images import ImageFolders, find_images
+from ames_lite.datasets.custom.truth import CustomDataset, CustomOptions, finish
 from ames_lite.datasets.families import read_form, row_of_each
 from ames_lite.datasets.image_lists import ImageList
+from ames_lite.datasets.relation import Relation
+from ames_lite.datasets.rules import ALONE, same_label
+from ames_lite.datasets.tables import Form
 from ames_lite.errors import BadInput, ConfigError
 
 KIND = "folders"  # of labels that can be split
@@ -41,7 +41,7 @@ class Instance(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class SplitTruth:
+class Split:
     """Both sides of a split.
 
     instances: by class; codes: the label of each class, the same on both sides; train: names and
@@ -51,7 +51,7 @@ class SplitTruth:
     instances: dict[str, Instance]
     codes: dict[str, int]
     train: ImageList
-    val: OwnTruth
+    val: CustomDataset
     held_out: frozenset[str]
 
     def families(self, held_out: bool) -> list[tuple[int, str, str, str]]:
@@ -63,7 +63,7 @@ class SplitTruth:
         ]
 
 
-def split_folders(options: OwnTruthOptions) -> SplitTruth:
+def split_folders(options: CustomOptions) -> Split:
     """Split the class folders. Raises ConfigError, MissingFile or BadInput."""
     share, seed, most = _checked(options)
     assert options.families is not None
@@ -86,7 +86,7 @@ def split_folders(options: OwnTruthOptions) -> SplitTruth:
     relation = replace(relation, notes=(*images.notes, *notes))
     val = finish(relation, KIND, images.root, options.labels)
     labels = np.array([codes[label] for label in sides[False].values()], np.int64)
-    return SplitTruth(instances, codes, ImageList(tuple(sides[False]), labels), val, held_out)
+    return Split(instances, codes, ImageList(tuple(sides[False]), labels), val, held_out)
 
 
 def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
@@ -136,7 +136,7 @@ def choose_families(instances: Iterable[Instance], share: float, seed: int) -> f
     return frozenset(chosen)
 
 
-def _checked(options: OwnTruthOptions) -> tuple[float, int, int]:
+def _checked(options: CustomOptions) -> tuple[float, int, int]:
     """Share, seed and queries of each class. Raises ConfigError."""
     share, most = options.val_share, options.queries_per_label
     if options.labels != KIND or options.kind not in (None, KIND):
@@ -158,7 +158,7 @@ def _checked(options: OwnTruthOptions) -> tuple[float, int, int]:
     return share, options.seed, most
 
 
-def _classes(images: OwnImages) -> dict[str, str]:
+def _classes(images: ImageFolders) -> dict[str, str]:
     """The class of each image, by name; images of a folder of their own are distractors."""
     found = {}
     for name in images.names["gallery"]:
@@ -168,7 +168,7 @@ def _classes(images: OwnImages) -> dict[str, str]:
 
 
 def _check_same(
-    instances: Collection[str], folders: Collection[str], table: Path, images: OwnImages
+    instances: Collection[str], folders: Collection[str], table: Path, images: ImageFolders
 ) -> None:
     """Raise BadInput, with counts and names, where rows and class folders are not the same."""
     said = []
@@ -186,7 +186,7 @@ def _check_same(
 
 
 def _validation(
-    images: OwnImages,
+    images: ImageFolders,
     class_of: Mapping[str, str],
     codes: Mapping[str, int],
     most: int,
@@ -204,4 +204,4 @@ def _validation(
     right = same_label([class_of[name] for name in queries], list(class_of.values()))
     alone = len(codes)  # behind the classes, so that distractors change no label
     numbers = {name: codes.get(label, alone) for name, label in class_of.items()}
-    return Relation(queries, list(class_of), {"easy": right}, True, numbers, alone=alone)
+    return Relation(queries, list(class_of), {"easy": right}, codes=numbers, alone=alone)

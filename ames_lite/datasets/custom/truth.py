@@ -1,30 +1,29 @@
-"""Image lists and ground truth of a set of one's own, from pictures and labels of several forms.
+"""Image lists and ground truth of a custom dataset, from images and labels of several forms.
 
-In: a folder of pictures and one of: class folders; a CSV of labels, of pairs, of coordinates or of
-frames (tables has the headers); frame numbers in file names; a matrix of 0 and 1. Out:
-names of queries and gallery, and for each query the gallery rows that are right.
-
-The convention to know: where nothing says which images are queries (a column `split`, a folder
-`query_images`, a list `queries`, the column `query` of pairs), every image with a positive is one,
-and all of them stay in the gallery; a query is never an answer to itself. Queries that were named
-stay queries without positives too: they are counted here; whether metrics leave them out or count
-them as misses is the protocol's.
+Labels are class folders; a CSV of labels, of pairs, of coordinates or of frames (tables has the
+headers); frame numbers in file names; or a matrix of 0 and 1. Where nothing says which images are
+queries (a column `split`, a folder `query_images`, a list `queries`, the column `query` of pairs),
+every image with a positive is one, and all of them stay in the gallery; a query is never an answer
+to itself. Queries that were named stay queries without positives too; whether metrics leave them
+out or count them as misses is the protocol's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ames_lite.datasets.custom.entries import DEFAULT_RADIUS, relate_entries
-from ames_lite.datasets.custom.images import OwnImages, check_unique, find_images, find_listed
+from ames_lite.datasets.custom.images import ImageFolders, check_unique, find_images, find_listed
 from ames_lite.datasets.custom.pairs import relate_matrix, relate_pairs
-from ames_lite.datasets.custom.relation import Relation
-from ames_lite.datasets.custom.tables import KINDS as TABLES
-from ames_lite.datasets.custom.tables import describe_forms, read_table
 from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.relation import Relation
+from ames_lite.datasets.rules import check_radius
+from ames_lite.datasets.tables import KINDS as TABLES
+from ames_lite.datasets.tables import describe_forms, read_table
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.records import GroundTruth
 
@@ -38,8 +37,8 @@ FORMS = (
 
 
 @dataclass(frozen=True)
-class OwnTruthOptions:
-    """What one gives: folders, labels and how to read them.
+class CustomOptions:
+    """What the user gives: folders, labels and how to read them.
 
     images, query_images: folders (the second: of the queries alone). labels: a path or one of
     WORDS. queries, gallery: image lists that say which images, in which order. kind: one of KINDS,
@@ -64,24 +63,26 @@ class OwnTruthOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnTruth:
-    """What came of it.
-
-    kind: of KINDS; root: the folder that names are relative to; truth; codes: a number for each
-    image's label, by name, or None where there are no labels; without_positives: names of queries;
-    notes: lines for the user; alone: the code of the label `distractor`, or None.
-    """
+class CustomDataset:
+    """kind: of KINDS; root: the folder that names are relative to; relation: who answers whom."""
 
     kind: str
     root: Path
-    truth: GroundTruth
-    codes: dict[str, int] | None
-    without_positives: tuple[str, ...]
-    notes: tuple[str, ...]
-    alone: int | None = None
+    relation: Relation
+
+    @cached_property
+    def truth(self) -> GroundTruth:
+        """The ground truth as a record."""
+        return self.relation.ground_truth()
+
+    @property
+    def without_positives(self) -> tuple[str, ...]:
+        """Names of the queries that nothing answers."""
+        names = self.relation.query_names
+        return tuple(names[q] for q in np.flatnonzero(self.relation.num_right() == 0).tolist())
 
 
-def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
+def make_custom(options: CustomOptions) -> CustomDataset:
     """Names and ground truth. Raises MissingFile, ConfigError or BadInput with file and line."""
     kind = _check_kind(options)
     table = None
@@ -108,7 +109,7 @@ def make_own_truth(options: OwnTruthOptions) -> OwnTruth:
     return finish(replace(relation, notes=notes), str(kind), images.root, options.labels)
 
 
-def _check_kind(options: OwnTruthOptions) -> str | None:
+def _check_kind(options: CustomOptions) -> str | None:
     """What `labels` and `kind` say together; None: the header of a CSV decides."""
     kind, labels = options.kind, options.labels
     if kind is not None and kind not in KINDS:
@@ -122,7 +123,7 @@ def _check_kind(options: OwnTruthOptions) -> str | None:
     return meant or kind
 
 
-def _check_measures(options: OwnTruthOptions, kind: str | None) -> OwnTruthOptions:
+def _check_measures(options: CustomOptions, kind: str | None) -> CustomOptions:
     """The options with a radius where positions want one. Raises ConfigError for one too many."""
     radius, tolerance = options.radius, options.tolerance
     for key, value, wanted in (
@@ -136,12 +137,11 @@ def _check_measures(options: OwnTruthOptions, kind: str | None) -> OwnTruthOptio
         raise ConfigError(what, expected="tolerance=<frames>, 0 or more: |i - j| <= tolerance")
     if kind == "coordinates":
         radius = DEFAULT_RADIUS if radius is None else radius
-        if not 0 <= radius < np.inf:
-            raise ConfigError(f"radius is {radius}", expected="metres, 0 or more")
+        check_radius(radius)
     return replace(options, radius=radius)
 
 
-def _read_list(path: Path, images: OwnImages, side: str) -> list[str]:
+def _read_list(path: Path, images: ImageFolders, side: str) -> list[str]:
     """The images of a list, as names from the root."""
     path = path.expanduser()
     names = read_image_list(path).names
@@ -155,7 +155,7 @@ def _read_list(path: Path, images: OwnImages, side: str) -> list[str]:
     return found
 
 
-def finish(relation: Relation, kind: str, root: Path, labels: str) -> OwnTruth:
+def finish(relation: Relation, kind: str, root: Path, labels: str) -> CustomDataset:
     """Take queries out of their own answers, and out altogether those unnamed and unanswered."""
     relation = relation.without_own_image()
     right = relation.num_right()
@@ -169,10 +169,7 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> OwnTruth:
         )
     if not relation.queries_are_named:
         relation = relation.of_queries(np.flatnonzero(right))
-        right = relation.num_right()
-    notes = relation.notes
     if "hard" in relation.rows and not any(map(len, relation.rows["hard"])):
-        notes = (*notes, "nothing is graded hard: metrics of that setting will be undefined")
-    without = tuple(relation.query_names[q] for q in np.flatnonzero(right == 0).tolist())
-    truth = relation.ground_truth()
-    return OwnTruth(kind, root, truth, relation.codes, without, notes, relation.alone)
+        note = "nothing is graded hard: metrics of that setting will be undefined"
+        relation = replace(relation, notes=(*relation.notes, note))
+    return CustomDataset(kind, root, relation)

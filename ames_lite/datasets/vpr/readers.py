@@ -1,7 +1,4 @@
-"""The visible dict of readers: the name in a data set's YAML, and the function that reads it.
-
-In: the folder of a set and the options of its YAML. Out: a PlaceSet.
-"""
+"""The readers of official layouts by the name that a dataset's YAML gives."""
 
 from __future__ import annotations
 
@@ -10,21 +7,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ames_lite.datasets.vpr.baidu import read_baidu
-from ames_lite.datasets.vpr.dataset import PlaceSet
-from ames_lite.datasets.vpr.ilias import read_ilias
-from ames_lite.datasets.vpr.index_arrays import read_index_arrays
-from ames_lite.datasets.vpr.matches_csv import read_matches
-from ames_lite.datasets.vpr.pairs_by_id import read_pairs_by_id
-from ames_lite.datasets.vpr.pose_rows import read_pose_rows
-from ames_lite.datasets.vpr.published_lists import read_labelled, read_official
-from ames_lite.datasets.vpr.revisitop import read_distractors, read_revisitop
-from ames_lite.datasets.vpr.robotcar import read_robotcar
-from ames_lite.datasets.vpr.traverses import read_traverses
-from ames_lite.datasets.vpr.utm import read_utm
+from ames_lite.datasets.relation import Relation
+from ames_lite.datasets.vpr.by_list import (
+    read_ilias,
+    read_index_arrays,
+    read_matches,
+    read_pairs_by_id,
+    read_traverses,
+)
+from ames_lite.datasets.vpr.by_position import read_baidu, read_pose_rows, read_robotcar, read_utm
+from ames_lite.datasets.vpr.published import (
+    read_distractors,
+    read_labelled,
+    read_official,
+    read_revisitop,
+)
 from ames_lite.errors import ConfigError, MissingFile
 
-READERS: Mapping[str, Callable[..., PlaceSet]] = MappingProxyType(
+READERS: Mapping[str, Callable[..., Relation]] = MappingProxyType(
     {
         "utm": read_utm,
         "traverses": read_traverses,
@@ -43,7 +43,7 @@ READERS: Mapping[str, Callable[..., PlaceSet]] = MappingProxyType(
 )
 
 
-def read_place_set(reader: str, root: Path, options: Mapping[str, Any], page: str) -> PlaceSet:
+def read_layout(reader: str, root: Path, options: Mapping[str, Any], page: str) -> Relation:
     """Read the set at `root`. page: where it comes from, for messages when a part is not there."""
     if reader not in READERS:
         raise ConfigError(f"there is no reader '{reader}'", expected=f"one of {', '.join(READERS)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ames_lite.datasets.custom.positions import Placed, place
-from ames_lite.datasets.custom.tables import read_table
+from ames_lite.datasets.tables import read_table
 from ames_lite.errors import BadInput
 
 TOWNS = ("14.4200,50.0870", "16.6000,49.2000", "18.2800,49.8300")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.datasets.custom.split import Instance, SplitTruth, choose_families, split_folders
-from ames_lite.datasets.custom.truth import OwnTruthOptions
+from ames_lite.datasets.custom.split import Instance, Split, choose_families, split_folders
+from ames_lite.datasets.custom.truth import CustomOptions
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from tests.helpers import touch
 
@@ -29,14 +29,14 @@ def table(kinds: Mapping[str, Mapping[str, int]] = KINDS) -> dict[str, Instance]
     }
 
 
-def a_pool(root: Path, photos: int = 4) -> OwnTruthOptions:
+def a_pool(root: Path, photos: int = 4) -> CustomOptions:
     """Empty image files in class folders, distractors beside them, and the table."""
     for place, name in enumerate(table()):
         touch(root / "pool" / name, [f"{number}.jpg" for number in range(1 + place % photos)])
     touch(root / "others", ["0.jpg", "below/1.jpg"])
     rows = [f"{name},{one.family},{one.kind}\n" for name, one in table().items()]
     (root / "pool.csv").write_text("instance,family,kind\n" + "".join(rows))
-    return OwnTruthOptions(
+    return CustomOptions(
         root / "pool",
         "folders",
         families=root / "pool.csv",
@@ -95,18 +95,18 @@ def test_labels_are_the_same_on_both_sides_and_with_distractors_or_without(tmp_p
     options = a_pool(tmp_path)
     made = split_folders(options)
     alone = split_folders(replace(options, distractors=None))
-    assert made.codes == alone.codes and made.val.codes is not None
+    assert made.codes == alone.codes and made.val.relation.codes is not None
     for name in made.val.truth.gallery_names:
         of_class = name.startswith("pool/")
-        assert made.val.codes[name] == (made.codes[instance_of(name)] if of_class else 17)
-    assert made.val.alone == 17 == len(made.codes)
+        assert made.val.relation.codes[name] == (made.codes[instance_of(name)] if of_class else 17)
+    assert made.val.relation.alone == 17 == len(made.codes)
     assert [f"pool/{name}" for name in alone.train.names] == list(made.train.names)
     rows = [*made.families(False), *made.families(True)]
     assert {row[2]: Instance(row[1], row[3]) for row in rows} == table()
     assert {row[2]: row[0] for row in rows} == made.codes
 
 
-def right_names(made: SplitTruth) -> dict[str, set[str]]:
+def right_names(made: Split) -> dict[str, set[str]]:
     truth = made.val.truth
     return {
         query: {truth.gallery_names[row] for row in rows}
@@ -137,8 +137,8 @@ def test_a_table_of_a_spreadsheet_splits_alike(tmp_path: Path) -> None:
     (tmp_path / "pool.csv").write_text(text, encoding="utf-8", newline="")
     other = split_folders(options)
     assert other.train.names == made.train.names and right_names(other) == right_names(made)
-    assert any("semicolons" in note for note in other.val.notes)
-    assert "columns ignored: photos" in other.val.notes
+    assert any("semicolons" in note for note in other.val.relation.notes)
+    assert "columns ignored: photos" in other.val.relation.notes
 
 
 def test_a_class_folder_of_distractors_needs_no_row(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_tables_that_do_not_fit_the_folders_are_refused(tmp_path: Path) -> None:
     split_folders(options)  # a folder without images is no instance
     for number, (old, new, said) in enumerate(
         [
-            ("instance,family", "name,family", "fits no form(.|\n)*instance,family"),
+            ("instance,family", "name,family", "lacks instance(.|\n)*instance,family"),
             ("toy0,toy,object\n", "", r"1 class folders have no row: 'toy0'$"),
             ("toy0,", "toys,", "1 class folders have no row: 'toy0'; 1 rows have no folder"),
             ("toy0,toy", "empty,x,place\ntoy0,toy", "1 rows have no folder with images: 'empty'"),
@@ -185,7 +185,7 @@ def test_tables_that_do_not_fit_the_folders_are_refused(tmp_path: Path) -> None:
 
 def test_folders_that_cannot_be_split_are_refused(tmp_path: Path) -> None:
     options = a_pool(tmp_path)
-    cases: list[tuple[OwnTruthOptions, str]] = [
+    cases: list[tuple[CustomOptions, str]] = [
         (replace(options, families=tmp_path / "none.csv"), "missing: the families"),
         (replace(options, distractors=tmp_path / "none"), "an image folder is missing"),
         (replace(options, distractors=tmp_path / "pool"), "images= and distractors= holds"),

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ames_lite.datasets.custom import images as own_truth_images
+from ames_lite.datasets.custom import images as custom_images
 from ames_lite.datasets.custom.files import (
     check_sources,
     prepare_command,
     read_description,
-    write_own_truth,
+    write_custom,
 )
-from ames_lite.datasets.custom.truth import OwnTruth, OwnTruthOptions, make_own_truth
+from ames_lite.datasets.custom.truth import CustomDataset, CustomOptions, make_custom
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -44,11 +44,11 @@ def names_file(path: Path, names: Sequence[str]) -> Path:
     return write_image_list(path, ImageList(tuple(names)))
 
 
-def make(images: Path, labels: object, **more: Any) -> OwnTruth:
-    return make_own_truth(OwnTruthOptions(images, str(labels), **more))
+def make(images: Path, labels: object, **more: Any) -> CustomDataset:
+    return make_custom(CustomOptions(images, str(labels), **more))
 
 
-def answers(made: OwnTruth, grade: str = "easy") -> Answers:
+def answers(made: CustomDataset, grade: str = "easy") -> Answers:
     """The positives of each query, by name."""
     truth = made.truth
     return {
@@ -65,7 +65,7 @@ def test_class_folders(tmp_path: Path) -> None:
     made = make(touch(tmp_path, names), "folders")
     assert answers(made) == {"cat/1.jpg": ["cat/far/2.jpg"], "cat/far/2.jpg": ["cat/1.jpg"]}
     assert made.truth.gallery_names == tuple(sorted(names))  # the lone dog and distractors too
-    assert made.codes is not None and made.codes["dog/1.jpg"] == 2
+    assert made.relation.codes is not None and made.relation.codes["dog/1.jpg"] == 2
     assert made.root == tmp_path and not made.truth.graded and made.without_positives == ()
 
 
@@ -80,7 +80,7 @@ def test_labels_with_commas_accents_folders_and_a_split(tmp_path: Path) -> None:
         "ü/東.png": ["a, b.jpg", "ü/é.jpg"],
     }
     assert made.truth.gallery_names == tuple(names[:4])
-    assert any("1 images are not in" in note for note in made.notes)
+    assert any("1 images are not in" in note for note in made.relation.notes)
     sides = ["query", "gallery", "gallery", "query"]
     rows = [f"{row},{side}" for row, side in zip(rows, sides, strict=True)]
     made = make(images, table(tmp_path / "l.csv", "file,label,split", *rows))
@@ -167,7 +167,7 @@ def test_pairs_and_a_query_that_answers_itself(tmp_path: Path) -> None:
     made = make(images, table(tmp_path / "p.csv", "query,gallery,relevant", *rows))
     assert answers(made) == {"b.jpg": ["a.jpg"], "a.jpg": []}
     assert made.truth.gallery_names == ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
-    assert made.without_positives == ("a.jpg",) and made.codes is None
+    assert made.without_positives == ("a.jpg",) and made.relation.codes is None
     lists = {"queries": names_file(tmp_path / "q.txt", ["b.jpg"])}
     lists["gallery"] = names_file(tmp_path / "g.txt", ["c.jpg", "a.jpg", "b.jpg"])
     made = make(images, tmp_path / "p.csv", **lists)
@@ -186,9 +186,9 @@ def test_grades_of_pairs_and_of_labels(tmp_path: Path) -> None:
         graded = [answers(made, grade)["q.jpg"] for grade in ("easy", "hard", "junk")]
         assert graded == [["e.jpg"], ["h.jpg"], ["j.jpg"]]
     assert "q.jpg" in one.truth.gallery_names and "q.jpg" not in two.truth.gallery_names
-    assert not one.notes
+    assert not one.relation.notes
     made = make(images, table(tmp_path / "p.csv", "query,gallery,grade", *rows[::2]))
-    assert any("nothing is graded hard" in note for note in made.notes)
+    assert any("nothing is graded hard" in note for note in made.relation.notes)
     with pytest.raises(BadInput, match="none of 1 queries has a positive"):
         make(images, table(tmp_path / "p.csv", "query,gallery,grade", rows[2]))
     with pytest.raises(BadInput, match=r"'e\.jpg' has a label and no grade(.|\n)*line 2"):
@@ -205,7 +205,7 @@ def test_coordinates_in_metres_and_in_degrees(tmp_path: Path) -> None:
     degrees = table(tmp_path / "d.csv", "file,lat,lon,split", *rows)
     made = make(images, degrees)
     assert answers(made) == {"a.jpg": ["b.jpg"]}
-    assert any("span lat 50.00000 to 50.00030" in note for note in made.notes)
+    assert any("span lat 50.00000 to 50.00030" in note for note in made.relation.notes)
 
 
 def test_frames_by_names_and_by_a_column(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def world(tmp_path: Path) -> tuple[Path, list[str], list[str]]:
     return touch(tmp_path / "world", names), names, labels
 
 
-def same(one: OwnTruth, other: OwnTruth) -> bool:
+def same(one: CustomDataset, other: CustomDataset) -> bool:
     grades = ("easy", "hard", "junk")
     return all(answers(one, grade) == answers(other, grade) for grade in grades)
 
@@ -246,7 +246,7 @@ def test_class_folders_equal_the_same_labels_in_a_file(
         make(images, "folders"),
         make(images, table_of(tmp_path / "l.csv", "file,label", rows)),
     )
-    assert same(one, two) and one.codes == two.codes
+    assert same(one, two) and one.relation.codes == two.relation.codes
     assert one.truth.gallery_names == two.truth.gallery_names
     wanted = {  # the slow referee
         name: [other for other, word in rows if word == label and other != name]
@@ -300,8 +300,8 @@ def test_what_is_written_is_what_was_made(
 ) -> None:
     images, _, _ = world
     made, folder = make(images, "folders"), tmp_path / "root" / "own"
-    options = OwnTruthOptions(images, "folders")
-    written = write_own_truth(folder, made, options, "instance", "val", overwrite=False)
+    options = CustomOptions(images, "folders")
+    written = write_custom(folder, made, options, "instance", "val", overwrite=False)
     lists = {side: read_image_list(folder / f"{side}.txt") for side in ("query", "gallery")}
     assert lists["gallery"].labels is not None and len(set(lists["gallery"].labels.tolist())) == 6
     path = folder / "gnd_own.json"
@@ -322,7 +322,7 @@ def test_a_hundred_thousand_positions_take_seconds(
     labels = table_of(
         tmp_path / "xy.csv", "file,x,y", [(n, *xy) for n, xy in zip(names, rows, strict=True)]
     )
-    monkeypatch.setattr(own_truth_images, "list_folder", lambda folder, **_: Listing(names, ()))
+    monkeypatch.setattr(custom_images, "list_folder", lambda folder, **_: Listing(names, ()))
     start = time.process_time()
     made = make(tmp_path, labels, radius=100)
     seconds = time.process_time() - start
@@ -426,7 +426,7 @@ def test_other_columns_are_ignored_where_the_kind_is_said(tmp_path: Path) -> Non
     )
     made = make(images, labels, kind="labels")
     assert answers(made) == {"a.jpg": ["b.jpg"], "b.jpg": ["a.jpg"]}
-    assert "columns ignored: frame, when" in made.notes
+    assert "columns ignored: frame, when" in made.relation.notes
     assert answers(make(images, labels, kind="frames", tolerance=8)) == answers(made)
 
 
@@ -534,9 +534,9 @@ def test_a_name_that_is_no_utf8_is_refused_before_a_list_is_written(tmp_path: Pa
 
 
 def prepared(tmp_path: Path, *, overwrite: bool = False) -> Path:
-    options = OwnTruthOptions(tmp_path / "p", "folders")
-    made, folder = make_own_truth(options), tmp_path / "root" / "own"
-    write_own_truth(folder, made, options, "instance", "test", overwrite)
+    options = CustomOptions(tmp_path / "p", "folders")
+    made, folder = make_custom(options), tmp_path / "root" / "own"
+    write_custom(folder, made, options, "instance", "test", overwrite)
     return folder
 
 
@@ -560,10 +560,10 @@ def test_the_same_is_written_again_and_another_only_when_asked(tmp_path: Path) -
 def test_changed_sources_are_refused_with_both_digests_and_the_command(tmp_path: Path) -> None:
     images = touch(tmp_path / "p q", ["a.jpg", "b.jpg", "c.jpg"])
     labels = table(tmp_path / "l.csv", "file,label", "a.jpg,x", "b.jpg,x")
-    options = OwnTruthOptions(images, labels)
+    options = CustomOptions(images, labels)
     folder = tmp_path / "root" / "own"
-    made = make_own_truth(options)
-    write_own_truth(folder, made, options, "instance", "test", overwrite=False)
+    made = make_custom(options)
+    write_custom(folder, made, options, "instance", "test", overwrite=False)
     description = read_description(folder)
     assert description is not None
     check_sources(folder, description, images, labels)

@@ -184,6 +184,11 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
         lambda root: [(root / f"ref/{i:07d}.jpg").unlink() for i in (3, 4, 5)],
         ["one for 10 of the gallery, meet 20", "21 to 30 gallery frames", "ref/0000000.jpg"],
     ),
+    "a traverse with frames too many": (
+        "nordland_vprbench",
+        lambda root: [add(f"ref/{i:07d}.jpg")(root) for i in range(100, 110)],
+        ["one for 10 of the gallery, meet 33", "21 to 30 gallery frames"],
+    ),
     # poses
     "poses of another route": (
         "hawkins",
@@ -255,7 +260,7 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
     "a row cut short": (
         "nardo_air",
         replace("gt_matches.csv", "0,0,1,2,3,4", "0,0,1,2,3"),
-        ["gt_matches.csv, line 3", "a top_*_ref_ind is ''"],
+        ["gt_matches.csv, line 3", "5 cells, the header 6"],
     ),
     # pairs and arrays
     "a partner missing": (

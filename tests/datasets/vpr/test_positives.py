@@ -5,17 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ames_lite.datasets.vpr.baidu import angles
-from ames_lite.datasets.vpr.dataset import make_place_set, swapped
+from ames_lite.datasets.relation import Relation
+from ames_lite.datasets.rules import near_frames, near_on_the_plane, nearest
+from ames_lite.datasets.vpr.by_position import angles, by_position
 from ames_lite.datasets.vpr.folders import natural_key
-from ames_lite.datasets.vpr.positives import (
-    by_position,
-    check_rows,
-    listed_positives,
-    nearest,
-    within_frames,
-)
-from ames_lite.datasets.vpr.positives import within_radius as fast
+from ames_lite.datasets.vpr.rows import check_rows, listed_positives
 from ames_lite.errors import BadInput
 
 
@@ -29,7 +23,7 @@ def test_the_radius_is_inclusive_and_finds_what_comparing_all_finds(dim: int, se
     random = np.random.default_rng(seed)
     query, gallery = (random.integers(0, 40, (n, dim)).astype(float) for n in (30, 200))
     for radius in (0.0, 5.0, 13.0, 25.0):  # whole numbers: 3-4-5, 5-12-13 lie on the border
-        found = [rows.tolist() for rows in fast(query, gallery, radius)]
+        found = [rows.tolist() for rows in near_on_the_plane(query, gallery, radius, slack=0)]
         assert found == slow_radius(query, gallery, radius)
 
 
@@ -42,22 +36,15 @@ def test_soft_positives_are_the_nearest_ties_by_row() -> None:
             assert rows.tolist() == sorted(row for _, row in sorted(far)[:count])
     both = by_position(query, gallery, 2.0, 3)
     for one, near, inside in zip(
-        both, nearest(query, gallery, 3), fast(query, gallery, 2.0), strict=True
+        both, nearest(query, gallery, 3), near_on_the_plane(query, gallery, 2.0), strict=True
     ):
         assert set(one.tolist()) == set(near.tolist()) & set(inside.tolist())
 
 
 def test_frames_are_right_up_to_the_tolerance() -> None:
-    found = within_frames(6, 6, tolerance=2)
-    assert [rows.tolist() for rows in found] == [
-        [j for j in range(6) if abs(i - j) <= 2] for i in range(6)
-    ]
-    whole = within_frames(2760, 27592, tolerance=1, stride=10)  # Nordland as VPR-Bench splits it
+    whole = near_frames(np.arange(2760) * 10, np.arange(27592), 1)  # Nordland as VPR-Bench splits
     assert {len(rows) for rows in whole} == {2, 3}
     assert whole[0].tolist() == [0, 1] and whole[-1].tolist() == [27589, 27590, 27591]
-    for num_gallery in (5, 7):
-        with pytest.raises(BadInput, match=f"6 query frames.*meet {num_gallery}"):
-            within_frames(6, num_gallery, tolerance=2)
 
 
 @pytest.mark.parametrize(
@@ -144,12 +131,12 @@ def test_natural_order_counts() -> None:
 def test_swapping_twice_changes_nothing() -> None:
     random = np.random.default_rng(0)
     found = [np.flatnonzero(random.random(7) < 0.3) for _ in range(5)]
-    given = make_place_set([f"q{i}" for i in range(5)], [f"g{i}" for i in range(7)], found)
-    back = swapped(swapped(given))
+    names = [f"q{i}" for i in range(5)], [f"g{i}" for i in range(7)]
+    given = Relation(*names, {"easy": found})
+    back = given.swapped().swapped()
     assert back.query_names == given.query_names and back.gallery_names == given.gallery_names
-    assert [r.tolist() for r in back.positives] == [r.tolist() for r in given.positives]
-    other = swapped(given)
-    for g, rows in enumerate(other.positives):
+    assert [r.tolist() for r in back.rows["easy"]] == [r.tolist() for r in given.rows["easy"]]
+    for g, rows in enumerate(given.swapped().rows["easy"]):
         assert rows.tolist() == [q for q, right in enumerate(found) if g in right]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.datasets.custom.tables import FORMS, KINDS, describe_forms, read_table
+from ames_lite.datasets.tables import FORMS, KINDS, describe_forms, read_table
 from ames_lite.errors import BadInput
 
-README = (Path(__file__).resolve().parents[3] / "data" / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```csv\n(.*?)```", README, re.DOTALL)
 
 

@@ -1,11 +1,9 @@
-"""The CSV files in which one says what is right: read whole, lines kept for messages.
+"""CSV tables of labels, pairs, positions and the like: read whole, lines kept for messages.
 
 The header decides which form a file has; where it fits none or several, the reader refuses and
 lists the forms. A form chosen by name may have further columns, which are then ignored.
-
-Names of files are text as they stand (one may begin with a blank); labels
-lose the blanks around them, words of a choice their capitals. `numbers` and `integers` turn a
-column into an array or name the line that cannot be.
+Names of files are text as they stand (one may begin with a blank); labels lose the blanks around
+them, words of a choice their capitals.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.custom.text import read_cells, with_points
+from ames_lite.datasets.table_text import read_cells, with_points
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.images import IMAGE_SUFFIXES
 
@@ -200,6 +198,9 @@ def _choose_form(
     ]
     if len(fitting) != 1:
         what = f"the header '{shown}' fits " + ("no form" if not fitting else "several forms")
+        if len(forms) == 1:
+            missing = [name for name in forms[0].required if name not in header]
+            what = f"the header '{shown}' lacks {', '.join(missing)}"
         if any(name.lower().endswith(IMAGE_SUFFIXES) for name in header):
             what += ": the first line is a row already"
         remedy = "say which by kind=" if len({form.kind for form in fitting}) > 1 else None

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ames_lite.datasets.custom import rules as own_truth_rules
-from ames_lite.datasets.custom.rules import (
+from ames_lite.datasets import rules
+from ames_lite.datasets.rules import (
     EARTH,
     marked,
     near_frames,
@@ -101,7 +101,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     points = rng.uniform(0, 100, (80, 2))
     matrix = rng.random((30, 7)) < 0.3
     whole = near_on_the_plane(points, points, 25), marked(matrix, "m")
-    monkeypatch.setattr(own_truth_rules, "BLOCK", 3)
+    monkeypatch.setattr(rules, "BLOCK", 3)
     pieces = near_on_the_plane(points, points, 25), marked(matrix, "m")
     assert [listed(one) for one in whole] == [listed(one) for one in pieces]
     assert listed(whole[1]) == [np.flatnonzero(row).tolist() for row in matrix]
@@ -144,7 +144,7 @@ def test_a_matrix_of_other_values_is_refused_with_its_place(value: float) -> Non
 def test_a_rule_under_which_everything_is_right_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(own_truth_rules, "MAX_POSITIVES", 99)
+    monkeypatch.setattr(rules, "MAX_POSITIVES", 99)
     points, frames = np.zeros((10, 2)), np.zeros(10, np.int64)
     for rule in (
         lambda: near_on_the_plane(points, points, 25),

@@ -1,0 +1,275 @@
+"""Layouts that list which images belong together, by number, frame, row or object.
+
+traverses: two traverses of one route; index_arrays: four `.npy` arrays, as for Mapillary's
+validation set; matches_csv: Nardo-Air; pairs_by_id: AmsterTime; ilias: ids that name their object.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ames_lite.datasets.ground_truth import Box
+from ames_lite.datasets.relation import Relation
+from ames_lite.datasets.rules import Rows, near_frames, same_label
+from ames_lite.datasets.tables import Form, read_table
+from ames_lite.datasets.vpr.folders import (
+    check_present,
+    line_of,
+    natural_names,
+    read_lines,
+    read_names,
+)
+from ames_lite.datasets.vpr.rows import check_length, check_rows, listed_positives
+from ames_lite.errors import BadInput, ConfigError
+from ames_lite.stores.published.object_npy import read_npy
+
+
+def read_traverses(
+    root: Path,
+    *,
+    database: str,
+    queries: str,
+    ground_truth: str | None = None,
+    first_row: int = 0,
+    frames: int | None = None,
+    stride: int = 1,
+    distractors: str | None = None,
+    names_from: str | None = None,
+) -> Relation:
+    """Two traverses of one route: a folder of gallery images and one of queries, natural order.
+
+    Positives as listed from row first_row of `ground_truth` on: an array of objects with one row
+    per query, whose second column lists gallery rows. Or by `frames`: |i * stride - j| <= frames.
+    Distractors follow the gallery. names_from: the folder whose listing names the queries. Raises
+    MissingFile; BadInput, naming file and row, for a list of another length, rows that the gallery
+    lacks and absent images.
+    """
+    notes: list[str] = []
+    gallery = natural_names(root, database)
+    asked = _query_names(root, queries, names_from)
+    if frames is not None:
+        positives = _by_frames(root, asked, gallery, frames, stride)
+    elif ground_truth is not None:
+        path = root / ground_truth
+        positives, notes = _listed(path, len(asked), len(gallery), first_row, queries)
+    else:
+        what = "neither a ground-truth file nor frames is given"
+        raise BadInput(what, where=root, expected="ground_truth or frames")
+    more = [] if distractors is None else natural_names(root, distractors)
+    return Relation(asked, [*gallery, *more], {"easy": positives}, notes=tuple(notes))
+
+
+def _query_names(root: Path, queries: str, names_from: str | None) -> list[str]:
+    if names_from is None or not (root / names_from).is_dir():
+        return natural_names(root, queries)
+    others = natural_names(root, names_from)
+    names = [f"{queries}/{name.removeprefix(names_from + '/')}" for name in others]
+    check_present(root, names, lambda row: f"{root / queries}, as {root / others[row]}")
+    return names
+
+
+def _by_frames(root: Path, asked: list[str], gallery: list[str], frames: int, stride: int) -> Rows:
+    """Raises BadInput where the sequences cannot be of one traverse each."""
+    if frames < 0 or stride < 1:
+        what = f"frames is {frames} and stride {stride}"
+        raise ConfigError(what, expected="frames of 0 or more, a stride of 1 or more")
+    low, high = (len(asked) - 1) * stride + 1, len(asked) * stride
+    if not low <= len(gallery) <= high:
+        expected = f"{low} to {high}" if low < high else str(low)
+        raise BadInput(
+            f"{len(asked)} query frames, one for {stride} of the gallery, meet {len(gallery)}",
+            where=f"{root / asked[0]} … against {root / gallery[0]} …",
+            expected=f"{expected} gallery frames",
+        )
+    return near_frames(np.arange(len(asked)) * stride, np.arange(len(gallery)), frames)
+
+
+def _listed(
+    path: Path, num_query: int, num_gallery: int, first_row: int, folder: str
+) -> tuple[Rows, list[str]]:
+    expected = "an array with one row a query: (anything, gallery rows)"
+    rows = read_npy(path, expected)
+    if rows.ndim == 0:
+        raise BadInput("a single value", where=path, expected=expected)
+    skipped = f" after the first {first_row}" if first_row else ""
+    what = f"the list{skipped}"
+    check_length(max(len(rows) - first_row, 0), num_query, what, str(path), folder)
+
+    def where(query: int) -> str:
+        return f"{path}, row {first_row + query}"
+
+    lists = [_second(row, where(q), expected) for q, row in enumerate(rows[first_row:])]
+    return listed_positives(lists, num_gallery, where, expected)
+
+
+def _second(row: Any, where: str, expected: str) -> object:
+    row = row.tolist() if isinstance(row, np.ndarray) else row
+    if not isinstance(row, list | tuple) or len(row) < 2:
+        raise BadInput(f"a row is {row!r:.60}", where=where, expected=expected)
+    if _is_list(row[0]) and not _is_list(row[1]):
+        what = f"a row is {list(row)!r:.60}, as if its columns were swapped"
+        raise BadInput(what, where=where, expected=expected)
+    return row[1]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def read_index_arrays(
+    root: Path, *, db_images: str, query_images: str, query_rows: str, positives: str
+) -> Relation:
+    """Names and rows as published for Mapillary's validation set.
+
+    query_rows: rows of query_images that are asked, the others are left out; positives: for each of
+    these a list of rows of db_images (an array of objects). Raises MissingFile; BadInput, naming
+    file and row, for arrays that do not fit and absent images.
+    """
+    gallery, everyone = (_names(root / name) for name in (db_images, query_images))
+    path, expected = root / query_rows, f"rows of {query_images}"
+    rows = read_npy(path, expected)
+    asked = check_rows(rows.ravel(), len(everyone), str(path), expected, "queries")
+    check_length(rows.size, len(asked), "the list of queries", str(path), "it names")
+    if (asked != rows.ravel()).any():
+        raise BadInput("the rows do not rise", where=path, expected="ascending rows, each once")
+    names = [everyone[row] for row in asked.tolist()]
+    check_present(root, names, lambda row: f"{root / query_images}, row {asked[row]}")
+    check_present(root, gallery, lambda row: f"{root / db_images}, row {row}")
+    path, expected = root / positives, f"for each query of {query_rows} rows of {db_images}"
+    lists = read_npy(path, expected)
+    check_length(len(lists) if lists.ndim else 0, len(names), "the array", str(path), query_rows)
+    found, notes = listed_positives(
+        list(lists), len(gallery), lambda row: f"{path}, row {row}", expected
+    )
+    return Relation(names, gallery, {"easy": found}, notes=tuple(notes))
+
+
+def _names(path: Path) -> list[str]:
+    expected = "an array of names"
+    array = read_npy(path, expected)
+    names = array.ravel().tolist()
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise BadInput(f"an array of {array.dtype}", where=path, expected=expected)
+    return names
+
+
+MATCHES = "matches"  # the form of its table
+ROW = "row numbers of a file of the same release, and all images"
+
+
+def read_matches(
+    root: Path, *, database: str, queries: str, matches: str, top: int = 5
+) -> Relation:
+    """A CSV of the row of each query (query_ind) and of its references, folders in natural order.
+
+    Positives are soft: top_1_ref_ind to top_{top}_ref_ind, whatever their distance. Raises BadInput
+    with file and line for another header, a number that fits no image, a query twice, and a file of
+    another length than the folder.
+    """
+    if top < 1:
+        raise ConfigError(f"top is {top}", expected="a number of at least 1")
+    asked, gallery = natural_names(root, queries), natural_names(root, database)
+    columns = ("query_ind", *(f"top_{k}_ref_ind" for k in range(1, top + 1)))
+    table = read_table(root / matches, MATCHES, (Form(MATCHES, columns, ()),))
+    check_length(len(table), len(asked), "the file", str(table.path), queries)
+    numbers = np.stack([table.numbers(column) for column in columns], axis=1)
+    line_of_query: dict[int, int] = {}
+    for line, number in enumerate(numbers[:, 0]):
+        where = table.where(line)
+        (query,) = check_rows(float(number), len(asked), where, ROW, "query_ind").tolist()
+        if line_of_query.setdefault(query, line) != line:
+            raise BadInput(f"query_ind {query} stands twice", where=where, expected="once")
+    lines = [line_of_query[query] for query in range(len(asked))]
+    lists = [numbers[line, 1:] for line in lines]
+    found, notes = listed_positives(lists, len(gallery), lambda q: table.where(lines[q]), ROW)
+    return Relation(asked, gallery, {"easy": found}, notes=tuple(notes))
+
+
+def read_pairs_by_id(root: Path, *, database: str, queries: str) -> Relation:
+    """Two folders whose images of one number show one place, `old/12.jpg`, `new/12.png`.
+
+    Raises BadInput for a name without a number, a number twice, and an image without partner.
+    """
+    asked, gallery = _by_number(root, queries), _by_number(root, database)
+    for one, other, folder in ((asked, gallery, database), (gallery, asked, queries)):
+        alone = sorted(set(one) - set(other))
+        if alone:
+            what = f"{len(alone)} images have no partner, first '{one[alone[0]]}'"
+            expected = f"an image of number {alone[0]} in {folder}"
+            raise BadInput(what, where=root / one[alone[0]], expected=expected)
+    rows = {"easy": same_label(list(asked), list(gallery))}
+    return Relation(list(asked.values()), list(gallery.values()), rows)
+
+
+def _by_number(root: Path, folder: str) -> dict[int, str]:
+    """Names by number, in natural order."""
+    found: dict[int, str] = {}
+    for name in natural_names(root, folder):
+        stem = PurePosixPath(name).stem
+        if not (stem.isascii() and stem.isdigit()):
+            what = f"'{name}' has no number for a name"
+            raise BadInput(what, where=root / name, expected="names such as 12.jpg")
+        if int(stem) in found:
+            what = f"'{found[int(stem)]}' and '{name}' have one number"
+            raise BadInput(what, where=root / name, expected="every number once")
+        found[int(stem)] = name
+    return found
+
+
+IDS = "one image id a line: <object>/…/<image>"
+BOX = "x y w h, pixels of the whole image"
+
+
+def read_ilias(
+    root: Path, *, images: str, queries: str, positives: str, distractors: str | None = None
+) -> Relation:
+    """Image ids `<object>/…/<image>` (an assumption: unverified against official files).
+
+    Positives: all images of positive_ids that have the query's object. Distractors follow. images:
+    the folder that ids are relative to ("" or ".": the set's). A box is a text file of the image's
+    name. Raises BadInput with file and line for ids without an object, listed twice or absent, and
+    for a bad box.
+    """
+    asked, right = (_ids(root, root / name, images) for name in (queries, positives))
+    far = [] if distractors is None else _ids(root, root / distractors, images)
+    answers = [_object(n, images, root / positives, row) for row, n in enumerate(right)]
+    wanted = [_object(n, images, root / queries, row) for row, n in enumerate(asked)]
+    found = same_label(wanted, answers)
+    for row in (row for row, rows in enumerate(found) if not len(rows)):
+        what = f"the object '{wanted[row]}' has no positive"
+        where = f"{root / queries}, line {row + 1}"
+        raise BadInput(what, where=where, expected=f"one in {root / positives}")
+    boxes = tuple(_box(root / PurePosixPath(name).with_suffix(".txt")) for name in asked)
+    return Relation(asked, [*right, *far], {"easy": found}, bbox=boxes)
+
+
+def _ids(root: Path, path: Path, images: str) -> list[str]:
+    prefix = f"{images}/" if images.strip("./") else ""
+    names = [prefix + name for name in read_names(path, IDS)]
+    check_present(root, names, line_of(path))
+    return names
+
+
+def _object(name: str, images: str, path: Path, row: int) -> str:
+    inner = name.removeprefix(f"{images}/") if images.strip("./") else name
+    if "/" not in inner:
+        what = f"'{inner}' names no object"
+        raise BadInput(what, where=f"{path}, line {row + 1}", expected=IDS)
+    return inner.split("/", 1)[0]
+
+
+def _box(path: Path) -> Box | None:
+    """(x1, y1, x2, y2); None where there is no such file."""
+    if not path.is_file():
+        return None
+    words = " ".join(read_lines(path, BOX)).split()
+    try:
+        x, y, width, height = (float(word) for word in words)
+    except ValueError:
+        x = y = width = height = np.nan
+    if not (np.isfinite([x, y]).all() and 0 < width < np.inf and 0 < height < np.inf):
+        raise BadInput(f"a box '{' '.join(words)}'", where=f"{path}, line 1", expected=BOX)
+    return (x, y, x + width, y + height)
