@@ -15,7 +15,6 @@ from typing import Any
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.demo_worlds import (
-    Steps,
     describe_photo,
     fit_photo_whitening,
     prepare_sift,
@@ -26,6 +25,7 @@ from ames_lite.cli.demo_worlds import (
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
 from ames_lite.cli.released import released_head, released_vocabulary, released_whitening
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used, stamped_dir
+from ames_lite.cli.steps import Steps
 from ames_lite.errors import ConfigError
 from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
 from ames_lite.synthetic import WorldSpec, render_world

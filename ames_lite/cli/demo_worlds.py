@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ames_lite.cli.compose import compose
+from ames_lite.cli.steps import Steps
 from ames_lite.synthetic import WorldSpec
 
 
@@ -34,23 +30,6 @@ def small_worlds(seed: int) -> dict[str, WorldSpec]:
 def _training(seed: int, styles: int) -> WorldSpec:
     views = {"queries": 0, "easy": 4, "hard": 4, "junk": 0, "distractors": 0}
     return WorldSpec("train", seed, num_styles=styles, **views)
-
-
-@dataclass
-class Steps:
-    """Runs commands of the project and prints them, with the time they took."""
-
-    root: Path
-    began: float = field(default_factory=time.perf_counter)
-
-    def __call__(
-        self, name: str, *overrides: str, work: Callable[..., Any] | None = None, **more: Any
-    ) -> Any:
-        """work: another function of the command's module than its `run`."""
-        given = [*overrides, f"data_root={self.root}"]
-        print(f"\n[{time.perf_counter() - self.began:4.0f} s] ames {name} {' '.join(given)}")
-        run = work or import_module(f"ames_lite.cli.{name}").run
-        return run(compose(name, given), **more)
 
 
 def splits_of(training: bool) -> str:

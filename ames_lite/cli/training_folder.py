@@ -15,21 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli import (
-    build_vocabulary,
-    extract_descriptors,
-    extract_globals,
-    prepare_topk_global,
-)
-from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.compose import Config
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
+from ames_lite.cli.steps import Steps
 from ames_lite.datasets.custom.files import prepare_command, read_description
 from ames_lite.datasets.custom.truth import CustomDataset, make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.overrides import paste, word
+from ames_lite.io.overrides import word
 
 FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
 
@@ -50,19 +45,22 @@ def prepare_training_folder(config: Config) -> None:
         images = _training_list(files)
         write_image_list(path, images)
         print(f"{len(images)} images to train on: {path}")
-    step = _Steps(config)
-    if not files.local_path("train").exists():
-        given = {"images": config["images"], "on_bad_image": "skip"}  # training leaves them out
-        step("extract_descriptors", extract_descriptors.run, **given)
+    step, named = Steps(data_root(config)), ["dataset=folder", word("name", files.folder)]
+    named.append(word("desc_name", config["desc_name"]))
+    split, device = "splits=[train]", word("device", config["device"])
+    if not files.local_path("train").exists():  # training leaves bad images out
+        given = [word("images", config["images"]), "on_bad_image=skip", split, device]
+        step("extract_descriptors", *named, *given)
     kind = config["neighbors"]
     if kind not in (*FROM_LOCAL, "cls") or _there(lambda: files.neighbors(kind)):
         return
+    named.append(word("global", kind))
     if not files.global_path("train", kind).exists() and kind in FROM_LOCAL:
         if kind == "vlad" and not _there(lambda: find_vocabulary({**config, "vocabulary": None})):
-            step("build_vocabulary", build_vocabulary.run)
-        step("extract_globals", extract_globals.run, **{"global": kind})
-    depth = {"self_search": True, "num_neighbors": config["depth"]}
-    step("prepare_topk_global", prepare_topk_global.run, **{"global": kind}, **depth)
+            step("build_vocabulary", *named[:-1])
+        step("extract_globals", *named, split, device)
+    depth = ["self_search=true", word("num_neighbors", config["depth"])]
+    step("prepare_topk_global", *named, *depth, device)
 
 
 def _there(find: Callable[[], Path]) -> bool:
@@ -106,27 +104,3 @@ def _labels(made: CustomDataset) -> Any:
     alone = codes == made.relation.alone
     codes[alone] = codes.max() + 1 + np.arange(int(alone.sum()))
     return codes
-
-
-class _Steps:
-    """Runs commands on the folder and prints them."""
-
-    def __init__(self, config: Config) -> None:
-        self.root = data_root(config)
-        self.name, self.desc_name = config["dataset"]["folder"], config["desc_name"]
-        self.device = config["device"]
-
-    def __call__(self, name: str, work: Callable[[Config], Any], **given: object) -> None:
-        base: dict[str, object] = {"desc_name": self.desc_name}
-        words = [f"{key}={value}" for key, value in base.items()]
-        config = compose(name, ["dataset=folder", *words])
-        given |= {"name": self.name, "data_root": str(self.root)}
-        if "splits" in config:
-            given["splits"] = ["train"]
-        if "device" in config:
-            given["device"] = self.device
-        config |= given
-        config["dataset"]["folder"] = self.name
-        said = [word(key, value) for key, value in (base | given).items()]
-        print(f"\n{paste(f'extract/{name}.py', ['dataset=folder', *said])}")
-        work(config)

@@ -25,10 +25,10 @@ from ames_lite.cli import (
     prepare_topk_global,
 )
 from ames_lite.cli.compose import compose, experiments_of
-from ames_lite.cli.place_commands import extract_global
-from ames_lite.cli.place_plan import make_plan, parse_set, word
+from ames_lite.cli.place_plan import make_plan, parse_set
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
+from ames_lite.io.overrides import word
 from ames_lite.models import AMES, ELViS
 from ames_lite.stores.vocabulary import read_vocabulary_images
 from tests.datasets.vpr.miniatures import MINIATURES, draw
@@ -197,11 +197,12 @@ def test_a_second_run_makes_nothing_again(
 
 def test_every_printed_command_composes(aerial: Done, capsys: pytest.CaptureFixture[str]) -> None:
     run(aerial.root, "printed", *aerial.words, "rerankers=[ransac]")
-    lines = [ln for ln in capsys.readouterr().out.splitlines() if ln.startswith("python ")]
+    said = capsys.readouterr().out.splitlines()
+    lines = [line.partition("ames ")[2] for line in said if " s] ames " in line]
     assert len(lines) == 6
     for line in lines:
-        _, script, *words = shlex.split(line)
-        assert compose(Path(script).stem, words)
+        name, *words = shlex.split(line)
+        assert compose(name, words)
 
 
 def test_another_run_directory_is_asked_for(aerial: Done) -> None:
@@ -225,7 +226,7 @@ def test_stale_files_are_refused_with_both_values(aerial: Done, tmp_path: Path) 
     draw(folder / "query_images/9.png", 77, 96)  # another picture under the same name
     for side in ("query", "gallery"):
         (folder / f"anyloc_vitg_aerial_{side}_vlad.hdf5").unlink()
-    with pytest.raises(BadInput, match="similarity(.|\n)*prepare_topk_global.py dataset=nardo_air"):
+    with pytest.raises(BadInput, match="similarity(.|\n)*prepare_topk_global dataset=nardo_air"):
         run(root, "c", *words)
 
 
@@ -243,8 +244,8 @@ def test_amstertime_by_its_cls_token_in_both_directions(
     text = (tmp_path / "run" / "table.md").read_text()
     assert "recall@5" in text and "recall@10" not in text
     said = capsys.readouterr().out
-    assert said.count("python extract/extract_descriptors.py") == 2  # CLS from the same pass
-    assert said.count("python scripts/prepare_set.py") == 2
+    assert said.count("ames extract_descriptors") == 2  # CLS from the same pass
+    assert said.count("ames prepare_set") == 2
     data = tmp_path / "data"
     before = written(data)
     (data / "amstertime_swapped" / "nn_tiny_random_cls.hdf5").unlink()
@@ -401,7 +402,7 @@ def test_every_recipe_is_anylocs(name: str, size: str, layer: int) -> None:
     seen = {place.dataset["option"] for place, _ in vocabulary.sources}
     assert seen == {place.dataset["option"] for place in plan.places}
     for place in plan.places:
-        given = extract_global(plan, place).config()
+        given = plan.steps.config(*plan.extract_global(place))
         arguments = given["backbone"]["arguments"]
         assert given["backbone"]["name"] == f"dinov2_{size}14"
         assert (arguments["facet"], arguments["layer"]) == ("value", layer)

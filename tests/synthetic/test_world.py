@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli.demo_worlds import Steps, prepare_sift, worlds
+from ames_lite.cli.demo_worlds import prepare_sift, worlds
+from ames_lite.cli.steps import Steps
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput

@@ -24,13 +24,13 @@ import numpy as np
 
 from ames_lite.cli.compose import compose
 from ames_lite.cli.demo_worlds import (
-    Steps,
     describe_photo,
     fit_photo_whitening,
     rank_photo,
     worlds,
 )
 from ames_lite.cli.shell import dataset_files, protocol_of
+from ames_lite.cli.steps import Steps
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.evaluation.reread import reread

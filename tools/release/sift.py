@@ -23,9 +23,10 @@ from typing import Any
 from ames_lite.cli import tune
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.demo import BASELINES
-from ames_lite.cli.demo_worlds import Steps, prepare_sift, worlds
+from ames_lite.cli.demo_worlds import prepare_sift, worlds
 from ames_lite.cli.released import NUM_RERANK
 from ames_lite.cli.shell import command, data_root, print_table
+from ames_lite.cli.steps import Steps
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row, best
 from ames_lite.io.checkpoint import file_sha256, load_head, save_head
