@@ -18,8 +18,7 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
-from ames_lite.stores.published.neighbors import TENSORS
-from ames_lite.stores.published.safe_pickle import read_pickle
+from ames_lite.stores.published.planes import open_planes
 from tests.cli.test_commands import SMALL, python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process
@@ -86,7 +85,7 @@ def test_a_store_of_the_listed_images_alone_is_checked_and_read(
     write_stores(tiny_world, published, "flat float16")
     folder = published / "roxford5k"
     path, lists = folder / "dinov2_gallery_local.hdf5", folder / "nn_superglobal.pkl"
-    planes = torch.from_numpy(np.array(read_pickle(lists, TENSORS)))[..., :3]
+    planes = torch.from_numpy(np.array(open_planes(lists).values))[..., :3]
     asked = np.unique(planes[1].numpy().astype(int))
     np.random.default_rng(0).shuffle(asked)
     whole = DescriptorStore.open(tiny_world.folder() / "sift_gallery_local.hdf5")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
@@ -19,6 +20,8 @@ from ames_lite.records import Neighbors
 from ames_lite.stores import neighbor_lists
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.published import neighbors as published_neighbors
+from ames_lite.stores.published import planes
+from ames_lite.stores.published.safe_pickle import write_pickle
 from tests.cli.test_tuned_and_scores import gldv2
 from tests.conftest import TinyWorld
 from tests.evaluation.toy import make_neighbors, make_scores, make_truth
@@ -91,8 +94,7 @@ def test_an_image_is_left_out_of_the_part_that_is_read(tmp_path: Path, all_large
         assert found.ids[q].tolist() == ids[ids != own[q]][:7].tolist()
     wrong = neighbors.ids.astype(np.float32)
     wrong[2, 3] = 9999
-    planes = np.stack([neighbors.sims, wrong])
-    published_neighbors.write_pickle(path, published_neighbors.torch.from_numpy(planes))
+    write_pickle(path, torch.from_numpy(np.stack([neighbors.sims, wrong])))
     with pytest.raises(BadInput, match=r"query 2 has the id 9999\.0 in place 3"):
         read_neighbors(path, *NAMES, most=7)
 
@@ -101,7 +103,7 @@ def test_a_shortlist_is_looked_for_without_reading_two_planes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_neighbors(tmp_path / "nn.pkl", make_neighbors(5, 6, LONG, LONG), *NAMES, {})
-    monkeypatch.setattr(published_neighbors, "read_pickle", None)
+    monkeypatch.setattr(planes, "read_pickle", None)
     assert published_neighbors.read_shortlist(path, *NAMES) is None
 
 

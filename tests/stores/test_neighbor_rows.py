@@ -14,10 +14,9 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.neighbor_rows import NeighborRows
-from ames_lite.stores.published import neighbor_conversion
 from ames_lite.stores.published import planes as published_planes
 from ames_lite.stores.published.neighbor_conversion import convert_published, open_neighbor_rows
-from ames_lite.stores.published.planes import locate_planes, read_blocks
+from ames_lite.stores.published.planes import open_planes
 
 NUM, DEPTH = 200, 60
 NAMES = tuple(f"{i}.jpg" for i in range(NUM))
@@ -73,25 +72,27 @@ def test_planes_are_found_without_reading_them(protocol: int, tmp_path: Path) ->
     path = tmp_path / "nn.pkl"
     for tensor in (whole, whole[:2], whole.double(), whole[:, ::2], whole[:, :, 5:80]):
         path.write_bytes(pickle.dumps(tensor, protocol))
-        planes = locate_planes(path)
-        assert planes is not None and len(planes) == len(tensor)
-        read = [np.concatenate([b[i] for _, b in read_blocks(path, planes)]) for i in range(2)]
-        np.testing.assert_array_equal(np.stack(read), tensor[:2].numpy())
+        planes = open_planes(path)
+        assert planes.mapped is not None
+        read = np.concatenate([planes.values[:, rows] for rows in planes.blocks()], axis=1)
+        np.testing.assert_array_equal(read, tensor.numpy())
 
 
-def test_what_is_of_another_form_is_left_to_memory(tmp_path: Path) -> None:
+def test_what_is_of_another_form_is_read_into_memory(tmp_path: Path) -> None:
     tensor, path = torch.rand(2, 90, 110), tmp_path / "nn.pkl"
-    others = [tensor.numpy(), tensor.half(), tensor.transpose(1, 2), {"a": tensor}, tensor[0]]
-    others += [torch.rand(2, 3, 4), torch.rand(2, 1, 110).expand(2, 90, 110), [1, 2]]
-    for other in others:
-        path.write_bytes(pickle.dumps(other, 4))
-        assert locate_planes(path) is None, type(other)
+    for other in (tensor, tensor.numpy(), tensor.numpy().astype(np.float16), torch.rand(2, 3, 4)):
+        path.write_bytes(pickle.dumps(other, 2 if other is tensor else 4))
+        planes = open_planes(path)
+        assert planes.mapped is None
+        np.testing.assert_array_equal(planes.values, np.asarray(other))
     whole = pickle.dumps(tensor, 4)
-    for content in (pickle.dumps(tensor, 2), whole[:-30_000], whole[:200], b"", b"\x80\x04."):
+    for content in (
+        *(pickle.dumps(other, 4) for other in ({"a": tensor}, tensor[0], [1, 2])),
+        *(whole[:-30_000], whole[:200], b"", b"\x80\x04."),
+    ):
         path.write_bytes(content)
-        assert locate_planes(path) is None
-    with pytest.raises(BadInput):
-        open_neighbor_rows(path, NAMES)
+        with pytest.raises(BadInput):
+            open_planes(path)
 
 
 class Attack:
@@ -103,7 +104,6 @@ def test_nothing_of_a_pickle_is_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     path = tmp_path / "nn.pkl"
     for protocol in (3, 4, 5):
         path.write_bytes(pickle.dumps([torch.rand(2, 200, 199), Attack()], protocol))
-        assert locate_planes(path) is None
         with pytest.raises(BadInput, match="not allowed"):
             open_neighbor_rows(path, NAMES)
     assert capsys.readouterr().out == ""
@@ -122,7 +122,7 @@ def test_the_conversion_in_blocks_is_the_one_in_memory(
         found = read_neighbors(output, NAMES, NAMES)
         np.testing.assert_array_equal(found.ids, expected.ids[:, :keep])
         np.testing.assert_array_equal(found.sims, expected.sims[:, :keep])
-    monkeypatch.setattr(neighbor_conversion, "locate_planes", lambda path: None)
+    monkeypatch.setattr(published_planes, "_mapped", lambda path: None)
     convert_published(path, tmp_path / "slow.hdf5", NAMES, NAMES, keep=50)
     slow, fast = (read_neighbors(tmp_path / f"{n}.hdf5", NAMES, NAMES) for n in ("slow", "50"))
     np.testing.assert_array_equal(slow.ids, fast.ids)

@@ -1,9 +1,7 @@
 """Neighbour lists that are larger than memory: rewritten in blocks, or used where they lie.
 
-In: `nn_*.hdf5`, or the published `nn_*.pkl` (18 GB for GLDv2). Out: a native file of the same
-lists, written a block at a time; or `NeighborRows` over the file itself. The convention to know:
-what cannot be taken in blocks (`planes` says why) is read in memory, with the same
-result.
+`nn_*.hdf5`, or the published `nn_*.pkl` (18 GB for GLDv2), becomes a native file of the same lists,
+or `NeighborRows` over the file itself.
 """
 
 from __future__ import annotations
@@ -24,11 +22,10 @@ from ames_lite.stores.neighbor_lists import (
     describe_lists,
     is_pickle,
     read_neighbors,
-    write_neighbors,
 )
 from ames_lite.stores.neighbor_rows import Extent, NeighborRows, say_rising
-from ames_lite.stores.published.neighbors import check_planes, own_rows, rows_of, without_own
-from ames_lite.stores.published.planes import locate_planes, read_blocks
+from ames_lite.stores.published.neighbors import checked_planes, own_rows, rows_of, without_own
+from ames_lite.stores.published.planes import Planes
 from ames_lite.stores.published.store import ORIGIN
 
 Names = Sequence[str]
@@ -51,50 +48,42 @@ def convert_published(
     """A native file of the lists of a pickle, each image left out of its own; returns its path.
 
     keep: so many neighbours of each query; None: all. Memory is that of the name lists and of one
-    block. The file is read twice: checked whole before anything is written. Errors as in
-    `read_published_neighbors`.
+    block, unless `planes` reads the file into memory. The file is read twice: checked whole before
+    anything is written. Errors as in `read_published_neighbors`.
     """
-    source, provenance = Path(source), {"origin": ORIGIN}
-    planes = locate_planes(source) if source.is_file() else None
-    if planes is None:
-        neighbors = first_neighbors(read_neighbors(source, query_names, gallery_names), keep)
-        say_rising(neighbors.rising, len(neighbors.ids), source)
-        return write_neighbors(
-            output, neighbors, query_names, gallery_names, provenance, overwrite=overwrite
-        )
-    (rows, columns), num = planes[0].shape, len(gallery_names)
-    check_planes(planes[0].dtype, (rows, columns), len(query_names), num, source)
+    num = len(gallery_names)
+    planes = checked_planes(source, len(query_names), num)
+    sims, floats = planes.values[:2]
     own = own_rows(query_names, gallery_names)
-    left_out = _check_blocks(source, planes[:2], own, num)
+    left_out = _check_blocks(Path(source), planes, own, num)
+    rows, columns = sims.shape
     width = min(columns - left_out, keep or columns)
-    with hdf5.new_file(output, SCHEMA, provenance, overwrite=overwrite) as file:
+    with hdf5.new_file(output, SCHEMA, {"origin": ORIGIN}, overwrite=overwrite) as file:
         for name, dtype in (("ids", np.int32), ("sims", np.float32)):
             hdf5.create_contiguous(file, name, (rows, width), dtype)
-        for first, (sims, floats) in read_blocks(source, planes[:2]):
-            block = slice(first, first + len(sims))
-            ids = floats.astype(np.int32)
+        for block in planes.blocks():
+            kept, values = floats[block].astype(np.int32), sims[block]
             if left_out:
-                ids, sims = without_own(ids, sims, own[block])
-            file["ids"][block], file["sims"][block] = ids[:, :width], sims[:, :width]
+                kept, values = without_own(kept, values, own[block])
+            file["ids"][block], file["sims"][block] = kept[:, :width], values[:, :width]
         lists = {"query": query_names, "gallery": gallery_names}
         hdf5.write_json(file, "lists", describe_lists(lists))
     return Path(output)
 
 
-def _check_blocks(
-    path: Path, planes: list[Extent], own: npt.NDArray[np.int64], num_gallery: int
-) -> bool:
+def _check_blocks(path: Path, planes: Planes, own: npt.NDArray[np.int64], num_gallery: int) -> bool:
     """Whether a query is in its own list. Raises BadInput where the lists are none."""
-    found, rising = False, 0
-    for first, (sims, floats) in read_blocks(path, planes):
-        ids = rows_of(floats, "id", num_gallery, path, first)
-        found |= bool((ids == own[first : first + len(ids), None]).any())
+    found, rising, (sims, floats) = False, 0, planes.values[:2]
+    for block in planes.blocks():
+        ids = rows_of(floats[block], "id", num_gallery, path, block.start)
+        found |= bool((ids == own[block, None]).any())
         try:
-            rising += Neighbors(ids, sims.astype(np.float32), num_gallery).rising
+            rising += Neighbors(ids, sims[block].astype(np.float32), num_gallery).rising
         except BadInput as error:
-            where = f"{path}, queries {first} to {first + len(ids) - 1}, counted from there"
+            last = block.start + len(ids) - 1
+            where = f"{path}, queries {block.start} to {last}, counted from there"
             raise BadInput(str(error), where=where) from error
-    say_rising(rising, planes[0].shape[0], path)
+    say_rising(rising, len(sims), path)
     return found
 
 
@@ -107,10 +96,9 @@ def open_neighbor_rows(path: str | Path, names: Names, *, remedy: str = REMEDY) 
     if not path.is_file():
         raise MissingFile("the neighbour lists are missing", where=path, remedy=remedy)
     if is_pickle(path):
-        planes = locate_planes(path)
-        if planes is not None:
-            check_planes(planes[0].dtype, planes[0].shape, len(names), len(names), path)
-            return NeighborRows.map(path, planes[1], planes[0], len(names))
+        values, mapped = checked_planes(path, len(names), len(names))
+        if mapped is not None:
+            return NeighborRows(values[1], values[0], len(names), path, mapped)
         return NeighborRows.of(read_neighbors(path, names, names, remedy=remedy))
     lists = {"query": names, "gallery": names}
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:

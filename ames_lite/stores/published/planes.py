@@ -1,18 +1,19 @@
-"""Where the numbers of a pickled tensor lie in its file, so that 18 GB need no memory.
+"""The planes of `nn_*.pkl`: a pickled tensor or array [2, Q, K] or [3, Q, K], read without trust.
 
-In: `nn_*.pkl`, a pickled float tensor [2, Q, K] or [3, Q, K] (sims, ids as floats, and where it is
-there rows in a shortlist). Out: the extent of each plane in the file, for mapping or reading in
-blocks. Only what stands around the numbers is unpickled, through the allow-list.
-
-The convention to know: None means that a file is not of this one form (a NumPy array, an old
-pickle, a small tensor, a view that is not made of whole rows), not that it is bad: it is then to be
-read in memory, which also says what is wrong with it.
+sims; ids, as floats; and, where it is there, rows in a shortlist. The numbers of a large tensor
+stay in the file, which is mapped: 18 GB need no memory. Where they lie is found by walking over the
+opcodes of the pickle: its long piece of bytes is passed over, and the rest is unpickled through the
+allow-list. What is not of that form (a NumPy array, protocol 2) is read into memory.
 """
 
 from __future__ import annotations
 
-import struct
+import io
+import mmap
+import os
+import pickletools
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
@@ -21,33 +22,69 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.stores.neighbor_rows import Extent
-from ames_lite.stores.published.safe_pickle import GlobalTable, Span, read_spanning
+from ames_lite.stores.published.safe_pickle import (
+    NUMPY_ARRAYS,
+    GlobalTable,
+    read_pickle,
+    read_pickled,
+)
 
-BLOCK_BYTES = 1 << 26  # of a plane, read at a time
-# What a torch storage begins with, and the dtypes that count rows exactly; see neighbors.
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
+BLOCK_BYTES = 1 << 26  # of a plane, looked at at a time
+LONG = 1 << 16  # bytes of a pickle that are passed over; picklers write them outside of frames
+OPCODES = 200  # of a pickled tensor, at most: others are not walked over to their end
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what a torch storage begins with
+DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Long": "<i8"}
 STORAGES: GlobalTable = MappingProxyType(
-    {("torch", "FloatStorage"): "<f4", ("torch", "DoubleStorage"): "<f8"}
+    {("torch", f"{name}Storage"): dtype for name, dtype in DTYPES.items()}
 )
 
 
-class _Tensor(NamedTuple):
-    """What a pickle says of a tensor."""
+class Planes(NamedTuple):
+    """values [2 or 3, Q, K]; mapped: the file that they lie in, None where they are in memory."""
 
-    storage: Span
+    values: npt.NDArray[Any]
+    mapped: mmap.mmap | None = None
+
+    def blocks(self) -> Iterator[slice]:
+        """All queries, a bounded number of bytes at a time, which are then given back."""
+        row = self.values.strides[1] or self.values.itemsize
+        step = max(1, BLOCK_BYTES // row)
+        for first in range(0, self.values.shape[1], step):
+            yield slice(first, first + step)
+            if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                self.mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class _Tensor(NamedTuple):
+    """What a pickle says of a tensor. storage: its bytes, as torch.save writes them."""
+
+    storage: bytes
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    def over(self, buffer: Any, file: IO[bytes], path: Path) -> npt.NDArray[Any]:
+        """The array, of a buffer that holds what `file` does, which stands at the storage."""
+        dtype, start, entries = _storage_header(file, path)
+        reach = self.offset + sum(
+            (n - 1) * step for n, step in zip(self.shape, self.stride, strict=True)
+        )
+        held = (len(buffer) - start) // dtype.itemsize
+        if 0 in self.shape or entries > held or not reach < entries:
+            raise BadInput("a tensor's shape and storage do not fit", where=path, expected=FORM)
+        flat = np.frombuffer(buffer, dtype, entries, start)[self.offset :]
+        strides = [step * dtype.itemsize for step in self.stride]
+        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
 
-class _Span:
+
+class _Storage:
     # instances without a __dict__: a pickle cannot set attributes on what it may call
     __slots__ = ()
 
-    def __call__(self, content: Any) -> Span:
-        if not isinstance(content, Span):
-            raise ValueError("a small storage")
+    def __call__(self, content: Any) -> bytes:
+        if not isinstance(content, bytes):
+            raise ValueError("a tensor's storage")
         return content
 
 
@@ -56,7 +93,7 @@ class _Rebuild:
 
     def __call__(self, storage: Any, offset: int, shape: Any, stride: Any, *_: object) -> _Tensor:
         whole = [*shape, *stride, offset]
-        if not isinstance(storage, Span) or len(shape) != 3 or len(stride) != 3:
+        if not isinstance(storage, bytes) or len(shape) != len(stride):
             raise ValueError("a tensor's parts")
         if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in whole):
             raise ValueError("a tensor's shape")
@@ -73,61 +110,89 @@ class _NoHooks:
 TENSOR: GlobalTable = MappingProxyType(
     {
         ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(),
-        ("torch.storage", "_load_from_bytes"): _Span(),
-        ("collections", "OrderedDict"): _NoHooks(),
+        ("torch.storage", "_load_from_bytes"): _Storage(),
+        ("collections", "OrderedDict"): _NoHooks(),  # of backward hooks, and empty
     }
 )
 
 
-def locate_planes(path: Path) -> list[Extent] | None:
-    """The planes of a pickled tensor, or None where the file is of another form."""
+def open_planes(path: Path) -> Planes:
+    """Raises MissingFile; BadInput where the file holds anything else."""
+    content = _mapped(path) if path.is_file() else None
+    if content is None:
+        content = _in_memory(read_pickle(path, {**NUMPY_ARRAYS, **TENSOR}), path)
+    shape = content.values.shape
+    if len(shape) != 3 or shape[0] not in (2, 3):
+        raise BadInput(f"the file holds {list(shape)}", where=path, expected=FORM)
+    return content
+
+
+def _in_memory(content: object, path: Path) -> Planes:
+    if isinstance(content, _Tensor):
+        return Planes(content.over(content.storage, io.BytesIO(content.storage), path))
+    if not isinstance(content, np.ndarray):
+        raise BadInput(f"the file holds {type(content).__name__}", where=path, expected=FORM)
+    return Planes(np.asarray(content))
+
+
+def _mapped(path: Path) -> Planes | None:
+    """The planes where they lie; None where the file is of another form, or damaged."""
     try:
         with open(path, "rb") as file:
-            tensor = read_spanning(file, path, TENSOR)
-            if not isinstance(tensor, _Tensor):
+            rest, at = _without_long_piece(file)
+            tensor = read_pickled(io.BytesIO(rest), path, TENSOR)
+            if not isinstance(tensor, _Tensor) or tensor.storage:
                 return None
-            dtype, start, entries = _storage(file, tensor.storage, path)
-    except BadInput:
+            file.seek(at)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return Planes(tensor.over(mapped, file, path), mapped)
+    except (ValueError, TypeError, OverflowError):  # BadInput among them
         return None
-    (num, rows, columns), (plane, row, entry) = tensor.shape, tensor.stride
-    last = tensor.offset + (num - 1) * plane + (rows - 1) * row + columns
-    whole = num in (2, 3) and min(rows, columns) >= 1 and entry == 1
-    if not whole or (rows > 1 and row < columns) or last > entries:
-        return None
-    places = [start + (tensor.offset + p * plane) * dtype.itemsize for p in range(num)]
-    return [Extent(place, row, (rows, columns), dtype) for place in places]
 
 
-def _storage(file: IO[bytes], span: Span, path: Path) -> tuple[np.dtype[Any], int, int]:
+class _Passing:
+    """A file for `pickletools.genops`: long pieces are passed over, a range stands for each."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._size = file, os.fstat(file.fileno()).st_size
+        self.tell, self.readline = file.tell, file.readline
+
+    def read(self, count: int) -> bytes | range:
+        at = self._file.tell()
+        if count < LONG:
+            return self._file.read(count)
+        if at + count > self._size:
+            raise ValueError("a piece is longer than the file")
+        self._file.seek(count, os.SEEK_CUR)
+        return range(at, at + count)
+
+
+def _without_long_piece(file: IO[bytes]) -> tuple[bytes, int]:
+    """A pickle with b"" for its one long piece of bytes, and where that begins in the file."""
+    long: list[tuple[int, range]] = []
+    opcodes: Any = pickletools.genops(_Passing(file))  # type: ignore[arg-type]
+    for _, argument, position in islice(opcodes, OPCODES):
+        long += [(position, argument)] if isinstance(argument, range) else []
+    if len(long) != 1:
+        raise ValueError("no long piece, or several")
+    (position, piece), end = long[0], file.tell()
+    file.seek(0)
+    head = file.read(position)
+    file.seek(piece.stop)
+    return head + b"C\x00" + file.read(end - piece.stop), piece.start  # C: SHORT_BINBYTES
+
+
+def _storage_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], int, int]:
     """dtype, first byte and entries of a storage as torch.save writes it. Raises BadInput."""
-    file.seek(span.offset)
-    header = [read_spanning(file, path, MappingProxyType({})) for _ in range(3)]
+    header = [read_pickled(file, path) for _ in range(3)]
     system = header[2]
     known = header[:2] == [MAGIC, PROTOCOL] and isinstance(system, dict)
     if not known or not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise BadInput("a storage of another form", where=path)
-    described = read_spanning(file, path, STORAGES, persistent=lambda pid: pid)
-    read_spanning(file, path, MappingProxyType({}))  # the keys: one storage
-    if not isinstance(described, tuple) or len(described) < 5 or described[0] != "storage":
-        raise BadInput("a storage of another form", where=path)
-    dtype = np.dtype(described[1])
-    (entries,) = struct.unpack("<q", file.read(8))
-    start = file.tell()
-    if entries < 0 or start + entries * dtype.itemsize > span.offset + span.length:
-        raise BadInput("a storage is cut short", where=path)
-    return dtype, start, entries
-
-
-def read_blocks(path: Path, planes: list[Extent]) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
-    """(first row, the rows of every plane), a bounded number of bytes at a time."""
-    stride, (rows, _), dtype = planes[0].stride, planes[0].shape, planes[0].dtype
-    step = max(1, BLOCK_BYTES // (stride * dtype.itemsize))
-    with open(path, "rb", buffering=0) as file:
-        for first in range(0, rows, step):
-            yield first, [_read(file, e, first, min(step, rows - first)) for e in planes]
-
-
-def _read(file: IO[bytes], extent: Extent, first: int, count: int) -> npt.NDArray[Any]:
-    part = extent._replace(offset=0, shape=(count, extent.shape[1]))
-    file.seek(extent.offset + first * extent.stride * extent.dtype.itemsize)
-    return part.over(np.fromfile(file, extent.dtype, part.entries))
+        raise BadInput("a storage of another form", where=path, expected=FORM)
+    described = read_pickled(file, path, STORAGES, persistent=True)
+    read_pickled(file, path)  # the keys: one storage
+    count = file.read(8)
+    fine = isinstance(described, tuple) and len(described) >= 5 and described[0] == "storage"
+    if not fine or not isinstance(described, tuple) or len(count) < 8:
+        raise BadInput("a storage of another form", where=path, expected=FORM)
+    return np.dtype(described[1]), file.tell(), int.from_bytes(count, "little", signed=True)

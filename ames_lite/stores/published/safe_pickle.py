@@ -8,13 +8,12 @@ objects, so that a forged state is checked before NumPy sees it.
 
 from __future__ import annotations
 
-import os
 import pickle
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from ames_lite.errors import BadInput, MissingFile
 
 GlobalTable = Mapping[tuple[str, str], object]
 
-SPAN_BYTES = 1 << 16  # picklers write longer pieces outside of their frames
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, struct.error, UnicodeError, ValueError, TypeError),
     *(AttributeError, LookupError, OverflowError, MemoryError, RecursionError, ImportError),
@@ -171,10 +169,16 @@ OBJECT_ARRAYS: GlobalTable = _numpy_table(_MakeObjectDtype())  # and of what a p
 
 
 class _AllowListUnpickler(pickle.Unpickler):
-    def __init__(self, file: Any, path: Path, allowed: GlobalTable, **strings: Any) -> None:
+    def __init__(
+        self, file: Any, path: Path, allowed: GlobalTable, persistent: bool = False, **strings: Any
+    ) -> None:
         super().__init__(file, **strings)
-        self._path = path
-        self._allowed = allowed
+        self._path, self._allowed, self._persistent = path, allowed, persistent
+
+    def persistent_load(self, pid: Any) -> object:
+        if not self._persistent:
+            raise pickle.UnpicklingError("a reference to something outside of the pickle")
+        return pid
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self._allowed:
@@ -201,12 +205,17 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
         return read_pickled(file, path, allowed)
 
 
-def read_pickled(file: IO[bytes], path: Path, allowed: GlobalTable = NO_GLOBALS) -> object:
-    """`read_pickle` from where an open file stands; path: for messages."""
+def read_pickled(
+    file: IO[bytes], path: Path, allowed: GlobalTable = NO_GLOBALS, *, persistent: bool = False
+) -> object:
+    """`read_pickle` from where an open file stands; path: for messages.
+
+    persistent: references to objects outside of the pickle are allowed, and stand for themselves.
+    """
     start = file.tell()
     try:
         try:
-            return _AllowListUnpickler(file, path, allowed).load()
+            return _AllowListUnpickler(file, path, allowed, persistent).load()
         except UnicodeDecodeError:
             file.seek(start)
             return _byte_strings(file, path, allowed)
@@ -222,7 +231,7 @@ def read_pickled(file: IO[bytes], path: Path, allowed: GlobalTable = NO_GLOBALS)
 
 def _byte_strings(file: IO[bytes], path: Path, allowed: GlobalTable) -> object:
     """The content of a pickle of Python 2, whose strings are bytes: of text, or of an array."""
-    strings = {"encoding": "utf-8", "errors": "surrogateescape"}  # gives all bytes back
+    strings: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # gives all bytes back
     content = _AllowListUnpickler(file, path, allowed, **strings).load()
     return _with_text(content, {})
 
@@ -248,69 +257,6 @@ def _with_text(value: Any, done: dict[int, Any]) -> Any:
         for index in np.ndindex(value.shape):
             value[index] = _with_text(value[index], done)
     return value
-
-
-class Span(NamedTuple):
-    """Bytes of a pickle that were left in the file: where they begin, and how many."""
-
-    offset: int
-    length: int
-
-
-class _SpanningFile:
-    """A file whose long pieces are passed over instead of read."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file, self._size = file, size
-        self.readline, self.readinto = file.readline, file.readinto  # type: ignore[attr-defined]
-
-    def read(self, count: int) -> bytes | Span:
-        if count < SPAN_BYTES:
-            return self._file.read(count)
-        at = self._file.tell()
-        if at + count > self._size:
-            raise EOFError("a piece is longer than the file")
-        self._file.seek(count, 1)
-        return Span(at, count)
-
-
-class _SpanningUnpickler(pickle._Unpickler):  # in Python: the other one takes memory, then reads
-    def __init__(
-        self,
-        file: Any,
-        path: Path,
-        allowed: GlobalTable,
-        persistent: Callable[[Any], object] | None,
-    ) -> None:
-        super().__init__(file)
-        self._path, self._allowed, self._persistent = path, allowed, persistent
-
-    def find_class(self, module: str, name: str) -> object:
-        return _AllowListUnpickler.find_class(self, module, name)  # type: ignore[arg-type]
-
-    def persistent_load(self, pid: Any) -> object:
-        if self._persistent is None:
-            raise pickle.UnpicklingError("a reference to something outside of the pickle")
-        return self._persistent(pid)
-
-
-def read_spanning(
-    file: IO[bytes],
-    path: Path,
-    allowed: GlobalTable,
-    persistent: Callable[[Any], object] | None = None,
-) -> object:
-    """`read_pickled`, but bytes of SPAN_BYTES or more stay in the file: a `Span` stands for them.
-
-    persistent: what stands for a reference of torch.save. Memory does not grow with the file.
-    """
-    spanning = _SpanningFile(file, os.fstat(file.fileno()).st_size)
-    try:
-        return _SpanningUnpickler(spanning, path, allowed, persistent).load()
-    except BadInput:
-        raise
-    except _BROKEN as error:
-        raise BadInput(f"a pickle cannot be read ({error})", where=path) from error
 
 
 def write_pickle(path: str | Path, content: object) -> Path:

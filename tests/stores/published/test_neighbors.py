@@ -11,8 +11,9 @@ import torch
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.stores.published.neighbors import TENSORS, read_shortlist
-from ames_lite.stores.published.safe_pickle import read_pickle
+from ames_lite.stores.published.neighbors import read_shortlist
+from ames_lite.stores.published.planes import TENSOR, open_planes
+from ames_lite.stores.published.safe_pickle import NUMPY_ARRAYS, read_pickle
 from tests.stores.published.test_safe_pickle import Attack
 
 QUERIES, GALLERY = ("q0", "q1", "q2"), tuple(f"g{i}" for i in range(7))
@@ -135,27 +136,38 @@ def test_nothing_in_a_tensor_pickle_is_run(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_forged_shapes_never_read_beyond_the_storage(tmp_path: Path) -> None:
-    rebuild = TENSORS["torch._utils", "_rebuild_tensor_v2"]
-    load = TENSORS["torch.storage", "_load_from_bytes"]
-    import io
+class Forged:
+    """Pickles as a tensor with these parts."""
 
-    stream = io.BytesIO()
-    torch.save(torch.arange(6.0).storage(), stream, _use_new_zipfile_serialization=False)
-    storage = load(stream.getvalue())  # type: ignore[operator]
-    good = rebuild(storage, 0, (2, 3), (3, 1), False, OrderedDict())  # type: ignore[operator]
-    assert good.tolist() == [[0, 1, 2], [3, 4, 5]]
+    def __init__(self, num: int, *parts: object) -> None:
+        storage = torch.arange(float(num)).untyped_storage()
+        self.storage = torch.storage.TypedStorage(
+            wrap_storage=storage, dtype=torch.float32, _internal=True
+        )
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return torch._utils._rebuild_tensor_v2, (self.storage, *self.parts, False, OrderedDict())
+
+
+@pytest.mark.parametrize("num", [12, 120_000])  # in memory, and mapped
+def test_forged_shapes_never_read_beyond_the_storage(num: int, tmp_path: Path) -> None:
+    path, row = tmp_path / "nn.pkl", num // 4
+    good = open_planes(write(path, Forged(num, 0, (2, 2, row), (2 * row, row, 1)), 4))
+    assert (good.mapped is not None) == (num > 12)
+    np.testing.assert_array_equal(good.values.ravel(), np.arange(num))
     for offset, shape, stride in [
-        (1, (2, 3), (3, 1)),
-        (0, (3, 3), (3, 1)),
-        (0, (2, 3), (1 << 40, 1)),
-        (-1, (2,), (1,)),
-        (0, (2,), (-1,)),
-        (0, (2, 3), (3,)),
-        (0, (True,), (1,)),
+        (1, (2, 2, row), (2 * row, row, 1)),
+        (0, (3, 2, row), (2 * row, row, 1)),
+        (0, (2, 2, row), (1 << 40, row, 1)),
+        (-1, (2, 1, 1), (1, 1, 1)),
+        (0, (2, 1, 1), (-1, 1, 1)),
+        (0, (2, 2, row), (row, 1)),
+        (0, (2, True, 1), (1, 1, 1)),
+        (0, (2, 0, 1), (1, 1, 1)),
     ]:
-        with pytest.raises(ValueError):
-            rebuild(storage, offset, shape, stride)  # type: ignore[operator]
+        with pytest.raises(BadInput):
+            open_planes(write(path, Forged(num, offset, shape, stride), 4))
 
 
 def test_cut_and_flipped_pickles_raise_bad_input_alone(tmp_path: Path) -> None:
@@ -164,7 +176,7 @@ def test_cut_and_flipped_pickles_raise_bad_input_alone(tmp_path: Path) -> None:
     for length in range(0, len(stream), 7):
         path.write_bytes(stream[:length])
         with pytest.raises(BadInput):
-            read_pickle(path, TENSORS)
+            read_pickle(path, {**NUMPY_ARRAYS, **TENSOR})
     refused = 0
     for _ in range(300):
         harmed = bytearray(stream)
