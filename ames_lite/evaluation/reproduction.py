@@ -1,8 +1,7 @@
 """Published numbers as data, beside what came out here, and the first thing that differs.
 
-Each `Reproduction` is one evaluation with its expected metrics; ROWS holds all by name: AMES' table
-here, place recognition in published_places.py. The convention to know: no hash of any published
-file is known, so what is in effect can be told, but not that it is the published file.
+Each `Reproduction` is one evaluation with its expected metrics; ROWS holds all by name. No hash of
+any published file is known: the settings in effect can be told, but not whose files were read.
 """
 
 from __future__ import annotations
@@ -14,22 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation import published_places
-from ames_lite.evaluation.published_row import (
-    FLOAT16,
-    GLOBAL,
-    ROUNDING,
-    NeededFile,
-    Reproduction,
-)
+from ames_lite.evaluation.published_row import GLOBAL, NeededFile, Reproduction
+from ames_lite.evaluation.published_rows import AMES_ROWS, PLACE_ROWS
 from ames_lite.io.provenance import ABSENT
-from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.stores.published.store import ORIGIN
 
-__all__ = ["FLOAT16", "GLOBAL", "ROUNDING", "NeededFile", "Reproduction"]
-
-SERVER = "http://ptak.felk.cvut.cz/personal/sumapave/public/ames"
-REPOSITORY = "https://github.com/pavelsuma/ames"
+ROWS: dict[str, Reproduction] = {**AMES_ROWS, **PLACE_ROWS}
 
 
 @dataclass(frozen=True)
@@ -143,66 +132,3 @@ def find_rows(name: str, rows: Mapping[str, Reproduction]) -> list[Reproduction]
         groups = dict.fromkeys(row.group for row in rows.values())
         raise ConfigError(f"there is no row '{name}'", expected=", ".join([*groups, *rows, "list"]))
     return found
-
-
-def _ames(head: str, dataset: str, medium: float, hard: float) -> Reproduction:
-    """A row of the AMES table: percentages as printed."""
-    folder = {"roxford": "roxford5k", "rparis": "rparis6k"}[dataset]
-    desc_name = head.split("_")[0]
-
-    def needed(what: str, page: str, *names: str) -> NeededFile:
-        return NeededFile(what, tuple(f"{folder}/{name}" for name in names), page)
-
-    made = f"python scripts/prepare_set.py dataset={dataset}"
-    lists, official = (
-        f"{REPOSITORY} (data/{folder}), or {made}",
-        "http://cmp.felk.cvut.cz/revisitop",
-    )
-    near = [f"nn_{desc_name}_superglobal.{form}" for form in ("pkl", "hdf5")]
-    near.append("nn_superglobal.hdf5")
-    gallery_local, query_local = (f"{desc_name}_{s}_local.hdf5" for s in ("gallery", "query"))
-    return Reproduction(
-        name=f"{head}.{dataset}",
-        group=head,
-        source=f"AMES (ECCV 2024), mAP in {REPOSITORY}",
-        settings={
-            "dataset": dataset,
-            "desc_name": desc_name,
-            "model": "ames",
-            "neighbors": "superglobal",
-            "num_rerank": 1600,
-            "query_desc_num": 600,
-            "gallery_desc_num": 600,
-            "lamb": PUBLISHED_HEADS[head].lamb,
-            "temp": PUBLISHED_HEADS[head].temp,
-            "precision": "fp32",
-        },
-        expected={"map_medium": round(medium / 100, 6), "map_hard": round(hard / 100, 6)},
-        weights=f"networks/{head}.pt",
-        files=(
-            needed("list of the queries", lists, "test_query.txt", "query.txt"),
-            needed("list of the gallery", lists, "test_gallery.txt", "gallery.txt"),
-            needed("ground truth", official, f"gnd_{folder}.pkl", f"gnd_{folder}.json"),
-            needed("descriptors of the queries", f"{SERVER}/data", query_local),
-            needed("descriptors of the gallery", f"{SERVER}/data", gallery_local),
-            needed("SuperGlobal's neighbours", f"{SERVER}/data", "nn_superglobal.pkl", *near),
-            NeededFile("head", (f"networks/{head}.pt",), f"{SERVER}/networks"),
-        ),
-    )
-
-
-# Source: the table of the AMES repository; reranked is SuperGlobal's list.
-AMES_ROWS: dict[str, Reproduction] = {
-    row.name: row
-    for row in (
-        _ames("dinov2_ames", "roxford", medium=92.7, hard=83.7),
-        _ames("dinov2_ames", "rparis", medium=95.2, hard=90.6),
-        _ames("dinov2_ames_dist", "roxford", medium=91.1, hard=82.2),
-        _ames("dinov2_ames_dist", "rparis", medium=95.2, hard=90.2),
-        _ames("cvnet_ames", "roxford", medium=89.2, hard=78.7),
-        _ames("cvnet_ames", "rparis", medium=93.4, hard=86.8),
-        _ames("cvnet_ames_dist", "roxford", medium=88.8, hard=77.5),
-        _ames("cvnet_ames_dist", "rparis", medium=93.2, hard=86.3),
-    )
-}
-ROWS: dict[str, Reproduction] = {**AMES_ROWS, **published_places.ROWS}

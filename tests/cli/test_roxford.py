@@ -19,7 +19,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.evaluation.reproduction import AMES_ROWS
+from ames_lite.evaluation.published_rows import AMES_ROWS
 from ames_lite.io import checkpoint
 from ames_lite.io.images import save_jpeg
 from ames_lite.models import published

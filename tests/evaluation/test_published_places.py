@@ -13,8 +13,9 @@ import pytest
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files, protocol_of, set_folder
 from ames_lite.evaluation.definitions import definition
-from ames_lite.evaluation.published_places import PLACES, ROWS
 from ames_lite.evaluation.published_row import GLOBAL, recall_tolerance
+from ames_lite.evaluation.published_rows import PAGES, PLACES
+from ames_lite.evaluation.published_rows import PLACE_ROWS as ROWS
 from ames_lite.evaluation.reproduction import (
     find_rows,
     first_difference,
@@ -88,10 +89,7 @@ def test_every_row_is_of_a_set_with_these_images_and_metrics(name: str) -> None:
         assert definition(metric) and int(metric.split("@")[1]) in protocol.recall_at
     assert row.tolerance >= recall_tolerance(row.counts["query"], 0)
     assert all(needed.page.startswith("http") for needed in row.files)
-    place = PLACES[row.settings["dataset"]]
-    assert (
-        config["dataset"]["page"].startswith(place.page) or place.page in config["dataset"]["page"]
-    )
+    assert PAGES[PLACES[row.settings["dataset"]]["page"]] in config["dataset"]["page"]
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -12,10 +12,9 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.definitions import definition
+from ames_lite.evaluation.published_row import FLOAT16, ROUNDING
+from ames_lite.evaluation.published_rows import AMES_ROWS
 from ames_lite.evaluation.reproduction import (
-    AMES_ROWS,
-    FLOAT16,
-    ROUNDING,
     ROWS,
     find_rows,
     first_difference,
