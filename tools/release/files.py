@@ -1,8 +1,7 @@
 """What a released head consists of: weights, meta, vocabulary, figures and a model card.
 
-Input: the run of `scripts/release.py`. Output: a folder with weights.safetensors (float16),
-meta.json, the VLAD vocabulary that its global similarities are of, figures.json, curve.json and
-README.md.
+In: the run of `scripts/release.py`. Out: a folder with weights.safetensors (float16), meta.json,
+the VLAD vocabulary that its global similarities are of, curve.json and README.md.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def write_release(
         raise BadInput(f"{weights.stat().st_size} bytes", where=weights, expected="at most 5 MiB")
     vocabulary = world_vocabulary(root)
     shutil.copyfile(vocabulary, target / vocabulary.name)
-    (target / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (run / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")  # of every query
     (target / "curve.json").write_text(json.dumps(curve) + "\n")
     config = json.loads((run / "train" / "config.json").read_text())
     world = release_worlds(recipe["seed"], recipe["landmarks"])["rich-train"]
