@@ -115,15 +115,6 @@ def assign(
     return assigned
 
 
-def aggregate_residuals(
-    descriptors: Floats, assigned: npt.NDArray[np.integer], centroids: Floats
-) -> Float64:
-    """The VLAD vector [C*D] of descriptors [K, D] that are assigned [K] to rows of centroids."""
-    values, rows = _as_float64(descriptors), torch.from_numpy(assigned.astype(np.int64))
-    vector: Float64 = _hard(values, _lengths(values), rows, _as_float64(centroids)).numpy()
-    return vector
-
-
 def similarities(values: Tensor, centers: Tensor, distance: str) -> Tensor:
     """[C, K]: |x| cos(x, c), or |x|^2 minus the squared distance; the highest is the nearest.
 

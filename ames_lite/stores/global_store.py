@@ -9,7 +9,7 @@ names nor provenance: they are read with the image list that they were made from
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.overrides import THE_SET
-from ames_lite.io.provenance import Provenance
 from ames_lite.stores import hdf5, virtual
 from ames_lite.stores.published.store import DATA_SET, ORIGIN, is_published
 from ames_lite.stores.row_layout import DONE, FAILED, progress
@@ -28,39 +27,6 @@ BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large ar
 KINDS = ("float16", "float32")
 REMEDY = f"python extract/extract_descriptors.py {THE_SET}"
 Floats = npt.NDArray[np.floating[Any]]
-
-
-def write_globals(
-    path: str | Path,
-    names: Sequence[str],
-    descriptors: Floats,
-    provenance: Mapping[str, Any],
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Write descriptors [N, D] float16 or float32 of N unique names; returns the path.
-
-    Raises BadInput for NaN, infinity, a row of zeros, repeated names, other shapes or dtypes, and
-    for an existing file unless overwrite.
-    """
-    path, names = Path(path), hdf5.check_names(names, "the image list")
-    check_descriptors(descriptors, names, path)
-    with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
-        file["name"] = hdf5.encode_names(names)
-        file["descriptors"] = descriptors
-    return path
-
-
-def read_globals(
-    path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
-) -> tuple[tuple[str, ...], Floats, Provenance]:
-    """names (N), descriptors [N, D] float16 or float32 as stored, and the provenance.
-
-    names: the image list, for a published file; a native one brings its own. Raises MissingFile,
-    or BadInput where the file is damaged, breaks `write_globals`' rules, or needs names.
-    """
-    with GlobalStore(path, names=names, remedy=remedy) as store:
-        return store.names, store.read(0, len(store)), store.provenance
 
 
 class GlobalStore:
@@ -73,7 +39,11 @@ class GlobalStore:
     def __init__(
         self, path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
     ) -> None:
-        """As `read_globals`; the numbers are checked as they are read."""
+        """names: the image list, for a published file; a native one brings its own.
+
+        Raises MissingFile, or BadInput where the file is damaged or needs names; the numbers are
+        checked as they are read.
+        """
         self.path, self.remedy = Path(path).absolute(), remedy
         self.published = is_published(path, remedy)
         if self.published and names is None:
@@ -175,12 +145,6 @@ class GlobalStore:
 
 def _came(file: hdf5.File) -> str:
     return progress(file) if "status" in file else "it was left half-way"
-
-
-def check_descriptors(descriptors: npt.NDArray[Any], names: Sequence[str], path: Path) -> None:
-    """Raise BadInput for other shapes and dtypes than [N, D] float16/32, NaN and zero rows."""
-    _check_form(descriptors, names, path)
-    check_numbers(descriptors, names, path)
 
 
 def _check_form(descriptors: npt.NDArray[Any], names: Sequence[str], path: Path) -> None:

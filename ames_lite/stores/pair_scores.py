@@ -74,12 +74,6 @@ def read_pair_scores(
         raise BadInput(str(error), where=path, remedy=remedy) from error
 
 
-def read_digests(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:
-    """What the scores of a file were made from, key by key."""
-    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
-        return hdf5.read_json(file, "digests")
-
-
 def read_provenance(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:
     """What is known of the run that made the scores of a file; nothing of older files."""
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:

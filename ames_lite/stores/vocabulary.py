@@ -91,12 +91,6 @@ def read_vocabulary(
     return centroids.astype(np.float32), provenance
 
 
-def open_vocabulary(path: str | Path, *, remedy: str = REMEDY) -> Vocabulary:
-    """The vocabulary at `path` with how it is to be used; as `read_vocabulary`."""
-    centroids, provenance = read_vocabulary(path, remedy=remedy)
-    return Vocabulary(centroids, provenance["distance"], provenance["unit"], provenance)
-
-
 def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
     """The images that a native vocabulary was built from. Raises MissingFile or BadInput."""
     with_list, _ = read_npz(path, "images", "list of a vocabulary's images", "[bytes]", REMEDY)

@@ -15,8 +15,8 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import read_globals
 from tests.conftest import TinyWorld
+from tests.stores.files import read_globals
 
 CELL = ["model=mutual_nn", "num_rerank=10", "lamb=1.0", "temp=1.0", "report_queries=1"]
 

@@ -17,13 +17,13 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.retrieval.clustering import kmeans
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import read_globals
-from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary, read_vocabulary_images
+from ames_lite.stores.vocabulary import read_vocabulary, read_vocabulary_images
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.extraction.test_vocabulary import images, store_of
 from tests.helpers import in_process
 from tests.retrieval.vlad_referee import published_loop
+from tests.stores.files import open_vocabulary, read_globals
 
 RECIPES = [name for name in options_of("recipe") if name != "own"]
 VITB = {"backbone": "dinov2", "variant": "vitb14", "facet": "value", "layer": 11}

@@ -29,8 +29,8 @@ from ames_lite.cli import (
 from ames_lite.cli.compose import compose
 from ames_lite.extraction.backbones.dinov2_variants import VARIANTS, original_shapes
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import read_globals
 from tests.helpers import shared_file
+from tests.stores.files import read_globals
 
 COUNTS = {"query": 29, "gallery": 45}
 Given = Callable[..., list[str]]

@@ -16,9 +16,9 @@ from ames_lite.retrieval import rerank_parts
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rerankers import RERANKERS, rerank_lists
 from ames_lite.stores import hdf5
-from ames_lite.stores.global_store import read_globals, write_globals
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
 from tests.retrieval.test_rerankers import made, unit
+from tests.stores.files import read_globals, write_globals
 
 NEW = [name for name in RERANKERS if name != "mda"]
 ROXFORD, TRAINING = "roxford5k", "gldv2"

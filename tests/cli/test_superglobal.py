@@ -23,9 +23,9 @@ from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.mda import Mda, rerank_mda
 from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import read_globals, write_globals
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
 from tests.extraction.backbones.test_cvnet import filled
+from tests.stores.files import read_globals, write_globals
 
 QUERIES = tuple(f"jpg/q{i}.jpg" for i in range(2))
 GALLERY = tuple(f"jpg/g{i}.jpg" for i in range(9))

@@ -13,8 +13,9 @@ from ames_lite.cli import check_store, evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.records import NO_EVIDENCE
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.pair_scores import read_digests, read_pair_scores
+from ames_lite.stores.pair_scores import read_pair_scores
 from tests.conftest import TinyWorld
+from tests.stores.files import read_digests
 from tests.stores.published.forms import of_store, write_published
 
 EMPTY = {"query": [2], "gallery": [0, 7]}

@@ -13,9 +13,9 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.extraction.merging import merge_globals
 from ames_lite.stores import global_merging
-from ames_lite.stores.global_store import write_globals
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.shards import Shard, find_shards, shard_path, shard_rows
+from tests.stores.files import write_globals
 
 NAMES = tuple(f"{i}ü.jpg" for i in range(11))
 FAILED = {"3ü.jpg": "cut short", "8ü.jpg": "missing"}

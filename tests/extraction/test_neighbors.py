@@ -10,9 +10,10 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.retrieval.compressed import IvfPq
-from ames_lite.stores.global_store import GlobalStore, read_globals, write_globals
+from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.neighbor_lists import read_neighbors
+from tests.stores.files import read_globals, write_globals
 
 QUERIES = tuple(f"q{i}" for i in range(5))
 GALLERY = (*(f"g{i}" for i in range(30)), "q2")

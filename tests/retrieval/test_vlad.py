@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.retrieval.vlad import aggregate_residuals, assign, unit_rows, vlad, vlad_images
+from ames_lite.retrieval.vlad import (
+    _as_float64,
+    _hard,
+    _lengths,
+    assign,
+    unit_rows,
+    vlad,
+    vlad_images,
+)
 from tests.helpers import shared_file
 from tests.retrieval.vlad_referee import published_loop, referee, similarity
 
@@ -181,7 +189,8 @@ def test_residuals_that_cancel_leave_no_noise() -> None:
     assigned = np.full(12, 2)
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(12)
-        found = aggregate_residuals(around[order], assigned, centroids().astype(float))
+        values, centers = _as_float64(around[order]), _as_float64(centroids())
+        found = _hard(values, _lengths(values), torch.from_numpy(assigned), centers)
         np.testing.assert_allclose(found, (C * D) ** -0.5, rtol=1e-6)
     on_it = np.repeat(centroids()[[2]], 1000, axis=0)
     np.testing.assert_allclose(vlad(on_it, centroids()), (C * D) ** -0.5, rtol=1e-6)

@@ -33,7 +33,7 @@ from ames_lite.records import Neighbors, PairScores
 from ames_lite.stores import merging, pair_scores
 from ames_lite.stores.binarization_file import read_binarization, write_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import GlobalStore, write_globals
+from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.partial_scores import PartialScores
@@ -46,6 +46,7 @@ from ames_lite.stores.vocabulary import (
     read_vocabulary_images,
     write_vocabulary,
 )
+from tests.stores.files import read_digests, write_globals
 from tests.stores.published.forms import FORMS, images_for, write_published
 
 NAMES = tuple(f"jpg/{i}.jpg" for i in range(9))
@@ -162,7 +163,7 @@ def scores(path: Path) -> None:
 
 
 def read_scores(path: Path) -> None:
-    pair_scores.read_pair_scores(path, pair_scores.read_digests(path))
+    pair_scores.read_pair_scores(path, read_digests(path))
     pair_scores.read_provenance(path)
 
 

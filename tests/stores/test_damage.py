@@ -18,9 +18,9 @@ from ames_lite.errors import BadInput, UserError
 from ames_lite.io.json_file import parse_json, read_json_file
 from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import read_globals
 from ames_lite.stores.published.store import open_store
 from tests.stores import damage
+from tests.stores.files import read_globals
 from tests.stores.published.forms import FORMS, images_for, laid_out
 
 ROOT = Path(__file__).resolve().parents[2]

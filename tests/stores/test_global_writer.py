@@ -12,9 +12,9 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.stores import hdf5
-from ames_lite.stores.global_store import read_globals
 from ames_lite.stores.global_writer import GlobalWriter
 from tests.helpers import forked
+from tests.stores.files import read_globals
 
 NAMES = tuple(f"{i}.jpg" for i in range(11))
 D = 6

@@ -7,7 +7,8 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import PairScores
-from ames_lite.stores.pair_scores import read_digests, read_pair_scores, write_pair_scores
+from ames_lite.stores.pair_scores import read_pair_scores, write_pair_scores
+from tests.stores.files import read_digests
 
 DIGESTS = {"weights": "aa", "query_store": "bb", "neighbors": "cc", "settings": "dd"}
 

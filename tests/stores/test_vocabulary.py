@@ -8,11 +8,11 @@ import pytest
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.stores.vocabulary import (
     ImagesOf,
-    open_vocabulary,
     read_vocabulary,
     read_vocabulary_images,
     write_vocabulary,
 )
+from tests.stores.files import open_vocabulary
 
 CENTROIDS = np.random.default_rng(0).standard_normal((4, 6))
 

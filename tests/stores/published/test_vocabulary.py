@@ -9,7 +9,8 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.stores.published.vocabulary import read_published_vocabulary
-from ames_lite.stores.vocabulary import open_vocabulary, read_vocabulary
+from ames_lite.stores.vocabulary import read_vocabulary
+from tests.stores.files import open_vocabulary
 
 
 def tensor(clusters: int = 32, width: int = 1536) -> torch.Tensor:

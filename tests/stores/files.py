@@ -1,0 +1,47 @@
+"""Whole files in one call: what the project itself writes and reads in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ames_lite.io.provenance import Provenance
+from ames_lite.stores import hdf5, pair_scores
+from ames_lite.stores.global_store import SCHEMA, GlobalStore
+from ames_lite.stores.vocabulary import Vocabulary, read_vocabulary
+
+
+def write_globals(
+    path: str | Path,
+    names: Sequence[str],
+    descriptors: np.ndarray,
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Global descriptors as older runs wrote them: without a status. Nothing is checked."""
+    with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
+        file["name"] = hdf5.encode_names(names)
+        file["descriptors"] = descriptors
+    return Path(path)
+
+
+def read_globals(path: str | Path, **more: Any) -> tuple[tuple[str, ...], np.ndarray, Provenance]:
+    """Names, descriptors [N, D] as stored, and the provenance; more: as GlobalStore takes it."""
+    with GlobalStore(path, **more) as store:
+        return store.names, store.read(0, len(store)), store.provenance
+
+
+def read_digests(path: str | Path) -> dict[str, Any]:
+    """What the scores of a file were made from, key by key."""
+    with hdf5.open_complete(path, pair_scores.SCHEMA, remedy=pair_scores.REMEDY) as file:
+        return hdf5.read_json(file, "digests")
+
+
+def open_vocabulary(path: str | Path) -> Vocabulary:
+    """A vocabulary with how it is to be used."""
+    centroids, provenance = read_vocabulary(path)
+    return Vocabulary(centroids, provenance["distance"], provenance["unit"], provenance)
