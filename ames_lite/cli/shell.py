@@ -20,11 +20,12 @@ from typing import Any
 from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION, settle
+from ames_lite.cli.remedies import THE_SET, with_commands
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
-from ames_lite.io.overrides import THE_SET, shell_word, word
+from ames_lite.io.overrides import shell_word, word
 from ames_lite.io.shipped import conf_dir
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging
@@ -59,10 +60,11 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
 
 
 def with_names(message: str, config: Config) -> str:
-    """The message, with the set of the configuration where it speaks of any."""
-    if THE_SET not in message or not {"dataset", "desc_name"} <= set(config):
-        return message
-    return message.replace(THE_SET, _files(config).named)
+    """The message, with commands for its remedies, on the set of the configuration."""
+    general = with_commands(message)
+    if THE_SET not in general or not {"dataset", "desc_name"} <= set(config):
+        return general
+    return with_commands(message, _files(config).named)
 
 
 def data_root(config: Config) -> Path:

@@ -229,7 +229,7 @@ def score(
 
     While it lasts, what is finished is kept beside it, and is taken from there where an interrupted
     run of the very same left some. processes: who shares the pairs; the first one writes. goes_on:
-    what a user does after an interrupt; None: as scripts/evaluate.py is resumed.
+    what a user does after an interrupt; None: as an evaluation is resumed.
     """
     refuse_existing(output, overwrite=False)
     pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import remedies
 from ames_lite.io.json_file import read_json_file
 
 SCHEMA = 1
@@ -24,7 +25,7 @@ KINDS: dict[str, type] = {
 }
 ROW = ("num_rerank", "lamb", "temp", "tuned_on", "metrics")
 QUERY = ("name", "global_ap", "ap")
-REMEDY = "python scripts/evaluate.py dataset=… writes it"
+REMEDY = remedies.RESULTS
 
 
 def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What tuning chose, on disk: `tuned.json` of a run of scripts/tune.py, read by evaluation.
+"""What tuning chose, on disk: `tuned.json` of a run directory, read by evaluation.
 
 num_rerank, λ (`lamb`), γ (`temp`), the validation set that they were chosen on, and the model that
 they are for. The convention to know: the choice is for that very model; with other weights, or
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import remedies
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.writing import replacing
 
-REMEDY = "python scripts/tune.py dataset=<validation set>"
+REMEDY = remedies.TUNE
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError
+from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance, compare_known
 from ames_lite.retrieval.pooling import gem, weighted_mean
@@ -188,7 +189,7 @@ def build_aggregator(name: str, **arguments: Any) -> Aggregator:
         raise ConfigError(
             "global=cls is no sum of local descriptors: the backbone gives it",
             expected=f"one of {', '.join(AGGREGATORS)}",
-            remedy="python extract/extract_descriptors.py outputs=[global]",
+            remedy=remedies.EXTRACT_GLOBAL,
         )
     if name not in AGGREGATORS:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A projection to bits, fitted on float descriptors: `python extract/fit_binarization.py`.
+"""A projection to bits, fitted on float descriptors.
 
 Input: a complete float store, as a rule of a training set. Output: `itq_{desc}_{domain}.npz`,
 projection [Din, D] by iterative quantisation, and what it was fitted on. Images are sampled evenly

@@ -1,4 +1,4 @@
-"""Descriptors of a list of images, as stores: `python extract/extract_descriptors.py`.
+"""Descriptors of a list of images, as stores.
 
 Input: a backbone, an image list and the folder that its names are relative to, crop boxes for
 queries. Output: a native store of local descriptors, and one of the backbone's global descriptor
@@ -28,6 +28,7 @@ from ames_lite.extraction.backbones.interface import (
 )
 from ames_lite.extraction.batches import Job, describe_all, window_of
 from ames_lite.extraction.binarization import BinaryCode
+from ames_lite.io import remedies
 from ames_lite.io.images import Box
 from ames_lite.stores.descriptor_layout import store_layout
 from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
@@ -117,7 +118,7 @@ def _local_output(
             "top_k is 0, all descriptors of an image, whose number differs",
             expected="a number for a store of local descriptors, whose rows are of one length",
             remedy="top_k=700, or global descriptors straight from images: "
-            "python extract/extract_globals.py source=images",
+            + remedies.DESCRIBE_IMAGES,
         )
     dim = backbone.dim if binarization is None else binarization.bits
     sizes = (int(provenance["top_k"]), dim, "float16" if binarization is None else "uint8")

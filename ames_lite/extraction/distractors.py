@@ -1,4 +1,4 @@
-"""Distractors behind a gallery (ROxford + 1M): `python extract/append_distractors.py`.
+"""Distractors behind a gallery (ROxford + 1M).
 
 Input: the folders of a data set and of the distractors, with lists and stores of the same kind.
 Output: a folder of its own: joined lists, ground truth, virtual stores over those of the two, and

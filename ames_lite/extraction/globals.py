@@ -1,4 +1,4 @@
-"""Global descriptors of a list of images: `python extract/extract_globals.py global=vlad`.
+"""Global descriptors of a list of images.
 
 Input: a source (a store of local descriptors, images, or global descriptors) and, on request, a
 whitening. Output: `{desc}_{split}_{kind}.hdf5`, a vector of unit length an image, float32 or

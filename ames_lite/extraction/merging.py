@@ -1,4 +1,4 @@
-"""Shards of a store joined to one store: `python extract/merge_hdf5.py dataset=<name>`.
+"""Shards of a store joined to one store.
 
 Input: the stores of all shards, of local or (`global=<kind>`) of global descriptors, and the image
 list that was divided. Output: one store, rows in the order of the list; copied (then it equals an

@@ -1,4 +1,4 @@
-"""Neighbour lists by global similarity: `python extract/prepare_topk_global.py global=vlad`.
+"""Neighbour lists by global similarity.
 
 Input: the global descriptors of queries and gallery (or of a training set, searched against
 itself). Output: `nn_{desc}_{global}.hdf5`, exact inner products, each image left out of its own

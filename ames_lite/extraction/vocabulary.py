@@ -1,4 +1,4 @@
-"""A VLAD vocabulary from stores of local descriptors: `python extract/build_vocabulary.py`.
+"""A VLAD vocabulary from stores of local descriptors.
 
 Input: complete float stores, native or published, of one or several data sets, each with a step:
 every step-th image of its list is looked at; images that failed are left out. Output:

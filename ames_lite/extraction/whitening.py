@@ -1,4 +1,4 @@
-"""A whitening of global descriptors: `python extract/fit_whitening.py global=vlad dim=512`.
+"""A whitening of global descriptors.
 
 Fitted on a complete file of global descriptors (a training set's, or those of a domain's
 galleries), without the images that failed; written to `pca_{desc}_{global}_{domain}.npz` with the

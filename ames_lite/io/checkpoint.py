@@ -6,7 +6,7 @@ there, of the right shape and finite, and nothing else may be. Weights may be st
 precision; they are float32 once loaded, on the CPU, in eval mode.
 
 meta.json: {"schema": 1, "model": name in HEADS, "arguments": {constructor arguments}, "desc_name",
-"lamb", "temp", "provenance": {...}, "weights_sha256"}, and "calibration" where scripts/tune.py
+"lamb", "temp", "provenance": {...}, "weights_sha256"}, and "calibration" where tuning
 fitted one (`reranking/calibration.py`). The digest tells when the two files of a
 head do not belong together (a save was cut off between them). A published `.pt` has no meta; λ and
 γ of the four AMES heads are known by its name (`models/published.py`).

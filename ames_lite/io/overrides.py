@@ -11,8 +11,6 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-# What a message of a room that knows no data set calls it; a command that knows one fills it in.
-THE_SET = "dataset=<name> desc_name=<name>"
 _PLAIN = re.compile(r"[A-Za-z_/.][\w./+-]*")
 _NOT_TEXT = ("true", "false", "null", "nan", "inf")
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.models import SimilarityHead
 from ames_lite.models.encoding import Encoding
 from ames_lite.reranking.batches import Batches
@@ -208,5 +209,5 @@ def _located(error: BadInput, stored: Stored, chosen: Rows, part: Tensor) -> Bad
     return BadInput(
         str(error),
         where=f"{stored.store.path}, row {row} ('{stored.store.names[row]}')",
-        remedy="python scripts/check_store.py lists such rows; extract them again",
+        remedy=f"{remedies.CHECK}; extract them again",
     )

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.faiss_calls import IvfPqIndex, similarities
 from ames_lite.retrieval.knn import exact_knn
@@ -153,7 +154,7 @@ def _planned(options: IvfPq, gallery: Gallery) -> _Plan:
             expected=f"{max(nlist, CODES)} or more",
             remedy="index=flat: an exact search of so few takes no time"
             if most == num
-            else "fewer lists (nlist), or narrower descriptors (extract/fit_whitening.py)",
+            else f"fewer lists (nlist), or {remedies.WHITENED}",
         )
     divisors = [n for n in range(1, dim + 1) if dim % n == 0]
     size = options.code_size or max(n for n in divisors if n <= CODE_SIZE)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery, gallery_blocks, rows_of
 from ames_lite.retrieval.knn import exact_knn, norms
@@ -17,8 +18,7 @@ from ames_lite.retrieval.rows import Float32, Floats, Ids, float_rows
 
 BLOCK_BYTES = 1 << 30  # of gallery rows in float32 that the lists of a block of queries name
 HELD_BYTES = 1 << 34  # what a reranker may hold beside its arguments
-REMEDY = "rerank=aqe or mda, which read the gallery by blocks; or narrower descriptors (extract/"
-REMEDY += "fit_whitening.py)"
+REMEDY = f"rerank=aqe or mda, which read the gallery by blocks; or {remedies.WHITENED}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.npz import check_matrix, read_npz, write_npz
 
 SHAPE = "[Din, D]"
-REMEDY = "python extract/fit_binarization.py dataset=<training set> desc_name=<name>"
+REMEDY = remedies.BINARIZATION
 
 
 def write_binarization(

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
-from ames_lite.io.overrides import THE_SET
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import compression, hdf5, virtual
 from ames_lite.stores.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
@@ -34,7 +34,7 @@ from ames_lite.stores.row_layout import DONE, FAILED, check_layout, progress
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
 THREADS = 8  # that read at once, where HDF5 is not in between
-REMEDY = f"python extract/extract_descriptors.py {THE_SET}"
+REMEDY = remedies.EXTRACT
 
 
 class DescriptorStore:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.overrides import THE_SET
+from ames_lite.io import remedies
 from ames_lite.stores import hdf5, virtual
 from ames_lite.stores.published.store import DATA_SET, ORIGIN, is_published
 from ames_lite.stores.row_layout import DONE, FAILED, progress
@@ -25,7 +25,7 @@ from ames_lite.stores.row_layout import DONE, FAILED, progress
 SCHEMA = "ames_lite/global_descriptors/1"
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
 KINDS = ("float16", "float32")
-REMEDY = f"python extract/extract_descriptors.py {THE_SET}"
+REMEDY = remedies.EXTRACT
 Floats = npt.NDArray[np.floating[Any]]
 
 

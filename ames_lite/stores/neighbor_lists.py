@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
-from ames_lite.io.overrides import THE_SET
 from ames_lite.records import Neighbors
 from ames_lite.stores import hdf5
 from ames_lite.stores.published.neighbors import (
@@ -26,7 +26,7 @@ from ames_lite.stores.published.neighbors import (
 )
 
 SCHEMA = "ames_lite/neighbors/1"
-REMEDY = f"python extract/prepare_topk_global.py {THE_SET} overwrite=true"
+REMEDY = remedies.NEIGHBORS
 
 
 def write_neighbors(

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.provenance import ABSENT
 from ames_lite.records import PairScores
 from ames_lite.stores import hdf5
 
 SCHEMA = "ames_lite/pair_scores/1"
-REMEDY = "score again: python scripts/evaluate.py dataset=<name>"
+REMEDY = remedies.SCORES
 
 
 def write_pair_scores(

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.json_file import parse_json
-from ames_lite.io.overrides import THE_SET
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.npz import check_matrix, read_npz, write_npz
 from ames_lite.stores.published.vocabulary import is_published_vocabulary, read_published_vocabulary
 
 SHAPE = "[C, D]"
-REMEDY = f"python extract/build_vocabulary.py {THE_SET}"
+REMEDY = remedies.VOCABULARY
 DISTANCES = ("euclidean", "cosine")
 USE = {"distance": "euclidean", "unit": False}  # of files that do not say
 

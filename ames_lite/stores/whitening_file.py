@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance
 from ames_lite.retrieval.whitening import Whitening
 from ames_lite.stores.npz import read_npz, write_npz
 
-REMEDY = "python extract/fit_whitening.py dataset=<name> desc_name=<name> global=<kind> dim=<P>"
+REMEDY = remedies.WHITENING
 SHAPES = {"mean": "[D]", "components": "[P, D]", "variance": "[P]"}
 
 

@@ -261,7 +261,7 @@ def test_a_store_that_changes_while_it_is_read_ends_the_run(
     with pytest.raises(kind, match=words) as error:
         options = ScoringOptions(*COUNTS, block_images=3)
         score_with_head(a_head(), *given, *passes.pairs, options)
-    assert str(path) in str(error.value) and "extract_descriptors.py" in str(error.value)
+    assert str(path) in str(error.value) and "extract the descriptors" in str(error.value)
     assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
 
 

@@ -23,7 +23,7 @@ def test_what_is_no_projection_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=match):
             write_binarization(tmp_path / "itq.npz", bad, {})
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(MissingFile, match="fit_binarization.py"):
+    with pytest.raises(MissingFile, match="fit the binarization"):
         read_binarization(tmp_path / "no.npz")
     np.savez(tmp_path / "vlad.npz", centroids=W)
     with pytest.raises(BadInput, match="projection"):

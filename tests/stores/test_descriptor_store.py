@@ -467,7 +467,7 @@ def test_reading_what_is_not_there_says_so(filled: Path) -> None:
         store.read(0, 0)
     with pytest.raises(BadInput, match="no.jpg"):
         store.row("no.jpg")
-    with pytest.raises(MissingFile, match="extract_descriptors.py"):
+    with pytest.raises(MissingFile, match="extract the descriptors"):
         DescriptorStore.open(filled.with_name("no.hdf5"))
 
 

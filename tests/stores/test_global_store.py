@@ -74,7 +74,7 @@ def test_a_damaged_file_is_refused_at_reading(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="all zeros") as error:
         read_globals(path)
     assert str(path) in str(error.value)
-    with pytest.raises(MissingFile, match="extract_descriptors.py"):
+    with pytest.raises(MissingFile, match="extract the descriptors"):
         read_globals(tmp_path / "no.hdf5")
     with pytest.raises(BadInput, match="overwrite"):
         write_globals(path, NAMES, rows(), {})

@@ -55,7 +55,7 @@ def test_another_list_is_refused_with_both_sides_named(
     with pytest.raises(BadInput, match=f"another {side} list") as error:
         read_neighbors(path, queries, gallery)
     given, stored = {"query": (queries, QUERIES), "gallery": (gallery, GALLERY)}[side]
-    for part in (str(path), names_digest(given), names_digest(stored), "prepare_topk_global.py"):
+    for part in (str(path), names_digest(given), names_digest(stored), "search the neighbours"):
         assert part in str(error.value)
 
 
@@ -91,7 +91,7 @@ def test_lists_that_do_not_fit_are_never_written(tmp_path: Path) -> None:
 
 
 def test_a_missing_list_names_the_command(tmp_path: Path, path: Path) -> None:
-    with pytest.raises(MissingFile, match="prepare_topk_global.py"):
+    with pytest.raises(MissingFile, match="search the neighbours"):
         read_neighbors(tmp_path / "no.hdf5", QUERIES, GALLERY)
     with pytest.raises(BadInput, match="overwrite"):
         write_neighbors(path, neighbors(), QUERIES, GALLERY, {})

@@ -65,5 +65,5 @@ def test_scores_are_not_replaced_unasked_nor_digests_left_vague(tmp_path: Path) 
     with pytest.raises(BadInput, match="weights"):
         write_pair_scores(path, scores(), {"weights": None}, overwrite=True)  # type: ignore[dict-item]
     write_pair_scores(path, scores(), DIGESTS, overwrite=True)
-    with pytest.raises(MissingFile, match="evaluate.py"):
+    with pytest.raises(MissingFile, match="score the pairs"):
         read_pair_scores(tmp_path / "no.hdf5", DIGESTS)

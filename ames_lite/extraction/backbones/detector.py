@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import compare_provenance
@@ -133,7 +134,7 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
         keys,
         files=(beside, "the backbone that is to use it"),
         remedy="the backbone= and arguments that the detector was trained with, or a detector "
-        "trained for these (python extract/train_detector.py)",
+        f"trained for these ({remedies.DETECTOR})",
     )
 
 

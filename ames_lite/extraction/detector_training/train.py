@@ -1,4 +1,4 @@
-"""The detector, trained on labelled images: `python extract/train_detector.py dataset=<name>`.
+"""The detector, trained on labelled images.
 
 In: a frozen backbone with feature maps, images with integer labels to train on and others to
 evaluate by. Out: `detector.pt` (for backbone.arguments.detector=) and `meta.json`, `last.pt` and

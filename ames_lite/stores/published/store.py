@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import compression, hdf5, virtual
@@ -313,7 +314,7 @@ class PublishedStore(DescriptorStore):
                 where=self.path,
                 expected="descriptors, or padding that is marked: an extraction left this row "
                 "out, or its chunk was not whole",
-                remedy="python scripts/check_store.py lists all such rows",
+                remedy=remedies.CHECK,
             )
 
     def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:

@@ -119,7 +119,7 @@ def test_a_native_store_is_opened_as_such(tmp_path: Path) -> None:
     path = native(tmp_path / "n.hdf5", images()).path
     assert not is_published(path)
     assert type(open_store(path, ["another list"])) is DescriptorStore
-    with pytest.raises(MissingFile, match="extract_descriptors.py"):
+    with pytest.raises(MissingFile, match="extract the descriptors"):
         open_store(tmp_path / "no.hdf5", NAMES)
 
 
@@ -253,7 +253,7 @@ def test_positions_that_leave_the_image_are_unknown(tmp_path: Path, form: str) -
     sound.check_positions([0, 3])
     with pytest.raises(BadInput, match="positions are unknown: those of row 1") as error:
         store.check_positions([0])  # itself inside, in a file that is not
-    assert "model=mutual_nn" in str(error.value) and "extract_descriptors.py" in str(error.value)
+    assert "model=mutual_nn" in str(error.value) and "extract the descriptors" in str(error.value)
 
 
 def test_bits_have_no_positions(tmp_path: Path) -> None:
