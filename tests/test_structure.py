@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -121,6 +122,13 @@ def test_no_module_imports_itself_through_others() -> None:
 def _imported(name: str, modules: Mapping[str, Path]) -> str | None:
     """The module that `from a import b` reads, "a.b" given: a.b or a; None for a foreign one."""
     return next((m for m in (name, name.rpartition(".")[0]) if m in modules), None)
+
+
+def test_rooms_below_the_command_line_name_no_script() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if not path.is_relative_to(PACKAGE / "cli"):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"\b(extract|scripts)/\w+\.py", text), path
 
 
 def test_only_scripts_have_main_guards() -> None:

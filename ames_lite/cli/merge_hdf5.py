@@ -27,7 +27,8 @@ def run(config: Config) -> None:
         _merge_globals(config, files, splits)
         return
     found = {
-        split: find_shards(files.local_path(split), files.extract_shard(split)) for split in splits
+        split: find_shards(files.local_path(split), files.make_local(splits=[split]))
+        for split in splits
     }
     for split, shards in found.items():
         path = merge_stores(
@@ -49,7 +50,7 @@ def _merge_globals(config: Config, files: DatasetFiles, splits: Sequence[str]) -
             expected="how=copy compression=null: global descriptors are copied as they are",
         )
     found = {
-        split: find_shards(files.global_path(split, kind), files.extract_shard(split, kind))
+        split: find_shards(files.global_path(split, kind), files.make_globals(split, kind))
         for split in splits
     }
     for split, shards in found.items():

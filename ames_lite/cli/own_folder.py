@@ -10,13 +10,14 @@ must be those that they were made from. Without labels= nothing is compared. Eit
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ames_lite.datasets.custom.files import (
+    PARTS,
     Description,
     check_sources,
-    prepare_command,
     read_description,
     write_custom,
 )
@@ -24,6 +25,7 @@ from ames_lite.datasets.custom.truth import FORMS, CustomDataset, CustomOptions,
 from ames_lite.datasets.layout import PUBLISHED_LISTS
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
+from ames_lite.io.overrides import paste, word
 
 OPTION = "folder"
 ROLES = ("test", "val")
@@ -37,6 +39,17 @@ def folder_of(data_root: Path, name: str) -> Path:
     if not name.strip(". ") or Path(name).name != name:
         raise ConfigError(f"name={name}", expected="the name of one folder, below data_root")
     return data_root / name
+
+
+def prepare_command(options: CustomOptions, folder: Path) -> str:
+    """The command that makes the lists."""
+    given = {key: value for key, value in asdict(options).items() if value is not None}
+    name = folder.name
+    if options.val_share is not None:
+        end = next((end for end in PARTS.values() if name.endswith(end)), "")
+        name = name.removesuffix(end)
+    given |= {"name": name, "data_root": folder.parent}
+    return paste("scripts/prepare_dataset.py", [word(key, value) for key, value in given.items()])
 
 
 def prepare(
@@ -124,7 +137,7 @@ def _prepare_or_check(folder: Path, images: str | None, labels: str) -> None:
     options = CustomOptions(Path(images), labels)
     description = read_description(folder)
     if description is not None:
-        check_sources(folder, description, options.images, labels)
+        check_sources(folder, description, options.images, labels, prepare_command)
         return
     lists = [f"{side}.txt" for side in PUBLISHED_LISTS] + [f"gnd_{folder.name}.json"]
     there = [name for name in lists if (folder / name).exists()]

@@ -20,7 +20,7 @@ from typing import Any
 from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION, settle
-from ames_lite.cli.remedies import THE_SET, with_commands
+from ames_lite.cli.remedies import THE_SET, Commands, with_commands
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.metrics import DIVISORS
@@ -64,7 +64,7 @@ def with_names(message: str, config: Config) -> str:
     general = with_commands(message)
     if THE_SET not in general or not {"dataset", "desc_name"} <= set(config):
         return general
-    return with_commands(message, _files(config).named)
+    return with_commands(message, _commands(config).named(_files(config)))
 
 
 def data_root(config: Config) -> Path:
@@ -88,9 +88,8 @@ def dataset_files(config: Config) -> DatasetFiles:
 def _files(config: Config, images: Path | None = None) -> DatasetFiles:
     """images: where they are, where images= does not say."""
     root, dataset = data_root(config), config["dataset"]
-    own, images = dataset["option"] == OPTION, config.get("images") or images
     page = dataset["page"]
-    if own:
+    if dataset["option"] == OPTION:
         where = word("name", dataset["folder"]), word("data_root", root)
         page = page.replace("name=<name>", " ".join(map(shell_word, where)))
     return DatasetFiles(
@@ -103,7 +102,15 @@ def _files(config: Config, images: Path | None = None) -> DatasetFiles:
         ground_truth_of=dataset.get("ground_truth_of"),
         skip_queries=dataset.get("skip_queries", 0),
         image_folder=image_folder(dataset),
-        own=own,
+        remedies=_commands(config, images),
+    )
+
+
+def _commands(config: Config, images: str | Path | None = None) -> Commands:
+    """images: where they are, where images= does not say."""
+    dataset, images = config["dataset"], config.get("images") or images
+    return Commands(
+        own=dataset["option"] == OPTION,
         joined="base" in dataset,
         gallery_alone=bool(dataset.get("gallery_alone")),
         images=None if images is None else str(Path(images).expanduser().absolute()),
@@ -154,7 +161,7 @@ def _build_vocabulary(config: Config) -> str:
     if config["dataset"]["option"] == OPTION:
         looked_at = config.get("splits") or [config.get("split", "gallery")]
         split = "train" if "train" in looked_at else "gallery"
-        return _files(config).command("extract/build_vocabulary.py", split=split)
+        return _commands(config).command(_files(config), "extract/build_vocabulary.py", split=split)
     where = shell_word(word("data_root", data_root(config)))
     name = f"desc_name={config['desc_name']} {where}"
     return f"python extract/build_vocabulary.py dataset=<training set> {name}"

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.own_folder import OPTION
+from ames_lite.cli.own_folder import OPTION, prepare_command
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps
-from ames_lite.datasets.custom.files import prepare_command, read_description
+from ames_lite.datasets.custom.files import read_description
 from ames_lite.datasets.custom.truth import CustomDataset, make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.datasets.layout import DatasetFiles

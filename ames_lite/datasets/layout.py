@@ -1,9 +1,8 @@
 """Where the files of a data set are: the one resolver of names under `data_root`.
 
-In: data_root, the data set's folder, the descriptor's name. Out: paths. For reading, a file is
-looked for under its native name, then under the published ones; two of them side by side are an
-error, none is a `MissingFile` that says where it was looked for and what provides it: a command as
-a shell takes it, wherever a command can.
+For reading, a file is looked for under its native name, then under the published ones; two of them
+side by side are an error, none is a `MissingFile` that says where it was looked for and what
+provides it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from glob import escape
 from pathlib import Path
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.overrides import paste, shell_word, word
+from ames_lite.io import remedies
 
 FAMILIES = "families.csv"
 SPLITS = ("query", "gallery", "train")
@@ -29,18 +28,35 @@ PUBLISHED_BY_NAME = ("cls", "gem")  # their lists are published as nn_{desc}.pkl
 NETWORK_OF = {"superglobal": "cvnet"}
 
 
+class Remedies:
+    """What provides a missing file, in words; the command line has commands (cli/remedies.py)."""
+
+    def lists(self, files: DatasetFiles, split: str | None = None) -> dict[str, str]:
+        """Of an image list or the ground truth: remedy=, and expected= where there is more."""
+        return {"remedy": files.page}
+
+    def local(self, files: DatasetFiles, **more: object) -> str:
+        """Of local descriptors."""
+        return remedies.EXTRACT
+
+    def globals(self, files: DatasetFiles, split: str, kind: str) -> str:
+        """Of global descriptors."""
+        return remedies.EXTRACT
+
+    def neighbors(self, files: DatasetFiles, kind: str | None, **more: object) -> str:
+        """Of neighbour lists; kind None: those by default."""
+        return remedies.NEIGHBORS
+
+
 @dataclass(frozen=True)
 class DatasetFiles:
     """The files of one data set.
 
-    option: the value of `dataset=`, for remedies; folder: its folder under data_root; desc_name:
-    prefix of descriptor files; page: where its images and lists come from, for messages;
-    ground_truth_of: the data set whose published ground truth serves too, without its last
-    skip_queries queries; image_folder: where the images are, under data_root, if not in folder;
-    own: the folder is one of the user's, which commands name by name=; gallery_alone: there are no
-    queries; joined: append_distractors makes its files; images: what image names are
-    relative to, where the user said so; official: prepare_set makes its lists and ground truth;
-    swapped: queries and gallery have changed places (swap=true).
+    option: what the data set is called; folder: its folder under data_root; desc_name: prefix of
+    descriptor files; page: where its images and lists come from, for messages; ground_truth_of: the
+    data set whose published ground truth serves too, without its last skip_queries queries;
+    image_folder: where the images are, under data_root, if not in folder; swapped:
+    queries and gallery have changed places (swap=true).
     """
 
     data_root: Path
@@ -51,12 +67,8 @@ class DatasetFiles:
     ground_truth_of: str | None = None
     skip_queries: int = 0
     image_folder: str | None = None
-    own: bool = False
-    gallery_alone: bool = False
-    joined: bool = False
-    images: str | None = None
-    official: bool = False
     swapped: bool = False
+    remedies: Remedies = Remedies()
 
     @property
     def name(self) -> str:
@@ -73,49 +85,7 @@ class DatasetFiles:
         """What image names are relative to: the data set's folder, or that of another set."""
         return self.data_root / (self.image_folder or self.folder)
 
-    def command(self, script: str, **more: object) -> str:
-        """A command on this data set, as a shell takes it."""
-        given = {"desc_name": self.desc_name, "data_root": self.data_root, **more}
-        return paste(script, self._words(**given))
-
-    @property
-    def named(self) -> str:
-        """What names the set and its descriptors in a command, as a shell takes it."""
-        given = {"desc_name": self.desc_name, "data_root": self.data_root}
-        return " ".join(map(shell_word, self._words(**given)))
-
-    def _words(self, **given: object) -> list[str]:
-        name = {"name": self.folder} if self.own else {}
-        words = (word(key, value) for key, value in {**name, **given}.items())
-        swap = ["swap=true"] if self.swapped else []
-        return [f"dataset={self.option}", *swap, *words]
-
-    def _extract(self, **more: object) -> str:
-        """Extraction reads images, so it is told where they are."""
-        images = {} if self.images is None else {"images": self.images}
-        return self.command("extract/extract_descriptors.py", **images, **more)
-
-    @property
-    def _prepared(self) -> dict[str, str]:
-        """For messages: what lists and ground truth are, and what makes them."""
-        if self.joined:
-            return {"expected": self.page, "remedy": self.command("extract/append_distractors.py")}
-        if not self.official:
-            return {"remedy": self.page}
-        made = paste("scripts/prepare_set.py", self._words(data_root=self.data_root))
-        return {"expected": f"made from the official files; {self.page}", "remedy": made}
-
-    @property
-    def _trained(self) -> dict[str, str]:
-        """For messages: training makes the training list of a folder of one's own."""
-        given = {"experiment": "own", "name": self.folder, "data_root": self.data_root}
-        made = paste("scripts/train.py", [word(key, value) for key, value in given.items()])
-        images = (
-            "images=<folder>" if self.images is None else shell_word(word("images", self.images))
-        )
-        return {"remedy": f"{made} {images} labels=<folders, or a CSV file,label>"}
-
-    def _prefix(self, kind: str) -> str:
+    def prefix(self, kind: str) -> str:
         """What the files of a global descriptor begin with."""
         return network_of(kind) or self.desc_name
 
@@ -127,7 +97,7 @@ class DatasetFiles:
     def global_path(self, split: str, kind: str) -> Path:
         """Where the global descriptors of a split belong; kind: cls, vlad, …, vladw (whitened)."""
         middle = "" if split == "train" else f"_{split}"
-        return self.root / f"{self._prefix(kind)}{middle}_{kind}.hdf5"
+        return self.root / f"{self.prefix(kind)}{middle}_{kind}.hdf5"
 
     def neighbors_path(self, kind: str, form: str = "native") -> Path:
         """Where the neighbour lists by a global descriptor belong; form: native or published."""
@@ -145,7 +115,7 @@ class DatasetFiles:
 
     def whitening_path(self, kind: str, domain: str) -> Path:
         """Where a whitening of global descriptors belongs: domain is what it was fitted on."""
-        return self.data_root / f"pca_{self._prefix(kind)}_{kind}_{domain}.npz"
+        return self.data_root / f"pca_{self.prefix(kind)}_{kind}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
         """The image list of a split, for reading."""
@@ -153,7 +123,7 @@ class DatasetFiles:
         return _first_of(
             [self.root / name for name in (native, *PUBLISHED_LISTS[split])],
             f"the {split} image list of {self.name}",
-            **(self._trained if self.own and split == "train" else self._prepared),
+            **self.remedies.lists(self, split),
         )
 
     def families(self) -> Path | None:
@@ -169,7 +139,7 @@ class DatasetFiles:
         return _first_of(
             [self.root / name for name in names],
             f"the ground truth of {self.name}",
-            **self._prepared,
+            **self.remedies.lists(self),
         )
 
     @property
@@ -242,37 +212,16 @@ class DatasetFiles:
         return sorted(kinds - {"local"})
 
     def make_local(self, **more: object) -> str:
-        """The command that makes the local descriptors."""
-        splits = {"splits": ["gallery"]} if self.gallery_alone else {}
-        return self._extract(**{**splits, **more})
+        """What makes the local descriptors. more: keys of the command."""
+        return self.remedies.local(self, **more)
 
     def make_globals(self, split: str, kind: str) -> str:
-        """The command that makes the global descriptors of a split; see `global_path`."""
-        if kind == "cls":
-            return self._extract(outputs=["global"], splits=[split])
-        base = {"global": kind.removesuffix("w"), "desc_name": self._prefix(kind)}
-        if not kind.endswith("w"):
-            return self.command("extract/extract_globals.py", **base, splits=[split])
-        fitted = sorted(self.data_root.glob(self.whitening_path(base["global"], "*").name))
-        if not fitted:
-            return self.command("extract/fit_whitening.py", **base, split="gallery")
-        used = {"source": "globals", **base, "whitening": fitted[0], "splits": [split]}
-        return self.command("extract/extract_globals.py", **used)
-
-    def extract_shard(self, split: str, kind: str | None = None) -> str:
-        """The command that makes a shard of the local descriptors, but for shard=.
-
-        kind: of the global descriptors of that kind instead.
-        """
-        if kind is not None:
-            return self.make_globals(split, kind)
-        return self._extract(splits=[split])
+        """What makes the global descriptors of a split; see `global_path`."""
+        return self.remedies.globals(self, split, kind)
 
     def make_neighbors(self, kind: str, **more: object) -> str:
-        """The command that makes the neighbour lists; of lists at a path, those by default."""
-        if _is_path(kind):
-            return self.command("extract/prepare_topk_global.py", **more)
-        return self.command("extract/prepare_topk_global.py", **{"global": kind}, **more)
+        """What makes the neighbour lists; of lists at a path, those by default."""
+        return self.remedies.neighbors(self, None if _is_path(kind) else kind, **more)
 
 
 def _is_path(kind: str) -> bool:

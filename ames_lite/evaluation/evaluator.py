@@ -120,7 +120,7 @@ def load(
         data.gallery_store.provenance,
         SAME_STORES,
         files=(data.query_store.path, data.gallery_store.path),
-        anew=f"{files.make_local()} splits=[query] overwrite=true",
+        anew=files.make_local(splits=["query"], overwrite=True),
     )
     if min(excluded(data).values()) == len(queries):
         raise BadInput(

@@ -106,7 +106,7 @@ def _recall_row(
 
 
 def _prepare(dataset: str) -> str:
-    return f"python scripts/prepare_set.py dataset={dataset}"
+    return f"{PAGES['prepare']} dataset={dataset}"
 
 
 def _needed(folder: str, files: Sequence[tuple[str, ...]]) -> tuple[NeededFile, ...]:

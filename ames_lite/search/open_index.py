@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import remedies
 from ames_lite.search.index import (
     REMEDY,
     Entry,
@@ -45,7 +46,7 @@ class OpenIndex:
                 "there is no index here",
                 where=self.folder.absolute(),
                 expected="the folder of an index, finished",
-                remedy="python scripts/search.py images=<folder>",
+                remedy=remedies.SEARCH,
             )
         self.record: IndexRecord = found
         described = [entry for entry in found.entries if not entry.failed]

@@ -3,8 +3,8 @@
 Input: a `RouteSpec` and a folder. Output there: `database/*.jpg` (the gallery traverse, the
 whole street) and `queries/*.jpg` (a part of it on another day: other light, other lane, camera
 turned, other things standing about), in the common folder format: UTM east and north of every frame
-stand in its name. `scripts/prepare_set.py dataset=synthetic-route` makes lists and ground truth of
-it. `world.json`, written last, is the spec.
+stand in its name. Lists and ground truth are made as of any layout (dataset=synthetic-route).
+`world.json`, written last, is the spec.
 
 Every facade, piece of ground, traverse and frame is drawn from its own child seed, so the number of
 processes changes no byte; the roles of one seed share nothing, neither with each other nor with the

@@ -12,9 +12,9 @@ import pytest
 
 from ames_lite.cli import evaluate, extract_descriptors, prepare_dataset
 from ames_lite.cli.compose import compose
-from ames_lite.cli.own_folder import settle
+from ames_lite.cli.own_folder import prepare_command, settle
 from ames_lite.cli.shell import data_root
-from ames_lite.datasets.custom.files import prepare_command, read_description
+from ames_lite.datasets.custom.files import read_description
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.images import save_jpeg

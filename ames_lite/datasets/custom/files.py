@@ -22,7 +22,6 @@ from ames_lite.datasets.writing import write_folder, write_lists
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.json_file import read_json_file
-from ames_lite.io.overrides import paste, word
 
 DESCRIPTION = "dataset.json"
 SCHEMA = 1
@@ -130,8 +129,17 @@ def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
     return digests
 
 
-def check_sources(folder: Path, description: Description, images: Path, labels: str) -> None:
-    """Raise BadInput where images and labels are not those that the lists were made from."""
+def check_sources(
+    folder: Path,
+    description: Description,
+    images: Path,
+    labels: str,
+    anew: Callable[[CustomOptions, Path], str],
+) -> None:
+    """Raise BadInput where images and labels are not those that the lists were made from.
+
+    anew: what makes the lists of some options in a folder, for the message.
+    """
     given = _absolute(replace(description.options, images=images, labels=labels))
     found = source_digests(given, description.kind)
     known = description.digests
@@ -145,19 +153,8 @@ def check_sources(folder: Path, description: Description, images: Path, labels: 
             f"against {now} ({getattr(given, key)})",
             where=folder / DESCRIPTION,
             expected="the same images and labels, or lists made from the new ones",
-            remedy=f"{prepare_command(given, folder)} overwrite=true, then extract again",
+            remedy=f"{anew(given, folder)} overwrite=true, then extract again",
         )
-
-
-def prepare_command(options: CustomOptions, folder: Path) -> str:
-    """The command that makes the lists."""
-    given = {key: value for key, value in asdict(options).items() if value is not None}
-    name = folder.name
-    if options.val_share is not None:
-        end = next((end for end in PARTS.values() if name.endswith(end)), "")
-        name = name.removesuffix(end)
-    given |= {"name": name, "data_root": folder.parent}
-    return paste("scripts/prepare_dataset.py", [word(key, value) for key, value in given.items()])
 
 
 def read_description(folder: Path) -> Description | None:

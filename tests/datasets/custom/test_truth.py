@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ames_lite.cli.own_folder import prepare_command
 from ames_lite.datasets.custom import images as custom_images
 from ames_lite.datasets.custom.files import (
     check_sources,
-    prepare_command,
     read_description,
     write_custom,
 )
@@ -566,21 +566,21 @@ def test_changed_sources_are_refused_with_both_digests_and_the_command(tmp_path:
     write_custom(folder, made, options, "instance", "test", overwrite=False)
     description = read_description(folder)
     assert description is not None
-    check_sources(folder, description, images, labels)
+    check_sources(folder, description, images, labels, prepare_command)
     touch(images, ["d.jpg"])  # not listed: changes nothing
-    check_sources(folder, description, images, labels)
+    check_sources(folder, description, images, labels, prepare_command)
     moved = tmp_path / "moved.csv"
     moved.write_text(Path(labels).read_text())
-    check_sources(folder, description, images, str(moved))  # content counts, not the place
+    check_sources(folder, description, images, str(moved), prepare_command)
     table(tmp_path / "l.csv", "file,label", "a.jpg,x", "b.jpg,x", "c.jpg,x")
     with pytest.raises(BadInput) as caught:
-        check_sources(folder, description, images, labels)
+        check_sources(folder, description, images, labels, prepare_command)
     message = str(caught.value)
     assert description.digests["labels"][:12] in message and "the labels changed" in message
     assert prepare_command(options, folder) in message and "overwrite=true" in message
     assert f"images='{images}'" in message  # in quotes: it has a blank
     with pytest.raises(BadInput, match=r"the labels changed(.|\n)*folders"):
-        check_sources(folder, description, images, "folders")
+        check_sources(folder, description, images, "folders", prepare_command)
 
 
 def test_a_damaged_description_is_named(tmp_path: Path) -> None:
