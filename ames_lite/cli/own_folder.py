@@ -1,11 +1,9 @@
-"""dataset=folder: a set of one's own is prepared on first use, and remembers how it is evaluated.
+"""dataset=folder: a custom dataset is prepared on first use, and remembers how it is evaluated.
 
-`prepare` makes the lists; `settle` is called where a command asks for the files of a data set.
-
-The convention to know: with images= and labels= a command prepares the set where its lists are
-missing and prints what came of it, as prepare_dataset does; where they are there, images and labels
-must be those that they were made from. Without labels= nothing is compared. Either way the set's
-`dataset.json` provides what the command line leaves open: protocol, role, and the images' folder.
+With images= and labels= a command prepares the dataset where its lists are missing, as
+prepare_dataset does; where they are there, images and labels must be those that they were made
+from. Without labels= nothing is compared. Either way `dataset.json` provides what the command line
+leaves open: protocol, role, and the images' folder.
 """
 
 from __future__ import annotations
@@ -101,7 +99,7 @@ def show(folder: Path, made: CustomDataset, description: Description) -> None:
 
 
 def settle(config: dict[str, Any], data_root: Path) -> Description | None:
-    """Prepare or check a set of one's own, and fill in what its dataset.json says.
+    """Prepare or check a custom dataset, and fill in what its dataset.json says.
 
     Changes config: dataset.protocol, dataset.role and images where they are left open; returns that
     dataset.json. Raises ConfigError for labels= that nothing can be made of; BadInput where they

@@ -1,8 +1,7 @@
 """The table of place_recognition: each set by its global ranking, then by every reranker.
 
-In: the results.json of every set and reranker. Out: text, and table.md, table.csv in the run
-directory. The convention to know: CSV has every metric at full precision, the others what columns=
-names; what was left out stands below.
+table.csv has every metric at full precision, table.md and the terminal what columns= names; sets
+and rerankers that were left out stand below.
 """
 
 from __future__ import annotations

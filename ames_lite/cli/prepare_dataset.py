@@ -1,8 +1,8 @@
-"""`python scripts/prepare_dataset.py`: image lists and ground truth of a folder of one's own.
+"""`python scripts/prepare_dataset.py`: image lists and ground truth of a custom dataset.
 
-In: pictures and what is right, in any form of data/README.md. Output, in data_root/<name>:
-gallery.txt, query.txt, gnd_<name>.json, and dataset.json, which says what they were made from and
-which protocol evaluates them. With val_share=, a training set and a validation set (family_split).
+Writes gallery.txt, query.txt, gnd_<name>.json and dataset.json, which says what they were made from
+and which protocol evaluates them, to data_root/<name>. With val_share=, a training set and a
+validation set (family_split).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`python scripts/prepare_set.py`: image lists and ground truth of a public set, from its layout.
 
-In: the official files below data_root/<folder>, as the data set's YAML says. Output, in the data
-set's folder: query.txt, gallery.txt, gnd_<folder>.json; printed: counts found and documented, which
-queries are counted, and what was never checked against official files.
+Reads the official files below data_root/<folder>, as the dataset's YAML says; writes query.txt,
+gallery.txt, gnd_<folder>.json; prints counts found and documented, which queries are counted, and
+what was never checked against official files.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Training on a labelled folder of one's own: what is missing is made, step by step.
+"""Training on a labelled folder: missing files are made, step by step, where images= is given.
 
     python scripts/train.py experiment=own name=mine images=<class folders> labels=folders
 
 lists → local descriptors → vocabulary → global descriptors → neighbour lists, each by the command
-that a user would give, printed as such. The convention to know: only what is not there is made, and
-only where images= is given; labels that changed since are an error, as everywhere.
+that a user would give, printed as such. Labels that changed since are an error, as everywhere.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
 
 
 def prepare_training_folder(config: Config) -> None:
-    """Make what a training on dataset=folder lacks. Raises as the commands do."""
+    """Make the missing files of a training on dataset=folder. Raises as the commands do."""
     if config["dataset"]["option"] != OPTION:
         for key in ("images", "labels"):
             if config[key] is not None:
@@ -72,13 +71,13 @@ def _there(find: Callable[[], Path]) -> bool:
 
 
 def _training_list(files: DatasetFiles) -> ImageList:
-    """All labelled images of a set of one's own. Raises BadInput where its kind has no labels."""
+    """All labelled images of a custom dataset. Raises BadInput where its kind has no labels."""
     description = read_description(files.root)
     if description is None:
         raise MissingFile(
             "missing: the training list",
             where=files.root / "train.txt",
-            expected="labels=folders, labels=<a CSV file,label>, or a train.txt of one's own",
+            expected="labels=folders, labels=<a CSV file,label>, or a train.txt",
         )
     if description.options.val_share is not None:
         raise BadInput(

@@ -169,7 +169,7 @@ class DatasetFiles:
         )
 
     def neighbors(self, kind: str, *, of_train: bool = False) -> Path:
-        """The neighbour lists: by a global descriptor's name, or at a path of one's own.
+        """The neighbour lists: by a global descriptor's name, or at a path.
 
         of_train: those of the training set against itself.
         """

@@ -1,7 +1,6 @@
 """Labels that say one thing of each image: a class, a position, a frame number.
 
-In: a table (or the images' own paths), the images, lists of queries and gallery where given. Out: a
-Relation by the rule of the kind. The gallery is every listed image that is not on the query side.
+The gallery is every listed image that is not on the query side.
 """
 
 from __future__ import annotations

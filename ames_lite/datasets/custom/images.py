@@ -1,11 +1,8 @@
-"""The images of a set of one's own: which there are, which side they are on, what they are called.
+"""The images of a custom dataset: which there are, their side (query or gallery), their names.
 
-In: a folder, and a second one where the queries have a folder to themselves. Out: names relative to
-one root, as image lists want them.
-
-The convention to know: with two folders the root is the folder that holds both, so that
-`database/0001.jpg` and `queries/0001.jpg` stay two images. Whoever writes labels may name an image
-relative to its own folder or to the root; a name that fits two images is refused.
+With a second folder for the queries, names are relative to the folder that holds both, so that
+`database/0001.jpg` and `queries/0001.jpg` stay two images. Labels may name an image relative to its
+own folder or to the root; a name that fits two images is refused.
 """
 
 from __future__ import annotations

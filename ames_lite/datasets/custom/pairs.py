@@ -1,9 +1,7 @@
 """Labels that speak of pairs: a CSV of pairs, or a matrix of 0 and 1.
 
-In: the table or file, the images, lists of queries and gallery where given. Out: a Relation.
-
-The convention to know: what is not said to be right is wrong. The gallery of a CSV of pairs is
-every image of the gallery's folder unless a list says which; that of a matrix is its list.
+A pair that is not labelled is a negative. The gallery of a CSV of pairs is every image of the
+gallery's folder unless a list says which; that of a matrix is its list.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Images of official layouts: which a folder holds, in which order, and whether listed ones exist.
 
-Names are relative to the root of the set, `/`-separated. The convention to know: files that speak
-of images by number mean the natural order of the folder (2.jpg before 10.jpg).
+Names are relative to the root of the set, `/`-separated. Files that speak of images by number mean
+the natural order of the folder (2.jpg before 10.jpg).
 """
 
 from __future__ import annotations
