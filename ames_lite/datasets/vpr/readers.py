@@ -15,13 +15,14 @@ from ames_lite.datasets.vpr.by_list import (
     read_pairs_by_id,
     read_traverses,
 )
-from ames_lite.datasets.vpr.by_position import read_baidu, read_pose_rows, read_robotcar, read_utm
+from ames_lite.datasets.vpr.by_position import read_baidu, read_pose_rows, read_robotcar
 from ames_lite.datasets.vpr.published import (
     read_distractors,
     read_labelled,
     read_official,
     read_revisitop,
 )
+from ames_lite.datasets.vpr.utm import read_utm
 from ames_lite.errors import ConfigError, MissingFile
 
 READERS: Mapping[str, Callable[..., Relation]] = MappingProxyType(
