@@ -87,7 +87,7 @@ def test_a_baseline_is_a_name_a_file_among_the_results_or_a_further_one(runs: Pa
     [
         (["results=[]"], BadInput, "not given"),
         (["results=[{r}/grid,{r}/grid/results.json]"], BadInput, "twice"),
-        (["results=[{r}/nowhere]"], MissingFile, "scripts/evaluate.py"),
+        (["results=[{r}/nowhere]"], MissingFile, "evaluate to write results"),
         (["results=[{r}/grid]", "form=pdf"], ConfigError, "markdown"),
         (["results=[{r}/grid]", "names=[a,b]"], ConfigError, "2 names for 1"),
         (["results=[{r}/grid]", "metric=map@5"], BadInput, "map_medium"),

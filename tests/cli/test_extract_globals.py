@@ -154,7 +154,7 @@ def test_all_tokens_of_a_network_become_vlad_without_a_store(tmp_path: Path) -> 
 
 def test_what_does_not_exist_is_refused_before_any_work(world: TinyWorld, tmp_path: Path) -> None:
     for options, error, what in [
-        (["global=cls"], ConfigError, r"outputs=\[global\]"),
+        (["global=cls"], ConfigError, "extract global descriptors alone"),
         (["global=bow"], ConfigError, "one of vlad, gem, mean"),
         (["source=web"], ConfigError, "store, images, globals"),
         (["source=globals"], ConfigError, "nothing to do"),
