@@ -5,7 +5,7 @@ Rooms below the command line raise with these words. `cli/remedies.py` has the c
 
 EXTRACT = "extract the descriptors anew"
 EXTRACT_GLOBAL = "extract global descriptors alone"
-DESCRIBE_IMAGES = "make global descriptors of the images themselves"
+DESCRIBE_IMAGES = "extract global descriptors with the images as the source"
 VOCABULARY = "build the vocabulary anew"
 BINARIZATION = "fit the binarization anew"
 WHITENING = "fit the whitening anew"

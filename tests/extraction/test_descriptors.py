@@ -270,7 +270,7 @@ def test_all_tokens_are_no_store_of_local_descriptors(tmp_path: Path) -> None:
         "device=cpu",
         "backbone.arguments.top_k=0",
     ]
-    with pytest.raises(BadInput, match="source=images"):
+    with pytest.raises(BadInput, match="images as the source"):
         extract_descriptors_command.run(compose("extract_descriptors", given))
     assert not list((tmp_path / "own").glob("*.hdf5"))
     extract_descriptors_command.run(compose("extract_descriptors", [*given, "outputs=[global]"]))
