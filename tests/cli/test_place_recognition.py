@@ -236,7 +236,7 @@ def test_amstertime_by_its_cls_token_in_both_directions(
     MINIATURES["amstertime"].write(tmp_path / "data", side=96)
     words = ["experiment=amstertime", *TINY_CLS, *heads(tmp_path, "tiny_random", 32)]
     there, back = run(tmp_path, "run", *words)
-    assert (there.dataset, back.dataset) == ("amstertime", "amstertime swap=true")
+    assert (there.dataset, back.dataset) == ("amstertime", "amstertime_swapped")
     # by hand: old 0 and 2 show new 0, old 10 shows new 10: two of three, in either direction
     for block in (there, back):
         assert block.lines[0].metrics["recall@1"].mean == pytest.approx(2 / 3)

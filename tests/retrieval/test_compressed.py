@@ -107,7 +107,7 @@ def test_a_sample_is_bounded_in_bytes(monkeypatch) -> None:
     )
     found = compressed_knn(clustered(8, 5), Rows(clustered(9, 2000)), 5, IvfPq(4, recall_queries=5))
     assert seen == [700] and found.settings["nlist"] == 700 // compressed.ROWS_PER_LIST
-    with pytest.raises(BadInput, match=r"(?s)700 rows of width 16.*800 lists.*fit_whitening"):
+    with pytest.raises(BadInput, match=r"(?s)700 rows of width 16.*800 lists.*by a whitening"):
         compressed_knn(clustered(8, 5), Rows(clustered(9, 2000)), 5, IvfPq(4, 800))
 
 

@@ -119,7 +119,7 @@ def test_a_taught_head_shares_the_vocabulary_of_its_teacher(tmp_path: Path) -> N
     "override, message",
     [
         ("model=chamfer", "ames, elvis"),
-        ("until=half", "prepare, floors, train, tune, evaluate, write"),
+        ("until=half", "prepare, baselines, train, tune, evaluate, write"),
         ("landmarks=2", "at least 8 landmarks"),
         ("other_seeds=[1,1]", "different whole numbers"),
         ("other_seeds=[0]", "different whole numbers"),
