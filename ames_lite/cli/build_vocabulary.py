@@ -1,7 +1,7 @@
 """`python extract/build_vocabulary.py`: a VLAD vocabulary.
 
-In: one data set (`dataset=`), or several with a step each (`sources=[pitts30k:4,st_lucia:1]`), or a
-recipe that names them. Out: `vlad_{desc_name}_{domain}.npz` below data_root.
+Input: one data set (`dataset=`), or several with a step each (`sources=[pitts30k:4,st_lucia:1]`),
+or a recipe that names them. Output: `vlad_{desc_name}_{domain}.npz` below data_root.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Configurations: the sole owner of Hydra.
 
-In: the name of a configuration in `conf/` and `key=value` overrides. Out: a plain dict. The
-convention to know: nothing can be added. Every key must stand in the YAML, every group's value must
-be a file of that group, and a value must have the type that the key has there; where the YAML has
-null, `TYPES` says what may stand instead. A text is taken as it stands (`overrides`).
+Input: the name of a configuration in `conf/` and `key=value` overrides. Output: a plain dict.
+Nothing can be added. Every key must stand in the YAML, every group's value must be a file of that
+group, and a value must have the type that the key has there; where the YAML has null, `TYPES` says
+what may stand instead. A text is taken as it stands (`overrides`).
 """
 
 from __future__ import annotations

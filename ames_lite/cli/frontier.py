@@ -1,10 +1,10 @@
 """`python scripts/frontier.py`: what accuracy costs in bytes and milliseconds, over a grid.
 
-Out: frontier.json, {"schema": 1, "dataset", "desc_name", "metric", "role", "global", "heads",
+Output: frontier.json, {"schema": 1, "dataset", "desc_name", "metric", "role", "global", "heads",
 "rows", "fronts": {"bytes_per_image": [numbers of rows], "ms_per_query": [...]}, "config",
-"machine", "versions"}; rows are those of ames_lite/evaluation/frontier.py. And frontier.png. The
-convention to know: λ and γ come from elsewhere (a head's meta.json, a tuned.json, or by hand) and
-are the same in all cells of a head; nothing is chosen here.
+"machine", "versions"}; rows are those of ames_lite/evaluation/frontier.py. And frontier.png. λ and
+γ come from elsewhere (a head's meta.json, a tuned.json, or by hand) and are the same in all cells
+of a head; nothing is chosen here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The heads that scripts/frontier.py compares, each with its λ and γ.
 
-In: `weights=`, `tuned=`, `lamb=`, `temp=`. Out: heads under names that tell them apart. The
-convention to know: λ and γ are a head's own, from a tuned.json of these very weights, else from its
-meta.json, unless they are given for all.
+Input: `weights=`, `tuned=`, `lamb=`, `temp=`. Output: heads under names that tell them apart. λ and
+γ are a head's own, from a tuned.json of these very weights, else from its meta.json, unless they
+are given for all.
 """
 
 from __future__ import annotations

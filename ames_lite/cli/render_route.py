@@ -1,7 +1,7 @@
 """`python scripts/render_route.py`: a rendered street in the common place recognition format.
 
-In: role, seed and lengths. Out: data_root/synthetic-route (or -val for role=val) with `database/`
-and `queries/`; `scripts/prepare_set.py` reads it as it reads any set of that format.
+Input: role, seed and lengths. Output: data_root/synthetic-route (or -val for role=val) with
+`database/` and `queries/`; `scripts/prepare_set.py` reads it as it reads any set of that format.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What commands that score share: how to score, and the run directory, new or resumed.
 
-In: a configuration. Out: options, a folder. The convention to know: a run that was interrupted goes
-on in its own folder, with `resume=true`; one that ended never does.
+Input: a configuration. Output: options, a folder. A run that was interrupted goes on in its own
+folder, with `resume=true`; one that ended never does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """`python scripts/search.py images=<folder> query=<image or folder>`: one's own pictures.
 
-In: a folder of images, a query. Done: the index is brought up to date, candidates are found and put
-into order. Out: a list on the screen; in the run directory retrieval_results.json, the same with
-scores, and report.html. Without a query only the index is brought up to date. Everything that a
-user can have wrong is found before the work.
+Input: a folder of images, a query. Done: the index is brought up to date, candidates are found and
+put into order. Output: a list on the screen; in the run directory retrieval_results.json, the same
+with scores, and report.html. Without a query only the index is brought up to date. Everything that
+a user can have wrong is found before the work.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """What is wrong with the files of a data set: all of it, in words, from reading all of it.
 
-In: a store, an image list, neighbour lists and ground truth. Out: a `Report`: findings, which make
-the files unfit, and notes, which do not. Rows are read in runs, so memory is bounded. The
-convention to know: what a reader would refuse at once is one finding here, and the rest is still
-looked at.
+Input: a store, an image list, neighbour lists and ground truth. Output: a `Report`: findings, which
+make the files unfit, and notes, which do not. Rows are read in runs, so memory is bounded. What a
+reader would refuse at once is one finding here, and the rest is still looked at.
 """
 
 from __future__ import annotations

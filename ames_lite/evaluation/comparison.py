@@ -1,10 +1,10 @@
 """One table out of many results: every row with its role, and its difference to a baseline.
 
-In: results (schema 1) under names; out: one block a data set, whose lines hold every row of every
-file. Nothing is picked and nothing left out. The conventions to know: metrics are fractions; an
-interval and a p-value need average precision per query, which results hold for their first row
-alone, so other rows have a bare difference; runs of one entry differ in their seed, are averaged
-metric by metric and query by query, and must otherwise have been made alike.
+Input: results (schema 1) under names; output: one block a data set, whose lines hold every row of
+every file. Nothing is picked and nothing left out. Metrics are fractions; an interval and a p-value
+need average precision per query, which results hold for their first row alone, so other rows have a
+bare difference; runs of one entry differ in their seed, are averaged metric by metric and query by
+query, and must otherwise have been made alike.
 """
 
 from __future__ import annotations

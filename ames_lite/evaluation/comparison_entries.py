@@ -1,8 +1,8 @@
 """What is compared: results under a name, of one run or of several that differ in their seed alone.
 
-In: results (schema 1), as read. Out: an `Entry`, or an error that names two files and the first
-thing in which they differ. The convention to know: a seed shows in the weights, so runs of one
-entry have other weights and agree in all else that a figure depends on.
+Input: results (schema 1), as read. Output: an `Entry`, or an error that names two files and the
+first thing in which they differ. A seed shows in the weights, so runs of one entry have other
+weights and agree in all else that a figure depends on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Several data sets in one table, and their mean, in which each counts once.
 
-In: blocks of `comparison.compare`, one a data set. Out: one more block; text. The conventions to
-know: figures are in points (per cent); a difference of means has no interval, as sets are no sample
-of anything; a metric that a set does not have is a dash.
+Input: blocks of `comparison.compare`, one a data set. Output: one more block; text. Figures are in
+points (per cent); a difference of means has no interval, as sets are no sample of anything; a
+metric that a set does not have is a dash.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A comparison as text: columns, Markdown, LaTeX or CSV.
 
-In: blocks of `comparison.compare`. Out: text. The conventions to know: metrics and differences are
-printed in points (per cent), but for CSV, where metrics are the fractions of results.json at full
-precision; nothing is set in bold and nothing is sorted, as no row is picked here; below each table
-stand the definitions of its metrics and what its differences, roles and deviations mean.
+Input: blocks of `comparison.compare`. Output: text. Metrics and differences are printed in points
+(per cent), but for CSV, where metrics are the fractions of results.json at full precision; nothing
+is set in bold and nothing is sorted, as no row is picked here; below each table stand the
+definitions of its metrics and what its differences, roles and deviations mean.
 """
 
 from __future__ import annotations

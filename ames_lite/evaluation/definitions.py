@@ -1,8 +1,8 @@
 """What a metric's name means, in one line a name, to be printed beside its value.
 
-In: a name as results.json has it (`map_medium`, `map@100_public`, `recall@5`). The convention to
-know: two average precisions are in use under the one name mAP, by trapezoids and by rectangles, and
-they differ; the name tells which: with `@k` it is by rectangles.
+Input: a name as results.json has it (`map_medium`, `map@100_public`, `recall@5`). Two average
+precisions are in use under the one name mAP, by trapezoids and by rectangles, and they differ; the
+name tells which: with `@k` it is by rectangles.
 """
 
 from __future__ import annotations

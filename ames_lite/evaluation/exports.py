@@ -1,9 +1,9 @@
 """The ranking of one row of a grid, written in the forms that other programs read.
 
-The convention to know: a graded protocol (ROxford, RParis) has one ranking a setting, that of its
-own pass with its junk at the end, so the setting stands in the file's name (`run_medium.trec`); an
-ungraded protocol has one ranking and bare names (`run.trec`). Metrics of a graded setting follow
-from its file only with the setting's junk taken out.
+A graded protocol (ROxford, RParis) has one ranking a setting, that of its own pass with its junk at
+the end, so the setting stands in the file's name (`run_medium.trec`); an ungraded protocol has one
+ranking and bare names (`run.trec`). Metrics of a graded setting follow from its file only with the
+setting's junk taken out.
 """
 
 from __future__ import annotations

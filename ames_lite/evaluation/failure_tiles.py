@@ -1,6 +1,6 @@
 """What a failure sheet shows of a case: tiles of its images, each decoded once.
 
-In: `Case`s and the folder of the images. Out: lines of `Tile`s. An image that is not there or
+Input: `Case`s and the folder of the images. Output: lines of `Tile`s. An image that is not there or
 cannot be decoded is a tile without image; `Pictures.say` counts them, and refuses where none is
 left.
 """

@@ -1,8 +1,8 @@
 """Which queries a failure sheet shows: those that reranking helped most, and the worst that remain.
 
-In: rankings, ground truth, scores of pairs. Out: `Case`s, rows of queries and gallery with ranks.
-The convention to know: a rank counts from 1 and no junk, in the setting that is asked for (medium
-where grades exist); "correct" is a positive of that setting. A query without positives is no case.
+Input: rankings, ground truth, scores of pairs. Output: `Case`s, rows of queries and gallery with
+ranks. A rank counts from 1 and no junk, in the setting that is asked for (medium where grades
+exist); "correct" is a positive of that setting. A query without positives is no case.
 
 Axis letters: Q queries, K ranked images.
 """

@@ -1,9 +1,9 @@
 """What accuracy costs: a grid of heads, descriptors of an image and num_rerank, and its best rows.
 
-In: cells with a metric, bytes and milliseconds. Out: which of them nothing else beats. The
-conventions to know: bytes are those of a gallery image as a head keeps it (its projected tokens in
-float16, or their bits; the global descriptor, positions and weights not counted); milliseconds are
-those of a query with num_rerank candidates at the rate at which the job ran.
+Input: cells with a metric, bytes and milliseconds. Output: which of them nothing else beats. Bytes
+are those of a gallery image as a head keeps it (its projected tokens in float16, or their bits; the
+global descriptor, positions and weights not counted); milliseconds are those of a query with
+num_rerank candidates at the rate at which the job ran.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The machine that figures were taken on, as JSON.
 
-In: a device. Out: plain dicts and words. What a system does not tell is None, never a guess.
+Input: a device. Output: plain dicts and words. What a system does not tell is None, never a guess.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rankings as files that other programs read: TREC run, JSON, CSV, and the pairs behind them.
 
-In: names and a `Ranking`; out: one file, which appears whole. The conventions to know:
+Input: names and a `Ranking`; output: one file, which appears whole.
 
 - A TREC run is sorted by score by whoever reads it, so its scores fall strictly: where the
   ranking's own tie, or rise behind the reranked part, they are lowered by the least step that

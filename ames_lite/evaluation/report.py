@@ -1,10 +1,10 @@
 """The report page of an evaluation: what reranking did to some queries, as one HTML file.
 
-In: the results dict of `evaluator.report`, the global ranking, the ranking of the main pass
-(medium where the ground truth is graded), the ground truth, the folder of the images. Out: a page
-that holds its pictures itself and needs no script and no network. Junk takes no place in the rows
-shown: rank 1 is the first image that the protocol counts, before and after. An image that is not
-on disk leaves a placeholder, since a store may be evaluated without its images.
+Input: the results dict of `evaluator.report`, the global ranking, the ranking of the main pass
+(medium where the ground truth is graded), the ground truth, the folder of the images. Output: a
+page that holds its pictures itself and needs no script and no network. Junk takes no place in the
+rows shown: rank 1 is the first image that the protocol counts, before and after. An image that is
+not on disk leaves a placeholder, since a store may be evaluated without its images.
 
 Axis letters: Q queries, K ranked images.
 """

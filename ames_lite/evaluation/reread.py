@@ -1,9 +1,9 @@
 """An evaluation opened again from what it left: results.json, scores.hdf5, and the files it read.
 
-In: results (schema 1) and paths. Out: the lists, the ground truth and the scores that its rankings
-follow from. The convention to know: nothing is believed: the name lists must have the digests of
-results.json, the scores its digests, and a row read again must give the metrics that stand there.
-No descriptor is opened: the stores may be gone.
+Input: results (schema 1) and paths. Output: the lists, the ground truth and the scores that its
+rankings follow from. Nothing is believed: the name lists must have the digests of results.json, the
+scores its digests, and a row read again must give the metrics that stand there. No descriptor is
+opened: the stores may be gone.
 """
 
 from __future__ import annotations

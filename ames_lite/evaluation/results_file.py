@@ -1,6 +1,7 @@
 """results.json, read back: what an evaluation found, checked against its schema.
 
-In: the file, or the run directory that it lies in. Out: the dict as it was written (schema 1).
+Input: the file, or the run directory that it lies in. Output: the dict as it was written (schema
+1).
 """
 
 from __future__ import annotations

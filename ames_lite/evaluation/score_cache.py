@@ -1,9 +1,9 @@
 """Scores that several runs share: a folder of `scores.hdf5` files under names made of digests.
 
-In: what is to be scored. Out: the scores, and what scoring them took, from a file that has them or
-made now. The conventions to know: a file is found by all that its logits depend on and may hold
-more pairs than are asked for (those of a larger num_rerank hold those of a smaller one); what
-scoring took is kept with the scores, with the machine that it was timed on.
+Input: what is to be scored. Output: the scores, and what scoring them took, from a file that has
+them or made now. A file is found by all that its logits depend on and may hold more pairs than are
+asked for (those of a larger num_rerank hold those of a smaller one); what scoring took is kept with
+the scores, with the machine that it was timed on.
 """
 
 from __future__ import annotations

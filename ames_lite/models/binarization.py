@@ -1,7 +1,7 @@
 """Descriptors as signs: the layer and its smooth stand-in, its ITQ start, bits packed and unpacked.
 
 The layer: descriptors [..., Din], of any length (they are L2-normalised first), to [..., D], in
-eval exactly -1, 0 or +1. Sign(0) = 0, as in the published code, so a descriptor of zeros gives
+eval exactly -1, 0 or +1. sign(0) = 0, as in the published code, so a descriptor of zeros gives
 zeros and not a code. Packed, it has no third value: 0 becomes -1.
 """
 

@@ -10,7 +10,7 @@ vocabulary's digest):
   n_vlad_v.hdf5           one VLAD vector an image (`global_store`), or
   n_global.hdf5           the backbone's own global vector
   vocabulary_v.npz        what the VLAD vectors were made with
-The conventions to know: rows never shift; an image that changed gets a row in a new segment, and
+Rows never shift; an image that changed gets a row in a new segment, and
 the row of one that has gone is no longer named. Images are counted in the order of their names,
 whatever segments they lie in.
 """

@@ -1,8 +1,8 @@
 """Compressed data sets: chunks of whole images, about 1 MiB each, written once.
 
-In: a compression's name. gzip is HDF5's own; the others are filters of the package hdf5plugin, an
-extra. The convention to know: a store that is being extracted is never compressed (its rows are
-written in place); it is compressed when it is copied, as stores are merged.
+Input: a compression's name. gzip is HDF5's own; the others are filters of the package hdf5plugin,
+an extra. A store that is being extracted is never compressed (its rows are written in place); it is
+compressed when it is copied, as stores are merged.
 """
 
 from __future__ import annotations

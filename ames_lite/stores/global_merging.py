@@ -1,8 +1,7 @@
 """One file of global descriptors from several that hold its rows, in their order; a copy.
 
-In: open files, made alike; whether they fit together is for the caller.
-Out: a complete file that equals an unbroken run byte for byte. The convention to know: only files
-with `status` and `reason` can be shards.
+Input: open files, made alike; whether they fit together is for the caller. Output: a complete file
+that equals an unbroken run byte for byte. Only files with `status` and `reason` can be shards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One store from several that hold its rows, in their order: copied, or virtual.
 
-In: open stores, made alike; whether they fit together is for the caller.
-Out: a complete native store. The convention to know: a virtual store holds what is small (names,
-counts, states) itself; what is large stays in the sources, which must not be moved without it.
+Input: open stores, made alike; whether they fit together is for the caller. Output: a complete
+native store. A virtual store holds what is small (names, counts, states) itself; what is large
+stays in the sources, which must not be moved without it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The descriptors of training batches: only what a batch needs, each image read once.
 
-In: a training store and `Triplets` of rows. Out: `TripletBatch`, descriptors [B, K, D] as they are
-stored (float16) with validity masks, trimmed to the counts asked for before they are read. `valid`
-is None where a whole batch has no padding. Those of a packed store stay packed, uint8 [B, K, D/8].
+Input: a training store and `Triplets` of rows. Output: `TripletBatch`, descriptors [B, K, D] as
+they are stored (float16) with validity masks, trimmed to the counts asked for before they are read.
+`valid` is None where a whole batch has no padding. Those of a packed store stay packed, uint8 [B,
+K, D/8].
 
-The convention to know: heads make float32 of both where they compute, so that half as many bytes
-(or an eighth of those) go to a device.
+Heads make float32 of both where they compute, so that half as many bytes (or an eighth of those) go
+to a device.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Interruptions that wait for the end of a step: SIGINT (Ctrl-C) and SIGTERM (a scheduler's).
 
-The convention to know: the first one is only noted; a second one interrupts at once.
+The first one is only noted; a second one interrupts at once.
 """
 
 from __future__ import annotations

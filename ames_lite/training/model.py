@@ -1,13 +1,13 @@
 """What is computed of a part of a batch: logits, loss, and what a teacher says of it.
 
-In: a `TripletBatch`. Out: `Result`. The query's part of a triplet is computed once for its positive
-and its negative. It is one module with one forward, as DistributedDataParallel wants it.
+Input: a `TripletBatch`. Output: `Result`. The query's part of a triplet is computed once for its
+positive and its negative. It is one module with one forward, as DistributedDataParallel wants it.
 
-The convention to know: every figure is a mean over triplets, so that the means of parts, weighted
-by their shares, are the mean of the whole. The teacher sees all descriptors that were read, the
-head the strongest of them; their output tokens are compared, those of padding too (as published) or
-those of descriptors alone. A teacher of tokens sees a batch turned as the head does; one
-of probabilities alone sees it as it was read, which is what it knows.
+Every figure is a mean over triplets, so that the means of parts, weighted by their shares, are the
+mean of the whole. The teacher sees all descriptors that were read, the head the strongest of them;
+their output tokens are compared, those of padding too (as published) or those of descriptors alone.
+A teacher of tokens sees a batch turned as the head does; one of probabilities alone sees it as it
+was read, which is what it knows.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A model that several processes train as one.
 
-In: the `Processes` of the job. Out: the model, with gradients averaged. A batch is the same
+Input: the `Processes` of the job. Output: the model, with gradients averaged. A batch is the same
 whatever their number: each computes its share of its triplets, none twice, and the gradients of all
-shares are added up, each with its weight. The convention to know: what the first process must do
-alone it does while the others wait in the next exchange.
+shares are added up, each with its weight. What the first process must do alone it does while the
+others wait in the next exchange.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Triplets for training: which images are seen together.
 
-In: the neighbour lists of a training set against itself and its landmark labels. Out: batches of
-(anchor, positive, negative) rows. Images that are not usable (failed, without descriptors) are in
-none of them, and are no neighbours. An anchor is valid if among its first `depth` neighbours with
-sim > 0 (in the order of the list, whether its sims fall or not) at least `min_each` share its label
-and at least `min_each` do not; its positive and its negative are drawn from those neighbours with
-probability ∝ sim³, and every valid anchor comes once an epoch. Source: AMES (ECCV 2024), training
-on GLDv2. Where labels have families (they look alike or belong together), an image of another label
-of the anchor's family is neither a positive nor a negative.
+Input: the neighbour lists of a training set against itself and its landmark labels. Output: batches
+of (anchor, positive, negative) rows. Images that are not usable (failed, without descriptors) are
+in none of them, and are no neighbours. An anchor is valid if among its first `depth` neighbours
+with sim > 0 (in the order of the list, whether its sims fall or not) at least `min_each` share its
+label and at least `min_each` do not; its positive and its negative are drawn from those neighbours
+with probability ∝ sim³, and every valid anchor comes once an epoch. Source: AMES (ECCV 2024),
+training on GLDv2. Where labels have families (they look alike or belong together), an image of
+another label of the anchor's family is neither a positive nor a negative.
 
-The convention to know: what is drawn depends on (seed, epoch, batch) alone, so that any batch can
-be drawn again, and a state is nothing but a place. Lists may stay in their file: they are looked
-at once in blocks, and then row by row.
+What is drawn depends on (seed, epoch, batch) alone, so that any batch can be drawn again, and a
+state is nothing but a place. Lists may stay in their file: they are looked at once in blocks, and
+then row by row.
 """
 
 from __future__ import annotations

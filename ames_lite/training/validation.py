@@ -1,9 +1,8 @@
 """Validation between epochs, by the evaluator: how well a head reranks a set kept for choosing.
 
-In: an opened `EvaluationData` of a validation set. Out, for a head: the main metric of the set's
-protocol under the best λ and γ of a small grid, and which these were. The convention to know: what
-is chosen here (the best epoch, λ, γ) makes the figure an optimistic one; what is reported is
-another set.
+Input: an opened `EvaluationData` of a validation set. Out, for a head: the main metric of the set's
+protocol under the best λ and γ of a small grid, and which these were. What is chosen here (the best
+epoch, λ, γ) makes the figure an optimistic one; what is reported is another set.
 """
 
 from __future__ import annotations

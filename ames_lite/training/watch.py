@@ -1,7 +1,7 @@
 """What a run says while it runs: `log.jsonl` always, a progress bar, TensorBoard where asked for.
 
-In: a dict of figures a step, and one an epoch. The convention to know: a figure that is not finite
-is null in the log, which stays JSON; lines appear as they are written, so that one can follow them.
+Input: a dict of figures a step, and one an epoch. A figure that is not finite is null in the log,
+which stays JSON; lines appear as they are written, so that one can follow them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 In: sizes. Out: cells
   unchanged  finding out that nothing changed: in this process, and by the whole command
   query      one query from its descriptors to its list: opening the index, candidates, scoring
-The convention to know: files and index are made, nothing is described. Files are of few bytes, as
+Files and index are made, nothing is described. Files are of few bytes, as
 only their names, sizes and times are looked at; vectors and descriptors have the full size.
 """
 

@@ -1,8 +1,8 @@
 """Official ground truth on planted descriptors: whole data sets whose results are known beforehand.
 
-In: ROxford's or RParis' official file and a ranking of its gallery for every query. Out: a data
-root with image lists, global and local descriptors, in native or published form. Two things are
-planted. Global: query q is the unit vector e_q and gallery image n the vector of its 70
+Input: ROxford's or RParis' official file and a ranking of its gallery for every query. Output: a
+data root with image lists, global and local descriptors, in native or published form. Two things
+are planted. Global: query q is the unit vector e_q and gallery image n the vector of its 70
 similarities, so that any ranking at all can be asked for, exactly. Local: descriptors are words of
 a Hadamard code (±1/16, or 256 bits), any two of which are orthogonal, so that every cosine is 0 or
 1 and every chamfer similarity a small fraction that float32 holds exactly.

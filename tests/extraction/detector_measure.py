@@ -1,10 +1,10 @@
 """What a trained detector is worth, measured on landmarks that it has not seen.
 
-In: a rendered training world and a rendered test world. Out: where weight falls (by the detector,
-by the feature's norm), and retrieval by both.
+Input: a rendered training world and a rendered test world. Output: where weight falls (by the
+detector, by the feature's norm), and retrieval by both.
 
-The convention to know: a mask is exact to the pixel. A view is rendered twice more from the same
-seed, its landmark once in black and once in white: where the two pictures differ is the landmark.
+A mask is exact to the pixel. A view is rendered twice more from the same seed, its landmark once in
+black and once in white: where the two pictures differ is the landmark.
 """
 
 from __future__ import annotations

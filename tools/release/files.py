@@ -1,7 +1,7 @@
 """What a released head consists of: weights, meta, vocabulary, figures and a model card.
 
-In: the run of `scripts/release.py`. Out: a folder with weights.safetensors (float16), meta.json,
-the VLAD vocabulary that its global similarities are of, curve.json and README.md.
+Input: the run of `scripts/release.py`. Output: a folder with weights.safetensors (float16),
+meta.json, the VLAD vocabulary that its global similarities are of, curve.json and README.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Labelled images for the detector: lists that fit, a part held out, batches of several a label.
 
-In: image lists `path,label`. Out: `LabelledImages`; rows of batches.
+Input: image lists `path,label`. Output: `LabelledImages`; rows of batches.
 
-The convention to know: what is held out are labels, not images, so that the evaluation is of
-landmarks that training has not seen. What a batch holds depends on (seed, epoch) alone.
+What is held out are labels, not images, so that the evaluation is of landmarks that training has
+not seen. What a batch holds depends on (seed, epoch) alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The detector, trained on labelled images.
 
-In: a frozen backbone with feature maps, images with integer labels to train on and others to
-evaluate by. Out: `detector.pt` (for backbone.arguments.detector=) and `meta.json`, `last.pt` and
+Input: a frozen backbone with feature maps, images with integer labels to train on and others to
+evaluate by. Output: `detector.pt` (for backbone.arguments.detector=) and `meta.json`, `last.pt` and
 `log.jsonl`, see `ames_lite.extraction.detector_training.loop`. A run that was cut off goes on where
 it stopped.
 """

@@ -1,7 +1,7 @@
 """`.npy` files of other programs, also those that hold Python objects: never executed.
 
-In: a path. Out: the array; of objects only such as plain data makes (lists, numbers, strings) and
-arrays of numbers, through the allow-list of safe_pickle.
+Input: a path. Output: the array; of objects only such as plain data makes (lists, numbers, strings)
+and arrays of numbers, through the allow-list of safe_pickle.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ forms, of N images with K descriptors of width D each:
   records  with the fields `metadata` [5] and `descriptor` [D] (uint8 [D/8]: packed bits), an array
            of K in each of N records, or one record for each of [N, K]
   bits     uint8 [N, K, D/8], packed big-endian, without metadata: all are real
-Metadata are called x, y, scale, mask, weight. The conventions to know: what is called x is the row
+Metadata are called x, y, scale, mask, weight. What is called x is the row
 (y), and the second column is x; both in [0, 1] of the image; mask is 1 on padding. Some files have
 pixels there, or shares of a query's crop: where a position leaves [0, 1], those of the image are
 unknown (NaN), which heads do not mind. The files carry no names: row i is image i of the list,

@@ -1,7 +1,7 @@
 """A start for ELViS that matches: before the first step its logit counts good matches.
 
-In: a fresh head and a sample of the descriptors that it will see. Out: the same head, changed in
-place: tokens keep the angles of centred descriptors, the dustbin stands at a cosine, votes rise
+Input: a fresh head and a sample of the descriptors that it will see. Output: the same head, changed
+in place: tokens keep the angles of centred descriptors, the dustbin stands at a cosine, votes rise
 with the probability of a match, and so does the logit with the votes.
 """
 

@@ -1,8 +1,8 @@
 """A start for training that preserves correspondences: similar descriptors attend to each other.
 
-In: a fresh AMES head and a sample of the descriptors that it will see. Out: the same head, changed
-in place. The convention to know: this is an option of training, off where a published recipe is
-reproduced; it only sets what it names and leaves all else as it was initialised.
+Input: a fresh AMES head and a sample of the descriptors that it will see. Output: the same head,
+changed in place. This is an option of training, off where a published recipe is reproduced; it only
+sets what it names and leaves all else as it was initialised.
 """
 
 from __future__ import annotations
