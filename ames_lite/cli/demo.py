@@ -52,9 +52,21 @@ class Recipe:
 
 
 RECIPES = {
-    "photo": Recipe(small_worlds, "elvis", ("elvis",), "photo_synthetic", (100, 100), "gemw"),
+    "photo": Recipe(
+        worlds=small_worlds,
+        trained="elvis",
+        shipped=("elvis",),
+        experiment="photo_synthetic",
+        num_rerank=(100, 100),
+        neighbors="gemw",
+    ),
     "sift": Recipe(
-        *(worlds, "ames", ("ames", "elvis"), "sift_synthetic", (200, RELEASED_RERANK), "vlad")
+        worlds=worlds,
+        trained="ames",
+        shipped=("ames", "elvis"),
+        experiment="sift_synthetic",
+        num_rerank=(200, RELEASED_RERANK),
+        neighbors="vlad",
     ),
 }
 

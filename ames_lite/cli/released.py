@@ -14,7 +14,7 @@ from ames_lite.io.shipped import shipped
 NUM_RERANK = 400  # candidates that λ and γ of the released heads on sift are chosen for
 REMEDY = (
     "of a whole checkout backbone=photo model=elvis, or backbone=sift model=elvis or ames; or "
-    "weights=<folder> of a head of your own: make demo trains one in minutes on sift "
+    "weights=<folder> of a head of your own: make demo trains one in minutes "
     "(runs/demo_…/train); or model=ransac, which needs none"
 )
 
@@ -43,11 +43,3 @@ def released_vocabulary(desc_name: str = "sift", model: str = "ames") -> Path | 
 def released_whitening() -> Path:
     """The whitening of photographs' GeM that backbone=photo uses."""
     return shipped(WHITENING)
-
-
-def world_vocabulary(root: Path) -> Path:
-    """The VLAD vocabulary of the world to train on, below a release's root. Raises MissingFile."""
-    found = sorted(root.glob("vlad_sift_*.npz"))
-    if len(found) != 1:
-        raise MissingFile("the vocabulary is not there", where=root / "vlad_sift_*.npz")
-    return found[0]

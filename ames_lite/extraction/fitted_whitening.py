@@ -13,7 +13,7 @@ from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
 from ames_lite.retrieval.pooling import unit_rows
 from ames_lite.retrieval.whitening import Floats, Whitening, whiten
-from ames_lite.stores.whitening_file import read_whitening
+from ames_lite.stores.whitening_file import REMEDY, read_whitening
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class FittedWhitening:
     path: Path
 
     @classmethod
-    def load(cls, path: str | Path) -> FittedWhitening:
+    def load(cls, path: str | Path, *, remedy: str = REMEDY) -> FittedWhitening:
         """Raises MissingFile or BadInput."""
-        whitening, _, made = read_whitening(path)
+        whitening, _, made = read_whitening(path, remedy=remedy)
         return cls(whitening, made, Path(path))
 
     def __call__(self, vectors: Floats) -> Vectors:

@@ -83,7 +83,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=Path("weights/photo_elvis"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--styles", type=int, default=24, help="of rendered training landmarks")
-    parser.add_argument("--test-seeds", type=int, nargs="*", default=[1, 2, 3, 4])
+    parser.add_argument("--test-seeds", type=int, nargs="+", default=[1, 2, 3, 4, 0])
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args()
 

@@ -34,6 +34,7 @@ from ames_lite.records import LocalDescriptors
 
 KEYPOINT, CELL = 0, 1  # as `scale` of a descriptor
 SHIPPED = "shipped"
+REMEDY = "a whole checkout, or backbone.arguments.whitening=null: GeM that is not whitened"
 WHITENING = "photo_elvis/pca_photo_gem_photos-train.npz"
 
 
@@ -114,7 +115,7 @@ class Photo:
         self.global_dim = self._cells.global_dim
         if whitening is not None:
             path = shipped(WHITENING) if whitening == SHIPPED else Path(whitening).expanduser()
-            self._whitening = FittedWhitening.load(path)
+            self._whitening = FittedWhitening.load(path, remedy=REMEDY)
             self._whitening.check_width(self.global_dim, "backbone=photo")
             self.global_kind = whitened_kind("gem")
             self.global_dim = self._whitening.whitening.dim
