@@ -1,8 +1,11 @@
-"""See `python scripts/render_route.py --help`; the work is in ames_lite/cli."""
+"""See `python scripts/render_route.py --help`; the work is in tools/route/command.py."""
 
 import sys
+from pathlib import Path
 
-from ames_lite.cli import run_script
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/ is not installed
+
+from tools.route.command import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(run_script(__file__))
+    sys.exit(main())

@@ -36,7 +36,7 @@ LEVELS = [
     ["benchmarks", "tools"],
     ["scripts", "extract", "hubconf", "ames_lite.__main__"],
 ]
-NOT_INSTALLED = {"benchmark", "release"}  # scripts on benchmarks/ and tools/release/
+NOT_INSTALLED = {"benchmark", "frontier", "release", "render_route"}  # of benchmarks/ and tools/
 OWNERS = {
     "h5py": ["ames_lite/stores/hdf5.py"],
     "faiss": ["ames_lite/retrieval/faiss_calls.py"],

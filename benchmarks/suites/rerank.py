@@ -10,7 +10,7 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.views.canvas import save_png
-from ames_lite.evaluation.views.growth import draw_growth
+from benchmarks.growth_plot import draw_growth
 from benchmarks.keys import devices_of, precisions_of
 from benchmarks.rerank import (
     AXES,

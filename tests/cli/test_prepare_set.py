@@ -48,7 +48,7 @@ def rows(lists: tuple[np.ndarray, ...]) -> list[list[int]]:
 
 
 def test_every_set_that_can_be_prepared_has_a_miniature() -> None:
-    rendered = {"synthetic-route", "synthetic-route-val"}  # tests/cli/test_render_route.py
+    rendered = {"synthetic-route", "synthetic-route-val"}  # tests/tools/test_render_route.py
     graded = {"roxford", "rparis", "revisitop1m"}  # tests/cli/test_roxford.py
     assert set(prepare_set.readable()) == {*MINIATURES, *rendered, *graded}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import check_store, compare, evaluate, frontier, tune, view
+from ames_lite.cli import check_store, compare, evaluate, tune, view
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.io.checkpoint import HeadMeta, save_head
@@ -22,6 +22,7 @@ from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.records import Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
 from tests.models.seeded import seeded_head
 from tests.stores.published.forms import of_store, write_published

@@ -21,7 +21,6 @@ from ames_lite.cli import (
     extract_globals,
     fit_binarization,
     fit_whitening,
-    frontier,
     merge_hdf5,
     prepare_dataset,
     prepare_set,
@@ -34,6 +33,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction import batches
 from ames_lite.io.images import save_jpeg
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
 
 MAINS: dict[str, Callable[[list[str]], int]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import evaluate, frontier, tune
+from ames_lite.cli import evaluate, tune
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, UserError
 from ames_lite.evaluation.tuned import read_tuned
@@ -22,6 +22,7 @@ from ames_lite.processes import ALONE, process_group
 from ames_lite.reranking import pair_scoring
 from ames_lite.reranking.tasks import PairTask
 from ames_lite.stores.pair_scores import read_pair_scores
+from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ said = []
 for port, script, *words in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"] = port
     with redirect_stdout(io.StringIO()) as out:
-        code = import_module(f"ames_lite.cli.{script}").main(words)
+        code = import_module(script).main(words)
     if code != 0:
         sys.exit(code)
     said.append(out.getvalue())
@@ -87,7 +88,11 @@ def said(given: dict[str, list[str]], root: Path) -> Said:
     """Standard output of each command in both of two processes."""
     words = {name: [*words, f"output_dir={root / name}"] for name, words in given.items()}
     words["frontier"].append(f"cache={root / 'cache'}")
-    commands = [[str(free_port()), name, *words[name]] for name in words]
+    modules = {"frontier": "benchmarks.frontier.command"}
+    commands = [
+        [str(free_port()), modules.get(name, f"ames_lite.cli.{name}"), *words[name]]
+        for name in words
+    ]
     both = [start(rank, 2, commands) for rank in range(2)]
     ended = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, frontier
+from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.cli.evaluate import open_scorer
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
@@ -18,6 +18,7 @@ from ames_lite.evaluation.tuned import Tuned, write_tuned
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head, save_meta
 from ames_lite.models import AMES
 from ames_lite.reranking.tasks import PairTask
+from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
 
 FROZEN = HeadMeta("sift", lamb=0.4, temp=0.7, provenance={"tuned_on": "synthetic-val"})

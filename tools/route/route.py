@@ -29,10 +29,10 @@ from ames_lite import __version__
 from ames_lite.errors import BadInput
 from ames_lite.io.images import save_jpeg
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
-from ames_lite.synthetic.passing import Thing, make_things
-from ames_lite.synthetic.street import FAR, KERB, Pose, Street, look, make_ground
 from ames_lite.synthetic.views import light
 from ames_lite.synthetic.world import ROLES, is_complete
+from tools.route.passing import Thing, make_things
+from tools.route.street import FAR, KERB, Pose, Street, look, make_ground
 
 GALLERY, QUERY = 0, 1
 FOLDERS = ("database", "queries")

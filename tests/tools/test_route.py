@@ -13,8 +13,10 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, file_digest
 from ames_lite.io.images import load_image
 from ames_lite.synthetic.facades import Facade, Part
-from ames_lite.synthetic.passing import Thing
-from ames_lite.synthetic.route import (
+from ames_lite.synthetic.world import ROLES, WorldSpec, world_facade, world_style
+from ames_lite.synthetic.world import world_clutter as landmark_clutter
+from tools.route.passing import Thing
+from tools.route.route import (
     FOLDERS,
     GALLERY,
     QUERY,
@@ -29,7 +31,7 @@ from ames_lite.synthetic.route import (
     route_style,
     utm,
 )
-from ames_lite.synthetic.street import (
+from tools.route.street import (
     DEEP,
     PLOT,
     SIZE,
@@ -42,8 +44,6 @@ from ames_lite.synthetic.street import (
     look,
     projection,
 )
-from ames_lite.synthetic.world import ROLES, WorldSpec, world_facade, world_style
-from ames_lite.synthetic.world import world_clutter as landmark_clutter
 
 SMALL = RouteSpec(
     "test", 3, length=100, gallery_step=10, query_begin=40, query_end=64, query_step=8

@@ -14,13 +14,13 @@ from ames_lite.cli import (
     extract_globals,
     prepare_set,
     prepare_topk_global,
-    render_route,
     tune,
 )
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.stores.neighbor_lists import read_neighbors
+from tools.route import command as render_route
 
 LENGTHS = ("length=120", "gallery_step=10", "query_begin=40", "query_end=80", "query_step=10")
 RADIUS = 25.0

@@ -13,7 +13,7 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import command, data_root
 from ames_lite.errors import ConfigError
-from ames_lite.synthetic.route import RouteSpec, render_route
+from tools.route.route import RouteSpec, render_route
 
 FOLDERS = {"test": "synthetic-route", "val": "synthetic-route-val"}
 LENGTHS = ("length", "gallery_step", "query_begin", "query_end", "query_step")

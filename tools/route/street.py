@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.synthetic.facades import Facade, FloatImage, Image, noise
-from ames_lite.synthetic.passing import Thing
+from tools.route.passing import Thing
 
 Matrix = npt.NDArray[np.float64]
 PLOT = 10.0  # metres of the street that a facade takes

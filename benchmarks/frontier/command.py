@@ -2,7 +2,7 @@
 
 Output: frontier.json, {"schema": 1, "dataset", "desc_name", "metric", "role", "global", "heads",
 "rows", "fronts": {"bytes_per_image": [numbers of rows], "ms_per_query": [...]}, "config",
-"machine", "versions"}; rows are those of ames_lite/evaluation/frontier.py. And frontier.png. λ and
+"machine", "versions"}; rows are those of benchmarks/frontier/grid.py. And frontier.png. λ and
 γ come from elsewhere (a head's meta.json, a tuned.json, or by hand) and are the same in all cells
 of a head; nothing is chosen here.
 """
@@ -21,7 +21,6 @@ import torch
 from ames_lite import __version__
 from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import clamp, numbers_of, say_excluded, say_short_lists
-from ames_lite.cli.frontier_heads import Head, open_heads
 from ames_lite.cli.scoring_run import scoring_options, settled
 from ames_lite.cli.shell import (
     as_list,
@@ -35,16 +34,17 @@ from ames_lite.cli.shell import (
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.evaluator import EvaluationData
-from ames_lite.evaluation.frontier import COSTS, Cell, bytes_per_image, fronts
 from ames_lite.evaluation.machine import describe_machine
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.evaluation.score_cache import ScoreCache
 from ames_lite.evaluation.views.canvas import save_png
-from ames_lite.evaluation.views.frontier import draw_frontier
 from ames_lite.io.writing import replacing
 from ames_lite.processes import Processes, process_group
 from ames_lite.reranking.scorer import ScoringOptions
+from benchmarks.frontier.grid import COSTS, Cell, bytes_per_image, fronts
+from benchmarks.frontier.heads import Head, open_heads
+from benchmarks.frontier.plot import draw_frontier
 
 SCHEMA = 1
 NOTE = """

@@ -15,7 +15,6 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.evaluation.frontier import kept_bits
 from ames_lite.evaluation.tuned import Tuned, read_tuned
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.digest import file_digest
@@ -23,6 +22,7 @@ from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.published import list_ensembles
 from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import PairScorer, head_scorer
+from benchmarks.frontier.grid import kept_bits
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ames_lite.evaluation.frontier import Cell
 from ames_lite.evaluation.views.canvas import LARGE, MEDIUM, SMALL, Axes, Colour, Figure, Key, Page
 from ames_lite.evaluation.views.colours import HUES
+from benchmarks.frontier.grid import Cell
 
 PANEL_WIDTH, PANEL_HEIGHT, GAP = 5.4, 4.2, 0.55  # inches
 LEFT, TOP, BOTTOM = 0.75, 0.85, 0.65

@@ -1,0 +1,1 @@
+"""A rendered street as a VPR dataset, from pixels to positions."""
