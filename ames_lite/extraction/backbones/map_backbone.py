@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.backbones.cpu_attention import quick_attention
-from ames_lite.extraction.backbones.cpu_linear import pack_linears
 from ames_lite.extraction.backbones.detector import (
     SpatialAttention2d,
     check_detector,
@@ -186,8 +184,6 @@ class MapBackbone:
             # what autocast would convert anew in every block
             if dtype is not None and isinstance(module, nn.Linear):
                 module.to(dtype)
-        if self.device.type == "cpu":
-            pack_linears(network)
         return network.requires_grad_(False).to(self.device), digest
 
     @property
@@ -255,8 +251,7 @@ class MapBackbone:
     def features(self, pixels: Tensor) -> Features:
         """Features in float32 of normalised pixels [B, 3, H, W], sides multiples of the patch."""
         network, _ = self._loaded
-        quick = quick_attention(self.device, self.precision)
-        with torch.inference_mode(), autocast(self.precision, self.device), quick:
+        with torch.inference_mode(), autocast(self.precision, self.device):
             found = self._run(network, pixels.to(self.device))
         return Features(found.patches.float(), None if found.cls is None else found.cls.float())
 
