@@ -19,8 +19,8 @@ from torch.nn import functional
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.cvnet import Cvnet, load_cvnet
 from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork
-from ames_lite.extraction.backbones.dinov2_network import Features
 from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.tokens import Features
 from ames_lite.io.resizing import Prepared
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.map_pooling import gem_map, relup, rgem, sgem

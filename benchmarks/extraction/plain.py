@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.extraction.backbones.dinov2 import MEAN, STD
 from ames_lite.extraction.backbones.dinov2_network import PATCH, position_embeddings
-from ames_lite.extraction.backbones.dinov2_variants import Variant
 from ames_lite.extraction.backbones.dinov2_weights import random_network
+from ames_lite.extraction.backbones.map_backbone import IMAGENET_MEAN, IMAGENET_STD
+from ames_lite.extraction.backbones.pretrained import Checkpoint
 from ames_lite.extraction.batches import Job
 from ames_lite.io.images import MIN_SIDE, load_image
 from ames_lite.io.resizing import resize_image
@@ -39,7 +39,7 @@ class PlainLoop:
     """A DINOv2 with weights from a seed, and the loop over images."""
 
     def __init__(
-        self, variant: Variant, seed: int, image_size: int, top_k: int, device: torch.device
+        self, variant: Checkpoint, seed: int, image_size: int, top_k: int, device: torch.device
     ) -> None:
         network: Any = random_network(variant, seed)
         self.model = network.to(device).requires_grad_(False)
@@ -75,7 +75,9 @@ class PlainLoop:
         resized = resize_image(image, size, "area", max(image.shape) > self.image_size)
         pixels = torch.from_numpy(resized).to(self.device)
         planes = pixels.permute(2, 0, 1)[None].float() / 255
-        mean, std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (MEAN, STD))
+        mean, std = (
+            torch.tensor(v, device=self.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
+        )
         tokens = self.model((planes - mean) / std).last_hidden_state[0, self.skipped :]
         norm = tokens.norm(dim=1)
         return tokens / norm[:, None], norm

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
-from ames_lite.extraction.backbones.dinov2_variants import VARIANTS, Variant
-from ames_lite.extraction.backbones.dinov2_weights import random_network
+from ames_lite.extraction.backbones.dinov2_weights import VARIANTS, random_network
+from ames_lite.extraction.backbones.pretrained import Checkpoint
 from benchmarks.extraction.plain import PlainLoop
 
 TINY = "tiny_random"
@@ -52,7 +52,7 @@ class _RandomDinov2(Dinov2):
 NETWORKS = (*VARIANTS, TINY)
 
 
-def _shape(variant: str) -> Variant:
+def _shape(variant: str) -> Checkpoint:
     if variant == TINY:
         return TinyRandom(device="cpu")._spec
     return VARIANTS[variant]

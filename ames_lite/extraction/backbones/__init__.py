@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError
+from ames_lite.extraction.backbones import dinov2_weights, dinov3, siglip2
 from ames_lite.extraction.backbones.cvnet import Cvnet
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
 from ames_lite.extraction.backbones.dinov3 import Dinov3
@@ -91,28 +92,14 @@ class Sift:
 
 
 NETWORKS: dict[str, Callable[..., Backbone]] = {  # these take device, precision, batch_pixels too
-    "dinov2": partial(Dinov2, variant="vitb14_reg"),  # AMES' own
-    "dinov2_vits14": partial(Dinov2, variant="vits14"),
-    "dinov2_vits14_reg": partial(Dinov2, variant="vits14_reg"),
-    "dinov2_vitb14": partial(Dinov2, variant="vitb14"),
-    "dinov2_vitb14_reg": partial(Dinov2, variant="vitb14_reg"),
-    "dinov2_vitl14": partial(Dinov2, variant="vitl14"),
-    "dinov2_vitl14_reg": partial(Dinov2, variant="vitl14_reg"),
-    "dinov2_vitg14": partial(Dinov2, variant="vitg14"),
-    "dinov2_vitg14_reg": partial(Dinov2, variant="vitg14_reg"),
+    "dinov2": Dinov2,  # ViT-B/14 with registers, AMES' own
+    **{
+        f"dinov2_{variant}": partial(Dinov2, variant=variant) for variant in dinov2_weights.VARIANTS
+    },
     "cvnet": Cvnet,
-    "efficientnet_lite0": partial(EfficientNet, variant="lite0"),
-    "dinov3_vits16": partial(Dinov3, variant="vits16"),
-    "dinov3_vits16plus": partial(Dinov3, variant="vits16plus"),
-    "dinov3_vitb16": partial(Dinov3, variant="vitb16"),
-    "dinov3_vitl16": partial(Dinov3, variant="vitl16"),
-    "dinov3_vith16plus": partial(Dinov3, variant="vith16plus"),
-    "siglip2_base_384": partial(Siglip2, variant="base_384"),
-    "siglip2_base_512": partial(Siglip2, variant="base_512"),
-    "siglip2_large_384": partial(Siglip2, variant="large_384"),
-    "siglip2_large_512": partial(Siglip2, variant="large_512"),
-    "siglip2_so400m_384": partial(Siglip2, variant="so400m_384"),
-    "siglip2_so400m_512": partial(Siglip2, variant="so400m_512"),
+    "efficientnet_lite0": EfficientNet,
+    **{f"dinov3_{key}": partial(Dinov3, variant=key) for key in dinov3.VARIANTS},
+    **{f"siglip2_{key}": partial(Siglip2, variant=key) for key in siglip2.VARIANTS},
     "xfeat": Xfeat,
     "photo": Photo,
     "tiny_random": TinyRandom,  # for tests

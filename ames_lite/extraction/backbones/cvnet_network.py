@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.extraction.backbones.dinov2_network import Features
+from ames_lite.extraction.backbones.tokens import Features
 from ames_lite.retrieval.map_pooling import gem_map
 
 STRIDE = 16  # pixels between the cells of the map

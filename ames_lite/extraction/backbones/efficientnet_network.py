@@ -1,13 +1,12 @@
-"""EfficientNet-Lite: inverted residual blocks without squeeze-and-excitation, ReLU6.
+"""EfficientNet-Lite0: inverted residual blocks without squeeze-and-excitation, ReLU6.
 
 Parameters are named as in the published files (`_conv_stem`, `_blocks.0` …, `_conv_head`, `_fc`).
 Source: Tan and Le, "EfficientNet", ICML 2019, and its Lite variants, which drop what mobile
-hardware lacks and keep stem and head at the width of B0.
+hardware lacks.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ames_lite.extraction.backbones.dinov2_network import Features
+from ames_lite.extraction.backbones.tokens import Features
 from ames_lite.retrieval.map_pooling import gem_map
 
 # (blocks, kernel, stride, expansion, channels) of the seven stages of B0
@@ -46,26 +45,15 @@ class BlockShape:
     expansion: int
 
 
-def block_shapes(width: float = 1.0, depth: float = 1.0) -> list[BlockShape]:
-    """The blocks of a variant: width and depth multiply B0's; the first and last stage stay."""
+def block_shapes() -> list[BlockShape]:
+    """The blocks of the seven stages; the first of a stage has its stride."""
     shapes = []
     dim_in = STEM
-    for stage, (count, kernel, stride, expansion, channels) in enumerate(STAGES):
-        fixed = stage in (0, len(STAGES) - 1)
-        dim = _round_channels(channels, width)
-        for block in range(count if fixed else math.ceil(count * depth)):
+    for count, kernel, stride, expansion, dim in STAGES:
+        for block in range(count):
             shapes.append(BlockShape(dim_in, dim, kernel, 1 if block else stride, expansion))
             dim_in = dim
     return shapes
-
-
-def _round_channels(channels: int, width: float) -> int:
-    """channels · width to the nearest multiple of 8, not more than a tenth below it."""
-    if width == 1:
-        return channels
-    wanted = channels * width
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
 class SameConv2d(nn.Conv2d):
@@ -136,7 +124,7 @@ class EfficientNetLite(nn.Module):
         self._blocks = nn.ModuleList(InvertedResidual(shape) for shape in shapes)
         self._conv_head = SameConv2d(shapes[-1].dim, HEAD, 1)
         self._bn1 = nn.BatchNorm2d(HEAD, eps=EPSILON)
-        self._fc = nn.Linear(HEAD, CLASSES)
+        self._fc = nn.Linear(HEAD, CLASSES)  # in the file; features do without
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The output of every block, and behind them the last feature map [B, 1280, h, w]."""
@@ -147,11 +135,6 @@ class EfficientNetLite(nn.Module):
             found.append(x)
         found.append(_relu6(self._bn1(self._conv_head(x))))
         return found
-
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Of ImageNet's classes [B, 1000]: what the weights were trained for."""
-        logits: Tensor = self._fc(self.maps(pixels)[-1].mean(dim=(2, 3)))
-        return logits
 
     def forward(self, pixels: Tensor) -> Features:
         """pixels [B, 3, H, W], normalised; H and W are multiples of 32."""

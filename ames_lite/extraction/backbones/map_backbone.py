@@ -2,9 +2,7 @@
 
 Input: prepared images of one shape. Output: for each of them the strongest descriptors over all
 scales, unit length, positions in the whole image, and a global vector where the network has one.
-
-Weights load on first use, or when provenance is asked for, so that a backbone can be built, looked
-at and sent to other processes without them.
+Weights load on first use, or when provenance is asked for.
 """
 
 from __future__ import annotations
@@ -28,8 +26,8 @@ from ames_lite.extraction.backbones.detector import (
     check_detector,
     load_detector,
 )
-from ames_lite.extraction.backbones.dinov2_network import Features
 from ames_lite.extraction.backbones.interface import Described, not_prepared
+from ames_lite.extraction.backbones.tokens import Features
 from ames_lite.extraction.backbones.topk import TopK, norm_and_unit, top_k
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
@@ -44,6 +42,13 @@ SPACES = ("backbone", "detector")
 GLOBAL_SCALES = ("one", "mean")
 LOCAL_SCALES = ("one", "all")
 GPU_BATCH_PIXELS = 8_000_000  # on a CPU batches gain nothing
+
+
+def require_text(**values: object) -> None:
+    """Raises BadInput for the first of values that is neither text, a path nor None."""
+    for name, value in values.items():
+        if not isinstance(value, str | Path | None):
+            raise BadInput(f"{name} is {value!r}", expected="text")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,21 @@ class MapOptions:
     device: str = "auto"
     precision: str = "fp32"  # or bf16, fp16
     batch_pixels: int | None = None  # bound of a batch; 0: single images; None: by device
+
+    def __post_init__(self) -> None:
+        require_text(detector=self.detector, space=self.space)
+        if not isinstance(self.top_k, int) or self.top_k < 0:
+            expected = "at least 1 descriptor per image, or 0: all of them"
+            raise BadInput(f"top_k is {self.top_k}", expected=expected)
+        if self.space not in (None, *SPACES) or (self.space == "detector" and not self.detector):
+            raise BadInput(
+                f"space is '{self.space}', detector is {self.detector}",
+                expected="backbone, or detector where detector=<its weights> is given",
+            )
+        for key, allowed in (("global_scales", GLOBAL_SCALES), ("local_scales", LOCAL_SCALES)):
+            if getattr(self, key) not in allowed:
+                expected = f"one of {', '.join(allowed)}"
+                raise BadInput(f"{key} is {getattr(self, key)!r}", expected=expected)
 
     def preparation(self, patch: int) -> Preparation:
         """For a network whose sides are multiples of `patch`. Raises BadInput."""
@@ -96,40 +116,21 @@ class MapBackbone:
         global_dim: int,
         **options: Any,  # of MapOptions
     ) -> None:
-        chosen = replace(self.defaults, **options)
-        require_text(detector=chosen.detector, space=chosen.space)
-        self.prepare, self.top_k = chosen.preparation(patch), chosen.top_k
-        self.global_scales, self.local_scales = chosen.global_scales, chosen.local_scales
-        detector = chosen.detector
-        self.detector_path = None if detector is None else str(Path(detector).expanduser())
-        self.space = chosen.space or ("detector" if detector else "backbone")
-        self.precision = chosen.precision
+        self.options = chosen = replace(self.defaults, **options)
+        self.prepare = chosen.preparation(patch)
+        self.top_k, self.precision = chosen.top_k, chosen.precision
         self.device, self.batch_pixels = placed(
             chosen.device, chosen.precision, chosen.batch_pixels
         )
-        self._check_choice()
+        self.dim, self.global_kind, self.global_dim = dim, global_kind, global_dim
+        self.detector_path = chosen.detector and str(Path(chosen.detector).expanduser())
         self._detector: SpatialAttention2d | None = None
+        self.space = chosen.space or ("detector" if chosen.detector else "backbone")
         if self.detector_path is not None:
             found = load_detector(self.detector_path, dim, self._features_are())
             self._detector = found.to(self.device)
-        self.dim = dim
-        self.global_kind, self.global_dim = global_kind, global_dim
-        if self._detector is not None and self.space == "detector":
-            self.dim = self._detector.bn.num_features
-
-    def _check_choice(self) -> None:
-        if not isinstance(self.top_k, int) or self.top_k < 0:
-            expected = "at least 1 descriptor per image, or 0: all of them"
-            raise BadInput(f"top_k is {self.top_k}", expected=expected)
-        if self.space not in SPACES or (self.space == "detector" and not self.detector_path):
-            raise BadInput(
-                f"space is '{self.space}', detector is {self.detector_path}",
-                expected="backbone, or detector where detector=<its weights> is given",
-            )
-        for key, allowed in (("global_scales", GLOBAL_SCALES), ("local_scales", LOCAL_SCALES)):
-            if getattr(self, key) not in allowed:
-                expected = f"one of {', '.join(allowed)}"
-                raise BadInput(f"{key} is {getattr(self, key)!r}", expected=expected)
+            if self.space == "detector":
+                self.dim = found.bn.num_features
 
     def _features_are(self) -> dict[str, Any]:
         """What the features are, as far as it is known before weights load."""
@@ -149,7 +150,7 @@ class MapBackbone:
         vectors = [features.cls for features in found if features.cls is not None]
         if not vectors:
             return None
-        if self.global_scales == "one" or len(vectors) == 1:
+        if self.options.global_scales == "one" or len(vectors) == 1:
             return vectors[self._nearest()]
         return torch.stack([functional.normalize(vector, dim=1) for vector in vectors]).mean(dim=0)
 
@@ -157,7 +158,7 @@ class MapBackbone:
     def _described(self) -> slice:
         """The scales that local descriptors are of."""
         nearest = self._nearest()
-        return slice(None) if self.local_scales == "all" else slice(nearest, nearest + 1)
+        return slice(None) if self.options.local_scales == "all" else slice(nearest, nearest + 1)
 
     def _nearest(self) -> int:
         """The scale that is nearest to 1."""
@@ -189,33 +190,28 @@ class MapBackbone:
     @property
     def provenance(self) -> dict[str, Any]:
         """Loads the weights: their digest is part of it."""
-        chosen = {"detector": "feature norm", "detector_weights": None}
-        if self.detector_path is not None:
-            chosen = {"detector": "SpatialAttention2d"}
-            chosen["detector_weights"] = file_digest(Path(self.detector_path))
-        prepare = self.prepare
-        whole = None if isinstance(prepare.image_size, int) else prepare.image_size
-        cut = {}
-        if prepare.method == "center_crop":
-            cut = {"crop_rounding": prepare.crop_rounding}
-        one = self.global_scales == "one" or len(prepare.scales) == 1
+        path, prepare, options = self.detector_path, self.prepare, self.options
+        size = prepare.image_size
+        cropped = prepare.method == "center_crop"
+        one = options.global_scales == "one" or len(prepare.scales) == 1
         return {
             "backbone": self.name,
             "variant": self.variant,
             "weights": self._loaded[1],
             "facet": self.facet,
             "layer": self.layer,
-            **chosen,
+            "detector": "feature norm" if path is None else "SpatialAttention2d",
+            "detector_weights": None if path is None else file_digest(Path(path)),
             "descriptor_space": self.space,
             "top_k": self.top_k,
-            "image_size": prepare.image_size if whole is None else list(whole),
+            "image_size": size if isinstance(size, int) else list(size),
             "scales": list(prepare.scales),
             "resize": prepare.resize,
             "method": prepare.method,
-            **cut,
+            **({"crop_rounding": prepare.crop_rounding} if cropped else {}),
             "query_crop": prepare.query_crop,
             "global_scales": prepare.scales[self._nearest()] if one else "mean of unit vectors",
-            **({} if self.local_scales == "all" else {"local_scales": self.local_scales}),
+            **({} if options.local_scales == "all" else {"local_scales": options.local_scales}),
             "precision": self.precision,
         }
 
@@ -321,10 +317,3 @@ def check_batch(batch: Sequence[Prepared]) -> None:
     if len({prepared.shape for prepared in batch}) != 1:
         shapes = [prepared.shape for prepared in batch]
         raise BadInput(f"a batch has the shapes {shapes}", expected="one or more of one shape")
-
-
-def require_text(**values: object) -> None:
-    """Raises BadInput for the first of values that is neither text, a path nor None."""
-    for name, value in values.items():
-        if not isinstance(value, str | Path | None):
-            raise BadInput(f"{name} is {value!r}", expected="text")

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,19 @@ PROBE_SECONDS = 1.3
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a transformers folder must hold.
+    """A published vision transformer: its shape, and what its transformers folder must hold.
 
-    title: for messages; model: the class in transformers; config: what config.json must say, and
-    defaults: what transformers takes where it is silent; section: the key below which the network's
-    part of config.json may stand; hub: the repository, and gated: whether access to it has to be
-    requested; original: where the original file is, which may be given instead; unused: endings of
-    weights that play no part in features; beside: beginnings of those of other networks.
+    title: for messages; model: the class in transformers; model_type, config: what config.json must
+    say, or leave to transformers' defaults; section: the key below which the network's part of
+    config.json may stand; hub: the repository, and gated: whether access to it has to be requested;
+    original: where the original file is, which may be given instead; unused: endings of weights
+    that play no part in features; beside: beginnings of those of other networks.
     """
 
     title: str
     model: str
+    model_type: str
     config: Mapping[str, Any]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
     section: str | None = None
     hub: str | None = None
     gated: bool = False
@@ -58,10 +58,43 @@ class Checkpoint:
     beside: tuple[str, ...] = ()
 
     @property
+    def dim(self) -> int:
+        """Width of a token."""
+        return int(self.config["hidden_size"])
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return int(self.config["num_hidden_layers"])
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels."""
+        return int(self.config["patch_size"])
+
+    @property
+    def registers(self) -> int:
+        """Tokens between CLS and the patches."""
+        return int(self.config.get("num_register_tokens", 0))
+
+    @property
+    def config_class(self) -> str:
+        """The class of its configuration in transformers."""
+        return f"{self.model.removesuffix('Model')}Config"
+
+    @property
     def expected(self) -> str:
         """In words, for messages."""
         folder = f"a transformers folder of {self.hub}"
         return f"the original weights {self.original}, or {folder}" if self.original else folder
+
+
+def choose(variant: str, variants: Mapping[str, Checkpoint]) -> Checkpoint:
+    """The variant of that name. Raises BadInput, with what exists, for an unknown one."""
+    if variant not in variants:
+        title = next(iter(variants.values())).title
+        raise BadInput(f"{title} variant '{variant}'", expected=f"one of {', '.join(variants)}")
+    return variants[variant]
 
 
 def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple[nn.Module, str]:
@@ -143,9 +176,9 @@ def _check_config(path: Path, checkpoint: Checkpoint) -> None:
     config = read_json_file(path, expected)
     config = config if isinstance(config, dict) else {}
     part = config.get(checkpoint.section, config) if checkpoint.section else config
-    for key, value in checkpoint.config.items():
-        default = checkpoint.defaults.get(key)
-        came = part.get(key, default) if isinstance(part, dict) else None
+    silent = transformers_class(checkpoint.config_class)()  # what it takes for what is left out
+    for key, value in {"model_type": checkpoint.model_type, **checkpoint.config}.items():
+        came = part.get(key, getattr(silent, key, None)) if isinstance(part, dict) else None
         if came != value:
             raise BadInput(f"{key} is {came!r}", where=path, expected=f"{value!r}: {expected}")
 

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ames_lite.extraction.backbones.dinov2_variants import Variant, original_shapes
+from ames_lite.extraction.backbones.dinov2_weights import original_shapes
+from ames_lite.extraction.backbones.pretrained import Checkpoint
 
 State = dict[str, Tensor]
 
 
-def random_state(variant: Variant, seed: int = 1) -> State:
+def random_state(variant: Checkpoint, seed: int = 1) -> State:
     """An original state of that variant, from seed-filled parameters."""
     generator = torch.Generator().manual_seed(seed)
     state = {}

@@ -19,12 +19,14 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import NETWORKS, build_backbone
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
 from ames_lite.extraction.backbones.dinov2_network import FACETS, Dinov2Network, position_embeddings
-from ames_lite.extraction.backbones.dinov2_variants import (
+from ames_lite.extraction.backbones.dinov2_weights import (
     VARIANTS,
-    Variant,
+    dinov2_checkpoint,
+    load_network,
     original_shapes,
     originals_to_transformers,
 )
+from ames_lite.extraction.backbones.pretrained import Checkpoint
 from tests.extraction.backbones import dinov2_referee as referee
 from tests.helpers import shared_file
 
@@ -47,7 +49,7 @@ def golden() -> tuple[Any, Any]:
 
 
 def golden_state(module: Any, registers: int) -> dict[str, torch.Tensor]:
-    filled = module.weights(original_shapes(Variant(384, 2, 6, registers)))
+    filled = module.weights(original_shapes(dinov2_checkpoint(384, 2, 6, registers)))
     return {name: torch.tensor(value, dtype=torch.float32) for name, value in filled.items()}
 
 
@@ -61,9 +63,7 @@ def as_tokens(maps: torch.Tensor) -> torch.Tensor:
     return maps.flatten(2).transpose(1, 2)
 
 
-def load(tmp_path: Path, state: dict[str, torch.Tensor], variant: Variant) -> torch.nn.Module:
-    from ames_lite.extraction.backbones.dinov2_weights import load_network
-
+def load(tmp_path: Path, state: dict[str, torch.Tensor], variant: Checkpoint) -> torch.nn.Module:
     torch.save(state, tmp_path / "original.pth")
     return load_network(variant, tmp_path / "original.pth")[0]
 
@@ -87,7 +87,7 @@ def test_features_equal_the_original_code_at_every_size(
     registers: int, size: tuple[int, int], tmp_path: Path
 ) -> None:
     module, expected = golden()
-    variant = Variant(384, 2, 6, registers)
+    variant = dinov2_checkpoint(384, 2, 6, registers)
     network = Dinov2Network(load(tmp_path, golden_state(module, registers), variant), registers)
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
         network, pixels = network.to(dtype), torch.tensor(module.image(*size), dtype=dtype)
@@ -109,7 +109,7 @@ def test_features_equal_the_original_code_at_every_size(
 def test_every_facet_of_every_block_equals_the_referee(
     registers: int, swiglu: bool, facet: str, layer: int, tmp_path: Path
 ) -> None:
-    variant = Variant(heads=4, registers=registers, swiglu=swiglu, **SMALL)
+    variant = dinov2_checkpoint(heads=4, registers=registers, swiglu=swiglu, **SMALL)
     state = referee.random_state(variant)
     network = Dinov2Network(load(tmp_path, state, variant), registers).double()
     pixels = torch.randn(2, 3, 42, 98, generator=torch.Generator().manual_seed(2)).double()
@@ -123,7 +123,7 @@ def test_every_facet_of_every_block_equals_the_referee(
 
 @needs_transformers
 def test_the_network_stops_at_the_block_of_its_facet(tmp_path: Path) -> None:
-    variant = Variant(heads=4, **SMALL)
+    variant = dinov2_checkpoint(heads=4, **SMALL)
     network = Dinov2Network(load(tmp_path, referee.random_state(variant), variant), 0)
     pixels, run = torch.zeros(1, 3, 28, 28), []
     for index, block in enumerate(network.model.encoder.layer):
@@ -138,7 +138,7 @@ def test_the_network_stops_at_the_block_of_its_facet(tmp_path: Path) -> None:
 
 @needs_transformers
 def test_sides_that_are_no_multiples_of_the_patch_are_refused(tmp_path: Path) -> None:
-    variant = Variant(heads=4, **SMALL)
+    variant = dinov2_checkpoint(heads=4, **SMALL)
     network = Dinov2Network(load(tmp_path, referee.random_state(variant), variant), 0)
     with pytest.raises(BadInput, match="multiples of 14"):
         network(torch.zeros(1, 3, 28, 30))
@@ -178,7 +178,7 @@ def test_keys_map_to_old_and_new_names_of_transformers(new: bool) -> None:
     ],
 )
 def test_an_original_that_does_not_fit_is_refused(harm: Any, message: str, tmp_path: Path) -> None:
-    variant = Variant(heads=4, registers=4, **SMALL)
+    variant = dinov2_checkpoint(heads=4, registers=4, **SMALL)
     state = referee.random_state(variant)
     harm(state)
     with pytest.raises(BadInput, match=message):
@@ -189,9 +189,7 @@ def test_an_original_that_does_not_fit_is_refused(harm: Any, message: str, tmp_p
 def test_a_folder_gives_the_same_network_and_foreign_keys_are_refused(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from ames_lite.extraction.backbones.dinov2_weights import load_network
-
-    variant = Variant(heads=4, registers=4, **SMALL)
+    variant = dinov2_checkpoint(heads=4, registers=4, **SMALL)
     state = referee.random_state(variant)
     model, folder = load(tmp_path, state, variant), tmp_path / "folder"
     model.save_pretrained(folder)
@@ -213,14 +211,12 @@ def test_a_folder_gives_the_same_network_and_foreign_keys_are_refused(tmp_path: 
 
 @needs_transformers
 def test_a_folder_of_another_variant_is_refused(tmp_path: Path) -> None:
-    from ames_lite.extraction.backbones.dinov2_weights import load_network
-
-    variant = Variant(heads=4, registers=4, **SMALL)
+    variant = dinov2_checkpoint(heads=4, registers=4, **SMALL)
     load(tmp_path, referee.random_state(variant), variant).save_pretrained(tmp_path / "f")
     with pytest.raises(BadInput, match="num_hidden_layers is 3"):
-        load_network(Variant(dim=32, depth=4, heads=4, registers=4, grid=5), tmp_path / "f")
+        load_network(dinov2_checkpoint(32, 4, 4, 4, grid=5), tmp_path / "f")
     with pytest.raises(BadInput, match="model_type is 'dinov2_with_registers'"):
-        load_network(Variant(heads=4, **SMALL), tmp_path / "f")
+        load_network(dinov2_checkpoint(heads=4, **SMALL), tmp_path / "f")
     config = json.loads((tmp_path / "f" / "config.json").read_text())
     assert config["model_type"] == "dinov2_with_registers"
 
@@ -268,8 +264,6 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 @needs_transformers
 def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
-    from ames_lite.extraction.backbones.dinov2_weights import load_network
-
     path = tmp_path / "text.pth"
     path.write_text("<html>not found</html>")
     with pytest.raises(BadInput, match="cannot be read as weights alone"):

@@ -18,15 +18,16 @@ import torch
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone, dinov3, pretrained
-from ames_lite.extraction.backbones.dinov3 import VARIANTS, Dinov3, Dinov3Network, Dinov3Variant
+from ames_lite.extraction.backbones.dinov3 import VARIANTS, Dinov3, Dinov3Network, dinov3_checkpoint
+from ames_lite.extraction.backbones.pretrained import Checkpoint
 
 transformers = pytest.importorskip("transformers")
 ROOT = Path(__file__).resolve().parents[3]
-TINY = Dinov3Variant(32, 2, 2, 64, hub="facebook/tiny")
+TINY = dinov3_checkpoint(32, 2, 2, 64, word="tiny")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def make(variant: Dinov3Variant, seed: int = 0) -> Any:
+def make(variant: Checkpoint, seed: int = 0) -> Any:
     """A model of transformers whose every weight is drawn, the zeros of its making too."""
     model = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**variant.config)).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -53,12 +54,12 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 def test_features_are_the_plain_forwards_patches(
     gated: bool, size: tuple[int, int], tmp_path: Path
 ) -> None:
-    variant = Dinov3Variant(32, 2, 2, 64, gated)
+    variant = dinov3_checkpoint(32, 2, 2, 64, gated=gated)
     model = make(variant)
     model.save_pretrained(tmp_path)
-    loaded, digest = pretrained.load_pretrained(variant.checkpoint, tmp_path)
+    loaded, digest = pretrained.load_pretrained(variant, tmp_path)
     assert len(digest) == 64 and not loaded.training
-    network = Dinov3Network(loaded, 16, 4)
+    network = Dinov3Network(loaded, variant)
     pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model(pixels).last_hidden_state
@@ -114,7 +115,7 @@ def test_arguments_that_do_not_fit_are_refused_before_weights_load(
 
 def test_sides_that_are_no_multiples_of_the_patch_are_refused() -> None:
     with pytest.raises(BadInput, match="multiples of 16"):
-        Dinov3Network(torch.nn.Identity(), 16, 4)(torch.zeros(1, 3, 32, 40))
+        Dinov3Network(torch.nn.Identity(), TINY)(torch.zeros(1, 3, 32, 40))
 
 
 def test_a_folder_of_foreign_keys_is_refused_by_name(tiny: Path) -> None:

@@ -7,6 +7,7 @@ ones, so that nothing is downloaded.
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from ames_lite.extraction.backbones import (
     BACKBONES,
     NETWORKS,
     build_backbone,
-    dinov2,
+    dinov2_weights,
     dinov3,
     siglip2,
 )
-from ames_lite.extraction.backbones.dinov2_variants import Variant
-from ames_lite.extraction.backbones.dinov3 import Dinov3Variant
+from ames_lite.extraction.backbones.dinov2_weights import dinov2_checkpoint
+from ames_lite.extraction.backbones.dinov3 import dinov3_checkpoint
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.extraction.backbones.siglip2 import Siglip2Variant
+from ames_lite.extraction.backbones.siglip2 import siglip2_checkpoint
 from ames_lite.io.provenance import check_provenance
 from tests.extraction.backbones import dinov2_referee, test_cvnet, test_efficientnet
 
@@ -62,18 +63,18 @@ def tiny(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **placed: Any
 def _tiny_weights(kind: str, variant: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if kind == "dinov2":
         registers, swiglu = 4 * variant.endswith("_reg"), "vitg" in variant
-        shape = Variant(dim=32, depth=2, heads=2, registers=registers, swiglu=swiglu, grid=5)
-        monkeypatch.setitem(dinov2.VARIANTS, variant, shape)
+        shape = dinov2_checkpoint(32, 2, 2, registers, swiglu=swiglu, grid=5)
+        monkeypatch.setitem(dinov2_weights.VARIANTS, variant, shape)
         torch.save(dinov2_referee.random_state(shape), folder / "original.pth")
         return folder / "original.pth"
     if kind == "dinov3":
-        tiny_dinov3 = Dinov3Variant(32, 2, 2, 64, gated=dinov3.VARIANTS[variant].gated)
+        tiny_dinov3 = dinov3_checkpoint(32, 2, 2, 64, gated="plus" in variant)
         monkeypatch.setitem(dinov3.VARIANTS, variant, tiny_dinov3)
         _save(
             transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**tiny_dinov3.config)), folder
         )
         return folder
-    tiny_siglip2 = Siglip2Variant(32, 2, 2, 64, 48)
+    tiny_siglip2 = siglip2_checkpoint(32, 2, 2, 64, 48)
     monkeypatch.setitem(siglip2.VARIANTS, variant, tiny_siglip2)
     config = transformers.SiglipVisionConfig(**tiny_siglip2.config)
     _save(transformers.SiglipVisionModel(config), folder)
@@ -253,6 +254,6 @@ def test_the_vector_of_several_scales_is_the_mean_of_their_unit_vectors(
     found = mean.describe([prepared])[0].vector
     units = [vector / np.linalg.norm(vector) for vector in vectors]
     assert np.allclose(found, np.mean(units, axis=0), atol=1e-6)
-    mean.global_scales = "one"
+    mean.options = replace(mean.options, global_scales="one")
     assert np.array_equal(mean.describe([prepared])[0].vector, vectors[1])  # scales 0.7 and 1
     assert mean.provenance["global_scales"] == 1.0

@@ -15,10 +15,15 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import build_backbone, pretrained, siglip2
-from ames_lite.extraction.backbones.siglip2 import VARIANTS, Siglip2, Siglip2Network, Siglip2Variant
+from ames_lite.extraction.backbones.siglip2 import (
+    VARIANTS,
+    Siglip2,
+    Siglip2Network,
+    siglip2_checkpoint,
+)
 
 transformers = pytest.importorskip("transformers")
-TINY = Siglip2Variant(32, 2, 2, 64, 48, hub="google/tiny")
+TINY = siglip2_checkpoint(32, 2, 2, 64, 48, hub="google/tiny")
 TEXT = {
     **{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 50},
     **{"num_attention_heads": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
@@ -55,12 +60,12 @@ def test_features_are_the_plain_forwards_tokens(
 ) -> None:
     model = make()
     (model.vision_model if alone else model).save_pretrained(tmp_path)
-    loaded, digest = pretrained.load_pretrained(TINY.checkpoint, tmp_path)
+    loaded, digest = pretrained.load_pretrained(TINY, tmp_path)
     assert len(digest) == 64
     pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model.vision_model(pixels, interpolate_pos_encoding=size != (48, 48))
-        found = Siglip2Network(loaded, 16)(pixels)
+        found = Siglip2Network(loaded, TINY)(pixels)
     columns = size[1] // 16
     for index in range(size[0] // 16 * columns):
         token = expected.last_hidden_state[:, index]
@@ -106,11 +111,11 @@ def test_a_configuration_that_leaves_defaults_out_is_completed(
     base = VARIANTS["base_512"]
     given = {"model_type": "siglip", "vision_config": {"image_size": 512}}
     (tmp_path / "config.json").write_text(json.dumps(given))
-    pretrained._check_config(tmp_path / "config.json", base.checkpoint)
+    pretrained._check_config(tmp_path / "config.json", base)
     with pytest.raises(BadInput, match="image_size is 512"):
-        pretrained._check_config(tmp_path / "config.json", VARIANTS["base_384"].checkpoint)
+        pretrained._check_config(tmp_path / "config.json", VARIANTS["base_384"])
     with pytest.raises(BadInput, match="hidden_size is 768"):
-        pretrained._check_config(tmp_path / "config.json", VARIANTS["large_512"].checkpoint)
+        pretrained._check_config(tmp_path / "config.json", VARIANTS["large_512"])
 
 
 def test_a_folder_of_foreign_keys_is_refused_by_name(tiny: Path) -> None:
@@ -174,4 +179,4 @@ def test_every_variant_is_an_entry_with_its_published_place() -> None:
         assert isinstance(backbone, Siglip2) and backbone.dim == backbone.global_dim == variant.dim
         word, size = name.split("_")
         assert variant.hub == f"google/siglip2-{word}-patch16-{size}"
-        assert backbone.prepare.image_size == variant.size == int(size)
+        assert backbone.prepare.image_size == variant.config["image_size"] == int(size)
