@@ -44,3 +44,17 @@ class MissingFile(UserError, FileNotFoundError):
 
 class ConfigError(UserError, ValueError):
     """An unknown key, name or type in a configuration."""
+
+
+def require(
+    fine: object,
+    what: str,
+    *,
+    where: str | Path | None = None,
+    expected: str | None = None,
+    remedy: str | None = None,
+    kind: type[UserError] = BadInput,
+) -> None:
+    """Raise an error of that kind unless `fine`."""
+    if not fine:
+        raise kind(what, where=where, expected=expected, remedy=remedy)

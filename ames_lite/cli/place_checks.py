@@ -1,16 +1,15 @@
-"""What is there of a place_recognition run, and what is missing: found before any long work.
+"""Everything that is missing for a place_recognition run, in one message before any long work.
 
-All missing files are reported in one message. Lists that are missing are made from the official
-layouts, which is short work; images, weights of networks and heads, λ, γ and the vocabulary are
-looked for. With skip_missing=true a set whose files are absent is left out; files that are there
-and wrong are errors all the same, and so is a source of the vocabulary. Stores and global
-descriptors are compared by the stages that fill them, vocabularies and neighbour lists here.
+Lists that are missing are made from the official layouts, which is short work; images, weights of
+networks and heads, λ, γ and the vocabulary are looked for. With skip_missing=true a dataset whose
+files are absent is left out; files that are there and wrong are errors all the same. Stores and
+global descriptors are compared by the stages that fill them, vocabularies and neighbour lists here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ames_lite.cli.place_plan import Command, Place, Plan, Vocabulary
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import as_list
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import find_all
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.protocols import evaluate_ranking, get_protocol
@@ -66,68 +65,41 @@ class Problems:
             raise kind("\n".join(dict.fromkeys(str(error) for error in self.errors)))
 
 
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """A plan that can be done. left_out: sets that are not there, and what is missing.
-
-    local_loads, global_loads: whether the weights of those networks are there; if not, their files
-    are complete.
-    """
-
-    plan: Plan
-    left_out: dict[str, str]
-    local_loads: bool
-    global_loads: bool
-
-
-def check(plan: Plan) -> Ready:
-    """Raises one error that lists all that is missing."""
-    problems, left_out = Problems(), {}
+def check(plan: Plan) -> Plan:
+    """The plan of the datasets that are there. Raises one error that lists all that is missing."""
+    problems, absent = Problems(), {}
     problems.tried("columns", _check_columns, plan)
     for place in plan.places:
         of_set = _check_set(plan, place)
         if of_set.errors and of_set.only_missing and plan.config["skip_missing"]:
-            left_out[place.name] = " ".join(str(of_set.errors[0]).split("\n")[:2])
+            absent[place.name] = " ".join(str(of_set.errors[0]).split("\n")[:2])
         else:
             problems.errors += of_set.errors
-    kept = plan.keeping([place for place in plan.places if place.name not in left_out])
-    if plan.places and not kept.places:
-        raise MissingFile("\n".join(["none of the sets is there:", *left_out.values()]))
-    _check_vocabularies(kept, problems)
-    backbone = _check_local_network(kept, problems)
-    of_images = plan.from_images and _check_global_network(kept, problems)
+    places = tuple(place for place in plan.places if place.name not in absent)
+    if not places:
+        raise MissingFile("\n".join(["none of the sets is there:", *absent.values()]))
+    plan = replace(plan, places=places, left_out=plan.left_out | absent)
+    for vocabulary in plan.vocabularies:
+        _check_vocabulary(plan, vocabulary, problems)
+    networks = _check_networks(plan, problems)
     for name in plan.rerankers:
-        problems.tried(name, _check_reranker, kept, name, backbone)
-    problems.tried("scores", _check_scores, kept)
+        problems.tried(name, _check_reranker, plan, name, networks["local"])
+    problems.tried("scores", _check_scores, plan)
     problems.tell()
-    return Ready(kept, left_out, backbone is not None, of_images)
+    return replace(plan, unloadable=tuple(name for name, one in networks.items() if one is None))
 
 
-# ---------------------------------------------------------------- files
-
-
-def finished(path: Path, open_it: Callable[[Path], Any]) -> bool:
-    """Whether a file of descriptors is there and complete, or of the published form."""
+def is_complete(files: DatasetFiles, side: str, kind: str | None = None) -> bool:
+    """Whether descriptors (kind None: local) are there and complete, or of the published form."""
+    path = files.local_path(side) if kind is None else files.global_path(side, kind)
     if not path.is_file():
         return False
     try:
         if not is_published(path):
-            open_it(path).close()
+            (DescriptorStore if kind is None else GlobalStore)(path).close()
     except UserError:  # cut short, unfinished, foreign: the stage that fills it says so
         return False
     return True
-
-
-def local_there(place: Place, side: str, desc_name: str | None = None) -> bool:
-    """Whether a set's local descriptors are complete."""
-    files = replace(place.files, desc_name=desc_name or place.files.desc_name)
-    return finished(files.local_path(side), DescriptorStore.open)
-
-
-def global_there(plan: Plan, place: Place, side: str) -> bool:
-    """Whether a set's global descriptors are complete."""
-    path = plan.global_files(place).global_path(side, plan.config["global"])
-    return finished(path, GlobalStore)
 
 
 def neighbors_there(plan: Plan, place: Place) -> bool:
@@ -135,7 +107,7 @@ def neighbors_there(plan: Plan, place: Place) -> bool:
 
     Lists of the published form say nothing of what they were made from, and are taken as they are.
     """
-    files, kind = plan.global_files(place), plan.config["global"]
+    files, kind = place.globals, plan.config["global"]
     try:
         path = files.neighbors(kind)
     except MissingFile:
@@ -147,11 +119,11 @@ def neighbors_there(plan: Plan, place: Place) -> bool:
     paths = [files.global_descriptors(side, kind) for side in SIDES]
     with GlobalStore(paths[0], names=names[0]) as queries:
         with GlobalStore(paths[1], names=names[1]) as gallery:
-            check_neighbors(path, queries, gallery, needed_neighbors(plan, place), remedy=remedy)
+            check_neighbors(path, queries, gallery, _needed_neighbors(plan, place), remedy=remedy)
     return True
 
 
-def needed_neighbors(plan: Plan, place: Place) -> int:
+def _needed_neighbors(plan: Plan, place: Place) -> int:
     """How long the neighbour lists must be, if the gallery is not shorter."""
     numbers = [get_protocol(place.dataset["protocol"]).depth]
     for name in plan.rerankers:
@@ -161,53 +133,33 @@ def needed_neighbors(plan: Plan, place: Place) -> int:
     return max(numbers)
 
 
-def vocabulary_there(plan: Plan, vocabulary: Vocabulary) -> bool:
-    """Whether it is there. Raises BadInput where it was built otherwise."""
-    if not vocabulary.path.is_file():
-        return False
-    config = vocabulary.config
-    wanted = {
-        "datasets": [place.dataset["option"] for place, _ in vocabulary.sources],
-        "steps": [step for _, step in vocabulary.sources],
-        **{key: config[key] for key in OF_CLUSTERING},
-        **(config.get("expected") or {}),
-    }
-    lists = {}
-    for place, _ in vocabulary.sources:
-        try:
-            path = place.files.image_list(vocabulary.split)
-        except MissingFile:  # the vocabulary may be there without its sources
-            continue
-        lists[place.dataset["option"]] = read_image_list(path).names
-    remedy = plan.steps.text(*vocabulary.command, "overwrite=true")
-    check_vocabulary(vocabulary.path, wanted, lists, remedy=remedy)
-    return True
-
-
-# ---------------------------------------------------------------- checks
+def stores_to_make(vocabulary: Vocabulary) -> list[Place]:
+    """The sources of a vocabulary whose stores are not complete."""
+    split, desc_name = vocabulary.split, vocabulary.stores
+    return [
+        place
+        for place, _ in vocabulary.sources
+        if not is_complete(replace(place.files, desc_name=desc_name), split)
+    ]
 
 
 def _check_set(plan: Plan, place: Place) -> Problems:
-    problems = Problems()
-    if not problems.tried(place.name, find_lists, plan, place):
+    problems, kind = Problems(), plan.config["global"]
+    if not problems.tried(place.name, _find_lists, plan, place):
         return problems
+    there = {side: is_complete(place.globals, side, kind) for side in SIDES}
     for side in SIDES:
-        if not (local_there(place, side) and _global_of_images_there(plan, place, side)):
+        images_used = not is_complete(place.files, side) or (plan.from_images and not there[side])
+        if images_used:
             problems.tried(place.name, _check_images, place, side)
-    if all(global_there(plan, place, side) for side in SIDES):
+    if all(there.values()):
         problems.tried(place.name, neighbors_there, plan, place)
     return problems
 
 
-def _global_of_images_there(plan: Plan, place: Place, side: str) -> bool:
-    return not plan.from_images or global_there(plan, place, side)
-
-
-def find_lists(plan: Plan, place: Place) -> bool:
+def _find_lists(plan: Plan, place: Place) -> bool:
     """Image lists and ground truth, made from the official layout where they are missing."""
-    needed: dict[str, Callable[[], Path]] = {
-        side: partial(place.files.image_list, side) for side in SIDES
-    }
+    needed = {side: partial(place.files.image_list, side) for side in SIDES}
     try:
         find_all({**needed, "ground truth": place.files.ground_truth})
     except MissingFile:
@@ -230,56 +182,69 @@ def _check_images(place: Place, side: str) -> None:
         )
 
 
-def _check_vocabularies(plan: Plan, problems: Problems) -> None:
-    for given in {one for one in plan.vocabulary.values() if isinstance(one, Path)}:
-        if not given.is_file():
-            problems.errors.append(MissingFile("missing: the vocabulary", where=given))
-    for vocabulary in plan.vocabularies:
-        if problems.tried("vocabulary", vocabulary_there, plan, vocabulary) is not False:
-            continue
-        unmade = list(stores_to_make(vocabulary))
-        for place in unmade:
-            about = f"{place.name}, of which {vocabulary.path.name} is built"
-            if problems.tried(about, find_lists, plan, place):
-                problems.tried(about, _check_images, place, vocabulary.split)
-        if unmade and vocabulary.config.get("extraction") is not None:
-            command = plan.extract_for_vocabulary(vocabulary, unmade[0])
-            problems.tried("vocabulary", _load, plan, command)
+def _check_vocabulary(plan: Plan, vocabulary: Vocabulary, problems: Problems) -> None:
+    """Its file, or else all that it is built from."""
+    if not vocabulary.command:
+        if not vocabulary.path.is_file():
+            error = MissingFile("missing: the vocabulary", where=vocabulary.path)
+            problems.errors.append(error)
+        return
+    if vocabulary.path.is_file():
+        problems.tried("vocabulary", _check_built, plan, vocabulary)
+        return
+    unmade = stores_to_make(vocabulary)
+    for place in unmade:
+        about = f"{place.name}, of which {vocabulary.path.name} is built"
+        if problems.tried(about, _find_lists, plan, place):
+            problems.tried(about, _check_images, place, vocabulary.split)
+    if unmade and vocabulary.config.get("extraction") is not None:
+        problems.tried(
+            "vocabulary", _load, plan, plan.extract_for_vocabulary(vocabulary, unmade[0])
+        )
 
 
-def stores_to_make(vocabulary: Vocabulary) -> Iterable[Place]:
-    """The sources of a vocabulary whose stores are not complete."""
+def _check_built(plan: Plan, vocabulary: Vocabulary) -> None:
+    """Raises BadInput where a vocabulary was built otherwise."""
+    config, lists = vocabulary.config, {}
+    wanted = {
+        "datasets": [place.files.option for place, _ in vocabulary.sources],
+        "steps": [step for _, step in vocabulary.sources],
+        **{key: config[key] for key in OF_CLUSTERING},
+        **(config.get("expected") or {}),
+    }
     for place, _ in vocabulary.sources:
-        if not local_there(place, vocabulary.split, vocabulary.stores):
-            yield place
+        try:
+            path = place.files.image_list(vocabulary.split)
+        except MissingFile:  # the vocabulary may be there without its sources
+            continue
+        lists[place.files.option] = read_image_list(path).names
+    remedy = plan.steps.text(*vocabulary.command, "overwrite=true")
+    check_vocabulary(vocabulary.path, wanted, lists, remedy=remedy)
 
 
-def _check_local_network(plan: Plan, problems: Problems) -> Backbone | None:
-    """The network of the local descriptors, where it loads."""
-    there = all(local_there(place, side) for place in plan.places for side in SIDES)
-    if plan.with_cls:
-        there &= all(global_there(plan, place, side) for place in plan.places for side in SIDES)
-    command = plan.extract_local(plan.places[0])
-    backbone = _network(plan, command, there, problems, "local descriptors")
+def _check_networks(plan: Plan, problems: Problems) -> dict[str, Backbone | None]:
+    """The networks of both kinds of descriptors that load; a problem unless all files are there."""
+    first, kind = plan.places[0], plan.config["global"]
+    sides = [(place, side) for place in plan.places for side in SIDES]
+    local = all(is_complete(place.files, side) for place, side in sides)
+    globals_ = all(is_complete(place.globals, side, kind) for place, side in sides)
+    local &= globals_ or not plan.with_cls
+    found = {"local": _network(plan, plan.extract_local(first), local, problems, "local")}
+    if plan.from_images:
+        command = plan.extract_global(first)
+        found["global"] = _network(plan, command, globals_, problems, "global")
+    backbone = found["local"]
     if backbone is not None and plan.with_cls and backbone.global_kind != "cls":
         what = f"global=cls, and {plan.config['backbone']['name']} has no CLS token"
         problems.errors.append(ConfigError(what, expected="another global=, or another backbone="))
-    return backbone
-
-
-def _check_global_network(plan: Plan, problems: Problems) -> bool:
-    """Whether the network of the global descriptors loads."""
-    there = all(global_there(plan, place, side) for place in plan.places for side in SIDES)
-    command = plan.extract_global(plan.places[0])
-    return _network(plan, command, there, problems, "global descriptors") is not None
+    return found
 
 
 def _network(
     plan: Plan, command: Command, there: bool, problems: Problems, about: str
 ) -> Backbone | None:
-    """The backbone with its weights; None where they are missing, a problem unless all is there."""
     loaded = Problems()
-    backbone: Backbone | None = loaded.tried(about, _load, plan, command)
+    backbone: Backbone | None = loaded.tried(f"{about} descriptors", _load, plan, command)
     if not (there and loaded.only_missing):
         problems.errors += loaded.errors
     return backbone
@@ -315,7 +280,7 @@ def _check_reranker(plan: Plan, name: str, backbone: Backbone | None) -> None:
 
 
 def _check_columns(plan: Plan) -> None:
-    """Raises ConfigError for columns that no set has."""
+    """Raises ConfigError for columns that no dataset has."""
     known: set[str] = set()
     for place in plan.places:
         protocol = get_protocol(place.dataset["protocol"])

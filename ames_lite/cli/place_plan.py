@@ -1,13 +1,13 @@
-"""Sets, vocabularies and rerankers of a place_recognition run, and the command of every stage.
+"""Datasets, vocabularies and rerankers of a place_recognition run, and the command of every stage.
 
-Nothing is read but configurations. A command is a tuple of its name and its overrides, as `Steps`
-runs it; DatasetFiles find what it writes.
+Only configurations are read. A command is a tuple of its name and its overrides, as `Steps` runs
+it; DatasetFiles find what it writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ames_lite.cli.build_vocabulary import parse_source
@@ -22,7 +22,6 @@ from ames_lite.models import HEADS
 
 RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")
 KINDS = ("vlad", "gem", "mean", "cls")
-SWAP = "swap"
 OF_EXTRACTION = ("workers", "device", "precision", "batch_pixels", "on_bad_image")
 OF_SCORING = ("query_desc_num", "gallery_desc_num", "max_memory", "threads", "report_queries")
 Command = tuple[str, ...]  # its name, then overrides
@@ -30,62 +29,58 @@ Command = tuple[str, ...]  # its name, then overrides
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A set. words: how a command names it; folder: of its results; dataset: its configuration."""
+    """A dataset. words: how a command names it; files, globals: by its two desc_names."""
 
     words: Command
-    folder: str
     dataset: Config
-    files: DatasetFiles  # under desc_name
+    files: DatasetFiles
+    globals: DatasetFiles
+    vocabulary: Vocabulary | None = None
 
     @property
     def name(self) -> str:
-        """What results.json calls it."""
-        return self.files.option
+        """The dataset, and its direction; a folder of results is called so."""
+        return self.files.name
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """A vocabulary to be built by a command, to a path, from stores of sets with their steps."""
+    """A vocabulary: a given file, or to be built by a command from datasets with their steps."""
 
-    command: Command
-    config: Config
     path: Path
-    sources: tuple[tuple[Place, int], ...]
+    command: Command = ()
+    config: Config = field(default_factory=dict)
+    sources: tuple[tuple[Place, int], ...] = ()
+
+    @property
+    def split(self) -> str:
+        """The side that it is built from."""
+        return str(self.config["split"])
 
     @property
     def stores(self) -> str:
         """desc_name of its stores."""
         return str(self.config["stores"] or self.config["desc_name"])
 
-    @property
-    def split(self) -> str:
-        """The side that is looked at."""
-        return str(self.config["split"])
-
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All of a run. vocabulary: of a set's global descriptors, by its folder; a path is given.
+    """A whole run. left_out: rerankers and datasets that are not run, and why.
 
-    rerankers: those that are run; left_out: why others are not; steps: runs the commands.
+    unloadable: of "local" and "global", the networks without weights, whose files are complete.
     """
 
     config: Config
     steps: Steps
-    places: tuple[Place, ...]
-    vocabulary: dict[str, Vocabulary | Path]
     rerankers: tuple[str, ...]
     left_out: dict[str, str]
-
-    @property
-    def global_desc_name(self) -> str:
-        """Prefix of the global descriptors' files."""
-        return str(self.config["global_desc_name"] or self.config["desc_name"])
+    places: tuple[Place, ...] = ()
+    unloadable: tuple[str, ...] = ()
 
     @property
     def from_images(self) -> bool:
         """Whether the global descriptors have a backbone of their own."""
-        return self.global_desc_name != self.config["desc_name"]
+        return _global_desc_name(self.config) != self.config["desc_name"]
 
     @property
     def with_cls(self) -> bool:
@@ -94,20 +89,9 @@ class Plan:
 
     @property
     def vocabularies(self) -> list[Vocabulary]:
-        """Those to be built, each once."""
-        plans = [one for one in self.vocabulary.values() if isinstance(one, Vocabulary)]
-        return list({one.path: one for one in plans}.values())
-
-    def global_files(self, place: Place) -> DatasetFiles:
-        """Where a set's global descriptors and neighbour lists are."""
-        return replace(place.files, desc_name=self.global_desc_name)
-
-    def keeping(self, places: Sequence[Place]) -> Plan:
-        """The same with fewer sets."""
-        kept = {place.folder: self.vocabulary[place.folder] for place in places if self.vocabulary}
-        return replace(self, places=tuple(places), vocabulary=kept)
-
-    # ------------------------------------------------------------ commands
+        """Each once."""
+        found = [place.vocabulary for place in self.places if place.vocabulary is not None]
+        return list({one.path: one for one in found}.values())
 
     def extract_local(self, place: Place, splits: Sequence[str] = SIDES) -> Command:
         """Local descriptors, and in the same pass the CLS token where that makes the lists."""
@@ -128,27 +112,24 @@ class Plan:
 
     def extract_global(self, place: Place) -> Command:
         """Global descriptors: of the local ones, or of images by a backbone of their own."""
-        kind, given = self.config["global"], [word("desc_name", self.global_desc_name)]
+        kind, given = self.config["global"], [word("desc_name", place.globals.desc_name)]
         if self.from_images:
             given += [*map(str, self.config["global_extraction"]), *self._weights()]
-            size = place.dataset.get("published_size")
+            size, key = place.dataset.get("published_size"), "backbone.arguments.image_size"
             if self.config["published_size"] and size:
-                key = "backbone.arguments.image_size"
                 given = [*(w for w in given if not w.startswith(f"{key}=")), word(key, size)]
         if kind == "cls":
             return self._extract(place, [*given, "outputs=[global]"])
         given.append(word("global", kind))
         if self.from_images:
             given += ["source=images", *words(self.config, *OF_EXTRACTION)]
-        if kind == "vlad":
-            found = self.vocabulary[place.folder]
-            path = found if isinstance(found, Path) else found.path
-            given.append(word("vocabulary", str(path)))
+        if place.vocabulary is not None:
+            given.append(word("vocabulary", str(place.vocabulary.path)))
         return ("extract_globals", *place.words, *given)
 
     def search(self, place: Place) -> Command:
         """Neighbour lists."""
-        given = [word("desc_name", self.global_desc_name)]
+        given = [word("desc_name", place.globals.desc_name)]
         given += words(self.config, "global", "num_neighbors", "device")
         return ("prepare_topk_global", *place.words, *given)
 
@@ -172,31 +153,20 @@ class Plan:
 
 def make_plan(config: Config) -> Plan:
     """The plan of a configuration. Raises ConfigError for what does not go together."""
-    if config["global"] not in KINDS:
-        raise ConfigError(f"global={config['global']}", expected=f"one of {', '.join(KINDS)}")
-    rerankers, left_out = choose_rerankers(config)
-    plan = Plan(config, Steps(data_root(config)), _places(config), {}, rerankers, left_out)
-    if not plan.from_images and config["global_extraction"]:
+    kind, name = config["global"], _global_desc_name(config)
+    if kind not in KINDS:
+        raise ConfigError(f"global={kind}", expected=f"one of {', '.join(KINDS)}")
+    plan = Plan(config, Steps(data_root(config)), *choose_rerankers(config))
+    plan = replace(plan, places=_places(config))
+    given = config["global_extraction"]
+    if not plan.from_images and given:
         expected = "global_desc_name=<another prefix>, or no global_extraction="
-        raise ConfigError(
-            "global_extraction= is given without global_desc_name=", expected=expected
-        )
-    if plan.from_images and not any(w.startswith("backbone=") for w in config["global_extraction"]):
-        what = f"global_desc_name={plan.global_desc_name}: nothing says what makes them"
+        what = "global_extraction= is given without global_desc_name="
+        raise ConfigError(what, expected=expected)
+    if plan.from_images and not any(text.startswith("backbone=") for text in given):
+        what = f"global_desc_name={name}: nothing says what makes them"
         raise ConfigError(what, expected="global_extraction=[backbone=<name>, …]")
-    return replace(plan, vocabulary=_vocabularies(plan)) if config["global"] == "vlad" else plan
-
-
-def parse_set(text: object) -> tuple[str, bool]:
-    """A data set, and whether it is its other direction.
-
-    >>> parse_set("amstertime:swap"), parse_set("oxford")
-    (('amstertime', True), ('oxford', False))
-    """
-    name, _, more = str(text).partition(":")
-    if not name or more not in ("", SWAP):
-        raise ConfigError(f"sets has '{text}'", expected="<data set>, or <data set>:swap")
-    return name, more == SWAP
+    return _with_vocabularies(plan) if kind == "vlad" else plan
 
 
 def choose_rerankers(config: Config) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -210,12 +180,21 @@ def choose_rerankers(config: Config) -> tuple[tuple[str, ...], dict[str, str]]:
         raise ConfigError(f"rerankers={asked}", expected=f"some of {', '.join(RERANKERS)}, once")
     if asked is not None:
         return tuple(asked), {}
-    left_out = {
-        name: f"no weights are given ({name}.weights=)"
-        for name in RERANKERS
-        if name in HEADS and config[name]["weights"] is None
-    }
+    without = [name for name in RERANKERS if name in HEADS and config[name]["weights"] is None]
+    left_out = {name: f"no weights are given ({name}.weights=)" for name in without}
     return tuple(name for name in RERANKERS if name not in left_out), left_out
+
+
+def parse_set(text: object) -> tuple[str, bool]:
+    """A dataset, and whether it is its other direction.
+
+    >>> parse_set("amstertime:swap"), parse_set("oxford")
+    (('amstertime', True), ('oxford', False))
+    """
+    name, _, more = str(text).partition(":")
+    if not name or more not in ("", "swap"):
+        raise ConfigError(f"sets has '{text}'", expected="<data set>, or <data set>:swap")
+    return name, bool(more)
 
 
 def _places(config: Config) -> tuple[Place, ...]:
@@ -226,37 +205,40 @@ def _places(config: Config) -> tuple[Place, ...]:
     parsed = [parse_set(text) for text in config["sets"]]
     if len(set(parsed)) < len(parsed):
         raise ConfigError(f"sets={config['sets']}", expected="each set once")
-    return tuple(open_place(config, *one) for one in parsed)
+    return tuple(_open_place(config, *one) for one in parsed)
 
 
-def open_place(config: Config, name: str, swapped: bool = False) -> Place:
-    """A set by its name. Raises ConfigError, with those that exist, for an unknown one."""
+def _open_place(config: Config, name: str, swapped: bool = False) -> Place:
     if name not in options_of("dataset"):
         known = ", ".join(options_of("dataset"))
         raise ConfigError(f"there is no data set '{name}'", expected=f"some of {known}")
     named = (f"dataset={name}", *["swap=true"] * swapped)
     composed = compose("evaluate", [*named, *words(config, "desc_name", "data_root")])
     files = dataset_files(composed)
-    return Place(named, f"{name}{'_swapped' * swapped}", composed["dataset"], files)
+    globals_ = replace(files, desc_name=_global_desc_name(config))
+    return Place(named, composed["dataset"], files, globals_)
 
 
-def _vocabularies(plan: Plan) -> dict[str, Vocabulary | Path]:
-    """The vocabulary of each set: the one given, the recipe's, or one of its own."""
-    config = plan.config
+def _global_desc_name(config: Config) -> str:
+    return str(config["global_desc_name"] or config["desc_name"])
+
+
+def _with_vocabularies(plan: Plan) -> Plan:
+    """Each place gets the vocabulary that is given, the recipe's, or one of its own."""
+    config, shared = plan.config, None
     if config["vocabulary"] is not None:
-        path = Path(config["vocabulary"]).expanduser()
-        return {place.folder: path for place in plan.places}
-    if plan.from_images and config["vocabulary_recipe"] is None:
-        what = f"no vocabulary for global_desc_name={plan.global_desc_name}"
+        shared = Vocabulary(Path(config["vocabulary"]).expanduser())
+    elif plan.from_images and config["vocabulary_recipe"] is None:
+        what = f"no vocabulary for global_desc_name={_global_desc_name(config)}"
         raise ConfigError(what, expected="vocabulary=<file>, or vocabulary_recipe=<of conf/recipe>")
-    shared = _vocabulary(plan, None)
-    if shared.sources:
-        return {place.folder: shared for place in plan.places}
-    return {place.folder: _vocabulary(plan, place) for place in plan.places}
+    else:
+        shared = _built(plan)
+    with_them = [replace(place, vocabulary=shared or _built(plan, place)) for place in plan.places]
+    return replace(plan, places=tuple(with_them))
 
 
-def _vocabulary(plan: Plan, place: Place | None) -> Vocabulary:
-    """Of a set's own gallery; or what the recipe has as sources, which may be none."""
+def _built(plan: Plan, place: Place | None = None) -> Vocabulary | None:
+    """The recipe's vocabulary: of its sources, or else of a place's own gallery."""
     config, recipe = plan.config, plan.config["vocabulary_recipe"] or "own"
     given = [*(place.words if place else ()), f"recipe={recipe}"]
     if recipe == "own":
@@ -264,8 +246,10 @@ def _vocabulary(plan: Plan, place: Place | None) -> Vocabulary:
     command = ("build_vocabulary", *given, *map(str, config["vocabulary_options"]))
     made = plan.steps.config(*command)
     parsed = [parse_source(text) for text in made["sources"]]
-    sources = [(open_place(config, name), step) for name, step in parsed]
+    sources = [(_open_place(config, name), step) for name, step in parsed]
     sources = sources or ([(place, 1)] if place else [])
+    if not sources:
+        return None
     domain = made["domain"] or "+".join(one.files.folder for one, _ in sources)
     files = replace(plan.places[0].files, desc_name=made["desc_name"])
-    return Vocabulary(command, made, files.vocabulary_path(domain), tuple(sources))
+    return Vocabulary(files.vocabulary_path(domain), command, made, tuple(sources))

@@ -21,8 +21,9 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary, run_dir
 from ames_lite.cli.view_globals import GlobalMap, load_map
 from ames_lite.datasets.ground_truth import read_ground_truth
-from ames_lite.datasets.image_lists import ImageList, match_names, read_image_list
+from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
+from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.views.canvas import Figure, save_png
 from ames_lite.evaluation.views.marked import MARKS, Box, Marked, shrink

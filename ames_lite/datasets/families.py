@@ -7,12 +7,13 @@ ignored. Images of another label of the same family are no negatives in training
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.names import check_once
 from ames_lite.datasets.tables import Form, Table, read_table
 from ames_lite.errors import BadInput, MissingFile
 
@@ -33,16 +34,6 @@ def read_form(path: Path, form: Form) -> Table:
     return table
 
 
-def row_of_each(table: Table, column: str, cells: Sequence[str]) -> dict[str, int]:
-    """The row of every cell of a column. Raises BadInput with both lines where one stands twice."""
-    rows: dict[str, int] = {}
-    for row, cell in enumerate(cells):
-        if rows.setdefault(cell, row) != row:
-            what = f"{column} '{cell}' has two rows, the first in line {table.lines[rows[cell]]}"
-            raise BadInput(what, where=table.where(row), expected=f"one row for each {column}")
-    return rows
-
-
 def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """The family of every image, as a number [N]; labels [N].
 
@@ -50,7 +41,7 @@ def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np
     """
     table = read_form(path, FORM)
     numbers = table.integers("label")
-    row_of_each(table, "label", list(map(str, numbers)))  # 7 and 07 are one label
+    check_once(map(str, numbers), table.where, expected="one row for each label")  # 07 is 7
     families = np.unique(table.columns["family"], return_inverse=True)[1]
     order = np.argsort(numbers)
     place = np.minimum(np.searchsorted(numbers[order], labels), len(numbers) - 1)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.image_lists import match_names
+from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.json_file import read_json_file
 from ames_lite.records import GroundTruth

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.datasets.image_lists import ImageList, match_names, read_image_list, write_image_list
+from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, MissingFile
 from tests.helpers import shared_file
 
@@ -60,7 +61,7 @@ def test_columns_after_the_fourth_are_ignored_and_said_once(
         assert np.array_equal(wide.labels, plain.labels)  # type: ignore[arg-type]
         assert np.array_equal(wide.sizes, plain.sizes)
     assert [r.getMessage() for r in caplog.records] == [
-        f"{path}, line 1: columns after the fourth are ignored"
+        f"{path}: columns after the fourth are ignored"
     ]
 
 
@@ -70,7 +71,7 @@ def test_columns_after_the_fourth_are_ignored_and_said_once(
         ("a,1\n\nb,2\n", 2, "without a path"),
         ("a,1\n ,2\n", 2, "without a path"),
         ("a,1\nb,2\n\n", 3, "without a path"),
-        ("a,1\nb,2\na,3", 3, "twice, first in line 1"),
+        ("a,1\nb,2\na,3", 3, "listed twice, first in"),
         ("a,1\nb", 2, "1 fields"),
         ("a,1,2", 1, "3 fields"),
         ("a,1,2,x,4", 1, "height 'x' is no integer"),

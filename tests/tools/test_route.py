@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.datasets.vpr.utm import parse_positions, read_utm
+from ames_lite.datasets.vpr.by_position import parse_positions, read_utm
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest, file_digest
 from ames_lite.io.images import load_image

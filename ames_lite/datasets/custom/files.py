@@ -7,7 +7,7 @@ run with the same labels is accepted and one with changed labels is refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from ames_lite.io.json_file import read_json_file
 DESCRIPTION = "dataset.json"
 SCHEMA = 1
 BY_NAMES = ("folders", "frames", "pairs")  # kinds that depend on which images there are
-PATHS = ("images", "query_images", "queries", "gallery", "families", "distractors")
 OF_SPLIT = ("families", "distractors", "val_share", "seed", "queries_per_label")
 PARTS = {"train": "-train", "val": "-val"}  # of a split set, by role: what follows its name
 
@@ -35,8 +34,8 @@ PARTS = {"train": "-train", "val": "-val"}  # of a split set, by role: what foll
 class Description:
     """dataset.json: what a custom dataset is and what it was made from.
 
-    image_root: the folder that names are relative to; options: what was given, paths absolute;
-    digests: of the labels, the lists, and for some kinds of the images' names.
+    image_root: the folder that names are relative to; digests: of the labels, the lists, and for
+    some kinds of the images' names.
     """
 
     kind: str
@@ -45,6 +44,14 @@ class Description:
     image_root: Path
     options: CustomOptions
     digests: dict[str, str]
+
+    @classmethod
+    def of(
+        cls, made: CustomDataset, options: CustomOptions, protocol: str, role: str
+    ) -> Description:
+        """Of a dataset that was just made."""
+        digests = source_digests(options, made.kind)
+        return cls(made.kind, protocol, role, made.root, options, digests)
 
 
 def write_custom(
@@ -59,30 +66,23 @@ def write_custom(
 
     Raises BadInput where other lists are there already, unless overwrite.
     """
-    options = _absolute(options)
-    digests = source_digests(options, made.kind)
-    description = Description(made.kind, protocol, role, made.root, options, digests)
-    _write(
-        folder, description, lambda into: write_lists(into, folder.name, made.relation), overwrite
-    )
+    description = Description.of(made, options, protocol, role)
+
+    def write(into: Path) -> None:
+        write_lists(into, folder.name, made.relation)
+
+    _write(folder, description, write, overwrite)
     return description
 
 
 def write_split(
-    root: Path,
-    name: str,
-    made: Split,
-    options: CustomOptions,
-    protocol: str,
-    overwrite: bool,
+    root: Path, name: str, made: Split, options: CustomOptions, protocol: str, overwrite: bool
 ) -> Description:
     """Write the folders <name>-train (train.txt) and <name>-val (a custom dataset).
 
     Both have a families.csv and a dataset.json; returns the latter of val. Raises BadInput where
     other lists are there already, unless overwrite.
     """
-    options = _absolute(options)
-    digests = source_digests(options, made.val.kind)
 
     def write_train(into: Path) -> None:
         write_image_list(into / "train.txt", made.train)
@@ -92,7 +92,7 @@ def write_split(
         write_lists(into, f"{name}{PARTS['val']}", made.val.relation)
         write_families(into / FAMILIES, made.families(held_out=True))
 
-    description = Description(made.val.kind, protocol, "val", made.val.root, options, digests)
+    description = Description.of(made.val, options, protocol, "val")
     train = replace(description, role="train")
     _write(root / f"{name}{PARTS['train']}", train, write_train, overwrite)
     _write(root / f"{name}{PARTS['val']}", description, write_val, overwrite)
@@ -116,11 +116,9 @@ def _write(
 def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
     """Digests of all that the lists of a kind depend on."""
     of_labels = options.labels if options.labels in WORDS else file_digest(options.labels)
+    lists = {key: getattr(options, key) for key in ("queries", "gallery", "families")}
     digests = {"labels": of_labels}
-    for key in ("queries", "gallery", "families"):
-        path = getattr(options, key)
-        if path is not None:
-            digests[key] = file_digest(path)
+    digests |= {key: file_digest(path) for key, path in lists.items() if path is not None}
     if kind in BY_NAMES:
         images = find_images(options.images, options.query_images)
         digests["images"] = names_digest(images.all_names())
@@ -132,7 +130,7 @@ def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
 def check_sources(
     folder: Path,
     description: Description,
-    images: Path,
+    images: str | Path,
     labels: str,
     anew: Callable[[CustomOptions, Path], str],
 ) -> None:
@@ -140,9 +138,8 @@ def check_sources(
 
     anew: what makes the lists of some options in a folder, for the message.
     """
-    given = _absolute(replace(description.options, images=images, labels=labels))
-    found = source_digests(given, description.kind)
-    known = description.digests
+    given = replace(description.options, images=Path(images), labels=labels)
+    found, known = source_digests(given, description.kind), description.digests
     changed = [key for key in sorted({*known, *found}) if known.get(key) != found.get(key)]
     if changed:
         key = changed[0]
@@ -159,50 +156,30 @@ def check_sources(
 
 def read_description(folder: Path) -> Description | None:
     """dataset.json of a folder; None where there is none. Raises BadInput where it is damaged."""
-    path = folder / DESCRIPTION
+    path, remedy = folder / DESCRIPTION, "prepare the set again"
     if not path.is_file():
         return None
     expected = f"what prepare_dataset writes (schema {SCHEMA})"
-    content = read_json_file(path, expected, "prepare the set again")
+    content = read_json_file(path, expected, remedy)
     try:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
-        given = dict(content["options"])
-        given |= {key: Path(given[key]) for key in PATHS if given.get(key) is not None}
         return Description(
             **{key: str(content[key]) for key in ("kind", "protocol", "role")},
             image_root=Path(content["image_root"]),
-            options=CustomOptions(**given),
+            options=CustomOptions(**content["options"]),
             digests={str(key): str(value) for key, value in content["digests"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(
-            f"the description of a set cannot be read: {error}",
-            where=path,
-            expected=expected,
-            remedy="prepare the set again",
-        ) from error
+        what = f"the description of a set cannot be read: {error}"
+        raise BadInput(what, where=path, expected=expected, remedy=remedy) from error
 
 
-def _to_json(description: Description) -> Mapping[str, Any]:
-    plain = {"schema": SCHEMA, **asdict(description)}
-    plain["image_root"] = str(plain["image_root"])
+def _to_json(description: Description) -> dict[str, Any]:
+    plain = {"schema": SCHEMA, **asdict(description), "image_root": str(description.image_root)}
     plain["options"] = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in plain["options"].items()
         if value is not None or key not in OF_SPLIT
     }
     return plain
-
-
-def _absolute(options: CustomOptions) -> CustomOptions:
-    """The same with absolute paths: they are read again from anywhere."""
-    given = {key: getattr(options, key) for key in PATHS}
-    paths: dict[str, Any] = {
-        key: None if path is None else Path(path).expanduser().absolute()
-        for key, path in given.items()
-    }
-    labels = options.labels
-    if labels not in WORDS:
-        labels = str(Path(labels).expanduser().absolute())
-    return replace(options, labels=labels, **paths)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ames_lite.datasets.image_lists import check_utf8
+from ames_lite.datasets.names import Where, check_once, check_utf8
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput
 from ames_lite.io.images import check_header, list_folder, no_images
@@ -34,14 +34,12 @@ class ImageFolders:
     prefixes: dict[str, str]
     names: dict[str, tuple[str, ...]]  # by side; the same tuple twice unless apart
     notes: tuple[str, ...] = ()  # what was left out of the folders
-    _known: dict[str, dict[str, str]] = field(init=False, repr=False)  # by side
 
-    def __post_init__(self) -> None:
-        known = {}
-        for side in SIDES:  # as written in NFC: one file system decomposes é, another does not
-            known[side] = {_composed(name): name for name in self.names[side]}
-            known[side] |= {name: name for name in self.names[side]}
-        object.__setattr__(self, "_known", known)
+    @cached_property
+    def _known(self) -> dict[str, dict[str, str]]:
+        """By side, and as written in NFC too: one file system decomposes é, another does not."""
+        named = {side: {name: name for name in self.names[side]} for side in SIDES}
+        return {s: {_composed(name): name for name in named[s]} | named[s] for s in SIDES}
 
     @property
     def apart(self) -> bool:
@@ -193,7 +191,7 @@ def find_listed(
     images: ImageFolders,
     names: Sequence[str],
     sides: Sequence[str | None],
-    where: Callable[[int], str],
+    where: Where,
 ) -> list[str]:
     """The image of every written name; sides: where each must be; where: file and line of a row.
 
@@ -249,21 +247,22 @@ def respelt(written: Sequence[str], found: Sequence[str], images: ImageFolders) 
 
 def check_unique(
     names: Sequence[str],
-    said: Sequence[str],
-    where: Callable[[int], str],
+    where: Where,
+    said: Sequence[str] | None = None,
     written: Sequence[str] | None = None,
+    expected: str = "every image once",
 ) -> None:
-    """Raise BadInput where a name stands twice; said: what each row says of it.
+    """Raise BadInput where a name stands twice.
 
-    written: the names as the file has them, where they may differ.
+    said: what each row says of it; written: the names as the file has them.
     """
-    first: dict[str, int] = {}
-    for row, name in enumerate(names):
-        before = first.setdefault(name, row)
-        if before != row:
-            what = f"'{name}' is listed twice, first in {where(before)}"
-            if written is not None and {written[before], written[row]} != {name}:
-                what += f", there written '{written[before]}' and here '{written[row]}'"
-            if said[before] != said[row]:
-                what += f", there as '{said[before]}' and here as '{said[row]}'"
-            raise BadInput(what, where=where(row), expected="every image once")
+
+    def more(first: int, second: int) -> str:
+        text = ""
+        if written is not None and {written[first], written[second]} != {names[second]}:
+            text += f", there written '{written[first]}' and here '{written[second]}'"
+        if said is not None and said[first] != said[second]:
+            text += f", there as '{said[first]}' and here as '{said[second]}'"
+        return text
+
+    check_once(names, where, expected=expected, more=more)

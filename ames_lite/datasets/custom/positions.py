@@ -1,7 +1,7 @@
 """Positions of a table: metres x, y on a plane, or degrees lat, lon.
 
-An image without a position is no query and no gallery image. No position
-are two empty cells (or nan), lat and lon of 0, and x and y of 0 where all others are far away.
+An image without a position is no query and no gallery image. No position are two empty cells (or
+nan), lat and lon of 0, and x and y of 0 where all others are far away.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ames_lite.datasets.rules import Rows, near_on_the_earth, near_on_the_plane
+from ames_lite.datasets.rules import Floats, Rows, near_on_the_earth, near_on_the_plane
 from ames_lite.datasets.tables import Table
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
-Positions = npt.NDArray[np.float64]
 EMPTY = ("", "nan", "null", "none", "na", "n/a", "-")
 FAR = 1000.0  # metres: x, y of 0 are an origin where another position is nearer
 DIGITS = 4  # decimals of degrees: less says little, and metres have fewer
@@ -26,7 +24,7 @@ class Placed(NamedTuple):
     """Rows of a table that have a position, positions [n, 2], the rule for them, notes."""
 
     table: Table
-    positions: Positions
+    positions: Floats
     rule: Callable[..., Rows]
     notes: tuple[str, ...]
 
@@ -34,16 +32,16 @@ class Placed(NamedTuple):
 def place(table: Table, radius: float) -> Placed:
     """The positions of a table. Raises BadInput with file and line of one that is none."""
     columns = ("x", "y") if "x" in table.columns else ("lat", "lon")
-    empty = _empty(table, columns)
+    cells = zip(*(table.columns[column] for column in columns), strict=True)
+    empty = np.array([all(cell.strip().lower() in EMPTY for cell in pair) for pair in cells], bool)
     rest = table.of_rows(np.flatnonzero(~empty))
     values = np.stack([rest.numbers(column) for column in columns], axis=1)
     zero = (values == 0).all(axis=1)
     if columns == ("x", "y"):
-        zero &= _is_far(values, zero)
+        zero &= _is_far(values[~zero])
+    what = f"no image has a position in {','.join(columns)}"
+    require(not zero.all(), what, where=table.path, expected="positions of the images")
     notes = _missing(table, int(empty.sum()), int(zero.sum()), columns)
-    if zero.all():
-        what = f"no image has a position in {columns[0]},{columns[1]}"
-        raise BadInput(what, where=table.path, expected="positions of the images")
     rest, values = rest.of_rows(np.flatnonzero(~zero)), values[~zero]
     if columns == ("x", "y"):
         notes += _check_metres(rest, values, radius)
@@ -56,14 +54,8 @@ def place(table: Table, radius: float) -> Placed:
     return Placed(rest, values, near_on_the_earth, (*notes, span))
 
 
-def _empty(table: Table, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
-    cells = zip(*(table.columns[column] for column in columns), strict=True)
-    return np.array([all(cell.strip().lower() in EMPTY for cell in pair) for pair in cells], bool)
-
-
-def _is_far(values: Positions, zero: npt.NDArray[np.bool_]) -> bool:
-    others = np.hypot(*values[~zero].T)
-    return bool(len(others)) and float(others.min()) > FAR
+def _is_far(others: Floats) -> bool:
+    return bool(len(others)) and float(np.hypot(*others.T).min()) > FAR
 
 
 def _missing(table: Table, empty: int, zero: int, columns: Sequence[str]) -> tuple[str, ...]:
@@ -75,7 +67,7 @@ def _missing(table: Table, empty: int, zero: int, columns: Sequence[str]) -> tup
     return (f"{said}: left out",)
 
 
-def _check_metres(table: Table, values: Positions, radius: float) -> tuple[str, ...]:
+def _check_metres(table: Table, values: Floats, radius: float) -> tuple[str, ...]:
     """Raise BadInput, or a note, where x and y look like degrees."""
     x, y = np.abs(values).max(axis=0)
     if max(x, y) > 180 or min(x, y) > 90:
@@ -95,13 +87,13 @@ def _check_metres(table: Table, values: Positions, radius: float) -> tuple[str, 
     return ()
 
 
-def _check_degrees(table: Table, values: Positions) -> None:
-    for column, limit in ((0, 90), (1, 180)):
+def _check_degrees(table: Table, values: Floats) -> None:
+    for column, (name, limit) in enumerate((("lat", 90), ("lon", 180))):
         for row in np.flatnonzero(np.abs(values[:, column]) > limit)[:1]:
             lat, lon = np.abs(values[row])
             swapped = lat <= 180 and lon <= 90
             raise BadInput(
-                f"{('lat', 'lon')[column]} is {values[row, column]:g}"
+                f"{name} is {values[row, column]:g}"
                 + (", as if lat and lon were swapped" if swapped else ""),
                 where=table.where(row),
                 expected="degrees: lat from -90 to 90, lon from -180 to 180",

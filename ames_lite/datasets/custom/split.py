@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ames_lite.datasets.custom.entries import first_folder
 from ames_lite.datasets.custom.images import ImageFolders, find_images
+from ames_lite.datasets.custom.labels import first_folder
 from ames_lite.datasets.custom.truth import CustomDataset, CustomOptions, finish
-from ames_lite.datasets.families import read_form, row_of_each
+from ames_lite.datasets.families import read_form
 from ames_lite.datasets.image_lists import ImageList
+from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import ALONE, same_label
 from ames_lite.datasets.tables import Form
@@ -94,7 +95,7 @@ def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
 
     A row of the class `distractor` says nothing. Raises BadInput with the line.
     """
-    table = read_form(path.expanduser(), FORM)
+    table = read_form(path, FORM)
     names, families = (table.columns[column] for column in FORM.required)
     kinds = table.columns.get("kind", [""] * len(table))
     kind_of: dict[str, str] = {}
@@ -102,9 +103,9 @@ def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
         if kind_of.setdefault(family, kind) != kind:
             what = f"family '{family}' is of kind '{kind_of[family]}' and of kind '{kind}'"
             raise BadInput(what, where=table.where(row), expected="one kind for each family")
-    rows = sorted(row_of_each(table, "instance", names).items())
-    found = {name: Instance(families[row], kinds[row]) for name, row in rows if name != ALONE}
-    return found, table.notes
+    check_once(names, table.where, expected="one row for each instance")
+    rows = sorted(zip(names, families, kinds, strict=True))
+    return {name: Instance(*said) for name, *said in rows if name != ALONE}, table.notes
 
 
 def choose_families(instances: Iterable[Instance], share: float, seed: int) -> frozenset[str]:

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.datasets.custom.entries import DEFAULT_RADIUS, relate_entries
 from ames_lite.datasets.custom.images import ImageFolders, check_unique, find_images, find_listed
+from ames_lite.datasets.custom.labels import relate_labels
 from ames_lite.datasets.custom.pairs import relate_matrix, relate_pairs
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import check_radius
 from ames_lite.datasets.tables import KINDS as TABLES
 from ames_lite.datasets.tables import describe_forms, read_table
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError, require
 from ames_lite.records import GroundTruth
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
@@ -36,9 +36,13 @@ FORMS = (
 )
 
 
+PATHS = ("images", "query_images", "queries", "gallery", "families", "distractors")
+DEFAULT_RADIUS = 25.0  # metres: the custom of place recognition
+
+
 @dataclass(frozen=True)
 class CustomOptions:
-    """What the user gives: folders, labels and how to read them.
+    """What the user gives: folders, labels and how to read them. Paths are made absolute.
 
     images, query_images: folders (the second: of the queries alone). labels: a path or one of
     WORDS. queries, gallery: image lists that say which images, in which order. kind: one of KINDS,
@@ -60,6 +64,14 @@ class CustomOptions:
     distractors: Path | None = None
     seed: int | None = None
     queries_per_label: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in PATHS:
+            if getattr(self, key) is not None:
+                object.__setattr__(self, key, Path(getattr(self, key)).expanduser().absolute())
+        if self.labels not in WORDS:
+            path = Path(self.labels).expanduser().absolute()
+            object.__setattr__(self, "labels", str(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,32 +96,28 @@ class CustomDataset:
 
 def make_custom(options: CustomOptions) -> CustomDataset:
     """Names and ground truth. Raises MissingFile, ConfigError or BadInput with file and line."""
-    kind = _check_kind(options)
-    table = None
+    kind, table = _kind_of(options), None
     if options.labels not in WORDS and kind != "matrix":
-        table = read_table(Path(options.labels).expanduser(), kind)
+        table = read_table(options.labels, kind)
         kind = table.kind
-    options = _check_measures(options, kind)
+    assert kind is not None
+    radius, tolerance = _measures(options, kind)
     images = find_images(options.images, options.query_images, named=table is not None)
     lists = {
         side: None if path is None else _read_list(path, images, side)
         for side, path in (("query", options.queries), ("gallery", options.gallery))
     }
     if kind == "matrix":
-        relation = relate_matrix(Path(options.labels).expanduser(), lists)
-    elif kind == "pairs":
-        assert table is not None
+        relation = relate_matrix(Path(options.labels), lists)
+    elif table is not None and kind == "pairs":
         relation = relate_pairs(table, images, lists)
     else:
-        assert kind is not None
-        relation = relate_entries(
-            kind, table, images, lists, radius=options.radius, tolerance=options.tolerance
-        )
+        relation = relate_labels(kind, table, images, lists, radius=radius, tolerance=tolerance)
     notes = (*images.notes, *(() if table is None else table.notes), *relation.notes)
-    return finish(replace(relation, notes=notes), str(kind), images.root, options.labels)
+    return finish(replace(relation, notes=notes), kind, images.root, options.labels)
 
 
-def _check_kind(options: CustomOptions) -> str | None:
+def _kind_of(options: CustomOptions) -> str | None:
     """What `labels` and `kind` say together; None: the header of a CSV decides."""
     kind, labels = options.kind, options.labels
     if kind is not None and kind not in KINDS:
@@ -117,14 +125,13 @@ def _check_kind(options: CustomOptions) -> str | None:
     meant = labels if labels in WORDS else None
     if Path(labels).suffix.lower() in MATRIX:
         meant = "matrix"
-    fits = kind is None or kind == meant or (meant is None and kind in TABLES)
-    if not fits:
+    if kind not in (None, meant) and (meant is not None or kind not in TABLES):
         raise ConfigError(f"labels={labels} is not of kind={kind}", expected=FORMS)
     return meant or kind
 
 
-def _check_measures(options: CustomOptions, kind: str | None) -> CustomOptions:
-    """The options with a radius where positions want one. Raises ConfigError for one too many."""
+def _measures(options: CustomOptions, kind: str) -> tuple[float, int]:
+    """Radius and tolerance. Raises ConfigError for one too many, or one that is missing."""
     radius, tolerance = options.radius, options.tolerance
     for key, value, wanted in (
         ("radius", radius, "coordinates"),
@@ -135,23 +142,20 @@ def _check_measures(options: CustomOptions, kind: str | None) -> CustomOptions:
     if kind == "frames" and (tolerance is None or tolerance < 0):
         what = f"tolerance is {tolerance}"
         raise ConfigError(what, expected="tolerance=<frames>, 0 or more: |i - j| <= tolerance")
-    if kind == "coordinates":
-        radius = DEFAULT_RADIUS if radius is None else radius
-        check_radius(radius)
-    return replace(options, radius=radius)
+    radius = DEFAULT_RADIUS if radius is None else radius
+    check_radius(radius)
+    return radius, tolerance or 0
 
 
 def _read_list(path: Path, images: ImageFolders, side: str) -> list[str]:
     """The images of a list, as names from the root."""
-    path = path.expanduser()
     names = read_image_list(path).names
-    sides = [side if images.apart else None] * len(names)
 
     def where(row: int) -> str:
         return f"{path}, image {row + 1}"
 
-    found = find_listed(images, names, sides, where)
-    check_unique(found, found, where, names)
+    found = find_listed(images, names, [side if images.apart else None] * len(names), where)
+    check_unique(found, where, written=names)
     return found
 
 
@@ -159,14 +163,14 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> CustomData
     """Take queries out of their own answers, and out altogether those unnamed and unanswered."""
     relation = relation.without_own_image()
     right = relation.num_right()
-    if not right.any():
-        raise BadInput(
-            f"none of {len(relation.query_names)} queries has a positive among "
-            f"{len(relation.gallery_names)} gallery images"
-            + "".join(f"; {note}" for note in relation.notes),
-            where=f"{labels} ({kind})",
-            expected="at least one query with a positive that is not the query itself",
-        )
+    require(
+        right.any(),
+        f"none of {len(relation.query_names)} queries has a positive among "
+        f"{len(relation.gallery_names)} gallery images"
+        + "".join(f"; {note}" for note in relation.notes),
+        where=f"{labels} ({kind})",
+        expected="at least one query with a positive that is not the query itself",
+    )
     if not relation.queries_are_named:
         relation = relation.of_queries(np.flatnonzero(right))
     if "hard" in relation.rows and not any(map(len, relation.rows["hard"])):

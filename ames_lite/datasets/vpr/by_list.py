@@ -12,18 +12,13 @@ from typing import Any
 import numpy as np
 
 from ames_lite.datasets.ground_truth import Box
+from ames_lite.datasets.names import check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Rows, near_frames, same_label
 from ames_lite.datasets.tables import Form, read_table
-from ames_lite.datasets.vpr.folders import (
-    check_present,
-    line_of,
-    natural_names,
-    read_lines,
-    read_names,
-)
+from ames_lite.datasets.vpr.folders import natural_names, numbers_of, read_lines, read_names
 from ames_lite.datasets.vpr.rows import check_length, check_rows, listed_positives
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import BadInput, ConfigError, require
 from ames_lite.stores.published.object_npy import read_npy
 
 
@@ -43,9 +38,7 @@ def read_traverses(
 
     Positives as listed from row first_row of `ground_truth` on: an array of objects with one row
     per query, whose second column lists gallery rows. Or by `frames`: |i * stride - j| <= frames.
-    Distractors follow the gallery. names_from: the folder whose listing names the queries. Raises
-    MissingFile; BadInput, naming file and row, for a list of another length, rows that the gallery
-    lacks and absent images.
+    Distractors follow the gallery. names_from: the folder whose listing names the queries.
     """
     notes: list[str] = []
     gallery = natural_names(root, database)
@@ -77,13 +70,12 @@ def _by_frames(root: Path, asked: list[str], gallery: list[str], frames: int, st
         what = f"frames is {frames} and stride {stride}"
         raise ConfigError(what, expected="frames of 0 or more, a stride of 1 or more")
     low, high = (len(asked) - 1) * stride + 1, len(asked) * stride
-    if not low <= len(gallery) <= high:
-        expected = f"{low} to {high}" if low < high else str(low)
-        raise BadInput(
-            f"{len(asked)} query frames, one for {stride} of the gallery, meet {len(gallery)}",
-            where=f"{root / asked[0]} … against {root / gallery[0]} …",
-            expected=f"{expected} gallery frames",
-        )
+    require(
+        low <= len(gallery) <= high,
+        f"{len(asked)} query frames, one for {stride} of the gallery, meet {len(gallery)}",
+        where=f"{root / asked[0]} … against {root / gallery[0]} …",
+        expected=f"{low}{f' to {high}' if low < high else ''} gallery frames",
+    )
     return near_frames(np.arange(len(asked)) * stride, np.arange(len(gallery)), frames)
 
 
@@ -92,11 +84,9 @@ def _listed(
 ) -> tuple[Rows, list[str]]:
     expected = "an array with one row a query: (anything, gallery rows)"
     rows = read_npy(path, expected)
-    if rows.ndim == 0:
-        raise BadInput("a single value", where=path, expected=expected)
-    skipped = f" after the first {first_row}" if first_row else ""
-    what = f"the list{skipped}"
-    check_length(max(len(rows) - first_row, 0), num_query, what, str(path), folder)
+    require(rows.ndim, "a single value", where=path, expected=expected)
+    what = f"the list{f' after the first {first_row}' if first_row else ''}"
+    check_length(max(len(rows) - first_row, 0), num_query, what, path, folder)
 
     def where(query: int) -> str:
         return f"{path}, row {first_row + query}"
@@ -107,16 +97,12 @@ def _listed(
 
 def _second(row: Any, where: str, expected: str) -> object:
     row = row.tolist() if isinstance(row, np.ndarray) else row
-    if not isinstance(row, list | tuple) or len(row) < 2:
-        raise BadInput(f"a row is {row!r:.60}", where=where, expected=expected)
-    if _is_list(row[0]) and not _is_list(row[1]):
-        what = f"a row is {list(row)!r:.60}, as if its columns were swapped"
-        raise BadInput(what, where=where, expected=expected)
+    fine = isinstance(row, list | tuple) and len(row) > 1
+    require(fine, f"a row is {row!r:.60}", where=where, expected=expected)
+    nested = [isinstance(value, list | tuple | np.ndarray) for value in row[:2]]
+    what = f"a row is {list(row)!r:.60}, as if its columns were swapped"
+    require(nested != [True, False], what, where=where, expected=expected)
     return row[1]
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple | np.ndarray)
 
 
 def read_index_arrays(
@@ -125,22 +111,21 @@ def read_index_arrays(
     """Names and rows as published for Mapillary's validation set.
 
     query_rows: rows of query_images that are asked, the others are left out; positives: for each of
-    these a list of rows of db_images (an array of objects). Raises MissingFile; BadInput, naming
-    file and row, for arrays that do not fit and absent images.
+    these a list of rows of db_images (an array of objects).
     """
     gallery, everyone = (_names(root / name) for name in (db_images, query_images))
     path, expected = root / query_rows, f"rows of {query_images}"
     rows = read_npy(path, expected)
     asked = check_rows(rows.ravel(), len(everyone), str(path), expected, "queries")
-    check_length(rows.size, len(asked), "the list of queries", str(path), "it names")
-    if (asked != rows.ravel()).any():
-        raise BadInput("the rows do not rise", where=path, expected="ascending rows, each once")
+    check_length(rows.size, len(asked), "the list of queries", path, "it names")
+    rising, expected = bool((asked == rows.ravel()).all()), "ascending rows, each once"
+    require(rising, "the rows do not rise", where=path, expected=expected)
     names = [everyone[row] for row in asked.tolist()]
     check_present(root, names, lambda row: f"{root / query_images}, row {asked[row]}")
     check_present(root, gallery, lambda row: f"{root / db_images}, row {row}")
     path, expected = root / positives, f"for each query of {query_rows} rows of {db_images}"
     lists = read_npy(path, expected)
-    check_length(len(lists) if lists.ndim else 0, len(names), "the array", str(path), query_rows)
+    check_length(len(lists) if lists.ndim else 0, len(names), "the array", path, query_rows)
     found, notes = listed_positives(
         list(lists), len(gallery), lambda row: f"{path}, row {row}", expected
     )
@@ -150,13 +135,12 @@ def read_index_arrays(
 def _names(path: Path) -> list[str]:
     expected = "an array of names"
     array = read_npy(path, expected)
-    names = array.ravel().tolist()
-    if not names or not all(isinstance(name, str) and name for name in names):
-        raise BadInput(f"an array of {array.dtype}", where=path, expected=expected)
+    names: list[str] = array.ravel().tolist()
+    fine = names and all(isinstance(name, str) and name for name in names)
+    require(fine, f"an array of {array.dtype}", where=path, expected=expected)
     return names
 
 
-MATCHES = "matches"  # the form of its table
 ROW = "row numbers of a file of the same release, and all images"
 
 
@@ -165,34 +149,28 @@ def read_matches(
 ) -> Relation:
     """A CSV of the row of each query (query_ind) and of its references, folders in natural order.
 
-    Positives are soft: top_1_ref_ind to top_{top}_ref_ind, whatever their distance. Raises BadInput
-    with file and line for another header, a number that fits no image, a query twice, and a file of
-    another length than the folder.
+    Positives are soft: top_1_ref_ind to top_{top}_ref_ind, whatever their distance.
     """
     if top < 1:
         raise ConfigError(f"top is {top}", expected="a number of at least 1")
     asked, gallery = natural_names(root, queries), natural_names(root, database)
     columns = ("query_ind", *(f"top_{k}_ref_ind" for k in range(1, top + 1)))
-    table = read_table(root / matches, MATCHES, (Form(MATCHES, columns, ()),))
-    check_length(len(table), len(asked), "the file", str(table.path), queries)
+    table = read_table(root / matches, "matches", (Form("matches", columns, ()),))
+    check_length(len(table), len(asked), "the file", table.path, queries)
     numbers = np.stack([table.numbers(column) for column in columns], axis=1)
-    line_of_query: dict[int, int] = {}
-    for line, number in enumerate(numbers[:, 0]):
-        where = table.where(line)
-        (query,) = check_rows(float(number), len(asked), where, ROW, "query_ind").tolist()
-        if line_of_query.setdefault(query, line) != line:
-            raise BadInput(f"query_ind {query} stands twice", where=where, expected="once")
-    lines = [line_of_query[query] for query in range(len(asked))]
+    rows_of = [
+        int(check_rows(number, len(asked), table.where(line), ROW, "query_ind")[0])
+        for line, number in enumerate(numbers[:, 0].tolist())
+    ]
+    check_once([f"query {row}" for row in rows_of], table.where, expected="once")
+    lines = np.argsort(rows_of).tolist()
     lists = [numbers[line, 1:] for line in lines]
     found, notes = listed_positives(lists, len(gallery), lambda q: table.where(lines[q]), ROW)
     return Relation(asked, gallery, {"easy": found}, notes=tuple(notes))
 
 
 def read_pairs_by_id(root: Path, *, database: str, queries: str) -> Relation:
-    """Two folders whose images of one number show one place, `old/12.jpg`, `new/12.png`.
-
-    Raises BadInput for a name without a number, a number twice, and an image without partner.
-    """
+    """Two folders whose images of one number show one place, `old/12.jpg`, `new/12.png`."""
     asked, gallery = _by_number(root, queries), _by_number(root, database)
     for one, other, folder in ((asked, gallery, database), (gallery, asked, queries)):
         alone = sorted(set(one) - set(other))
@@ -209,13 +187,11 @@ def _by_number(root: Path, folder: str) -> dict[int, str]:
     found: dict[int, str] = {}
     for name in natural_names(root, folder):
         stem = PurePosixPath(name).stem
-        if not (stem.isascii() and stem.isdigit()):
-            what = f"'{name}' has no number for a name"
-            raise BadInput(what, where=root / name, expected="names such as 12.jpg")
-        if int(stem) in found:
-            what = f"'{found[int(stem)]}' and '{name}' have one number"
-            raise BadInput(what, where=root / name, expected="every number once")
-        found[int(stem)] = name
+        fine, what = stem.isascii() and stem.isdigit(), f"'{name}' has no number for a name"
+        require(fine, what, where=root / name, expected="names such as 12.jpg")
+        other = found.setdefault(int(stem), name)
+        what = f"'{other}' and '{name}' have one number"
+        require(other == name, what, where=root / name, expected="every number once")
     return found
 
 
@@ -230,46 +206,41 @@ def read_ilias(
 
     Positives: all images of positive_ids that have the query's object. Distractors follow. images:
     the folder that ids are relative to ("" or ".": the set's). A box is a text file of the image's
-    name. Raises BadInput with file and line for ids without an object, listed twice or absent, and
-    for a bad box.
+    name.
     """
-    asked, right = (_ids(root, root / name, images) for name in (queries, positives))
-    far = [] if distractors is None else _ids(root, root / distractors, images)
-    answers = [_object(n, images, root / positives, row) for row, n in enumerate(right)]
-    wanted = [_object(n, images, root / queries, row) for row, n in enumerate(asked)]
+    prefix = f"{images}/" if images.strip("./") else ""
+    asked, wanted = _ids(root, queries, prefix)
+    right, answers = _ids(root, positives, prefix)
+    far = [] if distractors is None else _ids(root, distractors, prefix, objects=False)[0]
     found = same_label(wanted, answers)
-    for row in (row for row, rows in enumerate(found) if not len(rows)):
-        what = f"the object '{wanted[row]}' has no positive"
-        where = f"{root / queries}, line {row + 1}"
-        raise BadInput(what, where=where, expected=f"one in {root / positives}")
+    for row, rows in enumerate(found):
+        what, where = (
+            f"the object '{wanted[row]}' has no positive",
+            f"{root / queries}, line {row + 1}",
+        )
+        require(len(rows), what, where=where, expected=f"one in {root / positives}")
     boxes = tuple(_box(root / PurePosixPath(name).with_suffix(".txt")) for name in asked)
     return Relation(asked, [*right, *far], {"easy": found}, bbox=boxes)
 
 
-def _ids(root: Path, path: Path, images: str) -> list[str]:
-    prefix = f"{images}/" if images.strip("./") else ""
-    names = [prefix + name for name in read_names(path, IDS)]
-    check_present(root, names, line_of(path))
-    return names
-
-
-def _object(name: str, images: str, path: Path, row: int) -> str:
-    inner = name.removeprefix(f"{images}/") if images.strip("./") else name
-    if "/" not in inner:
-        what = f"'{inner}' names no object"
-        raise BadInput(what, where=f"{path}, line {row + 1}", expected=IDS)
-    return inner.split("/", 1)[0]
+def _ids(root: Path, listed: str, prefix: str, objects: bool = True) -> tuple[list[str], list[str]]:
+    """Names, and the object of each."""
+    where = line_of(root / listed)
+    ids = read_names(root / listed, IDS)
+    names = [prefix + name for name in ids]
+    check_present(root, names, where)
+    for row, name in enumerate(ids):
+        fine = "/" in name or not objects
+        require(fine, f"'{name}' names no object", where=where(row), expected=IDS)
+    return names, [name.split("/", 1)[0] for name in ids]
 
 
 def _box(path: Path) -> Box | None:
     """(x1, y1, x2, y2); None where there is no such file."""
     if not path.is_file():
         return None
-    words = " ".join(read_lines(path, BOX)).split()
-    try:
-        x, y, width, height = (float(word) for word in words)
-    except ValueError:
-        x = y = width = height = np.nan
-    if not (np.isfinite([x, y]).all() and 0 < width < np.inf and 0 < height < np.inf):
-        raise BadInput(f"a box '{' '.join(words)}'", where=f"{path}, line 1", expected=BOX)
+    text = " ".join(read_lines(path, BOX))
+    x, y, width, height = numbers_of(text, 4).tolist()
+    fine = bool(np.isfinite([x, y, width, height]).all()) and min(width, height) > 0
+    require(fine, f"a box '{text}'", where=f"{path}, line 1", expected=BOX)
     return (x, y, x + width, y + height)

@@ -1,13 +1,12 @@
 """Layouts that say where each image was taken: right is what is near.
 
-robotcar: a MATLAB file; baidu: a camera file an image; pose_rows: one list of poses for both sides;
-names with coordinates are in utm.py. A radius is inclusive; what is nearest counts at any distance.
+utm: metres in the names; robotcar: a MATLAB file; baidu: a camera file an image; pose_rows: one
+list of poses for both sides. A radius is inclusive; what is nearest counts at any distance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,16 +15,18 @@ import numpy.typing as npt
 from scipy.io import loadmat
 
 from ames_lite.datasets import rules
+from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.datasets.vpr.folders import (
-    check_present,
-    line_of,
     natural_names,
+    numbers_of,
     read_lines,
+    read_names,
+    sorted_names,
 )
 from ames_lite.datasets.vpr.rows import check_length
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.stores.published.object_npy import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
@@ -45,10 +46,74 @@ def by_position(query: Floats, gallery: Floats, radius: float | None, count: int
     return [np.intersect1d(one, other) for one, other in zip(first, inside, strict=True)]
 
 
-def relate(query: Side, gallery: Side, radius: float | None, count: int | None) -> Relation:
-    """The relation of two sides by position."""
+def _relate(query: Side, gallery: Side, radius: float | None, count: int | None) -> Relation:
     found = by_position(query[1], gallery[1], radius, count)
     return Relation(query[0], gallery[0], {"easy": found})
+
+
+# ---------------------------------------------------------------- utm
+
+
+UTM = "@UTM_east@UTM_north@zone@letter@…@.jpg, metres, such as @0499638.99@6958015.36@56@J@…@.jpg"
+EAST, NORTH = (100_000.0, 1_000_000.0), (0.0, 10_000_000.0)  # what UTM gives anywhere on earth
+
+
+def read_utm(
+    root: Path,
+    *,
+    database: str,
+    queries: str,
+    radius: float | None = 25.0,
+    nearest: int | None = None,
+    mock: bool = False,
+) -> Relation:
+    """The common folder format: `@UTM_east@UTM_north@zone@letter@lat@lon@…@.jpg`, metres.
+
+    A folder of gallery images and one of queries, searched to any depth and sorted by path, or
+    listed in `<folder>_images_paths.txt` beside it. Zones are not compared, as in the published
+    evaluations. mock: the numbers are no UTM coordinates (frame numbers in disguise) and have no
+    limits. Positives: within `radius` metres, the `nearest` so many, or both.
+    """
+    query, gallery = (_utm_side(root, folder, mock) for folder in (queries, database))
+    return _relate(query, gallery, radius, nearest)
+
+
+def _utm_side(root: Path, folder: str, mock: bool) -> Side:
+    listed = root / f"{folder}_images_paths.txt"
+    if listed.is_file():
+        names = [f"{folder}/{name}" for name in read_names(listed, "one path a line")]
+        check_present(root, names, line_of(listed))
+        return names, parse_positions(names, line_of(listed), mock=mock)
+    names = sorted_names(root, folder)
+    return names, parse_positions(names, lambda row: str(root / names[row]), mock=mock)
+
+
+def parse_positions(names: Sequence[str], where: Where, *, mock: bool = False) -> Floats:
+    """East and north [N, 2] from names. Raises BadInput with where(row) of the first bad one."""
+    found = np.zeros((len(names), 2))
+    for row, name in enumerate(names):
+        parts = name.rsplit("/", 1)[-1].split("@")
+        what = f"'{name}' has {len(parts) - 1} of the fields that begin with @"
+        require(len(parts) > 3, what, where=where(row), expected=UTM)
+        for column, field in enumerate(("UTM_east", "UTM_north")):
+            text = parts[column + 1]
+            (found[row, column],) = numbers_of(text, 1)
+            what = f"{field} is '{text}'" if text.strip() else f"{field} is missing"
+            fine = np.isfinite(found[row, column]) and "_" not in text
+            require(fine, what, where=where(row), expected=UTM)
+        if not mock:
+            _check_range(found[row, 0], found[row, 1], where(row))
+    return found
+
+
+def _check_range(east: float, north: float, where: str) -> None:
+    def fits(x: float, y: float) -> bool:
+        return EAST[0] <= x < EAST[1] and NORTH[0] <= y <= NORTH[1]
+
+    swapped = ", as if they were swapped" if fits(north, east) else ""
+    limits = f"east from {EAST[0]:.0f} to {EAST[1]:.0f}, north from 0 to {NORTH[1]:.0f}"
+    what = f"UTM_east is {east:.2f} and UTM_north {north:.2f}{swapped}"
+    require(fits(east, north), what, where=where, expected=f"{UTM}; {limits}")
 
 
 # ---------------------------------------------------------------- robotcar
@@ -70,71 +135,52 @@ def read_robotcar(
 
     dbImage and qImage are names in the folder `images`, locDb and locQ metres, [2, N] or [N, 2].
     Positives by distance; radius None: posDistThr of the file, unless `nearest` is given.
-
-    Raises MissingFile; BadInput where fields are missing or contradict each other, and where
-    listed images are absent.
     """
     path = root / structure
     fields = _read_structure(path)
-    query_names, query = _matlab_side(fields, "q", path)
-    gallery_names, gallery = _matlab_side(fields, "db", path)
-    for names, field in ((query_names, "qImage"), (gallery_names, "dbImage")):
-        names[:] = [f"{images}/{name}" for name in names]
-        check_present(root, names, line_of(path, field))
+    query, gallery = (_matlab_side(fields, side, path, root, images) for side in ("q", "db"))
     if radius is None and nearest is None:
-        radius = _threshold(fields, path)
-    made = relate((query_names, query), (gallery_names, gallery), radius, nearest)
-    return replace(made, notes=(f"radius: {radius} m",))
+        value = np.asarray(fields["posDistThr"]).ravel()
+        fine = value.size == 1 and value.dtype.kind in "iuf" and 0 < float(value[0]) < np.inf
+        what = f"posDistThr is {value.tolist()}"
+        require(fine, what, where=path, expected="one distance in metres")
+        radius = float(value[0])
+    found = by_position(query[1], gallery[1], radius, nearest)
+    return Relation(query[0], gallery[0], {"easy": found}, notes=(f"radius: {radius} m",))
 
 
 def _read_structure(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise MissingFile("a file of the set is missing", where=path, expected=MATLAB)
+    what = "a file of the set is missing"
+    require(path.is_file(), what, where=path, expected=MATLAB, kind=MissingFile)
     try:
         fields = loadmat(str(path), simplify_cells=True)["dbStruct"]
     except Exception as error:  # of a damaged file nearly anything is raised
         raise BadInput(f"cannot be read ({error})", where=path, expected=MATLAB) from error
     missing = [name for name in FIELDS if not isinstance(fields, dict) or name not in fields]
-    if missing:
-        what = f"dbStruct lacks {', '.join(missing)}"
-        raise BadInput(what, where=path, expected=MATLAB)
+    require(not missing, f"dbStruct lacks {', '.join(missing)}", where=path, expected=MATLAB)
     return dict(fields)
 
 
-def _matlab_side(fields: dict[str, Any], side: str, path: Path) -> Side:
+def _matlab_side(fields: dict[str, Any], side: str, path: Path, root: Path, images: str) -> Side:
     """Names and positions [N, 2] of queries ("q") or gallery ("db")."""
-    suffix = side.capitalize()
-    names = [str(name).strip() for name in np.atleast_1d(fields[f"{side}Image"]).ravel().tolist()]
-    count = np.asarray(fields[f"num{suffix}"])
-    if count.size != 1 or int(count.ravel()[0]) != len(names):
-        what = f"{side}Image has {len(names)} names and num{suffix} is {count.ravel().tolist()}"
-        raise BadInput(what, where=path, expected="as many names as it says")
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        what = f"{side}Image names '{repeated}' twice"
-        raise BadInput(what, where=path, expected="every image once")
-    return names, _positions(fields[f"loc{suffix}"], len(names), f"loc{suffix}", path)
-
-
-def _positions(values: Any, count: int, field: str, path: Path) -> Floats:
-    array = np.asarray(values)
-    if array.ndim == 1 and count == 1:
+    listed, number, place = f"{side}Image", f"num{side.capitalize()}", f"loc{side.capitalize()}"
+    texts = np.atleast_1d(fields[listed]).ravel().tolist()
+    names = [f"{images}/{str(name).strip()}" for name in texts]
+    count = np.asarray(fields[number]).ravel().tolist()
+    what = f"{listed} has {len(names)} names and {number} is {count}"
+    require(count == [len(names)], what, where=path, expected="as many names as it says")
+    check_once(names, line_of(path, listed))
+    check_present(root, names, line_of(path, listed))
+    array = np.asarray(fields[place])
+    if array.ndim == 1 and len(names) == 1:
         array = array[:, None]
-    if array.shape == (2, count):  # as MATLAB has it; with two images both would fit
+    if array.shape == (2, len(names)):  # as MATLAB has it; with two images both would fit
         array = array.T
-    fine = array.shape == (count, 2) and array.dtype.kind in "iuf"
-    if not fine or not np.isfinite(array).all():
-        what = f"{field} is {list(array.shape)} ({array.dtype.name})"
-        raise BadInput(what, where=path, expected=f"[2, {count}] or [{count}, 2] finite metres")
-    return array.astype(np.float64)
-
-
-def _threshold(fields: dict[str, Any], path: Path) -> float:
-    value = np.asarray(fields["posDistThr"])
-    if value.size != 1 or value.dtype.kind not in "iuf" or not 0 < float(value.ravel()[0]) < np.inf:
-        what = f"posDistThr is {value.ravel().tolist()}"
-        raise BadInput(what, where=path, expected="one distance in metres")
-    return float(value.ravel()[0])
+    fine = array.shape == (len(names), 2) and array.dtype.kind in "iuf"
+    what = f"{place} is {list(array.shape)} ({array.dtype.name})"
+    expected = f"[2, {len(names)}] or [{len(names)}, 2] finite metres"
+    require(fine and np.isfinite(array).all(), what, where=path, expected=expected)
+    return names, array.astype(np.float64)
 
 
 # ---------------------------------------------------------------- baidu
@@ -159,21 +205,17 @@ def read_baidu(
     """Baidu Mall: for each image a `.camera` file of the same name.
 
     Its lines 5 to 7 are the rows of a 3 x 3 rotation, its last line but one is `x y z` in metres.
-    Positives by distance; where max_angle is given, also turned by no more than so many degrees.
-    Raises MissingFile for an image without a camera; BadInput with file and line.
+    Positives by distance; where max_angle is given, also rotated by no more than so many degrees.
     """
     if max_angle is not None and not 0 < max_angle <= 180:
         raise ConfigError(f"max_angle is {max_angle}", expected="degrees, above 0 and up to 180")
     sides = []
     for folder, poses in ((queries, query_poses), (database, database_poses)):
         names = natural_names(root, folder)
-        stems = [PurePosixPath(name).stem for name in names]
-        paths = [root / poses / f"{stem}.camera" for stem in stems]
-        cameras = [read_camera(path) for path in paths]
-        rotations, positions = (np.array(part) for part in zip(*cameras, strict=True))
-        if max_angle is not None:
-            _check_rotations(rotations, paths)
-        sides.append((names, rotations, positions))
+        paths = [root / poses / f"{PurePosixPath(name).stem}.camera" for name in names]
+        cameras = [_read_camera(path, rotated=max_angle is not None) for path in paths]
+        turns, positions = (np.array(part) for part in zip(*cameras, strict=True))
+        sides.append((names, turns, positions))
     (asked, query_turns, query), (names, turns, gallery) = sides
     found = by_position(query, gallery, radius, nearest)
     if max_angle is not None:
@@ -183,36 +225,27 @@ def read_baidu(
     return Relation(asked, names, {"easy": found})
 
 
-def read_camera(path: Path) -> tuple[Floats, Floats]:
-    """Rotation [3, 3] and position [3]. Raises MissingFile; BadInput with the line."""
+def _read_camera(path: Path, rotated: bool) -> tuple[Floats, Floats]:
+    """Rotation [3, 3], which is checked where `rotated`, and position [3]."""
     lines = read_lines(path, CAMERA)
-    if len(lines) < CAMERA_LINES:
-        what = f"a camera of {len(lines)} lines"
-        raise BadInput(what, where=path, expected=f"{CAMERA_LINES} or more: {CAMERA}")
-    rotation = np.array([_three(lines, row, path) for row in (4, 5, 6)])
-    return rotation, np.array(_three(lines, len(lines) - 2, path))
-
-
-def _check_rotations(rotations: Floats, paths: list[Path]) -> None:
-    for rotation, path in zip(rotations, paths, strict=True):
-        if np.abs(rotation @ rotation.T - np.eye(3)).max() > ORTHONORMAL:
-            where = f"{path}, lines 5 to 7"
-            raise BadInput("the rows are not those of a rotation", where=where, expected=CAMERA)
-
-
-def _three(lines: list[str], row: int, path: Path) -> list[float]:
-    try:
-        values = [float(word) for word in lines[row].split()]
-    except ValueError:
-        values = []
-    if len(values) != 3 or not np.isfinite(values).all():
-        where = f"{path}, line {row + 1}"
-        raise BadInput(f"'{lines[row][:60]}'", where=where, expected=f"three numbers; {CAMERA}")
-    return values
+    expected = f"{CAMERA_LINES} or more: {CAMERA}"
+    fine = len(lines) >= CAMERA_LINES
+    require(fine, f"a camera of {len(lines)} lines", where=path, expected=expected)
+    rows = []
+    for row in (4, 5, 6, len(lines) - 2):
+        rows.append(numbers_of(lines[row], 3))
+        what, where = f"'{lines[row][:60]}'", f"{path}, line {row + 1}"
+        fine = bool(np.isfinite(rows[-1]).all())
+        require(fine, what, where=where, expected=f"three numbers; {CAMERA}")
+    rotation = np.array(rows[:3])
+    fine = not rotated or bool(np.abs(rotation @ rotation.T - np.eye(3)).max() <= ORTHONORMAL)
+    what, where = "the rows are not those of a rotation", f"{path}, lines 5 to 7"
+    require(fine, what, where=where, expected=CAMERA)
+    return rotation, rows[3]
 
 
 def angles(turns: Floats, turn: Floats) -> Floats:
-    """Degrees by which cameras [N, 3, 3] are turned against one [3, 3]."""
+    """Degrees by which cameras [N, 3, 3] are rotated against one [3, 3]."""
     traces = np.einsum("nij,ij->n", turns, turn)
     degrees: Floats = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
     return degrees
@@ -237,40 +270,35 @@ def read_pose_rows(
 
     Positives by distance over the first columns, in metres. database_rows, query_rows: [first,
     stop].
-
-    Raises BadInput where the list is too short, a folder has another number of images than it has
-    rows, or a pose is no number.
     """
-    path = root / poses
-    expected = f"numbers [N, {columns} or more]: metres"
-    table = _numbers(read_npy(path, expected), columns, path, expected)
-    sides = {}
-    for side, (folder, bounds) in {
-        "query": (queries, query_rows),
-        "gallery": (database, database_rows),
-    }.items():
+    path, expected = root / poses, f"numbers [N, {columns} or more]: metres"
+    table = _poses(read_npy(path, expected), columns, path, expected)
+    sides = []
+    for side, folder, bounds in (
+        ("query", queries, query_rows),
+        ("gallery", database, database_rows),
+    ):
         if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
             raise ConfigError(f"rows of {side} are {list(bounds)}", expected="[first, stop]")
         first, stop = bounds
-        if stop > len(table):
-            what = f"{len(table)} poses, and the {side} side ends at row {stop}"
-            raise BadInput(what, where=path, expected=f"at least {stop} rows: of another release?")
-        names = natural_names(root, folder)
-        where = f"{path}, rows {first} to {stop - 1}"
+        what = f"{len(table)} poses, and the {side} side ends at row {stop}"
+        expected = f"at least {stop} rows: of another release?"
+        require(stop <= len(table), what, where=path, expected=expected)
+        names, where = natural_names(root, folder), f"{path}, rows {first} to {stop - 1}"
         check_length(stop - first, len(names), "the list of poses", where, folder)
-        sides[side] = (names, table[first:stop])
-    return relate(sides["query"], sides["gallery"], radius, nearest)
+        sides.append((names, table[first:stop]))
+    return _relate(sides[0], sides[1], radius, nearest)
 
 
-def _numbers(rows: npt.NDArray[np.generic], columns: int, path: Path, expected: str) -> Floats:
+def _poses(rows: npt.NDArray[np.generic], columns: int, path: Path, expected: str) -> Floats:
     """Poses [N, columns]; the rows of an object array one by one, to name the one that is bad."""
     found = np.full((len(rows) if rows.ndim else 0, columns), np.nan)
     for row in range(len(found)):
         values = np.asarray(rows[row])
-        if values.ndim == 1 and len(values) >= columns:
-            for column, value in enumerate(values[:columns].tolist()):
-                plain = isinstance(value, int | float) and not isinstance(value, bool)
-                found[row, column] = value if plain else np.nan
-        if not np.isfinite(found[row]).all():
-            raise BadInput(f"pose {row} is not finite numbers", where=path, expected=expected)
+        given = values[:columns].tolist() if values.ndim == 1 else []
+        plain = [isinstance(v, int | float) and not isinstance(v, bool) for v in given]
+        if len(given) == columns and all(plain):
+            found[row] = given
+        fine, what = np.isfinite(found[row]).all(), f"pose {row} is not finite numbers"
+        require(fine, what, where=path, expected=expected)
     return found

@@ -1,17 +1,20 @@
-"""Images of official layouts: which a folder holds, in which order, and whether listed ones exist.
+"""Images and text files of official layouts: what a folder holds, in which order, line by line.
 
-Names are relative to the root of the set, `/`-separated. Files that speak of images by number mean
-the natural order of the folder (2.jpg before 10.jpg).
+Names are relative to the root of the dataset, `/`-separated. Files that speak of images by number
+mean the natural order of the folder (2.jpg before 10.jpg).
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ames_lite.errors import BadInput, MissingFile
+import numpy as np
+
+from ames_lite.datasets.names import check_once, line_of
+from ames_lite.datasets.rules import Floats
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.images import is_image_name, list_folder, no_images
 from ames_lite.io.walking import is_hidden
 
@@ -53,16 +56,15 @@ def sorted_names(root: Path, folder: str) -> list[str]:
 
 
 def _folder(root: Path, folder: str) -> Path:
-    place = root / folder
-    if not place.is_dir():
-        raise MissingFile("a folder of the set is missing", where=place, expected="its images")
+    place, what = root / folder, "a folder of the set is missing"
+    require(place.is_dir(), what, where=place, expected="its images", kind=MissingFile)
     return place
 
 
 def read_lines(path: Path, expected: str) -> list[str]:
     """The lines of a text file, without what ends them. Raises MissingFile, BadInput."""
-    if not path.is_file():
-        raise MissingFile("a file of the set is missing", where=path, expected=expected)
+    what = "a file of the set is missing"
+    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -72,32 +74,21 @@ def read_lines(path: Path, expected: str) -> list[str]:
 def read_names(path: Path, expected: str) -> list[str]:
     """One name a line. Raises BadInput, with the line, for a blank one and one listed twice."""
     names = [line.strip() for line in read_lines(path, expected)]
-    first: dict[str, int] = {}
-    for line, name in enumerate(names, start=1):
-        before = first.setdefault(name, line)
-        if not name or before != line:
-            what = f"'{name}' is listed twice, first in line {before}" if name else "a blank line"
-            raise BadInput(what, where=f"{path}, line {line}", expected=expected)
-    if not names:
-        raise BadInput("an empty list", where=path, expected=expected)
+    require(names, "an empty list", where=path, expected=expected)
+    blank = names.index("") if "" in names else 0
+    require(all(names), "a blank line", where=f"{path}, line {blank + 1}", expected=expected)
+    check_once(names, line_of(path), expected=expected)
     return names
 
 
-def line_of(path: Path | str, word: str = "line") -> Callable[[int], str]:
-    """What names the line of a row, for messages.
+def numbers_of(text: str, count: int) -> Floats:
+    """The numbers of a text, as many as `count`; NaN where it has others, or none.
 
-    >>> line_of("list.txt")(0)
-    'list.txt, line 1'
+    >>> numbers_of("1 2.5", 2), numbers_of("1 x", 2)
+    (array([1. , 2.5]), array([nan, nan]))
     """
-    return lambda row: f"{path}, {word} {row + 1}"
-
-
-def check_present(root: Path, names: Sequence[str], where: Callable[[int], str]) -> None:
-    """Raise BadInput where listed images are absent: the first with file and line, and how many."""
-    absent = [row for row, name in enumerate(names) if not (root / name).is_file()]
-    if absent:
-        raise BadInput(
-            f"{len(absent)} of {len(names)} listed images are absent, first '{names[absent[0]]}'",
-            where=where(absent[0]),
-            expected=f"an image at {root / names[absent[0]]}",
-        )
+    try:
+        values = np.array([float(word) for word in text.split()])
+    except ValueError:
+        values = np.empty(0)
+    return values if len(values) == count else np.full(count, np.nan)

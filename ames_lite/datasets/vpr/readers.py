@@ -8,38 +8,24 @@ from types import MappingProxyType
 from typing import Any
 
 from ames_lite.datasets.relation import Relation
-from ames_lite.datasets.vpr.by_list import (
-    read_ilias,
-    read_index_arrays,
-    read_matches,
-    read_pairs_by_id,
-    read_traverses,
-)
-from ames_lite.datasets.vpr.by_position import read_baidu, read_pose_rows, read_robotcar
-from ames_lite.datasets.vpr.published import (
-    read_distractors,
-    read_labelled,
-    read_official,
-    read_revisitop,
-)
-from ames_lite.datasets.vpr.utm import read_utm
+from ames_lite.datasets.vpr import by_list, by_position, published
 from ames_lite.errors import ConfigError, MissingFile
 
 READERS: Mapping[str, Callable[..., Relation]] = MappingProxyType(
     {
-        "utm": read_utm,
-        "traverses": read_traverses,
-        "pose_rows": read_pose_rows,
-        "robotcar": read_robotcar,
-        "baidu": read_baidu,
-        "matches_csv": read_matches,
-        "pairs_by_id": read_pairs_by_id,
-        "index_arrays": read_index_arrays,
-        "labelled": read_labelled,
-        "official": read_official,
-        "revisitop": read_revisitop,
-        "distractors": read_distractors,
-        "ilias": read_ilias,
+        "utm": by_position.read_utm,
+        "traverses": by_list.read_traverses,
+        "pose_rows": by_position.read_pose_rows,
+        "robotcar": by_position.read_robotcar,
+        "baidu": by_position.read_baidu,
+        "matches_csv": by_list.read_matches,
+        "pairs_by_id": by_list.read_pairs_by_id,
+        "index_arrays": by_list.read_index_arrays,
+        "labelled": published.read_labelled,
+        "official": published.read_official,
+        "revisitop": published.read_revisitop,
+        "distractors": published.read_distractors,
+        "ilias": by_list.read_ilias,
     }
 )
 

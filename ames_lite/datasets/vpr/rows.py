@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.rules import Rows
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 
 
 def check_rows(
@@ -19,13 +19,14 @@ def check_rows(
     Raises BadInput, naming `where`, for anything else and for rows that the gallery lacks.
     """
     rows = _whole_rows(values, where, expected, what)
-    if rows.size and not 0 <= rows[0] <= rows[-1] < num_gallery:
-        raise BadInput(
-            f"{what} name gallery rows {rows[0]} to {rows[-1]}, there are {num_gallery} images",
-            where=where,
-            expected=f"rows 0 to {num_gallery - 1}: ground truth of another release, or images "
-            "that are missing",
-        )
+    low, high = (rows[0], rows[-1]) if rows.size else (0, 0)
+    require(
+        not rows.size or 0 <= low <= high < num_gallery,
+        f"{what} name gallery rows {low} to {high}, there are {num_gallery} images",
+        where=where,
+        expected=f"rows 0 to {num_gallery - 1}: ground truth of another release, or images that "
+        "are missing",
+    )
     return rows
 
 
@@ -61,32 +62,28 @@ def listed_positives(
 
 
 def _whole_rows(values: object, where: str, expected: str, what: str) -> npt.NDArray[np.int64]:
-    """Whole numbers, ascending, each once."""
+    """Whole numbers, also written as 3.0: ascending, each once."""
     given = values.tolist() if isinstance(values, np.ndarray) else values
     given = list(given) if isinstance(given, list | tuple) else [given]
-    if not all(_is_whole(value) for value in given):
-        raise BadInput(f"{what} are {_shown(values)}", where=where, expected=expected)
+    shown = " ".join(repr(values).split())
+    shown = shown if len(shown) < 60 else shown[:57] + "..."
+    fine = all(map(_is_whole, given))
+    require(fine, f"{what} are {shown}", where=where, expected=expected)
     return np.unique(np.array([int(value) for value in given], np.int64))
 
 
 def _is_whole(value: object) -> bool:
-    """Whether a value is a whole number, also one written as 3.0."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
     number = float(value)
     return abs(number) < 2**53 and number.is_integer()
 
 
-def _shown(values: object) -> str:
-    text = " ".join(repr(values).split())
-    return text if len(text) < 60 else text[:57] + "..."
-
-
-def check_length(found: int, wanted: int, what: str, where: str, of: str) -> None:
+def check_length(found: int, wanted: int, what: str, where: object, of: str) -> None:
     """Raise BadInput where a list has another length than the images that it speaks of."""
-    if found != wanted:
-        raise BadInput(
-            f"{what} has {found} rows, and {of} {wanted} images",
-            where=where,
-            expected=f"{wanted} rows: a list of the same release, and all images",
-        )
+    require(
+        found == wanted,
+        f"{what} has {found} rows, and {of} {wanted} images",
+        where=str(where),
+        expected=f"{wanted} rows: a list of the same release, and all images",
+    )

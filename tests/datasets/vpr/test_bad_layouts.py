@@ -123,7 +123,7 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
     "listed twice": (
         "pitts30k",
         write(LISTED, f"{utm(499_638.99, 6_958_015.36)}\n" * 2),
-        [f"{LISTED}, line 2", "first in line 1"],
+        [f"{LISTED}, line 2", "listed twice, first in"],
     ),
     "a blank line": ("pitts30k", write(LISTED, "\n"), [f"{LISTED}, line 1", "blank"]),
     # lists of frames
@@ -250,7 +250,7 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
     "a query twice": (
         "nardo_air_r",
         replace("gt_matches.csv", "\n0,", "\n1,"),
-        ["gt_matches.csv, line 3", "query_ind 1 stands twice"],
+        ["gt_matches.csv, line 3", "'query 1' is listed twice"],
     ),
     "a query missing": (
         "nardo_air",

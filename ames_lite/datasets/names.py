@@ -1,0 +1,119 @@
+"""Names of images: matched to those of a list, listed once, there on disk, in UTF-8."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+
+Where = Callable[[int], str]  # names the place of a row, for messages
+
+
+def line_of(path: Path | str, word: str = "line") -> Where:
+    """What names the line of a row.
+
+    >>> line_of("list.txt")(0)
+    'list.txt, line 1'
+    """
+    return lambda row: f"{path}, {word} {row + 1}"
+
+
+def check_once(
+    names: Iterable[object],
+    where: Where,
+    *,
+    expected: str = "every image once",
+    more: Callable[[int, int], str] = lambda first, second: "",
+) -> None:
+    """Raise BadInput where a name stands twice. more: what else to say of its two rows."""
+    first: dict[object, int] = {}
+    for row, name in enumerate(names):
+        before = first.setdefault(name, row)
+        if before != row:
+            what = f"'{name}' is listed twice, first in {where(before)}{more(before, row)}"
+            raise BadInput(what, where=where(row), expected=expected)
+
+
+def check_present(root: Path, names: Sequence[str], where: Where) -> None:
+    """Raise BadInput where listed images are absent: the first with file and line, and how many."""
+    absent = [row for row, name in enumerate(names) if not (root / name).is_file()]
+    if absent:
+        raise BadInput(
+            f"{len(absent)} of {len(names)} listed images are absent, first '{names[absent[0]]}'",
+            where=where(absent[0]),
+            expected=f"an image at {root / names[absent[0]]}",
+        )
+
+
+def check_utf8(names: Iterable[str], where: str | Path) -> None:
+    """Raise BadInput for a file name whose bytes are not UTF-8: no list can hold it."""
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError as error:
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            what = f"the name of an image is not UTF-8: '{shown}'"
+            raise BadInput(what, where=where, expected="UTF-8", remedy="rename it") from error
+
+
+def match_names(
+    wanted: Sequence[str],
+    available: Sequence[str],
+    *,
+    wanted_from: str = "the names asked for",
+    available_from: str = "the image list",
+) -> npt.NDArray[np.int64]:
+    """The row in `available` of every wanted name, [len(wanted)].
+
+    A name matches itself, or else the one path that it is the end of, with or without the
+    extension: official ground truth says `all_souls_000013` for `jpg/all_souls_000013.jpg`.
+
+    >>> match_names(["b", "jpg/a.jpg"], ["jpg/a.jpg", "jpg/b.jpg"])
+    array([1, 0])
+
+    Raises BadInput, naming both sides, where a name fits no image or several, or where two
+    different names fit the same image.
+    """
+    rows = {name: [row] for row, name in enumerate(available)}
+    unmatched = {name for name in wanted if name not in rows}
+    if unmatched:
+        rows |= _match_short_forms(unmatched, available)
+    between = f"{wanted_from} against {available_from}"
+    absent = [name for name in dict.fromkeys(wanted) if name not in rows]
+    if absent:
+        few = ", ".join(f"'{name}'" for name in absent[:3])
+        what = f"{len(absent)} of {len(wanted)} names fit no image: {few}"
+        example = f"'{available[0]}'" if available else "'(the list is empty)'"
+        raise BadInput(what, where=between, expected=f"names such as {example}")
+    taken: dict[int, str] = {}
+    for name in wanted:
+        fits = rows[name]
+        if len(fits) > 1:
+            both = " and ".join(f"'{available[row]}'" for row in fits[:2])
+            raise BadInput(f"'{name}' fits {both}", where=between, expected="one image per name")
+        if taken.setdefault(fits[0], name) != name:
+            what = f"'{taken[fits[0]]}' and '{name}' both fit '{available[fits[0]]}'"
+            raise BadInput(what, where=between, expected="one name per image")
+    return np.array([rows[name][0] for name in wanted], np.int64)
+
+
+def _match_short_forms(wanted: set[str], available: Sequence[str]) -> dict[str, list[int]]:
+    """For each wanted name the rows of the paths that it is a short form of."""
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(available):
+        for form in {*_endings(name), *_endings(os.path.splitext(name)[0])} & wanted:
+            found.setdefault(form, []).append(row)
+    return found
+
+
+def _endings(name: str) -> Iterator[str]:
+    """'a/b/c' gives 'a/b/c', 'b/c', 'c'."""
+    yield name
+    while "/" in name:
+        name = name.split("/", 1)[1]
+        yield name
