@@ -7,9 +7,8 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -35,35 +34,31 @@ DOCUMENTATION = """{about}
     """
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """head: in HEADS; arguments: of its constructor; address: of published weights, None where they
-    are shipped (weights/<name>); sha256: None, as no hash is published, and none is invented here.
+    are shipped (weights/<name>). No hash is published, and none is invented here.
     """
 
     about: str
     head: str
     arguments: Mapping[str, Any]
     address: str | None = None
-    sha256: str | None = None
 
 
-def _ames(name: str, backbone: str, dim_in: int, ensemble: str, *, binary: bool = False) -> Entry:
-    kind = f"binarised {backbone}" if binary else backbone
-    about = f"AMES on {kind} descriptors [B, N, {dim_in}]. Published with {ensemble}."
-    arguments = {"dim_in": dim_in, **({"binary": True} if binary else {})}
+def _published_ames(name: str, backbone: str) -> Entry:
+    head = PUBLISHED_HEADS[name]
+    kind = f"binarised {backbone}" if head.binary else backbone
+    about = f"AMES on {kind} descriptors [B, N, {head.dim_in}]. Published with lamb "
+    about += f"{head.lamb:.2f} and temp {head.temp:.2f}."
+    arguments = {"dim_in": head.dim_in} | ({"binary": True} if head.binary else {})
     return Entry(about, "ames", arguments, f"{PUBLIC}/ames/networks/{name}.pt")
 
 
 ENTRIES = {
-    "dinov2_ames": _ames("dinov2_ames", "DINOv2 ViT-B/14", 768, "lamb 0.50 and temp 0.20"),
-    "dinov2_ames_dist": _ames(
-        "dinov2_ames_dist", "DINOv2", 768, "lamb 0.35 and temp 0.10", binary=True
-    ),
-    "cvnet_ames": _ames("cvnet_ames", "CVNet ResNet-101", 1024, "lamb 0.85 and temp 0.80"),
-    "cvnet_ames_dist": _ames(
-        "cvnet_ames_dist", "CVNet", 1024, "lamb 0.65 and temp 0.20", binary=True
-    ),
+    "dinov2_ames": _published_ames("dinov2_ames", "DINOv2 ViT-B/14"),
+    "dinov2_ames_dist": _published_ames("dinov2_ames_dist", "DINOv2"),
+    "cvnet_ames": _published_ames("cvnet_ames", "CVNet ResNet-101"),
+    "cvnet_ames_dist": _published_ames("cvnet_ames_dist", "CVNet"),
     "dinov2_elvis": Entry(
         "ELViS on DINOv2 ViT-B/14 descriptors [B, N, 768], trained on GLDv2. Its output is a sum "
         "of votes, at most Q + T, and depends on padding: trim before.",
@@ -96,22 +91,21 @@ def entry_point(name: str) -> Callable[..., SimilarityHead]:
         built = {**entry.arguments, **arguments}
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ConfigError(f"sha256 is '{sha256}'", expected="64 hex digits")
+        wanted = None if sha256 is None else sha256.lower()
         if weights is not None:
-            if sha256 is not None:
-                _check_sha256(Path(weights).expanduser(), sha256)
+            if wanted is not None:
+                _check_sha256(Path(weights).expanduser(), wanted)
             return _load(name, weights, built)
         if not pretrained:
             return build_head(entry.head, **built)
         if entry.address is None:
             return _load(name, _shipped(name), built)
-        path = _published(entry.address, sha256 or entry.sha256, progress, trust)
+        path = _published(entry.address, wanted, progress, trust)
         try:
             return _load(name, path, built)
         except BadInput as error:
-            remedy = (
-                f"if the file is not what {entry.address} holds, delete it: it is fetched again"
-            )
-            raise BadInput(str(error), remedy=remedy) from error
+            again = f"if it is not what {entry.address} holds, delete it: it is fetched again"
+            raise BadInput(str(error), remedy=again) from error
 
     load.__name__, load.__doc__ = name, DOCUMENTATION.format(about=ENTRIES[name].about)
     return load
@@ -163,11 +157,11 @@ def _check_sha256(path: Path, sha256: str | None) -> str:
     if not path.is_file():
         raise MissingFile("there is no file to check by sha256", where=path.absolute())
     digest = file_sha256(path)
-    if sha256 is not None and digest != sha256.lower():
+    if sha256 not in (None, digest):
         raise BadInput(
             f"the file has sha256 {digest}",
             where=path,
-            expected=f"sha256 {sha256.lower()}",
+            expected=f"sha256 {sha256}",
             remedy="delete or replace it; nothing of it was loaded",
         )
     return digest
@@ -175,11 +169,10 @@ def _check_sha256(path: Path, sha256: str | None) -> str:
 
 def _download(address: str, path: Path, sha256: str | None, progress: bool) -> None:
     """Fetch a file, whole or not at all. Raises MissingFile; BadInput for another digest."""
-    wanted = None if sha256 is None else sha256.lower()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _timeout(TIMEOUT):
-            torch.hub.download_url_to_file(address, str(path), wanted, progress)
+            torch.hub.download_url_to_file(address, str(path), sha256, progress)
         _refuse_cut(path)
     except OSError as error:  # URLError, HTTPError and time-outs are OSErrors
         raise MissingFile(
@@ -192,7 +185,7 @@ def _download(address: str, path: Path, sha256: str | None, progress: bool) -> N
         raise BadInput(
             f"what came from {address} is another file: {error}",
             where=f"{path} (nothing was kept)",
-            expected=f"sha256 {wanted}",
+            expected=f"sha256 {sha256}",
             remedy="fetch it by a way that you trust and pass weights=<path>",
         ) from error
 

@@ -16,7 +16,7 @@ from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.writing import replacing
 from ames_lite.reranking.calibration import Calibration
-from ames_lite.search.index_search import Hits
+from ames_lite.search.image_search import Hits
 
 ABSENT = "not in this gallery"
 

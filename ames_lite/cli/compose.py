@@ -2,8 +2,8 @@
 
 Input: the name of a configuration in `conf/` and `key=value` overrides. Output: a plain dict.
 Nothing can be added. Every key must stand in the YAML, every group's value must be a file of that
-group, and a value must have the type that the key has there; where the YAML has null, `TYPES` says
-what may stand instead. A text is taken as it stands (`overrides`).
+group, and a value must have the type that the key has there; where the YAML has null, a text or
+what `TAKES` says. A text is taken as it stands (`overrides`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ames_lite.cli.overrides import (
     FORM,
-    did_you_mean,
     is_list,
     is_quoted,
     literal,
     literal_list,
     literal_path,
-    nearest_first,
     split_override,
+    unknown,
 )
 from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError
@@ -41,100 +40,28 @@ from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir, shipped
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
-NUMBER, TEXT = (int, float), (str,)
-TYPES: dict[str, tuple[type, ...]] = {  # of keys that are null, or that take a list too
-    "lamb": (*NUMBER, list),
-    "temp": (*NUMBER, list),
-    "num_rerank": (int, list),
-    "data_root": TEXT,
-    "output_dir": TEXT,
-    "weights": TEXT,
-    "vocabulary": TEXT,
-    "stores": TEXT,
-    "domain": TEXT,
-    "soft": TEXT,
-    "whitening": TEXT,
-    "backbone.arguments.whitening": (*TEXT, type(None)),
-    "global": TEXT,
-    "images": TEXT,
-    "labels": TEXT,
-    "query_images": TEXT,
-    "queries": TEXT,
-    "gallery": TEXT,
-    "kind": TEXT,
-    "radius": NUMBER,
-    "threshold": NUMBER,
-    "max_false": NUMBER,
-    "certain": NUMBER,
-    "tolerance": (int,),
-    "val_share": NUMBER,
-    "families": TEXT,
-    "distractors": TEXT,
-    "protocol": TEXT,
-    "dataset.protocol": TEXT,
-    "store": TEXT,
-    "shard": TEXT,
-    "binarization": TEXT,
-    "compression": TEXT,
-    "cache": TEXT,
-    "descriptors": (int, list),
-    "lists": TEXT,
-    "ivf_pq.nlist": (int,),
-    "ivf_pq.code_size": (int,),
-    "kreciprocal.num": (int,),
-    "diffusion.num": (int,),
-    "keep": (int,),
-    "outputs": (list,),
-    "scores": TEXT,
-    "tuned": TEXT,
-    "val_dataset": (*TEXT, type(None)),
-    "val_name": TEXT,
-    "val_neighbors": TEXT,
-    "teacher": TEXT,
-    "val_images": TEXT,
-    "backbone.arguments.image_size": (int, list),
-    "exports": (str, list),
-    "export_setting": TEXT,
-    "export_top": (int,),
-    "neighbors": TEXT,
-    "query_desc_num": (int,),
-    "gallery_desc_num": (int,),
-    "precision": TEXT,
-    "names": (list,),
-    "baseline": TEXT,
-    "metric": TEXT,
-    "columns": (str, list),
-    "title": TEXT,
-    "rerankers": (list,),
-    "global_desc_name": TEXT,
-    "global_weights": TEXT,
-    "vocabulary_recipe": TEXT,
-    "query": TEXT,
-    "box": (list,),
-    "index": TEXT,
-    "source": TEXT,
-    "superglobal.sgem": (*TEXT, *NUMBER),
-}
-NOTHING = type(None)
-for _reranker in ("ames", "elvis", "mutual_nn", "ransac"):  # of place_recognition
-    TYPES |= {f"{_reranker}.{key}": (*TEXT, NOTHING) for key in ("weights", "tuned")}
-    TYPES |= {f"{_reranker}.{key}": (*NUMBER, list, NOTHING) for key in ("lamb", "temp")}
-TYPES |= {  # of what a reader of an official layout is told
-    **{f"dataset.options.{key}": (*NUMBER, NOTHING) for key in ("radius", "max_angle")},
-    **{f"dataset.options.{key}": (int, NOTHING) for key in ("nearest", "frames")},
-    **{
-        f"dataset.options.{key}": (*TEXT, NOTHING)
-        for key in ("ground_truth", "distractors", "names_from")
+# What a key, by its last part, takes beside the type of its default. A default of null takes a text
+# where nothing else stands here.
+TAKES: dict[tuple[type, ...], set[str]] = {
+    (int, float): {"radius", "max_angle", "threshold", "max_false", "certain", "val_share"},
+    (int, float, list): {"lamb", "temp"},
+    (int,): {
+        *("tolerance", "nearest", "frames", "nlist", "code_size", "num", "keep", "export_top"),
+        *("query_desc_num", "gallery_desc_num", "threads", "batch_pixels", "layer"),
     },
+    (int, list): {"num_rerank", "descriptors", "image_size"},
+    (str, list): {"exports", "columns"},
+    (list,): {"outputs", "names", "rerankers", "box", "heads", "precisions"},
 }
-PATHS = {  # keys whose texts are paths; what else is known of them stands in TYPES
+OPTIONAL = {  # keys that take null though their default is another
+    *("val_dataset", "whitening", "radius", "max_angle", "nearest", "frames"),
+    *("ground_truth", "distractors", "names_from"),
+}
+PATHS = {  # keys whose texts are paths
     *("data_root", "output_dir", "images", "labels", "query_images", "queries", "gallery"),
-    *("families", "distractors"),
-    *("weights", "teacher", "global_weights", "vocabulary", "whitening", "binarization"),
-    *("store", "cache", "lists", "scores", "tuned", "results", "val_images", "query", "index"),
-    *("neighbors", "val_neighbors", "scratch", "backbone.arguments.weights"),
-    *("backbone.arguments.detector", "backbone.arguments.whitening"),
-    *(f"{reranker}.{key}" for reranker in ("ames", "elvis") for key in ("weights", "tuned")),
+    *("families", "distractors", "weights", "teacher", "global_weights", "vocabulary"),
+    *("whitening", "binarization", "detector", "store", "cache", "lists", "scores", "tuned"),
+    *("results", "val_images", "query", "index", "neighbors", "val_neighbors", "scratch"),
 }
 HEAD_KEYS = {"weights", "teacher"}
 TEXT_LISTS = {"names", "show", "columns"}  # lists of other texts, taken as they stand too
@@ -149,27 +76,21 @@ def options_of(group: str) -> list[str]:
 
 def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     """Configuration `name` with overrides applied. Raises ConfigError that lists what exists."""
-    overrides = _with_backbone(name, [_in_full(text) for text in overrides])
+    words = [split_override(text) for text in overrides]
+    words = _with_backbone(name, [(SHORT.get(key, key), value) for key, value in words])
     own_groups = _groups_of(name)
-    groups: list[str] = []
-    others: list[tuple[str, str]] = []
-    for text in overrides:
-        key, value = split_override(text)
-        if key in own_groups:
-            _check_group(key, value, name)
-            groups.append(text)
-        else:
-            others.append((key, value))
-    composed = _composed(conf_dir(), name, tuple(groups))
+    groups = [(key, value) for key, value in words if key in own_groups]
+    for group, value in groups:
+        _check_group(group, value, name)
+    composed = _composed(conf_dir(), name, tuple(f"{key}={value}" for key, value in groups))
     plain = _contents(name, composed, [])
     known = _flat(plain)
+    others = [(key, value) for key, value in words if key not in own_groups]
     for key, _ in others:
         _check_key(key, known, name)
-    for text in groups:
-        _parse(text)
-    given = [_parse(_as_text(key, value, known)) for key, value in others]
+    given = [_parse(_as_text(key, value, known[key])) for key, value in others]
     config = _contents(name, composed, given)
-    _check_types(config, plain)
+    _check_types(config, known)
     for key in HEAD_KEYS & set(config):
         config[key] = _head_by_name(config[key])
     return config
@@ -183,19 +104,28 @@ def _head_by_name(weights: Any) -> Any:
     return str(head) if (head / "weights.safetensors").is_file() else weights
 
 
-def _as_text(key: str, value: str, known: Config) -> str:
+def _as_text(key: str, value: str, default: Any) -> str:
     """The override; where a key takes a text, its value is quoted so that Hydra leaves it alone."""
-    default, types = known[key], TYPES.get(key, ())
-    written = literal_path if key in PATHS else literal
-    if is_list(value) and (isinstance(default, list) or list in types):
-        texts = key in PATHS | TEXT_LISTS
+    types, last = _types(key, default), key.rpartition(".")[2]
+    written = literal_path if last in PATHS else literal
+    if is_list(value) and list in types:
+        texts = last in PATHS | TEXT_LISTS
         return f"{key}={literal_list(value, written) if texts else value}"
-    is_text = key in PATHS or isinstance(default, str) or str in types
-    if not is_text or value == "null":
+    if value == "null" or (str not in types and not (list in types and last in PATHS)):
         return f"{key}={value}"
-    if key in PATHS and not value.strip():
+    if last in PATHS and not value.strip():
         raise ConfigError(f"{key}= is empty", expected="a path, or null")
     return f"{key}={written(value)}"
+
+
+def _types(key: str, default: Any) -> tuple[type, ...]:
+    """What a key takes, null aside."""
+    last = key.rpartition(".")[2]
+    named = tuple(kind for kinds, keys in TAKES.items() if last in keys for kind in kinds)
+    if default is None:
+        return named or (str,)
+    own = (int, float) if isinstance(default, float) else (type(default),)
+    return (*own, *(kind for kind in named if kind not in own))
 
 
 def given_words(name: str, config: Config) -> list[str]:
@@ -215,35 +145,24 @@ def given_words(name: str, config: Config) -> list[str]:
     return words
 
 
-def _in_full(text: str) -> str:
-    key, *value = text.split("=", 1)
-    return "=".join([SHORT.get(key, key), *value])
-
-
-def _with_backbone(name: str, overrides: Sequence[str]) -> list[str]:
+def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """For extraction: the backbone is the one that desc_name= names, and the other way round.
 
     A global descriptor of one network asks for that backbone.
     """
-    given = dict(text.split("=", 1) for text in overrides if "=" in text)
-    both = ("desc_name" in given) == ("backbone" in given)
-    network = network_of(given.get("global", ""))
-    if name == "extract_globals" and network is not None and "backbone" not in given:
-        return [*overrides, f"backbone={network}"]
-    if name not in ("extract_descriptors", "extract_globals", "place_recognition") or both:
-        return list(overrides)
+    given, options = dict(words), options_of("backbone")
+    if name not in ("extract_descriptors", "extract_globals", "place_recognition"):
+        return words
     if "backbone" in given:
-        return [*overrides, f"desc_name={given['backbone']}"]
-    if name == "extract_globals" and given["desc_name"] not in options_of("backbone"):
-        return list(overrides)  # local descriptors of any name; source=images asks for one
-    if given["desc_name"] not in options_of("backbone"):
-        raise ConfigError(
-            f"desc_name={given['desc_name']} is no backbone, and backbone= is not given"
-            + did_you_mean(given["desc_name"], options_of("backbone")),
-            expected="backbone= one of "
-            + ", ".join(nearest_first(given["desc_name"], options_of("backbone"))),
-        )
-    return [*overrides, f"backbone={given['desc_name']}"]
+        return words if "desc_name" in given else [*words, ("desc_name", given["backbone"])]
+    of_globals = name == "extract_globals"
+    chosen = (of_globals and network_of(given.get("global", ""))) or given.get("desc_name")
+    if chosen is None or (of_globals and chosen not in options):
+        return words  # local descriptors of any name; source=images asks for one
+    if chosen not in options:
+        what = f"desc_name={chosen} is no backbone, and backbone= is not given"
+        raise unknown(what, chosen, options, "backbone= one of ")
+    return [*words, ("backbone", chosen)]
 
 
 def _parse(text: str) -> Override:
@@ -263,13 +182,9 @@ def _check_group(group: str, value: str, name: str) -> None:
     value = value[1:-1] if is_quoted(value) else value
     options = experiments_of(name) if group == "experiment" else options_of(group)
     if value not in options:
-        what = f"there is no {group} '{value}'"
-        if value in options_of(group):
-            what = f"{group}={value} is not one of {name}"
-        raise ConfigError(
-            what + did_you_mean(value, options),
-            expected=f"one of {', '.join(nearest_first(value, options))}",
-        )
+        of_others = f"{group}={value} is not one of {name}"
+        what = of_others if value in options_of(group) else f"there is no {group} '{value}'"
+        raise unknown(what, value, options)
 
 
 def _groups_of(name: str) -> frozenset[str]:
@@ -331,35 +246,25 @@ def _flat(config: Config, prefix: str = "") -> Config:
 
 
 def _check_key(key: str, known: Config, name: str) -> None:
-    if key in known and not isinstance(known[key], dict):
-        return
-    keys = {k for k, value in known.items() if not isinstance(value, dict)} | _groups_of(name)
-    raise ConfigError(
-        f"{name} has no key '{key}'{did_you_mean(key, keys)}",
-        expected=f"one of {', '.join(nearest_first(key, keys))}",
-    )
+    keys = {k for k, value in known.items() if not isinstance(value, dict)}
+    if key not in keys:
+        raise unknown(f"{name} has no key '{key}'", key, keys | _groups_of(name))
 
 
-def _check_types(config: Config, plain: Config) -> None:
-    before = _flat(plain)
+def _check_types(config: Config, known: Config) -> None:
     for key, value in _flat(config).items():
-        default = before.get(key)
-        if key in TYPES:
-            allowed = (*TYPES[key], *([list] if isinstance(default, list) else []))
-        elif isinstance(default, bool):
-            allowed = (bool,)
-        elif isinstance(default, float):
-            allowed = NUMBER
-        elif default is None:
+        if key not in known or _may_be_null(key, known[key]) and value is None:
             continue
-        else:
-            allowed = (type(default),)
-        nothing = value is None and default is None
-        is_bool = isinstance(value, bool) and bool not in allowed
-        if not nothing and (is_bool or not isinstance(value, allowed)):
-            names = " or ".join(kind.__name__ for kind in allowed)
-            if value is None and str in allowed:
-                names += f"; the text null as \"{key}='null'\""
-            if isinstance(value, str) and list in allowed:
-                names += f": {key}=[{value}]"
-            raise ConfigError(f"{key}={value!r} is a {type(value).__name__}", expected=names)
+        types = _types(key, known[key])
+        is_bool = isinstance(value, bool) and bool not in types
+        if is_bool or not isinstance(value, types):
+            expected = " or ".join(kind.__name__ for kind in types)
+            if value is None and str in types:
+                expected += f"; the text null as \"{key}='null'\""
+            if isinstance(value, str) and list in types:
+                expected += f": {key}=[{value}]"
+            raise ConfigError(f"{key}={value!r} is a {type(value).__name__}", expected=expected)
+
+
+def _may_be_null(key: str, default: Any) -> bool:
+    return default is None or key.rpartition(".")[2] in OPTIONAL

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ames_lite.errors import ConfigError
@@ -98,15 +98,12 @@ def _parts(inside: str) -> list[str] | None:
     return None if depth else [part for part in stripped if part or len(stripped) > 1]
 
 
-def nearest_first(word: str, options: Iterable[str]) -> list[str]:
-    """The options, those like the word first."""
+def unknown(
+    what: str, word: str, options: Collection[str], expected: str = "one of "
+) -> ConfigError:
+    """The error for a word that is none of the options: it lists them, those like it first."""
     by_lower = {option.lower(): option for option in sorted(options, reverse=True)}
     near = [by_lower[one] for one in difflib.get_close_matches(word.lower(), by_lower, n=3)]
-    return near + sorted(set(options) - set(near))
-
-
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """` (did you mean …?)`, or nothing where no option is like the word."""
-    lower = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(word.lower(), lower, n=1)
-    return f" (did you mean {lower[near[0]]}?)" if near else ""
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    listed = [*near, *sorted(set(options) - set(near))]
+    return ConfigError(what + meant, expected=expected + ", ".join(listed))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from ames_lite.cli.own_folder import OPTION
 from ames_lite.datasets.layout import DatasetFiles, Remedies
 from ames_lite.io import remedies
 from ames_lite.io.overrides import paste, shell_word, word
@@ -44,16 +48,16 @@ def with_commands(message: str, named: str | None = None) -> str:
 class Commands(Remedies):
     """The commands that make the files of a data set.
 
-    own: the folder is one of the user's, which commands name by name=; gallery_alone: there are no
-    queries; joined: append_distractors makes its files; images: what image names are relative to,
-    where the user said so; official: prepare_set makes its lists and ground truth.
+    dataset: its configuration; images: what image names are relative to, where the user said so.
     """
 
-    own: bool = False
-    gallery_alone: bool = False
-    joined: bool = False
-    images: str | None = None
-    official: bool = False
+    dataset: Mapping[str, Any]
+    images: Path | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether the folder is one of the user's, which commands name by name=."""
+        return bool(self.dataset["option"] == OPTION)
 
     def command(self, files: DatasetFiles, script: str, **more: object) -> str:
         """A command on this data set."""
@@ -75,10 +79,10 @@ class Commands(Remedies):
         """Training makes the training list of a folder of the user's."""
         if self.own and split == "train":
             return {"remedy": self._train(files)}
-        if self.joined:
+        if "base" in self.dataset:  # append_distractors makes its files
             made = self.command(files, "extract/append_distractors.py")
             return {"expected": files.page, "remedy": made}
-        if not self.official:
+        if not self.dataset.get("reader"):  # which makes lists and ground truth
             return {"remedy": files.page}
         made = paste("scripts/prepare_set.py", self._words(files, data_root=files.data_root))
         return {"expected": f"made from the official files; {files.page}", "remedy": made}
@@ -86,15 +90,15 @@ class Commands(Remedies):
     def _train(self, files: DatasetFiles) -> str:
         given = {"experiment": "own", "name": files.folder, "data_root": files.data_root}
         made = paste("scripts/train.py", [word(key, value) for key, value in given.items()])
-        images = (
-            "images=<folder>" if self.images is None else shell_word(word("images", self.images))
-        )
+        images = "images=<folder>"
+        if self.images is not None:
+            images = shell_word(word("images", self.images))
         return f"{made} {images} labels=<folders, or a CSV file,label>"
 
     def local(self, files: DatasetFiles, **more: object) -> str:
         """Extraction reads images, so it is told where they are."""
         images = {} if self.images is None else {"images": self.images}
-        splits = {"splits": ["gallery"]} if self.gallery_alone else {}
+        splits = {"splits": ["gallery"]} if self.dataset.get("gallery_alone") else {}
         return self.command(files, "extract/extract_descriptors.py", **{**images, **splits, **more})
 
     def globals(self, files: DatasetFiles, split: str, kind: str) -> str:

@@ -30,8 +30,8 @@ from ames_lite.records import Ranking
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.runtime import pick_device
 from ames_lite.search.image_search import Found, list_queries, search_images
+from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import Indexed, index_images
-from ames_lite.search.open_index import OpenIndex
 from ames_lite.search.page import Side, write_search_page
 from ames_lite.stores.descriptor_store import say_empty
 
@@ -73,10 +73,8 @@ class _Model(NamedTuple):
 
 def run(config: Config) -> Found | None:
     """Index and search as configured; returns what was found, None without a query."""
-    images, box = _images(config), _box(config)
-    counts = {key: count_of(key, config[key]) for key in ("num_rerank", "top")}
-    if config["on_bad_image"] not in ("error", "skip"):
-        raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
+    images = _images(config)
+    _check(config)
     described = "fp32" if config["precision"] == "auto" else config["precision"]
     backbone = configured_backbone({**config, "precision": described})
     model = None
@@ -91,9 +89,8 @@ def run(config: Config) -> Found | None:
     index = index_folder(config, images)
     bad: dict[str, str] = {}
     if config["update"]:
-        vocabulary = _vocabulary(config)
         more = {"workers": config["workers"], "rebuild": config["rebuild"]}
-        indexed = index_images(images, index, backbone, vocabulary=vocabulary, **more)
+        indexed = index_images(images, index, backbone, vocabulary=_vocabulary(config), **more)
         _say_indexed(indexed)
         bad |= indexed.failed
     elif model is not None:
@@ -101,9 +98,9 @@ def run(config: Config) -> Found | None:
             _say_empty(opened.empty(), len(opened))
     found = None
     if model is not None:
-        found = _search(config, images, index, backbone, model, box, counts["num_rerank"])
-        same = found.root == images  # then they were named with the index
-        unsaid = {name: why for name, why in found.failed.items() if not same or name not in bad}
+        found = _search(config, index, backbone, model)
+        said = bad if found.root == images else {}  # named with the index
+        unsaid = {name: why for name, why in found.failed.items() if name not in said}
         of = len(found.queries) + len(found.failed)
         _say_failed(unsaid, f"of {of} queries cannot be described")
         bad |= found.failed
@@ -112,6 +109,14 @@ def run(config: Config) -> Found | None:
         remedy = "mend or remove them, or on_bad_image=skip"
         raise BadInput(f"{len(bad)} images cannot be described:\n{listed}", remedy=remedy)
     return found
+
+
+def _check(config: Config) -> None:
+    _box(config)
+    for key in ("num_rerank", "top"):
+        count_of(key, config[key])
+    if config["on_bad_image"] not in ("error", "skip"):
+        raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
 
 
 def index_folder(config: Config, images: Path) -> Path:
@@ -194,8 +199,8 @@ def _role(config: Config, tuned_on: str | None) -> str:
 def _say_indexed(indexed: Indexed) -> None:
     for note in indexed.notes:
         print(note)
-    parts = {"new": indexed.new, "changed": indexed.changed, "gone": indexed.gone}
-    said = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    counts = ((what, getattr(indexed.changes, what)) for what in ("new", "changed", "gone"))
+    said = ", ".join(f"{count} {what}" for what, count in counts if count)
     print(f"index: {indexed.total} images, {said or 'nothing new'}: {indexed.folder}")
     _say_failed(indexed.failed, f"of {indexed.total} images cannot be described")
     _say_empty(indexed.empty, indexed.total)
@@ -215,15 +220,7 @@ def _say_failed(failed: Mapping[str, str], what: str) -> None:
             print(f"  and {len(failed) - NAMED} more, which report.html lists")
 
 
-def _search(
-    config: Config,
-    images: Path,
-    index: Path,
-    backbone: Backbone,
-    model: _Model,
-    box: Box | None,
-    num_rerank: int,
-) -> Found:
+def _search(config: Config, index: Path, backbone: Backbone, model: _Model) -> Found:
     began = time.perf_counter()
     found = search_images(
         index,
@@ -232,15 +229,16 @@ def _search(
         model.scorer,
         lamb=model.lamb,
         temp=model.temp,
-        num_rerank=num_rerank,
-        box=box,
+        num_rerank=config["num_rerank"],
+        box=_box(config),
         workers=config["workers"],
         options=model.options,
         certain=model.answers.certain,
     )
     seconds = time.perf_counter() - began
-    if found.hits.ids.shape[1] < num_rerank:
-        print(f"num_rerank={num_rerank} is more than there are: {found.hits.ids.shape[1]}")
+    if found.hits.ids.shape[1] < config["num_rerank"]:
+        num = config["num_rerank"]
+        print(f"num_rerank={num} is more than there are: {found.hits.ids.shape[1]}")
     print(f"{model.scorer.name}: λ {model.lamb:g}, γ {model.temp:g} ({model.role})")
     if model.answers.said:
         print(model.answers.said)
@@ -252,7 +250,7 @@ def _search(
     of = len(found.queries)
     _say_empty(sorted(found.empty), of, "queries")
     print(f"{of} {'query' if of == 1 else 'queries'} described and searched in {seconds:.2f} s")
-    _write(config, images, index, model, found)
+    _write(config, index, model, found)
     return found
 
 
@@ -286,8 +284,9 @@ def _show(found: Found, top: int, answers: Answers) -> None:
         print(f"\nand {len(found.queries) - NAMED} more queries, in retrieval_results.json")
 
 
-def _write(config: Config, images: Path, index: Path, model: _Model, found: Found) -> None:
+def _write(config: Config, index: Path, model: _Model, found: Found) -> None:
     """The files of the run directory."""
+    images, answers = _images(config), model.answers
     named = {"dataset": {"option": images.name}, "desc_name": config["backbone"]["name"]}
     folder = run_dir({**config, **named}, "search")
     sides = (found.queries, found.gallery)
@@ -295,39 +294,43 @@ def _write(config: Config, images: Path, index: Path, model: _Model, found: Foun
     for scored in (False, True):
         path = folder / f"retrieval_results{'_scores' * scored}.json"
         rankings.write_ranking_json(path, *sides, ranking, with_scores=scored)
-    answers = model.answers
     if answers != Answers():
         write_answers(folder / "answers.json", *sides, found.hits, answers)
     if config["report_queries"]:
-        with OpenIndex(index) as opened:
-            facts = {
-                "Folder": str(images),
-                "Images": str(len(opened)),
-                "Descriptors": str(config["backbone"]["name"]),
-                "Model": model.scorer.name,
-                "Candidates": str(found.hits.ids.shape[1]),
-                "λ, γ": f"{model.lamb:g}, {model.temp:g} ({model.role})",
-            }
-            not_indexed, empty = opened.failed, opened.empty()
-        if answers.said:
-            facts["Answers"] = answers.said
-        for side, names in (("Queries", sorted(found.empty)), ("Images", empty)):
-            if names:
-                facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"
-        page = write_search_page(
-            folder / "report.html",
-            Side(found.root, found.queries),
-            Side(images, found.gallery),
-            found.hits,
-            facts=facts,
-            probability=answers.probability(found.hits.scores),
-            absent=answers.absent(found.hits),
-            own=found.own,
-            failed=found.failed,
-            not_indexed=not_indexed,
-            box=found.box,
-            num_shown=config["top"],
-            num_queries=config["report_queries"],
-        )
+        page = _write_page(config, folder / "report.html", index, model, found)
         print(f"report:  {page}")
     print(f"results: {folder / 'retrieval_results.json'}")
+
+
+def _write_page(config: Config, path: Path, index: Path, model: _Model, found: Found) -> Path:
+    images, answers = _images(config), model.answers
+    with OpenIndex(index) as opened:
+        facts = {
+            "Folder": str(images),
+            "Images": str(len(opened)),
+            "Descriptors": str(config["backbone"]["name"]),
+            "Model": model.scorer.name,
+            "Candidates": str(found.hits.ids.shape[1]),
+            "λ, γ": f"{model.lamb:g}, {model.temp:g} ({model.role})",
+        }
+        not_indexed, empty = opened.failed, opened.empty()
+    if answers.said:
+        facts["Answers"] = answers.said
+    for side, names in (("Queries", sorted(found.empty)), ("Images", empty)):
+        if names:
+            facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"
+    return write_search_page(
+        path,
+        Side(found.root, found.queries),
+        Side(images, found.gallery),
+        found.hits,
+        facts=facts,
+        probability=answers.probability(found.hits.scores),
+        absent=answers.absent(found.hits),
+        own=found.own,
+        failed=found.failed,
+        not_indexed=not_indexed,
+        box=found.box,
+        num_shown=config["top"],
+        num_queries=config["report_queries"],
+    )

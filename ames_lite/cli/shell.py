@@ -106,16 +106,10 @@ def _files(config: Config, images: Path | None = None) -> DatasetFiles:
     )
 
 
-def _commands(config: Config, images: str | Path | None = None) -> Commands:
+def _commands(config: Config, images: Path | None = None) -> Commands:
     """images: where they are, where images= does not say."""
-    dataset, images = config["dataset"], config.get("images") or images
-    return Commands(
-        own=dataset["option"] == OPTION,
-        joined="base" in dataset,
-        gallery_alone=bool(dataset.get("gallery_alone")),
-        images=None if images is None else str(Path(images).expanduser().absolute()),
-        official=bool(dataset.get("reader")),
-    )
+    given = config.get("images") or images
+    return Commands(config["dataset"], given and Path(given).expanduser().absolute())
 
 
 def set_folder(dataset: Config) -> str:

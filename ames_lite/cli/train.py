@@ -43,7 +43,7 @@ from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
-from ames_lite.training.trainer import Trainer, labels_of_store
+from ames_lite.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,11 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
     start_head(config, head, store, generator)
     folder = processes.from_first(training_dir(config) if processes.first else None)
     trainer = Trainer(
-        *(head, store, sampler, recipe, folder),
+        head,
+        store,
+        sampler,
+        recipe,
+        folder,
         HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store, found)),
         device,
         teacher=teacher,
@@ -151,7 +155,11 @@ def open_training_set(
         raise BadInput(
             "the training list has no labels", where=found["list"], expected="path,label lines"
         )
-    labels = labels_of_store(store, images.names, images.labels)
+    if tuple(store.names) != tuple(images.names):
+        counts = f"{len(images.names)} names and the store {len(store)}"
+        what = f"the image list has {counts}, or in another order"
+        raise BadInput(what, where=store.path, expected="a store extracted from this very list")
+    labels = images.labels
     families = read_families(found["families"], labels) if "families" in found else None
     lists = open_neighbor_rows(found["neighbors"], images.names)
     sampler = TripletSampler(
@@ -187,13 +195,16 @@ def usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
 def _provenance(
     config: Config, store: DescriptorStore, found: Mapping[str, Path]
 ) -> dict[str, Any]:
-    return {
+    made = {
         "dataset": config["dataset"]["option"],
         "images": len(store),
         "names": names_digest(store.names),
         "start": config["start"],
         "binarization": config["binarization"],
         "descriptors": store.provenance,
-        **({"families": file_digest(found["families"])} if "families" in found else {}),
-        **({} if config["teacher"] is None else {"teacher": str(config["teacher"])}),
     }
+    if "families" in found:
+        made["families"] = file_digest(found["families"])
+    if config["teacher"] is not None:
+        made["teacher"] = str(config["teacher"])
+    return made

@@ -37,7 +37,7 @@ class AMES(SimilarityHead[EncodedImages]):
     only the match token across, and the match token sees the partner alone.
     """
 
-    marker = "mtc_token"
+    marker, encoding = "mtc_token", EncodedImages
     dim_in: int
 
     def __init__(
@@ -111,20 +111,16 @@ class AMES(SimilarityHead[EncodedImages]):
     def score(
         self, query: EncodedImages, gallery: EncodedImages, return_tokens: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
-
-        return_tokens: also the output tokens [B, 1 + Q + T, D] as [match, query, gallery], padding
-        included. Raises BadInput where the numbers of images do not fit.
-        """
+        """As in SimilarityHead; tokens stand as [match, query, gallery], padding included."""
         query, gallery = spread(EncodedImages, query, gallery)
-        work = partial(self._score, return_tokens=return_tokens)
+        work = partial(self._decode, return_tokens=return_tokens)
         parts = score_in_blocks(work, query, gallery, _block_size(query, gallery))
         logits = torch.cat([logits for logits, _ in parts])
         if not return_tokens:
             return logits
         return logits, torch.cat([tokens for _, tokens in parts if tokens is not None])
 
-    def _score(
+    def _decode(
         self, query: EncodedImages, gallery: EncodedImages, return_tokens: bool
     ) -> tuple[Tensor, Tensor | None]:
         match, tokens = self.decoder.score(self.mtc_token, query, gallery, return_tokens)

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from ames_lite.models.attention import attend
 from ames_lite.models.encoding import Encoding
-from ames_lite.models.feed_forward import feed_forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,8 +221,10 @@ class PairLayer(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Tokens [..., D] after the feed-forward."""
-        update = feed_forward(self._before(self.norm3, x), self.linear1, self.linear2)
-        return self._after(self.norm3, x, update)
+        hidden = self.linear1(self._before(self.norm3, x))
+        # In place autograd would copy it thrice: the output of a linear layer is a view.
+        hidden = hidden.relu() if hidden.requires_grad else hidden.relu_()
+        return self._after(self.norm3, x, self.linear2(hidden))
 
     def read_match(self, x: Tensor, layout: Layout) -> Tensor:
         """The match token [B, D] after cross-attention and feed-forward, and nothing else.

@@ -22,11 +22,9 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.encoding import Encoding, pairs_at_a_time, score_in_blocks, spread
-from ames_lite.models.head import SimilarityHead, check_sizes, refuse_tokens
+from ames_lite.models.encoding import Encoding
+from ames_lite.models.head import SimilarityHead, check_sizes
 
-CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
-BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
 NO_MATCH = -1.0  # the logit where an image has no valid descriptor
 
 
@@ -42,7 +40,7 @@ class Chamfer(SimilarityHead[NormalizedImages]):
     it ranks last. Packed bits are descriptors of -1 and +1.
     """
 
-    marker = None
+    marker, encoding = None, NormalizedImages
 
     def __init__(
         self,
@@ -63,29 +61,15 @@ class Chamfer(SimilarityHead[NormalizedImages]):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         return NormalizedImages(F.normalize(x, dim=-1), valid)
 
-    def score(
-        self, query: NormalizedImages, gallery: NormalizedImages, return_tokens: bool = False
-    ) -> Tensor:
-        """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
-
-        Without gradients pairs are scored in blocks, so that memory is bounded. Raises BadInput
-        where numbers of images or widths do not fit, and for return_tokens.
-        """
-        refuse_tokens(return_tokens, "chamfer")
-        query, gallery = spread(NormalizedImages, query, gallery)
+    def _score(self, query: NormalizedImages, gallery: NormalizedImages) -> Tensor:
         widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
         if widths[0] != widths[1]:
             what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
             raise BadInput(what, expected="one width")
-        size = pairs_at_a_time(query, gallery, CPU_BLOCK_ENTRIES, BLOCK_ENTRIES)
-        return torch.cat(score_in_blocks(_mean_of_best_matches, query, gallery, size))
-
-
-def _mean_of_best_matches(query: NormalizedImages, gallery: NormalizedImages) -> Tensor:
-    cosines = query.tokens @ gallery.tokens.transpose(1, 2)
-    there = _mean_best(cosines, query.valid, gallery.valid)
-    back = _mean_best(cosines.transpose(1, 2), gallery.valid, query.valid)
-    return (there + back) / 2
+        cosines = query.tokens @ gallery.tokens.transpose(1, 2)
+        there = _mean_best(cosines, query.valid, gallery.valid)
+        back = _mean_best(cosines.transpose(1, 2), gallery.valid, query.valid)
+        return (there + back) / 2
 
 
 def _mean_best(cosines: Tensor, valid: Tensor | None, partner: Tensor | None) -> Tensor:

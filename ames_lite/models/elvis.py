@@ -28,11 +28,9 @@ from torch import Tensor, nn
 
 from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.encoding import Encoding, pairs_at_a_time, score_in_blocks, spread
-from ames_lite.models.head import SimilarityHead, check_sizes, refuse_tokens, shape_in_state
+from ames_lite.models.encoding import Encoding
+from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state
 
-CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
-BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
 NEVER = -1e30  # a logarithm of nothing that can be subtracted from itself
 
 
@@ -47,10 +45,12 @@ class ELViS(SimilarityHead[EncodedSets]):
     """The head; `encode`, `score` and `forward` as in SimilarityHead, without output tokens.
 
     An image without a single valid descriptor has a defined logit: every descriptor of its partner
-    then votes with the probability 0 of a match. Packed bits are descriptors of -1 and +1.
+    then votes with the probability 0 of a match. Packed bits are descriptors of -1 and +1. With a
+    mask and count_padding=True, as published, logits depend on Q and T and on the descriptors that
+    stand in the padding: unpad, pad always alike, or use count_padding=False.
     """
 
-    marker = "dust_bin"
+    marker, encoding = "dust_bin", EncodedSets
     dim_in: int
 
     def __init__(
@@ -105,25 +105,6 @@ class ELViS(SimilarityHead[EncodedSets]):
             "proj_dim": shape_in_state(state, "g.0.weight", 2)[0],
         }
 
-    def forward(
-        self,
-        src_local: Tensor,
-        src_mask: Tensor | None = None,
-        tgt_local: Tensor | None = None,
-        tgt_mask: Tensor | None = None,
-        return_tokens: bool = False,
-    ) -> Tensor:
-        """Logits [B] of pairs: query src_local [B, Q, Din], gallery tgt_local [B, T, Din].
-
-        src_mask [B, Q], tgt_mask [B, T]: bool, True on padding (as published); None: no padding.
-        With a mask and count_padding=True, as published, the logits depend on the padding: on Q and
-        T, and on the descriptors that stand in it. Unpad, pad always alike, or use
-        count_padding=False. Raises BadInput (a ValueError), also for return_tokens.
-        """
-        logits = super().forward(src_local, src_mask, tgt_local, tgt_mask, return_tokens)
-        assert isinstance(logits, Tensor)  # for the type checker: there are no tokens
-        return logits
-
     def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> EncodedSets:
         dtype, packed = self.dust_bin.dtype, descriptors.dtype == torch.uint8
         x = unpack_bits(descriptors, dtype) if packed else descriptors.to(dtype)
@@ -131,19 +112,6 @@ class ELViS(SimilarityHead[EncodedSets]):
             tokens = F.normalize(self.remap_local(x), dim=-1)
             dustbin = self.sharpness * self.dust_bin_mlp(tokens)[..., 0]
         return EncodedSets(tokens, valid, dustbin)
-
-    def score(
-        self, query: EncodedSets, gallery: EncodedSets, return_tokens: bool = False
-    ) -> Tensor:
-        """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
-
-        Without gradients pairs are scored in blocks, so that memory is bounded. Raises BadInput
-        where the numbers of images do not fit, and for return_tokens.
-        """
-        refuse_tokens(return_tokens, "elvis")
-        query, gallery = spread(EncodedSets, query, gallery)
-        size = pairs_at_a_time(query, gallery, CPU_BLOCK_ENTRIES, BLOCK_ENTRIES)
-        return torch.cat(score_in_blocks(self._score, query, gallery, size))
 
     def _score(self, query: EncodedSets, gallery: EncodedSets) -> Tensor:
         cosines = query.tokens @ gallery.tokens.transpose(1, 2)

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput
 
+CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
+BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
+
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
@@ -83,15 +86,12 @@ def score_in_blocks(score: Callable[[E, E], R], query: E, gallery: E, size: int 
     return [score(query.rows(block), gallery.rows(block)) for block in blocks]
 
 
-def pairs_at_a_time(
-    query: Encoding, gallery: Encoding, cpu_entries: int, entries: int
-) -> int | None:
-    """How many pairs have at most so many entries in their matrices [Q, T]; None: no limit.
+def pairs_at_a_time(query: Encoding, gallery: Encoding) -> int | None:
+    """How many pairs have so few entries in their matrices [Q, T]; None: no limit.
 
-    cpu_entries: on a CPU, where a block should stay in the caches; entries: elsewhere, where it
-    should fit into memory. With gradients, which need all blocks at once, there is no limit.
+    With gradients, which need all blocks at once, there is no limit.
     """
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return None
-    limit = cpu_entries if query.tokens.device.type == "cpu" else entries
+    limit = CPU_BLOCK_ENTRIES if query.tokens.device.type == "cpu" else BLOCK_ENTRIES
     return max(1, limit // (query.tokens.shape[1] * gallery.tokens.shape[1]))

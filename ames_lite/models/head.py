@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.models.encoding import E
+from ames_lite.models.encoding import E, pairs_at_a_time, score_in_blocks, spread
 
 
 class SimilarityHead(nn.Module, Generic[E]):
-    """Base of all heads, E the encoding of images. A head implements `_encode`, `score` and
-    `arguments_from_state`.
+    """Base of all heads, E the encoding of images. A head implements `_encode`, `_score` and
+    `arguments_from_state`; one that makes output tokens also `score`.
 
     Each constructor argument is kept as an attribute of the same name.
     """
@@ -29,6 +29,7 @@ class SimilarityHead(nn.Module, Generic[E]):
     # The parameter by which a published state is known to be of this head; None: a head without
     # parameters, which needs no weights.
     marker: ClassVar[str | None]
+    encoding: ClassVar[type[Any]]  # E
     dim_in: int | None  # width of the descriptors; None: any
     ensemble: tuple[float, float] | None = None  # λ and γ that its file came with, where it has any
 
@@ -84,7 +85,21 @@ class SimilarityHead(nn.Module, Generic[E]):
     def score(
         self, query: E, gallery: E, return_tokens: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits [B] of the pairs of two encodings; either may hold a single image for all of B."""
+        """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
+
+        Without gradients pairs are scored in blocks, so that memory is bounded. return_tokens: also
+        the output tokens [B, 1 + Q + T, D]. Raises BadInput where encodings or numbers of images do
+        not fit, and for the tokens of a head that makes none.
+        """
+        if return_tokens:
+            name = type(self).__name__.lower()
+            what = f"return_tokens=True, but the head '{name}' makes no output tokens"
+            raise BadInput(what, expected="return_tokens=False, or the head 'ames'")
+        query, gallery = spread(self.encoding, query, gallery)
+        size = pairs_at_a_time(query, gallery)
+        return torch.cat(score_in_blocks(self._score, query, gallery, size))
+
+    def _score(self, query: E, gallery: E) -> Tensor:
         raise NotImplementedError
 
     def logit(self, scores: Tensor) -> Tensor:
@@ -175,12 +190,3 @@ def shape_in_state(state: Mapping[str, Tensor], name: str, rank: int) -> torch.S
         came = f"has shape {list(state[name].shape)}" if name in state else "is missing"
         raise BadInput(f"parameter {name} {came}", expected=f"a parameter of rank {rank}")
     return state[name].shape
-
-
-def refuse_tokens(return_tokens: bool, head: str) -> None:
-    """Raises BadInput where output tokens are asked of a head that has none."""
-    if return_tokens:
-        raise BadInput(
-            f"return_tokens=True, but the head '{head}' makes no output tokens",
-            expected="return_tokens=False, or the head 'ames'",
-        )

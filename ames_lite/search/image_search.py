@@ -4,10 +4,10 @@
     found = search_images("photos.index", "query.jpg", backbone, scorer, lamb=0.2, temp=0.1)
     found.names(0)[:10]
 
-Input: an index (`ames_lite.search.indexing`), an image or a folder of images, the backbone of the
-index, a pair scorer. Output: `Found`. Queries are described anew every time and leave nothing in
-the index; a query that is a file of the indexed folder is left out of its own list, a copy of it
-elsewhere is not.
+Candidates are found by their vectors and reranked by a head or a baseline; only their rows are
+read. Images that tie are in the order of their names, so that how the index grew does not show.
+Queries are described anew every time and leave nothing in the index; a query that is a file of the
+indexed folder is left out of its own list, a copy of it elsewhere is not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +29,32 @@ from ames_lite.extraction.global_sources import StoreSource
 from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
+from ames_lite.records import NO_EVIDENCE, Neighbors
+from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
-from ames_lite.search.index_search import Hits, search_index
-from ames_lite.search.open_index import OpenIndex
+from ames_lite.retrieval.knn import most_similar
+from ames_lite.search.index import OpenIndex
 from ames_lite.stores.descriptor_store import DescriptorStore
+
+STEP = 20  # candidates that are scored between two looks at the best score
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """For Q queries their K candidates, best first.
+
+    ids [Q, K]: numbers in the index' names; scores [Q, K]: what they were sorted by, descending;
+    global_rank [Q, K]: where they stood before, from 1; sims [Q, K]: global similarities; scored:
+    pairs that the head saw, Q · K unless a search was certain before.
+    """
+
+    ids: Ids
+    scores: Floats
+    global_rank: npt.NDArray[np.int64]
+    sims: Floats
+    scored: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +95,11 @@ def search_images(
     options: ScoringOptions | None = None,
     certain: float = np.inf,
 ) -> Found:
-    """Search an index for an image, or for every image of a folder.
+    """Search the index in a folder for an image, or for every image of a folder.
 
-    box: (x1, y1, x2, y2) in pixels, the part of a single image to search for. workers: as in
-    `index_images`; certain: as in `search_index`. Raises MissingFile; BadInput where index and
-    backbone do not fit, and where no query can be described.
+    box: the part of a single query to search for; workers: processes that describe queries; else as
+    `search_index`. Raises MissingFile; BadInput where index and backbone do not fit, and where no
+    query can be described.
     """
     root, names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
@@ -88,12 +109,18 @@ def search_images(
         vlad = _vocabulary(opened, backbone)
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="ames_lite_")))
         jobs = [Job(name, root / name, box) for name in names]
-        described = describe_queries(jobs, backbone, scratch / "query_local.hdf5", workers)
-        store = stack.enter_context(described.store)
-        own = own_names([root / name for name in store.names], opened)
+        described, failed = _describe(jobs, backbone, workers)
+        path = scratch / "query_local.hdf5"
+        store = stack.enter_context(_query_store(described, backbone, path))
+        vectors = _own_vectors(described, backbone) if vlad is None else query_vectors(store, vlad)
+        folders = real_folders(opened.record.images, opened.names)
+        own = []
+        for name in store.names:
+            same = names_of(root / name, folders)
+            own.append(next((one for one in same if one in opened.id_of), None))
         hits = search_index(
             opened,
-            described.vectors if vlad is None else query_vectors(store, vlad),
+            vectors,
             store,
             scorer,
             lamb=lamb,
@@ -104,9 +131,7 @@ def search_images(
             certain=certain,
         )
         empty = frozenset(store.names[row] for row in store.empty_rows())
-        return Found(
-            root, store.names, tuple(own), described.failed, empty, opened.names, hits, box
-        )
+        return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box)
 
 
 def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:
@@ -122,18 +147,10 @@ def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:
     return path.parent, [path.name], ()
 
 
-class Queries(NamedTuple):
-    """Queries that could be described: their store, the backbone's own vectors [Q, V] of unit
-    length (V is 0 where it has none); and why the others could not.
-    """
-
-    store: DescriptorStore
-    vectors: npt.NDArray[np.float32]
-    failed: dict[str, str]
-
-
-def describe_queries(jobs: Sequence[Job], backbone: Backbone, path: Path, workers: int) -> Queries:
-    """A store of the queries at `path`. Raises BadInput, with the reasons, where none can be."""
+def _describe(
+    jobs: Sequence[Job], backbone: Backbone, workers: int
+) -> tuple[dict[str, Described], dict[str, str]]:
+    """Queries by name, and why the others could not be described. BadInput where none can be."""
     good: dict[str, Described] = {}
     failed: dict[str, str] = {}
     for job, result in zip(jobs, describe_all(jobs, backbone, workers), strict=True):
@@ -144,18 +161,30 @@ def describe_queries(jobs: Sequence[Job], backbone: Backbone, path: Path, worker
     if not good:
         listed = "\n".join(f"  {name}: {why}" for name, why in failed.items())
         raise BadInput(f"no query can be described:\n{listed}", expected="images that can be read")
+    return good, failed
+
+
+def _query_store(
+    described: dict[str, Described], backbone: Backbone, path: Path
+) -> DescriptorStore:
     made = backbone.provenance
     sizes = (int(made["top_k"]), backbone.dim, "float16")
-    vectors = np.zeros((len(good), backbone.global_dim), np.float32)
-    with DescriptorStore.create(path, list(good), *sizes, made) as writer:
-        for row, (name, found) in enumerate(good.items()):
+    with DescriptorStore.create(path, list(described), *sizes, made) as writer:
+        for name, found in described.items():
             writer.append(name, found.local)
-            if found.vector is not None and found.local.count:
-                vectors[row] = unit_vector(found.vector)
-    return Queries(DescriptorStore.open(path), vectors, failed)
+    return DescriptorStore.open(path)
 
 
-def query_vectors(store: DescriptorStore, vlad: Vlad) -> npt.NDArray[np.float32]:
+def _own_vectors(described: dict[str, Described], backbone: Backbone) -> Floats:
+    """The backbone's own vectors [Q, V], of unit length; zero as in `query_vectors`."""
+    vectors = np.zeros((len(described), backbone.global_dim), np.float32)
+    for row, found in enumerate(described.values()):
+        if found.vector is not None and found.local.count:
+            vectors[row] = unit_vector(found.vector)
+    return vectors
+
+
+def query_vectors(store: DescriptorStore, vlad: Vlad) -> Floats:
     """The vectors [Q, V] of queries: as those of an index, from what a store has.
 
     Zero where a query has no descriptors: it is like no image, not even another of that kind.
@@ -163,12 +192,6 @@ def query_vectors(store: DescriptorStore, vlad: Vlad) -> npt.NDArray[np.float32]
     vectors = np.concatenate([block.vectors for block in StoreSource(store, vlad).blocks(0)])
     vectors[store.empty_rows()] = 0
     return vectors
-
-
-def own_names(paths: Sequence[Path], index: OpenIndex) -> list[str | None]:
-    """The name of each file in the gallery, if it is one of the indexed folder's own."""
-    folders = real_folders(index.record.images, index.names)
-    return [next(filter(index.has, names_of(path, folders)), None) for path in paths]
 
 
 def _vocabulary(index: OpenIndex, backbone: Backbone) -> Vlad | None:
@@ -181,3 +204,87 @@ def _vocabulary(index: OpenIndex, backbone: Backbone) -> Vlad | None:
     remedy = "index the folder with these settings, or search with those of the index"
     compare_provenance(own, made, files=files, remedy=remedy)
     return Vlad.load(index.vocabulary) if index.record.vocabulary else None
+
+
+def search_index(
+    index: OpenIndex,
+    vectors: Floats,
+    queries: DescriptorStore,
+    scorer: PairScorer,
+    *,
+    lamb: float,
+    temp: float,
+    num_rerank: int = 100,
+    own_names: Sequence[str | None] | None = None,
+    options: ScoringOptions | None = None,
+    certain: float = np.inf,
+) -> Hits:
+    """Search for the queries, rows of a store, all of them done, with their vectors [Q, V].
+
+    num_rerank: candidates of each, clamped to what the index has. own_names [Q]: names in the index
+    that are left out, the query's own; None: none. certain: once a candidate of a query reaches
+    this score, its other candidates are scored no more and count as without local evidence,
+    λ · sim: they stay behind, in their order. Raises BadInput where index, vectors and scorer do
+    not fit, and where nothing is left to be found.
+    """
+    near = find_candidates(index, vectors, num_rerank, own_names)
+    logits, scored = np.full(near.ids.shape, NO_EVIDENCE, np.float32), 0
+    active = np.arange(len(near.ids))
+    step = near.ids.shape[1] if certain == np.inf else STEP
+    for start in range(0, near.ids.shape[1], step):
+        part = slice(start, start + step)
+        ids, sims = near.ids[active, part], near.sims[active, part]
+        found = _logits(index, queries, scorer, active, ids, options or ScoringOptions())
+        logits[active, part], scored = found, scored + ids.size
+        best = ensemble_scores(sims, found, lamb, temp).max(axis=1, initial=-np.inf)
+        active = active[best < certain]
+        if not len(active):
+            break
+    ranked = rerank(near.ids, near.sims, logits, lamb, temp)
+    before = np.argsort(near.ids, axis=1)
+    rank = np.empty(near.ids.shape, np.int64)
+    for q, order in enumerate(before):
+        rank[q] = order[np.searchsorted(near.ids[q], ranked.ids[q], sorter=order)]
+    sims = np.take_along_axis(near.sims, rank, axis=1)
+    return Hits(ranked.ids.astype(np.int32), ranked.scores, rank + 1, sims, scored)
+
+
+def find_candidates(
+    index: OpenIndex,
+    vectors: Floats,
+    count: int,
+    own_names: Sequence[str | None] | None = None,
+) -> Neighbors:
+    """The `count` images with the highest similarity for vectors [Q, V], ties by name.
+
+    Ids are those of the index. See `search_index`.
+    """
+    left_out = [None if name is None else index.id_of.get(name) for name in own_names or []]
+    if len(index) == 1 and left_out[:1] == [0]:
+        raise BadInput(
+            "nothing can be found: the query is the only image of the index",
+            where=index.folder.absolute(),
+            expected="an index of at least one other image",
+        )
+    return most_similar(vectors, index.vectors(), count, len(index), left_out or None)
+
+
+def _logits(
+    index: OpenIndex,
+    queries: DescriptorStore,
+    scorer: PairScorer,
+    rows: npt.NDArray[np.int64],
+    ids: Ids,
+    options: ScoringOptions,
+) -> Floats:
+    """Logits [n, K] of candidates ids [n, K] of the queries rows [n], from their segments."""
+    logits = np.empty(ids.shape, np.float32)
+    segment = index.segment[ids]
+    for number in np.unique(segment):
+        q, k = np.nonzero(segment == number)
+        gallery = index.row[ids[q, k]]
+        store = index.store(int(number))
+        found, _ = scorer.score(queries, store, rows[q], gallery, options)
+        place = np.lexsort((gallery, q))  # the order of PairScores
+        logits[q[place], k[place]] = found.logit
+    return logits

@@ -1,41 +1,47 @@
 """The index of a folder of images: `index.json`, and stores in segments, one for every run that
 found something new.
 
-In: a folder of images. Out: what it holds now, what the index knows of it, where the descriptors of
-an image are. Files of an index folder (n: number of a segment, six digits; v: eight digits of the
-vocabulary's digest):
+Files of an index folder (n: number of a segment, six digits; v: eight digits of the vocabulary's
+digest):
   index.json              what stands where; written last, so what it names is whole
   pending.json            the segment that a run is at, for the next one to finish
   n_local.hdf5            local descriptors (`descriptor_store`)
   n_vlad_v.hdf5           one VLAD vector an image (`global_store`), or
   n_global.hdf5           the backbone's own global vector
   vocabulary_v.npz        what the VLAD vectors were made with
-Rows never shift; an image that changed gets a row in a new segment, and
-the row of one that has gone is no longer named. Images are counted in the order of their names,
-whatever segments they lie in.
+Rows never shift: an image that changed gets a row in a new segment, and the row of one that has
+gone is no longer named. An image's id is its place in the sorted names, whatever its segment;
+images that could not be described have no id.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ames_lite.errors import BadInput
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io import remedies
 from ames_lite.io.images import is_image_name, left_out
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.locking import LOCK
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.walking import walk_images
 from ames_lite.io.writing import replacing
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore
 
 SCHEMA = 1
 INDEX, PENDING = "index.json", "pending.json"
 REMEDY = "make the index again: rebuild=true"
 KEYS = {"schema", "images", "backbone", "vocabulary", "scanned_ns", "entries"}
 NUMBER = "[0-9]" * 6
+BLOCK_BYTES = 1 << 26  # of vectors, as stored, read at a time
 
 
 class ImageFile(NamedTuple):
@@ -128,37 +134,27 @@ def vocabulary_path(folder: Path, vocabulary: str) -> Path:
 
 def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
     """What index.json (or pending.json) says; None where there is none. Raises BadInput."""
-    path = folder / file
+    path, expected = folder / file, f"what this version of ames_lite writes, schema {SCHEMA}"
     if not path.is_file():
         return None
-    read = read_json_file(path, f"what this version of ames_lite writes, schema {SCHEMA}", REMEDY)
+    read = read_json_file(path, expected, REMEDY)
     try:
         if read["schema"] != SCHEMA or read.keys() != KEYS:
             raise ValueError(f"schema {read['schema']!r} with {sorted(read)}")
         entries = tuple(Entry(*entry) for entry in read["entries"])
-        return IndexRecord(entries=entries, **{key: read[key] for key in _plain_keys()})
+        known = {key: read[key] for key in KEYS - {"schema", "entries"}}
+        return IndexRecord(entries=entries, **known)
     except (ValueError, TypeError, KeyError) as error:
-        raise BadInput(
-            f"the index cannot be read: {error}",
-            where=path,
-            expected=f"what this version of ames_lite writes, schema {SCHEMA}",
-            remedy=REMEDY,
-        ) from error
+        what = f"the index cannot be read: {error}"
+        raise BadInput(what, where=path, expected=expected, remedy=REMEDY) from error
 
 
-def write_record(folder: Path, record: IndexRecord, file: str = INDEX) -> Path:
+def write_record(folder: Path, record: IndexRecord, file: str = INDEX) -> None:
     """Write index.json (or pending.json) whole, in place of one that is there."""
-    content: dict[str, Any] = {"schema": SCHEMA}
-    content |= {key: getattr(record, key) for key in _plain_keys()}
-    path = folder / file
-    with replacing(path, overwrite=True) as partial:
-        text = json.dumps(content | {"entries": record.entries}, separators=(",", ":"))
+    content = {"schema": SCHEMA, **vars(record)}
+    with replacing(folder / file, overwrite=True) as partial:
+        text = json.dumps(content, separators=(",", ":"))
         partial.write_text(text, encoding="utf-8")
-    return path
-
-
-def _plain_keys() -> list[str]:
-    return sorted(KEYS - {"schema", "entries"})
 
 
 def remove_unnamed(folder: Path, records: Sequence[IndexRecord]) -> None:
@@ -174,51 +170,99 @@ def remove_unnamed(folder: Path, records: Sequence[IndexRecord]) -> None:
                 path.unlink()
 
 
-class Changes(NamedTuple):
-    """What a folder has against what an index knows of it.
+class OpenIndex:
+    """An index, open for searching.
 
-    kept: entries that still hold, with the file's time of change as it is now; todo: images to
-    describe; new, changed, gone: how many of each.
+    names: of N images, sorted; id_of: their ids by name; segment, row int64 [N]: where an image's
+    descriptors are; failed: images without an id, and why.
     """
 
-    kept: list[Entry]
-    todo: list[ImageFile]
-    new: int
-    changed: int
-    gone: int
+    def __init__(self, folder: str | Path) -> None:
+        """Raises MissingFile where there is no finished index, BadInput where it has no image."""
+        self.folder = Path(folder)
+        found = read_record(self.folder)
+        if found is None:
+            raise MissingFile(
+                "there is no index here",
+                where=self.folder.absolute(),
+                expected="the folder of an index, finished",
+                remedy=remedies.SEARCH,
+            )
+        self.record: IndexRecord = found
+        described = [entry for entry in found.entries if not entry.failed]
+        if not described:
+            raise BadInput(
+                "the index has no image that could be described",
+                where=self.folder.absolute(),
+                expected=f"images that can be read in {found.images}",
+            )
+        self.names = tuple(entry.name for entry in described)
+        self.id_of = {name: number for number, name in enumerate(self.names)}
+        self.segment = np.array([entry.segment for entry in described], np.int64)
+        self.row = np.array([entry.row for entry in described], np.int64)
+        self.failed = {entry.name: entry.failed for entry in found.entries if entry.failed}
+        self._stores: dict[int, DescriptorStore] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def vocabulary(self) -> Path:
+        """The vocabulary that the vectors were made with."""
+        return vocabulary_path(self.folder, self.record.vocabulary)
+
+    def store(self, segment: int) -> DescriptorStore:
+        """The local descriptors of a segment."""
+        if segment not in self._stores:
+            path = local_path(self.folder, segment)
+            self._stores[segment] = DescriptorStore.open(path, REMEDY)
+        return self._stores[segment]
+
+    def vectors(self) -> Iterator[tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]]:
+        """All vectors, of unit length, in blocks [n, V], and the ids [n] that they are of."""
+        for segment in self.record.segments:
+            ids = np.flatnonzero(self.segment == segment)
+            ids = ids[np.argsort(self.row[ids])]
+            path = vector_path(self.folder, segment, self.record.vocabulary)
+            if len(ids):
+                with GlobalStore(path, remedy=REMEDY) as store:
+                    yield from _blocks(store, self.row[ids], ids)
+
+    def empty(self) -> list[str]:
+        """Names of the images that were described and have no descriptor."""
+        return empty_names(self.folder, self.record.entries)
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        for store in self._stores.values():
+            store.close()
+        self._stores.clear()
+
+    def __enter__(self) -> OpenIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def compare(
-    found: Sequence[ImageFile],
-    known: Mapping[str, Entry],
-    same_bytes: Mapping[str, str],
-) -> Changes:
-    """What changed. same_bytes: digests now of those files that `doubtful` named."""
-    kept, todo, new = [], [], 0
-    for file in found:
-        entry = known.get(file.name)
-        unread = entry is not None and same_bytes.get(file.name, entry.digest) != entry.digest
-        if entry is None or entry.size != file.size or unread:
-            todo.append(file)
-            new += entry is None
-        else:
-            kept.append(entry._replace(mtime_ns=file.mtime_ns))
-    gone = len(known.keys() - {file.name for file in found})
-    return Changes(kept, todo, new, len(todo) - new, gone)
+def empty_names(folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """Names of the entries that were described and have no descriptor, in their order."""
+    places = set()
+    for segment in {entry.segment for entry in entries}:
+        with DescriptorStore.open(local_path(folder, segment), REMEDY) as store:
+            places |= {(segment, int(row)) for row in store.empty_rows()}
+    return [entry.name for entry in entries if (entry.segment, entry.row) in places]
 
 
-def doubtful(
-    found: Sequence[ImageFile], known: Mapping[str, Entry], scanned_ns: int, tick_ns: int
-) -> list[str]:
-    """Files that size and time cannot settle: touched, or changed about when they were looked at.
-
-    A file that changes within tick_ns of `scanned_ns` may keep the time that it had then.
-    """
-    names = []
-    for file in found:
-        entry = known.get(file.name)
-        if entry is None or entry.size != file.size:
-            continue
-        if entry.mtime_ns != file.mtime_ns or file.mtime_ns > scanned_ns - tick_ns:
-            names.append(file.name)
-    return names
+def _blocks(
+    store: GlobalStore, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]]:
+    """Those rows of a file, which ascend, and their ids; a bounded number of bytes at a time."""
+    step = max(1, BLOCK_BYTES // (store.dim * store.dtype.itemsize))
+    for first in range(0, len(store), step):
+        stop = min(first + step, len(store))
+        start, end = np.searchsorted(rows, [first, stop])
+        if start < end:
+            block = store.part(np.s_[first:stop], np.s_[:])
+            alive = rows[start:end] - first
+            yield block if len(alive) == len(block) else block[alive], ids[start:end]

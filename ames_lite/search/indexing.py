@@ -1,9 +1,8 @@
 """The index of a folder of one's own images: only what is new or changed is described.
 
-The index (`ames_lite.search.index`) is searched by `ames_lite.search.image_search`. Its vectors
-are the backbone's own global ones, from the same pass, or VLAD where it has none or a vocabulary is
-given. A file whose size and time of change are as before is taken as it was; where only the time
-differs its bytes decide. Killed at any moment, the next run continues.
+Its vectors are the backbone's own global ones, from the same pass, or VLAD where it has none or a
+vocabulary is given. A file whose size and time of change are as before is taken as it was; where
+only the time differs its bytes decide. Killed at any moment, the next run continues.
 
 An image that cannot be read has an entry with the reason, and is tried again once its file changes.
 A fitted vocabulary stays: later images do not change it.
@@ -13,11 +12,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,12 +34,10 @@ from ames_lite.io.locking import locked
 from ames_lite.io.provenance import check_provenance, differences
 from ames_lite.search.index import (
     PENDING,
-    Changes,
     Entry,
     ImageFile,
     IndexRecord,
-    compare,
-    doubtful,
+    empty_names,
     first_free,
     is_index,
     local_path,
@@ -51,7 +48,6 @@ from ames_lite.search.index import (
     vocabulary_path,
     write_record,
 )
-from ames_lite.search.open_index import empty_names
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.global_writer import GlobalWriter
@@ -65,23 +61,31 @@ TOKENS_PER_CLUSTER = 40
 IMAGES_OF_VOCABULARY = 5000  # at most
 
 
-class Indexed(NamedTuple):
-    """What came of it: images that can be searched or not, what was done, and remarks.
+class Changes(NamedTuple):
+    """What a folder has against what an index knows of it.
 
-    unchanged, new, changed, gone: files; failed: images that cannot be described, and why, of them
-    `failed_before` by name already in an earlier run; empty: images without descriptors; notes:
-    sentences for the user.
+    kept: entries that still hold, with the file's time of change as it is now; todo: images to
+    describe; new, changed, gone: how many of each; hashed: whether bytes had to decide.
+    """
+
+    kept: list[Entry]
+    todo: list[ImageFile]
+    new: int
+    changed: int
+    gone: int
+    hashed: bool
+
+
+class Indexed(NamedTuple):
+    """What came of it. failed: images that cannot be described, and why; empty: images without
+    descriptors; notes: sentences for the user.
     """
 
     folder: Path
     total: int
-    unchanged: int
-    new: int
-    changed: int
-    gone: int
+    changes: Changes
     failed: dict[str, str]
-    failed_before: frozenset[str]
-    empty: tuple[str, ...]
+    empty: list[str]
     notes: tuple[str, ...]
 
 
@@ -97,28 +101,50 @@ def index_images(
     """Bring the index in `folder` up to what the folder `images` holds; make it where it is not.
 
     vocabulary: of VLAD; None: the backbone's own vectors, or where it has none the index' own
-    vocabulary, fitted on the images of the first run. An index of
-    another backbone, or other settings of it, is made anew, as with rebuild; of another vocabulary,
-    only its vectors are. workers: processes that describe (above 1 call from under a main guard).
-    Raises MissingFile, or BadInput: no images, the index of another folder, another process at it.
+    vocabulary, fitted on the images of the first run. An index of another backbone, or other
+    settings of it, is made anew, as with rebuild; of another vocabulary, only its vectors are.
+    workers: processes that describe (above 1 call from under a main guard). Raises MissingFile, or
+    BadInput: no images, the index of another folder, another process at it.
     """
     files, notes = scan_images(images)
     if not files:
         raise no_images(Path(images))
     given = None if vocabulary is None else Vlad.load(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
-    _refuse_foreign(place)
-    busy = "another process is indexing this folder"
-    with locked(place, busy, "wait until it has finished"):
-        indexed = _Run(root, place, backbone, workers, rebuild).run(files, given)
-    return indexed._replace(notes=(*notes, *indexed.notes))
-
-
-def _refuse_foreign(place: Path) -> None:
-    """Raise BadInput for a folder that holds something else."""
     if place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place)):
         what = "the place of the index holds something else"
         raise BadInput(what, where=place, expected="an index, an empty folder or a new one")
+    with locked(place, "another process is indexing this folder", "wait until it has finished"):
+        indexed = _Run(root, place, backbone, workers, given).run(files, rebuild)
+    return indexed._replace(notes=(*notes, *indexed.notes))
+
+
+def compare(
+    files: Sequence[ImageFile],
+    known: Mapping[str, Entry],
+    looked_ns: int,
+    digest: Callable[[str], str],
+) -> Changes:
+    """What changed since the folder was looked at.
+
+    A file that was touched, or that changed within a tick of that moment and so may have the time
+    that it had then, is settled by the digest of its bytes.
+    """
+    kept, todo, hashed = [], [], False
+    for file in files:
+        entry = known.get(file.name)
+        if entry is None or entry.size != file.size:
+            todo.append(file)
+            continue
+        if entry.mtime_ns != file.mtime_ns or file.mtime_ns > looked_ns - TICK_NS:
+            hashed = True
+            if digest(file.name) != entry.digest:
+                todo.append(file)
+                continue
+        kept.append(entry._replace(mtime_ns=file.mtime_ns))
+    new = sum(file.name not in known for file in todo)
+    gone = len(known.keys() - {file.name for file in files})
+    return Changes(kept, todo, new, len(todo) - new, gone, hashed)
 
 
 @dataclass
@@ -129,36 +155,38 @@ class _Run:
     place: Path
     backbone: Backbone
     workers: int
-    rebuild: bool
+    vocabulary: Vlad | None
 
-    def run(self, files: Sequence[ImageFile], given: Vlad | None) -> Indexed:
+    def __post_init__(self) -> None:
         self.made = check_provenance(self.backbone.provenance)
-        self.own_vectors = given is None and self.backbone.global_kind is not None
+        self.own_vectors = self.vocabulary is None and self.backbone.global_kind is not None
         self.notes: list[str] = []
         self.looked = time.time_ns()
-        old, pending = self._records()
+
+    def run(self, files: Sequence[ImageFile], rebuild: bool) -> Indexed:
+        old, pending = (None, None) if rebuild else self._records()
+        self.next = first_free(self.place)
         known = {} if old is None else self._still_there(old.entries)
-        before = frozenset(known)
         if pending is not None:  # an earlier run was interrupted; what changed since is seen below
             self.notes.append(f"an interrupted run is finished: {len(pending.entries)} images")
             known |= {entry.name: entry for entry in self._describe(pending)}
         looked_before = min((r.scanned_ns for r in (old, pending) if r), default=0)
-        names = doubtful(files, known, looked_before, TICK_NS)
-        changes = compare(files, known, {name: self._digest(name) for name in names})
+        changes = compare(files, known, looked_before, self._digest)
         entries = [*changes.kept, *self._describe_new(changes.todo)]
-        vlad, digest = self._vocabulary(old, given, entries)
+        digest = self._settle_vocabulary("" if old is None else old.vocabulary, entries)
         if old is not None and old.vocabulary != digest:
             self.notes.append("the vocabulary is another: the vectors are made again")
         entries = self._joined(entries) if changes.todo or changes.gone else entries
         entries.sort(key=lambda entry: entry.name)
-        root, made, looked = str(self.root), self.made, self.looked
-        record = IndexRecord(root, made, digest, looked, tuple(entries))
-        self._fill_vectors(record, vlad)
-        if old is None or names or replace(old, scanned_ns=looked) != record:
+        record = IndexRecord(str(self.root), self.made, digest, self.looked, tuple(entries))
+        self._fill_vectors(record)
+        if old is None or changes.hashed or replace(old, scanned_ns=self.looked) != record:
             write_record(self.place, record)
         (self.place / PENDING).unlink(missing_ok=True)
         remove_unnamed(self.place, [record])
-        return self._indexed(entries, before, changes)
+        failed = {entry.name: entry.failed for entry in entries if entry.failed}
+        empty = empty_names(self.place, entries)
+        return Indexed(self.place, len(entries), changes, failed, empty, tuple(self.notes))
 
     def _records(self) -> tuple[IndexRecord | None, IndexRecord | None]:
         """What the index holds and what an interrupted run planned, as far as they are of use.
@@ -166,14 +194,9 @@ class _Run:
         Stores that neither names are leftovers. Where both are of no use they stay until the new
         index is whole, and numbers go on behind theirs.
         """
-        if self.rebuild:
-            old, pending = None, None
-        else:
-            found = [read_record(self.place), read_record(self.place, PENDING)]
-            remove_unnamed(self.place, [record for record in found if record is not None])
-            old, pending = self._usable(found[0]), self._usable(found[1], quietly=True)
-        self.next = first_free(self.place)
-        return old, pending
+        found = [read_record(self.place), read_record(self.place, PENDING)]
+        remove_unnamed(self.place, [record for record in found if record is not None])
+        return self._usable(found[0]), self._usable(found[1], quietly=True)
 
     def _usable(self, record: IndexRecord | None, quietly: bool = False) -> IndexRecord | None:
         """The record, unless it was made with other settings. BadInput for another folder's."""
@@ -193,14 +216,13 @@ class _Run:
         return None if other else record
 
     def _still_there(self, entries: Sequence[Entry]) -> dict[str, Entry]:
-        there = {n for n in {e.segment for e in entries} if self._is_whole(n)}
+        """The entries whose segment has all that this run cannot make again: but VLAD vectors."""
+        there = set()
+        for segment in {entry.segment for entry in entries}:
+            vectors = self._own_vectors(segment)
+            if local_path(self.place, segment).is_file() and (vectors is None or vectors.is_file()):
+                there.add(segment)
         return {entry.name: entry for entry in entries if entry.segment in there}
-
-    def _is_whole(self, segment: int) -> bool:
-        """Whether the segment has what this run cannot make of it again: all but VLAD vectors."""
-        vectors = self._own_vectors(segment)
-        is_described = local_path(self.place, segment).is_file()
-        return is_described and (vectors is None or vectors.is_file())
 
     def _digest(self, name: str) -> str:
         """The digest of a file's bytes, empty where it cannot be read."""
@@ -209,11 +231,15 @@ class _Run:
         except OSError:
             return ""
 
+    def _new_segment(self) -> int:
+        self.next += 1
+        return self.next - 1
+
     def _describe_new(self, todo: Sequence[ImageFile]) -> list[Entry]:
         """A segment of these images; its plan is on the disk first, as the run may be killed."""
         if not todo:
             return []
-        number, self.next = self.next, self.next + 1
+        number = self._new_segment()
         planned = tuple(
             Entry(*file, self._digest(file.name), number, row, "") for row, file in enumerate(todo)
         )
@@ -223,14 +249,14 @@ class _Run:
 
     def _describe(self, plan: IndexRecord) -> list[Entry]:
         """Describe, or go on describing, the images of a plan; their entries."""
-        path = local_path(self.place, plan.entries[0].segment)
-        names = [entry.name for entry in plan.entries]
+        segment = plan.entries[0].segment
+        path = local_path(self.place, segment)
         extract_descriptors(
             self.backbone,
             self.root,
-            names,
+            [entry.name for entry in plan.entries],
             local=path,
-            vectors=self._own_vectors(plan.entries[0].segment),
+            vectors=self._own_vectors(segment),
             workers=self.workers,
             on_bad_image="skip",
             say_bad=False,  # once, for the whole index
@@ -244,22 +270,19 @@ class _Run:
         """Where the backbone's own vectors of a segment go; None where others are used."""
         return vector_path(self.place, segment, "") if self.own_vectors else None
 
-    def _vocabulary(
-        self, old: IndexRecord | None, given: Vlad | None, entries: Sequence[Entry]
-    ) -> tuple[Vlad | None, str]:
-        """The vocabulary and its digest, a copy of it is in the index; none for own vectors."""
+    def _settle_vocabulary(self, old: str, entries: Sequence[Entry]) -> str:
+        """The vocabulary, of which the index gets a copy; its digest, empty for own vectors."""
         if self.own_vectors:
-            return None, ""
-        own = None if old is None else vocabulary_path(self.place, old.vocabulary)
-        if given is None and own is not None and own.is_file():
-            given = Vlad.load(own)
-        vlad = self._fitted(entries) if given is None else given
+            return ""
+        if self.vocabulary is None and old and vocabulary_path(self.place, old).is_file():
+            self.vocabulary = Vlad.load(vocabulary_path(self.place, old))
+        vlad = self.vocabulary = self.vocabulary or self._fitted(entries)
         vlad.check(self.made, self.backbone.dim, "this run")
         digest = vocabulary_digest(vlad)
         path = vocabulary_path(self.place, digest)
         if not path.is_file():
             write_vocabulary(path, vlad.centroids, vlad.made)
-        return vlad, digest
+        return digest
 
     def _fitted(self, entries: Sequence[Entry]) -> Vlad:
         """A vocabulary of the images' own descriptors."""
@@ -284,101 +307,78 @@ class _Run:
             max_images=IMAGES_OF_VOCABULARY,
             overwrite=True,
         )
-        self.notes.append(
-            f"no vocabulary is given: one of {fits[0]} clusters is fitted on the images"
-        )
+        note = f"no vocabulary is given: one of {fits[0]} clusters is fitted on the images"
+        self.notes.append(note)
         return Vlad.load(path)
 
-    def _fill_vectors(self, record: IndexRecord, vlad: Vlad | None) -> None:
+    def _fill_vectors(self, record: IndexRecord) -> None:
         """The VLAD vectors of every segment that has none of this vocabulary.
 
         Those that are there are whole: an index names them, leftovers were removed.
         """
-        if vlad is None:
+        if (vlad := self.vocabulary) is None:
             return
         for segment in record.segments:
             path = vector_path(self.place, segment, record.vocabulary)
-            if not path.is_file():
-                with DescriptorStore.open(local_path(self.place, segment)) as store:
-                    source = StoreSource(store, vlad)
-                    extract_globals(
-                        source, path, dtype="float16", on_bad_image="skip", say_bad=False
-                    )
+            if path.is_file():
+                continue
+            with DescriptorStore.open(local_path(self.place, segment)) as store:
+                source = StoreSource(store, vlad)
+                extract_globals(source, path, dtype="float16", on_bad_image="skip", say_bad=False)
 
     def _joined(self, entries: list[Entry]) -> list[Entry]:
         """The entries, with segments joined where they are many or mostly of rows without use."""
-        alive = Counter(entry.segment for entry in entries)
-        wasteful = []
+        alive, chosen = Counter(entry.segment for entry in entries), set()
         for number, count in alive.items():
             with DescriptorStore.open(local_path(self.place, number)) as store:
-                wasteful += [number] if 2 * count < len(store) else []
-        chosen = set(wasteful)
+                if 2 * count < len(store):
+                    chosen.add(number)
         if len(alive) > MOST_SEGMENTS:
             chosen |= {number for number, _ in alive.most_common()[1:]}
         moved = sorted(entry for entry in entries if entry.segment in chosen)
         if not moved:
             return entries
-        number, self.next = self.next, self.next + 1
-        self._copy(moved, number)
+        number = self._new_segment()
+        self._copy_local(moved, local_path(self.place, number))
+        if (target := self._own_vectors(number)) is not None:
+            self._copy_vectors(moved, target)
         new = [entry._replace(segment=number, row=row) for row, entry in enumerate(moved)]
         return [entry for entry in entries if entry.segment not in chosen] + new
 
-    def _copy(self, moved: Sequence[Entry], number: int) -> None:
-        """Rows of several segments as a new one, with the backbone's own vectors."""
-        names = [entry.name for entry in moved]
-        segments = {entry.segment for entry in moved}
-        with ExitStack() as stack:
-            opened = {n: DescriptorStore.open(local_path(self.place, n)) for n in segments}
-            stores = {n: stack.enter_context(store) for n, store in opened.items()}
-            first = next(iter(stores.values()))
-            sizes = (first.max_count, first.dim, str(first.dtype))
-            path = local_path(self.place, number)
-            with DescriptorStore.create(
-                path, names, *sizes, first.provenance, overwrite=True
-            ) as writer:
-                for entry in moved:
-                    if entry.failed:
-                        writer.mark_failed(entry.name, entry.failed)
-                    else:
-                        writer.append(entry.name, stores[entry.segment].read(entry.row))
-        if (target := self._own_vectors(number)) is not None:
-            self._copy_vectors(moved, target)
-
-    def _copy_vectors(self, moved: Sequence[Entry], target: Path) -> None:
+    def _copy_local(self, moved: Sequence[Entry], target: Path) -> None:
+        """Rows of several segments as a new one."""
         with ExitStack() as stack:
             stores = {
-                n: stack.enter_context(GlobalStore(vector_path(self.place, n, "")))
-                for n in {entry.segment for entry in moved}
+                number: stack.enter_context(DescriptorStore.open(local_path(self.place, number)))
+                for number in {entry.segment for entry in moved}
             }
-            first = next(iter(stores.values()))
+            first = stores[moved[0].segment]
+            sizes = (first.max_count, first.dim, str(first.dtype))
             names = [entry.name for entry in moved]
-            with GlobalWriter(
-                target, names, first.dim, first.provenance, dtype=str(first.dtype), overwrite=True
-            ) as writer:
-                for entry in moved:
-                    if entry.failed:
-                        writer.mark_failed(entry.name, entry.failed)
-                    else:
-                        row = stores[entry.segment].read(entry.row, entry.row + 1)[0]
-                        writer.append(entry.name, row)
+            made = first.provenance
+            with DescriptorStore.create(target, names, *sizes, made, overwrite=True) as writer:
+                _copy(moved, writer, lambda entry: stores[entry.segment].read(entry.row))
 
-    def _indexed(
-        self, entries: Sequence[Entry], before: frozenset[str], changes: Changes
-    ) -> Indexed:
-        failed = {entry.name: entry.failed for entry in entries if entry.failed}
-        described = {file.name for file in changes.todo}
-        return Indexed(
-            self.place,
-            len(entries),
-            len(changes.kept),
-            changes.new,
-            changes.changed,
-            changes.gone,
-            failed,
-            frozenset(name for name in failed if name in before - described),
-            tuple(empty_names(self.place, entries)),
-            tuple(self.notes),
-        )
+    def _copy_vectors(self, moved: Sequence[Entry], target: Path) -> None:
+        """The backbone's own vectors of these rows."""
+        with ExitStack() as stack:
+            stores = {
+                number: stack.enter_context(GlobalStore(vector_path(self.place, number, "")))
+                for number in {entry.segment for entry in moved}
+            }
+            first, names = stores[moved[0].segment], [entry.name for entry in moved]
+            dtype, made = str(first.dtype), first.provenance
+            writer = GlobalWriter(target, names, first.dim, made, dtype=dtype, overwrite=True)
+            with writer:
+                _copy(moved, writer, lambda e: stores[e.segment].read(e.row, e.row + 1)[0])
+
+
+def _copy(moved: Sequence[Entry], writer: Any, read: Callable[[Entry], Any]) -> None:
+    for entry in moved:
+        if entry.failed:
+            writer.mark_failed(entry.name, entry.failed)
+        else:
+            writer.append(entry.name, read(entry))
 
 
 def vocabulary_digest(vlad: Vlad) -> str:

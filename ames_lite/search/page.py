@@ -18,7 +18,7 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation.report import QUERY_THUMBNAIL, THUMBNAIL, Album, Picture, template
 from ames_lite.io.images import Box
 from ames_lite.io.writing import replacing
-from ames_lite.search.index_search import Hits
+from ames_lite.search.image_search import Hits
 
 
 class Side(NamedTuple):

@@ -11,6 +11,7 @@ to a device.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,20 +30,9 @@ class Side(NamedTuple):
     descriptors: Tensor
     valid: Tensor | None
 
-    def to(self, device: torch.device) -> Side:
-        """The same on a device; from pinned memory the copy runs beside what is computed."""
-        valid = None if self.valid is None else self.valid.to(device, non_blocking=True)
-        return Side(self.descriptors.to(device, non_blocking=True), valid)
-
-    def pinned(self) -> Side:
-        """The same in memory that a GPU can fetch by itself."""
-        valid = None if self.valid is None else self.valid.pin_memory()
-        return Side(self.descriptors.pin_memory(), valid)
-
-    def strongest(self, count: int) -> Side:
-        """The first `count` descriptors of every image."""
-        valid = None if self.valid is None else self.valid[:, :count]
-        return Side(self.descriptors[:, :count], valid)
+    def each(self, change: Callable[[Tensor], Tensor]) -> Side:
+        """Both changed alike."""
+        return Side(change(self.descriptors), None if self.valid is None else change(self.valid))
 
 
 class TripletBatch(NamedTuple):
@@ -52,18 +42,19 @@ class TripletBatch(NamedTuple):
     positive: Side
     negative: Side
 
-    def to(self, device: torch.device) -> TripletBatch:
-        """The same on a device."""
-        return TripletBatch(*(side.to(device) for side in self))
+    def each(self, change: Callable[[Tensor], Tensor]) -> TripletBatch:
+        """Every tensor changed alike."""
+        return TripletBatch(*(side.each(change) for side in self))
 
-    def pinned(self) -> TripletBatch:
-        """The same in pinned memory."""
-        return TripletBatch(*(side.pinned() for side in self))
+    def to(self, device: torch.device) -> TripletBatch:
+        """The same on a device; from pinned memory the copy runs beside what is computed."""
+        return self.each(lambda x: x.to(device, non_blocking=True))
 
     def strongest(self, query_count: int, gallery_count: int) -> TripletBatch:
         """The strongest descriptors of either side."""
-        gallery = (side.strongest(gallery_count) for side in (self.positive, self.negative))
-        return TripletBatch(self.query.strongest(query_count), *gallery)
+        query = self.query.each(lambda x: x[:, :query_count])
+        positive, negative = (side.each(lambda x: x[:, :gallery_count]) for side in self[1:])
+        return TripletBatch(query, positive, negative)
 
 
 def load_side(store: DescriptorStore, rows: npt.NDArray[np.integer], count: int) -> Side:
@@ -79,11 +70,9 @@ def load_batch(
     """Read the batch of these triplets: `query_count` for anchors, `gallery_count` for the rest."""
     both = np.concatenate([triplets.positive, triplets.negative])
     gallery, size = load_side(store, both, gallery_count), len(triplets.positive)
-    positive, negative = (
-        Side(gallery.descriptors[half], None if gallery.valid is None else gallery.valid[half])
-        for half in (slice(0, size), slice(size, None))
-    )
-    return TripletBatch(load_side(store, triplets.anchor, query_count), positive, negative)
+    query = load_side(store, triplets.anchor, query_count)
+    positive, negative = gallery.each(lambda x: x[:size]), gallery.each(lambda x: x[size:])
+    return TripletBatch(query, positive, negative)
 
 
 def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> Tensor:

@@ -13,6 +13,8 @@ from contextlib import closing
 from itertools import groupby
 from typing import NamedTuple
 
+from torch import Tensor
+
 from ames_lite.processes import ALONE, Processes
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.runtime import Draw, stream
@@ -116,4 +118,10 @@ class BatchLoader:
         limit = min(self.recipe.max_count, self.store.max_count)
         read = (limit, limit) if self.whole else counts
         batch = load_batch(self.store, job.triplets, *read)
-        return Part(job.step, batch.pinned() if self.pin else batch, counts, job.share, job.last)
+        return Part(
+            job.step,
+            batch.each(Tensor.pin_memory) if self.pin else batch,
+            counts,
+            job.share,
+            job.last,
+        )

@@ -35,10 +35,11 @@ def triplet_logits(
     head: SimilarityHead, batch: TripletBatch, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Logits [B] of the positive and [B] of the negative pairs; the query is encoded once."""
-    query = head.encode(*batch.query.to(device))
-    sides = (batch.positive, batch.negative)
+    batch = batch.to(device)
+    query = head.encode(*batch.query)
     positive, negative = (
-        head.score(query, head.encode(*side.to(device), gallery=True)) for side in sides
+        head.score(query, head.encode(*side, gallery=True))
+        for side in (batch.positive, batch.negative)
     )
     assert isinstance(positive, Tensor) and isinstance(negative, Tensor)
     return positive, negative

@@ -36,31 +36,18 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        fits = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "lr": (self.lr > 0, "above 0"),
-            "weight_decay": (self.weight_decay >= 0, "at least 0"),
-            "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
-            "warmup_form": (self.warmup_form in WARMUP_FORMS, " or ".join(WARMUP_FORMS)),
-            "max_count": (self.max_count >= 1, "at least 1"),
-            "min_count": (
-                0 <= self.min_count <= self.max_count,
-                f"from 0 to max_count, {self.max_count}",
-            ),
-            "clip_norm": (self.clip_norm >= 0, "at least 0"),
-            "rotate": (0 <= self.rotate <= 1, "in [0, 1]"),
-            "mirror": (0 <= self.mirror <= 1, "in [0, 1]"),
-            "depth": (self.depth >= 2, "at least 2"),
-            "min_each": (self.min_each >= 1, "at least 1"),
-            "accumulate": (
-                1 <= self.accumulate <= self.batch_size,
-                f"from 1 to batch_size, {self.batch_size}",
-            ),
-            "beta": (self.beta >= 0, "at least 0"),
-            "soft_targets": (0 <= self.soft_targets <= 1, "in [0, 1]"),
-            "seed": (self.seed >= 0, "at least 0"),
-        }
+        ones = ("epochs", "batch_size", "max_count", "min_each")
+        zeros = ("weight_decay", "clip_norm", "beta", "seed")
+        least = dict.fromkeys(ones, 1) | dict.fromkeys(zeros, 0) | {"depth": 2}
+        fits = {key: (getattr(self, key) >= low, f"at least {low}") for key, low in least.items()}
+        for key in ("rotate", "mirror", "soft_targets"):
+            fits[key] = (0 <= getattr(self, key) <= 1, "in [0, 1]")
+        for key, low, most in (("min_count", 0, "max_count"), ("accumulate", 1, "batch_size")):
+            high = getattr(self, most)
+            fits[key] = (low <= getattr(self, key) <= high, f"from {low} to {most}, {high}")
+        fits["lr"] = (self.lr > 0, "above 0")
+        fits["warmup"] = (0 <= self.warmup < 1, "in [0, 1)")
+        fits["warmup_form"] = (self.warmup_form in WARMUP_FORMS, " or ".join(WARMUP_FORMS))
         for name, (fit, expected) in fits.items():
             if not fit:
                 raise BadInput(f"{name} is {getattr(self, name)}", expected=expected)

@@ -22,7 +22,7 @@ from ames_lite.io.locking import locked
 from ames_lite.processes import ALONE, Processes
 from ames_lite.training.interruption import Stopped, interruptible
 from ames_lite.training.state import NAME, read_state, write_state
-from ames_lite.training.watch import Watch
+from ames_lite.training.watch import Watch, advance
 
 logger = logging.getLogger(__name__)
 Entry = dict[str, Any]  # a line of the log
@@ -131,9 +131,9 @@ class TrainingRun(ABC):
                 watch.line(entry)
                 self.seen.append(figures)
                 self.step += 1
-                bar.update(self.seen, entry.get("triplets_per_second"))
-                signal = self._agreed(self.signal())
-                if signal:
+                advance(bar, self.seen, entry.get("triplets_per_second"))
+                signal = int(self.processes.largest(np.array(self.signal())))
+                if signal:  # that came to any of the processes: all of them stop at this step
                     break
                 if self.step % self.save_every == 0:
                     self.save()
@@ -141,10 +141,3 @@ class TrainingRun(ABC):
             self.save()
             where = f"{self.output_dir}, step {self.step} of {self.steps}"
             raise Stopped(signal or self.signal(), f"; the same command goes on from here: {where}")
-
-    def _agreed(self, number: int) -> int:
-        """The signal that came to any of the processes; all of them stop at the same step."""
-        if self.processes.size == 1:
-            return number
-        total, count = self.processes.total(np.array([number, number > 0])).tolist()
-        return total // count if count else 0

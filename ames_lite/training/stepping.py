@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ames_lite.errors import BadInput
 from ames_lite.io.writing import replacing
@@ -32,25 +34,11 @@ from ames_lite.training.augmentation import mirror, rotate
 from ames_lite.training.dataset import TripletBatch, sample_descriptors
 from ames_lite.training.loader import BatchLoader, Part
 from ames_lite.training.model import Result, TripletModel
-from ames_lite.training.processes import shared_model
-from ames_lite.training.recipe import Recipe, learning_rate
+from ames_lite.training.recipe import learning_rate
 from ames_lite.training.watch import memory
 
 SMALLEST_SCALE = 2.0**-14  # of a loss in fp16: gradients that overflow below it are not rounding
 REMEDY = "lower lr=, set clip_norm=1, or train with precision=fp32"
-
-
-class Figures(NamedTuple):
-    """Of a step, over all its parts and processes; distance is 0 without a teacher of tokens."""
-
-    loss: float = 0.0
-    accuracy: float = 0.0
-    distance: float = 0.0
-
-    def plus(self, share: float, loss: float, accuracy: float, distance: float) -> Figures:
-        """With a part, weighted by its share of the step."""
-        part = (loss, accuracy, distance)
-        return Figures(*(a + share * b for a, b in zip(self, part, strict=True)))
 
 
 class Stepper:
@@ -60,11 +48,11 @@ class Stepper:
         self,
         head: SimilarityHead,
         teacher: SimilarityHead | None,
-        recipe: Recipe,
         loader: BatchLoader,
         device: torch.device,
         folder: Path,
     ) -> None:
+        recipe = loader.recipe
         self.head, self.teacher, self.recipe, self.loader = head, teacher, recipe, loader
         self.device, self.folder = device, folder
         self.center: Tensor | None = None
@@ -85,10 +73,11 @@ class Stepper:
         if self.teacher is not None:
             self.teacher.to(self.device).eval()
         recipe = self.recipe
-        model = TripletModel(
+        self.model: nn.Module = TripletModel(
             self.head, self.teacher, recipe.beta, recipe.soft_targets, recipe.distill_padding
         )
-        self.model = shared_model(model, self.loader.processes)
+        if self.loader.processes.size > 1:  # gradients are averaged after each backward pass
+            self.model = DistributedDataParallel(self.model, broadcast_buffers=False)
         self.start_clock()
 
     def start_clock(self) -> None:
@@ -118,19 +107,20 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        figures, waited = Figures(), 0.0
+        figures, waited = np.zeros(3), 0.0  # sums over parts, each weighted by its share
         for part in parts:
-            figures, waited = self._backward(part, figures), waited + part.waited
-        figures = self._total(figures)
-        if not math.isfinite(figures.loss):
-            self._refuse(step, f"the loss is not finite at step {step}: {figures.loss}")
+            figures += self._backward(part)
+            waited += part.waited
+        loss, accuracy, distance = self.loader.processes.total(figures).tolist()
+        if not math.isfinite(loss):
+            self._refuse(step, f"the loss is not finite at step {step}: {loss}")
         norm = self._update(step)
         seconds = time.perf_counter() - self.since
         self.since += seconds
         entry = {
             "step": step,
-            "loss": figures.loss,
-            "accuracy": figures.accuracy,
+            "loss": loss,
+            "accuracy": accuracy,
             "lr": rate,
             "gradient_norm": norm,
             "seconds": seconds,
@@ -139,13 +129,16 @@ class Stepper:
             **memory(self.device),
         }
         if self.teacher is not None and self.recipe.beta > 0:
-            entry["distance"] = figures.distance
+            entry["distance"] = distance
         if self.scaler.is_enabled():
             entry |= {"scale": self.scaler.get_scale(), "skipped": not math.isfinite(norm)}
         return entry
 
-    def _backward(self, part: Part, figures: Figures) -> Figures:
-        """Add the gradient of a part; the processes meet at the last one of a step."""
+    def _backward(self, part: Part) -> npt.NDArray[np.float64]:
+        """Add the gradient of a part; the processes meet at the last one of a step.
+
+        Returns loss, accuracy and distance to the teacher (0 without one), times its share.
+        """
         weight = part.share * self.loader.processes.size  # they average, and shares are of all
         together = self.loader.processes.size == 1 or part.last
         with nullcontext() if together else self.model.no_sync():  # type: ignore[operator]
@@ -157,9 +150,9 @@ class Stepper:
             loss = result.loss if weight == 1 else result.loss * weight
             self.scaler.scale(loss).backward()
         if part.share == 0:
-            return figures
-        distance = result.distance or 0.0
-        return figures.plus(part.share, result.loss.item(), result.accuracy, distance)
+            return np.zeros(3)
+        figures = (result.loss.item(), result.accuracy, result.distance or 0.0)
+        return part.share * np.array(figures)
 
     def forward(
         self, batch: TripletBatch, counts: tuple[int, int], as_read: TripletBatch | None = None
@@ -187,9 +180,6 @@ class Stepper:
         if self.center is None or not turn:
             return batch
         return rotate(batch, self.center, generator)
-
-    def _total(self, figures: Figures) -> Figures:
-        return Figures(*self.loader.processes.total(np.array(figures)).tolist())
 
     def _update(self, step: int) -> float:
         """Change the weights; returns the norm of the gradient, before it was clipped."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ames_lite.errors import BadInput
@@ -27,9 +26,7 @@ from ames_lite.runtime import autocast
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.model import check_teacher
-from ames_lite.training.model import triplet_logits as triplet_logits  # its users' door
-from ames_lite.training.recipe import Recipe as Recipe  # its users' door
-from ames_lite.training.recipe import learning_rate as learning_rate
+from ames_lite.training.recipe import Recipe
 from ames_lite.training.run import Entry, TrainingRun
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.state import write_curve
@@ -68,7 +65,9 @@ class Trainer(TrainingRun):
         tensorboard: bool = False,
     ) -> None:
         super().__init__(
-            *(output_dir, recipe.epochs, len(sampler)),
+            output_dir,
+            recipe.epochs,
+            len(sampler),
             save_every=save_every,
             processes=processes,
             tensorboard=tensorboard,
@@ -86,12 +85,15 @@ class Trainer(TrainingRun):
             raise BadInput(what, expected="a teacher, or soft_targets=0.0")
         self.identity = {**self._own_identity(), **(identity or {})}
         self.loader = BatchLoader(
-            *(store, sampler, recipe, self.processes),
+            store,
+            sampler,
+            recipe,
+            processes,
             prefetch=prefetch,
             pin=self.device.type == "cuda",
             whole=teacher is not None,
         )
-        self.stepper = Stepper(*(head, teacher, recipe, self.loader, self.device, self.output_dir))
+        self.stepper = Stepper(head, teacher, self.loader, self.device, self.output_dir)
 
     def fit(self) -> Path:
         """Train, or resume training; returns the folder of the final head."""
@@ -135,10 +137,7 @@ class Trainer(TrainingRun):
         self.stepper.start_clock()
         with closing(self.loader.steps(first, stop)) as steps:
             for step, parts in steps:
-                entry = {
-                    "epoch": len(self.curve),
-                    **self.stepper.step(step, self.steps, parts),
-                }
+                entry = {"epoch": len(self.curve)} | self.stepper.step(step, self.steps, parts)
                 yield entry, [entry["loss"], entry["accuracy"]]
 
     def finish_epoch(self, watch: Watch) -> None:
@@ -151,11 +150,8 @@ class Trainer(TrainingRun):
             return
         if self.validation is not None:
             line |= self.validation(self.head)
-            logger.info(
-                "epoch %d: %s %.4f on %s (global %.4f)",
-                *(line["epoch"], self.validation.metric, line["val"], self.validation.option),
-                line["val_global"],
-            )
+            said = f"{self.validation.metric} {line['val']:.4f} on {self.validation.option}"
+            logger.info("epoch %d: %s (global %.4f)", line["epoch"], said, line["val_global"])
         self.curve.append(line)
         save_head(self.output_dir / f"epoch_{len(self.curve):03d}", self.head, self._meta(line))
         if self.validation is not None and best_epoch(self.curve) is line:
@@ -171,17 +167,3 @@ class Trainer(TrainingRun):
         found = {"epoch": line["epoch"], self.validation.metric: line["val"]}
         provenance |= {"tuned_on": self.validation.option, "validation": found}
         return HeadMeta(self.meta.desc_name, line["lamb"], line["temp"], provenance)
-
-
-def labels_of_store(
-    store: DescriptorStore, names: tuple[str, ...], labels: npt.NDArray[np.integer]
-) -> npt.NDArray[np.integer]:
-    """The labels of an image list, checked to be those of a store's rows. Raises BadInput."""
-    if tuple(store.names) != tuple(names):
-        raise BadInput(
-            f"the image list has {len(names)} names and the store {len(store)}, or in another "
-            "order",
-            where=store.path,
-            expected="a store extracted from this very list",
-        )
-    return labels

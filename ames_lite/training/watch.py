@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,26 +73,14 @@ class Watch:
         if self._board is not None:
             self._board.close()
 
-    @contextmanager
-    def bar(self, name: str, total: int, done: int) -> Iterator[Bar]:
-        """A progress bar of an epoch."""
-        with tqdm(
-            total=total, initial=done, desc=name, unit="batch", disable=not self.writes
-        ) as shown:
-            yield Bar(shown)
+    def bar(self, name: str, total: int, done: int) -> Any:
+        """A progress bar of an epoch, for `advance`."""
+        return tqdm(total=total, initial=done, desc=name, unit="batch", disable=not self.writes)
 
 
-class Bar:
-    """An epoch's progress."""
-
-    def __init__(self, shown: Any) -> None:
-        self._shown = shown
-
-    def update(self, seen: Sequence[Sequence[float]], rate: float | None = None) -> None:
-        """One step more. seen: loss and accuracy first, of the epoch's steps; rate: triplets/s."""
-        loss, accuracy = np.mean(seen[-RECENT:], axis=0)[:2]
-        more = {} if rate is None else {"triplets": f"{rate:.0f}/s"}
-        self._shown.set_postfix(
-            loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", **more, refresh=False
-        )
-        self._shown.update()
+def advance(bar: Any, seen: Sequence[Sequence[float]], rate: float | None = None) -> None:
+    """One step more. seen: loss and accuracy first, of the epoch's steps; rate: triplets/s."""
+    loss, accuracy = np.mean(seen[-RECENT:], axis=0)[:2]
+    more = {} if rate is None else {"triplets": f"{rate:.0f}/s"}
+    bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", **more, refresh=False)
+    bar.update()

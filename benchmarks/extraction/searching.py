@@ -31,19 +31,18 @@ from ames_lite.models import build_head
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer
 from ames_lite.runtime import peak_memory_mib
-from ames_lite.search.image_search import query_vectors
+from ames_lite.search.image_search import find_candidates, query_vectors, search_index
 from ames_lite.search.index import (
     Entry,
     IndexRecord,
+    OpenIndex,
     local_path,
     scan_images,
     vector_path,
     vocabulary_path,
     write_record,
 )
-from ames_lite.search.index_search import find_candidates, search_index
 from ames_lite.search.indexing import index_images, vocabulary_digest
-from ames_lite.search.open_index import OpenIndex
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.vocabulary import write_vocabulary

@@ -87,11 +87,15 @@ class Work:
     def project(self) -> Callable[[], object]:
         """A step of the project."""
         store, triplets = SimpleNamespace(packed=False), len(self.batch.query.descriptors)
-        loader = SimpleNamespace(store=store, processes=ALONE, num_triplets=lambda step: triplets)
-        self.stepper = Stepper(
-            *(self.head, self.teacher, self.recipe, cast(BatchLoader, loader), self.device),
-            Path(tempfile.gettempdir()),
+        loader = SimpleNamespace(
+            store=store,
+            recipe=self.recipe,
+            processes=ALONE,
+            num_triplets=lambda step: triplets,
         )
+        folder = Path(tempfile.gettempdir())
+        given = cast(BatchLoader, loader)
+        self.stepper = Stepper(self.head, self.teacher, given, self.device, folder)
         self.stepper.wrap()
         part = Part(0, self.batch, self.counts, 1.0, True)
         return lambda: self.stepper.step(0, STEPS, iter([part]))

@@ -22,7 +22,7 @@ from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES
 from ames_lite.reranking import Reranker
 from ames_lite.reranking.calibration import Calibration, Curve
-from ames_lite.search import index_search
+from ames_lite.search import image_search
 from ames_lite.search.image_search import Found
 from tests.helpers import shared_file
 
@@ -374,7 +374,7 @@ def test_a_certain_search_scores_fewer_candidates_and_keeps_the_rest_behind(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(index_search, "STEP", 3)
+    monkeypatch.setattr(image_search, "STEP", 3)
     head = calibrated(weights, tmp_path / "head", -1.0)
     asked = [f"query={photos}", f"weights={head}"]
     whole = found(photos, root, tmp_path / "whole", *asked)

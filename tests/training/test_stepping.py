@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,10 @@ def test_a_share_of_the_steps_is_mirrored_and_as_many_are_rotated(
 
 def test_only_sift_descriptors_are_mirrored(tiny_world: TinyWorld, tmp_path: Path) -> None:
     trainer = trainer_of(tiny_world, tmp_path, RECIPE)
-    trainer.stepper.loader.store.provenance = {"backbone": "dinov2"}
-    recipe = Recipe(**{**vars(RECIPE), "mirror": 0.5})
+    trainer.loader.store.provenance = {"backbone": "dinov2"}
+    trainer.loader.recipe = replace(RECIPE, mirror=0.5)
     with pytest.raises(BadInput, match="(?s)of dinov2, D = 128, cannot.*mirror=0.0"):
-        Stepper(
-            trainer.stepper.head,
-            None,
-            recipe,
-            trainer.stepper.loader,
-            trainer.stepper.device,
-            tmp_path,
-        )
+        Stepper(trainer.head, None, trainer.loader, trainer.device, tmp_path)
 
 
 def test_the_gradient_is_clipped_after_it_was_measured(

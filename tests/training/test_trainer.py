@@ -19,8 +19,10 @@ from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.training.dataset import load_batch
 from ames_lite.training.initialization.matches import start_from_correspondences
 from ames_lite.training.losses import pair_loss
+from ames_lite.training.model import triplet_logits
+from ames_lite.training.recipe import Recipe, learning_rate
 from ames_lite.training.sampler import Triplets, TripletSampler
-from ames_lite.training.trainer import Recipe, Trainer, learning_rate, triplet_logits
+from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
 
 RECIPE = Recipe(epochs=2, batch_size=16, lr=1e-3, max_count=24, min_count=8, clip_norm=1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.training.watch import Watch
+from ames_lite.training.watch import Watch, advance
 
 
 def test_the_log_is_json_whatever_the_figures(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_processes_that_do_not_write_say_nothing(
     watch = Watch(tmp_path, 0, writes=False, tensorboard=True)
     watch.line({"step": 0})
     with watch.bar("epoch", 3, 0) as bar:
-        bar.update([[0.1, 0.2]], 3.0)
+        advance(bar, [[0.1, 0.2]], 3.0)
     watch.close()
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == ""
 
