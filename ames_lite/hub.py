@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,10 +168,11 @@ def _check_sha256(path: Path, sha256: str | None) -> str:
 
 def _download(address: str, path: Path, sha256: str | None, progress: bool) -> None:
     """Fetch a file, whole or not at all. Raises MissingFile; BadInput for another digest."""
+    before = socket.getdefaulttimeout()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _timeout(TIMEOUT):
-            torch.hub.download_url_to_file(address, str(path), sha256, progress)
+        socket.setdefaulttimeout(TIMEOUT)
+        torch.hub.download_url_to_file(address, str(path), sha256, progress)
         _refuse_cut(path)
     except OSError as error:  # URLError, HTTPError and time-outs are OSErrors
         raise MissingFile(
@@ -188,6 +188,8 @@ def _download(address: str, path: Path, sha256: str | None, progress: bool) -> N
             expected=f"sha256 {sha256}",
             remedy="fetch it by a way that you trust and pass weights=<path>",
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _refuse_cut(path: Path) -> None:
@@ -202,14 +204,3 @@ def _refuse_cut(path: Path) -> None:
     if cut:
         path.unlink()
         raise ConnectionError("it broke off")
-
-
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """The time-out of new sockets, restored on exit."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

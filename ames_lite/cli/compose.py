@@ -1,9 +1,7 @@
 """Configurations: the sole owner of Hydra.
 
-Input: the name of a configuration in `conf/` and `key=value` overrides. Output: a plain dict.
-Nothing can be added. Every key must stand in the YAML, every group's value must be a file of that
-group, and a value must have the type that the key has there; where the YAML has null, a text or
-what `TAKES` says. A text is taken as it stands (`overrides`).
+Every key must stand in the YAML, every group's value must be a file of that group, and a value must
+have the type of the default; where that is null, a text or what `TAKES` says.
 """
 
 from __future__ import annotations
@@ -119,7 +117,6 @@ def _as_text(key: str, value: str, default: Any) -> str:
 
 
 def _types(key: str, default: Any) -> tuple[type, ...]:
-    """What a key takes, null aside."""
     last = key.rpartition(".")[2]
     named = tuple(kind for kinds, keys in TAKES.items() if last in keys for kind in kinds)
     if default is None:
@@ -188,7 +185,6 @@ def _check_group(group: str, value: str, name: str) -> None:
 
 
 def _groups_of(name: str) -> frozenset[str]:
-    """The groups that a command has."""
     return _keys(conf_dir() / f"{name}.yaml") & set(GROUPS)
 
 
@@ -228,7 +224,6 @@ def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> Con
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Errors of Hydra become a ConfigError that names the configuration."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:

@@ -1,9 +1,7 @@
 """`python scripts/search.py images=<folder> query=<image or folder>`: one's own pictures.
 
-Input: a folder of images, a query. Done: the index is brought up to date, candidates are found and
-put into order. Output: a list on the screen; in the run directory retrieval_results.json, the same
-with scores, and report.html. Without a query only the index is brought up to date. Everything that
-a user can have wrong is found before the work.
+The index is brought up to date; with a query its candidates are found and put into order. Output: a
+list on the screen; in the run directory retrieval_results.json, the same with scores, report.html.
 """
 
 from __future__ import annotations
@@ -163,7 +161,6 @@ def _vocabulary(config: Config) -> Path | None:
 
 
 def _model(config: Config) -> _Model:
-    """The head or baseline of model=, with its λ and γ."""
     name = config["model"]["name"]
     needs_weights = name in HEADS and HEADS[name].marker is not None
     asked = {**config, "desc_name": str(config["backbone"]["name"])}
@@ -285,7 +282,6 @@ def _show(found: Found, top: int, answers: Answers) -> None:
 
 
 def _write(config: Config, index: Path, model: _Model, found: Found) -> None:
-    """The files of the run directory."""
     images, answers = _images(config), model.answers
     named = {"dataset": {"option": images.name}, "desc_name": config["backbone"]["name"]}
     folder = run_dir({**config, **named}, "search")

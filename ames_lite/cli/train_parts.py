@@ -16,7 +16,7 @@ from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.provenance import check_trained_on
-from ames_lite.models import AMES, HEADS, SimilarityHead
+from ames_lite.models import AMES, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq
 from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.stores.binarization_file import read_binarization
@@ -33,25 +33,18 @@ ITQ_SAMPLE = 100_000  # descriptors at most
 def check_start(config: Config) -> None:
     """Raises ConfigError where a head has no such initialization, before any file is opened."""
     name, start = config["model"]["name"], config["start"]
-    _check_trainable(name)
-    known = INITIALIZATIONS[name]
-    if start not in known:
+    if name not in INITIALIZATIONS:
+        what = f"model={name} has no parameters to train"
+        raise ConfigError(what, expected=f"model= one of {', '.join(INITIALIZATIONS)}")
+    if start not in INITIALIZATIONS[name]:
         what = f"start={start} is no initialization of the head '{name}'"
-        raise ConfigError(what, expected=f"start= one of {', '.join(known)}")
+        raise ConfigError(what, expected=f"start= one of {', '.join(INITIALIZATIONS[name])}")
     if config["distil"] and config["teacher"] is None:
         what = "this experiment learns from a teacher, and teacher= is not given"
         raise ConfigError(what, expected="teacher=<the run of an fp head, or its .pt>")
     if config["binarization"] is not None and not _takes_projection(config):
         binary = "model=ames model.arguments.binary=true start=published"
         raise ConfigError(f"binarization= is given with start={start}", expected=binary)
-
-
-def _check_trainable(name: str) -> None:
-    if name not in HEADS:
-        raise ConfigError(f"there is no head '{name}'", expected=f"one of {', '.join(HEADS)}")
-    if name not in INITIALIZATIONS:
-        what = f"model={name} has no parameters to train"
-        raise ConfigError(what, expected=f"model= one of {', '.join(INITIALIZATIONS)}")
 
 
 def _takes_projection(config: Config) -> bool:

@@ -1,13 +1,8 @@
 """AMES (ECCV 2024): a small transformer that scores a pair of images from local descriptors.
 
-Input: query descriptors [B, Q, Din] and gallery descriptors [B, T, Din]. Output: one logit a pair,
-higher = more similar; `sigmoid(temp * logit)` is its score. It is asymmetric (in eval the gallery's
-remapped tokens are rounded to float16, as if they came from a store), so swapping query and gallery
-changes the last digits of a logit. A logit depends neither on the order of descriptors, nor on
-padding, nor on the rest of the batch. Packed bits, uint8: the binary form takes the signs that its
-own projection gives, [B, N, dim/8], and skips the projection (in training it gets no gradient
-then); the other takes descriptors of -1 and +1, [B, N, Din/8]. Parameters have their published
-names.
+Input: query [B, Q, Din], gallery descriptors [B, T, Din]. Output: one logit a pair, higher = more
+similar; `sigmoid(temp * logit)` is its score. A logit depends neither on the order of descriptors,
+nor on padding, nor on the rest of the batch. Parameters have their published names.
 """
 
 from __future__ import annotations
@@ -33,8 +28,11 @@ CPU_BLOCK_TOKENS = 4096  # of a block of pairs, see _block_size
 class AMES(SimilarityHead[EncodedImages]):
     """The head; `encode`, `score` and `forward` as in SimilarityHead.
 
-    An image without a single valid descriptor has a defined logit: its partner's tokens then see
-    only the match token across, and the match token sees the partner alone.
+    It is asymmetric: in eval the gallery's tokens are rounded to float16, as if they came from a
+    store. An image without a single valid descriptor has a defined logit: its partner's tokens then
+    see only the match token across, and the match token sees the partner alone. Packed bits: the
+    binary form takes the signs of its own projection, [B, N, dim/8], and skips it (in training it
+    gets no gradient then); the other takes descriptors of -1 and +1, [B, N, Din/8].
     """
 
     marker, encoding = "mtc_token", EncodedImages

@@ -1,13 +1,8 @@
 """softmax(q k / √C) v for tokens of a pair, by the quickest way that a device and a precision have.
 
-Input: q [B, H, N, C], k and v [B, H, M, C]; mask [B, 1, 1, M] bool, True = a key that is seen, or
-None; every row sees at least one. Output: [B, H, N, C].
-
 It is scaled_dot_product_attention, but for bf16 on a CPU: measured with AVX-512 and no AMX, its
-blocks of bf16 are no faster than float32, and with gradients slower, while plain products of
-matrices are four times as fast. There the matrices [N, M] are made of some rows or of a few images
-at a time, small enough for the caches, and made again for the gradient, so memory still grows
-linearly with the tokens.
+blocks of bf16 are no faster than float32, and plain products are four times as fast. There the
+matrices [N, M] are made of some rows or a few images at a time, and again for the gradient.
 """
 
 from __future__ import annotations
@@ -22,7 +17,10 @@ ROWS = 200  # query tokens at a time without gradients
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """The attention, as above."""
+    """Of q [B, H, N, C], k and v [B, H, M, C]; mask [B, 1, 1, M]: True = seen; None: all are.
+
+    Every row sees at least one key. Memory grows linearly with the tokens.
+    """
     plain = q.dtype == torch.bfloat16 and q.device.type == "cpu"
     if torch.compiler.is_compiling() or not plain or q.shape[2] == 1:
         return F.scaled_dot_product_attention(q, k, v, mask)
@@ -37,7 +35,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q k) v."""
     logits = q @ k.transpose(2, 3)
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)

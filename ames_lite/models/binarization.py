@@ -89,7 +89,9 @@ def fit_itq(
     the sample about evenly. It takes one direction away: with bits = Din one projection is 0
     throughout, and the rotation shares it among all bits. Below that, W has orthonormal columns.
     """
-    x = _sample(descriptors, bits)
+    x = F.normalize(check_sample(descriptors), dim=-1)
+    if not 1 <= bits <= x.shape[1]:
+        raise BadInput(f"bits is {bits}", expected=f"1 to {x.shape[1]}, the width of a descriptor")
     mean = x.mean(0)
     axis = F.normalize(mean, dim=0)
     x = x - mean
@@ -123,14 +125,12 @@ def nearest_rotation(points: Tensor, targets: Tensor) -> Tensor:
     return left @ right
 
 
-def _sample(descriptors: Tensor, bits: int) -> Tensor:
-    """Normalised, in float64. Raises BadInput."""
+def check_sample(descriptors: Tensor, dim_in: int | None = None) -> Tensor:
+    """A sample [M, Din] in float64; dim_in: its width. Raises BadInput."""
     shape = list(descriptors.shape)
-    if len(shape) != 2 or shape[0] < 2 or not descriptors.is_floating_point():
-        what = f"descriptors are {shape} {descriptors.dtype}"
-        raise BadInput(what, expected="a float sample [M, Din], M at least 2")
-    if not descriptors.isfinite().all():
-        raise BadInput("descriptors have NaN or infinity", expected="finite numbers")
-    if not 1 <= bits <= shape[1]:
-        raise BadInput(f"bits is {bits}", expected=f"1 to {shape[1]}, the width of a descriptor")
-    return F.normalize(descriptors.double(), dim=-1)
+    fits = len(shape) == 2 and shape[0] >= 2 and dim_in in (None, shape[1])
+    if not fits or not descriptors.is_floating_point() or not descriptors.isfinite().all():
+        what = f"descriptors are {shape} {descriptors.dtype}, or have NaN or infinity"
+        width = "Din" if dim_in is None else dim_in
+        raise BadInput(what, expected=f"a finite float sample [M, {width}], M at least 2")
+    return descriptors.double()

@@ -1,18 +1,11 @@
 """Attention over a pair of images: only what is visible, and once per image what depends on one.
 
-Input: tokens [B, N, D] of single images, split into `encode` (one image) and `score` (a pair).
-Output: the match token after the last layer, or all tokens.
-
-Inside `score` the tokens of a pair stand in one tensor as [query..., match, gallery...]. {query,
-match} and {match, gallery}, the two sets of keys that tokens may see, are then overlapping slices
-of it, and no row of a mask of N x N is ever needed.
-
-Self-attention: query tokens see {query, match}, gallery tokens {match, gallery}. Cross-attention:
-the other way round. The match token sees everything. Padding is never seen as a key; a token whose
-image is all padding still sees the match token, so every row stays finite. All of it goes through
-`attend`.
-Axis letters: B pairs or images, N tokens of one image, Q query tokens, T gallery tokens, D width,
-H heads, C = D / H.
+Inside `score` the tokens of a pair stand as [query..., match, gallery...]: the keys that tokens may
+see, {query, match} and {match, gallery}, are slices of it. In self-attention query tokens see
+{query, match}, gallery tokens {match, gallery}; in cross-attention the other way round; the match
+token sees everything. Padding is never a key; every token sees the match token, so rows are finite.
+Axis letters: B pairs or images, N tokens of one image, Q query, T gallery tokens, D width, H heads,
+C = D / H.
 """
 
 from __future__ import annotations

@@ -1,13 +1,9 @@
 """Chamfer similarity: the mean of best matches. A head without parameters, a baseline.
 
-Input: query descriptors [B, Q, D] and gallery descriptors [B, T, D], of any width D and any length
-(they are L2-normalised first). Output: one logit a pair, in [-1, 1]. Both directions count alike,
-however many descriptors either image has:
-
     logit = 1/2 (mean over query of max over gallery of cosine + the same the other way round)
 
-A logit depends neither on the order of descriptors, nor on padding, nor on the rest of the batch,
-and swapping query and gallery does not change it.
+Descriptors [B, Q, D] and [B, T, D] may have any length. A logit depends neither on the order of
+descriptors, nor on padding, nor on the rest of the batch, nor on which side is the query.
 """
 
 from __future__ import annotations

@@ -1,18 +1,8 @@
 """ELViS (ICLR 2026): a pair of images scored in similarity space, by optimal transport and votes.
 
-Input: query descriptors [B, Q, Din] and gallery descriptors [B, T, Din]; they are not L2-normalised
-first. Output: one number a pair, higher = more similar: in eval the sum of the votes of all
-descriptors, in (0, Q + T); in training that sum through `g`, a logit for the loss.
-
-In the published form (count_padding=True) padding takes part in the transport, so a logit depends
-on how far a batch is padded. With count_padding=False, for heads of one's own, it is exactly that
-of the pair without padding. Neither the order of descriptors nor the rest of the batch changes a
-logit. Parameters have their published names.
-
 The transport is Sinkhorn's, over an affinity matrix with a dustbin row and column. Potentials and
 dustbins stay logarithms; the matrix itself is exponentiated once, so that each of the iterations is
-a product of a matrix with a vector instead of [Q, T] exponentials. That is safe because a cosine
-bounds its entries: exp(2 sharpness) is all that lies between them.
+a product of a matrix with a vector. A cosine bounds its entries to within exp(2 sharpness).
 Axis letters: B pairs or images, N descriptors of one image, M of the other, Q query, T gallery.
 """
 
@@ -43,6 +33,9 @@ class EncodedSets(Encoding):
 
 class ELViS(SimilarityHead[EncodedSets]):
     """The head; `encode`, `score` and `forward` as in SimilarityHead, without output tokens.
+
+    Descriptors are not L2-normalised first. Output: in eval the sum of the votes of all
+    descriptors, in (0, Q + T); in training that sum through `g`, a logit for the loss.
 
     An image without a single valid descriptor has a defined logit: every descriptor of its partner
     then votes with the probability 0 of a match. Packed bits are descriptors of -1 and +1. With a

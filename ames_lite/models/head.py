@@ -1,9 +1,8 @@
 """What every similarity head shares: one interface, and the refusal of bad input.
 
-A head scores pairs of images from their local descriptors: float [B, N, Din], or packed bits, uint8
-[B, N, bits/8] as `binarization.pack_bits` makes them. `encode` takes what depends on one image,
-`score` a pair of such encodings, `forward` is both. `forward` keeps the published signature, whose
-masks are True on padding; everywhere else `valid` is used, True on a real descriptor.
+`encode` takes what depends on one image, `score` a pair of such encodings, `forward` is both, with
+the published signature, whose masks are True on padding; everywhere else `valid` is used, True on a
+real descriptor. Descriptors are float [B, N, Din], or packed bits, uint8 [B, N, bits/8].
 """
 
 from __future__ import annotations

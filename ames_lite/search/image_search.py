@@ -4,10 +4,8 @@
     found = search_images("photos.index", "query.jpg", backbone, scorer, lamb=0.2, temp=0.1)
     found.names(0)[:10]
 
-Candidates are found by their vectors and reranked by a head or a baseline; only their rows are
-read. Images that tie are in the order of their names, so that how the index grew does not show.
-Queries are described anew every time and leave nothing in the index; a query that is a file of the
-indexed folder is left out of its own list, a copy of it elsewhere is not.
+Images that tie are in the order of their names, so that how the index grew does not show. A query
+that is a file of the indexed folder is left out of its own list, a copy of it elsewhere is not.
 """
 
 from __future__ import annotations

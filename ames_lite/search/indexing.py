@@ -1,11 +1,8 @@
 """The index of a folder of one's own images: only what is new or changed is described.
 
-Its vectors are the backbone's own global ones, from the same pass, or VLAD where it has none or a
-vocabulary is given. A file whose size and time of change are as before is taken as it was; where
-only the time differs its bytes decide. Killed at any moment, the next run continues.
-
-An image that cannot be read has an entry with the reason, and is tried again once its file changes.
-A fitted vocabulary stays: later images do not change it.
+A file whose size and time of change are as before is taken as it was; where only the time differs
+its bytes decide. Killed at any moment, the next run continues. An image that cannot be read has an
+entry with the reason, and is tried again once its file changes.
 """
 
 from __future__ import annotations
@@ -149,8 +146,6 @@ def compare(
 
 @dataclass
 class _Run:
-    """One run of the indexing of `root` in `place`."""
-
     root: Path
     place: Path
     backbone: Backbone
@@ -285,7 +280,6 @@ class _Run:
         return digest
 
     def _fitted(self, entries: Sequence[Entry]) -> Vlad:
-        """A vocabulary of the images' own descriptors."""
         stores = [local_path(self.place, n) for n in sorted({e.segment for e in entries})]
         tokens = 0
         for path in stores:
@@ -346,7 +340,6 @@ class _Run:
         return [entry for entry in entries if entry.segment not in chosen] + new
 
     def _copy_local(self, moved: Sequence[Entry], target: Path) -> None:
-        """Rows of several segments as a new one."""
         with ExitStack() as stack:
             stores = {
                 number: stack.enter_context(DescriptorStore.open(local_path(self.place, number)))
@@ -360,7 +353,6 @@ class _Run:
                 _copy(moved, writer, lambda entry: stores[entry.segment].read(entry.row))
 
     def _copy_vectors(self, moved: Sequence[Entry], target: Path) -> None:
-        """The backbone's own vectors of these rows."""
         with ExitStack() as stack:
             stores = {
                 number: stack.enter_context(GlobalStore(vector_path(self.place, number, "")))

@@ -1,12 +1,4 @@
-"""Augmentation in descriptor space: what a head may not rely on is taken away.
-
-`rotate` turns all descriptors of a batch about the mean descriptor by one random rotation. All
-distances within the batch stay, and what a descriptor looks like changes: a head that learns from
-few landmarks cannot learn them by heart and must compare.
-
-`mirror` makes of the SIFT descriptors of a batch those of the mirrored images: as if there were
-twice as many landmarks.
-"""
+"""Augmentation in descriptor space: what a head may not rely on is taken away."""
 
 from __future__ import annotations
 

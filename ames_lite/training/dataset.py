@@ -1,12 +1,7 @@
 """The descriptors of training batches: only what a batch needs, each image read once.
 
-Input: a training store and `Triplets` of rows. Output: `TripletBatch`, descriptors [B, K, D] as
-they are stored (float16) with validity masks, trimmed to the counts asked for before they are read.
-`valid` is None where a whole batch has no padding. Those of a packed store stay packed, uint8 [B,
-K, D/8].
-
-Heads make float32 of both where they compute, so that half as many bytes (or an eighth of those) go
-to a device.
+Input: a training store and `Triplets` of rows. Output: `TripletBatch`, as stored (float16, or
+packed bits uint8 [B, K, D/8]); heads make float32 of them where they compute.
 """
 
 from __future__ import annotations

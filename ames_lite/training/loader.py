@@ -40,11 +40,7 @@ class Part(NamedTuple):
     waited: float = 0.0
 
 
-class _Job(NamedTuple):
-    step: int
-    triplets: Triplets
-    share: float
-    last: bool
+_Job = tuple[int, Triplets, float, bool]  # step, triplets, share and last of a part
 
 
 class BatchLoader:
@@ -100,28 +96,24 @@ class BatchLoader:
                 began = time.perf_counter()
 
     def _jobs(self, step: int) -> Iterator[_Job]:
-        """What this process computes of a step."""
         triplets = self.triplets(step)
         num = len(triplets.anchor)
         own = triplets.part(self.processes.share(num))
         size = len(own.anchor)
         if size == 0:
-            yield _Job(step, triplets.part(slice(0, 1)), 0.0, True)
+            yield step, triplets.part(slice(0, 1)), 0.0, True
             return
         pieces = min(self.recipe.accumulate, size)
         for piece in range(pieces):
             part = own.part(Processes(piece, pieces).share(size))
-            yield _Job(step, part, len(part.anchor) / num, piece == pieces - 1)
+            yield step, part, len(part.anchor) / num, piece == pieces - 1
 
     def _load(self, job: _Job) -> Part:
-        counts = self.counts(job.step)
+        step, triplets, share, last = job
+        counts = self.counts(step)
         limit = min(self.recipe.max_count, self.store.max_count)
         read = (limit, limit) if self.whole else counts
-        batch = load_batch(self.store, job.triplets, *read)
-        return Part(
-            job.step,
-            batch.each(Tensor.pin_memory) if self.pin else batch,
-            counts,
-            job.share,
-            job.last,
-        )
+        batch = load_batch(self.store, triplets, *read)
+        if self.pin:  # a GPU can then fetch it by itself
+            batch = batch.each(Tensor.pin_memory)
+        return Part(step, batch, counts, share, last)

@@ -1,13 +1,7 @@
-"""What is computed of a part of a batch: logits, loss, and what a teacher says of it.
+"""What is computed of a part of a batch: logits, loss, and the distance to a teacher.
 
-Input: a `TripletBatch`. Output: `Result`. The query's part of a triplet is computed once for its
-positive and its negative. It is one module with one forward, as DistributedDataParallel wants it.
-
-Every figure is a mean over triplets, so that the means of parts, weighted by their shares, are the
-mean of the whole. The teacher sees all descriptors that were read, the head the strongest of them;
-their output tokens are compared, those of padding too (as published) or those of descriptors alone.
-A teacher of tokens sees a batch turned as the head does; one of probabilities alone sees it as it
-was read, which is what it knows.
+The query's part of a triplet is computed once for its positive and its negative. Every figure is a
+mean over triplets, so that means of parts, weighted by their shares, are the mean of the whole.
 """
 
 from __future__ import annotations
@@ -15,12 +9,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.training.dataset import Side, TripletBatch
-from ames_lite.training.losses import pair_accuracy, pair_loss
 
 
 class Result(NamedTuple):
@@ -29,6 +23,34 @@ class Result(NamedTuple):
     loss: Tensor
     accuracy: float
     distance: float | None
+
+
+def pair_loss(
+    positive: Tensor, negative: Tensor, taught: tuple[Tensor, Tensor] | None = None, soft: float = 1
+) -> Tensor:
+    """Binary cross-entropy with logits, the mean over positive and negative pairs (scalar).
+
+    taught: a teacher's logits of the same pairs, each [B]; its probabilities then are the share
+    `soft`, in [0, 1], of the targets, and the labels the rest (soft targets; Hinton et al., 2015,
+    at temperature 1). In float32 at least.
+    """
+    logits = torch.cat([positive, negative])
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    targets = torch.zeros_like(logits)
+    targets[: len(positive)] = 1
+    if taught is not None:
+        targets = targets.lerp(torch.cat(taught).to(targets.dtype).sigmoid(), soft)
+    return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+def pair_accuracy(positive: Tensor, negative: Tensor) -> float:
+    """Share of pairs on the right side of logit 0, in [0, 1].
+
+    >>> pair_accuracy(torch.tensor([1.0, -1.0]), torch.tensor([-2.0, -3.0]))
+    0.75
+    """
+    right = torch.cat([positive > 0, negative < 0])
+    return float(right.float().mean())
 
 
 def triplet_logits(
@@ -93,6 +115,8 @@ class TripletModel(nn.Module):
 
     beta: weight of the distance to the teacher's tokens; soft_targets: share of the labels that its
     probabilities take over, in [0, 1]; distill_padding: the distance has the tokens of padding too.
+    The teacher sees all descriptors that were read, the head the strongest of them. A teacher of
+    tokens sees a batch augmented as the head does; one of probabilities alone as it was read.
     """
 
     def __init__(
@@ -127,7 +151,6 @@ class TripletModel(nn.Module):
         return Result(loss, pair_accuracy(positive, negative), None)
 
     def _probable(self, batch: TripletBatch) -> tuple[Tensor, Tensor]:
-        """The teacher's logits of the positive pairs [B] and of the negative."""
         teacher = self._teacher[0]
         positive, negative = triplet_logits(teacher, batch, teacher.device)
         return teacher.logit(positive), teacher.logit(negative)

@@ -1,18 +1,19 @@
-"""A training run that can be interrupted anywhere and resumed: its steps, epochs and checkpoints.
+"""A training run that can be interrupted anywhere and resumed: `log.jsonl` and `last.pt`.
 
-A run directory has `log.jsonl` (one line a step) and `last.pt` (all that a run needs to resume).
-Nothing is drawn as a run goes along: what is random depends on the seed, the epoch and the step
-alone, so the checkpoint needs no state of a generator, and an interrupted run ends with the weights
-of an unbroken one to the bit (in float32 on a CPU).
+What is random depends on the seed, the epoch and the step alone, so an interrupted run ends with
+the weights of an unbroken one to the bit (in float32 on a CPU).
 """
 
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ import numpy as np
 from ames_lite.errors import BadInput
 from ames_lite.io.locking import locked
 from ames_lite.processes import ALONE, Processes
-from ames_lite.training.interruption import Stopped, interruptible
 from ames_lite.training.state import NAME, read_state, write_state
 from ames_lite.training.watch import Watch, advance
 
 logger = logging.getLogger(__name__)
 Entry = dict[str, Any]  # a line of the log
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STREAMS = {"streams": 2}  # of random numbers: a checkpoint of others cannot be resumed
 
 
@@ -121,7 +122,7 @@ class TrainingRun(ABC):
         write_state(self.output_dir / NAME, identity, {**self.state(), **own})
 
     def _train_epoch(self, watch: Watch) -> None:
-        epoch, stop, signal = len(self.curve), (len(self.curve) + 1) * self.per_epoch, 0
+        epoch, stop, came = len(self.curve), (len(self.curve) + 1) * self.per_epoch, 0
         name, done = f"epoch {epoch + 1}/{self.epochs}", self.step - epoch * self.per_epoch
         with (
             closing(self.run_steps(self.step, stop)) as steps,
@@ -132,12 +133,45 @@ class TrainingRun(ABC):
                 self.seen.append(figures)
                 self.step += 1
                 advance(bar, self.seen, entry.get("triplets_per_second"))
-                signal = int(self.processes.largest(np.array(self.signal())))
-                if signal:  # that came to any of the processes: all of them stop at this step
+                came = int(self.processes.largest(np.array(self.signal())))
+                if came:  # that came to any of the processes: all of them stop at this step
                     break
                 if self.step % self.save_every == 0:
                     self.save()
-        if signal or self.step < stop:
+        if came or self.step < stop:
             self.save()
             where = f"{self.output_dir}, step {self.step} of {self.steps}"
-            raise Stopped(signal or self.signal(), f"; the same command goes on from here: {where}")
+            raise Stopped(came or self.signal(), f"; the same command goes on from here: {where}")
+
+
+class Stopped(KeyboardInterrupt):
+    """A run ended by a signal. signum: which one; how: what became of it, for the message."""
+
+    def __init__(self, signum: int, how: str = "") -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}{how}")
+        self.signum = int(signum)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], int]]:
+    """Within, SIGINT (Ctrl-C) and SIGTERM (a scheduler's) wait for the end of a step.
+
+    Yields a function that gives the number of the signal that came, 0 before one does. Outside of
+    the main thread signals are not seen. Raises Stopped at a second signal.
+    """
+    noted = [0]
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted[0]:
+            raise Stopped(number)
+        noted[0] = number
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield lambda: noted[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

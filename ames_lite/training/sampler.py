@@ -1,22 +1,16 @@
-"""Triplets for training: which images are seen together.
+"""Triplets for training: which images are seen together (source: AMES, ECCV 2024, on GLDv2).
 
-Input: the neighbour lists of a training set against itself and its landmark labels. Output: batches
-of (anchor, positive, negative) rows. Images that are not usable (failed, without descriptors) are
-in none of them, and are no neighbours. An anchor is valid if among its first `depth` neighbours
-with sim > 0 (in the order of the list, whether its sims fall or not) at least `min_each` share its
-label and at least `min_each` do not; its positive and its negative are drawn from those neighbours
-with probability ∝ sim³, and every valid anchor comes once an epoch. Source: AMES (ECCV 2024),
-training on GLDv2. Where labels have families (they look alike or belong together), an image of
-another label of the anchor's family is neither a positive nor a negative.
-
-What is drawn depends on (seed, epoch, batch) alone, so that any batch can be drawn again, and a
-state is nothing but a place. Lists may stay in their file: they are looked at once in blocks, and
-then row by row.
+An anchor is valid if among its first `depth` neighbours with sim > 0 (in the order of the list) at
+least `min_each` share its label and at least `min_each` do not; positive and negative are drawn
+from those with probability ∝ sim³, and every valid anchor comes once an epoch. Images that are not
+usable take no part. Where labels have families (they look alike or belong together), an image of
+another label of the anchor's family is neither a positive nor a negative. What is drawn depends on
+(seed, epoch, batch) alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +34,7 @@ class Triplets(NamedTuple):
 
     def part(self, rows: slice) -> Triplets:
         """Those of a slice."""
-        return Triplets(self.anchor[rows], self.positive[rows], self.negative[rows])
+        return Triplets(*(part[rows] for part in self))
 
 
 class Excluded(NamedTuple):
@@ -118,11 +112,6 @@ class TripletSampler:
         """Batches an epoch; the last may be smaller."""
         return -(-len(self.anchors) // self.batch_size)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Triplets]:
-        """The batches of one epoch, from batch `start` on."""
-        for batch in range(start, len(self)):
-            yield self.batch(number, batch)
-
     def batch(self, epoch: int, number: int) -> Triplets:
         """One batch of one epoch."""
         order = self._anchors_of(epoch)
@@ -153,7 +142,6 @@ class TripletSampler:
         return int(state["epoch"]) * len(self) + int(state["batch"])
 
     def _anchors_of(self, epoch: int) -> Rows:
-        """All anchors in the order of an epoch."""
         if self._order[0] != epoch:
             order = stream(self.seed, Draw.ANCHORS, epoch).permutation(self.anchors)
             self._order = epoch, order

@@ -1,12 +1,8 @@
-"""One step of training: from the parts of a batch to changed weights, and what is said of it.
+"""One step of training: from the parts of a batch to changed weights, and a dict of figures.
 
-Input: `Part`s. Output: the head's parameters changed in place, and a dict of figures. In fp16 the
-loss is scaled up before the backward pass, and the gradient down again before it is measured and
-clipped. The parts of a step, over all processes, add up to its gradient; all processes change their
-weights alike.
-
-What is not finite stops the run before it spoils a weight, with the rows and names of the batch
-saved. Only in fp16 a gradient may overflow: that step is left out, and the scale is lowered.
+The parts of a step, over all processes, add up to its gradient. What is not finite stops the run
+before it spoils a weight, with the rows and names of the batch saved; only in fp16, where the loss
+is scaled, a gradient may overflow: that step is left out, and the scale is lowered.
 """
 
 from __future__ import annotations

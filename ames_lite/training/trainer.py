@@ -118,7 +118,6 @@ class Trainer(TrainingRun):
         self.step = self.sampler.resume(state["sampler"])
 
     def _own_identity(self) -> dict[str, Any]:
-        """Settings and data that a checkpoint must match to be resumed."""
         name = next(name for name, head in HEADS.items() if type(self.head) is head)
         taught = {} if self.teacher is None else self.teacher.state_dict()
         return {
@@ -159,7 +158,6 @@ class Trainer(TrainingRun):
         write_curve(self.output_dir, self.curve)
 
     def _meta(self, line: Mapping[str, Any]) -> HeadMeta:
-        """What the head of an epoch is used with, and how it was trained."""
         figures = {key: line[key] for key in ("loss", "accuracy")}
         provenance = {**self.meta.provenance, "recipe": asdict(self.recipe), **figures}
         if self.validation is None:

@@ -74,7 +74,7 @@ def test_chamfer_is_tuned_and_evaluated_without_weights(
         (["model=elvis", "start=itq"], "(?s)start=itq.*'elvis'.*one of published, random"),
         (["model=elvis", "start=correspondences"], "(?s)start=correspondences.*'elvis'"),
         (["model=chamfer"], "(?s)model=chamfer has no parameters.*ames, elvis"),
-        (["model=ransac"], "(?s)no head 'ransac'.*elvis"),
+        (["model=ransac"], "(?s)model=ransac has no parameters.*ames, elvis"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_a_run_begins(

@@ -9,8 +9,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES, ELViS
 from ames_lite.training.dataset import Side, TripletBatch
-from ames_lite.training.losses import pair_loss
-from ames_lite.training.model import TripletModel, check_teacher, token_distance
+from ames_lite.training.model import TripletModel, check_teacher, pair_loss, token_distance
 
 B, K, D = 6, 9, 16
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ames_lite.models import AMES, HEADS, ELViS, SimilarityHead
 from ames_lite.models.blocks import PairAttention
 from ames_lite.training.initialization import INITIALIZATIONS
-from ames_lite.training.losses import pair_loss
+from ames_lite.training.model import pair_loss
 from tests.models.seeded import descriptors
 
 

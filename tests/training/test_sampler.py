@@ -15,7 +15,12 @@ from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import write_neighbors
 from ames_lite.stores.neighbor_rows import NeighborRows
 from ames_lite.stores.published.neighbor_conversion import open_neighbor_rows
-from ames_lite.training.sampler import TripletSampler, count_neighbors
+from ames_lite.training.sampler import Triplets, TripletSampler, count_neighbors
+
+
+def epoch_of(sampler: TripletSampler, number: int) -> list[Triplets]:
+    """All batches of an epoch."""
+    return [sampler.batch(number, batch) for batch in range(len(sampler))]
 
 
 def a_set(num: int = 60, classes: int = 5, seed: int = 0) -> tuple[Neighbors, np.ndarray]:
@@ -69,7 +74,9 @@ def test_unusable_images_are_drawn_no_more_than_if_they_were_not_there() -> None
     assert sampler.anchors.tolist() == kept[referee.anchors].tolist()
     assert sampler.excluded[:3] == referee.excluded[:3]
     assert sampler.excluded.unusable == (~usable).sum()
-    drawn = np.concatenate([np.concatenate(batch) for e in range(3) for batch in sampler.epoch(e)])
+    drawn = np.concatenate(
+        [np.concatenate(batch) for e in range(3) for batch in epoch_of(sampler, e)]
+    )
     assert usable[drawn].all() and (~usable).any()
 
 
@@ -89,7 +96,7 @@ def test_a_state_of_other_usable_images_is_refused() -> None:
 def test_every_valid_anchor_comes_once_an_epoch() -> None:
     sampler = TripletSampler(*a_set(), batch_size=7, min_each=3)
     for epoch in range(3):
-        batches = list(sampler.epoch(epoch))
+        batches = list(epoch_of(sampler, epoch))
         assert len(batches) == len(sampler)
         anchors = np.concatenate([batch.anchor for batch in batches])
         assert sorted(anchors.tolist()) == sampler.anchors.tolist()
@@ -98,7 +105,7 @@ def test_every_valid_anchor_comes_once_an_epoch() -> None:
 def test_triplets_are_positive_and_negative_near_neighbours() -> None:
     neighbors, labels = a_set()
     sampler = TripletSampler(neighbors, labels, batch_size=7, depth=20, min_each=3)
-    for batch in sampler.epoch(0):
+    for batch in epoch_of(sampler, 0):
         assert (labels[batch.positive] == labels[batch.anchor]).all()
         assert (labels[batch.negative] != labels[batch.anchor]).all()
         for side in (batch.positive, batch.negative):
@@ -143,19 +150,19 @@ def test_an_image_without_neighbours_outside_of_its_family_is_counted_as_such() 
 def test_no_negative_is_of_the_family_and_positives_are_of_the_label() -> None:
     neighbors, labels, families = with_families()
     sampler = TripletSampler(neighbors, labels, batch_size=7, min_each=1, families=families)
-    drawn = [batch for epoch in range(5) for batch in sampler.epoch(epoch)]
+    drawn = [batch for epoch in range(5) for batch in epoch_of(sampler, epoch)]
     anchor, positive, negative = (np.concatenate(side) for side in zip(*drawn, strict=True))
     assert (labels[positive] == labels[anchor]).all()
     assert (families[negative] != families[anchor]).all()
     plain = TripletSampler(neighbors, labels, batch_size=7, min_each=1)
-    other = [batch for epoch in range(5) for batch in plain.epoch(epoch)]
+    other = [batch for epoch in range(5) for batch in epoch_of(plain, epoch)]
     anchor, _, negative = (np.concatenate(side) for side in zip(*other, strict=True))
     assert (families[negative] == families[anchor]).any()  # without families some would be
 
 
 def test_without_families_draws_and_identity_are_pinned() -> None:
     sampler = TripletSampler(*a_set(), batch_size=7, min_each=3)
-    drawn = np.concatenate([np.stack(batch, 1) for e in range(2) for batch in sampler.epoch(e)])
+    drawn = np.concatenate([np.stack(batch, 1) for e in range(2) for batch in epoch_of(sampler, e)])
     assert array_digest(drawn)[:16] == "60d9f0768759786d"
     state = sampler.state(5)
     assert set(state) == {
@@ -176,7 +183,7 @@ def test_a_family_for_each_label_draws_as_no_families() -> None:
     neighbors, labels = a_set()
     plain = TripletSampler(neighbors, labels, batch_size=7, min_each=3)
     alone = TripletSampler(neighbors, labels, batch_size=7, min_each=3, families=-labels)
-    for one, two in zip(plain.epoch(1), alone.epoch(1), strict=True):
+    for one, two in zip(epoch_of(plain, 1), epoch_of(alone, 1), strict=True):
         assert all((x == y).all() for x, y in zip(one, two, strict=True))
 
 
@@ -213,18 +220,18 @@ def test_odds_follow_the_cube_of_the_similarity() -> None:
     sampler = TripletSampler(
         Neighbors(ids, sims, 4), np.array([0, 0, 0, 1]), batch_size=1, min_each=1, seed=4
     )
-    drawn = [b.positive[0] for e in range(900) for b in sampler.epoch(e) if b.anchor[0] == 0]
+    drawn = [b.positive[0] for e in range(900) for b in epoch_of(sampler, e) if b.anchor[0] == 0]
     share = np.mean(np.array(drawn) == 1)
     assert abs(share - 8 / 9) < 4 * np.sqrt(8 / 81 / len(drawn))
 
 
 def test_a_batch_depends_on_seed_epoch_and_number_alone() -> None:
     a, b = (TripletSampler(*a_set(), batch_size=7, min_each=3, seed=0) for _ in range(2))
-    list(b.epoch(0))
-    for one, two in zip(a.epoch(1), b.epoch(1), strict=True):
+    list(epoch_of(b, 0))
+    for one, two in zip(epoch_of(a, 1), epoch_of(b, 1), strict=True):
         assert all((x == y).all() for x, y in zip(one, two, strict=True))
     other = TripletSampler(*a_set(), batch_size=7, min_each=3, seed=1)
-    firsts = [next(iter(s.epoch(1))).anchor.tolist() for s in (a, other)]
+    firsts = [next(iter(epoch_of(s, 1))).anchor.tolist() for s in (a, other)]
     assert firsts[0] != firsts[1]
 
 
@@ -245,7 +252,7 @@ def test_lists_in_a_file_give_the_same_triplets(tmp_path: Path) -> None:
     given = {"batch_size": 7, "min_each": 3, "depth": 20}
     plain = TripletSampler(neighbors, labels, **given)  # type: ignore[arg-type]
     mapped = TripletSampler(open_neighbor_rows(path, names), labels, **given)  # type: ignore[arg-type]
-    for one, two in zip(plain.epoch(1), mapped.epoch(1), strict=True):
+    for one, two in zip(epoch_of(plain, 1), epoch_of(mapped, 1), strict=True):
         assert all((x == y).all() for x, y in zip(one, two, strict=True))
 
 
@@ -305,7 +312,7 @@ def test_lists_that_do_not_fall_are_taken_as_they_stand(caplog: pytest.LogCaptur
     assert sampler.anchors.tolist() == valid_anchors(mixed, labels, 25, 3)
     assert sampler.anchors.tolist() != valid_anchors(neighbors, labels, 25, 3)
     first = {anchor: set(mixed.ids[anchor, :25]) for anchor in sampler.anchors}
-    for batch in sampler.epoch(0):
+    for batch in epoch_of(sampler, 0):
         for anchor, *drawn in zip(*batch, strict=True):
             assert set(drawn) <= first[anchor]
     assert len(caplog.records) == 1 and "of 60 of 60 lists do not fall" in caplog.text

@@ -18,8 +18,7 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.training.dataset import load_batch
 from ames_lite.training.initialization.matches import start_from_correspondences
-from ames_lite.training.losses import pair_loss
-from ames_lite.training.model import triplet_logits
+from ames_lite.training.model import pair_loss, triplet_logits
 from ames_lite.training.recipe import Recipe, learning_rate
 from ames_lite.training.sampler import Triplets, TripletSampler
 from ames_lite.training.trainer import Trainer

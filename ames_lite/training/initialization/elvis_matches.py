@@ -17,19 +17,15 @@ from ames_lite.errors import BadInput
 from ames_lite.models.elvis import ELViS
 from ames_lite.training.initialization.matches import centred_isometry
 
+THRESHOLD = 0.6  # cosine at which the dustbin stands
+DOUBT = 4.0  # the vote of what has no match is sigmoid(-DOUBT), of a sure one above 0.9
+MARGIN = 5.0  # votes above those of unlike images at which the logit is 0
+GAIN = 0.15  # logits a vote
+NOISE = 0.1  # factor of what stays random
+
 
 @torch.no_grad()
-def start_elvis_from_matches(
-    model: ELViS,
-    descriptors: Tensor,
-    generator: torch.Generator,
-    *,
-    threshold: float = 0.6,  # cosine at which the dustbin stands
-    doubt: float = 4.0,  # the vote of what has no match is sigmoid(-doubt), of a sure one above 0.9
-    margin: float = 5.0,  # votes above those of unlike images at which the logit is 0
-    gain: float = 0.15,  # logits a vote
-    noise: float = 0.1,  # factor of what stays random
-) -> None:
+def start_elvis_from_matches(model: ELViS, descriptors: Tensor, generator: torch.Generator) -> None:
     """Set the head as above. descriptors [M, Din] float, a sample; generator on the CPU.
 
     Raises BadInput for a sample that does not fit.
@@ -42,16 +38,16 @@ def start_elvis_from_matches(
         raise BadInput(f"a head with {model.arguments}", expected="embed_dim >= 4, proj_dim >= 2")
     model.dust_bin.fill_(1.0)
     last = cast(nn.Linear, model.dust_bin_mlp[2])
-    last.weight.mul_(noise)
-    last.bias.fill_(math.atanh(threshold))
-    _votes(model, doubt, noise)
-    expected = votes_of_unlike(model, descriptors) + margin
+    last.weight.mul_(NOISE)
+    last.bias.fill_(math.atanh(THRESHOLD))
+    _votes(model)
+    expected = votes_of_unlike(model, descriptors) + MARGIN
     first, second = cast(nn.Linear, model.g[0]), cast(nn.Linear, model.g[2])
     signs = torch.ones(model.proj_dim)
     signs[1::2] = -1  # gelu(x) - gelu(-x) = x: pairs of them let a line through
-    first.weight.mul_(noise).add_(signs[:, None])
-    first.bias.mul_(noise).sub_(signs * expected)
-    second.weight.mul_(noise / model.proj_dim).add_(signs[None] * gain * 2 / model.proj_dim)
+    first.weight.mul_(NOISE).add_(signs[:, None])
+    first.bias.mul_(NOISE).sub_(signs * expected)
+    second.weight.mul_(NOISE / model.proj_dim).add_(signs[None] * GAIN * 2 / model.proj_dim)
     second.bias.zero_()
 
 
@@ -67,8 +63,8 @@ def votes_of_unlike(model: ELViS, descriptors: Tensor, count: int = 100, pairs: 
     return float(votes.mean())
 
 
-def _votes(model: ELViS, doubt: float, noise: float) -> None:
-    """f rises from -doubt at probability 0 to about doubt at 1.
+def _votes(model: ELViS) -> None:
+    """f rises from -DOUBT at probability 0 to about DOUBT at 1.
 
     The LayerNorm only keeps directions: (p w + b) turns from b to w, which share no entry.
     """
@@ -79,8 +75,8 @@ def _votes(model: ELViS, doubt: float, noise: float) -> None:
     signs[1::2] = -1
     along, across = signs.clone(), signs.clone()
     along[half:], across[:half] = 0, 0
-    first.weight.mul_(noise).add_(3 * along[:, None])
-    first.bias.mul_(noise).add_(across)
+    first.weight.mul_(NOISE).add_(3 * along[:, None])
+    first.bias.mul_(NOISE).add_(across)
     sure = math.sqrt(2.0) * half / 2  # of the sum below where all of the token is along w
-    last.weight.mul_(noise).add_((along * 2 * doubt / sure)[None])
-    last.bias.fill_(-doubt)
+    last.weight.mul_(NOISE).add_((along * 2 * DOUBT / sure)[None])
+    last.bias.fill_(-DOUBT)

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 from ames_lite.errors import BadInput
 from ames_lite.models.ames import AMES
-from ames_lite.models.binarization import Binarization, principal_directions, random_rotation
+from ames_lite.models.binarization import (
+    Binarization,
+    check_sample,
+    principal_directions,
+    random_rotation,
+)
 from ames_lite.models.blocks import PairAttention, PairLayer
 
 
@@ -58,22 +63,13 @@ def centred_isometry(
 
     Raises BadInput for what is no such sample.
     """
-    x = _checked(descriptors, dim_in)
+    x = check_sample(descriptors, dim_in).cpu()
     mean = x.mean(0)
     return _principal_basis(x - mean, dim, generator), mean
 
 
-def _checked(descriptors: Tensor, dim_in: int) -> Tensor:
-    shape = list(descriptors.shape)
-    fits = len(shape) == 2 and shape[0] >= 2 and shape[1] == dim_in
-    if not fits or not descriptors.is_floating_point() or not descriptors.isfinite().all():
-        what = f"descriptors are {shape} {descriptors.dtype}, or not finite"
-        raise BadInput(what, expected=f"a finite float sample [M, {dim_in}], M at least 2")
-    return descriptors.to("cpu", torch.float64)
-
-
 def _sample(model: AMES, descriptors: Tensor) -> Tensor:
-    x = _checked(descriptors, model.dim_in)
+    x = check_sample(descriptors, model.dim_in).cpu()
     return F.normalize(x, dim=-1) if model.normalize_input or model.binary else x
 
 
@@ -95,6 +91,21 @@ def _attend_to_similar(layer: PairLayer, dim: int, num_heads: int, sharpness: fl
     nn.init.zeros_(layer.cross_attn.in_proj_bias[: 2 * dim])
 
 
+# Of the start from matches; logits are those of an attention.
+SHARPNESS = 32.0  # cross-attention logit of a descriptor with its equal
+OWN_SHARPNESS = 8.0  # the same in the first self-attention
+THRESHOLD = 0.7  # cosine of centred descriptors from which they match, if they are unique
+REPEATED = 14.0  # logits that the threshold rises for what is not unique
+PREFER_UNIQUE = 1.0  # logits that a unique descriptor has ahead as a match
+LEVEL = 1.5  # of the mark in every descriptor's token
+ERASE = 0.5  # share of its match that a token loses
+EVIDENCE = 3.0  # entry of a sure match
+GAIN = 20.0  # of the mean evidence before the classifier, over all heads
+NOISE = 0.1  # factor of what stays random
+MARK_OF_MATCH = 1.88  # the match token's own entry in `unique`, times UNIQUE / 2: measured
+UNIQUE = 4.0  # the entry in `unique` of a descriptor is up to half of it
+
+
 class _Channels(NamedTuple):
     """What the entries of a token hold; the last four of every head are set apart."""
 
@@ -105,29 +116,8 @@ class _Channels(NamedTuple):
     unique: Tensor  # [H] how little there is like it in its own image
 
 
-THRESHOLD = 0.7  # a cosine of centred descriptors
-MARK_OF_MATCH = 1.88  # the match token's own entry in `unique`, times UNIQUE / 2: measured
-UNIQUE = 4.0  # the entry in `unique` of a descriptor is up to half of it
-
-
 @torch.no_grad()
-def start_from_matches(
-    model: AMES,
-    descriptors: Tensor,
-    generator: torch.Generator,
-    *,
-    sharpness: float = 32.0,  # cross-attention logit of a descriptor with its equal
-    threshold: float | None = None,  # cosine from which a descriptor matches, if it is unique;
-    # None: THRESHOLD, of binary heads that of their signs
-    repeated: float = 14.0,  # logits that the threshold rises for what is not unique
-    own_sharpness: float = 8.0,  # the first self-attention's logit of a descriptor with its equal
-    prefer_unique: float = 1.0,  # logits that a unique descriptor has ahead as a match
-    level: float = 1.5,  # of the mark in every descriptor's token
-    erase: float = 0.5,  # share of its match that a token loses
-    evidence: float = 3.0,  # entry of a sure match
-    gain: float = 20.0,  # of the mean evidence before the classifier, over all heads
-    noise: float = 0.1,  # factor of what stays random
-) -> None:
+def start_from_matches(model: AMES, descriptors: Tensor, generator: torch.Generator) -> None:
     """Preserved correspondences, and from them, before the first step, a count of good matches.
 
     A match of two descriptors is worth something where they are more alike than what their own
@@ -149,110 +139,91 @@ def start_from_matches(
             f"a head with {model.arguments}",
             expected="pre_norm=false, num_layers >= 2, dim / num_heads >= 8",
         )
-    if threshold is None:
-        threshold = of_signs(THRESHOLD) if model.binary else THRESHOLD
     entries = torch.arange(model.dim).view(heads, width)
     at = _Channels(entries[:, : width - 4].flatten(), *entries[:, width - 4 :].unbind(1))
-    _remap_with_mark(model, _sample(model, descriptors), at, level, generator)
+    _remap_with_mark(model, _sample(model, descriptors), at, generator)
+    threshold = of_signs(THRESHOLD) if model.binary else THRESHOLD
     for number, module in enumerate(model.decoder.layers):
         layer = cast(PairLayer, module)
         for part in (layer.self_attn.out_proj, layer.cross_attn.out_proj, layer.linear2):
-            part.weight.mul_(noise)
+            part.weight.mul_(NOISE)
         nn.init.zeros_(layer.linear2.bias)
+        within, across = _Attention(layer.self_attn, at), _Attention(layer.cross_attn, at)
         if number == 0:
-            _tell_unique(layer.self_attn, at, level, own_sharpness)
+            within.tell_unique()
         else:
-            layer.self_attn.in_proj_weight.mul_(noise)
-            _carry(layer.self_attn, at, at.evidence, at.evidence, gain / heads)
-        _match(layer.cross_attn, at, level, sharpness, threshold, repeated, prefer_unique)
-        _carry(layer.cross_attn, at, None, at.evidence, evidence)
-        layer.cross_attn.out_proj.weight[at.content] = 0
-        layer.cross_attn.out_proj.weight[at.content, at.content] = -erase
+            layer.self_attn.in_proj_weight.mul_(NOISE)
+            within.v[at.slot] = 0
+            within.v[at.slot, at.evidence] = 1.0
+            within.carry(at.evidence, GAIN / heads)
+        across.match(threshold)
+        across.carry(at.evidence, EVIDENCE)
+        across.out[at.content] = 0
+        across.out[at.content, at.content] = -ERASE
     nn.init.zeros_(model.classifier.weight)
     model.classifier.weight[0, at.evidence] = 1.0
     nn.init.constant_(model.classifier.bias, -1.0)
 
 
-def _parts(attention: PairAttention) -> tuple[Tensor, ...]:
-    """Query, key and value weights [D, D] and their biases [D], views."""
-    return *attention.in_proj_weight.chunk(3), *attention.in_proj_bias.chunk(3)
+class _Attention:
+    """The weights of an attention, as views to write into."""
+
+    def __init__(self, attention: PairAttention, at: _Channels) -> None:
+        self.at, self.projections = at, (attention.in_proj_weight, attention.in_proj_bias)
+        self.q, self.k, self.v = attention.in_proj_weight.chunk(3)
+        self.b_q, _, self.b_v = attention.in_proj_bias.chunk(3)
+        self.out = attention.out_proj.weight
+        self.width = len(self.b_q) // attention.num_heads
+        self.logit = self.width**0.5  # what the query's slot takes for 1 logit
+        self.step = self.width**0.5 - LEVEL  # how much higher the match token's mark is
+
+    def compare(self, sharpness: float) -> None:
+        """Equal query and key of the content; in `slot`, a key 1 higher in the match token.
+
+        All else of the projections becomes 0.
+        """
+        at = self.at
+        for part in self.projections:
+            nn.init.zeros_(part)
+        # LayerNorm: a head's tokens have the length √width
+        same = (sharpness * self.logit / (self.width - LEVEL**2)) ** 0.5
+        self.q[at.content, at.content] = same
+        self.k[at.content, at.content] = same
+        self.k[at.slot, at.mark] = 1 / self.step
+
+    def tell_unique(self) -> None:
+        """First self-attention: `unique` := UNIQUE · (attention that goes to the match token)."""
+        at = self.at
+        self.compare(OWN_SHARPNESS)
+        self.b_q[at.slot] = OWN_SHARPNESS * self.logit
+        self.v[at.slot, at.mark] = 1 / self.step  # 1 on the match token, 0 on descriptors
+        self.b_v[at.slot] = -LEVEL / self.step
+        self.carry(at.unique, UNIQUE)
+
+    def match(self, threshold: float) -> None:
+        """Cross-attention between likes or to the match token; its slot brings `unique` of them.
+
+        The slot's value is 0 on the match token, in [0, 1] on descriptors.
+        """
+        at = self.at
+        self.compare(SHARPNESS)
+        self.b_q[at.slot] = (SHARPNESS * threshold + REPEATED + PREFER_UNIQUE) * self.logit
+        self.q[at.slot, at.unique] = -REPEATED * self.logit * 2 / UNIQUE
+        self.b_q[at.evidence] = PREFER_UNIQUE * self.logit
+        self.k[at.evidence, at.unique] = 2 / UNIQUE
+        self.k[at.evidence, at.mark] = -MARK_OF_MATCH / self.step
+        self.v[at.slot, at.unique] = 2 / UNIQUE
+        self.v[at.slot, at.mark] = -MARK_OF_MATCH / self.step
+        self.b_v[at.slot] = MARK_OF_MATCH * LEVEL / self.step
+        self.v[at.content, at.content] = 1.0
+
+    def carry(self, target: Tensor, gain: float) -> None:
+        """Bring the attended slot to an entry of the token."""
+        self.out[target] = 0
+        self.out[target, self.at.slot] = gain
 
 
-def _compare(attention: PairAttention, at: _Channels, level: float, sharpness: float) -> float:
-    """Equal query and key of the content; in `slot`, a key that is 1 higher in the match token.
-
-    All else of the projections becomes 0. Returns what the query's slot takes for 1 logit.
-    """
-    q, k, _, *_ = _parts(attention)
-    nn.init.zeros_(attention.in_proj_weight)
-    nn.init.zeros_(attention.in_proj_bias)
-    width = len(attention.in_proj_bias) // 3 // attention.num_heads
-    scale = width**0.5  # attention divides by it
-    same = (sharpness * scale / (width - level**2)) ** 0.5  # LayerNorm: a head's tokens have √width
-    q[at.content, at.content] = same
-    k[at.content, at.content] = same
-    k[at.slot, at.mark] = 1 / _step(width, level)
-    return scale
-
-
-def _step(width: int, level: float) -> float:
-    """How much higher the mark of the match token is: it has nothing else."""
-    return width**0.5 - level
-
-
-def _tell_unique(attention: PairAttention, at: _Channels, level: float, sharpness: float) -> None:
-    """First self-attention: `unique` := UNIQUE · (attention that goes to the match token)."""
-    scale = _compare(attention, at, level, sharpness)
-    _, _, v, b_q, _, b_v = _parts(attention)
-    step = _step(len(b_q) // attention.num_heads, level)
-    b_q[at.slot] = sharpness * scale
-    v[at.slot, at.mark] = 1 / step  # 1 on the match token, 0 on descriptors
-    b_v[at.slot] = -level / step
-    _carry(attention, at, None, at.unique, UNIQUE)
-
-
-def _match(
-    attention: PairAttention,
-    at: _Channels,
-    level: float,
-    sharpness: float,
-    threshold: float,
-    repeated: float,
-    prefer_unique: float,
-) -> None:
-    """Cross-attention between likes or to the match token; its slot brings `unique` of the found.
-
-    The slot's value is 0 on the match token, in [0, 1] on descriptors.
-    """
-    scale = _compare(attention, at, level, sharpness)
-    q, k, v, b_q, _, b_v = _parts(attention)
-    step = _step(len(b_q) // attention.num_heads, level)
-    b_q[at.slot] = (sharpness * threshold + repeated + prefer_unique) * scale
-    q[at.slot, at.unique] = -repeated * scale * 2 / UNIQUE
-    b_q[at.evidence] = prefer_unique * scale
-    k[at.evidence, at.unique] = 2 / UNIQUE
-    k[at.evidence, at.mark] = -MARK_OF_MATCH / step
-    v[at.slot, at.unique] = 2 / UNIQUE
-    v[at.slot, at.mark] = -MARK_OF_MATCH / step
-    b_v[at.slot] = MARK_OF_MATCH * level / step
-    v[at.content, at.content] = 1.0
-
-
-def _carry(
-    attention: PairAttention, at: _Channels, source: Tensor | None, target: Tensor, gain: float
-) -> None:
-    """Bring the attended slot to an entry of the token; source: an entry that fills the slot."""
-    _, _, v, *_ = _parts(attention)
-    if source is not None:
-        v[at.slot] = 0
-        v[at.slot, source] = 1.0
-    attention.out_proj.weight[target] = 0
-    attention.out_proj.weight[target, at.slot] = gain
-
-
-def _remap_with_mark(
-    model: AMES, x: Tensor, at: _Channels, level: float, generator: torch.Generator
-) -> None:
+def _remap_with_mark(model: AMES, x: Tensor, at: _Channels, generator: torch.Generator) -> None:
     """Remap := isometry of (descriptor or its signs - mean) into `content`, and the mark."""
     if model.binary:
         x = _signs_across_mean(cast(Binarization, model.remap_local[0]), x, generator)
@@ -264,7 +235,7 @@ def _remap_with_mark(
     linear.weight[at.content] = basis.to(linear.weight.dtype)
     linear.bias[at.content] = (-basis @ mean).to(linear.bias.dtype)
     length = (x - mean).norm(dim=1).mean()
-    linear.bias[at.mark] = float(length) * level / model.dim**0.5
+    linear.bias[at.mark] = float(length) * LEVEL / model.dim**0.5
     nn.init.zeros_(model.mtc_token)
     model.mtc_token[at.mark] = (model.dim / model.num_heads) ** 0.5
 
