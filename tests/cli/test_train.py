@@ -321,7 +321,7 @@ def test_failed_images_are_in_no_triplet_and_no_sample(
         file["status"][::4], file["count"][::4] = FAILED, 0
         file["count"][1] = 0  # a plain wall
     store, sampler = train.open_training_set(found, Recipe(min_each=1, batch_size=8))
-    drawn = np.concatenate([rows for batch in sampler.epoch(0) for rows in batch])
+    drawn = np.concatenate([np.concatenate(sampler.batch(0, n)) for n in range(len(sampler))])
     assert len(drawn) and (drawn % 4 != 0).all() and (drawn != 1).all()
     assert len(sample_descriptors(store, 0, 10)) == 10 * 60
     store.close()
