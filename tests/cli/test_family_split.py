@@ -121,7 +121,8 @@ def test_no_negative_of_a_run_is_of_the_family_of_its_anchor(data: Path) -> None
     for name, more in (("with", {"families": families}), ("without", {})):
         store, sampler = train.open_training_set({**found, **more}, recipe)
         store.close()
-        drawn = [batch for epoch in range(3) for batch in sampler.epoch(epoch)]
+        steps = [(epoch, n) for epoch in range(3) for n in range(len(sampler))]
+        drawn = [sampler.batch(*step) for step in steps]
         anchor, _, negative = (np.concatenate(side) for side in zip(*drawn, strict=True))
         shared[name] = int((of_image[negative] == of_image[anchor]).sum())
     assert shared["with"] == 0 < shared["without"]
