@@ -263,7 +263,7 @@ def test_a_state_goes_on_in_the_middle_of_an_epoch() -> None:
     assert (state["epoch"], state["batch"]) == (1, 3)
     again = TripletSampler(*a_set(), batch_size=4, min_each=3)
     step = again.resume(state)
-    rest = list(again.epoch(1, start=step - len(again)))
+    rest = [again.batch(1, number) for number in range(step - len(again), len(again))]
     for one, two in zip(whole[step:], rest, strict=True):
         assert all((x == y).all() for x, y in zip(one, two, strict=True))
 
