@@ -21,6 +21,7 @@ from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.remedies import THE_SET, Commands, with_commands
+from ames_lite.cli.spellings import in_our_words
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation.metrics import DIVISORS
@@ -41,7 +42,7 @@ def command(name: str, work: Callable[[Config], object], overrides: Sequence[str
     set_up_logging()
     config: Config = {}
     try:
-        config = compose(name, given)
+        config = compose(name, in_our_words(name, given))
         work(config)
     except UserError as error:
         if os.environ.get("AMES_DEBUG") == "1":
