@@ -25,9 +25,9 @@ from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.models import HEADS
 from ames_lite.records import Ranking
-from ames_lite.reranking.scorer import PairScorer, ScoringOptions
+from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.runtime import pick_device
-from ames_lite.search.image_search import Found, list_queries, search_images
+from ames_lite.search.image_search import Found, Ranker, list_queries, search_images
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import Indexed, index_images
 from ames_lite.search.page import Side, write_search_page
@@ -59,13 +59,10 @@ def _index(config: Config) -> None:
 
 
 class _Model(NamedTuple):
-    """What puts candidates into order; role: what λ and γ are: frozen, given, ..."""
+    """What finds and orders candidates; role: what λ and γ are: frozen, given, ..."""
 
-    scorer: PairScorer
-    lamb: float
-    temp: float
+    ranker: Ranker
     role: str
-    options: ScoringOptions
     answers: Answers
 
 
@@ -82,8 +79,8 @@ def run(config: Config) -> Found | None:
             print("\n".join(notes), end="\n" * bool(notes))
         config = settled(config, pick_device(config["device"]))
         model = _model(config)
-        if model.scorer.check is not None:
-            model.scorer.check(backbone.provenance, "this run")
+        if model.ranker.scorer.check is not None:
+            model.ranker.scorer.check(backbone.provenance, "this run")
     index = index_folder(config, images)
     bad: dict[str, str] = {}
     if config["update"]:
@@ -152,12 +149,9 @@ def _box(config: Config) -> Box | None:
 
 def _vocabulary(config: Config) -> Path | None:
     """`vocabulary=`, or the released one of this backbone where there is one."""
-    if config["vocabulary"] is None:
-        return released_vocabulary(config["backbone"]["name"], config["model"]["name"])
-    given = Path(config["vocabulary"]).expanduser()
-    if not given.is_file():
-        raise MissingFile("the vocabulary is missing", where=given, expected="a vlad_*.npz")
-    return given
+    if config["vocabulary"] is not None:
+        return Path(config["vocabulary"]).expanduser()
+    return released_vocabulary(config["backbone"]["name"], config["model"]["name"])
 
 
 def _model(config: Config) -> _Model:
@@ -184,7 +178,8 @@ def _model(config: Config) -> _Model:
         device=str(pick_device(config["device"])),
     )
     answers = read_answers(asked, meta, frozen=own)
-    return _Model(scorer, lamb, temp, role, options, answers)
+    ranker = Ranker(scorer, lamb, temp, config["num_rerank"], answers.certain, options)
+    return _Model(ranker, role, answers)
 
 
 def _role(config: Config, tuned_on: str | None) -> str:
@@ -219,29 +214,18 @@ def _say_failed(failed: Mapping[str, str], what: str) -> None:
 
 def _search(config: Config, index: Path, backbone: Backbone, model: _Model) -> Found:
     began = time.perf_counter()
-    found = search_images(
-        index,
-        config["query"],
-        backbone,
-        model.scorer,
-        lamb=model.lamb,
-        temp=model.temp,
-        num_rerank=config["num_rerank"],
-        box=_box(config),
-        workers=config["workers"],
-        options=model.options,
-        certain=model.answers.certain,
-    )
+    given = {"box": _box(config), "workers": config["workers"]}
+    found = search_images(index, config["query"], backbone, model.ranker, **given)
     seconds = time.perf_counter() - began
-    if found.hits.ids.shape[1] < config["num_rerank"]:
-        num = config["num_rerank"]
-        print(f"num_rerank={num} is more than there are: {found.hits.ids.shape[1]}")
-    print(f"{model.scorer.name}: λ {model.lamb:g}, γ {model.temp:g} ({model.role})")
+    ranker, num = model.ranker, found.hits.ids.shape[1]
+    if num < ranker.num_rerank:
+        print(f"num_rerank={ranker.num_rerank} is more than there are: {num}")
+    print(f"{ranker.scorer.name}: λ {ranker.lamb:g}, γ {ranker.temp:g} ({model.role})")
     if model.answers.said:
         print(model.answers.said)
     if config["certain"] is not None:
         saved = 1 - found.hits.scored / found.hits.ids.size
-        print(f"certain at a score of {model.answers.certain:.4f}: {saved:.1%} of pairs saved")
+        print(f"certain at a score of {ranker.certain:.4f}: {saved:.1%} of pairs saved")
     _show(found, config["top"], model.answers)
     print()
     of = len(found.queries)
@@ -299,15 +283,15 @@ def _write(config: Config, index: Path, model: _Model, found: Found) -> None:
 
 
 def _write_page(config: Config, path: Path, index: Path, model: _Model, found: Found) -> Path:
-    images, answers = _images(config), model.answers
+    images, answers, ranker = _images(config), model.answers, model.ranker
     with OpenIndex(index) as opened:
         facts = {
             "Folder": str(images),
             "Images": str(len(opened)),
             "Descriptors": str(config["backbone"]["name"]),
-            "Model": model.scorer.name,
+            "Model": ranker.scorer.name,
             "Candidates": str(found.hits.ids.shape[1]),
-            "λ, γ": f"{model.lamb:g}, {model.temp:g} ({model.role})",
+            "λ, γ": f"{ranker.lamb:g}, {ranker.temp:g} ({model.role})",
         }
         not_indexed, empty = opened.failed, opened.empty()
     if answers.said:

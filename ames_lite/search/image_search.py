@@ -1,7 +1,7 @@
 """Searching a folder of one's own images: pictures in, names out.
 
     indexed = index_images("photos", "photos.index", backbone)
-    found = search_images("photos.index", "query.jpg", backbone, scorer, lamb=0.2, temp=0.1)
+    found = search_images("photos.index", "query.jpg", backbone, Ranker(scorer, 0.2, 0.1))
     found.names(0)[:10]
 
 Images that tie are in the order of their names, so that how the index grew does not show. A query
@@ -37,6 +37,23 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 STEP = 20  # candidates that are scored between two looks at the best score
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """What finds and orders candidates.
+
+    num_rerank: candidates of a query, clamped to what the index has. certain: once a candidate of a
+    query reaches this score, its other candidates are scored no more and count as without local
+    evidence, λ · sim: they stay behind, in their order.
+    """
+
+    scorer: PairScorer
+    lamb: float
+    temp: float
+    num_rerank: int = 100
+    certain: float = np.inf
+    options: ScoringOptions = ScoringOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,21 +100,16 @@ def search_images(
     index: str | Path,
     query: str | Path,
     backbone: Backbone,
-    scorer: PairScorer,
+    ranker: Ranker,
     *,
-    lamb: float,
-    temp: float,
-    num_rerank: int = 100,
     box: Box | None = None,
     workers: int = 1,
-    options: ScoringOptions | None = None,
-    certain: float = np.inf,
 ) -> Found:
     """Search the index in a folder for an image, or for every image of a folder.
 
-    box: the part of a single query to search for; workers: processes that describe queries; else as
-    `search_index`. Raises MissingFile; BadInput where index and backbone do not fit, and where no
-    query can be described.
+    box: the part of a single query to search for; workers: processes that describe queries. Raises
+    MissingFile; BadInput as `search_index`, where index and backbone do not fit, and where no query
+    can be described.
     """
     root, names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
@@ -116,18 +128,7 @@ def search_images(
         for name in store.names:
             same = names_of(root / name, folders)
             own.append(next((one for one in same if one in opened.id_of), None))
-        hits = search_index(
-            opened,
-            vectors,
-            store,
-            scorer,
-            lamb=lamb,
-            temp=temp,
-            num_rerank=num_rerank,
-            own_names=own,
-            options=options,
-            certain=certain,
-        )
+        hits = search_index(opened, vectors, store, ranker, own)
         empty = frozenset(store.names[row] for row in store.empty_rows())
         return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box)
 
@@ -208,41 +209,32 @@ def search_index(
     index: OpenIndex,
     vectors: Floats,
     queries: DescriptorStore,
-    scorer: PairScorer,
-    *,
-    lamb: float,
-    temp: float,
-    num_rerank: int = 100,
+    ranker: Ranker,
     own_names: Sequence[str | None] | None = None,
-    options: ScoringOptions | None = None,
-    certain: float = np.inf,
 ) -> Hits:
     """Search for the queries, rows of a store, all of them done, with their vectors [Q, V].
 
-    num_rerank: candidates of each, clamped to what the index has. own_names [Q]: names in the index
-    that are left out, the query's own; None: none. certain: once a candidate of a query reaches
-    this score, its other candidates are scored no more and count as without local evidence,
-    λ · sim: they stay behind, in their order. Raises BadInput where index, vectors and scorer do
-    not fit, and where nothing is left to be found.
+    own_names [Q]: names in the index that are left out, the query's own; None: none. Raises
+    BadInput where index, vectors and scorer do not fit, and where nothing is left to be found.
     """
-    near = find_candidates(index, vectors, num_rerank, own_names)
+    near = find_candidates(index, vectors, ranker.num_rerank, own_names)
+    lamb, temp, num = ranker.lamb, ranker.temp, near.ids.shape[1]
     logits, scored = np.full(near.ids.shape, NO_EVIDENCE, np.float32), 0
     active = np.arange(len(near.ids))
-    step = near.ids.shape[1] if certain == np.inf else STEP
-    for start in range(0, near.ids.shape[1], step):
+    step = num if ranker.certain == np.inf else STEP
+    for start in range(0, num, step):
         part = slice(start, start + step)
         ids, sims = near.ids[active, part], near.sims[active, part]
-        found = _logits(index, queries, scorer, active, ids, options or ScoringOptions())
+        found = _logits(index, queries, ranker, active, ids)
         logits[active, part], scored = found, scored + ids.size
         best = ensemble_scores(sims, found, lamb, temp).max(axis=1, initial=-np.inf)
-        active = active[best < certain]
+        active = active[best < ranker.certain]
         if not len(active):
             break
     ranked = rerank(near.ids, near.sims, logits, lamb, temp)
-    before = np.argsort(near.ids, axis=1)
-    rank = np.empty(near.ids.shape, np.int64)
-    for q, order in enumerate(before):
-        rank[q] = order[np.searchsorted(near.ids[q], ranked.ids[q], sorter=order)]
+    rank = np.empty(near.ids.shape, np.int64)  # of every id before
+    before, after = np.argsort(near.ids, axis=1), np.argsort(ranked.ids, axis=1)
+    np.put_along_axis(rank, after, before, axis=1)
     sims = np.take_along_axis(near.sims, rank, axis=1)
     return Hits(ranked.ids.astype(np.int32), ranked.scores, rank + 1, sims, scored)
 
@@ -270,10 +262,9 @@ def find_candidates(
 def _logits(
     index: OpenIndex,
     queries: DescriptorStore,
-    scorer: PairScorer,
+    ranker: Ranker,
     rows: npt.NDArray[np.int64],
     ids: Ids,
-    options: ScoringOptions,
 ) -> Floats:
     """Logits [n, K] of candidates ids [n, K] of the queries rows [n], from their segments."""
     logits = np.empty(ids.shape, np.float32)
@@ -282,7 +273,7 @@ def _logits(
         q, k = np.nonzero(segment == number)
         gallery = index.row[ids[q, k]]
         store = index.store(int(number))
-        found, _ = scorer.score(queries, store, rows[q], gallery, options)
+        found, _ = ranker.scorer.score(queries, store, rows[q], gallery, ranker.options)
         place = np.lexsort((gallery, q))  # the order of PairScores
         logits[q[place], k[place]] = found.logit
     return logits

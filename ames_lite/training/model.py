@@ -53,30 +53,14 @@ def pair_accuracy(positive: Tensor, negative: Tensor) -> float:
     return float(right.float().mean())
 
 
-def triplet_logits(
-    head: SimilarityHead, batch: TripletBatch, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Logits [B] of the positive and [B] of the negative pairs; the query is encoded once."""
-    batch = batch.to(device)
+def score_pairs(head: SimilarityHead, batch: TripletBatch, tokens: bool = False) -> list[Any]:
+    """Of the positive and of the negative pairs: logits [B]; with tokens also output tokens.
+
+    The query is encoded once.
+    """
     query = head.encode(*batch.query)
-    positive, negative = (
-        head.score(query, head.encode(*side, gallery=True))
-        for side in (batch.positive, batch.negative)
-    )
-    assert isinstance(positive, Tensor) and isinstance(negative, Tensor)
-    return positive, negative
-
-
-def output_tokens(
-    head: SimilarityHead, batch: TripletBatch
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Logits [B] and output tokens [B, 1+Q+T, D] of the positive pairs, and of the negative."""
-    query = head.encode(*batch.query)
-
-    def scored(side: Side) -> Any:
-        return head.score(query, head.encode(*side, gallery=True), return_tokens=True)
-
-    return scored(batch.positive), scored(batch.negative)
+    gallery = (head.encode(*side, gallery=True) for side in (batch.positive, batch.negative))
+    return [head.score(query, side, tokens) for side in gallery]
 
 
 def token_distance(
@@ -143,23 +127,19 @@ class TripletModel(nn.Module):
             return self._by_tokens(batch, counts)
         taught, seen = None, batch
         if self._teacher:
-            seen = batch.strongest(*counts)
+            seen, teacher = batch.strongest(*counts), self._teacher[0]
             with torch.no_grad():
-                taught = self._probable(as_read or batch)
-        positive, negative = triplet_logits(self.head, seen, self.head.device)
+                probable = score_pairs(teacher, as_read or batch)
+                taught = teacher.logit(probable[0]), teacher.logit(probable[1])
+        positive, negative = score_pairs(self.head, seen)
         loss = pair_loss(positive, negative, taught, self.soft_targets)
         return Result(loss, pair_accuracy(positive, negative), None)
 
-    def _probable(self, batch: TripletBatch) -> tuple[Tensor, Tensor]:
-        teacher = self._teacher[0]
-        positive, negative = triplet_logits(teacher, batch, teacher.device)
-        return teacher.logit(positive), teacher.logit(negative)
-
     def _by_tokens(self, batch: TripletBatch, counts: tuple[int, int]) -> Result:
         seen = batch.strongest(*counts)
-        own = output_tokens(self.head, seen)
+        own = score_pairs(self.head, seen, tokens=True)
         with torch.no_grad():
-            taught = output_tokens(self._teacher[0], batch)
+            taught = score_pairs(self._teacher[0], batch, tokens=True)
         positive, negative = (logits for logits, _ in own)
         all_queries = batch.query.descriptors.shape[1]
         distances = [

@@ -31,7 +31,7 @@ from ames_lite.models import build_head
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer
 from ames_lite.runtime import peak_memory_mib
-from ames_lite.search.image_search import find_candidates, query_vectors, search_index
+from ames_lite.search.image_search import Ranker, find_candidates, query_vectors, search_index
 from ames_lite.search.index import (
     Entry,
     IndexRecord,
@@ -193,8 +193,8 @@ def _search(
     options: SearchSpeed,
 ) -> None:
     sides = ScoringOptions(options.descriptors, options.descriptors)
-    more: dict[str, Any] = {"num_rerank": options.num_rerank, "options": sides}
-    search_index(opened, vectors, queries, scorer, lamb=0.5, temp=0.2, **more)
+    ranker = Ranker(scorer, 0.5, 0.2, options.num_rerank, options=sides)
+    search_index(opened, vectors, queries, ranker)
 
 
 def _cell(options: SearchSpeed, work: str, seconds: list[float]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ames_lite.reranking.scorer import verifier_scorer
 from ames_lite.retrieval.vlad import vlad
 from ames_lite.search import index as image_index
 from ames_lite.search import indexing as module
-from ames_lite.search.image_search import search_images
+from ames_lite.search.image_search import Ranker, search_images
 from ames_lite.search.index import PENDING, OpenIndex, read_record, scan_images, write_record
 from ames_lite.search.indexing import Indexed, index_images
 from ames_lite.stores.vocabulary import write_vocabulary
@@ -165,9 +165,7 @@ def test_growing_an_index_equals_making_it_at_once(
     scorer = verifier_scorer("mutual_nn")
     for num_rerank in (1, 2, 4, 7):
         both = [
-            search_images(
-                index, photos, Counting(), scorer, lamb=0.3, temp=0.1, num_rerank=num_rerank
-            )
+            search_images(index, photos, Counting(), Ranker(scorer, 0.3, 0.1, num_rerank))
             for index in (parts, whole)
         ]
         assert both[0].gallery == both[1].gallery == tuple(list_images(photos))
@@ -196,7 +194,7 @@ def test_the_backbones_own_vectors_come_from_the_same_pass_and_stay_with_their_i
         unit = described.vector / np.linalg.norm(described.vector)
         np.testing.assert_allclose(found[name][1], unit, rtol=1e-6)
     scorer = verifier_scorer("mutual_nn")
-    hits = search_images(index, photos / names[0], WithVector(), scorer, lamb=1, temp=1).hits
+    hits = search_images(index, photos / names[0], WithVector(), Ranker(scorer, 1, 1)).hits
     sims = found[names[0]][1] @ np.array([found[name][1] for name in names]).T
     np.testing.assert_allclose(hits.sims[0], np.sort(sims[1:])[::-1], rtol=1e-5)
 

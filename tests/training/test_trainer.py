@@ -18,7 +18,7 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.training.dataset import load_batch
 from ames_lite.training.initialization.matches import start_from_correspondences
-from ames_lite.training.model import pair_loss, triplet_logits
+from ames_lite.training.model import pair_loss, score_pairs
 from ames_lite.training.recipe import Recipe, learning_rate
 from ames_lite.training.sampler import Triplets, TripletSampler
 from ames_lite.training.trainer import Trainer
@@ -76,7 +76,7 @@ def test_a_head_can_learn_one_batch_by_heart(tiny_world: TinyWorld) -> None:
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
     losses = []
     for _ in range(160):
-        loss = pair_loss(*triplet_logits(head, batch, torch.device("cpu")))
+        loss = pair_loss(*score_pairs(head, batch))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -105,7 +105,7 @@ def test_the_gradient_is_that_of_scoring_each_pair_alone(tiny_world: TinyWorld) 
         torch.manual_seed(0)
         head = AMES(dim_in=128, dim=16, num_layers=2, dim_feedforward=16).train()
         if once:
-            loss = pair_loss(*triplet_logits(head, batch, torch.device("cpu")))
+            loss = pair_loss(*score_pairs(head, batch))
         else:
             query = batch.query.descriptors
             pairs = [head(query, None, s.descriptors) for s in (batch.positive, batch.negative)]
