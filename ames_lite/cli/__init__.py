@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from ames_lite.io.shipped import conf_dir
 
@@ -75,9 +76,9 @@ def print_help(name: str) -> None:
     print((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def run_script(path: str) -> int:
-    """Run the command that a script is named like, on the words it was given."""
-    return run(Path(path).stem, sys.argv[1:])
+def run_script(path: str) -> NoReturn:
+    """Run the command that a script is named like, on the words it was given, and exit."""
+    sys.exit(run(Path(path).stem, sys.argv[1:]))
 
 
 def main() -> int:
