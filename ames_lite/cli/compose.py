@@ -6,6 +6,7 @@ have the type of the default; where that is null, a text or what `TAKES` says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -38,22 +39,29 @@ from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir, shipped
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
-# What a key, by its last part, takes beside the type of its default. A default of null takes a text
-# where nothing else stands here.
+# What a key takes beside the type of its default; the keys of a reranker or a backbone go by their
+# last part. A default of null takes a text where nothing else stands here.
 TAKES: dict[tuple[type, ...], set[str]] = {
-    (int, float): {"radius", "max_angle", "threshold", "max_false", "certain", "val_share"},
+    (int, float): {
+        *("radius", "threshold", "max_false", "certain", "val_share"),
+        *("dataset.options.radius", "dataset.options.max_angle"),
+    },
     (int, float, list): {"lamb", "temp"},
     (int,): {
-        *("tolerance", "nearest", "frames", "nlist", "code_size", "num", "keep", "export_top"),
-        *("query_desc_num", "gallery_desc_num", "threads", "batch_pixels", "layer"),
+        *("tolerance", "ivf_pq.nlist", "ivf_pq.code_size", "kreciprocal.num", "diffusion.num"),
+        *("keep", "export_top", "query_desc_num", "gallery_desc_num", "threads", "batch_pixels"),
+        *("layer", "extract.batch_pixels", "dataset.options.nearest", "dataset.options.frames"),
     },
     (int, list): {"num_rerank", "descriptors", "image_size"},
     (str, list): {"exports", "columns"},
+    (str,): {"weights", "tuned"},
     (list,): {"outputs", "names", "rerankers", "box", "heads", "precisions"},
 }
 OPTIONAL = {  # keys that take null though their default is another
-    *("val_dataset", "whitening", "radius", "max_angle", "nearest", "frames"),
-    *("ground_truth", "distractors", "names_from"),
+    *("val_dataset", "whitening", "dataset.options.radius", "dataset.options.max_angle"),
+    *("dataset.options.nearest", "dataset.options.frames", "dataset.options.ground_truth"),
+    *("dataset.options.distractors", "dataset.options.names_from"),
+    *("mutual_nn.lamb", "mutual_nn.temp", "ransac.lamb", "ransac.temp"),
 }
 PATHS = {  # keys whose texts are paths
     *("data_root", "output_dir", "images", "labels", "query_images", "queries", "gallery"),
@@ -104,7 +112,7 @@ def _head_by_name(weights: Any) -> Any:
 
 def _as_text(key: str, value: str, default: Any) -> str:
     """The override; where a key takes a text, its value is quoted so that Hydra leaves it alone."""
-    types, last = _types(key, default), key.rpartition(".")[2]
+    types, last = _types(key, default), _short(key)
     written = literal_path if last in PATHS else literal
     if is_list(value) and list in types:
         texts = last in PATHS | TEXT_LISTS
@@ -117,8 +125,7 @@ def _as_text(key: str, value: str, default: Any) -> str:
 
 
 def _types(key: str, default: Any) -> tuple[type, ...]:
-    last = key.rpartition(".")[2]
-    named = tuple(kind for kinds, keys in TAKES.items() if last in keys for kind in kinds)
+    named = tuple(kind for kinds, keys in TAKES.items() if _short(key) in keys for kind in kinds)
     if default is None:
         return named or (str,)
     own = (int, float) if isinstance(default, float) else (type(default),)
@@ -262,4 +269,8 @@ def _check_types(config: Config, known: Config) -> None:
 
 
 def _may_be_null(key: str, default: Any) -> bool:
-    return default is None or key.rpartition(".")[2] in OPTIONAL
+    return default is None or not OPTIONAL.isdisjoint((key, _short(key)))
+
+
+def _short(key: str) -> str:
+    return re.sub(r"^(ames|elvis|mutual_nn|ransac|backbone\.arguments)\.", "", key)

@@ -147,3 +147,12 @@ def test_a_shipped_head_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sift_ames").mkdir()  # a path that exists is that path
     assert compose("evaluate", ["weights=sift_ames"])["weights"] == "sift_ames"
+
+
+def test_a_key_takes_what_its_last_part_takes_only_of_rerankers_and_backbones() -> None:
+    assert compose("frontier", ["weights=runs/a"])["weights"] == "runs/a"
+    sizes = compose("benchmark", ["rerank.grow.queries=[5,10]"])["rerank"]["grow"]["queries"]
+    assert sizes == [5, 10]
+    assert compose("place_recognition", ["ransac.lamb=null"])["ransac"]["lamb"] is None
+    with pytest.raises(ConfigError, match="int or float"):
+        compose("prepare_topk_global", ["kreciprocal.lamb=[0.1]"])
