@@ -24,7 +24,6 @@ from ames_lite.cli.shell import (
     stamped_dir,
 )
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.machine import describe_machine
 from ames_lite.io.writing import replacing
 from ames_lite.runtime import cpu_threads
 from benchmarks.heads import MODES, HeadSpeed, measure_heads
@@ -35,6 +34,7 @@ from benchmarks.keys import (
     parse_size,
     precisions_of,
 )
+from benchmarks.machine import describe_machine
 from benchmarks.subjects import DENSE, variants
 from benchmarks.suites.evaluate import prepare_evaluate, show_evaluate
 from benchmarks.suites.extract import prepare_extract, show_extract

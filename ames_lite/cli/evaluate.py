@@ -22,12 +22,18 @@ from ames_lite.cli.scoring_run import (
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.data import (
+    EvaluationData,
+    excluded,
+    find_files,
+    load_data,
+    short_lists,
+)
 from ames_lite.evaluation.definitions import footnotes
-from ames_lite.evaluation.evaluator import EvaluationData
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
-from ames_lite.evaluation.results_file import role_of
+from ames_lite.evaluation.results_file import role_of, write_results
 from ames_lite.evaluation.significance import paired_bootstrap
 from ames_lite.evaluation.tuned import Tuned, read_tuned
 from ames_lite.evaluation.without_descriptors import say_without_descriptors
@@ -76,7 +82,7 @@ def _run(
     exports = as_list(config["exports"] or [])
     protocol = protocol_of(config)
     setting = check_exports(exports, protocol, config["export_setting"], config["export_top"])
-    evaluator.find_files(files, config["neighbors"])  # all that is missing is one message
+    find_files(files, config["neighbors"])  # all that is missing is one message
     scorer, meta = open_scorer(config)
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
@@ -85,7 +91,7 @@ def _run(
     lambs, temps, tuned_on = ensemble_settings(config, meta, tuned, form)
     source = ensemble_source(config, meta, tuned)
     whole = bool(exports)
-    data = evaluator.load(files, protocol, config["neighbors"], max(numbers), whole=whole)
+    data = load_data(files, protocol, config["neighbors"], max(numbers), whole=whole)
     numbers = clamp(numbers, data, say=processes.first)
     if processes.first:
         say_ensemble(lambs, temps, source, tuned_on)
@@ -109,7 +115,7 @@ def _run(
         config=config,
     )
     results["ensemble_source"] = source
-    evaluator.write_results(folder / "results.json", results)
+    write_results(folder / "results.json", results)
     show(results, config["seed"])
     if config["report_queries"]:
         page = make_report(
@@ -269,7 +275,7 @@ def clamp(numbers: list[int], data: EvaluationData, *, say: bool = True) -> list
 def say_excluded(data: EvaluationData) -> None:
     """How many queries have no positive in a setting, and what becomes of them."""
     of = len(data.ground_truth.query_names)
-    found = {setting: num for setting, num in evaluator.excluded(data).items() if num}
+    found = {setting: num for setting, num in excluded(data).items() if num}
     if found:
         said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
         fate = "counted as misses" if data.protocol.misses else "left out of the means"
@@ -278,7 +284,7 @@ def say_excluded(data: EvaluationData) -> None:
 
 def say_short_lists(data: EvaluationData) -> None:
     """How many queries have more positives than their list has images, and what AP divides by."""
-    found, of = evaluator.short_lists(data), len(data.ground_truth.query_names)
+    found, of = short_lists(data), len(data.ground_truth.query_names)
     if found:
         said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
         ways = ["all positives (ap_divisor=official)", "the images listed (ap_divisor=published)"]

@@ -20,8 +20,7 @@ from ames_lite.cli.shell import as_list, command, refuse_used, run_dir, stamped_
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.comparison import Block, Entry, compare
-from ames_lite.evaluation.comparison_sets import one_table
-from ames_lite.evaluation.comparison_table import render
+from ames_lite.evaluation.comparison_table import one_table, render
 from ames_lite.evaluation.results_file import read_results
 from ames_lite.io.overrides import word
 from ames_lite.stores.published.store import is_published

@@ -23,9 +23,10 @@ from ames_lite.cli.shell import (
 )
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import reproduction
-from ames_lite.evaluation.evaluator import write_results
-from ames_lite.evaluation.global_ranking import evaluate_lists
-from ames_lite.evaluation.reproduction import Outcome, Reproduction
+from ames_lite.evaluation.evaluator import evaluate_lists
+from ames_lite.evaluation.published_rows import GLOBAL, Reproduction
+from ames_lite.evaluation.reproduction import Outcome
+from ames_lite.evaluation.results_file import write_results
 
 OUTSIDE = 4
 ALL = "list"
@@ -86,7 +87,7 @@ def compose_row(row: Reproduction, changed: Config, device: str) -> Config:
 
 def evaluate_row(row: Reproduction, config: Config) -> dict[str, Any]:
     """Evaluate; of a global ranking, which no descriptor is read for, into global.json."""
-    if row.ranking != reproduction.GLOBAL:
+    if row.ranking != GLOBAL:
         return evaluate.run(config)
     lists = dataset_files(config), protocol_of(config)
     results = evaluate_lists(*lists, config["neighbors"], config)
@@ -97,7 +98,7 @@ def evaluate_row(row: Reproduction, config: Config) -> dict[str, Any]:
 def refuse_unused(rows: Sequence[Reproduction], changed: Sequence[str]) -> None:
     """Raises ConfigError for settings of reranking where nothing is reranked."""
     unused = [key for key in changed if key not in OF_LISTS]
-    of_lists = [row.name for row in rows if row.ranking == reproduction.GLOBAL]
+    of_lists = [row.name for row in rows if row.ranking == GLOBAL]
     if unused and of_lists:
         what = f"{unused[0]}= changes nothing of {of_lists[0]}, the numbers of a global ranking"
         raise ConfigError(what, expected=f"{', '.join(OF_LISTS)}= at most")

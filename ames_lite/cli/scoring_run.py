@@ -14,7 +14,7 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, run_dir
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.data import EvaluationData
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions

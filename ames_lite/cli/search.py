@@ -19,7 +19,8 @@ from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, count_of, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.evaluation import rankings
+from ames_lite.evaluation.exports import FORMS
+from ames_lite.evaluation.rankings import write_ranking
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
@@ -271,9 +272,8 @@ def _write(config: Config, index: Path, model: _Model, found: Found) -> None:
     folder = run_dir({**config, **named}, "search")
     sides = (found.queries, found.gallery)
     ranking = Ranking(found.hits.ids, found.hits.scores, len(found.gallery))
-    for scored in (False, True):
-        path = folder / f"retrieval_results{'_scores' * scored}.json"
-        rankings.write_ranking_json(path, *sides, ranking, with_scores=scored)
+    for form in ("json", "json_scores"):
+        write_ranking(folder / FORMS[form].format(""), form, *sides, ranking)
     if answers != Answers():
         write_answers(folder / "answers.json", *sides, found.hits, answers)
     if config["report_queries"]:

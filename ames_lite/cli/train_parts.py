@@ -13,7 +13,7 @@ from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.data import find_files, load_data
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.provenance import check_trained_on
 from ames_lite.models import AMES, SimilarityHead
@@ -113,7 +113,7 @@ class ValidationSet(NamedTuple):
     def find(self) -> Path:
         """Its folder, once all files are there. Raises MissingFile that names the others."""
         try:
-            evaluator.find_files(self.files, self.neighbors)
+            find_files(self.files, self.neighbors)
         except MissingFile as error:
             what = f"{error}\n(these are of val_dataset={self.files.option}; "
             raise MissingFile(f"{what}val_dataset=null trains without validation)") from error
@@ -147,7 +147,7 @@ def open_validation(
     if found is None:
         return None
     num, count = config["val_num_rerank"], config["max_count"]
-    data = evaluator.load(found.files, protocol_of(found.config), found.neighbors, num)
+    data = load_data(found.files, protocol_of(found.config), found.neighbors, num)
     other = data.gallery_store
     check_trained_on(store.provenance, other.provenance, files=(store.path, other.path))
     options = ScoringOptions(

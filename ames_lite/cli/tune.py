@@ -18,8 +18,7 @@ from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer, say_short_lis
 from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.data import EvaluationData, load_data
 from ames_lite.evaluation.tuned import Tuned, write_tuned
 from ames_lite.evaluation.tuning import Row, best, grid, outcome
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
@@ -79,7 +78,7 @@ def _scored(config: Config, processes: Processes, device: torch.device) -> Score
         )
     numbers = numbers_of(config["num_rerank"])
     scorer, _ = open_scorer(config)
-    data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
+    data = load_data(files, protocol_of(config), config["neighbors"], max(numbers))
     numbers = clamp(numbers, data, say=processes.first)
     if processes.first:
         say_short_lists(data)

@@ -1,23 +1,21 @@
 """One table out of many results: every row with its role, and its difference to a baseline.
 
 Input: results (schema 1) under names; output: one block a data set, whose lines hold every row of
-every file. Nothing is picked and nothing left out. Metrics are fractions; an interval and a p-value
-need average precision per query, which results hold for their first row alone, so other rows have a
-bare difference; runs of one entry differ in their seed, are averaged metric by metric and query by
-query, and must otherwise have been made alike.
+every file: nothing is picked. An interval and a p-value need average precision per query, which
+results hold for their first row alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.comparison_entries import Entry, check_comparable
+from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.results_file import role_of
 from ames_lite.evaluation.significance import (
     Interval,
@@ -29,6 +27,98 @@ from ames_lite.evaluation.significance import (
 )
 
 GLOBAL = "global"
+MAY_DIFFER = frozenset(  # keys of a configuration that runs of one entry need not share
+    {"seed", "output_dir", "weights", "data_root", "images", "device", "report_queries"}
+    | {"exports", "export_setting", "export_top"}
+    | {"resume", "max_memory", "threads", "compile", "scores"}
+)
+LISTS = ("query_names", "gallery_names")
+COMPARABLE = {  # what results of one data set share, and what is expected where they do not
+    **dict.fromkeys(LISTS, "results over the same image lists"),
+    "queries": "results over the same queries",
+    "ap_divisor": "one definition of AP: evaluate again (lists shorter than the positives)",
+    "metrics": "results of the same protocol",
+}
+SETTINGS = ("model", "num_rerank", "lamb", "temp", "role")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Results under one name: of one run, or of several that differ in their seed alone.
+
+    files: where each run's results came from, for messages. mixed: let the runs differ. Raises
+    BadInput that names two files and the first thing in which they differ.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    runs: tuple[Mapping[str, Any], ...]
+    mixed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.runs or len(self.runs) != len(self.files):
+            raise BadInput(f"'{self.name}' has {len(self.runs)} results, {len(self.files)} files")
+        for file, run in zip(self.files[1:], self.runs[1:], strict=True):
+            self._check_alike(file, run)
+
+    def _check_alike(self, file: str, run: Mapping[str, Any]) -> None:
+        first, second = _identity(self.runs[0]), _identity(run)
+        for key in ("dataset", "rows", "metrics") if self.mixed else tuple(first | second):
+            if first.get(key) != second.get(key):
+                raise BadInput(
+                    f"runs of '{self.name}' differ in {key}: {first.get(key)!r} in "
+                    f"{self.files[0]}, {second.get(key)!r} in {file}",
+                    expected="runs that differ in their seed alone",
+                    remedy="compare them as entries of their own, or give mixed=true",
+                )
+        weights = [one["digests"].get("weights") for one in (self.runs[0], run)]
+        if weights[0] is not None and weights[0] == weights[1] and not self.mixed:
+            raise BadInput(
+                f"runs of '{self.name}' have the same weights: {self.files[0]} and {file}",
+                expected="runs of heads that were trained with several seeds",
+            )
+
+
+def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs of one entry have in common, by name."""
+    digests = (*LISTS, "query_store", "gallery_store")
+    return {
+        **{key: value for key, value in run["config"].items() if key not in MAY_DIFFER},
+        **{key: run[key] for key in ("dataset", "desc_name", "model")},
+        "rows": [row["num_rerank"] for row in run["rows"]],
+        **{key: _fact(run, key) for key in ("ap_divisor", "metrics")},
+        **{f"the digest {key}": run["digests"].get(key) for key in digests},
+    }
+
+
+def _fact(run: Mapping[str, Any], key: str) -> Any:
+    """One of COMPARABLE. The divisor of AP counts where lists are short, else all are the same."""
+    if key == "queries":
+        return sorted(query["name"] for query in run["per_query"])
+    if key == "metrics":
+        return list(run["global"])
+    if key == "ap_divisor":
+        short = run.get("short_lists")
+        return str(run["config"].get(key, DIVISORS[0])) if short else DIVISORS[0]
+    return run["digests"].get(key)
+
+
+def _check_comparable(entry: Entry, other: Entry) -> None:
+    """Raises BadInput, naming both files, where queries, gallery or metrics are not the same."""
+    for key, expected in COMPARABLE.items():
+        here, there = (_fact(one.runs[0], key) for one in (entry, other))
+        if here == there or (key == "queries" and not (here and there)):
+            continue
+        if isinstance(here, list):
+            here, there = (
+                [name for name in one if name not in two][:1]
+                for one, two in ((here, there), (there, here))
+            )
+        raise BadInput(
+            f"two results of {entry.runs[0]['dataset']} have other {key}: {here}, {there}",
+            where=f"{entry.files[0]} and {other.files[0]}",
+            expected=expected,
+        )
 
 
 @dataclass(frozen=True)
@@ -40,9 +130,13 @@ class Difference:
     test: SignFlip | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
-    """One row of one entry. num_rerank, lamb and temp as text: runs may have chosen otherwise."""
+    """One row of one entry. Settings as text: runs may have chosen otherwise.
+
+    metrics: None where undefined; difference: None for the baseline itself, or undefined; ap: by
+    query name, of first rows alone.
+    """
 
     name: str
     model: str
@@ -50,8 +144,9 @@ class Line:
     lamb: str
     temp: str
     role: str
-    metrics: Mapping[str, Spread | None]  # None: undefined
-    difference: Difference | None  # None: the baseline itself, or undefined
+    metrics: Mapping[str, Spread | None]
+    difference: Difference | None = None
+    ap: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,75 +161,63 @@ class Block:
 
 
 def compare(
-    entries: Sequence[Entry],
-    *,
-    baseline: str = GLOBAL,
-    metric: str | None = None,
-    seed: int = 0,
-    resamples: int = 10_000,
+    entries: Sequence[Entry], *, baseline: str = GLOBAL, metric: str | None = None, seed: int = 0
 ) -> list[Block]:
     """Blocks of all entries, one a data set, in the order of the entries.
 
     baseline: the name of an entry, whose first row is it, or `global`: every entry's own global
     ranking. metric: what differences are of; None: the one that average precision per query belongs
     to. Raises BadInput, naming both files, where entries of one data set have other queries or
-    metrics, and where a data set lacks the baseline.
+    metrics, and where the baseline of a data set is missing.
     """
     if not entries:
         raise BadInput("no results to compare", expected="at least one results.json")
     names = [entry.name for entry in entries]
     if len(set(names)) != len(names) or GLOBAL in names:
         raise BadInput(f"the names {', '.join(names)}", expected=f"distinct, none '{GLOBAL}'")
-    blocks = []
-    for dataset in dict.fromkeys(entry.runs[0]["dataset"] for entry in entries):
-        inside = [entry for entry in entries if entry.runs[0]["dataset"] == dataset]
-        blocks.append(_block(dataset, inside, baseline, metric, (seed, resamples)))
-    return blocks
+    by_dataset: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_dataset.setdefault(entry.runs[0]["dataset"], []).append(entry)
+    return [_block(inside, baseline, metric, seed) for inside in by_dataset.values()]
 
 
-def _block(
-    dataset: str,
-    entries: Sequence[Entry],
-    baseline: str,
-    metric: str | None,
-    options: tuple[int, int],
-) -> Block:
+def _block(entries: Sequence[Entry], baseline: str, metric: str | None, seed: int) -> Block:
+    first = entries[0].runs[0]
     for entry in entries[1:]:
-        check_comparable(entries[0], entry)
-    known = list(entries[0].runs[0]["global"])
-    metric = ap_metric(known) if metric is None else metric
-    if metric not in known:
-        raise BadInput(f"{dataset} has no metric '{metric}'", expected=", ".join(known))
-    rows = [row for entry in entries for row in _rows(entry)]
-    rows = [*_distinct_globals(entries), *rows]
-    base = [row for row in rows if row.entry == baseline]  # of several rows the first
-    if not base:
+        _check_comparable(entries[0], entry)
+    of_queries = _ap_metric(list(first["global"]))
+    metric = metric or of_queries
+    if metric not in first["global"]:
+        what = f"{first['dataset']} has no metric '{metric}'"
+        raise BadInput(what, expected=", ".join(first["global"]))
+    before = [_global_line(entry) for entry in entries]
+    pairs: list[tuple[Line, Line | None]] = [(line, None) for line in _distinct(before)]
+    for entry, own in zip(entries, before, strict=True):
+        pairs += [(_row_line(entry, i), own) for i in range(len(entry.runs[0]["rows"]))]
+    base = next((line for line, _ in pairs if line.name == baseline), None)
+    if base is None:
         raise BadInput(
-            f"the baseline '{baseline}' is not among the results of {dataset}: "
+            f"the baseline '{baseline}' is not among the results of {first['dataset']}: "
             f"{', '.join(entry.files[0] for entry in entries)}",
             expected="a baseline of the same data set, or none: the global ranking of each",
         )
     lines = []
-    for row in rows:
-        against = row.own_global if baseline == GLOBAL else base[0]
-        difference = None
-        if against is not None and row is not against:
-            difference = _difference(row, against, metric, known, options)
-        lines.append(row.line(difference))
-    counted = entries[0].runs[0].get("counted")
-    return Block(dataset, metric, baseline, tuple(lines), counted)
+    for line, own in pairs:
+        against = own if baseline == GLOBAL else base
+        if against is not None and line is not against:
+            paired = metric == of_queries
+            line = replace(line, difference=_difference(line, against, metric, paired, seed))
+        lines.append(line)
+    return Block(first["dataset"], metric, baseline, tuple(lines), first.get("counted"))
 
 
-def ap_metric(names: Sequence[str]) -> str:
+def _ap_metric(names: Sequence[str]) -> str:
     """The metric that the average precision per query belongs to.
 
-    >>> ap_metric(["map_easy", "mp@1_easy", "map"]), ap_metric(["map@100", "map@100_public"])
+    >>> _ap_metric(["map_easy", "mp@1_easy", "map"]), _ap_metric(["map@100", "map@100_public"])
     ('map', 'map@100')
     """
-    for name in names:
-        if name == "map" or re.fullmatch(r"map@\d+", name):
-            return name
-    return names[0]
+    return next((name for name in names if re.fullmatch(r"map(@\d+)?", name)), names[0])
 
 
 def role_in_words(run: Mapping[str, Any], row: Mapping[str, Any]) -> str:
@@ -147,80 +230,39 @@ def role_in_words(run: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return {"given": "as given", "grid": "grid on val"}.get(role, role)
 
 
-@dataclass(frozen=True, eq=False)
-class _Row:
-    """A line before its difference is known. ap: by query name, of first rows alone."""
-
-    entry: str
-    model: str
-    num_rerank: str
-    lamb: str
-    temp: str
-    role: str
-    metrics: Mapping[str, Spread | None]
-    ap: Mapping[str, float] | None
-    own_global: _Row | None
-
-    def line(self, difference: Difference | None) -> Line:
-        return Line(
-            name=self.entry,
-            model=self.model,
-            num_rerank=self.num_rerank,
-            lamb=self.lamb,
-            temp=self.temp,
-            role=self.role,
-            metrics=self.metrics,
-            difference=difference,
-        )
+def _row_line(entry: Entry, i: int) -> Line:
+    rows = [run["rows"][i] for run in entry.runs]
+    settings = [
+        {**row, "model": run["model"], "role": role_in_words(run, row)}
+        for run, row in zip(entry.runs, rows, strict=True)
+    ]
+    ap = _per_query(entry.runs, "ap") if i == 0 else None
+    return _line(entry.name, settings, [row["metrics"] for row in rows], ap)
 
 
-def _rows(entry: Entry) -> list[_Row]:
-    own_global, rows = _global_row(entry), []
-    for i in range(len(entry.runs[0]["rows"])):
-        each = [run["rows"][i] for run in entry.runs]
-        row = _Row(
-            entry=entry.name,
-            model=_common(run["model"] for run in entry.runs),
-            num_rerank=_common(row["num_rerank"] for row in each),
-            lamb=_common(row["lamb"] for row in each),
-            temp=_common(row["temp"] for row in each),
-            role=_common(
-                role_in_words(run, row) for run, row in zip(entry.runs, each, strict=True)
-            ),
-            metrics=_spreads([row["metrics"] for row in each]),
-            ap=_per_query(entry, "ap") if i == 0 else None,
-            own_global=own_global,
-        )
-        rows.append(row)
-    return rows
-
-
-def _global_row(entry: Entry) -> _Row:
+def _global_line(entry: Entry) -> Line:
     """The global ranking, which runs of one entry have in common as a rule: then it is one run."""
-    first, *others = entry.runs
-    if all(run["global"] == first["global"] for run in others):
-        entry = Entry(entry.name, entry.files[:1], (first,))
-    return _Row(
-        entry=GLOBAL,
-        model=_common(run["config"].get("neighbors", "-") for run in entry.runs),
-        num_rerank="-",
-        lamb="-",
-        temp="-",
-        role="not reranked",
-        metrics=_spreads([run["global"] for run in entry.runs]),
-        ap=_per_query(entry, "global_ap"),
-        own_global=None,
-    )
+    runs = entry.runs
+    if all(run["global"] == runs[0]["global"] for run in runs[1:]):
+        runs = runs[:1]
+    unset = {**dict.fromkeys(SETTINGS, "-"), "role": "not reranked"}
+    settings = [{**unset, "model": run["config"].get("neighbors", "-")} for run in runs]
+    return _line(GLOBAL, settings, [run["global"] for run in runs], _per_query(runs, "global_ap"))
 
 
-def _distinct_globals(entries: Sequence[Entry]) -> list[_Row]:
-    """The global rankings of all entries, equal ones once."""
-    distinct: dict[str, _Row] = {}
-    for entry in entries:
-        row = _global_row(entry)
-        means = {name: one and one.mean for name, one in row.metrics.items()}
-        distinct.setdefault(f"{row.model} {means}", row)
-    return list(distinct.values())
+def _line(
+    name: str,
+    settings: Sequence[Mapping[str, Any]],
+    metrics: Sequence[Mapping[str, float | None]],
+    ap: Mapping[str, float] | None,
+) -> Line:
+    """settings, metrics: of each run; a metric that one of them has undefined is None."""
+    spreads: dict[str, Spread | None] = {}
+    for metric in metrics[0]:
+        values = [value for one in metrics if (value := one.get(metric)) is not None]
+        spreads[metric] = mean_std(values) if len(values) == len(metrics) else None
+    texts = {key: _common(one[key] for one in settings) for key in SETTINGS}
+    return Line(name, **texts, metrics=spreads, ap=ap)
 
 
 def _common(values: Iterable[Any]) -> str:
@@ -229,18 +271,17 @@ def _common(values: Iterable[Any]) -> str:
     return "/".join(dict.fromkeys(texts))
 
 
-def _spreads(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, Spread | None]:
-    """Mean and deviation of every metric over runs; None where one of them has it undefined."""
-    found: dict[str, Spread | None] = {}
-    for name in metrics[0]:
-        values = [value for one in metrics if (value := one.get(name)) is not None]
-        found[name] = mean_std(values) if len(values) == len(metrics) else None
-    return found
+def _distinct(lines: Sequence[Line]) -> list[Line]:
+    distinct: dict[str, Line] = {}
+    for line in lines:
+        means = {name: one and one.mean for name, one in line.metrics.items()}
+        distinct.setdefault(f"{line.model} {means}", line)
+    return list(distinct.values())
 
 
-def _per_query(entry: Entry, key: str) -> dict[str, float] | None:
+def _per_query(runs: Sequence[Mapping[str, Any]], key: str) -> dict[str, float] | None:
     """Average precision by query name, the mean over runs; nan where undefined."""
-    first, *others = ({q["name"]: q[key] for q in run["per_query"]} for run in entry.runs)
+    first, *others = ({q["name"]: q[key] for q in run["per_query"]} for run in runs)
     if not first or any(set(other) != set(first) for other in others):
         return None
     values = {name: [run[name] for run in (first, *others)] for name in first}
@@ -248,19 +289,43 @@ def _per_query(entry: Entry, key: str) -> dict[str, float] | None:
 
 
 def _difference(
-    row: _Row, against: _Row, metric: str, known: Sequence[str], options: tuple[int, int]
+    line: Line, against: Line, metric: str, paired: bool, seed: int
 ) -> Difference | None:
-    first, second = against.metrics.get(metric), row.metrics.get(metric)
+    """paired: whether the metric is the mean of the average precisions per query."""
+    first, second = against.metrics.get(metric), line.metrics.get(metric)
     if first is None or second is None:
         return None
     value = second.mean - first.mean
-    if metric != ap_metric(known) or row.ap is None or against.ap is None:
+    if not paired or line.ap is None or against.ap is None:
         return Difference(value)
-    here = np.array(list(row.ap.values()), np.float64)
-    there = np.array([against.ap[name] for name in row.ap], np.float64)
+    here = np.array(list(line.ap.values()), np.float64)
+    there = np.array([against.ap[name] for name in line.ap], np.float64)
     if np.isnan(here - there).all():
         return Difference(value)
-    seed, resamples = options
-    interval = paired_bootstrap(there, here, seed=seed, resamples=resamples)
-    test = sign_flip_test(there, here, seed=seed, resamples=10 * resamples)
-    return Difference(value, interval, test)
+    interval = paired_bootstrap(there, here, seed=seed)
+    return Difference(value, interval, sign_flip_test(there, here, seed=seed))
+
+
+def mean_block(blocks: Sequence[Block]) -> Block | None:
+    """The mean over sets, line by line, each set counting once; None where they have other metrics
+    or lines. A difference of means has no interval: sets are no sample of anything.
+    """
+    first = blocks[0]
+    shapes = {(b.metric, *((line.name, *line.metrics) for line in b.lines)) for b in blocks}
+    if len(blocks) < 2 or len(shapes) > 1:
+        return None
+    lines = tuple(map(_mean_line, zip(*(block.lines for block in blocks), strict=True)))
+    counted = None if len({block.counted for block in blocks}) > 1 else first.counted
+    return Block(f"mean of {len(blocks)} sets", first.metric, first.baseline, lines, counted)
+
+
+def _mean_line(lines: Sequence[Line]) -> Line:
+    metrics: dict[str, Spread | None] = {}
+    for name in lines[0].metrics:
+        found = [value.mean for line in lines if (value := line.metrics[name]) is not None]
+        whole = len(found) == len(lines)
+        metrics[name] = Spread(float(np.mean(found)), float("nan"), 1) if whole else None
+    changes = [line.difference.value for line in lines if line.difference is not None]
+    change = Difference(float(np.mean(changes))) if len(changes) == len(lines) else None
+    texts = {key: _common(getattr(line, key) for line in lines) for key in SETTINGS}
+    return Line(lines[0].name, **texts, metrics=metrics, difference=change)

@@ -1,9 +1,8 @@
 """A comparison as text: columns, Markdown, LaTeX or CSV.
 
-Input: blocks of `comparison.compare`. Output: text. Metrics and differences are printed in points
-(per cent), but for CSV, where metrics are the fractions of results.json at full precision; nothing
-is set in bold and nothing is sorted, as no row is picked here; below each table stand the
-definitions of its metrics and what its differences, roles and deviations mean.
+Metrics and differences are printed in points (per cent), but for CSV, where metrics are the
+fractions of results.json at full precision. Nothing is set in bold and nothing is sorted, as no row
+is picked here.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.comparison import Block, Difference, Line
+from ames_lite.evaluation.comparison import Block, Difference, Line, mean_block
 from ames_lite.evaluation.definitions import footnotes
 from ames_lite.evaluation.significance import Spread
 
-SETTINGS = ("name", "model", "num_rerank", "λ", "γ", "role")
+SETTINGS = ("num_rerank", "λ", "γ", "role")
+WORDS = (0, 1, 5)  # columns of words, set to the left
 UNDEFINED = "-"
-Cells = list[list[str]]
+Cells = list[list[str]]  # the header, then the rows
 
 
 def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = None) -> str:
@@ -33,63 +33,100 @@ def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = N
     """
     if form not in FORMS:
         raise BadInput(f"no form '{form}'", expected=", ".join(FORMS))
-    for block in blocks:
-        absent = [name for name in columns or () if name not in block.lines[0].metrics]
-        if absent:
-            known = ", ".join(block.lines[0].metrics)
-            raise BadInput(f"{block.dataset} has no metric '{absent[0]}'", expected=known)
+    shown = [_shown([block], columns) for block in blocks]
     if form == "csv":
         return _csv(blocks, columns)
-    return "\n".join(FORMS[form](block, columns) for block in blocks)
+    texts = []
+    for block, names in zip(blocks, shown, strict=True):
+        cells = [["name", "model", *_header([block], names)]]
+        cells += [[line.name, line.model, *_row(line, names)] for line in block.lines]
+        texts.append(WRITERS[form](block.dataset, cells, notes_of([block], names)))
+    return "\n".join(texts)
 
 
-def notes_of(block: Block, columns: Sequence[str] | None = None) -> list[str]:
-    """What a reader of a block's table must know, one line each."""
-    notes = ["metrics in points (per cent)", *footnotes(_shown(block, columns), block.counted)]
-    against = "the global ranking" if block.baseline == "global" else block.baseline
-    found = [line.difference for line in block.lines if line.difference is not None]
+def one_table(
+    blocks: Sequence[Block], columns: Sequence[str] | None = None, *, markdown: bool = False
+) -> str:
+    """All blocks, then their mean where they have one, as one table that ends in a newline.
+
+    columns: the metrics that are shown; None: all but precisions at k. Raises BadInput for a metric
+    that no block has.
+    """
+    names, mean = _shown(blocks, columns), mean_block(blocks)
+    cells = [["set", "", *_header(blocks, names)]]
+    for block in (*blocks, *([mean] if mean is not None else [])):
+        for at, line in enumerate(block.lines):
+            cells.append(["" if at else block.dataset, line.name, *_row(line, names)])
+    return (_markdown if markdown else _text)("", cells, notes_of(blocks, names))
+
+
+def notes_of(blocks: Sequence[Block], shown: Sequence[str]) -> list[str]:
+    """What a reader of a table of these blocks must know, one line each."""
+    counted = "/".join(dict.fromkeys(one.counted for one in blocks if one.counted is not None))
+    notes = ["metrics in points (per cent)", *footnotes(shown, counted or None)]
+    baseline = blocks[0].baseline
+    against = "the global ranking" if baseline == "global" else baseline
+    lines = [line for block in blocks for line in block.lines]
+    found = [line.difference for line in lines if line.difference is not None]
     tests = [one.test for one in found if one.test is not None]
     if found:
-        notes.append(f"Δ: {block.metric} minus that of {against}, in points")
+        notes.append(f"Δ: {_metrics(blocks)} minus that of {against}, in points")
     if tests:
         few, many = min(one.counted for one in tests), max(one.counted for one in tests)
-        counted = str(few) if few == many else f"{few} to {many}"
+        number = str(few) if few == many else f"{few} to {many}"
         notes.append(
-            f"[low, high]: 95 % interval of Δ, paired bootstrap over the {counted} queries that "
+            f"[low, high]: 95 % interval of Δ, paired bootstrap over the {number} queries that "
             "count; p: sign-flip test over them, two-sided, not corrected for the number of rows"
         )
     if len(tests) < len(found):
         notes.append("Δ without interval: results hold average precision per query of first rows")
-    roles = {line.role for line in block.lines}
-    if any("oracle" in role for role in roles):
+    if any("oracle" in line.role for line in lines):
         notes.append("oracle: one of several settings tried on this set; the best is no result")
-    runs = max(one.runs for line in block.lines for one in line.metrics.values() if one)
-    if runs > 1:
+    if any(one.runs > 1 for line in lines for one in line.metrics.values() if one):
         notes.append("±: sample standard deviation over runs; Δ is of their mean, query by query")
     return notes
 
 
-def _shown(block: Block, columns: Sequence[str] | None) -> list[str]:
-    if columns is not None:
-        return list(columns)
-    names = list(block.lines[0].metrics)
-    return [name for name in names if not name.startswith("mp@") or name == block.metric]
+def _metrics(blocks: Sequence[Block]) -> str:
+    return "/".join(dict.fromkeys(block.metric for block in blocks))
+
+
+def _shown(blocks: Sequence[Block], columns: Sequence[str] | None) -> list[str]:
+    """The metrics that are shown. Raises BadInput for one that no block has."""
+    known = list(dict.fromkeys(chain(*(block.lines[0].metrics for block in blocks))))
+    if columns is None:
+        metrics = {block.metric for block in blocks}
+        return [name for name in known if not name.startswith("mp@") or name in metrics]
+    for name in columns:
+        if name not in known:
+            sets = ", ".join(block.dataset for block in blocks)
+            raise BadInput(f"no metric '{name}' of {sets}", expected=", ".join(known))
+    return list(columns)
+
+
+def _header(blocks: Sequence[Block], shown: Sequence[str]) -> list[str]:
+    return [*SETTINGS, *shown, f"Δ {_metrics(blocks)}", "[low, high]", "p"]
+
+
+def _row(line: Line, shown: Sequence[str]) -> list[str]:
+    metrics = (_metric_cell(line.metrics.get(name)) for name in shown)
+    settings = (line.num_rerank, line.lamb, line.temp, line.role)
+    return [*settings, *metrics, *_difference_cells(line.difference)]
 
 
 def _points(value: float, sign: str = "") -> str:
     return f"{100 * value:{sign}.2f}"
 
 
-def metric_cell(spread: Spread | None) -> str:
-    """A metric in points, with its deviation over runs; a dash where it is undefined."""
+def _metric_cell(spread: Spread | None) -> str:
     if spread is None:
         return UNDEFINED
     deviation = f" ± {_points(spread.std)}" if spread.runs > 1 else ""
     return _points(spread.mean) + deviation
 
 
-def difference_cells(difference: Difference | None) -> list[str]:
-    """Δ, its interval and its p, as text."""
+def _difference_cells(difference: Difference | None) -> list[str]:
+    """Δ, its interval and its p."""
     if difference is None:
         return [UNDEFINED] * 3
     interval, p = UNDEFINED, UNDEFINED
@@ -101,44 +138,25 @@ def difference_cells(difference: Difference | None) -> list[str]:
     return [_points(difference.value, "+"), interval, p]
 
 
-def _cells(block: Block, columns: Sequence[str] | None) -> Cells:
-    """Header and lines."""
-    shown = _shown(block, columns)
-    header = [*SETTINGS, *shown, f"Δ {block.metric}", "[low, high]", "p"]
-    return [header, *(_line(line, shown) for line in block.lines)]
-
-
-def _line(line: Line, shown: Sequence[str]) -> list[str]:
-    settings = [line.name, line.model, line.num_rerank, line.lamb, line.temp, line.role]
-    return [
-        *settings,
-        *(metric_cell(line.metrics[n]) for n in shown),
-        *difference_cells(line.difference),
-    ]
-
-
-def _table(block: Block, columns: Sequence[str] | None) -> str:
-    cells = _cells(block, columns)
+def _text(title: str, cells: Cells, notes: Sequence[str]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * width for width in widths])
-    left = (0, 1, 5)
     lines = [
         "  ".join(
-            text.ljust(width) if i in left else text.rjust(width)
+            text.ljust(width) if i in WORDS else text.rjust(width)
             for i, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in cells
+        for row in [cells[0], ["-" * width for width in widths], *cells[1:]]
     ]
-    notes = [f"  {note}" for note in notes_of(block, columns)]
-    return "\n".join([block.dataset, "", *lines, "", *notes, ""])
+    head = [title, ""] if title else []
+    return "\n".join([*head, *lines, "", *(f"  {note}" for note in notes), ""])
 
 
-def _markdown(block: Block, columns: Sequence[str] | None) -> str:
-    cells = [[text.replace("|", "\\|") for text in row] for row in _cells(block, columns)]
-    cells.insert(1, ["---" if i in (0, 1, 5) else "---:" for i in range(len(cells[0]))])
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    notes = [f"- {note}" for note in notes_of(block, columns)]
-    return "\n".join([f"**{block.dataset}**", "", *lines, "", *notes, ""])
+def _markdown(title: str, cells: Cells, notes: Sequence[str]) -> str:
+    rows = [[text.replace("|", "\\|") for text in row] for row in cells]
+    rows.insert(1, ["---" if i in WORDS else "---:" for i in range(len(rows[0]))])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    head = [f"**{title}**", ""] if title else []
+    return "\n".join([*head, *lines, "", *(f"- {note}" for note in notes), ""])
 
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -147,30 +165,18 @@ _TEX |= {"λ": r"$\lambda$", "γ": r"$\gamma$", "Δ": r"$\Delta$", "±": r"$\pm$
 
 
 def _tex(text: str) -> str:
-    text = re.sub(r"^([+-])(?=\d)", r"$\1$", text) if re.fullmatch(r"[+-][\d.]+", text) else text
-    if text.startswith("$"):
-        return text
+    if re.fullmatch(r"[+-]\d[\d.]*", text):
+        return f"${text[0]}${text[1:]}"
     return "".join(_TEX.get(char, char) for char in text)
 
 
-def _latex(block: Block, columns: Sequence[str] | None) -> str:
+def _latex(title: str, cells: Cells, notes: Sequence[str]) -> str:
     """A booktabs table; the notes are comments above it."""
-    header, *rows = ([_tex(text) for text in row] for row in _cells(block, columns))
-    align = "".join("l" if i in (0, 1, 5) else "r" for i in range(len(header)))
-    body = [f"{' & '.join(row)} \\\\" for row in rows]
-    return "\n".join(
-        [
-            *(f"% {note}" for note in (block.dataset, *notes_of(block, columns))),
-            f"\\begin{{tabular}}{{{align}}}",
-            "\\toprule",
-            f"{' & '.join(header)} \\\\",
-            "\\midrule",
-            *body,
-            "\\bottomrule",
-            "\\end{tabular}",
-            "",
-        ]
-    )
+    header, *body = (f"{' & '.join(map(_tex, row))} \\\\" for row in cells)
+    align = "".join("l" if i in WORDS else "r" for i in range(len(cells[0])))
+    lines = [f"% {note}" for note in (title, *notes)]
+    lines += [f"\\begin{{tabular}}{{{align}}}", "\\toprule", header, "\\midrule", *body]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
 def _csv(blocks: Sequence[Block], columns: Sequence[str] | None) -> str:
@@ -183,17 +189,12 @@ def _csv(blocks: Sequence[Block], columns: Sequence[str] | None) -> str:
     writer.writerow((*settings, *chain(*((name, f"{name}_std") for name in names)), *found))
     for block in blocks:
         for line in block.lines:
-            spreads = [line.metrics.get(name) for name in names]
             runs = max((one.runs for one in line.metrics.values() if one), default=1)
+            spreads = (line.metrics.get(name) or (None, None) for name in names)
             writer.writerow(
                 [block.dataset, line.name, line.model, line.num_rerank, line.lamb, line.temp]
-                + [line.role, runs]
-                + [
-                    _exact(value)
-                    for one in spreads
-                    for value in ((one[:2]) if one else (None,) * 2)
-                ]
-                + [block.baseline, block.metric, *_exact_difference(line.difference)]
+                + [line.role, runs, *(_exact(value) for one in spreads for value in one[:2])]
+                + [block.baseline, block.metric, *map(_exact, _points_and_p(line.difference))]
             )
     return out.getvalue()
 
@@ -202,17 +203,18 @@ def _exact(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else repr(float(value))
 
 
-def _exact_difference(difference: Difference | None) -> list[str]:
+def _points_and_p(difference: Difference | None) -> list[float | None]:
+    """Δ and the ends of its interval in points, and p."""
     if difference is None:
-        return [""] * 4
+        return [None] * 4
     ends = difference.interval[1:3] if difference.interval else (None, None)
-    points = [None if value is None else 100 * value for value in (difference.value, *ends)]
-    return [_exact(value) for value in (*points, difference.test and difference.test.p)]
+    points = (None if value is None else 100 * value for value in (difference.value, *ends))
+    return [*points, difference.test and difference.test.p]
 
 
-FORMS: dict[str, Callable[[Block, Sequence[str] | None], str]] = {
-    "table": _table,
+WRITERS: dict[str, Callable[[str, Cells, Sequence[str]], str]] = {
+    "table": _text,
     "markdown": _markdown,
     "latex": _latex,
-    "csv": lambda block, columns: _csv([block], columns),
 }
+FORMS = (*WRITERS, "csv")  # a CSV is one table of all blocks

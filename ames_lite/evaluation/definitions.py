@@ -1,8 +1,7 @@
 """What a metric's name means, in one line a name, to be printed beside its value.
 
-Input: a name as results.json has it (`map_medium`, `map@100_public`, `recall@5`). Two average
-precisions are in use under the one name mAP, by trapezoids and by rectangles, and they differ; the
-name tells which: with `@k` it is by rectangles.
+Two average precisions are in use under the one name mAP, by trapezoids and by rectangles, and they
+differ; the name tells which: with `@k` it is by rectangles.
 """
 
 from __future__ import annotations
@@ -11,29 +10,27 @@ import re
 from collections.abc import Iterable
 
 from ames_lite.errors import BadInput
+from ames_lite.evaluation.protocols import PROTOCOLS, SETTINGS
 
-_NAME = re.compile(r"(?P<base>[a-z]+)(?:@(?P<k>[1-9][0-9]*))?(?:_(?P<part>\w+))?")
-RECTANGLES = (
-    "mean over queries of the sum of the precisions at the positives among the first {k} ranks, "
-    "over min({k}, positives) (rectangular AP)"
-)
 BASES = {  # by what stands before @k or _part; {k}: the rank after @
     "map": "mean over queries of the area under precision over recall by trapezoids, whole ranking "
     "(trapezoidal AP)",
-    "map@": RECTANGLES,
+    "map@": "mean over queries of the sum of the precisions at the positives among the first {k} "
+    "ranks, over min({k}, positives) (rectangular AP)",
     "mp@": "mean over queries of the precision among the first min({k}, rank of the last positive) "
     "ranks, as in revisitop",
     "recall@": "share of the queries with any positive among the first {k} ranks",
 }
 PARTS = {  # what stands after _: a setting or a part of the queries
-    "easy": "right: easy; taken out as junk: junk, hard",
-    "medium": "right: easy and hard; taken out: junk",
-    "hard": "right: hard; taken out: junk, easy",
+    **{
+        name: f"right: {' and '.join(lists.positives)}; taken out: {', '.join(lists.junk)}"
+        for name, lists in SETTINGS.items()
+        if name != "all"
+    },
     "public": "the public queries",
     "private": "the private queries",
 }
 GRADED_MAP = "(map_medium + map_hard) / 2, each by trapezoids from its own ranking"
-COUNTED = "Queries without a positive are left out of every mean; ranks count no junk."
 
 
 def definition(metric_name: str, *, graded: bool = False) -> str:
@@ -46,22 +43,23 @@ def definition(metric_name: str, *, graded: bool = False) -> str:
     """
     if metric_name == "map" and graded:
         return GRADED_MAP
-    found = _NAME.fullmatch(metric_name)
-    base = f"{found['base']}{'@' if found['k'] else ''}" if found else ""
-    part = found["part"] if found else None
-    if found is None or base not in BASES or part not in (None, *PARTS):
-        names = ", ".join(name if name == "map" else f"{name}<k>" for name in BASES)
+    found = re.fullmatch(r"([a-z]+)(?:@([1-9][0-9]*))?(?:_(\w+))?", metric_name)
+    base, k, part = found.groups() if found else ("", None, None)
+    base += "@" if k else ""
+    if base not in BASES or part not in (None, *PARTS):
+        names = ", ".join(f"{name}<k>" if name.endswith("@") else name for name in BASES)
         expected = f"{names}; after it nothing or one of {', '.join('_' + p for p in PARTS)}"
         raise BadInput(f"no metric '{metric_name}' is defined", expected=expected)
-    text = BASES[base].format(k=found["k"])
+    text = BASES[base].format(k=k)
     return f"{text}; {PARTS[part]}" if part else text
 
 
 def footnotes(metric_names: Iterable[str], counted: str | None = None) -> list[str]:
     """One line a name, `name: what it is`, and a last one on the queries that the means are over.
 
-    counted: that line, where the protocol has one of its own (`Protocol.counted`).
+    counted: that line, of the protocol (`Protocol.counted`); None: as most have it.
     """
     names = list(dict.fromkeys(metric_names))
     graded = any(name.startswith("map_") for name in names)
-    return [f"{name}: {definition(name, graded=graded)}" for name in names] + [counted or COUNTED]
+    lines = [f"{name}: {definition(name, graded=graded)}" for name in names]
+    return [*lines, counted or PROTOCOLS["revisitop"].counted]

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation import rankings
-from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.protocols import Protocol
-from ames_lite.records import Neighbors, PairScores
+from ames_lite.evaluation.rankings import write_ranking
+from ames_lite.records import Neighbors, PairScores, Ranking
 
 FORMS = {  # file name; {} is the setting of a graded protocol
     "trec": "run{}.trec",
@@ -44,7 +44,7 @@ def check_exports(
     if top is not None and top < 1:
         raise BadInput(f"the first {top} images are to be exported", expected="1 or more")
     if setting is None:
-        return "medium" if protocol.graded else "all"
+        return protocol.main_settings[0]
     if setting not in protocol.settings:
         expected = " or ".join(protocol.settings)
         raise BadInput(f"the protocol has no setting '{setting}'", expected=expected)
@@ -59,49 +59,33 @@ def write_exports(
     row: Mapping[str, Any],
     *,
     tag: str,
-    setting: str | None = None,
+    setting: str,
     top: int | None = None,
 ) -> list[Path]:
     """Write the ranking of a row of results.json into a folder, once a form; returns the paths.
 
-    row: its num_rerank, lamb and temp count; forms: of FORMS; tag: the name of the TREC run;
-    setting: of the protocol, None: medium; top: the first images of every query, None: all.
-    Raises BadInput as `check_exports` and `rerank_setting` do, and for a file that is there.
+    row: its num_rerank, lamb and temp count; forms, setting: of `check_exports`; tag: the name of
+    the TREC run; top: the first images of every query, None: all. Raises BadInput as
+    `rerank_setting` does, and for a file that is there.
     """
-    setting, protocol = check_exports(forms, data.protocol, setting, top), data.protocol
     if not forms:
         return []
-    neighbors, ground_truth, num_rerank = data.neighbors, data.ground_truth, row["num_rerank"]
-    whole = rerank_setting(
-        neighbors,
-        ground_truth,
-        scores,
-        setting,
-        num_rerank=num_rerank,
-        lamb=row["lamb"],
-        temp=row["temp"],
-    )
-    ranking = rankings.first_of(whole, top)
-    names = (ground_truth.query_names, ground_truth.gallery_names)
-    paths = []
-    for form in forms:
-        path = folder / FORMS[form].format(f"_{setting}" if protocol.graded else "")
-        if form == "trec":
-            rankings.write_trec_run(path, *names, ranking, tag=tag)
-        elif form == "csv":
-            rankings.write_ranking_csv(path, *names, ranking)
-        elif form == "pairs":
-            sims = sims_of(neighbors, ranking.ids)
-            logits = scores.lookup(ranking.ids[:, :num_rerank])
-            rankings.write_pairs(path, *names, ranking, sims, logits)
-        else:
-            scored = form == "json_scores"
-            rankings.write_ranking_json(path, *names, ranking, with_scores=scored)
-        paths.append(path)
-    return paths
+    neighbors, truth, num_rerank = data.neighbors, data.ground_truth, row["num_rerank"]
+    cell = {key: row[key] for key in ("num_rerank", "lamb", "temp")}
+    whole = rerank_setting(neighbors, truth, scores, setting, **cell)
+    ranking = Ranking(whole.ids[:, :top], whole.scores[:, :top], whole.num_gallery)
+    names, end = (truth.query_names, truth.gallery_names), f"_{setting}" * data.protocol.graded
+    behind = {}
+    if "pairs" in forms:
+        behind["sims"] = _sims_of(neighbors, ranking.ids)
+        behind["logits"] = scores.lookup(ranking.ids[:, :num_rerank])
+    return [
+        write_ranking(folder / FORMS[form].format(end), form, *names, ranking, tag=tag, **behind)
+        for form in forms
+    ]
 
 
-def sims_of(neighbors: Neighbors, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+def _sims_of(neighbors: Neighbors, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """The global similarities [Q, k] of images ids [Q, k] that stand in the lists."""
     by_id = np.argsort(neighbors.ids, axis=1)
     sims = np.empty(ids.shape, np.float32)

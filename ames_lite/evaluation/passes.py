@@ -1,18 +1,14 @@
 """Reranking under a protocol: one pass a setting.
 
 Before each pass the setting's junk moves to the end of the neighbour list, so that it takes no
-place among the reranked; each setting's numbers come from its own pass (medium from the pass
-without junk, hard from the one without junk and easy, easy from the one without junk and hard).
-A protocol without junk makes one pass. Logits are looked up once for all lamb, temp, num_rerank.
-
-Axis letters: Q queries, K neighbours, P pairs, n = num_rerank, clamped to K wherever it is given.
+place among the reranked; each setting's numbers come from its own pass. Axis letters: Q queries,
+K neighbours, P pairs, n = num_rerank, clamped to K wherever it is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,37 +44,29 @@ from ames_lite.reranking.ensemble import (
 Scores = PairScores | Callable[[Ids], npt.NDArray[np.generic]]  # ids [Q, n] to logits [Q, n]
 
 
-class Shortlist(NamedTuple):
-    """A neighbour list in another order: ids and sims [Q, K]; the sims need not fall."""
-
-    ids: Ids
-    sims: npt.NDArray[np.float32]
-
-
-def move_to_end(neighbors: Neighbors | Shortlist, junk: Sequence[Ids]) -> Shortlist:
-    """Move each query's junk to the end of its list, ids and sims together.
-
-    Stable: the others keep their order, and so does the junk among itself.
-    """
+def move_to_end(neighbors: Neighbors, junk: Sequence[Ids]) -> Neighbors:
+    """Move each query's junk to the end of its list, ids and sims together, stably."""
     ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
     nothing: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(ids)
     is_junk = metrics.label_ids(ids, nothing, junk) == metrics.JUNK
     for q in np.flatnonzero(is_junk.any(axis=1)):
-        kept, moved = ~is_junk[q], is_junk[q]
-        ids[q] = np.concatenate([ids[q, kept], ids[q, moved]])
-        sims[q] = np.concatenate([sims[q, kept], sims[q, moved]])
-    return Shortlist(ids, sims)
+        order = np.argsort(is_junk[q], kind="stable")
+        ids[q], sims[q] = ids[q, order], sims[q, order]
+    return Neighbors(ids, sims, neighbors.num_gallery)
+
+
+def _first(neighbors: Neighbors, count: int) -> Neighbors:
+    head = np.s_[:, :count]
+    return Neighbors(neighbors.ids[head], neighbors.sims[head], neighbors.num_gallery)
 
 
 def _head(
     neighbors: Neighbors, ground_truth: GroundTruth, setting: str, num_rerank: int
-) -> Shortlist:
+) -> Neighbors:
     """The first num_rerank after the setting's junk moved, without moving the whole list."""
     junk = setting_junk(ground_truth, setting)
     reach = num_rerank + max((len(rows) for rows in junk), default=0)
-    near = Shortlist(neighbors.ids[:, :reach], neighbors.sims[:, :reach])
-    ids, sims = move_to_end(near, junk)
-    return Shortlist(ids[:, :num_rerank], sims[:, :num_rerank])
+    return _first(move_to_end(_first(neighbors, reach), junk), num_rerank)
 
 
 def pairs_to_score(
@@ -119,11 +107,10 @@ def _logits(scores: Scores, ids: Ids) -> npt.NDArray[np.float32]:
 class RerankPass:
     """One setting, ready to be reranked with any lamb, temp and num_rerank up to n.
 
-    ids, sims, logits and labels [Q, n] are those of the neighbours after junk moved; before
-    is where the positives stand when nothing is reranked. `prepare_passes` makes it.
+    sims, logits and labels [Q, n] are those of the neighbours after junk moved; before is where the
+    positives stand when nothing is reranked. `prepare_passes` makes it.
     """
 
-    ids: Ids
     sims: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
     labels: npt.NDArray[np.uint8]
@@ -131,7 +118,7 @@ class RerankPass:
 
     def hits(self, num_rerank: int, lamb: float, temp: float) -> Hits:
         """Where the positives stand after the first num_rerank were reordered."""
-        n = min(num_rerank, self.ids.shape[1])
+        n = min(num_rerank, self.sims.shape[1])
         order = stable_descending(ensemble_scores(self.sims[:, :n], self.logits[:, :n], lamb, temp))
         labels = np.take_along_axis(self.labels[:, :n], order, axis=1)
         moved = metrics.hits_of_labels(labels, self.before.num_positives)
@@ -163,7 +150,7 @@ def prepare_passes(
         right, junk = setting_positives(ground_truth, setting), setting_junk(ground_truth, setting)
         labels = metrics.label_ids(head.ids, right, junk)
         before = setting_hits(neighbors.ids, ground_truth, setting)
-        passes[setting] = RerankPass(*head, _logits(scores, head.ids), labels, before)
+        passes[setting] = RerankPass(head.sims, _logits(scores, head.ids), labels, before)
     return passes
 
 
@@ -191,11 +178,7 @@ def evaluate_reranked(
     lamb: float,
     temp: float,
 ) -> Evaluation:
-    """Metrics after reranking: medium numbers from the medium pass, hard from the hard pass, ...
-
-    scores: PairScores, or a callable from ids [Q, n] to logits [Q, n] (row i is query i).
-    """
-    check_ensemble(lamb, temp)
+    """Metrics after reranking: medium numbers from the medium pass, hard from the hard pass, ..."""
     passes = prepare_passes(neighbors, ground_truth, scores, num_rerank, protocol)
     return evaluate_passes(passes, protocol, num_rerank=num_rerank, lamb=lamb, temp=temp)
 
@@ -216,8 +199,5 @@ def rerank_setting(
     """
     check_fit(neighbors, ground_truth)
     num_rerank = _clamped(num_rerank, neighbors)
-    ids, sims = move_to_end(neighbors, setting_junk(ground_truth, setting))
-    head = np.s_[:, :num_rerank]
-    reranked = rerank(ids[head], sims[head], _logits(scores, ids[head]), lamb, temp)
-    ids[head], sims[head] = reranked
-    return Ranking(ids.astype(np.int32, copy=False), sims, neighbors.num_gallery)
+    moved = move_to_end(neighbors, setting_junk(ground_truth, setting))
+    return rerank(moved, _logits(scores, moved.ids[:, :num_rerank]), lamb, temp)

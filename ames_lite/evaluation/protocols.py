@@ -7,10 +7,10 @@ Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images, N gal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +42,9 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
 class Protocol:
     """The settings of an evaluation and the metrics of each."""
 
-    settings: tuple[str, ...]  # of SETTINGS, one rerank pass each
-    main_settings: tuple[str, ...]  # the average precision reported per query is their mean
     main: str  # the metric that grids and tuning go by
+    settings: tuple[str, ...] = ("all",)  # of SETTINGS, one rerank pass each
+    main_settings: tuple[str, ...] = ("all",)  # the AP reported per query is their mean
     ap_at: int | None = None  # rectangular AP@k; None: trapezoidal over the whole ranking
     precision_at: tuple[int, ...] = ()
     recall_at: tuple[int, ...] = ()
@@ -67,8 +67,9 @@ class Protocol:
     def counted(self) -> str:
         """Which queries a mean is over, for those who read the numbers."""
         if self.misses:
-            return "recall@k: share of all queries with any positive among the first k; one " + (
-                "without a positive is a miss"
+            return (
+                "recall@k: share of all queries with any positive among the first k; one without a "
+                "positive is a miss"
             )
         counted = "means over the queries that have a positive; ranks count no junk"
         if self.divides_by_listed:
@@ -81,27 +82,24 @@ class Protocol:
         return self.ap_at is None and self.ap_divisor == "published"
 
 
+# place recognition reports recall; the AP is there for tests that compare per query
+_VPR = Protocol(main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20))
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
         "revisitop": Protocol(
+            main="map",
             settings=("easy", "medium", "hard"),
             main_settings=("medium", "hard"),
-            main="map",
             precision_at=(1, 5, 10),
         ),
-        "gldv2": Protocol(("all",), ("all",), main="map@100", ap_at=100),
-        "instance": Protocol(("all",), ("all",), main="map@100", ap_at=100, recall_at=(1, 10, 100)),
-        # place recognition reports recall; the AP is there for tests that compare per query.
+        "gldv2": Protocol(main="map@100", ap_at=100),
+        "instance": Protocol(main="map@100", ap_at=100, recall_at=(1, 10, 100)),
         # vpr leaves queries without positives out, vpr_all counts them as missed (AnyLoc and the
         # common folder format of place recognition)
-        "vpr": Protocol(("all",), ("all",), main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20)),
-        "vpr_all": Protocol(
-            ("all",), ("all",), main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20), misses=True
-        ),
-        "category": Protocol(
-            *(("all",), ("all",)), main="map@100", ap_at=100, ap_also=(5,), recall_at=(1, 5)
-        ),
-        "ilias": Protocol(("all",), ("all",), main="map@1000", ap_at=1000),
+        "vpr": _VPR,
+        "vpr_all": replace(_VPR, misses=True),
+        "category": Protocol(main="map@100", ap_at=100, ap_also=(5,), recall_at=(1, 5)),
+        "ilias": Protocol(main="map@1000", ap_at=1000),
     }
 )
 
@@ -139,8 +137,13 @@ def evaluate_ranking(
     where the ranking is cut shorter than a metric looks, or grades are asked for and absent.
     """
     protocol = get_protocol(protocol)
-    ids = _checked_ids(ranking, ground_truth, protocol)
-    return summarize({s: setting_hits(ids, ground_truth, s) for s in protocol.settings}, protocol)
+    if not isinstance(ranking, Ranking | Neighbors):
+        ids: npt.NDArray[Any] = np.asarray(ranking)
+        no_scores = np.broadcast_to(np.float32(0), ids.shape)
+        ranking = Ranking(ids, no_scores, len(ground_truth.gallery_names))
+    check_fit(ranking, ground_truth, protocol)
+    hits = {s: setting_hits(ranking.ids, ground_truth, s) for s in protocol.settings}
+    return summarize(hits, protocol)
 
 
 def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
@@ -154,7 +157,6 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
             values[f"map{name}"] = metrics.mean(ap[setting])
         else:
             ap[setting] = metrics.average_precision_at(found, protocol.ap_at)
-            values[f"map@{protocol.ap_at}{name}"] = metrics.mean(ap[setting])
             values |= _parts(ap[setting], f"map@{protocol.ap_at}{name}", protocol.private)
         for k in protocol.ap_also:
             values[f"map@{k}{name}"] = metrics.mean(metrics.average_precision_at(found, k))
@@ -173,33 +175,29 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
 
 
 def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:
-    """The means of the public and of the private queries, where there are two parts."""
-    if private == 0:
-        return {}
-    parts = {"public": ap[:-private], "private": ap[-private:]}
-    return {f"{name}_{part}": metrics.mean(values) for part, values in parts.items()}
+    """The mean, and where there are two parts those of the public and the private queries."""
+    parts = {"": ap}
+    if private:
+        parts |= {"_public": ap[:-private], "_private": ap[-private:]}
+    return {f"{name}{part}": metrics.mean(values) for part, values in parts.items()}
 
 
 def setting_positives(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
     """For each query the gallery rows that are right in a setting."""
-    return _joined(ground_truth, _get_setting(setting).positives)
+    return _joined(ground_truth, setting, "positives")
 
 
 def setting_junk(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
     """For each query the gallery rows that are neither right nor wrong in a setting."""
-    return _joined(ground_truth, _get_setting(setting).junk)
+    return _joined(ground_truth, setting, "junk")
 
 
-def _get_setting(name: str) -> Setting:
-    if name not in SETTINGS:
-        raise BadInput(f"no setting '{name}'", expected=", ".join(SETTINGS))
-    return SETTINGS[name]
-
-
-def _joined(ground_truth: GroundTruth, lists: Sequence[str]) -> list[npt.NDArray[np.int64]]:
-    none = np.zeros(0, np.int64)
+def _joined(ground_truth: GroundTruth, setting: str, what: str) -> list[npt.NDArray[np.int64]]:
+    if setting not in SETTINGS:
+        raise BadInput(f"no setting '{setting}'", expected=", ".join(SETTINGS))
+    none, names = np.zeros(0, np.int64), getattr(SETTINGS[setting], what)
     return [
-        np.concatenate([none, *(getattr(ground_truth, name)[q] for name in lists)])
+        np.concatenate([none, *(getattr(ground_truth, name)[q] for name in names)])
         for q in range(len(ground_truth.query_names))
     ]
 
@@ -208,17 +206,6 @@ def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
     """Where the positives of a setting stand in a ranking [Q, K], its junk taken out."""
     right, junk = setting_positives(ground_truth, setting), setting_junk(ground_truth, setting)
     return metrics.find_hits(ids, right, junk)
-
-
-def _checked_ids(
-    ranking: Ids | Ranking | Neighbors, ground_truth: GroundTruth, protocol: Protocol
-) -> Ids:
-    if not isinstance(ranking, Ranking | Neighbors):
-        ids = cast("npt.NDArray[np.int32]", np.asarray(ranking))  # Ranking checks that it is so
-        no_scores = np.broadcast_to(np.float32(0), ids.shape)
-        ranking = Ranking(ids, no_scores, len(ground_truth.gallery_names))
-    check_fit(ranking, ground_truth, protocol)
-    return ranking.ids
 
 
 def check_fit(

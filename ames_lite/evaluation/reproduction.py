@@ -1,20 +1,25 @@
-"""Published numbers as data, beside what came out here, and the first thing that differs.
+"""Published numbers beside what came out here, and the first thing that differs.
 
-Each `Reproduction` is one evaluation with its expected metrics; ROWS holds all by name. No hash of
-any published file is known: the settings in effect can be told, but not whose files were read.
+No hash of any published file is known: the settings in effect can be told, but not whose files were
+read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.published_row import GLOBAL, NeededFile, Reproduction
-from ames_lite.evaluation.published_rows import AMES_ROWS, PLACE_ROWS
+from ames_lite.evaluation.published_rows import (
+    AMES_ROWS,
+    GLOBAL,
+    PLACE_ROWS,
+    NeededFile,
+    Reproduction,
+)
 from ames_lite.io.provenance import ABSENT
 from ames_lite.stores.published.store import ORIGIN
 
@@ -56,26 +61,29 @@ def first_difference(row: Reproduction, results: Mapping[str, Any]) -> str | Non
     """The first setting in effect that is not the row's, with both values; None: all that can be
     told are the row's. What has no published value to compare with (`unknowns`) is not among them.
     """
+    for what, published, here in _compared(row, results):
+        if published != here:
+            return f"{what}: {published} published, {here} here"
+    return None
+
+
+def _compared(
+    row: Reproduction, results: Mapping[str, Any]
+) -> Iterator[tuple[str, object, object]]:
+    """What can be told: what it is, as published, and here."""
     for side, count in row.counts.items():
-        if results["counts"][side] != count:
-            return _differs(f"{side} images", count, results["counts"][side])
-    digests = results["digests"]
-    if row.weights_sha256 not in (None, digests.get("weights")):
-        return _differs("the weights' sha256", row.weights_sha256, digests.get("weights"))
-    for side in ("query", "gallery"):
-        made = json.loads(digests.get(f"{side}_store", "{}"))
-        if row.published_stores and made.get("origin") != ORIGIN:
-            here = f"one extracted anew ({_described(made)})"
-            return _differs(f"the {side} store", "the authors' file", here)
+        yield f"{side} images", count, results["counts"][side]
+    for side in ("query", "gallery") if row.published_stores else ():
+        made = json.loads(results["digests"].get(f"{side}_store", "{}"))
+        here = f"one extracted anew ({_described(made)})"
+        of_authors = "the authors' file"
+        yield f"the {side} store", of_authors, of_authors if made.get("origin") == ORIGIN else here
     in_effect = _in_effect(results)
     for key, published in row.settings.items():
-        if in_effect.get(key) != published:
-            return _differs(key, published, in_effect.get(key))
+        yield key, published, in_effect.get(key)
     made = _lists_made(results)
-    for key, published in row.made.items():
-        if made.get("origin") != ORIGIN and made.get(key, ABSENT) != published:
-            return _differs(f"{key} of the neighbour lists", published, made.get(key, ABSENT))
-    return None
+    for key, published in row.made.items() if made.get("origin") != ORIGIN else ():
+        yield f"{key} of the neighbour lists", published, made.get(key, ABSENT)
 
 
 def _in_effect(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,14 +108,10 @@ def _described(made: Mapping[str, Any]) -> str:
     return ", ".join(told) or "it says nothing of what made it"
 
 
-def _differs(what: str, published: object, here: object) -> str:
-    return f"{what}: {published} published, {here} here"
-
-
 def unknowns(row: Reproduction, results: Mapping[str, Any]) -> list[str]:
     """What cannot be compared: no hash of it is published, or the source does not say."""
     unknown = []
-    if row.weights is not None and row.weights_sha256 is None:
+    if row.weights is not None:
         unknown.append(f"weights: no hash is published; sha256 {results['digests']['weights']}")
     if row.published_stores:
         unknown.append("descriptors and neighbour lists: no hash is published")

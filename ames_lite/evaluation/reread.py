@@ -1,25 +1,23 @@
 """An evaluation opened again from what it left: results.json, scores.hdf5, and the files it read.
 
-Input: results (schema 1) and paths. Output: the lists, the ground truth and the scores that its
-rankings follow from. Nothing is believed: the name lists must have the digests of results.json, the
-scores its digests, and a row read again must give the metrics that stand there. No descriptor is
-opened: the stores may be gone.
+Nothing is believed: the name lists must have the digests of results.json, the scores its digests,
+and a row read again must give the metrics that stand there. No descriptor is opened: the stores may
+be gone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ames_lite.datasets.ground_truth import read_ground_truth
-from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import DatasetFiles, find_all
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.evaluation.data import SIDES, find_files, read_lists, read_truth
 from ames_lite.evaluation.metrics import Hits
-from ames_lite.evaluation.passes import RerankPass, prepare_passes
+from ames_lite.evaluation.passes import prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, evaluate_ranking, summarize
 from ames_lite.io.digest import names_digest
 from ames_lite.records import GroundTruth, Neighbors, PairScores
@@ -28,6 +26,16 @@ from ames_lite.stores.pair_scores import read_pair_scores
 
 SAME = 1e-6  # metrics of another machine may differ in their last digits
 REMEDY = "evaluate again, or name the run's own files by data_root=, neighbors= or scores="
+
+
+@dataclass(frozen=True, eq=False)
+class ReadRow:
+    """Metrics and hits of the global ranking and of a row, the hits by setting."""
+
+    before: Evaluation
+    after: Evaluation
+    hits_before: Mapping[str, Hits]
+    hits_after: Mapping[str, Hits]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,21 +52,17 @@ class Reread:
     def row(self, place: int) -> ReadRow:
         """A row of results.json, evaluated again. Raises BadInput where its metrics differ."""
         row = self.results["rows"][place]
-        number, lamb, temp = row["num_rerank"], row["lamb"], row["temp"]
         before = evaluate_ranking(self.neighbors, self.ground_truth, self.protocol)
         self._compare("global", self.results["global"], before)  # other files: before any lookup
-        passes: dict[str, RerankPass] = prepare_passes(
-            self.neighbors, self.ground_truth, self.scores, number, self.protocol
-        )
-        hits = {setting: one.hits(number, lamb, temp) for setting, one in passes.items()}
-        found = ReadRow(
-            before=before,
-            after=summarize(hits, self.protocol),
-            hits_before={setting: one.before for setting, one in passes.items()},
-            hits_after=hits,
-        )
-        self._compare(f"row {place + 1}", row["metrics"], found.after)
-        return found
+        lists = self.neighbors, self.ground_truth
+        passes = prepare_passes(*lists, self.scores, row["num_rerank"], self.protocol)
+        hits = {
+            setting: one.hits(row["num_rerank"], row["lamb"], row["temp"])
+            for setting, one in passes.items()
+        }
+        after = summarize(hits, self.protocol)
+        self._compare(f"row {place + 1}", row["metrics"], after)
+        return ReadRow(before, after, {name: one.before for name, one in passes.items()}, hits)
 
     def _compare(self, what: str, said: Mapping[str, float | None], found: Evaluation) -> None:
         for name, value in said.items():
@@ -71,16 +75,6 @@ class Reread:
                     expected="the neighbour lists and the ground truth that the run read",
                     remedy=REMEDY,
                 )
-
-
-@dataclass(frozen=True, eq=False)
-class ReadRow:
-    """Metrics and hits of the global ranking and of a row, the hits by setting."""
-
-    before: Evaluation
-    after: Evaluation
-    hits_before: Mapping[str, Hits]
-    hits_after: Mapping[str, Hits]
 
 
 def reread(
@@ -96,17 +90,10 @@ def reread(
 
     where: results.json; neighbors: as the run had it; scores: its scores.hdf5.
     """
-    finders: dict[str, Callable[[], Path]] = {
-        "query": lambda: files.image_list("query"),
-        "gallery": lambda: files.image_list("gallery"),
-        "ground truth": files.ground_truth,
-        "neighbors": lambda: files.neighbors(neighbors),
-        "scores": lambda: _scores_file(scores),
-    }
-    paths = find_all(finders)
-    names = {side: read_image_list(paths[side]).names for side in ("query", "gallery")}
-    for side, listed in names.items():
-        there, here = results["digests"].get(f"{side}_names"), names_digest(listed)
+    paths = find_files(files, neighbors, stores=False, scores=lambda: _scores_file(scores))
+    lists = read_lists(paths)
+    for side, listed in zip(SIDES, lists, strict=True):
+        there, here = results["digests"].get(f"{side}_names"), names_digest(listed.names)
         if there != here:
             raise BadInput(
                 f"the run had another {side} list: its digest is {there} there, {here} here",
@@ -114,16 +101,10 @@ def reread(
                 expected="the image lists that the run read",
                 remedy=REMEDY,
             )
-    lists = names["query"], names["gallery"]
-    skipped = files.skipped(paths["ground truth"])
-    return Reread(
-        where,
-        results,
-        protocol,
-        read_ground_truth(paths["ground truth"], *lists, skip_last=skipped),
-        read_neighbors(paths["neighbors"], *lists),
-        read_pair_scores(paths["scores"], results["digests"], remedy=REMEDY),
-    )
+    truth = read_truth(files, paths, *lists)
+    near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
+    found = read_pair_scores(paths["scores"], results["digests"], remedy=REMEDY)
+    return Reread(where, results, protocol, truth, near, found)
 
 
 def _scores_file(path: Path) -> Path:

@@ -1,11 +1,8 @@
-"""results.json, read back: what an evaluation found, checked against its schema.
-
-Input: the file, or the run directory that it lies in. Output: the dict as it was written (schema
-1).
-"""
+"""results.json: what an evaluation found, written, and read back checked against its schema."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +12,14 @@ from ames_lite.io.json_file import read_json_file
 
 SCHEMA = 1
 KINDS: dict[str, type] = {
-    "dataset": str,
-    "desc_name": str,
-    "model": str,
-    "config": dict,
-    "global": dict,
-    "rows": list,
-    "per_query": list,
-    "digests": dict,
+    **dict.fromkeys(("dataset", "desc_name", "model"), str),
+    **dict.fromkeys(("config", "global", "digests"), dict),
+    **dict.fromkeys(("rows", "per_query"), list),
 }
-ROW = ("num_rerank", "lamb", "temp", "tuned_on", "metrics")
-QUERY = ("name", "global_ap", "ap")
-REMEDY = remedies.RESULTS
+KEYS = {  # of every entry of a list
+    "rows": ("num_rerank", "lamb", "temp", "tuned_on", "metrics"),
+    "per_query": ("name", "global_ap", "ap"),
+}
 
 
 def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
@@ -40,6 +33,12 @@ def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
     return "given" if tuned_on is None else "frozen"
 
 
+def write_results(path: Path, results: dict[str, Any]) -> Path:
+    """Write results.json (no NaN in it) and return its path."""
+    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
 def results_path(path: str | Path) -> Path:
     """The file itself: a run directory stands for its results.json."""
     path = Path(path).expanduser()
@@ -48,23 +47,20 @@ def results_path(path: str | Path) -> Path:
 
 def read_results(path: str | Path) -> dict[str, Any]:
     """The results. Raises MissingFile; BadInput for another schema or what is not as it says."""
-    path = results_path(path)
+    path, remedy = results_path(path), remedies.RESULTS
     if not path.is_file():
-        raise MissingFile("there are no results here", where=path.absolute(), remedy=REMEDY)
+        raise MissingFile("there are no results here", where=path.absolute(), remedy=remedy)
     results = read_json_file(path, "results.json")
+    expected = f"results of schema {SCHEMA}"
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
-        raise BadInput(f"schema is {schema!r}", where=path, expected=f"results of schema {SCHEMA}")
+        raise BadInput(f"schema is {schema!r}", where=path, expected=expected)
     wrong = [key for key, kind in KINDS.items() if not isinstance(results.get(key), kind)]
-    for list_name, keys in (("rows", ROW), ("per_query", QUERY)):
-        entries = results.get(list_name)
-        if list_name not in wrong and not all(_has(entry, keys) for entry in entries):
-            wrong.append(f"{list_name} (each with {', '.join(keys)})")
+    for name, keys in KEYS.items():
+        entries = [] if name in wrong else results[name]
+        if not all(isinstance(entry, dict) and entry.keys() >= set(keys) for entry in entries):
+            wrong.append(f"{name} (each with {', '.join(keys)})")
     if wrong or not results["rows"]:
         what = f"absent, empty or of a wrong type: {', '.join(wrong) or 'rows'}"
-        raise BadInput(what, where=path, expected=f"results of schema {SCHEMA}", remedy=REMEDY)
+        raise BadInput(what, where=path, expected=expected, remedy=remedy)
     return results
-
-
-def _has(entry: Any, keys: tuple[str, ...]) -> bool:
-    return isinstance(entry, dict) and all(key in entry for key in keys)

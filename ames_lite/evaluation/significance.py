@@ -2,9 +2,8 @@
 
 The bootstrap over queries (Efron and Tibshirani, 1993, percentiles) gives the interval of a mean or
 of a paired difference, the sign-flip test (Smucker, Allan and Carterette, CIKM 2007) its p-value.
-Values are one number a query, average precision as a rule, nan where a query has no positives:
-those are left out and counted. Both speak of other queries of the same kind; of another training
-seed they say nothing: that is what `mean_std` over runs is for.
+Values are one number a query, nan where it has no positives: those are left out and counted. Both
+speak of other queries of the same kind; of another training seed `mean_std` over runs does.
 """
 
 from __future__ import annotations
@@ -54,22 +53,13 @@ def bootstrap_mean(
 ) -> Interval:
     """The interval of the mean of values [Q].
 
-    The same seed gives the same interval; 0 is a seed. Raises BadInput where no value counts,
-    one is infinite, resamples < 1, or confidence is not inside (0, 1).
+    Raises BadInput where no value counts, one is infinite, resamples < 1, or confidence is not
+    inside (0, 1).
     """
-    if values.ndim != 1 or np.isinf(values).any():
-        raise BadInput(
-            f"values {values.shape} are no list of numbers", expected="[Q], nan or finite"
-        )
-    if not 0 < confidence < 1 or resamples < 1:
-        raise BadInput(
-            f"confidence is {confidence}, resamples {resamples}",
-            expected="confidence inside (0, 1), at least one resample",
-        )
-    counted = values[~np.isnan(values)].astype(np.float64)
-    if len(counted) == 0:
-        raise BadInput("no query counts", expected="at least one query with positives")
-    low = high = float(counted.mean())
+    if not 0 < confidence < 1:
+        raise BadInput(f"confidence is {confidence}", expected="inside (0, 1)")
+    counted = _counted(values, resamples)
+    low = high = mean = float(counted.mean())
     if len(counted) > 1:
         found = stats.bootstrap(
             (counted,),
@@ -81,8 +71,7 @@ def bootstrap_mean(
             rng=np.random.default_rng(seed),
         )
         low, high = (float(end) for end in found.confidence_interval)
-    excluded = len(values) - len(counted)
-    return Interval(float(counted.mean()), low, high, len(counted), excluded)
+    return Interval(mean, low, high, len(counted), len(values) - len(counted))
 
 
 def paired_bootstrap(
@@ -106,21 +95,12 @@ def sign_flip_test(
     sign of each query's difference is a coin's. All signs of the differences that are not zero are
     tried where there are at most `resamples` of them; else as many random ones, and
     p = (1 + as large) / (1 + resamples), so that it is never 0 (Phipson and Smyth, 2010). Equal
-    values throughout give 1.
+    values throughout give 1. Errors as `paired_bootstrap`.
 
     >>> sign_flip_test(np.zeros(3), np.array([0.1, 0.2, 0.3]), seed=0)
     SignFlip(p=0.25, counted=3, exact=True)
-
-    Raises BadInput where the lengths differ, no pair counts, one is infinite, or resamples < 1.
     """
-    difference = _differences(first, second)
-    counted = difference[~np.isnan(difference)]
-    if len(counted) == 0 or np.isinf(counted).any() or resamples < 1:
-        raise BadInput(
-            f"{len(counted)} pairs of numbers, {np.isinf(counted).sum()} infinite, "
-            f"{resamples} resamples",
-            expected="at least one pair, finite, and one resample",
-        )
+    counted = _counted(_differences(first, second), resamples)
     moved = counted[counted != 0]
     if len(moved) < 2:
         return SignFlip(1.0, len(counted), True)
@@ -175,6 +155,18 @@ def mean_std(values: Sequence[float]) -> Spread:
     array = np.asarray(values, np.float64)
     std = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
     return Spread(float(array.mean()), std, len(array))
+
+
+def _counted(values: Floats, resamples: int) -> npt.NDArray[np.float64]:
+    """The values that are there. Raises BadInput where there is nothing to resample."""
+    counted = values[~np.isnan(values)].astype(np.float64)
+    if values.ndim != 1 or not len(counted) or np.isinf(counted).any() or resamples < 1:
+        raise BadInput(
+            f"{len(counted)} queries count, values are {values.shape} with "
+            f"{np.isinf(counted).sum()} infinite, resamples is {resamples}",
+            expected="[Q] values, at least one that counts, nan or finite; at least one resample",
+        )
+    return counted
 
 
 def _differences(first: Floats, second: Floats) -> npt.NDArray[np.float64]:

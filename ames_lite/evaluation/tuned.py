@@ -1,8 +1,6 @@
 """What tuning chose, on disk: `tuned.json` of a run directory, read by evaluation.
 
-num_rerank, λ (`lamb`), γ (`temp`), the validation set that they were chosen on, and the model that
-they are for. The choice is for that very model; with other weights, or another model, it is
-refused.
+The choice is for one model and its weights; with others it is refused.
 """
 
 from __future__ import annotations

@@ -9,23 +9,16 @@ n = num_rerank.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
 from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors, Ranking
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
-
-
-class Reranked(NamedTuple):
-    """A ranking [Q, K]: ids, and what they were sorted by (behind num_rerank: the sims)."""
-
-    ids: npt.NDArray[np.integer]
-    scores: Floats
 
 
 def check_ensemble(lamb: float, temp: float) -> None:
@@ -63,37 +56,29 @@ def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
     return packed & 0xFFFFFFFF
 
 
-def rerank(
-    ids: npt.NDArray[np.integer], sims: Array, logits: Array, lamb: float, temp: float
-) -> Reranked:
-    """Reorder the first n of each row by the ensemble score.
+def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Ranking:
+    """Reorder the first n of each list by the ensemble score; behind them scores are the sims.
 
-    ids and sims [Q, K]; logits [Q, n], n <= K, logits[q, k] of image ids[q, k]. Raises BadInput
-    for shapes that do not fit, NaN or infinite numbers, lamb outside [0, 1], temp not positive.
+    logits [Q, n], n <= K, logits[q, k] of image ids[q, k]. Raises BadInput for logits that do not
+    fit or are not finite, lamb outside [0, 1], temp not positive.
 
     >>> a = np.array
-    >>> rerank(a([[7, 3, 5]]), a([[0.9, 0.8, 0.7]]), a([[-5.0, 5.0]]), lamb=0.5, temp=1.0).ids
-    array([[3, 7, 5]])
+    >>> near = Neighbors(a([[7, 3, 5]]), a([[0.9, 0.8, 0.7]]), num_gallery=8)
+    >>> rerank(near, a([[-5.0, 5.0]]), lamb=0.5, temp=1.0).ids
+    array([[3, 7, 5]], dtype=int32)
     """
     check_ensemble(lamb, temp)
-    _check_arrays(ids, sims, logits)
-    n = logits.shape[1]
-    head = ensemble_scores(sims[:, :n], logits, lamb, temp)
-    order = stable_descending(head)
-    assert (np.sort(order, axis=1) == np.arange(n)).all(), "a reranker may only reorder"
-    new_ids, scores = ids.copy(), sims.astype(np.float32)
-    new_ids[:, :n] = np.take_along_axis(ids[:, :n], order, axis=1)
-    scores[:, :n] = np.take_along_axis(head, order, axis=1)
-    return Reranked(new_ids, scores)
-
-
-def _check_arrays(ids: Array, sims: Array, logits: Array) -> None:
-    fits = ids.ndim == 2 and ids.shape == sims.shape and logits.ndim == 2
-    if not fits or len(logits) != len(ids) or logits.shape[1] > ids.shape[1]:
+    ids, sims = neighbors.ids.astype(np.int32), neighbors.sims.astype(np.float32)  # copies
+    if logits.ndim != 2 or len(logits) != len(ids) or logits.shape[1] > ids.shape[1]:
         raise BadInput(
-            f"ids {ids.shape}, sims {sims.shape} and logits {logits.shape} do not fit",
-            expected="ids and sims [Q, K], logits [Q, num_rerank] with num_rerank <= K",
+            f"logits {logits.shape} do not fit ids {ids.shape}",
+            expected="logits [Q, num_rerank] for ids [Q, K], with num_rerank <= K",
         )
-    for name, values in (("sims", sims), ("logits", logits)):
-        if not np.isfinite(values.astype(np.float32, copy=False)).all():
-            raise BadInput(f"{name} have NaN or infinity", expected="finite numbers")
+    if not np.isfinite(logits.astype(np.float32, copy=False)).all():
+        raise BadInput("logits have NaN or infinity", expected="finite numbers")
+    n = logits.shape[1]
+    scores = ensemble_scores(sims[:, :n], logits, lamb, temp)
+    order = stable_descending(scores)
+    ids[:, :n] = np.take_along_axis(ids[:, :n], order, axis=1)
+    sims[:, :n] = np.take_along_axis(scores, order, axis=1)
+    return Ranking(ids, sims, neighbors.num_gallery)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.models.published import PUBLISHED_HEADS
-from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Ranking
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors, Ranking
 from ames_lite.reranking.ensemble import check_ensemble, rerank
 from ames_lite.runtime import autocast
 
@@ -68,8 +68,8 @@ class Reranker:
             raise BadInput(what, expected=f"[{count}] numbers, one a candidate")
         lamb = 0.0 if sims is None else self.lamb
         ids = np.arange(count, dtype=np.int32)[None]
-        ordered = rerank(ids, given[None].astype(np.float32), logits, lamb, self.temp)
-        return Ranking(ordered.ids.astype(np.int32), ordered.scores, count)
+        given = given[None].astype(np.float32)
+        return rerank(Neighbors(ids, given, count), logits, lamb, self.temp)
 
     @torch.inference_mode()
     def logits(

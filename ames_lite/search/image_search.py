@@ -231,12 +231,12 @@ def search_index(
         active = active[best < ranker.certain]
         if not len(active):
             break
-    ranked = rerank(near.ids, near.sims, logits, lamb, temp)
+    ranked = rerank(near, logits, lamb, temp)
     rank = np.empty(near.ids.shape, np.int64)  # of every id before
     before, after = np.argsort(near.ids, axis=1), np.argsort(ranked.ids, axis=1)
     np.put_along_axis(rank, after, before, axis=1)
     sims = np.take_along_axis(near.sims, rank, axis=1)
-    return Hits(ranked.ids.astype(np.int32), ranked.scores, rank + 1, sims, scored)
+    return Hits(ranked.ids, ranked.scores, rank + 1, sims, scored)
 
 
 def find_candidates(

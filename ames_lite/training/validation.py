@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.evaluator import EvaluationData
+from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.evaluation.tuning import best, grid

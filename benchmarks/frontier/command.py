@@ -33,11 +33,9 @@ from ames_lite.cli.shell import (
 )
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.evaluator import EvaluationData
-from ames_lite.evaluation.machine import describe_machine
+from ames_lite.evaluation.data import EvaluationData, load_data
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import evaluate_ranking
-from ames_lite.evaluation.score_cache import ScoreCache
 from ames_lite.evaluation.views.canvas import save_png
 from ames_lite.io.writing import replacing
 from ames_lite.processes import Processes, process_group
@@ -45,6 +43,8 @@ from ames_lite.reranking.scorer import ScoringOptions
 from benchmarks.frontier.grid import COSTS, Cell, bytes_per_image, fronts
 from benchmarks.frontier.heads import Head, open_heads
 from benchmarks.frontier.plot import draw_frontier
+from benchmarks.frontier.score_cache import ScoreCache
+from benchmarks.machine import describe_machine
 
 SCHEMA = 1
 NOTE = """
@@ -77,7 +77,7 @@ def _run(config: Config, processes: Processes, options: ScoringOptions) -> dict[
     if not counts:
         raise ConfigError("descriptors is empty", expected="numbers of at least 1")
     heads = open_heads(config)
-    data = evaluator.load(files, protocol_of(config), config["neighbors"], max(numbers))
+    data = load_data(files, protocol_of(config), config["neighbors"], max(numbers))
     numbers = sorted(clamp(numbers, data, say=processes.first))
     counts = _clamped(counts, data, processes.first)
     metric = _metric(config["metric"], data)

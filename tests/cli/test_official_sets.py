@@ -24,6 +24,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.data import EvaluationData, load_data
 from ames_lite.records import Neighbors
 from ames_lite.runtime import pick_device
 from ames_lite.stores.hdf5 import open_complete
@@ -225,11 +226,11 @@ def test_every_pass_leaves_its_own_junk_out(
     assert scored == wanted and len(scored) == len(pairs)
 
 
-def opened(key: tuple[str, str], output: Path) -> evaluator.EvaluationData:
+def opened(key: tuple[str, str], output: Path) -> EvaluationData:
     """What the run in this folder read."""
     config = json.loads((output / "config.json").read_text())
     files = dataset_files(config)
-    return evaluator.load(files, protocol_of(config), config["neighbors"], NUM_RERANKS[1])
+    return load_data(files, protocol_of(config), config["neighbors"], NUM_RERANKS[1])
 
 
 def test_the_script_prints_what_it_wrote(
@@ -263,7 +264,7 @@ def test_published_reranking_figures_come_out_of_the_command(
     words = [f"neighbors={tmp_path / 'nn_superglobal.pkl'}", "num_rerank=[100,400]"]
     words += ["lamb=[0.0,0.5,0.55,1.0]", "temp=[0.2,0.3,0.5,1.0]"]
     config = compose("evaluate", [*world.words, *words, "model=chamfer"])
-    data = evaluator.load(dataset_files(config), protocol_of(config), config["neighbors"], 400)
+    data = load_data(dataset_files(config), protocol_of(config), config["neighbors"], 400)
     scorer, _ = evaluate.open_scorer(config)
     made = evaluator.digests(data, scorer, scoring_options(config, pick_device("cpu")))
     scores = write_pair_scores(tmp_path / "scores.hdf5", official_scores(dataset), made)

@@ -13,7 +13,7 @@ from ames_lite.cli import evaluate, reproduce
 from ames_lite.cli.compose import compose
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import reproduction
-from ames_lite.evaluation.reproduction import NeededFile, Reproduction
+from ames_lite.evaluation.published_rows import NeededFile, Reproduction
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.models import AMES
 from tests.cli.test_commands import python

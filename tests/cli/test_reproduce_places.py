@@ -16,7 +16,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import reproduction
 from ames_lite.evaluation.published_rows import PLACE_ROWS as ROWS
-from ames_lite.evaluation.reproduction import Reproduction
+from ames_lite.evaluation.published_rows import Reproduction
 from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import write_neighbors
 from tests.datasets.vpr.miniatures import MINIATURES

@@ -55,7 +55,7 @@ def test_a_row_says_how_its_settings_came_to_be(given: dict[str, Any], role: str
     results["config"]["dataset"]["role"] = dataset_role
     assert {role_in_words(results, row) for row in results["rows"]} == {role}
     block = one_block(entry("a", results))
-    said = any("tried on this set" in note for note in notes_of(block))
+    said = any("tried on this set" in note for note in notes_of([block], ["map"]))
     assert said == (role == "oracle")
 
 

@@ -23,7 +23,7 @@ def test_every_metric_of_a_protocol_has_its_own_definition(protocol: str) -> Non
     lines = footnotes(names)
     assert [line.split(": ", 1)[0] for line in lines[:-1]] == names
     assert len({line.split(": ", 1)[1] for line in lines[:-1]}) == len(names)
-    assert "without a positive" in lines[-1]
+    assert "queries that have a positive" in lines[-1]
 
 
 def test_the_main_metric_of_a_graded_protocol_is_a_mean_of_two() -> None:

@@ -13,7 +13,8 @@ import torch
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.errors import BadInput
-from ames_lite.evaluation import evaluator
+from ames_lite.evaluation import data
+from ames_lite.evaluation.data import load_data
 from ames_lite.evaluation.passes import evaluate_reranked
 from ames_lite.evaluation.protocols import evaluate_ranking, get_protocol
 from ames_lite.records import Neighbors
@@ -48,7 +49,7 @@ def test_what_is_left_out_changes_no_number(name: str, seed: int) -> None:
         graded, easy=graded.easy, hard=make_truth(seed, graded=False).hard, graded=False
     )
     for num in (1, 4, 9):
-        most = evaluator._looked_at(truth, protocol, max(num, protocol.depth))
+        most = data._looked_at(truth, protocol, max(num, protocol.depth))
         assert most is not None and 5 < most < 20
         cut = Neighbors(neighbors.ids[:, :most], neighbors.sims[:, :most], 40)
         wanted, found = (evaluate_ranking(lists, truth, protocol) for lists in (neighbors, cut))
@@ -62,7 +63,7 @@ def test_what_is_left_out_changes_no_number(name: str, seed: int) -> None:
 
 
 def test_average_precision_over_the_whole_ranking_needs_all_of_it() -> None:
-    assert evaluator._looked_at(make_truth(0), get_protocol("revisitop"), 10) is None
+    assert data._looked_at(make_truth(0), get_protocol("revisitop"), 10) is None
 
 
 @pytest.mark.parametrize("suffix", ["hdf5", "pkl"])
@@ -115,7 +116,7 @@ def test_an_evaluation_takes_no_more_of_its_lists_than_it_needs(
         shutil.copy(tiny_world.folder() / f"{name}.hdf5", folder)
     given = ["dataset=gldv2-test", f"data_root={tmp_path}", "desc_name=sift"]
     files = dataset_files(compose("evaluate", given))
-    data = {whole: evaluator.load(files, "vpr", "vlad", 7, whole=whole) for whole in (False, True)}
+    data = {whole: load_data(files, "vpr", "vlad", 7, whole=whole) for whole in (False, True)}
     assert [one.neighbors.ids.shape[1] for one in data.values()] == [20, 40]
     metrics = [
         evaluate_ranking(one.neighbors, one.ground_truth, one.protocol).metrics

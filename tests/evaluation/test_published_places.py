@@ -13,8 +13,7 @@ import pytest
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files, protocol_of, set_folder
 from ames_lite.evaluation.definitions import definition
-from ames_lite.evaluation.published_row import GLOBAL, recall_tolerance
-from ames_lite.evaluation.published_rows import PAGES, PLACES
+from ames_lite.evaluation.published_rows import GLOBAL, PAGES, PLACES, recall_tolerance
 from ames_lite.evaluation.published_rows import PLACE_ROWS as ROWS
 from ames_lite.evaluation.reproduction import (
     find_rows,

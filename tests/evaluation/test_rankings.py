@@ -13,11 +13,7 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation import rankings
 from ames_lite.evaluation.rankings import (
     falling_scores,
-    first_of,
-    write_pairs,
-    write_ranking_csv,
-    write_ranking_json,
-    write_trec_run,
+    write_ranking,
 )
 from ames_lite.records import Ranking
 from tests.evaluation.trec import read_trec_run
@@ -44,7 +40,7 @@ def make_ranking(seed: int, ties: bool = True) -> Ranking:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_run_is_read_back_as_it_was(seed: int, tmp_path: Path) -> None:
     ranking = make_ranking(seed)
-    path = write_trec_run(tmp_path / "run.trec", QUERIES, GALLERY, ranking, tag="my run")
+    path = write_ranking(tmp_path / "run.trec", "trec", QUERIES, GALLERY, ranking, tag="my run")
     again = read_trec_run(path, QUERIES, GALLERY)
     np.testing.assert_array_equal(again.ids, ranking.ids)
     np.testing.assert_array_equal(again.scores, falling_scores(ranking.scores))
@@ -52,7 +48,7 @@ def test_a_run_is_read_back_as_it_was(seed: int, tmp_path: Path) -> None:
 
 def test_a_run_has_six_fields_however_the_names_look(tmp_path: Path) -> None:
     ranking = make_ranking(0)
-    path = write_trec_run(tmp_path / "run.trec", QUERIES, GALLERY, ranking, tag="my run")
+    path = write_ranking(tmp_path / "run.trec", "trec", QUERIES, GALLERY, ranking, tag="my run")
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(lines) == ranking.ids.size and {len(line) for line in lines} == {6}
     assert [line[3] for line in lines[:7]] == list("1234567")
@@ -64,7 +60,7 @@ def test_a_run_has_six_fields_however_the_names_look(tmp_path: Path) -> None:
 def test_whoever_sorts_a_run_by_score_gets_the_ranking(tmp_path: Path) -> None:
     """As trec_eval does: by score in single precision, then by name backwards; ranks are unread."""
     ranking = make_ranking(1)
-    path = write_trec_run(tmp_path / "run.trec", QUERIES, GALLERY, ranking, tag="r")
+    path = write_ranking(tmp_path / "run.trec", "trec", QUERIES, GALLERY, ranking, tag="r")
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     for q in range(len(QUERIES)):
         mine = lines[q * 7 : (q + 1) * 7]
@@ -89,26 +85,28 @@ def test_falling_scores_fall_strictly_and_stay_near(level: float) -> None:
 def test_json_has_the_names_in_their_order(tmp_path: Path) -> None:
     ranking = make_ranking(2, ties=False)
     plain = json.loads(
-        write_ranking_json(tmp_path / "a.json", QUERIES, GALLERY, ranking).read_text()
+        write_ranking(tmp_path / "a.json", "json", QUERIES, GALLERY, ranking).read_text()
     )
     assert list(plain) == QUERIES
     for q, query in enumerate(QUERIES):
         assert plain[query] == [GALLERY[image] for image in ranking.ids[q]]
-    path = write_ranking_json(tmp_path / "b.json", QUERIES, GALLERY, ranking, with_scores=True)
+    path = write_ranking(tmp_path / "b.json", "json_scores", QUERIES, GALLERY, ranking)
     scored = json.loads(path.read_text())
     assert {query: [name for name, _ in rows] for query, rows in scored.items()} == plain
     values = np.array([[score for _, score in scored[query]] for query in QUERIES], np.float32)
     np.testing.assert_array_equal(values, ranking.scores)
     empty = Ranking(np.zeros((0, 3), np.int32), np.zeros((0, 3), np.float32), 7)
-    assert json.loads(write_ranking_json(tmp_path / "c.json", [], GALLERY, empty).read_text()) == {}
+    path = write_ranking(tmp_path / "c.json", "json", [], GALLERY, empty)
+    assert json.loads(path.read_text()) == {}
 
 
 def test_csv_files_give_names_and_numbers_back(tmp_path: Path) -> None:
     ranking = make_ranking(3, ties=False)
     sims = np.random.default_rng(0).random(ranking.ids.shape).astype(np.float32)
     logits = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32) * 1e-6
-    write_ranking_csv(tmp_path / "r.csv", QUERIES, GALLERY, ranking)
-    write_pairs(tmp_path / "p.csv", QUERIES, GALLERY, ranking, sims, logits)
+    write_ranking(tmp_path / "r.csv", "csv", QUERIES, GALLERY, ranking)
+    behind = {"sims": sims, "logits": logits}
+    write_ranking(tmp_path / "p.csv", "pairs", QUERIES, GALLERY, ranking, **behind)
     rows, pairs = (
         list(csv.DictReader(open(tmp_path / name, newline="", errors="surrogatepass")))
         for name in ("r.csv", "p.csv")
@@ -124,24 +122,15 @@ def test_csv_files_give_names_and_numbers_back(tmp_path: Path) -> None:
     assert [pair["query"] for pair in pairs[::7]] == QUERIES
 
 
-def test_the_first_of_a_ranking() -> None:
-    ranking = make_ranking(0)
-    assert first_of(ranking, None) is ranking
-    np.testing.assert_array_equal(first_of(ranking, 3).ids, ranking.ids[:, :3])
-    assert first_of(ranking, 99).ids.shape == (3, 7)
-    with pytest.raises(BadInput, match="first 0"):
-        first_of(ranking, 0)
-
-
 def test_a_file_in_the_way_and_a_failure_leave_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run.trec"
     path.write_text("mine")
     with pytest.raises(BadInput, match="exists already"):
-        write_trec_run(path, QUERIES, GALLERY, make_ranking(0), tag="r")
+        write_ranking(path, "trec", QUERIES, GALLERY, make_ranking(0), tag="r")
     with pytest.raises(BadInput, match="2 query and 7 gallery names"):
-        write_trec_run(path, QUERIES[:2], GALLERY, make_ranking(0), tag="r", overwrite=True)
+        write_ranking(path, "trec", QUERIES[:2], GALLERY, make_ranking(0), tag="r", overwrite=True)
 
     def fail(name: str) -> str:
         if name == QUERIES[2]:
@@ -150,5 +139,5 @@ def test_a_file_in_the_way_and_a_failure_leave_what_was_there(
 
     monkeypatch.setattr(rankings, "_escaped", fail)
     with pytest.raises(BadInput, match="disk full"):
-        write_trec_run(path, QUERIES, GALLERY, make_ranking(0), tag="r", overwrite=True)
+        write_ranking(path, "trec", QUERIES, GALLERY, make_ranking(0), tag="r", overwrite=True)
     assert path.read_text() == "mine" and [p.name for p in tmp_path.iterdir()] == ["run.trec"]

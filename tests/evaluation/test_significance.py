@@ -90,12 +90,12 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 @pytest.mark.parametrize(
     ("values", "options", "words"),
     [
-        (np.full(3, np.nan), {}, "no query counts"),
-        (np.zeros(0), {}, "no query counts"),
-        (np.array([1, np.inf]), {}, "no list of numbers"),
-        (np.zeros((2, 2)), {}, "no list of numbers"),
+        (np.full(3, np.nan), {}, "0 queries count"),
+        (np.zeros(0), {}, "0 queries count"),
+        (np.array([1, np.inf]), {}, "1 infinite"),
+        (np.zeros((2, 2)), {}, r"values are \(2, 2\)"),
         (np.zeros(3), {"confidence": 1.0}, "confidence is 1.0"),
-        (np.zeros(3), {"resamples": 0}, "resamples 0"),
+        (np.zeros(3), {"resamples": 0}, "resamples is 0"),
     ],
 )
 def test_bad_input_is_refused(values: np.ndarray, options: dict[str, float], words: str) -> None:
@@ -181,9 +181,9 @@ def test_pairs_with_a_nan_do_not_enter_the_sign_flip_test() -> None:
     ("first", "second", "options", "words"),
     [
         (np.zeros(3), np.zeros(4), {}, "against"),
-        (np.full(3, np.nan), np.zeros(3), {}, "0 pairs"),
+        (np.full(3, np.nan), np.zeros(3), {}, "0 queries count"),
         (np.zeros(3), np.array([0, 1, np.inf]), {}, "1 infinite"),
-        (np.zeros(3), np.ones(3), {"resamples": 0}, "0 resamples"),
+        (np.zeros(3), np.ones(3), {"resamples": 0}, "resamples is 0"),
     ],
 )
 def test_bad_pairs_are_refused(

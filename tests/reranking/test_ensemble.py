@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors
 from ames_lite.reranking.ensemble import (
     check_ensemble,
     ensemble_scores,
@@ -32,7 +33,7 @@ def test_the_packed_sort_is_the_stable_argsort(seed: int) -> None:
 def test_rerank_is_python_sorting(seed: int) -> None:
     neighbors = make_neighbors(seed)
     logits, n, lamb, temp = make_logits(seed, (6, 17)), 17, 0.4, 0.7
-    came = rerank(neighbors.ids, neighbors.sims, logits, lamb, temp)
+    came = rerank(neighbors, logits, lamb, temp)
     for q in range(6):
         scores = [
             lamb * float(neighbors.sims[q, k]) + (1 - lamb) / (1 + math.exp(-temp * logits[q, k]))
@@ -49,7 +50,7 @@ def test_rerank_is_python_sorting(seed: int) -> None:
 def test_rerank_only_reorders_and_leaves_the_rest() -> None:
     neighbors = make_neighbors(0)
     for n in (0, 1, 10, 40):
-        came = rerank(neighbors.ids, neighbors.sims, make_logits(1, (6, n)), 0.2, 1.0).ids
+        came = rerank(neighbors, make_logits(1, (6, n)), 0.2, 1.0).ids
         np.testing.assert_array_equal(came[:, n:], neighbors.ids[:, n:])
         np.testing.assert_array_equal(np.sort(came), np.sort(neighbors.ids))
         assert n < 10 or (came != neighbors.ids).any()
@@ -58,13 +59,13 @@ def test_rerank_only_reorders_and_leaves_the_rest() -> None:
 @pytest.mark.parametrize("lamb", [0.0, 0.3, 1.0])
 def test_a_constant_scorer_keeps_the_order(lamb: float) -> None:
     neighbors = make_neighbors(0)
-    came = rerank(neighbors.ids, neighbors.sims, np.full((6, 40), 1.5), lamb, 0.5)
+    came = rerank(neighbors, np.full((6, 40), 1.5), lamb, 0.5)
     np.testing.assert_array_equal(came.ids, neighbors.ids)
 
 
 def test_lamb_1_is_the_global_ranking_bit_for_bit() -> None:
     neighbors = make_neighbors(0)
-    came = rerank(neighbors.ids, neighbors.sims, make_logits(1, (6, 40)), 1.0, 0.5)
+    came = rerank(neighbors, make_logits(1, (6, 40)), 1.0, 0.5)
     np.testing.assert_array_equal(came.ids, neighbors.ids)
     np.testing.assert_array_equal(came.scores, neighbors.sims)
     assert came.scores.dtype == np.float32
@@ -73,7 +74,7 @@ def test_lamb_1_is_the_global_ranking_bit_for_bit() -> None:
 def test_lamb_0_is_the_order_of_the_logits() -> None:
     neighbors = make_neighbors(0)
     logits = make_logits(1, (6, 40))
-    came = rerank(neighbors.ids, neighbors.sims, logits, 0.0, 0.5)
+    came = rerank(neighbors, logits, 0.0, 0.5)
     order = np.argsort(-logits, axis=1, kind="stable")
     np.testing.assert_array_equal(came.ids, np.take_along_axis(neighbors.ids, order, axis=1))
 
@@ -92,9 +93,8 @@ def test_extreme_logits_stay_finite_and_silent() -> None:
 
 def test_the_inputs_are_not_changed() -> None:
     neighbors = make_neighbors(0)  # its arrays are read-only
-    came = rerank(neighbors.ids, neighbors.sims, make_logits(1, (6, 40)), 0.5, 0.5)
-    came.ids[0, 0] = came.ids[0, 1]
-    assert came.ids.dtype == neighbors.ids.dtype
+    came = rerank(neighbors, make_logits(1, (6, 40)), 0.5, 0.5)
+    assert came.ids.dtype == neighbors.ids.dtype and (came.ids != neighbors.ids).any()
 
 
 @pytest.mark.parametrize("lamb", [-0.01, 1.01, math.nan, math.inf])
@@ -124,4 +124,4 @@ def test_arrays_that_do_not_fit_are_refused(
     sims: np.ndarray, logits: np.ndarray, words: str
 ) -> None:
     with pytest.raises(BadInput, match=words):
-        rerank(np.arange(6).reshape(2, 3), sims, logits, 0.5, 0.5)
+        rerank(Neighbors(np.arange(6).reshape(2, 3), sims, 6), logits, 0.5, 0.5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ames_lite.models import AMES, Chamfer, ELViS, SimilarityHead
-from ames_lite.records import NO_EVIDENCE, LocalDescriptors
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
 from ames_lite.reranking import Reranker
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import ScoringOptions, score_with_head
@@ -108,5 +108,5 @@ def test_an_empty_query_keeps_the_order_that_was_given(lamb: float) -> None:
 
 def test_an_empty_image_stands_behind_all_that_are_as_similar_globally() -> None:
     logits = np.array([[NO_EVIDENCE, -50.0, NO_EVIDENCE, -80.0]])
-    found = rerank(np.arange(4)[None], np.full((1, 4), 0.5), logits, 0.5, 0.2)
+    found = rerank(Neighbors(np.arange(4)[None], np.full((1, 4), 0.5), 4), logits, 0.5, 0.2)
     assert found.ids.tolist() == [[1, 3, 0, 2]]

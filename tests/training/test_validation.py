@@ -10,6 +10,7 @@ import torch
 
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.evaluation import evaluator
+from ames_lite.evaluation.data import load_data
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.io.checkpoint import load_head
 from ames_lite.models import AMES
@@ -21,7 +22,7 @@ from tests.training.test_trainer import RECIPE, trainer_of
 
 def validation_of(world: TinyWorld) -> Validation:
     files = DatasetFiles(world.root, "synthetic-val", "synthetic-val", "sift", page="")
-    data = evaluator.load(files, "revisitop", "vlad", 10)
+    data = load_data(files, "revisitop", "vlad", 10)
     return Validation(data, "synthetic-val", 10, ScoringOptions(24, 24))
 
 

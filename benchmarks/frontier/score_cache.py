@@ -1,9 +1,7 @@
 """Scores that several runs share: a folder of `scores.hdf5` files under names made of digests.
 
-Input: what is to be scored. Output: the scores, and what scoring them took, from a file that has
-them or made now. A file is found by all that its logits depend on and may hold more pairs than are
-asked for (those of a larger num_rerank hold those of a smaller one); what scoring took is kept with
-the scores, with the machine that it was timed on.
+A file is found by all that its logits depend on and may hold more pairs than are asked for; what
+scoring took is kept with the scores, with the machine that it was timed on.
 """
 
 from __future__ import annotations
@@ -16,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.evaluator import EvaluationData, Pairs
+from ames_lite.evaluation.data import EvaluationData
+from ames_lite.evaluation.evaluator import Pairs
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.io.digest import array_digest
 from ames_lite.processes import Processes
@@ -31,13 +30,12 @@ WARM_UP = 32  # pairs that are scored, and forgotten, before anything is timed
 class CachedScores:
     """Scores, and the run that made them.
 
-    path: their file; num_rerank: what it was scored for; seconds_per_pair: reading, encoding and
-    scoring, None where nothing was timed; timed_on: device and precision, in words; reused: whether
-    an earlier run made them.
+    num_rerank: what it scored for; seconds_per_pair: reading, encoding and scoring, None where
+    nothing was timed; timed_on: device and precision, in words; reused: whether an earlier run made
+    them.
     """
 
     scores: PairScores
-    path: Path
     num_rerank: int
     seconds_per_pair: float | None
     timed_on: str
@@ -54,16 +52,19 @@ class ScoreCache:
     def scores(
         self, data: EvaluationData, scorer: PairScorer, num_rerank: int, options: ScoringOptions
     ) -> CachedScores:
-        """The logits of all pairs that reranking so many needs.
+        """The logits of all pairs that reranking so many needs; an interrupted run is resumed.
 
-        What an interrupted run left half-finished is gone on with. Raises as `evaluator.score`.
+        Raises as `evaluator.score`.
         """
         known = evaluator.digests(data, scorer, options)
         pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
         key = _short(json.dumps(known, sort_keys=True))
-        reused = self._path(self._find(key, known, pairs))
-        path = reused or self.folder / f"{key}_{_short(array_digest(np.stack(pairs)))}.hdf5"
-        if reused is None:
+        path = self.folder / f"{key}_{_short(array_digest(np.stack(pairs)))}.hdf5"
+        found = self._find(key, known, pairs) if self._processes.first else None
+        reused = self._processes.from_first("" if found is None else str(found))
+        if reused:
+            path = Path(reused)
+        else:
             self._warm_up(data, scorer, options, pairs)
             if self._processes.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -76,42 +77,28 @@ class ScoreCache:
         rate = made.get("pairs_per_second")
         return CachedScores(
             read_pair_scores(path, known),
-            path,
             made.get("num_rerank", num_rerank),
             None if rate is None else 1 / rate,
             made.get("timed_on", "unknown"),
-            reused is not None,
+            bool(reused),
         )
 
     def _find(self, key: str, known: dict[str, str], pairs: Pairs) -> Path | None:
         """The smallest file with all these pairs."""
-        if not self._processes.first:
-            return None
-        files = self.folder.glob(f"{key}_*.hdf5")
-        whole = [path for path in files if ".partial" not in path.name]
-        for path in sorted(whole, key=lambda path: (path.stat().st_size, path.name)):
+        files = (p for p in self.folder.glob(f"{key}_*.hdf5") if ".partial" not in p.name)
+        for path in sorted(files, key=lambda path: (path.stat().st_size, path.name)):
             if evaluator.lacking_pairs(read_pair_scores(path, known), pairs) == 0:
                 return path
         return None
 
-    def _path(self, found: Path | None) -> Path | None:
-        """What the first process found, in all."""
-        text = self._processes.from_first("" if found is None else str(found))
-        return Path(text) if text else None
-
     def _warm_up(
-        self,
-        data: EvaluationData,
-        scorer: PairScorer,
-        options: ScoringOptions,
-        pairs: Pairs,
+        self, data: EvaluationData, scorer: PairScorer, options: ScoringOptions, pairs: Pairs
     ) -> None:
         """Have done what is slow the first time only."""
-        if scorer.digest in self._warm:
-            return
-        self._warm.add(scorer.digest)
-        some = [rows[:WARM_UP] for rows in pairs]
-        scorer.score(data.query_store, data.gallery_store, *some, options)
+        if scorer.digest not in self._warm:
+            self._warm.add(scorer.digest)
+            some = [rows[:WARM_UP] for rows in pairs]
+            scorer.score(data.query_store, data.gallery_store, *some, options)
 
 
 def _short(text: str) -> str:

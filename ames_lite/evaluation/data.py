@@ -1,0 +1,185 @@
+"""What an evaluation reads: all files of a data set, opened and checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import ImageList, read_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
+from ames_lite.errors import BadInput
+from ames_lite.evaluation.protocols import Protocol, get_protocol, setting_junk, setting_positives
+from ames_lite.io.provenance import SAME_STORES, compare_provenance
+from ames_lite.records import GroundTruth, Neighbors
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors
+from ames_lite.stores.neighbor_rows import say_rising
+from ames_lite.stores.published.neighbors import read_shortlist
+from ames_lite.stores.published.store import open_store
+
+SIDES = ("query", "gallery")
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationData:
+    """All that an evaluation reads, opened and checked."""
+
+    files: DatasetFiles
+    protocol: Protocol
+    ground_truth: GroundTruth
+    neighbors: Neighbors
+    query_store: DescriptorStore
+    gallery_store: DescriptorStore
+
+
+def find_files(
+    files: DatasetFiles, neighbors: str, *, stores: bool = True, **more: Callable[[], Path]
+) -> dict[str, Path]:
+    """The files of an evaluation by name. Raises MissingFile that names all that is missing."""
+    finders: dict[str, Callable[[], Path]] = {
+        "query": lambda: files.image_list("query"),
+        "gallery": lambda: files.image_list("gallery"),
+        "ground truth": files.ground_truth,
+    }
+    if stores:
+        finders["query store"] = lambda: files.local("query")
+        finders["gallery store"] = lambda: files.local("gallery")
+    return find_all({**finders, "neighbors": lambda: files.neighbors(neighbors), **more})
+
+
+def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
+    """The queries and the gallery. paths: of `find_files`."""
+    return read_image_list(paths["query"]), read_image_list(paths["gallery"])
+
+
+def read_truth(
+    files: DatasetFiles, paths: Mapping[str, Path], queries: ImageList, gallery: ImageList
+) -> GroundTruth:
+    """The ground truth of these lists."""
+    path = paths["ground truth"]
+    return read_ground_truth(path, queries.names, gallery.names, skip_last=files.skipped(path))
+
+
+def load_data(
+    files: DatasetFiles,
+    protocol: str | Protocol,
+    neighbors: str,
+    num_rerank: int,
+    *,
+    whole: bool = False,
+) -> EvaluationData:
+    """Open everything. Raises MissingFile that names all that is missing, or BadInput.
+
+    whole: take lists of any size in full, not only as far as the protocol looks.
+    """
+    paths, protocol = find_files(files, neighbors), get_protocol(protocol)
+    lists = queries, gallery = read_lists(paths)
+    # A query that is in the gallery is left out of its own list.
+    longest = len(gallery.names) - bool(set(queries.names) & set(gallery.names))
+    needed = min(max(num_rerank, protocol.depth), longest)
+    stores = _open_stores(files, paths, lists)
+    truth = read_truth(files, paths, *lists)
+    maker = files.make_neighbors(neighbors, overwrite=True)
+    most = None if whole else _looked_at(truth, protocol, needed)
+    near = long_lists(paths["neighbors"], truth, needed, maker, most)
+    data = EvaluationData(files, protocol, truth, near, *stores)
+    for side, store, images in zip(SIDES, stores, lists, strict=True):
+        _check_same_names(store, images.names, paths[side], files.make_local(overwrite=True))
+    compare_provenance(
+        data.query_store.provenance,
+        data.gallery_store.provenance,
+        SAME_STORES,
+        files=(data.query_store.path, data.gallery_store.path),
+        anew=files.make_local(splits=["query"], overwrite=True),
+    )
+    if min(excluded(data).values()) == len(queries.names):
+        raise BadInput(
+            "no query has a positive",
+            where=paths["ground truth"],
+            expected=f"positives among the {len(gallery.names)} images of {paths['gallery']}",
+        )
+    return data
+
+
+def _open_stores(
+    files: DatasetFiles, paths: Mapping[str, Path], lists: tuple[ImageList, ImageList]
+) -> list[DescriptorStore]:
+    shortlist, remedy = None, files.make_local()
+    if is_pickle(paths["neighbors"]):
+        shortlist = read_shortlist(paths["neighbors"], lists[0].names, lists[1].names)
+    return [
+        open_store(paths[f"{side} store"], images.names, images.sizes, remedy, shortlist=rows)
+        for side, images, rows in zip(SIDES, lists, (None, shortlist), strict=True)
+    ]
+
+
+def excluded(data: EvaluationData) -> dict[str, int]:
+    """Setting to the number of queries that have no positive there, and so count in no mean."""
+    return _count_queries(data, lambda positives: positives == 0)
+
+
+def short_lists(data: EvaluationData) -> dict[str, int]:
+    """Setting to the number of queries with more positives than a list has images, if any.
+
+    Only where this matters: AP@k is over min(k, positives), and lists are never shorter than k.
+    """
+    if data.protocol.ap_at is not None:
+        return {}
+    length = data.neighbors.ids.shape[1]
+    found = _count_queries(data, lambda positives: positives > length)
+    return {setting: num for setting, num in found.items() if num}
+
+
+def _count_queries(data: EvaluationData, holds: Callable[[int], bool]) -> dict[str, int]:
+    """Setting to the number of queries of whose number of positives this holds."""
+    return {
+        setting: sum(holds(len(rows)) for rows in setting_positives(data.ground_truth, setting))
+        for setting in data.protocol.settings
+    }
+
+
+def _check_same_names(
+    store: DescriptorStore, names: Sequence[str], path: Path, remedy: str
+) -> None:
+    if store.names == names:
+        return
+    pairs = enumerate(zip(store.names, names, strict=False))
+    odd = next((f"; row {n} is '{a}' there, '{b}' here" for n, (a, b) in pairs if a != b), "")
+    raise BadInput(
+        f"the store has {len(store)} names and the image list {len(names)}{odd}",
+        where=f"{store.path} against {path}",
+        expected="a store extracted from this very list",
+        remedy=remedy,
+    )
+
+
+def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | None:
+    """How far into a list anything can matter; None: to its end, as for trapezoidal AP.
+
+    A place for every image that is junk in some setting: it goes to the end of the list.
+    """
+    if protocol.ap_at is None:
+        return None
+    junk = [setting_junk(truth, setting) for setting in protocol.settings]
+    return needed + max(len(rows) for setting in junk for rows in setting)
+
+
+def long_lists(
+    path: Path, truth: GroundTruth, needed: int, maker: str, most: int | None
+) -> Neighbors:
+    """The lists, at least `needed` long; of very large ones, the first `most` of each query."""
+    names = truth.query_names, truth.gallery_names
+    neighbors = read_neighbors(path, *names, most=most, remedy=maker)
+    if neighbors.ids.shape[1] < needed:
+        raise BadInput(
+            f"the neighbour lists have {neighbors.ids.shape[1]} images a query, "
+            f"{needed} are needed",
+            where=path,
+            expected="lists as long as num_rerank= and the protocol ask for (or less of it), "
+            "or the whole gallery",
+            remedy=f"{maker} num_neighbors={needed}",
+        )
+    say_rising(neighbors.rising, len(neighbors.ids), path)
+    return neighbors
