@@ -192,8 +192,8 @@ def _block(entries: Sequence[Entry], baseline: str, metric: str | None, seed: in
         raise BadInput(what, expected=", ".join(first["global"]))
     before = [_global_line(entry) for entry in entries]
     pairs: list[tuple[Line, Line | None]] = [(line, None) for line in _distinct(before)]
-    for entry, own in zip(entries, before, strict=True):
-        pairs += [(_row_line(entry, i), own) for i in range(len(entry.runs[0]["rows"]))]
+    for entry, of_entry in zip(entries, before, strict=True):
+        pairs += [(_row_line(entry, i), of_entry) for i in range(len(entry.runs[0]["rows"]))]
     base = next((line for line, _ in pairs if line.name == baseline), None)
     if base is None:
         raise BadInput(
@@ -261,7 +261,7 @@ def _line(
     for metric in metrics[0]:
         values = [value for one in metrics if (value := one.get(metric)) is not None]
         spreads[metric] = mean_std(values) if len(values) == len(metrics) else None
-    texts = {key: _common(one[key] for one in settings) for key in SETTINGS}
+    texts: dict[str, Any] = {key: _common(one[key] for one in settings) for key in SETTINGS}
     return Line(name, **texts, metrics=spreads, ap=ap)
 
 
@@ -327,5 +327,5 @@ def _mean_line(lines: Sequence[Line]) -> Line:
         metrics[name] = Spread(float(np.mean(found)), float("nan"), 1) if whole else None
     changes = [line.difference.value for line in lines if line.difference is not None]
     change = Difference(float(np.mean(changes))) if len(changes) == len(lines) else None
-    texts = {key: _common(getattr(line, key) for line in lines) for key in SETTINGS}
+    texts: dict[str, Any] = {key: _common(getattr(line, key) for line in lines) for key in SETTINGS}
     return Line(lines[0].name, **texts, metrics=metrics, difference=change)

@@ -159,8 +159,15 @@ def report(
 ) -> dict[str, Any]:
     """The results dict: the global ranking, every row of the grid, the first row per query."""
     before = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol)
-    cells = {"num_reranks": num_reranks, "lambs": lambs, "temps": temps}
-    rows = grid(data.neighbors, data.ground_truth, scores, protocol=data.protocol, **cells)
+    rows = grid(
+        data.neighbors,
+        data.ground_truth,
+        scores,
+        num_reranks=num_reranks,
+        lambs=lambs,
+        temps=temps,
+        protocol=data.protocol,
+    )
     counts = {"query_desc_num": options.query_count, "gallery_desc_num": options.gallery_count}
     names, stores = data.ground_truth.query_names, (data.query_store, data.gallery_store)
     per_query = zip(names, before.main_ap, rows[0].main_ap, strict=True)

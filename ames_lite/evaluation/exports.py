@@ -75,7 +75,7 @@ def write_exports(
     whole = rerank_setting(neighbors, truth, scores, setting, **cell)
     ranking = Ranking(whole.ids[:, :top], whole.scores[:, :top], whole.num_gallery)
     names, end = (truth.query_names, truth.gallery_names), f"_{setting}" * data.protocol.graded
-    behind = {}
+    behind: dict[str, Any] = {}
     if "pairs" in forms:
         behind["sims"] = _sims_of(neighbors, ranking.ids)
         behind["logits"] = scores.lookup(ranking.ids[:, :num_rerank])

@@ -64,7 +64,7 @@ def write_ranking(
                 _write_trec(file, query_names, images, falling_scores(ranking.scores), tag)
             elif form == "csv":
                 ranks = range(1, ranking.ids.shape[1] + 1)
-                columns = {"rank": lambda q: ranks, "gallery": images}
+                columns: dict[str, Column] = {"rank": lambda q: ranks, "gallery": images}
                 _write_csv(file, query_names, columns | {"score": _numbers(ranking.scores)})
             elif form == "pairs" and sims is not None and logits is not None:
                 columns = {"gallery": images, "sim": _numbers(sims)}

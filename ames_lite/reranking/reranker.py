@@ -68,8 +68,8 @@ class Reranker:
             raise BadInput(what, expected=f"[{count}] numbers, one a candidate")
         lamb = 0.0 if sims is None else self.lamb
         ids = np.arange(count, dtype=np.int32)[None]
-        given = given[None].astype(np.float32)
-        return rerank(Neighbors(ids, given, count), logits, lamb, self.temp)
+        near = Neighbors(ids, given[None].astype(np.float32), count)
+        return rerank(near, logits, lamb, self.temp)
 
     @torch.inference_mode()
     def logits(
