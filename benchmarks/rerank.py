@@ -31,7 +31,7 @@ from ames_lite.evaluation.passes import (
 from ames_lite.evaluation.protocols import setting_junk
 from ames_lite.models import AMES
 from ames_lite.records import GroundTruth, Neighbors, PairScores, pair_keys, split_pair_keys
-from ames_lite.reranking.scorer import Cost, ScoringOptions, score_with_head
+from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
 from benchmarks.made_stores import Made, make_lists, make_stores
 from benchmarks.referees.plain import PlainLoop
@@ -86,7 +86,7 @@ class Job:
         """All pairs, through the scheduler."""
         count = self.size.descriptors
         options = ScoringOptions(count, count, precision=precision, device=self.options.device)
-        return score_with_head(self.head, *self.made, *self.pairs, options)
+        return PairScorer(self.head).score(*self.made, *self.pairs, options)
 
 
 def measure_rerank(options: RerankSpeed, folder: Path) -> list[dict[str, Any]]:

@@ -45,13 +45,7 @@ from ames_lite.models.published import PUBLISHED_HEADS, list_ensembles, of_its_f
 from ames_lite.processes import Processes, process_group
 from ames_lite.records import PairScores
 from ames_lite.reranking.ensemble import check_ensemble
-from ames_lite.reranking.scorer import (
-    Cost,
-    PairScorer,
-    ScoringOptions,
-    head_scorer,
-    verifier_scorer,
-)
+from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions, verifier_scorer
 
 NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
 
@@ -177,7 +171,7 @@ def open_scorer(config: Config) -> tuple[PairScorer, HeadMeta]:
     if name not in HEADS:
         return verifier_scorer(name, **arguments), HeadMeta()
     settings = f"{name} {json.dumps(arguments, sort_keys=True)}"
-    return head_scorer(build_head(name, **arguments), name, settings), HeadMeta()
+    return PairScorer(build_head(name, **arguments), name, settings), HeadMeta()
 
 
 def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
@@ -205,7 +199,7 @@ def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
         )
     weights = path / "weights.safetensors" if path.is_dir() else path
     check = partial(meta.check_descriptors, path)
-    return head_scorer(head, name, file_digest(weights), check), meta
+    return PairScorer(head, name, file_digest(weights), check), meta
 
 
 def ensemble_settings(

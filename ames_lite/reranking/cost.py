@@ -1,20 +1,25 @@
 """What scoring took, in counters and seconds.
 
 Counters are exact, and tests may hold them; seconds are what this machine took that day.
-`ReadMeter` tells bytes that were read from those of rows that were read for the first time; read
-twice, a row counts twice in one and once in the other.
+`ReadMeter` tells bytes that were read from those of rows that were read for the first time.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.processes import Processes
+
+SUMMED = ("pairs", "bytes_read", "unique_bytes", "encoded_queries", "encoded_gallery")
+SLOWEST = ("seconds_scoring", "seconds_reading")
 
 
 @dataclass
@@ -46,14 +51,11 @@ class Cost:
         """Of all processes, in each of them."""
         if processes.size == 1:
             return self
-        counters = ("pairs", "bytes_read", "unique_bytes", "encoded_queries", "encoded_gallery")
-        numbers = np.array([getattr(self, name) for name in counters], np.int64)
-        seconds = np.array([self.seconds_scoring, self.seconds_reading])
-        totals = dict(zip(counters, processes.total(numbers).tolist(), strict=True))
-        slowest = processes.largest(seconds).tolist()
-        rest = {"unique_images": self.unique_images, "pairs_kept": self.pairs_kept}
-        times = dict(zip(("seconds_scoring", "seconds_reading"), slowest, strict=True))
-        return Cost(**totals, **times, **rest, processes=processes.size)
+        sums = processes.total(np.array([getattr(self, name) for name in SUMMED], np.int64))
+        most = processes.largest(np.array([getattr(self, name) for name in SLOWEST]))
+        values: dict[str, Any] = dict(zip(SUMMED, sums.tolist(), strict=True))
+        values |= zip(SLOWEST, most.tolist(), strict=True)
+        return replace(self, **values, processes=processes.size)
 
 
 class ReadMeter:
@@ -61,6 +63,15 @@ class ReadMeter:
 
     def __init__(self, cost: Cost) -> None:
         self._cost, self._seen = cost, dict[tuple[Path, int], npt.NDArray[np.bool_]]()
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Adds the seconds of a block to those of reading."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._cost.seconds_reading += time.perf_counter() - began
 
     def note(
         self, path: Path, count: int, num_rows: int, rows: npt.NDArray[np.integer], size: int
@@ -71,16 +82,3 @@ class ReadMeter:
         seen[rows] = True
         self._cost.bytes_read += size
         self._cost.unique_bytes += size * new // max(1, len(rows))
-
-
-class Stopwatch:
-    """Adds the seconds of a block to a cost's seconds of reading."""
-
-    def __init__(self, cost: Cost) -> None:
-        self._cost = cost
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._cost.seconds_reading += time.perf_counter() - self._began

@@ -22,7 +22,7 @@ from ames_lite.io import remedies
 from ames_lite.models import SimilarityHead
 from ames_lite.models.encoding import Encoding
 from ames_lite.reranking.batches import Batches
-from ames_lite.reranking.cost import Cost, ReadMeter, Stopwatch
+from ames_lite.reranking.cost import Cost, ReadMeter
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.watch import Watch
 
@@ -66,34 +66,16 @@ class Encoded(NamedTuple):
         return images.rows(index)
 
 
-class _Bank:
-    """Room for `num` encoded images of one length, filled batch by batch: never held twice."""
-
-    def __init__(self, num: int) -> None:
-        self.num, self.filled = num, 0
-        self.images: Encoding | None = None
-        self.length: list[Rows] = []
-        self.whole: list[npt.NDArray[np.bool_]] = []
-        self.blank: list[npt.NDArray[np.bool_]] = []
-
-    def put(self, first: int, images: Encoding) -> None:
-        """Images, from number `first` on."""
-        if self.images is None:
-            self.images = images.each(lambda part: part.new_empty(self.num, *part.shape[1:]))
-        for name, part in images.tensors.items():
-            self.images.tensors[name][first : first + len(part)] = part
-
-
 class Reader:
     """Reads images of stores, each with at most its `count` strongest descriptors."""
 
     def __init__(self, cost: Cost, watch: Watch, device: torch.device, trim: bool) -> None:
-        self._cost, self._meter, self._watch = cost, ReadMeter(cost), watch
+        self._meter, self._watch = ReadMeter(cost), watch
         self._trim, self._pin = trim, device.type == "cuda"
 
     def __call__(self, store: DescriptorStore, rows: Rows, count: int) -> Stored:
         """Raises BadInput, MissingFile where the file is no longer what it was."""
-        with Stopwatch(self._cost):
+        with self._meter.timed():
             descriptors, valid = store.read_descriptors(rows, count)
             self._watch.check()
         self._meter.note(store.path, count, len(store), rows, descriptors.nbytes)
@@ -125,65 +107,70 @@ class Encoder:
     def gallery(self, stored: Stored) -> list[tuple[Rows, Encoded]]:
         """Each batch of a block: numbers in the block, rising in length, and those images."""
         order = np.argsort(stored.length, kind="stable")
-        local = stored.descriptors.to(self._device, non_blocking=True)
-        done: list[tuple[Rows, Encoded]] = []
-
-        def encode(batch: slice) -> None:
-            chosen = order[batch]
-            longest = int(stored.length[chosen].max())
-            images = self._encode(stored, local, chosen, longest, gallery=True)
-            whole, blank = stored.whole[chosen], stored.blank[chosen]
-            done.append((chosen, Encoded(images, stored.length[chosen], whole, blank)))
-
-        self._batches.run(encode, stored.length[order])
+        batches = self._encode(stored, order, stored.length[order], gallery=True)
         self._cost.encoded_gallery += len(order)
-        return done
+        return [
+            (rows, Encoded(images, stored.length[rows], stored.whole[rows], stored.blank[rows]))
+            for rows, images in batches
+        ]
 
     def queries(self, blocks: Iterable[Stored], num: int) -> Encoded:
-        """All queries of these blocks, `num` in all, padded alike."""
-        bank = _Bank(num)
+        """All queries of these blocks, `num` in all, padded alike; `valid` even where all are."""
+        bank: Encoding | None = None  # filled block by block: no block more is held twice
+        lengths, wholes, blanks = [], [], []
+        first = 0
         for stored in blocks:
-            self._add(bank, stored)
-            self._cost.encoded_queries += len(stored.rows)
-        assert bank.images is not None  # num is at least 1
-        length = np.concatenate(bank.length)
-        return Encoded(bank.images, length, np.concatenate(bank.whole), np.concatenate(bank.blank))
-
-    def _add(self, bank: _Bank, stored: Stored) -> None:
-        local = stored.descriptors.to(self._device, non_blocking=True)
-        numbers, width = np.arange(len(stored.rows)), stored.valid.shape[1]
-
-        def encode(batch: slice) -> None:
-            images = self._encode(stored, local, numbers[batch], width, masked=True)
-            bank.put(bank.filled + batch.start, images)
-
-        self._batches.run(encode, np.full(len(numbers), width))
-        bank.filled += len(numbers)
-        bank.length.append(stored.length)
-        bank.whole.append(stored.whole)
-        bank.blank.append(stored.blank)
+            lengths.append(stored.length)
+            wholes.append(stored.whole)
+            blanks.append(stored.blank)
+            rows = np.arange(len(stored.rows))
+            widths = np.full(len(rows), stored.valid.shape[1])
+            for numbers, images in self._encode(stored, rows, widths, masked=True):
+                if bank is None:
+                    bank = images.each(lambda part: part.new_empty(num, *part.shape[1:]))
+                for name, part in images.tensors.items():
+                    bank.tensors[name][first + numbers[0] : first + numbers[-1] + 1] = part
+            first += len(rows)
+        self._cost.encoded_queries += first
+        assert bank is not None  # num is at least 1
+        whole, blank = np.concatenate(wholes), np.concatenate(blanks)
+        return Encoded(bank, np.concatenate(lengths), whole, blank)
 
     def _encode(
         self,
         stored: Stored,
-        local: Tensor,
-        chosen: Rows,
-        longest: int,
+        order: Rows,
+        lengths: Rows,
         *,
         gallery: bool = False,
         masked: bool = False,
-    ) -> Encoding:
-        """Images of a block; masked: with `valid` even where all are."""
-        valid, index = stored.valid[chosen, :longest], torch.from_numpy(chosen)
-        run = (np.diff(chosen) == 1).all()
-        at = slice(int(chosen[0]), int(chosen[-1]) + 1) if run else index.to(self._device)
-        part = local[at, :longest]
-        part = part if stored.store.packed else part.float()
-        mask = None if valid.all() and not masked else torch.from_numpy(valid).to(self._device)
-        try:
-            return self._head.encode(part, mask, gallery=gallery)
-        except BadInput as error:
-            raise _located(error, stored, chosen, part) from error
+    ) -> list[tuple[Rows, Encoding]]:
+        """Batches of a block in this order, each padded to its longest of `lengths`: numbers and
+        images; masked: with `valid` even where all are.
+        """
+        local = stored.descriptors.to(self._device, non_blocking=True)
+        done: list[tuple[Rows, Encoding]] = []
+
+        def encode(batch: slice) -> None:
+            chosen, longest = order[batch], int(lengths[batch].max())
+            part = local[self._place(chosen), :longest]
+            part = part if stored.store.packed else part.float()
+            valid = stored.valid[chosen, :longest]
+            bare = valid.all() and not masked
+            mask = None if bare else torch.from_numpy(valid).to(self._device)
+            try:
+                done.append((chosen, self._head.encode(part, mask, gallery=gallery)))
+            except BadInput as error:
+                raise _located(error, stored, chosen, part) from error
+
+        self._batches.run(encode, lengths)
+        return done
+
+    def _place(self, chosen: Rows) -> slice | Tensor:
+        """A run of numbers as a slice, which copies nothing."""
+        if (np.diff(chosen) == 1).all():
+            return slice(int(chosen[0]), int(chosen[-1]) + 1)
+        return torch.from_numpy(chosen).to(self._device)
 
 
 def _blank(

@@ -7,9 +7,9 @@ block until it is finished: the device does not wait for the host in between. Ax
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from ames_lite.models import SimilarityHead
 from ames_lite.records import NO_EVIDENCE
 from ames_lite.reranking.batches import Batches, is_out_of_memory
 from ames_lite.reranking.cost import Cost
-from ames_lite.reranking.encoding import Encoded, Encoder, Reader, Stored
+from ames_lite.reranking.encoding import Encoded, Encoder, Reader
 from ames_lite.reranking.memory import share_out
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import Block, gallery_blocks
@@ -80,26 +80,21 @@ class PairScoring:
         self.encoder = Encoder(self.head, self.device, self.batches, cost)
         trim = not head.depends_on_padding
         self.read = Reader(cost, Watch(self.stores), self.device, trim)
-        self.score: Callable[[Any, Any], Any] = head.score
-        if options.compile:
-            self.score = _compiled(head.score)
+        self.score: Callable[[Any, Any], Any] = (
+            _compiled(head.score) if options.compile else head.score
+        )
         self.cached: dict[int, list[Chunk]] = {}
 
     def run(self, query: Rows, gallery: Rows, todo: Rows, put: Put) -> None:
         """Score the pairs `todo` of (query, gallery) [P], sorted by gallery; put takes them."""
         if len(todo) == 0:
             return
-        with torch.inference_mode(), autocast(self.options.precision, self.device), self._room():
-            groups, keep = self._plan(query, gallery, todo)
-            for group in groups:
-                self._score_group(group, query, gallery, put, keep)
-
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Batches make themselves smaller; what else there is no room for is a message."""
         try:
-            yield
-        except RuntimeError as error:
+            with torch.inference_mode(), autocast(self.options.precision, self.device):
+                groups, keep = self._plan(query, gallery, todo)
+                for group in groups:
+                    self._score_group(group, query, gallery, put, keep)
+        except RuntimeError as error:  # batches make themselves smaller; what else has no room
             if not is_out_of_memory(error):
                 raise
             raise BadInput(
@@ -130,28 +125,24 @@ class PairScoring:
         queries = self._encode_queries(group.queries)
         wanted = [(n, block) for n, block in group.blocks if n not in self.cached]
         rows = (block.rows if n < keep else np.unique(gallery[block.pairs]) for n, block in wanted)
-        with prefetched(self._read_gallery, rows) as stored:
+        read = partial(self.read, self.stores[1], count=self.options.gallery_count)
+        with prefetched(read, rows) as read_ahead:
             for n, block in group.blocks:
                 chunks = self.cached.get(n)
                 if chunks is None:
-                    chunks = self._encode_gallery(next(stored))
+                    stored = next(read_ahead)
+                    found = self.encoder.gallery(stored)
+                    chunks = [(stored.rows[numbers], images) for numbers, images in found]
                 if n < keep:
                     self.cached[n] = chunks
                 at = np.searchsorted(group.queries, query[block.pairs])
                 put(block.pairs, self._score_block(queries, at, chunks, gallery[block.pairs]))
 
-    def _read_gallery(self, rows: Rows) -> Stored:
-        return self.read(self.stores[1], rows, self.options.gallery_count)
-
-    def _encode_gallery(self, stored: Stored) -> list[Chunk]:
-        found = self.encoder.gallery(stored)
-        return [(stored.rows[numbers], encoded) for numbers, encoded in found]
-
     def _encode_queries(self, rows: Rows) -> Encoded:
         store, count = self.stores[0], self.options.query_count
         step = max(1, QUERY_BYTES // _row_bytes(store, count))
         parts = [rows[i : i + step] for i in range(0, len(rows), step)]
-        with prefetched(lambda part: self.read(store, part, count), parts) as stored:
+        with prefetched(partial(self.read, store, count=count), parts) as stored:
             return self.encoder.queries(stored, len(rows))
 
     def _score_block(
@@ -159,12 +150,10 @@ class PairScoring:
     ) -> Logits:
         """Logits [n] of pairs: numbers of queries [n] with gallery rows [n]."""
         found = torch.empty(len(query), device=self.device)
-        order: list[Rows] = []
-        blank: list[Rows] = []
-        start = 0
+        order, blank, start = list[Rows](), list[Rows](), 0
         for rows, images in chunks:
-            chosen, number = _members(gallery, rows)
-            q, g = query[chosen], number
+            chosen, g = _members(gallery, rows)
+            q = query[chosen]
             alike = (queries.length[q] // BUCKET, images.length[g] // BUCKET)
             sort = np.lexsort((g, q, alike[1], alike[0]))
             self._score_pairs(queries, q[sort], images, g[sort], found[start : start + len(q)])

@@ -1,24 +1,26 @@
 """The pairs of one run: who scores which, what is finished, and what is kept of it.
 
-Input: unique pairs in any order. Output: blocks of pairs in the storage order of the gallery, and
-at the end `PairScores`. Inside, pairs are numbered by gallery row, then query row, so that a block
-of gallery rows is a run of pairs; several processes share the pairs by gallery rows, and no pair is
-scored twice. Axis letter: P pairs of the run.
+Pairs are numbered by gallery row, then query row, so that a block of gallery rows is a run of
+pairs; several processes share the pairs by gallery rows, and no pair is scored twice. Axis letter:
+P pairs of the run.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
+from ames_lite.reranking.cost import Cost
 from ames_lite.stores.partial_scores import PartialScores
 
 Rows = npt.NDArray[np.integer]
@@ -39,7 +41,7 @@ class PairTask:
     nowhere. processes: who shares the pairs. Raises BadInput for a pair that is given twice.
 
     query, gallery int32 [P]: the pairs in their order here; logit float32 [P]; done bool [P]; todo:
-    numbers of the pairs of this process that have no logit yet.
+    numbers of the pairs of this process that have no logit yet; cost: what they took.
     """
 
     def __init__(
@@ -51,7 +53,11 @@ class PairTask:
     ) -> None:
         order = np.lexsort((query, gallery))
         self.query, self.gallery = (rows[order].astype(np.int32) for rows in (query, gallery))
-        self._refuse_repeats()
+        same = (np.diff(self.query) == 0) & (np.diff(self.gallery) == 0)
+        if same.any():
+            p = int(same.argmax())
+            what = f"query row {self.query[p]} with gallery row {self.gallery[p]} is given twice"
+            raise BadInput(what, expected="unique pairs")
         self._kept, self._processes = kept, processes
         if kept is None:
             self.logit, self.done = np.zeros(len(query), np.float32), np.zeros(len(query), np.bool_)
@@ -60,15 +66,8 @@ class PairTask:
         self._agree_on_finished()
         self.before = self.done.copy()  # what an earlier attempt finished
         self.todo = self._share()
-
-    def _refuse_repeats(self) -> None:
-        same = (np.diff(self.query) == 0) & (np.diff(self.gallery) == 0)
-        if same.any():
-            p = int(same.argmax())
-            raise BadInput(
-                f"query row {self.query[p]} with gallery row {self.gallery[p]} is given twice",
-                expected="unique pairs",
-            )
+        self.cost = Cost(pairs=len(self.todo), pairs_kept=int(self.before.sum()))
+        self.cost.unique_images = len(np.unique(query)) + len(np.unique(gallery))
 
     def _agree_on_finished(self) -> None:
         """Every process may have seen other files; afterwards all know of all."""
@@ -93,11 +92,17 @@ class PairTask:
     def __enter__(self) -> PairTask:
         if self._kept is not None:
             self._kept.begin(self.logit, self.done)
+        kept = len(self.query) - len(self.todo) if self._processes.size == 1 else 0
+        shown = {"unit": "pair", "unit_scale": True, "disable": not self._processes.first}
+        self._bar = tqdm(total=kept + len(self.todo), initial=kept, desc="score", **shown)
+        self._began = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
     ) -> None:
+        self._bar.close()
+        self.cost.seconds_scoring = time.perf_counter() - self._began
         if self._kept is None:
             return
         self._kept.close()
@@ -114,9 +119,10 @@ class PairTask:
         self.logit[pairs], self.done[pairs] = logits, True
         if self._kept is not None:
             self._kept.note(int(pairs.min()), int(pairs.max()) + 1)
+        self._bar.update(len(pairs))
 
-    def join(self) -> PairScores:
-        """The scores of all processes, in each of them."""
+    def join(self) -> tuple[PairScores, Cost]:
+        """The scores of all processes and what they took, in each of them."""
         logit, done = self.logit, self.done
         if self._processes.size > 1:
             own = np.where(self.done & ~self.before, self.logit, 0).astype(np.float32)
@@ -124,7 +130,8 @@ class PairTask:
             done = self._processes.total(self.done.astype(np.int32)) > 0
         if not done.all():
             raise RuntimeError(f"{int((~done).sum())} pairs have no score")
-        return PairScores(self.query, self.gallery, logit.astype(np.float32))
+        scores = PairScores(self.query, self.gallery, logit.astype(np.float32))
+        return scores, self.cost.joined(self._processes)
 
 
 def gallery_blocks(gallery: Rows, pairs: Rows, block_images: int) -> Iterator[Block]:

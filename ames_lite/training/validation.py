@@ -17,7 +17,7 @@ from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.evaluation.tuning import best, grid
 from ames_lite.models import SimilarityHead
-from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
 LAMBS = (0.0, 0.25, 0.5, 0.75)
 TEMPS = (0.02, 0.1, 0.5, 2.0)
@@ -42,8 +42,8 @@ class Validation:
         data = self.data
         num = min(self.num_rerank, data.neighbors.ids.shape[1])
         pairs = pairs_to_score(data.neighbors, data.ground_truth, num, data.protocol)
-        scores, cost = score_with_head(
-            head, data.query_store, data.gallery_store, *pairs, self.options
+        scores, cost = PairScorer(head).score(
+            data.query_store, data.gallery_store, *pairs, self.options
         )
         rows = grid(
             data.neighbors,

@@ -29,7 +29,7 @@ from ames_lite.io.digest import file_digest
 from ames_lite.io.provenance import check_provenance
 from ames_lite.models import build_head
 from ames_lite.records import LocalDescriptors
-from ames_lite.reranking.scorer import PairScorer, ScoringOptions, head_scorer
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
 from ames_lite.search.image_search import Ranker, find_candidates, query_vectors, search_index
 from ames_lite.search.index import (
@@ -160,7 +160,7 @@ def _query_cells(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         head = build_head("ames", dim_in=backbone.dim, **HEAD).eval().requires_grad_(False)
-    scorer = head_scorer(head, "ames", "noise")
+    scorer = PairScorer(head, "ames", "noise")
     with DescriptorStore.open(path) as queries:
 
         def whole() -> None:

@@ -21,7 +21,7 @@ from ames_lite.io.digest import file_digest
 from ames_lite.models import AMES, HEADS, SimilarityHead
 from ames_lite.models.published import list_ensembles
 from ames_lite.reranking.ensemble import check_ensemble
-from ames_lite.reranking.scorer import PairScorer, head_scorer
+from ames_lite.reranking.scorer import PairScorer
 from benchmarks.frontier.grid import kept_bits
 
 
@@ -95,7 +95,7 @@ def _open(config: Config, path: Path, tuned: dict[str, Tuned]) -> Head:
     name = next(name for name, kind in HEADS.items() if type(model) is kind)
     weights = path / "weights.safetensors" if path.is_dir() else path
     check = partial(meta.check_descriptors, path)
-    scorer = head_scorer(model, name, file_digest(weights), check)
+    scorer = PairScorer(model, name, file_digest(weights), check)
     label = f"{name}_binary" if isinstance(model, AMES) and model.binary else name
     found = _of(tuned, scorer)
     known = meta if found is None else tuned[found]

@@ -97,8 +97,8 @@ class ScoreCache:
         """Have done what is slow the first time only."""
         if scorer.digest not in self._warm:
             self._warm.add(scorer.digest)
-            some = [rows[:WARM_UP] for rows in pairs]
-            scorer.score(data.query_store, data.gallery_store, *some, options)
+            query, gallery = (rows[:WARM_UP] for rows in pairs)
+            scorer.score(data.query_store, data.gallery_store, query, gallery, options)
 
 
 def _short(text: str) -> str:

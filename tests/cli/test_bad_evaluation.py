@@ -332,6 +332,6 @@ def test_lists_that_are_shorter_than_asked_and_than_the_gallery(own: Own) -> Non
 def test_settings_are_refused_before_a_store_is_opened(
     word: str, said: str, own: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate.evaluator, "load", lambda *_, **__: pytest.fail("it was opened"))
+    monkeypatch.setattr(evaluate, "load_data", lambda *_, **__: pytest.fail("it was opened"))
     code, _, message = own.run(word, model="ames" if word.startswith("weights") else "chamfer")
     assert code == 1 and said in message

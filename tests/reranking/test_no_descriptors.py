@@ -13,7 +13,7 @@ from ames_lite.models import AMES, Chamfer, ELViS, SimilarityHead
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
 from ames_lite.reranking import Reranker
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
-from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import open_store
 
@@ -71,7 +71,7 @@ def test_an_empty_image_never_outranks_by_the_head(
         store = native(tmp_path / "b.hdf5", zeros=form == "zeros")
     query, gallery = np.array(ALL).T
     options = ScoringOptions(MOST, MOST, block_images=block_images)
-    logits = score_with_head(heads()[name], store, store, query, gallery, options)[0].logit
+    logits = PairScorer(heads()[name]).score(store, store, query, gallery, options)[0].logit
     for (q, g), logit in zip(ALL, logits, strict=True):
         empty = q in EMPTY or g in EMPTY
         assert (logit == np.float32(NO_EVIDENCE)) == empty
@@ -82,7 +82,7 @@ def test_an_empty_image_never_outranks_by_the_head(
 def test_the_reranker_on_arrays_has_the_logits_of_the_stores(name: str, tmp_path: Path) -> None:
     head, store = heads()[name], native(tmp_path / "a.hdf5", zeros=False)
     query, gallery = np.array(ALL).T
-    stored = score_with_head(head, store, store, query, gallery, ScoringOptions(MOST, MOST))[0]
+    stored = PairScorer(head).score(store, store, query, gallery, ScoringOptions(MOST, MOST))[0]
     for zeros in (False, True):
         for q, one in enumerate(images(zeros)):
             found = Reranker(head).logits(one, images(zeros))

@@ -12,7 +12,7 @@ import torch
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import encoding
-from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.stores import partial_scores
 from ames_lite.stores.partial_scores import PartialScores
 from tests.conftest import TinyWorld
@@ -48,10 +48,10 @@ def test_smaller_batches_give_the_same_logits_and_are_said_once(
     torch.manual_seed(0)
     head = AMES(dim_in=128, dim=32, num_layers=1, dim_feedforward=32).eval()
     options = ScoringOptions(20, 15)
-    expected, whole = score_with_head(head, *stores(tiny_world), *some_pairs(), options)
+    expected, whole = PairScorer(head).score(*stores(tiny_world), *some_pairs(), options)
     given = refusing(monkeypatch, method, images)
     caplog.set_level(logging.WARNING)
-    found, cost = score_with_head(head, *stores(tiny_world), *some_pairs(), options)
+    found, cost = PairScorer(head).score(*stores(tiny_world), *some_pairs(), options)
     assert np.abs(found.logit - expected.logit).max() < 1e-5
     assert max(given) > images and cost.encoded_gallery == whole.encoded_gallery
     assert caplog.text.count("smaller batches") == 1
@@ -72,11 +72,13 @@ def test_no_room_beside_the_batches_is_a_message_and_what_was_finished_stays(
     monkeypatch.setattr(partial_scores, "FLUSH_SECONDS", 0.0)
     kept = PartialScores(tmp_path / "scores.hdf5", DIGESTS)
     with pytest.raises(BadInput, match="(?s)out of memory beside the batches.*max_memory="):
-        score_with_head(Chamfer(), *stores(tiny_world), *some_pairs(), OPTIONS, kept=kept)
+        PairScorer(Chamfer()).score(*stores(tiny_world), *some_pairs(), OPTIONS, kept=kept)
     monkeypatch.setattr(encoding.Encoder, "gallery", real)
     kept = PartialScores(tmp_path / "scores.hdf5", DIGESTS)
-    found, cost = score_with_head(Chamfer(), *stores(tiny_world), *some_pairs(), OPTIONS, kept=kept)
-    expected, _ = score_with_head(Chamfer(), *stores(tiny_world), *some_pairs(), OPTIONS)
+    found, cost = PairScorer(Chamfer()).score(
+        *stores(tiny_world), *some_pairs(), OPTIONS, kept=kept
+    )
+    expected, _ = PairScorer(Chamfer()).score(*stores(tiny_world), *some_pairs(), OPTIONS)
     np.testing.assert_array_equal(found.logit, expected.logit)
     assert cost.pairs_kept > 0 and cost.pairs + cost.pairs_kept == 90
 
@@ -89,4 +91,4 @@ def test_other_errors_of_a_device_pass(
 
     monkeypatch.setattr(Chamfer, "score", fail)
     with pytest.raises(RuntimeError, match="device-side assert"):
-        score_with_head(Chamfer(), *stores(tiny_world), *some_pairs(), OPTIONS)
+        PairScorer(Chamfer()).score(*stores(tiny_world), *some_pairs(), OPTIONS)

@@ -11,7 +11,7 @@ import torch
 from ames_lite.models import AMES
 from ames_lite.models import ames as ames_module
 from ames_lite.reranking import encoding
-from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.reranking.test_scheduler import COUNTS, Passes, Stores, stores
@@ -27,8 +27,8 @@ class Seen:
         self.read, self.encoded, self.unpacked = list[int](), list[torch.Size](), list[int]()
         read, encode, unpack = encoding.Reader.__call__, AMES.encode, ames_module.unpack_bits
 
-        def reading(own: encoding.Reader, *args: object) -> encoding.Stored:
-            stored = read(own, *args)  # type: ignore[arg-type]
+        def reading(own: encoding.Reader, *args: object, **more: object) -> encoding.Stored:
+            stored = read(own, *args, **more)  # type: ignore[arg-type]
             assert stored.descriptors.dtype == torch.uint8
             self.read.append(stored.descriptors.nbytes)
             return stored
@@ -50,7 +50,7 @@ class Seen:
 
 def score(given: Stores, passes: Passes, head: AMES) -> object:
     options = ScoringOptions(*COUNTS, block_images=9, batch_tokens=TOKENS)
-    return score_with_head(head, *given, *passes.pairs, options)
+    return PairScorer(head).score(*given, *passes.pairs, options)
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -15,7 +15,7 @@ from ames_lite.evaluation.passes import move_to_end, pairs_to_score
 from ames_lite.evaluation.protocols import get_protocol, setting_junk
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import memory, pair_scoring
-from ames_lite.reranking.scorer import Cost, ScoringOptions, score_with_head
+from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.merging import link_stores
 from ames_lite.stores.neighbor_lists import read_neighbors
@@ -92,7 +92,7 @@ def difference(
     dense = DenseAMES(head)
     loop = PlainLoop(lambda *sides: dense(*sides)[0], *given, *COUNTS, batch=5)
     expected = loop.run(passes.ids)
-    scores, cost = score_with_head(head, *given, *passes.pairs, options)
+    scores, cost = PairScorer(head).score(*given, *passes.pairs, options)
     found = [scores.lookup(ids) for ids in passes.ids]
     biggest = max(np.abs(a - b).max() for a, b in zip(found, expected, strict=True))
     assert max(np.ptp(a) for a in expected) > 1e-3
@@ -166,20 +166,20 @@ def test_sparse_pairs_of_many_queries_share_batches(
         return found
 
     monkeypatch.setattr(AMES, "score", counting)
-    score_with_head(head, *given, *passes.pairs, ScoringOptions(*COUNTS))
+    PairScorer(head).score(*given, *passes.pairs, ScoringOptions(*COUNTS))
     assert sum(calls) == len(passes.pairs[0]) and len(calls) <= 3
 
 
 def test_the_precision_is_that_of_the_head(tiny_world: TinyWorld) -> None:
     given, passes = stores("fp", tiny_world, Path()), Passes(tiny_world)
     found = {
-        name: score_with_head(a_head(), *given, *passes.pairs, ScoringOptions(precision=name))[0]
+        name: PairScorer(a_head()).score(*given, *passes.pairs, ScoringOptions(precision=name))[0]
         for name in ("fp32", "bf16")
     }
     error = np.abs(found["fp32"].logit - found["bf16"].logit).max()
     assert 0 < error < 2e-2
     with pytest.raises(BadInput, match="fp16.*CPU"):
-        score_with_head(a_head(), *given, *passes.pairs, ScoringOptions(precision="fp16"))
+        PairScorer(a_head()).score(*given, *passes.pairs, ScoringOptions(precision="fp16"))
 
 
 def test_a_compiled_head_gives_the_same_logits(
@@ -195,8 +195,8 @@ def test_a_compiled_head_gives_the_same_logits(
     monkeypatch.setattr(torch, "compile", eager)
     torch._dynamo.reset()
     head = a_head()
-    plain, _ = score_with_head(head, *given, *passes.pairs, ScoringOptions(*COUNTS))
-    fast, _ = score_with_head(head, *given, *passes.pairs, ScoringOptions(*COUNTS, compile=True))
+    plain, _ = PairScorer(head).score(*given, *passes.pairs, ScoringOptions(*COUNTS))
+    fast, _ = PairScorer(head).score(*given, *passes.pairs, ScoringOptions(*COUNTS, compile=True))
     assert seen == [{"dynamic": True}]
     assert np.abs(plain.logit - fast.logit).max() < 1e-5
     torch._dynamo.reset()
@@ -214,21 +214,21 @@ def test_threads_are_those_asked_for_and_afterwards_those_of_before(
 
     monkeypatch.setattr(Chamfer, "score", looking)
     before = torch.get_num_threads()
-    score_with_head(Chamfer(), *given, *passes.pairs, ScoringOptions(threads=before + 1))
+    PairScorer(Chamfer()).score(*given, *passes.pairs, ScoringOptions(threads=before + 1))
     assert set(seen) == {before + 1} and torch.get_num_threads() == before
 
 
 def test_too_little_memory_is_refused_before_anything_is_read(tiny_world: TinyWorld) -> None:
     given, passes = stores("fp", tiny_world, Path()), Passes(tiny_world)
     with pytest.raises(BadInput, match="(?s)max_memory=0.1 GiB.*expected.*at least"):
-        score_with_head(a_head(), *given, *passes.pairs, ScoringOptions(max_memory=0.1))
+        PairScorer(a_head()).score(*given, *passes.pairs, ScoringOptions(max_memory=0.1))
 
 
 def test_a_pair_that_is_given_twice_is_refused(tiny_world: TinyWorld) -> None:
     given = stores("fp", tiny_world, Path())
     rows = np.array([0, 1, 0])
     with pytest.raises(BadInput, match="query row 0 with gallery row 0 is given twice"):
-        score_with_head(a_head(), *given, rows, rows)
+        PairScorer(a_head()).score(*given, rows, rows)
 
 
 def copied(world: TinyWorld, folder: Path) -> Stores:
@@ -260,7 +260,7 @@ def test_a_store_that_changes_while_it_is_read_ends_the_run(
     kind, words = (MissingFile, "has gone") if harm == "gone" else (BadInput, "bytes when it was")
     with pytest.raises(kind, match=words) as error:
         options = ScoringOptions(*COUNTS, block_images=3)
-        score_with_head(a_head(), *given, *passes.pairs, options)
+        PairScorer(a_head()).score(*given, *passes.pairs, options)
     assert str(path) in str(error.value) and "extract the descriptors" in str(error.value)
     assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
 
@@ -278,4 +278,4 @@ def test_a_chunk_that_goes_while_it_is_read_ends_the_run(
 
     monkeypatch.setattr(DescriptorStore, "read_descriptors", harming)
     with pytest.raises(MissingFile, match="(?s)has gone.*gallery1.hdf5"):
-        score_with_head(a_head(), *given, *passes.pairs, ScoringOptions(*COUNTS, block_images=3))
+        PairScorer(a_head()).score(*given, *passes.pairs, ScoringOptions(*COUNTS, block_images=3))

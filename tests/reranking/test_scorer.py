@@ -9,7 +9,7 @@ import torch
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.models import AMES
 from ames_lite.reranking import scorer as scoring
-from ames_lite.reranking.scorer import ScoringOptions, score_with_head, score_with_verifier
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.reranking.verification import VERIFIERS, MutualNearest, build_verifier
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
@@ -41,7 +41,7 @@ def test_logits_are_those_of_each_pair_alone(
     pairs = some_pairs(len(queries), len(gallery), 60)
     head = a_head()
     options = ScoringOptions(20, 12, block_images=block_images, batch_pairs=batch_pairs)
-    scores, cost = score_with_head(head, queries, gallery, *pairs, options)
+    scores, cost = PairScorer(head).score(queries, gallery, *pairs, options)
     assert cost.pairs == 60 and cost.bytes_read > 0
     for q, g in zip(*pairs, strict=True):
         sides = [
@@ -65,7 +65,7 @@ def test_every_image_is_read_once(tiny_world: TinyWorld, monkeypatch: pytest.Mon
         return real(self, rows, count)
 
     monkeypatch.setattr(DescriptorStore, "read_descriptors", counting)
-    score_with_head(a_head(), queries, gallery, q, g, ScoringOptions(8, 8, block_images=4))
+    PairScorer(a_head()).score(queries, gallery, q, g, ScoringOptions(8, 8, block_images=4))
     assert len(seen) == len(set(seen)) == len(np.unique(q)) + len(np.unique(g))
 
 
@@ -73,7 +73,7 @@ def test_a_verifier_scores_each_pair(tiny_world: TinyWorld) -> None:
     queries, gallery = stores(tiny_world)
     pairs = some_pairs(len(queries), len(gallery), 30)
     verifier = MutualNearest(0.7)
-    scores, _ = score_with_verifier(verifier, queries, gallery, *pairs)
+    scores, _ = PairScorer(verifier).score(queries, gallery, *pairs)
     for q, g, logit in zip(scores.query, scores.gallery, scores.logit, strict=True):
         assert verifier.score(queries.read(int(q)), gallery.read(int(g))) == logit
     assert scores.logit.max() > 0
@@ -82,7 +82,7 @@ def test_a_verifier_scores_each_pair(tiny_world: TinyWorld) -> None:
 def test_a_store_of_another_width_is_refused_before_any_reading(tiny_world: TinyWorld) -> None:
     queries, gallery = stores(tiny_world)
     with pytest.raises(BadInput, match="width 128"):
-        score_with_head(AMES(dim_in=64, num_layers=1), queries, gallery, *some_pairs(2, 2, 2))
+        PairScorer(AMES(dim_in=64, num_layers=1)).score(queries, gallery, *some_pairs(2, 2, 2))
 
 
 def test_every_verifier_is_built_by_name_and_an_unknown_one_lists_them() -> None:

@@ -11,7 +11,7 @@ import torch
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES, Chamfer, ELViS, SimilarityHead
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.reranking.scorer import ScoringOptions, score_with_head
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.reranking.packing import pack_store, ragged_store
@@ -44,7 +44,7 @@ def test_a_packed_store_scores_as_its_unpacked_descriptors(name: str, packed: li
     queries, gallery = (DescriptorStore.open(path) for path in packed)
     assert queries.packed and queries.dim == 128
     head, pairs = heads()[name].eval(), some_pairs()
-    scores, cost = score_with_head(head, queries, gallery, *pairs, ScoringOptions(20, 12))
+    scores, cost = PairScorer(head).score(queries, gallery, *pairs, ScoringOptions(20, 12))
     rows = len(np.unique(pairs[0])) * 20 + len(np.unique(pairs[1])) * 12
     assert cost.bytes_read == rows * 16  # one bit an entry, to the head
     for q, g, logit in zip(scores.query, scores.gallery, scores.logit, strict=True):
@@ -72,9 +72,9 @@ def test_codes_of_a_binary_head_score_as_its_descriptors(
     ]
     assert codes[0].dim == 32
     options, pairs = ScoringOptions(20, 12), some_pairs()
-    expected, _ = score_with_head(head, *plain, *pairs, options)
-    found, _ = score_with_head(head, *codes, *pairs, options)
-    mixed, _ = score_with_head(head, plain[0], codes[1], *pairs, options)
+    expected, _ = PairScorer(head).score(*plain, *pairs, options)
+    found, _ = PairScorer(head).score(*codes, *pairs, options)
+    mixed, _ = PairScorer(head).score(plain[0], codes[1], *pairs, options)
     assert np.abs(found.logit - expected.logit).max() < 5e-5
     assert np.abs(mixed.logit - expected.logit).max() < 5e-5
 
@@ -83,7 +83,7 @@ def test_a_packed_store_of_another_width_is_refused(packed: list[Path]) -> None:
     stores = [DescriptorStore.open(path) for path in packed]
     binary = AMES(dim_in=128, dim=64, num_layers=1, dim_feedforward=32, binary=True)
     with pytest.raises(BadInput, match="(?s)packed descriptors of 128 bits.*expected.*of 64 bits"):
-        score_with_head(binary, stores[0], stores[1], *some_pairs(2))
+        PairScorer(binary).score(stores[0], stores[1], *some_pairs(2))
 
 
 def test_chamfer_takes_any_two_stores_of_one_width(
@@ -91,12 +91,12 @@ def test_chamfer_takes_any_two_stores_of_one_width(
 ) -> None:
     plain = DescriptorStore.open(tiny_world.folder() / "sift_query_local.hdf5")
     gallery = DescriptorStore.open(packed[1])
-    scores, _ = score_with_head(Chamfer(), plain, gallery, *some_pairs())
+    scores, _ = PairScorer(Chamfer()).score(plain, gallery, *some_pairs())
     assert np.abs(scores.logit).max() <= 1
     source = tiny_world.folder() / "sift_gallery_local.hdf5"
     narrow = pack_store(source, tmp_path / "narrow.hdf5", np.eye(128)[:, :64])
     with pytest.raises(BadInput, match="(?s)packed descriptors of 64 bits.*expected.*128"):
-        score_with_head(Chamfer(), plain, DescriptorStore.open(narrow), *some_pairs(2))
+        PairScorer(Chamfer()).score(plain, DescriptorStore.open(narrow), *some_pairs(2))
 
 
 @pytest.mark.parametrize("count_padding", [False, True])
@@ -112,6 +112,6 @@ def test_blocks_and_batches_never_change_a_logit_of_elvis(
     logits = []
     for size in (1, 7, 128):
         options = ScoringOptions(30, 30, block_images=size, batch_pairs=size)
-        logits.append(score_with_head(head, *stores, *pairs, options)[0].logit)
+        logits.append(PairScorer(head).score(*stores, *pairs, options)[0].logit)
     assert np.abs(logits[0] - logits[1]).max() < 5e-5
     assert np.abs(logits[0] - logits[2]).max() < 5e-5

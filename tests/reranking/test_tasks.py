@@ -16,7 +16,7 @@ from ames_lite.errors import BadInput
 from ames_lite.models import Chamfer
 from ames_lite.processes import Processes
 from ames_lite.reranking import pair_scoring
-from ames_lite.reranking.scorer import ScoringOptions, score_with_head, score_with_verifier
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import MutualNearest
 from ames_lite.stores import partial_scores
@@ -99,7 +99,7 @@ def interrupted_after(
         patch.setattr(PairTask, "put", put)
         kept = PartialScores(output, DIGESTS)
         with pytest.raises(KeyboardInterrupt):
-            score_with_head(Chamfer(), *stores(world), *some_pairs(), OPTIONS, kept=kept)
+            PairScorer(Chamfer()).score(*stores(world), *some_pairs(), OPTIONS, kept=kept)
 
 
 def test_what_an_interrupted_run_finished_is_not_done_again(
@@ -119,10 +119,10 @@ def test_what_an_interrupted_run_finished_is_not_done_again(
     with pytest.raises(BadInput, match="schema"):  # nobody takes it for the whole
         read_pair_scores(tmp_path / "scores.partial.hdf5", DIGESTS)
     kept = PartialScores(output, DIGESTS)
-    scores, cost = score_with_head(
-        Chamfer(), *stores(tiny_world), *some_pairs(), OPTIONS, kept=kept
+    scores, cost = PairScorer(Chamfer()).score(
+        *stores(tiny_world), *some_pairs(), OPTIONS, kept=kept
     )
-    expected, whole = score_with_head(Chamfer(), *stores(tiny_world), *some_pairs(), OPTIONS)
+    expected, whole = PairScorer(Chamfer()).score(*stores(tiny_world), *some_pairs(), OPTIONS)
     np.testing.assert_array_equal(scores.logit, expected.logit)
     assert (cost.pairs, cost.pairs_kept) == (90 - finished, finished)
     assert cost.encoded_gallery == whole.encoded_gallery - 10
@@ -134,7 +134,7 @@ def test_a_verifier_is_resumed_too(
     tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verifier, calls = MutualNearest(0.7), [0]
-    expected, _ = score_with_verifier(verifier, *stores(tiny_world), *some_pairs())
+    expected, _ = PairScorer(verifier).score(*stores(tiny_world), *some_pairs())
     real = MutualNearest.score
 
     def score(self: MutualNearest, *sides: object) -> float:
@@ -148,11 +148,9 @@ def test_a_verifier_is_resumed_too(
         kept = PartialScores(tmp_path / "scores.hdf5", DIGESTS)
         if attempt == 0:
             with pytest.raises(KeyboardInterrupt):
-                score_with_verifier(verifier, *stores(tiny_world), *some_pairs(), kept=kept)
+                PairScorer(verifier).score(*stores(tiny_world), *some_pairs(), kept=kept)
         else:
-            found, cost = score_with_verifier(
-                verifier, *stores(tiny_world), *some_pairs(), kept=kept
-            )
+            found, cost = PairScorer(verifier).score(*stores(tiny_world), *some_pairs(), kept=kept)
     np.testing.assert_array_equal(found.logit, expected.logit)
     assert calls[0] == 91 and (cost.pairs, cost.pairs_kept) == (60, 30)
     assert cost.bytes_read == cost.unique_bytes > 0
@@ -166,7 +164,7 @@ def test_a_run_of_something_else_is_not_continued(
     interrupted_after(2, tiny_world, output, monkeypatch)
     kept = PartialScores(output, DIGESTS | {key: "other"})
     with pytest.raises(BadInput, match=f"(?s)another {key}: {DIGESTS[key]} there, other here"):
-        score_with_head(Chamfer(), *stores(tiny_world), *some_pairs(), OPTIONS, kept=kept)
+        PairScorer(Chamfer()).score(*stores(tiny_world), *some_pairs(), OPTIONS, kept=kept)
 
 
 def test_a_damaged_partial_file_is_refused(
@@ -201,9 +199,9 @@ def test_a_store_that_is_cut_short_costs_nothing_that_was_finished(
     output = tmp_path / "run" / "scores.hdf5"
     with pytest.raises(BadInput, match="when it was opened|file is shorter than its data"):
         kept = PartialScores(output, DIGESTS)
-        score_with_head(Chamfer(), whole[0], cut, *some_pairs(), OPTIONS, kept=kept)
+        PairScorer(Chamfer()).score(whole[0], cut, *some_pairs(), OPTIONS, kept=kept)
     logit, done = PartialScores(output, DIGESTS).read(90)
-    expected, _ = score_with_head(Chamfer(), *whole, *some_pairs(), OPTIONS)
+    expected, _ = PairScorer(Chamfer()).score(*whole, *some_pairs(), OPTIONS)
     order = np.lexsort((expected.query, expected.gallery))
     assert 0 < done.sum() < 90
     np.testing.assert_array_equal(logit[done], expected.logit[order][done])

@@ -14,7 +14,7 @@ from ames_lite.evaluation.data import load_data
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.io.checkpoint import load_head
 from ames_lite.models import AMES
-from ames_lite.reranking.scorer import ScoringOptions, head_scorer
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.training.validation import LAMBS, TEMPS, Validation, best_epoch
 from tests.conftest import TinyWorld
 from tests.training.test_trainer import RECIPE, trainer_of
@@ -33,7 +33,7 @@ def test_the_figure_is_the_best_of_the_grid_by_the_evaluator(
     head = AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=32)
     validation = validation_of(tiny_world)
     found = validation(head)
-    data, scorer = validation.data, head_scorer(head, "ames", "digest")
+    data, scorer = validation.data, PairScorer(head, "ames", "digest")
     scores, _ = evaluator.score(data, scorer, 10, validation.options, tmp_path / "s.hdf5")
     passes = prepare_passes(data.neighbors, data.ground_truth, scores, 10, data.protocol)
 
