@@ -46,7 +46,7 @@ OWNERS = {
     "pickle": ["ames_lite/stores/published/safe_pickle.py", "ames_lite/io/checkpoint.py"],
     "hydra": ["ames_lite/cli/compose.py"],
     "omegaconf": ["ames_lite/cli/compose.py"],
-    "yaml": ["ames_lite/evaluation/published_rows.py"],
+    "yaml": ["ames_lite/evaluation/published_rows.py", "ames_lite/cli/spellings.py"],
     "matplotlib": ["ames_lite/evaluation/views/canvas.py"],
     "sklearn": ["ames_lite/evaluation/views/projection.py"],
     "jinja2": ["ames_lite/evaluation/report.py"],

@@ -1,18 +1,18 @@
 """Options as the READMEs of AMES, ELViS and AnyLoc write them, turned into ours.
 
-The table is conf/spellings.yaml. Words are `key=value`, or the `--key value …` of argparse.
+The table is spellings.yaml. Words are `key=value`, or the `--key value …` of argparse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ames_lite.errors import ConfigError
-from ames_lite.io.shipped import conf_dir
 
 DATASETS = {"dataset", "val_dataset", "sets", "sources"}  # keys whose values are data sets
 LISTS = {"sets", "sources"}
@@ -41,7 +41,7 @@ def in_our_words(command: str, words: Sequence[str]) -> list[str]:
 
 @cache
 def _table() -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load((conf_dir() / "spellings.yaml").read_text("utf-8"))
+    table: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
     return table
 
 
@@ -69,7 +69,7 @@ def _options(
 
 def _replaced(word: str, option: Any, values: list[str]) -> list[str]:
     """Our words for one option; none for an option that is ignored."""
-    rule = {"key": option} if isinstance(option, str) else option
+    rule: dict[str, Any] = {"key": option} if isinstance(option, str) else option
     asked = [one for value in values for one in value.strip("[]").split(",")]
     if "instead" in rule or not set(asked) <= set(rule.get("only", asked)):
         expected = rule.get("instead") or f"only {','.join(rule['only'])}: {rule['ignored']}"
