@@ -173,6 +173,12 @@ class Neighbors:
         _check_ids(self.ids, self.sims, self.num_gallery, "sims")
         _freeze(self, ids=self.ids, sims=self.sims)
 
+    def first(self, num: int | None) -> Neighbors:
+        """The first `num` neighbours of every query; None: all."""
+        if num is None or num >= self.ids.shape[1]:
+            return self
+        return Neighbors(self.ids[:, :num], self.sims[:, :num], self.num_gallery)
+
     @property
     def rising(self) -> int:
         """How many lists are not in the order of their sims."""

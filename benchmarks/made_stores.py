@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ames_lite.records import GroundTruth, LocalDescriptors, Neighbors
-from ames_lite.stores.descriptor_layout import layout
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.row_layout import Layout
+from ames_lite.stores.row_layout import Layout, layout
 
 GRADED = 5  # images of a list that are easy, as many hard and as many junk
 

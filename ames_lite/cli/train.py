@@ -38,7 +38,7 @@ from ames_lite.models import build_head
 from ames_lite.processes import Processes, process_group
 from ames_lite.runtime import seed_everything
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.published.neighbor_conversion import open_neighbor_rows
+from ames_lite.stores.neighbor_rows import open_neighbor_rows
 from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.recipe import Recipe

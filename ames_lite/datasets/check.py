@@ -175,7 +175,7 @@ def check_store(
     empty = found.pop(NO_DESCRIPTORS, [])
     for what, rows in found.items():
         said = f"{len(rows)} images have {what}: {_shown(store, rows)}"
-        if what == OUTSIDE and isinstance(store, PublishedStore):
+        if what == OUTSIDE and store.published:
             report.notes.append((str(path), f"{said}; {UNPLACED}"))
         else:
             report.find(path, said)
@@ -210,8 +210,7 @@ def _scan(faults: Iterator[tuple[int, Faults]], found: dict[str, list[int]]) -> 
 
 
 def _shown(store: DescriptorStore, rows: Sequence[int]) -> str:
-    name = store.stored_name if isinstance(store, PublishedStore) else store.names.__getitem__
-    named = [f"row {row} ('{name(row)}')" for row in rows[:SHOWN]]
+    named = [f"row {row} ('{store.stored_name(row)}')" for row in rows[:SHOWN]]
     return ", ".join(named) + (", …" if len(rows) > SHOWN else "")
 
 
@@ -290,7 +289,7 @@ def _metadata_faults(block: Block) -> Faults:
 
 def _check_chunks(store: DescriptorStore, report: Report) -> None:
     """The chunks of a native virtual store still hold the rows that it was made of."""
-    if isinstance(store, PublishedStore):
+    if store.published:
         return
     for chunk in report.attempt(store.path, store.chunks) or ():
         path = chunk.path

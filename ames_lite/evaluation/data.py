@@ -14,8 +14,7 @@ from ames_lite.evaluation.protocols import Protocol, get_protocol, setting_junk,
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.records import GroundTruth, Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors
-from ames_lite.stores.neighbor_rows import say_rising
+from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors, say_rising
 from ames_lite.stores.published.neighbors import read_shortlist
 from ames_lite.stores.published.store import open_store
 

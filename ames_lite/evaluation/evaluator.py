@@ -48,11 +48,9 @@ from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
-from ames_lite.stores import hdf5, neighbor_lists
-from ames_lite.stores.neighbor_lists import is_pickle
+from ames_lite.stores.neighbor_lists import read_provenance
 from ames_lite.stores.pair_scores import read_pair_scores, write_pair_scores
 from ames_lite.stores.partial_scores import PartialScores
-from ames_lite.stores.published.store import ORIGIN
 
 Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
 
@@ -227,16 +225,9 @@ def evaluate_lists(
         "digests": {
             **_name_digests(queries.names, gallery.names),
             "neighbors": file_digest(path),
-            "neighbors_made": json.dumps(neighbors_made(path), sort_keys=True),
+            "neighbors_made": json.dumps(read_provenance(path), sort_keys=True),
         },
     }
-
-
-def neighbors_made(path: Path) -> Provenance:
-    """What lists say of what made them; those of the published form say nothing."""
-    if is_pickle(path):
-        return {"origin": ORIGIN}
-    return hdf5.read_provenance(path, neighbor_lists.SCHEMA)
 
 
 def _heading(

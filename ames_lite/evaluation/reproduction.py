@@ -20,8 +20,7 @@ from ames_lite.evaluation.published_rows import (
     NeededFile,
     Reproduction,
 )
-from ames_lite.io.provenance import ABSENT
-from ames_lite.stores.published.store import ORIGIN
+from ames_lite.io.provenance import ABSENT, ORIGIN
 
 ROWS: dict[str, Reproduction] = {**AMES_ROWS, **PLACE_ROWS}
 

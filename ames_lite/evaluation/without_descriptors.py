@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from ames_lite.records import NO_EVIDENCE, PairScores
 from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
-from ames_lite.stores.published.store import PublishedStore
 
 KEY = "without_descriptors"  # in results.json: by side {"of": number of images, "names": [...]}
 CALLED = {"query": "queries", "gallery": "gallery images"}
@@ -41,7 +40,7 @@ def find_without_descriptors(
 def _empty_rows(
     store: DescriptorStore, rows: npt.NDArray[np.int32], blank: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.integer]:
-    if isinstance(store, PublishedStore):
+    if store.published:
         return np.setdiff1d(rows[blank], rows[~blank])
     return store.empty_rows()
 

@@ -24,9 +24,8 @@ from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_merging import copy_globals
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.merging import link_stores
+from ames_lite.stores.merging import copy_stores, link_stores
 
 SIDES = ("query", "gallery")
 Store: TypeAlias = DescriptorStore | GlobalStore
@@ -66,7 +65,7 @@ def append_distractors(
             local = stores[f"{side} local"]
             link_stores(local, targets[f"{side} local"], names=names[side], overwrite=overwrite)
             for kind in kinds:
-                copy_globals(
+                copy_stores(
                     stores[f"{side} {kind}"],
                     targets[f"{side} {kind}"],
                     names=names[side],

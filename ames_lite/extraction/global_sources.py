@@ -28,7 +28,6 @@ from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.published.store import WEIGHT, PublishedStore
 from ames_lite.stores.row_layout import FAILED
 from ames_lite.stores.shards import Shard, shard_rows
 
@@ -109,21 +108,13 @@ def read_tokens(store: DescriptorStore, first: int, stop: int, with_weight: bool
     descriptors, valid = store.read_descriptors(np.arange(first, stop))
     weight = None
     if with_weight:
-        weight = _weights(store, first, stop)
+        weight = store.weights(first, stop)
     count = valid.sum(axis=1)
     if (valid != (np.arange(valid.shape[1]) < count[:, None])).any():  # masks of published stores
         order = np.argsort(~valid, axis=1, kind="stable")
         descriptors = np.take_along_axis(descriptors, order[..., None], axis=1)
         weight = None if weight is None else np.take_along_axis(weight, order, axis=1)
     return Tokens(descriptors, weight, count)
-
-
-def _weights(store: DescriptorStore, first: int, stop: int) -> npt.NDArray[Any]:
-    if isinstance(store, PublishedStore):
-        metadata = store.rows(first, stop, store.max_count).metadata
-        assert metadata is not None  # only packed stores have none
-        return metadata[..., WEIGHT]
-    return store.stored("weight", np.s_[first:stop])
 
 
 class ImageSource:

@@ -20,7 +20,6 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import Provenance, compare_provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_merging import copy_globals
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import copy_stores, link_stores
 from ames_lite.stores.published.store import is_published
@@ -84,7 +83,7 @@ def merge_globals(
         stores = [stack.enter_context(_open_globals(source)) for source in sources]
         stores = in_order_of(names, stores, OF_GLOBAL)
         with tqdm(total=len(names), desc="merge", unit="image") as bar:
-            return copy_globals(stores, output, overwrite=overwrite, progress=bar.update)
+            return copy_stores(stores, output, overwrite=overwrite, progress=bar.update)
 
 
 def _open_globals(path: str | Path) -> GlobalStore:

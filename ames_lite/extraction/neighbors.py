@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.provenance import SAME_GLOBALS, SAME_STORES, compare_provenance
+from ames_lite.io.provenance import ORIGIN, SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import IvfPq, compressed_knn
@@ -29,10 +29,13 @@ from ames_lite.retrieval.rerank_parts import Search
 from ames_lite.retrieval.rerankers import Settings, rerank_lists
 from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors, write_neighbors
-from ames_lite.stores.neighbor_rows import say_rising
-from ames_lite.stores.published.neighbor_conversion import convert_published, first_neighbors
-from ames_lite.stores.published.store import ORIGIN
+from ames_lite.stores.neighbor_lists import (
+    convert_published,
+    is_pickle,
+    read_neighbors,
+    say_rising,
+    write_neighbors,
+)
 from ames_lite.stores.row_layout import FAILED
 
 logger = logging.getLogger(__name__)
@@ -82,7 +85,7 @@ def prepare_topk(
             search = Search(own_rows(queries.names, gallery.names, len(queries)), device)
             rows = queries.read(0, len(queries))
             neighbors = rerank_lists(rows, gallery, neighbors, rerank, search)
-            neighbors, how = first_neighbors(neighbors, num_neighbors), how | rerank.provenance
+            neighbors, how = neighbors.first(num_neighbors), how | rerank.provenance
     provenance = {**gallery.provenance, **how}
     return write_neighbors(
         output, neighbors, queries.names, gallery.names, provenance, overwrite=overwrite
@@ -144,7 +147,7 @@ def convert_topk(
     names = (query_names, gallery_names)
     if is_pickle(source) and not is_pickle(output):
         return convert_published(source, output, *names, keep=keep, overwrite=overwrite)
-    neighbors = first_neighbors(read_neighbors(source, *names), keep)
+    neighbors = read_neighbors(source, *names).first(keep)
     say_rising(neighbors.rising, len(neighbors.ids), source)
     provenance = {"origin": ORIGIN if is_pickle(source) else Path(source).name}
     return write_neighbors(output, neighbors, *names, provenance, overwrite=overwrite)

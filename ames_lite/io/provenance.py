@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 Provenance = dict[str, Any]
 ABSENT = "absent"
+ORIGIN = "published, unknown"  # `origin` of files that do not say what made them
 # arguments of a backbone under their own names: how images are cut and resampled, and how the
 # vectors of several scales become one
 OPTIONS = ("resize", "method", "crop_rounding", "query_crop", "global_scales")

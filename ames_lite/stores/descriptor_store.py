@@ -5,7 +5,7 @@
     store = DescriptorStore.open(path)
     descriptors, valid = store.read_descriptors([7, 3, 7], max_count=400)
 
-Data sets and dtypes: `descriptor_layout`. In every row the strongest come first; what lies beyond
+Data sets and dtypes: `row_layout`. In every row the strongest come first; what lies beyond
 the row's count is padding, whatever its bytes, and `valid` is False there.
 """
 
@@ -26,10 +26,19 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import compression, hdf5, virtual
-from ames_lite.stores.descriptor_layout import PER_DESCRIPTOR, SCHEMA, layout
 from ames_lite.stores.descriptor_writer import DescriptorWriter
 from ames_lite.stores.direct import DirectRows, locate
-from ames_lite.stores.row_layout import DONE, FAILED, check_layout, progress
+from ames_lite.stores.row_layout import (
+    DONE,
+    FAILED,
+    LOCAL_SCHEMA,
+    PER_DESCRIPTOR,
+    Layout,
+    check_layout,
+    layout,
+    progress,
+    store_layout,
+)
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
@@ -42,21 +51,20 @@ class DescriptorStore:
 
     path; names: tuple of N; count int32 [N]; size int32 [N, 2] (height, width); status uint8 [N]
     (1 done, 2 failed); max_count: K; dim: D (bits where packed); packed; dtype of descriptors;
-    provenance: flat dict.
+    provenance: flat dict; published: see `PublishedStore`, which reads another form of file.
     """
 
+    published = False
+    schema = LOCAL_SCHEMA
     _data_set = "descriptors"  # what is read by the row
 
     def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
-        """As `open`."""
-        self.path = Path(path).absolute()
-        self.remedy = remedy
+        self.path, self.remedy = Path(path).absolute(), remedy
         self._handle: hdf5.File | None = None
         self._pid = os.getpid()
         self._row_of: dict[str, int] | None = None
         try:
             self._read_header(self._file())
-            self._check_rows_are_written()
         except BadInput:
             self.close()
             raise
@@ -110,6 +118,11 @@ class DescriptorStore:
             )
         return self._row_of[name]
 
+    @cached_property
+    def count(self) -> npt.NDArray[np.int32]:
+        """Real descriptors of every image, int32 [N]."""
+        return self._file()["count"][:]
+
     def empty_rows(self) -> npt.NDArray[np.int64]:
         """Rows of images that were described and have no descriptor, ascending."""
         return np.flatnonzero((self.status == DONE) & (self.count == 0))
@@ -122,14 +135,21 @@ class DescriptorStore:
     def reason(self, row: int) -> str:
         """Why a row failed; empty where it did not."""
         self._check_rows(np.asarray([row]))
-        return hdf5.decode_names(self._slice("reason", np.s_[row : row + 1]))[0]
+        if self.status[row] != FAILED:
+            return ""
+        return hdf5.decode_names(self.stored("reason", np.s_[row : row + 1]))[0]
+
+    def stored_name(self, row: int) -> str:
+        """The name of a row of the file."""
+        return self.names[row]
 
     def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
         """All that is stored about one image, or of its strongest max_count descriptors.
 
-        Raises BadInput for a row outside the store and for one that failed.
+        Raises BadInput for a row outside the store, for one that failed or breaks the rules of
+        `LocalDescriptors`, and for a store without positions and weights.
         """
-        self._check_rows(np.asarray([row]))
+        (at,) = self._file_rows(np.asarray([row])).tolist()
         if self.status[row] == FAILED:
             raise BadInput(
                 f"'{self.names[row]}' (row {row}) failed in extraction: {self.reason(row)}",
@@ -137,19 +157,25 @@ class DescriptorStore:
                 expected="a row that is done",
                 remedy=f"mend the image or drop it from the list, then {self.remedy}",
             )
-        k = min(int(self.count[row]), self._limit(max_count))
-        descriptors, xy, scale, weight = (
-            self._slice(name, np.s_[row, :k]) for name in PER_DESCRIPTOR
-        )
+        parts = self._parts(at, self._limit(max_count))
         height, width = self.size[row].tolist()
         try:
-            found = LocalDescriptors(descriptors, xy, scale, weight, size=(height, width))
-            if not found.placed:  # published files may know none, a store of our own has them
+            found = LocalDescriptors(*parts, (height, width))
+            if not found.placed and not self.published:
                 raise BadInput("xy has NaN entries", expected="finite numbers")
             return found
         except BadInput as error:
             where = f"{self.path}, row {row} ('{self.names[row]}')"
             raise BadInput(str(error), where=where, remedy=self.remedy) from error
+
+    def _parts(self, row: int, count: int) -> list[Any]:
+        """descriptors, xy, scale and weight of a row of the file."""
+        real = np.s_[row, : min(int(self.count[row]), count)]
+        return [self.stored(name, real) for name in PER_DESCRIPTOR]
+
+    def weights(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """[n, K] of rows first to stop of the file, padding among them."""
+        return self.stored("weight", np.s_[first:stop])
 
     def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
         """Raise BadInput where positions of these rows are unknown; native stores have them all."""
@@ -163,7 +189,7 @@ class DescriptorStore:
         k = min(max_count, K). A failed row has no valid descriptor; see `status`.
         Raises BadInput for rows outside the store.
         """
-        rows = self._check_rows(np.asarray(rows))
+        rows = self._file_rows(np.asarray(rows))
         k = self._limit(max_count)
         width = self.dim // 8 if self.packed else self.dim
         out = np.empty((len(rows), k, width), self.dtype)
@@ -207,12 +233,16 @@ class DescriptorStore:
         return f"{array_digest(self.count)[:16]} {array_digest(ends)[:16]}"
 
     def stored(self, name: str, selection: Any) -> npt.NDArray[Any]:
-        """Part of a data set as the file has it; see `descriptor_layout`. For copies and checks."""
-        return self._slice(name, selection)
+        """Part of a data set as the file has it; see `row_layout`."""
+        return self._file()[name][selection]
+
+    def layout(self, names: Sequence[str]) -> Layout:
+        """The data sets of a store of these names, made alike."""
+        return store_layout(names, self.max_count, self.dim, self.dtype.name)
 
     def chunks(self) -> list[virtual.Chunk]:
-        """The stores that hold the descriptors of a virtual store; none of a plain one."""
-        return virtual.chunks_of(self._file()["descriptors"])
+        """The files that hold the descriptors of a virtual store; none of a plain one."""
+        return virtual.chunks_of(self._file()[self._data_set])
 
     def close(self) -> None:
         """Let go of the file; reading again reopens it."""
@@ -238,7 +268,7 @@ class DescriptorStore:
         return self._handle
 
     def _open_file(self) -> hdf5.File:
-        return hdf5.open_complete(self.path, SCHEMA, remedy=self.remedy, progress=progress)
+        return hdf5.open_complete(self.path, LOCAL_SCHEMA, remedy=self.remedy, progress=progress)
 
     def _read_header(self, file: hdf5.File) -> None:
         descriptors = hdf5.dataset(file, "descriptors", (None, None, None), ("float16", "uint8"))
@@ -251,10 +281,10 @@ class DescriptorStore:
             virtual.check_sources(file[name])
             compression.check_filters(file[name])
         self.names = hdf5.decode_names(file["name"][:])
-        self.count: npt.NDArray[np.int32] = file["count"][:]
         self.size: npt.NDArray[np.int32] = file["size"][:]
         self.status: npt.NDArray[np.uint8] = file["status"][:]
         self.provenance = hdf5.read_json(file, "provenance")
+        self._check_rows_are_written()
 
     def _check_rows_are_written(self) -> None:
         done, failed = self.status == DONE, self.status == FAILED
@@ -279,7 +309,7 @@ class DescriptorStore:
     def _first_entries(self, name: str, first: int, stop: int, count: int) -> npt.NDArray[Any]:
         """Rows first to stop of the descriptors' data set, their first `count` entries."""
         if self._direct is None:
-            return self._slice(name, np.s_[first:stop, :count])
+            return self.stored(name, np.s_[first:stop, :count])
         try:
             return self._direct.read(first, stop, count)
         except OSError as error:
@@ -290,13 +320,14 @@ class DescriptorStore:
                 remedy=f"look after the disk, or make the store again: {self.remedy}",
             ) from error
 
-    def _slice(self, name: str, selection: Any) -> npt.NDArray[Any]:
-        return self._file()[name][selection]
-
     def _limit(self, max_count: int | None) -> int:
         if max_count is not None and max_count < 1:
             raise BadInput(f"{max_count} descriptors were asked for", expected="at least 1")
         return self.max_count if max_count is None else min(max_count, self.max_count)
+
+    def _file_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Rows of the image list as rows of the file. Raises BadInput where they are none."""
+        return self._check_rows(rows)
 
     def _check_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         fits = rows.ndim == 1 and (rows.size == 0 or np.issubdtype(rows.dtype, np.integer))

@@ -1,7 +1,4 @@
-"""Filling a store of local descriptors, row by row in the order of its list; resumable.
-
-See `row_writer` for what a killed process leaves behind.
-"""
+"""Filling a store of local descriptors, row by row in the order of its list; resumable."""
 
 from __future__ import annotations
 
@@ -15,9 +12,8 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import hdf5
-from ames_lite.stores.descriptor_layout import SCHEMA, store_layout
-from ames_lite.stores.row_layout import DONE
-from ames_lite.stores.row_writer import RowWriter
+from ames_lite.stores.row_layout import DONE, FAILED, LOCAL_SCHEMA, PER_DESCRIPTOR, store_layout
+from ames_lite.stores.row_writer import RowWriter, as_reason
 
 
 class DescriptorWriter(RowWriter):
@@ -40,8 +36,9 @@ class DescriptorWriter(RowWriter):
         wanted = store_layout(names, max_count, dim, dtype)
         self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"
         super().__init__(
-            path, SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
+            path, LOCAL_SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
         )
+        self._dirty = self.resumed  # the row that was being written may have been left half-way
 
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
         """Write the next row; float32 descriptors are rounded to float16.
@@ -50,20 +47,34 @@ class DescriptorWriter(RowWriter):
         many, of another width or kind, without positions, or beyond float16, and where the disk
         refuses. The row then stays to do.
         """
-        row = self._expect(name)
+        row = self._expect([name])
         if not isinstance(descriptors, LocalDescriptors):
             raise self._unfit(name, f"are {type(descriptors).__name__}", "LocalDescriptors")
-        stored = self._stored(name, descriptors)
-        real = (slice(descriptors.count),)
-        values = {
-            "descriptors": (real, stored),
-            "xy": (real, descriptors.xy),
-            "scale": (real, descriptors.scale),
-            "weight": (real, descriptors.weight),
-            "count": ((), descriptors.count),
-            "size": ((), descriptors.size),
-        }
-        self._write(row, values, DONE)
+        parts = {part: getattr(descriptors, part) for part in PER_DESCRIPTOR}
+        parts["descriptors"] = self._stored(name, descriptors)
+        whole = {"count": descriptors.count, "size": descriptors.size}
+        self._write(row, parts, whole, DONE)
+
+    def mark_failed(self, name: str, reason: str) -> None:
+        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
+        self._write(self._expect([name]), {}, {"reason": as_reason(reason)}, FAILED)
+
+    def _write(
+        self, row: int, parts: Mapping[str, npt.NDArray[Any]], whole: Mapping[str, Any], status: int
+    ) -> None:
+        """parts: by data set, what stands at the head of the row; whole: what fills it."""
+        with self._writing():
+            if self._dirty:  # nothing of an earlier attempt stays as padding
+                for name in self._layout.keys() - {"name", "status"}:
+                    shape, dtype = self._layout[name]
+                    self._sets[name][row] = np.zeros(shape[1:], dtype)
+            self._dirty = True
+            for name, values in parts.items():
+                self._sets[name][row, : len(values)] = values
+            for name, value in whole.items():
+                self._sets[name][row] = value
+            self._finish(slice(row, row + 1), status)
+            self._dirty = False
 
     def _stored(self, name: str, given: LocalDescriptors) -> npt.NDArray[np.generic]:
         """The descriptors as the file keeps them. Raises BadInput where they do not fit."""
@@ -76,10 +87,8 @@ class DescriptorWriter(RowWriter):
             raise self._unfit(name, f"are {given.count}", f"at most {self.max_count}")
         if not given.placed:
             raise self._unfit(name, "have no positions", "x, y in [0, 1] of the image")
-        if self.packed:
-            return values
         with np.errstate(over="ignore"):
-            stored = values.astype(np.float16, copy=False)
+            stored = values if self.packed else values.astype(np.float16, copy=False)
         if not np.isfinite(stored).all():
             raise self._unfit(name, "leave the range of float16", "values up to 65504")
         return stored

@@ -155,6 +155,12 @@ class DataSet(_Guarded):
             size = os.path.getsize(self.path)
             return int(found) if found + self.inner.nbytes <= size else None
 
+    def over(self, buffer: Any) -> npt.NDArray[Any]:
+        """The array in a buffer that begins where the file does; `offset` is not None."""
+        count = int(np.prod(self.shape))
+        found = np.frombuffer(buffer, self.stored_dtype, count, self.offset or 0)
+        return found.reshape(self.shape)
+
     def filters(self) -> list[tuple[int, str]]:
         """Numbers and names of the filters that its chunks went through."""
         with self._reading():

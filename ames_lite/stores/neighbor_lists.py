@@ -8,6 +8,7 @@ reading demands both lists. A path that ends in `.pkl` is of the published form
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,26 @@ import numpy as np
 from ames_lite.errors import BadInput
 from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
+from ames_lite.io.provenance import ORIGIN, Provenance
 from ames_lite.records import Neighbors
 from ames_lite.stores import hdf5
 from ames_lite.stores.published.neighbors import (
     WHOLE_BYTES,
-    read_published_neighbors,
+    PublishedLists,
     write_published_neighbors,
 )
 
+logger = logging.getLogger(__name__)
 SCHEMA = "ames_lite/neighbors/1"
 REMEDY = remedies.NEIGHBORS
+Names = Sequence[str]
 
 
 def write_neighbors(
     path: str | Path,
     neighbors: Neighbors,
-    query_names: Sequence[str],
-    gallery_names: Sequence[str],
+    query_names: Names,
+    gallery_names: Names,
     provenance: Mapping[str, Any],
     *,
     overwrite: bool = False,
@@ -43,13 +47,15 @@ def write_neighbors(
     The published form (.pkl) keeps neither names nor provenance. Raises BadInput where the lists
     do not fit the neighbours, and for an existing file unless overwrite.
     """
-    lists = {"query": query_names, "gallery": gallery_names}
-    wanted = {"query": len(neighbors.ids), "gallery": neighbors.num_gallery}
-    for side, names in lists.items():
+    sides = {
+        "query": (query_names, len(neighbors.ids)),
+        "gallery": (gallery_names, neighbors.num_gallery),
+    }
+    for side, (names, wanted) in sides.items():
         hdf5.check_names(names, f"the {side} list")
-        if len(names) != wanted[side]:
+        if len(names) != wanted:
             raise BadInput(
-                f"the {side} list has {len(names)} names, the neighbours {wanted[side]}",
+                f"the {side} list has {len(names)} names, the neighbours {wanted}",
                 where=path,
                 expected=f"the {side} list that the neighbours were searched with",
             )
@@ -58,14 +64,14 @@ def write_neighbors(
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
         file["ids"] = neighbors.ids.astype(np.int32, copy=False)
         file["sims"] = neighbors.sims.astype(np.float32, copy=False)
-        hdf5.write_json(file, "lists", describe_lists(lists))
+        hdf5.write_json(file, "lists", _describe(query_names, gallery_names))
     return Path(path)
 
 
 def read_neighbors(
     path: str | Path,
-    query_names: Sequence[str],
-    gallery_names: Sequence[str],
+    query_names: Names,
+    gallery_names: Names,
     num: int | None = None,
     *,
     most: int | None = None,
@@ -79,15 +85,13 @@ def read_neighbors(
     list, or is shorter than both num and the gallery.
     """
     if is_pickle(path):
-        wanted = most if num is None else num
-        whole = read_published_neighbors(path, query_names, gallery_names, most=wanted)
-        width = _width(path, whole.ids.shape[1], num, query_names, gallery_names, remedy)
-        return Neighbors(whole.ids[:, :width], whole.sims[:, :width], whole.num_gallery)
-    lists = {"query": query_names, "gallery": gallery_names}
+        lists = PublishedLists(path, query_names, gallery_names)
+        whole = lists.whole(most if num is None else num)
+        return whole.first(
+            _width(path, whole.ids.shape[1], num, query_names, gallery_names, remedy)
+        )
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
-        check_lists(path, hdf5.read_json(file, "lists"), describe_lists(lists), remedy)
-        ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
-        sims = hdf5.dataset(file, "sims", ids.shape, ("float32",))
+        ids, sims = datasets_of(file, query_names, gallery_names, remedy)
         width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
         if most is not None and 8 * len(query_names) * width > WHOLE_BYTES:
             width = min(width, most)
@@ -98,44 +102,89 @@ def read_neighbors(
         raise BadInput(str(error), where=path, remedy=remedy) from error
 
 
+def convert_published(
+    source: str | Path,
+    output: str | Path,
+    query_names: Names,
+    gallery_names: Names,
+    *,
+    keep: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """A native file of the lists of a pickle, each image left out of its own; returns its path.
+
+    keep: so many neighbours of each query; None: all. Memory is that of the name lists and of one
+    block, unless `planes` reads the file into memory. Errors as in `PublishedLists`.
+    """
+    lists, rising = PublishedLists(source, query_names, gallery_names), 0
+    _, rows, columns = lists.planes.values.shape
+    width = min(columns - lists.has_own, keep or columns)
+    with hdf5.new_file(output, SCHEMA, {"origin": ORIGIN}, overwrite=overwrite) as file:
+        for name, dtype in (("ids", np.int32), ("sims", np.float32)):
+            hdf5.create_contiguous(file, name, (rows, width), dtype)
+        for block in lists.planes.blocks():
+            found = lists.block(block)
+            file["ids"][block], file["sims"][block] = found.ids[:, :width], found.sims[:, :width]
+            rising += found.rising
+        hdf5.write_json(file, "lists", _describe(query_names, gallery_names))
+    say_rising(rising, rows, source)
+    return Path(output)
+
+
 def is_pickle(path: str | Path) -> bool:
     """Whether a path names the published form, which carries no provenance and no digests."""
     return Path(path).suffix == ".pkl"
 
 
-def describe_lists(lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What a file keeps of the name lists by side: their digests and lengths."""
-    described: dict[str, Any] = {}
-    for side, names in lists.items():
-        described[f"{side}_digest"] = names_digest(names)
-        described[f"{side}_count"] = len(names)
-    return described
+def read_provenance(path: str | Path) -> Provenance:
+    """What is known of the search that made the lists."""
+    return {"origin": ORIGIN} if is_pickle(path) else hdf5.read_provenance(path, SCHEMA)
 
 
-def check_lists(
-    path: str | Path, stored: Mapping[str, Any], given: Mapping[str, Any], remedy: str
-) -> None:
-    """Raise BadInput where the lists of a file are not those given, both as described."""
+def say_rising(rising: int, num: int, where: str | Path | None) -> None:
+    """Log how many lists are not in the order of their sims, where there are any."""
+    if rising:
+        text = "%s: the similarities of %d of %d lists do not fall; the lists keep their order"
+        logger.warning(text, where or "neighbour lists", rising, num)
+
+
+def datasets_of(
+    file: hdf5.File, query_names: Names, gallery_names: Names, remedy: str
+) -> tuple[hdf5.DataSet, hdf5.DataSet]:
+    """ids and sims of an open file. Raises BadInput where it was made for other name lists."""
+    stored, given = hdf5.read_json(file, "lists"), _describe(query_names, gallery_names)
     for side in ("query", "gallery"):
-        there, here = stored.get(f"{side}_digest"), given[f"{side}_digest"]
+        (there, many), (here, few) = (
+            (lists.get(f"{side}_digest"), lists.get(f"{side}_count")) for lists in (stored, given)
+        )
         if there != here:
             raise BadInput(
                 f"the neighbours were made for another {side} list: "
-                f"{stored.get(f'{side}_count')} names with digest {there} there, "
-                f"{given[f'{side}_count']} names with digest {here} here",
-                where=path,
+                f"{many} names with digest {there} there, {few} names with digest {here} here",
+                where=file.path,
                 expected=f"the {side} list of this run, name by name in the same order, "
                 "or neighbours made again",
                 remedy=remedy,
             )
+    ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
+    return ids, hdf5.dataset(file, "sims", ids.shape, ("float32",))
+
+
+def _describe(query_names: Names, gallery_names: Names) -> dict[str, Any]:
+    """What a file keeps of the name lists."""
+    described: dict[str, Any] = {}
+    for side, names in (("query", query_names), ("gallery", gallery_names)):
+        described[f"{side}_digest"] = names_digest(names)
+        described[f"{side}_count"] = len(names)
+    return described
 
 
 def _width(
     path: str | Path,
     stored: int,
     num: int | None,
-    query_names: Sequence[str],
-    gallery_names: Sequence[str],
+    query_names: Names,
+    gallery_names: Names,
     remedy: str,
 ) -> int:
     """How many columns to read. Raises BadInput where num asks for more than is there."""

@@ -8,43 +8,22 @@ order that they have, whether their sims fall or not.
 
 from __future__ import annotations
 
-import logging
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import Neighbors, count_rising
-
-logger = logging.getLogger(__name__)
+from ames_lite.stores import hdf5
+from ames_lite.stores.neighbor_lists import REMEDY, SCHEMA, datasets_of, is_pickle, read_neighbors
+from ames_lite.stores.published.neighbors import checked_planes
 
 BLOCK = 8192  # lists that are looked at together
 Rows = npt.NDArray[np.integer[Any]]
-
-
-class Extent(NamedTuple):
-    """Where an array [Q, K] lies in a file: first byte, and entries from one row to the next."""
-
-    offset: int
-    stride: int
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-
-    @property
-    def entries(self) -> int:
-        """Entries of the file from the first to the last of the array."""
-        return (self.shape[0] - 1) * self.stride + self.shape[1]
-
-    def over(self, buffer: Any) -> npt.NDArray[Any]:
-        """The array in a buffer that begins where the file does."""
-        flat = np.frombuffer(buffer, self.dtype, self.entries, self.offset)
-        size = self.dtype.itemsize
-        strides = (self.stride * size, size)
-        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
 
 
 class NeighborRows:
@@ -68,13 +47,6 @@ class NeighborRows:
     def of(cls, neighbors: Neighbors) -> NeighborRows:
         """Lists that are in memory."""
         return cls(neighbors.ids, neighbors.sims, neighbors.num_gallery)
-
-    @classmethod
-    def map(cls, path: Path, ids: Extent, sims: Extent, num_gallery: int) -> NeighborRows:
-        """Lists that lie in a file, side by side."""
-        with open(path, "rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return cls(ids.over(mapped), sims.over(mapped), num_gallery, path, mapped)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -107,10 +79,9 @@ class NeighborRows:
         at = slice(int(rows[0]), int(rows[-1]) + 1)
         ids, sims = self._ids[at, :depth], self._sims[at, :depth]
         with np.errstate(invalid="ignore"):  # NaN is found by the comparison
-            fine = (ids >= 0) & (ids < self.num_gallery)
+            fine = (ids >= 0) & (ids < self.num_gallery) & np.isfinite(sims)
             if ids.dtype.kind == "f":
                 fine &= np.floor(ids) == ids
-            fine &= np.isfinite(sims)
         if not fine.all():
             row, place = np.argwhere(~fine)[0]
             raise BadInput(
@@ -133,11 +104,38 @@ class NeighborRows:
             self._mapped.madvise(mmap.MADV_RANDOM)
 
 
-def say_rising(rising: int, num: int, where: str | Path | None) -> None:
-    """Log how many lists are not in the order of their sims, where there are any."""
-    if rising:
-        text = "%s: the similarities of %d of %d lists do not fall; the lists keep their order"
-        logger.warning(text, where or "neighbour lists", rising, num)
+def open_neighbor_rows(
+    path: str | Path, names: Sequence[str], *, remedy: str = REMEDY
+) -> NeighborRows:
+    """The lists of a training set against itself, left in their file where that is possible.
+
+    names: its image list. Raises MissingFile; BadInput where the lists are of other images.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("the neighbour lists are missing", where=path, remedy=remedy)
+    if is_pickle(path):
+        values, mapped = checked_planes(path, len(names), len(names))
+        parts = [values[1], values[0]]
+    else:
+        parts, mapped = _mapped(path, names, remedy)
+    if mapped is None:
+        return NeighborRows.of(read_neighbors(path, names, names, remedy=remedy))
+    ids, sims = parts
+    return NeighborRows(ids, sims, len(names), path, mapped)
+
+
+def _mapped(
+    path: Path, names: Sequence[str], remedy: str
+) -> tuple[list[npt.NDArray[Any]], mmap.mmap | None]:
+    """ids and sims of a native file, where each lies in one piece."""
+    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
+        found = datasets_of(file, names, names, remedy)
+        if any(part.offset is None or 0 in part.shape for part in found):
+            return [], None
+        with open(path, "rb") as plain:
+            mapped = mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ)
+        return [part.over(mapped) for part in found], mapped
 
 
 def blocks_of(num: int) -> Sequence[npt.NDArray[np.int64]]:

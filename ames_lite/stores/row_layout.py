@@ -1,31 +1,75 @@
-"""What files with one row an image share: the states of a row, and data sets by shape and dtype.
+"""Files with one row an image: the states of a row, and the data sets of local and global stores.
 
-Rows never shift. An image that failed keeps its row, marked as failed.
+N images, K descriptors per image at most, D width (bits where packed). All data sets are
+contiguous, uncompressed and allocated at once. Rows never shift: an image that failed keeps its
+row, with its reason.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ames_lite.errors import BadInput
 from ames_lite.stores import hdf5
 
+LOCAL_SCHEMA = "ames_lite/local_descriptors/1"
+GLOBAL_SCHEMA = "ames_lite/global_descriptors/1"
+PER_DESCRIPTOR = ("descriptors", "xy", "scale", "weight")
+GLOBAL_KINDS = ("float16", "float32")
 TODO, DONE, FAILED = 0, 1, 2  # values of `status`
 REASON_BYTES = 160
 
 Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
+def layout(num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1) -> Layout:
+    """Shape and dtype of every data set of a local store, in the order of the file."""
+    width, kind = (dim // 8, np.uint8) if packed else (dim, np.float16)
+    return {
+        "status": ((num,), np.dtype(np.uint8)),
+        "count": ((num,), np.dtype(np.int32)),
+        "size": ((num, 2), np.dtype(np.int32)),  # height, width
+        "name": ((num,), hdf5.text_dtype(name_bytes)),
+        "reason": ((num,), hdf5.text_dtype(REASON_BYTES)),
+        "weight": ((num, max_count), np.dtype(np.float32)),
+        "scale": ((num, max_count), np.dtype(np.uint8)),
+        "xy": ((num, max_count, 2), np.dtype(np.float32)),
+        "descriptors": ((num, max_count, width), np.dtype(kind)),  # bits packed big-endian
+    }
+
+
+def store_layout(names: Sequence[str], max_count: int, dim: int, dtype: str) -> Layout:
+    """The `layout` of a store of these names. Raises BadInput for sizes that none can have."""
+    if dtype not in ("float16", "uint8"):
+        raise BadInput(f"dtype is {dtype!r}", expected="'float16', or 'uint8' for packed bits")
+    if max_count < 1 or dim < 1:
+        raise BadInput(f"max_count is {max_count} and dim {dim}", expected="both at least 1")
+    if dtype == "uint8" and dim % 8:
+        raise BadInput(f"dim is {dim} bits", expected="a multiple of 8 where bits are packed")
+    return layout(len(names), max_count, dim, dtype == "uint8", hdf5.name_bytes(names))
+
+
+def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> Layout:
+    """As `store_layout`, of a file of global descriptors."""
+    if dtype not in GLOBAL_KINDS or dim < 1:
+        expected = f"dim from 1, {' or '.join(GLOBAL_KINDS)}"
+        raise BadInput(f"dim is {dim}, dtype {dtype!r}", expected=expected)
+    num = len(names)
+    return {
+        "status": ((num,), np.dtype(np.uint8)),
+        "name": ((num,), hdf5.text_dtype(hdf5.name_bytes(names))),
+        "reason": ((num,), hdf5.text_dtype(REASON_BYTES)),
+        "descriptors": ((num, dim), np.dtype(dtype)),
+    }
+
+
 def num_bytes(wanted: Layout) -> int:
     """Bytes of all data sets together."""
-    total = 0
-    for shape, dtype in wanted.values():
-        entries = dtype.itemsize
-        for length in shape:  # Python integers: a product of NumPy ones could overflow
-            entries *= length
-        total += entries
-    return total
+    return sum(dtype.itemsize * math.prod(shape) for shape, dtype in wanted.values())
 
 
 def check_layout(file: hdf5.File, wanted: Layout) -> None:
@@ -36,6 +80,8 @@ def check_layout(file: hdf5.File, wanted: Layout) -> None:
 
 def progress(file: hdf5.File) -> str:
     """How far an unfinished store came, in words."""
+    if "status" not in file:
+        return "it was left half-way"
     status = hdf5.dataset(file, "status", (None,), ("uint8",))[:]
     written, failed = int((status != TODO).sum()), int((status == FAILED).sum())
     return f"{written} of {len(status)} rows are written ({failed} of them failed)"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -20,15 +19,8 @@ from ames_lite.errors import BadInput
 from ames_lite.io import writing
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.stores import hdf5
-from ames_lite.stores.disk import free_bytes
-from ames_lite.stores.row_layout import (
-    FAILED,
-    REASON_BYTES,
-    TODO,
-    Layout,
-    check_layout,
-    num_bytes,
-)
+from ames_lite.stores.disk import require_room
+from ames_lite.stores.row_layout import FAILED, REASON_BYTES, TODO, Layout, check_layout
 
 BEGIN_ANEW = "or begin anew with overwrite=True"
 
@@ -62,19 +54,15 @@ class RowWriter:
         self.names = hdf5.check_names(names, "the image list")
         self.provenance = check_provenance(provenance)
         self._layout = wanted
-        resumed = resume and not overwrite and self.path.exists()
-        if not resumed:
+        self.resumed = resume and not overwrite and self.path.exists()
+        if not self.resumed:
             self._begin(hdf5.encode_names(self.names), overwrite)
-        self._file = hdf5.open_to_fill(self.path, self.schema)
-        try:
+        self._file = hdf5.open_to_fill(self.path, schema)
+        with hdf5.closed_on_error(self._file):
             self._check_same_store()
             self._next = self._first_todo()
-        except BadInput:
-            self._file.close()
-            raise
         self._sets = {name: self._file[name] for name in self._layout}
         self._refused = False
-        self._dirty = resumed  # the row that was being written may have been left half-way
 
     @property
     def num_finished(self) -> int:
@@ -94,16 +82,8 @@ class RowWriter:
         return {self.names[row]: why for row, why in zip(rows, reasons, strict=True)}
 
     def mark_failed(self, name: str, reason: str) -> None:
-        """Give the next row to an image that failed: its reason, and no data.
-
-        reason: its first 160 bytes are kept in the store.
-        """
-        row = self._expect(name)
-        self._write(row, {"reason": ((), as_reason(reason)), **self._of_failed()}, FAILED)
-
-    def _of_failed(self) -> dict[str, tuple[Any, Any]]:
-        """What else the row of an image that failed has, as for `_write`: zeros."""
-        return {}
+        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the file; it is complete if every row is done or failed."""
@@ -112,9 +92,7 @@ class RowWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._close(finished=kind is None and self._next == len(self.names))
 
     def _close(self, finished: bool) -> None:
@@ -148,8 +126,7 @@ class RowWriter:
                 expected="a path that is free",
                 remedy=f"continue an unfinished store with resume=True, {BEGIN_ANEW}",
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._check_disk()
+        require_room(self.path, self._layout)
         with hdf5.new_file(
             self.path, self.schema, self.provenance, overwrite=overwrite, complete=False
         ) as file:
@@ -157,22 +134,11 @@ class RowWriter:
                 hdf5.create_contiguous(file, name, shape, dtype)
             file["name"][:] = encoded
 
-    def _check_disk(self) -> None:
-        needed, free = num_bytes(self._layout), free_bytes(self.path)
-        if needed > free:
-            raise BadInput(
-                f"the store takes {needed / 2**30:.2f} GiB and {free / 2**30:.2f} GiB are free",
-                where=self.path,
-                expected="a disk that holds the whole store",
-                remedy="free space, write elsewhere, or store fewer descriptors per image",
-            )
-
     def _check_same_store(self) -> None:
         names = hdf5.dataset(self._file, "name", (None,), ("text",))[:]
         self._check_same_names(hdf5.decode_names(names))
-        stored = hdf5.read_json(self._file, "provenance")
         compare_provenance(
-            stored,
+            hdf5.read_json(self._file, "provenance"),
             self.provenance,
             files=(self.path, "this run"),
             remedy=f"resume with the settings of the first run, {BEGIN_ANEW}",
@@ -205,37 +171,23 @@ class RowWriter:
             )
         return finished
 
-    def _expect(self, name: str) -> int:
-        wanted = self.names[self._next] if self._next < len(self.names) else None
-        if wanted is None or name != wanted:
-            raise BadInput(
-                f"'{name}' came for row {self._next} of {len(self.names)}",
-                where=self.path,
-                expected=f"'{wanted}', the next of the list" if wanted else "no more rows",
-                remedy="append in the order of the list; mark an image that fails as failed",
-            )
+    def _expect(self, names: Sequence[str]) -> int:
+        """The row of the first. Raises BadInput where the names are not the next of the list."""
+        due = self.names[self._next : self._next + len(names)]
+        for at, name in enumerate(names):
+            wanted = due[at] if at < len(due) else None
+            if name != wanted:
+                raise BadInput(
+                    f"'{name}' came for row {self._next + at} of {len(self.names)}",
+                    where=self.path,
+                    expected=f"'{wanted}', the next of the list" if wanted else "no more rows",
+                    remedy="append in the order of the list; mark an image that fails as failed",
+                )
         return self._next
 
-    def _write(self, row: int, values: Mapping[str, tuple[Any, Any]], status: int) -> None:
-        """Put values, by data set (where in the row, what), into a row and set its status."""
-        with self._writing():
-            self._clear_dirty(row)
-            for key, (where, value) in values.items():
-                self._sets[key][(row, *where)] = value
-            self._finish(row, status)
-
-    def _clear_dirty(self, row: int) -> None:
-        """Empty a row that an earlier attempt began, so that nothing of it stays as padding."""
-        if self._dirty:
-            for name, (shape, dtype) in self._layout.items():
-                if name not in ("name", "status"):
-                    self._sets[name][row] = np.zeros(shape[1:], dtype)
-        self._dirty = True
-
-    def _finish(self, row: int, status: int) -> None:
+    def _finish(self, rows: slice, status: int | npt.NDArray[np.uint8]) -> None:
         # what is not flushed is lost at a kill; a status must never outlive its row
         self._file.flush()
-        self._sets["status"][row] = status
+        self._sets["status"][rows] = status
         self._file.flush()
-        self._dirty = False
-        self._next = row + 1
+        self._next = rows.stop

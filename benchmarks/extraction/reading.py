@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.stores.descriptor_layout import SCHEMA
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.disk import announce
 from ames_lite.stores.hdf5 import open_complete
+from ames_lite.stores.row_layout import LOCAL_SCHEMA
 from benchmarks.disk import bytes_from_disk, check_droppable, drop
 from benchmarks.made_stores import noise_layout, write_noise
 from benchmarks.timing import middle
@@ -138,7 +138,7 @@ class _Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with open_complete(path, SCHEMA) as file:
+        with open_complete(path, LOCAL_SCHEMA) as file:
             descriptors = file["descriptors"]
             assert descriptors.offset is not None
             self.shape, self.offset = descriptors.shape, descriptors.offset

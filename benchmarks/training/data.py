@@ -34,12 +34,11 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
 from ames_lite.stores import hdf5
-from ames_lite.stores.descriptor_layout import SCHEMA
 from ames_lite.stores.descriptor_store import THREADS, DescriptorStore
 from ames_lite.stores.disk import free_bytes
 from ames_lite.stores.neighbor_lists import write_neighbors
-from ames_lite.stores.published.neighbor_conversion import open_neighbor_rows
-from ames_lite.stores.row_layout import num_bytes
+from ames_lite.stores.neighbor_rows import open_neighbor_rows
+from ames_lite.stores.row_layout import LOCAL_SCHEMA, num_bytes
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
@@ -209,7 +208,7 @@ class RawReads:
 
     def __init__(self, path: Path, size: int, threads: int) -> None:
         self.path, self.size, self.threads = path, size, threads
-        with hdf5.open_complete(path, SCHEMA) as file:
+        with hdf5.open_complete(path, LOCAL_SCHEMA) as file:
             descriptors = file["descriptors"]
             assert descriptors.offset is not None
             self.first = descriptors.offset

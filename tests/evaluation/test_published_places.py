@@ -22,8 +22,8 @@ from ames_lite.evaluation.reproduction import (
     outcomes,
     unknowns,
 )
+from ames_lite.io.provenance import ORIGIN
 from ames_lite.io.shipped import conf_dir
-from ames_lite.stores.published.store import ORIGIN
 
 ANYLOC = {  # R@1, R@5, as printed
     "baidu": (75.2, 87.6),

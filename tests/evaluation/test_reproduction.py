@@ -21,8 +21,8 @@ from ames_lite.evaluation.reproduction import (
     outcomes,
     unknowns,
 )
+from ames_lite.io.provenance import ORIGIN
 from ames_lite.models import HEADS
-from ames_lite.stores.published.store import ORIGIN
 
 AMES = ROWS["dinov2_ames.roxford"]
 

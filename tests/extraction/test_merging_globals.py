@@ -12,7 +12,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.extraction.merging import merge_globals
-from ames_lite.stores import global_merging
+from ames_lite.stores import merging
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.shards import Shard, find_shards, shard_path, shard_rows
 from tests.stores.files import write_globals
@@ -45,7 +45,7 @@ def sharded(folder: Path, count: int, dtype: str = "float32") -> list[Path]:
 def test_a_copy_of_all_shards_is_the_unbroken_run_byte_for_byte(
     tmp_path: Path, dtype: str, count: int, run_bytes: int, monkeypatch
 ) -> None:
-    monkeypatch.setattr(global_merging, "RUN_BYTES", run_bytes)
+    monkeypatch.setattr(merging, "RUN_BYTES", run_bytes)
     whole = write(tmp_path / "whole.hdf5", NAMES, dtype)
     shards = sharded(tmp_path, count, dtype)
     merged = merge_globals(shards[::-1], tmp_path / "merged.hdf5", NAMES)

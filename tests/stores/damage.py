@@ -36,8 +36,8 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
+from ames_lite.stores.neighbor_rows import open_neighbor_rows
 from ames_lite.stores.partial_scores import PartialScores
-from ames_lite.stores.published.neighbor_conversion import open_neighbor_rows
 from ames_lite.stores.published.object_npy import read_npy
 from ames_lite.stores.published.store import open_store
 from ames_lite.stores.vocabulary import (

@@ -10,7 +10,8 @@ import numpy as np
 
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores import hdf5, pair_scores
-from ames_lite.stores.global_store import SCHEMA, GlobalStore
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.row_layout import GLOBAL_SCHEMA
 from ames_lite.stores.vocabulary import Vocabulary, read_vocabulary
 
 
@@ -23,7 +24,7 @@ def write_globals(
     overwrite: bool = False,
 ) -> Path:
     """Global descriptors as older runs wrote them: without a status. Nothing is checked."""
-    with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
+    with hdf5.new_file(path, GLOBAL_SCHEMA, provenance, overwrite=overwrite) as file:
         file["name"] = hdf5.encode_names(names)
         file["descriptors"] = descriptors
     return Path(path)

@@ -224,7 +224,7 @@ def test_killed_and_resumed_gives_the_bytes_of_an_unbroken_run(
     assert path.read_bytes() == filled.read_bytes()
 
 
-def break_off(self: descriptor_writer.DescriptorWriter, row: int, status: int) -> None:
+def break_off(self: descriptor_writer.DescriptorWriter, rows: slice, status: int) -> None:
     """In place of `_finish`: the data of the row stand in the file, its status does not."""
     raise KeyboardInterrupt
 
@@ -254,7 +254,8 @@ class Watched:
         self.status, self.descriptors = store._sets["status"], store._sets["descriptors"]
         self.path, self.seen = store.path, 0
 
-    def __setitem__(self, row: int, value: int) -> None:
+    def __setitem__(self, rows: slice, value: int) -> None:
+        row = rows.start
         expected = np.zeros((K, D), np.float16)
         given = image(row).descriptors if value == 1 else expected[:0]
         expected[: len(given)] = given
@@ -262,7 +263,7 @@ class Watched:
             file.seek(self.descriptors.id.get_offset() + row * expected.nbytes)
             assert file.read(expected.nbytes) == expected.tobytes()
         self.seen += 1
-        self.status[row] = value
+        self.status[rows] = value
 
 
 def test_a_status_is_never_on_disk_before_its_row(tmp_path: Path) -> None:
@@ -490,7 +491,7 @@ def test_a_store_that_contradicts_itself_is_refused(filled: Path, tmp_path: Path
 def test_a_failed_write_is_a_message_and_the_row_stays_to_do(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "store.hdf5"
 
-    def full(self, row: int, status: int) -> None:
+    def full(self, rows: slice, status: int) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(BadInput, match="No space left") as error:

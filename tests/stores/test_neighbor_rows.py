@@ -12,10 +12,9 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import Neighbors
-from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.stores.neighbor_rows import NeighborRows
+from ames_lite.stores.neighbor_lists import convert_published, read_neighbors, write_neighbors
+from ames_lite.stores.neighbor_rows import NeighborRows, open_neighbor_rows
 from ames_lite.stores.published import planes as published_planes
-from ames_lite.stores.published.neighbor_conversion import convert_published, open_neighbor_rows
 from ames_lite.stores.published.planes import open_planes
 
 NUM, DEPTH = 200, 60

@@ -18,6 +18,7 @@ import torch
 from ames_lite.errors import BadInput
 from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors
+from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores.published.planes import Planes, open_planes
 from ames_lite.stores.published.safe_pickle import write_pickle
 
@@ -25,34 +26,49 @@ WHOLE_BYTES = 1 << 30  # lists that take more are read as far as they are needed
 EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # gallery rows that the dtype tells apart
 
 
-def read_published_neighbors(
-    path: str | Path,
-    query_names: Sequence[str],
-    gallery_names: Sequence[str],
-    *,
-    most: int | None = None,
-) -> Neighbors:
+class PublishedLists:
     """The lists of the queries among the gallery, each image left out of its own.
 
-    most: where the lists would take more than WHOLE_BYTES, so many of each query are read, and
-    looked at, and the others stay in the file.
-    Raises MissingFile; BadInput where the file holds anything else, its Q is not the number of
-    queries, an id is no row of the gallery or listed twice, or a sim is not finite.
+    Raises MissingFile; BadInput where the file holds anything else or its Q is not the number of
+    queries. planes: where the numbers are; own [Q]: the gallery row of each query, or -1.
     """
-    path = Path(path)
-    counts = len(query_names), len(gallery_names)
-    values = checked_planes(path, *counts).values
-    if 8 * values[0].size <= WHOLE_BYTES:
-        most = None
-    sims, floats = values[:2, :, : None if most is None else most + 1]
-    ids = rows_of(floats, "id", len(gallery_names), path)
-    own = own_rows(query_names, gallery_names)
-    if (ids == own[:, None]).any():
-        ids, sims = without_own(ids, sims, own)
-    try:
-        return Neighbors(ids[:, :most], np.array(sims[:, :most], np.float32), len(gallery_names))
-    except BadInput as error:
-        raise BadInput(str(error), where=path) from error
+
+    def __init__(
+        self, path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
+    ) -> None:
+        self.path, self.num_gallery = Path(path), len(gallery_names)
+        self.planes = checked_planes(path, len(query_names), self.num_gallery)
+        self.own = own_rows(query_names, gallery_names, len(query_names))
+
+    def whole(self, most: int | None = None) -> Neighbors:
+        """most: where the lists would take more than WHOLE_BYTES, so many of each query are read,
+        and looked at, and the others stay in the file. Errors as in `block`.
+        """
+        if 8 * self.planes.values[0].size <= WHOLE_BYTES:
+            most = None
+        return self.block(slice(0, len(self.own)), most)
+
+    def block(self, rows: slice, most: int | None = None) -> Neighbors:
+        """The lists of some queries.
+
+        Raises BadInput where an id is no row of the gallery or listed twice, or a sim not finite.
+        """
+        sims, floats = self.planes.values[:2, rows, : None if most is None else most + 1]
+        ids = rows_of(floats, "id", self.num_gallery, self.path, rows.start)
+        own = self.own[rows]
+        if (ids == own[:, None]).any():
+            ids, sims = _without_own(ids, sims, own)
+        try:
+            return Neighbors(ids[:, :most], np.array(sims[:, :most], np.float32), self.num_gallery)
+        except BadInput as error:
+            counted = f", queries counted from {rows.start}" if rows.start else ""
+            raise BadInput(str(error), where=f"{self.path}{counted}") from error
+
+    @property
+    def has_own(self) -> bool:
+        """Whether a query is in its own list. Looks at all of them."""
+        ids = self.planes.values[1]
+        return any((ids[rows] == self.own[rows, None]).any() for rows in self.planes.blocks())
 
 
 def read_shortlist(
@@ -63,13 +79,13 @@ def read_shortlist(
     int64 [N], -1 where it is in no list; None where the file has two planes. Raises BadInput where
     an image has two rows, or a row two images.
     """
-    path = Path(path)
-    planes = checked_planes(path, len(query_names), len(gallery_names)).values
+    path, num = Path(path), len(gallery_names)
+    planes = checked_planes(path, len(query_names), num).values
     if len(planes) == 2:
         return None
-    ids = rows_of(planes[1], "id", len(gallery_names), path).ravel()
-    rows = rows_of(planes[2], "row in the shortlist", len(gallery_names), path).ravel()
-    of_image = np.full(len(gallery_names), -1)
+    ids = rows_of(planes[1], "id", num, path).ravel()
+    rows = rows_of(planes[2], "row in the shortlist", num, path).ravel()
+    of_image = np.full(num, -1)
     of_image[ids] = rows
     listed = of_image[of_image >= 0]
     if (of_image[ids] != rows).any() or len(np.unique(listed)) != len(listed):
@@ -104,8 +120,7 @@ def rows_of(
 
 def checked_planes(path: str | Path, num_queries: int, num_gallery: int) -> Planes:
     """The planes of a file, of so many queries. Raises MissingFile, BadInput."""
-    path = Path(path)
-    planes = open_planes(path)
+    planes = open_planes(Path(path))
     dtype, shape = planes.values.dtype, planes.values.shape[1:]
     if dtype.name not in EXACT or num_gallery > EXACT[dtype.name]:
         raise BadInput(
@@ -122,22 +137,14 @@ def checked_planes(path: str | Path, num_queries: int, num_gallery: int) -> Plan
     return planes
 
 
-def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The gallery row of each query [Q], -1 where it is not in the gallery."""
-    queries = set(query_names)
-    row_of = {name: row for row, name in enumerate(gallery_names) if name in queries}
-    return np.array([row_of.get(name, -1) for name in query_names], np.int64)
-
-
-def without_own(
+def _without_own(
     ids: npt.NDArray[np.int32], sims: npt.NDArray[Any], own: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
     """The lists without the row `own` of each query; those that lack it end one place earlier."""
     is_own = ids == own[:, None]
     if (is_own.sum(axis=1) > 1).any():
         return ids, sims  # an image twice in a list: refused as such by Neighbors
-    width = ids.shape[1] - 1
-    keep = np.argsort(is_own, axis=1, kind="stable")[:, :width]
+    keep = np.argsort(is_own, axis=1, kind="stable")[:, :-1]
     return np.take_along_axis(ids, keep, axis=1), np.take_along_axis(sims, keep, axis=1)
 
 

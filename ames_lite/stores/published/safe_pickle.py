@@ -1,25 +1,25 @@
 """Pickles, read without trust: the one owner of unpickling.
 
-A pickle is a program that may import and call anything. Here it may call only what a table of
-allowed globals lists; by default nothing, which is enough for the official ground truth (dicts,
-lists, strings, numbers). Allowed names lead to stand-ins of this file, not to the library's own
-objects, so that a forged state is checked before NumPy sees it.
+A pickle is a program that may import and call anything. Here it may call only what a table lists,
+by default nothing, which is enough for the official ground truth. Allowed names lead to stand-ins
+of this file, so that a forged state is checked before NumPy sees it.
 """
 
 from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from ames_lite.errors import BadInput, MissingFile
 
 GlobalTable = Mapping[tuple[str, str], object]
+NUMBERS = "biuf"  # kinds of dtypes
 
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, struct.error, UnicodeError, ValueError, TypeError),
@@ -27,15 +27,23 @@ _BROKEN = (
 )  # what a damaged or forged stream makes the unpickler raise
 
 
+class Allowed(NamedTuple):
+    """What a pickle may call: immutable, so that it cannot set attributes on it."""
+
+    function: Callable[..., object]
+
+    def __call__(self, *arguments: Any) -> object:
+        return self.function(*arguments)
+
+
 class _Dtype:
-    """Stands in for a NumPy dtype while its state is read: numbers and booleans only."""
+    """Stands in for a NumPy dtype while its state is read."""
 
     __slots__ = ("value",)
-    kinds = "biuf"
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, kinds: str) -> None:
         value = np.dtype(code)
-        if value.kind not in self.kinds or value.names is not None:
+        if value.kind not in kinds or value.names is not None:
             raise ValueError(f"dtype {code}")
         self.value = value
 
@@ -45,36 +53,15 @@ class _Dtype:
         self.value = self.value.newbyteorder(state[1])
 
 
-class _ObjectDtype(_Dtype):
-    """One of OBJECT_ARRAYS: objects, too."""
-
-    __slots__ = ()
-    kinds = _Dtype.kinds + "O"
-
-
-class _MakeDtype:
-    # instances without a __dict__: a pickle cannot set attributes on what it may call
-    __slots__ = ()
-    kind: type[_Dtype] = _Dtype
-
-    def __call__(self, code: str, align: object = False, copy: object = False) -> _Dtype:
-        return self.kind(code)
-
-
-class _MakeObjectDtype(_MakeDtype):
-    __slots__ = ()
-    kind = _ObjectDtype
-
-
 class _Array(np.ndarray[Any, Any]):
-    """An array that takes only a state whose bytes fit its shape."""
+    """An array that takes only a state whose entries fit its shape."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         data = _raw(data)
         if not isinstance(dtype, _Dtype):
             raise ValueError("an array's dtype")
-        objects = dtype.value.hasobject  # then the state is a list: a table that allows them
+        objects = dtype.value.hasobject  # then the state is a list
         if not isinstance(data, list if objects else bytes):
             raise ValueError("an array of objects")
         count = 1
@@ -88,51 +75,32 @@ class _Array(np.ndarray[Any, Any]):
         super().__setstate__(checked)
 
 
-class _Reconstruct:
-    __slots__ = ()
-
-    def __call__(self, subtype: object, shape: object, code: object) -> _Array:
-        return _Array((0,), np.uint8)
-
-
-class _FromBuffer:  # how protocol 5 writes arrays
-    __slots__ = ()
-
-    def __call__(
-        self, data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str
-    ) -> np.ndarray[Any, Any]:
-        if not isinstance(dtype, _Dtype) or dtype.value.hasobject or order not in ("C", "F"):
-            raise ValueError("an array of objects")
-        values: np.ndarray[Any, Any] = np.frombuffer(bytes(data), dtype.value)
-        return values.reshape(shape) if order == "C" else values.reshape(shape[::-1]).T
+def _numbers(data: Any, dtype: _Dtype) -> np.ndarray[Any, Any]:
+    if not isinstance(dtype, _Dtype) or dtype.value.hasobject:
+        raise ValueError("an array of objects")
+    return np.frombuffer(data, dtype.value)
 
 
-class _MakeScalar:
-    __slots__ = ()
-
-    def __call__(self, dtype: _Dtype, data: Any) -> np.generic:
-        if not isinstance(dtype, _Dtype) or dtype.value.hasobject:
-            raise ValueError("a scalar's dtype")
-        data = _raw(data)
-        if len(data) != dtype.value.itemsize:
-            raise ValueError("a scalar's length")
-        return np.frombuffer(data, dtype.value)[0]
+def _from_buffer(  # how protocol 5 writes arrays
+    data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str
+) -> np.ndarray[Any, Any]:
+    if order not in ("C", "F"):
+        raise ValueError("an array's order")
+    values = _numbers(bytes(data), dtype)
+    return values.reshape(shape) if order == "C" else values.reshape(shape[::-1]).T
 
 
-class _EncodeLatin:  # how protocols 0 to 2 write bytes
-    __slots__ = ()
-
-    def __call__(self, text: str, encoding: str) -> bytes:
-        if not isinstance(text, str) or encoding != "latin1":
-            raise ValueError(f"bytes as {encoding!r}")
-        return text.encode("latin1")
+def _scalar(dtype: _Dtype, data: Any) -> np.generic:
+    values = _numbers(_raw(data), dtype)
+    if len(values) != 1:
+        raise ValueError("a scalar's length")
+    return values[0]
 
 
-class _NoBytes:  # and how they write none
-    __slots__ = ()
-
-    def __call__(self) -> bytes:
-        return b""
+def _latin(text: str, encoding: str) -> bytes:  # how protocols 0 to 2 write bytes
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError(f"bytes as {encoding!r}")
+    return text.encode("latin1")
 
 
 def _raw(data: Any) -> Any:
@@ -148,24 +116,24 @@ def text_of(raw: bytes) -> str:
         return raw.decode("latin1")
 
 
-def _numpy_table(make_dtype: _MakeDtype) -> GlobalTable:
+def _numpy_table(kinds: str) -> GlobalTable:
     table: dict[tuple[str, str], object] = {
         ("numpy", "ndarray"): "ndarray",  # only ever handed to _reconstruct
-        ("numpy", "dtype"): make_dtype,
-        ("_codecs", "encode"): _EncodeLatin(),
+        ("numpy", "dtype"): Allowed(lambda code, *_: _Dtype(code, kinds)),
+        ("_codecs", "encode"): Allowed(_latin),
+        ("__builtin__", "bytes"): Allowed(lambda: b""),  # how protocols 0 to 2 write none
+        ("builtins", "bytes"): Allowed(lambda: b""),
     }
-    for builtins in ("__builtin__", "builtins"):
-        table[builtins, "bytes"] = _NoBytes()
     for core in ("numpy.core", "numpy._core"):  # NumPy 2 renamed it
-        table[f"{core}.multiarray", "_reconstruct"] = _Reconstruct()
-        table[f"{core}.multiarray", "scalar"] = _MakeScalar()
-        table[f"{core}.numeric", "_frombuffer"] = _FromBuffer()
+        table[f"{core}.multiarray", "_reconstruct"] = Allowed(lambda *_: _Array((0,), np.uint8))
+        table[f"{core}.multiarray", "scalar"] = Allowed(_scalar)
+        table[f"{core}.numeric", "_frombuffer"] = Allowed(_from_buffer)
     return MappingProxyType(table)
 
 
 NO_GLOBALS: GlobalTable = MappingProxyType({})
-NUMPY_ARRAYS: GlobalTable = _numpy_table(_MakeDtype())  # arrays and scalars of numbers alone
-OBJECT_ARRAYS: GlobalTable = _numpy_table(_MakeObjectDtype())  # and of what a pickle may hold
+NUMPY_ARRAYS = _numpy_table(NUMBERS)  # arrays and scalars of numbers alone
+OBJECT_ARRAYS = _numpy_table(NUMBERS + "O")  # and of what a pickle may hold
 
 
 class _AllowListUnpickler(pickle.Unpickler):
@@ -195,8 +163,8 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
     """What a pickle holds: dicts, lists, strings, numbers, and what `allowed` lets it make.
 
     allowed: a table such as NUMPY_ARRAYS, (module, name) to what stands in for it. Raises
-    MissingFile where there is no file; BadInput, with path and module.name, at any other global,
-    and where the stream is damaged or forged.
+    MissingFile; BadInput, with path and module.name, at any other global, and where the stream is
+    damaged or forged.
     """
     path = Path(path)
     if not path.is_file():
@@ -222,18 +190,14 @@ def read_pickled(
     except BadInput:
         raise
     except _BROKEN as error:
-        reason = str(error) or type(error).__name__
-        expected = "a whole pickle of plain data"
-        raise BadInput(
-            f"a pickle cannot be read ({reason})", where=path, expected=expected
-        ) from error
+        what = f"a pickle cannot be read ({str(error) or type(error).__name__})"
+        raise BadInput(what, where=path, expected="a whole pickle of plain data") from error
 
 
 def _byte_strings(file: IO[bytes], path: Path, allowed: GlobalTable) -> object:
     """The content of a pickle of Python 2, whose strings are bytes: of text, or of an array."""
     strings: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # gives all bytes back
-    content = _AllowListUnpickler(file, path, allowed, **strings).load()
-    return _with_text(content, {})
+    return _with_text(_AllowListUnpickler(file, path, allowed, **strings).load(), {})
 
 
 def _with_text(value: Any, done: dict[int, Any]) -> Any:

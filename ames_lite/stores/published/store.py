@@ -26,13 +26,12 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
-from ames_lite.records import LocalDescriptors
+from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import compression, hdf5, virtual
 from ames_lite.stores.descriptor_store import REMEDY, RUN_BYTES, DescriptorStore
 from ames_lite.stores.row_layout import DONE
 
 DATA_SET = "features"
-ORIGIN = "published, unknown"
 COLUMNS = 5
 Y, X, SCALE, MASK, WEIGHT = range(COLUMNS)  # as they are, not as they are called
 KINDS = ("float16", "float32", "uint8")
@@ -77,14 +76,14 @@ def is_published(path: str | Path, remedy: str | None = REMEDY) -> bool:
         return _is_form(file)
 
 
-def _is_form(file: hdf5.File) -> bool:
-    return file.attribute("schema") is None and DATA_SET in file and bool(file[DATA_SET].shape)
-
-
 def num_rows(path: str | Path) -> int:
     """Rows of a published store. Raises MissingFile, BadInput."""
     with hdf5.open_foreign(path) as file:
-        return int(file[DATA_SET].shape[0]) if _is_form(file) else 0
+        return int(file[DATA_SET].shape[0])
+
+
+def _is_form(file: hdf5.File) -> bool:
+    return file.attribute("schema") is None and DATA_SET in file and bool(file[DATA_SET].shape)
 
 
 def open_store(
@@ -114,6 +113,7 @@ class PublishedStore(DescriptorStore):
     than the list, or is virtual and a chunk file is not there.
     """
 
+    published = True
     _data_set = DATA_SET
 
     def __init__(
@@ -124,41 +124,36 @@ class PublishedStore(DescriptorStore):
         remedy: str = REMEDY,
         shortlist: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self.path = Path(path).absolute()
-        self.remedy = remedy
-        self._handle = None
-        self._row_of = None
         self.names = hdf5.check_names(names, "the image list")
-        try:
-            features = self._features()
-            virtual.check_sources(features)
-            compression.check_filters(features)
-            self._read_form(features)
-            whole = shortlist is None or self.num_rows == len(self.names)
-            self._shortlist = None if whole else shortlist
-            self._check_list(sizes, shortlist)
-            self.provenance = self._describe()
-        except BadInput:
-            self.close()
-            raise
+        num = len(self.names)
+        self.status = np.full(num, DONE, np.uint8)
+        self.size = np.ones((num, 2), np.int32) if sizes is None else sizes.astype(np.int32)
+        self._shortlist = shortlist
+        super().__init__(path, remedy)
 
     def _open_file(self) -> hdf5.File:
         return hdf5.open_foreign(self.path, remedy=self.remedy)
 
-    def _features(self) -> hdf5.DataSet:
-        file = self._file()
+    def _read_header(self, file: hdf5.File) -> None:
         if not _is_form(file):
             raise self._unfit("there is no data set 'features'")
-        return file[DATA_SET]
+        features = file[DATA_SET]
+        virtual.check_sources(features)
+        compression.check_filters(features)
+        self._read_form(features)
+        self._check_list()
+        blocks = [self.rows(row, row + 1, self.max_count) for row in (0, self.num_rows - 1)]
+        ends = [array_digest(np.ascontiguousarray(block.descriptors)) for block in blocks]
+        self.provenance = {"origin": ORIGIN, "form": f"{self.form} {self.dtype}", "ends": ends}
 
     def _read_form(self, features: hdf5.DataSet) -> None:
         """Shape, width and dtype. Raises BadInput where the form is none of those known."""
         kind, shape = features.dtype, features.shape
         self.num_rows = int(shape[0])
         if kind.names is not None:
-            inner = self._check_fields(kind, shape)
-            self.form, self.max_count = "records", int(inner[0])
-            width, kind = int(inner[1]), kind["descriptor"].base
+            self.form = "records"
+            self.max_count, width = self._check_fields(kind, shape)
+            kind = kind["descriptor"].base
         elif len(shape) == 3:
             self.form = "bits" if kind == np.uint8 else "flat"
             self.max_count = int(shape[1])
@@ -171,17 +166,16 @@ class PublishedStore(DescriptorStore):
         self.dtype = np.dtype(kind.name)  # in the byte order of this machine
         self.dim = width * 8 if self.packed else width
 
-    def _check_fields(self, kind: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_fields(self, kind: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, int]:
         """(K, D as stored) of records."""
         if not {"metadata", "descriptor"} <= set(kind.names or ()):
             raise self._unfit(f"the fields of 'features' are {kind.names}")
-        outer = shape[1:]
-        metadata, inner = ((*outer, *kind[name].shape) for name in ("metadata", "descriptor"))
+        metadata, inner = ((*shape[1:], *kind[name].shape) for name in ("metadata", "descriptor"))
         numbers = kind["metadata"].base.kind in "fiu"
         if len(inner) != 2 or metadata != (inner[0], COLUMNS) or not numbers:
             said = f"{metadata} {kind['metadata'].base}"
             raise self._unfit(f"'features' has metadata {said} beside descriptors {inner}")
-        return inner
+        return int(inner[0]), int(inner[1])
 
     def _unfit(self, what: str) -> BadInput:
         return BadInput(
@@ -192,45 +186,35 @@ class PublishedStore(DescriptorStore):
             remedy=self.remedy,
         )
 
-    def _check_list(
-        self, sizes: npt.NDArray[np.integer] | None, given: npt.NDArray[np.int64] | None
-    ) -> None:
-        num, rows = len(self.names), self._shortlist
-        if given is not None and rows is None and _reorders(given):
-            raise BadInput(
-                "the store has a row for every image, the shortlist has them in another order",
-                where=self.path,
-                expected="a store of the shortlist, or lists without one",
-                remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a shortlist",
-            )
-        if self.num_rows != num if rows is None else rows.max() >= self.num_rows:
-            listed = f"the image list {num} names"
-            if rows is not None:
-                listed = f"the shortlist names row {rows.max()}"
+    def _check_list(self) -> None:
+        """A store of all images needs no shortlist, which then must not reorder them."""
+        num, given = len(self.names), self._shortlist
+        if given is not None and self.num_rows == num:
+            if (given[given >= 0] != np.flatnonzero(given >= 0)).any():
+                raise BadInput(
+                    "the store has a row for every image, the shortlist has them in another order",
+                    where=self.path,
+                    expected="a store of the shortlist, or lists without one",
+                    remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a "
+                    "shortlist",
+                )
+            self._shortlist = given = None
+        listed = f"the image list {num} names"
+        if given is not None:
+            listed = f"the shortlist names row {given.max()}"
+        if self.num_rows != num if given is None else given.max() >= self.num_rows:
             raise BadInput(
                 f"the store has {self.num_rows} rows and {listed}",
                 where=self.path,
                 expected="the list that the store was made from: it carries no names of its own",
                 remedy=f"use that list, or make a native store: {self.remedy}",
             )
-        self.status = np.full(num, DONE, np.uint8)
-        self.size = np.ones((num, 2), np.int32) if sizes is None else sizes.astype(np.int32)
-
-    def _describe(self) -> dict[str, Any]:
-        """What is known: the form, and a digest of the first and the last row."""
-        blocks = [self.rows(row, row + 1, self.max_count) for row in (0, self.num_rows - 1)]
-        ends = [array_digest(np.ascontiguousarray(block.descriptors)) for block in blocks]
-        return {"origin": ORIGIN, "form": f"{self.form} {self.dtype}", "ends": ends}
 
     @cached_property
-    def count(self) -> npt.NDArray[np.int32]:  # type: ignore[override]
+    def count(self) -> npt.NDArray[np.int32]:
         """Real descriptors of every image, int32 [N]. Reads the whole store, once, in runs."""
-        count = np.empty(self.num_rows, np.int32)
-        for first, block in self.blocks():
-            count[first : first + len(block.descriptors)] = block.valid.sum(axis=1)
-        if self._shortlist is None:
-            return count
-        return np.where(self._shortlist < 0, 0, count[self._shortlist]).astype(np.int32)
+        counts = [block.valid.sum(axis=1) for _, block in self.blocks()]
+        return self._of_list(np.concatenate(counts).astype(np.int32))
 
     @cached_property
     def has_descriptors(self) -> npt.NDArray[np.bool_]:
@@ -241,25 +225,21 @@ class PublishedStore(DescriptorStore):
         """
         found = np.ones(self.num_rows, np.bool_)
         if self.form != "bits":
-            step = max(1, RUN_BYTES // self._row_bytes)
-            for first in range(0, self.num_rows, step):
-                block = self.rows(first, min(first + step, self.num_rows), 1)
+            for first, block in self.blocks(count=1):
                 self._refuse_empty(block, first)
                 found[first : first + len(block.valid)] = block.valid[:, 0]
             for row in np.flatnonzero(~found).tolist():
                 found[row] = self.rows(row, row + 1, self.max_count).valid.any()
+        return self._of_list(found)
+
+    def _of_list(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What was found of the rows of the file, by the image list; 0 where it has no row."""
         if self._shortlist is None:
-            return found
-        return np.asarray((self._shortlist >= 0) & found[self._shortlist])
+            return values
+        return np.where(self._shortlist < 0, values.dtype.type(0), values[self._shortlist])
 
-    @property
-    def _row_bytes(self) -> int:
-        width = self.dim // 8 if self.packed else self.dim
-        return self.max_count * (width * self.dtype.itemsize + 4 * COLUMNS)
-
-    def _check_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Rows of the list as rows of the file."""
-        rows = super()._check_rows(rows)
+    def _file_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        rows = self._check_rows(rows)
         if self._shortlist is None:
             return rows
         found = self._shortlist[rows]
@@ -280,24 +260,33 @@ class PublishedStore(DescriptorStore):
         listed = np.flatnonzero(self._shortlist == row)
         return self.names[int(listed[0])] if len(listed) else "an image that is in no list"
 
-    def blocks(self, run_bytes: int = RUN_BYTES) -> Iterator[tuple[int, Block]]:
+    def blocks(
+        self, run_bytes: int = RUN_BYTES, count: int | None = None
+    ) -> Iterator[tuple[int, Block]]:
         """(first row, rows) over the whole store, a bounded number of bytes at a time."""
-        step = max(1, run_bytes // self._row_bytes)
+        width = self.dim // 8 if self.packed else self.dim
+        row_bytes = self.max_count * (width * self.dtype.itemsize + 4 * COLUMNS)
+        step = max(1, run_bytes // row_bytes)
         for first in range(0, self.num_rows, step):
-            yield first, self.rows(first, min(first + step, self.num_rows), self.max_count)
+            stop = min(first + step, self.num_rows)
+            yield first, self.rows(first, stop, count or self.max_count)
 
     def rows(self, first: int, stop: int, count: int) -> Block:
         """Rows first to stop as they are in the file, their first `count` places."""
         if self.form == "records":
-            records = self._slice(DATA_SET, np.s_[first:stop])
-            return Block(
-                records["descriptor"][:, :count],
-                records["metadata"][:, :count].astype(np.float32),
-            )
+            records = self.stored(DATA_SET, np.s_[first:stop])
+            metadata = records["metadata"][:, :count].astype(np.float32)
+            return Block(records["descriptor"][:, :count], metadata)
         values = self._first_entries(DATA_SET, first, stop, count)
         if self.form == "bits":
             return Block(values, None)
         return Block(values[..., COLUMNS:], values[..., :COLUMNS].astype(np.float32))
+
+    def weights(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """[n, K] of rows first to stop of the file; only stores with metadata have any."""
+        metadata = self.rows(first, stop, self.max_count).metadata
+        assert metadata is not None
+        return metadata[..., WEIGHT]
 
     def _block(
         self, first: int, stop: int, count: int
@@ -317,15 +306,9 @@ class PublishedStore(DescriptorStore):
                 remedy=remedies.CHECK,
             )
 
-    def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
-        """All that is stored about one image, or of its strongest max_count descriptors.
-
-        Raises BadInput for a row outside the store, for one that breaks the rules of
-        `LocalDescriptors`, and for a store without metadata.
-        """
-        at = int(self._check_rows(np.asarray([row]))[0])
-        block = self.rows(at, at + 1, self.max_count)
-        self._refuse_empty(block, at)
+    def _parts(self, row: int, count: int) -> list[Any]:
+        block = self.rows(row, row + 1, self.max_count)
+        self._refuse_empty(block, row)
         if block.metadata is None:
             raise BadInput(
                 "the store has no positions and no weights",
@@ -333,32 +316,19 @@ class PublishedStore(DescriptorStore):
                 expected="a store with metadata, where positions are needed",
                 remedy=self.remedy,
             )
-        real = np.flatnonzero(block.valid[0])[: self._limit(max_count)]
+        real = np.flatnonzero(block.valid[0])[:count]
         metadata = block.metadata[0, real]
         xy = metadata[:, [X, Y]] if block.placed[0] else np.full((len(real), 2), np.nan, np.float32)
-        height, width = self.size[row].tolist()
-        try:
-            return LocalDescriptors(
-                block.descriptors[0, real].astype(self.dtype, copy=False),
-                xy,
-                metadata[:, SCALE].astype(np.uint8),
-                metadata[:, WEIGHT],
-                size=(height, width),
-            )
-        except BadInput as error:
-            where = f"{self.path}, row {row} ('{self.names[row]}')"
-            raise BadInput(str(error), where=where, remedy=self.remedy) from error
+        descriptors = block.descriptors[0, real].astype(self.dtype, copy=False)
+        return [descriptors, xy, metadata[:, SCALE].astype(np.uint8), metadata[:, WEIGHT]]
 
     def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
         """Raise BadInput where positions of these rows, or of the first of the file, are unknown.
 
         A file with some positions outside the image has the others by the same wrong rule.
         """
-        looked_at = {
-            *self._check_rows(np.asarray(rows)).tolist(),
-            *range(self.num_rows)[:LOOKED_AT],
-        }
-        for row in sorted(looked_at):
+        wanted = self._file_rows(np.asarray(rows)).tolist()
+        for row in sorted({*wanted, *range(self.num_rows)[:LOOKED_AT]}):
             if not self.rows(row, row + 1, self.max_count).placed[0]:
                 raise BadInput(
                     f"positions are unknown: those of row {row} ('{self.stored_name(row)}') are "
@@ -372,22 +342,3 @@ class PublishedStore(DescriptorStore):
     def fingerprint(self) -> str:
         """As of a native store, but for the counts: to know them the whole file would be read."""
         return " ".join(digest[:16] for digest in self.provenance["ends"])
-
-    def chunks(self) -> list[virtual.Chunk]:
-        """The files that hold the rows of a virtual store; none of a plain one."""
-        return virtual.chunks_of(self._features())
-
-    def empty_rows(self) -> npt.NDArray[np.int64]:
-        """As of a native store; reads the whole store, and leaves out what a shortlist lacks."""
-        rows = super().empty_rows()
-        return rows if self._shortlist is None else rows[self._shortlist[rows] >= 0]
-
-    def reason(self, row: int) -> str:
-        """Empty: published stores mark no row as failed."""
-        super()._check_rows(np.asarray([row]))
-        return ""
-
-
-def _reorders(shortlist: npt.NDArray[np.int64]) -> bool:
-    listed = np.flatnonzero(shortlist >= 0)
-    return bool((shortlist[listed] != listed).any())
