@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.checkpoint import file_sha256, load_head
+from ames_lite.io.checkpoint import load_head
+from ames_lite.io.digest import file_digest
 from ames_lite.io.shipped import shipped
 from ames_lite.models import HEADS, SimilarityHead, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, of_its_form
@@ -155,7 +156,7 @@ def _check_sha256(path: Path, sha256: str | None) -> str:
     """The digest of a file. Raises BadInput where it is not the one that is expected."""
     if not path.is_file():
         raise MissingFile("there is no file to check by sha256", where=path.absolute())
-    digest = file_sha256(path)
+    digest = file_digest(path)
     if sha256 not in (None, digest):
         raise BadInput(
             f"the file has sha256 {digest}",

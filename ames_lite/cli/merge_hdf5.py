@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
@@ -20,41 +21,30 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 def run(config: Config) -> None:
     """Join the shards of every split."""
-    if config["how"] not in HOW:
-        raise ConfigError(f"how={config['how']}", expected=" or ".join(HOW))
-    files, splits = dataset_files(config), chosen_splits(config)
-    if config["global"] is not None:
-        _merge_globals(config, files, splits)
-        return
-    found = {
-        split: find_shards(files.local_path(split), files.make_local(splits=[split]))
-        for split in splits
-    }
-    for split, shards in found.items():
-        path = merge_stores(
-            shards,
-            files.local_path(split),
-            read_image_list(files.image_list(split)).names,
-            how=config["how"],
-            compression=config["compression"],
-            overwrite=config["overwrite"],
-        )
-        print(f"{split}: {path} ({len(shards)} shards, {config['how']})")
-
-
-def _merge_globals(config: Config, files: DatasetFiles, splits: Sequence[str]) -> None:
-    kind = config["global"]
-    if config["how"] != "copy" or config["compression"] is not None:
+    kind, how, compression = config["global"], config["how"], config["compression"]
+    if how not in HOW:
+        raise ConfigError(f"how={how}", expected=" or ".join(HOW))
+    if kind is not None and (how != "copy" or compression is not None):
         raise ConfigError(
-            f"global={kind} with how={config['how']}, compression={config['compression']}",
+            f"global={kind} with how={how}, compression={compression}",
             expected="how=copy compression=null: global descriptors are copied as they are",
         )
-    found = {
-        split: find_shards(files.global_path(split, kind), files.make_globals(split, kind))
-        for split in splits
-    }
-    for split, shards in found.items():
+    files, splits = dataset_files(config), chosen_splits(config)
+    found = {split: _find(files, split, kind) for split in splits}
+    for split, (output, shards) in found.items():
         names = read_image_list(files.image_list(split)).names
-        output = files.global_path(split, kind)
-        path = merge_globals(shards, output, names, overwrite=config["overwrite"])
-        print(f"{split}: {path} ({len(shards)} shards, copy)")
+        more = {"overwrite": config["overwrite"]}
+        if kind is None:
+            merge_stores(shards, output, names, how=how, compression=compression, **more)
+        else:
+            merge_globals(shards, output, names, **more)
+        print(f"{split}: {output} ({len(shards)} shards, {how})")
+
+
+def _find(files: DatasetFiles, split: str, kind: str | None) -> tuple[Path, list[Path]]:
+    """The store of a split, of local or some kind of global descriptors, and its shards."""
+    if kind is None:
+        path, remedy = files.local_path(split), files.make_local(splits=[split])
+    else:
+        path, remedy = files.global_path(split, kind), files.make_globals(split, kind)
+    return path, find_shards(path, remedy)

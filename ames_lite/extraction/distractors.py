@@ -20,12 +20,11 @@ from ames_lite.datasets.image_lists import ImageList, read_image_list, write_ima
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput
 from ames_lite.extraction.neighbors import SAME
-from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.merging import copy_stores, link_stores
+from ames_lite.stores.merging import check_alike, copy_stores, link_stores
 
 SIDES = ("query", "gallery")
 Store: TypeAlias = DescriptorStore | GlobalStore
@@ -112,24 +111,12 @@ def _open(
                 )
             parts[side] = store
         first = parts["gallery"]
+        alike = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
         for other in (parts["query"], parts["more"]):
-            _check_alike(first, other, what)
+            check_alike(first, other, alike, SAME)
         opened[f"query {what}"] = [parts["query"]]
         opened[f"gallery {what}"] = [first, parts["more"]]
     return opened
-
-
-def _check_alike(first: Store, other: Store, what: str) -> None:
-    files = (first.path, other.path)
-    compare_provenance(first.provenance, other.provenance, SAME, files=files)
-    shape = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
-    for name in shape:
-        a, b = getattr(first, name), getattr(other, name)
-        if a != b:
-            raise BadInput(
-                f"{name} is {a} in {first.path} and {b} in {other.path}",
-                expected="descriptors that were made alike",
-            )
 
 
 def _below(files: DatasetFiles, names: Sequence[str]) -> list[str]:

@@ -12,31 +12,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import names_digest
-from ames_lite.io.provenance import Provenance, compare_provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.merging import copy_stores, link_stores
+from ames_lite.stores.merging import Part, check_alike, copy_stores, link_stores
 from ames_lite.stores.published.store import is_published
 
 HOW = ("copy", "virtual")
 OF_LOCAL, OF_GLOBAL = ("dim", "max_count", "packed", "dtype"), ("dim", "dtype", "has_status")
 
 
-class Shards(Protocol):
-    """What the checks look at in a store."""
-
-    path: Path
-    names: tuple[str, ...]
-    provenance: Provenance
-
-
-Kind = TypeVar("Kind", bound=Shards)
+Kind = TypeVar("Kind", bound=Part)
 
 
 def merge_stores(
@@ -116,7 +107,7 @@ def in_order_of(names: Sequence[str], stores: list[Kind], alike: Sequence[str]) 
         raise BadInput("no shards were given", expected="at least one store")
     row_of = {name: row for row, name in enumerate(names)}
     for store in stores:
-        _check_alike(stores[0], store, alike)
+        check_alike(stores[0], store, alike)
         for name in store.names:
             if name not in row_of:
                 raise BadInput(
@@ -131,20 +122,7 @@ def in_order_of(names: Sequence[str], stores: list[Kind], alike: Sequence[str]) 
     return stores
 
 
-def _check_alike(first: Shards, other: Shards, alike: Sequence[str]) -> None:
-    files = (first.path, other.path)
-    compare_provenance(first.provenance, other.provenance, files=files)
-    for what in alike:
-        a, b = getattr(first, what), getattr(other, what)
-        if a != b:
-            raise BadInput(
-                f"{what} is {a} in {first.path} and {b} in {other.path}",
-                where=f"{first.path} and {other.path}",
-                expected="shards of one store",
-            )
-
-
-def _misfit(stores: Sequence[Shards], names: Sequence[str]) -> BadInput:
+def _misfit(stores: Sequence[Part], names: Sequence[str]) -> BadInput:
     """What is wrong, told by the first row that is."""
     expected = "every image of the list in exactly one shard, in the order of the list"
     due = iter(enumerate(names))

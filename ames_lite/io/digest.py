@@ -7,13 +7,16 @@ order, shape and dtype do.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from ames_lite.errors import BadInput, MissingFile
+
+if TYPE_CHECKING:  # torch.hub's entries need no NumPy
+    import numpy as np
+    import numpy.typing as npt
 
 BLOCK_BYTES = 1 << 24  # of an array, copied at a time: a large array needs no second copy
 
@@ -53,7 +56,7 @@ def array_digest(array: npt.NDArray[np.generic]) -> str:
     little = array.dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little.str} {array.shape}".encode())
     rows = array.reshape(1) if array.ndim == 0 else array
-    row_bytes = max(1, little.itemsize * int(np.prod(rows.shape[1:])))
+    row_bytes = max(1, little.itemsize * math.prod(rows.shape[1:]))
     step = max(1, BLOCK_BYTES // row_bytes)
     for start in range(0, len(rows), step):
         digest.update(rows[start : start + step].astype(little, order="C").tobytes())

@@ -1,7 +1,6 @@
-"""Published weights: a file of named tensors, read without trust, and a network filled by them.
+"""Files of tensors, read without trust, and networks filled by them, strictly.
 
-A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state". Nothing of the
-file is run: it is read as weights alone. Networks are filled strictly.
+A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state".
 """
 
 from __future__ import annotations
@@ -9,56 +8,64 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.checkpoint import UNREADABLE
 
 STATE_KEYS = ("state", "model_state")
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
-    """The tensors by name. Raises MissingFile, or BadInput where the file holds something else.
+def load_weights(path: str | Path, expected: str) -> Any:
+    """What a file of tensors and plain containers holds; nothing of it is run.
 
-    expected: what the file should be, for messages.
+    expected: what the file should be, for messages. Raises MissingFile or BadInput.
     """
     if not Path(path).is_file():
         raise MissingFile("a file of weights is missing", where=path, expected=expected)
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of cut, damaged and foreign files nearly anything is raised
         said = str(error).strip().split("\n")[0]
         what = f"cannot be read as weights alone: {type(error).__name__}: {said}"
         raise BadInput(what, where=path, expected=expected) from error
-    state = _inner(content)
+
+
+def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
+    """The tensors by name. Errors as in `load_weights`."""
+    state = _inner(load_weights(path, expected))
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadInput("holds something else than named tensors", where=path, expected=expected)
     return {str(name): value for name, value in state.items()}
 
 
 def fill_network(
-    network: nn.Module, state: Mapping[str, Tensor], path: str | Path, expected: str
-) -> nn.Module:
-    """The network, made on the meta device, with the tensors of a state; float32, eval mode.
+    network: Network, state: Mapping[str, Tensor], path: str | Path, expected: str
+) -> Network:
+    """The network, made on the meta device, with copies of the tensors; float32, eval mode.
 
     path, expected: of the file, for messages. Raises BadInput that lists what is missing,
-    unexpected, of another shape or not finite.
+    unexpected, of another shape or kind, or not finite.
     """
     wanted = network.state_dict()
     shared = state.keys() & wanted.keys()
-    refuse_keys(
-        path,
-        expected,
-        missing=wanted.keys() - state.keys(),
-        unexpected=state.keys() - wanted.keys(),
-        mismatched={name for name in shared if state[name].shape != wanted[name].shape},
-        **{"NaN or infinite": {n for n in shared if not bool(torch.isfinite(state[n]).all())}},
-    )
+    forms = {n: (_form(state[n]), _form(wanted[n])) for n in shared}
+    faults = {
+        "missing": wanted.keys() - state.keys(),
+        "unexpected": state.keys() - wanted.keys(),
+        "mismatched": {f"{n} {a} instead of {b}" for n, (a, b) in forms.items() if a != b},
+        "NaN or infinite": {n for n in shared if not bool(torch.isfinite(state[n]).all())},
+    }
+    refuse_keys(path, expected, **faults)
     network.load_state_dict({name: state[name].clone() for name in wanted}, assign=True)
     return network.float().eval()
+
+
+def _form(values: Tensor) -> str:
+    return f"{list(values.shape)} {'floats' if values.is_floating_point() else 'integers'}"
 
 
 def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
-"""A binarisation on disk: `itq_{desc}_{domain}.npz`, which turns float descriptors into bits.
+"""A binarization on disk: `itq_{desc}_{domain}.npz`, which turns float descriptors into bits.
 
-`projection` float32 [Din, D] and `provenance`. Descriptors are L2-normalised, then projected; a bit
-is 1 where the projection is above 0.
+`projection` float32 [Din, D]: descriptors are L2-normalised, then projected; a bit is 1 where the
+projection is above 0.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.io import remedies
 from ames_lite.io.provenance import Provenance
-from ames_lite.stores.npz import check_matrix, read_npz, write_npz
+from ames_lite.stores.npz import ArrayFile, check_numbers
 
-SHAPE = "[Din, D]"
+AXES = "[Din, D]"
+FILE = ArrayFile("binarization", {"projection": AXES})
 REMEDY = remedies.BINARIZATION
 
 
@@ -35,21 +36,20 @@ def write_binarization(
     overwrite.
     """
     _check(projection, path, REMEDY)
-    arrays = {"projection": projection.astype(np.float32)}
-    return write_npz(path, arrays, provenance, overwrite=overwrite)
+    return FILE.write(path, {"projection": projection}, provenance, overwrite=overwrite)
 
 
 def read_binarization(
     path: str | Path, *, remedy: str = REMEDY
 ) -> tuple[npt.NDArray[np.float32], Provenance]:
     """projection [Din, D] float32 and the provenance. Raises MissingFile or BadInput."""
-    projection, provenance = read_npz(path, "projection", "binarisation", SHAPE, remedy)
-    _check(projection, path, remedy)
-    return projection.astype(np.float32), provenance
+    found, made = FILE.read(path, remedy)
+    _check(found["projection"], path, remedy)
+    return found["projection"], made
 
 
 def _check(projection: npt.NDArray[Any], path: str | Path, remedy: str) -> None:
-    check_matrix(projection, "projections", SHAPE, path, remedy)
+    check_numbers(projection, "projections", AXES, path, remedy)
     if projection.shape[1] % 8:
         what = f"the projection has {projection.shape[1]} bits"
         raise BadInput(what, where=path, expected="a multiple of 8: bits are packed", remedy=remedy)

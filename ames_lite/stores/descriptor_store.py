@@ -157,10 +157,10 @@ class DescriptorStore:
                 expected="a row that is done",
                 remedy=f"mend the image or drop it from the list, then {self.remedy}",
             )
-        parts = self._parts(at, self._limit(max_count))
+        descriptors, xy, scale, weight = self._parts(at, self._limit(max_count))
         height, width = self.size[row].tolist()
         try:
-            found = LocalDescriptors(*parts, (height, width))
+            found = LocalDescriptors(descriptors, xy, scale, weight, (height, width))
             if not found.placed and not self.published:
                 raise BadInput("xy has NaN entries", expected="finite numbers")
             return found

@@ -106,12 +106,9 @@ def locate(dataset: hdf5.DataSet) -> DirectRows | None:
     if pieces is None:
         return None
     pieces.sort(key=lambda piece: piece.first)
-    reached = 0
-    for piece in pieces:
-        if piece.first != reached:
-            return None
-        reached += piece.rows
-    return DirectRows(pieces, shape[1:], dtype) if reached == shape[0] else None
+    ends = [piece.first + piece.rows for piece in pieces]
+    gapless = [piece.first for piece in pieces] + [shape[0]] == [0, *ends]
+    return DirectRows(pieces, shape[1:], dtype) if gapless else None
 
 
 def _pieces(dataset: hdf5.DataSet) -> list[Piece] | None:
@@ -119,13 +116,9 @@ def _pieces(dataset: hdf5.DataSet) -> list[Piece] | None:
     if not dataset.is_virtual:
         offset = dataset.offset
         return None if offset is None else [Piece(path, 0, len(dataset), offset)]
-    found: list[Piece] = []
-    for source in dataset.sources():
-        piece = _piece_of_source(source, dataset, path)
-        if piece is None:
-            return None
-        found.append(piece)
-    return found
+    found = [_piece_of_source(source, dataset, path) for source in dataset.sources()]
+    whole = [piece for piece in found if piece is not None]
+    return whole if len(whole) == len(found) else None
 
 
 def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Piece | None:

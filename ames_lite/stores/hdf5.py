@@ -4,9 +4,6 @@ Every file carries three attributes: `schema` (what it holds), `provenance` (a f
 what it was made from) and `complete` (0 or 1), which is written last, after a flush, and checked
 before anything is read. A file appears under its name by a rename, whole; only a store that can be
 resumed appears unfinished, with `complete` 0.
-
-A file that was made in one go is never found half-written, so an existing path is refused unless
-`overwrite` is given.
 """
 
 from __future__ import annotations
@@ -26,12 +23,10 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
-from ames_lite.io.provenance import compare_provenance as compare_provenance  # its readers' door
 from ames_lite.io.writing import replacing
-from ames_lite.stores.hdf5_objects import AGAIN, DataSet, File
-from ames_lite.stores.hdf5_objects import Selection as Selection  # handed out here, too
-from ames_lite.stores.hdf5_objects import Source as Source
-from ames_lite.stores.hdf5_objects import write_errors as write_errors  # re-exported here
+from ames_lite.stores.hdf5_objects import AGAIN, DataSet, File, Selection, Source, write_errors
+
+__all__ = ["DataSet", "File", "Selection", "Source", "write_errors"]
 
 VirtualLayout, VirtualSource = h5py.VirtualLayout, h5py.VirtualSource
 filter_available = h5py.h5z.filter_avail
@@ -201,13 +196,26 @@ def refuse_being_written(path: Path) -> None:
         # not HDF5 or damaged: nobody writes it, and it is about to be replaced
 
 
-def open_to_resume(path: str | Path, schema: str, *, remedy: str = BEGIN_ANEW) -> File:
-    """An existing file for writing, complete or not. Errors as in `open_complete`."""
-    return _open_schema(path, schema, "r+", remedy)
+def open_unfinished(
+    path: str | Path, schema: str, mode: str = "r", *, remedy: str | None = None
+) -> File:
+    """A file of this schema, complete or not; mode: `r`, or `r+` to write. As `open_foreign`."""
+    file = _open(Path(path), mode, remedy)
+    with closed_on_error(file):
+        marked = file.attribute("schema")
+        found = ABSENT if marked is None else _text(marked)
+        if found != schema:
+            raise BadInput(
+                f"the file's schema is '{found}'",
+                where=path,
+                expected=f"schema '{schema}'",
+                remedy="name a file of that kind, or make it with this version of ames_lite",
+            )
+    return file
 
 
 def open_to_fill(path: str | Path, schema: str) -> File:
-    """As `open_to_resume`; but a complete file, to which nothing is added, is opened for reading.
+    """An unfinished file, to write; a complete one, to which nothing is added, to read.
 
     Opening for writing changes a file's time, and needs the right to write.
     """
@@ -216,12 +224,7 @@ def open_to_fill(path: str | Path, schema: str) -> File:
         if is_complete(file):
             return file
     file.close()
-    return open_to_resume(path, schema)
-
-
-def open_unfinished(path: str | Path, schema: str, *, remedy: str | None = None) -> File:
-    """An existing file for reading, complete or not. Errors as in `open_complete`."""
-    return _open_schema(path, schema, "r", remedy)
+    return open_unfinished(path, schema, "r+", remedy=BEGIN_ANEW)
 
 
 def open_complete(
@@ -231,11 +234,9 @@ def open_complete(
     remedy: str | None = None,
     progress: Callable[[File], str] | None = None,
 ) -> File:
-    """A complete file of this schema, for reading.
+    """A complete file of this schema, for reading. As `open_unfinished`.
 
     remedy: the command that makes such a file. progress(file): how far an unfinished one came.
-    Raises MissingFile; BadInput where it is no HDF5 file, cut short, of another schema,
-    unfinished, or being written.
     """
     file = open_unfinished(path, schema, remedy=remedy)
     with closed_on_error(file):
@@ -250,21 +251,6 @@ def open_complete(
             expected="a file whose writing was finished",
             remedy=f"run the command that writes it again{resume}{again}",
         )
-
-
-def _open_schema(path: str | Path, schema: str, mode: str, remedy: str | None) -> File:
-    file = _open(Path(path), mode, remedy)
-    with closed_on_error(file):
-        marked = file.attribute("schema")
-        found = ABSENT if marked is None else _text(marked)
-        if found != schema:
-            raise BadInput(
-                f"the file's schema is '{found}'",
-                where=path,
-                expected=f"schema '{schema}'",
-                remedy="name a file of that kind, or make it with this version of ames_lite",
-            )
-    return file
 
 
 @contextmanager

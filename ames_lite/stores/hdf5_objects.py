@@ -1,17 +1,19 @@
 """HDF5 files and data sets whose damage is a user's error: what `hdf5` hands out.
 
 A damaged file makes h5py raise nearly anything, when it is opened or much later. Every access goes
-through the classes below; only calls of h5py stand in their `explained` blocks. An OSError in
-writing (a full disk) stays what it is. Values are returned in the byte order of this machine.
+through the classes below; only calls of h5py stand in their guarded parts. An OSError in writing (a
+full disk) stays what it is. Values are returned in the byte order of this machine.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,26 +21,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 
 AGAIN = "make the file again"
-
-
-@contextmanager
-def explained(path: str | Path, what: str, remedy: str | None = None) -> Iterator[None]:
-    """Within: whatever is raised becomes a BadInput that names the file and `what` of it."""
-    try:
-        yield
-    except Exception as error:
-        raise damaged(path, what, error, remedy) from error
-
-
-def damaged(path: str | Path, what: str, error: Exception, remedy: str | None) -> BadInput:
-    """The error that says so."""
-    said = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return BadInput(
-        f"the file is damaged: {what} cannot be used ({said or type(error).__name__})",
-        where=path,
-        expected="a whole HDF5 file, as it was written",
-        remedy=remedy or AGAIN,
-    )
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -69,6 +52,17 @@ class Source(NamedTuple):
     taken: Selection | None
 
 
+def _reading(method: Method) -> Method:
+    """A method of calls of h5py alone: whatever they raise is damage."""
+
+    @wraps(method)
+    def guarded(self: _Guarded, *arguments: Any) -> Any:
+        with self.explained():
+            return method(self, *arguments)
+
+    return guarded  # type: ignore[return-value]
+
+
 class _Guarded:
     """An h5py object `inner` of the file at `path`.
 
@@ -85,12 +79,16 @@ class _Guarded:
         return self.inner.id
 
     @contextmanager
-    def _reading(self, what: str | None = None) -> Iterator[None]:
-        with explained(self.path, what or self._what, self.remedy):
+    def explained(self, what: str | None = None) -> Iterator[None]:
+        """Within: whatever is raised becomes a BadInput that names the file and `what` of it."""
+        try:
             yield
+        except Exception as error:
+            raise self._damaged(error, what or self._what) from error
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Within: what is raised is a full disk (OSError), or damage."""
         try:
             with write_errors():
                 yield
@@ -99,7 +97,16 @@ class _Guarded:
         except Exception as error:
             if self._new:
                 raise
-            raise damaged(self.path, self._what, error, self.remedy) from error
+            raise self._damaged(error, self._what) from error
+
+    def _damaged(self, error: Exception, what: str) -> BadInput:
+        said = error.args[0] if isinstance(error, KeyError) and error.args else error
+        return BadInput(
+            f"the file is damaged: {what} cannot be used ({said or type(error).__name__})",
+            where=self.path,
+            expected="a whole HDF5 file, as it was written",
+            remedy=self.remedy or AGAIN,
+        )
 
 
 class DataSet(_Guarded):
@@ -109,13 +116,13 @@ class DataSet(_Guarded):
         """Raises BadInput where `inner` is a group, or has neither shape nor numbers."""
         super().__init__(inner, path, remedy, new, f"'{name}'")
         self.name = name
-        with self._reading():
+        with self.explained():
             shape = getattr(inner, "shape", None)
         if shape is None:
             what = f"{self._what} is a group or without values, not a data set"
             raise BadInput(what, where=path, remedy=remedy or AGAIN)
         self.shape: tuple[int, ...] = tuple(map(int, shape))
-        with self._reading():
+        with self.explained():
             self.stored_dtype: np.dtype[Any] = inner.dtype
             if not _in_order(self.stored_dtype):  # reading it would bring HDF5 down
                 raise ValueError("fields that overlap")
@@ -124,64 +131,61 @@ class DataSet(_Guarded):
     def __len__(self) -> int:
         return self.shape[0]
 
+    @_reading
     def __getitem__(self, selection: Any) -> npt.NDArray[Any]:
-        with self._reading():
-            return np.asarray(self.inner[selection], self.dtype)
+        return np.asarray(self.inner[selection], self.dtype)
 
     def __setitem__(self, selection: Any, values: Any) -> None:
-        with self._writing():
+        with self.writing():
             self.inner[selection] = values
 
     @property
+    @_reading
     def chunks(self) -> tuple[int, ...] | None:
         """The shape of its chunks; None where it lies in one piece."""
-        with self._reading():
-            found: tuple[int, ...] | None = self.inner.chunks
-            return found
+        found: tuple[int, ...] | None = self.inner.chunks
+        return found
 
     @property
+    @_reading
     def is_virtual(self) -> bool:
         """Whether its values lie in other data sets."""
-        with self._reading():
-            return bool(self.inner.is_virtual)
+        return bool(self.inner.is_virtual)
 
     @property
+    @_reading
     def offset(self) -> int | None:
         """The byte of the file where all its values begin; None where they lie in another way."""
-        with self._reading():
-            found = self.inner.id.get_offset()
-            if found is None or self.inner.external is not None:
-                return None
-            size = os.path.getsize(self.path)
-            return int(found) if found + self.inner.nbytes <= size else None
+        found = self.inner.id.get_offset()
+        if found is None or self.inner.external is not None:
+            return None
+        size = os.path.getsize(self.path)
+        return int(found) if found + self.inner.nbytes <= size else None
 
     def over(self, buffer: Any) -> npt.NDArray[Any]:
         """The array in a buffer that begins where the file does; `offset` is not None."""
-        count = int(np.prod(self.shape))
-        found = np.frombuffer(buffer, self.stored_dtype, count, self.offset or 0)
-        return found.reshape(self.shape)
+        count = math.prod(self.shape)
+        return np.frombuffer(buffer, self.stored_dtype, count, self.offset or 0).reshape(self.shape)
 
+    @_reading
     def filters(self) -> list[tuple[int, str]]:
         """Numbers and names of the filters that its chunks went through."""
-        with self._reading():
-            created = self.inner.id.get_create_plist()
-            found = [created.get_filter(at) for at in range(created.get_nfilters())]
-            return [(number, name.decode(errors="replace")) for number, _, _, name in found]
+        created = self.inner.id.get_create_plist()
+        found = [created.get_filter(at) for at in range(created.get_nfilters())]
+        return [(number, name.decode(errors="replace")) for number, _, _, name in found]
 
+    @_reading
     def sources(self) -> list[Source]:
         """Where the parts of a virtual data set lie; nowhere for a plain one."""
-        if not self.is_virtual:
-            return []
-        with self._reading():
-            return [
-                Source(
-                    source.file_name,
-                    source.dset_name,
-                    _selection(source.vspace),
-                    _selection(source.src_space) if source.src_space.shape else None,
-                )
-                for source in self.inner.virtual_sources()
-            ]
+        return [
+            Source(
+                source.file_name,
+                source.dset_name,
+                _selection(source.vspace),
+                _selection(source.src_space) if source.src_space.shape else None,
+            )
+            for source in (self.inner.virtual_sources() if self.inner.is_virtual else ())
+        ]
 
 
 def _in_order(dtype: np.dtype[Any]) -> bool:
@@ -209,23 +213,23 @@ class File(_Guarded):
         self._found: dict[str, DataSet] = {}  # looking one up takes as long as reading a row
 
     def __contains__(self, name: str) -> bool:
-        with self._reading(f"'{name}'"):
+        with self.explained(f"'{name}'"):
             return name in self.inner
 
     def __getitem__(self, name: str) -> DataSet:
         if name not in self._found:
-            with self._reading(f"'{name}'"):
+            with self.explained(f"'{name}'"):
                 inner = self.inner[name]
             self._found[name] = DataSet(inner, self.path, self.remedy, self._new, name)
         return self._found[name]
 
     def __setitem__(self, name: str, values: Any) -> None:
-        with self._writing():
+        with self.writing():
             self.inner[name] = values
 
     def attribute(self, key: str) -> object:
         """The value of an attribute; None where it is absent."""
-        with self._reading(f"the attribute '{key}'"):
+        with self.explained(f"the attribute '{key}'"):
             return self.inner.attrs.get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
@@ -233,18 +237,18 @@ class File(_Guarded):
 
         So a kill between two steps cannot leave the file without it.
         """
-        with self._writing():
+        with self.writing():
             self.inner.attrs.modify(key, value)
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
-        with self._writing():
+        with self.writing():
             self.inner.flush()
 
     def close(self) -> None:
         """Close the file."""
         self._found.clear()
-        with self._writing():
+        with self.writing():
             self.inner.close()
 
     def __bool__(self) -> bool:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.io.provenance import Provenance
+from ames_lite.errors import BadInput
+from ames_lite.io.provenance import Provenance, compare_provenance
 from ames_lite.stores import compression as compressing
 from ames_lite.stores import hdf5, virtual
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -29,11 +30,28 @@ class Part(Protocol):
     """What a copy takes of a store: DescriptorStore or GlobalStore."""
 
     schema: str
+    path: Path
     names: tuple[str, ...]
     provenance: Provenance
 
     def layout(self, names: Sequence[str]) -> Layout: ...
     def stored(self, name: str, rows: slice) -> npt.NDArray[Any]: ...
+
+
+def check_alike(
+    first: Part, other: Part, attributes: Sequence[str], keys: Sequence[str] | None = None
+) -> None:
+    """Raise BadInput where two stores differ in an attribute or their provenance (keys; all)."""
+    files = (first.path, other.path)
+    compare_provenance(first.provenance, other.provenance, keys, files=files)
+    for what in attributes:
+        a, b = getattr(first, what), getattr(other, what)
+        if a != b:
+            raise BadInput(
+                f"{what} is {a} in {first.path} and {b} in {other.path}",
+                where=f"{first.path} and {other.path}",
+                expected="stores that were made alike",
+            )
 
 
 def copy_stores(

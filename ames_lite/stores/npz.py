@@ -1,6 +1,7 @@
-"""Named arrays with provenance in one `.npz` file, written whole and read without pickle.
+"""Files of a few arrays with provenance, `.npz`, written whole and read without pickle.
 
-The provenance is a flat dict as JSON bytes, an array `provenance` (uint8).
+The provenance is a flat dict as JSON bytes, an array `provenance` (uint8); a list of names or the
+like is JSON bytes, too.
 """
 
 from __future__ import annotations
@@ -8,48 +9,78 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance, check_provenance
 from ames_lite.io.writing import replacing
 
-
-def write_npz(
-    path: str | Path,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    provenance: Mapping[str, Any],
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Write the arrays; returns the path. Raises BadInput for an existing file unless overwrite."""
-    text = json.dumps(check_provenance(provenance), sort_keys=True).encode()
-    stored: dict[str, Any] = {**arrays, "provenance": np.frombuffer(text, dtype=np.uint8)}
-    with replacing(path, overwrite) as partial, open(partial, "wb") as file:
-        np.savez(file, **stored)
-    return Path(path)
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def read_npz(
-    path: str | Path, name: str, what: str, shape: str, remedy: str
-) -> tuple[npt.NDArray[Any], Provenance]:
-    """The array `name` and the provenance; what, shape: for messages. MissingFile or BadInput."""
-    if not Path(path).is_file():
-        raise MissingFile(f"the {what} is missing", where=path, remedy=remedy)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
-            return array_of(file, name), made
-    except Exception as error:  # of a damaged archive nearly anything is raised
-        raise BadInput(
-            f"the {what} cannot be read: {error or type(error).__name__}",
-            where=path,
-            expected=f"an .npz file with '{name}' {shape} and 'provenance'",
-            remedy=remedy,
-        ) from error
+class ArrayFile(NamedTuple):
+    """A kind of file: what it is called, its arrays of numbers with their axes, its JSON."""
+
+    what: str
+    arrays: Mapping[str, str]
+    json: str = ""
+
+    def write(
+        self,
+        path: str | Path,
+        arrays: Arrays,
+        provenance: Mapping[str, Any],
+        values: Any = None,
+        *,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the arrays as float32, and values as the JSON; returns the path.
+
+        Raises BadInput for an existing file unless overwrite.
+        """
+        stored: dict[str, npt.NDArray[Any]] = {
+            name: arrays[name].astype(np.float32) for name in self.arrays
+        }
+        texts = {self.json: json.dumps(values)} if self.json else {}
+        texts["provenance"] = json.dumps(check_provenance(provenance), sort_keys=True)
+        stored |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
+        with replacing(path, overwrite) as partial, open(partial, "wb") as file:
+            np.savez(file, **stored)  # type: ignore[arg-type]  # the stub takes a name for a flag
+        return Path(path)
+
+    def read(self, path: str | Path, remedy: str) -> tuple[dict[str, Any], Provenance]:
+        """The arrays, float32, and the provenance. Raises MissingFile or BadInput."""
+        found, made = self._load(path, tuple(self.arrays), remedy)
+        for name, values in found.items():
+            check_numbers(values, name, self.arrays[name], path, remedy)
+        return {name: values.astype(np.float32) for name, values in found.items()}, made
+
+    def read_json(self, path: str | Path, remedy: str) -> Any:
+        """The value of the JSON. Raises MissingFile or BadInput."""
+        found, _ = self._load(path, (self.json,), remedy)
+        return parse_json(bytes(found[self.json]), path, f"'{self.json}' as JSON bytes", remedy)
+
+    def _load(
+        self, path: str | Path, names: tuple[str, ...], remedy: str
+    ) -> tuple[dict[str, npt.NDArray[Any]], Provenance]:
+        if not Path(path).is_file():
+            raise MissingFile(f"the {self.what} is missing", where=path, remedy=remedy)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
+                return {name: array_of(file, name) for name in names}, made
+        except Exception as error:  # of a damaged archive nearly anything is raised
+            wanted = ", ".join(f"'{name}' {self.arrays.get(name, '[bytes]')}" for name in names)
+            raise BadInput(
+                f"the {self.what} cannot be read: {error or type(error).__name__}",
+                where=path,
+                expected=f"an .npz file with {wanted} and 'provenance'",
+                remedy=remedy,
+            ) from error
 
 
 def array_of(file: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
@@ -60,16 +91,16 @@ def array_of(file: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
     return array
 
 
-def check_matrix(
-    values: npt.NDArray[Any], name: str, shape: str, path: str | Path, remedy: str
+def check_numbers(
+    values: npt.NDArray[Any], name: str, axes: str, path: str | Path, remedy: str
 ) -> None:
-    """Raise BadInput for anything but a matrix of finite floating-point numbers."""
-    fits = values.ndim == 2 and values.size > 0 and values.dtype.kind == "f"
+    """Raise BadInput for anything but finite floating-point numbers with these axes: "[C, D]"."""
+    fits = values.ndim == axes.count(",") + 1 and values.size > 0 and values.dtype.kind == "f"
     if not fits or not np.isfinite(values).all():
         raise BadInput(
             f"{name} are {list(values.shape)} ({values.dtype.name})"
             + (", with NaN or infinite entries" if fits else ""),
             where=path,
-            expected=f"{shape} finite floating-point numbers",
+            expected=f"{axes} finite floating-point numbers",
             remedy=remedy,
         )

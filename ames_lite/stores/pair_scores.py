@@ -21,12 +21,13 @@ from ames_lite.stores import hdf5
 
 SCHEMA = "ames_lite/pair_scores/1"
 REMEDY = remedies.SCORES
+Digests = Mapping[str, str]
 
 
 def write_pair_scores(
     path: str | Path,
     scores: PairScores,
-    digests: Mapping[str, str],
+    digests: Digests,
     provenance: Mapping[str, Any] | None = None,
     *,
     overwrite: bool = False,
@@ -46,25 +47,14 @@ def write_pair_scores(
     return Path(path)
 
 
-def read_pair_scores(
-    path: str | Path, expected_digests: Mapping[str, str], *, remedy: str = REMEDY
-) -> PairScores:
+def read_pair_scores(path: str | Path, digests: Digests, *, remedy: str = REMEDY) -> PairScores:
     """The scores, if they were made from exactly what this run has.
 
     Raises MissingFile; BadInput where the file is damaged or a digest differs, naming the key and
     both values.
     """
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
-        stored = hdf5.read_json(file, "digests")
-        for key in sorted(stored.keys() | expected_digests.keys()):
-            there, here = stored.get(key, ABSENT), expected_digests.get(key, ABSENT)
-            if there != here:
-                raise BadInput(
-                    f"the scores were made with another {key}: {there} there, {here} here",
-                    where=path,
-                    expected=f"scores made with the {key} of this run",
-                    remedy=remedy,
-                )
+        check_digests(file, digests, "the scores were made", remedy)
         query = hdf5.dataset(file, "query", (None,), ("int32",))
         gallery = hdf5.dataset(file, "gallery", query.shape, ("int32",))
         logit = hdf5.dataset(file, "logit", query.shape, ("float32",))
@@ -75,7 +65,20 @@ def read_pair_scores(
         raise BadInput(str(error), where=path, remedy=remedy) from error
 
 
+def check_digests(file: hdf5.File, digests: Digests, made: str, remedy: str) -> None:
+    """Raise BadInput where a file was made from something else. made: in words, when."""
+    stored = hdf5.read_json(file, "digests")
+    for key in sorted(stored.keys() | digests.keys()):
+        there, here = stored.get(key, ABSENT), digests.get(key, ABSENT)
+        if there != here:
+            raise BadInput(
+                f"{made} with another {key}: {there} there, {here} here",
+                where=file.path,
+                expected=f"the same {key}",
+                remedy=remedy,
+            )
+
+
 def read_provenance(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:
     """What is known of the run that made the scores of a file; nothing of older files."""
-    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
-        return hdf5.read_json(file, "provenance")
+    return hdf5.read_provenance(path, SCHEMA, remedy=remedy)

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.io.provenance import ABSENT
 from ames_lite.io.writing import explain_write_errors
 from ames_lite.stores import hdf5
+from ames_lite.stores.pair_scores import check_digests
 
 SCHEMA = "ames_lite/partial_scores/1"
 FLUSH_SECONDS = 1.0  # what a kill can cost
@@ -63,7 +63,7 @@ class PartialScores:
         logit, done = np.zeros(num, np.float32), np.zeros(num, np.bool_)
         for path in self.found():
             with hdf5.open_unfinished(path, SCHEMA, remedy=REMEDY) as file:
-                self._check(file, path)
+                check_digests(file, self.digests, "the run was begun", REMEDY)
                 there = hdf5.dataset(file, "done", (num,), ("uint8",))[:] == 1
                 logit[there] = hdf5.dataset(file, "logit", (num,), ("float32",))[:][there]
             done |= there
@@ -77,18 +77,6 @@ class PartialScores:
             )
         return logit, done
 
-    def _check(self, file: hdf5.File, path: Path) -> None:
-        stored = hdf5.read_json(file, "digests")
-        for key in sorted(stored.keys() | self.digests.keys()):
-            there, here = stored.get(key, ABSENT), self.digests.get(key, ABSENT)
-            if there != here:
-                raise BadInput(
-                    f"the run was begun with another {key}: {there} there, {here} here",
-                    where=path,
-                    expected=f"to go on with the {key} that it was begun with",
-                    remedy=REMEDY,
-                )
-
     def begin(self, logit: Logits, done: Done) -> None:
         """Keep these arrays [P] from now on: what `note` names is taken from them."""
         self._logit, self._done = logit, done
@@ -98,7 +86,7 @@ class PartialScores:
                 hdf5.create_contiguous(file, "logit", logit.shape, np.float32)
                 hdf5.create_contiguous(file, "done", done.shape, np.uint8)
                 hdf5.write_json(file, "digests", self.digests)
-        self._file = hdf5.open_to_resume(self.path, SCHEMA, remedy=REMEDY)
+        self._file = hdf5.open_unfinished(self.path, SCHEMA, "r+", remedy=REMEDY)
         self._flushed = time.monotonic()
 
     def note(self, first: int, stop: int) -> None:

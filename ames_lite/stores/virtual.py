@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import BadInput, UserError
 from ames_lite.stores import hdf5
@@ -82,8 +81,9 @@ def source_faults(dataset: hdf5.DataSet) -> list[str]:
             covered[rows] = True
         if source.file_name != ".":
             faults += [f"{fault}: {_said(rows)}" for fault in _chunk_faults(source, path)]
-    faults += [f"no chunk holds {_said(rows)}" for rows in _gaps(covered)]
-    return faults
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], covered, [True]])))
+    gaps = [slice(*edge) for edge in edges.reshape(-1, 2).tolist()]
+    return faults + [f"no chunk holds {_said(rows)}" for rows in gaps]
 
 
 def rows_of(selection: hdf5.Selection, shape: tuple[int, ...]) -> tuple[slice, bool]:
@@ -97,12 +97,6 @@ def _said(rows: slice) -> str:
     if rows.stop - rows.start == 1:
         return f"row {rows.start} would be zeros"
     return f"rows {rows.start} to {rows.stop - 1} would be zeros"
-
-
-def _gaps(covered: npt.NDArray[np.bool_]) -> Iterator[slice]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], covered, [True]])))
-    for start, stop in edges.reshape(-1, 2):
-        yield slice(int(start), int(stop))
 
 
 def chunks_of(dataset: hdf5.DataSet) -> list[Chunk]:

@@ -1,16 +1,13 @@
 """A VLAD vocabulary on disk: `vlad_{desc}_{domain}.npz`, or AnyLoc's published `c_centers.pt`.
 
-`centroids` float32 [C, D] and `provenance`, a flat dict as JSON bytes (uint8), so that reading
-needs no pickle; in it `distance` (euclidean or cosine) and `unit` (whether descriptors are brought
-to unit length first) say how the vocabulary is to be used. `images` is the full list of what it was
-built from, as JSON bytes. Centroids are plain means, not normalised.
+`centroids` float32 [C, D], plain means; in the provenance `distance` (euclidean or cosine) and
+`unit` (whether descriptors are brought to unit length first) say how the vocabulary is to be used.
+`images` is the full list of what it was built from.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +16,12 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io import remedies
-from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance
-from ames_lite.stores.npz import check_matrix, read_npz, write_npz
+from ames_lite.stores.npz import ArrayFile, check_numbers
 from ames_lite.stores.published.vocabulary import is_published_vocabulary, read_published_vocabulary
 
-SHAPE = "[C, D]"
+AXES = "[C, D]"
+FILE = ArrayFile("vocabulary", {"centroids": AXES}, "images")
 REMEDY = remedies.VOCABULARY
 DISTANCES = ("euclidean", "cosine")
 USE = {"distance": "euclidean", "unit": False}  # of files that do not say
@@ -36,16 +33,6 @@ class ImagesOf(NamedTuple):
     dataset: str
     step: int
     names: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Vocabulary:
-    """centroids float32 [C, D]; distance, unit: how it is to be used; provenance."""
-
-    centroids: npt.NDArray[np.float32]
-    distance: str
-    unit: bool
-    provenance: Provenance
 
 
 def write_vocabulary(
@@ -60,13 +47,9 @@ def write_vocabulary(
 
     Raises BadInput for NaN, infinity, other shapes, and an existing file unless overwrite.
     """
-    check_matrix(centroids, "centroids", SHAPE, path, REMEDY)
-    text = json.dumps([part._asdict() for part in images])
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "centroids": centroids.astype(np.float32),
-        "images": np.frombuffer(text.encode("ascii"), dtype=np.uint8),
-    }
-    return write_npz(path, arrays, provenance, overwrite=overwrite)
+    check_numbers(centroids, "centroids", AXES, path, REMEDY)
+    listed = [part._asdict() for part in images]
+    return FILE.write(path, {"centroids": centroids}, provenance, listed, overwrite=overwrite)
 
 
 def read_vocabulary(
@@ -78,24 +61,21 @@ def read_vocabulary(
     """
     if is_published_vocabulary(path):
         return read_published_vocabulary(path)
-    centroids, provenance = read_npz(path, "centroids", "vocabulary", SHAPE, remedy)
-    check_matrix(centroids, "centroids", SHAPE, path, REMEDY)
-    provenance = {**USE, **provenance}
-    if provenance["distance"] not in DISTANCES or not isinstance(provenance["unit"], bool):
+    found, made = FILE.read(path, remedy)
+    made = {**USE, **made}
+    if made["distance"] not in DISTANCES or not isinstance(made["unit"], bool):
         raise BadInput(
-            f"distance is {provenance['distance']!r} and unit {provenance['unit']!r}",
+            f"distance is {made['distance']!r} and unit {made['unit']!r}",
             where=path,
             expected=f"{' or '.join(DISTANCES)}; true or false",
             remedy=REMEDY,
         )
-    return centroids.astype(np.float32), provenance
+    return found["centroids"], made
 
 
 def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
     """The images that a native vocabulary was built from. Raises MissingFile or BadInput."""
-    with_list, _ = read_npz(path, "images", "list of a vocabulary's images", "[bytes]", REMEDY)
-    expected = "JSON bytes, as build_vocabulary writes them"
-    parts = parse_json(bytes(with_list), path, expected, REMEDY)
+    parts = FILE.read_json(path, REMEDY)
     try:
         return tuple(
             ImagesOf(str(part["dataset"]), int(part["step"]), tuple(map(str, part["names"])))
@@ -105,6 +85,6 @@ def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
         raise BadInput(
             f"the list of a vocabulary's images cannot be read: {error}",
             where=path,
-            expected=expected,
+            expected="JSON bytes, as build_vocabulary writes them",
             remedy=REMEDY,
         ) from error

@@ -1,8 +1,7 @@
 """Files that are being read for a long time: whether they are still what they were.
 
-Input: open stores. Output: nothing, or an error that names the file. HDF5 gives zeros, without an
-error, for what lies beyond the end of a file that became shorter after it was opened, and for a
-chunk file that has gone; so files are looked at after what was read of them.
+HDF5 gives zeros, without an error, for what lies beyond the end of a file that became shorter after
+it was opened, and for a chunk file that has gone; so files are looked at after they were read.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ class Watch:
             try:
                 now = path.stat().st_size
             except FileNotFoundError as error:
-                raise MissingFile(
-                    "the store has gone while it was read",
-                    where=path,
-                    expected="the file as it was when it was opened",
-                    remedy=f"bring it back, or make it again: {self.remedy[path]}",
-                ) from error
+                what = "the store has gone while it was read"
+                raise MissingFile(what, **self._said(path)) from error
             if now != before:
-                raise BadInput(
-                    f"the store had {before} bytes when it was opened and has {now}",
-                    where=path,
-                    expected="the file as it was when it was opened",
-                    remedy=f"bring it back, or make it again: {self.remedy[path]}",
-                )
+                what = f"the store had {before} bytes when it was opened and has {now}"
+                raise BadInput(what, **self._said(path))
+
+    def _said(self, path: Path) -> dict[str, str]:
+        again = f"bring it back, or make it again: {self.remedy[path]}"
+        return {
+            "where": str(path),
+            "expected": "the file as it was when it was opened",
+            "remedy": again,
+        }

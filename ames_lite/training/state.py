@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.io.checkpoint import UNREADABLE
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import comparable, differences
+from ames_lite.io.weights_file import load_weights
 from ames_lite.io.writing import replacing
 
 NAME = "last.pt"
@@ -43,11 +43,7 @@ def write_state(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any
 
 def read_state(path: Path, identity: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:
     """The checkpoint, with `keys` beside KEYS. Raises BadInput for another file or identity."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        said = str(error).strip().split("\n")[0]
-        raise BadInput(f"does not load: {said}", where=path, expected=EXPECTED) from error
+    content = load_weights(path, EXPECTED)
     if not isinstance(content, dict) or content.keys() != KEYS | keys:
         raise BadInput("holds something else", where=path, expected=EXPECTED)
     found = parse_json(content.pop("identity"), path, EXPECTED)

@@ -87,7 +87,7 @@ def test_arguments_replace_those_of_the_file(tmp_path: Path) -> None:
     path = published(tmp_path / "head.pt", small())
     again, _ = load_head(path, num_heads=4, normalize_input=False)
     assert again.arguments["num_heads"] == 4 and not again.arguments["normalize_input"]
-    with pytest.raises(BadInput, match=r"(?s)remap_local.0.weight has shape \[128, 48\].*head.pt"):
+    with pytest.raises(BadInput, match=r"(?s)remap_local.0.weight \[128, 48\].*head.pt"):
         load_head(path, dim_in=64)
     with pytest.raises(ConfigError, match="(?s)num_layer.*num_layers.*head.pt"):
         load_head(path, num_layer=2)
@@ -101,16 +101,19 @@ def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
 
 
 FAULTS = {
-    "decoder.layers.1.norm3.bias": (None, "decoder.layers.1.norm3.bias is missing"),
+    "decoder.layers.1.norm3.bias": (None, "missing: decoder.layers.1.norm3.bias"),
     "mtc_token": (None, "no known head"),
     "remap_local.0.weight": (None, "remap_local.0.weight is missing"),
-    "extra.weight": (torch.zeros(3), "extra.weight is surplus"),
-    "classifier.bias": (torch.zeros(2), r"classifier.bias has shape \[2\] instead of \[1\]"),
-    "classifier.weight": (torch.full((1, 128), torch.nan), "classifier.weight has NaN"),
-    "remap_local.1.bias": (torch.zeros(128).long(), "remap_local.1.bias is torch.int64"),
+    "extra.weight": (torch.zeros(3), "unexpected: extra.weight"),
+    "classifier.bias": (
+        torch.zeros(2),
+        r"classifier.bias \[2\] floats instead of \[1\] floats",
+    ),
+    "classifier.weight": (torch.full((1, 128), torch.nan), "NaN or infinite: classifier.weight"),
+    "remap_local.1.bias": (torch.zeros(128).long(), r"remap_local.1.bias \[128\] integers instead"),
     "decoder.layers.3.norm1.bias": (
         torch.zeros(128),
-        "layers.2.self_attn.in_proj_weight is missing",
+        "missing: decoder.layers.2",
     ),
 }
 
@@ -132,7 +135,7 @@ def test_native_weights_of_another_architecture_are_refused(tmp_path: Path) -> N
     record = json.loads((tmp_path / "meta.json").read_text())
     record["arguments"]["num_layers"] = 3
     (tmp_path / "meta.json").write_text(json.dumps(record))
-    with pytest.raises(BadInput, match="decoder.layers.2.self_attn.in_proj_weight is missing"):
+    with pytest.raises(BadInput, match="missing: decoder.layers.2"):
         load_head(tmp_path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ames_lite.io.provenance import Provenance
 from ames_lite.stores import hdf5, pair_scores
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import GLOBAL_SCHEMA
-from ames_lite.stores.vocabulary import Vocabulary, read_vocabulary
+from ames_lite.stores.vocabulary import read_vocabulary
 
 
 def write_globals(
@@ -40,6 +40,15 @@ def read_digests(path: str | Path) -> dict[str, Any]:
     """What the scores of a file were made from, key by key."""
     with hdf5.open_complete(path, pair_scores.SCHEMA, remedy=pair_scores.REMEDY) as file:
         return hdf5.read_json(file, "digests")
+
+
+class Vocabulary(NamedTuple):
+    """How a vocabulary is to be used."""
+
+    centroids: np.ndarray
+    distance: str
+    unit: bool
+    provenance: Provenance
 
 
 def open_vocabulary(path: str | Path) -> Vocabulary:

@@ -481,7 +481,7 @@ def test_a_store_that_contradicts_itself_is_refused(filled: Path, tmp_path: Path
     ]:
         path = tmp_path / f"{name}{row}.hdf5"
         path.write_bytes(filled.read_bytes())
-        with hdf5.open_to_resume(path, "ames_lite/local_descriptors/1") as file:
+        with hdf5.open_unfinished(path, "ames_lite/local_descriptors/1", "r+") as file:
             file[name][row] = value
         with pytest.raises(BadInput, match=f"row {row} ") as error:
             DescriptorStore.open(path)

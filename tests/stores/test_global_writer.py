@@ -73,7 +73,7 @@ def test_a_block_that_was_being_written_leaves_nothing_behind(tmp_path: Path, si
     """What a kill between the two flushes leaves: data and reasons of rows that are to do."""
     path = tmp_path / "b.hdf5"
     in_blocks(path, "float32", 2, stop=2)
-    with hdf5.open_to_resume(path, "ames_lite/global_descriptors/1") as file:
+    with hdf5.open_unfinished(path, "ames_lite/global_descriptors/1", "r+") as file:
         file["descriptors"][2:9] = 7
         file["reason"][2:9] = b"left behind"
     if size:

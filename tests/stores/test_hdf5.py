@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.stores import hdf5
 
 SCHEMA = "test/1"
@@ -60,20 +61,20 @@ def test_provenance_comes_back_as_json_gives_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [{"nested": 1}, float("nan"), np.float32(1), [[1]], Path("x")])
 def test_provenance_that_cannot_be_compared_is_refused(value: object) -> None:
     with pytest.raises(BadInput, match="provenance"):
-        hdf5.check_provenance({"key": value})
+        check_provenance({"key": value})
 
 
 def test_a_difference_names_the_key_both_values_and_both_files() -> None:
     a, b = {"layer": 11, "facet": "token"}, {"layer": 9}
     files = ("a.hdf5", "b.hdf5")
     with pytest.raises(BadInput) as error:
-        hdf5.compare_provenance(a, b, ["layer"], files=files)
+        compare_provenance(a, b, ["layer"], files=files)
     for part in ("layer", "11", "9", "a.hdf5", "b.hdf5", "remedy"):
         assert part in str(error.value)
     with pytest.raises(BadInput, match="'absent' in b.hdf5"):
-        hdf5.compare_provenance(a, b, ["facet"], files=files)
-    hdf5.compare_provenance(a, b, ["precision"], files=files)
-    hdf5.compare_provenance(a, dict(a), a, files=files)
+        compare_provenance(a, b, ["facet"], files=files)
+    compare_provenance(a, b, ["precision"], files=files)
+    compare_provenance(a, dict(a), a, files=files)
 
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_without_the_mark_nothing_is_read(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not complete: 3 of 7") as error:
         hdf5.open_complete(path, SCHEMA, remedy="cook", progress=lambda _: "3 of 7")
     assert "resume=True" in str(error.value) and "cook" in str(error.value)
-    with hdf5.open_to_resume(path, SCHEMA) as file:
+    with hdf5.open_unfinished(path, SCHEMA, "r+") as file:
         hdf5.mark_complete(file)
     hdf5.open_complete(path, SCHEMA).close()
 

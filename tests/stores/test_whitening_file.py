@@ -1,5 +1,6 @@
 """A whitening on disk: what is written is read, and what is damaged is refused."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.retrieval.whitening import Whitening
-from ames_lite.stores.npz import write_npz
 from ames_lite.stores.whitening_file import read_whitening, write_whitening
 
 NAMES = ("a.jpg", "ü, b.jpg", "c\udcff.jpg")  # the last one is not UTF-8 on disk
@@ -18,6 +18,12 @@ def whitening() -> Whitening:
     rng = np.random.default_rng(0)
     parts = (rng.standard_normal(5), rng.standard_normal((2, 5)), np.array([2.0, 1.0]))
     return Whitening(*(part.astype(np.float32) for part in parts))
+
+
+def save(path: Path, parts: dict[str, np.ndarray], **provenance: object) -> Path:
+    made = np.frombuffer(json.dumps(provenance).encode(), np.uint8)
+    np.savez(path, **parts, provenance=made)  # type: ignore[arg-type]
+    return path
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -37,7 +43,7 @@ def test_a_remainder_is_kept(tmp_path: Path) -> None:
     parts = {part: getattr(fitted, part) for part in ("mean", "components", "variance")}
     parts["names"] = np.frombuffer(b'["a"]', np.uint8)
     for number, wrong in enumerate(("half", -0.5)):
-        path = write_npz(tmp_path / f"{number}.npz", parts, {"remainder": wrong})
+        path = save(tmp_path / f"{number}.npz", parts, remainder=wrong)
         with pytest.raises(BadInput, match=f"{number}.npz"):
             read_whitening(path)
 
@@ -59,6 +65,6 @@ def test_what_is_damaged_is_refused(tmp_path: Path) -> None:
             {"mean": good["mean"], "names": names},
         ]
     ):
-        path = write_npz(tmp_path / f"{number}.npz", wrong, {})
+        path = save(tmp_path / f"{number}.npz", wrong)
         with pytest.raises(BadInput, match=f"{number}.npz"):
             read_whitening(path)

@@ -10,7 +10,8 @@ import pytest
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row
-from ames_lite.io.checkpoint import file_sha256, load_head
+from ames_lite.io.checkpoint import load_head
+from ames_lite.io.digest import file_digest
 from tools.release import sift as release
 
 
@@ -68,7 +69,7 @@ def test_a_release_is_made_of_a_seed_and_goes_on_where_it_stopped(
         assert ("taught by" in card) == (model == "ames")
         weights = tmp_path / "weights" / "elvis" / "weights.safetensors"
         taught = meta.provenance["release"].get("teacher_sha256")
-        assert taught == (file_sha256(weights) if model == "ames" else None)
+        assert taught == (file_digest(weights) if model == "ames" else None)
     vocabularies = [
         (tmp_path / "weights" / m / release.VOCABULARY).read_bytes() for m in ("elvis", "ames")
     ]

@@ -194,7 +194,7 @@ def test_a_state_of_other_settings_is_refused_with_every_difference(
     assert "seed" not in str(error.value)
     assert (folder / NAME).read_bytes() == before
     (folder / NAME).write_bytes(before[:500])
-    with pytest.raises(BadInput, match="does not load"):
+    with pytest.raises(BadInput, match="cannot be read as weights alone"):
         trainer_of(tiny_world, folder, RECIPE).fit()
     torch.save({"state": {}}, folder / NAME)
     with pytest.raises(BadInput, match="something else"):

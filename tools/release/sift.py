@@ -29,7 +29,8 @@ from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.cli.steps import Steps
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Row, best
-from ames_lite.io.checkpoint import file_sha256, load_head, save_head
+from ames_lite.io.checkpoint import load_head, save_head
+from ames_lite.io.digest import file_digest
 from ames_lite.io.writing import replacing
 from ames_lite.reranking.calibration import Outcome
 from ames_lite.runtime import peak_memory_mib
@@ -84,7 +85,7 @@ def run(config: Config) -> Path:
         }
         if (teacher := teacher_of(config)) is not None:
             weights = Path(teacher).expanduser() / "weights.safetensors"
-            recipe["teacher_sha256"] = file_sha256(weights)
+            recipe["teacher_sha256"] = file_digest(weights)
         write_release(target.expanduser().absolute(), folder, root, recipe, figures)
         print(f"release: {target}, peak memory {peak_memory_mib():.0f} MiB")
     return folder
@@ -134,7 +135,7 @@ def _shared_vocabulary(config: Config, root: Path) -> Path | None:
     if not place.is_file():
         with replacing(place) as partial:
             shutil.copyfile(found, partial)
-    if file_sha256(place) != file_sha256(found):
+    if file_digest(place) != file_digest(found):
         raise BadInput(
             "these worlds are of another VLAD vocabulary than the teacher's",
             where=place,

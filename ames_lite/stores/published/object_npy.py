@@ -1,7 +1,7 @@
 """`.npy` files of other programs, also those that hold Python objects: never executed.
 
-Input: a path. Output: the array; of objects only such as plain data makes (lists, numbers, strings)
-and arrays of numbers, through the allow-list of safe_pickle.
+Of objects only such as plain data makes (lists, numbers, strings) and arrays of numbers are read,
+through the allow-list of safe_pickle.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ def read_npy(path: str | Path, expected: str = "a .npy file") -> npt.NDArray[Any
         raise MissingFile("a file is missing", where=path, expected=expected)
     try:
         with open(path, "rb") as file:
-            objects = _shape_of_objects(file)
-            if objects is not None:
-                return _read_objects(file, path, objects, expected)
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+            shape = _shape_of_objects(file)
+            if shape is None:
+                return np.asarray(np.load(path, allow_pickle=False))
+            array = read_pickled(file, path, OBJECT_ARRAYS)
     except BadInput:
         raise
     except Exception as error:  # a damaged header is Python to NumPy: it raises nearly anything
         raise BadInput(f"not a whole .npy file ({error})", where=path, expected=expected) from error
-    return array
+    if not isinstance(array, np.ndarray) or array.dtype != object or array.shape != shape:
+        what = f"the content is not the array of objects {shape} that the header promises"
+        raise BadInput(what, where=path, expected=expected)
+    return np.asarray(array)
 
 
 def _shape_of_objects(file: IO[bytes]) -> tuple[int, ...] | None:
@@ -46,13 +49,3 @@ def _shape_of_objects(file: IO[bytes]) -> tuple[int, ...] | None:
     if dtype.hasobject and dtype != np.dtype(object):
         raise ValueError("records with objects")
     return shape if dtype.hasobject else None
-
-
-def _read_objects(
-    file: IO[bytes], path: Path, shape: tuple[int, ...], expected: str
-) -> npt.NDArray[Any]:
-    array = read_pickled(file, path, OBJECT_ARRAYS)
-    if not isinstance(array, np.ndarray) or array.dtype != object or array.shape != shape:
-        what = f"the content is not the array of objects {shape} that the header promises"
-        raise BadInput(what, where=path, expected=expected)
-    return np.asarray(array)

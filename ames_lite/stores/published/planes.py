@@ -1,18 +1,15 @@
 """The planes of `nn_*.pkl`: a pickled tensor or array [2, Q, K] or [3, Q, K], read without trust.
 
 sims; ids, as floats; and, where it is there, rows in a shortlist. The numbers of a large tensor
-stay in the file, which is mapped: the opcodes of the pickle tell where they lie, the rest of it
-goes through the allow-list. Other forms (a NumPy array, protocol 2) are read into memory.
+stay in the file, which is mapped: where they lie is seen by what torch.save begins with, and the
+rest goes through the allow-list. Other forms (a NumPy array, protocol 2) are read into memory.
 """
 
 from __future__ import annotations
 
 import io
 import mmap
-import os
-import pickletools
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
@@ -31,10 +28,11 @@ from ames_lite.stores.published.safe_pickle import (
 
 FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
 BLOCK_BYTES = 1 << 26  # of a plane, looked at at a time
-LONG = 1 << 16  # bytes of a pickle that are passed over; picklers write them outside of frames
-OPCODES = 200  # of a pickled tensor, at most: others are not walked over to their end
-HEADER_BYTES = 1 << 12  # of a storage, at most
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what a torch storage begins with
+HEADER_BYTES = 1 << 12  # of a pickled tensor before, between and behind its numbers, at most
+STORAGE = (
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
+)
+PROTOCOL = 1001  # and what follows
 DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Long": "<i8"}
 STORAGES: GlobalTable = MappingProxyType(
     {("torch", f"{name}Storage"): dtype for name, dtype in DTYPES.items()}
@@ -126,7 +124,7 @@ def _mapped(path: Path) -> Planes | None:
     """The planes where they lie; None where the file is of another form, or damaged."""
     try:
         with open(path, "rb") as file:
-            rest, begin = _without_long_piece(file)
+            rest, begin = _without_storage(file)
             tensor = read_pickled(io.BytesIO(rest), path, TENSOR)
             if not isinstance(tensor, _Tensor) or tensor.storage:
                 return None
@@ -136,45 +134,28 @@ def _mapped(path: Path) -> Planes | None:
         return None
 
 
-class _Passing:
-    """A file for `pickletools.genops`: long pieces are passed over, a range stands for each."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._size = file, os.fstat(file.fileno()).st_size
-        self.tell, self.readline = file.tell, file.readline
-
-    def read(self, count: int) -> bytes | range:
-        at = self._file.tell()
-        if count < LONG:
-            return self._file.read(count)
-        if at + count > self._size:
-            raise ValueError("a piece is longer than the file")
-        self._file.seek(count, os.SEEK_CUR)
-        return range(at, at + count)
-
-
-def _without_long_piece(file: IO[bytes]) -> tuple[bytes, int]:
-    """A pickle with b"" for its one long piece of bytes, and where that begins in the file."""
-    opcodes: Any = pickletools.genops(_Passing(file))  # type: ignore[arg-type]
-    found = [(at, given) for _, given, at in islice(opcodes, OPCODES) if isinstance(given, range)]
-    if len(found) != 1:
-        raise ValueError("no long piece, or several")
-    (position, piece), end = found[0], file.tell()
-    file.seek(0)
-    head = file.read(position)
-    file.seek(piece.stop)
-    return head + b"C\x00" + file.read(end - piece.stop), piece.start  # C: SHORT_BINBYTES
+def _without_storage(file: IO[bytes]) -> tuple[bytes, int]:
+    """The pickle of a tensor with b"" for the storage, and where that begins in the file."""
+    head = file.read(HEADER_BYTES)
+    begin = head.find(STORAGE)
+    for opcode, size in ((b"\x8e", 8), (b"B", 4)):  # BINBYTES8, BINBYTES; then the length
+        start = begin - size - 1
+        if start >= 0 and head[start : start + 1] == opcode:
+            file.seek(begin + int.from_bytes(head[start + 1 : begin], "little"))
+            return head[:start] + b"C\x00" + file.read(HEADER_BYTES), begin  # SHORT_BINBYTES
+    raise ValueError("no storage in one piece")
 
 
 def _read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], int]:
     """dtype and entries of a storage as torch.save writes it. Raises BadInput."""
-    magic, protocol, system = (read_pickled(file, path) for _ in range(3))
+    begins = file.read(len(STORAGE)) == STORAGE
+    protocol, system = read_pickled(file, path), read_pickled(file, path)
     described = read_pickled(file, path, STORAGES, persistent=True)
     read_pickled(file, path)  # the keys: one storage
     count = file.read(8)
     little = isinstance(system, dict) and system.get("little_endian") is True
     fine = isinstance(described, tuple) and len(described) >= 5 and described[0] == "storage"
-    if (magic, protocol) != (MAGIC, PROTOCOL) or not (little and fine) or len(count) < 8:
+    if not (begins and protocol == PROTOCOL and little and fine) or len(count) < 8:
         raise BadInput("a storage of another form", where=path, expected=FORM)
     assert isinstance(described, tuple)
     return np.dtype(described[1]), int.from_bytes(count, "little", signed=True)

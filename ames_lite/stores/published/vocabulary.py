@@ -9,20 +9,18 @@ of DINOv2 ViT-g/14 without registers.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.checkpoint import UNREADABLE
+from ames_lite.errors import BadInput
 from ames_lite.io.provenance import Provenance
-from ames_lite.stores.npz import check_matrix
+from ames_lite.io.weights_file import load_weights
+from ames_lite.stores.npz import check_numbers
 
 ORIGIN = "published"
 SUFFIXES = (".pt", ".pth")
-SHAPE = "[C, D]"
 EXPECTED = "AnyLoc's c_centers.pt: one tensor [clusters, width]"
 PUBLISHED_SHAPE = (32, 1536)
 PUBLISHED_BACKBONE = {"backbone": "dinov2", "variant": "vitg14", "facet": "value", "layer": 31}
@@ -33,35 +31,19 @@ def is_published_vocabulary(path: str | Path) -> bool:
     return Path(path).suffix in SUFFIXES
 
 
-def read_published_vocabulary(
-    path: str | Path, width: int | None = None
-) -> tuple[npt.NDArray[np.float32], Provenance]:
+def read_published_vocabulary(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
     """centroids [C, D] float32, and what is known of them.
 
-    width: that of the descriptors, where it is known. Raises MissingFile, or BadInput for anything
-    but one tensor of finite floating-point numbers, of that width.
+    Raises MissingFile, or BadInput for anything but one tensor of finite floating-point numbers.
     """
-    if not Path(path).is_file():
-        raise MissingFile("the vocabulary is missing", where=path, expected=EXPECTED)
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        said = str(error).strip().split("\n")[0]
-        what = f"cannot be read as weights alone: {type(error).__name__}: {said}"
-        raise BadInput(what, where=path, expected=EXPECTED) from error
+    content = load_weights(path, EXPECTED)
     if not isinstance(content, torch.Tensor) or content.layout != torch.strided:
         kind = getattr(content, "layout", "")  # of tensors: sparse ones are refused too
         what = f"the file holds a {type(content).__name__} {kind}".rstrip()
         raise BadInput(what, where=path, expected=EXPECTED)
     floating = content.detach().to(torch.float32) if content.is_floating_point() else content
     centroids = floating.numpy()
-    check_matrix(centroids, "centroids", SHAPE, path, EXPECTED)
-    if width is not None and centroids.shape[1] != width:
-        raise BadInput(
-            f"centroids have width {centroids.shape[1]}, the descriptors {width}",
-            where=path,
-            expected="the vocabulary of the descriptors' backbone",
-        )
+    check_numbers(centroids, "centroids", "[C, D]", path, EXPECTED)
     known = PUBLISHED_BACKBONE if centroids.shape == PUBLISHED_SHAPE else {}
     made = {"origin": ORIGIN, "num_clusters": len(centroids), "distance": "cosine", "unit": True}
     return centroids, {**made, **known}
