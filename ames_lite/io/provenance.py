@@ -109,7 +109,6 @@ def compare_known(
     keys: Iterable[str],
     *,
     files: tuple[str | Path, str | Path],
-    remedy: str | None = None,
 ) -> None:
     """Raise BadInput where two provenances differ in one of the keys.
 
@@ -122,7 +121,7 @@ def compare_known(
         if published and ABSENT in (first, second):
             unknown.append(key)
         else:
-            compare_provenance(a, b, [key], files=files, remedy=remedy)
+            compare_provenance(a, b, [key], files=files)
     if unknown:
         text = "%s and %s: whether %s agree is not known, one of them is of published form"
         logger.warning(text, *files, ", ".join(unknown))

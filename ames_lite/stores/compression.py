@@ -33,19 +33,15 @@ def check_compression(name: str | None) -> None:
 def create_compressed(
     file: hdf5.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str
 ) -> None:
-    """An empty compressed data set `name` [N, ...], to be filled in runs of `chunk_rows`."""
+    """An empty compressed data set `name` [N, ...], to be filled in runs of its chunks."""
     check_compression(compression)
     options: Any = {"compression": "gzip", "compression_opts": 4}
     if compression in PLUGINS:
         options = dict(getattr(_plugins(), PLUGINS[compression])())
-    chunk = (chunk_rows(shape, dtype), *shape[1:])
-    file.inner.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
-
-
-def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Rows (images) of a chunk of a data set [N, ...]."""
     row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
-    return max(1, min(shape[0], CHUNK_BYTES // row_bytes))
+    rows = max(1, min(shape[0], CHUNK_BYTES // row_bytes))
+    chunk = (rows, *shape[1:])
+    file.inner.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
 
 
 def check_filters(dataset: hdf5.DataSet) -> None:

@@ -12,7 +12,7 @@ the row's count is padding, whatever its bytes, and `valid` is False there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,7 @@ class DescriptorStore:
     provenance: flat dict; published: see `PublishedStore`, which reads another form of file.
     """
 
+    create = DescriptorWriter
     published = False
     schema = LOCAL_SCHEMA
     _data_set = "descriptors"  # what is read by the row
@@ -62,7 +63,6 @@ class DescriptorStore:
         self.path, self.remedy = Path(path).absolute(), remedy
         self._handle: hdf5.File | None = None
         self._pid = os.getpid()
-        self._row_of: dict[str, int] | None = None
         try:
             self._read_header(self._file())
         except BadInput:
@@ -78,45 +78,8 @@ class DescriptorStore:
         """
         return cls(path, remedy)
 
-    @staticmethod
-    def create(
-        path: str | Path,
-        names: Sequence[str],
-        max_count: int,
-        dim: int,
-        dtype: str,
-        provenance: Mapping[str, Any],
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-    ) -> DescriptorWriter:
-        """A store to fill, in the order of `names` (unique).
-
-        max_count: K, descriptors per image at most; dim: D (bits where packed); dtype: 'float16',
-        or 'uint8' for packed bits; provenance: flat dict. resume: continue at `.todo` if `path`
-        exists (the same names, sizes and provenance are demanded; of a complete store nothing is
-        to do). overwrite: begin anew. Raises BadInput for bad sizes or names, where `path` exists
-        and neither is given, and where the disk is too small for the whole store.
-        """
-        return DescriptorWriter(
-            path, names, max_count, dim, dtype, provenance, resume=resume, overwrite=overwrite
-        )
-
     def __len__(self) -> int:
         return len(self.names)
-
-    def row(self, name: str) -> int:
-        """The row of an image. Raises BadInput for a name that is not in the store."""
-        if self._row_of is None:
-            self._row_of = {name: row for row, name in enumerate(self.names)}
-        if name not in self._row_of:
-            raise BadInput(
-                f"'{name}' is not in the store",
-                where=self.path,
-                expected=f"one of its {len(self)} names, such as '{self.names[0]}'",
-                remedy="use the image list that the store was made from",
-            )
-        return self._row_of[name]
 
     @cached_property
     def count(self) -> npt.NDArray[np.int32]:
@@ -259,7 +222,7 @@ class DescriptorStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None, "_row_of": None}
+        return {**self.__dict__, "_handle": None}
 
     def _file(self) -> hdf5.File:
         if self._handle is None or self._pid != os.getpid():  # a handle survives no fork

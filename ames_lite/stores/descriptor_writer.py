@@ -17,7 +17,7 @@ from ames_lite.stores.row_writer import RowWriter, as_reason
 
 
 class DescriptorWriter(RowWriter):
-    """A store being filled; made by `DescriptorStore.create`, used as a context manager."""
+    """A store being filled; `DescriptorStore.create`. A context manager."""
 
     def __init__(
         self,
@@ -31,7 +31,13 @@ class DescriptorWriter(RowWriter):
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
-        """Arguments and errors: see `DescriptorStore.create`."""
+        """names: unique; max_count: K, descriptors per image at most; dim: D (bits where packed).
+
+        dtype: 'float16', or 'uint8' for packed bits. resume: continue at `.todo` if `path` exists
+        (the same names, sizes and provenance are demanded; of a complete store nothing is to do).
+        overwrite: begin anew. Raises BadInput for bad sizes or names, where `path` exists and
+        neither is given, and where the disk is too small for the whole store.
+        """
         names = hdf5.check_names(names, "the image list")
         wanted = store_layout(names, max_count, dim, dtype)
         self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"

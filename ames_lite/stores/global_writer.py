@@ -37,7 +37,7 @@ class GlobalWriter(RowWriter):
     ) -> None:
         """names: N, unique; dtype: float32 or float16. resume: continue what is at `path`.
 
-        Raises BadInput as `DescriptorStore.create` does.
+        Raises BadInput as `DescriptorWriter` does.
         """
         names = hdf5.check_names(names, "the image list")
         self.dim = dim

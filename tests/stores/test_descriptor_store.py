@@ -72,8 +72,7 @@ def test_what_was_appended_is_read(filled: Path) -> None:
     store = DescriptorStore.open(filled)
     assert (store.names, store.max_count, store.dim) == (NAMES, K, D)
     assert store.provenance == PROVENANCE and len(store) == len(NAMES)
-    for row, name in enumerate(NAMES):
-        assert store.row(name) == row
+    for row in range(len(NAMES)):
         if row in FAILED:
             assert (store.status[row], store.count[row]) == (2, 0)
             assert store.reason(row) == f"image {row} is cut short"
@@ -145,7 +144,7 @@ def test_each_row_is_read_once(filled: Path, monkeypatch) -> None:
 
 def read_in_child(store: DescriptorStore, queue) -> None:
     descriptors, valid = store.read_descriptors([5, 0, 5], 3)
-    queue.put((descriptors.tobytes(), valid.tolist(), store.row(NAMES[1])))
+    queue.put((descriptors.tobytes(), valid.tolist(), store.names.index(NAMES[1])))
 
 
 def test_a_store_survives_the_journey_to_a_spawned_process(filled: Path) -> None:
@@ -466,8 +465,6 @@ def test_reading_what_is_not_there_says_so(filled: Path) -> None:
             store.read_descriptors(rows)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="at least 1"):
         store.read(0, 0)
-    with pytest.raises(BadInput, match="no.jpg"):
-        store.row("no.jpg")
     with pytest.raises(MissingFile, match="extract the descriptors"):
         DescriptorStore.open(filled.with_name("no.hdf5"))
 

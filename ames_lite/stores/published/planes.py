@@ -29,9 +29,7 @@ from ames_lite.stores.published.safe_pickle import (
 FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
 BLOCK_BYTES = 1 << 26  # of a plane, looked at at a time
 HEADER_BYTES = 1 << 12  # of a pickled tensor before, between and behind its numbers, at most
-STORAGE = (
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
-)
+STORAGE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
 PROTOCOL = 1001  # and what follows
 DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Long": "<i8"}
 STORAGES: GlobalTable = MappingProxyType(
