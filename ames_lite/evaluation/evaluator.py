@@ -42,7 +42,6 @@ from ames_lite.evaluation.tuning import grid
 from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.without_descriptors import find_without_descriptors
 from ames_lite.io.digest import array_digest, file_digest, names_digest
-from ames_lite.io.provenance import Provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores, pair_keys
