@@ -38,10 +38,14 @@ def create_compressed(
     options: Any = {"compression": "gzip", "compression_opts": 4}
     if compression in PLUGINS:
         options = dict(getattr(_plugins(), PLUGINS[compression])())
-    row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
-    rows = max(1, min(shape[0], CHUNK_BYTES // row_bytes))
-    chunk = (rows, *shape[1:])
+    chunk = (chunk_rows(shape, dtype), *shape[1:])
     file.inner.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
+
+
+def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Rows (images) of a chunk of a data set [N, ...]."""
+    row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
+    return max(1, min(shape[0], CHUNK_BYTES // row_bytes))
 
 
 def check_filters(dataset: hdf5.DataSet) -> None:
