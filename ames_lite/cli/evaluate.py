@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ames_lite.cli.scoring_run import (
     settled,
 )
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.data import (
@@ -71,11 +73,10 @@ def _run(
     processes: Processes,
     options: ScoringOptions,
 ) -> dict[str, Any]:
-    files, tuned = dataset_files(config), _tuned(config)
+    files, tuned = dataset_files(config), config["tuned"] and read_tuned(config["tuned"])
     numbers = numbers_of(config["num_rerank"], tuned)
-    exports = as_list(config["exports"] or [])
-    protocol = protocol_of(config)
-    setting = check_exports(exports, protocol, config["export_setting"], config["export_top"])
+    exports, top = as_list(config["exports"] or []), config["export_top"]
+    setting = check_exports(exports, protocol_of(config), config["export_setting"], top)
     find_files(files, config["neighbors"])  # all that is missing is one message
     scorer, meta = open_scorer(config)
     if tuned is not None:
@@ -83,14 +84,10 @@ def _run(
     published = config["weights"] is not None and not is_native(config["weights"])
     form = of_its_form(scorer.arguments) if published else None
     lambs, temps, tuned_on = ensemble_settings(config, meta, tuned, form)
-    source = ensemble_source(config, meta, tuned)
-    whole = bool(exports)
-    data = load_data(files, protocol, config["neighbors"], max(numbers), whole=whole)
-    numbers = clamp(numbers, data, say=processes.first)
+    source = _ensemble_source(config, meta, tuned)
+    data, numbers = open_data(config, files, numbers, processes, whole=bool(exports))
     if processes.first:
-        say_ensemble(lambs, temps, source, tuned_on)
-        say_excluded(data)
-        say_short_lists(data)
+        _say_ensemble(lambs, temps, source, tuned_on)
     work = data, scorer, max(numbers), options
     folder, scores, cost = _scores_of(config, work, processes)
     if not processes.first:
@@ -112,43 +109,63 @@ def _run(
     write_results(folder / "results.json", results)
     show(results, config["seed"])
     if config["report_queries"]:
-        page = make_report(
-            folder / "report.html",
-            results,
-            data,
-            scores,
-            image_root=Path(config["images"] or files.image_root),
-            num_queries=config["report_queries"],
-            comparisons=comparisons,
-        )
-        print(f"report:  {page}")
-    tag, top = f"{results['model']}-{setting}", config["export_top"]
-    row = results["rows"][0]
-    for path in write_exports(
-        folder, exports, data, scores, row, tag=tag, setting=setting, top=top
-    ):
+        print(f"report:  {_make_report(folder, config, results, data, scores, comparisons)}")
+    named = {"tag": f"{results['model']}-{setting}", "setting": setting, "top": top}
+    for path in write_exports(folder, exports, data, scores, results["rows"][0], **named):
         print(f"export:  {path}")
     print(f"results: {folder / 'results.json'}")
     return results
 
 
-def _tuned(config: Config) -> Tuned | None:
-    return None if config["tuned"] is None else read_tuned(config["tuned"])
+def open_data(
+    config: Config,
+    files: DatasetFiles,
+    numbers: Sequence[int],
+    processes: Processes,
+    *,
+    whole: bool = False,
+) -> tuple[EvaluationData, list[int]]:
+    """The data of a configuration, and num_rerank within its neighbour lists.
+
+    The first process says where that changes, and what else a reader of the numbers must know.
+    """
+    neighbors, protocol = config["neighbors"], protocol_of(config)
+    data = load_data(files, protocol, neighbors, max(numbers), whole=whole)
+    longest = data.neighbors.ids.shape[1]
+    if processes.first:
+        if max(numbers) > longest:
+            print(f"num_rerank={max(numbers)} is more than the gallery: {longest} are reranked")
+        _say_queries(data)
+    return data, list(dict.fromkeys(min(n, longest) for n in numbers))
+
+
+def _say_queries(data: EvaluationData) -> None:
+    """How many queries have no positive, or more than their list has images, and what follows."""
+    of, protocol = len(data.ground_truth.query_names), data.protocol
+    without, short = (
+        ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items() if num)
+        for found in (excluded(data), short_lists(data))
+    )
+    if without:
+        fate = "counted as misses" if protocol.misses else "left out of the means"
+        print(f"queries without positives, {fate}: {without}")
+    if short:
+        ways = ["all positives (ap_divisor=official)", "the images listed (ap_divisor=published)"]
+        here, other = reversed(ways) if protocol.divides_by_listed else ways
+        print(
+            f"the lists have {data.neighbors.ids.shape[1]} images, some queries more positives, "
+            f"{short}: their AP divides by {here}, not by {other}"
+        )
 
 
 def _scores_of(config: Config, work: Work, processes: Processes) -> tuple[Path, PairScores, Cost]:
     """The run directory, and the scores: of `scores=`, or of this run, resumed or not."""
-    if config["scores"] is not None:
-        scores, cost = evaluator.reuse(*work, _scores(config))
-        return run_folder(config, "evaluate", processes), scores, cost
-    folder = run_folder(config, "evaluate", processes)
-    return folder, *scores_in(folder, work, processes)
-
-
-def _scores(config: Config) -> Path:
-    """`scores=`: a file, or the run directory that has it."""
+    if config["scores"] is None:
+        folder = run_folder(config, "evaluate", processes)
+        return folder, *scores_in(folder, work, processes)
     path = Path(config["scores"]).expanduser()
-    return path / SCORES if path.is_dir() else path
+    scores, cost = evaluator.reuse(*work, path / SCORES if path.is_dir() else path)
+    return run_folder(config, "evaluate", processes), scores, cost
 
 
 def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:
@@ -210,17 +227,18 @@ def ensemble_settings(
     form: the published head that these weights have the form of, for the message where neither is
     known.
     """
-    lamb, temp, tuned_on = config["lamb"], config["temp"], None
-    known = meta if tuned is None else tuned
-    if lamb is None and temp is None:
-        tuned_on = tuned.tuned_on if tuned is not None else meta.provenance.get("tuned_on")
-    lamb, temp = known.lamb if lamb is None else lamb, known.temp if temp is None else temp
+    given = [config[key] for key in ("lamb", "temp")]
+    known, tuned_on = (meta.lamb, meta.temp), meta.provenance.get("tuned_on")
+    if tuned is not None:
+        known, tuned_on = (tuned.lamb, tuned.temp), tuned.tuned_on
+    if given != [None, None]:
+        tuned_on = None
+    lamb, temp = (own if one is None else one for one, own in zip(given, known, strict=True))
     if lamb is None or temp is None:
         raise _unknown_ensemble(config, form)
     lambs, temps = ([float(v) for v in as_list(values)] for values in (lamb, temp))
-    for one_lamb in lambs:  # refused before the scoring, not after it
-        for one_temp in temps:
-            check_ensemble(one_lamb, one_temp)
+    for cell in product(lambs, temps):  # refused before the scoring, not after it
+        check_ensemble(*cell)
     return lambs, temps, tuned_on
 
 
@@ -238,7 +256,7 @@ def _unknown_ensemble(config: Config, form: str | None) -> ConfigError:
     return ConfigError(what, where=config["weights"], expected=expected, remedy=remedy)
 
 
-def ensemble_source(config: Config, meta: HeadMeta, tuned: Tuned | None = None) -> str:
+def _ensemble_source(config: Config, meta: HeadMeta, tuned: Tuned | None = None) -> str:
     """Where λ and γ come from, in words."""
     given = [key for key in ("lamb", "temp") if config[key] is not None]
     if len(given) == 2:
@@ -248,7 +266,7 @@ def ensemble_source(config: Config, meta: HeadMeta, tuned: Tuned | None = None) 
     return f"{given[0]} given, the other {source}" if given else source
 
 
-def say_ensemble(
+def _say_ensemble(
     lambs: Sequence[float], temps: Sequence[float], source: str, tuned_on: str | None
 ) -> None:
     """λ and γ, where they were not given on the command line."""
@@ -256,37 +274,6 @@ def say_ensemble(
         values = (" ".join(f"{value:g}" for value in values) for values in (lambs, temps))
         chosen = f", chosen on {tuned_on}" if tuned_on else ""
         print("λ {}, γ {}: {}{}".format(*values, source, chosen))
-
-
-def clamp(numbers: list[int], data: EvaluationData, *, say: bool = True) -> list[int]:
-    """num_rerank within the neighbour lists; said once where it changes."""
-    longest = data.neighbors.ids.shape[1]
-    if say and max(numbers) > longest:
-        print(f"num_rerank={max(numbers)} is more than the gallery: {longest} are reranked")
-    return list(dict.fromkeys(min(n, longest) for n in numbers))
-
-
-def say_excluded(data: EvaluationData) -> None:
-    """How many queries have no positive in a setting, and what becomes of them."""
-    of = len(data.ground_truth.query_names)
-    found = {setting: num for setting, num in excluded(data).items() if num}
-    if found:
-        said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
-        fate = "counted as misses" if data.protocol.misses else "left out of the means"
-        print(f"queries without positives, {fate}: {said}")
-
-
-def say_short_lists(data: EvaluationData) -> None:
-    """How many queries have more positives than their list has images, and what AP divides by."""
-    found, of = short_lists(data), len(data.ground_truth.query_names)
-    if found:
-        said = ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items())
-        ways = ["all positives (ap_divisor=official)", "the images listed (ap_divisor=published)"]
-        here, other = reversed(ways) if data.protocol.divides_by_listed else ways
-        print(
-            f"the lists have {data.neighbors.ids.shape[1]} images, some queries more positives, "
-            f"{said}: their AP divides by {here}, not by {other}"
-        )
 
 
 def show(results: dict[str, Any], seed: int) -> None:
@@ -329,34 +316,24 @@ def _gain(results: dict[str, Any], seed: int) -> str:
     )
 
 
-def make_report(
-    path: Path,
+def _make_report(
+    folder: Path,
+    config: Config,
     results: dict[str, Any],
     data: EvaluationData,
     scores: PairScores,
-    *,
-    image_root: Path,
-    num_queries: int,
-    comparisons: Sequence[tuple[str, dict[str, float]]] = (),
+    comparisons: Sequence[tuple[str, dict[str, float]]],
 ) -> Path:
     """The page of the first row."""
-    row = results["rows"][0]
-    ranking = rerank_setting(
-        data.neighbors,
-        data.ground_truth,
-        scores,
-        "medium" if data.protocol.graded else "all",
-        num_rerank=row["num_rerank"],
-        lamb=row["lamb"],
-        temp=row["temp"],
-    )
+    cell = {key: results["rows"][0][key] for key in ("num_rerank", "lamb", "temp")}
+    setting = data.protocol.main_settings[0]
     return write_report(
-        path,
+        folder / "report.html",
         results,
         data.neighbors,
-        ranking,
+        rerank_setting(data.neighbors, data.ground_truth, scores, setting, **cell),
         data.ground_truth,
-        image_root,
-        num_queries=num_queries,
+        Path(config["images"] or data.files.image_root),
+        num_queries=config["report_queries"],
         comparisons=comparisons,
     )

@@ -49,26 +49,25 @@ def main(overrides: Sequence[str] | None = None) -> int:
 def run(config: Config) -> list[Outcome]:
     """Evaluate the rows asked for, print what came out and return it; row=list prints all rows."""
     if config["row"] == ALL:
-        show_rows(list(reproduction.ROWS.values()))
+        _show_rows(list(reproduction.ROWS.values()))
         return []
-    rows = reproduction.find_rows(config["row"], reproduction.ROWS)
-    root = data_root(config)
+    rows, root = reproduction.find_rows(config["row"], reproduction.ROWS), data_root(config)
     changed = {key: config[key] for key in MAY_CHANGE if config[key] is not None}
-    lists = [key for key, value in changed.items() if isinstance(value, list)]
-    if lists:
-        raise ConfigError(f"{lists[0]}={changed[lists[0]]}", expected="one value: nothing is tried")
-    refuse_unused(rows, [*changed, *(["weights"] if config["weights"] else [])])
-    refuse_missing(rows, root, replaced=[*changed, *(["weights"] if config["weights"] else [])])
+    for key, value in changed.items():
+        if isinstance(value, list):
+            raise ConfigError(f"{key}={value}", expected="one value: nothing is tried")
+    given = [*changed, *(["weights"] if config["weights"] else [])]
+    _refuse_unused(rows, given)
+    _refuse_missing(rows, root, given)
     base = Path(config["output_dir"] or stamped_dir("reproduce")).expanduser()
     found = []
     for row in rows:
-        evaluation = compose_row(row, changed, config["device"])
-        evaluation["data_root"], evaluation["output_dir"] = str(root), str(base / row.name)
+        own = {"data_root": str(root), "output_dir": str(base / row.name)}
         if row.weights is not None:
-            evaluation["weights"] = config["weights"] or str(root / row.weights)
-        results = evaluate_row(row, evaluation)
+            own["weights"] = config["weights"] or str(root / row.weights)
+        results = _evaluate({**_compose(row, changed, config["device"]), **own}, row.ranking)
         came = reproduction.outcomes(row, results)
-        show(row, came)
+        _show(row, came)
         difference = reproduction.first_difference(row, results)
         print(f"first setting that differs: {difference or 'none that can be told'}")
         for unknown in reproduction.unknowns(row, results):
@@ -77,17 +76,18 @@ def run(config: Config) -> list[Outcome]:
     return found
 
 
-def compose_row(row: Reproduction, changed: Config, device: str) -> Config:
+def _compose(row: Reproduction, changed: Config, device: str) -> Config:
     """The configuration of the evaluation: the row's settings, but for those that were changed."""
     settings = {**row.settings, **changed, "device": device, "report_queries": 0}
     settings["ap_divisor"] = "published"  # the numbers compared with; whole lists give the same
-    paths = {key: settings.pop(key) for key in ("neighbors",)}  # may hold what overrides may not
-    return {**compose("evaluate", [f"{key}={value}" for key, value in settings.items()]), **paths}
+    neighbors = settings.pop("neighbors")  # may hold what overrides may not
+    composed = compose("evaluate", [f"{key}={value}" for key, value in settings.items()])
+    return {**composed, "neighbors": neighbors}
 
 
-def evaluate_row(row: Reproduction, config: Config) -> dict[str, Any]:
+def _evaluate(config: Config, ranking: str) -> dict[str, Any]:
     """Evaluate; of a global ranking, which no descriptor is read for, into global.json."""
-    if row.ranking != GLOBAL:
+    if ranking != GLOBAL:
         return evaluate.run(config)
     lists = dataset_files(config), protocol_of(config)
     results = evaluate_lists(*lists, config["neighbors"], config)
@@ -95,37 +95,35 @@ def evaluate_row(row: Reproduction, config: Config) -> dict[str, Any]:
     return results
 
 
-def refuse_unused(rows: Sequence[Reproduction], changed: Sequence[str]) -> None:
+def _refuse_unused(rows: Sequence[Reproduction], given: Sequence[str]) -> None:
     """Raises ConfigError for settings of reranking where nothing is reranked."""
-    unused = [key for key in changed if key not in OF_LISTS]
+    unused = [key for key in given if key not in OF_LISTS]
     of_lists = [row.name for row in rows if row.ranking == GLOBAL]
     if unused and of_lists:
         what = f"{unused[0]}= changes nothing of {of_lists[0]}, the numbers of a global ranking"
         raise ConfigError(what, expected=f"{', '.join(OF_LISTS)}= at most")
 
 
-def refuse_missing(rows: Sequence[Reproduction], root: Path, replaced: Sequence[str]) -> None:
+def _refuse_missing(rows: Sequence[Reproduction], root: Path, given: Sequence[str]) -> None:
     """Raises MissingFile that lists, once each, all files that the rows need and that are absent.
 
-    replaced: settings given by the user (weights, neighbors), whose file of the row is not needed.
+    given: settings by the user; the row's own head or lists are not needed where one replaces them.
     """
     lines: dict[str, None] = {}
     for row in rows:
         for needed in reproduction.missing_files(row, root):
-            is_head = row.weights in needed.names
             is_list = any(Path(name).name.startswith("nn_") for name in needed.names)
-            if (is_head and "weights" in replaced) or (is_list and "neighbors" in replaced):
-                continue
-            lines[f"  {root / needed.names[0]}\n    {needed.what}, from {needed.page}"] = None
+            replaced = "weights" if row.weights in needed.names else "neighbors" if is_list else ""
+            if replaced not in given:
+                lines[f"  {root / needed.names[0]}\n    {needed.what}, from {needed.page}"] = None
     if lines:
-        names = ", ".join(row.name for row in rows)
-        listed = "\n".join(lines)
+        names, listed = ", ".join(row.name for row in rows), "\n".join(lines)
         count = "1 file is" if len(lines) == 1 else f"{len(lines)} files are"
         raise MissingFile(f"{count} missing for {names}:\n{listed}")
 
 
-def show(row: Reproduction, came: Sequence[Outcome]) -> None:
-    """Print expected, obtained and difference, in points, of every metric of a row."""
+def _show(row: Reproduction, came: Sequence[Outcome]) -> None:
+    """Expected, obtained and difference, in points, of every metric of a row."""
     print(f"\n{row.name}: {row.source}")
     cells: list[list[object]] = [
         [
@@ -141,8 +139,7 @@ def show(row: Reproduction, came: Sequence[Outcome]) -> None:
     print_table(["points", "expected", "obtained", "difference", "tolerance", "inside"], cells)
 
 
-def show_rows(rows: Sequence[Reproduction]) -> None:
-    """Print every row with its numbers and settings."""
+def _show_rows(rows: Sequence[Reproduction]) -> None:
     kept = ("neighbors", "num_rerank", "query_desc_num", "gallery_desc_num", "lamb", "temp")
     cells: list[list[object]] = [
         [

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.evaluate import clamp, numbers_of, open_scorer, say_short_lists
+from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer
 from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.evaluation.data import EvaluationData, load_data
+from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.tuned import Tuned, write_tuned
 from ames_lite.evaluation.tuning import Row, best, grid, outcome
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
@@ -76,12 +76,8 @@ def _scored(config: Config, processes: Processes, device: torch.device) -> Score
             f"dataset={dataset['option']} has the role '{dataset['role']}'",
             expected="a validation set (role: val): nothing is tuned on what is reported",
         )
-    numbers = numbers_of(config["num_rerank"])
     scorer, _ = open_scorer(config)
-    data = load_data(files, protocol_of(config), config["neighbors"], max(numbers))
-    numbers = clamp(numbers, data, say=processes.first)
-    if processes.first:
-        say_short_lists(data)
+    data, numbers = open_data(config, files, numbers_of(config["num_rerank"]), processes)
     folder = run_folder(config, "tune", processes)
     scores, _ = scores_in(folder, (data, scorer, max(numbers), options), processes)
     rows = grid(

@@ -1,10 +1,9 @@
 """Scores as probabilities: is this candidate right, and is the answer in the gallery at all?
 
-Both are learned from the scores of validation queries and kept with the head (meta.json):
-probabilities by isotonic regression (Zadrozny and Elkan, KDD 2002), one curve for the candidates of
-a list and one for its first, which is right more often at the same score; and the threshold for a
-share of false answers by split conformal prediction (Vovk et al., 2005) from the best score of
-every query once its right images are taken out of the gallery.
+Probabilities by isotonic regression (Zadrozny and Elkan, KDD 2002), one curve for the candidates of
+a list and one for its first, which is right more often at the same score; the threshold for a share
+of false answers by split conformal prediction (Vovk et al., 2005) from the best score of every
+query once its right images are taken out of the gallery. Both are kept with the head (meta.json).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import torch
 
 from ames_lite import __version__
 from ames_lite.cli.compose import Config
-from ames_lite.cli.evaluate import clamp, numbers_of, say_excluded, say_short_lists
+from ames_lite.cli.evaluate import numbers_of, open_data
 from ames_lite.cli.scoring_run import scoring_options, settled
 from ames_lite.cli.shell import (
     as_list,
@@ -28,12 +28,11 @@ from ames_lite.cli.shell import (
     count_of,
     dataset_files,
     print_table,
-    protocol_of,
     run_dir,
 )
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.data import EvaluationData, load_data
+from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.evaluation.views.canvas import save_png
@@ -77,13 +76,9 @@ def _run(config: Config, processes: Processes, options: ScoringOptions) -> dict[
     if not counts:
         raise ConfigError("descriptors is empty", expected="numbers of at least 1")
     heads = open_heads(config)
-    data = load_data(files, protocol_of(config), config["neighbors"], max(numbers))
-    numbers = sorted(clamp(numbers, data, say=processes.first))
+    data, numbers = open_data(config, files, numbers, processes)
     counts = _clamped(counts, data, processes.first)
     metric = _metric(config["metric"], data)
-    if processes.first:
-        say_excluded(data)
-        say_short_lists(data)
     folder = Path(processes.from_first(str(run_dir(config, "frontier")) if processes.first else ""))
     cache = ScoreCache(Path(config["cache"] or folder / "scores").expanduser(), processes)
     cells: list[Cell] = []
