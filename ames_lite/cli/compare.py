@@ -45,7 +45,6 @@ def run(config: Config) -> list[Block]:
 
 
 def _paths(entry: Any) -> list[Path]:
-    """The files of one entry of results=."""
     texts = as_list(entry)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"results= has the entry {entry!r}", expected=EXPECTED)

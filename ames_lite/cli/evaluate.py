@@ -14,7 +14,6 @@ import numpy as np
 from ames_lite.cli.compose import Config, given_words
 from ames_lite.cli.scoring_run import (
     SCORES,
-    Work,
     run_folder,
     scores_in,
     scoring_options,
@@ -23,7 +22,6 @@ from ames_lite.cli.scoring_run import (
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.data import (
     EvaluationData,
     excluded,
@@ -32,6 +30,7 @@ from ames_lite.evaluation.data import (
     short_lists,
 )
 from ames_lite.evaluation.definitions import footnotes
+from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import rerank_setting
 from ames_lite.evaluation.report import write_report
@@ -88,16 +87,14 @@ def _run(
     data, numbers = open_data(config, files, numbers, processes, whole=bool(exports))
     if processes.first:
         _say_ensemble(lambs, temps, source, tuned_on)
-    work = data, scorer, max(numbers), options
+    work = Work(data, scorer, max(numbers), options)
     folder, scores, cost = _scores_of(config, work, processes)
     if not processes.first:
         return {}
-    results = evaluator.report(
-        data,
-        scorer,
+    results = report(
+        work,
         scores,
         cost,
-        options,
         num_reranks=numbers,
         lambs=lambs,
         temps=temps,
@@ -164,7 +161,7 @@ def _scores_of(config: Config, work: Work, processes: Processes) -> tuple[Path, 
         folder = run_folder(config, "evaluate", processes)
         return folder, *scores_in(folder, work, processes)
     path = Path(config["scores"]).expanduser()
-    scores, cost = evaluator.reuse(*work, path / SCORES if path.is_dir() else path)
+    scores, cost = reuse(work, path / SCORES if path.is_dir() else path)
     return run_folder(config, "evaluate", processes), scores, cost
 
 
@@ -243,7 +240,6 @@ def ensemble_settings(
 
 
 def _unknown_ensemble(config: Config, form: str | None) -> ConfigError:
-    """The error that says how λ and γ may be had. form: as of `ensemble_settings`."""
     remedy = "choose them on a validation set: python scripts/tune.py weights=<folder>"
     expected = "lamb=<0 to 1> temp=<above 0>; files of these names have the published ones: "
     expected += list_ensembles()
@@ -324,7 +320,6 @@ def _make_report(
     scores: PairScores,
     comparisons: Sequence[tuple[str, dict[str, float]]],
 ) -> Path:
-    """The page of the first row."""
     cell = {key: results["rows"][0][key] for key in ("num_rerank", "lamb", "temp")}
     setting = data.protocol.main_settings[0]
     return write_report(

@@ -29,7 +29,6 @@ def prepare_split(
 
 
 def _by_kind(made: Split) -> tuple[list[str], list[list[object]]]:
-    """What each side has of each kind."""
     assert made.train.labels is not None and made.val.relation.codes is not None
     images = Counter(made.train.labels.tolist()) + Counter(made.val.relation.codes.values())
     queries = Counter(made.val.relation.codes[name] for name in made.val.truth.query_names)

@@ -123,7 +123,6 @@ def _refuse_missing(rows: Sequence[Reproduction], root: Path, given: Sequence[st
 
 
 def _show(row: Reproduction, came: Sequence[Outcome]) -> None:
-    """Expected, obtained and difference, in points, of every metric of a row."""
     print(f"\n{row.name}: {row.source}")
     cells: list[list[object]] = [
         [

@@ -13,16 +13,14 @@ import torch
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, run_dir
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.data import EvaluationData
+from ames_lite.evaluation.evaluator import Work, reuse, score
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
-from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
+from ames_lite.reranking.scorer import Cost, ScoringOptions
 from ames_lite.runtime import autocast, settle_precision
 
 SCORES = "scores.hdf5"
 ENDED = ("results.json", "tuned.json")  # what a run writes last
-Work = tuple[EvaluationData, PairScorer, int, ScoringOptions]  # int: num_rerank
 
 
 def scoring_options(config: Config, device: torch.device) -> ScoringOptions:
@@ -83,5 +81,5 @@ def scores_in(folder: Path, work: Work, processes: Processes) -> tuple[PairScore
     """The scores of the run in this directory: made now, or by an interrupted run of the same."""
     path = folder / SCORES
     if path.exists():
-        return evaluator.reuse(*work, path)
-    return evaluator.score(*work, path, processes)
+        return reuse(work, path)
+    return score(work, path, processes)

@@ -19,6 +19,7 @@ from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, se
 from ames_lite.cli.shell import as_list, command, dataset_files, print_table
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.data import EvaluationData
+from ames_lite.evaluation.evaluator import Work
 from ames_lite.evaluation.tuned import Tuned, write_tuned
 from ames_lite.evaluation.tuning import Row, best, grid, outcome
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
@@ -79,7 +80,7 @@ def _scored(config: Config, processes: Processes, device: torch.device) -> Score
     scorer, _ = open_scorer(config)
     data, numbers = open_data(config, files, numbers_of(config["num_rerank"]), processes)
     folder = run_folder(config, "tune", processes)
-    scores, _ = scores_in(folder, (data, scorer, max(numbers), options), processes)
+    scores, _ = scores_in(folder, Work(data, scorer, max(numbers), options), processes)
     rows = grid(
         data.neighbors,
         data.ground_truth,
@@ -93,7 +94,6 @@ def _scored(config: Config, processes: Processes, device: torch.device) -> Score
 
 
 def _keep(config: Config, scored: Scored, row: Row) -> None:
-    """Print the choice and write it where it is looked for."""
     scorer, metric = scored.scorer, scored.data.protocol.main
     option, value = config["dataset"]["option"], row.metrics[metric]
     cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, value]]

@@ -104,7 +104,6 @@ def _fact(run: Mapping[str, Any], key: str) -> Any:
 
 
 def _check_comparable(entry: Entry, other: Entry) -> None:
-    """Raises BadInput, naming both files, where queries, gallery or metrics are not the same."""
     for key, expected in COMPARABLE.items():
         here, there = (_fact(one.runs[0], key) for one in (entry, other))
         if here == there or (key == "queries" and not (here and there)):

@@ -126,7 +126,6 @@ def _metric_cell(spread: Spread | None) -> str:
 
 
 def _difference_cells(difference: Difference | None) -> list[str]:
-    """Δ, its interval and its p."""
     if difference is None:
         return [UNDEFINED] * 3
     interval, p = UNDEFINED, UNDEFINED
@@ -204,7 +203,6 @@ def _exact(value: float | None) -> str:
 
 
 def _points_and_p(difference: Difference | None) -> list[float | None]:
-    """Δ and the ends of its interval in points, and p."""
     if difference is None:
         return [None] * 4
     ends = difference.interval[1:3] if difference.interval else (None, None)

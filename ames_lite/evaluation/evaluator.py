@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,40 @@ from ames_lite.stores.partial_scores import PartialScores
 Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
 
 
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is scored, by what, and how."""
+
+    data: EvaluationData
+    scorer: PairScorer
+    num_rerank: int
+    options: ScoringOptions
+
+    @property
+    def pairs(self) -> Pairs:
+        """Those that the protocol's passes need."""
+        data = self.data
+        return pairs_to_score(data.neighbors, data.ground_truth, self.num_rerank, data.protocol)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What the logits depend on."""
+        data, options = self.data, self.options
+        settings = [options.query_count, options.gallery_count, options.precision]
+        found = _name_digests(data.ground_truth.query_names, data.ground_truth.gallery_names)
+        for side, store in zip(SIDES, (data.query_store, data.gallery_store), strict=True):
+            found[f"{side}_store"] = json.dumps(store.provenance, sort_keys=True)
+            found[f"{side}_rows"] = store.fingerprint()
+        return {
+            **found,
+            "model": self.scorer.name,
+            "weights": self.scorer.digest,
+            "settings": json.dumps(settings, sort_keys=True),
+        }
+
+
 def score(
-    data: EvaluationData,
-    scorer: PairScorer,
-    num_rerank: int,
-    options: ScoringOptions,
-    output: Path,
-    processes: Processes = ALONE,
-    *,
-    goes_on: str | None = None,
+    work: Work, output: Path, processes: Processes = ALONE, *, goes_on: str | None = None
 ) -> tuple[PairScores, Cost]:
     """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5).
 
@@ -71,39 +96,31 @@ def score(
     what a user does after an interrupt; None: as an evaluation is resumed.
     """
     refuse_existing(output, overwrite=False)
-    pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
-    known = digests(data, scorer, options)
+    pairs, known = work.pairs, work.digests
     of_pairs = {"pairs": array_digest(np.stack(pairs))}
     kept = PartialScores(output, known | of_pairs, processes.rank, processes.size, goes_on)
-    stores = data.query_store, data.gallery_store
-    scores, cost = scorer.score(*stores, *pairs, options, kept=kept, processes=processes)
+    stores = work.data.query_store, work.data.gallery_store
+    scores, cost = work.scorer.score(*stores, *pairs, work.options, kept=kept, processes=processes)
     if processes.first:
         made = {
-            "num_rerank": num_rerank,
+            "num_rerank": work.num_rerank,
             "pairs": cost.pairs,
             "seconds_scoring": cost.seconds_scoring,
             "pairs_per_second": cost.pairs_per_second if cost.pairs else None,
-            "timed_on": timed_on(options, processes),
+            "timed_on": timed_on(work.options, processes),
         }
         write_pair_scores(output, scores, known, made)
         kept.remove()
     return scores, cost
 
 
-def reuse(
-    data: EvaluationData,
-    scorer: PairScorer,
-    num_rerank: int,
-    options: ScoringOptions,
-    path: Path,
-) -> tuple[PairScores, Cost]:
+def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
     """The logits of an earlier run, at no cost.
 
     Raises BadInput where anything that they depend on has changed, naming both values, and where
     a pair that the passes need is not among them.
     """
-    scores = read_pair_scores(path, digests(data, scorer, options))
-    pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
+    scores, pairs = read_pair_scores(path, work.digests), work.pairs
     lacking = lacking_pairs(scores, pairs)
     if lacking:
         raise BadInput(
@@ -121,31 +138,14 @@ def lacking_pairs(scores: PairScores, pairs: Pairs) -> int:
     return int((~np.isin(pair_keys(*pairs), there)).sum())
 
 
-def digests(data: EvaluationData, scorer: PairScorer, options: ScoringOptions) -> dict[str, str]:
-    """What the logits depend on."""
-    settings = [options.query_count, options.gallery_count, options.precision]
-    found = _name_digests(data.ground_truth.query_names, data.ground_truth.gallery_names)
-    for side, store in zip(SIDES, (data.query_store, data.gallery_store), strict=True):
-        found[f"{side}_store"] = json.dumps(store.provenance, sort_keys=True)
-        found[f"{side}_rows"] = store.fingerprint()
-    return {
-        **found,
-        "model": scorer.name,
-        "weights": scorer.digest,
-        "settings": json.dumps(settings, sort_keys=True),
-    }
-
-
 def _name_digests(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, str]:
     return {"query_names": names_digest(queries), "gallery_names": names_digest(gallery)}
 
 
 def report(
-    data: EvaluationData,
-    scorer: PairScorer,
+    work: Work,
     scores: PairScores,
     cost: Cost,
-    options: ScoringOptions,
     *,
     num_reranks: Sequence[int],
     lambs: Sequence[float],
@@ -155,6 +155,7 @@ def report(
     config: dict[str, Any],
 ) -> dict[str, Any]:
     """The results dict: the global ranking, every row of the grid, the first row per query."""
+    data, options = work.data, work.options
     before = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol)
     rows = grid(
         data.neighbors,
@@ -171,7 +172,7 @@ def report(
     return {
         "schema": SCHEMA,
         **_heading(data.files, data.protocol, config, before),
-        "model": scorer.name,
+        "model": work.scorer.name,
         "short_lists": short_lists(data),
         "rows": [
             {
@@ -201,7 +202,7 @@ def report(
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "digests": digests(data, scorer, options),
+        "digests": work.digests,
     }
 
 

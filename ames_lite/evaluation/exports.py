@@ -1,9 +1,8 @@
 """The ranking of one row of a grid, written in the forms that other programs read.
 
 A graded protocol (ROxford, RParis) has one ranking a setting, that of its own pass with its junk at
-the end, so the setting stands in the file's name (`run_medium.trec`); an ungraded protocol has one
-ranking and bare names (`run.trec`). Metrics of a graded setting follow from its file only with the
-setting's junk taken out.
+the end, so the setting stands in the file's name (`run_medium.trec`); metrics follow from such a
+file only with the setting's junk taken out. An ungraded protocol has bare names (`run.trec`).
 """
 
 from __future__ import annotations
@@ -86,7 +85,6 @@ def write_exports(
 
 
 def _sims_of(neighbors: Neighbors, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """The global similarities [Q, k] of images ids [Q, k] that stand in the lists."""
     by_id = np.argsort(neighbors.ids, axis=1)
     sims = np.empty(ids.shape, np.float32)
     for q, order in enumerate(by_id):

@@ -1,14 +1,12 @@
 """Retrieval metrics, as pure functions on the ranks at which a query's positives stand.
 
-`find_hits` turns ids into those ranks, every metric is a function of them. Ranks are 0-based and
-count no junk: junk is taken out of the ranking, not scored as wrong. Two definitions of average
-precision are in use, and they differ: ids 3 8 1 9 5 with positives 3 and 5 give 0.6625 by
-trapezoids (ROxford, RParis) and 0.70 by rectangles (GLDv2 and most others).
+Ranks are 0-based and count no junk: junk is taken out of the ranking, not scored as wrong. Two
+definitions of average precision are in use, and they differ: ids 3 8 1 9 5 with positives 3 and 5
+give 0.6625 by trapezoids (ROxford, RParis) and 0.70 by rectangles (GLDv2 and most others).
 
 Each metric gives one float64 a query, nan where the query has no positive; `mean` leaves those
 out. A positive that the ranking does not list counts as missed. Axis letters: Q queries,
-K ranked images, P positives found over all queries. Rankings that list fewer images than a query
-has positives cannot reach an average precision of 1 but where the divisor says so (DIVISORS).
+K ranked images, P positives found over all queries.
 """
 
 from __future__ import annotations

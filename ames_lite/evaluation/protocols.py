@@ -2,7 +2,7 @@
 
 A graded protocol (ROxford, RParis) has three settings, easy, medium and hard: the same ranking is
 read with other lists as right and as junk. A protocol without grades has the one setting "all".
-Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images, N gallery images.
+Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images.
 """
 
 from __future__ import annotations
@@ -110,13 +110,12 @@ class Evaluation:
 
     metrics: fractions in [0, 1], nan where no query counts; ap: setting to average precision per
     query [Q], nan for a query without positives there; main_ap [Q]: their mean over the
-    protocol's main settings; excluded: setting to the number of queries without positives.
+    protocol's main settings.
     """
 
     metrics: dict[str, float]
     ap: dict[str, Floats]
     main_ap: Floats
-    excluded: dict[str, int]
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
@@ -170,8 +169,7 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
         means = [metrics.mean(ap[setting]) for setting in protocol.main_settings]
         values["map"] = float(np.mean(means))
     main_ap: Floats = np.mean([ap[setting] for setting in protocol.main_settings], axis=0)
-    excluded = {s: int((hits[s].num_positives == 0).sum()) for s in protocol.settings}
-    return Evaluation(values, ap, main_ap, excluded)
+    return Evaluation(values, ap, main_ap)
 
 
 def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:

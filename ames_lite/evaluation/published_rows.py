@@ -1,9 +1,8 @@
-"""The rows of published.yaml: AMES' table and recall of place recognition.
+"""The rows of published.yaml: AMES' table and recall of place recognition, as fractions.
 
-Metrics and tolerances are fractions; a number published to one decimal of a per cent is known to
-±0.0005, and the files it came from are float16 and were scored on another machine, which moves mAP
-by up to FLOAT16. Recall is a share of queries: descriptors made anew, and a vocabulary from another
-random start, may decide some otherwise (`recall_tolerance`).
+A number published to one decimal of a per cent is known to ±0.0005, and the files it came from are
+float16 and were scored on another machine. Recall is a share of queries: descriptors made anew, and
+a vocabulary from another random start, may decide some otherwise (`recall_tolerance`).
 """
 
 from __future__ import annotations

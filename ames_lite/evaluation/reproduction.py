@@ -101,7 +101,6 @@ def _lists_made(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(made: Mapping[str, Any]) -> str:
-    """What a store says of itself, in a few words."""
     keys = ("backbone", "variant", "detector", "image_size", "top_k")
     told = [f"{key} {made[key]}" for key in keys if made.get(key) is not None]
     return ", ".join(told) or "it says nothing of what made it"

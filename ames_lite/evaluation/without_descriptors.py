@@ -1,6 +1,5 @@
-"""Images without descriptors in an evaluation: which there are, in results and in words.
-
-Their pairs have the logit NO_EVIDENCE, so that only the global similarity ranks them.
+"""Images without descriptors in an evaluation: their pairs have the logit NO_EVIDENCE, so that only
+the global similarity ranks them.
 """
 
 from __future__ import annotations

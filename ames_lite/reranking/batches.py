@@ -1,8 +1,7 @@
 """Work cut into batches that the device has room for, by tokens.
 
-Input: the number of tokens of every piece of work, sorted so that neighbours are alike. Output:
-runs of pieces. A batch is padded to its longest piece, and that is what counts; if the device has
-no room for a batch, all that come are smaller, and it is said once.
+A batch is padded to its longest piece, and that is what counts; if the device has no room for a
+batch, all that come are smaller, and it is said once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Scores as probabilities: is this candidate right, and is the answer in the gallery at all?
 
-Probabilities by isotonic regression (Zadrozny and Elkan, KDD 2002), one curve for the candidates of
-a list and one for its first, which is right more often at the same score; the threshold for a share
-of false answers by split conformal prediction (Vovk et al., 2005) from the best score of every
-query once its right images are taken out of the gallery. Both are kept with the head (meta.json).
+Probabilities by isotonic regression (Zadrozny and Elkan, KDD 2002); the threshold for a share of
+false answers by split conformal prediction (Vovk et al., 2005) from the best score of every query
+once its right images are taken out of the gallery. Both are kept with the head (meta.json).
 """
 
 from __future__ import annotations
@@ -50,10 +49,7 @@ class Curve:
 
     def __post_init__(self) -> None:
         s, p = np.asarray(self.scores, np.float64), np.asarray(self.probabilities, np.float64)
-        fits = len(s) == len(p) > 0 and bool(np.isfinite(s).all())
-        fits = fits and bool((np.diff(s) >= 0).all() and (np.diff(p) >= 0).all())
-        if not fits or not (0 <= p[0] and p[-1] <= 1):
-            raise BadInput("this is no calibration", expected=EXPECTED)
+        _require(len(s) == len(p) and _rises(s) and _rises(p) and 0 <= p[0] and p[-1] <= 1)
 
     def __call__(self, scores: Floats) -> npt.NDArray[np.float64]:
         """Of scores of any shape, in [0, 1]."""
@@ -78,10 +74,9 @@ class Curve:
     @classmethod
     def from_json(cls, content: Any) -> Curve:
         """Raises BadInput, or what a value of another form raises."""
-        scores, probabilities = (
-            tuple(map(float, content[key])) for key in ("scores", "probabilities")
-        )
-        return cls(scores, probabilities, tuple(Bin(**row) for row in content["reliability"]))
+        scores, probabilities = map(float, content["scores"]), map(float, content["probabilities"])
+        bins = tuple(Bin(**row) for row in content["reliability"])
+        return cls(tuple(scores), tuple(probabilities), bins)
 
 
 @dataclass(frozen=True)
@@ -98,10 +93,8 @@ class Calibration:
     absent: Mapping[str, tuple[float, ...]]
 
     def __post_init__(self) -> None:
-        best = [np.asarray(v, np.float64) for v in self.absent.values()]
-        fits = all(len(v) > 0 and np.isfinite(v).all() and (np.diff(v) >= 0).all() for v in best)
-        if not best or not fits:
-            raise BadInput("this is no calibration", expected=EXPECTED)
+        best = self.absent.values()
+        _require(len(best) > 0 and all(_rises(np.asarray(v, np.float64)) for v in best))
 
     def probability(self, scores: Floats) -> npt.NDArray[np.float64]:
         """[Q, K] of lists of scores [Q, K] that fall; no candidate has more than the one before."""
@@ -141,6 +134,16 @@ class Calibration:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput("this is no calibration", expected=EXPECTED) from error
         return cls(pairs, first, absent)
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise BadInput("this is no calibration", expected=EXPECTED)
+
+
+def _rises(values: npt.NDArray[np.float64]) -> bool:
+    """Whether there are values, finite, none below the one before."""
+    return bool(len(values) and np.isfinite(values).all() and (np.diff(values) >= 0).all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,8 @@
 """Stored images, read and encoded: what a head wants to know of one image before it sees a pair.
 
-Input: rows of a store. Output: `Encoded`, images of a head's encoding with their lengths. Images of
-one `Encoded` are padded to one length, and a batch of pairs is trimmed again to its own longest; a
-head that depends on padding sees all of it, so for that nothing is trimmed and all lengths are
-equal. Packed bits stay packed up to the device. Axis letters: B images, N tokens of one image.
+Images of one `Encoded` are padded to one length, and a batch of pairs is trimmed again to its own
+longest; for a head that depends on padding nothing is trimmed and all lengths are equal. Packed
+bits stay packed up to the device. Axis letters: B images, N tokens of one image.
 """
 
 from __future__ import annotations
@@ -188,7 +187,6 @@ def _blank(
 
 
 def _located(error: BadInput, stored: Stored, chosen: Rows, part: Tensor) -> BadInput:
-    """The error of a block of images, with the image whose descriptors are not finite."""
     bad = ~part.isfinite().flatten(1).all(1).cpu().numpy()
     if not bad.any():
         return BadInput(str(error), where=stored.store.path)

@@ -1,9 +1,8 @@
 """The ensemble of global similarity and local logit, and the reordering that it causes.
 
-score = lamb * sim + (1 - lamb) * sigmoid(temp * logit), in float32. Only the first num_rerank of
-a ranking, those that have a logit, are reordered; the rest keeps its place, so scores need not
-fall over the whole row. Equal scores keep their order. Axis letters: Q queries, K ranked images,
-n = num_rerank.
+score = lamb * sim + (1 - lamb) * sigmoid(temp * logit), in float32. Only the first num_rerank of a
+ranking, those that have a logit, are reordered; the rest keeps its place, so scores need not fall
+over the whole row. Equal scores keep their order. Axes: Q queries, K ranked images, n num_rerank.
 """
 
 from __future__ import annotations

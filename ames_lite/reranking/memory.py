@@ -1,6 +1,5 @@
 """How much memory scoring may take, and for what.
 
-Input: `max_memory`, GiB of the host's memory for the whole process. Output: bytes for each use.
 What the process holds already counts; encoded images lie on the device, so on a GPU it is the GPU's
 free memory that bounds them.
 """

@@ -1,8 +1,7 @@
 """A head's logits of pairs, in the order in which they cost least.
 
-Input: pairs of rows of two stores, by gallery row. Output: numbers of pairs with their logits,
-block after block of the gallery. What is encoded lies on the device, and so do the logits of a
-block until it is finished: the device does not wait for the host in between. Axis letter: P pairs.
+What is encoded lies on the device, and so do the logits of a block of gallery rows until it is
+finished: the device does not wait for the host in between. Axis letter: P pairs.
 """
 
 from __future__ import annotations
@@ -148,7 +147,6 @@ class PairScoring:
     def _score_block(
         self, queries: Encoded, query: Rows, chunks: list[Chunk], gallery: Rows
     ) -> Logits:
-        """Logits [n] of pairs: numbers of queries [n] with gallery rows [n]."""
         found = torch.empty(len(query), device=self.device)
         order, blank, start = list[Rows](), list[Rows](), 0
         for rows, images in chunks:
@@ -168,7 +166,6 @@ class PairScoring:
     def _score_pairs(
         self, queries: Encoded, query: Rows, images: Encoded, gallery: Rows, out: Tensor
     ) -> None:
-        """Logits of pairs of encoded images, into out [n]."""
         numbers = np.stack([query, gallery])
         q_index, g_index = torch.from_numpy(numbers).to(self.device, non_blocking=True)
 
@@ -183,7 +180,6 @@ class PairScoring:
 
 
 def _part(blocks: list[Block], query: Rows, rows: Rows) -> Group:
-    """What a group of query rows wants of the blocks."""
     own = []
     for number, block in enumerate(blocks):
         pairs = block.pairs[np.isin(query[block.pairs], rows)]

@@ -1,8 +1,6 @@
 """The reranker on arrays: a better order for a list of images that came from anywhere.
 
-Input: the descriptors of one query and of its candidates, and the candidates' similarities, if
-there are any. Output: a `Ranking` of one query over the candidates: `ranking.ids[0]` are positions
-in the candidate list, best first. It only reorders, and it needs neither files nor a configuration.
+It only reorders, and it needs neither files nor a configuration.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
@@ -22,6 +21,7 @@ from ames_lite.reranking.ensemble import check_ensemble, rerank
 from ames_lite.runtime import autocast
 
 LAMB, TEMP = PUBLISHED_HEADS["dinov2_ames"][2:]  # of a head that brings none
+EXPECTED = "descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]"
 Described = LocalDescriptors | npt.NDArray[np.generic] | Tensor
 
 
@@ -100,7 +100,6 @@ class Reranker:
         return np.where(blank, np.float32(NO_EVIDENCE), logits)
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Numbers of the candidates that are scored together."""
         groups: dict[int, list[int]] = {}
         for row, length in enumerate(lengths):
             groups.setdefault(length if self.model.depends_on_padding else 0, []).append(row)
@@ -112,28 +111,23 @@ class Reranker:
 def _as_tensor(described: Described, what: str) -> Tensor:
     """[T, D] float32 without those that are zero, which have no direction; or packed bits."""
     given = described.descriptors if isinstance(described, LocalDescriptors) else described
-    tensor = given if isinstance(given, Tensor) else _from_array(given, what)
+    try:
+        tensor = given if isinstance(given, Tensor) else _from_array(given)
+    except (TypeError, ValueError) as error:  # text, objects, ragged lists, other byte orders
+        raise BadInput(f"{what} is no array of numbers: {error}", expected=EXPECTED) from error
     packed = tensor.dtype == torch.uint8
     if tensor.ndim != 2 or not (packed or tensor.is_floating_point()):
-        raise BadInput(
-            f"{what} has shape {list(tensor.shape)} and dtype {tensor.dtype}",
-            expected="descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]",
-        )
+        what = f"{what} has shape {list(tensor.shape)} and dtype {tensor.dtype}"
+        raise BadInput(what, expected=EXPECTED)
     return tensor if packed else tensor[tensor.any(dim=1)].float()
 
 
-def _from_array(given: npt.ArrayLike, what: str) -> Tensor:
+def _from_array(given: npt.ArrayLike) -> Tensor:
     """Descriptors of any float type and byte order as float32, all else as it is."""
-    try:
-        array = np.array(given)
-        with np.errstate(over="ignore"):  # infinite then, and refused
-            wide = array.astype(np.float32) if array.dtype.kind == "f" else array
-        return torch.from_numpy(wide)
-    except (TypeError, ValueError) as error:  # text, objects, ragged lists, other byte orders
-        raise BadInput(
-            f"{what} is no array of numbers: {error}",
-            expected="descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]",
-        ) from error
+    array = np.array(given)
+    with np.errstate(over="ignore"):  # infinite then, and refused
+        wide = array.astype(np.float32) if array.dtype.kind == "f" else array
+    return torch.from_numpy(wide)
 
 
 def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor | None]:
@@ -143,13 +137,10 @@ def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Ten
         what = f"descriptors of widths {sorted(widths)} and dtypes {sorted(map(str, dtypes))}"
         raise BadInput(what, expected="one width and one dtype")
     if not all(bool(torch.isfinite(image).all()) for image in images):
-        raise BadInput(
-            "descriptors have NaN or infinite entries", expected="finite float32 numbers"
-        )
+        what = "descriptors have NaN or infinite entries"
+        raise BadInput(what, expected="finite float32 numbers")
     lengths = torch.tensor([len(image) for image in images])
-    longest = max(1, int(lengths.max()))
-    batch = torch.zeros(len(images), longest, widths.pop(), dtype=dtypes.pop())
-    for row, image in zip(batch, images, strict=True):
-        row[: len(image)] = image
-    valid = torch.arange(longest)[None] < lengths[:, None]
+    there = [image if len(image) else image.new_zeros(1, image.shape[1]) for image in images]
+    batch = pad_sequence(there, batch_first=True)
+    valid = torch.arange(batch.shape[1])[None] < lengths[:, None]
     return batch.to(device), None if bool(valid.all()) else valid.to(device)

@@ -1,9 +1,8 @@
 """Pair scorers without training: the baselines that every table shows beside a head.
 
-Input: the `LocalDescriptors` of a query and a gallery image. Output: one number, higher = more
-similar: a count of matches (mutual_nn, lighterglue) or of matches that agree on one homography
-(ransac). An image without descriptors scores 0, with lighterglue NO_EVIDENCE. VERIFIERS is the
-visible dict; its keys are values of `model=`.
+A count of matches (mutual_nn, lighterglue) or of matches that agree on one homography (ransac). An
+image without descriptors scores 0, with lighterglue NO_EVIDENCE. The keys of VERIFIERS are values
+of `model=`.
 """
 
 from __future__ import annotations
@@ -107,16 +106,13 @@ class Ransac:
         iterations: int = 1000,
         min_matches: int = 5,  # four always agree
     ) -> None:
+        given = {"threshold": threshold, "iterations": iterations, "min_matches": min_matches}
         if threshold <= 0 or iterations < 1 or min_matches < 4:
             raise BadInput(
-                f"threshold {threshold}, iterations {iterations}, min_matches {min_matches}",
+                ", ".join(f"{key} {value}" for key, value in given.items()),
                 expected="threshold > 0, iterations >= 1, min_matches >= 4",
             )
-        self.arguments = {
-            "threshold": threshold,
-            "iterations": iterations,
-            "min_matches": min_matches,
-        }
+        self.arguments: dict[str, Any] = given
         self.threshold, self.iterations, self.min_matches = threshold, iterations, min_matches
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
@@ -127,10 +123,8 @@ class Ransac:
         if not (query.placed and gallery.placed):
             raise BadInput("positions are unknown", expected="x, y of every descriptor")
         matches = mutual_matches(query, gallery)
-        places = [
-            image.xy[rows] * np.array([image.size[1], image.size[0]], np.float32)
-            for image, rows in ((query, matches.query), (gallery, matches.gallery))
-        ]
+        sides = ((query, matches.query), (gallery, matches.gallery))
+        places = [i.xy[rows] * np.array([i.size[1], i.size[0]], np.float32) for i, rows in sides]
         errors = [self.threshold * max(image.size) for image in (query, gallery)]
         inliers = self._inliers(places[0], places[1], *errors)
         spots = min(_spots(*part) for part in zip(inliers, errors, strict=True))

@@ -15,8 +15,7 @@ import numpy as np
 
 from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.data import EvaluationData
-from ames_lite.evaluation.evaluator import Pairs
-from ames_lite.evaluation.passes import pairs_to_score
+from ames_lite.evaluation.evaluator import Pairs, Work
 from ames_lite.io.digest import array_digest
 from ames_lite.processes import Processes
 from ames_lite.records import PairScores
@@ -56,8 +55,8 @@ class ScoreCache:
 
         Raises as `evaluator.score`.
         """
-        known = evaluator.digests(data, scorer, options)
-        pairs = pairs_to_score(data.neighbors, data.ground_truth, num_rerank, data.protocol)
+        work = Work(data, scorer, num_rerank, options)
+        known, pairs = work.digests, work.pairs
         key = _short(json.dumps(known, sort_keys=True))
         path = self.folder / f"{key}_{_short(array_digest(np.stack(pairs)))}.hdf5"
         found = self._find(key, known, pairs) if self._processes.first else None
@@ -68,10 +67,7 @@ class ScoreCache:
             self._warm_up(data, scorer, options, pairs)
             if self._processes.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            evaluator.score(
-                *(data, scorer, num_rerank, options, path, self._processes),
-                goes_on="the same command",
-            )
+            evaluator.score(work, path, self._processes, goes_on="the same command")
             self._processes.wait()  # until the first one has written
         made = read_provenance(path)
         rate = made.get("pairs_per_second")

@@ -47,9 +47,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The num_rerank of everything that is scored from now on."""
     real, calls = evaluator.score, []
 
-    def score(data: object, scorer: object, num_rerank: int, *rest: object, **more: object):
-        calls.append(num_rerank)
-        return real(data, scorer, num_rerank, *rest, **more)
+    def score(work: evaluator.Work, *rest: object, **more: object):
+        calls.append(work.num_rerank)
+        return real(work, *rest, **more)
 
     monkeypatch.setattr(evaluator, "score", score)
     return calls

@@ -23,8 +23,8 @@ from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import dataset_files, protocol_of
-from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.data import EvaluationData, load_data
+from ames_lite.evaluation.evaluator import Work
 from ames_lite.records import Neighbors
 from ames_lite.runtime import pick_device
 from ames_lite.stores.hdf5 import open_complete
@@ -266,7 +266,7 @@ def test_published_reranking_figures_come_out_of_the_command(
     config = compose("evaluate", [*world.words, *words, "model=chamfer"])
     data = load_data(dataset_files(config), protocol_of(config), config["neighbors"], 400)
     scorer, _ = evaluate.open_scorer(config)
-    made = evaluator.digests(data, scorer, scoring_options(config, pick_device("cpu")))
+    made = Work(data, scorer, 400, scoring_options(config, pick_device("cpu"))).digests
     scores = write_pair_scores(tmp_path / "scores.hdf5", official_scores(dataset), made)
     found = world.run(tmp_path / "run", *words, f"scores={scores}")
     cells = {(r["num_rerank"], r["lamb"], r["temp"]): r["metrics"] for r in found["rows"]}

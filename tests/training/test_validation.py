@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.data import load_data
+from ames_lite.evaluation.evaluator import Work, score
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.io.checkpoint import load_head
 from ames_lite.models import AMES
@@ -34,7 +34,7 @@ def test_the_figure_is_the_best_of_the_grid_by_the_evaluator(
     validation = validation_of(tiny_world)
     found = validation(head)
     data, scorer = validation.data, PairScorer(head, "ames", "digest")
-    scores, _ = evaluator.score(data, scorer, 10, validation.options, tmp_path / "s.hdf5")
+    scores, _ = score(Work(data, scorer, 10, validation.options), tmp_path / "s.hdf5")
     passes = prepare_passes(data.neighbors, data.ground_truth, scores, 10, data.protocol)
 
     def value(lamb: float, temp: float) -> float:
