@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.family_split import prepare_split
@@ -18,6 +17,11 @@ from ames_lite.cli.own_folder import folder_of, prepare
 from ames_lite.cli.shell import command, data_root
 from ames_lite.datasets.custom.truth import FORMS, CustomOptions
 from ames_lite.errors import ConfigError
+
+OPTIONS = (
+    *("images", "labels", "kind", "query_images", "queries", "gallery", "radius", "tolerance"),
+    *("families", "val_share", "distractors"),
+)
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -30,39 +34,16 @@ def run(config: Config) -> Path:
     for key in ("images", "labels"):
         if config[key] is None:
             raise ConfigError(f"{key}= is not given", expected=f"images=<folder> {FORMS}")
-    options = CustomOptions(
-        images=Path(config["images"]),
-        labels=config["labels"],
-        query_images=_path(config["query_images"]),
-        queries=_path(config["queries"]),
-        gallery=_path(config["gallery"]),
-        kind=config["kind"],
-        radius=config["radius"],
-        tolerance=config["tolerance"],
-        families=_path(config["families"]),
-        val_share=config["val_share"],
-        distractors=_path(config["distractors"]),
-    )
+    options = CustomOptions(**{key: config[key] for key in OPTIONS})
     if options.val_share is not None:
-        options = replace(
-            options, seed=config["seed"], queries_per_label=config["queries_per_label"]
-        )
-        given = data_root(config), config["name"], options, config["protocol"]
+        drawn = {key: config[key] for key in ("seed", "queries_per_label")}
+        given = data_root(config), config["name"], replace(options, **drawn), config["protocol"]
         return prepare_split(*given, config["overwrite"])
     for key in ("families", "distractors"):
         if config[key] is not None:
             expected = "val_share=<the share of the instances to validate on>"
             raise ConfigError(f"{key}= is given without val_share=", expected=expected)
     folder = folder_of(data_root(config), config["name"])
-    prepare(
-        folder,
-        options,
-        protocol=config["protocol"],
-        role=config["role"],
-        overwrite=config["overwrite"],
-    )
+    chosen = {key: config[key] for key in ("protocol", "role", "overwrite")}
+    prepare(folder, options, **chosen)
     return folder
-
-
-def _path(value: Any) -> Path | None:
-    return None if value is None else Path(value)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ames_lite.datasets.names import check_once
 from ames_lite.datasets.tables import Form, Table, read_table
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput
 
 FORM = Form("families", ("label", "family"), ())
 HEADER = ("label", "family", "instance", "kind")  # as written; the last two are for people
@@ -23,14 +23,9 @@ HEADER = ("label", "family", "instance", "kind")  # as written; the last two are
 
 def read_form(path: Path, form: Form) -> Table:
     """A table of one form, its required columns without empty cells. Raises as `read_table`."""
-    expected = f"a CSV with the header {','.join(form.required)}"
-    if not path.is_file():
-        raise MissingFile(f"missing: the {form.kind}", where=path, expected=expected)
     table = read_table(path, form.kind, (form,))
     for column in form.required:
-        if "" in table.columns[column]:
-            row = table.columns[column].index("")
-            raise BadInput(f"{column} is empty", where=table.where(row), expected=expected)
+        table.filled(column, f"a CSV with the header {','.join(form.required)}")
     return table
 
 

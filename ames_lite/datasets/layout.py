@@ -91,8 +91,7 @@ class DatasetFiles:
 
     def local_path(self, split: str) -> Path:
         """Where the local descriptors of a split belong."""
-        middle = "" if split == "train" else f"_{split}"
-        return self.root / f"{self.desc_name}{middle}_local.hdf5"
+        return self.global_path(split, "local")
 
     def global_path(self, split: str, kind: str) -> Path:
         """Where the global descriptors of a split belong; kind: cls, vlad, …, vladw (whitened)."""
@@ -133,24 +132,23 @@ class DatasetFiles:
 
     def ground_truth(self) -> Path:
         """The ground truth, for reading."""
-        names = [f"gnd_{self.folder}.json", f"gnd_{self.folder}.pkl"]
-        if self.ground_truth_of is not None:
-            names.append(self.shared_ground_truth)
+        own = [self.root / f"gnd_{self.folder}.{suffix}" for suffix in ("json", "pkl")]
+        shared = self._shared_ground_truth
         return _first_of(
-            [self.root / name for name in names],
+            own if shared is None else [*own, shared],
             f"the ground truth of {self.name}",
             **self.remedies.lists(self),
         )
 
     @property
-    def shared_ground_truth(self) -> str:
-        """The file name of the ground truth of `ground_truth_of`."""
-        return f"gnd_{self.ground_truth_of}.pkl"
+    def _shared_ground_truth(self) -> Path | None:
+        of = self.ground_truth_of
+        return None if of is None else self.root / f"gnd_{of}.pkl"
 
     def skipped(self, ground_truth: Path) -> int:
         """How many queries at the end of a ground truth file are not those of this data set."""
-        shared = self.ground_truth_of is not None and ground_truth.name == self.shared_ground_truth
-        return self.skip_queries if shared else 0
+        shared = self._shared_ground_truth
+        return self.skip_queries if shared and ground_truth.name == shared.name else 0
 
     def local(self, split: str) -> Path:
         """The local descriptors of a split, for reading."""
@@ -173,8 +171,7 @@ class DatasetFiles:
 
         of_train: those of the training set against itself.
         """
-        own = _is_path(kind)
-        more = {"self_search": True} if of_train else {}
+        own, more = _is_path(kind), {"self_search": True} if of_train else {}
         return _first_of(
             [Path(kind)] if own else self._neighbors_paths(kind),
             f"the neighbour lists ({kind}) of {self.name}",
@@ -192,15 +189,16 @@ class DatasetFiles:
 
     def _other_lists(self, kind: str) -> str | None:
         """What may be used in place of missing lists: other lists, or descriptors for some."""
-        kinds = [other for other in self._global_kinds() if other != kind]
-        there = {k for k in kinds if any(path.is_file() for path in self._neighbors_paths(k))}
-        said = [f"neighbors={k}, whose lists are there" for k in kinds if k in there]
-        said += [
-            f"neighbors={k}, whose descriptors are there: {self.make_neighbors(k)}"
-            for k in kinds
-            if k not in there
-            and all(self.global_path(split, k).is_file() for split in ("query", "gallery"))
-        ]
+        with_lists, with_descriptors = [], []
+        for other in self._global_kinds():
+            if other == kind:
+                continue
+            if any(path.is_file() for path in self._neighbors_paths(other)):
+                with_lists.append(f"neighbors={other}, whose lists are there")
+            elif all(self.global_path(split, other).is_file() for split in ("query", "gallery")):
+                made = self.make_neighbors(other)
+                with_descriptors.append(f"neighbors={other}, whose descriptors are there: {made}")
+        said = with_lists + with_descriptors
         return "; or ".join(["these lists", *said]) if said else None
 
     def _global_kinds(self) -> list[str]:

@@ -41,13 +41,13 @@ def read_cells(path: Path, words: Collection[str], expected: str) -> Cells:
     for what is no text or no CSV.
     """
     text, encoding = _decoded(path, expected)
-    said, first = _separator_line(text)
-    separator = said or _separator(text, words)
+    said = re.match(r'"?sep=(.)"?(?:[\r\n]|\Z)', text, re.IGNORECASE)  # of a spreadsheet
+    separator = said[1] if said else _separator(text, words)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, lines = [], []
     try:
         for row in reader:
-            if any(cell.strip() for cell in row) and reader.line_num > first:
+            if any(cell.strip() for cell in row) and reader.line_num > bool(said):
                 rows.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
@@ -82,12 +82,6 @@ def _guesses(data: bytes) -> tuple[str, ...]:
     if odd + even > len(data) // 4:  # ASCII in two bytes: every other one is 0
         return ("UTF-16-LE" if odd > even else "UTF-16-BE",)
     return ("UTF-8", "cp1252", "latin-1")
-
-
-def _separator_line(text: str) -> tuple[str | None, int]:
-    """The separator of a spreadsheet's first line `sep=;`, and that line's number; None, 0."""
-    line = next(iter(text.splitlines()), "").strip('"')
-    return (line[4], 1) if line[:4].lower() == "sep=" and len(line) == 5 else (None, 0)
 
 
 def _separator(text: str, words: Collection[str]) -> str:

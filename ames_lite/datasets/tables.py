@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.table_text import read_cells, with_points
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.images import IMAGE_SUFFIXES
 
 LIMIT = 2**62  # of integers: sums and differences of two stay in int64
@@ -30,6 +30,11 @@ class Form(NamedTuple):
     kind: str
     required: tuple[str, ...]
     optional: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.required + self.optional
 
 
 FORMS = (
@@ -81,41 +86,46 @@ class Table:
 
     def choices(self, column: str, allowed: Sequence[str]) -> list[str]:
         """A column whose cells are all among `allowed`. Raises BadInput with the line."""
-        for row, value in enumerate(self.columns[column]):
-            if value not in allowed:
-                expected = " or ".join(f"'{word}'" for word in allowed)
-                what = f"{column} is '{value}'"
-                raise BadInput(what, where=self.where(row), expected=expected)
-        return self.columns[column]
+        expected = " or ".join(f"'{word}'" for word in allowed)
+        return self._checked(column, [cell in allowed for cell in self.columns[column]], expected)
+
+    def filled(self, column: str, expected: str) -> list[str]:
+        """A column without blank cells. Raises BadInput with the line of the first."""
+        return self._checked(
+            column, [bool(cell.strip()) for cell in self.columns[column]], expected
+        )
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """A column of finite numbers. Raises BadInput with the line of the first other cell."""
-        values = np.full(len(self), np.nan)
-        for row, text in enumerate(self.columns[column]):
-            try:
-                values[row] = np.nan if "_" in text else float(text)
-            except ValueError:
-                break
-        for row in np.flatnonzero(~np.isfinite(values))[:1]:
-            text = self.columns[column][row]
-            raise BadInput(
-                f"{column} is '{text}'",
-                where=self.where(row),
-                expected="a finite number, with a decimal point",
-            )
+        values = np.array([_number(cell) for cell in self.columns[column]])
+        self._checked(column, np.isfinite(values).tolist(), "a finite number, with a decimal point")
         return values
 
     def integers(self, column: str) -> npt.NDArray[np.int64]:
         """A column of whole numbers. Raises BadInput with the line of the first other cell."""
-        values = np.zeros(len(self), np.int64)
-        for row, text in enumerate(self.columns[column]):
-            digits = text.strip().removeprefix("-")
-            fine = digits.isascii() and digits.isdigit() and int(digits) < LIMIT
-            if not fine:
-                what = f"{column} is '{text}'"
-                raise BadInput(what, where=self.where(row), expected="a whole number")
-            values[row] = int(text)
-        return values
+        whole = [_is_whole(cell) for cell in self.columns[column]]
+        cells = self._checked(column, whole, "a whole number")
+        return np.array([int(cell) for cell in cells], np.int64)
+
+    def _checked(self, column: str, fine: list[bool], expected: str) -> list[str]:
+        cells = self.columns[column]
+        if not all(fine):
+            row = fine.index(False)
+            what = f"{column} is '{cells[row]}'"
+            raise BadInput(what, where=self.where(row), expected=expected)
+        return cells
+
+
+def _number(text: str) -> float:
+    try:
+        return np.nan if "_" in text else float(text)
+    except ValueError:
+        return np.nan
+
+
+def _is_whole(text: str) -> bool:
+    digits = text.strip().removeprefix("-")
+    return digits.isascii() and digits.isdigit() and int(digits) < LIMIT
 
 
 def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] = FORMS) -> Table:
@@ -125,44 +135,34 @@ def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] 
     row with another number of cells than the header, and what is no text.
     """
     path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind, forms)}"
-    if path.is_dir():
-        raise BadInput(
-            "a folder is given as labels",
-            where=path,
-            expected=expected,
-            remedy="labels=folders where its folders are the classes, and images=<the folder>",
-        )
-    if not path.is_file():
-        raise MissingFile("the labels are missing", where=path, expected=expected)
+    remedy = "labels=folders where its folders are the classes, and images=<the folder>"
+    what = "a folder is given as labels"
+    require(not path.is_dir(), what, where=path, expected=expected, remedy=remedy)
+    what = f"missing: the {kind or 'labels'}"
+    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
     words = {word for form in forms for word in (*form.required, *form.optional)}
     cells = read_cells(path, words, expected)
-    if not cells.rows:
-        raise BadInput("an empty file", where=path, expected=expected)
-    header = [
-        name if (name := cell.strip()).lower() not in words else name.lower()
-        for cell in cells.rows[0]
-    ]
+    require(cells.rows, "an empty file", where=path, expected=expected)
+    first = [cell.strip() for cell in cells.rows[0]]
+    header = [name.lower() if name.lower() in words else name for name in first]
     form = _choose_form(header, kind, path, forms)
     rows, lines = cells.rows[1:], cells.lines[1:]
-    if not rows:
-        raise BadInput("a header and no rows", where=path, expected=expected)
+    require(rows, "a header and no rows", where=path, expected=expected)
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             what = f"a row has {len(row)} cells, the header {len(header)}"
             hint = f"{','.join(header)}; a text with a comma in quotes, decimals with a point"
             raise BadInput(what, where=f"{path}, line {line}", expected=hint)
-    known = (*form.required, *form.optional)
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
     notes = [*cells.notes]
-    if [cell.strip() for cell in cells.rows[0]] != header:
+    if first != header:
         notes.append(f"the header of {path.name} is taken as {','.join(header)}")
-    for name in known:
-        if name in columns:
-            columns[name], more = _tidied(name, columns[name], cells.separator)
-            notes += more
-    ignored = [name for name in header if name not in known]
+    kept = {name: columns[name] for name in columns if name in form.columns}
+    for name in [name for name in form.columns if name in kept]:
+        kept[name], more = _tidied(name, kept[name], cells.separator)
+        notes += more
+    ignored = [name for name in header if name not in kept]
     notes += [f"columns ignored: {', '.join(ignored)}"] * bool(ignored)
-    kept = {name: column for name, column in columns.items() if name in known}
     return Table(path, form.kind, kept, lines, tuple(notes))
 
 
@@ -178,11 +178,9 @@ def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], li
         return (column, []) if numbers is None else (numbers, said)
     plain = [unicodedata.normalize("NFC", cell.strip()) for cell in column]
     changed = [cell for cell, other in zip(column, plain, strict=True) if cell != other]
-    if not changed:
-        return plain, []
     many = "1 label is" if len(changed) == 1 else f"{len(changed)} labels are"
     how = "taken without blanks around and in Unicode's form NFC"
-    return plain, [f"{many} {how}, first '{changed[0]}'"]
+    return plain, [f"{many} {how}, first '{cell}'" for cell in changed[:1]]
 
 
 def _choose_form(
@@ -191,8 +189,9 @@ def _choose_form(
     """The one form that a header has."""
     shown, where = ",".join(header), f"{path}, line 1"
     expected = f"one of {describe_forms(kind, forms)}"
-    if len(set(header)) != len(header):
-        raise BadInput(f"the header '{shown}' names a column twice", where=where, expected=expected)
+    twice = len(set(header)) != len(header)
+    what = f"the header '{shown}' names a column twice"
+    require(not twice, what, where=where, expected=expected)
     fitting = [
         form for form in forms if kind in (None, form.kind) and set(form.required) <= set(header)
     ]
@@ -206,18 +205,11 @@ def _choose_form(
         remedy = "say which by kind=" if len({form.kind for form in fitting}) > 1 else None
         raise BadInput(what, where=where, expected=expected, remedy=remedy)
     form = fitting[0]
-    unknown = [name for name in header if name not in (*form.required, *form.optional)]
-    if unknown and kind is None:
-        raise BadInput(
-            f"the header '{shown}' has columns of no form: "
-            + ", ".join(name or "one without a name" for name in unknown),
-            where=where,
-            expected=expected,
-            remedy=f"leave them out, or ignore them by kind={form.kind}",
-        )
-    if {"relevant", "grade"} <= set(header):
-        what = "the header has both 'relevant' and 'grade'"
-        raise BadInput(
-            what, where=where, expected="one of the two: a grade says that it is relevant"
-        )
+    unknown = [name or "one without a name" for name in header if name not in form.columns]
+    what = f"the header '{shown}' has columns of no form: {', '.join(unknown)}"
+    remedy = f"leave them out, or ignore them by kind={form.kind}"
+    require(not unknown or kind, what, where=where, expected=expected, remedy=remedy)
+    what = "the header has both 'relevant' and 'grade'"
+    expected = "one of the two: a grade says that it is relevant"
+    require(not {"relevant", "grade"} <= set(header), what, where=where, expected=expected)
     return form

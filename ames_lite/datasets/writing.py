@@ -18,10 +18,8 @@ from ames_lite.datasets.ground_truth import write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.datasets.layout import PUBLISHED_LISTS
 from ames_lite.datasets.relation import SIDES, Relation
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.io.writing import explain_write_errors
-
-LISTS = ("the lists that are there, or none", "move it away")
 
 
 def write_lists(into: Path, name: str, made: Relation) -> None:
@@ -45,8 +43,8 @@ def write_folder(
     overwrite: bool,
     *,
     last: str | None = None,
-    expected: str = LISTS[0],
-    remedy: str = LISTS[1],
+    expected: str = "the lists that are there, or none",
+    remedy: str = "move it away",
 ) -> None:
     """Put what `write` makes into a folder, in place once all is written.
 
@@ -70,19 +68,15 @@ def write_folder(
 def _refuse_published(folder: Path, new: set[str], remedy: str) -> None:
     published = {f"{side}.txt": names for side, names in PUBLISHED_LISTS.items()}
     published[f"gnd_{folder.name}.json"] = (f"gnd_{folder.name}.pkl",)
+    what = "the published form of a list or of the ground truth is there"
     for name in (other for own in new for other in published.get(own, ())):
-        if (folder / name).exists():
-            what = "the published form of a list or of the ground truth is there"
-            raise BadInput(what, where=folder / name, expected="one form", remedy=remedy)
+        path = folder / name
+        require(not path.exists(), what, where=path, expected="one form", remedy=remedy)
 
 
 def _refuse_others(folder: Path, new: list[Path], expected: str) -> None:
     there = [path for path in new if (folder / path.name).exists()]
     differing = [p.name for p in there if not filecmp.cmp(p, folder / p.name, shallow=False)]
-    if differing:
-        raise BadInput(
-            f"other lists are there already: {', '.join(differing)} would change",
-            where=folder,
-            expected=expected,
-            remedy="overwrite=true replaces them; stores made from the old lists do not fit then",
-        )
+    what = f"other lists are there already: {', '.join(differing)} would change"
+    remedy = "overwrite=true replaces them; stores made from the old lists do not fit then"
+    require(not differing, what, where=folder, expected=expected, remedy=remedy)

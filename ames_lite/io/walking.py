@@ -9,18 +9,26 @@ are images of their own, as copies would be. What was left out is said in notes,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 
 HIDDEN = {  # in lower case: archives, network disks, recycle bins
     *("__macosx", "@eadir", "#recycle", "@recycle", "#snapshot", "$recycle.bin", "recycler"),
     *("system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini"),
 }
 DUE = "names that begin with a dot and folders of the system (__MACOSX, @eaDir, …) are left out"
+
+LEFT = {  # what is left out, and how that is said
+    "hidden": ("hidden image", "left out"),
+    "dead": ("link", "left out, leading nowhere"),
+    "again": ("linked folder", "not followed, listed already or above"),
+    "twice": ("linked image", "left out, listed already"),
+}
 
 
 class Walk(NamedTuple):
@@ -45,18 +53,17 @@ def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
     Raises MissingFile where there is no such folder; BadInput where it is a file, or where part of
     it cannot be read.
     """
-    root = Path(folder)
-    if root.is_file():
-        raise BadInput("a file is given as an image folder", where=root, expected="a folder")
-    if not root.is_dir():
-        raise MissingFile("an image folder is missing", where=root, expected="a folder")
+    root, expected = Path(folder), "a folder"
+    require(not root.is_file(), "a file is given as an image folder", where=root, expected=expected)
+    what = "an image folder is missing"
+    require(root.is_dir(), what, where=root, expected=expected, kind=MissingFile)
     walker = _Walker(wanted)
     try:
         walker.walk(str(root))
     except OSError as error:
         what = f"the folder cannot be read: {error}"
         raise BadInput(what, where=root, expected="a folder that may be read") from error
-    return Walk(walker.found(), tuple(walker.notes()), sorted(walker.others))
+    return Walk(walker.found(), walker.notes(), sorted(walker.others))
 
 
 def why_left_out(root: Path, name: str) -> str | None:
@@ -90,78 +97,53 @@ class _Walker:
     files: list[tuple[str, os.DirEntry[str]]] = field(default_factory=list)
     real: dict[str, str] = field(default_factory=dict)  # of files that are no links, their names
     seen: dict[str, str] = field(default_factory=dict)  # real paths of folders, what they are named
-    links: list[os.DirEntry[str]] = field(default_factory=list)  # to folders, still to follow
-    num_hidden: int = 0
-    hidden: list[str] = field(default_factory=list)
-    dead: list[str] = field(default_factory=list)
-    again: list[str] = field(default_factory=list)
-    twice: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)  # folders to follow: path, name
+    left: dict[str, Counter[str]] = field(
+        default_factory=lambda: {kind: Counter() for kind in LEFT}
+    )
 
     def walk(self, root: str) -> None:
         above = os.path.join(os.path.realpath(root), "")
-        cut = len(os.path.join(root, ""))
         self._descend(root, "")
         while self.links:  # behind all real folders, so that these keep their own names
-            links, self.links = sorted(self.links, key=lambda link: link.path), []
-            for link in links:
-                name = link.path[cut:].replace(os.sep, "/")
-                real = os.path.realpath(link.path)
-                if real != above[:-1] and above.startswith(os.path.join(real, "")):
-                    self.again.append(f"{name} (a folder above)")
+            links, self.links = sorted(self.links), []
+            for path, name in links:
+                real = os.path.join(os.path.realpath(path), "")
+                if real != above and above.startswith(real):
+                    self.left["again"][f"{name} (a folder above)"] += 1
                 else:
-                    self._descend(link.path, f"{name}/")
+                    self._descend(path, f"{name}/")
 
     def _descend(self, path: str, prefix: str) -> None:
-        todo = [(path, prefix, os.path.realpath(path))]
-        while todo:
-            path, prefix, real = todo.pop()
-            if real in self.seen:
-                known = self.seen[real].rstrip("/") or "the folder itself"
-                self.again.append(f"{prefix.rstrip('/')} ({known})")
-                continue
-            self.seen[real] = prefix
-            with os.scandir(path) as entries:
-                for entry in sorted(entries, key=lambda one: one.name):
-                    if self._take(entry, prefix, real):
-                        below = (
-                            entry.path,
-                            f"{prefix}{entry.name}/",
-                            os.path.join(real, entry.name),
-                        )
-                        todo.append(below)
+        real = os.path.realpath(path)
+        if real in self.seen:
+            known = self.seen[real].rstrip("/") or "the folder itself"
+            self.left["again"][f"{prefix.rstrip('/')} ({known})"] += 1
+            return
+        self.seen[real] = prefix
+        with os.scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            self._take(entry, prefix, real)
 
-    def _take(self, entry: os.DirEntry[str], prefix: str, real: str) -> bool:
-        """Sort an entry in; True for a folder that is no link."""
+    def _take(self, entry: os.DirEntry[str], prefix: str, real: str) -> None:
+        """Sort an entry in, or go down into a folder that is no link."""
         name, is_link = prefix + entry.name, entry.is_symlink()
         if is_hidden(entry.name):
-            count = sum(1 for one in _files_in(entry) if self.wanted(one))
-            self.num_hidden += count
-            self.hidden += [name] if count else []
+            count = sum(map(self.wanted, _files_in(entry)))
+            self.left["hidden"].update({name: count} if count else {})
         elif is_link and not os.path.exists(entry.path):
-            self.dead.append(name)
+            self.left["dead"][name] += 1
+        elif entry.is_dir() and is_link:
+            self.links.append((entry.path, name))
         elif entry.is_dir():
-            if not is_link:
-                return True
-            self.links.append(entry)
+            self._descend(entry.path, f"{name}/")
         elif not self.wanted(entry.name):
             self.others.append(name)
         elif entry.is_file():
             self.files.append((name, entry))
             if not is_link:
                 self.real[os.path.join(real, entry.name)] = name
-        return False
-
-    def notes(self) -> Iterator[str]:
-        if self.hidden:
-            yield f"{_count(self.num_hidden, 'hidden image')} left out: {_few(self.hidden)}"
-        if self.dead:
-            yield f"{_count(len(self.dead), 'link')} left out, leading nowhere: {_few(self.dead)}"
-        if self.again:
-            what = _count(len(self.again), "linked folder")
-            yield f"{what} not followed, listed already or above: {_few(self.again)}"
-        if self.twice:
-            what = _count(len(self.twice), "linked image")
-            yield f"{what} left out, listed already: {_few(self.twice)}"
 
     def found(self) -> list[tuple[str, os.DirEntry[str]]]:
         """The files, sorted by name, without links to others among them."""
@@ -171,8 +153,17 @@ class _Walker:
             if other is None:
                 kept.append((name, entry))
             else:
-                self.twice.append(f"{name} ({other})")
+                self.left["twice"][f"{name} ({other})"] += 1
         return kept
+
+    def notes(self) -> tuple[str, ...]:
+        said = []
+        for kind, (what, how) in LEFT.items():
+            names, count = list(self.left[kind]), self.left[kind].total()
+            many = f"1 {what} is" if count == 1 else f"{count} {what}s are"
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            said += [f"{many} {how}: {', '.join(names[:5])}{more}"] * bool(names)
+        return tuple(said)
 
 
 def _files_in(entry: os.DirEntry[str]) -> Iterator[str]:
@@ -182,12 +173,3 @@ def _files_in(entry: os.DirEntry[str]) -> Iterator[str]:
         return
     for _, _, names in os.walk(entry.path):
         yield from names
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

@@ -35,7 +35,7 @@ WRONG = {
     "label,family\n3,a\n7,a\n": "2 labels of the training list have no family: -1, 10",
     "label,family\n3,a\n03,a\n7,a\n-1,a\n10,a\n": r"'3' is listed twice, first in .*line 2",
     "label,family\n3,a\nx,a\n": "label is 'x'(.|\n)*line 3",
-    "label,family\n3,a\n7, \n": "family is empty(.|\n)*line 3",
+    "label,family\n3,a\n7, \n": "family is ''(.|\n)*line 3",
     "label,group\n3,a\n": "the header 'label,group' lacks family(.|\n)*label,family",
     "label,family\n": "a header and no rows",
     "": "an empty file",

@@ -125,7 +125,7 @@ BAD_NATIVE: dict[str, tuple[Any, str]] = {
     "in two lists": (native(junk=["b"]), "twice"),
     "twice in a list": (native(easy=["b", "b"]), "twice"),
     "unknown query": (native(name="q9"), "'q9'"),
-    "query twice": (native(name="q1"), "'q1' stands twice"),
+    "query twice": (native(name="q1"), "'q1' is listed twice"),
     "query missing": ({"queries": native()["queries"][:1]}, "'jpg/q1.jpg' has no ground truth"),
     "flat box": (native(bbox=[5, 5, 5, 9]), "bounding box"),
     "three numbers": (native(bbox=[1, 2, 3]), "bounding box"),

@@ -66,7 +66,8 @@ def relate_labels(
         frames = entries.table.integers("frame")
         rows = {"easy": near_frames(frames[queries], frames[gallery], tolerance)}
     else:
-        labels = _labels_of(entries.table)
+        expected = f"a label; {ALONE} for an image without a partner"
+        labels = entries.table.filled("label", expected)
         rows = _by_class(entries.table, labels, queries, gallery)
         numbers = {label: code for code, label in enumerate(sorted(set(labels)))}
         codes = {name: numbers[label] for name, label in zip(entries.names, labels, strict=True)}
@@ -165,16 +166,6 @@ def _check_complete(entries: _Entries, images: ImageFolders, lists: Lists) -> No
 
 
 # ---------------------------------------------------------------- classes
-
-
-def _labels_of(table: Table) -> list[str]:
-    labels = table.columns["label"]
-    for row, label in enumerate(labels):
-        if not label.strip():
-            what = f"'{table.columns['file'][row]}' has no label"
-            expected = f"a label; {ALONE} for an image without a partner"
-            raise BadInput(what, where=table.where(row), expected=expected)
-    return labels
 
 
 def _by_class(table: Table, labels: Sequence[str], queries: Ids, gallery: Ids) -> dict[str, Rows]:

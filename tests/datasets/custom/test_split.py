@@ -173,8 +173,8 @@ def test_tables_that_do_not_fit_the_folders_are_refused(tmp_path: Path) -> None:
                 "toy0,cup,object\ntoy0,toy",
                 r"'toy0' is listed twice, first in .*line 13",
             ),
-            ("toy0,toy,", "toy0, ,", "family is empty(.|\n)*line 13"),
-            ("toy0,toy,", ",toy,", "instance is empty(.|\n)*line 13"),
+            ("toy0,toy,", "toy0, ,", "family is ''(.|\n)*line 13"),
+            ("toy0,toy,", ",toy,", "instance is ''(.|\n)*line 13"),
             ("stairs3,stairs,place", "stairs3,stairs,object", "of kind 'place' and of kind"),
             ("toy0,toy,object", "toy0,toy", "a row has 2 cells, the header 3"),
         ]

@@ -362,7 +362,7 @@ WRONG_LABELS: dict[str, tuple[list[str], dict[str, Any], list[str]]] = {
         {},
         ["'a.jpg'", "line 2", "as 'x'", "'y'", "line 4"],
     ),
-    "no label": (["file,label", "a.jpg,x", "b.jpg,"], {}, ["'b.jpg' has no label", "line 3"]),
+    "no label": (["file,label", "a.jpg,x", "b.jpg,"], {}, ["label is ''", "line 3"]),
     "a wrong side": (
         ["file,label,split", "a.jpg,x,test"],
         {},
