@@ -124,8 +124,8 @@ def settle(config: dict[str, Any], data_root: Path) -> Description | None:
         dataset["role"] = description.role
     if "images" in config and description.image_root.is_dir():
         given = config["images"]
-        own = given is None or Path(given).expanduser().absolute() == description.options.images
-        config["images"] = str(description.image_root) if own else given
+        if given is None or Path(given).expanduser().absolute() == description.options.images:
+            config["images"] = str(description.image_root)
     return description
 
 
@@ -135,7 +135,7 @@ def _prepare_or_check(folder: Path, images: str | None, labels: str) -> None:
     options = CustomOptions(Path(images), labels)
     description = read_description(folder)
     if description is not None:
-        check_sources(folder, description, options.images, labels, prepare_command)
+        check_sources(folder, description, images, labels, prepare_command)
         return
     lists = [f"{side}.txt" for side in PUBLISHED_LISTS] + [f"gnd_{folder.name}.json"]
     there = [name for name in lists if (folder / name).exists()]

@@ -21,7 +21,6 @@ from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.io.provenance import SAME_STORES, differences
-from ames_lite.records import GroundTruth
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors
 from ames_lite.stores.published.neighbors import read_shortlist
@@ -119,36 +118,27 @@ def _check_lists(
     graded: bool,
 ) -> None:
     """Neighbour lists and ground truth, read as an evaluation reads them."""
-    finders: dict[str, tuple[Callable[[], Path], Callable[..., object]]] = {
-        "neighbour lists": (lambda: files.neighbors(neighbors), partial(_check_neighbors, report))
-    }
-    if graded:
-        finders["ground truth"] = (files.ground_truth, partial(_read_truth, files))
-    for what, (finder, read) in finders.items():
-        try:
-            path = finder()
-        except MissingFile:
-            report.notes.append((str(files.root), f"no {what}: not checked"))
-            continue
-        except UserError as error:
-            report.find(files.root, str(error))
-            continue
-        report.attempt(path, partial(read, path, queries.names, gallery.names))
-
-
-def _check_neighbors(
-    report: Report, path: Path, queries: Sequence[str], gallery: Sequence[str]
-) -> None:
-    found = read_neighbors(path, queries, gallery)
-    if found.rising:
+    names = queries.names, gallery.names
+    lists = _found(report, files, "neighbour lists", partial(files.neighbors, neighbors))
+    found = lists and report.attempt(lists, lambda: read_neighbors(lists, *names))
+    if found and found.rising:
         said = f"the similarities of {found.rising} of {len(found.ids)} lists do not fall"
-        report.notes.append((str(path), f"{said}; the lists keep their order"))
+        report.notes.append((str(lists), f"{said}; the lists keep their order"))
+    truth = _found(report, files, "ground truth", files.ground_truth) if graded else None
+    if truth is not None:
+        skipped = files.skipped(truth)
+        report.attempt(truth, lambda: read_ground_truth(truth, *names, skip_last=skipped))
 
 
-def _read_truth(
-    files: DatasetFiles, path: Path, queries: Sequence[str], gallery: Sequence[str]
-) -> GroundTruth:
-    return read_ground_truth(path, queries, gallery, skip_last=files.skipped(path))
+def _found(report: Report, files: DatasetFiles, what: str, find: Callable[[], Path]) -> Path | None:
+    """The path of a file; where it is not there, that is no fault."""
+    try:
+        return find()
+    except MissingFile:
+        report.notes.append((str(files.root), f"no {what}: not checked"))
+    except UserError as error:
+        report.find(files.root, str(error))
+    return None
 
 
 def check_store(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.io.cropping import CROPS, Picture, crop_image
 from ames_lite.io.images import Box
 
@@ -34,9 +34,8 @@ Pixels = npt.NDArray[Any]  # uint8, or float32
 class View:
     """What the network sees: pixels [h, w, 3], 0 to 255, and the region of the image they show.
 
-    Float pixels (resize=bicubic_float) may lie a little beyond that range.
-
-    region: (x1, y1, x2, y2) in pixels of the whole image, not rounded.
+    region: (x1, y1, x2, y2) in pixels of the whole image, not rounded. Float pixels
+    (resize=bicubic_float) may lie a little beyond 0 to 255.
     """
 
     pixels: Pixels
@@ -88,19 +87,16 @@ class Preparation:
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                what = f"{name} is {getattr(self, name)!r}"
-                raise BadInput(what, expected=f"one of {', '.join(allowed)}")
-        if self.patch < 1 or not _is_size(self.image_size, self.patch):
-            raise BadInput(
-                f"image_size is {self.image_size}",
-                expected=f"0, or {self.patch} pixels and more, or such a pair [height, width]",
-            )
+            fine, what = getattr(self, name) in allowed, f"{name} is {getattr(self, name)!r}"
+            require(fine, what, expected=f"one of {', '.join(allowed)}")
+        fine = self.patch > 0 and _is_size(self.image_size, self.patch)
+        expected = f"0, or {self.patch} pixels and more, or such a pair [height, width]"
+        require(fine, f"image_size is {self.image_size}", expected=expected)
         if not isinstance(self.image_size, int):
             object.__setattr__(self, "image_size", tuple(self.image_size))
-        numbers = all(isinstance(s, int | float) and 0 < s < float("inf") for s in self.scales)
-        if not numbers or not 1 <= len(self.scales) <= 256:
-            raise BadInput(f"scales are {self.scales}", expected="1 to 256 numbers above 0")
+        fine = all(isinstance(s, int | float) and 0 < s < float("inf") for s in self.scales)
+        fine, what = fine and 1 <= len(self.scales) <= 256, f"scales are {self.scales}"
+        require(fine, what, expected="1 to 256 numbers above 0")
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
 
     def __call__(self, image: Picture, box: Box | None = None) -> Prepared:
@@ -134,11 +130,9 @@ class Preparation:
 
     def _center_crop(self, image: Pixels, region: Box) -> View:
         height, width = image.shape[:2]
-        if min(height, width) < self.patch:
-            raise BadInput(
-                f"{width} × {height} pixels are left to crop from",
-                expected=f"at least one patch, {self.patch} × {self.patch} pixels",
-            )
+        what = f"{width} × {height} pixels are left to crop from"
+        expected = f"at least one patch, {self.patch} × {self.patch} pixels"
+        require(min(height, width) >= self.patch, what, expected=expected)
         h, w = height - height % self.patch, width - width % self.patch
         first = CROP_ROUNDINGS[self.crop_rounding]
         top, left = first((height - h) / 2), first((width - w) / 2)

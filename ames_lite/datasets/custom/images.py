@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ames_lite.datasets.names import Where, check_once, check_utf8
 from ames_lite.datasets.relation import SIDES
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.images import check_header, list_folder, no_images
 from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 
@@ -82,62 +82,52 @@ class ImageFolders:
 
     def _as_path(self, name: str, place: str) -> list[str]:
         """The images of a side that a path leads to, by links too."""
-        found: list[str] = []
-        for path in self.paths(name, (place,)):
-            names = [os.path.relpath(path, self.root), *names_of(path, self._folders)]
-            found += [n for one in names for n in self._as_written(Path(one).as_posix(), place)]
-        return found
+        path = self.path(name, place)
+        names = [os.path.relpath(path, self.root), *names_of(path, self._folders)]
+        return [n for one in names for n in self._as_written(Path(one).as_posix(), place)]
 
     def _unlisted(self, name: str, place: str) -> list[str]:
         """A file that is there under a suffix that is not listed. BadInput where it is no image."""
-        for path in self.paths(name, (place,)):
-            inside = path.is_relative_to(self.root / self.prefixes[place])
-            hidden = any(map(is_hidden, Path(os.path.relpath(path, self.root)).parts))
-            if inside and not hidden and path.is_file():
-                check_header(path)
-                form = path.relative_to(self.root).as_posix()
-                self._known[place][form] = form
-                return [form]
-        return []
+        path = self.path(name, place)
+        hidden = any(map(is_hidden, Path(os.path.relpath(path, self.root)).parts))
+        if hidden or not path.is_relative_to(self.path("", place)) or not path.is_file():
+            return []
+        check_header(path)
+        form = path.relative_to(self.root).as_posix()
+        self._known[place][form] = form
+        return [form]
 
-    def paths(self, name: str, places: Sequence[str]) -> list[Path]:
+    def path(self, name: str, place: str) -> Path:
         """What a name written as a path means: from the folder of a side, or absolute."""
         plain = os.path.expanduser(name.strip().replace("\\", "/"))
-        bases = [self.root / self.prefixes[place] for place in places]
-        return [Path(os.path.normpath(base / plain)) for base in bases]
+        return Path(os.path.normpath(self.root / self.prefixes[place] / plain))
 
     def _refuse_outside(self, name: str, places: Sequence[str]) -> None:
-        paths = self.paths(name, places)
         drive = re.match(r"[A-Za-z]:[\\/]", name.strip())
-        roots = [path for place in SIDES for path in self.paths("", (place,))]
-        if drive or not any(path.is_relative_to(root) for path in paths for root in roots):
-            raise BadInput(
-                f"'{name}' lies outside of the folder of the images",
-                expected=f"a path below {self.folder(None)}, or relative to it",
-            )
+        roots = [self.path("", side) for side in SIDES]
+        inside = [any(map(self.path(name, place).is_relative_to, roots)) for place in places]
+        what = f"'{name}' lies outside of the folder of the images"
+        expected = f"a path below {self.folder(None)}, or relative to it"
+        require(any(inside) and not drive, what, expected=expected)
 
     @cached_property
     def _folders(self) -> dict[str, str]:
         return real_folders(self.root, self.all_names())
 
-    def within_side(self, name: str) -> str:
-        """The name relative to the folder of its side."""
-        for side in SIDES:
-            if self.apart and name in self._known[side]:
-                return name.removeprefix(self.prefixes[side])
-        return name
-
     def side_of(self, name: str) -> str | None:
         """The side whose folder an image is in; None where both share one."""
-        if not self.apart:
-            return None
-        return "query" if name in self._known["query"] else "gallery"
+        sides = SIDES if self.apart else ()
+        return next((side for side in sides if name.startswith(self.prefixes[side])), None)
+
+    def within_side(self, name: str) -> str:
+        """The name relative to the folder of its side."""
+        side = self.side_of(name)
+        return name if side is None else name.removeprefix(self.prefixes[side])
 
     def folder(self, side: str | None) -> str:
         """The folder of a side, for messages; None: of both."""
         sides = SIDES if side is None else (side,)
-        places = [str(self.root / self.prefixes[place]) for place in sides]
-        return " and ".join(dict.fromkeys(places))
+        return " and ".join(dict.fromkeys(str(self.path("", place)) for place in sides))
 
 
 def find_images(
@@ -175,7 +165,6 @@ def find_images(
 
 
 def _listed(folder: Path, named: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of a folder's images, and notes on what was left out."""
     names, notes = list_folder(folder, say_others=not named)
     if not names and not named:
         raise no_images(folder)
@@ -221,8 +210,8 @@ def find_listed(
 
 def _why_absent(images: ImageFolders, name: str) -> str | None:
     """What may be wrong with a name that no image has."""
-    for path in images.paths(name, SIDES):
-        why = why_left_out(images.root, os.path.relpath(path, images.root))
+    for side in SIDES:
+        why = why_left_out(images.root, os.path.relpath(images.path(name, side), images.root))
         if why:
             return why
     alike = {other.lower(): other for other in images.all_names()}.get(name.lower())
