@@ -1,9 +1,8 @@
 """Several processes that share one job, as torchrun starts them, and what they say to each other.
 
-Input: the environment that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK). Output: `Processes`,
-passed on as an argument; `ALONE` is a single process, whose every exchange is with itself. Only the
-first process writes; all make the same exchanges in the same order; one that fails ends with its
-error, and torchrun ends the others.
+`ALONE` is a single process, whose every exchange is with itself. Only the first process writes; all
+make the same exchanges in the same order; one that fails ends with its error, and torchrun ends the
+others.
 """
 
 from __future__ import annotations

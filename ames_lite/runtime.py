@@ -1,8 +1,7 @@
 """Seed, device, precision and logging: what a run sets up by a call, never at import.
 
-0 is a seed like any other. Precision is one of PRECISIONS, or `auto`: bf16 where the device is made
-for it, else fp32. On a CPU, fp16 is refused (it has no fast kernels there). Nothing here keeps
-state, but for what was measured of this CPU.
+Precision is one of PRECISIONS, or `auto`: bf16 where the device is made for it, else fp32. On a
+CPU, fp16 is refused (it has no fast kernels there).
 """
 
 from __future__ import annotations

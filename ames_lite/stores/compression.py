@@ -1,8 +1,7 @@
 """Compressed data sets: chunks of whole images, about 1 MiB each, written once.
 
-Input: a compression's name. gzip is HDF5's own; the others are filters of the package hdf5plugin,
-an extra. A store that is being extracted is never compressed (its rows are written in place); it is
-compressed when it is copied, as stores are merged.
+gzip is HDF5's own; the others are filters of the package hdf5plugin, an extra. A store that is
+being extracted is never compressed; it is when it is copied, as stores are merged.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Rows of a data set that lies uncompressed and in one piece, read by the system's own calls.
 
-Input: an open HDF5 data set [N, K, ...], plain or virtual over chunk files. Output: `DirectRows`,
-which reads the first entries of any rows and nothing else, from several threads at once (HDF5 lets
-one thread in at a time and cannot be handed to another process). None where a data set is
-compressed, chunked or spread in another way; HDF5 reads it then.
+From several threads at once: HDF5 lets one thread in at a time, and cannot be handed to another
+process. A data set that is compressed, chunked or spread in another way is left to HDF5.
 """
 
 from __future__ import annotations

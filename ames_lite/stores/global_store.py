@@ -1,9 +1,8 @@
 """Global descriptors on disk: `{desc}_{split}_{kind}.hdf5`, one row per image of a list.
 
-kind: cls, gem, mean, vlad, … and with a `w` behind it what was whitened. Descriptors [N, D] are
-read as they are stored. Files of older runs have neither `status` nor `reason`: all their rows are
-done. Published files have one data set `features` [N, D] and neither names nor provenance: they are
-read with the image list that they were made from.
+Files of older runs have neither `status` nor `reason`: all their rows are done. Published files
+have one data set `features` [N, D] and neither names nor provenance: they are read with the image
+list that they were made from.
 """
 
 from __future__ import annotations

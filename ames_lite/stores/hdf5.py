@@ -1,9 +1,8 @@
 """HDF5 files that say what they are: the sole owner of h5py.
 
-Every file carries three attributes: `schema` (what it holds), `provenance` (a flat dict as JSON:
-what it was made from) and `complete` (0 or 1), which is written last, after a flush, and checked
-before anything is read. A file appears under its name by a rename, whole; only a store that can be
-resumed appears unfinished, with `complete` 0.
+Every file has three attributes: `schema`, `provenance` (a flat dict as JSON) and `complete` (0 or
+1), which is written last, after a flush, and checked before anything is read. A file appears under
+its name by a rename, whole; only a store that can be resumed appears with `complete` 0.
 """
 
 from __future__ import annotations

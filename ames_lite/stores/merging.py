@@ -1,9 +1,8 @@
 """One store from several that hold its rows, in their order: copied, or virtual.
 
-Input: open stores, of local or of global descriptors, made alike; whether they fit together is for
-the caller. Output: a complete native store; a copy equals an unbroken run byte for byte. A virtual
-store holds what is small (names, counts, states) itself; what is large stays in the sources, which
-must not be moved without it.
+Stores are of local or of global descriptors; whether they fit together is for the caller. A copy
+equals an unbroken run byte for byte. A virtual store holds what is small (names, counts, states)
+itself; what is large stays in the sources, which must not be moved without it.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from ames_lite.stores.disk import require_room
 from ames_lite.stores.row_layout import PER_DESCRIPTOR, Layout
 
 RUN_BYTES = 1 << 26  # copied at a time
+REMEDY = "free space, or write elsewhere; how=virtual copies no local descriptors"
 
 
 class Part(Protocol):
@@ -75,7 +75,7 @@ def copy_stores(
     names = _names(stores) if names is None else names
     wanted = first.layout(names)
     if compression is None and (overwrite or not output.exists()):
-        require_room(output, wanted)
+        require_room(output, wanted, REMEDY)
     with hdf5.new_file(output, first.schema, first.provenance, overwrite=overwrite) as file:
         for name, (shape, dtype) in wanted.items():
             if compression is not None and name in PER_DESCRIPTOR:

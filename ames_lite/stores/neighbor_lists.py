@@ -1,9 +1,7 @@
 """Neighbour lists on disk: `nn_{desc}_{global}.hdf5`, a `Neighbors` tied to two name lists.
 
-`ids` int32 [Q, K] (rows of the gallery list) and `sims` float32 [Q, K]. Ids mean nothing without
-the list that they count in, so the file keeps the digests of the query and the gallery list, and
-reading demands both lists. A path that ends in `.pkl` is of the published form
-(`published.neighbors`), in reading and in writing.
+`ids` int32 [Q, K], rows of the gallery list, and `sims` float32 [Q, K]. The file keeps the digests
+of both lists, and reading demands both. A path that ends in `.pkl` is of the published form.
 """
 
 from __future__ import annotations

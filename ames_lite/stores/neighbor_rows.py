@@ -1,9 +1,7 @@
 """Neighbour lists of a set against itself that stay where they are: rows are taken as needed.
 
-Input: arrays in memory, or mapped from a file that is far larger than memory. Output: the first
-`depth` neighbours of any images. An image's own entry, where a list has it, goes to the end with
-sim 0; what was mapped counts as memory of the process only until `release`. Lists are taken in the
-order that they have, whether their sims fall or not.
+They are in memory, or mapped from a file that is far larger; what was mapped counts as memory of
+the process only until `release`. An image's own entry goes to the end of its list with sim 0.
 """
 
 from __future__ import annotations

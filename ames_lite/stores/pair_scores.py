@@ -1,8 +1,7 @@
 """Pair scores on disk: `scores.hdf5`, what the network said once about every pair.
 
-`query`, `gallery` int32 [P] and `logit` float32 [P] (raw, before λ and γ), with a dict of digests
-of all that determines them: weights, stores, neighbours, settings. A file is reused only where
-every digest agrees; one that only one side knows is a difference.
+`query`, `gallery` int32 [P] and `logit` float32 [P] (raw, before λ and γ), with digests of all that
+determines them: weights, stores, neighbours, settings. A file is reused only where all agree.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Logits of a run that is under way: what `scores.partial.hdf5` keeps of it, beside scores.hdf5.
 
-`logit` float32 [P] and `done` uint8 [P] of all pairs of the run, in its own order, with the digests
-of all that determines them. A pair counts when it is done, and it is done only after its logit is
-with the operating system, so a process may be killed at any moment; and `complete` is never set:
-the whole result is another file, written when there is nothing left to do. Of several processes
-each has its own file, `scores.partial.2-of-4.hdf5`; whoever goes on reads all.
+`logit` float32 [P] and `done` uint8 [P] of all pairs of the run, in its own order, with digests. A
+pair is done only after its logit is with the operating system, so a process may be killed at any
+moment; `complete` is never set. Each process has its own file; a resumed run reads all.
 """
 
 from __future__ import annotations
@@ -81,7 +79,6 @@ class PartialScores:
         """Keep these arrays [P] from now on: what `note` names is taken from them."""
         self._logit, self._done = logit, done
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             with hdf5.new_file(self.path, SCHEMA, {}, complete=False) as file:
                 hdf5.create_contiguous(file, "logit", logit.shape, np.float32)
                 hdf5.create_contiguous(file, "done", done.shape, np.uint8)

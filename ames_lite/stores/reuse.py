@@ -1,8 +1,7 @@
 """Whether a vocabulary or neighbour lists that are there are those that a run would make.
 
-Input: the file, and what it would be made from. Output: nothing, or a BadInput that names both
-values. What provenance cannot tell, the numbers do: of neighbour lists some similarities are
-computed again from the global descriptors.
+What provenance cannot tell, the numbers do: of neighbour lists some similarities are computed again
+from the global descriptors.
 """
 
 from __future__ import annotations

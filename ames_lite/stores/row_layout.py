@@ -1,8 +1,7 @@
 """Files with one row an image: the states of a row, and the data sets of local and global stores.
 
 N images, K descriptors per image at most, D width (bits where packed). All data sets are
-contiguous, uncompressed and allocated at once. Rows never shift: an image that failed keeps its
-row, with its reason.
+contiguous, uncompressed and allocated at once. Rows never shift: a failed image keeps its row.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Shards: parts of an image list that several processes extract, each into a store of its own.
 
-Input: `3/8`, the third of eight. Shards count from 1; shard i of n holds the rows from N (i-1) // n
-up to N i // n, a run, so that a merged store maps onto them; the file of a shard lies beside the
-store that they make together, `name.3-of-8.hdf5` for `name.hdf5`.
+Shard i of n, from 1, holds the rows from N (i-1) // n up to N i // n, a run, so that a merged store
+maps onto them; its file is `name.3-of-8.hdf5` beside `name.hdf5`.
 """
 
 from __future__ import annotations

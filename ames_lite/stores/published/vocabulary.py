@@ -1,9 +1,8 @@
 """AnyLoc's published centroids: `c_centers.pt`, a plain tensor [C, D], read without trust.
 
-Output: centroids float32 and a provenance with `origin`: published. The file says neither what it
-was built from nor how it is used; AnyLoc's are for descriptors of unit length and assignment by
-cosine. Of its shape [32, 1536], the published one, the backbone is known: value facet of block 31
-of DINOv2 ViT-g/14 without registers.
+The file says neither what it was built from nor how it is used: AnyLoc's are for descriptors of
+unit length and assignment by cosine, and those of shape [32, 1536] are of the value facet of block
+31 of DINOv2 ViT-g/14 without registers.
 """
 
 from __future__ import annotations
