@@ -6,6 +6,7 @@ its traceback. They also derive from the built-in that Python users expect (`Val
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -58,3 +59,10 @@ def require(
     """Raise an error of that kind unless `fine`."""
     if not fine:
         raise kind(what, where=where, expected=expected, remedy=remedy)
+
+
+def check_fields(record: object, fits: Mapping[str, tuple[bool, str]]) -> None:
+    """Raise BadInput for the first field that does not fit; fits: whether it does, what would."""
+    for name, (fit, expected) in fits.items():
+        if not fit:
+            raise BadInput(f"{name} is {getattr(record, name)!r}", expected=expected)

@@ -7,17 +7,22 @@ or a recipe that names them. Output: `vlad_{desc_name}_{domain}.npz` below data_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ames_lite.cli.compose import Config, compose, options_of
+from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
-from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import SPLITS, DatasetFiles
+from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
-from ames_lite.stores.published.store import is_published
+
+SETTINGS = (
+    *("num_clusters", "distance", "unit", "seed", "iterations"),
+    *("max_images", "sample_per_cluster", "overwrite"),
+)
 
 
 class _Chosen(NamedTuple):
@@ -38,24 +43,19 @@ def run(config: Config) -> None:
     if config["split"] not in SPLITS:
         raise ConfigError(f"split={config['split']}", expected=f"one of {', '.join(SPLITS)}")
     chosen = _chosen(config)
-    stores = _find_stores(chosen, config)
-    sources = [
-        Source(store, one.step, _names(one, store, config["split"]), one.dataset)
-        for one, store in zip(chosen, stores, strict=True)
-    ]
+    split, extraction = config["split"], config.get("extraction")
+    found = find_all({one.dataset: partial(_store, one, split, extraction) for one in chosen})
+    sources = []
+    for one in chosen:
+        store = found[one.dataset]
+        names = names_of_published(one.files, split, store)
+        sources.append(Source(store, one.step, names, one.dataset))
     domain = config["domain"] or "+".join(one.files.folder for one in chosen)
     path = build_vocabulary(
         sources,
         dataset_files(config).vocabulary_path(domain),
-        num_clusters=config["num_clusters"],
-        distance=config["distance"],
-        unit=config["unit"],
-        seed=config["seed"],
-        iterations=config["iterations"],
-        max_images=config["max_images"],
-        sample_per_cluster=config["sample_per_cluster"],
+        **{key: config[key] for key in SETTINGS},
         expected=config.get("expected"),
-        overwrite=config["overwrite"],
     )
     print(f"vocabulary: {path}")
 
@@ -96,24 +96,11 @@ def _chosen(config: Config) -> list[_Chosen]:
     return chosen
 
 
-def _find_stores(chosen: Sequence[_Chosen], config: Config) -> list[Path]:
-    """Their stores, or one MissingFile with the commands that make all that are missing."""
-    found, missing = [], []
-    for one in chosen:
-        try:
-            found.append(one.files.local(config["split"]))
-        except MissingFile as error:
-            extraction = config.get("extraction")
-            message = str(error)
-            if extraction:
-                whole = f" splits=[{config['split']}] {' '.join(extraction)}"
-                message = message.replace(one.files.make_local(), one.files.make_local() + whole)
-            missing.append(message)
-    if missing:
-        raise MissingFile("\n".join(missing))
-    return found
-
-
-def _names(one: _Chosen, store: Path, split: str) -> Sequence[str] | None:
-    """The image list, for a published store, which carries no names."""
-    return read_image_list(one.files.image_list(split)).names if is_published(store) else None
+def _store(one: _Chosen, split: str, extraction: Sequence[str] | None) -> Path:
+    """Its store. Raises MissingFile with the command that makes it, as a recipe wants it."""
+    try:
+        return one.files.local(split)
+    except MissingFile as error:
+        make = one.files.make_local()
+        whole = f"{make} splits=[{split}] {' '.join(extraction)}" if extraction else make
+        raise MissingFile(str(error).replace(make, whole)) from error

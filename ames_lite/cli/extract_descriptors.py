@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.extraction import configured_backbone, optional_text, query_boxes
+from ames_lite.cli.extraction import (
+    configured_backbone,
+    configured_shard,
+    find_lists,
+    optional_text,
+    query_boxes,
+)
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import find_all
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.extraction.descriptors import extract_descriptors
-from ames_lite.stores.shards import parse_shard
 
 OUTPUTS = ("local", "global")
 
@@ -29,13 +30,8 @@ def main(overrides: Sequence[str] | None = None) -> int:
 def run(config: Config) -> None:
     """Extract every split of a data set."""
     files, splits = dataset_files(config), chosen_splits(config)
-    shard = parse_shard(optional_text(config["shard"]), os.environ)
-    needed: dict[str, Callable[[], Path]] = {
-        split: partial(files.image_list, split) for split in splits
-    }
-    if "query" in splits:
-        needed |= {"gallery": partial(files.image_list, "gallery"), "gnd": files.ground_truth}
-    find_all(needed)  # one message for all that is missing
+    shard = configured_shard(config)
+    find_lists(files, splits)
     lists = {split: read_image_list(files.image_list(split)).names for split in splits}
     backbone = configured_backbone(config)
     code = optional_text(config["binarization"])

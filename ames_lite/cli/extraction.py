@@ -1,17 +1,22 @@
-"""What the commands that look at images share: the backbone, the crop boxes of queries."""
+"""What the commands of extraction share: the backbone, image lists, crop boxes, the shard."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from ames_lite.cli.compose import Config
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import DatasetFiles
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.images import Box
+from ames_lite.stores.published.store import is_published
+from ames_lite.stores.shards import Shard, parse_shard
 
 
 def configured_backbone(config: Config) -> Backbone:
@@ -36,6 +41,24 @@ def query_boxes(files: DatasetFiles, names: Sequence[str]) -> list[Box | None]:
     path = files.ground_truth()
     truth = read_ground_truth(path, names, gallery, skip_last=files.skipped(path))
     return list(truth.bbox)
+
+
+def find_lists(files: DatasetFiles, splits: Sequence[str]) -> None:
+    """Raises one MissingFile for all that is missing: image lists, and ground truth for boxes."""
+    needed: dict[str, Callable[[], Path]] = {s: partial(files.image_list, s) for s in splits}
+    if "query" in splits:
+        needed |= {"gallery": partial(files.image_list, "gallery"), "gnd": files.ground_truth}
+    find_all(needed)
+
+
+def names_of_published(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
+    """The image list of a split, where its file is of the published form, without names."""
+    return read_image_list(files.image_list(split)).names if is_published(path) else None
+
+
+def configured_shard(config: Config) -> Shard | None:
+    """`shard=`, or that of torchrun; None: all images."""
+    return parse_shard(optional_text(config["shard"]), os.environ)
 
 
 def optional_text(value: object) -> str | None:

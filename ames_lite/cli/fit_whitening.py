@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.extract_globals import names_of_published
+from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction.whitening import fit_whitening

@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
+from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all
+from ames_lite.datasets.layout import NETWORK_OF, find_all
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.retrieval.compressed import IvfPq
-from ames_lite.retrieval.rerankers import RERANKERS, Settings
+from ames_lite.retrieval.rerank_parts import Settings
+from ames_lite.retrieval.rerankers import RERANKERS
 from ames_lite.runtime import pick_device
-from ames_lite.stores.published.store import is_published
 
 FORMS = ("native", "published")
 INDEXES = ("flat", "ivf_pq")
@@ -43,13 +44,12 @@ def run(config: Config) -> None:
         path = convert_topk(given, output, *names, keep=keep, overwrite=overwrite)
     else:
         found = find_all({side: partial(files.global_descriptors, side, kind) for side in sides})
-        descriptors = [found[side] for side in sides]
         path = prepare_topk(
-            descriptors[0],
-            descriptors[1],
+            found[sides[0]],
+            found[sides[1]],
             output,
             num_neighbors=config["num_neighbors"],
-            names=_names_of_published(files, sides, descriptors),
+            names=[names_of_published(files, side, found[side]) for side in sides],
             device="cuda" if pick_device(config["device"]).type == "cuda" else "cpu",
             index=IvfPq(**config["ivf_pq"]) if config["index"] == "ivf_pq" else None,
             rerank=rerank,
@@ -71,13 +71,3 @@ def _reranking(config: Config) -> Settings | None:
     if chosen == "published" and config["global"] in NETWORK_OF and not config["self_search"]:
         chosen = "mda"
     return RERANKERS[chosen].settings(**config[chosen]) if chosen in RERANKERS else None
-
-
-def _names_of_published(
-    files: DatasetFiles, sides: Sequence[str], paths: Sequence[Path]
-) -> list[Sequence[str] | None]:
-    """The image lists of the sides whose descriptors are of the published form, without names."""
-    return [
-        read_image_list(files.image_list(side)).names if is_published(path) else None
-        for side, path in zip(sides, paths, strict=True)
-    ]

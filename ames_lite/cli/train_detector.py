@@ -9,13 +9,12 @@ from typing import Any
 
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.continuing import check_resume, training_dir
+from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.extraction.backbones import build_backbone
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
 from ames_lite.extraction.detector_training.features import require_maps
-from ames_lite.extraction.detector_training.loop import DetectorRecipe
-from ames_lite.extraction.detector_training.train import train_detector
+from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
 from ames_lite.runtime import pick_device
 
 
@@ -30,13 +29,7 @@ def run(config: Config) -> Path:
     recipe = DetectorRecipe(**{k: config[k] for k in DetectorRecipe.__dataclass_fields__})
     device = pick_device(config["device"])
     images, val = _image_sets(config)
-    backbone = build_backbone(
-        config["backbone"]["name"],
-        device=config["device"],
-        precision=config["precision"],
-        batch_pixels=config["batch_pixels"],
-        **config["backbone"]["arguments"],
-    )
+    backbone = configured_backbone(config)
     require_maps(backbone).top_k = 0  # nothing is chosen: all patches train
     folder = training_dir(config, "detector", search=False)
     path = train_detector(

@@ -9,10 +9,11 @@ An image without descriptors gets the constant unit vector.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,33 +43,35 @@ class Tokens:
     count: npt.NDArray[np.integer]
 
 
-class Aggregator(Protocol):
-    """What every way offers; needs_weight: whether `Tokens.weight` is looked at."""
+class Aggregator(ABC):
+    """A way to one vector an image; needs_weight: whether `Tokens.weight` is looked at."""
 
     kind: str
-    needs_weight: bool
+    needs_weight = False
 
     @property
+    @abstractmethod
     def provenance(self) -> Provenance:
         """Everything that changes its output."""
 
     def dim(self, width: int) -> int:
         """The width of what comes out, for descriptors of width D."""
+        return width
 
-    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
+    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:  # noqa: B027
         """Raise BadInput where it does not fit descriptors of this provenance and width."""
 
+    @abstractmethod
     def __call__(self, tokens: Tokens) -> Vectors:
         """One vector an image. Raises BadInput for descriptors that are no numbers."""
 
 
 @dataclass(frozen=True)
-class Gem:
+class Gem(Aggregator):
     """The generalised mean; power: 1 is the mean, a large one the largest entry."""
 
     power: float = 3.0
     kind = "gem"
-    needs_weight = False
 
     def __post_init__(self) -> None:
         if not 0 < self.power < float("inf"):
@@ -78,18 +81,12 @@ class Gem:
     def provenance(self) -> Provenance:
         return {"power": float(self.power), "normalisation": "L2"}
 
-    def dim(self, width: int) -> int:
-        return width
-
-    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
-        """Fits every float descriptor."""
-
     def __call__(self, tokens: Tokens) -> Vectors:
         return gem(tokens.descriptors, tokens.count, self.power)
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Aggregator):
     """The average by the weights of the detector (without one: by the feature's norm)."""
 
     kind = "mean"
@@ -99,19 +96,13 @@ class Mean:
     def provenance(self) -> Provenance:
         return {"averaged_by": "weight", "normalisation": "L2"}
 
-    def dim(self, width: int) -> int:
-        return width
-
-    def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
-        """Fits every float descriptor."""
-
     def __call__(self, tokens: Tokens) -> Vectors:
         assert tokens.weight is not None
         return weighted_mean(tokens.descriptors, tokens.weight, tokens.count)
 
 
 @dataclass(frozen=True, eq=False)
-class Vlad:
+class Vlad(Aggregator):
     """VLAD by a vocabulary, with the distance and the unit length that it was built with.
 
     soft: None (hard), standard or anyloc, with temperature; see `ames_lite.retrieval.vlad`.
@@ -123,7 +114,6 @@ class Vlad:
     soft: str | None = None
     temperature: float = 1.0
     kind = "vlad"
-    needs_weight = False
 
     def __post_init__(self) -> None:
         nothing = np.zeros((1, 0, self.centroids.shape[1]), np.float32)

@@ -25,6 +25,7 @@ import torch
 from ames_lite.errors import BadInput, UserError
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.io.images import MIN_SIDE, Box, load_image
+from ames_lite.stores.shards import Shard, shard_rows
 
 WINDOW = 32  # jobs that batches are formed of
 FEW = 32  # jobs that are not worth starting processes for
@@ -39,6 +40,19 @@ class Job:
     name: str
     path: Path
     box: Box | None
+
+
+def jobs_of(
+    image_root: str | Path,
+    names: Sequence[str],
+    boxes: Sequence[Box | None] | None,
+    shard: Shard | None,
+) -> list[Job]:
+    """The images of a shard (None: all); names and boxes [N] are of all. Raises BadInput."""
+    if boxes is not None and len(boxes) != len(names):
+        raise BadInput(f"{len(boxes)} boxes for {len(names)} images", expected="one an image")
+    root, rows = Path(image_root), shard_rows(len(names), shard)
+    return [Job(names[row], root / names[row], boxes[row] if boxes else None) for row in rows]
 
 
 def window_of(backbone: Backbone) -> int:
@@ -118,14 +132,15 @@ def in_order(
 def _describe_window(window: Sequence[Any], backbone: Backbone) -> list[Described | str]:
     found: list[Described | str] = [item if isinstance(item, str) else "" for item in window]
     good = [index for index, item in enumerate(window) if not isinstance(item, str)]
-    for batch in _batches([window[index] for index in good], backbone.batch_pixels):
+    for batch in batches_of([window[index] for index in good], backbone.batch_pixels):
         described = _describe_batch([window[good[at]] for at in batch], backbone)
         for at, result in zip(batch, described, strict=True):
             found[good[at]] = result
     return found
 
 
-def _batches(prepared: Sequence[Any], bound: int) -> list[list[int]]:
+def batches_of(prepared: Sequence[Any], bound: int) -> list[list[int]]:
+    """Indices of prepared images in batches of one shape, within `bound` pixels; 0: one by one."""
     if bound <= 0:
         return [[index] for index in range(len(prepared))]
     return group_by_shape(

@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.sampling import open_floats, spread
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
 from ames_lite.models.binarization import fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores.binarization_file import read_binarization, write_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_layout import DONE
 
 RUN_IMAGES = 64  # read at a time
@@ -99,9 +99,7 @@ def fit_binarization(
     """
     if bits < 8 or bits % 8:
         raise BadInput(f"bits is {bits}", expected="a multiple of 8")
-    store = DescriptorStore.open(store_path) if names is None else open_store(store_path, names)
-    if store.packed:
-        raise BadInput("a packed store", where=store_path, expected="float descriptors")
+    store = open_floats(store_path, names)
     sample, rows = sample_evenly(store, max_images, max_descriptors, seed)
     generator = torch.Generator().manual_seed(seed)
     projection = fit_itq(torch.from_numpy(sample), bits, generator, iterations=iterations)
@@ -130,10 +128,9 @@ def sample_evenly(
         what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
         raise BadInput(what, expected="both at least 1")
     done = np.flatnonzero(store.status == DONE)
-    count = min(len(done), max_images)
-    if count == 0:
+    if len(done) == 0:
         raise BadInput("all images failed in extraction", where=store.path, remedy=store.remedy)
-    rows = done[np.unique(np.linspace(0, len(done) - 1, count).round().astype(np.int64))]
+    rows = spread(done, max_images)
     each = -(-max_descriptors // len(rows))
     rng = np.random.default_rng(seed)
     parts = []

@@ -26,7 +26,7 @@ from ames_lite.extraction.backbones.interface import (
     made_of_globals,
     unit_vector,
 )
-from ames_lite.extraction.batches import Job, describe_all, window_of
+from ames_lite.extraction.batches import Job, describe_all, jobs_of, window_of
 from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.io import remedies
 from ames_lite.io.images import Box
@@ -35,7 +35,7 @@ from ames_lite.stores.disk import announce
 from ames_lite.stores.global_writer import GlobalWriter
 from ames_lite.stores.row_layout import Layout, globals_layout, store_layout
 from ames_lite.stores.row_writer import RowWriter
-from ames_lite.stores.shards import Shard, shard_path, shard_rows
+from ames_lite.stores.shards import Shard, shard_path
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +76,8 @@ def extract_descriptors(
     """
     if on_bad_image not in ("error", "skip"):
         raise BadInput(f"on_bad_image is '{on_bad_image}'", expected="error or skip")
-    if boxes is not None and len(boxes) != len(names):
-        raise BadInput(f"{len(boxes)} boxes for {len(names)} images", expected="one an image")
-    rows = shard_rows(len(names), shard)
-    crop = boxes is not None
-    chosen = [None if boxes is None else boxes[row] for row in rows]
-    part = [names[row] for row in rows]
+    jobs, crop = jobs_of(image_root, names, boxes, shard), boxes is not None
+    part = [job.name for job in jobs]
     outputs = []
     if local is not None:
         path = shard_path(local, shard)
@@ -90,8 +86,6 @@ def extract_descriptors(
         outputs.append(_global_output(backbone, shard_path(vectors, shard), part, crop))
     for output in outputs:
         logger.info(announce(output.path, output.wanted, overwrite=overwrite))
-    root = Path(image_root)
-    jobs = [Job(name, root / name, box) for name, box in zip(part, chosen, strict=True)]
     bad = _fill(backbone, jobs, outputs, workers, overwrite)
     paths = [output.path for output in outputs]
     if say_bad and local is not None:

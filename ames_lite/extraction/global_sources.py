@@ -7,10 +7,11 @@ another computes with the same blocks, and gives the same bytes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ from ames_lite.extraction.backbones.interface import (
     made_of_globals,
     unit_vector,
 )
-from ames_lite.extraction.batches import WINDOW, Job, describe_all
+from ames_lite.extraction.batches import WINDOW, describe_all, jobs_of
+from ames_lite.extraction.sampling import refuse_packed
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -42,7 +44,7 @@ class Block(NamedTuple):
     failed: dict[int, str]
 
 
-class Source(Protocol):
+class Source(ABC):
     """names: N images; step: rows of a block; kind, dim, made: of the vectors that it gives."""
 
     names: Sequence[str]
@@ -51,14 +53,35 @@ class Source(Protocol):
     dim: int
 
     @property
+    @abstractmethod
     def made(self) -> Provenance:
         """What the vectors are made from and how; of a network it loads the weights."""
 
+    @abstractmethod
     def blocks(self, first: int) -> Iterator[Block]:
         """The blocks from row `first` on, a multiple of step."""
 
 
-class StoreSource:
+class RowSource(Source):
+    """The rows of a file, or of a shard of it."""
+
+    def __init__(self, names: Sequence[str], shard: Shard | None, row_bytes: int) -> None:
+        """row_bytes: of what a row reads or gives, the larger."""
+        rows = shard_rows(len(names), shard)
+        self.names, self._start = names[rows.start : rows.stop], rows.start
+        self.step = min(MOST_ROWS, max(1, BLOCK_BYTES // row_bytes))
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        for row in range(first, len(self.names), self.step):
+            stop = min(row + self.step, len(self.names))
+            yield self.block(self._start + row, self._start + stop)
+
+    @abstractmethod
+    def block(self, first: int, stop: int) -> Block:
+        """Rows of the file."""
+
+
+class StoreSource(RowSource):
     """The local descriptors of a store (native or published), aggregated.
 
     Raises BadInput where the aggregator does not fit the store, and for packed stores.
@@ -67,48 +90,33 @@ class StoreSource:
     def __init__(
         self, store: DescriptorStore, aggregator: Aggregator, shard: Shard | None = None
     ) -> None:
-        if store.packed:
-            raise BadInput("a packed store", where=store.path, expected="float descriptors")
+        refuse_packed(store)
         aggregator.check(store.provenance, store.dim, store.path)
         self.store, self.aggregator = store, aggregator
-        rows = shard_rows(len(store), shard)
-        self.names: Sequence[str] = store.names[rows.start : rows.stop]
         self.kind, self.dim = aggregator.kind, aggregator.dim(store.dim)
-        self._start = rows.start
         largest = max(store.max_count * store.dim * store.dtype.itemsize, 8 * self.dim)
-        self.step = min(MOST_ROWS, max(1, BLOCK_BYTES // largest))
+        super().__init__(store.names, shard, largest)
 
     @property
     def made(self) -> Provenance:
         of_store = {**self.store.provenance, "store": self.store.fingerprint()}
         return {**of_store, **self.aggregator.provenance, "global": self.kind}
 
-    def blocks(self, first: int) -> Iterator[Block]:
-        for row in range(first, len(self.names), self.step):
-            yield self._block(
-                self._start + row, self._start + min(row + self.step, len(self.names))
-            )
-
-    def _block(self, first: int, stop: int) -> Block:
+    def block(self, first: int, stop: int) -> Block:
+        needs_weight = self.aggregator.needs_weight
         try:
-            vectors = self.aggregator(read_tokens(self.store, first, stop, self._needs_weight))
+            vectors = self.aggregator(read_tokens(self.store, first, stop, needs_weight))
         except BadInput as error:
             where = f"{self.store.path}, images counted from row {first}"
             raise BadInput(str(error), where=where) from error
         bad = np.flatnonzero(self.store.status[first:stop] == FAILED)
         return Block(vectors, {int(at): self.store.reason(first + int(at)) for at in bad})
 
-    @property
-    def _needs_weight(self) -> bool:
-        return self.aggregator.needs_weight
-
 
 def read_tokens(store: DescriptorStore, first: int, stop: int, with_weight: bool) -> Tokens:
     """Rows first to stop of a store, the real descriptors of each in front."""
     descriptors, valid = store.read_descriptors(np.arange(first, stop))
-    weight = None
-    if with_weight:
-        weight = store.weights(first, stop)
+    weight = store.weights(first, stop) if with_weight else None
     count = valid.sum(axis=1)
     if (valid != (np.arange(valid.shape[1]) < count[:, None])).any():  # masks of published stores
         order = np.argsort(~valid, axis=1, kind="stable")
@@ -117,7 +125,7 @@ def read_tokens(store: DescriptorStore, first: int, stop: int, with_weight: bool
     return Tokens(descriptors, weight, count)
 
 
-class ImageSource:
+class ImageSource(Source):
     """Images, described by a backbone and aggregated one by one: no local descriptor is stored.
 
     Without an aggregator the vectors are the backbone's own, brought to unit length. Raises
@@ -138,8 +146,8 @@ class ImageSource:
         workers: int = 1,
     ) -> None:
         """names, boxes [N]: of all images, also for a shard; see `extract_descriptors`."""
-        if boxes is not None and len(boxes) != len(names):
-            raise BadInput(f"{len(boxes)} boxes for {len(names)} images", expected="one an image")
+        self._jobs = jobs_of(image_root, names, boxes, shard)
+        self.names: Sequence[str] = [job.name for job in self._jobs]
         self.backbone, self.aggregator, self.workers = backbone, aggregator, workers
         self._of_backbone = {**backbone.provenance, "crop": boxes is not None}
         if aggregator is not None:
@@ -149,13 +157,6 @@ class ImageSource:
             if backbone.global_kind is None:
                 raise BadInput("this backbone has no global descriptor", expected="an aggregator")
             self.kind, self.dim = backbone.global_kind, backbone.global_dim
-        rows = shard_rows(len(names), shard)
-        self.names: Sequence[str] = [names[row] for row in rows]
-        chosen = [None if boxes is None else boxes[row] for row in rows]
-        root = Path(image_root)
-        self._jobs = [
-            Job(name, root / name, box) for name, box in zip(self.names, chosen, strict=True)
-        ]
 
     @property
     def made(self) -> Provenance:
@@ -190,23 +191,18 @@ class ImageSource:
         return self.aggregator(tokens)[0]
 
 
-class GlobalSource:
+class GlobalSource(RowSource):
     """Global descriptors that are there already, as they are: to be whitened."""
 
     def __init__(self, store: GlobalStore, shard: Shard | None = None) -> None:
-        self.store = store
-        rows = shard_rows(len(store), shard)
-        self.names: Sequence[str] = store.names[rows.start : rows.stop]
-        self._start, self.dim = rows.start, store.dim
+        self.store, self.dim = store, store.dim
         self.kind = str(store.provenance.get("global", "global"))
-        self.step = min(MOST_ROWS, max(1, BLOCK_BYTES // (8 * store.dim)))
+        super().__init__(store.names, shard, 8 * store.dim)
 
     @property
     def made(self) -> Provenance:
         return dict(self.store.provenance)
 
-    def blocks(self, first: int) -> Iterator[Block]:
-        for row in range(self._start + first, self._start + len(self.names), self.step):
-            stop = min(row + self.step, self._start + len(self.names))
-            bad = self.store.failed(row, stop)
-            yield Block(self.store.read(row, stop), {at - row: why for at, why in bad.items()})
+    def block(self, first: int, stop: int) -> Block:
+        bad = self.store.failed(first, stop)
+        return Block(self.store.read(first, stop), {at - first: why for at, why in bad.items()})

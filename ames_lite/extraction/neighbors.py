@@ -11,22 +11,19 @@ which names neither lists nor provenance.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.io.provenance import ORIGIN, SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.compressed import IvfPq, compressed_knn
+from ames_lite.retrieval.compressed import IvfPq, compressed_knn, gallery_blocks
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.rerank_parts import Search
-from ames_lite.retrieval.rerankers import Settings, rerank_lists
+from ames_lite.retrieval.rerank_parts import Search, Settings
+from ames_lite.retrieval.rerankers import rerank_lists
 from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import (
@@ -40,7 +37,6 @@ from ames_lite.stores.row_layout import FAILED
 
 logger = logging.getLogger(__name__)
 
-READ_BYTES = 1 << 27  # of a gallery, in float32, read at a time
 SAME = (*SAME_STORES, *SAME_GLOBALS, "normalisation", "whitening")
 
 
@@ -103,19 +99,13 @@ def _searched(
         "device": device,
     }
     if index is None:
-        given = rows if gallery is queries else _blocks(gallery)
+        given = rows if gallery is queries else gallery_blocks(gallery)
         return exact_knn(rows, given, k, **shared), {"search": "exact inner product"}
     found = compressed_knn(rows, gallery, k, index, **shared)
     recall = {f"recall@{depth}": share for depth, share in found.recall.items()}
     said = ", ".join(f"{name} {share:.4f}" for name, share in recall.items())
     logger.info("against exact, on %d queries: %s", found.settings["recall_queries"], said)
     return found.neighbors, {"search": "ivf_pq, exact similarities", **found.settings, **recall}
-
-
-def _blocks(store: GlobalStore) -> Iterator[npt.NDArray[np.floating[Any]]]:
-    step = max(1, READ_BYTES // (4 * store.dim))
-    for first in range(0, len(store), step):
-        yield store.read(first, min(first + step, len(store)))
 
 
 def _say_failed(store: GlobalStore) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,17 @@ from ames_lite.extraction.vocabulary_sources import (
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.writing import refuse_existing
-from ames_lite.retrieval.clustering import TOLERANCE, kmeans, kmeans_blocks
-from ames_lite.retrieval.rows import sampled_points
-from ames_lite.retrieval.vlad import DISTANCES
+from ames_lite.retrieval.clustering import (
+    TOLERANCE,
+    Blocks,
+    check_clustering,
+    kmeans,
+    kmeans_blocks,
+)
+from ames_lite.retrieval.rows import Float32, sampled_points
 from ames_lite.stores.vocabulary import write_vocabulary
 
 logger = logging.getLogger(__name__)
-
-Float32 = npt.NDArray[np.float32]
 
 
 def build_vocabulary(
@@ -62,7 +66,8 @@ def build_vocabulary(
     Raises BadInput for packed stores, stores of different backbones, layers, facets or widths, and
     for fewer descriptors than clusters.
     """
-    _check_arguments(sources, num_clusters, distance, max_images, sample_per_cluster)
+    check_clustering(num_clusters, seed, iterations, distance)
+    _check_arguments(sources, max_images, sample_per_cluster)
     refuse_existing(Path(output), overwrite)
     parts = [open_part(source, max_images) for source in sources]
     provenance = shared_provenance(parts)
@@ -89,25 +94,14 @@ def build_vocabulary(
     return write_vocabulary(output, centroids, made, images=images, overwrite=overwrite)
 
 
-def _check_arguments(
-    sources: Sequence[Source],
-    num_clusters: int,
-    distance: str,
-    max_images: int,
-    sample_per_cluster: int,
-) -> None:
+def _check_arguments(sources: Sequence[Source], max_images: int, sample_per_cluster: int) -> None:
     if not sources:
         raise BadInput("no store is given", expected="at least one source")
     if any(source.step < 1 for source in sources):
         raise BadInput(f"steps are {[s.step for s in sources]}", expected="1 and more")
-    if num_clusters < 1 or min(max_images, sample_per_cluster) < 0:
-        raise BadInput(
-            f"num_clusters is {num_clusters}, max_images {max_images}, "
-            f"sample_per_cluster {sample_per_cluster}",
-            expected="at least one cluster; 0 (all) and more",
-        )
-    if distance not in DISTANCES:
-        raise BadInput(f"distance is '{distance}'", expected=" or ".join(DISTANCES))
+    if min(max_images, sample_per_cluster) < 0:
+        what = f"max_images is {max_images}, sample_per_cluster {sample_per_cluster}"
+        raise BadInput(what, expected="0 (all) and more")
 
 
 def _check_tokens(parts: Sequence[Part], num_clusters: int) -> None:
@@ -138,18 +132,15 @@ def _cluster(
             yield from part.blocks(unit)
 
     total = sum(part.num_tokens for part in parts)
-    if not sample_per_cluster:
-        found = kmeans_blocks(blocks, num_clusters, seed, iterations=iterations, distance=distance)
-    else:
+    given: Blocks = blocks
+    if sample_per_cluster:
         chosen = sampled_points(total, num_clusters * sample_per_cluster, seed)
         sample = _sample(blocks(), chosen)
         if distance == "euclidean":
             centroids = kmeans(sample, num_clusters, seed, iterations, sample_per_cluster)
             return centroids, {"tokens": total, "sampled": len(sample), "method": "faiss k-means"}
-        given = (sample,)
-        found = kmeans_blocks(
-            lambda: given, num_clusters, seed, iterations=iterations, distance=distance
-        )
+        given = partial(iter, (sample,))
+    found = kmeans_blocks(given, num_clusters, seed, iterations=iterations, distance=distance)
     if not found.settled:
         logger.warning("k-means had not settled after %d iterations", found.iterations)
     return found.centroids, {

@@ -17,16 +17,16 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.sampling import open_floats, spread
 from ames_lite.io.provenance import Provenance, comparable, compare_provenance
+from ames_lite.retrieval.rows import Float32, not_finite
 from ames_lite.retrieval.vlad import unit_rows
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_layout import DONE
 from ames_lite.stores.vocabulary import ImagesOf
 
 logger = logging.getLogger(__name__)
 
-Float32 = npt.NDArray[np.float32]
 READ_BYTES = 1 << 24  # of descriptors, read at a time
 # what the stores of one vocabulary must share
 SAME = ("backbone", "variant", "weights", "facet", "layer", "descriptor_space", "detector_weights")
@@ -71,21 +71,12 @@ class Part:
             descriptors, valid = self.store.read_descriptors(rows)
             values = torch.from_numpy(descriptors[valid]).to(torch.float32)
             if not bool(torch.isfinite(values.sum())):  # or the sum alone is too large
-                self._refuse_infinite(rows, descriptors, valid)
+                for row, one, real in zip(rows.tolist(), descriptors, valid, strict=True):
+                    if not np.isfinite(one[real]).all():
+                        what = f"a descriptor of '{self.store.names[row]}' (row {row})"
+                        raise not_finite(what, where=self.store.path)
             tokens: Float32 = (unit_rows(values) if unit else values).numpy()
             yield tokens
-
-    def _refuse_infinite(
-        self, rows: npt.NDArray[np.int64], descriptors: npt.NDArray[Any], valid: npt.NDArray[Any]
-    ) -> None:
-        for row, one, real in zip(rows.tolist(), descriptors, valid, strict=True):
-            if not np.isfinite(one[real]).all():
-                raise BadInput(
-                    f"descriptors of '{self.store.names[row]}' (row {row}) have NaN or infinity",
-                    where=self.store.path,
-                    expected="finite numbers",
-                    remedy="extract that image again, or drop it from the list",
-                )
 
 
 def open_part(source: Source, max_images: int) -> Part:
@@ -93,15 +84,9 @@ def open_part(source: Source, max_images: int) -> Part:
 
     Raises MissingFile, and BadInput for a packed store.
     """
-    if source.names is None:
-        store = DescriptorStore.open(source.store)
-    else:
-        store = open_store(source.store, source.names)
-    if store.packed:
-        raise BadInput("a packed store", where=source.store, expected="float descriptors")
+    store = open_floats(source.store, source.names)
     rows = np.arange(0, len(store), source.step)
-    if max_images and len(rows) > max_images:
-        rows = rows[np.linspace(0, len(rows) - 1, max_images).round().astype(np.int64)]
+    rows = spread(rows, max_images or len(rows))
     done = rows[store.status[rows] == DONE]
     if len(done) < len(rows):
         logger.warning("%s: %d failed images left out", source.store, len(rows) - len(done))

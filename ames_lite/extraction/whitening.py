@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.sampling import spread
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.whitening import fit_class_whitening
@@ -52,9 +53,7 @@ def fit_whitening(
     if max_images < 1:
         raise BadInput(f"max_images is {max_images}", expected="at least 1")
     with GlobalStore(globals_path, names=names) as store:
-        done = np.flatnonzero(store.status == DONE)
-        count = min(len(done), max_images)
-        rows = done[np.unique(np.linspace(0, len(done) - 1, count).round().astype(np.int64))]
+        rows = spread(np.flatnonzero(store.status == DONE), max_images)
         chosen_rows = _Chosen(store, rows)
         how: dict[str, Any] = {"method": "PCA, exact"}
         try:

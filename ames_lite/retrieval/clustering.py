@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput
 from ames_lite.retrieval.faiss_calls import lloyd
-from ames_lite.retrieval.rows import Float32, Floats, float_rows, sampled_points
+from ames_lite.retrieval.rows import Float32, Floats, float_rows, not_finite, sampled_points
 from ames_lite.retrieval.vlad import DISTANCES, fill, similarities
 
 Blocks = Callable[[], Iterable[npt.NDArray[np.floating[Any]]]]
@@ -58,7 +58,9 @@ def kmeans_blocks(
     (the first of equals). Products are float32, sums float64. Raises BadInput for fewer tokens, or
     fewer distinct ones, than clusters, for NaN or infinity, widths that change and bad arguments.
     """
-    _check_arguments(num_clusters, seed, iterations, distance, tolerance)
+    check_clustering(num_clusters, seed, iterations, distance)
+    if not 0 <= tolerance < np.inf:
+        raise BadInput(f"tolerance is {tolerance}", expected="a number from 0")
     tokens, scale = _survey(blocks)
     if tokens < num_clusters:
         raise _too_few(f"{tokens} tokens", num_clusters)
@@ -77,14 +79,14 @@ def kmeans_blocks(
     return Clustering(centroids.to(torch.float32).numpy(), tokens, step, settled)
 
 
-def _check_arguments(
-    num_clusters: int, seed: int, iterations: int, distance: str, tolerance: float
+def check_clustering(
+    num_clusters: int, seed: int, iterations: int, distance: str = "euclidean"
 ) -> None:
-    if min(num_clusters, iterations) < 1 or not 0 <= seed < 2**31 or not 0 <= tolerance < np.inf:
+    """Raise BadInput for what no clustering can have."""
+    if min(num_clusters, iterations) < 1 or not 0 <= seed < 2**31:
         raise BadInput(
-            f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}, "
-            f"tolerance {tolerance}",
-            expected="counts of at least 1, a seed from 0 to 2147483647, a tolerance from 0",
+            f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}",
+            expected="counts of at least 1, a seed from 0 to 2147483647",
         )
     if distance not in DISTANCES:
         raise BadInput(f"distance is '{distance}'", expected=" or ".join(DISTANCES))
@@ -130,11 +132,7 @@ def _survey(blocks: Blocks) -> tuple[int, float]:
         finite = torch.isfinite(squares)
         if not bool(finite.all()):
             row = tokens + int(finite.to(torch.uint8).argmin())
-            raise BadInput(
-                f"token {row} has NaN or infinite entries",
-                expected="finite numbers in the range of float32",
-                remedy="extract that image again, or drop it from the list",
-            )
+            raise not_finite(f"token {row}")
         tokens, total = tokens + len(chunk), total + float(squares.sum())
     return tokens, total / max(1, tokens)
 
@@ -196,18 +194,11 @@ def kmeans(
     into the vocabulary's provenance.
     Raises BadInput for fewer points than clusters, and for NaN or infinity.
     """
-    if min(num_clusters, iterations, points_per_cluster) < 1 or not 0 <= seed < 2**31:
-        raise BadInput(
-            f"num_clusters {num_clusters}, iterations {iterations}, "
-            f"points_per_cluster {points_per_cluster}, seed {seed}",
-            expected="counts of at least 1 and a seed from 0 to 2147483647",
-        )
+    check_clustering(num_clusters, seed, iterations)
+    if points_per_cluster < 1:
+        raise BadInput(f"points_per_cluster is {points_per_cluster}", expected="at least 1")
     if len(points) < num_clusters:
-        raise BadInput(
-            f"{len(points)} points were given for {num_clusters} clusters",
-            expected="at least one point per cluster",
-            remedy="take descriptors of more images, or fewer clusters",
-        )
+        raise _too_few(f"{len(points)} points were given", num_clusters)
     limit = num_clusters * points_per_cluster
     if len(points) > limit:
         points = points[sampled_points(len(points), limit, seed)]

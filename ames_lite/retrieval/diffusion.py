@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.faiss_calls import similarities
@@ -26,6 +26,8 @@ from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
     REMEDY,
     Search,
+    Settings,
+    at_least,
     check_memory,
     checked_queries,
     directions,
@@ -39,12 +41,15 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Diffusion:
-    """The settings. Raises BadInput for values out of range.
+class Diffusion(Settings):
+    """The settings.
 
     num: None diffuses over the whole gallery; a number over the first `num` images of each list,
     with the graph cut down to them (its D is then of them alone).
     """
+
+    name, told = "diffusion", "manifold similarity f, 0 where none arrives"
+    more = {"diffusion_tolerance": TOLERANCE}
 
     num: int | None = None
     neighbors: int = 50  # k of the graph
@@ -53,31 +58,14 @@ class Diffusion:
     gamma: float = 3.0  # power of a cosine
 
     def __post_init__(self) -> None:
-        counts = {"num": self.num, "neighbors": self.neighbors}
-        for key, value in {**counts, "query_neighbors": self.query_neighbors}.items():
-            if value is not None and value < 1:
-                raise BadInput(f"{key} is {value}", expected="at least 1")
-        if not 0 <= self.alpha < 1:
-            raise BadInput(f"alpha is {self.alpha}", expected="a number from 0, below 1")
-        if not 0 < self.gamma < float("inf"):
-            raise BadInput(f"gamma is {self.gamma}", expected="a number above 0")
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """For the lists' provenance, flat."""
-        return {
-            "rerank": "diffusion",
-            "diffusion_num": self.num,
-            "diffusion_neighbors": self.neighbors,
-            "diffusion_query_neighbors": self.query_neighbors,
-            "diffusion_alpha": float(self.alpha),
-            "diffusion_gamma": float(self.gamma),
-            "diffusion_tolerance": TOLERANCE,
-            "sims": "manifold similarity f, 0 where none arrives",
+        counts = {"neighbors": self.neighbors, "query_neighbors": self.query_neighbors}
+        powers = {
+            "alpha": (0 <= self.alpha < 1, "a number from 0, below 1"),
+            "gamma": (0 < self.gamma < float("inf"), "a number above 0"),
         }
+        check_fields(self, at_least(1, num=self.num, **counts) | powers)
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
-        """Neighbours of a query that are needed. Raises BadInput beyond HELD_BYTES."""
         listed = num_gallery if self.num is None else min(self.num, num_gallery)
         neighbors = min(self.neighbors, num_gallery)
         taken = num_gallery * (8 * dim + 64 * neighbors) + 24 * num_query * listed

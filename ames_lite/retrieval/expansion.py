@@ -11,16 +11,17 @@ should know to improve object retrieval", CVPR 2012 (the gallery's side).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
     Search,
+    Settings,
+    at_least,
     check_memory,
     checked_queries,
     directions,
@@ -31,61 +32,40 @@ from ames_lite.retrieval.rows import Float32, Floats
 
 
 @dataclass(frozen=True)
-class Aqe:
-    """Settings of α query expansion. Raises BadInput for values out of range."""
+class Aqe(Settings):
+    """Settings of α query expansion."""
+
+    name, told = "aqe", "inner product with the expanded query"
 
     neighbors: int = 10  # images that expand a query; 0: none
     alpha: float = 3.0  # power of their cosine
 
     def __post_init__(self) -> None:
-        _check(self.alpha, neighbors=self.neighbors)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """For the lists' provenance, flat."""
-        named = {"aqe_neighbors": self.neighbors, "aqe_alpha": float(self.alpha)}
-        return {"rerank": "aqe", **named, "sims": "inner product with the expanded query"}
+        alpha = {"alpha": (0 <= self.alpha < float("inf"), "a number from 0")}
+        check_fields(self, at_least(0, neighbors=self.neighbors) | alpha)
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
-        """Neighbours of a query that are needed."""
         return max(1, self.neighbors)
 
 
 @dataclass(frozen=True)
-class Dba:
-    """Settings of database-side augmentation. Raises BadInput for values out of range."""
+class Dba(Settings):
+    """Settings of database-side augmentation."""
+
+    name, told = "dba", "inner product with the augmented image"
 
     neighbors: int = 10  # images that augment a gallery image; 0: none
     alpha: float = 3.0  # power of their cosine
     query_neighbors: int = 0  # augmented images that expand a query; 0: none
 
     def __post_init__(self) -> None:
-        _check(self.alpha, neighbors=self.neighbors, query_neighbors=self.query_neighbors)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """For the lists' provenance, flat."""
-        return {
-            "rerank": "dba",
-            "dba_neighbors": self.neighbors,
-            "dba_alpha": float(self.alpha),
-            "dba_query_neighbors": self.query_neighbors,
-            "sims": "inner product with the augmented image",
-        }
+        Aqe(self.neighbors, self.alpha)
+        check_fields(self, at_least(0, query_neighbors=self.query_neighbors))
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
-        """Neighbours of a query that are needed. Raises BadInput beyond HELD_BYTES."""
         taken = num_gallery * (12 * dim + 8 * min(self.neighbors, num_gallery))
         check_memory(taken, f"rerank=dba of {num_gallery} images of width {dim}")
         return 1
-
-
-def _check(alpha: float, **counts: int) -> None:
-    for key, value in counts.items():
-        if value < 0:
-            raise BadInput(f"{key} is {value}", expected="a number of images from 0")
-    if not 0 <= alpha < float("inf"):
-        raise BadInput(f"alpha is {alpha}", expected="a number from 0")
 
 
 def expanded(vector: Float32, near: Float32, alpha: float) -> Float32:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.faiss_calls import similarities
@@ -27,6 +27,8 @@ from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
     REMEDY,
     Search,
+    Settings,
+    at_least,
     check_memory,
     checked_queries,
     directions,
@@ -41,12 +43,15 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Kreciprocal:
-    """The settings; the defaults are published. Raises BadInput for values out of range.
+class Kreciprocal(Settings):
+    """The settings; the defaults are published.
 
     num: None is the published form, where neighbourhoods are among all queries and gallery images
     together; a number takes them among the query and the first `num` images of its list alone.
     """
+
+    name, told = "kreciprocal", "1 - final distance"
+    more = {"kreciprocal_distance": "1 - cosine"}
 
     num: int | None = None
     k1: int = 20  # of the mutual neighbourhoods
@@ -54,29 +59,15 @@ class Kreciprocal:
     lamb: float = 0.3  # λ, weight of the similarity; 1: the order by similarity
 
     def __post_init__(self) -> None:
-        for key, value in {"num": self.num, "k1": self.k1, "k2": self.k2}.items():
-            if value is not None and value < 1:
-                raise BadInput(f"{key} is {value}", expected="at least 1")
-        if not 0 <= self.lamb <= 1:
-            raise BadInput(f"lamb is {self.lamb}", expected="a number from 0 to 1")
+        lamb = {"lamb": (0 <= self.lamb <= 1, "a number from 0 to 1")}
+        check_fields(self, at_least(1, num=self.num, k1=self.k1, k2=self.k2) | lamb)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """For the lists' provenance, flat."""
         among = "all queries and gallery images" if self.num is None else "the query and its list"
-        return {
-            "rerank": "kreciprocal",
-            "kreciprocal_num": self.num,
-            "kreciprocal_among": among,
-            "kreciprocal_k1": self.k1,
-            "kreciprocal_k2": self.k2,
-            "kreciprocal_lamb": float(self.lamb),
-            "kreciprocal_distance": "1 - cosine",
-            "sims": "1 - final distance",
-        }
+        return {**super().provenance, "kreciprocal_among": among}
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
-        """Neighbours of a query that are needed. Raises BadInput beyond HELD_BYTES."""
         if self.num is not None:
             return self.num
         points = num_query + num_gallery

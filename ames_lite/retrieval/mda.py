@@ -15,24 +15,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
-from ames_lite.retrieval.rerank_parts import checked_queries, falling, list_blocks
+from ames_lite.retrieval.rerank_parts import (
+    NO_OWN,
+    Search,
+    Settings,
+    at_least,
+    checked_queries,
+    falling,
+    list_blocks,
+)
 from ames_lite.retrieval.rows import Float32, Floats
 
 NEAR_UNIT = 1e-2  # how far from 1 the length of a vector in half precision may be
-SIMS = ("final", "first")
+SIMS = {"final": "final score, behind mda_num first-stage", "first": "first-stage"}
 Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Mda:
+class Mda(Settings):
     """The settings; the defaults are published.
 
     sims: what the first `num` images get: the final score, which falls along them, or the
-    first-stage similarity, whose order is another. Raises BadInput for what cannot be.
+    first-stage similarity, whose order is another.
     """
+
+    name, told = "mda", ""
 
     num: int = 400  # images of a list that are reranked, M
     neighbors: int = 9  # images that refine another, K; and that expand the query, with the first
@@ -40,30 +50,19 @@ class Mda:
     sims: str = "final"
 
     def __post_init__(self) -> None:
-        if self.num < 1 or self.neighbors < 0:
-            raise BadInput(
-                f"num is {self.num}, neighbors is {self.neighbors}",
-                expected="num from 1, neighbors from 0",
-            )
-        if not 0 <= self.beta < float("inf"):
-            raise BadInput(f"beta is {self.beta}", expected="a number from 0")
-        if self.sims not in SIMS:
-            raise BadInput(f"sims is {self.sims!r}", expected=" or ".join(SIMS))
+        others = {
+            "neighbors": (self.neighbors >= 0, "from 0"),
+            "beta": (0 <= self.beta < float("inf"), "a number from 0"),
+            "sims": (self.sims in SIMS, " or ".join(SIMS)),
+        }
+        check_fields(self, at_least(1, num=self.num) | others)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """For the lists' provenance, flat."""
-        said = {"final": "final score, behind mda_num first-stage", "first": "first-stage"}
-        return {
-            "rerank": "mda",
-            "mda_num": self.num,
-            "mda_neighbors": self.neighbors,
-            "mda_beta": float(self.beta),
-            "sims": said[self.sims],
-        }
+        made = super().provenance
+        return {**made, "sims": SIMS[made.pop("mda_sims")]}
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
-        """Neighbours of a query that are needed."""
         return self.num
 
 
@@ -111,12 +110,17 @@ def mda_order(
 
 
 def rerank_mda(
-    query: Floats, gallery: Floats | Gallery, neighbors: Neighbors, options: Mda | None = None
+    query: Floats,
+    gallery: Floats | Gallery,
+    neighbors: Neighbors,
+    options: Mda | None = None,
+    search: Search = NO_OWN,
 ) -> Neighbors:
     """The lists with their first `num` images reranked, the others as they were.
 
     query [Q, D]; gallery [N, D], or rows that are read by the range; unit vectors. num is clamped
-    to the lists. Memory beside the arguments: BLOCK_BYTES of rows, a few num x num and num x D.
+    to the lists; nothing is searched again. Memory beside the arguments: BLOCK_BYTES of rows, a
+    few num x num and num x D.
     Raises BadInput for widths and counts that differ, other lengths than 1, NaN and infinity.
     """
     options = options or Mda()

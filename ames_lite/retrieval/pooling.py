@@ -12,14 +12,13 @@ as in `vlad`. Axis letters: N images, K descriptors of an image, D width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.retrieval.rows import Floats, not_finite, real_descriptors
 
-Floats = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
 
 
@@ -95,21 +94,8 @@ def _real(
     descriptors: Floats, count: npt.NDArray[np.integer]
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """The real descriptors of every image, in float64: a batch does not show in the result."""
-    fits = descriptors.ndim == 3 and descriptors.dtype.kind == "f" and descriptors.shape[2] > 0
-    if not fits or count.shape != descriptors.shape[:1]:
-        raise BadInput(
-            f"descriptors are {list(descriptors.shape)} ({descriptors.dtype}), count is "
-            f"{list(count.shape)}",
-            expected="floating-point descriptors [N, K, D] and count [N]",
-        )
-    if count.size and (count.min() < 0 or count.max() > descriptors.shape[1]):
-        raise BadInput(f"count is {count}", expected=f"from 0 to {descriptors.shape[1]}")
-    for n, real in enumerate(count.tolist()):
-        values = descriptors[n, :real].astype(np.float64)
+    for n, real in enumerate(real_descriptors(descriptors, count)):
+        values = real.astype(np.float64)
         if not np.isfinite(values).all():
-            raise BadInput(
-                f"descriptors of image {n} have NaN or infinite entries",
-                expected="finite numbers",
-                remedy="extract that image again",
-            )
+            raise not_finite(f"a descriptor of image {n}")
         yield n, values

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,36 @@ from ames_lite.retrieval.rows import Float32, Floats, Ids, float_rows
 BLOCK_BYTES = 1 << 30  # of gallery rows in float32 that the lists of a block of queries name
 HELD_BYTES = 1 << 34  # what a reranker may hold beside its arguments
 REMEDY = f"rerank=aqe or mda, which read the gallery by blocks; or {remedies.WHITENED}"
+
+
+class Settings(ABC):
+    """Settings of a reranker, a frozen record; making it raises BadInput for values out of range.
+
+    name: the key of `rerank=`; sims: what the similarities of its lists are; more: what else the
+    lists' provenance says.
+    """
+
+    name: ClassVar[str]
+    told: ClassVar[str]
+    more: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For the lists' provenance, flat."""
+        own = {f"{self.name}_{key}": self._plain(key, value) for key, value in vars(self).items()}
+        return {"rerank": self.name, **own, **self.more, "sims": self.told}
+
+    def _plain(self, key: str, value: Any) -> Any:
+        return float(value) if isinstance(getattr(type(self), key), float) else value
+
+    @abstractmethod
+    def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
+        """Neighbours of a query that are needed. Raises BadInput beyond HELD_BYTES."""
+
+
+def at_least(least: int, **counts: int | None) -> dict[str, tuple[bool, str]]:
+    """For `check_fields`: counts that may be None."""
+    return {k: (v is None or v >= least, f"at least {least}") for k, v in counts.items()}
 
 
 @dataclass(frozen=True, eq=False)

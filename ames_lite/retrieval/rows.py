@@ -7,6 +7,7 @@ search silently wrong: NaN, other widths, names that are not one a row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,16 @@ from ames_lite.errors import BadInput
 Floats = npt.NDArray[np.floating[Any]]
 Float32 = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+
+
+def not_finite(what: str, *, where: str | Path | None = None) -> BadInput:
+    """The error for descriptors that are no numbers."""
+    return BadInput(
+        f"{what} has NaN or infinite entries",
+        where=where,
+        expected="finite numbers in the range of float32",
+        remedy="extract that image again, or drop it from the list",
+    )
 
 
 def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
@@ -36,12 +47,27 @@ def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
         rows: Float32 = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
-        raise BadInput(
-            f"{what}: row {int((~finite).argmax())} has NaN or infinite entries",
-            expected="finite numbers in the range of float32",
-            remedy="extract that image again, or drop it from the list",
-        )
+        raise not_finite(f"{what}: row {int((~finite).argmax())}")
     return rows
+
+
+def real_descriptors(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[Floats]:
+    """Of every image its real descriptors [count[n], D], of descriptors [N, K, D].
+
+    Raises BadInput for other shapes and types, and for counts that do not fit.
+    """
+    if descriptors.ndim != 3 or descriptors.dtype.kind != "f" or descriptors.shape[2] == 0:
+        raise BadInput(
+            f"descriptors are {list(descriptors.shape)} ({descriptors.dtype})",
+            expected="floating-point descriptors [N, K, D]",
+        )
+    fits = count.shape == descriptors.shape[:1] and np.issubdtype(count.dtype, np.integer)
+    if not fits or (count.size and (count.min() < 0 or count.max() > descriptors.shape[1])):
+        raise BadInput(
+            f"count is {count}",
+            expected=f"{len(descriptors)} numbers from 0 to {descriptors.shape[1]}",
+        )
+    return (descriptors[n, :real] for n, real in enumerate(count.tolist()))
 
 
 def own_rows(

@@ -19,7 +19,7 @@ image, C clusters, D width.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
-
-Floats = npt.NDArray[np.floating[Any]]
-Float64 = npt.NDArray[np.float64]
+from ames_lite.retrieval.rows import Floats, not_finite, real_descriptors
 
 DISTANCES = ("euclidean", "cosine")
 SOFT = ("standard", "anyloc")
@@ -41,26 +39,6 @@ class _Form(NamedTuple):
     soft: str | None
     temperature: float
     unit: bool
-
-
-def vlad(
-    descriptors: Floats,
-    centroids: Floats,
-    *,
-    distance: str = "euclidean",
-    soft: str | None = None,
-    temperature: float = 1.0,
-    unit: bool = False,
-) -> npt.NDArray[np.float32]:
-    """The VLAD vector [C*D] float32, of unit length, of descriptors [K, D]; see `vlad_images`.
-
-    K may be 0 (see above). Raises BadInput for NaN, infinity, or widths that differ.
-    """
-    if descriptors.ndim != 2:
-        raise BadInput(f"descriptors have shape {descriptors.shape}", expected="[K, D]")
-    count = np.array([len(descriptors)])
-    form = _Form(distance, soft, temperature, unit)
-    return vlad_images(descriptors[None], count, centroids, **form._asdict())[0]
 
 
 def vlad_images(
@@ -84,19 +62,16 @@ def vlad_images(
     """
     form = _Form(distance, soft, temperature, unit)
     _check_form(form)
-    _check(descriptors, count, centroids)
+    images = real_descriptors(descriptors, count)
+    _check(descriptors.shape[2], centroids)
     centers = _as_float64(centroids)
     held = torch.empty(descriptors.shape[1:], dtype=torch.float64)  # one image's, again and again
     vectors = np.empty((len(descriptors), centroids.size), np.float32)
-    for n, real in enumerate(count.tolist()):
-        values = fill(held[:real], descriptors[n, :real])
+    for n, real in enumerate(images):
+        values = fill(held[: len(real)], real)
         lengths = _lengths(values)
         if not bool(torch.isfinite(lengths).all()):
-            raise BadInput(
-                f"descriptors of image {n} have NaN or infinite entries",
-                expected="finite numbers",
-                remedy="extract that image again",
-            )
+            raise not_finite(f"a descriptor of image {n}")
         vectors[n] = _vector(values, lengths, centers, form).numpy()
     return vectors
 
@@ -109,8 +84,9 @@ def assign(
     distance: euclidean or cosine (where a descriptor's length does not matter).
     """
     _check_form(_Form(distance, None, 1.0, False))
-    _check(descriptors[None], np.array([len(descriptors)]), centroids)
-    sims = similarities(_as_float64(descriptors), _as_float64(centroids), distance)
+    _check(descriptors.shape[-1], centroids)
+    (values,) = real_descriptors(descriptors[None], np.array([len(descriptors)]))
+    sims = similarities(_as_float64(values), _as_float64(centroids), distance)
     assigned: npt.NDArray[np.int64] = sims.argmax(dim=0).numpy()
     return assigned
 
@@ -201,25 +177,17 @@ def _check_form(form: _Form) -> None:
         raise BadInput(f"temperature is {form.temperature}", expected="a number above 0")
 
 
-def _check(descriptors: Floats, count: npt.NDArray[np.integer], centroids: Floats) -> None:
-    floats = descriptors.dtype.kind == "f" and centroids.dtype.kind == "f"
-    if descriptors.ndim != 3 or centroids.ndim != 2 or centroids.size == 0 or not floats:
+def _check(width: int, centroids: Floats) -> None:
+    if centroids.ndim != 2 or centroids.size == 0 or centroids.dtype.kind != "f":
         raise BadInput(
-            f"descriptors are {descriptors.shape} ({descriptors.dtype}) and centroids "
-            f"{centroids.shape} ({centroids.dtype})",
-            expected="floating-point descriptors [N, K, D] and centroids [C, D]",
+            f"centroids are {centroids.shape} ({centroids.dtype})",
+            expected="floating-point centroids [C, D]",
         )
-    if descriptors.shape[2] != centroids.shape[1]:
+    if width != centroids.shape[1]:
         raise BadInput(
-            f"descriptors have width {descriptors.shape[2]}, centroids {centroids.shape[1]}",
+            f"descriptors have width {width}, centroids {centroids.shape[1]}",
             expected="one width",
             remedy="use the vocabulary that was built from the same kind of descriptors",
         )
     if not np.isfinite(centroids).all():
         raise BadInput("centroids have NaN or infinite entries", expected="finite numbers")
-    fits = count.shape == descriptors.shape[:1] and np.issubdtype(count.dtype, np.integer)
-    if not fits or (count.size and (count.min() < 0 or count.max() > descriptors.shape[1])):
-        raise BadInput(
-            f"count is {count}",
-            expected=f"{len(descriptors)} numbers from 0 to {descriptors.shape[1]}",
-        )

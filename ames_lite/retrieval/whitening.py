@@ -24,8 +24,8 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from ames_lite.errors import BadInput
+from ames_lite.retrieval.rows import Floats, not_finite
 
-Floats = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
 BLOCK_BYTES = 1 << 27  # of descriptors in float64, at a time
 LEAST = 1e-12  # variances below this part of the largest are rounding, not data
@@ -236,9 +236,5 @@ def _read(source: Matrix, rows: slice, columns: slice) -> Float64:
     values = source[rows, columns].astype(np.float64)
     if not np.isfinite(values).all():
         row = (rows.start or 0) + int((~np.isfinite(values)).any(axis=1).argmax())
-        raise BadInput(
-            f"descriptor {row} has NaN or infinite entries",
-            expected="finite numbers",
-            remedy="extract that image again",
-        )
+        raise not_finite(f"descriptor {row}")
     return values

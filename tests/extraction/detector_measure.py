@@ -25,12 +25,12 @@ from ames_lite.extraction.backbones.detector import load_detector
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
 from ames_lite.extraction.detector_training.evaluation import (
-    baseline_maps,
-    detector_maps,
+    baseline_ways,
+    detector_ways,
+    retrieval_maps,
 )
 from ames_lite.extraction.detector_training.features import FrozenFeatures
-from ames_lite.extraction.detector_training.loop import DetectorRecipe
-from ames_lite.extraction.detector_training.train import train_detector
+from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
 from ames_lite.io.images import load_image
 from ames_lite.synthetic import WorldSpec, render_world, world
 from ames_lite.synthetic.facades import Facade
@@ -163,6 +163,8 @@ def maps_of_test_world(backbone: MapBackbone, root: Path, path: Path) -> dict[st
     batches = [[row] for row in range(len(images))]
     detector = load_detector(path, backbone.dim)
     return {
-        **baseline_maps(features.batches(batches), labels),
-        **detector_maps(detector, features.batches(batches), labels, torch.device("cpu")),
+        **retrieval_maps(features.batches(batches), labels, baseline_ways),
+        **retrieval_maps(
+            features.batches(batches), labels, detector_ways(detector, torch.device("cpu"))
+        ),
     }

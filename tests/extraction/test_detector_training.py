@@ -33,14 +33,13 @@ from ames_lite.extraction.detector_training.data import (
 )
 from ames_lite.extraction.detector_training.evaluation import leave_one_out_map
 from ames_lite.extraction.detector_training.features import FrozenFeatures
-from ames_lite.extraction.detector_training.loop import DetectorRecipe
+from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
 from ames_lite.extraction.detector_training.model import (
     CosineSoftmax,
     HardTriplet,
     new_detector,
     pool,
 )
-from ames_lite.extraction.detector_training.train import train_detector
 from ames_lite.io.images import load_image
 from ames_lite.synthetic import WorldSpec
 from ames_lite.synthetic.views import project
@@ -59,7 +58,7 @@ from pathlib import Path
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.extraction.detector_training import loop
 from ames_lite.extraction.detector_training.data import read_labelled
-from ames_lite.extraction.detector_training.train import train_detector
+from ames_lite.extraction.detector_training.loop import train_detector
 
 root, output = Path(sys.argv[1]), Path(sys.argv[2])
 step = loop.DetectorTrainer._step
@@ -122,7 +121,7 @@ def test_pooling_is_the_weighted_sum_of_each_image() -> None:
 
 def test_the_cosine_softmax_is_the_cross_entropy_by_hand() -> None:
     generator = torch.Generator().manual_seed(1)
-    criterion = CosineSoftmax(3, 4, generator, scale=10.0, margin=0.2)
+    criterion = CosineSoftmax(3, 4, generator, scale=10.0, margin=0.2, learn_scale=False)
     vectors = functional.normalize(torch.randn(5, 4, generator=generator), dim=1)
     labels = torch.tensor([0, 2, 1, 1, 0])
     loss, accuracy = criterion(vectors, labels)
@@ -135,7 +134,7 @@ def test_the_cosine_softmax_is_the_cross_entropy_by_hand() -> None:
     assert loss.item() == pytest.approx(np.mean(losses), abs=1e-5)
     assert accuracy.item() == pytest.approx(np.mean(right))
     assert not criterion.log_scale.requires_grad
-    learned = CosineSoftmax(3, 4, generator, learn_scale=True)
+    learned = CosineSoftmax(3, 4, generator, scale=20.0, margin=0.1, learn_scale=True)
     learned(vectors, labels)[0].backward()
     assert learned.log_scale.grad is not None and learned.log_scale.exp().item() == pytest.approx(
         20

@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused() -> None:
         (lambda: rerank_mda(query, 0.9 * gallery, plain), "unit length"),
         (lambda: rerank_mda(query, broken, plain), "NaN"),
         (lambda: mda_order(query[0], opposite, 9, 1.0), "smaller beta"),
-        (lambda: Mda(num=0), "from 1"),
+        (lambda: Mda(num=0), "at least 1"),
         (lambda: Mda(neighbors=-1), "from 0"),
         (lambda: Mda(beta=-0.1), "beta"),
         (lambda: Mda(beta=float("nan")), "beta"),

@@ -16,8 +16,8 @@ from ames_lite.retrieval.diffusion import Diffusion
 from ames_lite.retrieval.expansion import Aqe, Dba
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.kreciprocal import Kreciprocal
-from ames_lite.retrieval.rerank_parts import Search
-from ames_lite.retrieval.rerankers import RERANKERS, Settings, rerank_lists
+from ames_lite.retrieval.rerank_parts import Search, Settings
+from ames_lite.retrieval.rerankers import RERANKERS, rerank_lists
 
 Vectors = npt.NDArray[np.float32]
 CLUSTERS, EACH, LOOSE = 6, 12, 40

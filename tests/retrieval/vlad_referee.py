@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 
 from ames_lite.retrieval.vlad import vlad_images
+
+
+def vlad(descriptors: np.ndarray, centroids: np.ndarray, **form: Any) -> np.ndarray:
+    """The VLAD vector [C*D] of one image's descriptors [K, D]."""
+    return vlad_images(descriptors[None], np.array([len(descriptors)]), centroids, **form)[0]
 
 
 def similarity(token: np.ndarray, center: np.ndarray, distance: str) -> float:

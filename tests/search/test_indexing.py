@@ -22,7 +22,6 @@ from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.io.locking import locked
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.scorer import verifier_scorer
-from ames_lite.retrieval.vlad import vlad
 from ames_lite.search import index as image_index
 from ames_lite.search import indexing as module
 from ames_lite.search.image_search import Ranker, search_images
@@ -30,6 +29,7 @@ from ames_lite.search.index import PENDING, OpenIndex, read_record, scan_images,
 from ames_lite.search.indexing import Indexed, index_images
 from ames_lite.stores.vocabulary import write_vocabulary
 from tests.helpers import forked
+from tests.retrieval.vlad_referee import vlad
 
 TOP_K = 20
 

@@ -6,7 +6,7 @@ are distractors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from ames_lite.extraction.detector_training.data import partners
 from ames_lite.extraction.detector_training.model import describe_tokens, pool
 
 BLOCK = 1024  # queries at a time
+Ways = Callable[[Tensor], dict[str, tuple[Tensor, Tensor]]]  # descriptors, weights of tokens
 
 
 def leave_one_out_map(vectors: Tensor, labels: npt.NDArray[np.int64]) -> float:
@@ -47,38 +48,33 @@ def leave_one_out_map(vectors: Tensor, labels: npt.NDArray[np.int64]) -> float:
     return mean(np.concatenate(found))
 
 
-def baseline_maps(
-    tokens: Iterable[list[Tensor]], labels: npt.NDArray[np.int64]
+def retrieval_maps(
+    tokens: Iterable[list[Tensor]], labels: npt.NDArray[np.int64], ways: Ways
 ) -> dict[str, float]:
-    """What retrieval gives without a detector: patches weighed by the feature's norm, and alike."""
-    by_norm, alike = [], []
-    for batch in tokens:
-        counts, joined = [len(t) for t in batch], torch.cat(batch)
-        unit, norm = functional.normalize(joined, dim=1), joined.norm(dim=1)
-        by_norm.append(pool(unit, norm, counts))
-        alike.append(pool(unit, torch.ones_like(norm), counts))
-    return {
-        "map_feature_norm": leave_one_out_map(torch.cat(by_norm), labels),
-        "map_mean": leave_one_out_map(torch.cat(alike), labels),
-    }
-
-
-def detector_maps(
-    detector: SpatialAttention2d,
-    tokens: Iterable[list[Tensor]],
-    labels: npt.NDArray[np.int64],
-    device: torch.device,
-) -> dict[str, float]:
-    """What retrieval gives with it: on its own descriptors, and its weights on the backbone's."""
-    own, backbone = [], []
-    detector.eval()
+    """Leave-one-out mAP of every way to weigh patches; tokens: of batches of images."""
+    found: dict[str, list[Tensor]] = {}
     with torch.inference_mode():
         for batch in tokens:
-            counts, joined = [len(t) for t in batch], torch.cat(batch).to(device)
-            descriptors, weights = describe_tokens(detector, joined)
-            own.append(pool(descriptors, weights, counts).cpu())
-            backbone.append(pool(functional.normalize(joined, dim=1), weights, counts).cpu())
-        return {
-            "map": leave_one_out_map(torch.cat(own), labels),
-            "map_on_backbone": leave_one_out_map(torch.cat(backbone), labels),
-        }
+            counts = [len(t) for t in batch]
+            for name, (descriptors, weights) in ways(torch.cat(batch)).items():
+                found.setdefault(name, []).append(pool(descriptors, weights, counts).cpu())
+    return {name: leave_one_out_map(torch.cat(parts), labels) for name, parts in found.items()}
+
+
+def baseline_ways(tokens: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Without a detector: patches weighed by the feature's norm, and alike."""
+    unit, norm = functional.normalize(tokens, dim=1), tokens.norm(dim=1)
+    return {"map_feature_norm": (unit, norm), "map_mean": (unit, torch.ones_like(norm))}
+
+
+def detector_ways(detector: SpatialAttention2d, device: torch.device) -> Ways:
+    """With it: its own descriptors, and its weights on the backbone's."""
+    detector.eval()
+
+    def ways(tokens: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        tokens = tokens.to(device)
+        descriptors, weights = describe_tokens(detector, tokens)
+        backbone = functional.normalize(tokens, dim=1)
+        return {"map": (descriptors, weights), "map_on_backbone": (backbone, weights)}
+
+    return ways

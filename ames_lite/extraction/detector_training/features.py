@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
-from ames_lite.extraction.batches import WINDOW, Job, group_by_shape, in_order, prepare_job
+from ames_lite.extraction.batches import WINDOW, Job, batches_of, in_order, prepare_job
 
 GIB = 2**30
 
@@ -51,10 +51,8 @@ class FrozenFeatures:
 
     def fill(self) -> int:
         """Compute the first rows and keep them while there is room; returns how many are kept."""
-        windows = [
-            np.arange(s, min(s + WINDOW, len(self._jobs)))
-            for s in range(0, len(self._jobs), WINDOW)
-        ]
+        rows = np.arange(len(self._jobs))
+        windows = np.split(rows, rows[WINDOW::WINDOW])
         with (
             tqdm(total=len(self._jobs), desc="features", unit="image") as bar,
             closing(self.batches(windows if self._room else [])) as found,
@@ -91,13 +89,8 @@ class FrozenFeatures:
                 raise BadInput(
                     f"an image cannot be used: {item}", remedy="mend it or take it off the list"
                 )
-        bound = self.backbone.batch_pixels
-        groups = [[at] for at in range(len(rows))]
-        if bound > 0:
-            shapes, sizes = [p.shape for p in prepared], [p.num_pixels for p in prepared]
-            groups = group_by_shape(shapes, sizes, bound)
         found: dict[int, Tensor] = {}
-        for group in groups:
+        for group in batches_of(prepared, self.backbone.batch_pixels):
             maps = self.backbone.feature_maps([prepared[at] for at in group])
             # a clone is no inference tensor any more: a gradient may pass by it
             tokens = torch.cat([m.flatten(2).cpu().clone() for m in maps], dim=2).transpose(1, 2)

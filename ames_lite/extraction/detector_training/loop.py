@@ -18,19 +18,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, check_fields
 from ames_lite.extraction.backbones.detector import save_detector
+from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.detector_training.data import (
     LabelledImages,
     Rows,
+    drop_single,
     epoch_batches,
+    hold_out,
     num_batches,
+    refuse_missing,
+    refuse_shared,
 )
-from ames_lite.extraction.detector_training.evaluation import baseline_maps, detector_maps
-from ames_lite.extraction.detector_training.features import FrozenFeatures
+from ames_lite.extraction.detector_training.evaluation import (
+    baseline_ways,
+    detector_ways,
+    retrieval_maps,
+)
+from ames_lite.extraction.detector_training.features import FrozenFeatures, require_maps
 from ames_lite.extraction.detector_training.model import (
-    LOSSES,
-    build_criterion,
+    CosineSoftmax,
+    HardTriplet,
     describe_tokens,
     new_detector,
     pool,
@@ -41,6 +50,7 @@ from ames_lite.training.run import Entry, TrainingRun
 from ames_lite.training.watch import Watch
 
 logger = logging.getLogger(__name__)
+LOSSES = ("classification", "triplet")
 EVALUATION_BATCH = 16  # images, for the sake of memory
 
 
@@ -63,27 +73,28 @@ class DetectorRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        fits = {
-            "epochs": self.epochs >= 1,
-            "images_per_label": self.images_per_label >= (2 if self.loss == "triplet" else 1),
-            "batch_size": self.batch_size >= 2 * self.images_per_label,
-            "loss": self.loss in LOSSES,
-            "margin": 0 <= self.margin < 2,
-            "scale": self.scale > 0,
-            "dim": self.dim >= 0,
-            "lr": self.lr > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": 0 <= self.warmup < 1,
-            "clip_norm": self.clip_norm >= 0,
-            "seed": self.seed >= 0,
-        }
-        for name, fit in fits.items():
-            if not fit:
-                raise BadInput(
-                    f"{name} is {getattr(self, name)!r}",
-                    expected="batch_size for two labels or more (2 · images_per_label), triplets "
-                    f"of at least 2 images_per_label, loss {' or '.join(LOSSES)}; {self!r}",
-                )
+        least = 2 if self.loss == "triplet" else 1
+        positive, natural = "above 0", "at least 0"
+        check_fields(
+            self,
+            {
+                "epochs": (self.epochs >= 1, "at least 1"),
+                "images_per_label": (self.images_per_label >= least, f"at least {least}"),
+                "batch_size": (
+                    self.batch_size >= 2 * self.images_per_label,
+                    "two labels or more (2 · images_per_label)",
+                ),
+                "loss": (self.loss in LOSSES, " or ".join(LOSSES)),
+                "margin": (0 <= self.margin < 2, "in [0, 2)"),
+                "scale": (self.scale > 0, positive),
+                "dim": (self.dim >= 0, natural),
+                "lr": (self.lr > 0, positive),
+                "weight_decay": (self.weight_decay >= 0, natural),
+                "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
+                "clip_norm": (self.clip_norm >= 0, natural),
+                "seed": (self.seed >= 0, natural),
+            },
+        )
 
 
 class DetectorTrainer(TrainingRun):
@@ -138,15 +149,12 @@ class DetectorTrainer(TrainingRun):
         recipe, generator = self.recipe, torch.Generator().manual_seed(self.recipe.seed)
         dim_in = self.features.backbone.dim
         self.detector = new_detector(dim_in, recipe.dim or dim_in, generator).to(self.device)
-        self.criterion = build_criterion(
-            recipe.loss,
-            int(self.labels.max()) + 1,
-            recipe.dim or dim_in,
-            generator,
-            scale=recipe.scale,
-            margin=recipe.margin,
-            learn_scale=recipe.learn_scale,
-        ).to(self.device)
+        self.criterion: nn.Module = HardTriplet(recipe.margin)
+        if recipe.loss == "classification":
+            num_labels = int(self.labels.max()) + 1
+            chosen = {key: getattr(recipe, key) for key in ("scale", "margin", "learn_scale")}
+            self.criterion = CosineSoftmax(num_labels, recipe.dim or dim_in, generator, **chosen)
+        self.criterion = self.criterion.to(self.device)
         learned = [*self.detector.parameters(), *self.criterion.parameters()]
         self.parameters = [p for p in learned if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -154,7 +162,7 @@ class DetectorTrainer(TrainingRun):
         )
 
     def _measure_baselines(self) -> None:
-        self.baselines = baseline_maps(self._tokens_to_evaluate(), self.val.labels)
+        self.baselines = retrieval_maps(self._tokens_to_evaluate(), self.val.labels, baseline_ways)
         with closing(Watch(self.output_dir, 0)) as watch:
             watch.line({"epoch": 0, **self.baselines})
         said = ", ".join(f"{name} {value:.4f}" for name, value in self.baselines.items())
@@ -238,9 +246,8 @@ class DetectorTrainer(TrainingRun):
 
     def finish_epoch(self, watch: Watch) -> None:
         """The epoch's line in log and curve, meta.json, and the detector where it is the best."""
-        maps = detector_maps(
-            self.detector, self._tokens_to_evaluate(), self.val.labels, self.device
-        )
+        ways = detector_ways(self.detector, self.device)
+        maps = retrieval_maps(self._tokens_to_evaluate(), self.val.labels, ways)
         seen, self.seen = np.array(self.seen), []
         loss, accuracy = (np.average(seen[:, column], weights=seen[:, 2]) for column in (0, 1))
         epoch = len(self.curve) + 1
@@ -275,3 +282,58 @@ class DetectorTrainer(TrainingRun):
             "beats_feature_norm": best["map"] > self.baselines["map_feature_norm"],
             "curve": self.curve,
         }
+
+
+def train_detector(
+    backbone: Backbone,
+    images: LabelledImages,
+    output_dir: str | Path,
+    recipe: DetectorRecipe,
+    *,
+    val: LabelledImages | None = None,
+    val_share: float = 0.2,
+    data: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+    cache_gib: float = 4.0,
+    workers: int = 1,
+    save_every: int = 200,
+) -> Path:
+    """Train, or go on with the run of output_dir; returns the path of `detector.pt`.
+
+    val: images to evaluate by, None: those of val_share of the labels are held out. Images whose
+    label has no other are left out of training (their number is said), and only distract in val.
+    data: what meta.json says of the images, flat. workers: processes that decode (above 1 they are
+    spawned: call from under a main guard). Raises BadInput and MissingFile before any work.
+    """
+    require_maps(backbone)
+    train, single = drop_single(images)
+    if single:
+        logger.info("%d images have a label of their own and are left out of training", single)
+    if val is None:
+        train, val = hold_out(train, val_share, recipe.seed)
+    else:
+        drop_single(val)  # refuses what cannot be evaluated by
+    refuse_shared(train, val)
+    for part in (train, val):
+        refuse_missing(part)
+    paths = [*train.paths, *val.paths]
+    features = FrozenFeatures(backbone, paths, cache_gib=cache_gib, workers=workers)
+    facts = {
+        **(data or {}),
+        "train_images": len(train),
+        "train_labels": len(set(train.labels.tolist())),
+        "single_images": single,
+        "val_images": len(val),
+    }
+    trainer = DetectorTrainer(
+        features,
+        train,
+        val,
+        recipe,
+        output_dir,
+        made=backbone.provenance,
+        data=facts,
+        device=device,
+        save_every=save_every,
+    )
+    return trainer.fit()

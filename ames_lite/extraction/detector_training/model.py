@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.detector import SpatialAttention2d
 
 
@@ -65,9 +64,9 @@ class CosineSoftmax(nn.Module):
         dim: int,
         generator: torch.Generator,
         *,
-        scale: float = 20.0,
-        margin: float = 0.1,
-        learn_scale: bool = False,
+        scale: float,
+        margin: float,
+        learn_scale: bool,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(num_labels, dim, generator=generator))
@@ -107,26 +106,3 @@ class HardTriplet(nn.Module):
         if len(gap) == 0:  # nothing to compare with: no gradient, but a loss
             return vectors.sum() * 0, vectors.new_ones(())
         return functional.relu(gap + self.margin).mean(), (gap < 0).float().mean()
-
-
-LOSSES = ("classification", "triplet")
-
-
-def build_criterion(
-    loss: str,
-    num_labels: int,
-    dim: int,
-    generator: torch.Generator,
-    *,
-    scale: float,
-    margin: float,
-    learn_scale: bool,
-) -> nn.Module:
-    """The loss of that name. Raises BadInput with what exists for an unknown one."""
-    if loss == "classification":
-        return CosineSoftmax(
-            num_labels, dim, generator, scale=scale, margin=margin, learn_scale=learn_scale
-        )
-    if loss == "triplet":
-        return HardTriplet(margin)
-    raise BadInput(f"loss '{loss}'", expected=" or ".join(LOSSES))
