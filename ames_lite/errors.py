@@ -66,3 +66,8 @@ def check_fields(record: object, fits: Mapping[str, tuple[bool, str]]) -> None:
     for name, (fit, expected) in fits.items():
         if not fit:
             raise BadInput(f"{name} is {getattr(record, name)!r}", expected=expected)
+
+
+def at_least(least: int, **counts: int | None) -> dict[str, tuple[bool, str]]:
+    """For `check_fields`: counts that may be None."""
+    return {k: (v is None or v >= least, f"at least {least}") for k, v in counts.items()}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.continuing import check_resume, training_dir
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.shell import command, dataset_files
-from ames_lite.datasets.layout import DatasetFiles, find_all
+from ames_lite.datasets.layout import find_all
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
 from ames_lite.extraction.detector_training.features import require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
@@ -52,8 +52,7 @@ def run(config: Config) -> Path:
 def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
     """The images to train on and, where val_dataset is given, those to evaluate by."""
     files = dataset_files(config)
-    lists = find_all({"list": lambda: files.image_list("train")})
-    images = read_labelled(list(lists.values()), config["images"] or files.image_root)
+    images = read_labelled([files.image_list("train")], config["images"] or files.image_root)
     name = config["val_dataset"]
     if name is None:
         return images, None
@@ -62,13 +61,9 @@ def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
         chosen = {**chosen, "folder": config["name"]}
     given = {**config, "dataset": chosen, "images": config["val_images"]}
     other = dataset_files(given)  # fills in where the images of a set of one's own are
-    found = find_all(_lists_of(other, chosen["role"]))
+    splits = ["train"] if chosen["role"] == "train" else ["query", "gallery"]
+    found = find_all({split: partial(other.image_list, split) for split in splits})
     return images, read_labelled(list(found.values()), given["images"] or other.image_root)
-
-
-def _lists_of(files: DatasetFiles, role: str) -> dict[str, Any]:
-    splits = ["train"] if role == "train" else ["query", "gallery"]
-    return {split: lambda split=split: files.image_list(split) for split in splits}
 
 
 def _report(path: Path) -> None:

@@ -1,10 +1,7 @@
 """How the local descriptors of images become global ones: the visible dict of all ways.
 
 Input: `Tokens`, the local descriptors of some images. Output: a vector of unit length an image,
-float32. An aggregator is a function with a width, a kind (what it is called in file names) and a
-provenance; `check` says, before any work, whether it fits what the descriptors were made from.
-
-An image without descriptors gets the constant unit vector.
+float32; an image without descriptors gets the constant unit vector.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance, compare_known
 from ames_lite.retrieval.pooling import gem, weighted_mean
-from ames_lite.retrieval.vlad import vlad_images
+from ames_lite.retrieval.vlad import VladForm, vlad_images
 from ames_lite.stores.vocabulary import read_vocabulary
 
 Vectors = npt.NDArray[np.float32]
@@ -41,6 +38,16 @@ class Tokens:
     descriptors: npt.NDArray[np.floating[Any]]
     weight: npt.NDArray[np.floating[Any]] | None
     count: npt.NDArray[np.integer]
+
+
+def refuse_width(width: int, wanted: int, what: str, where: str | Path, path: str | Path) -> None:
+    """Raises BadInput where descriptors have another width than a file was fitted on."""
+    if width != wanted:
+        raise BadInput(
+            f"the descriptors have width {width}, {what} {wanted}",
+            where=f"{where} and {path}",
+            expected=f"{what.replace('the', 'a', 1)} that was fitted on such descriptors",
+        )
 
 
 class Aggregator(ABC):
@@ -105,19 +112,14 @@ class Mean(Aggregator):
 class Vlad(Aggregator):
     """VLAD by a vocabulary, with the distance and the unit length that it was built with.
 
-    soft: None (hard), standard or anyloc, with temperature; see `ames_lite.retrieval.vlad`.
+    form: as made says, and soft and temperature (`ames_lite.retrieval.vlad`).
     """
 
     centroids: npt.NDArray[np.float32]
     made: Provenance
     path: Path
-    soft: str | None = None
-    temperature: float = 1.0
+    form: VladForm
     kind = "vlad"
-
-    def __post_init__(self) -> None:
-        nothing = np.zeros((1, 0, self.centroids.shape[1]), np.float32)
-        self(Tokens(nothing, None, np.zeros(1, np.int64)))  # refuses unknown forms
 
     @classmethod
     def load(
@@ -125,49 +127,39 @@ class Vlad(Aggregator):
     ) -> Vlad:
         """Raises MissingFile or BadInput."""
         centroids, made = read_vocabulary(vocabulary)
-        return cls(centroids, made, Path(vocabulary), soft, temperature)
+        distance = str(made.get("distance", "euclidean"))
+        form = VladForm(distance, soft, temperature, bool(made.get("unit", False)))
+        return cls(centroids, made, Path(vocabulary), form)
 
     @property
     def distance(self) -> str:
         """euclidean or cosine."""
-        return str(self.made.get("distance", "euclidean"))
+        return self.form.distance
 
     @property
     def provenance(self) -> Provenance:
-        assignment = f"hard, {self.distance}"
-        if self.soft is not None:
-            assignment = f"soft ({self.soft}), {self.distance}, temperature {self.temperature:g}"
+        form = self.form
+        assignment = f"hard, {form.distance}"
+        if form.soft is not None:
+            assignment = f"soft ({form.soft}), {form.distance}, temperature {form.temperature:g}"
         made: Provenance = {
             "vocabulary": array_digest(self.centroids),
             "assignment": assignment,
             "normalisation": "intra, then L2",
         }
-        return {**made, "unit_descriptors": True} if self.made.get("unit") else made
+        return {**made, "unit_descriptors": True} if form.unit else made
 
     def dim(self, width: int) -> int:
         return self.centroids.size
 
     def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:
         """The same backbone, variant, weights, facet, layer and space, and one width."""
-        if width != self.centroids.shape[1]:
-            raise BadInput(
-                f"the descriptors have width {width}, the vocabulary {self.centroids.shape[1]}",
-                where=f"{where} and {self.path}",
-                expected="a vocabulary that was built from such descriptors",
-            )
+        refuse_width(width, self.centroids.shape[1], "the vocabulary", where, self.path)
         of_detector = ("detector_weights",) * (made.get("descriptor_space") == "detector")
         compare_known(made, self.made, (*SAME, *of_detector), files=(where, self.path))
 
     def __call__(self, tokens: Tokens) -> Vectors:
-        return vlad_images(
-            tokens.descriptors,
-            tokens.count,
-            self.centroids,
-            distance=self.distance,
-            soft=self.soft,
-            temperature=self.temperature,
-            unit=bool(self.made.get("unit", False)),
-        )
+        return vlad_images(tokens.descriptors, tokens.count, self.centroids, self.form)
 
 
 AGGREGATORS: dict[str, Callable[..., Aggregator]] = {"vlad": Vlad.load, "gem": Gem, "mean": Mean}

@@ -1,7 +1,5 @@
 """Images prepared by worker processes, described in batches of one shape, in the order of a list.
 
-Input: jobs. Output: for each of them, in order, what it has, or in words why there are none.
-
 Batches are formed within windows of WINDOW jobs that are counted from the first job of the list, so
 that a run that continues another forms the same batches, and with them the same numbers to the last
 bit.

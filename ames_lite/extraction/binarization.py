@@ -1,9 +1,8 @@
-"""A projection to bits, fitted on float descriptors.
+"""A projection to bits, fitted on float descriptors by iterative quantisation.
 
 Input: a complete float store, as a rule of a training set. Output: `itq_{desc}_{domain}.npz`,
-projection [Din, D] by iterative quantisation, and what it was fitted on. Images are sampled evenly
-over the store and read in runs, so memory is bounded by the sample. `BinaryCode` is what extraction
-does with such a file (`binarization=`).
+projection [Din, D], and what it was fitted on. Memory is bounded by the sample. `BinaryCode` is
+what extraction does with such a file (`binarization=`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.aggregators import refuse_width
 from ames_lite.extraction.sampling import open_floats, spread
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
@@ -54,12 +54,7 @@ class BinaryCode:
 
     def check(self, provenance: Provenance, dim: int) -> None:
         """Raise BadInput where it was fitted on descriptors of another kind or width."""
-        if dim != len(self.projection):
-            raise BadInput(
-                f"the binarisation takes width {len(self.projection)}, the descriptors have {dim}",
-                where=self.path,
-                expected="one that was fitted on these descriptors",
-            )
+        refuse_width(dim, len(self.projection), "the binarization", "this run", self.path)
         compare_provenance(self.made, provenance, SAME_DESCRIPTORS, files=(self.path, "this run"))
 
     @property

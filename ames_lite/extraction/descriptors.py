@@ -1,10 +1,8 @@
 """Descriptors of a list of images, as stores.
 
-Input: a backbone, an image list and the folder that its names are relative to, crop boxes for
-queries. Output: a native store of local descriptors, and one of the backbone's global descriptor
-(CLS of DINOv2) from the same pass; rows in the order of the list. Interrupted, it continues where
-it stopped. An image that cannot be read keeps its row, marked as failed; all of them are named at
-the end, and the stage then fails unless `on_bad_image="skip"`.
+Output: a native store of local descriptors, and one of the backbone's global descriptor from the
+same pass; rows in the order of the list. Interrupted, it continues where it stopped. An image that
+cannot be read keeps its row, marked as failed; all are named at the end.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Distractors behind a gallery (ROxford + 1M).
+"""Distractors behind a gallery (ROxford + 1M), in a folder of its own.
 
-Input: the folders of a data set and of the distractors, with lists and stores of the same kind.
-Output: a folder of its own: joined lists, ground truth, virtual stores over those of the two, and
-joined global descriptors. Ids of the data set's gallery stay as they are.
-
-Names are relative to data_root, so that those of two folders never clash.
+Output: joined lists, ground truth, virtual stores over those of the two sets, and joined global
+descriptors. Ids of the data set's gallery stay; names are relative to data_root, so that those of
+two folders never clash.
 """
 
 from __future__ import annotations

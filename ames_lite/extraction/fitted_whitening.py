@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.errors import BadInput
-from ames_lite.extraction.aggregators import SAME, Vectors
+from ames_lite.extraction.aggregators import SAME, Vectors, refuse_width
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
 from ames_lite.retrieval.pooling import unit_rows
@@ -42,12 +41,7 @@ class FittedWhitening:
 
     def check_width(self, dim: int, where: str | Path) -> None:
         """Raise BadInput for descriptors of another width."""
-        if dim != self.whitening.width:
-            raise BadInput(
-                f"the descriptors have width {dim}, the whitening {self.whitening.width}",
-                where=f"{where} and {self.path}",
-                expected="a whitening that was fitted on such descriptors",
-            )
+        refuse_width(dim, self.whitening.width, "the whitening", where, self.path)
 
     @property
     def digests(self) -> dict[str, str]:

@@ -1,9 +1,8 @@
-"""Global descriptors of a list of images.
+"""Global descriptors of a list of images, from a source and, on request, a whitening.
 
-Input: a source (a store of local descriptors, images, or global descriptors) and, on request, a
-whitening. Output: `{desc}_{split}_{kind}.hdf5`, a vector of unit length an image, float32 or
-float16. It is written in blocks; interrupted, it continues where it stopped, with the same bytes.
-An image that failed keeps its row, marked as failed.
+Output: `{desc}_{split}_{kind}.hdf5`, a vector of unit length an image. It is written in blocks;
+interrupted, it continues where it stopped, with the same bytes. An image that failed keeps its row,
+marked as failed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Shards of a store joined to one store.
+"""Shards of a store, of local or of global descriptors, joined to one in the order of the list.
 
-Input: the stores of all shards, of local or (`global=<kind>`) of global descriptors, and the image
-list that was divided. Output: one store, rows in the order of the list; copied (then it equals an
-unbroken run byte for byte, and a local one may be compressed) or, local ones, virtual (the shards
-stay where they are and are needed for reading). Before anything is written every shard must be
-complete, made alike, and hold its own part of the list; together they are all of it.
+Copied, it equals an unbroken run byte for byte, and a local one may be compressed; virtual, the
+shards stay where they are and are needed for reading. Before anything is written every shard must
+be complete, made alike, and hold its own part of the list; together they are all of it.
 """
 
 from __future__ import annotations
@@ -49,7 +47,8 @@ def merge_stores(
     if how == "virtual" and compression is not None:
         raise BadInput("a virtual store holds no data to compress", expected="how=copy")
     _refuse_itself(sources, output)
-    stores = check_shards(sources, names)
+    opened = [DescriptorStore.open(source) for source in sources]
+    stores = in_order_of(names, opened, OF_LOCAL)
     if how == "virtual":
         return link_stores(stores, output, overwrite=overwrite)
     with tqdm(total=len(names), desc="merge", unit="image") as bar:
@@ -90,11 +89,6 @@ def _open_globals(path: str | Path) -> GlobalStore:
 def _refuse_itself(sources: Sequence[str | Path], output: str | Path) -> None:
     if any(Path(source).absolute() == Path(output).absolute() for source in sources):
         raise BadInput("the output is one of the shards", where=output, expected="another path")
-
-
-def check_shards(sources: Sequence[str | Path], names: Sequence[str]) -> list[DescriptorStore]:
-    """The shards in the order of the list, opened. Errors as in `in_order_of`."""
-    return in_order_of(names, [DescriptorStore.open(source) for source in sources], OF_LOCAL)
 
 
 def in_order_of(names: Sequence[str], stores: list[Kind], alike: Sequence[str]) -> list[Kind]:

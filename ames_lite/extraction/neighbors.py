@@ -1,11 +1,8 @@
-"""Neighbour lists by global similarity.
+"""Neighbour lists by global similarity, of queries in a gallery or of a training set in itself.
 
-Input: the global descriptors of queries and gallery (or of a training set, searched against
-itself). Output: `nn_{desc}_{global}.hdf5`, exact inner products, each image left out of its own
-list by name; on request reranked without training (`ames_lite.retrieval.rerankers`). With a
-compressed index the similarities are exact too, but some neighbours are missed: how many is
-measured, said, and kept in the provenance. An output that ends in `.pkl` is of the published form,
-which names neither lists nor provenance.
+Exact inner products, each image left out of its own list by name; on request reranked without
+training. With a compressed index some neighbours are missed: how many is measured, said, and kept
+in the provenance. An output that ends in `.pkl` is of the published form.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import check_fields
 from ames_lite.extraction.backbones.cvnet import Cvnet, load_cvnet
 from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork
 from ames_lite.extraction.backbones.interface import Described
@@ -40,15 +40,15 @@ class SuperGlobalPooling:
     sgem: float | str = "max"  # over scales: the maximum of unit vectors; or a power
 
     def __post_init__(self) -> None:
-        powers = {"rgem_power": self.rgem_power, "gem_power": self.gem_power}
-        if self.sgem != "max":
-            powers["sgem"] = self.sgem if isinstance(self.sgem, int | float) else float("nan")
-        for name, power in powers.items():
-            if not 0 < power < float("inf"):
-                expected = "a number above 0" + (", or max" if name == "sgem" else "")
-                raise BadInput(f"{name} is {getattr(self, name)!r}", expected=expected)
-        if not 0 <= self.relup < float("inf"):
-            raise BadInput(f"relup is {self.relup}", expected="a number from 0")
+        sgem, far = self.sgem, float("inf")
+        joins = sgem == "max" or (isinstance(sgem, int | float) and 0 < sgem < far)
+        fits = {
+            "rgem_power": (0 < self.rgem_power < far, "a number above 0"),
+            "gem_power": (0 < self.gem_power < far, "a number above 0"),
+            "sgem": (joins, "a number above 0, or max"),
+            "relup": (0 <= self.relup < far, "a number from 0"),
+        }
+        check_fields(self, fits)
 
     @property
     def provenance(self) -> dict[str, Any]:

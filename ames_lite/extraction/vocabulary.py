@@ -1,11 +1,8 @@
-"""A VLAD vocabulary from stores of local descriptors.
+"""A VLAD vocabulary from stores of local descriptors, of one or several data sets.
 
-Input: complete float stores, native or published, of one or several data sets, each with a step:
-every step-th image of its list is looked at; images that failed are left out. Output:
-`vlad_{desc}_{domain}.npz`, centroids [C, D], how they are to be used, and the list of images.
-
-K-means either looks at a sample of the tokens in memory, or at all of them, read in blocks in every
-iteration. Memory is bounded either way.
+Output: `vlad_{desc}_{domain}.npz`, centroids [C, D], how they are to be used, and the list of
+images. K-means either looks at a sample of the tokens in memory, or at all of them, read in blocks
+in every iteration. Memory is bounded either way.
 """
 
 from __future__ import annotations

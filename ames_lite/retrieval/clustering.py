@@ -1,10 +1,8 @@
 """k-means: of a sample in memory by faiss, or of all tokens in bounded memory.
 
-`kmeans_blocks` reads the same blocks [m, D] again and again, for instance from stores on disk;
-memory is that of one block, a chunk and the centroids. Centroids are plain means also for cosine,
-where only the assignment looks at directions, so they are not of unit length. Tokens are joined to
-chunks of a fixed size and the initialization is drawn from the whole, so the result is the same,
-bit for bit, however the tokens were cut into blocks (on one machine, with one number of threads).
+`kmeans_blocks` reads the same blocks [m, D] again and again. Tokens are joined to chunks of a fixed
+size and the initialization is drawn from the whole, so the result is the same, bit for bit, however
+the tokens were cut into blocks (on one machine, with one number of threads).
 """
 
 from __future__ import annotations

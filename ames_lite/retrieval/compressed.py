@@ -1,11 +1,8 @@
 """Nearest neighbours through one compressed index, and how many of the exact ones it finds.
 
-Input: queries [Q, D] and a gallery that is read by the row range. Output: `Neighbors` and a recall.
-The index (inverted lists, product quantization) is trained on a sample, filled by blocks, and
-proposes `refine` x k candidates of every query, whose similarities are then computed exactly, from
-the rows themselves. What comes out is approximate, so its recall against the exact lists of some
-queries is measured every time; it pays where queries are many (a training set against itself), for
-the index takes longer to build than a few exact searches.
+The index (inverted lists, product quantization) proposes `refine` x k candidates of every query,
+whose similarities are then computed exactly. Its recall against the exact lists of some queries is
+measured every time; it pays where queries are many (a training set against itself).
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, at_least, check_fields
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.faiss_calls import IvfPqIndex, similarities
@@ -65,14 +62,10 @@ class IvfPq:
     recall_queries: int = 100  # queries whose exact lists the recall is measured against
     seed: int = 0  # of the samples and the clustering
 
-    def check(self) -> None:
-        """Raises BadInput for what no index can have."""
-        counts = {key: value for key, value in asdict(self).items() if key != "seed"}
-        for key, value in counts.items():
-            if value is not None and value < 1:
-                raise BadInput(f"{key} is {value}", expected="at least 1")
-        if not 0 <= self.seed < 2**31:
-            raise BadInput(f"seed is {self.seed}", expected="0 to 2147483647")
+    def __post_init__(self) -> None:
+        counts = {key: value for key, value in vars(self).items() if key != "seed"}
+        seed = {"seed": (0 <= self.seed < 2**31, "0 to 2147483647")}
+        check_fields(self, at_least(1, **counts) | seed)
 
 
 class Found(NamedTuple):
@@ -107,7 +100,6 @@ def compressed_knn(
     by code_size.
     """
     options = options or IvfPq()
-    options.check()
     rows = float_rows(query, "query descriptors", gallery.dim)
     check_count(len(gallery), gallery_names)
     if k < 1:

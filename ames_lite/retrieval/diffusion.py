@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from ames_lite.errors import BadInput, check_fields
+from ames_lite.errors import BadInput, at_least, check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.faiss_calls import similarities
@@ -27,7 +27,6 @@ from ames_lite.retrieval.rerank_parts import (
     REMEDY,
     Search,
     Settings,
-    at_least,
     check_memory,
     checked_queries,
     directions,

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ames_lite.errors import check_fields
+from ames_lite.errors import at_least, check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
     Search,
     Settings,
-    at_least,
     check_memory,
     checked_queries,
     directions,

@@ -1,11 +1,8 @@
 """Exact nearest neighbours by inner product, in blocks of the gallery.
 
-Candidates are proposed by matrix products, whose last bits depend on how the rows were blocked.
-Every candidate's similarity is therefore computed again by one function of the two rows alone, and
-where rounding could have hidden a candidate the whole row is computed. The result equals a stable
-sort of all similarities, whatever the block size; equal similarities are ordered by id.
-
-Inner products are of the rows as they are (normalise before for cosine).
+Candidates are proposed by matrix products, whose last bits depend on the blocks; every candidate's
+similarity is computed again by one function of the two rows alone, and where rounding could have
+hidden a candidate the whole row is. The result equals a stable sort of all similarities.
 """
 
 from __future__ import annotations

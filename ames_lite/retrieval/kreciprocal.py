@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ames_lite.errors import check_fields
+from ames_lite.errors import at_least, check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.faiss_calls import similarities
@@ -28,7 +28,6 @@ from ames_lite.retrieval.rerank_parts import (
     REMEDY,
     Search,
     Settings,
-    at_least,
     check_memory,
     checked_queries,
     directions,

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, check_fields
+from ames_lite.errors import BadInput, at_least, check_fields
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
     Search,
     Settings,
-    at_least,
     checked_queries,
     falling,
     list_blocks,

@@ -1,12 +1,8 @@
 """Pooling: one vector for an image from its local descriptors, without a vocabulary.
 
-gem: the generalised mean, in every dimension the signed power, its mean, and the signed root.
-Source: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018,
-there for positive entries; for signed ones the sign is kept through power and root. weighted_mean:
-the average by the weights that the detector gave. Both end in unit length.
-
-An image without descriptors, or whose descriptors cancel, gets the constant unit vector 1/sqrt(D),
-as in `vlad`. Axis letters: N images, K descriptors of an image, D width.
+gem: in every dimension the signed power, its mean, and the signed root (Radenović et al.,
+"Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018, there for positive entries).
+weighted_mean: by the weights of the detector. N images, K descriptors of an image, D width.
 """
 
 from __future__ import annotations

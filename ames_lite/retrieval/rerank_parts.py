@@ -47,11 +47,6 @@ class Settings(ABC):
         """Neighbours of a query that are needed. Raises BadInput beyond HELD_BYTES."""
 
 
-def at_least(least: int, **counts: int | None) -> dict[str, tuple[bool, str]]:
-    """For `check_fields`: counts that may be None."""
-    return {k: (v is None or v >= least, f"at least {least}") for k, v in counts.items()}
-
-
 @dataclass(frozen=True, eq=False)
 class Search:
     """How a reranker searches again, exactly.

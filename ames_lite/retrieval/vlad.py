@@ -19,14 +19,14 @@ image, C clusters, D width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, check_fields
 from ames_lite.retrieval.rows import Floats, not_finite, real_descriptors
 
 DISTANCES = ("euclidean", "cosine")
@@ -34,34 +34,40 @@ SOFT = ("standard", "anyloc")
 CANCELLED = 1e-12  # sums below this part of what was added and subtracted have cancelled
 
 
-class _Form(NamedTuple):
-    distance: str
-    soft: str | None
-    temperature: float
-    unit: bool
+@dataclass(frozen=True)
+class VladForm:
+    """How VLAD assigns and sums. Raises BadInput for forms that there are not."""
+
+    distance: str = "euclidean"  # or cosine
+    soft: str | None = None  # None: hard; or standard, anyloc
+    temperature: float = 1.0  # of soft
+    unit: bool = False  # every descriptor is brought to unit length first (zeros stay)
+
+    def __post_init__(self) -> None:
+        fits = {
+            "distance": (self.distance in DISTANCES, " or ".join(DISTANCES)),
+            "soft": (self.soft in (None, *SOFT), f"None, {' or '.join(SOFT)}"),
+            "temperature": (0 < self.temperature < np.inf, "a number above 0"),
+        }
+        check_fields(self, fits)
+
+
+HARD = VladForm()
 
 
 def vlad_images(
     descriptors: Floats,
     count: npt.NDArray[np.integer],
     centroids: Floats,
-    *,
-    distance: str = "euclidean",
-    soft: str | None = None,
-    temperature: float = 1.0,
-    unit: bool = False,
+    form: VladForm = HARD,
 ) -> npt.NDArray[np.float32]:
     """VLAD vectors [N, C*D] float32 of N images; descriptors [N, K, D], of which the first
     count[n] are real (what lies beyond is never looked at), centroids [C, D].
 
-    distance: euclidean or cosine. soft: None (hard), standard or anyloc, with temperature > 0.
-    unit: every descriptor is brought to unit length first (zeros stay). Computed in float64, image
-    by image: neither the order of descriptors nor the batch shows in the result. Memory beside
-    arguments and result: a few copies of one image's descriptors. Raises BadInput for NaN or
-    infinity among the real ones, for shapes that do not fit, and for unknown forms.
+    Computed in float64, image by image: neither the order of descriptors nor the batch shows in the
+    result. Memory beside arguments and result: a few copies of one image's descriptors. Raises
+    BadInput for NaN or infinity among the real ones, and for shapes that do not fit.
     """
-    form = _Form(distance, soft, temperature, unit)
-    _check_form(form)
     images = real_descriptors(descriptors, count)
     _check(descriptors.shape[2], centroids)
     centers = _as_float64(centroids)
@@ -83,7 +89,7 @@ def assign(
 
     distance: euclidean or cosine (where a descriptor's length does not matter).
     """
-    _check_form(_Form(distance, None, 1.0, False))
+    VladForm(distance)
     _check(descriptors.shape[-1], centroids)
     (values,) = real_descriptors(descriptors[None], np.array([len(descriptors)]))
     sims = similarities(_as_float64(values), _as_float64(centroids), distance)
@@ -124,7 +130,7 @@ def _as_float64(values: Floats) -> Tensor:
     return fill(torch.empty(values.shape, dtype=torch.float64), values)
 
 
-def _vector(values: Tensor, lengths: Tensor, centers: Tensor, form: _Form) -> Tensor:
+def _vector(values: Tensor, lengths: Tensor, centers: Tensor, form: VladForm) -> Tensor:
     """The VLAD vector [C*D]; may overwrite values."""
     if form.unit:
         values = values.div_(torch.where(lengths > 0, lengths, 1.0)[:, None])
@@ -166,15 +172,6 @@ def _normalise(sums: Tensor, added: Tensor) -> Tensor:
     vector = (sums / lengths[:, None]).flatten()
     norm = torch.linalg.vector_norm(vector)
     return vector / norm if norm > 0 else torch.full_like(vector, len(vector) ** -0.5)
-
-
-def _check_form(form: _Form) -> None:
-    if form.distance not in DISTANCES:
-        raise BadInput(f"distance is '{form.distance}'", expected=" or ".join(DISTANCES))
-    if form.soft not in (None, *SOFT):
-        raise BadInput(f"soft is '{form.soft}'", expected=f"None, {' or '.join(SOFT)}")
-    if not 0 < form.temperature < np.inf:
-        raise BadInput(f"temperature is {form.temperature}", expected="a number above 0")
 
 
 def _check(width: int, centroids: Floats) -> None:

@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_refused(store: DescriptorStore, tmp_path: Path) ->
     path = fit_binarization(store.path, tmp_path / "itq.npz", bits=16)
     code = BinaryCode.load(path)
     code.check({"backbone": "tiny"}, D)
-    with pytest.raises(BadInput, match="takes width 32"):
+    with pytest.raises(BadInput, match="the binarization 32"):
         code.check({"backbone": "tiny"}, 64)
     with pytest.raises(BadInput, match="backbone is 'tiny'"):
         code.check({"backbone": "other"}, D)

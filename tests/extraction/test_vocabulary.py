@@ -180,7 +180,7 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path, two: Any) -> None:
         ([Source(store.path)], {"sample_per_cluster": 1}, "'4/5.jpg' .*NaN"),
         ([Source(packed)], {}, "packed"),
         ([Source(two[0], 0)], {}, "steps are"),
-        ([Source(two[0])], {"num_clusters": 0}, "num_clusters is 0"),
+        ([Source(two[0])], {"num_clusters": 0}, "num_clusters 0"),
         ([Source(two[0])], {"max_images": -1}, "max_images -1"),
         ([Source(two[0])], {"distance": "l1"}, "euclidean or cosine"),
     ]:

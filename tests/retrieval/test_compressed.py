@@ -132,11 +132,6 @@ def test_the_width_of_codes_follows_from_that_of_the_rows() -> None:
         (200, SMALL, "200 gallery images are too few for 8 lists and codes of 256"),
         (300, IvfPq(4, 301), "300 gallery images are too few for 301 lists"),
         (300, IvfPq(5), "code_size 5 does not divide the width 16"),
-        (300, IvfPq(4, 0), "nlist is 0"),
-        (300, IvfPq(4, nprobe=0), "nprobe is 0"),
-        (300, IvfPq(4, refine=0), "refine is 0"),
-        (300, IvfPq(4, recall_queries=0), "recall_queries is 0"),
-        (300, IvfPq(4, seed=-1), "seed is -1"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(num: int, options: IvfPq, part: str) -> None:
@@ -144,6 +139,15 @@ def test_what_cannot_be_is_refused_before_any_work(num: int, options: IvfPq, par
     with pytest.raises(BadInput, match=re.escape(part)) as error:
         compressed_knn(clustered(1, 5), gallery, 3, options)
     assert "expected" in str(error.value) and gallery.reads == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"nlist": 0}, {"nprobe": 0}, {"refine": 0}, {"recall_queries": 0}, {"seed": -1}]
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
+    ((key, value),) = wrong.items()
+    with pytest.raises(BadInput, match=f"{key} is {value}(.|\n)*expected"):
+        IvfPq(4, **wrong)
 
 
 def test_bad_rows_are_refused() -> None:

@@ -8,6 +8,7 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.retrieval.vlad import (
+    VladForm,
     _hard,
     _lengths,
     assign,
@@ -168,7 +169,7 @@ def test_neither_batch_nor_padding_changes_a_vector(form: dict) -> None:
     padded = np.full((4, 30, D), np.nan, np.float32)
     for n, real in enumerate(count):
         padded[n, :real] = tokens(n, real)
-    together = vlad_images(padded, count, centroids(), **form)
+    together = vlad_images(padded, count, centroids(), VladForm(**form))
     for n, real in enumerate(count):
         alone = vlad(tokens(n, real), centroids(), **form)
         assert together[n].tobytes() == alone.tobytes()

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.retrieval.vlad import vlad_images
+from ames_lite.retrieval.vlad import VladForm, vlad_images
 
 
 def vlad(descriptors: np.ndarray, centroids: np.ndarray, **form: Any) -> np.ndarray:
     """The VLAD vector [C*D] of one image's descriptors [K, D]."""
-    return vlad_images(descriptors[None], np.array([len(descriptors)]), centroids, **form)[0]
+    return vlad_images(
+        descriptors[None], np.array([len(descriptors)]), centroids, VladForm(**form)
+    )[0]
 
 
 def similarity(token: np.ndarray, center: np.ndarray, distance: str) -> float:
@@ -83,7 +85,7 @@ def compare(
     centers = rng.standard_normal((clusters, dim)).astype(np.float32)
     count = np.full(held, tokens)
     ways = {
-        "vlad_images": lambda: vlad_images(given, count, centers, distance="cosine", unit=True),
+        "vlad_images": lambda: vlad_images(given, count, centers, VladForm("cosine", unit=True)),
         "as published": lambda: np.stack([published_loop(x, centers, lean=False) for x in given]),
         "lean loop": lambda: np.stack([published_loop(x, centers, lean=True) for x in given]),
     }

@@ -14,13 +14,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones import dinov2_weights, dinov3, siglip2
 from ames_lite.extraction.backbones.cvnet import Cvnet
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
 from ames_lite.extraction.backbones.dinov3 import Dinov3
 from ames_lite.extraction.backbones.efficientnet import EfficientNet
-from ames_lite.extraction.backbones.interface import Backbone, Described, not_prepared
+from ames_lite.extraction.backbones.interface import (
+    Backbone,
+    Described,
+    check_count,
+    check_prepared,
+)
 from ames_lite.extraction.backbones.keypoints import root_sift
 from ames_lite.extraction.backbones.photo import Photo
 from ames_lite.extraction.backbones.siglip2 import Siglip2
@@ -31,13 +36,10 @@ from ames_lite.io.resizing import resize_image
 from ames_lite.records import LocalDescriptors
 
 
-class Sift:
+class Sift(Backbone):
     """RootSIFT, D = 128: OpenCV's SIFT, L1-normalised, square root; needs no download."""
 
     dim = 128
-    global_kind: str | None = None
-    global_dim = 0
-    batch_pixels = 0
 
     def __init__(
         self,
@@ -45,8 +47,7 @@ class Sift:
         image_size: int = 480,  # longer images are shrunk to this many pixels; 0: never
         contrast: float = 0.02,  # OpenCV's contrastThreshold
     ) -> None:
-        if top_k < 1:
-            raise BadInput(f"top_k is {top_k}", expected="at least 1 descriptor per image")
+        check_count(top_k=top_k)
         self.top_k, self.image_size, self.contrast = top_k, image_size, contrast
 
     @property
@@ -61,19 +62,13 @@ class Sift:
             "contrast": self.contrast,
         }
 
-    def prepare(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
-        """All of it: there is nothing to batch."""
-        return self.extract(image, box)
-
     def describe(self, batch: Sequence[LocalDescriptors]) -> list[Described]:
         """What was prepared, as it is. Raises BadInput for anything else."""
-        for local in batch:
-            if not isinstance(local, LocalDescriptors):
-                raise not_prepared(local)
+        check_prepared(batch, LocalDescriptors)
         return [Described(local) for local in batch]
 
-    def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
-        """Describe RGB uint8 [H, W, 3]; the shrink factor comes from the whole image."""
+    def prepare(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
+        """All of it: there is nothing to batch; the shrink factor comes from the whole image."""
         crop, (x1, y1, _, _) = crop_image(image, box)
         size = (image.shape[0], image.shape[1])
         factor = min(1.0, self.image_size / max(size)) if self.image_size else 1.0

@@ -1,11 +1,8 @@
 """CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor.
 
 Input: RGB images of any size. Output: `LocalDescriptors`, unit length; the global vector as the
-network gives it (not L2-normalised). There is no hub that has the weights: their path must be
-given.
-
-A cell of the map is centred on pixel 16·i of the resized image, and positions are those centres:
-the grid of cells reaches half a cell over the image's edges.
+network gives it. No hub has the weights: their path must be given. A cell of the map is centred on
+pixel 16·i of the resized image: the grid of cells reaches half a cell over the image's edges.
 """
 
 from __future__ import annotations
@@ -31,7 +28,11 @@ logger = logging.getLogger(__name__)
 EXPECTED = "the state of CVNet's ResNet, plain or under 'state' or 'model_state'"
 WRAPPED = "module."  # what DataParallel puts before every name
 ENCODER = "encoder_q."  # in the published file, which holds CVNet's reranking network too
-RESNETS = {(3, 4, 6, 3): "ResNet-50", (3, 4, 23, 3): "ResNet-101", (3, 8, 36, 3): "ResNet-152"}
+RESNETS: dict[tuple[int, ...], str] = {
+    (3, 4, 6, 3): "ResNet-50",
+    (3, 4, 23, 3): "ResNet-101",
+    (3, 8, 36, 3): "ResNet-152",
+}
 CHANNELS = ("bgr", "rgb")
 
 
@@ -57,7 +58,7 @@ class Cvnet(MapBackbone):
         if channels not in CHANNELS:
             raise BadInput(f"channels is {channels!r}", expected=f"one of {', '.join(CHANNELS)}")
         self.weights, self.channels = weights, channels
-        self.shape = _shape(depths, width, global_dim)
+        self.shape = Shape(tuple(depths), width, global_dim)
         self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")
         super().__init__(
             self.shape.local_dim,
@@ -131,14 +132,3 @@ def _covered(side: int) -> tuple[float, float]:
     cells = -(-side // STRIDE)
     first = 0.5 - STRIDE / 2
     return first / side, (first + STRIDE * cells) / side
-
-
-def _shape(depths: Sequence[int], width: int, dim: int) -> Shape:
-    numbers = [*depths, width, dim]
-    if len(depths) != 4 or not all(isinstance(n, int) and n > 0 for n in numbers):
-        raise BadInput(
-            f"depths are {depths}, width is {width}, global_dim is {dim}",
-            expected="four depths, a width and a dimension, whole numbers from 1",
-        )
-    first, second, third, fourth = depths
-    return Shape((first, second, third, fourth), width, dim)

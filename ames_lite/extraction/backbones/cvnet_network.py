@@ -1,11 +1,8 @@
 """The ResNet of CVNet: a local feature map and a global descriptor from one pass.
 
-Input: normalised pixels of any size. Output: the map of stage 3, 16 times smaller than the image,
-and the global descriptor. Parameters are named as in the published files (stem, s1 to s4, head).
-
-The map is the sum of shortcut and branch of stage 3's last block before its ReLU, so it has
-negative entries; stage 4 goes on after the ReLU. The stride of a stage is on its 3×3 convolution.
-The global descriptor is not L2-normalised. Source: ames.md 6.
+Parameters are named as in the published files (stem, s1 to s4, head). The map is the sum of
+shortcut and branch of stage 3's last block before its ReLU, so it has negative entries; stage 4
+goes on after the ReLU. The global descriptor is not L2-normalised. Source: ames.md 6.
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.tokens import Features
 from ames_lite.retrieval.map_pooling import gem_map
 
@@ -32,9 +30,17 @@ class Shape:
     descriptor.
     """
 
-    depths: tuple[int, int, int, int] = (3, 4, 23, 3)
+    depths: tuple[int, ...] = (3, 4, 23, 3)
     width: int = 64
     dim: int = 2048
+
+    def __post_init__(self) -> None:
+        numbers = [*self.depths, self.width, self.dim]
+        if len(self.depths) != 4 or not all(isinstance(n, int) and n > 0 for n in numbers):
+            raise BadInput(
+                f"depths are {self.depths}, width is {self.width}, global_dim is {self.dim}",
+                expected="four depths, a width and a dimension, whole numbers from 1",
+            )
 
     @property
     def local_dim(self) -> int:

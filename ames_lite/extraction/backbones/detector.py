@@ -1,12 +1,8 @@
 """The published detector: which patches of a feature map are worth keeping, and their descriptors.
 
-Input: feature maps [B, C, h, w]. Output: descriptors, L2-normalised over C, and a weight above 0
-for each position. Parameters are named as in the published files (conv1, bn, conv2), which load
-strictly.
-
-The descriptor is the output of the BatchNorm, before the ReLU. A detector that was trained here has
-a `meta.json` beside it, which says what features it is for; published files have none and are not
-checked.
+Parameters are named as in the published files (conv1, bn, conv2). The descriptor is the output of
+the BatchNorm, before the ReLU. A detector that was trained here has a `meta.json` beside it, which
+says what features it is for; published files have none and are not checked.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""The features of a DINOv2: transformers' blocks with the original code's embeddings.
+"""The features of a DINOv2: transformers' blocks with the original code's position embeddings.
 
-Input: normalised pixels. Output: maps of patch tokens, CLS and registers dropped. transformers
-interpolates position embeddings otherwise than the original code; here they are the original's, so
-that features equal the original's at every size.
-
-The facets query, key, value and token are taken from a block (0-based) before any final norm, and
-the network then stops there; `patch` is the final, normalised output.
+Input: normalised pixels. Output: maps of patch tokens, equal to the original's at every size. The
+facets query, key, value and token are taken from a block (0-based) before any final norm, and the
+network then stops there; `patch` is the final, normalised output.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from ames_lite.extraction.backbones.pretrained import (
     Checkpoint,
     load_pretrained,
     missing,
-    require_transformers,
     transformers_class,
 )
 from ames_lite.io.digest import file_digest
@@ -126,13 +125,11 @@ def load_network(spec: Checkpoint, weights: str | Path | None = None) -> tuple[n
     path = Path(weights).expanduser()
     if not path.exists():
         raise missing(spec, Path(weights))
-    require_transformers(spec.title)
     return _filled(read_state(path, spec.expected), spec, path), file_digest(path)
 
 
 def random_network(spec: Checkpoint, seed: int) -> nn.Module:
     """A network whose weights are drawn from the seed: for tests, it has learned nothing."""
-    require_transformers(spec.title)
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in sorted(original_shapes(spec).items()):

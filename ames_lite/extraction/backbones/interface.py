@@ -7,8 +7,9 @@ neither normalised nor rounded; whoever stores it does that.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,45 +29,53 @@ class Described(NamedTuple):
     vector: npt.NDArray[np.float32] | None = None
 
 
-def not_prepared(item: object) -> BadInput:
-    """What `describe` says of an image that did not go through `prepare`."""
-    return BadInput(
-        f"describe is given {type(item).__name__}",
-        expected="what prepare(image, box) gives for RGB uint8 [H, W, 3]",
-        remedy="extract(image) does both",
-    )
-
-
-class Backbone(Protocol):
-    """What every backbone offers.
+class Backbone(ABC):
+    """The base of every backbone.
 
     dim: width D of its local descriptors. global_kind: what its global descriptor is called in file
     names (cls, gem), None where it has none; global_dim: its width, 0 where it has none.
     batch_pixels: bound of a batch, 0 for single images; above 0, what was prepared has `shape` and
     `num_pixels`, and a batch is of one shape.
+    prepare: from RGB uint8 [H, W, 3] and a crop box to what `describe` takes; it can be sent to
+    another process, and raises BadInput for an image that it cannot use.
     """
 
     dim: int
-    global_kind: str | None
-    global_dim: int
-    batch_pixels: int
+    global_kind: str | None = None
+    global_dim: int = 0
+    batch_pixels: int = 0
+    prepare: Callable[..., Any]
 
     @property
-    def prepare(self) -> Callable[[npt.NDArray[np.uint8], Box | None], Any]:
-        """From RGB uint8 [H, W, 3] and a crop box to what `describe` takes.
-
-        It can be sent to another process, and raises BadInput for an image that it cannot use.
-        """
-
-    @property
+    @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Everything that changes the output, as JSON-able values; raises where weights lack."""
 
+    @abstractmethod
     def describe(self, batch: Sequence[Any]) -> list[Described]:
         """What prepared images have, in their order."""
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """The local descriptors of RGB uint8 [H, W, 3], or of its crop box; xy are the whole's."""
+        return self.describe([self.prepare(image, box)])[0].local
+
+
+def check_prepared(batch: Sequence[Any], kind: type) -> None:
+    """Raises BadInput for what did not go through `prepare`, which gives this kind."""
+    for item in batch:
+        if not isinstance(item, kind):
+            raise BadInput(
+                f"describe is given {type(item).__name__}",
+                expected="what prepare(image, box) gives for RGB uint8 [H, W, 3]",
+                remedy="extract(image) does both",
+            )
+
+
+def check_count(**counts: object) -> None:
+    """Raises BadInput for numbers of descriptors that are not from 1."""
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise BadInput(f"{name} is {count!r}", expected="at least 1 descriptor per image")
 
 
 def made_of_globals(provenance: Provenance) -> Provenance:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,7 +25,7 @@ from ames_lite.extraction.backbones.detector import (
     check_detector,
     load_detector,
 )
-from ames_lite.extraction.backbones.interface import Described, not_prepared
+from ames_lite.extraction.backbones.interface import Backbone, Described, check_prepared
 from ames_lite.extraction.backbones.tokens import Features
 from ames_lite.extraction.backbones.topk import TopK, norm_and_unit, top_k
 from ames_lite.io.digest import file_digest
@@ -92,7 +91,7 @@ class MapOptions:
         return preparation(self.image_size, self.scales, patch=patch, **choice)
 
 
-class MapBackbone:
+class MapBackbone(Backbone):
     """The base of such backbones. A subclass says what its network is and gives it by `_network`.
 
     name, variant, facet, layer: for provenance; mean, std: of RGB pixels in [0, 1].
@@ -100,6 +99,7 @@ class MapBackbone:
 
     defaults = MapOptions()
 
+    prepare: Preparation
     name: str
     variant: str
     facet: str
@@ -215,10 +215,6 @@ class MapBackbone:
             "precision": self.precision,
         }
 
-    def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
-        """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
-        return self.describe([self.prepare(image, box)])[0].local
-
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         """Of prepared images, which all have one shape: their strongest descriptors and vectors.
 
@@ -311,9 +307,7 @@ def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch
 
 def check_batch(batch: Sequence[Prepared]) -> None:
     """Raises BadInput for what `prepare` did not give, and for more than one shape."""
-    for item in batch:
-        if not isinstance(item, Prepared):
-            raise not_prepared(item)
+    check_prepared(batch, Prepared)
     if len({prepared.shape for prepared in batch}) != 1:
         shapes = [prepared.shape for prepared in batch]
         raise BadInput(f"a batch has the shapes {shapes}", expected="one or more of one shape")

@@ -1,9 +1,8 @@
 """Keypoints and map cells in one set: XFeat beside EfficientNet-Lite0, for photographs.
 
-A descriptor of one kind is zero where those of the other stand, so that kinds never match:
-[XFeat's 64 | 0] and [0 | the cell's]. Both kinds are ordered by their own strength and merged in
-proportion, so that any number of strongest descriptors holds both. The global vector is
-EfficientNet's GeM, from the same pass, whitened within the classes of training photographs.
+A descriptor of one kind is zero where those of the other stand, so that kinds never match. Both are
+ordered by their own strength and merged in proportion, so that any number of strongest descriptors
+holds both. The global vector is EfficientNet's GeM, whitened within classes of photographs.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.efficientnet import EfficientNet
 from ames_lite.extraction.backbones.interface import (
+    Backbone,
     Described,
+    check_count,
+    check_prepared,
     made_of_globals,
-    not_prepared,
     unit_vector,
 )
 from ames_lite.extraction.backbones.xfeat import Xfeat
@@ -68,7 +68,7 @@ class PrepareBoth:
         return BothPrepared(self.keypoints(image, box), self.cells(image, box))
 
 
-class Photo:
+class Photo(Backbone):
     """XFeat and EfficientNet-Lite0; weights load on first use, from their packages."""
 
     def __init__(
@@ -95,9 +95,7 @@ class Photo:
             "precision": precision,
             "batch_pixels": batch_pixels,
         }
-        for name, count in (("keypoints", keypoints), ("cells", cells)):
-            if not isinstance(count, int) or count < 1:
-                raise BadInput(f"{name} is {count!r}", expected="at least 1 per image")
+        check_count(keypoints=keypoints, cells=cells)
         self._keypoints = Xfeat(top_k=keypoints, image_size=keypoint_size, **shared)
         self._cells = EfficientNet(
             top_k=cells,
@@ -110,9 +108,8 @@ class Photo:
         )
         self.top_k = keypoints + cells
         self.dim = self._keypoints.dim + self._cells.dim
-        self._whitening = None
-        self.global_kind: str | None = "gem"
-        self.global_dim = self._cells.global_dim
+        self._whitening: FittedWhitening | None = None
+        self.global_kind, self.global_dim = "gem", self._cells.global_dim
         if whitening is not None:
             path = shipped(WHITENING) if whitening == SHIPPED else Path(whitening).expanduser()
             self._whitening = FittedWhitening.load(path, remedy=REMEDY)
@@ -153,15 +150,9 @@ class Photo:
         self._whitening.check(of_gem, self._cells.global_dim, "backbone=photo")
         return {**made, **self._whitening.digests}
 
-    def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
-        """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
-        return self.describe([self.prepare(image, box)])[0].local
-
     def describe(self, batch: Sequence[BothPrepared]) -> list[Described]:
         """Both kinds of every image, of one shape, and the global vector."""
-        for item in batch:
-            if not isinstance(item, BothPrepared):
-                raise not_prepared(item)
+        check_prepared(batch, BothPrepared)
         keypoints = self._keypoints.describe([item.keypoints for item in batch])
         cells = self._cells.describe([item.cells for item in batch])
         return [

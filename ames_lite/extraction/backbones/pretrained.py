@@ -1,17 +1,13 @@
 """Networks of transformers: from the hub's cache, the hub or a local folder, checked key by key.
 
-Input: what the network must be and where its folder is. Output: the transformers model, whose every
-weight came from the file. The one owner of transformers and huggingface_hub.
-
-Nothing is random by accident. Keys and shapes are checked after loading, and a missing, surplus or
-misshapen one is an error (but for weights that play no part). The cache is asked first; without a
-network the answer comes within two seconds.
+The one owner of transformers and huggingface_hub. Keys and shapes are checked after loading: a
+missing, surplus or misshapen one is an error (but for weights that play no part). Without a network
+the answer comes within two seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import subprocess
@@ -106,31 +102,22 @@ def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple
     """
     if weights is not None and not Path(weights).expanduser().is_dir():
         raise missing(checkpoint, weights)
-    require_transformers(checkpoint.title)
     folder = from_hub(checkpoint) if weights is None else Path(weights).expanduser()
     return from_folder(folder, checkpoint), file_digest(folder / WEIGHTS)
 
 
 def transformers_class(name: str) -> Any:
-    """A class of transformers. Raises ConfigError where the installed version has none."""
-    import transformers
-
+    """A class of transformers. Raises ConfigError where it is not installed or has none."""
+    remedy = "python -m pip install -r requirements.txt"
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError("the package transformers is not installed", remedy=remedy) from error
     found = getattr(transformers, name, None)
     if found is None:
-        raise ConfigError(
-            f"transformers {transformers.__version__} has no {name}",
-            remedy="python -m pip install -r requirements.txt",
-        )
+        what = f"transformers {transformers.__version__} has no {name}"
+        raise ConfigError(what, remedy=remedy)
     return found
-
-
-def require_transformers(title: str) -> None:
-    """Raises ConfigError where transformers is not installed."""
-    if importlib.util.find_spec("transformers") is None:
-        raise ConfigError(
-            f"{title} needs the package transformers, which is not installed",
-            remedy="python -m pip install -r requirements.txt",
-        )
 
 
 def from_folder(folder: Path, checkpoint: Checkpoint) -> nn.Module:

@@ -1,8 +1,5 @@
 """The strongest descriptors of an image over all its scales.
 
-Input: for every scale a map of descriptors [B, D, h, w] and of weights [B, 1, h, w]. Output: the K
-largest weights over all scales, descending, with descriptor, scale and position.
-
 Positions are (x, y) in [0, 1] of their own view; equal weights keep the order of the scales, then
 of the rows.
 """

@@ -18,15 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.interface import Backbone, Described, check_count
 from ames_lite.extraction.backbones.map_backbone import (
     check_batch,
     placed,
     preparation,
     require_text,
 )
-from ames_lite.io.images import Box
-from ames_lite.io.resizing import Prepared, to_whole_image
+from ames_lite.io.resizing import Preparation, Prepared, to_whole_image
 from ames_lite.io.xfeat_package import load_xfeat, package_version
 from ames_lite.records import LocalDescriptors
 from ames_lite.runtime import autocast
@@ -54,12 +53,11 @@ class Keypoints(NamedTuple):
     descriptors: Tensor
 
 
-class Xfeat:
+class Xfeat(Backbone):
     """XFeat's keypoints, D = 64; images are shrunk to image_size, never enlarged."""
 
     dim = DIM
-    global_kind: str | None = None
-    global_dim = 0
+    prepare: Preparation
 
     def __init__(
         self,
@@ -74,8 +72,7 @@ class Xfeat:
         batch_pixels: int | None = None,  # bound of a batch; 0: single images; None: by device
     ) -> None:
         require_text(weights=weights)
-        if not isinstance(top_k, int) or top_k < 1:
-            raise BadInput(f"top_k is {top_k!r}", expected="at least 1 descriptor per image")
+        check_count(top_k=top_k)
         if not isinstance(threshold, int | float) or not 0 <= threshold < 1:
             raise BadInput(f"threshold is {threshold!r}", expected="a number from 0, below 1")
         self.weights, self.top_k, self.threshold = weights, top_k, float(threshold)
@@ -109,10 +106,6 @@ class Xfeat:
             "query_crop": self.prepare.query_crop,
             "precision": self.precision,
         }
-
-    def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
-        """Describe RGB uint8 [H, W, 3], or its crop box; xy refer to the whole image."""
-        return self.describe([self.prepare(image, box)])[0].local
 
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         """The keypoints of prepared images of one shape; none where a side is below 32 pixels."""

@@ -1,7 +1,5 @@
 """Labelled images for the detector: lists that fit, a part held out, batches of several a label.
 
-Input: image lists `path,label`. Output: `LabelledImages`; rows of batches.
-
 What is held out are labels, not images, so that the evaluation is of landmarks that training has
 not seen. What a batch holds depends on (seed, epoch) alone.
 """

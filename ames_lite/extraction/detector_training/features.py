@@ -1,8 +1,5 @@
 """Features of a frozen backbone: computed once where memory allows, else anew whenever needed.
 
-Input: a backbone that gives maps, the files of images. Output: for batches of rows, the tokens [N,
-C] of each image, N patches over all its scales, float32 on the CPU.
-
 The first rows are kept, up to `cache_gib`; the rest are decoded by workers and computed again in
 every epoch. On a CPU both give the same numbers, as images are computed one by one there.
 """

@@ -1,10 +1,7 @@
 """From descriptors and weights of patches to one vector an image, and the losses on such vectors.
 
-Input: tokens [N, C], the patches of several images one after the other, and how many each has.
-Output: vectors [B, D] of unit length; a loss and an accuracy.
-
-A detector is pointwise, so images of different shapes share a batch (and the statistics of the
-BatchNorm) without padding.
+Tokens [N, C] are the patches of several images one after the other: a detector is pointwise, so
+images of different shapes share a batch (and the statistics of the BatchNorm) without padding.
 """
 
 from __future__ import annotations

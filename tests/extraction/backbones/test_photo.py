@@ -141,7 +141,7 @@ def test_cells_are_of_the_scale_nearest_to_1_whatever_the_global_scales_are() ->
 
 @pytest.mark.parametrize("wrong", [{"keypoints": 0}, {"cells": 0}, {"cells": 1.5}])
 def test_both_kinds_are_asked_for(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match="at least 1 per image"):
+    with pytest.raises(BadInput, match="at least 1 descriptor per image"):
         Photo(**wrong, device="cpu")
 
 
