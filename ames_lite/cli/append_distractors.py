@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose
@@ -10,11 +10,6 @@ from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.distractors import append_distractors
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("append_distractors", run, overrides)
 
 
 def run(config: Config) -> list[Path]:
@@ -39,3 +34,6 @@ def run(config: Config) -> list[Path]:
 def _files(config: Config, name: str) -> DatasetFiles:
     dataset = compose("append_distractors", [f"dataset={name}"])["dataset"]
     return dataset_files({**config, "dataset": dataset})
+
+
+main = partial(command, "append_distractors", run)

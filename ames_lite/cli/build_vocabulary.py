@@ -33,11 +33,6 @@ class _Chosen(NamedTuple):
     files: DatasetFiles
 
 
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("build_vocabulary", run, overrides)
-
-
 def run(config: Config) -> None:
     """Build a vocabulary, named after `domain=`, or after the folders of the data sets."""
     if config["split"] not in SPLITS:
@@ -104,3 +99,6 @@ def _store(one: _Chosen, split: str, extraction: Sequence[str] | None) -> Path:
         make = one.files.make_local()
         whole = f"{make} splits=[{split}] {' '.join(extraction)}" if extraction else make
         raise MissingFile(str(error).replace(make, whole)) from error
+
+
+main = partial(command, "build_vocabulary", run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import (
@@ -20,11 +20,6 @@ from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.extraction.descriptors import extract_descriptors
 
 OUTPUTS = ("local", "global")
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("extract_descriptors", run, overrides)
 
 
 def run(config: Config) -> None:
@@ -67,3 +62,6 @@ def _outputs(config: Config, backbone: Backbone) -> list[str]:
     if unknown or not config["outputs"]:
         raise ConfigError(f"outputs={config['outputs']}", expected=f"some of {', '.join(OUTPUTS)}")
     return list(config["outputs"])
+
+
+main = partial(command, "extract_descriptors", run)

@@ -33,11 +33,6 @@ SOURCES = ("store", "images", "globals")
 Maker = Callable[[str], Source]  # of the source of a split; all files are known to be there
 
 
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("extract_globals", run, overrides)
-
-
 def run(config: Config) -> None:
     """Make the global descriptors of every split."""
     source = _source(config)
@@ -147,3 +142,6 @@ def _aggregator(config: Config) -> Aggregator:
             "temperature": config["temperature"],
         }
     return build_aggregator(kind, **arguments.get(kind, {}))
+
+
+main = partial(command, "extract_globals", run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import names_of_published
@@ -10,11 +10,6 @@ from ames_lite.cli.shell import command, dataset_files
 from ames_lite.extraction.binarization import fit_binarization
 
 SETTINGS = ("bits", "seed", "iterations", "max_descriptors", "max_images", "overwrite")
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("fit_binarization", run, overrides)
 
 
 def run(config: Config) -> None:
@@ -28,3 +23,6 @@ def run(config: Config) -> None:
         **{key: config[key] for key in SETTINGS},
     )
     print(f"binarization: {path}")
+
+
+main = partial(command, "fit_binarization", run)

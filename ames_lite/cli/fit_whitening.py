@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction.whitening import fit_whitening
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("fit_whitening", run, overrides)
 
 
 def run(config: Config) -> None:
@@ -33,3 +28,6 @@ def run(config: Config) -> None:
         overwrite=config["overwrite"],
     )
     print(f"whitening: {path}")
+
+
+main = partial(command, "fit_whitening", run)

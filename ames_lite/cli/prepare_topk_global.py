@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +20,6 @@ from ames_lite.runtime import pick_device
 FORMS = ("native", "published")
 INDEXES = ("flat", "ivf_pq")
 RERANKS = ("published", *RERANKERS, "none")
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("prepare_topk_global", run, overrides)
 
 
 def run(config: Config) -> None:
@@ -71,3 +65,6 @@ def _reranking(config: Config) -> Settings | None:
     if chosen == "published" and config["global"] in NETWORK_OF and not config["self_search"]:
         chosen = "mda"
     return RERANKERS[chosen].settings(**config[chosen]) if chosen in RERANKERS else None
+
+
+main = partial(command, "prepare_topk_global", run)

@@ -32,7 +32,9 @@ from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging
 
 
-def command(name: str, work: Callable[[Config], object], overrides: Sequence[str] | None) -> int:
+def command(
+    name: str, work: Callable[[Config], object], overrides: Sequence[str] | None = None
+) -> int:
     """Compose configuration `name`, do the work, return the exit code."""
     print_any_text()
     given = sys.argv[1:] if overrides is None else list(overrides)

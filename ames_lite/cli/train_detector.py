@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +15,6 @@ from ames_lite.extraction.detector_training.data import LabelledImages, read_lab
 from ames_lite.extraction.detector_training.features import require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
 from ames_lite.runtime import pick_device
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("train_detector", run, overrides)
 
 
 def run(config: Config) -> Path:
@@ -75,3 +69,6 @@ def _report(path: Path) -> None:
         f"{meta['map_mean']:.4f}: the detector {verdict} the feature norm"
     )
     print(f"detector: {path} (backbone.arguments.detector={path})")
+
+
+main = partial(command, "train_detector", run)

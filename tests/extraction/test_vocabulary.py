@@ -181,7 +181,7 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path, two: Any) -> None:
         ([Source(packed)], {}, "packed"),
         ([Source(two[0], 0)], {}, "steps are"),
         ([Source(two[0])], {"num_clusters": 0}, "num_clusters 0"),
-        ([Source(two[0])], {"max_images": -1}, "max_images -1"),
+        ([Source(two[0])], {"max_images": -1}, "max_images is -1"),
         ([Source(two[0])], {"distance": "l1"}, "euclidean or cosine"),
     ]:
         with pytest.raises(BadInput, match=part):

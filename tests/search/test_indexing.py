@@ -41,11 +41,11 @@ class Counting(Sift):
         super().__init__(top_k=top_k, image_size=64)
         self.shown, self.dies_at = 0, dies_at
 
-    def extract(self, image: np.ndarray, box: Any = None) -> LocalDescriptors:
+    def prepare(self, image: np.ndarray, box: Any = None) -> LocalDescriptors:
         self.shown += 1
         if self.shown == self.dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().extract(image, box)
+        return super().prepare(image, box)
 
 
 class WithVector(Counting):
