@@ -53,9 +53,9 @@ TAKES: dict[tuple[type, ...], set[str]] = {
         *("layer", "extract.batch_pixels", "dataset.options.nearest", "dataset.options.frames"),
     },
     (int, list): {"num_rerank", "descriptors", "image_size"},
-    (str, list): {"exports", "columns"},
+    (str, list): {"exports", "columns", "heads", "precisions"},
     (str,): {"weights", "tuned"},
-    (list,): {"outputs", "names", "rerankers", "box", "heads", "precisions"},
+    (list,): {"outputs", "names", "rerankers", "box"},
 }
 OPTIONAL = {  # keys that take null though their default is another
     *("val_dataset", "whitening", "dataset.options.radius", "dataset.options.max_angle"),

@@ -182,7 +182,7 @@ def test_counters_of_a_run_are_in_its_results(tiny_world: TinyWorld, tmp_path: P
         ("max_memory=0.1", BadInput, "max_memory=0.1 GiB.*at least"),
         ("max_memory=much", ConfigError, "max_memory='much' is a str"),
         ("threads=0", ConfigError, "threads=0.*at least 1"),
-        ("threads=two", ConfigError, "threads=two.*whole number"),
+        ("threads=two", ConfigError, "threads='two' is a str.*int"),
         ("compile=1", ConfigError, "compile=1 is a int"),
         ("resume=true", ConfigError, "resume=true without output_dir="),
     ],
