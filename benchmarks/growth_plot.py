@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ames_lite.evaluation.views.canvas import LARGE, MEDIUM, SMALL, Axes, Figure, Page
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-PANEL, GAP, LEFT, TOP, BOTTOM = 2.6, 0.75, 0.75, 0.75, 0.6  # inches
+from ames_lite.evaluation.views.figure import MEDIUM, style_axes, titled_figure
+
+PANEL = 3.3  # inches
 WORDS = {
     "num_rerank": "candidates of a query",
     "descriptors": "descriptors of an image",
@@ -23,40 +26,27 @@ WORDS = {
 def draw_growth(cells: Sequence[dict[str, Any]], title: str) -> Figure:
     """The cells `growth` and `exponent`; at least one axis."""
     grown = [cell for cell in cells if cell["work"] == "growth"]
-    axes = list(dict.fromkeys(cell["axis"] for cell in grown))
+    names = list(dict.fromkeys(cell["axis"] for cell in grown))
     slopes = {
         cell["axis"]: cell["exponent"]
         for cell in cells
         if cell["work"] == "exponent" and cell["of"] == cell["axis"]
     }
-    seconds = [cell["seconds"] for cell in grown]
-    limits = min(seconds) / 1.5, max(seconds) * 1.5
-    page = Page(LEFT + len(axes) * (PANEL + GAP), TOP + PANEL + BOTTOM)
-    page.text(LEFT, 0.15, title, size=LARGE)
-    for number, axis in enumerate(axes):
-        panel = page.axes(LEFT + number * (PANEL + GAP), TOP, PANEL, PANEL)
-        own = [cell for cell in grown if cell["axis"] == axis]
-        _draw(panel, axis, own, slopes.get(axis), limits)
-    return page.figure
+    figure = titled_figure((PANEL * len(names), PANEL + 0.5), title)
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for panel, name in zip(panels, names, strict=True):
+        _draw(panel, name, [cell for cell in grown if cell["axis"] == name], slopes.get(name))
+    return figure
 
 
-def _draw(
-    panel: Axes,
-    axis: str,
-    cells: Sequence[dict[str, Any]],
-    slope: float | None,
-    limits: tuple[float, float],
-) -> None:
+def _draw(panel: Axes, name: str, cells: Sequence[dict[str, Any]], slope: float | None) -> None:
     values = [cell["value"] for cell in cells]
-    panel.plot(values, [cell["seconds"] for cell in cells], "o-", color="0.2", markersize=4)
-    panel.set_xscale("log")
-    panel.set_yscale("log")
-    panel.set_ylim(*limits)
+    seconds = [cell["seconds"] for cell in cells]
+    panel.loglog(values, seconds, "o-", color="0.2", markersize=4)
     panel.set_xticks(values, [str(value) for value in values])
     panel.set_xticks([], minor=True)
-    panel.set_xlabel(WORDS.get(axis, axis), fontsize=MEDIUM)
+    panel.set_xlabel(WORDS.get(name, name), fontsize=MEDIUM)
     panel.set_ylabel("seconds", fontsize=MEDIUM)
-    panel.tick_params(which="both", labelsize=SMALL, colors="0.4")
-    panel.grid(color="0.93", linewidth=0.6)
+    style_axes(panel)
     if slope is not None:
         panel.set_title(f"exponent {slope:.2f}", fontsize=MEDIUM, loc="left")

@@ -6,6 +6,7 @@ give the metrics of results.json. Images that are not there are grey tiles, coun
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,27 @@ import numpy as np
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import command, dataset_files, protocol_of, run_dir
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.exports import check_exports
-from ames_lite.evaluation.failure_tiles import COLUMNS, OF_SUCCESS, Pictures, no_images
-from ames_lite.evaluation.failures import Case, best_and_worst, best_ranks, make_cases, pick_row
+from ames_lite.evaluation.failures import (
+    COLUMNS,
+    OF_SUCCESS,
+    Case,
+    Tiles,
+    best_and_worst,
+    best_ranks,
+    make_cases,
+    pick_row,
+)
+from ames_lite.evaluation.metrics import Floats
+from ames_lite.evaluation.passes import rerank_setting
+from ames_lite.evaluation.pictures import Album
 from ames_lite.evaluation.reread import Reread, reread
 from ames_lite.evaluation.results_file import read_results, results_path
-from ames_lite.evaluation.views.canvas import save_png
-from ames_lite.evaluation.views.failure_sheet import (
-    MAX_LINES,
-    Section,
-    failure_sheet,
-)
+from ames_lite.evaluation.views.failure_sheet import MAX_LINES, Section, failure_sheet
+from ames_lite.evaluation.views.figure import save_png
+
+logger = logging.getLogger(__name__)
 
 NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
 OF_DATASET = {"option", "folder", "protocol", "page"}
@@ -48,22 +58,39 @@ def run(config: Config) -> Path:
     place = chosen_row(results, config["row"], protocol.main, where)
     images = Path(ran.get("images") or files.image_root).expanduser()
     if not images.is_dir():
-        raise no_images("the folder of the images is missing", images, files.page)
+        raise _no_images("the folder of the images is missing", images, files.page)
     found = reread(results, where, files, protocol, ran["neighbors"], scores_of(ran, config, where))
     parts, notes = choose(found, place, setting, config["num_rows"])
     ap = "AP" if protocol.ap_at is None else f"AP@{protocol.ap_at}"
-    pictures = Pictures(images, found.ground_truth, setting, ap)
+    tiles = Tiles(Album(images), found.ground_truth, ap)
     sections = [
-        Section(head, columns, [pictures.line(case, len(columns)) for case in cases])
+        Section(head, columns, [tiles.line(case, columns) for case in cases])
         for (head, cases), columns in zip(parts, (OF_SUCCESS, COLUMNS), strict=True)
     ]
-    pictures.say(files.page)
+    _say_missing(tiles.album, files.page)
     title = title_of(results, place, setting)
     figure = failure_sheet(sections, title=title, notes=notes)
     folder = run_dir({**ran, "output_dir": config["output_dir"]}, "failures")
     path = save_png(figure, folder / "failures.png")
     print("\n".join([title, *notes, *(head for head, _ in parts), f"failures: {path}"]))
     return path
+
+
+def _no_images(what: str, where: Path, page: str) -> MissingFile:
+    expected = "images=<the folder that image names are relative to>"
+    return MissingFile(what, where=where.absolute(), expected=expected, remedy=page)
+
+
+def _say_missing(album: Album, page: str) -> None:
+    """How many images could not be shown. Raises MissingFile where none could."""
+    missing, total = album.troubles(), len({name for name, *_ in album.made})
+    if len(missing) == total:
+        what = f"none of the {total} images can be shown, first '{next(iter(missing))}'"
+        raise _no_images(what, album.root, page)
+    if missing:
+        listed = "; ".join(f"{name}: {trouble}" for name, trouble in list(missing.items())[:3])
+        shown = f"{len(missing)} of {total} images are not shown, below {album.root}"
+        logger.warning("%s: %s", shown, listed)
 
 
 def check_settings(config: Config) -> None:
@@ -113,33 +140,42 @@ Parts = list[tuple[str, list[Case]]]  # heading and queries
 
 def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, list[str]]:
     """The queries of both parts of the sheet, and what is to be said of all of them."""
-    read = found.row(place)
+    read, row = found.row(place), found.results["rows"][place]
     before, after = (best_ranks(hits[setting]) for hits in (read.hits_before, read.hits_after))
-    aps = read.before.ap[setting], read.after.ap[setting]
-    won, lost = best_and_worst(before, after, *aps, count)
-    there = ~np.isnan(after)
-    right, wrong, total = int((after == 1).sum()), int((after > 1).sum()), int(there.sum())
+    right, wrong = int((after == 1).sum()), int((after > 1).sum())
+    total = right + wrong
     if not total:
         raise BadInput("no query has a correct image in this setting", where=found.where)
-    row = found.results["rows"][place]
-    cases = make_cases(
-        [*won, *lost], found.neighbors, found.ground_truth, found.scores, setting, row, *aps
-    )
+    aps = read.before.ap[setting], read.after.ap[setting]
+    won, lost = best_and_worst(before, after, *aps, count)
+    ensemble = {key: row[key] for key in ("num_rerank", "lamb", "temp")}
+    lists = found.neighbors, found.ground_truth
+    reranked = rerank_setting(*lists, found.scores, setting, **ensemble)
+    helped, worst = (make_cases(rows, *lists, reranked, setting, aps) for rows in (won, lost))
     main = found.protocol.main
-    values = [values.metrics[main] for values in (read.before, read.after)]
-    without = len(after) - total
-    notes = [
-        f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; correct image first: "
-        f"{int((before == 1).sum())} → {right} of {total} queries"
-        + (f" ({without} have no correct image)" if without else ""),
-        f"best correct image: higher for {int((after < before).sum())} queries, lower for "
-        f"{int((after > before).sum())}, at the same rank for "
-        f"{int((after == before)[there].sum())}",
-    ]
+    values = [one.metrics[main] for one in (read.before, read.after)]
+    notes = [f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; {_firsts(before, after)}"]
     return [
-        (f"Helped most: {len(won)} of {right} with a correct image first", cases[: len(won)]),
-        (f"Worst: {len(lost)} of {total}; {wrong} have a wrong image first", cases[len(won) :]),
-    ], notes
+        (f"Helped most: {len(won)} of {right} with a correct image first", helped),
+        (f"Worst: {len(lost)} of {total}; {wrong} have a wrong image first", worst),
+    ], [*notes, _moves(before, after)]
+
+
+def _firsts(before: Floats, after: Floats) -> str:
+    """before, after: `best_ranks`."""
+    without = int(np.isnan(after).sum())
+    firsts = [int((ranks == 1).sum()) for ranks in (before, after)]
+    said = f"correct image first: {firsts[0]} → {firsts[1]} of {len(after) - without} queries"
+    return said + (f" ({without} have no correct image)" if without else "")
+
+
+def _moves(before: Floats, after: Floats) -> str:
+    moves = (after < before, after > before, after == before)
+    higher, lower, same = (int(found.sum()) for found in moves)
+    return (
+        f"best correct image: higher for {higher} queries, lower for {lower}, at the same rank for "
+        f"{same}"
+    )
 
 
 def title_of(results: Mapping[str, Any], place: int, setting: str) -> str:

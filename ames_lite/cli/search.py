@@ -111,6 +111,8 @@ def _check(config: Config) -> None:
     _box(config)
     for key in ("num_rerank", "top"):
         count_of(key, config[key])
+    if config["report_queries"]:
+        count_of("report_queries", config["report_queries"])
     if config["on_bad_image"] not in ("error", "skip"):
         raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
 

@@ -12,26 +12,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary, run_dir
-from ames_lite.cli.view_globals import GlobalMap, load_map
+from ames_lite.cli.view_globals import draw_map, load_map
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.evaluation.views.canvas import Figure, save_png
-from ames_lite.evaluation.views.marked import MARKS, Box, Marked, shrink
-from ames_lite.evaluation.views.overlays import MAX_PICTURES, cluster_sheet, weight_sheet
+from ames_lite.evaluation.views.figure import save_png
+from ames_lite.evaluation.views.overlays import (
+    MARKS,
+    MAX_PICTURES,
+    Shown,
+    cluster_sheet,
+    weight_sheet,
+)
 from ames_lite.evaluation.views.projection import check_tsne
 from ames_lite.extraction.aggregators import Vlad
-from ames_lite.io.images import load_image
-from ames_lite.records import LocalDescriptors
+from ames_lite.io.images import Box, load_image, thumbnail
 from ames_lite.retrieval.vlad import assign
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import is_published, open_store
@@ -41,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 WHAT = ("clusters", "weights", "globals")
 METHODS = ("pca", "tsne")
+LONGEST = 800  # pixels of a picture's longer side
 
 
 def main(overrides: Sequence[str] | None = None) -> int:
@@ -57,19 +62,17 @@ def run(config: Config) -> dict[str, Path]:
     if "clusters" in what or "weights" in what:
         source = _open(config, files, clusters="clusters" in what)
         shown = _load(config, files, source)
-        title = _title(config, source, len(shown))
-        figures["clusters"] = partial(draw_cluster_sheet, shown, source, title, config["marks"])
-        figures["weights"] = partial(draw_weight_sheet, shown, source, title, config["marks"])
+        figures["clusters"] = partial(draw_clusters, config, shown, source)
+        figures["weights"] = partial(draw_weights, config, shown, source.store)
     if "globals" in what:
         found = load_map(config, files, chosen_splits(config))
-        figures["globals"] = partial(GlobalMap.draw, found, config)
+        figures["globals"] = partial(draw_map, config, found)
     folder = run_dir(config, "view")
-    suffix = {"globals": f"_{config['global']}"}
+    names = {"globals": f"globals_{config['global']}"}
     paths = {}
     for kind in what:
-        path = folder / f"{kind}{suffix.get(kind, '')}.png"
-        paths[kind] = save_png(figures[kind](), path)
-        print(f"{kind}: {path}")
+        paths[kind] = save_png(figures[kind](), folder / f"{names.get(kind, kind)}.png")
+        print(f"{kind}: {paths[kind]}")
     return paths
 
 
@@ -115,9 +118,6 @@ def _needed(
     return needed
 
 
-# ---------------------------------------------------------------- clusters and weights
-
-
 @dataclass(frozen=True)
 class Source:
     """What clusters and weights are drawn from."""
@@ -126,20 +126,6 @@ class Source:
     rows: list[int]
     boxes: dict[int, Box]  # of queries, in pixels, by row
     vocabulary: Vlad | None
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """One image of a sheet, shrunk, and its descriptors; box in [0, 1]."""
-
-    name: str
-    image: npt.NDArray[np.uint8]
-    local: LocalDescriptors
-    box: Box | None
-
-    def marked(self, values: npt.NDArray[np.number[Any]]) -> Marked:
-        """With one value a descriptor."""
-        return Marked(self.image, self.local.xy, values, self.local.scale, self.name, self.box)
 
 
 def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
@@ -172,27 +158,21 @@ def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
 
 def _rows(config: Config, store: DescriptorStore) -> list[int]:
     """The rows of show=, or num_images of them spread evenly over the store."""
-    if not config["show"]:
-        count = min(config["num_images"], len(store))
-        spread = np.linspace(0, len(store) - 1, count + 2)[1:-1] if count < len(store) else None
-        return np.arange(len(store)).tolist() if spread is None else _rounded(spread)
-    wanted = [str(name) for name in config["show"]]
-    found = match_names(
-        wanted, store.names, wanted_from="show=", available_from=f"the names of {store.path}"
-    )
-    return [int(row) for row in found]
-
-
-def _rounded(places: npt.NDArray[np.float64]) -> list[int]:
-    return [int(place) for place in places.round()]
+    if config["show"]:
+        wanted = [str(name) for name in config["show"]]
+        known = f"the names of {store.path}"
+        found = match_names(wanted, store.names, wanted_from="show=", available_from=known)
+        return [int(row) for row in found]
+    if config["num_images"] >= len(store):
+        return list(range(len(store)))
+    spread = np.linspace(0, len(store) - 1, config["num_images"] + 2)[1:-1]
+    return [int(place) for place in spread.round()]
 
 
 def _load(config: Config, files: DatasetFiles, source: Source) -> list[Shown]:
     """Images and descriptors of the rows. Raises MissingFile where an image is not on disk."""
     root = Path(config["images"] or files.image_root).expanduser()
-    store, shown = source.store, []
-    for row in source.rows:
-        name = store.names[row]
+    for name in (source.store.names[row] for row in source.rows):
         if not (root / name).is_file():
             raise MissingFile(
                 f"missing: the image '{name}'",
@@ -200,55 +180,66 @@ def _load(config: Config, files: DatasetFiles, source: Source) -> list[Shown]:
                 expected="images=<the folder that image names are relative to>",
                 remedy=files.page,
             )
-    for row in source.rows:
-        name = store.names[row]
-        if store.status[row] == FAILED:
-            logger.warning("%s is skipped, its extraction failed: %s", name, store.reason(row))
-            continue
-        try:
-            image = load_image(root / name)
-        except BadInput as error:
-            logger.warning("%s is skipped: %s", name, str(error).split("\n")[0])
-            continue
-        height, width = image.shape[:2]
-        box = source.boxes.get(row)
-        if box is not None:
-            box = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
-        local = store.read(row, config["max_count"] or None)
-        shown.append(Shown(name, shrink(image), local, box))
+    most = config["max_count"] or None
+    loaded = [_load_row(source, row, root, most) for row in source.rows]
+    shown = [one for one in loaded if one is not None]
     if not shown:
         raise BadInput(
             f"none of the {len(source.rows)} images can be shown",
-            where=store.path,
+            where=source.store.path,
             remedy="choose others by show= or num_images=",
         )
     return shown
 
 
-def _title(config: Config, source: Source, count: int) -> str:
+def _load_row(source: Source, row: int, root: Path, most: int | None) -> Shown | None:
+    """None, said in a message, where extraction failed or the image cannot be decoded."""
+    store, name, box = source.store, source.store.names[row], source.boxes.get(row)
+    if store.status[row] == FAILED:
+        logger.warning("%s is skipped, its extraction failed: %s", name, store.reason(row))
+        return None
+    try:
+        image = load_image(root / name)
+    except BadInput as error:
+        logger.warning("%s is skipped: %s", name, str(error).split("\n")[0])
+        return None
+    if box is not None:
+        height, width = image.shape[:2]
+        box = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+    return Shown(name, thumbnail(image, LONGEST), store.read(row, most), box)
+
+
+def _title(config: Config, shown: Sequence[Shown], store: DescriptorStore) -> str:
     parts = [config["dataset"]["folder"], config["desc_name"], config["split"]]
-    return f"{', '.join(parts)}: {count} of {len(source.store)} images"
+    return f"{', '.join(parts)}: {len(shown)} of {len(store)} images"
 
 
-def draw_cluster_sheet(shown: Sequence[Shown], source: Source, title: str, marks: str) -> Figure:
+def draw_clusters(config: Config, shown: Sequence[Shown], source: Source) -> Figure:
     """Every descriptor at its place, in the colour of its cluster."""
     vocabulary = source.vocabulary
     assert vocabulary is not None
-    centroids = vocabulary.centroids
-    pictures = []
-    for one in shown:
-        values = np.asarray(one.local.descriptors).astype(np.float64)
-        if vocabulary.made.get("unit"):
-            lengths = np.linalg.norm(values, axis=1, keepdims=True)
-            values /= np.where(lengths > 0, lengths, 1.0)
-        pictures.append(one.marked(assign(values, centroids, distance=vocabulary.distance)))
-    what = f"{vocabulary.path.stem}, {len(centroids)} clusters, {vocabulary.distance}"
-    return cluster_sheet(pictures, len(centroids), title=f"{title}; {what}", marks=marks)
+    number = len(vocabulary.centroids)
+    what = f"{vocabulary.path.stem}, {number} clusters, {vocabulary.distance}"
+    return cluster_sheet(
+        shown,
+        [clusters_of(one, vocabulary) for one in shown],
+        number,
+        title=f"{_title(config, shown, source.store)}; {what}",
+        marks=config["marks"],
+    )
 
 
-def draw_weight_sheet(shown: Sequence[Shown], source: Source, title: str, marks: str) -> Figure:
+def clusters_of(picture: Shown, vocabulary: Vlad) -> npt.NDArray[np.int64]:
+    """The cluster [K] of each descriptor."""
+    values = np.asarray(picture.local.descriptors).astype(np.float64)
+    if vocabulary.made.get("unit"):
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
+        values /= np.where(lengths > 0, lengths, 1.0)
+    return assign(values, vocabulary.centroids, distance=vocabulary.distance)
+
+
+def draw_weights(config: Config, shown: Sequence[Shown], store: DescriptorStore) -> Figure:
     """Every descriptor at its place, with the weight that it was chosen by."""
-    detector = source.store.provenance.get("detector")
-    weight_name = f"weight ({detector or 'of an unknown detector'})"
-    pictures = [one.marked(one.local.weight) for one in shown]
-    return weight_sheet(pictures, weight_name, title=title, marks=marks)
+    detector = store.provenance.get("detector") or "of an unknown detector"
+    title = _title(config, shown, store)
+    return weight_sheet(shown, f"weight ({detector})", title=title, marks=config["marks"])

@@ -16,18 +16,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from ames_lite.cli.compose import Config
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.evaluation.views.canvas import Figure
-from ames_lite.evaluation.views.marked import shrink
 from ames_lite.evaluation.views.projection import pca, tsne
-from ames_lite.evaluation.views.scatter import THUMBNAIL_PIXELS, UNKNOWN, draw_globals
-from ames_lite.evaluation.views.scatter import thumbnail_rows as without_overlap
-from ames_lite.io.images import load_image
+from ames_lite.evaluation.views.scatter import (
+    THUMBNAIL_PIXELS,
+    UNKNOWN,
+    draw_globals,
+    thumbnail_rows,
+)
+from ames_lite.io.images import load_image, thumbnail
 from ames_lite.records import GroundTruth
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published
@@ -54,44 +57,43 @@ class GlobalMap:
     total: int
     root: Path
 
-    def draw(self, config: Config) -> Figure:
-        """The map by `method=`, with `thumbnails=` pictures at most."""
-        if config["method"] == "pca":
-            points, explained = pca(self.descriptors)
-            first, second = (f"component {i + 1}: {e:.1%}" for i, e in enumerate(explained))
-            axis_names = (f"{first} of the variance", f"{second} of the variance")
-        else:
-            options = {"seed": config["seed"], "perplexity": config["perplexity"]}
-            points = tsne(self.descriptors, **options)
-            axis_names = ("t-SNE 1 (distances only near by have a meaning)", "t-SNE 2")
-        number, method = len(self.names), {"pca": "PCA", "tsne": "t-SNE"}[config["method"]]
-        count = f"{number} images" if number == self.total else f"{number} of {self.total} images"
-        parts = [config["dataset"]["folder"], config["desc_name"], config["global"]]
-        return draw_globals(
-            points,
-            self.labels,
-            self.is_query,
-            label_names=self.label_names,
-            axis_names=axis_names,
-            title=f"{', '.join(parts)}: {method} of {count}",
-            thumbnails=self._thumbnails(points, config["thumbnails"], config["seed"]),
-        )
 
-    def _thumbnails(
-        self, points: npt.NDArray[np.float64], count: int, seed: int
-    ) -> dict[int, npt.NDArray[np.uint8]]:
-        """Images by row, at most `count`, that do not overlap."""
-        if not count:
-            return {}
-        order = np.random.default_rng(seed).permutation(len(points)).tolist()
-        found = {}
-        for row in without_overlap(points, order)[:count]:
-            try:
-                found[row] = shrink(load_image(self.root / self.names[row]), THUMBNAIL_PIXELS)
-            except (BadInput, MissingFile) as error:
-                said = str(error).split("\n")[0]
-                logger.warning("%s has no thumbnail: %s", self.names[row], said)
-        return found
+def draw_map(config: Config, found: GlobalMap) -> Figure:
+    """The map by `method=`, with `thumbnails=` pictures at most."""
+    if config["method"] == "pca":
+        points, explained = pca(found.descriptors)
+        first, second = (f"component {i + 1}: {e:.1%}" for i, e in enumerate(explained))
+        axis_names = (f"{first} of the variance", f"{second} of the variance")
+    else:
+        points = tsne(found.descriptors, seed=config["seed"], perplexity=config["perplexity"])
+        axis_names = ("t-SNE 1 (distances only near by have a meaning)", "t-SNE 2")
+    number, method = len(found.names), {"pca": "PCA", "tsne": "t-SNE"}[config["method"]]
+    count = f"{number} images" if number == found.total else f"{number} of {found.total} images"
+    parts = [config["dataset"]["folder"], config["desc_name"], config["global"]]
+    return draw_globals(
+        points,
+        found.labels,
+        found.is_query,
+        label_names=found.label_names,
+        axis_names=axis_names,
+        title=f"{', '.join(parts)}: {method} of {count}",
+        thumbnails=_thumbnails(found, points, config["thumbnails"], config["seed"]),
+    )
+
+
+def _thumbnails(
+    found: GlobalMap, points: Floats, count: int, seed: int
+) -> dict[int, npt.NDArray[np.uint8]]:
+    """Images by row, at most `count`, that do not overlap."""
+    order = np.random.default_rng(seed).permutation(len(points)).tolist()
+    images = {}
+    for row in thumbnail_rows(points, order)[:count]:
+        try:
+            images[row] = thumbnail(load_image(found.root / found.names[row]), THUMBNAIL_PIXELS)
+        except (BadInput, MissingFile) as error:
+            said = str(error).split("\n")[0]
+            logger.warning("%s has no thumbnail: %s", found.names[row], said)
+    return images
 
 
 def load_map(config: Config, files: DatasetFiles, splits: Sequence[str]) -> GlobalMap:

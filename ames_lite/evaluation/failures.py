@@ -1,8 +1,8 @@
-"""Which queries a failure sheet shows: those that reranking helped most, and the worst that remain.
+"""Which queries a failure sheet shows, and what of them.
 
-Input: rankings, ground truth, scores of pairs. Output: `Case`s, rows of queries and gallery with
-ranks. A rank counts from 1 and no junk, in the setting that is asked for (medium where grades
-exist); "correct" is a positive of that setting. A query without positives is no case.
+Those that reranking helped most, and the worst that remain. A rank counts from 1 and no junk, in
+the setting that is asked for (medium where grades exist); "correct" is a positive of that setting.
+A query without positives is no case.
 
 Axis letters: Q queries, K ranked images.
 """
@@ -10,6 +10,7 @@ Axis letters: Q queries, K ranked images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,32 +18,30 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.metrics import Floats, Hits
-from ames_lite.evaluation.passes import rerank_setting
+from ames_lite.evaluation.pictures import Album, Picture
 from ames_lite.evaluation.protocols import setting_junk, setting_positives
-from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.evaluation.views.failure_sheet import PIXELS, Tile
+from ames_lite.records import GroundTruth, Neighbors, Ranking
 
+Ids = npt.NDArray[np.integer]
+
+COLUMNS = ("query", "first by global similarity", "first after reranking", "best correct image")
+OF_SUCCESS = (*COLUMNS[:2], "first after reranking, correct")  # the best correct image itself
 PICKED = ("given", "frozen")  # roles of rows that were not chosen on what they are reported on
 
 
 class Case(NamedTuple):
-    """What happened to one query; images are gallery rows.
+    """What happened to one query: its lists of gallery rows without junk, best first.
 
-    first_before, first_after: at rank 1 by the global similarity and after reranking, None where
-    all that is listed is junk; first_after_before: the rank that the latter had. right: the correct
-    image that stands best after reranking; right_before, right_after its ranks. rank_before: the
-    rank of the best correct image (perhaps another one) before. None for a rank: not in the list.
+    before: by the global similarity; after: reranked; right: the correct rows, listed or not; aps:
+    average precision before and after.
     """
 
     query: int
-    first_before: int | None
-    first_after: int | None
-    first_after_before: int | None
-    right: int
-    right_before: int | None
-    right_after: int | None
-    rank_before: int | None
-    ap_before: float
-    ap_after: float
+    before: Ids
+    after: Ids
+    right: Ids
+    aps: tuple[float, float]
 
 
 def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
@@ -103,68 +102,73 @@ def make_cases(
     rows: Sequence[int],
     neighbors: Neighbors,
     ground_truth: GroundTruth,
-    scores: PairScores,
+    reranked: Ranking,
     setting: str,
-    row: Mapping[str, Any],
-    ap_before: Floats,
-    ap_after: Floats,
+    aps: tuple[Floats, Floats],
 ) -> list[Case]:
     """The cases of the queries `rows`, each of which has a positive, in their order.
 
-    row: of results.json; its num_rerank, lamb and temp count. ap_*: of all queries [Q].
+    reranked: of `rerank_setting`, a reordering of the neighbors; aps: before and after [Q].
     """
-    some = np.unique(np.array(rows, np.int64))  # only these are reranked
-    near = Neighbors(neighbors.ids[some], neighbors.sims[some], neighbors.num_gallery)
-    truth = _truth_of(ground_truth, some)
-    ranking = rerank_setting(
-        *(near, truth, _scores_of(scores, some), setting),
-        num_rerank=row["num_rerank"],
-        lamb=row["lamb"],
-        temp=row["temp"],
-    )
-    found = {}
-    for i, q in enumerate(some.tolist()):
-        right, junk = (lists(truth, setting)[i] for lists in (setting_positives, setting_junk))
-        before, after = (ids[~np.isin(ids, junk)] for ids in (near.ids[i], ranking.ids[i]))
-        places, first = np.flatnonzero(np.isin(after, right)), _first(after)
-        best = int(after[places[0]]) if len(places) else int(right[0])
-        found[q] = Case(
-            query=q,
-            first_before=_first(before),
-            first_after=first,
-            first_after_before=None if first is None else _rank(before, np.array([first])),
-            right=best,
-            right_before=_rank(before, np.array([best])),
-            right_after=_rank(after, np.array([best])),
-            rank_before=_rank(before, right),
-            ap_before=float(ap_before[q]),
-            ap_after=float(ap_after[q]),
+    right, junk = (one(ground_truth, setting) for one in (setting_positives, setting_junk))
+    cases = []
+    for q in rows:
+        before, after = (
+            found.ids[q][~np.isin(found.ids[q], junk[q])] for found in (neighbors, reranked)
         )
-    return [found[q] for q in rows]
+        cases.append(Case(q, before, after, right[q], (float(aps[0][q]), float(aps[1][q]))))
+    return cases
 
 
-def _first(ids: npt.NDArray[np.integer]) -> int | None:
-    return int(ids[0]) if len(ids) else None
+def rank_of(ids: Ids, wanted: Ids) -> int | None:
+    """The rank from 1 of the first of a list that is among `wanted`; None: not in the list.
 
-
-def _rank(ids: npt.NDArray[np.integer], wanted: npt.NDArray[np.int64]) -> int | None:
+    >>> rank_of(np.array([4, 2, 7]), np.array([7, 2])), rank_of(np.array([4]), np.array([7]))
+    (2, None)
+    """
     places = np.flatnonzero(np.isin(ids, wanted))
     return int(places[0]) + 1 if len(places) else None
 
 
-def _truth_of(truth: GroundTruth, rows: npt.NDArray[np.int64]) -> GroundTruth:
-    lists = {name: tuple(getattr(truth, name)[q] for q in rows) for name in ("easy", "hard")}
-    return GroundTruth(
-        query_names=tuple(truth.query_names[q] for q in rows),
-        gallery_names=truth.gallery_names,
-        junk=tuple(truth.junk[q] for q in rows),
-        bbox=tuple(truth.bbox[q] for q in rows),
-        graded=truth.graded,
-        **lists,
-    )
+@dataclass(frozen=True)
+class Tiles:
+    """What a sheet shows of its cases; ap: what an average precision is called."""
+
+    album: Album
+    truth: GroundTruth
+    ap: str
+
+    def line(self, case: Case, columns: Sequence[str]) -> list[Tile]:
+        """Query, first before, first after and, of four columns, the best correct image."""
+        ranks = [rank_of(ids, case.right) for ids in (case.before, case.after)]
+        said = f"{self.ap} {case.aps[0]:.2f} → {case.aps[1]:.2f}"
+        if ranks[1] != 1:
+            said = f"correct {ranks[0] or '–'} → {ranks[1] or '–'}; {said}"
+        was = f", was {_rank(case.before, case.after[:1])}"
+        line = [self._query(case.query, said), self._first(case.before, case.right)]
+        line.append(self._first(case.after, case.right, was))
+        if len(columns) > len(line):
+            best = case.right[:1] if ranks[1] is None else case.after[ranks[1] - 1 :][:1]
+            said = f"{_rank(case.after, best)}, was {_rank(case.before, best)}"
+            line.append(self._image(int(best[0]), True, said))
+        return line
+
+    def _query(self, query: int, said: str) -> Tile:
+        name = self.truth.query_names[query]
+        return Tile(name, self.album.picture(name, PIXELS, self.truth.bbox[query]), None, said)
+
+    def _image(self, row: int, correct: bool, said: str) -> Tile:
+        name = self.truth.gallery_names[row]
+        return Tile(name, self.album.picture(name, PIXELS), correct, said)
+
+    def _first(self, ids: Ids, right: Ids, more: str = "") -> Tile:
+        """The image at rank 1."""
+        if not len(ids):
+            return Tile("", Picture(None, "all that is listed is junk"), False)
+        correct = bool(np.isin(ids[0], right))
+        return self._image(int(ids[0]), correct, ("correct" if correct else "wrong") + more)
 
 
-def _scores_of(scores: PairScores, rows: npt.NDArray[np.int64]) -> PairScores:
-    kept = np.isin(scores.query, rows)
-    query = np.searchsorted(rows, scores.query[kept]).astype(np.int32)
-    return PairScores(query, scores.gallery[kept], scores.logit[kept])
+def _rank(ids: Ids, wanted: Ids) -> str:
+    rank = rank_of(ids, wanted)
+    return "not listed" if rank is None else f"rank {rank}"

@@ -11,36 +11,32 @@ Axis letters: Q queries, K ranked images.
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput
+from ames_lite.evaluation.pictures import (
+    HERE,
+    NOT_FOUND,
+    NOT_READABLE,
+    QUERY_THUMBNAIL,
+    Album,
+    Picture,
+    write_page,
+)
 from ames_lite.evaluation.protocols import check_fit, setting_junk
 from ames_lite.evaluation.without_descriptors import say_without_descriptors
-from ames_lite.io.images import Box, load_image, thumbnail_jpeg
-from ames_lite.io.writing import replacing
+from ames_lite.io.images import Box
 from ames_lite.records import GroundTruth, Neighbors, Ranking
 
-Places = npt.NDArray[np.intp]  # positions in a ranking
 PerQuery = Sequence[Mapping[str, Any]]  # {"name", "global_ap", "ap"}, null where undefined
-THUMBNAIL, QUERY_THUMBNAIL = 160, 240  # longer side, pixels
-HERE = Path(__file__).parent
+Metrics = Mapping[str, float | None]
 CURVE_POINTS = 400  # of the gain curve; more would only make the file larger
-
-
-class Picture(NamedTuple):
-    """An image as a data address, or what kept it from being one."""
-
-    address: str
-    trouble: str = ""
 
 
 class Tile(NamedTuple):
@@ -67,54 +63,15 @@ class Example(NamedTuple):
     after: list[Tile]
 
 
-class Line(NamedTuple):
-    """One line of the table of metrics."""
-
-    name: str
-    setting: Mapping[str, Any]  # num_rerank, lamb, temp; empty where nothing was reranked
-    metrics: Mapping[str, float | None]
-
-
-@dataclass
-class Album:
-    """Thumbnails below `root`, each encoded once; remembers what could not be shown."""
-
-    root: Path
-    pictures: dict[tuple[str, int], Picture] = field(default_factory=dict)
-    not_found: set[str] = field(default_factory=set)
-    unreadable: set[str] = field(default_factory=set)
-
-    def picture(self, name: str, longer_side: int, box: Box | None = None) -> Picture:
-        key = (name, longer_side)
-        if key not in self.pictures:
-            self.pictures[key] = self._encode(name, longer_side, box)
-        return self.pictures[key]
-
-    def _encode(self, name: str, longer_side: int, box: Box | None) -> Picture:
-        try:
-            image = load_image(self.root / name)
-        except MissingFile:
-            self.not_found.add(name)
-            return Picture("", "image not found")
-        except BadInput:
-            self.unreadable.add(name)
-            return Picture("", "image not readable")
-        encoded = base64.b64encode(thumbnail_jpeg(image, longer_side, box)).decode("ascii")
-        return Picture(f"data:image/jpeg;base64,{encoded}")
-
-
-def _by_gain(per_query: PerQuery) -> list[int]:
-    """The queries that have an AP, best gain first, ties by row."""
-    defined = [
-        row
+def _by_gain(per_query: PerQuery) -> tuple[list[int], list[float]]:
+    """The queries that have an AP, best gain first, ties by row; and their gains."""
+    gains = {
+        row: float(query["ap"]) - float(query["global_ap"])
         for row, query in enumerate(per_query)
         if query["global_ap"] is not None and query["ap"] is not None
-    ]
-    return sorted(defined, key=lambda row: (-_gain(per_query[row]), row))
-
-
-def _gain(query: Mapping[str, Any]) -> float:
-    return float(query["ap"]) - float(query["global_ap"])
+    }
+    rows = sorted(gains, key=lambda row: (-gains[row], row))
+    return rows, [gains[row] for row in rows]
 
 
 def pick_queries(per_query: PerQuery, count: int) -> list[int]:
@@ -130,7 +87,7 @@ def pick_queries(per_query: PerQuery, count: int) -> list[int]:
     """
     if count < 1:
         raise BadInput(f"{count} queries are to be shown", expected="at least 1")
-    rows = _by_gain(per_query)
+    rows, _ = _by_gain(per_query)
     if len(rows) <= count:
         return rows
     last = len(rows) - 1
@@ -149,7 +106,7 @@ def write_report(
     num_queries: int = 12,
     num_shown: int = 10,
     title: str | None = None,
-    comparisons: Sequence[tuple[str, Mapping[str, float | None]]] = (),
+    comparisons: Sequence[tuple[str, Metrics]] = (),
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
 
@@ -161,33 +118,36 @@ def write_report(
     """
     if num_shown < 1:
         raise BadInput(f"{num_shown} images a list are to be shown", expected="at least 1")
-    per_query, num_rerank = results["per_query"], results["rows"][0]["num_rerank"]
+    per_query, first = results["per_query"], results["rows"][0]
     picked = pick_queries(per_query, num_queries)
-    _check(results, neighbors, reranked, ground_truth, picked)
+    _check(per_query, neighbors, reranked, ground_truth, picked)
     album = Album(Path(image_root))
-    gather = _Gatherer(per_query, num_rerank, neighbors, reranked, ground_truth, num_shown, album)
-    examples = [gather.example(q) for q in picked]
-    page = template("report.html.j2").render(
-        title=title or f"{results['dataset']}: reranked with {results['model']}",
-        results=results,
-        graded=ground_truth.graded,
-        groups=_metric_groups(list(results["rows"][0]["metrics"])),
-        lines=_lines(results, comparisons),
-        examples=examples,
-        num_shown=num_shown,
-        counts=_counts(per_query),
-        curve=_gain_curve(per_query, picked),
-        without_descriptors=say_without_descriptors(results),
-        not_found=len(album.not_found),
-        unreadable=len(album.unreadable),
-    )
-    with replacing(path, overwrite=True) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return Path(path)
+    lists = _Lists(neighbors, reranked, ground_truth, first["num_rerank"], num_shown, album)
+    examples = [lists.example(q, per_query[q]) for q in picked]
+    troubles = list(album.troubles().values())
+    content = {
+        "title": title or f"{results['dataset']}: reranked with {results['model']}",
+        "results": results,
+        "graded": ground_truth.graded,
+        "groups": _metric_groups(list(first["metrics"])),
+        "lines": [
+            ("global", {}, results["global"]),
+            *((name, {}, metrics) for name, metrics in comparisons),
+            *(("reranked", row, row["metrics"]) for row in results["rows"]),
+        ],
+        "examples": examples,
+        "num_shown": num_shown,
+        "counts": _counts(per_query),
+        "curve": _gain_curve(per_query, picked),
+        "without_descriptors": say_without_descriptors(results),
+        "not_found": troubles.count(NOT_FOUND),
+        "unreadable": troubles.count(NOT_READABLE),
+    }
+    return write_page(path, "report.html.j2", HERE, content)
 
 
 def _check(
-    results: Mapping[str, Any],
+    per_query: PerQuery,
     neighbors: Neighbors,
     reranked: Ranking,
     ground_truth: GroundTruth,
@@ -195,7 +155,7 @@ def _check(
 ) -> None:
     check_fit(neighbors, ground_truth)
     check_fit(reranked, ground_truth)
-    names = tuple(query["name"] for query in results["per_query"])
+    names = tuple(query["name"] for query in per_query)
     if names != ground_truth.query_names:
         raise BadInput(
             "the results and the ground truth have different queries",
@@ -209,77 +169,64 @@ def _check(
             )
 
 
-def _without_junk(ids: npt.NDArray[np.integer], junk: npt.NDArray[np.int64]) -> Places:
-    """The positions [K] of what is not junk in one list: rank r stands at position [r - 1]."""
-    return np.flatnonzero(~np.isin(ids, junk))
-
-
 @dataclass(frozen=True)
-class _Gatherer:
+class _Lists:
     """Takes from the lists what the page shows of a query."""
 
-    per_query: PerQuery
-    num_rerank: int
     neighbors: Neighbors
     reranked: Ranking
-    ground_truth: GroundTruth
+    truth: GroundTruth
+    num_rerank: int
     num_shown: int
     album: Album
 
-    def example(self, q: int) -> Example:
-        setting = "medium" if self.ground_truth.graded else "all"
-        junk = setting_junk(self.ground_truth, setting)[q]
-        before = _without_junk(self.neighbors.ids[q], junk)
-        after = _without_junk(self.reranked.ids[q], junk)[: self.num_shown]
-        query, box = self.per_query[q], self.ground_truth.bbox[q]
+    def example(self, q: int, query: Mapping[str, Any]) -> Example:
+        setting = "medium" if self.truth.graded else "all"
+        junk = setting_junk(self.truth, setting)[q]
+        near, reranked = self.neighbors.ids[q], self.reranked.ids[q]
+        before, after = (np.flatnonzero(~np.isin(ids, junk)) for ids in (near, reranked))
+        ranks = {row: rank for rank, row in enumerate(near[before].tolist(), 1)}
+        box = self.truth.bbox[q]
         return Example(
             name=query["name"],
             picture=self.album.picture(query["name"], QUERY_THUMBNAIL, box),
             box=box,
             global_ap=query["global_ap"],
             ap=query["ap"],
-            before=self._global_tiles(q, before[: self.num_shown]),
-            after=self._reranked_tiles(q, after, self.neighbors.ids[q, before]),
+            before=self._tiles(q, near, self.neighbors.sims[q], before, {}, 0),
+            after=self._tiles(q, reranked, self.reranked.scores[q], after, ranks, self.num_rerank),
         )
 
-    def _global_tiles(self, q: int, places: Places) -> list[Tile]:
-        ids, sims = self.neighbors.ids[q, places], self.neighbors.sims[q, places]
-        return [
-            self._tile(q, int(row), rank, None, "sim", float(sim))
-            for rank, (row, sim) in enumerate(zip(ids, sims, strict=True), 1)
-        ]
-
-    def _reranked_tiles(
-        self, q: int, places: Places, ranked_before: npt.NDArray[np.integer]
+    def _tiles(
+        self,
+        q: int,
+        ids: npt.NDArray[np.integer],
+        scores: npt.NDArray[np.floating],
+        places: npt.NDArray[np.intp],
+        ranks: Mapping[int, int],
+        num_rerank: int,
     ) -> list[Tile]:
+        """The first of a list, those at `places` of it; ranks: before, by row."""
         tiles = []
-        for rank, place in enumerate(places, 1):
-            row = int(self.reranked.ids[q, place])
-            before = int(np.flatnonzero(ranked_before == row)[0]) + 1
-            kind = "score" if place < self.num_rerank else "sim"
-            score = float(self.reranked.scores[q, place])
-            tiles.append(self._tile(q, row, rank, before, kind, score))
+        for rank, place in enumerate(places[: self.num_shown].tolist(), 1):
+            row = int(ids[place])
+            name = self.truth.gallery_names[row]
+            tile = Tile(
+                name=name,
+                picture=self.album.picture(name),
+                rank=rank,
+                before=ranks.get(row),
+                tag=self._tag(q, row),
+                kind="score" if place < num_rerank else "sim",
+                score=float(scores[place]),
+            )
+            tiles.append(tile)
         return tiles
 
-    def _tile(
-        self, q: int, row: int, rank: int, before: int | None, kind: str, score: float
-    ) -> Tile:
-        name = self.ground_truth.gallery_names[row]
-        picture = self.album.picture(name, THUMBNAIL)
-        return Tile(name, picture, rank, before, self._tag(q, row), kind, score)
-
     def _tag(self, q: int, row: int) -> str:
-        if row in self.ground_truth.easy[q]:
-            return "easy" if self.ground_truth.graded else "right"
-        return "hard" if row in self.ground_truth.hard[q] else "wrong"
-
-
-def _lines(
-    results: Mapping[str, Any], comparisons: Sequence[tuple[str, Mapping[str, float | None]]]
-) -> list[Line]:
-    lines = [Line("global", {}, results["global"])]
-    lines += [Line(name, {}, metrics) for name, metrics in comparisons]
-    return lines + [Line("reranked", row, row["metrics"]) for row in results["rows"]]
+        if row in self.truth.easy[q]:
+            return "easy" if self.truth.graded else "right"
+        return "hard" if row in self.truth.hard[q] else "wrong"
 
 
 def _metric_groups(names: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -296,49 +243,27 @@ def _metric_groups(names: Sequence[str]) -> list[tuple[str, list[tuple[str, str]
 
 
 def _counts(per_query: PerQuery) -> dict[str, int]:
-    gains = [_gain(per_query[row]) for row in _by_gain(per_query)]
-    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-    return {
-        "queries": len(per_query),
-        "better": better,
-        "worse": worse,
-        "same": len(gains) - better - worse,
-        "undefined": len(per_query) - len(gains),
-    }
+    _, gains = _by_gain(per_query)
+    signs = np.sign(gains).tolist()
+    counted = {"better": signs.count(1), "worse": signs.count(-1), "same": signs.count(0)}
+    return {"queries": len(per_query), "undefined": len(per_query) - len(gains), **counted}
 
 
 def _gain_curve(per_query: PerQuery, picked: Sequence[int]) -> dict[str, Any] | None:
     """The sorted gains as a line in a box 1000 wide and 100 high, y down; marks in percent."""
-    rows = _by_gain(per_query)
+    rows, found = _by_gain(per_query)
     if len(rows) < 2:
         return None
-    gains = np.array([_gain(per_query[row]) for row in rows])
+    gains = np.array(found)
     top, bottom = max(gains[0], 0.0), min(gains[-1], 0.0)
     height = (top - bottom) or 1.0
     x, y = np.linspace(0, 1000, len(rows)), 100 * (top - gains) / height
     drawn = np.unique(np.linspace(0, len(rows) - 1, CURVE_POINTS).round().astype(np.int64))
-    place = {row: at for at, row in enumerate(rows)}
+    places = [rows.index(row) for row in picked]
     return {
         "best": gains[0],
         "worst": gains[-1],
         "zero": round(100 * top / height, 2),
         "points": " ".join(f"{x[at]:.1f},{y[at]:.1f}" for at in drawn),
-        "marks": [(round(x[place[row]] / 10, 2), round(y[place[row]], 2)) for row in picked],
+        "marks": [(round(x[at] / 10, 2), round(y[at], 2)) for at in places],
     }
-
-
-def template(name: str, folder: Path = HERE) -> Template:
-    """A page of a folder, which may import from those of this one; what is put in is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader([folder, HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["fraction"] = _fraction
-    return environment.get_template(name)
-
-
-def _fraction(value: float | None, form: str = ".4f") -> str:
-    return "–" if value is None or math.isnan(value) else format(value, form)

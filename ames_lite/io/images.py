@@ -187,12 +187,13 @@ def save_jpeg(path: str | Path, picture: npt.NDArray[np.uint8], quality: int) ->
     Image.fromarray(picture).save(path, format="JPEG", quality=quality)
 
 
-def thumbnail_jpeg(image: npt.NDArray[np.uint8], longer_side: int, box: Box | None = None) -> bytes:
-    """JPEG bytes of an image [H, W, 3], its longer side at most `longer_side` pixels.
+def thumbnail(
+    image: npt.NDArray[np.uint8], longer_side: int, box: Box | None = None
+) -> npt.NDArray[np.uint8]:
+    """An image [H, W, 3] with a longer side of at most `longer_side` pixels; never enlarged.
 
-    A small image is not enlarged. What of the box lies in the image is outlined, white on black
-    so that it shows on any picture; a box that leaves nothing of the image, or is not finite, is
-    not drawn.
+    What of the box lies in the image is outlined, white on black so that it shows on any picture; a
+    box that leaves nothing of the image, or is not finite, is not drawn.
     """
     height, width = image.shape[:2]
     shrink = min(1.0, longer_side / max(height, width))
@@ -205,8 +206,13 @@ def thumbnail_jpeg(image: npt.NDArray[np.uint8], longer_side: int, box: Box | No
             corners = np.minimum(np.array([x1, y1, x2, y2]) * scale, np.array(size * 2) - 1)
             for colour, line in (("black", 4), ("white", 2)):
                 ImageDraw.Draw(picture).rectangle(corners.tolist(), outline=colour, width=line)
+    return np.asarray(picture)
+
+
+def jpeg_bytes(image: npt.NDArray[np.uint8]) -> bytes:
+    """A small JPEG of an image [H, W, 3], for a page."""
     stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=75, optimize=True)
+    Image.fromarray(image).save(stream, format="JPEG", quality=75, optimize=True)
     return stream.getvalue()
 
 

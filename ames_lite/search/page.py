@@ -14,10 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
-from ames_lite.evaluation.report import QUERY_THUMBNAIL, THUMBNAIL, Album, Picture, template
+from ames_lite.evaluation.pictures import QUERY_THUMBNAIL, Album, Picture, write_page
 from ames_lite.io.images import Box
-from ames_lite.io.writing import replacing
 from ames_lite.search.image_search import Hits
 
 
@@ -59,57 +57,47 @@ def write_search_page(
     hits: Hits,
     *,
     facts: Mapping[str, str],
-    probability: npt.NDArray[np.float64] | None = None,
-    absent: npt.NDArray[np.bool_] | None = None,
-    own: Sequence[str | None] | None = None,
-    failed: Mapping[str, str] | None = None,
-    not_indexed: Mapping[str, str] | None = None,
-    box: Box | None = None,
-    num_shown: int = 12,
-    num_queries: int = 50,
-    title: str | None = None,
+    probability: npt.NDArray[np.float64] | None,
+    absent: npt.NDArray[np.bool_] | None,
+    own: Sequence[str | None],
+    failed: Mapping[str, str],
+    not_indexed: Mapping[str, str],
+    box: Box | None,
+    num_shown: int,
+    num_queries: int,
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
 
     hits: of queries.names, ids counting in gallery.names; facts: label and value, at the head of
     the page; probability [Q, K]: of every hit; absent [Q], own [Q]: see `AskedFor`; failed,
-    not_indexed: queries and gallery images that could not be
-    described, and why; box: the part of the query that was searched for. The first num_queries are
-    shown, of each the first num_shown. Raises BadInput where names and hits do not fit.
+    not_indexed: queries and gallery images that could not be described, and why; box: the part of
+    the query that was searched for. The first num_queries are shown, of each the first num_shown.
     """
-    if len(hits.ids) != len(queries.names) or min(num_shown, num_queries) < 1:
-        raise BadInput(
-            f"hits of {len(hits.ids)} queries for {len(queries.names)} names, {num_shown} images "
-            f"of {num_queries} queries to be shown",
-            expected="one row a query, at least one shown",
-        )
-    asked, found = Album(Path(queries.root)), Album(Path(gallery.root))
+    asked, found = Album(queries.root), Album(gallery.root)
     shown = [
         AskedFor(
             name,
             asked.picture(name, QUERY_THUMBNAIL, box),
-            None if own is None else own[q],
+            own[q],
             absent is not None and bool(absent[q]),
             _tiles(hits, q, gallery.names, found, num_shown, probability),
         )
         for q, name in enumerate(queries.names[:num_queries])
     ]
-    page = template("search.html.j2", Path(__file__).parent).render(
-        title=title or f"Search in {Path(gallery.root).name}",
-        facts=facts,
-        shown=shown,
-        num_queries=len(queries.names),
-        num_shown=num_shown,
-        num_candidates=hits.ids.shape[1],
-        box=box,
-        calibrated=probability is not None,
-        failed=failed or {},
-        not_indexed=not_indexed or {},
-        lost=len(found.not_found | found.unreadable),
-    )
-    with replacing(path, overwrite=True) as partial:
-        partial.write_text(page, encoding="utf-8", errors="backslashreplace")
-    return Path(path)
+    content = {
+        "title": f"Search in {gallery.root.name}",
+        "facts": facts,
+        "shown": shown,
+        "num_queries": len(queries.names),
+        "num_shown": num_shown,
+        "num_candidates": hits.ids.shape[1],
+        "box": box,
+        "calibrated": probability is not None,
+        "failed": failed,
+        "not_indexed": not_indexed,
+        "lost": len(found.troubles()),
+    }
+    return write_page(path, "search.html.j2", Path(__file__).parent, content)
 
 
 def _tiles(
@@ -125,13 +113,13 @@ def _tiles(
     right = [None] * count if probability is None else probability[q, :count].tolist()
     return [
         HitTile(
-            names[n],
-            album.picture(names[n], THUMBNAIL),
-            rank,
-            before,
-            score,
-            round(sim, 3) + 0,
-            right[rank - 1],
+            name=names[n],
+            picture=album.picture(names[n]),
+            rank=rank,
+            before=before,
+            score=score,
+            sim=round(sim, 3) + 0,
+            probability=right[rank - 1],
         )
         for rank, (n, before, score, sim) in enumerate(rows, 1)
     ]

@@ -35,7 +35,7 @@ from ames_lite.evaluation import evaluator
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import evaluate_ranking
-from ames_lite.evaluation.views.canvas import save_png
+from ames_lite.evaluation.views.figure import save_png
 from ames_lite.io.writing import replacing
 from ames_lite.processes import Processes, process_group
 from ames_lite.reranking.scorer import ScoringOptions

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from ames_lite.cli import (
@@ -24,8 +23,9 @@ from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
-from ames_lite.evaluation.failure_tiles import Pictures
-from ames_lite.evaluation.views import canvas
+from ames_lite.evaluation import pictures
+from ames_lite.evaluation.pictures import Album
+from ames_lite.evaluation.views import figure
 from ames_lite.evaluation.views.failure_sheet import Section
 from tests.cli.test_commands import python
 from tests.cli.test_prepare_set import whole_run
@@ -51,7 +51,7 @@ def ran(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(autouse=True)
 def coarse_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test looks at pixels, and writing many of them takes a second a sheet."""
-    monkeypatch.setattr(canvas, "DPI", 20)
+    monkeypatch.setattr(figure, "DPI", 20)
 
 
 def sheet(*words: str) -> Path:
@@ -191,9 +191,9 @@ def test_missing_and_broken_images_are_grey_tiles_and_counted(
     with caplog.at_level(logging.WARNING):
         found = sections_of(monkeypatch, *words, f"output_dir={tmp_path / 'b'}")
     tiles = {t.name: t for section in found for line in section.lines for t in line}
-    assert tiles[shown[0].name].trouble == "image not found"
-    assert tiles[shown[2].name].trouble == "image not readable"
-    assert sum(tile.image is None for tile in tiles.values()) == 2
+    assert tiles[shown[0].name].picture.trouble == "image not found"
+    assert tiles[shown[2].name].picture.trouble == "image not readable"
+    assert sum(tile.picture.image is None for tile in tiles.values()) == 2
     assert f"2 of {len(tiles)} images are not shown" in caplog.text
     assert shown[0].name in caplog.text and shown[2].name in caplog.text
 
@@ -347,13 +347,10 @@ def test_gldv2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ames_lite.evaluation import failure_tiles
-
     draw(tmp_path / "a.png", 0, side=96)
     read: list[Path] = []
-    load = failure_tiles.load_image
-    monkeypatch.setattr(failure_tiles, "load_image", lambda path: read.append(path) or load(path))
-    pictures = Pictures(tmp_path, None, "all", "AP")  # type: ignore[arg-type]
-    tiles = [pictures.tile("a.png", True, "said", (24, 0, 48, 96)) for _ in range(3)]
-    assert len(read) == 1 and tiles[0].box == (0.25, 0, 0.5, 1)
-    assert np.array_equal(tiles[0].image, tiles[2].image)
+    load = pictures.load_image
+    monkeypatch.setattr(pictures, "load_image", lambda path: read.append(path) or load(path))
+    album = Album(tmp_path)
+    made = [album.picture("a.png", 90, (24, 0, 48, 96)) for _ in range(3)]
+    assert len(read) == 1 and made[0] is made[2] and made[0].image is not None

@@ -15,7 +15,6 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.cli.view_globals import ground_truth_groups, load_map, sample_rows
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.evaluation.views.marked import Marked
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -149,12 +148,12 @@ def test_clusters_are_those_of_the_nearest_centroid(
     centroids, made = read_vocabulary(vocabulary)
     made = {**made, "distance": distance, "unit": unit}
     write_vocabulary(vocabulary, centroids, made, overwrite=True)
-    sheets: list[list[Marked]] = []
-    monkeypatch.setattr(view, "cluster_sheet", lambda pictures, *_, **__: sheets.append(pictures))
+    sheets: list[list[np.ndarray]] = []
+    monkeypatch.setattr(view, "cluster_sheet", lambda _, found, *__, **___: sheets.append(found))
     monkeypatch.setattr(view, "save_png", lambda figure, path: path)
     view.run(compose("view", of_own(own, "what=[clusters]", "show=[c.jpg]", "max_count=12")))
     values = DescriptorStore.open(own / "own" / "sift_gallery_local.hdf5").read(2).descriptors
-    for descriptor, cluster in zip(values[:12], sheets[0][0].values, strict=True):
+    for descriptor, cluster in zip(values[:12], sheets[0][0], strict=True):
         x = descriptor.astype(np.float64)
         if distance == "cosine":
             near = [x @ c / np.linalg.norm(c) for c in centroids.astype(np.float64)]

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation import report
+from ames_lite.evaluation import pictures
 from ames_lite.evaluation.passes import evaluate_reranked, rerank_setting
 from ames_lite.evaluation.protocols import Evaluation, evaluate_ranking
 from ames_lite.evaluation.report import pick_queries, write_report
-from ames_lite.io.images import load_image, save_jpeg, thumbnail_jpeg
+from ames_lite.io.images import jpeg_bytes, load_image, save_jpeg, thumbnail
 from ames_lite.records import GroundTruth, Neighbors, PairScores, Ranking
 from tests.evaluation.toy import make_neighbors, make_scores, make_truth
 
@@ -289,9 +289,9 @@ def test_pictures_are_in_the_page_and_each_is_encoded_once(
 
     def counted(*arguments: Any) -> bytes:
         encoded.append(arguments)
-        return thumbnail_jpeg(*arguments)
+        return jpeg_bytes(*arguments)
 
-    monkeypatch.setattr(report, "thumbnail_jpeg", counted)
+    monkeypatch.setattr(pictures, "jpeg_bytes", counted)
     page = toy.write(tmp_path / "report.html", images)
     tiles = [tile for _, *rows in page.shown(toy) for row in rows for tile in row]
     assert len(encoded) == len({tile["name"] for tile in tiles}) + len(page.sections)
@@ -384,17 +384,16 @@ def test_a_thumbnail_never_fails_for_its_box(
     shape: tuple[int, int], box: tuple[float, float, float, float]
 ) -> None:
     image = np.full((*shape, 3), 90, np.uint8)
-    width, height = Image.open(io.BytesIO(thumbnail_jpeg(image, 160, box))).size
     shrink = min(1.0, 160 / max(shape))
-    assert (height, width) == tuple(max(1, round(side * shrink)) for side in shape)
+    assert thumbnail(image, 160, box).shape[:2] == tuple(
+        max(1, round(side * shrink)) for side in shape
+    )
 
 
 def test_a_thumbnail_outlines_its_box_and_nothing_else() -> None:
     image = np.full((320, 640, 3), 90, np.uint8)
-    data = thumbnail_jpeg(
-        image, 160, (160, 80, 480, 240)
-    )  # a quarter of the size: 40, 20 to 120, 60
-    changed = np.abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - 90).max(axis=2) > 40
+    small = thumbnail(image, 160, (160, 80, 480, 240))  # a quarter: 40, 20 to 120, 60
+    changed = np.abs(small.astype(int) - 90).max(axis=2) > 40
     rows, columns = np.nonzero(changed)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 60, 40, 120)
     assert not changed[30:50, 50:110].any()

@@ -1,64 +1,39 @@
 """The failure sheet: a line a query, beside it what was found first and what should have been.
 
-Input: tiles, each an image and what is written above it. Output: one figure. The frame says what an
-image is: blue the query, green correct, red wrong; an image that is not there is a grey tile that
-says so, framed all the same.
+Input: tiles, each a thumbnail and what is written above it. Output: one figure. The frame says what
+an image is: blue the query, green correct, red wrong; an image that is not there is a grey tile
+that says so, framed all the same.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from ames_lite.errors import BadInput
-from ames_lite.evaluation.views.canvas import (
-    CLIPPED,
-    DPI,
-    LARGE,
-    MEDIUM,
-    Colour,
-    Figure,
-    Page,
-    add_frame,
-    add_outline,
-    add_words,
-    show_image,
-)
-from ames_lite.evaluation.views.marked import Box
+from ames_lite.evaluation.pictures import Picture
+from ames_lite.evaluation.views.figure import DPI, GREY, LARGE, MEDIUM, SMALL, plain
 
 MAX_LINES = 100
-MARGIN, GAP, LINE = 0.3, 0.22, 0.165  # inches; LINE: of small text
 WIDTH, TALLEST = 2.5, 1.9  # inches of a tile, at most
-TITLE, HEADING, TEXT = 0.36, 0.3, 0.4  # heights; TEXT: of what stands above a tile
+MARGIN, GAP, TEXT, HEADING = 0.3, 0.22, 0.62, 0.3  # TEXT: of what stands above a tile
 PIXELS = int(2 * WIDTH * DPI)  # longer side that is enough of an image
 LONGEST_NAME = 30  # characters: UTM names keep east and north
-EMPTY = 0.75  # height of a tile without image, in widths
-FRAMES: dict[bool | None, Colour] = {
-    None: (0.22, 0.42, 0.69),
-    True: (0.13, 0.58, 0.24),
-    False: (0.82, 0.16, 0.16),
-}
-GREY: Colour = (0.45, 0.45, 0.45)
+FRAMES = {None: "#3870b0", True: "#22943e", False: "#d12a2a"}
+EMPTY = np.full((3, 4, 3), 225, np.uint8)  # in the place of an image that is not there
 
 
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """One image of the sheet: image uint8 [H, W, 3], or None and `trouble` says why.
-
-    correct: None for the query. said: the line below the name. box: (x1, y1, x2, y2) in [0, 1], a
-    crop to outline.
-    """
+class Tile(NamedTuple):
+    """One image of the sheet; correct: None for the query; said: the line below the name."""
 
     name: str
-    image: npt.NDArray[np.uint8] | None
+    picture: Picture
     correct: bool | None
     said: str = ""
-    trouble: str = ""
-    box: Box | None = None
 
 
 class Section(NamedTuple):
@@ -70,69 +45,51 @@ class Section(NamedTuple):
 
 
 def failure_sheet(sections: Sequence[Section], *, title: str, notes: Sequence[str] = ()) -> Figure:
-    """Draw all lines; notes: lines below the title. A section without lines is its heading alone.
-
-    Raises BadInput for no line, more than 100, or a line with other tiles than its columns.
-    """
-    _check(sections)
-    top = MARGIN + TITLE + LINE * len(notes) + GAP
-    page = Page(
-        2 * MARGIN + max(len(one.columns) for one in sections) * (WIDTH + GAP) - GAP,
-        top + sum(_section_height(one) for one in sections) + MARGIN - GAP,
+    """Draw all lines; notes: below the title. A section without lines is its heading alone."""
+    columns = max(len(section.columns) for section in sections)
+    width = 2 * MARGIN + columns * (WIDTH + GAP) - GAP
+    wrapped = [*textwrap.wrap(title, int(width * 11)), *notes]
+    heights = [height for section in sections for height in _heights(section)]
+    top = MARGIN + 0.22 * len(wrapped)
+    total = top + sum(heights) + TEXT * (len(heights) - 1) + MARGIN
+    figure = Figure((width, total), dpi=DPI)
+    figure.text(MARGIN / width, 1 - MARGIN / total, plain("\n".join(wrapped)), va="top")
+    rows = figure.subplots(
+        len(heights),
+        columns,
+        squeeze=False,
+        height_ratios=heights,
+        gridspec_kw={
+            "left": MARGIN / width,
+            "right": 1 - MARGIN / width,
+            "top": 1 - top / total,
+            "bottom": MARGIN / total,
+            "hspace": TEXT * len(heights) / sum(heights),
+            "wspace": GAP / WIDTH,
+        },
     )
-    inner = page.width - 2 * MARGIN
-    page.text(MARGIN, MARGIN, title, size=LARGE, width=inner)
-    for i, note in enumerate(notes):
-        page.text(MARGIN, MARGIN + TITLE + i * LINE, note, colour=GREY, width=inner)
+    for axes in rows.flat:
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    remaining = iter(rows)
     for section in sections:
-        _draw_section(page, section, top)
-        top += _section_height(section)
-    return page.figure
+        words = next(remaining)[0]
+        words.text(0, 0, plain(section.heading), fontsize=LARGE, va="bottom")
+        for number, line in enumerate(section.lines):
+            above = section.columns if number == 0 else [""] * len(line)
+            for axes, tile, column in zip(next(remaining), line, above, strict=False):
+                _draw(axes, tile, column)
+    return figure
 
 
-def _check(sections: Sequence[Section]) -> None:
-    lines = [(one.columns, line) for one in sections for line in one.lines]
-    if not 1 <= len(lines) <= MAX_LINES:
-        raise BadInput(f"{len(lines)} lines for a sheet", expected=f"1 to {MAX_LINES}")
-    for columns, line in lines:
-        if len(line) != len(columns):
-            raise BadInput(f"a line of {len(line)} tiles", expected=f"{len(columns)}, the columns")
-
-
-def _section_height(section: Section) -> float:
-    """Inches from its heading to the next one's."""
-    return 2 * HEADING + sum(_line_height(line) + TEXT + GAP for line in section.lines) + GAP
-
-
-def _draw_section(page: Page, section: Section, top: float) -> None:
-    places = [MARGIN + column * (WIDTH + GAP) for column in range(len(section.columns))]
-    page.text(MARGIN, top, section.heading, size=LARGE, width=page.width - 2 * MARGIN)
-    top += HEADING
-    for left, words in zip(places, section.columns, strict=True):
-        if section.lines:
-            page.text(left, top, words, size=MEDIUM, colour=GREY, width=WIDTH)
-    top += HEADING
-    for line in section.lines:
-        for left, tile in zip(places, line, strict=True):
-            _draw(page, tile, left, top)
-        top += TEXT + _line_height(line) + GAP
-
-
-def _line_height(line: Sequence[Tile]) -> float:
-    return max(map(_height, line))
-
-
-def _sides(tile: Tile) -> tuple[float, float]:
-    """Height and width of a tile in any unit."""
-    if tile.image is None:
-        return EMPTY, 1.0
-    return tile.image.shape[0], tile.image.shape[1]
+def _heights(section: Section) -> list[float]:
+    """Inches of the heading and of each line."""
+    return [HEADING, *(max(map(_height, line)) for line in section.lines)]
 
 
 def _height(tile: Tile) -> float:
     """Inches of a tile that is as wide as its column, unless it is too tall for a line."""
-    height, width = _sides(tile)
-    return min(WIDTH * height / width, TALLEST)
+    image = EMPTY if tile.picture.image is None else tile.picture.image
+    return min(WIDTH * image.shape[0] / image.shape[1], TALLEST)
 
 
 def shortened(name: str) -> str:
@@ -143,23 +100,33 @@ def shortened(name: str) -> str:
     """
     if len(name) > LONGEST_NAME:
         name = name.rsplit("/", 1)[-1]
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + CLIPPED
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
-def _draw(page: Page, tile: Tile, left: float, top: float) -> None:
-    colour, height = FRAMES[tile.correct], _height(tile)
-    page.text(left, top, shortened(tile.name), width=WIDTH)
-    page.text(left, top + LINE, tile.said, colour=colour, width=WIDTH)
-    high, wide = _sides(tile)
-    axes = page.axes(left, top + TEXT, height * wide / high, height)
-    if tile.image is None:
-        size = (4, 3)
-        show_image(axes, np.full((3, 4, 3), 225, np.uint8), size=size)
-        add_words(axes, (2.0, 1.5), tile.trouble or "no image", GREY)
-    else:
-        size = (tile.image.shape[1], tile.image.shape[0])
-        show_image(axes, tile.image, size=size)
-    if tile.image is not None and tile.box is not None:
-        x1, y1, x2, y2 = (np.clip(tile.box, 0, 1) * (*size, *size)).tolist()
-        add_outline(axes, (x1, y1, x2, y2))
-    add_frame(axes, size, colour)
+def _draw(axes: Axes, tile: Tile, column: str) -> None:
+    colour, image = FRAMES[tile.correct], tile.picture.image
+    axes.imshow(EMPTY if image is None else image)
+    axes.set_anchor("NW")
+    axes.set_frame_on(True)
+    axes.spines[:].set(color=colour, linewidth=4)
+    if image is None:
+        axes.annotate(
+            tile.picture.trouble,
+            (0.5, 0.5),
+            xycoords="axes fraction",
+            color=GREY,
+            fontsize=MEDIUM,
+            ha="center",
+            va="center",
+        )
+    words = [(column, GREY, 28), (plain(shortened(tile.name)), "black", 17), (tile.said, colour, 6)]
+    for text, tone, lift in words:
+        axes.annotate(
+            text,
+            (0, 1),
+            xytext=(0, lift),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=tone,
+            fontsize=SMALL,
+        )

@@ -1,7 +1,5 @@
 """A map of global descriptors: one point an image, coloured by its label.
 
-    figure = draw_globals(pca(descriptors).points, labels, is_query, axis_names=("first", "second"))
-
 Label -1 means that nothing is known; only the largest labels have colours and names of their own,
 the others are grey; queries are large and outlined in black.
 """
@@ -9,44 +7,54 @@ the others are grey; queries are large and outlined in black.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from ames_lite.errors import BadInput
-from ames_lite.evaluation.views.canvas import (
-    LARGE,
-    Axes,
-    Colour,
-    Figure,
-    Key,
-    Page,
-    add_points,
-    add_thumbnail,
-    span_of,
-    style_plot,
+from ames_lite.evaluation.views.colours import label_styles
+from ames_lite.evaluation.views.figure import (
+    GREY,
+    MEDIUM,
+    PALE,
+    SMALL,
+    fitting,
+    mark,
+    plain,
+    style_axes,
+    titled_figure,
 )
-from ames_lite.evaluation.views.colours import GREY, PALE, label_styles, num_styles
-from ames_lite.evaluation.views.marked import shrink
 
 Floats = npt.NDArray[np.floating[Any]]
-Style = tuple[Colour, str]  # of points: colour, marker
+Labels = npt.NDArray[np.integer]
 
 UNKNOWN = -1
 NAMED_LABELS = 14  # at most
-SIDE, KEY_WIDTH = 7.6, 2.6  # inches
-LEFT, TOP, BOTTOM = 0.75, 0.6, 0.65
+SIDE, KEY_WIDTH = 8.0, 2.6  # inches
 GALLERY_POINT, QUERY_POINT, UNKNOWN_POINT = 6.0, 10.0, 4.5  # points
+MARGIN = 0.08  # around the points, of their range
 THUMBNAIL = 0.62  # inches, the longer side
-APART = 1.12  # thumbnails keep this many of their sides between centres
+APART = 1.25  # thumbnails keep this many of their sides between centres
 THUMBNAIL_PIXELS = 160
-KEY_TEXT = 26  # characters
+
+
+class Look(NamedTuple):
+    """Some images, by row [N], that are drawn alike."""
+
+    name: str
+    rows: npt.NDArray[np.bool_]
+    colour: str
+    marker: str = "o"
+    size: float = GALLERY_POINT
 
 
 def draw_globals(
     points: Floats,
-    labels: npt.NDArray[np.integer],
+    labels: Labels,
     is_query: npt.NDArray[np.bool_],
     *,
     label_names: Mapping[int, str] | None = None,
@@ -57,86 +65,65 @@ def draw_globals(
     """points [N, 2]; labels [N], -1 unknown; is_query [N].
 
     label_names: what the key calls a label (by default its number). thumbnails: images [H, W, 3] by
-    row; one that would lie over another is left out, in the order given. Raises BadInput where
-    shapes do not fit, points are not finite, or there is none.
+    row, those of `thumbnail_rows`.
     """
-    _check(points, labels, is_query)
-    styles = _styles(labels)
-    page = Page(LEFT + SIDE + 0.2 + KEY_WIDTH, TOP + SIDE + BOTTOM)
-    axes = page.axes(LEFT, TOP, SIDE, SIDE)
-    style_plot(axes, points, axis_names)
-    _draw_points(axes, points, labels, is_query, styles)
-    _draw_thumbnails(axes, points, labels, styles, thumbnails or {})
-    page.text(LEFT, 0.2, title, size=LARGE, width=page.width - LEFT - 0.2)
-    entries = _keys(labels, is_query, styles, label_names or {})
-    page.keys(LEFT + SIDE + 0.25, TOP, entries, columns=1)
-    return page.figure
+    looks = _looks(labels, label_names or {})
+    figure = titled_figure((SIDE + KEY_WIDTH, SIDE + 0.5), title)
+    axes = figure.add_subplot()
+    axes.margins(MARGIN)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(plain(axis_names[0]), fontsize=MEDIUM)
+    axes.set_ylabel(plain(axis_names[1]), fontsize=MEDIUM)
+    style_axes(axes)
+    _draw_points(axes, points, is_query, looks)
+    for row, image in (thumbnails or {}).items():
+        own = (look.colour for look in looks if look.rows[row] and look.colour != PALE)
+        _add_thumbnail(axes, points[row], image, next(own, GREY))
+    keys = _keys(is_query, looks)
+    figure.legend(handles=keys, loc="outside right upper", fontsize=SMALL, frameon=False)
+    return figure
 
 
-def _check(
-    points: Floats, labels: npt.NDArray[np.integer], is_query: npt.NDArray[np.bool_]
-) -> None:
-    n = len(points)
-    fits = points.shape == (n, 2) and labels.shape == is_query.shape == (n,) and n > 0
-    kinds = np.issubdtype(labels.dtype, np.integer) and is_query.dtype == np.bool_
-    if not fits or not kinds or not bool(np.isfinite(points).all()):
-        raise BadInput(
-            f"points {points.shape}, labels {labels.shape} ({labels.dtype}) and is_query "
-            f"{is_query.shape} ({is_query.dtype})",
-            expected="finite points [N, 2], integer labels [N] and booleans [N], N at least 1",
-        )
+def _looks(labels: Labels, names: Mapping[int, str]) -> list[Look]:
+    """What is drawn alike, in the order of drawing: what matters is not covered by what does not.
 
-
-def largest_labels(labels: npt.NDArray[np.integer], count: int) -> list[int]:
-    """The `count` labels that most images have, largest first, ties by number; -1 is none.
-
-    >>> largest_labels(np.array([3, 3, 1, 1, 5, -1, -1, -1]), 2)
-    [1, 3]
+    The labels that most images have, ties by number, have a look of their own.
     """
     values, sizes = np.unique(labels[labels != UNKNOWN], return_counts=True)
-    return [int(label) for label in values[np.argsort(-sizes, kind="stable")[:count]]]
-
-
-def _styles(labels: npt.NDArray[np.integer]) -> dict[int, Style]:
-    named = largest_labels(labels, min(NAMED_LABELS, num_styles()))
-    return dict(zip(named, label_styles(len(named)), strict=True))
+    named = values[np.argsort(-sizes, kind="stable")[:NAMED_LABELS]].tolist()
+    unknown, others = labels == UNKNOWN, ~np.isin(labels, [UNKNOWN, *named])
+    number = len(np.unique(labels[others]))
+    looks = [
+        Look("no label", unknown, PALE, size=UNKNOWN_POINT),
+        Look(f"{number} other label{'s' if number > 1 else ''}", others, GREY),
+    ]
+    for label, style in zip(named, label_styles(), strict=False):
+        looks.append(Look(names.get(label, f"label {label}"), labels == label, *style))
+    return [look for look in looks if look.rows.any()]
 
 
 def _draw_points(
-    axes: Axes,
-    points: Floats,
-    labels: npt.NDArray[np.integer],
-    is_query: npt.NDArray[np.bool_],
-    styles: Mapping[int, Style],
+    axes: Axes, points: Floats, is_query: npt.NDArray[np.bool_], looks: Sequence[Look]
 ) -> None:
-    """Grey ones first, queries last: what matters is never covered by what does not."""
-    known = labels != UNKNOWN
-    named = np.isin(labels, list(styles))
     for query in (False, True):
-        of_kind = is_query == query
-        size, edge = (QUERY_POINT, "black") if query else (GALLERY_POINT, "white")
-        small = QUERY_POINT if query else UNKNOWN_POINT
-        looks = [(of_kind & ~known, PALE, "o", small), (of_kind & known & ~named, GREY, "o", size)]
-        looks += [
-            (of_kind & (labels == label), colour, marker, size)
-            for label, (colour, marker) in styles.items()
-        ]
-        for rows, colour, marker, wide in looks:
-            if rows.any():
-                add_points(axes, points[rows], colour, marker, size=wide, edge=edge)
+        for look in looks:
+            if (rows := look.rows & (is_query == query)).any():
+                axes.scatter(
+                    points[rows, 0],
+                    points[rows, 1],
+                    s=(QUERY_POINT if query else look.size) ** 2,
+                    color=look.colour,
+                    marker=look.marker,
+                    edgecolors="black" if query else "white",
+                    linewidths=0.9 if query else 0.4,
+                )
 
 
-def _draw_thumbnails(
-    axes: Axes,
-    points: Floats,
-    labels: npt.NDArray[np.integer],
-    styles: Mapping[int, Style],
-    thumbnails: Mapping[int, npt.NDArray[np.uint8]],
-) -> None:
-    for row in thumbnail_rows(points, list(thumbnails)):
-        colour = styles.get(int(labels[row]), (GREY, "o"))[0]
-        picture = shrink(thumbnails[row], THUMBNAIL_PIXELS)
-        add_thumbnail(axes, points[row], picture, THUMBNAIL, colour)
+def _add_thumbnail(axes: Axes, place: Floats, image: npt.NDArray[np.uint8], edge: str) -> None:
+    picture = OffsetImage(image, zoom=THUMBNAIL * 72 / max(image.shape[:2]))
+    frame = {"edgecolor": edge, "linewidth": 2.2, "boxstyle": "square,pad=0"}
+    at = (float(place[0]), float(place[1]))
+    axes.add_artist(AnnotationBbox(picture, at, pad=0, bboxprops=frame))
 
 
 def thumbnail_rows(points: Floats, rows: Sequence[int]) -> list[int]:
@@ -147,36 +134,24 @@ def thumbnail_rows(points: Floats, rows: Sequence[int]) -> list[int]:
     >>> thumbnail_rows(np.array([[0.0, 0.0], [0.01, 0.0], [0.0, 1.5]]), [0, 1, 2])
     [0, 2]
     """
-    inches = points / span_of(points) * SIDE
+    span = (1 + 2 * MARGIN) * float(np.ptp(points, axis=0).max())
+    least = THUMBNAIL * APART / SIDE * (span or 1.0)
     taken: list[int] = []
     for row in rows:
-        away = np.abs(inches[taken] - inches[row]).max(axis=1)
-        if bool((away >= THUMBNAIL * APART).all()):
+        away = np.abs(points[taken] - points[row]).max(axis=1)
+        if bool((away >= least).all()):
             taken.append(row)
     return taken
 
 
-def _keys(
-    labels: npt.NDArray[np.integer],
-    is_query: npt.NDArray[np.bool_],
-    styles: Mapping[int, Style],
-    label_names: Mapping[int, str],
-) -> list[Key]:
-    entries: list[Key] = []
-    white = (1.0, 1.0, 1.0)
+def _keys(is_query: npt.NDArray[np.bool_], looks: Sequence[Look]) -> list[Line2D]:
+    entries = []
     if is_query.any() and not is_query.all():
-        entries.append(Key(f"query ({is_query.sum()})", white, "o", (0.0, 0.0, 0.0), 9))
-        entries.append(Key(f"gallery ({(~is_query).sum()})", white, "o", GREY, 6))
-    for label, (colour, marker) in styles.items():
-        name = label_names.get(label, f"label {label}")
-        name = name if len(name) <= KEY_TEXT else "…" + name[1 - KEY_TEXT :]
-        entries.append(Key(f"{name} ({(labels == label).sum()})", colour, marker, None, 7))
-    known = labels != UNKNOWN
-    others = known & ~np.isin(labels, list(styles))
-    if others.any():
-        number = len(np.unique(labels[others]))
-        words = f"{number} other label{'s' if number > 1 else ''} ({others.sum()})"
-        entries.append(Key(words, GREY, "o", None, 6))
-    if not known.all():
-        entries.append(Key(f"no label ({(~known).sum()})", PALE, "o", None, 4.5))
+        entries.append(mark(f"query ({is_query.sum()})", "white", "o", 9, "black"))
+        entries.append(mark(f"gallery ({(~is_query).sum()})", "white", "o", 6, GREY))
+    named = [look for look in looks if look.colour not in (PALE, GREY)]
+    rest = [look for look in reversed(looks) if look.colour in (PALE, GREY)]
+    for look in (*named, *rest):
+        name = f"{fitting(look.name, KEY_WIDTH - 0.7)} ({look.rows.sum()})"
+        entries.append(mark(name, look.colour, look.marker, look.size))
     return entries
