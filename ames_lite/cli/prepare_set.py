@@ -8,7 +8,6 @@ what was never checked against official files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose, options_of
@@ -22,21 +21,12 @@ from ames_lite.evaluation.protocols import get_protocol
 UNVERIFIED = "unverified against official files"
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What came of it: the folder, the set, and the counts that are not the documented ones."""
-
-    folder: Path
-    made: Relation
-    differences: tuple[str, ...]
-
-
 def main(overrides: Sequence[str] | None = None) -> int:
     """The command."""
     return command("prepare_set", run, overrides)
 
 
-def run(config: Config) -> Prepared:
+def run(config: Config) -> Relation:
     """Read the layout, write lists and ground truth, print what was found.
 
     Of a set with distractors both parts are prepared; the result is that of the last.
@@ -59,13 +49,12 @@ def run(config: Config) -> Prepared:
         documented = {sides[side]: count for side, count in documented.items()}
     folder = data_root(config) / set_folder(dataset)
     write_folder(folder, lambda into: write_lists(into, folder.name, made), config["overwrite"])
-    differences = tuple(compare_counts(made.counts(), documented))
-    for line in describe(dataset, made, folder, differences):
-        print(line)
-    return Prepared(folder, made, differences)
+    differences = compare_counts(made.counts(), documented)
+    print("\n".join(describe(dataset, made, folder, differences)))
+    return made
 
 
-def _parts(config: Config) -> Prepared:
+def _parts(config: Config) -> Relation:
     dataset = config["dataset"]
     for part in (dataset["base"], dataset["distractors"]):
         made = run({**config, "dataset": compose("prepare_set", [f"dataset={part}"])["dataset"]})

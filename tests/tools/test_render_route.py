@@ -39,7 +39,7 @@ def test_a_route_goes_from_pixels_to_recall(tmp_path: Path) -> None:
     assert folder == tmp_path / "synthetic-route"
     chosen = ["dataset=synthetic-route", f"data_root={tmp_path}"]
     prepared = prepare_set.run(compose("prepare_set", chosen))
-    assert prepared.made.counts() == {"query": 4, "gallery": 12}
+    assert prepared.counts() == {"query": 4, "gallery": 12}
     chosen.append("desc_name=sift")
     extract_descriptors.run(
         compose("extract_descriptors", [*chosen, "workers=1", "backbone.arguments.top_k=100"])
