@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from ames_lite.cli import COMMANDS
-from ames_lite.cli.compose import GROUPS, compose, options_of
+from ames_lite.cli.compose import GROUPS, compose, options_of, sweep_values
 from ames_lite.io.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tools import command_docs
@@ -98,9 +99,13 @@ def test_every_command_that_a_page_shows_composes() -> None:
     for page, text in TEXTS.items():
         shell = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.S)).replace("\\\n", " ")
         for name, words in re.findall(r"python (?:scripts|extract)/(\w+)\.py(.*)", shell):
-            given = re.findall(r"([\w.]+=)(<[^>]*>|\S+)", words.split("#")[0])
+            given = re.findall(r"(?<!\S)([\w.]+=)(<[^>]*>|\S+)", words.split("#")[0])
+            own = {"experiment=mine"}  # of a user's --config-dir
+            given = [key + value.strip("<>") for key, value in given if key + value not in own]
+            plain = [word for word in given if not word.startswith("hydra")]
             if name in COMMANDS:
-                compose(name, [key + value.strip("<>") for key, value in given])
+                for job in product(*map(sweep_values if " -m " in words else lambda w: [w], plain)):
+                    compose(name, job)
             assert name in COMMANDS or (ROOT / "conf" / f"{name}.yaml").is_file(), f"{page}: {name}"
 
 

@@ -5,6 +5,7 @@ script, its configuration in conf/ and its file here share one name.
 """
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -42,6 +43,7 @@ COMMANDS = {
     "neighbors": "ames_lite.cli.prepare_topk_global:main",
     "index": "ames_lite.cli.search:index",
 }
+HYDRA_FLAGS = ("-m", "--multirun", "-i", "--info", "-c", "--cfg", "-sc", "--shell-completion")
 
 
 def run(name: str, words: Sequence[str]) -> int:
@@ -51,8 +53,35 @@ def run(name: str, words: Sequence[str]) -> int:
     if asks_help(words):  # before any import that takes a second
         print_help(module.rpartition(".")[2])
         return 0
-    code: int = getattr(import_module(module), function)(words)
+    words = with_config_dir(words)
+    if any(map(is_for_hydra, words)):
+        code: int = import_module("ames_lite.cli.sweeps").main(module.rpartition(".")[2], words)
+    else:
+        code = getattr(import_module(module), function)(words)
     return code
+
+
+def with_config_dir(words: Sequence[str]) -> list[str]:
+    """The words without --config-dir, which becomes AMES_CONFIG_DIR; --config-name= as one word."""
+    rest, kept = list(words), []
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if flag in ("-cd", "--config-dir", "-cn", "--config-name"):
+            value = value or (rest.pop(0) if rest else "")
+            if not value:
+                kept.append(flag)
+            elif flag in ("-cd", "--config-dir"):
+                os.environ["AMES_CONFIG_DIR"] = str(Path(value).expanduser().absolute())
+            else:
+                kept.append(f"--config-name={value}")
+        else:
+            kept.append(flag + equals + value)
+    return kept
+
+
+def is_for_hydra(word: str) -> bool:
+    """Whether a word is a flag or a setting of Hydra itself: -m, --info, hydra/launcher=…"""
+    return word.partition("=")[0] in HYDRA_FLAGS or word.startswith(("hydra.", "hydra/"))
 
 
 def asks_help(words: Sequence[str]) -> bool:

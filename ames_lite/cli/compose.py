@@ -6,12 +6,13 @@ have the type of the default; where that is null, a text or what `TAKES` says.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -34,7 +35,7 @@ from ames_lite.cli.overrides import (
     unknown,
 )
 from ames_lite.datasets.layout import network_of
-from ames_lite.errors import ConfigError
+from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir, shipped
 
@@ -71,24 +72,51 @@ PATHS = {  # keys whose texts are paths
 }
 HEAD_KEYS = {"weights", "teacher"}
 TEXT_LISTS = {"names", "show", "columns"}  # lists of other texts, taken as they stand too
+CONFIG_NAME, CONFIG_DIR = "--config-name=", "AMES_CONFIG_DIR"
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
 Config = dict[str, Any]
 
 
+def config_dirs() -> tuple[Path, ...]:
+    """Where configurations are found: conf/, and the user's folder (--config-dir=) behind it."""
+    given = os.environ.get(CONFIG_DIR)
+    if given is not None and not Path(given).is_dir():
+        raise MissingFile("the folder of --config-dir= does not exist", where=given)
+    return (conf_dir(), Path(given)) if given else (conf_dir(),)
+
+
 def options_of(group: str) -> list[str]:
     """The values that a group has, sorted."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    found = (path.stem for folder in config_dirs() for path in (folder / group).glob("*.yaml"))
+    return sorted(set(found))
+
+
+def _yaml(name: str) -> Path:
+    files = [folder / f"{name}.yaml" for folder in config_dirs()]
+    found = next((path for path in files if path.is_file()), None)
+    if found is None:
+        raise MissingFile(f"there is no configuration '{name}'", where=files[-1])
+    return found
+
+
+def search_path(name: str) -> tuple[str, list[str]]:
+    """The folder of a configuration, and Hydra's override for the other ones."""
+    first = next(one for one in config_dirs() if _yaml(name).is_relative_to(one))
+    others = [f"file://{one}" for one in config_dirs() if one != first]
+    return str(first), [word("hydra.searchpath", others)] if others else []
 
 
 def compose(name: str, overrides: Sequence[str] = ()) -> Config:
     """Configuration `name` with overrides applied. Raises ConfigError that lists what exists."""
-    words = [split_override(text) for text in overrides]
+    flag = next((text for text in overrides if text.startswith(CONFIG_NAME)), CONFIG_NAME + name)
+    primary = flag.removeprefix(CONFIG_NAME)
+    words = [split_override(text) for text in overrides if text != flag]
     words = _with_backbone(name, [(SHORT.get(key, key), value) for key, value in words])
-    own_groups = _groups_of(name)
+    own_groups = _groups_of(primary)
     groups = [(key, value) for key, value in words if key in own_groups]
     for group, value in groups:
         _check_group(group, value, name)
-    composed = _composed(conf_dir(), name, tuple(f"{key}={value}" for key, value in groups))
+    composed = _composed(config_dirs(), primary, tuple(f"{key}={value}" for key, value in groups))
     plain = _contents(name, composed, [])
     known = _flat(plain)
     others = [(key, value) for key, value in words if key not in own_groups]
@@ -177,9 +205,21 @@ def _parse(text: str) -> Override:
     except HydraException as error:
         raise ConfigError(f"'{text}' is not an override", expected=FORM) from error
     if override.is_sweep_override():
-        expected = "a list: key=[value,value]; decimals with a point"
+        expected = "a list: key=[value,value]; decimals with a point; a sweep: -m"
         raise ConfigError(f"'{text}' lists values", expected=expected)
     return override
+
+
+def sweep_values(text: str) -> list[str]:
+    """The overrides of the jobs that one override of a sweep stands for: `a=1,2` is a=1 and a=2."""
+    key, value = text.split("=", 1)
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        return [f"{key}={literal(value)}"]
+    if not override.is_sweep_override():
+        return [text]
+    return [f"{key}={one}" for one in override.sweep_string_iterator()]
 
 
 def _check_group(group: str, value: str, name: str) -> None:
@@ -192,30 +232,39 @@ def _check_group(group: str, value: str, name: str) -> None:
 
 
 def _groups_of(name: str) -> frozenset[str]:
-    return _keys(conf_dir() / f"{name}.yaml") & set(GROUPS)
+    return _keys(name) & set(GROUPS)
 
 
 def experiments_of(name: str) -> list[str]:
     """The experiments of a command: those that set nothing that it does not have, sorted."""
-    known = _keys(conf_dir() / f"{name}.yaml")
-    folder = conf_dir() / "experiment"
-    return [one for one in options_of("experiment") if _keys(folder / f"{one}.yaml") <= known]
+    known = _keys(name)
+    return [one for one in options_of("experiment") if _keys(f"experiment/{one}") <= known]
+
+
+def _keys(name: str) -> frozenset[str]:
+    return _keys_of(name, config_dirs())
 
 
 @lru_cache(maxsize=256)
-def _keys(path: Path) -> frozenset[str]:
-    """The keys of a YAML, and the groups that it is composed of or that it overrides."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(path)) or {}
-    chosen = [entry for entry in content.pop("defaults", []) if isinstance(entry, dict)]
-    groups = {str(key).removeprefix("override /") for entry in chosen for key in entry}
-    return frozenset({str(key) for key in content} | groups)
+def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
+    """The keys of a YAML and of those that it is composed of, and the groups that it chooses."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(_yaml(name))) or {}
+    defaults = content.pop("defaults", [])
+    keys = {str(key) for key in content}
+    for entry in defaults:
+        if isinstance(entry, dict):
+            keys |= {str(key).removeprefix("override /") for key in entry}
+        elif entry != "_self_":
+            keys |= _keys_of(str(PurePosixPath(name).parent / entry), folders)
+    return frozenset(keys)
 
 
 @lru_cache(maxsize=256)  # it is slow, and commands that call others choose the same groups often
-def _composed(folder: Path, name: str, groups: tuple[str, ...]) -> DictConfig:
+def _composed(folders: tuple[Path, ...], name: str, groups: tuple[str, ...]) -> DictConfig:
     """The configuration with its groups chosen, its interpolations unresolved."""
-    with _explained(name), initialize_config_dir(str(folder), version_base="1.3", job_name=name):
-        return hydra_compose(name, list(groups))
+    folder, others = search_path(name)
+    with _explained(name), initialize_config_dir(folder, version_base="1.3", job_name=name):
+        return hydra_compose(name, [*groups, *others])
 
 
 def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> Config:

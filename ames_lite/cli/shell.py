@@ -42,9 +42,17 @@ def command(
         print_help(name)
         return 0
     set_up_logging()
-    config: Config = {}
+
+    def composed(config: Config) -> None:
+        config |= compose(name, in_our_words(name, given))
+        work(config)
+
+    return exit_code(composed, {})
+
+
+def exit_code(work: Callable[[Config], object], config: Config) -> int:
+    """Do the work; a user's mistake becomes one message and 1. config: filled in by the work."""
     try:
-        config = compose(name, in_our_words(name, given))
         work(config)
     except UserError as error:
         if os.environ.get("AMES_DEBUG") == "1":
@@ -198,13 +206,18 @@ def run_dir(config: Config, command_name: str) -> Path:
 
 def refuse_used(folder: Path) -> None:
     """Raises BadInput where a run directory holds anything already."""
-    if folder.is_file() or (folder.exists() and any(folder.iterdir())):
+    if folder.is_file() or (folder.exists() and any(map(_of_a_run, folder.iterdir()))):
         raise BadInput(
             "the run directory is in use",
             where=folder.absolute(),
             expected="an empty or new folder: a run never overwrites another",
             remedy="give another output_dir=",
         )
+
+
+def _of_a_run(path: Path) -> bool:
+    """Whether a file tells of an earlier run; Hydra's own files stand there before one begins."""
+    return path.name != ".hydra" and path.suffix != ".log"
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,0 +1,119 @@
+"""Hydra's flags: sweeps with their launchers and table, run directories, users' configurations."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ames_lite.cli import run
+from ames_lite.cli.compose import CONFIG_DIR, compose, sweep_values
+from tests.conftest import TinyWorld
+
+GIVEN = ["dataset=synthetic", "desc_name=sift", "lamb=0.3", "temp=0.1", "report_queries=0"]
+
+
+@pytest.fixture
+def words(tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CONFIG_DIR, "")  # what a test sets is undone
+    return [*GIVEN, f"data_root={tiny_world.root}"]
+
+
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+def test_a_sweep_runs_every_combination_and_ends_with_one_table(
+    words: list[str], launcher: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("joblib")
+    swept = ["-m", "model=chamfer,mutual_nn", "num_rerank=2,4"]
+    assert run("evaluate", [*swept, *words, *launcher, "hydra.sweep.dir=swept"]) == 0
+    rows = {
+        (result["model"], result["rows"][0]["num_rerank"])
+        for path in Path("swept").glob("*/results.json")
+        for result in [json.loads(path.read_text())]
+    }
+    assert rows == {(m, n) for m in ("chamfer", "mutual_nn") for n in (2, 4)}
+    assert all((Path("swept") / str(i) / ".hydra/overrides.yaml").is_file() for i in range(4))
+    table = capsys.readouterr().out.rpartition("\nname ")[2].splitlines()
+    assert [line.split()[:3] for line in table[3:7]] == [
+        [str(i), model, n]
+        for i, (model, n) in enumerate(
+            [("chamfer", "2"), ("chamfer", "4"), ("mutual_nn", "2"), ("mutual_nn", "4")]
+        )
+    ]
+
+
+def test_a_sweep_is_the_single_runs(words: list[str]) -> None:
+    assert run("evaluate", ["-m", "model=chamfer", *words, "hydra.sweep.dir=swept"]) == 0
+    assert run("evaluate", ["model=chamfer", *words, "output_dir=single"]) == 0
+    swept, single = (
+        json.loads(Path(p).read_text()) for p in ("swept/0/results.json", "single/results.json")
+    )
+    assert swept["rows"] == single["rows"]
+
+
+def test_a_run_directory_is_given_as_hydra_does(words: list[str]) -> None:
+    assert run("evaluate", ["model=chamfer", *words, "hydra.run.dir=mine"]) == 0
+    assert {"results.json", ".hydra", "evaluate.log"} <= {p.name for p in Path("mine").iterdir()}
+
+
+def test_a_word_that_one_job_refuses_is_refused_before_any_job(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", ["-m", "num_rerank=2,x", *words]) == 1
+    assert "num_rerank='x' is a str" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_a_job_that_fails_fails_the_sweep(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run("evaluate", ["-m", "model=chamfer", "neighbors=none.hdf5", *words])
+    assert stop.value.code == 1
+
+
+def test_several_values_need_the_flag(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", ["num_rerank=2,4", "hydra.run.dir=x", *words]) == 1
+    assert "-m" in capsys.readouterr().err
+
+
+def test_ones_own_configurations(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "mine.yaml").write_text("defaults: [evaluate, _self_]\nnum_rerank: 3\n")
+    (tmp_path / "own" / "model" / "loose.yaml").write_text(
+        "name: mutual_nn\narguments: {threshold: 0.5}\n"
+    )
+    given = ["--config-dir", "own", "-cn", "mine", "model=loose", *words]
+    assert run("evaluate", [*given, "output_dir=out"]) == 0
+    assert run("evaluate", ["-m", *given, "hydra.sweep.dir=swept"]) == 0
+    for path in ("out/results.json", "swept/0/results.json"):
+        result = json.loads(Path(path).read_text())
+        assert result["config"]["model"]["arguments"] == {"threshold": 0.5}
+        assert result["rows"][0]["num_rerank"] == 3
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["-cn", "nothing"], "there is no configuration 'nothing'"),
+        (["--config-dir", "nowhere"], "the folder of --config-dir= does not exist"),
+        (["--config-dir"], "there are no options with dashes"),
+    ],
+)
+def test_configurations_that_are_missing_are_said(
+    words: list[str], given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", [*words, *given]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_cfg_prints_what_a_job_gets(capsys: pytest.CaptureFixture[str]) -> None:
+    run("evaluate", ["--cfg", "job", "dataset=rparis", "num_rerank=7"])
+    printed = capsys.readouterr().out
+    assert "num_rerank: 7" in printed and "folder: rparis6k" in printed
+
+
+def test_values_of_a_sweep() -> None:
+    assert sweep_values("lamb=0.1,0.2") == ["lamb=0.1", "lamb=0.2"]
+    assert sweep_values("seed=range(3)") == ["seed=0", "seed=1", "seed=2"]
+    assert sweep_values("num_rerank=[50,100]") == ["num_rerank=[50,100]"]
+    texts = sweep_values("images=my photos (1)")
+    assert compose("evaluate", texts)["images"] == "my photos (1)"
