@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -169,12 +169,7 @@ def _visible_box(view: View, facade: tuple[int, int]) -> Box:
     return (float(least[0]), float(least[1]), float(most[0]), float(most[1]))
 
 
-class Take(Protocol):
-    """Photographs one landmark and writes all pictures of it."""
-
-    def __call__(self, spec: WorldSpec, number: int, folder: Path) -> list[Shot]:
-        """What is known of the pictures."""
-        ...
+Take = Callable[..., list[Shot]]  # (spec, number, folder) → all pictures of one landmark
 
 
 def _photograph_all(spec: WorldSpec, folder: Path, workers: int, take: Take) -> Iterator[Shot]:
