@@ -36,7 +36,7 @@ LEVELS = [
     ["benchmarks", "tools"],
     ["scripts", "extract", "hubconf", "ames_lite.__main__"],
 ]
-NOT_INSTALLED = {"benchmark", "frontier", "release", "render_route"}  # of benchmarks/ and tools/
+NOT_INSTALLED = {"benchmark", "frontier", "release", "render_route", "reproduce"}
 OWNERS = {
     "h5py": ["ames_lite/stores/hdf5.py"],
     "faiss": ["ames_lite/retrieval/faiss_calls.py"],
@@ -46,7 +46,7 @@ OWNERS = {
     "pickle": ["ames_lite/stores/published/safe_pickle.py", "ames_lite/io/checkpoint.py"],
     "hydra": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
     "omegaconf": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
-    "yaml": ["ames_lite/evaluation/published_rows.py", "ames_lite/cli/spellings.py"],
+    "yaml": ["ames_lite/cli/spellings.py", "benchmarks/reproduce/rows.py"],
     "sklearn": ["ames_lite/evaluation/views/projection.py"],
     "jinja2": ["ames_lite/evaluation/pictures.py"],
     "transformers": ["ames_lite/extraction/backbones/pretrained.py"],

@@ -32,7 +32,6 @@ COMMANDS = {
     "evaluate": "ames_lite.cli.evaluate:main",
     "compare": "ames_lite.cli.compare:main",
     "failures": "ames_lite.cli.failures:main",
-    "reproduce": "ames_lite.cli.reproduce:main",
     "place_recognition": "ames_lite.cli.place_recognition:main",
     "search": "ames_lite.cli.search:main",
     "view": "ames_lite.cli.view:main",

@@ -2,7 +2,6 @@
 
 `score` gives every pair that the protocol's passes need one logit and writes them to `scores.hdf5`;
 `report` sweeps num_rerank, lamb and temp over the logits and makes the results dict (schema 1).
-`evaluate_lists` is the global ranking alone.
 """
 
 from __future__ import annotations
@@ -24,10 +23,6 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation.data import (
     SIDES,
     EvaluationData,
-    find_files,
-    long_lists,
-    read_lists,
-    read_truth,
     short_lists,
 )
 from ames_lite.evaluation.machine import timed_on
@@ -41,13 +36,12 @@ from ames_lite.evaluation.results_file import SCHEMA
 from ames_lite.evaluation.tuning import grid
 from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.without_descriptors import find_without_descriptors
-from ames_lite.io.digest import array_digest, file_digest, names_digest
+from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
-from ames_lite.stores.neighbor_lists import read_provenance
 from ames_lite.stores.pair_scores import read_pair_scores, write_pair_scores
 from ames_lite.stores.partial_scores import PartialScores
 
@@ -74,7 +68,7 @@ class Work:
         """What the logits depend on."""
         data, options = self.data, self.options
         settings = [options.query_count, options.gallery_count, options.precision]
-        found = _name_digests(data.ground_truth.query_names, data.ground_truth.gallery_names)
+        found = list_digests(data.ground_truth.query_names, data.ground_truth.gallery_names)
         for side, store in zip(SIDES, (data.query_store, data.gallery_store), strict=True):
             found[f"{side}_store"] = json.dumps(store.provenance, sort_keys=True)
             found[f"{side}_rows"] = store.fingerprint()
@@ -138,7 +132,8 @@ def lacking_pairs(scores: PairScores, pairs: Pairs) -> int:
     return int((~np.isin(pair_keys(*pairs), there)).sum())
 
 
-def _name_digests(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, str]:
+def list_digests(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, str]:
+    """By what results.json tells the image lists."""
     return {"query_names": names_digest(queries), "gallery_names": names_digest(gallery)}
 
 
@@ -171,7 +166,7 @@ def report(
     per_query = zip(names, before.main_ap, rows[0].main_ap, strict=True)
     return {
         "schema": SCHEMA,
-        **_heading(data.files, data.protocol, config, before),
+        **heading(data.files, data.protocol, config, before),
         "model": work.scorer.name,
         "short_lists": short_lists(data),
         "rows": [
@@ -206,31 +201,7 @@ def report(
     }
 
 
-def evaluate_lists(
-    files: DatasetFiles, protocol: Protocol, neighbors: str, config: dict[str, Any]
-) -> dict[str, Any]:
-    """The global ranking alone: a dict like that of results.json, without rows; config: kept as it
-    is. No descriptor is opened. Raises MissingFile that names all that is missing, and BadInput
-    where lists, names and ground truth do not fit.
-    """
-    paths = find_files(files, neighbors, stores=False)
-    lists = queries, gallery = read_lists(paths)
-    maker = files.make_neighbors(neighbors, overwrite=True)
-    truth, path = read_truth(files, paths, *lists), paths["neighbors"]
-    ranking = long_lists(path, truth, 0, maker, most=None)
-    return {
-        **_heading(files, protocol, config, evaluate_ranking(ranking, truth, protocol)),
-        "counts": {"query": len(queries.names), "gallery": len(gallery.names)},
-        "versions": {"ames_lite": __version__},
-        "digests": {
-            **_name_digests(queries.names, gallery.names),
-            "neighbors": file_digest(path),
-            "neighbors_made": json.dumps(read_provenance(path), sort_keys=True),
-        },
-    }
-
-
-def _heading(
+def heading(
     files: DatasetFiles, protocol: Protocol, config: dict[str, Any], before: Evaluation
 ) -> dict[str, Any]:
     """before: of the global ranking."""

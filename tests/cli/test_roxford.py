@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, extract_descriptors, prepare_set, prepare_topk_global, reproduce
+from ames_lite.cli import evaluate, extract_descriptors, prepare_set, prepare_topk_global
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.evaluation.published_rows import AMES_ROWS
 from ames_lite.io import checkpoint
 from ames_lite.io.images import save_jpeg
 from ames_lite.models import published
+from benchmarks.reproduce import command as reproduce
+from benchmarks.reproduce.rows import AMES_ROWS
 from tests.cli.planted import local_images, plant, write_lists
 from tests.helpers import shared_file
 from tests.models.seeded import seeded_head

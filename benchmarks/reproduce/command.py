@@ -22,11 +22,11 @@ from ames_lite.cli.shell import (
     stamped_dir,
 )
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.evaluation import reproduction
-from ames_lite.evaluation.evaluator import evaluate_lists
-from ames_lite.evaluation.published_rows import GLOBAL, Reproduction
-from ames_lite.evaluation.reproduction import Outcome
 from ames_lite.evaluation.results_file import write_results
+from benchmarks.reproduce import outcomes as reproduction
+from benchmarks.reproduce.global_ranking import evaluate_lists
+from benchmarks.reproduce.outcomes import Outcome
+from benchmarks.reproduce.rows import GLOBAL, Reproduction
 
 OUTSIDE = 4
 ALL = "list"

@@ -13,17 +13,17 @@ import pytest
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files, protocol_of, set_folder
 from ames_lite.evaluation.definitions import definition
-from ames_lite.evaluation.published_rows import GLOBAL, PAGES, PLACES, recall_tolerance
-from ames_lite.evaluation.published_rows import PLACE_ROWS as ROWS
-from ames_lite.evaluation.reproduction import (
+from ames_lite.io.provenance import ORIGIN
+from ames_lite.io.shipped import conf_dir
+from benchmarks.reproduce.outcomes import (
     find_rows,
     first_difference,
     missing_files,
     outcomes,
     unknowns,
 )
-from ames_lite.io.provenance import ORIGIN
-from ames_lite.io.shipped import conf_dir
+from benchmarks.reproduce.rows import GLOBAL, PAGES, PLACES, recall_tolerance
+from benchmarks.reproduce.rows import PLACE_ROWS as ROWS
 
 ANYLOC = {  # R@1, R@5, as printed
     "baidu": (75.2, 87.6),

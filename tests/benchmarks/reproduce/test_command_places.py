@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import prepare_set, reproduce
+from ames_lite.cli import prepare_set
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation import reproduction
-from ames_lite.evaluation.published_rows import PLACE_ROWS as ROWS
-from ames_lite.evaluation.published_rows import Reproduction
 from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import write_neighbors
+from benchmarks.reproduce import command as reproduce
+from benchmarks.reproduce import outcomes as reproduction
+from benchmarks.reproduce.rows import PLACE_ROWS as ROWS
+from benchmarks.reproduce.rows import Reproduction
 from tests.datasets.vpr.miniatures import MINIATURES
 
 # Which row, the lists that are planted, and recall@1 and @5 by hand.

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, reproduce
+from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.evaluation import reproduction
-from ames_lite.evaluation.published_rows import NeededFile, Reproduction
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.models import AMES
+from benchmarks.reproduce import command as reproduce
+from benchmarks.reproduce import outcomes as reproduction
+from benchmarks.reproduce.rows import NeededFile, Reproduction
 from tests.cli.test_commands import python
 from tests.cli.test_published_files import published, write_stores
 from tests.conftest import TinyWorld

@@ -12,8 +12,9 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.definitions import definition
-from ames_lite.evaluation.published_rows import AMES_ROWS, FLOAT16, ROUNDING
-from ames_lite.evaluation.reproduction import (
+from ames_lite.io.provenance import ORIGIN
+from ames_lite.models import HEADS
+from benchmarks.reproduce.outcomes import (
     ROWS,
     find_rows,
     first_difference,
@@ -21,8 +22,7 @@ from ames_lite.evaluation.reproduction import (
     outcomes,
     unknowns,
 )
-from ames_lite.io.provenance import ORIGIN
-from ames_lite.models import HEADS
+from benchmarks.reproduce.rows import AMES_ROWS, FLOAT16, ROUNDING
 
 AMES = ROWS["dinov2_ames.roxford"]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.published_rows import (
+from ames_lite.io.provenance import ABSENT, ORIGIN
+from benchmarks.reproduce.rows import (
     AMES_ROWS,
     GLOBAL,
     PLACE_ROWS,
     NeededFile,
     Reproduction,
 )
-from ames_lite.io.provenance import ABSENT, ORIGIN
 
 ROWS: dict[str, Reproduction] = {**AMES_ROWS, **PLACE_ROWS}
 

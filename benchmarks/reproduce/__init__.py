@@ -1,0 +1,1 @@
+"""Published numbers again: the rows, and the command that evaluates them."""
