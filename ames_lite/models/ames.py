@@ -106,6 +106,9 @@ class AMES(SimilarityHead[EncodedImages]):
             x = x.half().to(x.dtype)
         return self.decoder.encode(self.mtc_token, x, valid)
 
+    def _score(self, query: EncodedImages, gallery: EncodedImages) -> Tensor:
+        return self._decode(query, gallery, return_tokens=False)[0]
+
     def score(
         self, query: EncodedImages, gallery: EncodedImages, return_tokens: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:

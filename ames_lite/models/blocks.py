@@ -47,7 +47,7 @@ def lay_out(query: EncodedImages, gallery: EncodedImages) -> Layout:
     num_query = query.tokens.shape[1]
     if query.valid is None and gallery.valid is None:
         return Layout(num_query, None, None, None)
-    match = query.tokens.new_ones(len(query.tokens), 1, dtype=torch.bool)
+    match = query.tokens.new_ones(query.tokens.shape[0], 1, dtype=torch.bool)
     parts = [_valid(query), match, _valid(gallery)]
     keys = torch.cat(parts, dim=1)[:, None, None]
     return Layout(
@@ -93,7 +93,7 @@ class PairAttention(nn.Module):
 
     def within_image(self, match: Tensor, x: Tensor, valid: Tensor | None) -> Tensor:
         """The update [B, N, D] of the tokens x of single images that see {match [D], x}."""
-        together = torch.cat([match.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+        together = torch.cat([match.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         q, k, v = self._heads(self.project(together))
         mask = None if valid is None else F.pad(valid, (1, 0), value=True)[:, None, None]
         return self._join([attend(q[:, :, 1:], k, v, mask)])

@@ -1,0 +1,75 @@
+"""Heads for other runtimes: a graph of one call, from descriptors of pairs to logits.
+
+Inputs: query [B, Q, Din] and gallery [B, T, Din] float32, query_valid [B, Q] and gallery_valid
+[B, T] bool (True on a real descriptor). Output: logit [B]. B, Q and T are free, from 1 (B) and 2.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ames_lite.errors import ConfigError
+from ames_lite.models.head import SimilarityHead
+
+FORMS = {"torch": ".pt2", "onnx": ".onnx"}
+INPUTS = ("query", "gallery", "query_valid", "gallery_valid")
+EXAMPLE = (3, 20, 30)  # B, Q and T that the graph is traced with
+LARGEST = 2**16
+
+
+class Pairs(nn.Module):
+    """A head without its checks of input: what is exported."""
+
+    def __init__(self, head: SimilarityHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(
+        self, query: Tensor, gallery: Tensor, query_valid: Tensor, gallery_valid: Tensor
+    ) -> Tensor:
+        """Logits [B]."""
+        encoded = self.head._encode(query, query_valid, False)
+        return self.head._score(encoded, self.head._encode(gallery, gallery_valid, True))
+
+
+def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | None = None) -> Path:
+    """Write a head as `torch` (torch.export, .pt2) or `onnx`; returns the path.
+
+    width: of descriptors, for a head that takes any. ONNX needs onnx and onnxscript. Raises
+    ConfigError for another form, another suffix than the form's, and where the width is missing.
+    """
+    if form not in FORMS:
+        raise ConfigError(f"form={form}", expected=" or ".join(FORMS))
+    path, width = Path(path), head.dim_in or width
+    if path.suffix != FORMS[form]:
+        raise ConfigError(f"{path.name} as {form}", expected=f"a name that ends in {FORMS[form]}")
+    if width is None:
+        raise ConfigError("the head takes descriptors of any width", expected="width=<Din>")
+    pairs = Pairs(head).eval()
+    example, shapes = _example(width)
+    with torch.no_grad():
+        if form == "torch":
+            torch.export.save(torch.export.export(pairs, example, dynamic_shapes=shapes), path)
+        else:
+            program = torch.onnx.export(
+                pairs,
+                example,
+                dynamic_shapes=shapes,
+                dynamo=True,
+                input_names=INPUTS,
+                output_names=["logit"],
+                verbose=False,
+            )
+            assert program is not None
+            program.save(path)
+    return path
+
+
+def _example(width: int) -> tuple[tuple[Tensor, ...], tuple[dict[int, torch.export.Dim], ...]]:
+    """Descriptors and masks of some pairs, and which of their axes are free."""
+    pairs, num_query, num_gallery = EXAMPLE
+    b, q, t = (torch.export.Dim(name, min=1 + (name != "B"), max=LARGEST) for name in "BQT")
+    query, gallery = torch.randn(pairs, num_query, width), torch.randn(pairs, num_gallery, width)
+    valid = (torch.ones(x.shape[:2], dtype=torch.bool) for x in (query, gallery))
+    return (query, gallery, *valid), ({0: b, 1: q}, {0: b, 1: t}, {0: b, 1: q}, {0: b, 1: t})
