@@ -36,7 +36,7 @@ LEVELS = [
     ["benchmarks", "tools"],
     ["scripts", "extract", "hubconf", "ames_lite.__main__"],
 ]
-NOT_INSTALLED = {"benchmark", "frontier", "release", "render_route", "reproduce"}
+NOT_INSTALLED = {"benchmark", "frontier", "release", "render_route", "reproduce", "view"}
 OWNERS = {
     "h5py": ["ames_lite/stores/hdf5.py"],
     "faiss": ["ames_lite/retrieval/faiss_calls.py"],
@@ -47,7 +47,7 @@ OWNERS = {
     "hydra": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
     "omegaconf": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
     "yaml": ["ames_lite/cli/spellings.py", "benchmarks/reproduce/rows.py"],
-    "sklearn": ["ames_lite/evaluation/views/projection.py"],
+    "sklearn": ["tools/view/projection.py"],
     "jinja2": ["ames_lite/evaluation/pictures.py"],
     "transformers": ["ames_lite/extraction/backbones/pretrained.py"],
     "huggingface_hub": ["ames_lite/extraction/backbones/pretrained.py"],

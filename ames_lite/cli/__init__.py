@@ -34,7 +34,6 @@ COMMANDS = {
     "failures": "ames_lite.cli.failures:main",
     "place_recognition": "ames_lite.cli.place_recognition:main",
     "search": "ames_lite.cli.search:main",
-    "view": "ames_lite.cli.view:main",
     "demo": "ames_lite.cli.demo:main",
     # shorter words for `ames`
     "extract": "ames_lite.cli.extract_descriptors:main",

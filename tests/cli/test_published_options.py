@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import check_store, compare, evaluate, tune, view
+from ames_lite.cli import check_store, compare, evaluate, tune
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.io.checkpoint import HeadMeta, save_head
@@ -26,6 +26,7 @@ from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
 from tests.models.seeded import seeded_head
 from tests.stores.published.forms import of_store, write_published
+from tools.view import command as view
 
 FLOOR = ["model=mutual_nn", "report_queries=0", "desc_name=sift", "lamb=0.5", "temp=1.0"]
 

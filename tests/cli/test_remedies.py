@@ -27,7 +27,6 @@ from ames_lite.cli import (
     prepare_topk_global,
     train,
     tune,
-    view,
 )
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction import batches
@@ -35,6 +34,7 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
+from tools.view import command as view
 
 MAINS: dict[str, Callable[[list[str]], int]] = {
     "extract/extract_descriptors.py": extract_descriptors.main,

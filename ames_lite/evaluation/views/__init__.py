@@ -1,1 +1,1 @@
-"""Pictures of what the files hold: clusters and weights over images, maps of global descriptors."""
+"""Figures: the failure sheet, and what all figures share."""

@@ -23,18 +23,18 @@ from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.evaluation.views.projection import pca, tsne
-from ames_lite.evaluation.views.scatter import (
-    THUMBNAIL_PIXELS,
-    UNKNOWN,
-    draw_globals,
-    thumbnail_rows,
-)
 from ames_lite.io.images import load_image, thumbnail
 from ames_lite.records import GroundTruth
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published
 from ames_lite.stores.row_layout import FAILED
+from tools.view.projection import pca, tsne
+from tools.view.scatter import (
+    THUMBNAIL_PIXELS,
+    UNKNOWN,
+    draw_globals,
+    thumbnail_rows,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.views.colours import cluster_colours
 from ames_lite.evaluation.views.figure import GREY, SMALL, by_column, fitting, plain, titled_figure
-from ames_lite.evaluation.views.lattice import MIN_POINTS, find_cells
 from ames_lite.io.images import Box
 from ames_lite.records import LocalDescriptors
+from tools.view.colours import cluster_colours
+from tools.view.lattice import MIN_POINTS, find_cells
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -19,27 +19,27 @@ from matplotlib.figure import Figure
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary, run_dir
-from ames_lite.cli.view_globals import draw_map, load_map
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.views.figure import save_png
-from ames_lite.evaluation.views.overlays import (
-    MARKS,
-    MAX_PICTURES,
-    Shown,
-    cluster_sheet,
-    weight_sheet,
-)
-from ames_lite.evaluation.views.projection import check_tsne
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.io.images import Box, load_image, thumbnail
 from ames_lite.retrieval.vlad import assign
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import is_published, open_store
 from ames_lite.stores.row_layout import FAILED
+from tools.view.global_map import draw_map, load_map
+from tools.view.overlays import (
+    MARKS,
+    MAX_PICTURES,
+    Shown,
+    cluster_sheet,
+    weight_sheet,
+)
+from tools.view.projection import check_tsne
 
 logger = logging.getLogger(__name__)
 

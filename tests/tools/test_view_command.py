@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import view
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
-from ames_lite.cli.view_globals import ground_truth_groups, load_map, sample_rows
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import GroundTruth, LocalDescriptors
@@ -23,6 +21,8 @@ from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process
 from tests.stores.published.forms import images, write_published
+from tools.view import command as view
+from tools.view.global_map import ground_truth_groups, load_map, sample_rows
 
 
 def given(root: Path, dataset: str = "synthetic") -> list[str]:

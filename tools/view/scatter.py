@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from ames_lite.evaluation.views.colours import label_styles
 from ames_lite.evaluation.views.figure import (
     GREY,
     MEDIUM,
@@ -28,6 +27,7 @@ from ames_lite.evaluation.views.figure import (
     style_axes,
     titled_figure,
 )
+from tools.view.colours import label_styles
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.integer]

@@ -13,14 +13,14 @@ from matplotlib.collections import Collection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.views import overlays
-from ames_lite.evaluation.views.colours import cluster_colours, label_styles
 from ames_lite.evaluation.views.figure import save_png
-from ames_lite.evaluation.views.lattice import find_cells
-from ames_lite.evaluation.views.overlays import Shown, cluster_sheet, weight_sheet
-from ames_lite.evaluation.views.projection import pca, tsne
-from ames_lite.evaluation.views.scatter import draw_globals, thumbnail_rows
 from ames_lite.records import LocalDescriptors
+from tools.view import overlays
+from tools.view.colours import cluster_colours, label_styles
+from tools.view.lattice import find_cells
+from tools.view.overlays import Shown, cluster_sheet, weight_sheet
+from tools.view.projection import pca, tsne
+from tools.view.scatter import draw_globals, thumbnail_rows
 
 Array = npt.NDArray[Any]
 HEIGHT, WIDTH = 60, 90
