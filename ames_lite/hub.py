@@ -54,18 +54,24 @@ def _published_ames(name: str, backbone: str) -> Entry:
     return Entry(about, "ames", arguments, f"{PUBLIC}/ames/networks/{name}.pt")
 
 
+def _published_elvis(name: str, backbone: str, dim_in: int, trained_on: str) -> Entry:
+    about = (
+        f"ELViS on {backbone} descriptors [B, N, {dim_in}], trained on {trained_on}. Its output "
+    )
+    about += "is a sum of votes, at most Q + T, and depends on padding: trim before."
+    return Entry(about, "elvis", {"dim_in": dim_in}, f"{PUBLIC}/elvis/networks/{name}.pt")
+
+
 ENTRIES = {
     "dinov2_ames": _published_ames("dinov2_ames", "DINOv2 ViT-B/14"),
     "dinov2_ames_dist": _published_ames("dinov2_ames_dist", "DINOv2"),
     "cvnet_ames": _published_ames("cvnet_ames", "CVNet ResNet-101"),
     "cvnet_ames_dist": _published_ames("cvnet_ames_dist", "CVNet"),
-    "dinov2_elvis": Entry(
-        "ELViS on DINOv2 ViT-B/14 descriptors [B, N, 768], trained on GLDv2. Its output is a sum "
-        "of votes, at most Q + T, and depends on padding: trim before.",
-        "elvis",
-        {"dim_in": 768},
-        f"{PUBLIC}/elvis/networks/dinov2_elvis_gld.pt",
-    ),
+    "dinov2_elvis": _published_elvis("dinov2_elvis_gld", "DINOv2 ViT-B/14", 768, "GLDv2"),
+    "dinov2_elvis_gld": _published_elvis("dinov2_elvis_gld", "DINOv2 ViT-B/14", 768, "GLDv2"),
+    "dinov2_elvis_sop": _published_elvis("dinov2_elvis_sop", "DINOv2 ViT-B/14", 768, "SOP"),
+    "dinov3_elvis_gld": _published_elvis("dinov3_elvis_gld", "DINOv3 ViT-L/16", 1024, "GLDv2"),
+    "siglip2_elvis_gld": _published_elvis("siglip2_elvis_gld", "SigLIP 2 So400m", 1152, "GLDv2"),
     "sift_ames": Entry("AMES on RootSIFT descriptors [B, N, 128].", "ames", {"dim_in": 128}),
     "sift_elvis": Entry("ELViS on RootSIFT descriptors [B, N, 128].", "elvis", {"dim_in": 128}),
     "photo_elvis": Entry(

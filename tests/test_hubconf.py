@@ -39,6 +39,10 @@ WIDTHS = {
     "cvnet_ames": 1024,
     "cvnet_ames_dist": 1024,
     "dinov2_elvis": 768,
+    "dinov2_elvis_gld": 768,
+    "dinov2_elvis_sop": 768,
+    "dinov3_elvis_gld": 1024,
+    "siglip2_elvis_gld": 1152,
     "sift_ames": 128,
     "sift_elvis": 128,
     "photo_elvis": 256,
@@ -422,7 +426,8 @@ def test_published_addresses_are_those_of_the_authors_and_pin_nothing(hub: Modul
     base = "http://ptak.felk.cvut.cz/personal/sumapave/public"
     assert sorted(addresses()) == sorted(PUBLISHED)
     for name, address in addresses().items():
-        folder, file = ("elvis", f"{name}_gld") if "elvis" in name else ("ames", name)
+        folder = "elvis" if "elvis" in name else "ames"
+        file = f"{name}_gld" if name == "dinov2_elvis" else name
         assert address == f"{base}/{folder}/networks/{file}.pt"
 
 
