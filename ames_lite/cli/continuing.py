@@ -14,7 +14,7 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import run_dir, run_prefix
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.locking import is_locked
+from ames_lite.io.writing import is_locked
 from ames_lite.training.state import NAME
 
 RESUME = ("auto", "never")

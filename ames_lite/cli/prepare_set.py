@@ -12,9 +12,8 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose, options_of
 from ames_lite.cli.shell import command, data_root, image_folder, set_folder
-from ames_lite.datasets.relation import Relation, compare_counts
+from ames_lite.datasets.relation import Relation, compare_counts, write_folder, write_lists
 from ames_lite.datasets.vpr.readers import read_layout
-from ames_lite.datasets.writing import write_folder, write_lists
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import get_protocol
 

@@ -28,8 +28,7 @@ from ames_lite.cli.train_parts import (
     validation_set,
 )
 from ames_lite.cli.training_folder import prepare_training_folder
-from ames_lite.datasets.families import read_families
-from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta
@@ -38,7 +37,7 @@ from ames_lite.models import build_head
 from ames_lite.processes import Processes, process_group
 from ames_lite.runtime import seed_everything
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.neighbor_rows import open_neighbor_rows
+from ames_lite.stores.neighbor_lists import open_neighbor_rows
 from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.recipe import Recipe

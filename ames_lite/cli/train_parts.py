@@ -19,8 +19,8 @@ from ames_lite.io.provenance import check_trained_on
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.models.binarization import Binarization, fit_itq
 from ames_lite.reranking.scorer import ScoringOptions
-from ames_lite.stores.binarization_file import read_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import read_binarization
 from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.initialization import INITIALIZATIONS
 from ames_lite.training.validation import Validation

@@ -42,8 +42,7 @@ from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import peak_memory_mib
-from ames_lite.stores.pair_scores import read_pair_scores, write_pair_scores
-from ames_lite.stores.partial_scores import PartialScores
+from ames_lite.stores.pair_scores import PartialScores, read_pair_scores, write_pair_scores
 
 Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
 

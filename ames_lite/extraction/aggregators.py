@@ -21,7 +21,7 @@ from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance, compare_known
 from ames_lite.retrieval.pooling import gem, weighted_mean
 from ames_lite.retrieval.vlad import VladForm, vlad_images
-from ames_lite.stores.vocabulary import read_vocabulary
+from ames_lite.stores.fitted import read_vocabulary
 
 Vectors = npt.NDArray[np.float32]
 # what a vocabulary and the descriptors that it is used on must share

@@ -23,8 +23,8 @@ from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
 from ames_lite.models.binarization import fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores.binarization_file import read_binarization, write_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import read_binarization, write_binarization
 from ames_lite.stores.row_layout import DONE
 
 RUN_IMAGES = 64  # read at a time

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ames_lite.extraction.aggregators import SAME, Vectors, refuse_width
+from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
 from ames_lite.retrieval.pooling import unit_rows
 from ames_lite.retrieval.whitening import Floats, Whitening, whiten
-from ames_lite.stores.whitening_file import REMEDY, read_whitening
+from ames_lite.stores.fitted import read_whitening
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class FittedWhitening:
     path: Path
 
     @classmethod
-    def load(cls, path: str | Path, *, remedy: str = REMEDY) -> FittedWhitening:
+    def load(cls, path: str | Path, *, remedy: str = remedies.WHITENING) -> FittedWhitening:
         """Raises MissingFile or BadInput."""
         whitening, _, made = read_whitening(path, remedy=remedy)
         return cls(whitening, made, Path(path))

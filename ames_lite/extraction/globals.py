@@ -16,9 +16,8 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.descriptors import report_bad
 from ames_lite.extraction.fitted_whitening import FittedWhitening, whitened_kind
 from ames_lite.extraction.global_sources import Source
-from ames_lite.stores.disk import announce
-from ames_lite.stores.global_writer import GlobalWriter
-from ames_lite.stores.row_layout import globals_layout
+from ames_lite.stores.global_store import GlobalWriter
+from ames_lite.stores.row_layout import announce, globals_layout
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from ames_lite.retrieval.clustering import (
     kmeans_blocks,
 )
 from ames_lite.retrieval.rows import Float32, sampled_points
-from ames_lite.stores.vocabulary import write_vocabulary
+from ames_lite.stores.fitted import write_vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from ames_lite.io.provenance import Provenance, comparable, compare_provenance
 from ames_lite.retrieval.rows import Float32, not_finite
 from ames_lite.retrieval.vlad import unit_rows
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import ImagesOf
 from ames_lite.stores.row_layout import DONE
-from ames_lite.stores.vocabulary import ImagesOf
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.whitening import fit_class_whitening
 from ames_lite.retrieval.whitening import fit_whitening as fit
+from ames_lite.stores.fitted import write_whitening
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import DONE
-from ames_lite.stores.whitening_file import write_whitening
 
 Rows = npt.NDArray[np.int64]
 METHODS = ("pca", "within_class")

@@ -2,7 +2,7 @@
 
 `load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, grey,
 palette, CMYK, Lab and two colours converted, the first frame or page of several. More than 8 bits
-and floats are scaled by their range (`bit_depth`). Transparent images lie on white; on black where
+and floats are scaled by their range (`full_scale`). Transparent images lie on white; on black where
 what is visible is nearly white (mean luminance, weighted by alpha, above BRIGHT) and would vanish.
 
 A size beyond MAX_PIXELS is refused from the file's header, before anything is decoded, so that a
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,7 +30,6 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.bit_depth import to_eight_bits
 from ames_lite.io.walking import walk_images
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the whole image
@@ -276,3 +275,44 @@ def left_out(names: Iterable[str]) -> tuple[str, ...]:
     have = "1 file has a suffix that is" if num == 1 else f"{num} files have suffixes that are"
     remedy = heif_remedy(names)
     return (f"{have} not read ({listed}{more})" + (f"; {remedy}" if remedy else ""),)
+
+
+FULL_SCALES = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 31, 32))
+CERTAIN = 65535.0  # above, and for floats between 1 and 255, a picture must fill its scale
+DIMMEST = 0.25  # to a quarter
+
+
+def to_eight_bits(
+    values: npt.NDArray[Any], *, white: float | None = None, inverted: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Values of any shape, scaled so that `white` (None: `full_scale`) becomes 255.
+
+    inverted: 0 is white.
+    """
+    full = white or full_scale(values)
+    scaled = np.clip(values.astype(np.float32) / full, 0, 1)
+    return np.round((1 - scaled if inverted else scaled) * 255).astype(np.uint8)
+
+
+def full_scale(values: npt.NDArray[Any]) -> float:
+    """The value of white: the smallest of the usual full scales that holds the largest value.
+
+    Files rarely say it: a 12-bit camera's picture comes in 16 bits, a float picture in 0..1 or in
+    0..255. Raises BadInput where no scale fits, as any choice would show another picture.
+
+    >>> full_scale(np.array([0, 3840])), full_scale(np.array([0.1, 0.9]))
+    (4095.0, 1.0)
+    """
+    low, high = float(values.min()), float(values.max())
+    floating = np.issubdtype(values.dtype, np.floating)
+    scales = (1.0, *FULL_SCALES) if floating else FULL_SCALES
+    if low >= 0 and high <= scales[-1]:  # not so for NaN
+        full = next(scale for scale in scales if high <= scale)
+        doubtful = full > CERTAIN or (floating and full == FULL_SCALES[0])
+        if not doubtful or high >= DIMMEST * full:
+            return full
+    kinds = f"{'0 to 1, ' if floating else ''}0 to 255, 4095, 65535 or another full scale"
+    raise BadInput(
+        f"the pixels have values from {low:g} to {high:g}, and it is not clear which is white",
+        expected=f"values from {kinds}",
+    )

@@ -1,6 +1,6 @@
 """Files that appear whole: written under a temporary name beside the target, then renamed.
 
-An existing file is refused before the work starts, not after it.
+An existing file is refused before the work starts, not after it. And a lock on a folder.
 """
 
 from __future__ import annotations
@@ -11,8 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
 from ames_lite.errors import BadInput, MissingFile
 
+LOCK = ".lock"
 NOT_WRITABLE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
@@ -64,3 +70,32 @@ def explain_write_errors(path: Path, remedy: str = "free space, then try again")
             expected="a writable place with enough space",
             remedy="choose another place, or make this one writable" if refused else remedy,
         ) from error
+
+
+@contextmanager
+def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
+    """Hold the lock of a folder, which is made where it is missing.
+
+    The system releases it when the process ends, however it ends; Windows has no such locks.
+
+    Raises BadInput (what, remedy) where another process holds it, and where it cannot be written.
+    """
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BadInput(what, where=folder, remedy=remedy) from error
+        yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process holds the lock of a folder."""
+    try:
+        with locked(folder, "", ""):
+            return False
+    except BadInput:
+        return True

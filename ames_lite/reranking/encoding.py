@@ -22,8 +22,7 @@ from ames_lite.models import SimilarityHead
 from ames_lite.models.encoding import Encoding
 from ames_lite.reranking.batches import Batches
 from ames_lite.reranking.cost import Cost, ReadMeter
-from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.watch import Watch
+from ames_lite.stores.descriptor_store import DescriptorStore, Watch
 
 Rows = npt.NDArray[np.integer]
 

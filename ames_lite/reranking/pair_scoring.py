@@ -26,8 +26,7 @@ from ames_lite.reranking.memory import share_out
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import Block, gallery_blocks
 from ames_lite.runtime import autocast
-from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.watch import Watch
+from ames_lite.stores.descriptor_store import DescriptorStore, Watch
 
 BUCKET = 32  # lengths that far apart may be padded to one
 MOST_IMAGES = 4096  # of a block

@@ -26,9 +26,8 @@ from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import Verifier, build_verifier, check_backbone
 from ames_lite.runtime import cpu_threads
-from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.partial_scores import PartialScores
-from ames_lite.stores.watch import Watch
+from ames_lite.stores.descriptor_store import DescriptorStore, Watch
+from ames_lite.stores.pair_scores import PartialScores
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]

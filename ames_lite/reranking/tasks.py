@@ -21,7 +21,7 @@ from ames_lite.errors import BadInput
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.cost import Cost
-from ames_lite.stores.partial_scores import PartialScores
+from ames_lite.stores.pair_scores import PartialScores
 
 Rows = npt.NDArray[np.integer]
 log = logging.getLogger(__name__)

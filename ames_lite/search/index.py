@@ -29,10 +29,9 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import remedies
 from ames_lite.io.images import is_image_name, left_out
 from ames_lite.io.json_file import read_json_file
-from ames_lite.io.locking import LOCK
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.walking import walk_images
-from ames_lite.io.writing import replacing
+from ames_lite.io.writing import LOCK, replacing
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 

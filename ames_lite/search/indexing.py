@@ -27,8 +27,8 @@ from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
 from ames_lite.io.digest import array_digest, file_digest, names_digest
 from ames_lite.io.images import no_images
-from ames_lite.io.locking import locked
 from ames_lite.io.provenance import check_provenance, differences
+from ames_lite.io.writing import locked
 from ames_lite.search.index import (
     PENDING,
     Entry,
@@ -46,10 +46,9 @@ from ames_lite.search.index import (
     write_record,
 )
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.global_writer import GlobalWriter
+from ames_lite.stores.fitted import write_vocabulary
+from ames_lite.stores.global_store import GlobalStore, GlobalWriter
 from ames_lite.stores.row_layout import FAILED
-from ames_lite.stores.vocabulary import write_vocabulary
 
 TICK_NS = 2_000_000_000  # file systems keep times as coarse as this
 MOST_SEGMENTS = 8  # more are joined, all but the largest

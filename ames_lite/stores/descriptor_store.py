@@ -12,7 +12,7 @@ the row's count is padding, whatever its bytes, and `valid` is False there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.records import LocalDescriptors
@@ -321,3 +321,38 @@ def _runs(ordered: npt.NDArray[np.int64], limit: int) -> Iterator[tuple[int, int
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
         for part in range(start, stop, limit):
             yield part, min(part + limit, stop)
+
+
+class Watch:
+    """Whether the files of stores stay as they are now while they are read.
+
+    HDF5 gives zeros, without an error, beyond the end of a file that became shorter after it was
+    opened, and for a chunk file that has gone: `check` after reading.
+    """
+
+    def __init__(self, stores: Iterable[DescriptorStore]) -> None:
+        self.remedy: dict[Path, str] = {}
+        for store in stores:
+            for path in (store.path, *(chunk.path for chunk in store.chunks())):
+                self.remedy[path] = store.remedy
+        self.size = {path: path.stat().st_size for path in self.remedy}
+
+    def check(self) -> None:
+        """Raises MissingFile, or BadInput where a file has another size than at first."""
+        for path, before in self.size.items():
+            try:
+                now = path.stat().st_size
+            except FileNotFoundError as error:
+                what = "the store has gone while it was read"
+                raise MissingFile(what, **self._said(path)) from error
+            if now != before:
+                what = f"the store had {before} bytes when it was opened and has {now}"
+                raise BadInput(what, **self._said(path))
+
+    def _said(self, path: Path) -> dict[str, str]:
+        again = f"bring it back, or make it again: {self.remedy[path]}"
+        return {
+            "where": str(path),
+            "expected": "the file as it was when it was opened",
+            "remedy": again,
+        }

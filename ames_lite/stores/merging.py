@@ -19,8 +19,7 @@ from ames_lite.io.provenance import Provenance, compare_provenance
 from ames_lite.stores import compression as compressing
 from ames_lite.stores import hdf5, virtual
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.disk import require_room
-from ames_lite.stores.row_layout import PER_DESCRIPTOR, Layout
+from ames_lite.stores.row_layout import PER_DESCRIPTOR, Layout, require_room
 
 RUN_BYTES = 1 << 26  # copied at a time
 REMEDY = "free space, or write elsewhere; how=virtual copies no local descriptors"

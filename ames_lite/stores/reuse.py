@@ -15,9 +15,9 @@ import numpy as np
 from ames_lite.errors import BadInput
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.stores import hdf5
+from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
-from ames_lite.stores.vocabulary import read_vocabulary, read_vocabulary_images
 
 QUERIES, PLACES = 8, 4  # of neighbour lists, that are computed again
 TOLERANCE = 1e-3  # of a similarity; other descriptors differ by more

@@ -19,8 +19,14 @@ from ames_lite.errors import BadInput
 from ames_lite.io import writing
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.stores import hdf5
-from ames_lite.stores.disk import require_room
-from ames_lite.stores.row_layout import FAILED, REASON_BYTES, TODO, Layout, check_layout
+from ames_lite.stores.row_layout import (
+    FAILED,
+    REASON_BYTES,
+    TODO,
+    Layout,
+    check_layout,
+    require_room,
+)
 
 BEGIN_ANEW = "or begin anew with overwrite=True"
 

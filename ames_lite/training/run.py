@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import BadInput
-from ames_lite.io.locking import locked
+from ames_lite.io.writing import locked
 from ames_lite.processes import ALONE, Processes
 from ames_lite.training.state import NAME, read_state, write_state
 from ames_lite.training.watch import Watch, advance

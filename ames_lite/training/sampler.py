@@ -20,8 +20,7 @@ from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest
 from ames_lite.records import Neighbors
 from ames_lite.runtime import Draw, stream
-from ames_lite.stores.neighbor_lists import say_rising
-from ames_lite.stores.neighbor_rows import NeighborRows, blocks_of
+from ames_lite.stores.neighbor_lists import NeighborRows, blocks_of, say_rising
 
 Rows = npt.NDArray[np.int64]
 

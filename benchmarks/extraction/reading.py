@@ -24,9 +24,8 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.disk import announce
 from ames_lite.stores.hdf5 import open_complete
-from ames_lite.stores.row_layout import LOCAL_SCHEMA
+from ames_lite.stores.row_layout import LOCAL_SCHEMA, announce
 from benchmarks.disk import bytes_from_disk, check_droppable, drop
 from benchmarks.made_stores import noise_layout, write_noise
 from benchmarks.timing import middle

@@ -35,10 +35,8 @@ from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
 from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import THREADS, DescriptorStore
-from ames_lite.stores.disk import free_bytes
-from ames_lite.stores.neighbor_lists import write_neighbors
-from ames_lite.stores.neighbor_rows import open_neighbor_rows
-from ames_lite.stores.row_layout import LOCAL_SCHEMA, num_bytes
+from ames_lite.stores.neighbor_lists import open_neighbor_rows, write_neighbors
+from ames_lite.stores.row_layout import LOCAL_SCHEMA, free_bytes, num_bytes
 from ames_lite.training.loader import BatchLoader
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler

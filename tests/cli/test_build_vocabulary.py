@@ -17,7 +17,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.retrieval.clustering import kmeans
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.vocabulary import read_vocabulary, read_vocabulary_images
+from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.extraction.test_vocabulary import images, store_of

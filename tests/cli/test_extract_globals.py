@@ -20,8 +20,8 @@ from ames_lite.cli import (
 )
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.stores.fitted import read_whitening
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.whitening_file import read_whitening
 from tests.cli.test_commands import python
 from tests.conftest import SIFT, TinyWorld
 from tests.helpers import in_process

@@ -24,8 +24,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.own_folder import prepare_command
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.custom.files import read_description
-from ames_lite.datasets.families import read_families
-from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.digest import file_digest

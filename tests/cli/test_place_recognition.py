@@ -30,7 +30,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.overrides import word
 from ames_lite.models import AMES, ELViS
-from ames_lite.stores.vocabulary import read_vocabulary_images
+from ames_lite.stores.fitted import read_vocabulary_images
 from tests.datasets.vpr.miniatures import MINIATURES, draw
 
 TINY = ["backbone=tiny_random", "backbone.arguments.facet=value", "backbone.arguments.layer=1"]

@@ -21,8 +21,8 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import AMES, ELViS
 from ames_lite.records import Neighbors
-from ames_lite.stores.binarization_file import write_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import write_binarization
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.dataset import sample_descriptors

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.datasets.families import read_families, write_families
+from ames_lite.datasets.image_lists import read_families, write_families
 from ames_lite.errors import BadInput, MissingFile
 
 LABELS = np.array([7, 3, 7, -1, 10, 3])

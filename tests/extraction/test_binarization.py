@@ -10,8 +10,8 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.binarization import BinaryCode, fit_binarization, sample_evenly
 from ames_lite.models.binarization import Binarization, fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores.binarization_file import read_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import read_binarization
 
 NAMES = tuple(f"{i}.jpg" for i in range(40))
 K, D = 12, 32

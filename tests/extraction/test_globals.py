@@ -30,10 +30,10 @@ from ames_lite.extraction.globals import extract_globals
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import write_vocabulary
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import open_store
 from ames_lite.stores.shards import Shard
-from ames_lite.stores.vocabulary import write_vocabulary
 from tests.helpers import forked
 from tests.retrieval.vlad_referee import vlad
 from tests.stores.files import read_globals

@@ -16,7 +16,7 @@ from ames_lite.io.digest import names_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans, kmeans_blocks
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.vocabulary import read_vocabulary, read_vocabulary_images
+from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
 from tests.stores.files import open_vocabulary
 from tests.stores.published.forms import of_store, write_published
 

@@ -17,9 +17,8 @@ from ames_lite.extraction.whitening import fit_whitening
 from ames_lite.io.digest import names_digest
 from ames_lite.retrieval.whitening import fit_class_whitening, whiten
 from ames_lite.retrieval.whitening import fit_whitening as fit
-from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.global_writer import GlobalWriter
-from ames_lite.stores.whitening_file import read_whitening
+from ames_lite.stores.fitted import read_whitening
+from ames_lite.stores.global_store import GlobalStore, GlobalWriter
 from tests.stores.files import read_globals, write_globals
 
 NAMES = tuple(f"{i}.jpg" for i in range(40))

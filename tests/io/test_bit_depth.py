@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from ames_lite.errors import BadInput
-from ames_lite.io.bit_depth import to_eight_bits
-from ames_lite.io.images import load_image
+from ames_lite.io.images import load_image, to_eight_bits
 
 
 def picture() -> np.ndarray:

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.io.cropping import crop_image
 from ames_lite.io.resizing import (
     RESIZES,
     Preparation,
+    crop_image,
     patch_centres,
     resize_image,
     to_whole_image,

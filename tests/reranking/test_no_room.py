@@ -13,8 +13,8 @@ from ames_lite.errors import BadInput
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import encoding
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
-from ames_lite.stores import partial_scores
-from ames_lite.stores.partial_scores import PartialScores
+from ames_lite.stores import pair_scores
+from ames_lite.stores.pair_scores import PartialScores
 from tests.conftest import TinyWorld
 from tests.reranking.test_tasks import DIGESTS, OPTIONS, some_pairs, stores
 
@@ -69,7 +69,7 @@ def test_no_room_beside_the_batches_is_a_message_and_what_was_finished_stays(
         return real(self, stored)
 
     monkeypatch.setattr(encoding.Encoder, "gallery", gallery)
-    monkeypatch.setattr(partial_scores, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(pair_scores, "FLUSH_SECONDS", 0.0)
     kept = PartialScores(tmp_path / "scores.hdf5", DIGESTS)
     with pytest.raises(BadInput, match="(?s)out of memory beside the batches.*max_memory="):
         PairScorer(Chamfer()).score(*stores(tiny_world), *some_pairs(), OPTIONS, kept=kept)

@@ -19,10 +19,9 @@ from ames_lite.reranking import pair_scoring
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.reranking.tasks import PairTask, gallery_blocks
 from ames_lite.reranking.verification import MutualNearest
-from ames_lite.stores import partial_scores
+from ames_lite.stores import pair_scores
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.pair_scores import read_pair_scores
-from ames_lite.stores.partial_scores import PartialScores
+from ames_lite.stores.pair_scores import PartialScores, read_pair_scores
 from tests.conftest import TinyWorld
 from tests.helpers import forked
 
@@ -44,7 +43,7 @@ def some_pairs(count: int = 90) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that is finished is written at once."""
-    monkeypatch.setattr(partial_scores, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(pair_scores, "FLUSH_SECONDS", 0.0)
 
 
 class Alike(Processes):
@@ -209,17 +208,17 @@ def test_a_store_that_is_cut_short_costs_nothing_that_was_finished(
 
 def killed_after_flushes(left: int, words: list[str]) -> None:
     """An evaluation of blocks of three images that dies after so many flushes."""
-    real = partial_scores.PartialScores.flush
+    real = pair_scores.PartialScores.flush
 
-    def flush(self: partial_scores.PartialScores) -> None:
+    def flush(self: pair_scores.PartialScores) -> None:
         nonlocal left
         real(self)
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    partial_scores.FLUSH_SECONDS, pair_scoring.MOST_IMAGES = 0.0, 3
-    partial_scores.PartialScores.flush = flush  # type: ignore[method-assign]
+    pair_scores.FLUSH_SECONDS, pair_scoring.MOST_IMAGES = 0.0, 3
+    pair_scores.PartialScores.flush = flush  # type: ignore[method-assign]
     evaluate.run(compose("evaluate", words))
 
 

@@ -19,7 +19,7 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import Sift
 from ames_lite.extraction.backbones.interface import Described
 from ames_lite.io.images import list_images, load_image, save_jpeg
-from ames_lite.io.locking import locked
+from ames_lite.io.writing import locked
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.scorer import verifier_scorer
 from ames_lite.search import index as image_index
@@ -27,7 +27,7 @@ from ames_lite.search import indexing as module
 from ames_lite.search.image_search import Ranker, search_images
 from ames_lite.search.index import PENDING, OpenIndex, read_record, scan_images, write_record
 from ames_lite.search.indexing import Indexed, index_images
-from ames_lite.stores.vocabulary import write_vocabulary
+from ames_lite.stores.fitted import write_vocabulary
 from tests.helpers import forked
 from tests.retrieval.vlad_referee import vlad
 

@@ -31,21 +31,20 @@ from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import AMES
 from ames_lite.records import Neighbors, PairScores
 from ames_lite.stores import merging, pair_scores
-from ames_lite.stores.binarization_file import read_binarization, write_binarization
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.global_writer import GlobalWriter
-from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.stores.neighbor_rows import open_neighbor_rows
-from ames_lite.stores.partial_scores import PartialScores
-from ames_lite.stores.published.object_npy import read_npy
-from ames_lite.stores.published.store import open_store
-from ames_lite.stores.vocabulary import (
+from ames_lite.stores.fitted import (
     ImagesOf,
+    read_binarization,
     read_vocabulary,
     read_vocabulary_images,
+    write_binarization,
     write_vocabulary,
 )
+from ames_lite.stores.global_store import GlobalStore, GlobalWriter
+from ames_lite.stores.neighbor_lists import open_neighbor_rows, read_neighbors, write_neighbors
+from ames_lite.stores.pair_scores import PartialScores
+from ames_lite.stores.published.safe_pickle import read_npy
+from ames_lite.stores.published.store import open_store
 from tests.stores.files import read_digests, write_globals
 from tests.stores.published.forms import FORMS, images_for, write_published
 

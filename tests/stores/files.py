@@ -10,9 +10,9 @@ import numpy as np
 
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores import hdf5, pair_scores
+from ames_lite.stores.fitted import read_vocabulary
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import GLOBAL_SCHEMA
-from ames_lite.stores.vocabulary import read_vocabulary
 
 
 def write_globals(

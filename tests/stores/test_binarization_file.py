@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.stores.binarization_file import read_binarization, write_binarization
+from ames_lite.stores.fitted import read_binarization, write_binarization
 
 W = np.random.default_rng(0).standard_normal((12, 8))
 

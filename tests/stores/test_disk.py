@@ -9,8 +9,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.disk import announce
-from ames_lite.stores.row_layout import num_bytes, store_layout
+from ames_lite.stores.row_layout import announce, num_bytes, store_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,8 +7,7 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.stores import hdf5
-from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.global_writer import GlobalWriter
+from ames_lite.stores.global_store import GlobalStore, GlobalWriter
 from ames_lite.stores.merging import copy_stores
 from tests.stores.files import read_globals, write_globals
 

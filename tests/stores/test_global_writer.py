@@ -12,7 +12,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.stores import hdf5
-from ames_lite.stores.global_writer import GlobalWriter
+from ames_lite.stores.global_store import GlobalWriter
 from tests.helpers import forked
 from tests.stores.files import read_globals
 

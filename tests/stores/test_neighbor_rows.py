@@ -12,8 +12,13 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import Neighbors
-from ames_lite.stores.neighbor_lists import convert_published, read_neighbors, write_neighbors
-from ames_lite.stores.neighbor_rows import NeighborRows, open_neighbor_rows
+from ames_lite.stores.neighbor_lists import (
+    NeighborRows,
+    convert_published,
+    open_neighbor_rows,
+    read_neighbors,
+    write_neighbors,
+)
 from ames_lite.stores.published import planes as published_planes
 from ames_lite.stores.published.planes import open_planes
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.stores.vocabulary import (
+from ames_lite.stores.fitted import (
     ImagesOf,
     read_vocabulary,
     read_vocabulary_images,

@@ -9,7 +9,7 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.retrieval.whitening import Whitening
-from ames_lite.stores.whitening_file import read_whitening, write_whitening
+from ames_lite.stores.fitted import read_whitening, write_whitening
 
 NAMES = ("a.jpg", "ü, b.jpg", "c\udcff.jpg")  # the last one is not UTF-8 on disk
 

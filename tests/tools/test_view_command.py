@@ -16,7 +16,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.vocabulary import read_vocabulary, write_vocabulary
+from ames_lite.stores.fitted import read_vocabulary, write_vocabulary
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process

@@ -18,7 +18,7 @@ import torch
 from ames_lite.cli import train
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import load_head, save_head
-from ames_lite.io.locking import is_locked
+from ames_lite.io.writing import is_locked
 from ames_lite.models import AMES
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.state import (

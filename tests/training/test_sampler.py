@@ -12,8 +12,7 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest
 from ames_lite.records import Neighbors
-from ames_lite.stores.neighbor_lists import write_neighbors
-from ames_lite.stores.neighbor_rows import NeighborRows, open_neighbor_rows
+from ames_lite.stores.neighbor_lists import NeighborRows, open_neighbor_rows, write_neighbors
 from ames_lite.training.sampler import Triplets, TripletSampler, count_neighbors
 
 

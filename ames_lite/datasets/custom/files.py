@@ -15,10 +15,9 @@ from typing import Any
 from ames_lite.datasets.custom.images import find_images
 from ames_lite.datasets.custom.split import Split
 from ames_lite.datasets.custom.truth import WORDS, CustomDataset, CustomOptions
-from ames_lite.datasets.families import write_families
-from ames_lite.datasets.image_lists import write_image_list
+from ames_lite.datasets.image_lists import write_families, write_image_list
 from ames_lite.datasets.layout import FAMILIES
-from ames_lite.datasets.writing import write_folder, write_lists
+from ames_lite.datasets.relation import write_folder, write_lists
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.json_file import read_json_file

@@ -21,8 +21,7 @@ import numpy as np
 from ames_lite.datasets.custom.images import ImageFolders, find_images
 from ames_lite.datasets.custom.labels import first_folder
 from ames_lite.datasets.custom.truth import CustomDataset, CustomOptions, finish
-from ames_lite.datasets.families import read_form
-from ames_lite.datasets.image_lists import ImageList
+from ames_lite.datasets.image_lists import ImageList, read_form
 from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import ALONE, same_label

@@ -16,10 +16,17 @@ from ames_lite.datasets.names import check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Rows, near_frames, same_label
 from ames_lite.datasets.tables import Form, read_table
-from ames_lite.datasets.vpr.folders import natural_names, numbers_of, read_lines, read_names
-from ames_lite.datasets.vpr.rows import check_length, check_rows, listed_positives
+from ames_lite.datasets.vpr.folders import (
+    check_length,
+    check_rows,
+    listed_positives,
+    natural_names,
+    numbers_of,
+    read_lines,
+    read_names,
+)
 from ames_lite.errors import BadInput, ConfigError, require
-from ames_lite.stores.published.object_npy import read_npy
+from ames_lite.stores.published.safe_pickle import read_npy
 
 
 def read_traverses(

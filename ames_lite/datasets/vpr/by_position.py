@@ -19,15 +19,15 @@ from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.datasets.vpr.folders import (
+    check_length,
     natural_names,
     numbers_of,
     read_lines,
     read_names,
     sorted_names,
 )
-from ames_lite.datasets.vpr.rows import check_length
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
-from ames_lite.stores.published.object_npy import read_npy
+from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
 

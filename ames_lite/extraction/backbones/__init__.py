@@ -30,9 +30,8 @@ from ames_lite.extraction.backbones.keypoints import root_sift
 from ames_lite.extraction.backbones.photo import Photo
 from ames_lite.extraction.backbones.siglip2 import Siglip2
 from ames_lite.extraction.backbones.xfeat import Xfeat
-from ames_lite.io.cropping import crop_image
 from ames_lite.io.images import Box
-from ames_lite.io.resizing import resize_image
+from ames_lite.io.resizing import crop_image, resize_image
 from ames_lite.records import LocalDescriptors
 
 

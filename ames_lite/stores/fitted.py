@@ -1,0 +1,160 @@
+"""What is fitted on descriptors, on disk: a VLAD vocabulary, a projection to bits, a whitening.
+
+vocabulary    `vlad_{desc}_{domain}.npz`: `centroids` float32 [C, D], plain means, and `images`, the
+              full list of what it was built from; in the provenance `distance` (euclidean or
+              cosine) and `unit` (whether descriptors are brought to unit length first). Or AnyLoc's
+              published `c_centers.pt`
+binarization  `itq_{desc}_{domain}.npz`: `projection` float32 [Din, D]; descriptors are
+              L2-normalised, then projected; a bit is 1 where the projection is above 0
+whitening     `pca_{desc}_{global}_{domain}.npz`: `mean` [D], `components` [P, D], `variance` [P],
+              all float32, and `names`, the images that it was fitted on; in the provenance
+              `remainder` where it has one (`ames_lite.retrieval.whitening`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, require
+from ames_lite.io import remedies
+from ames_lite.io.provenance import Provenance
+from ames_lite.retrieval.whitening import Whitening
+from ames_lite.stores.npz import ArrayFile, check_numbers
+from ames_lite.stores.published.vocabulary import is_published_vocabulary, read_published_vocabulary
+
+VOCABULARY = ArrayFile("vocabulary", {"centroids": "[C, D]"}, "images")
+BINARIZATION = ArrayFile("binarization", {"projection": "[Din, D]"})
+WHITENING = ArrayFile(
+    "whitening", {"mean": "[D]", "components": "[P, D]", "variance": "[P]"}, "names"
+)
+DISTANCES = ("euclidean", "cosine")
+USE = {"distance": "euclidean", "unit": False}  # of vocabularies that do not say
+
+
+class ImagesOf(NamedTuple):
+    """What a vocabulary saw of one data set: every step-th image of its list, by name."""
+
+    dataset: str
+    step: int
+    names: tuple[str, ...]
+
+
+def write_vocabulary(
+    path: str | Path,
+    centroids: npt.NDArray[np.floating[Any]],
+    provenance: Mapping[str, Any],
+    *,
+    images: Sequence[ImagesOf] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write centroids [C, D] and what they were built from; returns the path.
+
+    Raises BadInput for NaN, infinity, other shapes, and an existing file unless overwrite.
+    """
+    check_numbers(centroids, "centroids", "[C, D]", path, remedies.VOCABULARY)
+    listed = [part._asdict() for part in images]
+    return VOCABULARY.write(path, {"centroids": centroids}, provenance, listed, overwrite=overwrite)
+
+
+def read_vocabulary(
+    path: str | Path, *, remedy: str = remedies.VOCABULARY
+) -> tuple[npt.NDArray[np.float32], Provenance]:
+    """centroids [C, D] float32 and the provenance, in which `distance` and `unit` always stand.
+
+    A `.pt` or `.pth` is AnyLoc's published form. Raises MissingFile or BadInput.
+    """
+    if is_published_vocabulary(path):
+        return read_published_vocabulary(path)
+    found, made = VOCABULARY.read(path, remedy)
+    made = {**USE, **made}
+    fine = made["distance"] in DISTANCES and isinstance(made["unit"], bool)
+    what = f"distance is {made['distance']!r} and unit {made['unit']!r}"
+    expected = f"{' or '.join(DISTANCES)}; true or false"
+    require(fine, what, where=path, expected=expected, remedy=remedies.VOCABULARY)
+    return found["centroids"], made
+
+
+def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
+    """The images that a native vocabulary was built from. Raises MissingFile or BadInput."""
+    parts = VOCABULARY.read_json(path, remedies.VOCABULARY)
+    try:
+        return tuple(
+            ImagesOf(str(part["dataset"]), int(part["step"]), tuple(map(str, part["names"])))
+            for part in parts
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        what = f"the list of a vocabulary's images cannot be read: {error}"
+        expected = "JSON bytes, as build_vocabulary writes them"
+        raise BadInput(what, where=path, expected=expected, remedy=remedies.VOCABULARY) from error
+
+
+def write_binarization(
+    path: str | Path,
+    projection: npt.NDArray[np.floating[Any]],
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a projection [Din, D] and what it was fitted on; returns the path.
+
+    Raises BadInput for NaN, infinity, a D that is no multiple of 8, and an existing file unless
+    overwrite.
+    """
+    _check_projection(projection, path, remedies.BINARIZATION)
+    return BINARIZATION.write(path, {"projection": projection}, provenance, overwrite=overwrite)
+
+
+def read_binarization(
+    path: str | Path, *, remedy: str = remedies.BINARIZATION
+) -> tuple[npt.NDArray[np.float32], Provenance]:
+    """projection [Din, D] float32 and the provenance. Raises MissingFile or BadInput."""
+    found, made = BINARIZATION.read(path, remedy)
+    _check_projection(found["projection"], path, remedy)
+    return found["projection"], made
+
+
+def _check_projection(projection: npt.NDArray[Any], path: str | Path, remedy: str) -> None:
+    check_numbers(projection, "projections", "[Din, D]", path, remedy)
+    bits, expected = projection.shape[1], "a multiple of 8: bits are packed"
+    what = f"the projection has {bits} bits"
+    require(bits % 8 == 0, what, where=path, expected=expected, remedy=remedy)
+
+
+def write_whitening(
+    path: str | Path,
+    whitening: Whitening,
+    names: Sequence[str],
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a whitening, the images it was fitted on and what else it was made from.
+
+    Returns the path. Raises BadInput for an existing file unless overwrite.
+    """
+    arrays = {name: getattr(whitening, name) for name in WHITENING.arrays}
+    kept = {} if whitening.remainder is None else {"remainder": whitening.remainder}
+    return WHITENING.write(path, arrays, {**provenance, **kept}, list(names), overwrite=overwrite)
+
+
+def read_whitening(
+    path: str | Path, *, remedy: str = remedies.WHITENING
+) -> tuple[Whitening, tuple[str, ...], Provenance]:
+    """The whitening, the images it was fitted on, the provenance. MissingFile or BadInput."""
+    found, made = WHITENING.read(path, remedy)
+    remainder = made.get("remainder")
+    fine, what = isinstance(remainder, float | None), f"remainder is {remainder!r}"
+    require(fine, what, where=path, expected="a variance, above 0", remedy=remedy)
+    try:
+        whitening = Whitening(**found, remainder=remainder)
+    except BadInput as error:
+        raise BadInput(str(error), where=path, remedy=remedy) from error
+    names = WHITENING.read_json(path, remedy)
+    fine = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    require(fine, "'names' is no list of names", where=path, remedy=remedy)
+    return whitening, tuple(names), made
