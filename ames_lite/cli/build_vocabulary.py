@@ -7,6 +7,7 @@ or a recipe that names them. Output: `vlad_{desc_name}_{domain}.npz` below data_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,18 +15,18 @@ from typing import NamedTuple
 from ames_lite.cli.compose import Config, compose, options_of
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.extraction.vocabulary import build_vocabulary
 from ames_lite.extraction.vocabulary_sources import Source
+from ames_lite.stores.reuse import check_vocabulary
 
-SETTINGS = (
-    *("num_clusters", "distance", "unit", "seed", "iterations"),
-    *("max_images", "sample_per_cluster", "overwrite"),
-)
+OF_CLUSTERING = ("num_clusters", "distance", "unit", "seed", "iterations")
+SETTINGS = (*OF_CLUSTERING, "max_images", "sample_per_cluster", "overwrite")
 
 
-class _Chosen(NamedTuple):
+class Chosen(NamedTuple):
     """A data set with its step, and its files."""
 
     dataset: str
@@ -37,7 +38,7 @@ def run(config: Config) -> None:
     """Build a vocabulary, named after `domain=`, or after the folders of the data sets."""
     if config["split"] not in SPLITS:
         raise ConfigError(f"split={config['split']}", expected=f"one of {', '.join(SPLITS)}")
-    chosen = _chosen(config)
+    chosen, output = sources_and_path(config)
     split, extraction = config["split"], config.get("extraction")
     found = find_all({one.dataset: partial(_store, one, split, extraction) for one in chosen})
     sources = []
@@ -45,14 +46,39 @@ def run(config: Config) -> None:
         store = found[one.dataset]
         names = names_of_published(one.files, split, store)
         sources.append(Source(store, one.step, names, one.dataset))
-    domain = config["domain"] or "+".join(one.files.folder for one in chosen)
     path = build_vocabulary(
         sources,
-        dataset_files(config).vocabulary_path(domain),
+        output,
         **{key: config[key] for key in SETTINGS},
         expected=config.get("expected"),
     )
     print(f"vocabulary: {path}")
+
+
+def sources_and_path(config: Config) -> tuple[list[Chosen], Path]:
+    """What a vocabulary is built from, and where it belongs. Raises ConfigError."""
+    chosen = _chosen(config)
+    domain = config["domain"] or "+".join(one.files.folder for one in chosen)
+    return chosen, dataset_files(config).vocabulary_path(domain)
+
+
+def keep(config: Config, remedy: str) -> Path | None:
+    """The vocabulary that is there. Raises BadInput where `config` builds another."""
+    chosen, path = sources_and_path(config)
+    if not path.is_file():
+        return None
+    wanted = {
+        "datasets": [one.dataset for one in chosen],
+        "steps": [one.step for one in chosen],
+        **{key: config[key] for key in OF_CLUSTERING},
+        **(config.get("expected") or {}),
+    }
+    lists = {}
+    for one in chosen:
+        with suppress(MissingFile):  # the vocabulary may be there without its sources
+            lists[one.dataset] = read_image_list(one.files.image_list(config["split"])).names
+    check_vocabulary(path, wanted, lists, remedy=remedy)
+    return path
 
 
 def parse_source(text: object) -> tuple[str, int]:
@@ -70,12 +96,12 @@ def parse_source(text: object) -> tuple[str, int]:
     return name, int(step or "1")
 
 
-def _chosen(config: Config) -> list[_Chosen]:
+def _chosen(config: Config) -> list[Chosen]:
     """The data sets of sources=, or that of dataset=. Raises ConfigError for unknown ones."""
     store_name = config["stores"] or config["desc_name"]
     config = {**config, "desc_name": store_name}
     if not config["sources"]:
-        return [_Chosen(config["dataset"]["option"], 1, dataset_files(config))]
+        return [Chosen(config["dataset"]["option"], 1, dataset_files(config))]
     parsed = [parse_source(text) for text in config["sources"]]
     names = [name for name, _ in parsed]
     unknown = [name for name in names if name not in options_of("dataset")]
@@ -87,11 +113,11 @@ def _chosen(config: Config) -> list[_Chosen]:
     for name, step in parsed:
         own = f"name={config['name']}"
         dataset = compose("build_vocabulary", [f"dataset={name}", own])["dataset"]
-        chosen.append(_Chosen(name, step, dataset_files({**config, "dataset": dataset})))
+        chosen.append(Chosen(name, step, dataset_files({**config, "dataset": dataset})))
     return chosen
 
 
-def _store(one: _Chosen, split: str, extraction: Sequence[str] | None) -> Path:
+def _store(one: Chosen, split: str, extraction: Sequence[str] | None) -> Path:
     """Its store. Raises MissingFile with the command that makes it, as a recipe wants it."""
     try:
         return one.files.local(split)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,18 +72,11 @@ def _run(
     processes: Processes,
     options: ScoringOptions,
 ) -> dict[str, Any]:
-    files, tuned = dataset_files(config), config["tuned"] and read_tuned(config["tuned"])
-    numbers = numbers_of(config["num_rerank"], tuned)
+    files = dataset_files(config)
     exports, top = as_list(config["exports"] or []), config["export_top"]
     setting = check_exports(exports, protocol_of(config), config["export_setting"], top)
     find_files(files, config["neighbors"])  # all that is missing is one message
-    scorer, meta = open_scorer(config)
-    if tuned is not None:
-        tuned.check(scorer.name, scorer.digest, config["tuned"])
-    published = config["weights"] is not None and not is_native(config["weights"])
-    form = of_its_form(scorer.arguments) if published else None
-    lambs, temps, tuned_on = ensemble_settings(config, meta, tuned, form)
-    source = _ensemble_source(config, meta, tuned)
+    numbers, scorer, lambs, temps, tuned_on, source = check(config)
     data, numbers = open_data(config, files, numbers, processes, whole=bool(exports))
     if processes.first:
         _say_ensemble(lambs, temps, source, tuned_on)
@@ -112,6 +105,30 @@ def _run(
         print(f"export:  {path}")
     print(f"results: {folder / 'results.json'}")
     return results
+
+
+class Checked(NamedTuple):
+    """How an evaluation reranks; source: where λ and γ come from, in words."""
+
+    numbers: list[int]
+    scorer: PairScorer
+    lambs: list[float]
+    temps: list[float]
+    tuned_on: str | None
+    source: str
+
+
+def check(config: Config) -> Checked:
+    """Raises where weights, λ or γ are missing or do not fit; looks at no data."""
+    tuned = config["tuned"] and read_tuned(config["tuned"])
+    numbers = numbers_of(config["num_rerank"], tuned)
+    scorer, meta = open_scorer(config)
+    if tuned is not None:
+        tuned.check(scorer.name, scorer.digest, config["tuned"])
+    published = config["weights"] is not None and not is_native(config["weights"])
+    form = of_its_form(scorer.arguments) if published else None
+    ensemble = ensemble_settings(config, meta, tuned, form)
+    return Checked(numbers, scorer, *ensemble, _ensemble_source(config, meta, tuned))
 
 
 def open_data(

@@ -1,34 +1,47 @@
 """`python scripts/place_recognition.py`: datasets in their official layouts in, one table out.
 
-lists → local descriptors → vocabulary → global descriptors → neighbour lists → every reranker, with
-λ and γ that were chosen elsewhere. Each step is printed as the command that it is. Files that are
-complete are not made again, but are compared with what this run would make, and one that differs is
-an error; results go to the run directory, which is always a new one.
+Lists → local descriptors → vocabulary → global descriptors → neighbour lists → every reranker, with
+λ and γ that were chosen elsewhere. All that is missing is one message before any long work. Each
+step is printed as a command; files that are complete are compared with what this run would make,
+not made again. Results go to a new run directory.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+
+from ames_lite.cli import evaluate
 from ames_lite.cli.compose import Config
-from ames_lite.cli.place_checks import check, neighbors_there, stores_to_make
-from ames_lite.cli.place_plan import Place, Plan, make_plan
+from ames_lite.cli.extraction import configured_backbone, find_lists
+from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Place, Stage, make_pipeline
 from ames_lite.cli.prepare_set import UNVERIFIED
-from ames_lite.cli.shell import as_list, command, refuse_used, run_dir, stamped_dir
+from ames_lite.cli.scoring_run import scoring_options
+from ames_lite.cli.shell import (
+    as_list,
+    command,
+    find_vocabulary,
+    refuse_used,
+    run_dir,
+    stamped_dir,
+)
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
-from ames_lite.errors import ConfigError
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
 from ames_lite.evaluation.comparison import Block, Entry, compare
 from ames_lite.evaluation.comparison_table import one_table, render
+from ames_lite.evaluation.metrics import find_hits
+from ames_lite.evaluation.protocols import get_protocol, summarize
 from ames_lite.evaluation.results_file import read_results
+from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.overrides import word
 from ames_lite.stores.published.store import is_published
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("place_recognition", run, overrides)
 
 
 def run(config: Config) -> list[Block]:
@@ -39,100 +52,227 @@ def run(config: Config) -> list[Block]:
             expected="one process",
             remedy="run the stages that it prints under torchrun, then this: complete files stay",
         )
-    plan = make_plan(config)
-    title = config["title"] or "+".join(place.name for place in plan.places)
+    pipeline = make_pipeline(config)
+    title = config["title"] or "+".join(place.name for place in pipeline.places)
     folder = Path(config["output_dir"] or stamped_dir(f"place_recognition_{title}")).expanduser()
     refuse_used(folder)
-    plan = check(plan)
-    for name, why in plan.left_out.items():
+    stages, networks = check(pipeline)
+    for name, why in pipeline.left_out.items():
         print(f"left out: {name}: {why}")
     run_dir({**config, "output_dir": str(folder)}, "place_recognition")
-    make_files(plan)
-    blocks = [_rerank(plan, place, folder / place.name) for place in plan.places]
-    print(f"\n{_write_tables(plan, blocks, folder)}")
+    for stage in stages:
+        _fill(pipeline, stage, networks)
+    blocks = [_rerank(pipeline, place, folder / place.name) for place in pipeline.places]
+    print(f"\n{_write_tables(pipeline, blocks, folder)}")
     print(f"tables: {folder / 'table.md'}, {folder / 'table.csv'}")
     return blocks
 
 
-def make_files(plan: Plan) -> None:
-    """Descriptors, vocabularies and neighbour lists of all datasets: made, or compared."""
-    for place in plan.places:
-        _fill(plan, place, "local")
-    for vocabulary in plan.vocabularies:
-        if not vocabulary.command:
-            continue
-        if vocabulary.path.is_file():  # compared already
-            print(f"\nkept: {vocabulary.path}")
-            continue
-        for place in stores_to_make(vocabulary):
-            plan.steps(*plan.extract_for_vocabulary(vocabulary, place))
-        plan.steps(*vocabulary.command)
-    for place in plan.places:
-        if not plan.with_cls:
-            _fill(plan, place, "global")
-        if neighbors_there(plan, place):
-            print(f"\nkept: {place.globals.neighbors(plan.config['global'])}")
-        else:
-            plan.steps(*plan.search(place))
+class Problems(list[UserError]):
+    """Errors that a user can mend, collected."""
+
+    def tried(self, about: str, work: Callable[..., Any], *given: Any) -> Any:
+        """What work gives; None where it raises an error, which is kept."""
+        try:
+            return work(*given)
+        except UserError as error:
+            self.append(type(error)(f"{about}: {error}"))
+            return None
+
+    @property
+    def only_missing(self) -> bool:
+        """Whether nothing is wrong with what is there."""
+        return all(isinstance(error, MissingFile) for error in self)
 
 
-def _fill(plan: Plan, place: Place, kind: str) -> None:
+def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
+    """All stages, each once, and the networks that could be loaded.
+
+    With skip_missing, datasets whose files are absent are left out; files that are there and wrong
+    are errors all the same. Raises one error that lists all that is missing.
+    """
+    problems, places = Problems(), []
+    stages: dict[Command, Stage] = {}
+    problems.tried("columns", _check_columns, pipeline)
+    for place, of_place in pipeline.stages().items():
+        own = Problems()
+        for stage in of_place:
+            if stage.about == place.name:
+                _check_stage(pipeline, stage, own)
+        if own and own.only_missing and pipeline.config["skip_missing"]:
+            pipeline.left_out[place.name] = " ".join(str(own[0]).split("\n")[:2])
+            continue
+        problems += own
+        places.append(place)
+        stages |= {stage.command: stage for stage in of_place}
+    if not places:
+        raise MissingFile("\n".join(["none of the sets is there:", *pipeline.left_out.values()]))
+    pipeline.places = places
+    if pipeline.config["global"] == "vlad" and pipeline.config["vocabulary"] is not None:
+        of_first = {**pipeline.config, "dataset": places[0].dataset}
+        problems.tried("vocabulary", find_vocabulary, of_first)
+    for stage in stages.values():
+        if stage.about != stage.place.name:  # of a vocabulary
+            _check_stage(pipeline, stage, problems)
+    networks = _load_networks(pipeline, stages.values(), problems)
+    for name in pipeline.rerankers:
+        backbone = networks.get(OF_LOCAL)
+        problems.tried(name, _check_reranker, pipeline, name, backbone)
+    problems.tried("scores", _check_scores, pipeline.config["scores"])
+    if problems:
+        kind = MissingFile if problems.only_missing else BadInput
+        raise kind("\n".join(dict.fromkeys(map(str, problems))))
+    return list(stages.values()), networks
+
+
+def _check_columns(pipeline: Pipeline) -> None:
+    """Raises ConfigError for columns that no dataset has."""
+    right, none = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
+    hits = find_hits(np.zeros((1, 1), np.int32), right, none)
+    known: set[str] = set()
+    for place in pipeline.places:
+        protocol = get_protocol(place.dataset["protocol"])
+        known |= summarize(dict.fromkeys(protocol.settings, hits), protocol).metrics.keys()
+    for key in ("columns", "metric"):
+        unknown = set(as_list(pipeline.config[key] or [])) - known
+        if unknown:
+            what = f"{key}={pipeline.config[key]}: no set has '{min(unknown)}'"
+            raise ConfigError(what, expected=f"some of {', '.join(sorted(known))}")
+
+
+def _check_stage(pipeline: Pipeline, stage: Stage, problems: Problems) -> None:
+    """Its output, where it is kept; else what it needs: lists, and the images that it reads."""
+    if stage.keep is not None:
+        problems.tried(stage.about, stage.keep)
+    elif problems.tried(stage.about, _find_lists, pipeline, stage.place) and stage.network:
+        for split in stage.unfilled:
+            problems.tried(stage.about, _check_images, stage.place, split)
+
+
+def _find_lists(pipeline: Pipeline, place: Place) -> bool:
+    """Image lists and ground truth, made from the official layout where they are missing."""
+    try:
+        find_lists(place.files, SIDES)
+    except MissingFile:
+        if not place.dataset.get("reader"):  # nothing makes them
+            raise
+        pipeline.steps("prepare_set", *place.words)
+    return True
+
+
+def _check_images(place: Place, split: str) -> None:
+    path, root = place.files.image_list(split), place.files.image_root
+    names = read_image_list(path).names
+    absent = [name for name in names if not (root / name).is_file()]
+    if absent:
+        raise MissingFile(
+            f"{len(absent)} of {len(names)} {split} images are missing, the first is '{absent[0]}'",
+            where=root,
+            expected=f"every image of {path}",
+            remedy=place.files.page,
+        )
+
+
+def _load_networks(
+    pipeline: Pipeline, stages: Iterable[Stage], problems: Problems
+) -> dict[str, Backbone]:
+    """The networks of the stages. One whose weights are missing is a problem if work is left."""
+    loaded: dict[str, Backbone] = {}
+    for stage in stages:
+        if stage.network is None or stage.network in loaded:
+            continue
+        attempt = Problems()
+        backbone = attempt.tried(stage.network, _load, pipeline, stage)
+        if backbone is not None:
+            loaded[stage.network] = backbone
+        elif stage.unfilled or not attempt.only_missing:
+            problems += attempt
+    return loaded
+
+
+def _load(pipeline: Pipeline, stage: Stage) -> Backbone:
+    config = pipeline.steps.config(*stage.command)
+    backbone = configured_backbone(config)
+    _ = backbone.provenance  # loads the weights
+    if pipeline.with_cls and backbone.global_kind != "cls":
+        what = f"global=cls, and {config['backbone']['name']} has no CLS token"
+        raise ConfigError(what, expected="another global=, or another backbone=")
+    return backbone
+
+
+def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) -> None:
+    """Raises where its weights, λ or γ are missing, or where it is for other descriptors."""
+    config = pipeline.steps.config(*pipeline.rerank(pipeline.places[0], name))
+    scoring_options(config, torch.device("cpu"))
+    scorer = evaluate.check(config).scorer
+    if backbone is None:
+        return
+    wants, width = scorer.arguments.get("dim_in"), backbone.dim
+    require(
+        wants in (None, width),
+        f"the head takes descriptors of width {wants}, {config['desc_name']} has {width}",
+        where=config["weights"],
+        expected="a head that was trained on these descriptors",
+    )
+    if scorer.check is not None:
+        scorer.check(backbone.provenance, "this run")
+
+
+def _check_scores(given: str | None) -> None:
+    if given is not None and not (Path(given).expanduser() / "config.json").is_file():
+        expected = "a run directory of this command"
+        raise MissingFile("missing: the earlier run", where=given, expected=expected)
+
+
+def _fill(pipeline: Pipeline, stage: Stage, networks: Container[str]) -> None:
     """Run a stage, which continues or compares; not where there is nothing to compare with."""
-    if kind == "local":
-        paths = [place.files.local_path(side) for side in SIDES]
-    else:
-        paths = [place.globals.global_path(side, plan.config["global"]) for side in SIDES]
+    paths = [path for of_split in stage.fills.values() for path in of_split]
     listed = ", ".join(map(str, paths))
-    if any(path.is_file() and is_published(path) for path in paths):
+    kept = stage.keep and stage.keep()
+    if kept:
+        print(f"\nkept: {kept}")
+    elif any(path.is_file() and is_published(path) for path in paths):
         print(f"\ntaken as they are, of the published form: {listed}")
-    elif kind in plan.unloadable:
+    elif stage.network is not None and stage.network not in networks:
         print(f"\ntaken as they are, without the weights to compare: {listed}")
     else:
-        stage = plan.extract_local if kind == "local" else plan.extract_global
-        plan.steps(*stage(place))
+        pipeline.steps(*stage.command)
 
 
-def _rerank(plan: Plan, place: Place, folder: Path) -> Block:
+def _rerank(pipeline: Pipeline, place: Place, folder: Path) -> Block:
     """Evaluate every reranker on a dataset; returns its lines of the table."""
-    kind, scores = plan.config["global"], plan.config["scores"]
-    lists = str(place.globals.neighbors(kind).absolute()) if plan.from_images else kind
-    entries = []
-    for name in plan.rerankers:
-        more = [word("output_dir", folder / name)]
-        if scores is not None:
-            earlier = Path(scores).expanduser() / place.name / name / "scores.hdf5"
+    config, entries = pipeline.config, []
+    path, by = place.globals.neighbors(config["global"]).absolute(), config["global"]
+    lists = word("neighbors", str(path) if pipeline.from_images else by)
+    for name in pipeline.rerankers:
+        more = [lists, word("output_dir", folder / name)]
+        if config["scores"] is not None:
+            earlier = Path(config["scores"]).expanduser() / place.name / name / "scores.hdf5"
             more += [word("scores", earlier)] if earlier.is_file() else []
-        plan.steps(*plan.rerank(place, name, lists, *more))
-        path = folder / name / "results.json"
-        results = dict(read_results(path))
-        results["config"] = {**results["config"], "neighbors": _lists_of(place, kind)}
-        entries.append(Entry(name, (str(path),), (results,)))
-    metric = plan.config["metric"]
-    metric = metric if metric in entries[0].runs[0]["global"] else None
-    return compare(entries, metric=metric, seed=plan.config["seed"])[0]
+        pipeline.steps(*pipeline.rerank(place, name, *more))
+        results = dict(read_results(folder / name / "results.json"))
+        results["config"] = {**results["config"], "neighbors": pipeline.lists}
+        entries.append(Entry(name, (str(folder / name / "results.json"),), (results,)))
+    metric = config["metric"] if config["metric"] in entries[0].runs[0]["global"] else None
+    return compare(entries, metric=metric, seed=config["seed"])[0]
 
 
-def _lists_of(place: Place, kind: str) -> str:
-    """What the neighbour lists are by, in place of a path."""
-    return f"{kind} of {place.globals.desc_name}"
-
-
-def _write_tables(plan: Plan, blocks: Sequence[Block], folder: Path) -> str:
+def _write_tables(pipeline: Pipeline, blocks: Sequence[Block], folder: Path) -> str:
     """table.csv has every metric at full precision; table.md and the text returned, columns=."""
-    notes = _notes(plan)
-    columns = None if plan.config["columns"] is None else as_list(plan.config["columns"])
-    markdown = one_table(blocks, columns, markdown=True)
+    notes, columns = _notes(pipeline), pipeline.config["columns"]
+    columns = None if columns is None else as_list(columns)
     listed = "\n".join(f"- {note}" for note in notes)
-    (folder / "table.md").write_text(f"{markdown}{listed}\n", encoding="utf-8")
+    markdown = f"{one_table(blocks, columns, markdown=True)}{listed}\n"
+    (folder / "table.md").write_text(markdown, encoding="utf-8")
     (folder / "table.csv").write_text(render(blocks, "csv"), encoding="utf-8")
     return "\n".join([one_table(blocks, columns), *notes])
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(pipeline: Pipeline) -> list[str]:
     """What a reader must know beside the metrics."""
-    notes = [f"global: {_lists_of(plan.places[0], plan.config['global'])}"]
-    notes += [f"left out: {name}: {why}" for name, why in plan.left_out.items()]
-    own = {name: plan.config[name] for name in plan.rerankers}
+    notes = [f"global: {pipeline.lists}"]
+    notes += [f"left out: {name}: {why}" for name, why in pipeline.left_out.items()]
+    own = {name: pipeline.config[name] for name in pipeline.rerankers}
     given = [
         name
         for name, one in own.items()
@@ -140,7 +280,10 @@ def _notes(plan: Plan) -> list[str]:
     ]
     if given:
         notes.append(f"λ and γ are given, not chosen for these descriptors: {', '.join(given)}")
-    unverified = [place.name for place in plan.places if place.dataset.get("unverified")]
+    unverified = [place.name for place in pipeline.places if place.dataset.get("unverified")]
     if unverified:
         notes.append(f"{UNVERIFIED}: {', '.join(unverified)}")
     return notes
+
+
+main = partial(command, "place_recognition", run)

@@ -25,7 +25,7 @@ from ames_lite.cli import (
     prepare_topk_global,
 )
 from ames_lite.cli.compose import compose, experiments_of
-from ames_lite.cli.place_plan import make_plan, parse_set
+from ames_lite.cli.place_stages import make_pipeline
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.overrides import word
@@ -353,9 +353,9 @@ def test_rerankers_without_weights_are_left_out_or_an_error_if_asked_for(aerial:
     "words, message",
     [
         ([], "sets= is not given"),
-        (["sets=[atlantis]"], "no data set 'atlantis'"),
+        (["sets=[atlantis]"], "no dataset 'atlantis'"),
         (["sets=[gardens,gardens]"], "each set once"),
-        (["sets=[gardens:back]"], "<data set>:swap"),
+        (["sets=[gardens:back]"], "<dataset>:swap"),
         (["sets=[gardens:swap]"], r"no key 'dataset\.swap'"),
         (["sets=[gardens]", "rerankers=[rrt]"], "some of ames"),
         (["sets=[gardens]", "rerankers=[]"], "some of ames"),
@@ -368,7 +368,7 @@ def test_rerankers_without_weights_are_left_out_or_an_error_if_asked_for(aerial:
 )
 def test_what_does_not_go_together_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_plan(compose("place_recognition", words))
+        make_pipeline(compose("place_recognition", words))
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -394,15 +394,15 @@ RECIPES = [name for name in experiments_of("place_recognition") if "anyloc_" in 
 def test_every_recipe_is_anylocs(name: str, size: str, layer: int) -> None:
     """ViT-g/14 layer 31 value, 32 clusters, centre crop of images as they are, or as published."""
     config = compose("place_recognition", [f"experiment={name}", f"size={size}"])
-    plan = make_plan(config)
-    (vocabulary,) = plan.vocabularies
+    pipeline = make_pipeline(config)
     domain = name.removeprefix("anyloc_")
-    assert vocabulary.path.name == f"vlad_anyloc_{size}_{domain}.npz"
-    assert vocabulary.config["num_clusters"] == 32
-    seen = {place.dataset["option"] for place, _ in vocabulary.sources}
-    assert seen == {place.dataset["option"] for place in plan.places}
-    for place in plan.places:
-        given = plan.steps.config(*plan.extract_global(place))
+    for place, stages in pipeline.stages().items():
+        composed = {one.command[0]: pipeline.steps.config(*one.command) for one in stages}
+        vocabulary, given = composed["build_vocabulary"], composed["extract_globals"]
+        assert given["vocabulary"].endswith(f"/vlad_anyloc_{size}_{domain}.npz")
+        assert vocabulary["num_clusters"] == 32
+        seen = {source.partition(":")[0] for source in vocabulary["sources"]}
+        assert seen == {one.dataset["option"] for one in pipeline.places}
         arguments = given["backbone"]["arguments"]
         assert given["backbone"]["name"] == f"dinov2_{size}14"
         assert (arguments["facet"], arguments["layer"]) == ("value", layer)
@@ -417,4 +417,5 @@ def test_words_are_what_hydra_reads_back() -> None:
     for values in (0.5, [0.1, 2]):
         assert compose("evaluate", [word("temp", values)])["temp"] == values
     assert compose("evaluate", [word("resume", True), word("tuned", None)])["resume"] is True
-    assert parse_set("17places") == ("17places", False)
+    (place,) = make_pipeline(compose("place_recognition", ["sets=[17places]"])).places
+    assert place.name == "17places"

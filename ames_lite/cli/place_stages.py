@@ -1,0 +1,315 @@
+"""The stages of a place_recognition run: for each dataset the commands, and the files they fill.
+
+Only configurations are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from ames_lite.cli import build_vocabulary
+from ames_lite.cli.compose import Config, compose, experiments_of, options_of
+from ames_lite.cli.evaluate import numbers_of
+from ames_lite.cli.shell import data_root, dataset_files
+from ames_lite.cli.steps import Steps, words
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import DatasetFiles
+from ames_lite.datasets.relation import SIDES
+from ames_lite.errors import ConfigError, MissingFile, UserError, require
+from ames_lite.evaluation.protocols import get_protocol
+from ames_lite.evaluation.tuned import read_tuned
+from ames_lite.io.overrides import word
+from ames_lite.models import HEADS
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.neighbor_lists import is_pickle
+from ames_lite.stores.published.store import is_published
+from ames_lite.stores.reuse import check_neighbors
+
+RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")
+KINDS = ("vlad", "gem", "mean", "cls")
+OF_EXTRACTION = ("workers", "device", "precision", "batch_pixels", "on_bad_image")
+OF_SCORING = ("query_desc_num", "gallery_desc_num", "max_memory", "threads", "report_queries")
+OF_LOCAL = "local descriptors"
+Command = tuple[str, ...]  # its name, then overrides
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A dataset. words: how a command names it; files, globals: by its two desc_names."""
+
+    words: Command
+    dataset: Config
+    files: DatasetFiles
+    globals: DatasetFiles
+
+    @property
+    def name(self) -> str:
+        """The dataset, and its direction; a folder of results is called so."""
+        return self.files.name
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A command. about: what its errors begin with; fills: the stores of each split.
+
+    network: what describes the images; None: they are not read. keep(): the output, if it is there.
+    It raises BadInput where this stage makes another.
+    """
+
+    about: str
+    place: Place
+    command: Command
+    fills: dict[str, list[Path]] = field(default_factory=dict)
+    network: str | None = None
+    keep: Callable[[], Path | None] | None = None
+
+    @property
+    def unfilled(self) -> list[str]:
+        """The splits whose stores are not complete."""
+        return [split for split, paths in self.fills.items() if not all(map(is_complete, paths))]
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a store is there and complete, or of the published form."""
+    if not path.is_file():
+        return False
+    try:
+        if not is_published(path):
+            (DescriptorStore if path.stem.endswith("_local") else GlobalStore)(path).close()
+    except UserError:  # cut short, unfinished, foreign: the stage that fills it says so
+        return False
+    return True
+
+
+@dataclass(eq=False)
+class Pipeline:
+    """The stages of a run. left_out: rerankers and datasets that are not run, and why."""
+
+    config: Config
+    steps: Steps
+    rerankers: list[str]
+    left_out: dict[str, str]
+    places: list[Place] = field(default_factory=list)
+
+    @property
+    def global_desc_name(self) -> str:
+        """Prefix of the global descriptors' files."""
+        return str(self.config["global_desc_name"] or self.config["desc_name"])
+
+    @property
+    def from_images(self) -> bool:
+        """Whether the global descriptors have a backbone of their own."""
+        return self.global_desc_name != self.config["desc_name"]
+
+    @property
+    def with_cls(self) -> bool:
+        """Whether the pass that makes the local descriptors gives the global ones too."""
+        return self.config["global"] == "cls" and not self.from_images
+
+    @property
+    def lists(self) -> str:
+        """What the neighbour lists are by."""
+        return f"{self.config['global']} of {self.global_desc_name}"
+
+    def place(self, name: str, swapped: bool = False) -> Place:
+        """A dataset. Raises ConfigError for an unknown one."""
+        if name not in options_of("dataset"):
+            expected = f"some of {', '.join(options_of('dataset'))}"
+            raise ConfigError(f"there is no dataset '{name}'", expected=expected)
+        named = (f"dataset={name}", *["swap=true"] * swapped)
+        composed = self.steps.config("evaluate", *named, *words(self.config, "desc_name"))
+        files = dataset_files(composed)
+        globals_ = replace(files, desc_name=self.global_desc_name)
+        return Place(named, composed["dataset"], files, globals_)
+
+    def stages(self) -> dict[Place, list[Stage]]:
+        """What the local descriptors and neighbour lists of each dataset need, in order."""
+        shared, found = self._vocabulary(), {}
+        for place in self.places:
+            path, stages = shared or self._vocabulary(place) or (None, [])
+            of_globals = [] if self.with_cls else [self.extract_global(place, path)]
+            found[place] = [self.extract_local(place), *stages, *of_globals, self.search(place)]
+        return found
+
+    def extract_local(self, place: Place, splits: Sequence[str] = SIDES) -> Stage:
+        """Local descriptors, and in the same pass the CLS token where that makes the lists."""
+        name, arguments = (self.config["backbone"][key] for key in ("name", "arguments"))
+        plain = compose("extract_descriptors", [f"backbone={name}"])["backbone"]["arguments"]
+        changed = {f"backbone.arguments.{k}": v for k, v in arguments.items() if v != plain[k]}
+        given = [word("desc_name", self.config["desc_name"]), f"backbone={name}"]
+        given += [word(key, value) for key, value in changed.items()]
+        given += ["outputs=[local]"] * (not self.with_cls)
+        kinds = ["local", *["cls"] * self.with_cls]
+        fills = {side: [place.files.global_path(side, kind) for kind in kinds] for side in splits}
+        return self._extract(place, given, fills, OF_LOCAL)
+
+    def extract_global(self, place: Place, vocabulary: Path | None) -> Stage:
+        """Global descriptors: of the local ones, or of images by a backbone of their own."""
+        kind, given = self.config["global"], [word("desc_name", self.global_desc_name)]
+        fills = {side: [place.globals.global_path(side, kind)] for side in SIDES}
+        if self.from_images:
+            given += [*map(str, self.config["global_extraction"]), *self._weights()]
+            size, key = place.dataset.get("published_size"), "backbone.arguments.image_size"
+            if self.config["published_size"] and size:
+                given = [*(w for w in given if not w.startswith(f"{key}=")), word(key, size)]
+        network = "global descriptors" if self.from_images else None
+        if kind == "cls":
+            return self._extract(place, [*given, "outputs=[global]"], fills, network)
+        given.append(word("global", kind))
+        if self.from_images:
+            given += ["source=images", *words(self.config, *OF_EXTRACTION)]
+        if vocabulary is not None:
+            given.append(word("vocabulary", str(vocabulary)))
+        return Stage(place.name, place, ("extract_globals", *place.words, *given), fills, network)
+
+    def search(self, place: Place) -> Stage:
+        """Neighbour lists."""
+        given = [word("desc_name", self.global_desc_name)]
+        given += words(self.config, "global", "num_neighbors", "device")
+        command = ("prepare_topk_global", *place.words, *given)
+        return Stage(place.name, place, command, keep=partial(self._keep_lists, place, command))
+
+    def rerank(self, place: Place, reranker: str, *more: str) -> Command:
+        """An evaluation; more: overrides of this one alone."""
+        config, own = self.config, self.config[reranker]
+        of_model = ("tuned",) if own["tuned"] is not None else ("lamb", "temp")
+        given = [f"model={reranker}", word("desc_name", config["desc_name"])]
+        given += words(own, "weights", *of_model)
+        given += words(config, "num_rerank", "device", "seed", *OF_SCORING)
+        return ("evaluate", *place.words, *given, f"precision={config['score_precision']}", *more)
+
+    def _extract(
+        self,
+        place: Place,
+        given: Sequence[str],
+        fills: dict[str, list[Path]],
+        network: str | None,
+    ) -> Stage:
+        options = [word("splits", list(fills)), *words(self.config, *OF_EXTRACTION)]
+        command = ("extract_descriptors", *place.words, *given, *options)
+        return Stage(place.name, place, command, fills, network)
+
+    def _weights(self) -> list[str]:
+        """Weights of the global descriptors' backbone."""
+        return words({"backbone.arguments.weights": self.config["global_weights"]})
+
+    def _vocabulary(self, own: Place | None = None) -> tuple[Path, list[Stage]] | None:
+        """A vocabulary and what builds it: given, of the recipe's sources, or of an own gallery."""
+        config = self.config
+        if config["global"] != "vlad":
+            return None
+        if config["vocabulary"] is not None:
+            return Path(config["vocabulary"]).expanduser(), []
+        given = [f"recipe={config['vocabulary_recipe'] or 'own'}"]
+        if config["vocabulary_recipe"] is None:
+            given += [word("desc_name", config["desc_name"]), "split=gallery"]
+        command = ("build_vocabulary", *(own.words if own else ()), *given)
+        command += tuple(map(str, config["vocabulary_options"]))
+        made = self.steps.config(*command)
+        if not made["sources"] and own is None:
+            return None
+        sources, path = build_vocabulary.sources_and_path(made)
+        keep = partial(build_vocabulary.keep, made, self.steps.text(*command, "overwrite=true"))
+        places = [own or self.place(source.dataset) for source in sources]
+        build = Stage("vocabulary", places[0], command, keep=keep)
+        from_local = own is not None and made.get("extraction") is None
+        if path.is_file() or from_local:  # which is extracted anyway
+            return path, [build]
+        stores = []
+        for place, source in zip(places, sources, strict=True):
+            about = f"{place.name}, of which {path.name} is built"
+            stores.append(replace(self._store(place, source.files, made), about=about))
+        return path, [*stores, build]
+
+    def _store(self, place: Place, files: DatasetFiles, made: Config) -> Stage:
+        """What a vocabulary is built from, by the recipe's extraction if it has one."""
+        extraction, split = made.get("extraction"), made["split"]
+        if extraction is None:
+            return self.extract_local(place, (split,))
+        given = [word("desc_name", files.desc_name), *map(str, extraction), *self._weights()]
+        return self._extract(place, given, {split: [files.local_path(split)]}, "vocabulary")
+
+    def _keep_lists(self, place: Place, command: Command) -> Path | None:
+        """The neighbour lists that are there. Raises BadInput where they are of other descriptors.
+
+        Lists of the published form do not say what they were made from, and are taken as they are.
+        """
+        files, kind = place.globals, self.config["global"]
+        stores = [files.global_path(side, kind) for side in SIDES]
+        try:
+            path = files.neighbors(kind)
+            names = [read_image_list(files.image_list(side)).names for side in SIDES]
+        except MissingFile:
+            return None
+        if is_pickle(path):
+            return path
+        if not all(map(is_complete, stores)):
+            return None
+        remedy = self.steps.text(*command, "overwrite=true")
+        with GlobalStore(stores[0], names=names[0]) as queries:
+            with GlobalStore(stores[1], names=names[1]) as gallery:
+                check_neighbors(path, queries, gallery, self._depth(place), remedy=remedy)
+        return path
+
+    def _depth(self, place: Place) -> int:
+        """How long the neighbour lists must be, if the gallery is not shorter."""
+        numbers = [get_protocol(place.dataset["protocol"]).depth]
+        for name in self.rerankers:
+            tuned = self.config[name]["tuned"]
+            numbers += numbers_of(self.config["num_rerank"], tuned and read_tuned(tuned))
+        return max(numbers)
+
+
+def make_pipeline(config: Config) -> Pipeline:
+    """The pipeline of a configuration. Raises ConfigError for what does not go together."""
+    kind, given = config["global"], config["global_extraction"]
+    if kind not in KINDS:
+        raise ConfigError(f"global={kind}", expected=f"one of {', '.join(KINDS)}")
+    pipeline = Pipeline(config, Steps(data_root(config)), *_rerankers(config))
+    pipeline.places = [pipeline.place(*one) for one in _sets(config)]
+    if not pipeline.from_images:
+        what = "global_extraction= is given without global_desc_name="
+        expected = "global_desc_name=<another prefix>, or no global_extraction="
+        require(not given, what, expected=expected, kind=ConfigError)
+        return pipeline
+    prefix = f"global_desc_name={pipeline.global_desc_name}"
+    if not any(text.startswith("backbone=") for text in given):
+        what, expected = "nothing says what makes them", "global_extraction=[backbone=<name>, …]"
+        raise ConfigError(f"{prefix}: {what}", expected=expected)
+    if kind == "vlad" and config["vocabulary"] is None and config["vocabulary_recipe"] is None:
+        expected = "vocabulary=<file>, or vocabulary_recipe=<of conf/recipe>"
+        raise ConfigError(f"{prefix}: no vocabulary", expected=expected)
+    return pipeline
+
+
+def _rerankers(config: Config) -> tuple[list[str], dict[str, str]]:
+    """Those that run, and why others do not: a head without weights runs only if asked for."""
+    asked = config["rerankers"]
+    if asked is not None:
+        if not asked or set(asked) - set(RERANKERS) or len(set(asked)) < len(asked):
+            expected = f"some of {', '.join(RERANKERS)}, once"
+            raise ConfigError(f"rerankers={asked}", expected=expected)
+        return asked, {}
+    without = [name for name in RERANKERS if name in HEADS and config[name]["weights"] is None]
+    left_out = {name: f"no weights are given ({name}.weights=)" for name in without}
+    return [name for name in RERANKERS if name not in left_out], left_out
+
+
+def _sets(config: Config) -> list[tuple[str, bool]]:
+    """The datasets, and whether each is its other direction."""
+    if not config["sets"]:
+        fitting = [name for name in experiments_of("place_recognition") if name.startswith("a")]
+        expected = f"sets=[<dataset>, …] or experiment= one of {', '.join(fitting)}"
+        raise ConfigError("sets= is not given", expected=expected)
+    parsed = [str(text).partition(":") for text in config["sets"]]
+    for name, colon, more in parsed:
+        if not name or more not in ("", "swap"):
+            what = f"sets has '{name}{colon}{more}'"
+            raise ConfigError(what, expected="<dataset>, or <dataset>:swap")
+    if len(set(parsed)) < len(parsed):
+        raise ConfigError(f"sets={config['sets']}", expected="each set once")
+    return [(name, bool(more)) for name, _, more in parsed]
