@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ames_lite.evaluation.machine import cpu_info, cpu_name
+from ames_lite.runtime import cpu_info, cpu_name
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
 

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.evaluation.passes import evaluate_reranked, pairs_to_score
-from ames_lite.evaluation.protocols import evaluate_ranking
+from ames_lite.evaluation.passes import pairs_to_score
+from ames_lite.evaluation.protocols import Retrieval, get_protocol
 from ames_lite.evaluation.tuning import grid
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from ames_lite.runtime import peak_memory_mib
 from benchmarks.timing import interleaved, middle
 
-PROTOCOL = "revisitop"
 CPU = torch.device("cpu")
 
 
@@ -68,23 +67,23 @@ def measure_metrics(options: MetricSpeed) -> list[dict[str, Any]]:
 
 def _work(work: str, gallery: int, options: MetricSpeed) -> tuple[Callable[[], object], int]:
     """What is timed, and how many pairs of λ and γ it has."""
-    neighbors, truth = made_up_world(options.queries, gallery, options.seed)
+    world = made_up_world(options.queries, gallery, options.seed)
     if work == "ranking":
-        return lambda: evaluate_ranking(neighbors, truth, PROTOCOL), 0
+        return world.evaluate, 0
     num = options.num_rerank
-    query, rows = pairs_to_score(neighbors, truth, num, PROTOCOL)
+    query, rows = pairs_to_score(world, num)
     logit = np.random.default_rng(options.seed).standard_normal(len(query)).astype(np.float32)
-    world = neighbors, truth, PairScores(query, rows, logit)
+    scores = PairScores(query, rows, logit)
     if work == "reranked":
-        cell: dict[str, Any] = {"num_rerank": num, "lamb": 0.5, "temp": 1.0}
-        return lambda: evaluate_reranked(*world, PROTOCOL, **cell), 1
+        one: dict[str, Any] = {"num_reranks": [num], "lambs": [0.5], "temps": [1.0]}
+        return lambda: grid(world, scores, **one), 1
     lambs = np.linspace(0, 1, options.lambs).tolist()
     temps = np.geomspace(0.1, 10, options.temps).tolist()
     axes: dict[str, Any] = {"num_reranks": [num], "lambs": lambs, "temps": temps}
-    return lambda: grid(*world, **axes, protocol=PROTOCOL), len(lambs) * len(temps)
+    return lambda: grid(world, scores, **axes), len(lambs) * len(temps)
 
 
-def made_up_world(queries: int, gallery: int, seed: int) -> tuple[Neighbors, GroundTruth]:
+def made_up_world(queries: int, gallery: int, seed: int) -> Retrieval:
     """Random rankings of a whole gallery; a hundredth of it graded, at most 900 images a query."""
     generator = np.random.default_rng(seed)
     ids = np.empty((queries, gallery), np.int32)
@@ -102,4 +101,4 @@ def made_up_world(queries: int, gallery: int, seed: int) -> tuple[Neighbors, Gro
         junk=junk,
         bbox=(None,) * queries,
     )
-    return Neighbors(ids, sims, gallery), truth
+    return Retrieval(get_protocol("revisitop"), truth, Neighbors(ids, sims, gallery))

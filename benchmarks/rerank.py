@@ -23,12 +23,14 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.evaluation.passes import (
-    evaluate_reranked,
+    Cell,
+    evaluate_passes,
     move_to_end,
     pairs_to_score,
+    prepare_passes,
     rerank_setting,
 )
-from ames_lite.evaluation.protocols import setting_junk
+from ames_lite.evaluation.protocols import Retrieval, get_protocol, setting_junk
 from ames_lite.models import AMES
 from ames_lite.records import GroundTruth, Neighbors, PairScores, pair_keys, split_pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
@@ -79,8 +81,8 @@ class Job:
     def __init__(self, options: RerankSpeed, size: RerankSize, made: Made, head: AMES) -> None:
         self.options, self.size, self.made, self.head = options, size, made, head
         given = (size.queries, size.gallery, size.pool, size.num_rerank, options.seed)
-        self.neighbors, self.truth = make_lists(made, *given)
-        self.pairs = pairs_to_score(self.neighbors, self.truth, size.num_rerank, PROTOCOL)
+        self.lists = judged(*make_lists(made, *given))
+        self.pairs = pairs_to_score(self.lists, size.num_rerank)
 
     def score(self, precision: str) -> tuple[PairScores, Cost]:
         """All pairs, through the scheduler."""
@@ -140,7 +142,9 @@ class PlainPasses:
         self.loop = PlainLoop(
             forward, job.made.queries, job.made.gallery, count, count, device=str(device)
         )
-        moved = [move_to_end(job.neighbors, setting_junk(job.truth, s)) for s in SETTINGS]
+        lists = job.lists
+        junk = [setting_junk(lists.ground_truth, setting) for setting in SETTINGS]
+        moved = [move_to_end(lists.neighbors, rows) for rows in junk]
         self.ids = [one.ids[:, : job.size.num_rerank] for one in moved]
         self.logits = [np.zeros(ids.shape, np.float32) for ids in self.ids]
         self.seconds = 0.0
@@ -179,29 +183,30 @@ def _target_cell(
     plain = loop.scores(scores)
     found = [scores.lookup(ids) for ids in loop.ids]
     difference = max(np.abs(a - b).max() for a, b in zip(found, loop.logits, strict=True))
-    world, num = (job.neighbors, job.truth), job.size.num_rerank
+    lists, num = job.lists, job.size.num_rerank
     return cell | {
         "plain_seconds": loop.seconds,
         "plain_forwards": loop.loop.forwards,
         "plain_bytes_read": loop.loop.bytes_read,
         "ratio": loop.seconds / middle(seconds),
         "logit_difference": float(difference),
-        "same_ranking": all(same_order(world, scores, plain, s, num) for s in SETTINGS),
-        "map": _map(world, scores, num),
-        "plain_map": _map(world, plain, num),
+        "same_ranking": all(same_order(lists, scores, plain, s, num) for s in SETTINGS),
+        "map": _map(lists, scores, num),
+        "plain_map": _map(lists, plain, num),
     }
 
 
-World = tuple[Neighbors, GroundTruth]
+def judged(neighbors: Neighbors, truth: GroundTruth) -> Retrieval:
+    """The lists under the protocol that is measured."""
+    return Retrieval(get_protocol(PROTOCOL), truth, neighbors)
 
 
 def same_order(
-    world: World, scores: PairScores, plain: PairScores, setting: str, num_rerank: int
+    lists: Retrieval, scores: PairScores, plain: PairScores, setting: str, num_rerank: int
 ) -> bool:
     """Whether both rank alike, but for images whose scores tie in the plain ranking."""
     mine, theirs = (
-        rerank_setting(*world, one, setting, num_rerank=num_rerank, **ENSEMBLE)
-        for one in (scores, plain)
+        rerank_setting(lists, one, setting, Cell(num_rerank, **ENSEMBLE)) for one in (scores, plain)
     )
     for a, b, b_scores in zip(mine.ids, theirs.ids, theirs.scores, strict=True):
         known = dict(zip(b.tolist(), b_scores.tolist(), strict=True))
@@ -211,8 +216,9 @@ def same_order(
     return True
 
 
-def _map(world: World, scores: PairScores, num_rerank: int) -> float:
-    found = evaluate_reranked(*world, scores, PROTOCOL, num_rerank=num_rerank, **ENSEMBLE)
+def _map(lists: Retrieval, scores: PairScores, num_rerank: int) -> float:
+    passes = prepare_passes(lists, scores, num_rerank)
+    found = evaluate_passes(passes, lists.protocol, Cell(num_rerank, **ENSEMBLE))
     return float(found.metrics["map"])
 
 

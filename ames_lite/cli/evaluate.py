@@ -32,11 +32,11 @@ from ames_lite.evaluation.data import (
 from ames_lite.evaluation.definitions import footnotes
 from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
-from ames_lite.evaluation.passes import rerank_setting
+from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.results_file import role_of, write_results
 from ames_lite.evaluation.significance import paired_bootstrap
-from ames_lite.evaluation.tuned import Tuned, read_tuned
+from ames_lite.evaluation.tuning import Tuned, read_tuned
 from ames_lite.evaluation.without_descriptors import say_without_descriptors
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
@@ -100,8 +100,9 @@ def _run(
     show(results, config["seed"])
     if config["report_queries"]:
         print(f"report:  {_make_report(folder, config, results, data, scores, comparisons)}")
+    cell = Cell.of(results["rows"][0])
     named = {"tag": f"{results['model']}-{setting}", "setting": setting, "top": top}
-    for path in write_exports(folder, exports, data, scores, results["rows"][0], **named):
+    for path in write_exports(folder, exports, data, scores, cell, **named):
         print(f"export:  {path}")
     print(f"results: {folder / 'results.json'}")
     return results
@@ -337,13 +338,12 @@ def _make_report(
     scores: PairScores,
     comparisons: Sequence[tuple[str, dict[str, float]]],
 ) -> Path:
-    cell = {key: results["rows"][0][key] for key in ("num_rerank", "lamb", "temp")}
     setting = data.protocol.main_settings[0]
     return write_report(
         folder / "report.html",
         results,
         data.neighbors,
-        rerank_setting(data.neighbors, data.ground_truth, scores, setting, **cell),
+        rerank_setting(data, scores, setting, Cell.of(results["rows"][0])),
         data.ground_truth,
         Path(config["images"] or data.files.image_root),
         num_queries=config["report_queries"],

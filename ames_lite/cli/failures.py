@@ -28,7 +28,7 @@ from ames_lite.evaluation.failures import (
     pick_row,
 )
 from ames_lite.evaluation.metrics import Floats
-from ames_lite.evaluation.passes import rerank_setting
+from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import Album
 from ames_lite.evaluation.reread import Reread, reread
 from ames_lite.evaluation.results_file import read_results, results_path
@@ -148,9 +148,8 @@ def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, 
         raise BadInput("no query has a correct image in this setting", where=found.where)
     aps = read.before.ap[setting], read.after.ap[setting]
     won, lost = best_and_worst(before, after, *aps, count)
-    ensemble = {key: row[key] for key in ("num_rerank", "lamb", "temp")}
     lists = found.neighbors, found.ground_truth
-    reranked = rerank_setting(*lists, found.scores, setting, **ensemble)
+    reranked = rerank_setting(found, found.scores, setting, Cell.of(row))
     helped, worst = (make_cases(rows, *lists, reranked, setting, aps) for rows in (won, lost))
     main = found.protocol.main
     values = [one.metrics[main] for one in (read.before, read.after)]

@@ -20,7 +20,7 @@ from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import ConfigError, MissingFile, UserError, require
 from ames_lite.evaluation.protocols import get_protocol
-from ames_lite.evaluation.tuned import read_tuned
+from ames_lite.evaluation.tuning import read_tuned
 from ames_lite.io.overrides import word
 from ames_lite.models import HEADS
 from ames_lite.stores.descriptor_store import DescriptorStore

@@ -19,8 +19,7 @@ from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, count_of, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.evaluation.exports import FORMS
-from ames_lite.evaluation.rankings import write_ranking
+from ames_lite.evaluation.exports import FORMS, write_ranking
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box

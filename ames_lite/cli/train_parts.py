@@ -148,7 +148,7 @@ def open_validation(
         return None
     num, count = config["val_num_rerank"], config["max_count"]
     data = load_data(found.files, protocol_of(found.config), found.neighbors, num)
-    other = data.gallery_store
+    other = data.stores[1]
     check_trained_on(store.provenance, other.provenance, files=(store.path, other.path))
     options = ScoringOptions(
         query_count=count, gallery_count=count, precision=config["precision"], device=str(device)

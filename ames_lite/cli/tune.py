@@ -20,8 +20,7 @@ from ames_lite.cli.shell import as_list, command, dataset_files, print_table
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
-from ames_lite.evaluation.tuned import Tuned, write_tuned
-from ames_lite.evaluation.tuning import Row, best, grid, outcome
+from ames_lite.evaluation.tuning import Row, Tuned, best, grid, outcome, write_tuned
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.processes import Processes, process_group
 from ames_lite.records import PairScores
@@ -45,8 +44,7 @@ class Scored(NamedTuple):
 
     def outcome(self, row: Row) -> Outcome:
         """The final scores of candidates with the λ and γ of a row."""
-        data = self.data
-        return outcome(data.neighbors, data.ground_truth, self.scores, row, data.protocol)
+        return outcome(self.data, self.scores, row)
 
 
 def run(config: Config) -> Row:
@@ -81,15 +79,8 @@ def _scored(config: Config, processes: Processes, device: torch.device) -> Score
     data, numbers = open_data(config, files, numbers_of(config["num_rerank"]), processes)
     folder = run_folder(config, "tune", processes)
     scores, _ = scores_in(folder, Work(data, scorer, max(numbers), options), processes)
-    rows = grid(
-        data.neighbors,
-        data.ground_truth,
-        scores,
-        num_reranks=numbers,
-        lambs=as_list(config["lamb"]),
-        temps=as_list(config["temp"]),
-        protocol=data.protocol,
-    )
+    values = {"lambs": as_list(config["lamb"]), "temps": as_list(config["temp"])}
+    rows = grid(data, scores, num_reranks=numbers, **values)
     return Scored(rows, scorer, data, scores, folder)
 
 

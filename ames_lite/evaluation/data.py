@@ -10,7 +10,13 @@ from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.protocols import Protocol, get_protocol, setting_junk, setting_positives
+from ames_lite.evaluation.protocols import (
+    Protocol,
+    Retrieval,
+    get_protocol,
+    setting_junk,
+    setting_positives,
+)
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.records import GroundTruth, Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -19,18 +25,15 @@ from ames_lite.stores.published.neighbors import read_shortlist
 from ames_lite.stores.published.store import open_store
 
 SIDES = ("query", "gallery")
+Stores = tuple[DescriptorStore, DescriptorStore]
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationData:
-    """All that an evaluation reads, opened and checked."""
+class EvaluationData(Retrieval):
+    """All that an evaluation reads, opened and checked. stores: of the queries, of the gallery."""
 
     files: DatasetFiles
-    protocol: Protocol
-    ground_truth: GroundTruth
-    neighbors: Neighbors
-    query_store: DescriptorStore
-    gallery_store: DescriptorStore
+    stores: Stores
 
 
 def find_files(
@@ -83,14 +86,14 @@ def load_data(
     maker = files.make_neighbors(neighbors, overwrite=True)
     most = None if whole else _looked_at(truth, protocol, needed)
     near = long_lists(paths["neighbors"], truth, needed, maker, most)
-    data = EvaluationData(files, protocol, truth, near, *stores)
+    data = EvaluationData(protocol, truth, near, files, stores)
     for side, store, images in zip(SIDES, stores, lists, strict=True):
         _check_same_names(store, images.names, paths[side], files.make_local(overwrite=True))
     compare_provenance(
-        data.query_store.provenance,
-        data.gallery_store.provenance,
+        stores[0].provenance,
+        stores[1].provenance,
         SAME_STORES,
-        files=(data.query_store.path, data.gallery_store.path),
+        files=(stores[0].path, stores[1].path),
         anew=files.make_local(splits=["query"], overwrite=True),
     )
     if min(excluded(data).values()) == len(queries.names):
@@ -104,14 +107,15 @@ def load_data(
 
 def _open_stores(
     files: DatasetFiles, paths: Mapping[str, Path], lists: tuple[ImageList, ImageList]
-) -> list[DescriptorStore]:
+) -> Stores:
     shortlist, remedy = None, files.make_local()
     if is_pickle(paths["neighbors"]):
         shortlist = read_shortlist(paths["neighbors"], lists[0].names, lists[1].names)
-    return [
+    queries, gallery = (
         open_store(paths[f"{side} store"], images.names, images.sizes, remedy, shortlist=rows)
         for side, images, rows in zip(SIDES, lists, (None, shortlist), strict=True)
-    ]
+    )
+    return queries, gallery
 
 
 def excluded(data: EvaluationData) -> dict[str, int]:

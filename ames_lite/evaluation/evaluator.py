@@ -20,18 +20,9 @@ import torch
 from ames_lite import __version__
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.data import (
-    SIDES,
-    EvaluationData,
-    short_lists,
-)
-from ames_lite.evaluation.machine import timed_on
+from ames_lite.evaluation.data import SIDES, EvaluationData, short_lists
 from ames_lite.evaluation.passes import pairs_to_score
-from ames_lite.evaluation.protocols import (
-    Evaluation,
-    Protocol,
-    evaluate_ranking,
-)
+from ames_lite.evaluation.protocols import Evaluation, Protocol
 from ames_lite.evaluation.results_file import SCHEMA
 from ames_lite.evaluation.tuning import grid
 from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
@@ -41,7 +32,7 @@ from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
-from ames_lite.runtime import peak_memory_mib
+from ames_lite.runtime import cpu_name, peak_memory_mib
 from ames_lite.stores.pair_scores import PartialScores, read_pair_scores, write_pair_scores
 
 Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
@@ -59,8 +50,7 @@ class Work:
     @property
     def pairs(self) -> Pairs:
         """Those that the protocol's passes need."""
-        data = self.data
-        return pairs_to_score(data.neighbors, data.ground_truth, self.num_rerank, data.protocol)
+        return pairs_to_score(self.data, self.num_rerank)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -68,7 +58,7 @@ class Work:
         data, options = self.data, self.options
         settings = [options.query_count, options.gallery_count, options.precision]
         found = list_digests(data.ground_truth.query_names, data.ground_truth.gallery_names)
-        for side, store in zip(SIDES, (data.query_store, data.gallery_store), strict=True):
+        for side, store in zip(SIDES, data.stores, strict=True):
             found[f"{side}_store"] = json.dumps(store.provenance, sort_keys=True)
             found[f"{side}_rows"] = store.fingerprint()
         return {
@@ -92,19 +82,32 @@ def score(
     pairs, known = work.pairs, work.digests
     of_pairs = {"pairs": array_digest(np.stack(pairs))}
     kept = PartialScores(output, known | of_pairs, processes.rank, processes.size, goes_on)
-    stores = work.data.query_store, work.data.gallery_store
-    scores, cost = work.scorer.score(*stores, *pairs, work.options, kept=kept, processes=processes)
+    scores, cost = work.scorer.score(
+        *work.data.stores, *pairs, work.options, kept=kept, processes=processes
+    )
     if processes.first:
         made = {
             "num_rerank": work.num_rerank,
             "pairs": cost.pairs,
             "seconds_scoring": cost.seconds_scoring,
             "pairs_per_second": cost.pairs_per_second if cost.pairs else None,
-            "timed_on": timed_on(work.options, processes),
+            "timed_on": _timed_on(work.options, processes),
         }
         write_pair_scores(output, scores, known, made)
         kept.remove()
     return scores, cost
+
+
+def _timed_on(options: ScoringOptions, processes: Processes) -> str:
+    """CPU and threads or GPU, precision, processes, in words."""
+    device = torch.device(options.device)
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        where = f"{cpu_name()}, {options.threads or torch.get_num_threads()} threads"
+    several = f", {processes.size} processes" if processes.size > 1 else ""
+    compiled = ", compiled" if options.compile else ""
+    return f"{where}, {options.precision}{compiled}{several}"
 
 
 def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
@@ -150,18 +153,10 @@ def report(
 ) -> dict[str, Any]:
     """The results dict: the global ranking, every row of the grid, the first row per query."""
     data, options = work.data, work.options
-    before = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol)
-    rows = grid(
-        data.neighbors,
-        data.ground_truth,
-        scores,
-        num_reranks=num_reranks,
-        lambs=lambs,
-        temps=temps,
-        protocol=data.protocol,
-    )
+    before = data.evaluate()
+    rows = grid(data, scores, num_reranks=num_reranks, lambs=lambs, temps=temps)
     counts = {"query_desc_num": options.query_count, "gallery_desc_num": options.gallery_count}
-    names, stores = data.ground_truth.query_names, (data.query_store, data.gallery_store)
+    names = data.ground_truth.query_names
     per_query = zip(names, before.main_ap, rows[0].main_ap, strict=True)
     return {
         "schema": SCHEMA,
@@ -180,7 +175,7 @@ def report(
             }
             for row in rows
         ],
-        WITHOUT_DESCRIPTORS: find_without_descriptors(*stores, scores),
+        WITHOUT_DESCRIPTORS: find_without_descriptors(*data.stores, scores),
         "per_query": [
             {"name": name, "global_ap": _number(first), "ap": _number(second)}
             for name, first, second in per_query

@@ -1,25 +1,37 @@
-"""The ranking of one row of a grid, written in the forms that other programs read.
+"""Rankings as files that other programs read: TREC run, JSON, CSV, and the pairs behind them.
 
 A graded protocol (ROxford, RParis) has one ranking a setting, that of its own pass with its junk at
 the end, so the setting stands in the file's name (`run_medium.trec`); metrics follow from such a
 file only with the setting's junk taken out. An ungraded protocol has bare names (`run.trec`).
+
+A TREC run is sorted by score by whoever reads it, so its scores fall strictly: where the ranking's
+own tie, or rise behind the reranked part, they are lowered by the least step that float32 keeps.
+Blanks separate fields there, so blanks and control characters in names are written as in URLs
+(`%20`), and `%` as `%25`. Ranks count from 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.evaluation.data import EvaluationData
-from ames_lite.evaluation.passes import rerank_setting
+from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Protocol
-from ames_lite.evaluation.rankings import write_ranking
+from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors, PairScores, Ranking
+
+Floats = npt.NDArray[np.float32]
+Column = Callable[[int], Iterable[object]]  # of the row of a query
+LEAST_STEP = np.float32(2.0**-24)  # half a unit in the last place of 1
+ODD_NAMES = "surrogatepass"  # a path that is not UTF-8 on disk reaches Python as surrogates
 
 FORMS = {  # file name; {} is the setting of a graded protocol
     "trec": "run{}.trec",
@@ -37,16 +49,14 @@ def check_exports(
 
     Raises BadInput for unknown forms, a setting that the protocol has not, or top < 1.
     """
-    unknown = [form for form in forms if form not in FORMS]
-    if unknown or len(set(forms)) != len(forms):
-        raise BadInput(f"exports {list(forms)}", expected=f"some of {', '.join(FORMS)}, each once")
-    if top is not None and top < 1:
-        raise BadInput(f"the first {top} images are to be exported", expected="1 or more")
+    fine = set(forms) <= set(FORMS) and len(set(forms)) == len(forms)
+    require(fine, f"exports {list(forms)}", expected=f"some of {', '.join(FORMS)}, each once")
+    what = f"the first {top} images are to be exported"
+    require(top is None or top >= 1, what, expected="1 or more")
     if setting is None:
         return protocol.main_settings[0]
-    if setting not in protocol.settings:
-        expected = " or ".join(protocol.settings)
-        raise BadInput(f"the protocol has no setting '{setting}'", expected=expected)
+    what = f"the protocol has no setting '{setting}'"
+    require(setting in protocol.settings, what, expected=" or ".join(protocol.settings))
     return setting
 
 
@@ -55,31 +65,29 @@ def write_exports(
     forms: Sequence[str],
     data: EvaluationData,
     scores: PairScores,
-    row: Mapping[str, Any],
+    cell: Cell,
     *,
     tag: str,
     setting: str,
     top: int | None = None,
 ) -> list[Path]:
-    """Write the ranking of a row of results.json into a folder, once a form; returns the paths.
+    """Write the reranked lists into a folder, once a form; returns the paths.
 
-    row: its num_rerank, lamb and temp count; forms, setting: of `check_exports`; tag: the name of
-    the TREC run; top: the first images of every query, None: all. Raises BadInput as
-    `rerank_setting` does, and for a file that is there.
+    forms, setting: of `check_exports`; tag: the name of the TREC run; top: the first images of
+    every query, None: all. Raises BadInput for a file that is there.
     """
     if not forms:
         return []
-    neighbors, truth, num_rerank = data.neighbors, data.ground_truth, row["num_rerank"]
-    cell = {key: row[key] for key in ("num_rerank", "lamb", "temp")}
-    whole = rerank_setting(neighbors, truth, scores, setting, **cell)
+    whole, truth = rerank_setting(data, scores, setting, cell), data.ground_truth
     ranking = Ranking(whole.ids[:, :top], whole.scores[:, :top], whole.num_gallery)
     names, end = (truth.query_names, truth.gallery_names), f"_{setting}" * data.protocol.graded
-    behind: dict[str, Any] = {}
+    sims = logits = None
     if "pairs" in forms:
-        behind["sims"] = _sims_of(neighbors, ranking.ids)
-        behind["logits"] = scores.lookup(ranking.ids[:, :num_rerank])
+        sims = _sims_of(data.neighbors, ranking.ids)
+        logits = scores.lookup(ranking.ids[:, : cell.num_rerank])
+    given: dict[str, Any] = {"tag": tag, "sims": sims, "logits": logits}
     return [
-        write_ranking(folder / FORMS[form].format(end), form, *names, ranking, tag=tag, **behind)
+        write_ranking(folder / FORMS[form].format(end), form, *names, ranking, **given)
         for form in forms
     ]
 
@@ -91,3 +99,128 @@ def _sims_of(neighbors: Neighbors, ids: npt.NDArray[np.integer]) -> npt.NDArray[
         place = np.searchsorted(neighbors.ids[q], ids[q], sorter=order)
         sims[q] = neighbors.sims[q, order[place]]
     return sims
+
+
+def write_ranking(
+    path: str | Path,
+    form: str,
+    query_names: Sequence[str],
+    gallery_names: Sequence[str],
+    ranking: Ranking,
+    *,
+    tag: str = "",
+    sims: Floats | None = None,
+    logits: Floats | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a ranking; returns the path.
+
+    form: `trec`, one line a ranked image, with the tag of the run; `json`, {query: [images, best
+    first]}, `json_scores`, with [image, score]; `csv`, query, rank, gallery, score; `pairs`, query,
+    gallery, sim, logit, score, of sims [Q, K] and logits [Q, n], n <= K, of the images as ranked:
+    the logit of a pair that was not reranked stays empty. Raises BadInput where names and ranking
+    do not fit, and for an existing file unless overwrite.
+    """
+    came = (len(query_names), len(gallery_names))
+    wanted = (len(ranking.ids), ranking.num_gallery)
+    if came != wanted:
+        raise BadInput(
+            f"{came[0]} query and {came[1]} gallery names, ranked: {wanted[0]} and {wanted[1]}",
+            expected="the name lists that the ranking counts in",
+        )
+
+    def images(q: int) -> list[str]:
+        return [gallery_names[image] for image in ranking.ids[q].tolist()]
+
+    with replacing(path, overwrite) as partial:
+        with partial.open("w", encoding="utf-8", errors=ODD_NAMES, newline="") as file:
+            if form == "trec":
+                _write_trec(file, query_names, images, falling_scores(ranking.scores), tag)
+            elif form == "csv":
+                ranks = range(1, ranking.ids.shape[1] + 1)
+                columns: dict[str, Column] = {"rank": lambda q: ranks, "gallery": images}
+                _write_csv(file, query_names, columns | {"score": _numbers(ranking.scores)})
+            elif form == "pairs" and sims is not None and logits is not None:
+                columns = {"gallery": images, "sim": _numbers(sims)}
+                columns["logit"] = _numbers(logits, width=sims.shape[1])
+                _write_csv(file, query_names, columns | {"score": _numbers(ranking.scores)})
+            else:
+                scores = ranking.scores if form == "json_scores" else None
+                _write_json(file, query_names, images, scores)
+    return Path(path)
+
+
+def _write_trec(
+    file: TextIO,
+    queries: Sequence[str],
+    images: Callable[[int], list[str]],
+    scores: Floats,
+    tag: str,
+) -> None:
+    run = _escaped(tag)
+    for q, name in enumerate(queries):
+        query = _escaped(name)
+        row = zip(map(_escaped, images(q)), scores[q], strict=True)
+        file.writelines(
+            f"{query} Q0 {image} {rank} {score:.9g} {run}\n"
+            for rank, (image, score) in enumerate(row, start=1)
+        )
+
+
+def falling_scores(scores: Floats) -> Floats:
+    """Scores [Q, K] that fall strictly along each row: the given ones, lowered where they do not.
+
+    >>> falling_scores(np.array([[0.5, 0.5, 0.75, 0.25]], np.float32)).astype(float).round(9)
+    array([[0.5       , 0.49999994, 0.49999988, 0.25      ]])
+    """
+    falling = scores.astype(np.float32)  # a copy
+    for k in range(1, falling.shape[1]):
+        before = falling[:, k - 1]
+        step = np.maximum(np.spacing(np.abs(before)), LEAST_STEP)
+        falling[:, k] = np.minimum(falling[:, k], before - step)
+    return falling
+
+
+def _write_json(
+    file: TextIO, queries: Sequence[str], images: Callable[[int], list[str]], scores: Floats | None
+) -> None:
+    """One query a line."""
+    for q, query in enumerate(queries):
+        entry: list[object] = list(images(q))
+        if scores is not None:
+            numbers = (float(_short(score)) for score in scores[q])
+            entry = [list(pair) for pair in zip(entry, numbers, strict=True)]
+        file.write("{\n" if q == 0 else ",\n")
+        file.write(f"{json.dumps(query)}: {json.dumps(entry)}")
+    file.write("\n}\n" if queries else "{}\n")
+
+
+def _write_csv(file: TextIO, queries: Sequence[str], columns: dict[str, Column]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("query", *columns))
+    for q, query in enumerate(queries):
+        rows = zip(*(column(q) for column in columns.values()), strict=True)
+        writer.writerows((query, *values) for values in rows)
+
+
+def _numbers(values: Floats, width: int | None = None) -> Column:
+    """Values [Q, n] as a column, empty from n to the width."""
+    behind = [""] * ((width or values.shape[1]) - values.shape[1])
+    return lambda q: [*map(_short, values[q]), *behind]
+
+
+def _short(value: np.float32) -> str:
+    """The fewest digits that give this float32 back."""
+    return np.format_float_positional(value, unique=True, trim="0")
+
+
+def _escaped(name: str) -> str:
+    """A name without blanks, control characters and bare `%`: those as in URLs."""
+    return "".join(
+        char if char.isprintable() and not char.isspace() and char != "%" else _hex(char)
+        for char in name
+    )
+
+
+def _hex(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", ODD_NAMES))

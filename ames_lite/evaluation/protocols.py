@@ -145,6 +145,22 @@ def evaluate_ranking(
     return summarize(hits, protocol)
 
 
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """Neighbour lists and what they are judged by. Raises BadInput as `check_fit`."""
+
+    protocol: Protocol
+    ground_truth: GroundTruth
+    neighbors: Neighbors
+
+    def __post_init__(self) -> None:
+        check_fit(self.neighbors, self.ground_truth, self.protocol)
+
+    def evaluate(self) -> Evaluation:
+        """Metrics of the lists themselves, without reranking."""
+        return evaluate_ranking(self.neighbors, self.ground_truth, self.protocol)
+
+
 def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
     """The metrics of a protocol from the hits of each of its settings."""
     values: dict[str, float] = {}

@@ -17,10 +17,10 @@ from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.data import SIDES, find_files, read_lists, read_truth
 from ames_lite.evaluation.metrics import Hits
-from ames_lite.evaluation.passes import prepare_passes
-from ames_lite.evaluation.protocols import Evaluation, Protocol, evaluate_ranking, summarize
+from ames_lite.evaluation.passes import Cell, prepare_passes
+from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval, summarize
 from ames_lite.io.digest import names_digest
-from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.records import PairScores
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.pair_scores import read_pair_scores
 
@@ -39,27 +39,20 @@ class ReadRow:
 
 
 @dataclass(frozen=True, eq=False)
-class Reread:
+class Reread(Retrieval):
     """What the rankings of a run follow from; where: its results.json, for messages."""
 
-    where: Path
-    results: Mapping[str, Any]
-    protocol: Protocol
-    ground_truth: GroundTruth
-    neighbors: Neighbors
     scores: PairScores
+    results: Mapping[str, Any]
+    where: Path
 
     def row(self, place: int) -> ReadRow:
         """A row of results.json, evaluated again. Raises BadInput where its metrics differ."""
-        row = self.results["rows"][place]
-        before = evaluate_ranking(self.neighbors, self.ground_truth, self.protocol)
+        row, before = self.results["rows"][place], self.evaluate()
         self._compare("global", self.results["global"], before)  # other files: before any lookup
-        lists = self.neighbors, self.ground_truth
-        passes = prepare_passes(*lists, self.scores, row["num_rerank"], self.protocol)
-        hits = {
-            setting: one.hits(row["num_rerank"], row["lamb"], row["temp"])
-            for setting, one in passes.items()
-        }
+        cell = Cell.of(row)
+        passes = prepare_passes(self, self.scores, cell.num_rerank)
+        hits = {setting: one.hits(cell) for setting, one in passes.items()}
         after = summarize(hits, self.protocol)
         self._compare(f"row {place + 1}", row["metrics"], after)
         return ReadRow(before, after, {name: one.before for name, one in passes.items()}, hits)
@@ -104,7 +97,7 @@ def reread(
     truth = read_truth(files, paths, *lists)
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
     found = read_pair_scores(paths["scores"], results["digests"], remedy=REMEDY)
-    return Reread(where, results, protocol, truth, near, found)
+    return Reread(protocol, truth, near, found, results, where)
 
 
 def _scores_file(path: Path) -> Path:

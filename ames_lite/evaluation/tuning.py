@@ -1,69 +1,64 @@
 """Grids over num_rerank, lamb and temp, from logits that were computed once.
 
 Every row of a grid is given back, in the order asked for; `best` picks one by a stated rule. A
-grid on the set that is reported is an oracle: choose on another set and carry the choice over.
+grid on the set that is reported is an oracle: choose on another set and carry the choice over, in
+tuned.json, which holds for one model and its weights alone.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.evaluation.metrics import JUNK, POSITIVE, Floats
-from ames_lite.evaluation.passes import Scores, evaluate_passes, prepare_passes
-from ames_lite.evaluation.protocols import Protocol, get_protocol
-from ames_lite.records import GroundTruth, Neighbors
+from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
+from ames_lite.evaluation.protocols import Retrieval
+from ames_lite.io import remedies
+from ames_lite.io.json_file import read_json_file
+from ames_lite.io.writing import replacing
+from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome
-from ames_lite.reranking.ensemble import check_ensemble, ensemble_scores
+from ames_lite.reranking.ensemble import ensemble_scores
 
 NO_AP = np.zeros(0)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One cell of a grid. metrics: fractions in [0, 1]; num_rerank: as asked, before clamping;
-    main_ap [Q]: as of `Evaluation`.
-    """
+class Row(Cell):
+    """A cell with what it reached: metrics and main_ap [Q] as of `Evaluation`."""
 
-    num_rerank: int
-    lamb: float
-    temp: float
     metrics: dict[str, float]
     main_ap: Floats = field(default_factory=lambda: NO_AP, compare=False, repr=False)
 
 
 def grid(
-    neighbors: Neighbors,
-    ground_truth: GroundTruth,
-    scores: Scores,
+    lists: Retrieval,
+    scores: PairScores,
     *,
-    num_reranks: Sequence[int],
-    lambs: Sequence[float],
-    temps: Sequence[float],
-    protocol: str | Protocol,
+    num_reranks: Iterable[int],
+    lambs: Iterable[float],
+    temps: Iterable[float],
 ) -> list[Row]:
     """The metrics of every combination; num_rerank changes slowest, temp fastest.
 
     scores: logits of all pairs up to the largest num_rerank (`pairs_to_score` names them).
-    Raises BadInput before any work where a value is out of range or a list is empty.
+    Raises BadInput before any work where a value is out of range or there is no combination.
     """
-    cells = list(product(num_reranks, lambs, temps))
-    if not cells:
-        raise BadInput("a grid has no cells", expected="values for num_rerank, lamb and temp")
-    if min(num_reranks) < 1:
-        raise BadInput(f"num_rerank is {min(num_reranks)}", expected="at least 1")
-    for _, lamb, temp in cells:
-        check_ensemble(lamb, temp)
-    passes = prepare_passes(neighbors, ground_truth, scores, max(num_reranks), protocol)
+    cells = [Cell(*values) for values in product(num_reranks, lambs, temps)]
+    require(cells, "a grid has no cells", expected="values for num_rerank, lamb and temp")
+    passes = prepare_passes(lists, scores, max(cell.num_rerank for cell in cells))
     rows = []
-    for n, lamb, temp in cells:
-        found = evaluate_passes(passes, protocol, num_rerank=n, lamb=lamb, temp=temp)
-        rows.append(Row(n, lamb, temp, found.metrics, found.main_ap))
+    for cell in cells:
+        found = evaluate_passes(passes, lists.protocol, cell)
+        rows.append(Row(cell.num_rerank, cell.lamb, cell.temp, found.metrics, found.main_ap))
     return rows
 
 
@@ -78,33 +73,77 @@ def _orders(row: Row, rows: Sequence[Row]) -> bool:
 
 
 def best(rows: Sequence[Row], metric: str) -> Row:
-    """The row with the highest metric; among equals the one that comes first.
+    """The row with the highest metric, the first of equals; with λ = 0 only the smallest γ counts.
 
-    Of rows with λ = 0 only the one with the smallest γ counts. Raises BadInput where there is no
-    row, no such metric, or no number among its values.
+    Raises BadInput where there is no row, no such metric, or no number among its values.
     """
-    if not rows:
-        raise BadInput("there is no row to choose from", expected="a grid with cells")
-    if any(metric not in row.metrics for row in rows):
-        raise BadInput(f"no metric '{metric}'", expected=", ".join(rows[0].metrics))
+    require(rows, "there is no row to choose from", expected="a grid with cells")
+    known = all(metric in row.metrics for row in rows)
+    require(known, f"no metric '{metric}'", expected=", ".join(rows[0].metrics))
     counted = [r for r in rows if _orders(r, rows) and not math.isnan(r.metrics[metric])]
-    if not counted:
-        raise BadInput(f"'{metric}' is undefined in every row", expected="queries with positives")
+    require(counted, f"'{metric}' is undefined in every row", expected="queries with positives")
     return max(counted, key=lambda row: row.metrics[metric])
 
 
-def outcome(
-    neighbors: Neighbors,
-    ground_truth: GroundTruth,
-    scores: Scores,
-    row: Row,
-    protocol: str | Protocol,
-) -> Outcome:
-    """Final scores of the candidates with the λ and γ of a row, and which of them are right.
+def outcome(lists: Retrieval, scores: PairScores, cell: Cell) -> Outcome:
+    """Final scores of the first num_rerank candidates, and which of them are right.
 
-    Of a graded protocol in its medium setting. Candidates are the first num_rerank.
+    Of a graded protocol in its medium setting.
     """
-    setting = get_protocol(protocol).main_settings[0]
-    passes = prepare_passes(neighbors, ground_truth, scores, row.num_rerank, protocol)[setting]
-    final = ensemble_scores(passes.sims, passes.logits, row.lamb, row.temp)
-    return Outcome(final, passes.labels == POSITIVE, passes.labels != JUNK)
+    one = prepare_passes(lists, scores, cell.num_rerank)[lists.protocol.main_settings[0]]
+    final = ensemble_scores(one.sims, one.logits, cell.lamb, cell.temp)
+    return Outcome(final, one.labels == POSITIVE, one.labels != JUNK)
+
+
+@dataclass(frozen=True)
+class Tuned(Cell):
+    """What tuning chose. tuned_on: the validation set; model: its name and `weights` a digest of
+    it; metric and value: what was reached there, a fraction in [0, 1].
+    """
+
+    tuned_on: str
+    model: str
+    weights: str
+    metric: str
+    value: float
+
+    def check(self, model: str, weights: str, path: str | Path) -> None:
+        """Raise BadInput where it was chosen for another model."""
+        for what, mine, its in (("model", model, self.model), ("weights", weights, self.weights)):
+            require(
+                mine == its,
+                f"tuned with {what} {its}, this run has {mine}",
+                where=path,
+                expected=f"what was chosen with the same {what}",
+                remedy=f"{remedies.TUNE} with this model",
+            )
+
+
+def write_tuned(path: str | Path, tuned: Tuned) -> Path:
+    """Write the choice; returns the path."""
+    with replacing(path) as partial:
+        text = json.dumps({"schema": 1, **asdict(tuned)}, indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def read_tuned(path: str | Path) -> Tuned:
+    """The choice at `path`, a file or a run directory with `tuned.json`.
+
+    Raises MissingFile, or BadInput where the file is none or its values are out of range.
+    """
+    path = Path(path).expanduser()
+    path = path / "tuned.json" if path.is_dir() else path
+    if not path.is_file():
+        raise MissingFile("a choice of tuning is missing", where=path, remedy=remedies.TUNE)
+    content: Any = read_json_file(path, "tuned.json", remedies.TUNE)
+    try:
+        assert isinstance(content, dict) and content.pop("schema", None) == 1
+        tuned = Tuned(**content)
+        assert isinstance(tuned.num_rerank, int)
+        assert all(isinstance(v, str) for v in (tuned.tuned_on, tuned.model, tuned.weights))
+    except (ValueError, TypeError, AssertionError) as error:
+        raise BadInput(
+            "this is no choice of tuning", where=path, expected="tuned.json", remedy=remedies.TUNE
+        ) from error
+    return tuned

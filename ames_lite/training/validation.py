@@ -14,7 +14,6 @@ from typing import Any
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import pairs_to_score
-from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.evaluation.tuning import best, grid
 from ames_lite.models import SimilarityHead
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
@@ -41,24 +40,13 @@ class Validation:
         """The metric as `val`, λ and γ that it is of, and the global ranking's as `val_global`."""
         data = self.data
         num = min(self.num_rerank, data.neighbors.ids.shape[1])
-        pairs = pairs_to_score(data.neighbors, data.ground_truth, num, data.protocol)
-        scores, cost = PairScorer(head).score(
-            data.query_store, data.gallery_store, *pairs, self.options
-        )
-        rows = grid(
-            data.neighbors,
-            data.ground_truth,
-            scores,
-            num_reranks=[num],
-            lambs=LAMBS,
-            temps=TEMPS,
-            protocol=data.protocol,
-        )
+        pairs = pairs_to_score(data, num)
+        scores, cost = PairScorer(head).score(*data.stores, *pairs, self.options)
+        rows = grid(data, scores, num_reranks=[num], lambs=LAMBS, temps=TEMPS)
         row = best(rows, self.metric)
-        before = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol)
         return {
             "val": row.metrics[self.metric],
-            "val_global": before.metrics[self.metric],
+            "val_global": data.evaluate().metrics[self.metric],
             "lamb": row.lamb,
             "temp": row.temp,
             "val_seconds": cost.seconds_scoring,

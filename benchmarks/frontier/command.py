@@ -31,10 +31,8 @@ from ames_lite.cli.shell import (
     run_dir,
 )
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation import evaluator
+from ames_lite.evaluation import evaluator, passes
 from ames_lite.evaluation.data import EvaluationData
-from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
-from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.evaluation.views.figure import save_png
 from ames_lite.io.writing import replacing
 from ames_lite.processes import Processes, process_group
@@ -99,14 +97,14 @@ def _run(config: Config, processes: Processes, options: ScoringOptions) -> dict[
 
 def _clamped(counts: list[int], data: EvaluationData, say: bool) -> list[int]:
     """descriptors= within the store; said once where it changes."""
-    most = data.gallery_store.max_count
+    most = data.stores[1].max_count
     if say and max(counts) > most:
         print(f"descriptors={max(counts)} is more than the store has: {most} are taken")
     return sorted({min(count, most) for count in counts})
 
 
 def _metric(name: str | None, data: EvaluationData) -> str:
-    known = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol).metrics
+    known = data.evaluate().metrics
     if name is not None and name not in known:
         raise ConfigError(f"there is no metric '{name}'", expected=f"one of {', '.join(known)}")
     return name or data.protocol.main
@@ -121,16 +119,13 @@ def score_cells(
 ) -> list[Cell]:
     """The cells of one head and one number of descriptors: scored once, for the largest."""
     found = cache.scores(data, head.scorer, max(num_reranks), options)
-    passes = prepare_passes(
-        data.neighbors, data.ground_truth, found.scores, max(num_reranks), data.protocol
-    )
-    size = bytes_per_image(head.model, data.gallery_store.count, options.gallery_count)
+    prepared = passes.prepare_passes(data, found.scores, max(num_reranks))
+    size = bytes_per_image(head.model, data.stores[1].count, options.gallery_count)
     pair = found.seconds_per_pair
     cells = []
     for num in num_reranks:
-        reached = evaluate_passes(
-            passes, data.protocol, num_rerank=num, lamb=head.lamb, temp=head.temp
-        )
+        cell = passes.Cell(num, head.lamb, head.temp)
+        reached = passes.evaluate_passes(prepared, data.protocol, cell)
         cells.append(
             Cell(
                 head=head.label,
@@ -155,7 +150,7 @@ def score_cells(
 def _results(
     config: Config, data: EvaluationData, heads: Sequence[Head], cells: Sequence[Cell], metric: str
 ) -> dict[str, Any]:
-    before = evaluate_ranking(data.neighbors, data.ground_truth, data.protocol).metrics
+    before = data.evaluate().metrics
     return {
         "schema": SCHEMA,
         "dataset": data.files.name,

@@ -15,7 +15,7 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.evaluation.tuned import Tuned, read_tuned
+from ames_lite.evaluation.tuning import Tuned, read_tuned
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.models import AMES, HEADS, SimilarityHead

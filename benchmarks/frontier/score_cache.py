@@ -94,7 +94,7 @@ class ScoreCache:
         if scorer.digest not in self._warm:
             self._warm.add(scorer.digest)
             query, gallery = (rows[:WARM_UP] for rows in pairs)
-            scorer.score(data.query_store, data.gallery_store, query, gallery, options)
+            scorer.score(*data.stores, query, gallery, options)
 
 
 def _short(text: str) -> str:

@@ -14,7 +14,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.evaluate import open_scorer
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation import evaluator
-from ames_lite.evaluation.tuned import Tuned, write_tuned
+from ames_lite.evaluation.tuning import Tuned, write_tuned
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head, save_meta
 from ames_lite.models import AMES
 from ames_lite.reranking.tasks import PairTask

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 
-from ames_lite.evaluation.protocols import evaluate_ranking
 from benchmarks.metrics import MetricSpeed, made_up_world, measure_metrics
 from tests.evaluation import referee
 
@@ -26,13 +25,12 @@ def test_every_work_is_measured_once() -> None:
 
 
 def test_the_world_that_is_measured_is_one_that_counts() -> None:
-    neighbors, truth = made_up_world(3, 600, seed=0)
-    again = made_up_world(3, 600, seed=0)[0]
-    np.testing.assert_array_equal(neighbors.ids, again.ids)
-    found = evaluate_ranking(neighbors, truth, "revisitop")
+    world, again = (made_up_world(3, 600, seed=0) for _ in range(2))
+    np.testing.assert_array_equal(world.neighbors.ids, again.neighbors.ids)
+    found, truth = world.evaluate(), world.ground_truth
     for setting in ("easy", "medium", "hard"):
         rows = [
             referee.average_precision(row, *referee.lists_of(truth, setting, q))
-            for q, row in enumerate(neighbors.ids.tolist())
+            for q, row in enumerate(world.neighbors.ids.tolist())
         ]
         np.testing.assert_allclose(found.ap[setting], rows, atol=1e-12)

@@ -106,8 +106,8 @@ def test_the_made_lists_have_their_grades_among_those_reranked(tmp_path: Path) -
 
 def test_a_swap_of_images_that_do_not_tie_is_another_ranking(tmp_path: Path) -> None:
     made = make_stores(tmp_path, 2, 50, 4, 8, seed=0)
-    world = make_lists(made, 2, 50, 40, 20, seed=1)
-    query, gallery = pairs_to_score(*world, 20, speed.PROTOCOL)
+    world = speed.judged(*make_lists(made, 2, 50, 40, 20, seed=1))
+    query, gallery = pairs_to_score(world, 20)
     logit = np.random.default_rng(0).standard_normal(len(query)).astype(np.float32)
     plain = PairScores(query, gallery, logit)
     near = PairScores(query, gallery, logit + np.float32(1e-6))

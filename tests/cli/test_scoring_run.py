@@ -15,7 +15,7 @@ import pytest
 from ames_lite.cli import evaluate, tune
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, UserError
-from ames_lite.evaluation.tuned import read_tuned
+from ames_lite.evaluation.tuning import read_tuned
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.models import AMES
 from ames_lite.processes import ALONE, process_group

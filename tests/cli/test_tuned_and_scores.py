@@ -15,7 +15,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.evaluation.tuned import read_tuned
+from ames_lite.evaluation.tuning import read_tuned
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from ames_lite.evaluation.failures import (
     make_cases,
     pick_row,
 )
-from ames_lite.evaluation.passes import prepare_passes, rerank_setting
+from ames_lite.evaluation.passes import Cell, prepare_passes, rerank_setting
 from ames_lite.evaluation.pictures import Album, Picture
+from ames_lite.evaluation.protocols import get_protocol
 from ames_lite.evaluation.views.failure_sheet import Section, Tile, failure_sheet, shortened
 from ames_lite.records import GroundTruth, Neighbors, PairScores
+from tests.evaluation.toy import judged
 
 GALLERY = 9
-CELL = {"num_rerank": 5, "lamb": 0.3, "temp": 2.0}
+ANY_LENGTH = replace(get_protocol("revisitop"), precision_at=())
+CELL = Cell(num_rerank=5, lamb=0.3, temp=2.0)
 
 
 def toy(seed: int, listed: int = GALLERY) -> tuple[Neighbors, GroundTruth, PairScores]:
@@ -55,14 +59,14 @@ def slow_order(lists: Neighbors, truth: GroundTruth, scores: PairScores, q: int)
     junk = set(truth.junk[q].tolist())
     kept = [(row, sim) for row, sim in zip(lists.ids[q].tolist(), lists.sims[q], strict=True)]
     kept = [(row, sim) for row, sim in kept if row not in junk]
-    n = min(CELL["num_rerank"], lists.ids.shape[1])
+    n = min(CELL.num_rerank, lists.ids.shape[1])
     logit = {
         g: v for p, g, v in zip(scores.query, scores.gallery, scores.logit, strict=True) if p == q
     }
 
     def score(row: int, sim: float) -> float:
-        local = 1 / (1 + np.exp(-CELL["temp"] * float(logit[row])))
-        return CELL["lamb"] * float(sim) + (1 - CELL["lamb"]) * float(local)
+        local = 1 / (1 + np.exp(-CELL.temp * float(logit[row])))
+        return CELL.lamb * float(sim) + (1 - CELL.lamb) * float(local)
 
     head = sorted(kept[:n], key=lambda pair: -score(*pair))
     return [row for row, _ in kept], [row for row, _ in head + kept[n:]]
@@ -75,7 +79,7 @@ def place(order: list[int], wanted: list[int]) -> int | None:
 def cases_of(
     lists: Neighbors, truth: GroundTruth, scores: PairScores, rows: list[int]
 ) -> list[Case]:
-    reranked = rerank_setting(lists, truth, scores, "medium", **CELL)
+    reranked = rerank_setting(judged(lists, truth, ANY_LENGTH), scores, "medium", CELL)
     return make_cases(rows, lists, truth, reranked, "medium", (np.arange(6.0), -np.arange(6.0)))
 
 
@@ -111,8 +115,8 @@ def test_cases_are_those_of_a_plain_loop(seed: int, listed: int, tmp_path: Path)
 @pytest.mark.parametrize("seed", range(5))
 def test_best_ranks_are_where_the_loop_finds_the_first_correct_image(seed: int) -> None:
     lists, truth, scores = toy(seed)
-    one = prepare_passes(lists, truth, scores, CELL["num_rerank"], "revisitop")["medium"]
-    ranks = [best_ranks(one.before), best_ranks(one.hits(**CELL))]
+    one = prepare_passes(judged(lists, truth), scores, CELL.num_rerank)["medium"]
+    ranks = [best_ranks(one.before), best_ranks(one.hits(CELL))]
     for q in range(6):
         right = [*truth.easy[q].tolist(), *truth.hard[q].tolist()]
         for found, order in zip(ranks, slow_order(lists, truth, scores, q), strict=True):

@@ -15,7 +15,7 @@ from ames_lite.cli.shell import dataset_files
 from ames_lite.errors import BadInput
 from ames_lite.evaluation import data
 from ames_lite.evaluation.data import load_data
-from ames_lite.evaluation.passes import evaluate_reranked
+from ames_lite.evaluation.passes import Cell
 from ames_lite.evaluation.protocols import evaluate_ranking, get_protocol
 from ames_lite.records import Neighbors
 from ames_lite.stores import neighbor_lists
@@ -25,7 +25,7 @@ from ames_lite.stores.published import planes
 from ames_lite.stores.published.safe_pickle import write_pickle
 from tests.cli.test_tuned_and_scores import gldv2
 from tests.conftest import TinyWorld
-from tests.evaluation.toy import make_neighbors, make_scores, make_truth
+from tests.evaluation.toy import evaluate_reranked, judged, make_neighbors, make_scores, make_truth
 
 LONG = 3000  # a file of which a part can be read is not a small one
 NAMES = [f"q{q}.jpg" for q in range(6)], [f"g{n}.jpg" for n in range(LONG)]
@@ -54,9 +54,9 @@ def test_what_is_left_out_changes_no_number(name: str, seed: int) -> None:
         cut = Neighbors(neighbors.ids[:, :most], neighbors.sims[:, :most], 40)
         wanted, found = (evaluate_ranking(lists, truth, protocol) for lists in (neighbors, cut))
         assert wanted.metrics == found.metrics
-        cell = {"num_rerank": num, "lamb": 0.3, "temp": 0.7}
         wanted, found = (
-            evaluate_reranked(lists, truth, scores, protocol, **cell) for lists in (neighbors, cut)
+            evaluate_reranked(judged(lists, truth, protocol), scores, Cell(num, 0.3, 0.7))
+            for lists in (neighbors, cut)
         )
         assert wanted.metrics == found.metrics
         np.testing.assert_array_equal(wanted.main_ap, found.main_ap)
@@ -118,8 +118,5 @@ def test_an_evaluation_takes_no_more_of_its_lists_than_it_needs(
     files = dataset_files(compose("evaluate", given))
     data = {whole: load_data(files, "vpr", "vlad", 7, whole=whole) for whole in (False, True)}
     assert [one.neighbors.ids.shape[1] for one in data.values()] == [20, 40]
-    metrics = [
-        evaluate_ranking(one.neighbors, one.ground_truth, one.protocol).metrics
-        for one in data.values()
-    ]
+    metrics = [one.evaluate().metrics for one in data.values()]
     assert metrics[0] == metrics[1]

@@ -5,17 +5,12 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.passes import (
-    evaluate_reranked,
-    move_to_end,
-    pairs_to_score,
-    rerank_setting,
-)
-from ames_lite.evaluation.protocols import PROTOCOLS, evaluate_ranking, setting_junk
+from ames_lite.evaluation.passes import Cell, move_to_end, pairs_to_score, rerank_setting
+from ames_lite.evaluation.protocols import evaluate_ranking, setting_junk
 from ames_lite.records import Neighbors, PairScores
 from tests.evaluation import referee
 from tests.evaluation.official import official_neighbors, official_scores, official_truth
-from tests.evaluation.toy import make_neighbors, make_scores, make_truth
+from tests.evaluation.toy import evaluate_reranked, judged, make_neighbors, make_scores, make_truth
 from tests.helpers import shared_file
 
 SETTINGS = ("easy", "medium", "hard")
@@ -34,14 +29,14 @@ def test_the_passes_are_their_slow_referee(
 ) -> None:
     neighbors, truth = make_neighbors(seed, length=length, falling=falling), make_truth(seed)
     scores, (lamb, temp) = make_scores(seed), (0.35, 0.6)
-    cell: dict[str, Any] = {"num_rerank": num_rerank, "lamb": lamb, "temp": temp}
+    world, cell = judged(neighbors, truth), Cell(num_rerank, lamb, temp)
     logit = by_pair(scores)
-    came = evaluate_reranked(neighbors, truth, scores, "revisitop", **cell)
+    came = evaluate_reranked(world, scores, cell)
     for setting in SETTINGS:
         wanted = referee.reranked_ids(
             *(neighbors, truth, lambda q, i: logit[q, i], setting, num_rerank, lamb, temp)
         )
-        ranking = rerank_setting(neighbors, truth, scores, setting, **cell)
+        ranking = rerank_setting(world, scores, setting, cell)
         np.testing.assert_array_equal(ranking.ids, wanted)
         lists = [referee.lists_of(truth, setting, q) for q in range(len(wanted))]
         aps = [
@@ -58,13 +53,13 @@ def test_the_passes_are_their_slow_referee(
 @pytest.mark.parametrize("num_rerank", [1, 7, 25, 40])
 def test_without_junk_there_is_one_pass(num_rerank: int) -> None:
     neighbors, truth, scores = make_neighbors(1), make_truth(1, graded=False), make_scores(1)
-    cell: dict[str, Any] = {"num_rerank": num_rerank, "lamb": 0.3, "temp": 0.5}
-    ranking = rerank_setting(neighbors, truth, scores, "all", **cell)
+    cell = Cell(num_rerank, lamb=0.3, temp=0.5)
+    ranking = rerank_setting(judged(neighbors, truth, "gldv2"), scores, "all", cell)
     np.testing.assert_array_equal(ranking.ids[:, num_rerank:], neighbors.ids[:, num_rerank:])
     for protocol in ("gldv2", "instance", "vpr"):
-        came = evaluate_reranked(neighbors, truth, scores, protocol, **cell)
+        came = evaluate_reranked(judged(neighbors, truth, protocol), scores, cell)
         assert came.metrics == evaluate_ranking(ranking, truth, protocol).metrics
-    query, gallery = pairs_to_score(neighbors, truth, num_rerank, "gldv2")
+    query, gallery = pairs_to_score(judged(neighbors, truth, "gldv2"), num_rerank)
     assert len(query) == 6 * num_rerank
     assert set(gallery[query == 2].tolist()) == set(neighbors.ids[2, :num_rerank].tolist())
 
@@ -86,12 +81,10 @@ def test_one_pass_worked_by_hand() -> None:
         bbox=(None,),
     )
     logits = {0: -3.0, 2: 3.0, 3: 1.0}  # 1 and 4 are never asked for
-    query, gallery = pairs_to_score(neighbors, truth, 2, "revisitop")
+    query, gallery = pairs_to_score(judged(neighbors, truth), 2)
     assert (query.tolist(), gallery.tolist()) == ([0, 0, 0], sorted(logits))
     scores = PairScores(query, gallery, np.array([logits[i] for i in gallery.tolist()], np.float32))
-    came = evaluate_reranked(
-        neighbors, truth, scores, "revisitop", num_rerank=2, lamb=0.0, temp=1.0
-    )
+    came = evaluate_reranked(judged(neighbors, truth), scores, Cell(2, lamb=0.0, temp=1.0))
     assert came.metrics["map_medium"] == pytest.approx((1 + (1 / 3 + 2 / 4) / 2) / 2)
     # easy: junk is 1 and 4, the pass reorders 0 and 2, so 2 comes first
     assert came.metrics["map_easy"] == 1
@@ -114,7 +107,7 @@ def test_moving_junk_is_stable_and_carries_the_sims(seed: int, setting: str) -> 
 
 def test_pairs_to_score_are_what_the_passes_read_and_no_more() -> None:
     neighbors, truth = make_neighbors(0), make_truth(0)
-    query, gallery = pairs_to_score(neighbors, truth, 9, "revisitop")
+    query, gallery = pairs_to_score(judged(neighbors, truth), 9)
     keys = list(zip(query.tolist(), gallery.tolist(), strict=True))
     assert keys == sorted(set(keys)) and query.dtype == gallery.dtype == np.int32
     needed = set()
@@ -123,48 +116,32 @@ def test_pairs_to_score_are_what_the_passes_read_and_no_more() -> None:
         needed |= {(q, i) for q, row in enumerate(ids.tolist()) for i in row}
     assert set(keys) == needed
     scores = PairScores(query, gallery, np.zeros(len(query), np.float32))
-    evaluate_reranked(neighbors, truth, scores, "revisitop", num_rerank=9, lamb=0.5, temp=1.0)
+    evaluate_reranked(judged(neighbors, truth), scores, Cell(9, lamb=0.5, temp=1.0))
     fewer = PairScores(query[1:], gallery[1:], np.zeros(len(query) - 1, np.float32))
     with pytest.raises(BadInput, match="have no score"):
-        evaluate_reranked(neighbors, truth, fewer, "revisitop", num_rerank=9, lamb=0.5, temp=1.0)
+        evaluate_reranked(judged(neighbors, truth), fewer, Cell(9, lamb=0.5, temp=1.0))
 
 
 def test_lamb_1_and_a_constant_scorer_give_the_global_metrics() -> None:
-    neighbors, truth = make_neighbors(0), make_truth(0)
-    wanted = evaluate_ranking(neighbors, truth, "revisitop").metrics
-    cell: dict[str, Any] = {"num_rerank": 20, "temp": 0.7}
-    came = evaluate_reranked(neighbors, truth, make_scores(0), "revisitop", lamb=1.0, **cell)
-    assert came.metrics == wanted
+    world, scores = judged(make_neighbors(0), make_truth(0)), make_scores(0)
+    wanted = world.evaluate().metrics
+    assert evaluate_reranked(world, scores, Cell(20, lamb=1.0, temp=0.7)).metrics == wanted
+    constant = PairScores(scores.query, scores.gallery, np.ones_like(scores.logit))
     for lamb in (0.0, 0.4):
-        constant = evaluate_reranked(neighbors, truth, np.ones_like, "revisitop", lamb=lamb, **cell)
-        assert constant.metrics == wanted
+        assert evaluate_reranked(world, constant, Cell(20, lamb, temp=0.7)).metrics == wanted
 
 
 def test_num_rerank_beyond_the_list_is_the_whole_list() -> None:
-    neighbors, truth, scores = make_neighbors(0), make_truth(0), make_scores(0)
-    cell: dict[str, Any] = {"lamb": 0.2, "temp": 0.7}
+    world, scores = judged(make_neighbors(0), make_truth(0)), make_scores(0)
     whole, beyond = (
-        evaluate_reranked(neighbors, truth, scores, "revisitop", num_rerank=n, **cell).metrics
-        for n in (40, 10**6)
+        evaluate_reranked(world, scores, Cell(n, lamb=0.2, temp=0.7)).metrics for n in (40, 10**6)
     )
     assert whole == beyond
-    pairs = [pairs_to_score(neighbors, truth, n, "revisitop")[1].tolist() for n in (40, 10**6)]
+    pairs = [pairs_to_score(world, n)[1].tolist() for n in (40, 10**6)]
     assert pairs[0] == pairs[1]
 
 
-def test_pair_scores_and_a_callable_are_the_same() -> None:
-    neighbors, truth, scores = make_neighbors(0), make_truth(0), make_scores(0)
-    table = scores.logit.reshape(6, 40)
-    cell: dict[str, Any] = {"num_rerank": 12, "lamb": 0.2, "temp": 0.7}
-    one = evaluate_reranked(neighbors, truth, scores, "revisitop", **cell)
-    two = evaluate_reranked(
-        neighbors, truth, lambda ids: np.take_along_axis(table, ids, axis=1), "revisitop", **cell
-    )
-    assert one.metrics == two.metrics
-
-
 def test_bad_input_is_refused() -> None:
-    neighbors, truth, scores = make_neighbors(0), make_truth(0), make_scores(0)
     cell: dict[str, Any] = {"num_rerank": 5, "lamb": 0.5, "temp": 1.0}
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"num_rerank": 0}, "num_rerank is 0"),
@@ -173,16 +150,11 @@ def test_bad_input_is_refused() -> None:
     ]
     for change, words in wrong:
         with pytest.raises(BadInput, match=words):
-            evaluate_reranked(neighbors, truth, scores, "revisitop", **cell | change)
-        with pytest.raises(BadInput, match=words):
-            rerank_setting(neighbors, truth, scores, "medium", **cell | change)
-    for scorer in (lambda ids: np.full(ids.shape, np.nan), lambda ids: np.zeros(3)):
-        with pytest.raises(BadInput, match="a scorer gave logits"):
-            evaluate_reranked(neighbors, truth, scorer, "revisitop", **cell)
+            Cell(**cell | change)
+    with pytest.raises(BadInput, match="num_rerank is 0"):
+        pairs_to_score(judged(make_neighbors(0), make_truth(0)), 0)
     with pytest.raises(BadInput, match="over 40 images meets .* over 50 images"):
-        rerank_setting(neighbors, make_truth(0, gallery=50), scores, "medium", **cell)
-    with pytest.raises(BadInput, match="over 40 images meets .* over 50 images"):
-        pairs_to_score(neighbors, make_truth(0, gallery=50), 5, "revisitop")
+        judged(make_neighbors(0), make_truth(0, gallery=50))
 
 
 # num_rerank, lamb, temp, then mAP easy, medium, hard and mP@5 medium; drawn by seeds as in toy.py
@@ -200,13 +172,9 @@ def test_recorded_numbers_are_reached(
     num_rerank: int, lamb: float, temp: float, wanted: list[float]
 ) -> None:
     worlds = {"queries": 12, "gallery": 60}
-    came = evaluate_reranked(
-        make_neighbors(7, length=60, **worlds),
-        make_truth(7, **worlds),
-        make_scores(7, **worlds),
-        PROTOCOLS["revisitop"],
-        **{"num_rerank": num_rerank, "lamb": lamb, "temp": temp},
-    ).metrics
+    lists = judged(make_neighbors(7, length=60, **worlds), make_truth(7, **worlds))
+    cell = Cell(num_rerank, lamb, temp)
+    came = evaluate_reranked(lists, make_scores(7, **worlds), cell).metrics
     keys = ("map_easy", "map_medium", "map_hard", "mp@5_medium")
     assert [came[key] for key in keys] == pytest.approx(wanted, abs=1e-7)
 
@@ -215,9 +183,9 @@ def test_recorded_numbers_are_reached(
 def test_the_published_reranking_is_reached(row: int) -> None:
     wanted = json.loads(shared_file("fixtures/rerank_expected.json").read_text())[row]
     dataset = wanted["dataset"]
-    inputs = official_neighbors(dataset), official_truth(dataset), official_scores(dataset)
-    cell = {key: wanted[key] for key in ("num_rerank", "lamb", "temp")}
-    came = evaluate_reranked(*inputs, "revisitop", **cell).metrics
+    world = judged(official_neighbors(dataset), official_truth(dataset))
+    scores, cell = official_scores(dataset), Cell.of(wanted)
+    came = evaluate_reranked(world, scores, cell).metrics
     # ties at lamb 0 follow an unstable sort there; elsewhere only its rounding to 3 decimals
     tolerance = 0.01 if wanted["lamb"] == 0 else 0.00051
     assert 100 * came["map_medium"] == pytest.approx(wanted["M_map"], abs=tolerance)
@@ -225,8 +193,8 @@ def test_the_published_reranking_is_reached(row: int) -> None:
     # `mean`: the ranking of either pass under both settings
     fours = []
     for setting in ("medium", "hard"):
-        ranking = rerank_setting(*inputs, setting, **cell)
-        found = evaluate_ranking(ranking, inputs[1], "revisitop").metrics
+        ranking = rerank_setting(world, scores, setting, cell)
+        found = evaluate_ranking(ranking, world.ground_truth, "revisitop").metrics
         fours += [found["map_medium"], found["map_hard"]]
     tolerance = 1e-4 if wanted["lamb"] == 0 else 1e-9
     assert np.mean(fours) == pytest.approx(wanted["mean"], abs=tolerance)

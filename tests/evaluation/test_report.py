@@ -19,12 +19,11 @@ from PIL import Image
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation import pictures
-from ames_lite.evaluation.passes import evaluate_reranked, rerank_setting
-from ames_lite.evaluation.protocols import Evaluation, evaluate_ranking
+from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.report import pick_queries, write_report
 from ames_lite.io.images import jpeg_bytes, load_image, save_jpeg, thumbnail
 from ames_lite.records import GroundTruth, Neighbors, PairScores, Ranking
-from tests.evaluation.toy import make_neighbors, make_scores, make_truth
+from tests.evaluation.toy import evaluate_reranked, judged, make_neighbors, make_scores, make_truth
 
 ENSEMBLE = {"lamb": 0.25, "temp": 0.5}
 inf, nan = math.inf, math.nan
@@ -52,11 +51,9 @@ def evaluate(
     neighbors: Neighbors, truth: GroundTruth, scores: PairScores, num_reranks: tuple[int, ...]
 ) -> Toy:
     protocol, setting = ("revisitop", "medium") if truth.graded else ("gldv2", "all")
-    before = evaluate_ranking(neighbors, truth, protocol)
-    found: list[Evaluation] = [
-        evaluate_reranked(neighbors, truth, scores, protocol, num_rerank=n, **ENSEMBLE)
-        for n in num_reranks
-    ]
+    lists = judged(neighbors, truth, protocol)
+    before, cells = lists.evaluate(), [Cell(n, **ENSEMBLE) for n in num_reranks]
+    found = [evaluate_reranked(lists, scores, cell) for cell in cells]
     settings = {"query_desc_num": 60, "gallery_desc_num": None, "tuned_on": None, **ENSEMBLE}
     results = {
         "dataset": "toy",
@@ -73,9 +70,7 @@ def evaluate(
         ],
         "versions": {"ames_lite": "0"},
     }
-    ranking = rerank_setting(
-        neighbors, truth, scores, setting, num_rerank=num_reranks[0], **ENSEMBLE
-    )
+    ranking = rerank_setting(lists, scores, setting, cells[0])
     return Toy(results, neighbors, ranking, truth)
 
 

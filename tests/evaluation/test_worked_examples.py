@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ames_lite.evaluation.passes import evaluate_reranked, pairs_to_score
+from ames_lite.evaluation.passes import Cell, pairs_to_score
 from ames_lite.evaluation.protocols import Evaluation, evaluate_ranking, get_protocol
 from ames_lite.records import GroundTruth, Neighbors, PairScores
+from tests.evaluation.toy import evaluate_reranked, judged
 
 Lists = list[list[int]]
 
@@ -107,12 +108,12 @@ def test_revisitop_reranked_with_its_scores() -> None:
     # Hard moves 4 and 3 to the end and reranks 0 and 1, whose order stays:
     #   0: .775;  1: .30 + (1/2)/2 = .55;  so 0 1 2, the positive at rank 2: (0/2 + 1/3)/2 = 1/6
     # Easy moves 4 and 2 to the end and reranks 3 and 0: 0 3 1, the positive at rank 1: 1/4
-    query, gallery = pairs_to_score(neighbors, truth, 2, "revisitop")
+    query, gallery = pairs_to_score(judged(neighbors, truth), 2)
     assert gallery.tolist() == [0, 1, 3]  # neither the junk nor what no pass reaches
     values = np.array([logits[row] for row in gallery.tolist()], np.float32)
     scores = PairScores(query, gallery, values)
-    cell = {"num_rerank": 2, "lamb": 0.5, "temp": 2.0}
-    found = evaluate_reranked(neighbors, truth, scores, "revisitop", **cell).metrics
+    cell = Cell(num_rerank=2, lamb=0.5, temp=2.0)
+    found = evaluate_reranked(judged(neighbors, truth), scores, cell).metrics
     assert found["map_medium"] == pytest.approx(1 / 3, abs=1e-15)
     assert found["map_hard"] == pytest.approx(1 / 6, abs=1e-15)
     assert found["map_easy"] == pytest.approx(1 / 4, abs=1e-15)
@@ -173,8 +174,10 @@ def test_instance_reranked() -> None:
     neighbors = Neighbors(ranked([4, 1, 0, 3, 2], [4, 1, 0, 3, 2]), sims, 5)
     logits = np.log([[1 / 3, 1 / 3, 1, 3, 3]] * 2)
     truth = ground_truth(5, [[3, 4], [0, 2]])
-    cell = {"num_rerank": 5, "lamb": 0.25, "temp": 1.0}
-    found = evaluate_reranked(neighbors, truth, lambda ids: logits, "instance", **cell)
+    rows = np.repeat(np.arange(2), 5)
+    scores = PairScores(rows, neighbors.ids.ravel(), logits.ravel().astype(np.float32))
+    cell = Cell(num_rerank=5, lamb=0.25, temp=1.0)
+    found = evaluate_reranked(judged(neighbors, truth, "instance"), scores, cell)
     assert found.main_ap == pytest.approx([3 / 4, 7 / 12], abs=1e-15)
     assert evaluate_ranking(neighbors, truth, "instance").main_ap == pytest.approx(
         [3 / 4, 11 / 30], abs=1e-15

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
+from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval, get_protocol
 from ames_lite.records import GroundTruth, Neighbors, PairScores
+
+
+def judged(
+    neighbors: Neighbors, truth: GroundTruth, protocol: str | Protocol = "revisitop"
+) -> Retrieval:
+    return Retrieval(get_protocol(protocol), truth, neighbors)
+
+
+def evaluate_reranked(lists: Retrieval, scores: PairScores, cell: Cell) -> Evaluation:
+    """Metrics after reranking."""
+    passes = prepare_passes(lists, scores, cell.num_rerank)
+    return evaluate_passes(passes, lists.protocol, cell)
 
 
 def make_neighbors(

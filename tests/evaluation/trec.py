@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ames_lite.evaluation.rankings import ODD_NAMES
+from ames_lite.evaluation.exports import ODD_NAMES
 from ames_lite.records import Ranking
 
 

@@ -12,7 +12,7 @@ import torch
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.passes import move_to_end, pairs_to_score
-from ames_lite.evaluation.protocols import get_protocol, setting_junk
+from ames_lite.evaluation.protocols import Retrieval, get_protocol, setting_junk
 from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import memory, pair_scoring
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
@@ -79,10 +79,10 @@ class Passes:
         names = [DescriptorStore.open(native(world, s)).names for s in ("query", "gallery")]
         truth = read_ground_truth(world.folder() / "gnd_synthetic.json", *names)
         lists = read_neighbors(world.folder() / "nn_sift_vlad.hdf5", *names)
-        settings = get_protocol("revisitop").settings
-        moved = [move_to_end(lists, setting_junk(truth, setting)) for setting in settings]
+        protocol = get_protocol("revisitop")
+        moved = [move_to_end(lists, setting_junk(truth, s)) for s in protocol.settings]
         self.ids = [one.ids[:, :NUM] for one in moved]
-        self.pairs = pairs_to_score(lists, truth, NUM, "revisitop")
+        self.pairs = pairs_to_score(Retrieval(protocol, truth, lists), NUM)
 
 
 def difference(

@@ -11,7 +11,7 @@ import torch
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.evaluation.data import load_data
 from ames_lite.evaluation.evaluator import Work, score
-from ames_lite.evaluation.passes import evaluate_passes, prepare_passes
+from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.io.checkpoint import load_head
 from ames_lite.models import AMES
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
@@ -35,11 +35,10 @@ def test_the_figure_is_the_best_of_the_grid_by_the_evaluator(
     found = validation(head)
     data, scorer = validation.data, PairScorer(head, "ames", "digest")
     scores, _ = score(Work(data, scorer, 10, validation.options), tmp_path / "s.hdf5")
-    passes = prepare_passes(data.neighbors, data.ground_truth, scores, 10, data.protocol)
+    passes = prepare_passes(data, scores, 10)
 
     def value(lamb: float, temp: float) -> float:
-        given = {"num_rerank": 10, "lamb": lamb, "temp": temp}
-        return evaluate_passes(passes, data.protocol, **given).metrics["map"]  # type: ignore[arg-type]
+        return evaluate_passes(passes, data.protocol, Cell(10, lamb, temp)).metrics["map"]
 
     assert found["val"] == max(value(lamb, temp) for lamb in LAMBS for temp in TEMPS)
     assert found["val"] == value(found["lamb"], found["temp"])

@@ -33,10 +33,11 @@ from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.cli.steps import Steps
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
+from ames_lite.evaluation.passes import Cell
 from ames_lite.evaluation.reread import reread
 from ames_lite.evaluation.results_file import read_results
 from ames_lite.evaluation.significance import bootstrap_mean
-from ames_lite.evaluation.tuning import Row, outcome
+from ames_lite.evaluation.tuning import outcome
 from ames_lite.io.checkpoint import load_head, save_head
 from ames_lite.io.images import load_image, save_jpeg
 from ames_lite.reranking.calibration import Bin, Calibration, calibration_error, reliability
@@ -227,8 +228,7 @@ def answers(root: Path, run: Path, dataset: str, head: Path) -> list[str]:
     _, meta = load_head(head)
     calibration = Calibration.from_json(meta.calibration)
     assert meta.lamb is not None and meta.temp is not None
-    row = Row(NUM_RERANK, meta.lamb, meta.temp, {})
-    told = outcome(found.neighbors, found.ground_truth, found.scores, row, protocol)
+    told = outcome(found, found.scores, Cell(NUM_RERANK, meta.lamb, meta.temp))
     threshold = calibration.threshold(MAX_FALSE)
     best, right, _ = told.first()
     errors = [

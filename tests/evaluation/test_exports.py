@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation import rankings
-from ames_lite.evaluation.rankings import (
+from ames_lite.evaluation import exports
+from ames_lite.evaluation.exports import (
     falling_scores,
     write_ranking,
 )
@@ -137,7 +137,7 @@ def test_a_file_in_the_way_and_a_failure_leave_what_was_there(
             raise OSError("disk full")
         return name
 
-    monkeypatch.setattr(rankings, "_escaped", fail)
+    monkeypatch.setattr(exports, "_escaped", fail)
     with pytest.raises(BadInput, match="disk full"):
         write_ranking(path, "trec", QUERIES, GALLERY, make_ranking(0), tag="r", overwrite=True)
     assert path.read_text() == "mine" and [p.name for p in tmp_path.iterdir()] == ["run.trec"]
