@@ -167,12 +167,9 @@ def _read_official(
     if "qimlist" in content:
         queries = queries[: len(queries) - skip_last]
     skipped = f", the last {skip_last} left out" if skip_last else ""
-    require(
-        len(queries) == len(entries),
-        f"'gnd' has {len(entries)} entries for {len(queries)} queries{skipped}",
-        where=f"{path} against {'its qimlist' if 'qimlist' in content else 'the query list'}",
-        expected="one entry a query",
-    )
+    what = f"'gnd' has {len(entries)} entries for {len(queries)} queries{skipped}"
+    where = f"{path} against {'its qimlist' if 'qimlist' in content else 'the query list'}"
+    require(len(queries) == len(entries), what, where=where, expected="one entry a query")
     row_of = match_names(
         images,
         gallery_names,

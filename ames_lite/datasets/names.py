@@ -43,11 +43,9 @@ def check_present(root: Path, names: Sequence[str], where: Where) -> None:
     """Raise BadInput where listed images are absent: the first with file and line, and how many."""
     absent = [row for row, name in enumerate(names) if not (root / name).is_file()]
     if absent:
-        raise BadInput(
-            f"{len(absent)} of {len(names)} listed images are absent, first '{names[absent[0]]}'",
-            where=where(absent[0]),
-            expected=f"an image at {root / names[absent[0]]}",
-        )
+        what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[absent[0]]}'"
+        expected = f"an image at {root / names[absent[0]]}"
+        raise BadInput(what, where=where(absent[0]), expected=expected)
 
 
 def check_utf8(names: Iterable[str], where: str | Path) -> None:

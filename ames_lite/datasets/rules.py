@@ -103,11 +103,8 @@ def marked(matrix: npt.NDArray[np.generic], where: str) -> Rows:
     for start in range(0, len(matrix), step):
         block = np.asarray(matrix[start : start + step])
         for q, column in np.argwhere(~((block == 0) | (block == 1)))[:1]:
-            raise BadInput(
-                f"row {start + q}, column {column} is {block[q, column]}",
-                where=where,
-                expected="true and false, or 0 and 1",
-            )
+            what = f"row {start + q}, column {column} is {block[q, column]}"
+            raise BadInput(what, where=where, expected="true and false, or 0 and 1")
         rows = [np.flatnonzero(row) for row in block]
         total += sum(map(len, rows))
         _check_total(total, len(matrix))

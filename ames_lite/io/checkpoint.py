@@ -193,12 +193,9 @@ def _read_native(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         raise BadInput(f"{error}", where=weights, expected="a whole safetensors file") from error
     digest = record.get("weights_sha256") if isinstance(record, dict) else None
     if digest is not None and digest != file_digest(weights):
-        raise BadInput(
-            f"{weights.name} is not the file that {meta_file.name} was written with",
-            where=weights,
-            expected=f"sha256 {digest}",
-            remedy="save the head again; or, if you changed it knowingly, drop weights_sha256",
-        )
+        what = f"{weights.name} is not the file that {meta_file.name} was written with"
+        remedy = "save the head again; or, if you changed it knowingly, drop weights_sha256"
+        raise BadInput(what, where=weights, expected=f"sha256 {digest}", remedy=remedy)
     return state, record
 
 
@@ -214,11 +211,8 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
     kinds = {"model": str, "arguments": dict}
     wrong = wrong or [key for key, kind in kinds.items() if not isinstance(record[key], kind)]
     if wrong:
-        raise BadInput(
-            f"in the meta of a head are missing, unknown or of a wrong type: {', '.join(wrong)}",
-            where=path,
-            expected=f"the keys {', '.join(sorted(known))}",
-        )
+        what = f"in the meta of a head are missing, unknown or of a wrong type: {', '.join(wrong)}"
+        raise BadInput(what, where=path, expected=f"the keys {', '.join(sorted(known))}")
     try:
         meta = HeadMeta(**{key: record[key] for key in fields & set(record)})
     except BadInput as error:

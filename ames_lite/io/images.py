@@ -75,11 +75,9 @@ def load_image(
         if fault is None:
             upright = ImageOps.exif_transpose(_eight_bits(path, opened))
             return np.array(_on_background(upright))
-    raise BadInput(
-        f"an image has {width} × {height} pixels, {fault}",
-        where=path,
-        expected=f"at least {min_side} pixels a side and at most {max_pixels} in all",
-    )
+    what = f"an image has {width} × {height} pixels, {fault}"
+    expected = f"at least {min_side} pixels a side and at most {max_pixels} in all"
+    raise BadInput(what, where=path, expected=expected)
 
 
 def check_header(path: str | Path) -> None:
@@ -245,12 +243,10 @@ def list_images(folder: str | Path) -> list[str]:
 def no_images(folder: Path) -> BadInput:
     """The error for a folder that has no images below it."""
     walk = walk_images(folder, is_image_name)
-    return BadInput(
-        "; ".join(("there are no images in the folder", *walk.notes, *left_out(walk.others))),
-        where=folder.absolute(),
-        expected=f"at least one file with a suffix of {', '.join(IMAGE_SUFFIXES)}",
-        remedy=heif_remedy(walk.others),
-    )
+    what = "; ".join(("there are no images in the folder", *walk.notes, *left_out(walk.others)))
+    where = folder.absolute()
+    expected = f"at least one file with a suffix of {', '.join(IMAGE_SUFFIXES)}"
+    return BadInput(what, where=where, expected=expected, remedy=heif_remedy(walk.others))
 
 
 def heif_remedy(names: Iterable[str]) -> str | None:
@@ -312,7 +308,5 @@ def full_scale(values: npt.NDArray[Any]) -> float:
         if not doubtful or high >= DIMMEST * full:
             return full
     kinds = f"{'0 to 1, ' if floating else ''}0 to 255, 4095, 65535 or another full scale"
-    raise BadInput(
-        f"the pixels have values from {low:g} to {high:g}, and it is not clear which is white",
-        expected=f"values from {kinds}",
-    )
+    what = f"the pixels have values from {low:g} to {high:g}, and it is not clear which is white"
+    raise BadInput(what, expected=f"values from {kinds}")

@@ -51,10 +51,8 @@ def check_provenance(provenance: Mapping[str, Any]) -> Provenance:
     for key, value in provenance.items():
         entries = value if isinstance(value, list | tuple) else [value]
         if not isinstance(key, str) or not all(isinstance(entry, plain) for entry in entries):
-            raise BadInput(
-                f"provenance {key!r} is {value!r}",
-                expected="a text key with text, numbers, booleans, None or a list of these",
-            )
+            expected = "a text key with text, numbers, booleans, None or a list of these"
+            raise BadInput(f"provenance {key!r} is {value!r}", expected=expected)
     try:
         checked: Provenance = json.loads(json.dumps(dict(provenance), allow_nan=False))
     except ValueError as error:
@@ -95,12 +93,10 @@ def compare_provenance(
             alike = f"make one of the two anew with the other's backbone.arguments.{key}="
             if anew is not None and second != ABSENT:
                 alike = f"with all else as before: {anew} backbone.arguments.{key}={second}"
-        raise BadInput(
-            f"{key} is {first!r} in {files[0]} and {second!r} in {files[1]}",
-            where=f"{files[0]} and {files[1]}",
-            expected=f"the same {key} in both",
-            remedy=remedy or alike,
-        )
+        what = f"{key} is {first!r} in {files[0]} and {second!r} in {files[1]}"
+        where = f"{files[0]} and {files[1]}"
+        expected = f"the same {key} in both"
+        raise BadInput(what, where=where, expected=expected, remedy=remedy or alike)
 
 
 def compare_known(

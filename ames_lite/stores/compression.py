@@ -54,12 +54,9 @@ def check_filters(dataset: hdf5.DataSet) -> None:
             _plugins() is None or not hdf5.filter_available(number)
         ):
             said = name.split(";")[0] or str(number)
-            raise BadInput(
-                f"'{dataset.name}' is compressed by the filter {said}",
-                where=dataset.path,
-                expected="a filter that HDF5 knows here",
-                remedy=INSTALL,
-            )
+            what = f"'{dataset.name}' is compressed by the filter {said}"
+            expected = "a filter that HDF5 knows here"
+            raise BadInput(what, where=dataset.path, expected=expected, remedy=INSTALL)
 
 
 def _plugins() -> Any:

@@ -114,12 +114,9 @@ class DescriptorStore:
         """
         (at,) = self._file_rows(np.asarray([row])).tolist()
         if self.status[row] == FAILED:
-            raise BadInput(
-                f"'{self.names[row]}' (row {row}) failed in extraction: {self.reason(row)}",
-                where=self.path,
-                expected="a row that is done",
-                remedy=f"mend the image or drop it from the list, then {self.remedy}",
-            )
+            what = f"'{self.names[row]}' (row {row}) failed in extraction: {self.reason(row)}"
+            remedy = f"mend the image or drop it from the list, then {self.remedy}"
+            raise BadInput(what, where=self.path, expected="a row that is done", remedy=remedy)
         descriptors, xy, scale, weight = self._parts(at, self._limit(max_count))
         height, width = self.size[row].tolist()
         try:
@@ -276,12 +273,10 @@ class DescriptorStore:
         try:
             return self._direct.read(first, stop, count)
         except OSError as error:
-            raise BadInput(
-                f"'{name}' cannot be read: {error}",
-                where=self.path,
-                expected="the store as it was when it was opened",
-                remedy=f"look after the disk, or make the store again: {self.remedy}",
-            ) from error
+            what = f"'{name}' cannot be read: {error}"
+            expected = "the store as it was when it was opened"
+            remedy = f"look after the disk, or make the store again: {self.remedy}"
+            raise BadInput(what, where=self.path, expected=expected, remedy=remedy) from error
 
     def _limit(self, max_count: int | None) -> int:
         if max_count is not None and max_count < 1:
@@ -296,11 +291,9 @@ class DescriptorStore:
         fits = rows.ndim == 1 and (rows.size == 0 or np.issubdtype(rows.dtype, np.integer))
         if fits and (rows.size == 0 or (rows.min() >= 0 and rows.max() < len(self))):
             return rows.astype(np.int64)
-        raise BadInput(
-            f"rows {rows.tolist() if rows.size < 20 else rows} were asked for",
-            where=self.path,
-            expected=f"a list of row numbers from 0 to {len(self) - 1}",
-        )
+        what = f"rows {rows.tolist() if rows.size < 20 else rows} were asked for"
+        expected = f"a list of row numbers from 0 to {len(self) - 1}"
+        raise BadInput(what, where=self.path, expected=expected)
 
 
 def say_empty(names: Sequence[str], total: int, what: str = "images") -> str:

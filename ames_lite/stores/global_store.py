@@ -70,12 +70,9 @@ class GlobalStore:
 
     def _read_published(self, names: Sequence[str] | None) -> Sequence[str]:
         if names is None:
-            raise BadInput(
-                "the file is of the published form, without names",
-                where=self.path,
-                expected="a native file, or the image list beside it",
-                remedy=self.remedy,
-            )
+            what = "the file is of the published form, without names"
+            expected = "a native file, or the image list beside it"
+            raise BadInput(what, where=self.path, expected=expected, remedy=self.remedy)
         self._rows = hdf5.dataset(self._file, DATA_SET, (len(names), None), GLOBAL_KINDS)
         virtual.check_sources(self._rows)
         self.provenance: Provenance = {"origin": ORIGIN}
@@ -99,12 +96,10 @@ class GlobalStore:
         odd = ~np.isin(self.status, (DONE, FAILED))
         if odd.any():
             row = int(odd.argmax())
-            raise BadInput(
-                f"row {row} ('{self.names[row]}') has status {self.status[row]}",
-                where=self.path,
-                expected="1 (done) or 2 (failed) in a complete file",
-                remedy=f"make it again: {self.remedy}",
-            )
+            what = f"row {row} ('{self.names[row]}') has status {self.status[row]}"
+            expected = "1 (done) or 2 (failed) in a complete file"
+            remedy = f"make it again: {self.remedy}"
+            raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -154,12 +154,8 @@ def _text(value: object) -> str:
 
 
 def _damaged(file: File, what: str) -> BadInput:
-    return BadInput(
-        what,
-        where=file.path,
-        expected="a file as ames_lite wrote it",
-        remedy=file.remedy or AGAIN,
-    )
+    expected = "a file as ames_lite wrote it"
+    return BadInput(what, where=file.path, expected=expected, remedy=file.remedy or AGAIN)
 
 
 def _open(path: Path, mode: str, remedy: str | None) -> File:

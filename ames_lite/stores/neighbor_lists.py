@@ -56,11 +56,9 @@ def write_neighbors(
     for side, (names, wanted) in sides.items():
         hdf5.check_names(names, f"the {side} list")
         if len(names) != wanted:
-            raise BadInput(
-                f"the {side} list has {len(names)} names, the neighbours {wanted}",
-                where=path,
-                expected=f"the {side} list that the neighbours were searched with",
-            )
+            what = f"the {side} list has {len(names)} names, the neighbours {wanted}"
+            expected = f"the {side} list that the neighbours were searched with"
+            raise BadInput(what, where=path, expected=expected)
     if is_pickle(path):
         return write_published_neighbors(path, neighbors, overwrite=overwrite)
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:

@@ -75,12 +75,9 @@ class ArrayFile(NamedTuple):
                 return {name: array_of(file, name) for name in names}, made
         except Exception as error:  # of a damaged archive nearly anything is raised
             wanted = ", ".join(f"'{name}' {self.arrays.get(name, '[bytes]')}" for name in names)
-            raise BadInput(
-                f"the {self.what} cannot be read: {error or type(error).__name__}",
-                where=path,
-                expected=f"an .npz file with {wanted} and 'provenance'",
-                remedy=remedy,
-            ) from error
+            what = f"the {self.what} cannot be read: {error or type(error).__name__}"
+            expected = f"an .npz file with {wanted} and 'provenance'"
+            raise BadInput(what, where=path, expected=expected, remedy=remedy) from error
 
 
 def array_of(file: Mapping[str, Any], name: str) -> npt.NDArray[Any]:

@@ -78,12 +78,8 @@ def check_digests(file: hdf5.File, digests: Digests, made: str, remedy: str) -> 
     for key in sorted(stored.keys() | digests.keys()):
         there, here = stored.get(key, ABSENT), digests.get(key, ABSENT)
         if there != here:
-            raise BadInput(
-                f"{made} with another {key}: {there} there, {here} here",
-                where=file.path,
-                expected=f"the same {key}",
-                remedy=remedy,
-            )
+            what = f"{made} with another {key}: {there} there, {here} here"
+            raise BadInput(what, where=file.path, expected=f"the same {key}", remedy=remedy)
 
 
 def read_provenance(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:
@@ -139,12 +135,9 @@ class PartialScores:
             done |= there
         bad = done & ~np.isfinite(logit)
         if bad.any():
-            raise BadInput(
-                f"pair {int(bad.argmax())} has the logit {logit[bad][0]}",
-                where=self.output.parent,
-                expected="finite logits where a pair is done",
-                remedy=BEGIN_ANEW,
-            )
+            what = f"pair {int(bad.argmax())} has the logit {logit[bad][0]}"
+            expected = "finite logits where a pair is done"
+            raise BadInput(what, where=self.output.parent, expected=expected, remedy=BEGIN_ANEW)
         return logit, done
 
     def begin(self, logit: Logits, done: Done) -> None:

@@ -61,9 +61,6 @@ def check_vocabulary(
         names = lists.get(part.dataset)
         odd = None if names is None else sorted(set(part.names) - set(names[:: part.step]))
         if odd:
-            raise BadInput(
-                f"the vocabulary has seen '{odd[0]}' and {len(odd) - 1} others of {part.dataset}",
-                where=path,
-                expected=f"every image of the list as it is now, in steps of {part.step}",
-                remedy=remedy,
-            )
+            what = f"the vocabulary has seen '{odd[0]}' and {len(odd) - 1} others of {part.dataset}"
+            expected = f"every image of the list as it is now, in steps of {part.step}"
+            raise BadInput(what, where=path, expected=expected, remedy=remedy)

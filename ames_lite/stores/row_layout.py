@@ -115,12 +115,9 @@ def require_room(path: Path, wanted: Layout, remedy: str = REMEDY) -> int:
     """The free bytes. Raises BadInput where the disk is too small for these data sets."""
     needed, free = num_bytes(wanted), free_bytes(path)
     if needed > free:
-        raise BadInput(
-            f"the file takes {_size(needed)}, {_size(free)} are free",
-            where=path.absolute(),
-            expected="a disk that holds the whole file",
-            remedy=remedy,
-        )
+        what = f"the file takes {_size(needed)}, {_size(free)} are free"
+        expected = "a disk that holds the whole file"
+        raise BadInput(what, where=path.absolute(), expected=expected, remedy=remedy)
     return free
 
 

@@ -126,12 +126,9 @@ class RowWriter:
     def _begin(self, encoded: npt.NDArray[np.bytes_], overwrite: bool) -> None:
         """Put an empty store in place, whole: it is renamed only when it is laid out."""
         if self.path.exists() and not overwrite:
-            raise BadInput(
-                "the store exists already",
-                where=self.path,
-                expected="a path that is free",
-                remedy=f"continue an unfinished store with resume=True, {BEGIN_ANEW}",
-            )
+            what = "the store exists already"
+            remedy = f"continue an unfinished store with resume=True, {BEGIN_ANEW}"
+            raise BadInput(what, where=self.path, expected="a path that is free", remedy=remedy)
         require_room(self.path, self._layout)
         with hdf5.new_file(
             self.path, self.schema, self.provenance, overwrite=overwrite, complete=False
@@ -169,12 +166,9 @@ class RowWriter:
         status = self._file["status"][:]
         finished = int((status != TODO).sum())
         if (status[:finished] == TODO).any():
-            raise BadInput(
-                f"row {int((status == TODO).argmax())} is to do although later rows are done",
-                where=self.path,
-                expected="rows filled in order",
-                remedy="begin anew with overwrite=True",
-            )
+            what = f"row {int((status == TODO).argmax())} is to do although later rows are done"
+            remedy = "begin anew with overwrite=True"
+            raise BadInput(what, where=self.path, expected="rows filled in order", remedy=remedy)
         return finished
 
     def _expect(self, names: Sequence[str]) -> int:
@@ -183,12 +177,10 @@ class RowWriter:
         for at, name in enumerate(names):
             wanted = due[at] if at < len(due) else None
             if name != wanted:
-                raise BadInput(
-                    f"'{name}' came for row {self._next + at} of {len(self.names)}",
-                    where=self.path,
-                    expected=f"'{wanted}', the next of the list" if wanted else "no more rows",
-                    remedy="append in the order of the list; mark an image that fails as failed",
-                )
+                what = f"'{name}' came for row {self._next + at} of {len(self.names)}"
+                expected = f"'{wanted}', the next of the list" if wanted else "no more rows"
+                remedy = "append in the order of the list; mark an image that fails as failed"
+                raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
         return self._next
 
     def _finish(self, rows: slice, status: int | npt.NDArray[np.uint8]) -> None:

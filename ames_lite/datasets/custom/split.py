@@ -73,11 +73,9 @@ def split_folders(options: CustomOptions) -> Split:
     _check_same(instances, {*class_of.values()} - {ALONE}, options.families, images)
     held_out = choose_families(instances.values(), share, seed)
     if not held_out:
-        raise BadInput(
-            f"no kind has two families: {len(instances)} instances",
-            where=options.families,
-            expected="families that can be split, of one kind at least",
-        )
+        what = f"no kind has two families: {len(instances)} instances"
+        expected = "families that can be split, of one kind at least"
+        raise BadInput(what, where=options.families, expected=expected)
     codes = {name: code for code, name in enumerate(instances)}
     sides: dict[bool, dict[str, str]] = {False: {}, True: {}}
     for name, label in class_of.items():

@@ -89,11 +89,8 @@ def read_shortlist(
     of_image[ids] = rows
     listed = of_image[of_image >= 0]
     if (of_image[ids] != rows).any() or len(np.unique(listed)) != len(listed):
-        raise BadInput(
-            "the shortlist gives an image two rows, or a row two images",
-            where=path,
-            expected="one row of the shortlist's store an image",
-        )
+        what = "the shortlist gives an image two rows, or a row two images"
+        raise BadInput(what, where=path, expected="one row of the shortlist's store an image")
     return of_image
 
 
@@ -123,17 +120,11 @@ def checked_planes(path: str | Path, num_queries: int, num_gallery: int) -> Plan
     planes = open_planes(Path(path))
     dtype, shape = planes.values.dtype, planes.values.shape[1:]
     if dtype.name not in EXACT or num_gallery > EXACT[dtype.name]:
-        raise BadInput(
-            f"ids of {num_gallery} gallery images are stored as {dtype}",
-            where=path,
-            expected="float32 (up to 2^24 images) or float64",
-        )
+        what = f"ids of {num_gallery} gallery images are stored as {dtype}"
+        raise BadInput(what, where=path, expected="float32 (up to 2^24 images) or float64")
     if shape[0] != num_queries or shape[1] < 1:
-        raise BadInput(
-            f"the file has lists of {shape[0]} queries, the query list has {num_queries}",
-            where=path,
-            expected="the lists of these very queries",
-        )
+        what = f"the file has lists of {shape[0]} queries, the query list has {num_queries}"
+        raise BadInput(what, where=path, expected="the lists of these very queries")
     return planes
 
 
@@ -157,11 +148,9 @@ def write_published_neighbors(
     overwrite.
     """
     if neighbors.num_gallery > EXACT["float32"]:
-        raise BadInput(
-            f"float32 ids cannot tell {neighbors.num_gallery} gallery images apart",
-            where=path,
-            expected=f"at most {EXACT['float32']}, or the native form (.hdf5)",
-        )
+        what = f"float32 ids cannot tell {neighbors.num_gallery} gallery images apart"
+        expected = f"at most {EXACT['float32']}, or the native form (.hdf5)"
+        raise BadInput(what, where=path, expected=expected)
     planes = np.stack([neighbors.sims, neighbors.ids]).astype(np.float32)
     with replacing(path, overwrite) as partial:
         write_pickle(partial, torch.from_numpy(planes))

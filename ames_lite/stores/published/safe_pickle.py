@@ -153,12 +153,10 @@ class _AllowListUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self._allowed:
-            raise BadInput(
-                f"a pickle asks for {module}.{name}, which is not allowed; nothing was run",
-                where=self._path,
-                expected=", ".join(".".join(known) for known in self._allowed) or "plain data",
-                remedy="take the file from its publisher again, or convert it to a native format",
-            )
+            what = f"a pickle asks for {module}.{name}, which is not allowed; nothing was run"
+            expected = ", ".join(".".join(known) for known in self._allowed) or "plain data"
+            remedy = "take the file from its publisher again, or convert it to a native format"
+            raise BadInput(what, where=self._path, expected=expected, remedy=remedy)
         return self._allowed[module, name]
 
 

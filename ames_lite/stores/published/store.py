@@ -203,12 +203,10 @@ class PublishedStore(DescriptorStore):
         if given is not None:
             listed = f"the shortlist names row {given.max()}"
         if self.num_rows != num if given is None else given.max() >= self.num_rows:
-            raise BadInput(
-                f"the store has {self.num_rows} rows and {listed}",
-                where=self.path,
-                expected="the list that the store was made from: it carries no names of its own",
-                remedy=f"use that list, or make a native store: {self.remedy}",
-            )
+            what = f"the store has {self.num_rows} rows and {listed}"
+            expected = "the list that the store was made from: it carries no names of its own"
+            remedy = f"use that list, or make a native store: {self.remedy}"
+            raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
 
     @cached_property
     def count(self) -> npt.NDArray[np.int32]:
@@ -245,12 +243,10 @@ class PublishedStore(DescriptorStore):
         found = self._shortlist[rows]
         if (found < 0).any():
             row = int(rows[(found < 0).argmax()])
-            raise BadInput(
-                f"'{self.names[row]}' (row {row}) is not in the shortlist",
-                where=self.path,
-                expected="images that are in some neighbour list of the file with the shortlist",
-                remedy="a smaller num_rerank=, or a store of all images",
-            )
+            what = f"'{self.names[row]}' (row {row}) is not in the shortlist"
+            expected = "images that are in some neighbour list of the file with the shortlist"
+            remedy = "a smaller num_rerank=, or a store of all images"
+            raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
         return found
 
     def stored_name(self, row: int) -> str:
@@ -310,12 +306,9 @@ class PublishedStore(DescriptorStore):
         block = self.rows(row, row + 1, self.max_count)
         self._refuse_empty(block, row)
         if block.metadata is None:
-            raise BadInput(
-                "the store has no positions and no weights",
-                where=self.path,
-                expected="a store with metadata, where positions are needed",
-                remedy=self.remedy,
-            )
+            what = "the store has no positions and no weights"
+            expected = "a store with metadata, where positions are needed"
+            raise BadInput(what, where=self.path, expected=expected, remedy=self.remedy)
         real = np.flatnonzero(block.valid[0])[:count]
         metadata = block.metadata[0, real]
         xy = metadata[:, [X, Y]] if block.placed[0] else np.full((len(real), 2), np.nan, np.float32)
