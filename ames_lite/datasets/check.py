@@ -1,8 +1,6 @@
 """What is wrong with the files of a data set: all of it, in words, from reading all of it.
 
-Input: a store, an image list, neighbour lists and ground truth. Output: a `Report`: findings, which
-make the files unfit, and notes, which do not. Rows are read in runs, so memory is bounded. What a
-reader would refuse at once is one finding here, and the rest is still looked at.
+Findings make the files unfit, notes do not. Rows are read in runs, so memory is bounded.
 """
 
 from __future__ import annotations
@@ -57,7 +55,6 @@ class Report:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
     def find(self, where: str | Path, what: str) -> None:
-        """Add a finding."""
         self.findings.append((str(where), what))
 
     def attempt(self, where: str | Path, read: Callable[[], T]) -> T | None:
@@ -117,7 +114,6 @@ def _check_lists(
     report: Report,
     graded: bool,
 ) -> None:
-    """Neighbour lists and ground truth, read as an evaluation reads them."""
     names = queries.names, gallery.names
     lists = _found(report, files, "neighbour lists", partial(files.neighbors, neighbors))
     found = lists and report.attempt(lists, lambda: read_neighbors(lists, *names))
@@ -147,10 +143,7 @@ def check_store(
     report: Report,
     shortlist: npt.NDArray[np.int64] | None = None,
 ) -> DescriptorStore | None:
-    """One store, against its image list where there is one. Returns it where it can be opened.
-
-    shortlist: see `PublishedStore`.
-    """
+    """One store, against its image list where there is one; returns it where it can be opened."""
     store = report.attempt(path, partial(_open, path, images, shortlist))
     if store is None:
         return None

@@ -143,10 +143,7 @@ def _native_lists(query: Any, where: str) -> dict[str, list[str]]:
 
 
 def official_names(path: str | Path) -> tuple[list[str], list[str]]:
-    """The names of queries and gallery that an official file brings (`qimlist`, `imlist`).
-
-    Raises MissingFile; BadInput where it brings none.
-    """
+    """The names of queries and gallery that an official file brings (`qimlist`, `imlist`)."""
     path, what = Path(path), "ground truth is missing"
     require(path.is_file(), what, where=path, expected=OFFICIAL, kind=MissingFile)
     content: Any = read_pickle(path, NUMPY_ARRAYS)

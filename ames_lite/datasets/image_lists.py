@@ -123,7 +123,6 @@ def _say_ignored(path: Path) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each line."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -135,10 +134,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def write_image_list(path: str | Path, images: ImageList) -> Path:
-    """Write an image list under a temporary name, then rename; `read_image_list` gives it back.
-
-    Raises BadInput for a name that is not UTF-8.
-    """
+    """Write an image list under a temporary name, then rename; BadInput for a name not in UTF-8."""
     path = Path(path)
     check_utf8(images.names, path)
     with replacing(path, overwrite=True) as partial:
@@ -188,7 +184,7 @@ def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np
 
 
 def write_families(path: Path, rows: Iterable[tuple[int, str, str, str]]) -> None:
-    """Write rows of HEADER; `read_families` reads them."""
+    """Rows of HEADER; `read_families` reads them."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)

@@ -1,8 +1,7 @@
 """Where the files of a data set are: the one resolver of names under `data_root`.
 
 For reading, a file is looked for under its native name, then under the published ones; two of them
-side by side are an error, none is a `MissingFile` that says where it was looked for and what
-provides it.
+side by side are an error.
 """
 
 from __future__ import annotations
@@ -36,15 +35,13 @@ class Remedies:
         return {"remedy": files.page}
 
     def local(self, files: DatasetFiles, **more: object) -> str:
-        """Of local descriptors."""
         return remedies.EXTRACT
 
     def globals(self, files: DatasetFiles, split: str, kind: str) -> str:
-        """Of global descriptors."""
         return remedies.EXTRACT
 
     def neighbors(self, files: DatasetFiles, kind: str | None, **more: object) -> str:
-        """Of neighbour lists; kind None: those by default."""
+        """kind None: the lists by default."""
         return remedies.NEIGHBORS
 
 
@@ -77,7 +74,6 @@ class DatasetFiles:
 
     @property
     def root(self) -> Path:
-        """The data set's folder: lists, ground truth, descriptors."""
         return self.data_root / self.folder
 
     @property
@@ -90,7 +86,6 @@ class DatasetFiles:
         return network_of(kind) or self.desc_name
 
     def local_path(self, split: str) -> Path:
-        """Where the local descriptors of a split belong."""
         return self.global_path(split, "local")
 
     def global_path(self, split: str, kind: str) -> Path:
@@ -117,7 +112,6 @@ class DatasetFiles:
         return self.data_root / f"pca_{self.prefix(kind)}_{kind}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
-        """The image list of a split, for reading."""
         native = "train.txt" if split == "train" else f"{split}.txt"
         return _first_of(
             [self.root / name for name in (native, *PUBLISHED_LISTS[split])],
@@ -131,7 +125,6 @@ class DatasetFiles:
         return path if path.is_file() else None
 
     def ground_truth(self) -> Path:
-        """The ground truth, for reading."""
         own = [self.root / f"gnd_{self.folder}.{suffix}" for suffix in ("json", "pkl")]
         shared = self._shared_ground_truth
         return _first_of(
@@ -151,7 +144,6 @@ class DatasetFiles:
         return self.skip_queries if shared and ground_truth.name == shared.name else 0
 
     def local(self, split: str) -> Path:
-        """The local descriptors of a split, for reading."""
         return _first_of(
             [self.local_path(split)],
             f"the local descriptors ({self.desc_name}) of {self.name}, {split}",
@@ -159,7 +151,6 @@ class DatasetFiles:
         )
 
     def global_descriptors(self, split: str, kind: str) -> Path:
-        """The global descriptors of a split, for reading."""
         return _first_of(
             [self.global_path(split, kind)],
             f"the global descriptors ({self.desc_name} {kind}) of {self.name}, {split}",
@@ -167,10 +158,7 @@ class DatasetFiles:
         )
 
     def neighbors(self, kind: str, *, of_train: bool = False) -> Path:
-        """The neighbour lists: by a global descriptor's name, or at a path.
-
-        of_train: those of the training set against itself.
-        """
+        """By a global descriptor's name, or at a path; of_train: the training set's own."""
         own, more = _is_path(kind), {"self_search": True} if of_train else {}
         return _first_of(
             [Path(kind)] if own else self._neighbors_paths(kind),
@@ -210,11 +198,9 @@ class DatasetFiles:
         return sorted(kinds - {"local"})
 
     def make_local(self, **more: object) -> str:
-        """What makes the local descriptors. more: keys of the command."""
         return self.remedies.local(self, **more)
 
     def make_globals(self, split: str, kind: str) -> str:
-        """What makes the global descriptors of a split; see `global_path`."""
         return self.remedies.globals(self, split, kind)
 
     def make_neighbors(self, kind: str, **more: object) -> str:

@@ -67,7 +67,6 @@ class Relation:
         return right
 
     def of_queries(self, kept: npt.NDArray[np.int64]) -> Relation:
-        """The same of some queries."""
         rows = {grade: [lists[q] for q in kept] for grade, lists in self.rows.items()}
         return replace(self, query_names=[self.query_names[q] for q in kept], rows=rows)
 
@@ -81,7 +80,6 @@ class Relation:
         return Relation(self.gallery_names, self.query_names, {"easy": rows_of}, notes=self.notes)
 
     def ground_truth(self) -> GroundTruth:
-        """The record. Raises BadInput for repeated names and rows outside the gallery."""
         nothing = [np.zeros(0, np.int64)] * len(self.query_names)
         easy, hard, junk = (tuple(self.rows.get(grade, nothing)) for grade in GRADES)
         return GroundTruth(
@@ -95,7 +93,6 @@ class Relation:
         )
 
     def counts(self) -> dict[str, int]:
-        """Images by side."""
         return {"query": len(self.query_names), "gallery": len(self.gallery_names)}
 
 

@@ -75,7 +75,6 @@ def near_on_the_earth(queries: Floats, gallery: Floats, radius: float) -> Rows:
 
 
 def check_radius(radius: float) -> None:
-    """Raises ConfigError."""
     if not 0 <= radius < np.inf:
         raise ConfigError(f"radius is {radius}", expected="metres, 0 or more")
 

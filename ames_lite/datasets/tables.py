@@ -103,7 +103,6 @@ def _separator(text: str, words: Collection[str]) -> str:
 
 
 def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
-    """The rows without blank cells beyond the header's last word."""
     if not rows:
         return rows
     width = max(number for number, cell in enumerate(rows[0], 1) if cell.strip())
@@ -134,7 +133,6 @@ class Form(NamedTuple):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All of them."""
         return self.required + self.optional
 
 
@@ -176,7 +174,6 @@ class Table:
         return len(self.lines)
 
     def where(self, row: int) -> str:
-        """File and line of a row, for messages."""
         return f"{self.path}, line {self.lines[row]}"
 
     def of_rows(self, rows: npt.NDArray[np.int64]) -> Table:
@@ -287,7 +284,6 @@ def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], li
 def _choose_form(
     header: Sequence[str], kind: str | None, path: Path, forms: Sequence[Form]
 ) -> Form:
-    """The one form that a header has."""
     shown, where = ",".join(header), f"{path}, line 1"
     expected = f"one of {describe_forms(kind, forms)}"
     twice = len(set(header)) != len(header)

@@ -102,10 +102,7 @@ def save_head(
 
 
 def save_meta(path: str | Path, meta: HeadMeta) -> Path:
-    """Give the native head at `path` another meta; its weights stay as they are.
-
-    Raises MissingFile or BadInput as `load_head` does. Returns the path of the meta.
-    """
+    """Give the native head at `path` another meta, its weights unchanged; returns its path."""
     _, record = _read_native(path)
     record.pop("calibration", None)
     meta_file = _native_files(path)[1]
@@ -173,7 +170,6 @@ def _published_meta(name: str, model: SimilarityHead) -> HeadMeta:
 
 
 def _native_files(path: str | Path) -> tuple[Path, Path]:
-    """The paths of weights and meta."""
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
         return path / "weights.safetensors", path / "meta.json"
@@ -221,7 +217,6 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
 
 
 def _read_published(path: Path) -> dict[str, Tensor]:
-    """The state of a published checkpoint."""
     content = load_weights(path, PUBLISHED)
     surplus = set(content) - {"state", "optim", "epoch"} if isinstance(content, dict) else {"?"}
     state = content.get("state") if isinstance(content, dict) else None

@@ -236,7 +236,7 @@ def list_folder(folder: str | Path, *, say_others: bool = True) -> Listing:
 
 
 def list_images(folder: str | Path) -> list[str]:
-    """The names alone of `list_folder`."""
+    """Names of all images below a folder, sorted. Raises as `list_folder`."""
     return list_folder(folder).names
 
 

@@ -20,10 +20,7 @@ def read_json_file(path: Path, expected: str, remedy: str | None = None) -> Any:
 
 
 def parse_json(text: Any, where: str | Path, expected: str, remedy: str | None = None) -> Any:
-    """The value of JSON, text or UTF-8 bytes. Raises BadInput, also for a key that is there twice.
-
-    where, expected, remedy: for the message.
-    """
+    """The value of JSON, text or UTF-8 bytes. BadInput also for a key that is there twice."""
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, TypeError, RecursionError) as error:

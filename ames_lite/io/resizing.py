@@ -105,7 +105,6 @@ class Prepared:
 
     @property
     def num_pixels(self) -> int:
-        """Pixels of all views."""
         return sum(h * w for h, w in self.shape)
 
 
@@ -161,7 +160,6 @@ class Preparation:
         return Prepared((height, width), views)
 
     def _factors(self, height: int, width: int) -> tuple[float, float]:
-        """By what the height and the width of the whole image are multiplied at scale 1."""
         if not isinstance(self.image_size, int):
             return self.image_size[0] / height, self.image_size[1] / width
         factor = self.image_size / max(height, width) if self.image_size else 1.0
@@ -267,7 +265,6 @@ def to_whole_image(
 
 
 def _is_size(given: Any, patch: int) -> bool:
-    """Whether it is 0, a side or a pair of sides in whole pixels."""
     pair = isinstance(given, list | tuple)
     sides = list(given) if pair else [given]
     if len(sides) != 1 + pair or not all(type(side) is int for side in sides):

@@ -10,7 +10,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def conf_dir() -> Path:
-    """The folder of the configurations."""
     return _folder("conf", "evaluate.yaml")
 
 

@@ -43,7 +43,6 @@ class Walk(NamedTuple):
 
 
 def is_hidden(name: str) -> bool:
-    """Whether an entry of that name is left out."""
     return name.startswith(".") or name.lower() in HIDDEN
 
 

@@ -80,7 +80,6 @@ def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> Non
 
 
 def _inner(content: Any) -> Any:
-    """What may be the state: below the first of the keys that there is, else all of it."""
     for key in STATE_KEYS if isinstance(content, Mapping) else ():
         if key in content:
             return content[key]

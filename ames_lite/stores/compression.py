@@ -22,7 +22,6 @@ INSTALL = "pip install hdf5plugin"
 
 
 def check_compression(name: str | None) -> None:
-    """Raise BadInput for a compression that is unknown, or whose package is not installed."""
     if name is not None and name not in COMPRESSIONS:
         raise BadInput(f"compression is '{name}'", expected=f"one of {', '.join(COMPRESSIONS)}")
     if name in PLUGINS and _plugins() is None:

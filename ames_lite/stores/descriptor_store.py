@@ -103,7 +103,6 @@ class DescriptorStore:
         return hdf5.decode_names(self.stored("reason", np.s_[row : row + 1]))[0]
 
     def stored_name(self, row: int) -> str:
-        """The name of a row of the file."""
         return self.names[row]
 
     def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
@@ -129,7 +128,6 @@ class DescriptorStore:
             raise BadInput(str(error), where=where, remedy=self.remedy) from error
 
     def _parts(self, row: int, count: int) -> list[Any]:
-        """descriptors, xy, scale and weight of a row of the file."""
         real = np.s_[row, : min(int(self.count[row]), count)]
         return [self.stored(name, real) for name in PER_DESCRIPTOR]
 
@@ -197,7 +195,6 @@ class DescriptorStore:
         return self._file()[name][selection]
 
     def layout(self, names: Sequence[str]) -> Layout:
-        """The data sets of a store of these names, made alike."""
         return store_layout(names, self.max_count, self.dim, self.dtype.name)
 
     def chunks(self) -> list[virtual.Chunk]:
@@ -284,7 +281,7 @@ class DescriptorStore:
         return self.max_count if max_count is None else min(max_count, self.max_count)
 
     def _file_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Rows of the image list as rows of the file. Raises BadInput where they are none."""
+        """Rows of the image list as rows of the file."""
         return self._check_rows(rows)
 
     def _check_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -331,7 +328,6 @@ class Watch:
         self.size = {path: path.stat().st_size for path in self.remedy}
 
     def check(self) -> None:
-        """Raises MissingFile, or BadInput where a file has another size than at first."""
         for path, before in self.size.items():
             try:
                 now = path.stat().st_size

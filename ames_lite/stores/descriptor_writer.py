@@ -83,7 +83,6 @@ class DescriptorWriter(RowWriter):
             self._dirty = False
 
     def _stored(self, name: str, given: LocalDescriptors) -> npt.NDArray[np.generic]:
-        """The descriptors as the file keeps them. Raises BadInput where they do not fit."""
         values, width = given.descriptors, self._layout["descriptors"][0][2]
         if (values.dtype == np.uint8) != self.packed:
             raise self._unfit(name, f"are {values.dtype}", "a store of the same dtype")

@@ -130,11 +130,9 @@ class GlobalStore:
         return self.status[rows] if name == "status" else np.zeros(rows.stop - rows.start, "S1")
 
     def layout(self, names: Sequence[str]) -> Layout:
-        """The data sets of a file of these names, made alike."""
         return globals_layout(names, self.dim, self.dtype.name)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> GlobalStore:
@@ -182,7 +180,6 @@ class GlobalWriter(RowWriter):
         )
 
     def append(self, name: str, descriptor: Floats) -> None:
-        """Write the next row, a descriptor [D], as it is. Errors as in `extend`."""
         self.extend([name], descriptor[None])
 
     def mark_failed(self, name: str, reason: str) -> None:
@@ -220,7 +217,6 @@ class GlobalWriter(RowWriter):
             self._finish(rows, np.where(done, DONE, FAILED).astype(np.uint8))
 
     def _rounded(self, names: Sequence[str], block: Floats, done: npt.NDArray[np.bool_]) -> Floats:
-        """The block in the file's dtype, rows that failed constant, all others checked."""
         with np.errstate(over="ignore"):
             stored = block.astype(self._layout["descriptors"][1], copy=bool(not done.all()))
         stored[~done] = self.dim**-0.5

@@ -117,7 +117,6 @@ def mark_complete(file: File) -> None:
 
 
 def is_complete(file: File) -> bool:
-    """Whether the mark is there and set."""
     mark = file.attribute("complete")
     return isinstance(mark, np.integer) and bool(mark)
 
@@ -174,10 +173,7 @@ def _open(path: Path, mode: str, remedy: str | None) -> File:
 
 
 def open_foreign(path: str | Path, *, remedy: str | None = None) -> File:
-    """A file that others wrote, for reading: no schema, no mark is asked for.
-
-    Raises MissingFile; BadInput where it is no HDF5 file, cut short, or being written.
-    """
+    """A file that others wrote, for reading: no schema, no mark is asked for."""
     return _open(Path(path), "r", remedy)
 
 
@@ -299,12 +295,10 @@ def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
 
 
 def name_bytes(names: Sequence[str]) -> int:
-    """Bytes of an entry of `encode_names`."""
     return int(encode_names(names).dtype.itemsize)
 
 
 def decode_names(values: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
-    """The inverse of `encode_names`."""
     return tuple(value.decode("utf-8", "surrogateescape") for value in values)
 
 

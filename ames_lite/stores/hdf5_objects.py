@@ -75,7 +75,6 @@ class _Guarded:
 
     @property
     def id(self) -> Any:
-        """The handle that HDF5's own calls take."""
         return self.inner.id
 
     @contextmanager
@@ -169,7 +168,6 @@ class DataSet(_Guarded):
 
     @_reading
     def filters(self) -> list[tuple[int, str]]:
-        """Numbers and names of the filters that its chunks went through."""
         created = self.inner.id.get_create_plist()
         found = [created.get_filter(at) for at in range(created.get_nfilters())]
         return [(number, name.decode(errors="replace")) for number, _, _, name in found]
@@ -241,12 +239,10 @@ class File(_Guarded):
             self.inner.attrs.modify(key, value)
 
     def flush(self) -> None:
-        """Hand what was written to the operating system."""
         with self.writing():
             self.inner.flush()
 
     def close(self) -> None:
-        """Close the file."""
         self._found.clear()
         with self.writing():
             self.inner.close()

@@ -171,7 +171,6 @@ def datasets_of(
 
 
 def _describe(query_names: Names, gallery_names: Names) -> dict[str, Any]:
-    """What a file keeps of the name lists."""
     described: dict[str, Any] = {}
     for side, names in (("query", query_names), ("gallery", gallery_names)):
         described[f"{side}_digest"] = names_digest(names)
@@ -227,7 +226,6 @@ class NeighborRows:
 
     @classmethod
     def of(cls, neighbors: Neighbors) -> NeighborRows:
-        """Lists that are in memory."""
         return cls(neighbors.ids, neighbors.sims, neighbors.num_gallery)
 
     def __len__(self) -> int:
@@ -235,7 +233,6 @@ class NeighborRows:
 
     @property
     def width(self) -> int:
-        """Neighbours of an image, K."""
         return int(self._ids.shape[1])
 
     def take(self, rows: Rows, depth: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:

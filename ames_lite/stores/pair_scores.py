@@ -118,7 +118,6 @@ class PartialScores:
         self._range: tuple[int, int] | None = None
 
     def found(self) -> list[Path]:
-        """The partial files of this run, of whatever process."""
         return sorted(self.output.parent.glob(f"{self.output.stem}.partial*.hdf5"))
 
     def read(self, num: int) -> tuple[Logits, Done]:
@@ -181,6 +180,5 @@ class PartialScores:
             self._file.close()
 
     def remove(self) -> None:
-        """Remove this run's partial files: the whole result is written."""
         for path in self.found():
             path.unlink(missing_ok=True)

@@ -70,7 +70,6 @@ def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> La
 
 
 def num_bytes(wanted: Layout) -> int:
-    """Bytes of all data sets together."""
     return sum(dtype.itemsize * math.prod(shape) for shape, dtype in wanted.values())
 
 

@@ -77,18 +77,15 @@ class RowWriter:
 
     @property
     def todo(self) -> tuple[str, ...]:
-        """The names that are still to come, in their order."""
         return self.names[self._next :]
 
     @property
     def failed(self) -> dict[str, str]:
-        """The images that are marked as failed so far, and why."""
         rows = np.flatnonzero(self._sets["status"][:] == FAILED)
         reasons = hdf5.decode_names(self._sets["reason"][:][rows])
         return {self.names[row]: why for row, why in zip(rows, reasons, strict=True)}
 
     def mark_failed(self, name: str, reason: str) -> None:
-        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -48,7 +48,6 @@ class Description:
     def of(
         cls, made: CustomDataset, options: CustomOptions, protocol: str, role: str
     ) -> Description:
-        """Of a dataset that was just made."""
         digests = source_digests(options, made.kind)
         return cls(made.kind, protocol, role, made.root, options, digests)
 
@@ -61,9 +60,8 @@ def write_custom(
     role: str,
     overwrite: bool,
 ) -> Description:
-    """Write gallery.txt, query.txt, gnd_<folder>.json and dataset.json.
-
-    Raises BadInput where other lists are there already, unless overwrite.
+    """Write query.txt, gallery.txt, gnd_<folder>.json and dataset.json; refuses to change lists
+    that are there, unless overwrite.
     """
     description = Description.of(made, options, protocol, role)
 
@@ -79,8 +77,7 @@ def write_split(
 ) -> Description:
     """Write the folders <name>-train (train.txt) and <name>-val (a custom dataset).
 
-    Both have a families.csv and a dataset.json; returns the latter of val. Raises BadInput where
-    other lists are there already, unless overwrite.
+    Both have a families.csv and a dataset.json; returns the latter of val.
     """
 
     def write_train(into: Path) -> None:
@@ -101,7 +98,6 @@ def write_split(
 def _write(
     folder: Path, description: Description, write: Callable[[Path], None], overwrite: bool
 ) -> None:
-    """What `write` makes, and dataset.json, which comes last."""
 
     def write_all(into: Path) -> None:
         write(into)

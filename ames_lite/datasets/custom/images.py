@@ -43,7 +43,6 @@ class ImageFolders:
 
     @property
     def apart(self) -> bool:
-        """Whether the queries have a folder to themselves."""
         return self.prefixes["query"] != self.prefixes["gallery"]
 
     def all_names(self) -> tuple[str, ...]:
@@ -71,7 +70,6 @@ class ImageFolders:
         return found[0] if found else None
 
     def _as_written(self, name: str, place: str) -> list[str]:
-        """The images of a side that are called so, from the root or within their folder."""
         known = self._known[place]
         for written in (name, _composed(name)):
             forms = (written, self.prefixes[place] + written)
@@ -120,7 +118,6 @@ class ImageFolders:
         return next((side for side in sides if name.startswith(self.prefixes[side])), None)
 
     def within_side(self, name: str) -> str:
-        """The name relative to the folder of its side."""
         side = self.side_of(name)
         return name if side is None else name.removeprefix(self.prefixes[side])
 
@@ -209,7 +206,6 @@ def find_listed(
 
 
 def _why_absent(images: ImageFolders, name: str) -> str | None:
-    """What may be wrong with a name that no image has."""
     for side in SIDES:
         why = why_left_out(images.root, os.path.relpath(images.path(name, side), images.root))
         if why:

@@ -280,14 +280,13 @@ def _by_class(table: Table, labels: Sequence[str], queries: Ids, gallery: Ids) -
 
 
 def _one_class(labels: Sequence[str]) -> tuple[str, ...]:
-    """A note where nothing can be wrong."""
     if len(set(labels)) > 1:
         return ()
     return (f"all images are of one class, '{labels[0]}': each is right for every other",)
 
 
 def _differing_in_case(labels: Sequence[str]) -> tuple[str, ...]:
-    """A note where two labels are one but for capitals: they stay two."""
+    """A note where two labels differ in capitals alone: they stay two."""
     first: dict[str, str] = {}
     pairs = []
     for label in sorted(set(labels)):

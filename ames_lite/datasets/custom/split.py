@@ -64,7 +64,6 @@ class Split:
 
 
 def split_folders(options: CustomOptions) -> Split:
-    """Split the class folders. Raises ConfigError, MissingFile or BadInput."""
     share, seed, most = _checked(options)
     assert options.families is not None
     instances, notes = read_instances(options.families)
@@ -135,7 +134,6 @@ def choose_families(instances: Iterable[Instance], share: float, seed: int) -> f
 
 
 def _checked(options: CustomOptions) -> tuple[float, int, int]:
-    """Share, seed and queries of each class. Raises ConfigError."""
     share, most = options.val_share, options.queries_per_label
     if options.labels != KIND or options.kind not in (None, KIND):
         what = f"val_share= is given with labels={options.labels}, kind={options.kind}"

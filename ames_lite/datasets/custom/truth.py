@@ -84,7 +84,6 @@ class CustomDataset:
 
     @cached_property
     def truth(self) -> GroundTruth:
-        """The ground truth as a record."""
         return self.relation.ground_truth()
 
     @property
@@ -131,7 +130,6 @@ def _kind_of(options: CustomOptions) -> str | None:
 
 
 def _measures(options: CustomOptions, kind: str) -> tuple[float, int]:
-    """Radius and tolerance. Raises ConfigError for one too many, or one that is missing."""
     radius, tolerance = options.radius, options.tolerance
     for key, value, wanted in (
         ("radius", radius, "coordinates"),
@@ -148,7 +146,6 @@ def _measures(options: CustomOptions, kind: str) -> tuple[float, int]:
 
 
 def _read_list(path: Path, images: ImageFolders, side: str) -> list[str]:
-    """The images of a list, as names from the root."""
     names = read_image_list(path).names
 
     def where(row: int) -> str:

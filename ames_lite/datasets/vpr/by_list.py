@@ -231,7 +231,6 @@ def read_ilias(
 
 
 def _ids(root: Path, listed: str, prefix: str, objects: bool = True) -> tuple[list[str], list[str]]:
-    """Names, and the object of each."""
     where = line_of(root / listed)
     ids = read_names(root / listed, IDS)
     names = [prefix + name for name in ids]

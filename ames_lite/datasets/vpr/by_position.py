@@ -162,7 +162,6 @@ def _read_structure(path: Path) -> dict[str, Any]:
 
 
 def _matlab_side(fields: dict[str, Any], side: str, path: Path, root: Path, images: str) -> Side:
-    """Names and positions [N, 2] of queries ("q") or gallery ("db")."""
     listed, number, place = f"{side}Image", f"num{side.capitalize()}", f"loc{side.capitalize()}"
     texts = np.atleast_1d(fields[listed]).ravel().tolist()
     names = [f"{images}/{str(name).strip()}" for name in texts]

@@ -72,7 +72,6 @@ def read_revisitop(
 
 
 def read_distractors(root: Path, *, names: str, images: str = "jpg") -> Relation:
-    """A gallery alone."""
     listed = [f"{images}/{name}" for name in read_names(root / names, "one image a line")]
     check_present(root, listed, line_of(root / names))
     return Relation([], listed, {"easy": []}, has_truth=True)

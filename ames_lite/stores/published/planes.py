@@ -100,7 +100,6 @@ TENSOR: GlobalTable = MappingProxyType(
 
 
 def open_planes(path: Path) -> Planes:
-    """Raises MissingFile; BadInput where the file holds anything else."""
     planes = _mapped(path) if path.is_file() else None
     if planes is None:
         planes = Planes(_in_memory(read_pickle(path, {**NUMPY_ARRAYS, **TENSOR}), path))

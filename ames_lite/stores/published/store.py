@@ -77,7 +77,6 @@ def is_published(path: str | Path, remedy: str | None = REMEDY) -> bool:
 
 
 def num_rows(path: str | Path) -> int:
-    """Rows of a published store. Raises MissingFile, BadInput."""
     with hdf5.open_foreign(path) as file:
         return int(file[DATA_SET].shape[0])
 
@@ -279,7 +278,6 @@ class PublishedStore(DescriptorStore):
         return Block(values[..., COLUMNS:], values[..., :COLUMNS].astype(np.float32))
 
     def weights(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """[n, K] of rows first to stop of the file; only stores with metadata have any."""
         metadata = self.rows(first, stop, self.max_count).metadata
         assert metadata is not None
         return metadata[..., WEIGHT]
