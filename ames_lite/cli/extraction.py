@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
-from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import ConfigError
@@ -38,9 +37,7 @@ def configured_backbone(config: Config) -> Backbone:
 def query_boxes(files: DatasetFiles, names: Sequence[str]) -> list[Box | None]:
     """The crop box of every query, from the ground truth."""
     gallery = read_image_list(files.image_list("gallery")).names
-    path = files.ground_truth()
-    truth = read_ground_truth(path, names, gallery, skip_last=files.skipped(path))
-    return list(truth.bbox)
+    return list(files.read_truth(names, gallery).bbox)
 
 
 def find_lists(files: DatasetFiles, splits: Sequence[str]) -> None:

@@ -29,9 +29,9 @@ def prepare_split(
 
 
 def _by_kind(made: Split) -> tuple[list[str], list[list[object]]]:
-    assert made.train.labels is not None and made.val.relation.codes is not None
-    images = Counter(made.train.labels.tolist()) + Counter(made.val.relation.codes.values())
-    queries = Counter(made.val.relation.codes[name] for name in made.val.truth.query_names)
+    assert made.train.labels is not None and made.val.codes is not None
+    images = Counter(made.train.labels.tolist()) + Counter(made.val.codes.values())
+    queries = Counter(made.val.codes[name] for name in made.val.truth.query_names)
     header = ["kind", "set", "families", "labels", "images", "queries"]
     rows: list[list[object]] = []
     for kind in sorted({one.kind for one in made.instances.values()}):
@@ -40,6 +40,6 @@ def _by_kind(made: Split) -> tuple[list[str], list[list[object]]]:
             labels = [row[0] for row in of_kind]
             counts = (sum(of[label] for label in labels) for of in (images, queries))
             rows.append([kind, role, len({row[1] for row in of_kind}), len(labels), *counts])
-    if made.val.relation.alone in images:
-        rows.append(["(distractors)", "val", None, None, images[made.val.relation.alone], None])
+    if made.val.alone in images:
+        rows.append(["(distractors)", "val", None, None, images[made.val.alone], None])
     return header, rows

@@ -19,8 +19,9 @@ from ames_lite.datasets.custom.files import (
     read_description,
     write_custom,
 )
-from ames_lite.datasets.custom.truth import FORMS, CustomDataset, CustomOptions, make_custom
+from ames_lite.datasets.custom.truth import FORMS, CustomOptions, make_custom
 from ames_lite.datasets.layout import PUBLISHED_LISTS
+from ames_lite.datasets.relation import Relation
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
 from ames_lite.io.overrides import paste, word
@@ -70,7 +71,7 @@ def prepare(
     return description
 
 
-def choose_protocol(made: CustomDataset, asked: str | None) -> str:
+def choose_protocol(made: Relation, asked: str | None) -> str:
     """The protocol asked for, or that of the kind. Raises ConfigError where grades do not fit."""
     fits = "revisitop" if made.truth.graded else PROTOCOL_OF.get(made.kind, DEFAULT_PROTOCOL)
     chosen = asked or fits
@@ -80,7 +81,7 @@ def choose_protocol(made: CustomDataset, asked: str | None) -> str:
     return chosen
 
 
-def show(folder: Path, made: CustomDataset, description: Description) -> None:
+def show(folder: Path, made: Relation, description: Description) -> None:
     """Print what came of a set."""
     truth = made.truth
     right = sum(map(len, truth.easy)) + sum(map(len, truth.hard))
@@ -93,7 +94,7 @@ def show(folder: Path, made: CustomDataset, description: Description) -> None:
         misses = get_protocol(description.protocol).misses
         fate = "each counts as a miss" if misses else "metrics leave them out"
         print(f"{count} queries have no positive, {fate}: {few}")
-    for note in made.relation.notes:
+    for note in made.notes:
         print(note)
     print(f"protocol {description.protocol}, role {description.role}, names from {made.root}")
 

@@ -19,9 +19,10 @@ from ames_lite.cli.own_folder import OPTION, prepare_command
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps
 from ames_lite.datasets.custom.files import read_description
-from ames_lite.datasets.custom.truth import CustomDataset, make_custom
+from ames_lite.datasets.custom.truth import make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.datasets.layout import DatasetFiles
+from ames_lite.datasets.relation import Relation
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.overrides import word
 
@@ -87,19 +88,19 @@ def _training_list(files: DatasetFiles) -> ImageList:
             remedy=prepare_command(description.options, files.root),
         )
     made = make_custom(description.options)
-    if made.relation.codes is None:
+    if made.codes is None:
         raise BadInput(
             f"the labels are {made.kind}: they do not say which images show the same",
             where=description.options.labels,
             expected="class folders (labels=folders) or a CSV file,label",
         )
-    return ImageList(tuple(made.relation.codes), _labels(made))
+    return ImageList(tuple(made.codes), _labels(made))
 
 
-def _labels(made: CustomDataset) -> Any:
+def _labels(made: Relation) -> Any:
     """A number for each image; those of the label `distractor` have one each."""
-    assert made.relation.codes is not None
-    codes = np.array(list(made.relation.codes.values()), np.int64)
-    alone = codes == made.relation.alone
+    assert made.codes is not None
+    codes = np.array(list(made.codes.values()), np.int64)
+    alone = codes == made.alone
     codes[alone] = codes.max() + 1 + np.arange(int(alone.sum()))
     return codes

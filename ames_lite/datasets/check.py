@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import MissingFile, UserError
@@ -122,8 +121,7 @@ def _check_lists(
         report.notes.append((str(lists), f"{said}; the lists keep their order"))
     truth = _found(report, files, "ground truth", files.ground_truth) if graded else None
     if truth is not None:
-        skipped = files.skipped(truth)
-        report.attempt(truth, lambda: read_ground_truth(truth, *names, skip_last=skipped))
+        report.attempt(truth, lambda: files.read_truth(*names))
 
 
 def _found(report: Report, files: DatasetFiles, what: str, find: Callable[[], Path]) -> Path | None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
+from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import remedies
+from ames_lite.records import GroundTruth
 
 FAMILIES = "families.csv"
 SPLITS = ("query", "gallery", "train")
@@ -138,10 +140,11 @@ class DatasetFiles:
         of = self.ground_truth_of
         return None if of is None else self.root / f"gnd_{of}.pkl"
 
-    def skipped(self, ground_truth: Path) -> int:
-        """How many queries at the end of a ground truth file are not those of this data set."""
-        shared = self._shared_ground_truth
-        return self.skip_queries if shared and ground_truth.name == shared.name else 0
+    def read_truth(self, query_names: Sequence[str], gallery_names: Sequence[str]) -> GroundTruth:
+        """The ground truth of these lists; of a shared file, without the queries of other sets."""
+        path, shared = self.ground_truth(), self._shared_ground_truth
+        skipped = self.skip_queries if shared and path.name == shared.name else 0
+        return read_ground_truth(path, query_names, gallery_names, skip_last=skipped)
 
     def local(self, split: str) -> Path:
         return _first_of(

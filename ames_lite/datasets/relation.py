@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ class Relation:
     bbox: (x1, y1, x2, y2) in pixels of the whole query image, or None, per query. notes: lines for
     the user. queries_are_named: whether someone said which images are queries. codes: a number for
     each label, by image name, or None; alone: the code of images that have no partner, or None.
-    has_lists, has_truth: whether image lists and ground truth are there in a published form.
+    has_lists, has_truth: whether image lists and ground truth are there in a published form. kind,
+    root: of a custom dataset, its form of labels and the folder that names are relative to.
     """
 
     query_names: Sequence[str]
@@ -48,6 +50,8 @@ class Relation:
     alone: int | None = None
     has_lists: bool = False
     has_truth: bool = False
+    kind: str = ""
+    root: Path = Path()
 
     def without_own_image(self) -> Relation:
         """No query among its own answers."""
@@ -79,7 +83,14 @@ class Relation:
         rows_of = [np.array(one, np.int64) for one in found]
         return Relation(self.gallery_names, self.query_names, {"easy": rows_of}, notes=self.notes)
 
-    def ground_truth(self) -> GroundTruth:
+    @property
+    def without_positives(self) -> tuple[str, ...]:
+        """Names of the queries that nothing answers."""
+        return tuple(self.query_names[q] for q in np.flatnonzero(self.num_right() == 0).tolist())
+
+    @cached_property
+    def truth(self) -> GroundTruth:
+        """The record. Raises BadInput for repeated names and rows outside the gallery."""
         nothing = [np.zeros(0, np.int64)] * len(self.query_names)
         easy, hard, junk = (tuple(self.rows.get(grade, nothing)) for grade in GRADES)
         return GroundTruth(
@@ -114,7 +125,7 @@ def write_lists(into: Path, name: str, made: Relation) -> None:
 
     Raises BadInput for a relation that contradicts itself. A gallery alone has no query.txt.
     """
-    truth = made.ground_truth()
+    truth = made.truth
     if not made.has_lists:
         for side, names in zip(SIDES, (truth.query_names, truth.gallery_names), strict=True):
             codes = None if made.codes is None else np.array([made.codes[n] for n in names])

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput
@@ -56,14 +55,6 @@ def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
     return read_image_list(paths["query"]), read_image_list(paths["gallery"])
 
 
-def read_truth(
-    files: DatasetFiles, paths: Mapping[str, Path], queries: ImageList, gallery: ImageList
-) -> GroundTruth:
-    """The ground truth of these lists."""
-    path = paths["ground truth"]
-    return read_ground_truth(path, queries.names, gallery.names, skip_last=files.skipped(path))
-
-
 def load_data(
     files: DatasetFiles,
     protocol: str | Protocol,
@@ -82,7 +73,7 @@ def load_data(
     longest = len(gallery.names) - bool(set(queries.names) & set(gallery.names))
     needed = min(max(num_rerank, protocol.depth), longest)
     stores = _open_stores(files, paths, lists)
-    truth = read_truth(files, paths, *lists)
+    truth = files.read_truth(*(images.names for images in lists))
     maker = files.make_neighbors(neighbors, overwrite=True)
     most = None if whole else _looked_at(truth, protocol, needed)
     near = long_lists(paths["neighbors"], truth, needed, maker, most)

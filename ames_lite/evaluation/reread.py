@@ -15,7 +15,7 @@ from typing import Any
 
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.evaluation.data import SIDES, find_files, read_lists, read_truth
+from ames_lite.evaluation.data import SIDES, find_files, read_lists
 from ames_lite.evaluation.metrics import Hits
 from ames_lite.evaluation.passes import Cell, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval, summarize
@@ -94,7 +94,7 @@ def reread(
                 expected="the image lists that the run read",
                 remedy=REMEDY,
             )
-    truth = read_truth(files, paths, *lists)
+    truth = files.read_truth(*(images.names for images in lists))
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
     found = read_pair_scores(paths["scores"], results["digests"], remedy=REMEDY)
     return Reread(protocol, truth, near, found, results, where)

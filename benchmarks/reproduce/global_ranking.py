@@ -7,7 +7,7 @@ from typing import Any
 
 from ames_lite import __version__
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.evaluation.data import find_files, long_lists, read_lists, read_truth
+from ames_lite.evaluation.data import find_files, long_lists, read_lists
 from ames_lite.evaluation.evaluator import heading, list_digests
 from ames_lite.evaluation.protocols import Protocol, evaluate_ranking
 from ames_lite.io.digest import file_digest
@@ -24,7 +24,7 @@ def evaluate_lists(
     paths = find_files(files, neighbors, stores=False)
     lists = queries, gallery = read_lists(paths)
     maker = files.make_neighbors(neighbors, overwrite=True)
-    truth, path = read_truth(files, paths, *lists), paths["neighbors"]
+    truth, path = files.read_truth(*(images.names for images in lists)), paths["neighbors"]
     ranking = long_lists(path, truth, 0, maker, most=None)
     return {
         **heading(files, protocol, config, evaluate_ranking(ranking, truth, protocol)),

@@ -152,10 +152,11 @@ def test_gldv2_val_takes_the_public_part_of_the_tests_file(
         read_image_list(folder / f"{split}.txt").names for split in ("query", "gallery")
     )
     path = files.ground_truth()
-    truth = read_ground_truth(path, queries, gallery, skip_last=files.skipped(path))
+    truth = files.read_truth(queries, gallery)
     assert len(truth.easy) == 4 and truth.query_names == queries
     with pytest.raises(BadInput, match="'gnd' has 6 entries for 4 queries"):
         read_ground_truth(path, queries, gallery)
     own = folder / "gnd_gldv2-val.pkl"
     path.rename(own)
-    assert files.skipped(files.ground_truth()) == 0
+    with pytest.raises(BadInput, match="'gnd' has 6 entries for 4 queries"):  # all of it counts
+        files.read_truth(queries, gallery)

@@ -14,10 +14,10 @@ from typing import Any
 
 from ames_lite.datasets.custom.images import find_images
 from ames_lite.datasets.custom.split import Split
-from ames_lite.datasets.custom.truth import WORDS, CustomDataset, CustomOptions
+from ames_lite.datasets.custom.truth import WORDS, CustomOptions
 from ames_lite.datasets.image_lists import write_families, write_image_list
 from ames_lite.datasets.layout import FAMILIES
-from ames_lite.datasets.relation import write_folder, write_lists
+from ames_lite.datasets.relation import Relation, write_folder, write_lists
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.json_file import read_json_file
@@ -45,16 +45,14 @@ class Description:
     digests: dict[str, str]
 
     @classmethod
-    def of(
-        cls, made: CustomDataset, options: CustomOptions, protocol: str, role: str
-    ) -> Description:
+    def of(cls, made: Relation, options: CustomOptions, protocol: str, role: str) -> Description:
         digests = source_digests(options, made.kind)
         return cls(made.kind, protocol, role, made.root, options, digests)
 
 
 def write_custom(
     folder: Path,
-    made: CustomDataset,
+    made: Relation,
     options: CustomOptions,
     protocol: str,
     role: str,
@@ -66,7 +64,7 @@ def write_custom(
     description = Description.of(made, options, protocol, role)
 
     def write(into: Path) -> None:
-        write_lists(into, folder.name, made.relation)
+        write_lists(into, folder.name, made)
 
     _write(folder, description, write, overwrite)
     return description
@@ -85,7 +83,7 @@ def write_split(
         write_families(into / FAMILIES, made.families(held_out=False))
 
     def write_val(into: Path) -> None:
-        write_lists(into, f"{name}{PARTS['val']}", made.val.relation)
+        write_lists(into, f"{name}{PARTS['val']}", made.val)
         write_families(into / FAMILIES, made.families(held_out=True))
 
     description = Description.of(made.val, options, protocol, "val")

@@ -20,7 +20,7 @@ import numpy as np
 
 from ames_lite.datasets.custom.images import ImageFolders, find_images
 from ames_lite.datasets.custom.labels import first_folder
-from ames_lite.datasets.custom.truth import CustomDataset, CustomOptions, finish
+from ames_lite.datasets.custom.truth import CustomOptions, finish
 from ames_lite.datasets.image_lists import ImageList, read_form
 from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import Relation
@@ -51,7 +51,7 @@ class Split:
     instances: dict[str, Instance]
     codes: dict[str, int]
     train: ImageList
-    val: CustomDataset
+    val: Relation
     held_out: frozenset[str]
 
     def families(self, held_out: bool) -> list[tuple[int, str, str, str]]:

@@ -11,7 +11,6 @@ out or count them as misses is the protocol's.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from ames_lite.datasets.rules import check_radius
 from ames_lite.datasets.tables import KINDS as TABLES
 from ames_lite.datasets.tables import describe_forms, read_table
 from ames_lite.errors import ConfigError, require
-from ames_lite.records import GroundTruth
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
 MATRIX = (".npy", ".npz")
@@ -74,26 +72,7 @@ class CustomOptions:
             object.__setattr__(self, "labels", str(path))
 
 
-@dataclass(frozen=True, eq=False)
-class CustomDataset:
-    """kind: of KINDS; root: the folder that names are relative to; relation: who answers whom."""
-
-    kind: str
-    root: Path
-    relation: Relation
-
-    @cached_property
-    def truth(self) -> GroundTruth:
-        return self.relation.ground_truth()
-
-    @property
-    def without_positives(self) -> tuple[str, ...]:
-        """Names of the queries that nothing answers."""
-        names = self.relation.query_names
-        return tuple(names[q] for q in np.flatnonzero(self.relation.num_right() == 0).tolist())
-
-
-def make_custom(options: CustomOptions) -> CustomDataset:
+def make_custom(options: CustomOptions) -> Relation:
     """Names and ground truth. Raises MissingFile, ConfigError or BadInput with file and line."""
     kind, table = _kind_of(options), None
     if options.labels not in WORDS and kind != "matrix":
@@ -156,7 +135,7 @@ def _read_list(path: Path, images: ImageFolders, side: str) -> list[str]:
     return found
 
 
-def finish(relation: Relation, kind: str, root: Path, labels: str) -> CustomDataset:
+def finish(relation: Relation, kind: str, root: Path, labels: str) -> Relation:
     """Take queries out of their own answers, and out altogether those unnamed and unanswered."""
     relation = relation.without_own_image()
     right = relation.num_right()
@@ -173,4 +152,4 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> CustomData
     if "hard" in relation.rows and not any(map(len, relation.rows["hard"])):
         note = "nothing is graded hard: metrics of that setting will be undefined"
         relation = replace(relation, notes=(*relation.notes, note))
-    return CustomDataset(kind, root, relation)
+    return replace(relation, kind=kind, root=root)

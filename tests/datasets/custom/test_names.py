@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.datasets.custom.truth import CustomDataset, CustomOptions, make_custom
+from ames_lite.datasets.custom.truth import CustomOptions, make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
+from ames_lite.datasets.relation import Relation
 from ames_lite.errors import BadInput
 from tests.helpers import touch
 
 
-def make(tmp_path: Path, *names: str, labels: str = "x", **more: Path) -> CustomDataset:
+def make(tmp_path: Path, *names: str, labels: str = "x", **more: Path) -> Relation:
     """A truth of images p/a/v0.jpg, ... in which the names have one label."""
     path = tmp_path / "labels.csv"
     path.write_text("file,label\n" + "".join(f'"{name}",{labels}\n' for name in names))
@@ -34,9 +35,7 @@ def test_a_path_means_the_image_that_it_leads_to(
 ) -> None:
     made = make(tmp_path, written, "b/v1.jpg", " c.jpg")
     assert set(made.truth.gallery_names) == {"a/v0.jpg", "b/v1.jpg", " c.jpg"}
-    assert (
-        f"1 name is written otherwise than the images, first '{written}'" in made.relation.notes[0]
-    )
+    assert f"1 name is written otherwise than the images, first '{written}'" in made.notes[0]
 
 
 def test_absolute_paths_mean_images_inside_alone(images: Path, tmp_path: Path) -> None:
@@ -64,7 +63,7 @@ def test_an_absent_name_is_explained(images: Path, tmp_path: Path) -> None:
 def test_unicode_forms_are_matched_and_said(images: Path, tmp_path: Path) -> None:
     touch(images, [unicodedata.normalize("NFD", "é.jpg")])
     made = make(tmp_path, unicodedata.normalize("NFC", "é.jpg"), "a/v0.jpg")
-    assert "another Unicode form" in made.relation.notes[0]
+    assert "another Unicode form" in made.notes[0]
 
 
 def test_lists_take_the_same_spellings(images: Path, tmp_path: Path) -> None:
@@ -77,7 +76,7 @@ def test_labels_that_differ_in_capitals_stay_two_and_are_named(tmp_path: Path) -
     images = touch(tmp_path / "p", ["Church/0.jpg", "Church/1.jpg", "church/2.jpg"])
     made = make_custom(CustomOptions(images, "folders"))
     assert len(made.truth.query_names) == 2
-    assert "labels that differ in capitals alone are not the same" in made.relation.notes[0]
+    assert "labels that differ in capitals alone are not the same" in made.notes[0]
 
 
 def test_what_was_left_out_is_said_where_nothing_is_left(tmp_path: Path) -> None:

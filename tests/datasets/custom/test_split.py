@@ -95,11 +95,11 @@ def test_labels_are_the_same_on_both_sides_and_with_distractors_or_without(tmp_p
     options = a_pool(tmp_path)
     made = split_folders(options)
     alone = split_folders(replace(options, distractors=None))
-    assert made.codes == alone.codes and made.val.relation.codes is not None
+    assert made.codes == alone.codes and made.val.codes is not None
     for name in made.val.truth.gallery_names:
         of_class = name.startswith("pool/")
-        assert made.val.relation.codes[name] == (made.codes[instance_of(name)] if of_class else 17)
-    assert made.val.relation.alone == 17 == len(made.codes)
+        assert made.val.codes[name] == (made.codes[instance_of(name)] if of_class else 17)
+    assert made.val.alone == 17 == len(made.codes)
     assert [f"pool/{name}" for name in alone.train.names] == list(made.train.names)
     rows = [*made.families(False), *made.families(True)]
     assert {row[2]: Instance(row[1], row[3]) for row in rows} == table()
@@ -137,8 +137,8 @@ def test_a_table_of_a_spreadsheet_splits_alike(tmp_path: Path) -> None:
     (tmp_path / "pool.csv").write_text(text, encoding="utf-8", newline="")
     other = split_folders(options)
     assert other.train.names == made.train.names and right_names(other) == right_names(made)
-    assert any("semicolons" in note for note in other.val.relation.notes)
-    assert "columns ignored: photos" in other.val.relation.notes
+    assert any("semicolons" in note for note in other.val.notes)
+    assert "columns ignored: photos" in other.val.notes
 
 
 def test_a_class_folder_of_distractors_needs_no_row(tmp_path: Path) -> None:

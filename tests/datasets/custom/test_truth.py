@@ -19,9 +19,10 @@ from ames_lite.datasets.custom.files import (
     read_description,
     write_custom,
 )
-from ames_lite.datasets.custom.truth import CustomDataset, CustomOptions, make_custom
+from ames_lite.datasets.custom.truth import CustomOptions, make_custom
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.datasets.relation import Relation
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.images import Listing, save_jpeg
 from tests.helpers import touch
@@ -44,11 +45,11 @@ def names_file(path: Path, names: Sequence[str]) -> Path:
     return write_image_list(path, ImageList(tuple(names)))
 
 
-def make(images: Path, labels: object, **more: Any) -> CustomDataset:
+def make(images: Path, labels: object, **more: Any) -> Relation:
     return make_custom(CustomOptions(images, str(labels), **more))
 
 
-def answers(made: CustomDataset, grade: str = "easy") -> Answers:
+def answers(made: Relation, grade: str = "easy") -> Answers:
     """The positives of each query, by name."""
     truth = made.truth
     return {
@@ -65,7 +66,7 @@ def test_class_folders(tmp_path: Path) -> None:
     made = make(touch(tmp_path, names), "folders")
     assert answers(made) == {"cat/1.jpg": ["cat/far/2.jpg"], "cat/far/2.jpg": ["cat/1.jpg"]}
     assert made.truth.gallery_names == tuple(sorted(names))  # the lone dog and distractors too
-    assert made.relation.codes is not None and made.relation.codes["dog/1.jpg"] == 2
+    assert made.codes is not None and made.codes["dog/1.jpg"] == 2
     assert made.root == tmp_path and not made.truth.graded and made.without_positives == ()
 
 
@@ -80,7 +81,7 @@ def test_labels_with_commas_accents_folders_and_a_split(tmp_path: Path) -> None:
         "ü/東.png": ["a, b.jpg", "ü/é.jpg"],
     }
     assert made.truth.gallery_names == tuple(names[:4])
-    assert any("1 images are not in" in note for note in made.relation.notes)
+    assert any("1 images are not in" in note for note in made.notes)
     sides = ["query", "gallery", "gallery", "query"]
     rows = [f"{row},{side}" for row, side in zip(rows, sides, strict=True)]
     made = make(images, table(tmp_path / "l.csv", "file,label,split", *rows))
@@ -167,7 +168,7 @@ def test_pairs_and_a_query_that_answers_itself(tmp_path: Path) -> None:
     made = make(images, table(tmp_path / "p.csv", "query,gallery,relevant", *rows))
     assert answers(made) == {"b.jpg": ["a.jpg"], "a.jpg": []}
     assert made.truth.gallery_names == ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
-    assert made.without_positives == ("a.jpg",) and made.relation.codes is None
+    assert made.without_positives == ("a.jpg",) and made.codes is None
     lists = {"queries": names_file(tmp_path / "q.txt", ["b.jpg"])}
     lists["gallery"] = names_file(tmp_path / "g.txt", ["c.jpg", "a.jpg", "b.jpg"])
     made = make(images, tmp_path / "p.csv", **lists)
@@ -186,9 +187,9 @@ def test_grades_of_pairs_and_of_labels(tmp_path: Path) -> None:
         graded = [answers(made, grade)["q.jpg"] for grade in ("easy", "hard", "junk")]
         assert graded == [["e.jpg"], ["h.jpg"], ["j.jpg"]]
     assert "q.jpg" in one.truth.gallery_names and "q.jpg" not in two.truth.gallery_names
-    assert not one.relation.notes
+    assert not one.notes
     made = make(images, table(tmp_path / "p.csv", "query,gallery,grade", *rows[::2]))
-    assert any("nothing is graded hard" in note for note in made.relation.notes)
+    assert any("nothing is graded hard" in note for note in made.notes)
     with pytest.raises(BadInput, match="none of 1 queries has a positive"):
         make(images, table(tmp_path / "p.csv", "query,gallery,grade", rows[2]))
     with pytest.raises(BadInput, match=r"'e\.jpg' has a label and no grade(.|\n)*line 2"):
@@ -205,7 +206,7 @@ def test_coordinates_in_metres_and_in_degrees(tmp_path: Path) -> None:
     degrees = table(tmp_path / "d.csv", "file,lat,lon,split", *rows)
     made = make(images, degrees)
     assert answers(made) == {"a.jpg": ["b.jpg"]}
-    assert any("span lat 50.00000 to 50.00030" in note for note in made.relation.notes)
+    assert any("span lat 50.00000 to 50.00030" in note for note in made.notes)
 
 
 def test_frames_by_names_and_by_a_column(tmp_path: Path) -> None:
@@ -231,7 +232,7 @@ def world(tmp_path: Path) -> tuple[Path, list[str], list[str]]:
     return touch(tmp_path / "world", names), names, labels
 
 
-def same(one: CustomDataset, other: CustomDataset) -> bool:
+def same(one: Relation, other: Relation) -> bool:
     grades = ("easy", "hard", "junk")
     return all(answers(one, grade) == answers(other, grade) for grade in grades)
 
@@ -246,7 +247,7 @@ def test_class_folders_equal_the_same_labels_in_a_file(
         make(images, "folders"),
         make(images, table_of(tmp_path / "l.csv", "file,label", rows)),
     )
-    assert same(one, two) and one.relation.codes == two.relation.codes
+    assert same(one, two) and one.codes == two.codes
     assert one.truth.gallery_names == two.truth.gallery_names
     wanted = {  # the slow referee
         name: [other for other, word in rows if word == label and other != name]
@@ -426,7 +427,7 @@ def test_other_columns_are_ignored_where_the_kind_is_said(tmp_path: Path) -> Non
     )
     made = make(images, labels, kind="labels")
     assert answers(made) == {"a.jpg": ["b.jpg"], "b.jpg": ["a.jpg"]}
-    assert "columns ignored: frame, when" in made.relation.notes
+    assert "columns ignored: frame, when" in made.notes
     assert answers(make(images, labels, kind="frames", tolerance=8)) == answers(made)
 
 
