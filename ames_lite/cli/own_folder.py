@@ -1,9 +1,8 @@
 """dataset=folder: a custom dataset is prepared on first use, and remembers how it is evaluated.
 
-With images= and labels= a command prepares the dataset where its lists are missing, as
-prepare_dataset does; where they are there, images and labels must be those that they were made
-from. Without labels= nothing is compared. Either way `dataset.json` provides what the command line
-leaves open: protocol, role, and the images' folder.
+With images= and labels= a command prepares missing lists, as prepare_dataset does; lists that are
+there must come from these images and labels. `dataset.json` provides what the command line leaves
+open: protocol, role, and the images' folder.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ DEFAULT_PROTOCOL = "instance"
 
 
 def folder_of(data_root: Path, name: str) -> Path:
-    """The folder of a set. Raises ConfigError for a name that leads elsewhere."""
+    """The folder of a dataset. Raises ConfigError for a name that leads elsewhere."""
     if not name.strip(". ") or Path(name).name != name:
         raise ConfigError(f"name={name}", expected="the name of one folder, below data_root")
     return data_root / name
@@ -45,8 +44,7 @@ def prepare_command(options: CustomOptions, folder: Path) -> str:
     given = {key: value for key, value in asdict(options).items() if value is not None}
     name = folder.name
     if options.val_share is not None:
-        end = next((end for end in PARTS.values() if name.endswith(end)), "")
-        name = name.removesuffix(end)
+        name = name.removesuffix(next((end for end in PARTS.values() if name.endswith(end)), ""))
     given |= {"name": name, "data_root": folder.parent}
     return paste("scripts/prepare_dataset.py", [word(key, value) for key, value in given.items()])
 
@@ -59,7 +57,7 @@ def prepare(
     role: str = "test",
     overwrite: bool = False,
 ) -> Description:
-    """Make and write the lists of a set, print what came of it."""
+    """Write the lists of a dataset, and print what came of it."""
     if role not in ROLES:
         raise ConfigError(f"role={role}", expected=" or ".join(ROLES))
     if protocol is not None and protocol not in PROTOCOLS:
@@ -83,28 +81,25 @@ def choose_protocol(made: Relation, asked: str | None) -> str:
 
 def show(folder: Path, made: Relation, description: Description) -> None:
     """Print what came of a set."""
-    truth = made.truth
+    truth, without = made.truth, made.without_positives
     right = sum(map(len, truth.easy)) + sum(map(len, truth.hard))
     queries, gallery = len(truth.query_names), len(truth.gallery_names)
     print(f"{queries} queries, {gallery} gallery images: {folder}")
     print(f"{made.kind}: {right} positives, {right / queries:.1f} a query")
-    if made.without_positives:
-        few = ", ".join(made.without_positives[:3])
-        count = len(made.without_positives)
+    if without:
         misses = get_protocol(description.protocol).misses
         fate = "each counts as a miss" if misses else "metrics leave them out"
-        print(f"{count} queries have no positive, {fate}: {few}")
+        print(f"{len(without)} queries have no positive, {fate}: {', '.join(without[:3])}")
     for note in made.notes:
         print(note)
     print(f"protocol {description.protocol}, role {description.role}, names from {made.root}")
 
 
 def settle(config: dict[str, Any], data_root: Path) -> Description | None:
-    """Prepare or check a custom dataset, and fill in what its dataset.json says.
+    """Prepare or check a custom dataset; returns its dataset.json.
 
-    Changes config: dataset.protocol, dataset.role and images where they are left open; returns that
-    dataset.json. Raises ConfigError for labels= that nothing can be made of; BadInput where they
-    changed.
+    Changes config: dataset.protocol, dataset.role and images where they are left open. Raises
+    ConfigError for labels= that do not go with the rest; BadInput where they changed.
     """
     dataset, labels = config["dataset"], config.get("labels")
     if dataset["option"] != OPTION:

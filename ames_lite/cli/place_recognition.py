@@ -26,7 +26,6 @@ from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import (
     as_list,
     command,
-    find_vocabulary,
     refuse_used,
     run_dir,
     stamped_dir,
@@ -68,61 +67,53 @@ def run(config: Config) -> list[Block]:
     return blocks
 
 
-class Problems(list[UserError]):
-    """Errors that a user can mend, collected."""
-
-    def tried(self, about: str, work: Callable[..., Any], *given: Any) -> Any:
-        """What work gives; None where it raises an error, which is kept."""
-        try:
-            return work(*given)
-        except UserError as error:
-            self.append(type(error)(f"{about}: {error}"))
-            return None
-
-    @property
-    def only_missing(self) -> bool:
-        """Whether nothing is wrong with what is there."""
-        return all(isinstance(error, MissingFile) for error in self)
-
-
 def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
     """All stages, each once, and the networks that could be loaded.
 
-    With skip_missing, datasets whose files are absent are left out; files that are there and wrong
-    are errors all the same. Raises one error that lists all that is missing.
+    With skip_missing, datasets whose files are missing are left out; files that are there and wrong
+    are errors all the same. Raises one error that lists all that is wrong.
     """
-    problems, places = Problems(), []
+    problems: list[UserError] = []
     stages: dict[Command, Stage] = {}
-    problems.tried("columns", _check_columns, pipeline)
+    _try(problems, "columns", _check_columns, pipeline)
     for place, of_place in pipeline.stages().items():
-        own = Problems()
+        own: list[UserError] = []
         for stage in of_place:
             if stage.about == place.name:
                 _check_stage(pipeline, stage, own)
-        if own and own.only_missing and pipeline.config["skip_missing"]:
+        if own and _only_missing(own) and pipeline.config["skip_missing"]:
             pipeline.left_out[place.name] = " ".join(str(own[0]).split("\n")[:2])
-            continue
-        problems += own
-        places.append(place)
-        stages |= {stage.command: stage for stage in of_place}
-    if not places:
+        else:
+            problems += own
+            stages |= {stage.command: stage for stage in of_place}
+    pipeline.places = [one for one in pipeline.places if one.name not in pipeline.left_out]
+    if not pipeline.places:
         raise MissingFile("\n".join(["none of the sets is there:", *pipeline.left_out.values()]))
-    pipeline.places = places
-    if pipeline.config["global"] == "vlad" and pipeline.config["vocabulary"] is not None:
-        of_first = {**pipeline.config, "dataset": places[0].dataset}
-        problems.tried("vocabulary", find_vocabulary, of_first)
     for stage in stages.values():
         if stage.about != stage.place.name:  # of a vocabulary
             _check_stage(pipeline, stage, problems)
     networks = _load_networks(pipeline, stages.values(), problems)
     for name in pipeline.rerankers:
-        backbone = networks.get(OF_LOCAL)
-        problems.tried(name, _check_reranker, pipeline, name, backbone)
-    problems.tried("scores", _check_scores, pipeline.config["scores"])
+        _try(problems, name, _check_reranker, pipeline, name, networks.get(OF_LOCAL))
+    _try(problems, "scores", _check_scores, pipeline.config["scores"])
     if problems:
-        kind = MissingFile if problems.only_missing else BadInput
+        kind = MissingFile if _only_missing(problems) else BadInput
         raise kind("\n".join(dict.fromkeys(map(str, problems))))
     return list(stages.values()), networks
+
+
+def _try(problems: list[UserError], about: str, work: Callable[..., Any], *given: Any) -> Any:
+    """What work gives; None where it raises an error, which is kept."""
+    try:
+        return work(*given)
+    except UserError as error:
+        problems.append(type(error)(f"{about}: {error}"))
+        return None
+
+
+def _only_missing(problems: Sequence[UserError]) -> bool:
+    """Whether nothing is wrong with what is there."""
+    return all(isinstance(error, MissingFile) for error in problems)
 
 
 def _check_columns(pipeline: Pipeline) -> None:
@@ -140,13 +131,13 @@ def _check_columns(pipeline: Pipeline) -> None:
             raise ConfigError(what, expected=f"some of {', '.join(sorted(known))}")
 
 
-def _check_stage(pipeline: Pipeline, stage: Stage, problems: Problems) -> None:
+def _check_stage(pipeline: Pipeline, stage: Stage, problems: list[UserError]) -> None:
     """Its output, where it is kept; else what it needs: lists, and the images that it reads."""
     if stage.keep is not None:
-        problems.tried(stage.about, stage.keep)
-    elif problems.tried(stage.about, _find_lists, pipeline, stage.place) and stage.network:
+        _try(problems, stage.about, stage.keep)
+    elif _try(problems, stage.about, _find_lists, pipeline, stage.place) and stage.network:
         for split in stage.unfilled:
-            problems.tried(stage.about, _check_images, stage.place, split)
+            _try(problems, stage.about, _check_images, stage.place, split)
 
 
 def _find_lists(pipeline: Pipeline, place: Place) -> bool:
@@ -174,19 +165,19 @@ def _check_images(place: Place, split: str) -> None:
 
 
 def _load_networks(
-    pipeline: Pipeline, stages: Iterable[Stage], problems: Problems
+    pipeline: Pipeline, stages: Iterable[Stage], problems: list[UserError]
 ) -> dict[str, Backbone]:
     """The networks of the stages. One whose weights are missing is a problem if work is left."""
     loaded: dict[str, Backbone] = {}
     for stage in stages:
         if stage.network is None or stage.network in loaded:
             continue
-        attempt = Problems()
-        backbone = attempt.tried(stage.network, _load, pipeline, stage)
+        wrong: list[UserError] = []
+        backbone = _try(wrong, stage.network, _load, pipeline, stage)
         if backbone is not None:
             loaded[stage.network] = backbone
-        elif stage.unfilled or not attempt.only_missing:
-            problems += attempt
+        elif stage.unfilled or not _only_missing(wrong):
+            problems += wrong
     return loaded
 
 

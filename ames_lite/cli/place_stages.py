@@ -13,7 +13,7 @@ from pathlib import Path
 from ames_lite.cli import build_vocabulary
 from ames_lite.cli.compose import Config, compose, experiments_of, options_of
 from ames_lite.cli.evaluate import numbers_of
-from ames_lite.cli.shell import data_root, dataset_files
+from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps, words
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
@@ -33,7 +33,7 @@ RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")
 KINDS = ("vlad", "gem", "mean", "cls")
 OF_EXTRACTION = ("workers", "device", "precision", "batch_pixels", "on_bad_image")
 OF_SCORING = ("query_desc_num", "gallery_desc_num", "max_memory", "threads", "report_queries")
-OF_LOCAL = "local descriptors"
+OF_LOCAL, OF_GLOBAL = "local descriptors", "global descriptors"  # networks
 Command = tuple[str, ...]  # its name, then overrides
 
 
@@ -62,7 +62,7 @@ class Stage:
 
     about: str
     place: Place
-    command: Command
+    command: Command = ()
     fills: dict[str, list[Path]] = field(default_factory=dict)
     network: str | None = None
     keep: Callable[[], Path | None] | None = None
@@ -140,31 +140,44 @@ class Pipeline:
         name, arguments = (self.config["backbone"][key] for key in ("name", "arguments"))
         plain = compose("extract_descriptors", [f"backbone={name}"])["backbone"]["arguments"]
         changed = {f"backbone.arguments.{k}": v for k, v in arguments.items() if v != plain[k]}
-        given = [word("desc_name", self.config["desc_name"]), f"backbone={name}"]
-        given += [word(key, value) for key, value in changed.items()]
+        given = [f"backbone={name}", *(word(key, value) for key, value in changed.items())]
         given += ["outputs=[local]"] * (not self.with_cls)
-        kinds = ["local", *["cls"] * self.with_cls]
-        fills = {side: [place.files.global_path(side, kind) for kind in kinds] for side in splits}
-        return self._extract(place, given, fills, OF_LOCAL)
+        stage = ("extract_descriptors", place, self.config["desc_name"], given)
+        return self._extract(*stage, ["local", *["cls"] * self.with_cls], OF_LOCAL, splits)
 
     def extract_global(self, place: Place, vocabulary: Path | None) -> Stage:
         """Global descriptors: of the local ones, or of images by a backbone of their own."""
-        kind, given = self.config["global"], [word("desc_name", self.global_desc_name)]
-        fills = {side: [place.globals.global_path(side, kind)] for side in SIDES}
+        config, given, network = self.config, [], None
         if self.from_images:
-            given += [*map(str, self.config["global_extraction"]), *self._weights()]
+            network = OF_GLOBAL
+            given = [*map(str, config["global_extraction"]), *self._weights()]
             size, key = place.dataset.get("published_size"), "backbone.arguments.image_size"
-            if self.config["published_size"] and size:
+            if config["published_size"] and size:
                 given = [*(w for w in given if not w.startswith(f"{key}=")), word(key, size)]
-        network = "global descriptors" if self.from_images else None
-        if kind == "cls":
-            return self._extract(place, [*given, "outputs=[global]"], fills, network)
-        given.append(word("global", kind))
-        if self.from_images:
-            given += ["source=images", *words(self.config, *OF_EXTRACTION)]
-        if vocabulary is not None:
-            given.append(word("vocabulary", str(vocabulary)))
-        return Stage(place.name, place, ("extract_globals", *place.words, *given), fills, network)
+        if config["global"] == "cls":
+            name, more = "extract_descriptors", ["outputs=[global]"]
+        else:
+            name, more = "extract_globals", words(config, "global")
+            more += ["source=images"] * self.from_images
+            more += words({"vocabulary": vocabulary})
+        stage = (name, place, self.global_desc_name, [*given, *more])
+        return self._extract(*stage, [config["global"]], network)
+
+    def _extract(
+        self,
+        name: str,
+        place: Place,
+        desc_name: str,
+        given: Sequence[str],
+        kinds: Sequence[str],
+        network: str | None,
+        splits: Sequence[str] = SIDES,
+    ) -> Stage:
+        files = replace(place.files, desc_name=desc_name)
+        fills = {split: [files.global_path(split, kind) for kind in kinds] for split in splits}
+        command = (name, *place.words, word("desc_name", desc_name), *given)
+        command += (word("splits", list(splits)), *words(self.config, *OF_EXTRACTION))
+        return Stage(place.name, place, command, fills, network)
 
     def search(self, place: Place) -> Stage:
         """Neighbour lists."""
@@ -182,17 +195,6 @@ class Pipeline:
         given += words(config, "num_rerank", "device", "seed", *OF_SCORING)
         return ("evaluate", *place.words, *given, f"precision={config['score_precision']}", *more)
 
-    def _extract(
-        self,
-        place: Place,
-        given: Sequence[str],
-        fills: dict[str, list[Path]],
-        network: str | None,
-    ) -> Stage:
-        options = [word("splits", list(fills)), *words(self.config, *OF_EXTRACTION)]
-        command = ("extract_descriptors", *place.words, *given, *options)
-        return Stage(place.name, place, command, fills, network)
-
     def _weights(self) -> list[str]:
         """Weights of the global descriptors' backbone."""
         return words({"backbone.arguments.weights": self.config["global_weights"]})
@@ -203,7 +205,9 @@ class Pipeline:
         if config["global"] != "vlad":
             return None
         if config["vocabulary"] is not None:
-            return Path(config["vocabulary"]).expanduser(), []
+            find = partial(find_vocabulary, {**config, "dataset": self.places[0].dataset})
+            given_one = Stage("vocabulary", self.places[0], keep=find)
+            return Path(config["vocabulary"]).expanduser(), [given_one]
         given = [f"recipe={config['vocabulary_recipe'] or 'own'}"]
         if config["vocabulary_recipe"] is None:
             given += [word("desc_name", config["desc_name"]), "split=gallery"]
@@ -214,24 +218,23 @@ class Pipeline:
             return None
         sources, path = build_vocabulary.sources_and_path(made)
         keep = partial(build_vocabulary.keep, made, self.steps.text(*command, "overwrite=true"))
-        places = [own or self.place(source.dataset) for source in sources]
-        build = Stage("vocabulary", places[0], command, keep=keep)
+        build = Stage("vocabulary", self.places[0], command, keep=keep)
         from_local = own is not None and made.get("extraction") is None
         if path.is_file() or from_local:  # which is extracted anyway
             return path, [build]
-        stores = []
-        for place, source in zip(places, sources, strict=True):
-            about = f"{place.name}, of which {path.name} is built"
-            stores.append(replace(self._store(place, source.files, made), about=about))
+        stores = [self._store(own or self.place(one.dataset), path.name, made) for one in sources]
         return path, [*stores, build]
 
-    def _store(self, place: Place, files: DatasetFiles, made: Config) -> Stage:
+    def _store(self, place: Place, name: str, made: Config) -> Stage:
         """What a vocabulary is built from, by the recipe's extraction if it has one."""
-        extraction, split = made.get("extraction"), made["split"]
+        splits, extraction = [made["split"]], made.get("extraction")
         if extraction is None:
-            return self.extract_local(place, (split,))
-        given = [word("desc_name", files.desc_name), *map(str, extraction), *self._weights()]
-        return self._extract(place, given, {split: [files.local_path(split)]}, "vocabulary")
+            stage = self.extract_local(place, splits)
+        else:
+            given = [*map(str, extraction), *self._weights()]
+            named = ("extract_descriptors", place, made["stores"] or made["desc_name"], given)
+            stage = self._extract(*named, ["local"], "vocabulary", splits)
+        return replace(stage, about=f"{place.name}, of which {name} is built")
 
     def _keep_lists(self, place: Place, command: Command) -> Path | None:
         """The neighbour lists that are there. Raises BadInput where they are of other descriptors.

@@ -1,13 +1,13 @@
 """`python scripts/prepare_set.py`: image lists and ground truth of a public set, from its layout.
 
 Reads the official files below data_root/<folder>, as the dataset's YAML says; writes query.txt,
-gallery.txt, gnd_<folder>.json; prints counts found and documented, which queries are counted, and
-what was never checked against official files.
+gallery.txt and gnd_<folder>.json.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose, options_of
@@ -18,11 +18,6 @@ from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import get_protocol
 
 UNVERIFIED = "unverified against official files"
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("prepare_set", run, overrides)
 
 
 def run(config: Config) -> Relation:
@@ -97,3 +92,6 @@ def describe(
     if dataset.get("unverified"):
         lines.append(UNVERIFIED)
     return lines
+
+
+main = partial(command, "prepare_set", run)

@@ -1,16 +1,12 @@
-"""Training on a labelled folder: missing files are made, step by step, where images= is given.
+"""Training on a labelled folder: where images= is given, missing files are made by their commands.
 
-    python scripts/train.py experiment=own name=mine images=<class folders> labels=folders
-
-lists → local descriptors → vocabulary → global descriptors → neighbour lists, each by the command
-that a user would give, printed as such. Labels that changed since are an error, as everywhere.
+python scripts/train.py experiment=own name=mine images=<class folders> labels=folders
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,9 +17,7 @@ from ames_lite.cli.steps import Steps
 from ames_lite.datasets.custom.files import read_description
 from ames_lite.datasets.custom.truth import make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
-from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.datasets.relation import Relation
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.io.overrides import word
 
 FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
@@ -31,18 +25,15 @@ FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
 
 def prepare_training_folder(config: Config) -> None:
     """Make the missing files of a training on dataset=folder. Raises as the commands do."""
-    if config["dataset"]["option"] != OPTION:
-        for key in ("images", "labels"):
-            if config[key] is not None:
-                what = f"{key}= is given and dataset={config['dataset']['option']} brings its own"
-                raise ConfigError(what, expected=f"dataset={OPTION}, or no {key}=")
-        return
     if config["images"] is None:
         return
+    if config["dataset"]["option"] != OPTION:
+        what = f"images= is given and dataset={config['dataset']['option']} brings its own"
+        raise ConfigError(what, expected=f"dataset={OPTION}, or no images=")
     files = dataset_files(config)  # prepares lists of queries and gallery, or checks them
     path = files.root / "train.txt"
     if not path.exists():
-        images = _training_list(files)
+        images = _training_list(files.root, path)
         write_image_list(path, images)
         print(f"{len(images)} images to train on: {path}")
     step, named = Steps(data_root(config)), ["dataset=folder", word("name", files.folder)]
@@ -71,22 +62,22 @@ def _there(find: Callable[[], Path]) -> bool:
     return True
 
 
-def _training_list(files: DatasetFiles) -> ImageList:
-    """All labelled images of a custom dataset. Raises BadInput where its kind has no labels."""
-    description = read_description(files.root)
+def _training_list(root: Path, path: Path) -> ImageList:
+    """All labelled images of a custom dataset; those of the label `distractor` have a number each.
+
+    Raises BadInput where its kind has no labels.
+    """
+    description = read_description(root)
     if description is None:
-        raise MissingFile(
-            "missing: the training list",
-            where=files.root / "train.txt",
-            expected="labels=folders, labels=<a CSV file,label>, or a train.txt",
-        )
-    if description.options.val_share is not None:
-        raise BadInput(
-            f"a {description.role} set of images that were split has no training list",
-            where=files.root / "train.txt",
-            expected="the training set of the split",
-            remedy=prepare_command(description.options, files.root),
-        )
+        expected = "labels=folders, labels=<a CSV file,label>, or a train.txt"
+        raise MissingFile("missing: the training list", where=path, expected=expected)
+    require(
+        description.options.val_share is None,
+        f"a {description.role} set of images that were split has no training list",
+        where=path,
+        expected="the training set of the split",
+        remedy=prepare_command(description.options, root),
+    )
     made = make_custom(description.options)
     if made.codes is None:
         raise BadInput(
@@ -94,13 +85,7 @@ def _training_list(files: DatasetFiles) -> ImageList:
             where=description.options.labels,
             expected="class folders (labels=folders) or a CSV file,label",
         )
-    return ImageList(tuple(made.codes), _labels(made))
-
-
-def _labels(made: Relation) -> Any:
-    """A number for each image; those of the label `distractor` have one each."""
-    assert made.codes is not None
     codes = np.array(list(made.codes.values()), np.int64)
     alone = codes == made.alone
     codes[alone] = codes.max() + 1 + np.arange(int(alone.sum()))
-    return codes
+    return ImageList(tuple(made.codes), codes)
