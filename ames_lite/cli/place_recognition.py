@@ -23,13 +23,7 @@ from ames_lite.cli.extraction import configured_backbone, find_lists
 from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Place, Stage, make_pipeline
 from ames_lite.cli.prepare_set import UNVERIFIED
 from ames_lite.cli.scoring_run import scoring_options
-from ames_lite.cli.shell import (
-    as_list,
-    command,
-    refuse_used,
-    run_dir,
-    stamped_dir,
-)
+from ames_lite.cli.shell import as_list, command, refuse_used, run_dir, stamped_dir
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require

@@ -123,8 +123,8 @@ class Pipeline:
         named = (f"dataset={name}", *["swap=true"] * swapped)
         composed = self.steps.config("evaluate", *named, *words(self.config, "desc_name"))
         files = dataset_files(composed)
-        globals_ = replace(files, desc_name=self.global_desc_name)
-        return Place(named, composed["dataset"], files, globals_)
+        of_globals = replace(files, desc_name=self.global_desc_name)
+        return Place(named, composed["dataset"], files, of_globals)
 
     def stages(self) -> dict[Place, list[Stage]]:
         """What the local descriptors and neighbour lists of each dataset need, in order."""
@@ -142,8 +142,8 @@ class Pipeline:
         changed = {f"backbone.arguments.{k}": v for k, v in arguments.items() if v != plain[k]}
         given = [f"backbone={name}", *(word(key, value) for key, value in changed.items())]
         given += ["outputs=[local]"] * (not self.with_cls)
-        stage = ("extract_descriptors", place, self.config["desc_name"], given)
-        return self._extract(*stage, ["local", *["cls"] * self.with_cls], OF_LOCAL, splits)
+        how = ("extract_descriptors", place, self.config["desc_name"], given)
+        return self._extract(*how, ["local", *["cls"] * self.with_cls], OF_LOCAL, splits)
 
     def extract_global(self, place: Place, vocabulary: Path | None) -> Stage:
         """Global descriptors: of the local ones, or of images by a backbone of their own."""
@@ -160,8 +160,8 @@ class Pipeline:
             name, more = "extract_globals", words(config, "global")
             more += ["source=images"] * self.from_images
             more += words({"vocabulary": vocabulary})
-        stage = (name, place, self.global_desc_name, [*given, *more])
-        return self._extract(*stage, [config["global"]], network)
+        how = (name, place, self.global_desc_name, [*given, *more])
+        return self._extract(*how, [config["global"]], network)
 
     def _extract(
         self,
@@ -173,6 +173,7 @@ class Pipeline:
         network: str | None,
         splits: Sequence[str] = SIDES,
     ) -> Stage:
+        """A command of that name; kinds: of the stores that it fills, under desc_name."""
         files = replace(place.files, desc_name=desc_name)
         fills = {split: [files.global_path(split, kind) for kind in kinds] for split in splits}
         command = (name, *place.words, word("desc_name", desc_name), *given)
@@ -206,10 +207,11 @@ class Pipeline:
             return None
         if config["vocabulary"] is not None:
             find = partial(find_vocabulary, {**config, "dataset": self.places[0].dataset})
-            given_one = Stage("vocabulary", self.places[0], keep=find)
-            return Path(config["vocabulary"]).expanduser(), [given_one]
-        given = [f"recipe={config['vocabulary_recipe'] or 'own'}"]
-        if config["vocabulary_recipe"] is None:
+            stage = Stage("vocabulary", self.places[0], keep=find)
+            return Path(config["vocabulary"]).expanduser(), [stage]
+        recipe = config["vocabulary_recipe"] or "own"
+        given = [f"recipe={recipe}"]
+        if recipe == "own":
             given += [word("desc_name", config["desc_name"]), "split=gallery"]
         command = ("build_vocabulary", *(own.words if own else ()), *given)
         command += tuple(map(str, config["vocabulary_options"]))
@@ -232,8 +234,8 @@ class Pipeline:
             stage = self.extract_local(place, splits)
         else:
             given = [*map(str, extraction), *self._weights()]
-            named = ("extract_descriptors", place, made["stores"] or made["desc_name"], given)
-            stage = self._extract(*named, ["local"], "vocabulary", splits)
+            how = ("extract_descriptors", place, made["stores"] or made["desc_name"], given)
+            stage = self._extract(*how, ["local"], "vocabulary", splits)
         return replace(stage, about=f"{place.name}, of which {name} is built")
 
     def _keep_lists(self, place: Place, command: Command) -> Path | None:

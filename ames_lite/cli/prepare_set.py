@@ -6,13 +6,12 @@ gallery.txt and gnd_<folder>.json.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose, options_of
 from ames_lite.cli.shell import command, data_root, image_folder, set_folder
-from ames_lite.datasets.relation import Relation, compare_counts, write_folder, write_lists
+from ames_lite.datasets.relation import SIDES, Relation, write_folder, write_lists
 from ames_lite.datasets.vpr.readers import read_layout
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import get_protocol
@@ -36,15 +35,11 @@ def run(config: Config) -> Relation:
         )
     root = data_root(config) / image_folder(dataset)
     made = read_layout(dataset["reader"], root, dataset.get("options") or {}, dataset["page"])
-    documented = dict(dataset.get("counts") or {})
     if dataset.get("swap"):
         made = made.swapped()
-        sides = {"query": "gallery", "gallery": "query"}
-        documented = {sides[side]: count for side, count in documented.items()}
     folder = data_root(config) / set_folder(dataset)
     write_folder(folder, lambda into: write_lists(into, folder.name, made), config["overwrite"])
-    differences = compare_counts(made.counts(), documented)
-    print("\n".join(describe(dataset, made, folder, differences)))
+    print("\n".join(_describe(dataset, made, folder)))
     return made
 
 
@@ -65,24 +60,23 @@ def readable() -> list[str]:
     ]
 
 
-def describe(
-    dataset: Config, made: Relation, folder: Path, differences: Sequence[str]
-) -> list[str]:
+def _describe(dataset: Config, made: Relation, folder: Path) -> list[str]:
     """The lines for the user."""
-    counts, right = made.counts(), sum(map(len, made.rows["easy"]))
-    without = sum(not len(rows) for rows in made.rows["easy"])
-    lines = [
-        f"{dataset['option']}: {counts['query']} queries, {counts['gallery']} gallery images: "
-        f"{folder}",
-        *(f"differs: {line}" for line in differences),
-    ]
+    counts, right = made.counts(), [len(rows) for rows in made.rows["easy"]]
+    queries, gallery = (counts[side] for side in SIDES)
+    lines = [f"{dataset['option']}: {queries} queries, {gallery} gallery images: {folder}"]
+    documented = dict(dataset.get("counts") or {})
+    if not documented:
+        lines.append("no counts are documented")
+    keys = SIDES[::-1] if dataset.get("swap") else SIDES
+    for side, key in zip(SIDES, keys, strict=True):
+        if documented.get(key) not in (None, counts[side]):
+            lines.append(f"differs: {counts[side]} {side} images, documented are {documented[key]}")
     if made.query_names:
-        each = f"{right / counts['query']:.1f} a query; queries without one: {without}"
-        lines.append(f"{right} positives, {each}")
+        each = f"{sum(right) / queries:.1f} a query; queries without one: {right.count(0)}"
+        lines.append(f"{sum(right)} positives, {each}")
         lines.append(f"protocol {dataset['protocol']}: {get_protocol(dataset['protocol']).counted}")
     lines += made.notes
-    if not dataset.get("counts"):
-        lines.insert(1, "no counts are documented")
     if dataset.get("published_size"):
         height, width = dataset["published_size"]
         lines.append(f"published numbers are of images resized to {height} x {width} (h x w)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import filecmp
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -105,19 +105,6 @@ class Relation:
 
     def counts(self) -> dict[str, int]:
         return {"query": len(self.query_names), "gallery": len(self.gallery_names)}
-
-
-def compare_counts(found: Mapping[str, int], documented: Mapping[str, int | None]) -> list[str]:
-    """One line for each side whose count is not the documented one.
-
-    >>> compare_counts({"query": 3, "gallery": 5}, {"query": 4, "gallery": 5})
-    ['3 query images, documented are 4']
-    """
-    return [
-        f"{found[side]} {side} images, documented are {documented[side]}"
-        for side in SIDES
-        if documented.get(side) is not None and documented[side] != found[side]
-    ]
 
 
 def write_lists(into: Path, name: str, made: Relation) -> None:
