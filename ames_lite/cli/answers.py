@@ -23,9 +23,8 @@ ABSENT = "not in this gallery"
 
 @dataclass(frozen=True)
 class Answers:
-    """calibration: of the head with its own λ and γ, None where unknown; threshold: the score that
-    an answer must exceed, None: every query is answered; certain: the score at which no further
-    candidate is looked at; said: where the threshold is from.
+    """threshold: the score that an answer must exceed, None: every query is answered; certain: the
+    score at which no further candidate is looked at; said: where the threshold is from.
     """
 
     calibration: Calibration | None = None

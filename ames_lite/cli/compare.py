@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,6 @@ from ames_lite.evaluation.comparison_table import FORMS, render
 from ames_lite.evaluation.results_file import read_results, results_path
 
 EXPECTED = "results=[<results.json or run directory>, …]; [a,b,c] within the list: seeds of one"
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("compare", run, overrides)
 
 
 def run(config: Config) -> list[Block]:
@@ -81,3 +77,6 @@ def _names(given: list[str] | None, groups: Sequence[Sequence[Path]]) -> list[st
         depth += 1
     more = [f" (+{len(paths) - 1} runs)" if len(paths) > 1 else "" for paths in groups]
     return ["/".join(f[-depth:]) + text for f, text in zip(folders, more, strict=True)]
+
+
+main = partial(command, "compare", run)

@@ -34,10 +34,9 @@ from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.report import write_report
-from ames_lite.evaluation.results_file import role_of, write_results
+from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
 from ames_lite.evaluation.significance import paired_bootstrap
 from ames_lite.evaluation.tuning import Tuned, read_tuned
-from ames_lite.evaluation.without_descriptors import say_without_descriptors
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.overrides import paste
@@ -49,11 +48,6 @@ from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions, verifier_scorer
 
 NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("evaluate", run, overrides)
 
 
 def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()) -> dict[str, Any]:
@@ -349,3 +343,6 @@ def _make_report(
         num_queries=config["report_queries"],
         comparisons=comparisons,
     )
+
+
+main = partial(command, "evaluate", run)

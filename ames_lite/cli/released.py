@@ -1,6 +1,4 @@
-"""What comes with a checkout, weights/<desc>_<model>/: heads, and where global descriptors are VLAD
-their vocabulary, to which λ and γ belong.
-"""
+"""The released heads, weights/<desc>_<model>/, and for VLAD their vocabulary."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What commands that score share: how to score, and the run directory, new or resumed.
-
-Input: a configuration. Output: options, a folder. A run that was interrupted goes on in its own
-folder, with `resume=true`; one that ended never does.
-"""
+"""What commands that score share: options, and the run directory, new or resumed."""
 
 from __future__ import annotations
 
@@ -52,9 +48,7 @@ def settled(config: Config, device: torch.device, processes: Processes = ALONE) 
 
 
 def run_folder(config: Config, command_name: str, processes: Processes) -> Path:
-    """The run directory, the same for all processes. Raises as `run_dir`, and where there is
-    nothing to resume.
-    """
+    """The run directory, the same for all processes; raises also where nothing can be resumed."""
     made = ""
     if processes.first:
         made = str(_resumed(config) if config["resume"] else run_dir(config, command_name))

@@ -1,13 +1,12 @@
-"""`python scripts/tune.py`: num_rerank, λ and γ chosen on a validation set, and frozen.
-
-They go into `tuned.json` of the run, which `scripts/evaluate.py tuned=` reads; λ and γ also into
-the meta.json of a native head, with the calibration of its scores.
+"""`python scripts/tune.py`: num_rerank, λ and γ chosen on a validation set, into tuned.json, which
+`scripts/evaluate.py tuned=` reads; λ, γ and the calibration also into a native head's meta.json.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +25,6 @@ from ames_lite.processes import Processes, process_group
 from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome, fit_calibration
 from ames_lite.reranking.scorer import PairScorer
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("tune", run, overrides)
 
 
 class Scored(NamedTuple):
@@ -117,3 +111,6 @@ def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
     tuned_on = {"tuned_on": "+".join(outcomes), "tuned_num_rerank": row.num_rerank}
     meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=kept)
     return save_meta(weights, replace(meta, provenance={**meta.provenance, **tuned_on}))
+
+
+main = partial(command, "tune", run)

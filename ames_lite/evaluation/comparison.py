@@ -1,8 +1,6 @@
-"""One table out of many results: every row with its role, and its difference to a baseline.
+"""Many results.json compared: every row with its role and its difference to a baseline.
 
-Input: results (schema 1) under names; output: one block a data set, whose lines hold every row of
-every file: nothing is picked. An interval and a p-value need average precision per query, which
-results hold for their first row alone.
+Intervals and p-values need average precision per query, which results hold for their first row.
 """
 
 from __future__ import annotations
@@ -46,8 +44,8 @@ SETTINGS = ("model", "num_rerank", "lamb", "temp", "role")
 class Entry:
     """Results under one name: of one run, or of several that differ in their seed alone.
 
-    files: where each run's results came from, for messages. mixed: let the runs differ. Raises
-    BadInput that names two files and the first thing in which they differ.
+    files: of each run, for messages. mixed: let the runs differ; else BadInput names two files and
+    the first difference.
     """
 
     name: str
@@ -80,7 +78,6 @@ class Entry:
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs of one entry have in common, by name."""
     digests = (*LISTS, "query_store", "gallery_store")
     return {
         **{key: value for key, value in run["config"].items() if key not in MAY_DIFFER},
@@ -122,7 +119,7 @@ def _check_comparable(entry: Entry, other: Entry) -> None:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric minus the baseline's, as fractions; interval and test where queries are paired."""
+    """A metric minus the baseline's; interval and test where queries are paired."""
 
     value: float
     interval: Interval | None = None
@@ -162,12 +159,11 @@ class Block:
 def compare(
     entries: Sequence[Entry], *, baseline: str = GLOBAL, metric: str | None = None, seed: int = 0
 ) -> list[Block]:
-    """Blocks of all entries, one a data set, in the order of the entries.
+    """A block for each data set, in the order of the entries.
 
-    baseline: the name of an entry, whose first row is it, or `global`: every entry's own global
-    ranking. metric: what differences are of; None: the one that average precision per query belongs
-    to. Raises BadInput, naming both files, where entries of one data set have other queries or
-    metrics, and where the baseline of a data set is missing.
+    baseline: the name of an entry, of which the first row counts, or `global`: every entry's own
+    global ranking. metric: None: the mean of average precision per query. Raises BadInput, naming
+    both files, where entries of one data set are not comparable or its baseline is missing.
     """
     if not entries:
         raise BadInput("no results to compare", expected="at least one results.json")
@@ -240,7 +236,6 @@ def _row_line(entry: Entry, i: int) -> Line:
 
 
 def _global_line(entry: Entry) -> Line:
-    """The global ranking, which runs of one entry have in common as a rule: then it is one run."""
     runs = entry.runs
     if all(run["global"] == runs[0]["global"] for run in runs[1:]):
         runs = runs[:1]
@@ -255,7 +250,7 @@ def _line(
     metrics: Sequence[Mapping[str, float | None]],
     ap: Mapping[str, float] | None,
 ) -> Line:
-    """settings, metrics: of each run; a metric that one of them has undefined is None."""
+    """settings, metrics: of each run; a metric that is undefined in one of them is None."""
     spreads: dict[str, Spread | None] = {}
     for metric in metrics[0]:
         values = [value for one in metrics if (value := one.get(metric)) is not None]
@@ -265,7 +260,6 @@ def _line(
 
 
 def _common(values: Iterable[Any]) -> str:
-    """The value that all share, or all that there are."""
     texts = (f"{value:g}" if isinstance(value, float) else str(value) for value in values)
     return "/".join(dict.fromkeys(texts))
 
@@ -290,7 +284,6 @@ def _per_query(runs: Sequence[Mapping[str, Any]], key: str) -> dict[str, float] 
 def _difference(
     line: Line, against: Line, metric: str, paired: bool, seed: int
 ) -> Difference | None:
-    """paired: whether the metric is the mean of the average precisions per query."""
     first, second = against.metrics.get(metric), line.metrics.get(metric)
     if first is None or second is None:
         return None

@@ -1,8 +1,7 @@
 """A comparison as text: columns, Markdown, LaTeX or CSV.
 
-Metrics and differences are printed in points (per cent), but for CSV, where metrics are the
-fractions of results.json at full precision. Nothing is set in bold and nothing is sorted, as no row
-is picked here.
+Metrics are printed in points (per cent), in CSV as fractions at full precision. Nothing is set in
+bold or sorted: no row is picked here.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ Cells = list[list[str]]  # the header, then the rows
 
 
 def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = None) -> str:
-    """The text of a comparison, ending in a newline.
+    """The text of a comparison.
 
-    form: of FORMS; columns: the metrics that are shown, None: all but precisions at k, and in CSV
-    all. Raises BadInput for an unknown form or metric.
+    columns: the metrics shown; None: all but mp@k, in CSV all. Raises BadInput for an unknown form
+    or metric.
     """
     if form not in FORMS:
         raise BadInput(f"no form '{form}'", expected=", ".join(FORMS))
@@ -47,11 +46,7 @@ def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = N
 def one_table(
     blocks: Sequence[Block], columns: Sequence[str] | None = None, *, markdown: bool = False
 ) -> str:
-    """All blocks, then their mean where they have one, as one table that ends in a newline.
-
-    columns: the metrics that are shown; None: all but precisions at k. Raises BadInput for a metric
-    that no block has.
-    """
+    """All blocks, then their mean where they have one, as one table; columns: as of `render`."""
     names, mean = _shown(blocks, columns), mean_block(blocks)
     cells = [["set", "", *_header(blocks, names)]]
     for block in (*blocks, *([mean] if mean is not None else [])):
@@ -61,7 +56,7 @@ def one_table(
 
 
 def notes_of(blocks: Sequence[Block], shown: Sequence[str]) -> list[str]:
-    """What a reader of a table of these blocks must know, one line each."""
+    """What a reader of a table of these blocks must know."""
     counted = "/".join(dict.fromkeys(one.counted for one in blocks if one.counted is not None))
     notes = ["metrics in points (per cent)", *footnotes(shown, counted or None)]
     baseline = blocks[0].baseline
@@ -92,7 +87,6 @@ def _metrics(blocks: Sequence[Block]) -> str:
 
 
 def _shown(blocks: Sequence[Block], columns: Sequence[str] | None) -> list[str]:
-    """The metrics that are shown. Raises BadInput for one that no block has."""
     known = list(dict.fromkeys(chain(*(block.lines[0].metrics for block in blocks))))
     if columns is None:
         metrics = {block.metric for block in blocks}

@@ -38,7 +38,7 @@ class EvaluationData(Retrieval):
 def find_files(
     files: DatasetFiles, neighbors: str, *, stores: bool = True, **more: Callable[[], Path]
 ) -> dict[str, Path]:
-    """The files of an evaluation by name. Raises MissingFile that names all that is missing."""
+    """Paths by name. Raises MissingFile that names all that is missing."""
     finders: dict[str, Callable[[], Path]] = {
         "query": lambda: files.image_list("query"),
         "gallery": lambda: files.image_list("gallery"),
@@ -51,7 +51,7 @@ def find_files(
 
 
 def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
-    """The queries and the gallery. paths: of `find_files`."""
+    """The queries and the gallery; paths: of `find_files`."""
     return read_image_list(paths["query"]), read_image_list(paths["gallery"])
 
 
@@ -63,9 +63,9 @@ def load_data(
     *,
     whole: bool = False,
 ) -> EvaluationData:
-    """Open everything. Raises MissingFile that names all that is missing, or BadInput.
+    """Open and check everything. Raises MissingFile that names all that is missing, or BadInput.
 
-    whole: take lists of any size in full, not only as far as the protocol looks.
+    whole: read lists of any size in full, not only as far as the protocol looks.
     """
     paths, protocol = find_files(files, neighbors), get_protocol(protocol)
     lists = queries, gallery = read_lists(paths)
@@ -110,14 +110,14 @@ def _open_stores(
 
 
 def excluded(data: EvaluationData) -> dict[str, int]:
-    """Setting to the number of queries that have no positive there, and so count in no mean."""
+    """By setting, the number of queries that have no positive there, and so count in no mean."""
     return _count_queries(data, lambda positives: positives == 0)
 
 
 def short_lists(data: EvaluationData) -> dict[str, int]:
-    """Setting to the number of queries with more positives than a list has images, if any.
+    """By setting, the number of queries with more positives than a list has images, if any.
 
-    Only where this matters: AP@k is over min(k, positives), and lists are never shorter than k.
+    AP@k is over min(k, positives), and lists are never shorter than k: none there.
     """
     if data.protocol.ap_at is not None:
         return {}
@@ -127,7 +127,6 @@ def short_lists(data: EvaluationData) -> dict[str, int]:
 
 
 def _count_queries(data: EvaluationData, holds: Callable[[int], bool]) -> dict[str, int]:
-    """Setting to the number of queries of whose number of positives this holds."""
     return {
         setting: sum(holds(len(rows)) for rows in setting_positives(data.ground_truth, setting))
         for setting in data.protocol.settings
@@ -150,10 +149,7 @@ def _check_same_names(
 
 
 def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | None:
-    """How far into a list anything can matter; None: to its end, as for trapezoidal AP.
-
-    A place for every image that is junk in some setting: it goes to the end of the list.
-    """
+    """How far into a list anything can matter, junk included; None: to its end (trapezoidal AP)."""
     if protocol.ap_at is None:
         return None
     junk = [setting_junk(truth, setting) for setting in protocol.settings]
@@ -163,7 +159,7 @@ def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | Non
 def long_lists(
     path: Path, truth: GroundTruth, needed: int, maker: str, most: int | None
 ) -> Neighbors:
-    """The lists, at least `needed` long; of very large ones, the first `most` of each query."""
+    """Lists of at least `needed` images; of very large ones, the first `most` of each query."""
     names = truth.query_names, truth.gallery_names
     neighbors = read_neighbors(path, *names, most=most, remedy=maker)
     if neighbors.ids.shape[1] < needed:

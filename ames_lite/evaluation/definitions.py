@@ -1,8 +1,4 @@
-"""What a metric's name means, in one line a name, to be printed beside its value.
-
-Two average precisions are in use under the one name mAP, by trapezoids and by rectangles, and they
-differ; the name tells which: with `@k` it is by rectangles.
-"""
+"""What a metric's name means, in one line. mAP is by trapezoids, mAP@k by rectangles."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ GRADED_MAP = "(map_medium + map_hard) / 2, each by trapezoids from its own ranki
 
 
 def definition(metric_name: str, *, graded: bool = False) -> str:
-    """What a metric is. graded: of a protocol with settings, where `map` is a mean of two.
+    """What a metric is; graded: of a protocol with settings, where `map` is a mean of two.
 
     >>> definition("recall@5")
     'share of the queries with any positive among the first 5 ranks'
@@ -55,9 +51,9 @@ def definition(metric_name: str, *, graded: bool = False) -> str:
 
 
 def footnotes(metric_names: Iterable[str], counted: str | None = None) -> list[str]:
-    """One line a name, `name: what it is`, and a last one on the queries that the means are over.
+    """A line for each name, and one on the queries that the means are over.
 
-    counted: that line, of the protocol (`Protocol.counted`); None: as most have it.
+    counted: that line (`Protocol.counted`); None: as most protocols have it.
     """
     names = list(dict.fromkeys(metric_names))
     graded = any(name.startswith("map_") for name in names)

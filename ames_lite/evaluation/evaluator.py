@@ -1,7 +1,5 @@
-"""One evaluation: a data set's files and a pair scorer in, numbers that can be defended out.
-
-`score` gives every pair that the protocol's passes need one logit and writes them to `scores.hdf5`;
-`report` sweeps num_rerank, lamb and temp over the logits and makes the results dict (schema 1).
+"""One evaluation: `score` writes the logits of all pairs that the protocol's passes need, `report`
+sweeps num_rerank, lamb and temp over them and makes the results (schema 1).
 """
 
 from __future__ import annotations
@@ -23,16 +21,15 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation.data import SIDES, EvaluationData, short_lists
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.evaluation.protocols import Evaluation, Protocol
-from ames_lite.evaluation.results_file import SCHEMA
+from ames_lite.evaluation.results_file import SCHEMA, WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.tuning import grid
-from ames_lite.evaluation.without_descriptors import KEY as WITHOUT_DESCRIPTORS
-from ames_lite.evaluation.without_descriptors import find_without_descriptors
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
-from ames_lite.records import PairScores, pair_keys
+from ames_lite.records import NO_EVIDENCE, PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import cpu_name, peak_memory_mib
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores, read_pair_scores, write_pair_scores
 
 Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
@@ -49,7 +46,7 @@ class Work:
 
     @property
     def pairs(self) -> Pairs:
-        """Those that the protocol's passes need."""
+        """The pairs that the protocol's passes need."""
         return pairs_to_score(self.data, self.num_rerank)
 
     @property
@@ -74,9 +71,8 @@ def score(
 ) -> tuple[PairScores, Cost]:
     """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5).
 
-    While it lasts, what is finished is kept beside it, and is taken from there where an interrupted
-    run of the very same left some. processes: who shares the pairs; the first one writes. goes_on:
-    what a user does after an interrupt; None: as an evaluation is resumed.
+    What is finished is kept beside it until then, for the same run to go on after an interrupt;
+    goes_on: how a user does that, None: as an evaluation is resumed. The first process writes.
     """
     refuse_existing(output, overwrite=False)
     pairs, known = work.pairs, work.digests
@@ -113,8 +109,7 @@ def _timed_on(options: ScoringOptions, processes: Processes) -> str:
 def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
     """The logits of an earlier run, at no cost.
 
-    Raises BadInput where anything that they depend on has changed, naming both values, and where
-    a pair that the passes need is not among them.
+    Raises BadInput where anything that they depend on has changed, and where a pair is missing.
     """
     scores, pairs = read_pair_scores(path, work.digests), work.pairs
     lacking = lacking_pairs(scores, pairs)
@@ -129,7 +124,7 @@ def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
 
 
 def lacking_pairs(scores: PairScores, pairs: Pairs) -> int:
-    """How many of the pairs (query rows, gallery rows) [P] have no score."""
+    """How many of the pairs have no score."""
     there = pair_keys(scores.query, scores.gallery)
     return int((~np.isin(pair_keys(*pairs), there)).sum())
 
@@ -175,7 +170,7 @@ def report(
             }
             for row in rows
         ],
-        WITHOUT_DESCRIPTORS: find_without_descriptors(*data.stores, scores),
+        WITHOUT_DESCRIPTORS: _without_descriptors(*data.stores, scores),
         "per_query": [
             {"name": name, "global_ap": _number(first), "ap": _number(second)}
             for name, first, second in per_query
@@ -195,10 +190,36 @@ def report(
     }
 
 
+def _without_descriptors(
+    query_store: DescriptorStore, gallery_store: DescriptorStore, scores: PairScores
+) -> dict[str, dict[str, Any]]:
+    """By side, the number of images and the names of those without descriptors.
+
+    A native store has them in its header; of a published one, which would have to be read as a
+    whole, those that were scored are listed.
+    """
+    blank = scores.logit <= NO_EVIDENCE
+    queries = _empty_rows(query_store, scores.query, blank)
+    other = ~np.isin(scores.query, queries)  # a pair with an empty query says nothing of its image
+    gallery = _empty_rows(gallery_store, scores.gallery[other], blank[other])
+    sides = {"query": (query_store, queries), "gallery": (gallery_store, gallery)}
+    return {
+        side: {"of": len(store), "names": [store.names[row] for row in rows]}
+        for side, (store, rows) in sides.items()
+    }
+
+
+def _empty_rows(
+    store: DescriptorStore, rows: npt.NDArray[np.int32], blank: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.integer]:
+    if store.published:
+        return np.setdiff1d(rows[blank], rows[~blank])
+    return store.empty_rows()
+
+
 def heading(
     files: DatasetFiles, protocol: Protocol, config: dict[str, Any], before: Evaluation
 ) -> dict[str, Any]:
-    """before: of the global ranking."""
     return {
         "dataset": files.name,
         "desc_name": files.desc_name,

@@ -1,13 +1,11 @@
 """Rankings as files that other programs read: TREC run, JSON, CSV, and the pairs behind them.
 
-A graded protocol (ROxford, RParis) has one ranking a setting, that of its own pass with its junk at
-the end, so the setting stands in the file's name (`run_medium.trec`); metrics follow from such a
-file only with the setting's junk taken out. An ungraded protocol has bare names (`run.trec`).
+A graded protocol (ROxford, RParis) has one ranking for each setting, named in the file
+(`run_medium.trec`), with its junk at the end: metrics follow only with that taken out.
 
-A TREC run is sorted by score by whoever reads it, so its scores fall strictly: where the ranking's
-own tie, or rise behind the reranked part, they are lowered by the least step that float32 keeps.
-Blanks separate fields there, so blanks and control characters in names are written as in URLs
-(`%20`), and `%` as `%25`. Ranks count from 1.
+Readers sort a TREC run by score, so its scores fall strictly: ties, and scores that rise behind the
+reranked part, are lowered by the least step that float32 keeps. Blanks and control characters in
+names are written as in URLs (`%20`), and `%` as `%25`. Ranks count from 1.
 """
 
 from __future__ import annotations
@@ -45,9 +43,9 @@ FORMS = {  # file name; {} is the setting of a graded protocol
 def check_exports(
     forms: Sequence[str], protocol: Protocol, setting: str | None = None, top: int | None = None
 ) -> str:
-    """The setting whose ranking is written: the one given, else medium, or all where ungraded.
+    """The setting whose ranking is written, by default medium, or all where ungraded.
 
-    Raises BadInput for unknown forms, a setting that the protocol has not, or top < 1.
+    Raises BadInput for unknown forms, an unknown setting, or top < 1.
     """
     fine = set(forms) <= set(FORMS) and len(set(forms)) == len(forms)
     require(fine, f"exports {list(forms)}", expected=f"some of {', '.join(FORMS)}, each once")
@@ -115,11 +113,10 @@ def write_ranking(
 ) -> Path:
     """Write a ranking; returns the path.
 
-    form: `trec`, one line a ranked image, with the tag of the run; `json`, {query: [images, best
-    first]}, `json_scores`, with [image, score]; `csv`, query, rank, gallery, score; `pairs`, query,
-    gallery, sim, logit, score, of sims [Q, K] and logits [Q, n], n <= K, of the images as ranked:
-    the logit of a pair that was not reranked stays empty. Raises BadInput where names and ranking
-    do not fit, and for an existing file unless overwrite.
+    form: `trec`, one line an image, with the tag of the run; `json`, {query: [images, best first]};
+    `json_scores`, with [image, score]; `csv`, query, rank, gallery, score; `pairs`, query, gallery,
+    sim, logit, score, of sims [Q, K] and logits [Q, n], n <= K, of the images as ranked. Raises
+    BadInput where names and ranking do not fit, and for an existing file unless overwrite.
     """
     came = (len(query_names), len(gallery_names))
     wanted = (len(ranking.ids), ranking.num_gallery)
@@ -184,7 +181,6 @@ def falling_scores(scores: Floats) -> Floats:
 def _write_json(
     file: TextIO, queries: Sequence[str], images: Callable[[int], list[str]], scores: Floats | None
 ) -> None:
-    """One query a line."""
     for q, query in enumerate(queries):
         entry: list[object] = list(images(q))
         if scores is not None:
@@ -204,7 +200,6 @@ def _write_csv(file: TextIO, queries: Sequence[str], columns: dict[str, Column])
 
 
 def _numbers(values: Floats, width: int | None = None) -> Column:
-    """Values [Q, n] as a column, empty from n to the width."""
     behind = [""] * ((width or values.shape[1]) - values.shape[1])
     return lambda q: [*map(_short, values[q]), *behind]
 
@@ -215,7 +210,6 @@ def _short(value: np.float32) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A name without blanks, control characters and bare `%`: those as in URLs."""
     return "".join(
         char if char.isprintable() and not char.isspace() and char != "%" else _hex(char)
         for char in name

@@ -1,10 +1,7 @@
-"""Which queries a failure sheet shows, and what of them.
+"""Which queries a failure sheet shows: those that reranking helped most, and the worst that remain.
 
-Those that reranking helped most, and the worst that remain. A rank counts from 1 and no junk, in
-the setting that is asked for (medium where grades exist); "correct" is a positive of that setting.
-A query without positives is no case.
-
-Axis letters: Q queries, K ranked images.
+Ranks start at 1 and skip junk, in the chosen setting (medium where grades exist); "correct" is a
+positive of that setting. A query without positives is no case. Axis letters: Q queries.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.evaluation.metrics import Floats, Hits
 from ames_lite.evaluation.pictures import Album, Picture
 from ames_lite.evaluation.protocols import setting_junk, setting_positives
@@ -54,9 +51,8 @@ def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
     1
     """
     having = [i for i, row in enumerate(rows) if row["metrics"].get(metric) is not None]
-    if not having:
-        known = ", ".join(rows[0]["metrics"])
-        raise BadInput(f"no row has the metric {metric}", expected=f"one of {known}")
+    known = ", ".join(rows[0]["metrics"])
+    require(having, f"no row has the metric {metric}", expected=f"one of {known}")
     picked = [i for i in having if rows[i].get("role") in PICKED] or having
     return max(picked, key=lambda i: (rows[i]["metrics"][metric], -i))
 

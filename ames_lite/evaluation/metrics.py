@@ -1,12 +1,9 @@
 """Retrieval metrics, as pure functions on the ranks at which a query's positives stand.
 
-Ranks are 0-based and count no junk: junk is taken out of the ranking, not scored as wrong. Two
-definitions of average precision are in use, and they differ: ids 3 8 1 9 5 with positives 3 and 5
-give 0.6625 by trapezoids (ROxford, RParis) and 0.70 by rectangles (GLDv2 and most others).
-
-Each metric gives one float64 a query, nan where the query has no positive; `mean` leaves those
-out. A positive that the ranking does not list counts as missed. Axis letters: Q queries,
-K ranked images, P positives found over all queries.
+Ranks are 0-based and count no junk. Two definitions of average precision are in use: by trapezoids
+(ROxford, RParis) and by rectangles (GLDv2 and most others). Each metric gives one float64 a query,
+nan where the query has no positive; a positive that the ranking does not list counts as missed.
+Axis letters: Q queries, K ranked images, P positives found over all queries.
 """
 
 from __future__ import annotations
@@ -77,7 +74,7 @@ def find_hits(ids: Ids, positives: Sequence[Ids], junk: Sequence[Ids] | None = N
 
 
 def _found_before(hits: Hits) -> npt.NDArray[np.int64]:
-    """For each hit the number of hits of the same query at better ranks, [P]."""
+    """The number of hits of the same query at better ranks, [P]."""
     first = np.searchsorted(hits.query, np.arange(len(hits.num_positives)))
     return np.arange(len(hits.query)) - first[hits.query]
 

@@ -1,8 +1,7 @@
 """Protocols: which lists count as right and which as junk, and which metrics follow.
 
-A graded protocol (ROxford, RParis) has three settings, easy, medium and hard: the same ranking is
-read with other lists as right and as junk. A protocol without grades has the one setting "all".
-Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images.
+A graded protocol (ROxford, RParis) has three settings, easy, medium and hard; one without grades
+has the setting "all". Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images.
 """
 
 from __future__ import annotations
@@ -106,11 +105,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a ranking, or the passes of a reranking, reached.
-
-    metrics: fractions in [0, 1], nan where no query counts; ap: setting to average precision per
-    query [Q], nan for a query without positives there; main_ap [Q]: their mean over the
-    protocol's main settings.
+    """metrics: fractions in [0, 1], nan where no query counts; ap: average precision per query [Q]
+    by setting, nan for a query without positives; main_ap [Q]: its mean over the main settings.
     """
 
     metrics: dict[str, float]
@@ -119,7 +115,7 @@ class Evaluation:
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
-    """The protocol of that name. Raises BadInput, with the names that exist, for another."""
+    """The protocol of that name. Raises BadInput for an unknown one."""
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
@@ -130,11 +126,7 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
 def evaluate_ranking(
     ranking: Ids | Ranking | Neighbors, ground_truth: GroundTruth, protocol: str | Protocol
 ) -> Evaluation:
-    """Metrics of one ranking [Q, K], the same for every setting.
-
-    Raises BadInput where the ranking and the ground truth have different queries or galleries,
-    where the ranking is cut shorter than a metric looks, or grades are asked for and absent.
-    """
+    """Metrics of one ranking [Q, K], the same for every setting. Raises BadInput as `check_fit`."""
     protocol = get_protocol(protocol)
     if not isinstance(ranking, Ranking | Neighbors):
         ids: npt.NDArray[Any] = np.asarray(ranking)
@@ -189,7 +181,7 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
 
 
 def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:
-    """The mean, and where there are two parts those of the public and the private queries."""
+    """The mean, and those of the public and the private queries where there are both."""
     parts = {"": ap}
     if private:
         parts |= {"_public": ap[:-private], "_private": ap[-private:]}
@@ -197,12 +189,12 @@ def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:
 
 
 def setting_positives(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
-    """For each query the gallery rows that are right in a setting."""
+    """The gallery rows that are right in a setting, by query."""
     return _joined(ground_truth, setting, "positives")
 
 
 def setting_junk(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
-    """For each query the gallery rows that are neither right nor wrong in a setting."""
+    """The gallery rows that are neither right nor wrong in a setting, by query."""
     return _joined(ground_truth, setting, "junk")
 
 
@@ -225,10 +217,8 @@ def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
 def check_fit(
     ranking: Ranking | Neighbors, ground_truth: GroundTruth, protocol: Protocol | None = None
 ) -> None:
-    """Raises BadInput where a ranking cannot be evaluated, with both sides named.
-
-    That is: other queries or another gallery than the ground truth; for the protocol, a ranking
-    that is cut shorter than a metric looks, and grades that are missing or not asked for.
+    """Raises BadInput for a ranking of other queries or another gallery than the ground truth; with
+    a protocol, also where it is shorter than a metric looks, or grades are missing or not wanted.
     """
     queries, gallery = len(ground_truth.query_names), len(ground_truth.gallery_names)
     count, length = ranking.ids.shape

@@ -30,7 +30,7 @@ from ames_lite.evaluation.pictures import (
     write_page,
 )
 from ames_lite.evaluation.protocols import check_fit, setting_junk
-from ames_lite.evaluation.without_descriptors import say_without_descriptors
+from ames_lite.evaluation.results_file import say_without_descriptors
 from ames_lite.io.images import Box
 from ames_lite.records import GroundTruth, Neighbors, Ranking
 

@@ -1,8 +1,7 @@
-"""An evaluation opened again from what it left: results.json, scores.hdf5, and the files it read.
+"""An evaluation opened again from results.json, scores.hdf5 and the files it read.
 
-Nothing is believed: the name lists must have the digests of results.json, the scores its digests,
-and a row read again must give the metrics that stand there. No descriptor is opened: the stores may
-be gone.
+Name lists and scores must have the digests of results.json, and a row must give its metrics again.
+No descriptor is opened: the stores may be gone.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ REMEDY = "evaluate again, or name the run's own files by data_root=, neighbors= 
 
 @dataclass(frozen=True, eq=False)
 class ReadRow:
-    """Metrics and hits of the global ranking and of a row, the hits by setting."""
+    """The global ranking and a row; hits by setting."""
 
     before: Evaluation
     after: Evaluation
@@ -78,10 +77,8 @@ def reread(
     neighbors: str,
     scores: Path,
 ) -> Reread:
-    """Read the files of a run. Raises MissingFile that names all that is missing; BadInput where
-    lists or scores are not those that results.json speaks of.
-
-    where: results.json; neighbors: as the run had it; scores: its scores.hdf5.
+    """Read the files of a run; where: its results.json. Raises MissingFile that names all that is
+    missing; BadInput where lists or scores are not those of results.json.
     """
     paths = find_files(files, neighbors, stores=False, scores=lambda: _scores_file(scores))
     lists = read_lists(paths)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import remedies
 from ames_lite.io.json_file import read_json_file
+from ames_lite.stores.descriptor_store import say_empty
 
 SCHEMA = 1
+# by side {"of": number of images, "names": [...]}: their pairs have the logit NO_EVIDENCE, so that
+# only the global similarity ranks them
+WITHOUT_DESCRIPTORS = "without_descriptors"
+CALLED = {"query": "queries", "gallery": "gallery images"}
 KINDS: dict[str, type] = {
     **dict.fromkeys(("dataset", "desc_name", "model"), str),
     **dict.fromkeys(("config", "global", "digests"), dict),
@@ -23,10 +29,8 @@ KEYS = {  # of every entry of a list
 
 
 def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
-    """What a row may be used for: frozen (chosen elsewhere), given by hand, or of a grid.
-
-    cells: of the grid of λ and γ. On a test set a grid is an oracle: whoever picks from it has
-    tuned on the test set.
+    """frozen (chosen elsewhere), given by hand, or of a grid; on a test set a grid is an oracle:
+    whoever picks from it has tuned on the test set. cells: of the grid of λ and γ.
     """
     if cells > 1:
         return "oracle" if dataset_role == "test" else "grid"
@@ -34,7 +38,7 @@ def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
 
 
 def write_results(path: Path, results: dict[str, Any]) -> Path:
-    """Write results.json (no NaN in it) and return its path."""
+    """Write results.json; returns its path."""
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
@@ -64,3 +68,14 @@ def read_results(path: str | Path) -> dict[str, Any]:
         what = f"absent, empty or of a wrong type: {', '.join(wrong) or 'rows'}"
         raise BadInput(what, where=path, expected=expected, remedy=remedy)
     return results
+
+
+def say_without_descriptors(results: Mapping[str, Any]) -> list[str]:
+    """A sentence a side that has any; none for results of older versions."""
+    found = results.get(WITHOUT_DESCRIPTORS, {})
+    return [
+        f"{say_empty(found[side]['names'], found[side]['of'], what)} (ranked by the global "
+        "similarity alone)"
+        for side, what in CALLED.items()
+        if found.get(side, {}).get("names")
+    ]

@@ -1,9 +1,8 @@
 """Is a difference more than chance? Intervals and tests over queries, spread over seeds.
 
-The bootstrap over queries (Efron and Tibshirani, 1993, percentiles) gives the interval of a mean or
-of a paired difference, the sign-flip test (Smucker, Allan and Carterette, CIKM 2007) its p-value.
-Values are one number a query, nan where it has no positives: those are left out and counted. Both
-speak of other queries of the same kind; of another training seed `mean_std` over runs does.
+Bootstrap percentiles over queries (Efron and Tibshirani, 1993) and the sign-flip test (Smucker,
+Allan and Carterette, CIKM 2007). Values are one number a query, nan where it has no positives:
+those are left out and counted. Both speak of other queries, `mean_std` of other training seeds.
 """
 
 from __future__ import annotations
@@ -51,11 +50,7 @@ class Spread(NamedTuple):
 def bootstrap_mean(
     values: Floats, *, seed: int, resamples: int = 10_000, confidence: float = 0.95
 ) -> Interval:
-    """The interval of the mean of values [Q].
-
-    Raises BadInput where no value counts, one is infinite, resamples < 1, or confidence is not
-    inside (0, 1).
-    """
+    """The interval of the mean of values [Q]. Raises BadInput where no value counts."""
     if not 0 < confidence < 1:
         raise BadInput(f"confidence is {confidence}", expected="inside (0, 1)")
     counted = _counted(values, resamples)
@@ -79,8 +74,7 @@ def paired_bootstrap(
 ) -> Interval:
     """The interval of mean(second - first), values [Q] of the same queries in the same order.
 
-    Pairs with a nan on either side are left out. An interval that excludes 0 is a difference.
-    Errors as `bootstrap_mean`, and BadInput where the lengths differ.
+    Pairs with a nan on either side are left out. Raises BadInput where the lengths differ.
     """
     difference = _differences(first, second)
     return bootstrap_mean(difference, seed=seed, resamples=resamples, confidence=confidence)
@@ -91,11 +85,9 @@ def sign_flip_test(
 ) -> SignFlip:
     """The chance of a mean difference at least as large, either way, were the two exchangeable.
 
-    first, second: values [Q] of the same queries in the same order. Under the null hypothesis the
-    sign of each query's difference is a coin's. All signs of the differences that are not zero are
-    tried where there are at most `resamples` of them; else as many random ones, and
-    p = (1 + as large) / (1 + resamples), so that it is never 0 (Phipson and Smyth, 2010). Equal
-    values throughout give 1. Errors as `paired_bootstrap`.
+    first, second: values [Q] of the same queries in the same order. All signs of the differences
+    that are not zero are tried where there are at most `resamples` of them; else as many random
+    ones, and p = (1 + as large) / (1 + resamples), never 0 (Phipson and Smyth, 2010).
 
     >>> sign_flip_test(np.zeros(3), np.array([0.1, 0.2, 0.3]), seed=0)
     SignFlip(p=0.25, counted=3, exact=True)
@@ -158,7 +150,6 @@ def mean_std(values: Sequence[float]) -> Spread:
 
 
 def _counted(values: Floats, resamples: int) -> npt.NDArray[np.float64]:
-    """The values that are there. Raises BadInput where there is nothing to resample."""
     counted = values[~np.isnan(values)].astype(np.float64)
     if values.ndim != 1 or not len(counted) or np.isinf(counted).any() or resamples < 1:
         raise BadInput(
@@ -170,7 +161,6 @@ def _counted(values: Floats, resamples: int) -> npt.NDArray[np.float64]:
 
 
 def _differences(first: Floats, second: Floats) -> npt.NDArray[np.float64]:
-    """second - first, [Q], in double precision."""
     if first.shape != second.shape or first.ndim != 1:
         what = f"{first.shape} values against {second.shape}"
         raise BadInput(what, expected="one value of each for every query")

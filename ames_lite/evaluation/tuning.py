@@ -1,7 +1,6 @@
 """Grids over num_rerank, lamb and temp, from logits that were computed once.
 
-Every row of a grid is given back, in the order asked for; `best` picks one by a stated rule. A
-grid on the set that is reported is an oracle: choose on another set and carry the choice over, in
+A grid on the set that is reported is an oracle: choose on another set and carry the choice over in
 tuned.json, which holds for one model and its weights alone.
 """
 

@@ -1,22 +1,29 @@
-"""Work cut into batches that the device has room for, by tokens.
+"""How much is held at a time: memory shared out, and work cut into batches by tokens.
 
-A batch is padded to its longest piece, and that is what counts; if the device has no room for a
-batch, all that come are smaller, and it is said once.
+A batch is padded to its longest piece, and that is what counts; where the device has no room for
+one, all later batches are smaller, and it is said once.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ames_lite.errors import BadInput
+from ames_lite.runtime import peak_memory_mib
 
 CPU_TOKENS, DEVICE_TOKENS = 1 << 14, 1 << 18  # a head cuts a batch on a CPU further, for its caches
 NO_ROOM = ("not enough memory", "can't allocate memory", "out of memory")
+LEAST = 1 << 28  # 256 MiB, below which nothing sensible can be done
+BLOCK_BYTES = 1 << 26  # more than that at a time reads no faster
+COPIES = 8  # of a block: waiting, being read, in use, converted
 Lengths = npt.NDArray[np.integer]
 log = logging.getLogger(__name__)
 
@@ -83,3 +90,38 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device, or the host's allocator, refused memory."""
     refused = isinstance(error, torch.OutOfMemoryError)
     return refused or any(words in str(error) for words in NO_ROOM)
+
+
+class Budget(NamedTuple):
+    """Bytes."""
+
+    queries: int  # encoded queries, at once
+    gallery: int  # encoded gallery images that are kept for further queries
+    block: int  # stored descriptors read at a time
+
+
+def share_out(max_memory: float, device: torch.device) -> Budget:
+    """What max_memory GiB are for. Raises BadInput where they are too few.
+
+    What the process holds already counts. Encoded images lie on the device: on a GPU its free
+    memory bounds them.
+    """
+    held = _resident_bytes()
+    free = int(max_memory * 2**30) - held
+    if free < LEAST:
+        raise BadInput(
+            f"max_memory={max_memory:g} GiB, and the process has {held / 2**30:.2f} GiB already",
+            expected=f"at least {(held + LEAST) / 2**30:.1f}",
+        )
+    block = min(BLOCK_BYTES, free // 8 // COPIES)
+    encoded = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free
+    return Budget(encoded * 2 // 5, encoded // 4, block)
+
+
+def _resident_bytes() -> int:
+    """Memory of the process now; where the system does not tell, its peak."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    peak = peak_memory_mib()
+    return 0 if peak != peak else int(peak * 2**20)

@@ -1,8 +1,8 @@
 """Scores as probabilities: is this candidate right, and is the answer in the gallery at all?
 
-Probabilities by isotonic regression (Zadrozny and Elkan, KDD 2002); the threshold for a share of
-false answers by split conformal prediction (Vovk et al., 2005) from the best score of every query
-once its right images are taken out of the gallery. Both are kept with the head (meta.json).
+Isotonic regression (Zadrozny and Elkan, KDD 2002); the threshold for a share of false answers by
+split conformal prediction (Vovk et al., 2005) from the best score of every query once its right
+images are taken out of the gallery. Both are kept with the head (meta.json).
 """
 
 from __future__ import annotations
@@ -73,7 +73,6 @@ class Curve:
 
     @classmethod
     def from_json(cls, content: Any) -> Curve:
-        """Raises BadInput, or what a value of another form raises."""
         scores, probabilities = map(float, content["scores"]), map(float, content["probabilities"])
         bins = tuple(Bin(**row) for row in content["reliability"])
         return cls(tuple(scores), tuple(probabilities), bins)
@@ -81,11 +80,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What validation says of a score.
-
-    pairs: that a candidate is right. first: that the first of a list is, where half of the queries
-    have a right image in the gallery. absent: by data set, the best score of every query whose
-    right images were taken out, rising.
+    """pairs: that a candidate is right; first: that the first of a list is, where half of the
+    queries have a right image in the gallery; absent: by data set, the best score of every query
+    whose right images were taken out, rising.
     """
 
     pairs: Curve
@@ -148,10 +145,7 @@ def _rises(values: npt.NDArray[np.float64]) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Final scores of candidates [Q, n] of a validation set, and what they were.
-
-    right: the right ones; counted: those that are neither right nor wrong (junk) are not.
-    """
+    """Final scores of candidates [Q, n] of a validation set; junk is not counted."""
 
     scores: Floats
     right: Flags

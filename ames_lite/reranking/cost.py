@@ -1,8 +1,4 @@
-"""What scoring took, in counters and seconds.
-
-Counters are exact, and tests may hold them; seconds are what this machine took that day.
-`ReadMeter` tells bytes that were read from those of rows that were read for the first time.
-"""
+"""What scoring took, in counters and seconds."""
 
 from __future__ import annotations
 

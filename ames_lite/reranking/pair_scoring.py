@@ -19,10 +19,9 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.records import NO_EVIDENCE
-from ames_lite.reranking.batches import Batches, is_out_of_memory
+from ames_lite.reranking.batches import Batches, is_out_of_memory, share_out
 from ames_lite.reranking.cost import Cost
 from ames_lite.reranking.encoding import Encoded, Encoder, Reader
-from ames_lite.reranking.memory import share_out
 from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import Block, gallery_blocks
 from ames_lite.runtime import autocast

@@ -1,8 +1,4 @@
-"""Reading ahead: a thread that does the next pieces of work while the last one is in use.
-
-What it raises is raised in the consumer, in the place of the result; the thread has ended when the
-context is left, however that comes.
-"""
+"""Reading ahead: a thread that does the next pieces of work while the last one is in use."""
 
 from __future__ import annotations
 
@@ -21,9 +17,9 @@ AHEAD = 2  # results beside the one in use: one that waits, one that is being ma
 def prefetched(
     work: Callable[[Given], Made], items: Iterable[Given], ahead: int = AHEAD
 ) -> Iterator[Iterator[Made]]:
-    """`work(item)` for every item, made in one thread, at most `ahead` of them beforehand.
-
-    ahead: 0 makes each when it is asked for, without a thread.
+    """`work(item)` for every item, made in one thread, at most `ahead` of them beforehand (0: none,
+    without a thread). What it raises is raised in place of the result; the thread ends with the
+    context.
 
     >>> with prefetched(str, [1, 2, 3]) as results:
     ...     list(results)

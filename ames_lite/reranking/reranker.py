@@ -1,7 +1,4 @@
-"""The reranker on arrays: a better order for a list of images that came from anywhere.
-
-It only reorders, and it needs neither files nor a configuration.
-"""
+"""The reranker on arrays, without files or a configuration."""
 
 from __future__ import annotations
 
@@ -26,10 +23,8 @@ Described = LocalDescriptors | npt.NDArray[np.generic] | Tensor
 
 
 class Reranker:
-    """A head with the settings that it is used with.
-
-    lamb: weight of the given similarities, in [0, 1]; temp: factor of the logit, above 0; None: the
-    head's own (`ensemble`), else LAMB and TEMP.
+    """lamb: weight of the given similarities, in [0, 1]; temp: factor of the logit, above 0; None:
+    the head's own (`ensemble`), else LAMB and TEMP.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
-"""Logits for pairs of stored images: each image read and encoded once, no metrics.
+"""Logits for pairs of stored images, by a head (`pair_scoring`) or a verifier, pair by pair.
 
 Queries are encoded first and stay; gallery rows are read in storage order, in blocks that a thread
-reads ahead, encoded once, and scored against every query that wants them (`pair_scoring`). A
-verifier scores one pair after the other.
+reads ahead, encoded once, and scored against every query that wants them.
 """
 
 from __future__ import annotations
@@ -38,10 +37,8 @@ VERIFIED_IMAGES = 16  # gallery images read at a time for a verifier
 
 @dataclass(frozen=True, eq=False)
 class PairScorer:
-    """Whatever gives pairs of stored images a logit: a head or a verifier, under its name.
-
-    digest: of the weights (a head) or the settings (a verifier): it tells scores apart. check:
-    raises BadInput for descriptors of a provenance that it is not for, from a place; None: for any.
+    """A head or a verifier under its name. digest: of its weights or settings, to tell scores
+    apart; check: raises BadInput for a provenance of descriptors, at a place, that does not fit.
     """
 
     model: SimilarityHead | Verifier
@@ -51,7 +48,7 @@ class PairScorer:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The settings of the model, fit for JSON."""
+        """The settings of the model, JSON-able."""
         return self.model.arguments
 
     def score(
@@ -67,9 +64,9 @@ class PairScorer:
     ) -> tuple[PairScores, Cost]:
         """Logits of the pairs (query[p], gallery[p]), rows [P] of the two stores, unique.
 
-        kept: where finished logits are kept while it lasts, and taken from where an interrupted run
-        left some. processes: who shares the pairs; each returns all of them. Raises BadInput before
-        any work where stores and model do not fit, and where a store changes while it is read.
+        kept: finished logits of an interrupted run, and of this one. Processes share the pairs, and
+        each returns all. Raises BadInput before any work where stores and model do not fit, and
+        where a store changes while it is read.
         """
         options, stores = options or ScoringOptions(), (query_store, gallery_store)
         for store, rows in zip(stores, (query, gallery), strict=True):
@@ -86,7 +83,7 @@ class PairScorer:
             return task.join()
 
     def _check_store(self, store: DescriptorStore, rows: Rows, dim: int) -> None:
-        """dim: of the queries, and so of both where the head takes any."""
+        """dim: of the queries: the gallery must have it where the head takes any."""
         if isinstance(self.model, SimilarityHead):
             _check_width(self.model, store, dim)
         if self.check is not None:

@@ -1,8 +1,7 @@
-"""The pairs of one run: who scores which, what is finished, and what is kept of it.
+"""The pairs of one run: who scores which, and what is finished.
 
 Pairs are numbered by gallery row, then query row, so that a block of gallery rows is a run of
-pairs; several processes share the pairs by gallery rows, and no pair is scored twice. Axis letter:
-P pairs of the run.
+pairs; processes share them by gallery rows. Axis letter: P pairs of the run.
 """
 
 from __future__ import annotations
@@ -37,11 +36,9 @@ class Block(NamedTuple):
 class PairTask:
     """The pairs (query[p], gallery[p]), rows of two stores; a context manager while it lasts.
 
-    kept: where finished logits go at once, and come from where an earlier attempt left some; None:
-    nowhere. processes: who shares the pairs. Raises BadInput for a pair that is given twice.
-
-    query, gallery int32 [P]: the pairs in their order here; logit float32 [P]; done bool [P]; todo:
-    numbers of the pairs of this process that have no logit yet; cost: what they took.
+    kept: where finished logits go at once, and come from after an interrupt. query, gallery int32
+    [P]: sorted; logit float32 [P]; done bool [P]; todo: numbers of this process' pairs without a
+    logit. Raises BadInput for a pair that is given twice.
     """
 
     def __init__(

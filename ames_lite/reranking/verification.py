@@ -1,8 +1,6 @@
-"""Pair scorers without training: the baselines that every table shows beside a head.
-
-A count of matches (mutual_nn, lighterglue) or of matches that agree on one homography (ransac). An
-image without descriptors scores 0, with lighterglue NO_EVIDENCE. The keys of VERIFIERS are values
-of `model=`.
+"""Pair scorers without training, the baselines beside a head: a count of matches (mutual_nn,
+lighterglue) or of matches that agree on one homography (ransac). An image without descriptors
+scores 0, with lighterglue NO_EVIDENCE.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ class Verifier(Protocol):
 
     @property
     def rule(self) -> str:
-        """Text without settings."""
+        """A text."""
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """Similarity of the pair, higher is better."""
@@ -90,9 +88,9 @@ class MutualNearest:
 class Ransac:
     """Counts places that one homography (OpenCV's MAGSAC++) maps onto each other, both ways.
 
-    An error counts in the image that it falls into. Errors in the gallery alone would accept a
-    homography that presses the whole query into one spot there. Where most matches crowd in few
-    spots of an image, the spots are counted: a homography through a spot explains all of it.
+    Errors in the gallery alone would accept a homography that presses the whole query into one spot
+    there. Where most matches crowd in few spots of an image, the spots are counted: a homography
+    through a spot explains all of it.
     """
 
     rule = "both ways"

@@ -1,11 +1,8 @@
 """Textured facades: what the landmarks of the rendered world look like.
 
-Input: a NumPy Generator. Output: a `Style` (wall, windows, ornaments and an alphabet that several
-landmarks share) and a `Facade` in it: a flat front, uint8 RGB [H, W, 3], and parts (reliefs, signs)
-that stand out from it. Everything is drawn from the generator: two generators of different seeds
-share no texture, and one seed gives the same bytes. What belongs to a style repeats over a facade
-and over its landmarks; what tells landmarks apart (parts, gaps in the rows of windows, weathering)
-is drawn once a landmark. Units are pixels of the front, for depths too.
+Two generators of different seeds share no texture, and one seed gives the same bytes. What belongs
+to a style repeats over its landmarks; what tells landmarks apart (parts, gaps in the rows of
+windows, weathering) is drawn per landmark. Units are pixels of the front, for depths too.
 """
 
 from __future__ import annotations
@@ -79,10 +76,6 @@ def _colour(rng: np.random.Generator, low: float, high: float) -> npt.NDArray[np
     return np.clip(rng.uniform(low, high) + rng.normal(0, 18, 3), 0, 255).astype(np.float32)
 
 
-def _as_colour(colour: npt.NDArray[np.floating]) -> tuple[float, float, float]:
-    return (float(colour[0]), float(colour[1]), float(colour[2]))
-
-
 def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -> Image:
     """A carved tile [size, size, 3]: nested polygons, rings, rays and chips of one colour."""
     tile: FloatImage = np.tile(base, (size, size, 1))
@@ -92,19 +85,19 @@ def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -
         angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + rng.uniform(0, np.pi)
         reach = radius * rng.uniform(0.6, 1.0, corners)
         points = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
-        shade = _as_colour(np.clip(base + rng.uniform(-90, 90), 0, 255))
+        shade = np.clip(base + rng.uniform(-90, 90), 0, 255).tolist()
         if rng.random() < 0.3:
             cv2.circle(tile, (size // 2, size // 2), int(radius * 0.8), shade, -1, cv2.LINE_AA)
         else:
             cv2.fillPoly(tile, [points.astype(np.int32)], shade, cv2.LINE_AA)
     for _ in range(int(rng.integers(1, 5))):
         a, b = rng.integers(0, size, (2, 2)).tolist()
-        shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
+        shade = np.clip(base + rng.uniform(-110, 110), 0, 255).tolist()
         cv2.line(tile, a, b, shade, int(rng.integers(1, 3)), cv2.LINE_AA)
     for _ in range(8):
         chip = rng.uniform(-0.16, 0.16, (int(rng.integers(3, 6)), 2)) * size
         points = rng.uniform(0, size, 2) + chip
-        shade = _as_colour(np.clip(base + rng.uniform(-110, 110), 0, 255))
+        shade = np.clip(base + rng.uniform(-110, 110), 0, 255).tolist()
         cv2.fillPoly(tile, [points.astype(np.int32)], shade, cv2.LINE_AA)
     tile += noise(rng, (size, size), max(4, size // 10))[..., None] * 30
     return np.clip(tile, 0, 255).astype(np.uint8)
@@ -115,22 +108,21 @@ def _window(rng: np.random.Generator, trim: npt.NDArray[np.float32]) -> Image:
     height, width = int(rng.integers(44, 68)), int(rng.integers(28, 46))
     tile = np.tile(trim, (height, width, 1))
     border = int(rng.integers(3, 6))
-    glass = trim * rng.uniform(0.45, 0.75)
+    glass, frame = (trim * rng.uniform(0.45, 0.75)).tolist(), trim.tolist()
     top = int(rng.integers(border, border + 10))
-    cv2.rectangle(tile, (border, top), (width - border, height - border), _as_colour(glass), -1)
+    cv2.rectangle(tile, (border, top), (width - border, height - border), glass, -1)
     if rng.random() < 0.5:
         axes = (width // 2 - border, max(3, top))
-        cv2.ellipse(tile, (width // 2, top), axes, 0, 180, 360, _as_colour(glass), -1, cv2.LINE_AA)
+        cv2.ellipse(tile, (width // 2, top), axes, 0, 180, 360, glass, -1, cv2.LINE_AA)
     for x in np.linspace(border, width - border, int(rng.integers(2, 4)) + 1)[1:-1]:
-        cv2.line(tile, (int(x), top), (int(x), height - border), _as_colour(trim), 2)
+        cv2.line(tile, (int(x), top), (int(x), height - border), frame, 2)
     for y in np.linspace(top, height - border, int(rng.integers(2, 5)) + 1)[1:-1]:
-        cv2.line(tile, (border, int(y)), (width - border, int(y)), _as_colour(trim), 2)
+        cv2.line(tile, (border, int(y)), (width - border, int(y)), frame, 2)
     shine = noise(rng, (height, width), 9)[..., None] * 14
     return np.clip(tile + shine, 0, 255).astype(np.uint8)
 
 
 def make_style(rng: np.random.Generator) -> Style:
-    """Draw one style."""
     wall = _colour(rng, 90, 190)
     trim = np.clip(wall + rng.uniform(-60, 60), 20, 250).astype(np.float32)
     glyphs = tuple(
@@ -182,7 +174,7 @@ def _sign(rng: np.random.Generator, style: Style) -> Image:
     for number, glyph in enumerate(word):
         for stroke in style.glyphs[glyph]:
             a, b = (stroke * (size * 0.75)).astype(int) + [number * size + 6, 6]
-            cv2.line(tile, a.tolist(), b.tolist(), _as_colour(style.trim), 2, cv2.LINE_AA)
+            cv2.line(tile, a.tolist(), b.tolist(), style.trim.tolist(), 2, cv2.LINE_AA)
     return np.clip(tile, 0, 255).astype(np.uint8)
 
 
@@ -193,7 +185,7 @@ def _front(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> Im
     ornament = style.ornaments[int(rng.integers(len(style.ornaments)))]
     for row in range(style.start[0], shape[0] - tile.shape[0], style.pitch[0]):
         ledge = row + tile.shape[0] + 6
-        cv2.rectangle(canvas, (0, ledge), (shape[1], ledge + 4), _as_colour(style.trim), -1)
+        cv2.rectangle(canvas, (0, ledge), (shape[1], ledge + 4), style.trim.tolist(), -1)
         for column in range(style.start[1], shape[1] - tile.shape[1], style.pitch[1]):
             if rng.random() < 0.9:
                 _paste(canvas, tile, column, row)
@@ -203,7 +195,6 @@ def _front(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> Im
 
 
 def make_facade(rng: np.random.Generator, style: Style) -> Facade:
-    """Draw one landmark in a style."""
     shape = (int(rng.integers(330, 450)), int(rng.integers(330, 480)))
     tiles = [
         relief(rng, int(rng.integers(36, 66)), _colour(rng, 60, 220))

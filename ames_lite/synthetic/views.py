@@ -1,8 +1,6 @@
 """Pictures of a facade: camera, clutter, occluders, light, and what of the landmark is visible.
 
-Input: a `Facade`, the world's clutter (tiles that stand about in many pictures) and a Generator.
-Output: a `View`: the picture, the homography front pixels → image pixels, and which cells of a GRID
-laid over the front can be seen. Angles are degrees; visible fractions are in [0, 1].
+Angles are degrees; visible fractions are in [0, 1].
 """
 
 from __future__ import annotations
@@ -43,13 +41,13 @@ class View:
     """One rendered picture [H, W, 3] and the truth about it."""
 
     picture: Image
-    homography: npt.NDArray[np.float64]
-    visible: npt.NDArray[np.bool_]  # GRID
+    homography: npt.NDArray[np.float64]  # front pixels → image pixels
+    visible: npt.NDArray[np.bool_]  # which cells of GRID, laid over the front, can be seen
     oblique: float
 
     @property
     def grade(self) -> str:
-        """easy, hard or junk, by the visible fraction and the obliqueness."""
+        """See `grade`."""
         return grade(float(self.visible.mean()), self.oblique)
 
 
@@ -90,7 +88,7 @@ def project(
 
 
 def visible_cells(
-    camera: Camera, facade: tuple[int, int], covered: npt.NDArray[np.bool_] | None
+    camera: Camera, facade: tuple[int, int], covered: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
     """Which cells of GRID land inside the picture and not under an occluder [H, W]."""
     rows = (np.arange(GRID[0]) + 0.5) / GRID[0] * facade[0]
@@ -100,9 +98,8 @@ def visible_cells(
     height, width = camera.size
     with np.errstate(invalid="ignore"):
         inside = (image >= 0).all(1) & (image[:, 0] < width) & (image[:, 1] < height)
-    if covered is not None:
-        at = image[inside].astype(int)
-        inside[inside] = ~covered[at[:, 1], at[:, 0]]
+    at = image[inside].astype(int)
+    inside[inside] = ~covered[at[:, 1], at[:, 0]]
     return inside.reshape(GRID)
 
 

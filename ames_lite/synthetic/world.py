@@ -1,11 +1,10 @@
-"""A whole data set of rendered landmarks, written as files in the ROxford form.
+"""A whole dataset of rendered landmarks, written as files in the ROxford form.
 
-Input: a `WorldSpec` and a folder. Output there: `jpg/*.jpg`; test and validation worlds have
-`query.txt`, `gallery.txt` and `gnd_{name}.json`, training worlds `train.txt` (the GLDv2 form:
-path,label,width,height); `geometry.npz` keeps the true homographies and what is visible, and
-`world.json`, written last, the spec. Every landmark is drawn from its own child seed, so neither
-the order nor the number of processes changes a byte, and the roles (train, val, test) of one seed
-share nothing: no style, no texture, no clutter.
+A folder holds `jpg/*.jpg`; for test and validation `query.txt`, `gallery.txt` and
+`gnd_{name}.json`, for training `train.txt` (the GLDv2 form: path,label,width,height);
+`geometry.npz`, the true homographies and what is visible; `world.json`, written last, the spec.
+Every landmark is drawn from its own child seed, so neither the order nor the number of processes
+changes a byte, and the roles (train, val, test) of one seed share no style, texture or clutter.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from ames_lite import __version__
 from ames_lite.datasets.ground_truth import write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, write_image_list
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.images import Box, save_jpeg
 from ames_lite.io.json_file import read_json_file
 from ames_lite.records import GroundTruth
@@ -57,10 +56,8 @@ class WorldSpec:
     distractors: int = 160  # pictures of other landmarks of the same styles, and of clutter alone
 
     def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise BadInput(f"a world of role '{self.role}'", expected=f"one of {ROLES}")
-        if self.seed < 0:
-            raise BadInput(f"world seed {self.seed}", expected="a seed of at least 0")
+        require(self.role in ROLES, f"a world of role '{self.role}'", expected=f"one of {ROLES}")
+        require(self.seed >= 0, f"world seed {self.seed}", expected="a seed of at least 0")
 
     @property
     def num_landmarks(self) -> int:
@@ -88,7 +85,6 @@ def _seeds(spec: WorldSpec, kind: int, number: int) -> np.random.Generator:
 
 
 def world_style(spec: WorldSpec, number: int) -> Style:
-    """Style `number` of this world."""
     return make_style(_seeds(spec, 0, number))
 
 
@@ -208,10 +204,9 @@ def _write_list(path: Path, shots: list[Shot]) -> None:
 
 
 def render_world(spec: WorldSpec, folder: str | Path, name: str, workers: int = 1) -> Path:
-    """Write the data set `name` into `folder` and return the folder.
+    """Write the dataset `name` into `folder` and return the folder.
 
-    A folder that already holds this very world is left as it is; one that holds another, or half
-    of one, is refused.
+    A folder that already holds this world is left as it is; one that holds another is refused.
     """
     return write_world(spec, folder, name, workers, photograph_facade)
 

@@ -14,7 +14,7 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.passes import move_to_end, pairs_to_score
 from ames_lite.evaluation.protocols import Retrieval, get_protocol, setting_junk
 from ames_lite.models import AMES, Chamfer
-from ames_lite.reranking import memory, pair_scoring
+from ames_lite.reranking import batches, pair_scoring
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.merging import link_stores
@@ -139,7 +139,7 @@ def test_queries_that_do_not_fit_come_in_groups(
     given, passes, head = stores("fp", tiny_world, Path()), Passes(tiny_world), a_head()
     queries = np.unique(passes.pairs[0])
     each = 20 * 32 * 4 * 4 + 1000  # tokens and their three projections, and a little
-    budget = memory.Budget(each * -(-len(queries) // 2), room, 1 << 20)
+    budget = batches.Budget(each * -(-len(queries) // 2), room, 1 << 20)
     monkeypatch.setattr(pair_scoring, "share_out", lambda *_: budget)
     options = ScoringOptions(*COUNTS, block_images=7)
     biggest, cost, _ = difference(head, given, passes, options)
