@@ -1,4 +1,4 @@
-"""The entries of hubconf.py: the visible dict of heads by name, and how their weights are found."""
+"""The entries of hubconf.py: heads by name, and how their weights are found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.shipped import shipped
@@ -35,8 +35,8 @@ DOCUMENTATION = """{about}
 
 
 class Entry(NamedTuple):
-    """head: in HEADS; arguments: of its constructor; address: of published weights, None where they
-    are shipped (weights/<name>). No hash is published, and none is invented here.
+    """A head of HEADS with arguments of its constructor; address: of published weights, of which no
+    hash is published; None: they are shipped (weights/<name>).
     """
 
     about: str
@@ -97,16 +97,16 @@ def entry_point(name: str) -> Callable[..., SimilarityHead]:
         built = {**entry.arguments, **arguments}
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ConfigError(f"sha256 is '{sha256}'", expected="64 hex digits")
-        wanted = None if sha256 is None else sha256.lower()
+        digest = None if sha256 is None else sha256.lower()
         if weights is not None:
-            if wanted is not None:
-                _check_sha256(Path(weights).expanduser(), wanted)
+            if digest is not None:
+                _check_sha256(Path(weights).expanduser(), digest)
             return _load(name, weights, built)
         if not pretrained:
             return build_head(entry.head, **built)
         if entry.address is None:
             return _load(name, _shipped(name), built)
-        path = _published(entry.address, wanted, progress, trust)
+        path = _published(entry.address, digest, progress, trust)
         try:
             return _load(name, path, built)
         except BadInput as error:
@@ -123,35 +123,39 @@ def _load(name: str, path: str | Path, arguments: dict[str, Any]) -> SimilarityH
     if renamed and name == of_its_form(model.arguments):
         model.ensemble = PUBLISHED_HEADS[name][2:]
     wanted = HEADS[ENTRIES[name].head]
-    if type(model) is not wanted:
-        came = f"the weights are of {type(model).__name__}"
-        raise BadInput(came, where=path, expected=f"{wanted.__name__}, as {name} is one")
+    came, expected = (
+        f"the weights are of {type(model).__name__}",
+        f"{wanted.__name__}, as {name} is",
+    )
+    require(type(model) is wanted, came, where=path, expected=expected)
     return model
 
 
 def _shipped(name: str) -> Path:
     folder = shipped(name)
-    if not (folder / "weights.safetensors").is_file():
-        raise MissingFile(
-            f"the weights of {name} are not in this copy of the repository",
-            where=folder,
-            expected="weights.safetensors and meta.json, as the repository has them",
-            remedy="a whole checkout, weights=<folder> of a head of your own, or pretrained=False",
-        )
+    require(
+        (folder / "weights.safetensors").is_file(),
+        f"the weights of {name} are not in this copy of the repository",
+        where=folder,
+        expected="weights.safetensors and meta.json, as the repository has them",
+        remedy="a whole checkout, weights=<folder> of a head of your own, or pretrained=False",
+        kind=MissingFile,
+    )
     return folder
 
 
 def _published(address: str, sha256: str | None, progress: bool, trust: bool) -> Path:
     """Path of a published file in the hub's checkpoint folder, fetched if it is not there yet."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[1]
-    if sha256 is None and not trust:
-        raise ConfigError(
-            f"{address} is plain http and no hash of it is published",
-            where=path,
-            expected="trust=True to download and use it all the same (tensors only, no code), "
-            "or sha256=<digest> where you know it",
-            remedy="or fetch it by a way that you trust and pass weights=<path>",
-        )
+    require(
+        trust or sha256 is not None,
+        f"{address} is plain http and no hash of it is published",
+        where=path,
+        expected="trust=True to download and use it all the same (tensors only, no code), "
+        "or sha256=<digest> where you know it",
+        remedy="or fetch it by a way that you trust and pass weights=<path>",
+        kind=ConfigError,
+    )
     if not path.is_file():
         _download(address, path, sha256, progress)
     sys.stderr.write(f"{path}: sha256 {_check_sha256(path, sha256)}\n")
@@ -160,16 +164,12 @@ def _published(address: str, sha256: str | None, progress: bool, trust: bool) ->
 
 def _check_sha256(path: Path, sha256: str | None) -> str:
     """The digest of a file. Raises BadInput where it is not the one that is expected."""
-    if not path.is_file():
-        raise MissingFile("there is no file to check by sha256", where=path.absolute())
+    what = "there is no file to check by sha256"
+    require(path.is_file(), what, where=path.absolute(), kind=MissingFile)
     digest = file_digest(path)
-    if sha256 not in (None, digest):
-        raise BadInput(
-            f"the file has sha256 {digest}",
-            where=path,
-            expected=f"sha256 {sha256}",
-            remedy="delete or replace it; nothing of it was loaded",
-        )
+    what, remedy = f"the file has sha256 {digest}", "delete or replace it; nothing of it was loaded"
+    expected = f"sha256 {sha256}"
+    require(sha256 in (None, digest), what, where=path, expected=expected, remedy=remedy)
     return digest
 
 
@@ -188,7 +188,7 @@ def _download(address: str, path: Path, sha256: str | None, progress: bool) -> N
             expected="the published weights",
             remedy="try again, or fetch them by another way and pass weights=<path>",
         ) from error
-    except RuntimeError as error:  # torch.hub's word for another digest
+    except RuntimeError as error:  # torch.hub raises it for another digest
         raise BadInput(
             f"what came from {address} is another file: {error}",
             where=f"{path} (nothing was kept)",
@@ -200,9 +200,8 @@ def _download(address: str, path: Path, sha256: str | None, progress: bool) -> N
 
 
 def _refuse_cut(path: Path) -> None:
-    """Raise ConnectionError, and delete it, for the beginning of a zip archive (a checkpoint).
-
-    torch.hub does not compare what came with the length that the server announced.
+    """Delete a truncated zip archive (a checkpoint) and raise ConnectionError: torch.hub does not
+    compare the file with the length that the server announced.
     """
     with path.open("rb") as file:
         archive = file.read(4) == b"PK\x03\x04"

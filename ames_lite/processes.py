@@ -1,8 +1,6 @@
-"""Several processes that share one job, as torchrun starts them, and what they say to each other.
+"""Several processes that share one job, as torchrun starts them, and their collectives.
 
-`ALONE` is a single process, whose every exchange is with itself. Only the first process writes; all
-make the same exchanges in the same order; one that fails ends with its error, and torchrun ends the
-others.
+Only the first process writes; one that fails ends with its error, and torchrun ends the others.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
-from ames_lite.errors import ConfigError
+from ames_lite.errors import ConfigError, require
 from ames_lite.runtime import pick_device
 
 WAIT = timedelta(days=2)  # for the slowest: its share may be larger by hours, not by days
@@ -28,7 +26,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Processes:
-    """This process, `rank` of `size`, from 0; device: where exchanged numbers must be."""
+    """This process, `rank` of `size`; device: of the tensors in collectives."""
 
     rank: int = 0
     size: int = 1
@@ -36,11 +34,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and reports."""
+        """Whether this process writes and reports."""
         return self.rank == 0
 
     def share(self, num: int) -> slice:
-        """Which of `num` things this process does: as many as the others, or one more or less.
+        """The part of `num` things that this process does.
 
         >>> [Processes(rank, 2).share(5) for rank in range(2)]
         [slice(0, 2, None), slice(2, 5, None)]
@@ -48,15 +46,15 @@ class Processes:
         return slice(self.rank * num // self.size, (self.rank + 1) * num // self.size)
 
     def total(self, values: Array) -> Array:
-        """The sum of the arrays (one shape and dtype) of all processes, in each of them."""
+        """All-reduce by sum; arrays of one shape and dtype."""
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def largest(self, values: Array) -> Array:
-        """The largest entries of the arrays of all processes, in each of them."""
+        """All-reduce by maximum."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
     def from_first(self, value: Any) -> Any:
-        """What the first process gave."""
+        """Broadcast from the first process."""
         if self.size == 1:
             return value
         box = [value]
@@ -64,7 +62,7 @@ class Processes:
         return box[0]
 
     def wait(self) -> None:
-        """Go on when all have come here."""
+        """A barrier."""
         self.total(np.zeros(1))
 
     def _reduce(self, values: Array, how: Any) -> Array:
@@ -82,8 +80,8 @@ ALONE = Processes()
 def process_group(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
     """The processes of this job, and the device of this one; ALONE where torchrun did not start it.
 
-    device: as for `runtime.pick_device`; auto and cuda are one card a process. NCCL carries what
-    cards say to each other, gloo everything else. Raises ConfigError, BadInput.
+    device: as for `runtime.pick_device`; auto and cuda are one GPU a process, by NCCL; else gloo.
+    Raises ConfigError, BadInput.
     """
     processes = processes_of(os.environ)
     if processes.size == 1:
@@ -98,13 +96,13 @@ def process_group(device: str = "auto") -> Iterator[tuple[Processes, torch.devic
 
 
 def processes_of(environment: Mapping[str, str]) -> Processes:
-    """As torchrun says; ALONE where it says nothing. Raises ConfigError for what makes no sense."""
+    """From the variables of torchrun; ALONE where there are none. Raises ConfigError."""
     if "WORLD_SIZE" not in environment:
         return ALONE
     size, rank = (_number(environment, key) for key in ("WORLD_SIZE", "RANK"))
-    if rank >= size:
-        what = f"RANK={rank} and WORLD_SIZE={size} in the environment"
-        raise ConfigError(what, expected="RANK below WORLD_SIZE, as torchrun sets them")
+    what = f"RANK={rank} and WORLD_SIZE={size} in the environment"
+    expected = "RANK below WORLD_SIZE, as torchrun sets them"
+    require(rank < size, what, expected=expected, kind=ConfigError)
     return Processes(rank, size)
 
 
@@ -118,6 +116,6 @@ def local_device(device: torch.device, environment: Mapping[str, str]) -> torch.
 
 def _number(environment: Mapping[str, str], key: str) -> int:
     text = environment.get(key, "nothing")
-    if not text.isdecimal():
-        raise ConfigError(f"{key}={text} in the environment", expected="a number, as torchrun sets")
+    what, expected = f"{key}={text} in the environment", "a number, as torchrun sets"
+    require(text.isdecimal(), what, expected=expected, kind=ConfigError)
     return int(text)

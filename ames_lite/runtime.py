@@ -1,7 +1,7 @@
-"""Seed, device, precision and logging: what a run sets up by a call, never at import.
+"""Seed, device, precision and logging, set up by a call, never at import.
 
-Precision is one of PRECISIONS, or `auto`: bf16 where the device is made for it, else fp32. On a
-CPU, fp16 is refused (it has no fast kernels there).
+Precision is one of PRECISIONS, or `auto`: bf16 where the device has instructions for it, else fp32.
+On a CPU, fp16 is refused (it has no fast kernels there).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 logger = logging.getLogger(__name__)
 PROBE_SIZE, PROBE_ROUNDS = 256, 3  # of the products by which a CPU is judged: 0.1 s where slow
@@ -33,13 +33,8 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 
 
 def seed_everything(seed: int) -> torch.Generator:
-    """Seed Python, NumPy's legacy state and torch; returns a torch Generator of that seed.
-
-    The library draws from generators that it is handed; the global states are seeded for what
-    third parties draw. Raises BadInput for a negative seed.
-    """
-    if seed < 0:
-        raise BadInput(f"seed is {seed}", expected="a whole number from 0")
+    """A torch Generator; the global states are seeded for third parties. Raises BadInput."""
+    require(seed >= 0, f"seed is {seed}", expected="a whole number from 0")
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -47,7 +42,7 @@ def seed_everything(seed: int) -> torch.Generator:
 
 
 class Draw(IntEnum):
-    """What training draws at random: the first word of a stream's key."""
+    """What training draws at random: the first part of a stream's key."""
 
     ANCHORS = 0
     TRIPLETS = 1
@@ -58,7 +53,7 @@ class Draw(IntEnum):
 
 
 def stream(seed: int, draw: Draw, *key: int) -> np.random.Generator:
-    """A generator for every key of a seed; no two of them share their numbers.
+    """An independent generator for every key of a seed.
 
     default_rng((seed, epoch)) would be default_rng((seed, epoch, 0)): entropy is padded with zeros,
     spawn keys are not.
@@ -74,8 +69,8 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise BadInput(f"device '{name}'", expected="auto, cpu, cuda or cuda:<n>") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"device '{name}', but torch finds no CUDA device", expected="device=cpu")
+    found = device.type != "cuda" or torch.cuda.is_available()
+    require(found, f"device '{name}', but torch finds no CUDA device", expected="device=cpu")
     return device
 
 
@@ -118,10 +113,7 @@ def cpu_is_fast_in_bf16() -> bool:
 
 
 def settle_precision(precision: str, device: torch.device) -> str:
-    """The precision that is meant: `auto` becomes that of the device, and is logged.
-
-    Raises BadInput for one that the device does not have.
-    """
+    """The precision, `auto` replaced by that of the device and logged. Raises BadInput."""
     autocast(precision, device)
     if precision != "auto":
         return precision
@@ -134,10 +126,10 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     """The context in which a head computes in this precision, or `auto`. Raises BadInput."""
     if precision == "auto":
         precision = fast_precision(device)[0]
-    if precision not in PRECISIONS:
-        raise BadInput(f"precision '{precision}'", expected=f"one of auto, {', '.join(PRECISIONS)}")
-    if precision == "fp16" and device.type == "cpu":
-        raise BadInput("precision 'fp16' on a CPU", expected="fp32 or bf16 on a CPU")
+    expected = f"one of auto, {', '.join(PRECISIONS)}"
+    require(precision in PRECISIONS, f"precision '{precision}'", expected=expected)
+    slow = precision == "fp16" and device.type == "cpu"
+    require(not slow, "precision 'fp16' on a CPU", expected="fp32 or bf16 on a CPU")
     if precision == "bf16" and device.type == "cpu" and not cpu_is_fast_in_bf16():
         _warn_of_slow_bf16()
     dtype = PRECISIONS[precision]
@@ -152,13 +144,13 @@ def _warn_of_slow_bf16() -> None:
 
 
 def set_up_logging() -> None:
-    """Messages of the library to standard error, one a line; AMES_DEBUG=1 shows debug messages."""
+    """Log to standard error, a message a line; AMES_DEBUG=1 shows debug messages."""
     level = logging.DEBUG if os.environ.get("AMES_DEBUG") == "1" else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", force=True)
 
 
 def peak_memory_mib() -> float:
-    """The largest resident size of this process so far, in MiB (nan where the system hides it)."""
+    """Peak resident memory of this process in MiB (nan on Windows)."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,7 +1,6 @@
-"""The run directory of a training: a new one, or that of a run that is to go on.
+"""The run directory of a training: a new one, or with resume=auto that of a run to be resumed.
 
-resume=auto: the given output_dir= where it has the run of a training; without output_dir=, the
-newest unfinished run of the very same configuration below runs/. resume=never: always a new one.
+That is the output_dir= given, or the newest unfinished run of the same configuration below runs/.
 """
 
 from __future__ import annotations
@@ -13,20 +12,19 @@ from typing import Any
 
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import run_dir, run_prefix
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError, require
 from ames_lite.io.writing import is_locked
 from ames_lite.training.state import NAME
 
 RESUME = ("auto", "never")
 OF_A_RUN = {"config.json", "log.jsonl", NAME, "weights.safetensors", "meta.json", "best"}
 OF_A_RUN |= {"epochs.jsonl", "bad_batch.json", "tensorboard", "detector.pt"}
-OF_NO_MATTER = ("output_dir", "resume")  # to whether a run is the same
 
 
 def check_resume(config: Config) -> None:
     """Raises ConfigError where resume= is neither word."""
-    if config["resume"] not in RESUME:
-        raise ConfigError(f"resume={config['resume']}", expected=" or ".join(RESUME))
+    fine, expected = config["resume"] in RESUME, " or ".join(RESUME)
+    require(fine, f"resume={config['resume']}", expected=expected, kind=ConfigError)
 
 
 def training_dir(config: Config, command_name: str = "train", *, search: bool = True) -> Path:
@@ -42,25 +40,22 @@ def training_dir(config: Config, command_name: str = "train", *, search: bool = 
     folder = Path(config["output_dir"]).expanduser()
     if not (folder / "config.json").is_file():
         return run_dir(config, command_name)
-    foreign = [path.name for path in folder.iterdir() if not _is_of_a_run(path.name)]
-    if foreign:
-        raise BadInput(
-            f"the run directory holds {', '.join(sorted(foreign)[:3])}",
-            where=folder.absolute(),
-            expected="the run of a training, to go on with",
-            remedy="give another output_dir=",
-        )
+    names = {path.name for path in folder.iterdir()} - OF_A_RUN
+    foreign = sorted(name for name in names if not name.startswith(("epoch_", ".")))
+    require(
+        not foreign,
+        f"the run directory holds {', '.join(foreign[:3])}",
+        where=folder.absolute(),
+        expected="a training run to resume",
+        remedy="give another output_dir=",
+    )
     if not (folder / NAME).is_file():  # nothing was done yet
         (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
     return folder
 
 
-def _is_of_a_run(name: str) -> bool:
-    return name in OF_A_RUN or name.startswith(("epoch_", "."))
-
-
 def _unfinished(config: Config, command_name: str) -> Path | None:
-    """The newest run of this configuration that nobody works on and that has steps to go."""
+    """The newest run of this configuration that is neither finished nor running."""
     found = Path("runs").glob(f"{escape(run_prefix(config, command_name))}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
         finished = (folder / "weights.safetensors").is_file()
@@ -78,5 +73,6 @@ def _config_of(folder: Path) -> Any:
 
 
 def _plain(config: Config) -> Any:
-    kept = {key: value for key, value in config.items() if key not in OF_NO_MATTER}
+    """The configuration as JSON gives it back, without what does not make it another run."""
+    kept = {key: value for key, value in config.items() if key not in ("output_dir", "resume")}
     return json.loads(json.dumps(kept, default=str))

@@ -1,8 +1,7 @@
 """Overrides as people type them: `images=my photos (1)`, `name=2023`, `results=[a b,c]`.
 
 Hydra's grammar gives brackets, blanks, commas, `~`, `$` and quotes a meaning, and turns 2023, 1e3
-and true into numbers and truth values. A text is therefore handed to it in quotes: taken as it
-stands, but for null and for a value that stands in quotes already. Nothing of Hydra is needed here.
+and true into numbers and booleans. Texts are therefore handed to it in quotes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the rooms below know in words, as commands that a shell takes."""
+"""The remedies of the library, as commands for the shell."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 def with_commands(message: str, named: str | None = None) -> str:
-    """The message with commands for its remedies; named: the overrides that name the data set.
+    """The message with commands for its remedies; named: overrides that name the data set.
 
     >>> print(with_commands("remedy: build the vocabulary anew", "dataset=mine"))
     remedy: python extract/build_vocabulary.py dataset=mine
@@ -48,7 +48,7 @@ def with_commands(message: str, named: str | None = None) -> str:
 class Commands(Remedies):
     """The commands that make the files of a data set.
 
-    dataset: its configuration; images: what image names are relative to, where the user said so.
+    dataset: its configuration; images: the folder of its images, where the user said so.
     """
 
     dataset: Mapping[str, Any]
@@ -56,18 +56,20 @@ class Commands(Remedies):
 
     @property
     def own(self) -> bool:
-        """Whether the folder is one of the user's, which commands name by name=."""
+        """Whether it is dataset=folder, which commands name by name=."""
         return bool(self.dataset["option"] == OPTION)
 
     def command(self, files: DatasetFiles, script: str, **more: object) -> str:
         """A command on this data set."""
-        given = {"desc_name": files.desc_name, "data_root": files.data_root, **more}
-        return paste(script, self._words(files, **given))
+        return paste(script, self._named(files, **more))
 
     def named(self, files: DatasetFiles) -> str:
-        """What names the set and its descriptors in a command."""
-        given = {"desc_name": files.desc_name, "data_root": files.data_root}
-        return " ".join(map(shell_word, self._words(files, **given)))
+        """The overrides that name the set and its descriptors."""
+        return " ".join(map(shell_word, self._named(files)))
+
+    def _named(self, files: DatasetFiles, **more: object) -> list[str]:
+        given = {"desc_name": files.desc_name, "data_root": files.data_root, **more}
+        return self._words(files, **given)
 
     def _words(self, files: DatasetFiles, **given: object) -> list[str]:
         name = {"name": files.folder} if self.own else {}

@@ -1,13 +1,14 @@
-"""`python scripts/search.py images=<folder> query=<image or folder>`: one's own pictures.
+"""`python scripts/search.py images=<folder> query=<image or folder>`: search one's own images.
 
-The index is brought up to date; with a query its candidates are found and put into order. Output: a
-list on the screen; in the run directory retrieval_results.json, the same with scores, report.html.
+The index is brought up to date; with a query its candidates are retrieved and reranked. The run
+directory gets retrieval_results.json, the same with scores, and report.html.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, count_of, data_root, print_table, run_dir
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.evaluation.exports import FORMS, write_ranking
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.digest import names_digest
@@ -30,7 +31,7 @@ from ames_lite.runtime import pick_device
 from ames_lite.search.image_search import Found, Ranker, list_queries, search_images
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import Indexed, index_images
-from ames_lite.search.page import Side, write_search_page
+from ames_lite.search.page import write_search_page
 from ames_lite.stores.descriptor_store import say_empty
 
 # λ, γ of baselines by descriptors, chosen on the validation sets of the released heads
@@ -42,16 +43,6 @@ ALL = 1 << 20  # descriptors: more than any image has
 NAMED = 20  # images that are named on the screen
 
 
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("search", run, overrides)
-
-
-def index(overrides: Sequence[str] | None = None) -> int:
-    """`ames index images=<folder>`: search without a query, which brings the index up to date."""
-    return command("search", _index, overrides)
-
-
 def _index(config: Config) -> None:
     if config["query"] is not None:
         raise ConfigError("index takes no query=", expected="ames search images=… query=…")
@@ -59,7 +50,7 @@ def _index(config: Config) -> None:
 
 
 class _Model(NamedTuple):
-    """What finds and orders candidates; role: what λ and γ are: frozen, given, ..."""
+    """role: where λ and γ come from."""
 
     ranker: Ranker
     role: str
@@ -110,8 +101,7 @@ def _check(config: Config) -> None:
     _box(config)
     for key in ("num_rerank", "top"):
         count_of(key, config[key])
-    if config["report_queries"]:
-        count_of("report_queries", config["report_queries"])
+    count_of("report_queries", config["report_queries"] or 1)  # 0: no report
     if config["on_bad_image"] not in ("error", "skip"):
         raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
 
@@ -125,13 +115,10 @@ def index_folder(config: Config, images: Path) -> Path:
 
 
 def _images(config: Config) -> Path:
-    if config["images"] is None:
-        raise ConfigError(
-            "images= is not given", expected="images=<folder> query=<image or folder>"
-        )
+    what, expected = "images= is not given", "images=<folder> query=<image or folder>"
+    require(config["images"] is not None, what, expected=expected, kind=ConfigError)
     images = Path(config["images"]).expanduser().absolute()
-    if images.is_file():
-        raise BadInput("images= is a file", where=images, expected="a folder")
+    require(not images.is_file(), "images= is a file", where=images, expected="a folder")
     if not images.is_dir():
         raise MissingFile("the folder of images is missing", where=images, expected="a folder")
     return images
@@ -244,42 +231,41 @@ def _show(found: Found, top: int, answers: Answers) -> None:
         inside = f" (in the folder itself, as {own}: left out of its list)" if own else ""
         print(f"\n{query}{inside}")
         if query in found.empty:
-            print(
-                "has no descriptors: it is like no image, and all are in the order of their names"
-            )
-            continue
-        if absent[q]:
+            print("has no descriptors: no image is similar, all are in the order of their names")
+        elif absent[q]:
             nearest = found.names(q)[0]
             print(f"{ABSENT}: the best, {nearest}, has a score of {hits.scores[q, 0]:.4f}")
-            continue
-        scores = hits.scores[q, :top]
-        columns: dict[str, Sequence[object]] = {
-            "image": found.names(q)[:top],
-            "rank": range(1, len(scores) + 1),
-            "score": scores.tolist(),
-        }
-        probability = answers.probability(hits.scores[q : q + 1, :top])
-        if probability is not None:
-            columns["probability"] = probability[0].tolist()
-        columns["global"] = hits.global_rank[q, :top].tolist()
-        print_table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+        else:
+            _print_hits(found, q, top, answers)
     if len(found.queries) > NAMED:
         print(f"\nand {len(found.queries) - NAMED} more queries, in retrieval_results.json")
 
 
+def _print_hits(found: Found, q: int, top: int, answers: Answers) -> None:
+    scores = found.hits.scores[q : q + 1, :top]
+    columns: dict[str, Sequence[object]] = {
+        "image": found.names(q)[:top],
+        "rank": range(1, scores.shape[1] + 1),
+        "score": scores[0].tolist(),
+    }
+    probability = answers.probability(scores)
+    if probability is not None:
+        columns["probability"] = probability[0].tolist()
+    columns["global"] = found.hits.global_rank[q, :top].tolist()
+    print_table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
 def _write(config: Config, index: Path, model: _Model, found: Found) -> None:
-    images, answers = _images(config), model.answers
-    named = {"dataset": {"option": images.name}, "desc_name": config["backbone"]["name"]}
+    named = {"dataset": {"option": _images(config).name}, "desc_name": config["backbone"]["name"]}
     folder = run_dir({**config, **named}, "search")
     sides = (found.queries, found.gallery)
     ranking = Ranking(found.hits.ids, found.hits.scores, len(found.gallery))
     for form in ("json", "json_scores"):
         write_ranking(folder / FORMS[form].format(""), form, *sides, ranking)
-    if answers != Answers():
-        write_answers(folder / "answers.json", *sides, found.hits, answers)
+    if model.answers != Answers():
+        write_answers(folder / "answers.json", *sides, found.hits, model.answers)
     if config["report_queries"]:
-        page = _write_page(config, folder / "report.html", index, model, found)
-        print(f"report:  {page}")
+        print(f"report:  {_write_page(config, folder / 'report.html', index, model, found)}")
     print(f"results: {folder / 'retrieval_results.json'}")
 
 
@@ -302,16 +288,16 @@ def _write_page(config: Config, path: Path, index: Path, model: _Model, found: F
             facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"
     return write_search_page(
         path,
-        Side(found.root, found.queries),
-        Side(images, found.gallery),
-        found.hits,
+        found,
+        images,
         facts=facts,
         probability=answers.probability(found.hits.scores),
         absent=answers.absent(found.hits),
-        own=found.own,
-        failed=found.failed,
         not_indexed=not_indexed,
-        box=found.box,
         num_shown=config["top"],
         num_queries=config["report_queries"],
     )
+
+
+main = partial(command, "search", run)
+index = partial(command, "search", _index)

@@ -1,7 +1,6 @@
 """What every command shares: exit codes and messages, data root, run directory, tables.
 
-Exit codes: 0 ok, 1 error in run, data or config. A user's mistake is one message without a
-traceback; AMES_DEBUG=1 shows it.
+A user's mistake is one message and exit code 1, without a traceback; AMES_DEBUG=1 shows it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.remedies import THE_SET, Commands, with_commands
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
-from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import shell_word, word
@@ -91,13 +90,13 @@ def data_root(config: Config) -> Path:
 
 
 def dataset_files(config: Config) -> DatasetFiles:
-    """The files of the data set that a configuration names; a folder of one's own is settled."""
+    """The files of the data set that a configuration names; completes that of dataset=folder."""
     own = settle(config, data_root(config))
     return _files(config, None if own is None else own.image_root)
 
 
 def _files(config: Config, images: Path | None = None) -> DatasetFiles:
-    """images: where they are, where images= does not say."""
+    """images: their folder, where images= does not say."""
     root, dataset = data_root(config), config["dataset"]
     page = dataset["page"]
     if dataset["option"] == OPTION:
@@ -118,7 +117,6 @@ def _files(config: Config, images: Path | None = None) -> DatasetFiles:
 
 
 def _commands(config: Config, images: Path | None = None) -> Commands:
-    """images: where they are, where images= does not say."""
     given = config.get("images") or images
     return Commands(config["dataset"], given and Path(given).expanduser().absolute())
 
@@ -136,8 +134,8 @@ def image_folder(dataset: Config) -> str:
 def protocol_of(config: Config) -> Protocol:
     """The protocol of the data set that a configuration names. Raises ConfigError."""
     dataset, divisor = config["dataset"], config.get("ap_divisor", DIVISORS[0])
-    if divisor not in DIVISORS:
-        raise ConfigError(f"ap_divisor={divisor}", expected=" or ".join(DIVISORS))
+    fine, expected = divisor in DIVISORS, " or ".join(DIVISORS)
+    require(fine, f"ap_divisor={divisor}", expected=expected, kind=ConfigError)
     private = dataset.get("private_queries", 0)
     return replace(get_protocol(dataset["protocol"]), private=private, ap_divisor=divisor)
 
@@ -148,21 +146,20 @@ def find_vocabulary(config: Config) -> Path:
     remedy = _build_vocabulary(config)
     if config["vocabulary"] is not None:
         given = Path(config["vocabulary"]).expanduser()
-        if not given.is_file():
-            raise MissingFile("missing: the vocabulary", where=given, remedy=remedy)
+        require(
+            given.is_file(), "missing: the vocabulary", where=given, remedy=remedy, kind=MissingFile
+        )
         return given
     found = sorted(root.glob(f"vlad_{escape(name)}_*.npz"))
-    if not found:
-        where = root / f"vlad_{name}_<domain>.npz"
-        raise MissingFile("missing: a vocabulary", where=where, remedy=remedy)
-    if len(found) > 1:
-        listed = ", ".join(path.name for path in found)
-        raise BadInput(f"there are several vocabularies: {listed}", remedy="choose by vocabulary=")
+    where = root / f"vlad_{name}_<domain>.npz"
+    require(found, "missing: a vocabulary", where=where, remedy=remedy, kind=MissingFile)
+    what = f"there are several vocabularies: {', '.join(path.name for path in found)}"
+    require(len(found) == 1, what, remedy="choose by vocabulary=")
     return found[0]
 
 
 def _build_vocabulary(config: Config) -> str:
-    """The command that builds a vocabulary; a folder of one's own may have no training set."""
+    """The command that builds a vocabulary; for dataset=folder there may be no training set."""
     if config["dataset"]["option"] == OPTION:
         looked_at = config.get("splits") or [config.get("split", "gallery")]
         split = "train" if "train" in looked_at else "gallery"
@@ -174,14 +171,14 @@ def _build_vocabulary(config: Config) -> str:
 
 def chosen_splits(config: Config) -> list[str]:
     """`splits=`. Raises ConfigError for one that no data set has."""
-    unknown = [split for split in config["splits"] if split not in SPLITS]
-    if unknown or not config["splits"]:
-        raise ConfigError(f"splits={config['splits']}", expected=f"some of {', '.join(SPLITS)}")
-    return list(config["splits"])
+    splits, expected = list(config["splits"]), f"some of {', '.join(SPLITS)}"
+    fine = splits and set(splits) <= set(SPLITS)
+    require(fine, f"splits={splits}", expected=expected, kind=ConfigError)
+    return splits
 
 
 def run_prefix(config: Config, command_name: str) -> str:
-    """What the names of a command's run directories begin with, where no output_dir= is given."""
+    """The beginning of the names of a command's run directories, without output_dir=."""
     return "_".join([command_name, config["dataset"]["option"], config["desc_name"]])
 
 
@@ -205,14 +202,14 @@ def run_dir(config: Config, command_name: str) -> Path:
 
 
 def refuse_used(folder: Path) -> None:
-    """Raises BadInput where a run directory holds anything already."""
-    if folder.is_file() or (folder.exists() and any(map(_of_a_run, folder.iterdir()))):
-        raise BadInput(
-            "the run directory is in use",
-            where=folder.absolute(),
-            expected="an empty or new folder: a run never overwrites another",
-            remedy="give another output_dir=",
-        )
+    """Raises BadInput where a run directory holds an earlier run."""
+    require(
+        not folder.is_file() and not (folder.exists() and any(map(_of_a_run, folder.iterdir()))),
+        "the run directory is in use",
+        where=folder.absolute(),
+        expected="an empty or new folder: a run never overwrites another",
+        remedy="give another output_dir=",
+    )
 
 
 def _of_a_run(path: Path) -> bool:
@@ -234,14 +231,12 @@ def count_of(key: str, value: object) -> int:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print columns, numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
-    for line in [list(header), ["-" * width for width in widths], *cells]:
-        first, *rest = (
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        print("  ".join([first, *rest]).rstrip())
+    lines = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in [lines[0], ["-" * width for width in widths], *lines[1:]]:
+        cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
+        cells[0] = line[0].ljust(widths[0])
+        print("  ".join(cells).rstrip())
 
 
 def _cell(value: object) -> str:

@@ -1,4 +1,4 @@
-"""`python scripts/train.py`: a training set's files in, a trained head out.
+"""`python scripts/train.py`: train a head on the triplets of a training set.
 
 On several devices or machines: `torchrun --nproc-per-node=<devices> scripts/train.py …`.
 """
@@ -6,60 +6,58 @@ On several devices or machines: `torchrun --nproc-per-node=<devices> scripts/tra
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.continuing import check_resume, training_dir
+from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.scoring_run import settled
-from ames_lite.cli.shell import command, dataset_files
-from ames_lite.cli.train_parts import (
-    ValidationSet,
-    check_start,
-    open_teacher,
-    open_validation,
-    start_head,
-    validation_set,
-)
+from ames_lite.cli.shell import command, dataset_files, protocol_of
 from ames_lite.cli.training_folder import prepare_training_folder
 from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import BadInput, ConfigError
-from ames_lite.io.checkpoint import HeadMeta
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.evaluation.data import find_files, load_data
+from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest, names_digest
-from ames_lite.models import build_head
+from ames_lite.io.provenance import check_trained_on
+from ames_lite.models import AMES, SimilarityHead, build_head
+from ames_lite.models.binarization import Binarization, fit_itq
 from ames_lite.processes import Processes, process_group
+from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.runtime import seed_everything
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import read_binarization
 from ames_lite.stores.neighbor_lists import open_neighbor_rows
 from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_layout import FAILED
+from ames_lite.training.dataset import sample_descriptors
+from ames_lite.training.initialization import INITIALIZATIONS
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Trainer
+from ames_lite.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
 IDENTITY = ("desc_name", "start", "binarization", "val_dataset")  # beside recipe, head and data
 BATCH_UNITS = ("triplets", "images")
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("train", run, overrides)
+ITQ_SAMPLE = 100_000  # descriptors at most
 
 
 def run(config: Config) -> Path:
-    """Train as configured, or go on training; returns the run directory."""
+    """Train as configured, or resume; returns the run directory."""
     recipe = recipe_of(config)
     check_resume(config)
-    check_start(config)
+    _check_start(config)
     with process_group(config["device"]) as (processes, device):
         config = settled(config, device, processes)
         recipe = replace(recipe, precision=config["precision"])
@@ -71,14 +69,16 @@ def run(config: Config) -> Path:
 def _run(config: Config, recipe: Recipe, device: torch.device, processes: Processes) -> Path:
     if processes.size == 1:  # else extraction would make a shard in each of them
         prepare_training_folder(config)
-    files, val = dataset_files(config), validation_set(config)
+    files, val = dataset_files(config), _validation_set(config)
     found = _find(files, config["neighbors"], val)
     store, sampler = open_training_set(found, recipe)
-    teacher = open_teacher(config, store)
-    validation = open_validation(config, val, device, store) if processes.first else None
+    teacher = _open_teacher(config, store)
+    validation = None
+    if val is not None and processes.first:
+        validation = _open_validation(config, val, device, store)
     generator = seed_everything(recipe.seed)
     head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
-    start_head(config, head, store, generator)
+    _initialize(config, head, store, generator)
     folder = processes.from_first(training_dir(config) if processes.first else None)
     trainer = Trainer(
         head,
@@ -108,22 +108,39 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
 def recipe_of(config: Config) -> Recipe:
     """The recipe of a configuration; batch_size in triplets. Raises BadInput, ConfigError."""
     given = {key: config[key] for key in Recipe.__dataclass_fields__}
-    return Recipe(**{**given, "batch_size": _triplets(config["batch_size"], config["batch_unit"])})
-
-
-def _triplets(size: int, unit: str) -> int:
-    """The triplets of a batch size in triplets or in images. Raises ConfigError."""
+    size, unit = config["batch_size"], config["batch_unit"]
     if unit not in BATCH_UNITS:
         raise ConfigError(f"batch_unit={unit}", expected=" or ".join(BATCH_UNITS))
-    if unit == "triplets":
-        return size
-    if size < 3 or size % 3:
+    if unit == "images" and (size < 3 or size % 3):
         raise ConfigError(
             f"batch_size={size} batch_unit=images: triplets of three images do not fill it",
             expected="a multiple of 3, such as 600 (200 triplets)",
             remedy=f"batch_size={max(1, size // 3) * 3} batch_unit=images, or batch_unit=triplets",
         )
-    return size // 3
+    return Recipe(**{**given, "batch_size": size // 3 if unit == "images" else size})
+
+
+def _check_start(config: Config) -> None:
+    """Refuses, before any file is opened, a start= that the head does not have."""
+    name, start = config["model"]["name"], config["start"]
+    if name not in INITIALIZATIONS:
+        what = f"model={name} has no parameters to train"
+        raise ConfigError(what, expected=f"model= one of {', '.join(INITIALIZATIONS)}")
+    if start not in INITIALIZATIONS[name]:
+        what = f"start={start} is no initialization of the head '{name}'"
+        raise ConfigError(what, expected=f"start= one of {', '.join(INITIALIZATIONS[name])}")
+    if config["distil"] and config["teacher"] is None:
+        what = "this experiment learns from a teacher, and teacher= is not given"
+        raise ConfigError(what, expected="teacher=<the run of an fp head, or its .pt>")
+    if config["binarization"] is not None and not _takes_projection(config):
+        binary = "model=ames model.arguments.binary=true start=published"
+        raise ConfigError(f"binarization= is given with start={start}", expected=binary)
+
+
+def _takes_projection(config: Config) -> bool:
+    """Whether the projection to bits is set: that of a binary head, initialized as published."""
+    binary = config["model"]["arguments"].get("binary", False)
+    return binary and config["start"] == "published"
 
 
 def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dict[str, Path]:
@@ -144,38 +161,34 @@ def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dic
 def open_training_set(
     found: Mapping[str, Path], recipe: Recipe
 ) -> tuple[DescriptorStore, TripletSampler]:
-    """The store and the sampler of a training set, from its list, store and neighbors.
+    """The store and the sampler of a training set. Raises BadInput.
 
-    With families, where it has them.
+    found: paths of its list, store, neighbors and, where it has them, families.
     """
     images = read_image_list(found["list"])
-    store = open_store(found["store"], images.names, images.sizes)
-    if images.labels is None:
-        raise BadInput(
-            "the training list has no labels", where=found["list"], expected="path,label lines"
-        )
+    store, labels = open_store(found["store"], images.names, images.sizes), images.labels
+    if labels is None:
+        what = "the training list has no labels"
+        raise BadInput(what, where=found["list"], expected="path,label lines")
     if tuple(store.names) != tuple(images.names):
         counts = f"{len(images.names)} names and the store {len(store)}"
         what = f"the image list has {counts}, or in another order"
         raise BadInput(what, where=store.path, expected="a store extracted from this very list")
-    labels = images.labels
-    families = read_families(found["families"], labels) if "families" in found else None
-    lists = open_neighbor_rows(found["neighbors"], images.names)
     sampler = TripletSampler(
-        lists,
+        open_neighbor_rows(found["neighbors"], images.names),
         labels,
         batch_size=recipe.batch_size,
         depth=recipe.depth,
         min_each=recipe.min_each,
         seed=recipe.seed,
-        usable=usable_images(store),
-        families=families,
+        usable=_usable_images(store),
+        families=read_families(found["families"], labels) if "families" in found else None,
     )
     return store, sampler
 
 
-def usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
-    """[N], True for images with descriptors; the others are said."""
+def _usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
+    """[N], True for images with descriptors; logs the others."""
     usable = store.has_descriptors
     left_out = np.flatnonzero(~usable)
     if len(left_out):
@@ -189,6 +202,108 @@ def usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
         counts = (len(left_out), len(store), failed, len(left_out) - failed)
         logger.warning(text, store.path, *counts, first, more)
     return usable
+
+
+def _open_teacher(config: Config, store: DescriptorStore) -> SimilarityHead | None:
+    """The head of teacher=. Raises BadInput where it is for other descriptors."""
+    if config["teacher"] is None:
+        return None
+    path = Path(config["teacher"]).expanduser()
+    head, meta = load_head(path)
+    meta.check_descriptors(path, store.provenance, store.path)
+    return head.requires_grad_(False)
+
+
+class ValidationSet(NamedTuple):
+    """The data set of val_dataset=: its configuration, its files, its kind of neighbours."""
+
+    config: Config
+    files: DatasetFiles
+    neighbors: str
+
+    def find(self) -> Path:
+        """Its folder, once all files are there. Raises MissingFile that names the others."""
+        try:
+            find_files(self.files, self.neighbors)
+        except MissingFile as error:
+            what = f"{error}\n(these are of val_dataset={self.files.option}; "
+            raise MissingFile(f"{what}val_dataset=null trains without validation)") from error
+        return self.files.root
+
+
+def _validation_set(config: Config) -> ValidationSet | None:
+    """None without val_dataset=. Raises ConfigError for a set that is reported on."""
+    name = config["val_dataset"]
+    if name is None:
+        return None
+    chosen = compose("train", [f"dataset={name}"])["dataset"]
+    given = {**config, "dataset": chosen, "labels": None, "images": None}
+    if chosen["option"] == OPTION:
+        if config["val_name"] is None:
+            raise ConfigError("val_dataset=folder", expected="val_name=<the folder's name>")
+        chosen["folder"] = config["val_name"]
+    files = dataset_files(given)
+    if chosen["role"] != "val":
+        raise ConfigError(
+            f"val_dataset={name} has the role '{chosen['role']}'",
+            expected="a validation set (role: val): nothing is chosen on what is reported",
+        )
+    return ValidationSet(given, files, config["val_neighbors"] or chosen["neighbors"])
+
+
+def _open_validation(
+    config: Config, val: ValidationSet, device: torch.device, store: DescriptorStore
+) -> Validation:
+    """Raises BadInput where its descriptors are made otherwise than those of the training set."""
+    num, count = config["val_num_rerank"], config["max_count"]
+    data = load_data(val.files, protocol_of(val.config), val.neighbors, num)
+    other = data.gallery_store
+    check_trained_on(store.provenance, other.provenance, files=(store.path, other.path))
+    options = ScoringOptions(
+        query_count=count, gallery_count=count, precision=config["precision"], device=str(device)
+    )
+    return Validation(data, val.files.option, num, options)
+
+
+def _initialize(
+    config: Config, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
+) -> None:
+    """Initialize the head by start= and, where it has one, its projection to bits."""
+    initialize = INITIALIZATIONS[config["model"]["name"]][config["start"]]
+    initialize(head, lambda: sample_descriptors(store, config["seed"]), generator)
+    if _takes_projection(config):
+        _set_projection(config, head, store, generator)
+
+
+def _set_projection(
+    config: Config, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
+) -> None:
+    """The projection of a file, or by ITQ of a sample of the training descriptors.
+
+    Left as it is where the store holds bits and no file is given.
+    """
+    assert isinstance(head, AMES)
+    layer = head.remap_local[0]
+    assert isinstance(layer, Binarization)
+    given = config["binarization"]
+    if given is not None:
+        projection = torch.from_numpy(read_binarization(given)[0])
+    elif store.packed:
+        text = "%s: packed bits skip the projection to bits; it stays random, for float descriptors"
+        logger.warning(text, store.path)
+        return
+    else:
+        sample = sample_descriptors(store, config["seed"])
+        projection = fit_itq(sample[:: -(-len(sample) // ITQ_SAMPLE)], head.dim, generator)
+    require(
+        projection.shape == layer.W.shape,
+        f"the projection is {list(projection.shape)}, the head's {list(layer.W.shape)}",
+        where=given,
+        expected="one that was fitted on such descriptors, with bits= the head's dim",
+        kind=ConfigError,
+    )
+    with torch.no_grad():
+        layer.W.copy_(projection)
 
 
 def _provenance(
@@ -207,3 +322,6 @@ def _provenance(
     if config["teacher"] is not None:
         made["teacher"] = str(config["teacher"])
     return made
+
+
+main = partial(command, "train", run)

@@ -1,8 +1,4 @@
-"""The similarity heads, by name.
-
-`HEADS` is the one list of what `model=` may name; `build_head(name, **arguments)` makes one. Needs
-nothing but torch and einops.
-"""
+"""The similarity heads, by name, as in `model=`. Needs nothing but torch and einops."""
 
 from __future__ import annotations
 
@@ -22,16 +18,14 @@ __all__ = ["AMES", "HEADS", "Chamfer", "ELViS", "EncodedImages", "SimilarityHead
 
 
 def build_head(name: str, **arguments: Any) -> SimilarityHead:
-    """The head of that name, freshly initialised; arguments go to its constructor.
-
-    Raises ConfigError where the name or an argument does not exist, listing what does.
+    """The head of that name; arguments go to its constructor. Raises ConfigError for unknown ones.
 
     >>> build_head("ames", dim_in=16, num_layers=1).arguments["dim_in"]
     16
     """
     if name not in HEADS:
         raise ConfigError(f"there is no head '{name}'", expected=f"one of {', '.join(HEADS)}")
-    known = list(inspect.signature(HEADS[name]).parameters)
+    known = inspect.signature(HEADS[name]).parameters
     unknown = [argument for argument in arguments if argument not in known]
     if unknown:
         what = f"the head '{name}' has no argument '{unknown[0]}'"

@@ -1,8 +1,7 @@
 """AMES (ECCV 2024): a small transformer that scores a pair of images from local descriptors.
 
-Input: query [B, Q, Din], gallery descriptors [B, T, Din]. Output: one logit a pair, higher = more
-similar; `sigmoid(temp * logit)` is its score. A logit depends neither on the order of descriptors,
-nor on padding, nor on the rest of the batch. Parameters have their published names.
+A logit depends neither on the order of descriptors, nor on padding, nor on the rest of the batch.
+Parameters have their published names.
 """
 
 from __future__ import annotations
@@ -26,13 +25,12 @@ CPU_BLOCK_TOKENS = 4096  # of a block of pairs, see _block_size
 
 
 class AMES(SimilarityHead[EncodedImages]):
-    """The head; `encode`, `score` and `forward` as in SimilarityHead.
+    """In eval the gallery's tokens are rounded to float16, as if they came from a store.
 
-    It is asymmetric: in eval the gallery's tokens are rounded to float16, as if they came from a
-    store. An image without a single valid descriptor has a defined logit: its partner's tokens then
-    see only the match token across, and the match token sees the partner alone. Packed bits: the
-    binary form takes the signs of its own projection, [B, N, dim/8], and skips it (in training it
-    gets no gradient then); the other takes descriptors of -1 and +1, [B, N, Din/8].
+    An image without a valid descriptor has a defined logit: its partner's tokens then see only the
+    match token across, and the match token sees the partner alone. Packed bits: the binary form
+    takes the signs of its own projection, [B, N, dim/8], and skips it (in training it gets no
+    gradient then); the other takes descriptors of -1 and +1, [B, N, Din/8].
     """
 
     marker, encoding = "mtc_token", EncodedImages
@@ -73,10 +71,7 @@ class AMES(SimilarityHead[EncodedImages]):
 
     @classmethod
     def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """What the shapes of a published state tell; num_heads and the flags they do not.
-
-        Raises BadInput that names the parameter where one is missing or has the wrong rank.
-        """
+        """As in SimilarityHead; num_heads and the flags cannot be read from the shapes."""
         binary = "remap_local.0.W" in state
         width = shape_in_state(state, "remap_local.0.W" if binary else "remap_local.0.weight", 2)
         layers = {m[1] for name in state if (m := re.match(r"decoder\.layers\.(\d+)\.", name))}
@@ -91,7 +86,7 @@ class AMES(SimilarityHead[EncodedImages]):
 
     @property
     def packed_bits(self) -> int:
-        """Bits of a packed descriptor: dim for the binary form, whose projection made them."""
+        """dim for the binary form, whose projection made them."""
         return self.dim if self.binary else self.dim_in
 
     def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> EncodedImages:
@@ -112,7 +107,7 @@ class AMES(SimilarityHead[EncodedImages]):
     def score(
         self, query: EncodedImages, gallery: EncodedImages, return_tokens: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """As in SimilarityHead; tokens stand as [match, query, gallery], padding included."""
+        """As in SimilarityHead; tokens are [match, query, gallery], padding included."""
         query, gallery = spread(EncodedImages, query, gallery)
         work = partial(self._decode, return_tokens=return_tokens)
         parts = score_in_blocks(work, query, gallery, _block_size(query, gallery))
@@ -130,10 +125,8 @@ class AMES(SimilarityHead[EncodedImages]):
 
 
 def _block_size(query: EncodedImages, gallery: EncodedImages) -> int | None:
-    """How many pairs to score at a time; None: all.
-
-    On a CPU without gradients, so many that buffers are reused while they are in the caches: a
-    fifth faster for 32 pairs at 600 x 600.
+    """Pairs to score at a time; None: all. On a CPU without gradients few enough that buffers stay
+    in the caches: measured a fifth faster for 32 pairs at 600 x 600.
     """
     on_cpu = query.tokens.device.type == "cpu" and not torch.is_grad_enabled()
     if torch.compiler.is_compiling() or not on_cpu:

@@ -1,9 +1,4 @@
-"""Descriptors as signs: the layer and its smooth stand-in, its ITQ start, bits packed and unpacked.
-
-The layer: descriptors [..., Din], of any length (they are L2-normalised first), to [..., D], in
-eval exactly -1, 0 or +1. sign(0) = 0, as in the published code, so a descriptor of zeros gives
-zeros and not a code. Packed, it has no third value: 0 becomes -1.
-"""
+"""Descriptors as signs: the layer, its initialization by ITQ, packed bits."""
 
 from __future__ import annotations
 
@@ -11,14 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 
 class Binarization(nn.Module):
-    """x -> sign(normalise(x) W); in training erf(normalise(x) W / sqrt(2 sigma)).
-
-    dim_in, dim  widths before and after
-    sigma        how smooth the stand-in is: erf tends to the sign as sigma tends to 0
+    """x -> sign(normalise(x) W); in training erf(normalise(x) W / sqrt(2 sigma)), which tends to it
+    as sigma tends to 0. sign(0) = 0, as in the published code; packed, 0 becomes -1.
     """
 
     def __init__(self, dim_in: int, dim: int, sigma: float = 1e-6) -> None:
@@ -42,16 +35,13 @@ class Binarization(nn.Module):
 def pack_bits(signs: Tensor) -> Tensor:
     """Packed bits, uint8 [..., D/8], big-endian: a bit is 1 where signs [..., D] are above 0.
 
-    The form of packed stores; np.unpackbits reads it too. Any device. Raises BadInput where D is
-    no multiple of 8.
+    As in packed stores and np.packbits. Raises BadInput where D is no multiple of 8.
 
     >>> pack_bits(torch.tensor([[1.0, -1, -1, -1, -1, -1, 1, 1]])).tolist()
     [[131]]
     """
-    if signs.ndim == 0 or signs.shape[-1] % 8:
-        raise BadInput(
-            f"signs have shape {list(signs.shape)}", expected="[..., D], D a multiple of 8"
-        )
+    fits, what = signs.ndim and signs.shape[-1] % 8 == 0, f"signs have shape {list(signs.shape)}"
+    require(fits, what, expected="[..., D], D a multiple of 8")
     bits = (signs > 0).to(torch.uint8).unflatten(-1, (-1, 8))
     return (bits << _shifts(signs.device)).sum(-1, dtype=torch.uint8)
 
@@ -62,8 +52,8 @@ def unpack_bits(packed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     >>> unpack_bits(torch.tensor([[131]], dtype=torch.uint8)).tolist()
     [[1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0]]
     """
-    if packed.dtype != torch.uint8 or packed.ndim == 0:
-        raise BadInput(f"packed bits are {list(packed.shape)} {packed.dtype}", expected="uint8")
+    what = f"packed bits are {list(packed.shape)} {packed.dtype}"
+    require(packed.dtype == torch.uint8 and packed.ndim, what, expected="uint8")
     bits = (packed.unsqueeze(-1) >> _shifts(packed.device)) & 1
     return bits.flatten(-2).to(dtype) * 2 - 1
 
@@ -78,16 +68,14 @@ def fit_itq(
 ) -> Tensor:
     """W float32 [Din, bits], for `Binarization.W` (`remap_local.0.W` of a binary head).
 
-    descriptors [M, Din] float, a sample of those that will be binarised, M at least 2 and better
-    some 100 a bit; bits: at most Din; generator: on the CPU, draws the first rotation. Iterative
-    quantisation (Gong and Lazebnik, CVPR 2011): principal directions of the centred sample, then
-    the rotation R that brings the projections V nearest to their signs, by turns: B = sign(V R),
-    and R from the SVD of V^T B. Raises BadInput.
+    descriptors [M, Din] float, better some 100 a bit; generator: on the CPU, draws the first
+    rotation. Iterative quantisation (Gong and Lazebnik, CVPR 2011): principal directions of the
+    centred sample, then by turns B = sign(V R) and the rotation R from the SVD of V^T B, for the
+    projections V. Raises BadInput.
 
-    The layer normalises its input and has no bias, so the mean cannot be subtracted there. W is
-    therefore orthogonal to the mean of the sample: then x W = (x - mean) W, and every bit splits
-    the sample about evenly. It takes one direction away: with bits = Din one projection is 0
-    throughout, and the rotation shares it among all bits. Below that, W has orthonormal columns.
+    The layer has no bias, so W is orthogonal to the mean of the sample instead: then x W =
+    (x - mean) W, and every bit splits the sample about evenly. With bits = Din one projection is 0
+    throughout, and the rotation shares it among all bits; below that, W has orthonormal columns.
     """
     x = F.normalize(check_sample(descriptors), dim=-1)
     if not 1 <= bits <= x.shape[1]:

@@ -1,4 +1,4 @@
-"""Attention over a pair of images: only what is visible, and once per image what depends on one.
+"""Attention over a pair of images; what depends on one image is computed once per image.
 
 Inside `score` the tokens of a pair stand as [query..., match, gallery...]: the keys that tokens may
 see, {query, match} and {match, gallery}, are slices of it. In self-attention query tokens see
@@ -34,7 +34,7 @@ class EncodedImages(Encoding):
 
 
 class Layout(NamedTuple):
-    """Where the match token stands in a pair, and which keys are real (True; None where all)."""
+    """Where the match token is in a pair, and which keys are real (True; None where all are)."""
 
     num_query: int
     query_keys: Tensor | None  # [B, 1, 1, Q + 1]: {query, match}
@@ -43,7 +43,6 @@ class Layout(NamedTuple):
 
 
 def lay_out(query: EncodedImages, gallery: EncodedImages) -> Layout:
-    """The layout of the pairs of query and gallery images (equal B)."""
     num_query = query.tokens.shape[1]
     if query.valid is None and gallery.valid is None:
         return Layout(num_query, None, None, None)
@@ -81,7 +80,7 @@ class PairAttention(nn.Module):
         return F.linear(x, self.in_proj_weight, self.in_proj_bias)
 
     def _heads(self, projections: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key, value, each a view [B, H, N, C] of projections [B, N, 3D]."""
+        """Query, key, value [B, H, N, C], views of projections [B, N, 3D]."""
         pattern = "b n (three h c) -> three b h n c"
         q, k, v = rearrange(projections, pattern, three=3, h=self.num_heads).unbind()
         return q, k, v
@@ -99,10 +98,7 @@ class PairAttention(nn.Module):
         return self._join([attend(q[:, :, 1:], k, v, mask)])
 
     def over_pair(self, projections: Tensor, layout: Layout, crossed: bool) -> Tensor:
-        """The update [B, N, D] of all tokens of a pair, from projections [B, N, 3D].
-
-        crossed: tokens look at the other image (cross-attention) instead of at their own.
-        """
+        """The update [B, N, D] of all tokens of a pair; crossed: by cross-attention."""
         q, k, v = self._heads(projections)
         middle = layout.num_query
         query_side = (slice(0, middle + 1), layout.query_keys)
@@ -117,13 +113,12 @@ class PairAttention(nn.Module):
         )
 
     def pool(self, query: Tensor, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What one query token [B or 1, D] gathers from x [B, N, D].
+        """The attention of one query token [B or 1, D] over x [B, N, D].
 
         Returns the output [B, H, C], before out_proj, and the log-sum-exp [B, H] of its logits.
         The key projection is folded into the query and the value projection comes after the sum,
         so that tokens are never projected. The key's bias adds the same to every logit of a head:
-        it is left out, also of the log-sum-exp. In float32 at least, also under autocast: it costs
-        next to nothing.
+        it is left out, also of the log-sum-exp. In float32 at least: it costs next to nothing.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
@@ -150,10 +145,7 @@ class PairAttention(nn.Module):
 
 
 def merge_pooled(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """The attention over a union of sets, from the (output, log-sum-exp) of each.
-
-    Batches of one broadcast.
-    """
+    """The attention over a union of sets, from the (output, log-sum-exp) of each."""
     lse = torch.stack(torch.broadcast_tensors(*(lse for _, lse in parts)))
     share = lse.softmax(0)[..., None]
     terms = [output * share[i] for i, (output, _) in enumerate(parts)]
@@ -220,10 +212,7 @@ class PairLayer(nn.Module):
         return self._after(self.norm3, x, self.linear2(hidden))
 
     def read_match(self, x: Tensor, layout: Layout) -> Tensor:
-        """The match token [B, D] after cross-attention and feed-forward, and nothing else.
-
-        A single row: not worth the loss of reduced precision under autocast.
-        """
+        """The match token [B, D] after cross-attention and feed-forward, in full precision."""
         valid = None if layout.all_keys is None else layout.all_keys[:, 0, 0]
         with torch.autocast(x.device.type, enabled=False):
             x_in = self._before(self.norm2, x)
@@ -253,15 +242,14 @@ class PairDecoder(nn.Module):
         return [cast(PairLayer, layer) for layer in self.layers]
 
     def encode(self, match: Tensor, x: Tensor, valid: Tensor | None) -> EncodedImages:
-        """All that can be computed of single images x [B, N, D] before their partner is known."""
+        """What depends on single images x [B, N, D] alone."""
         return self._layers()[0].encode(match, x, valid)
 
     def score(
         self, match: Tensor, query: EncodedImages, gallery: EncodedImages, return_tokens: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The match token [B, D] after all layers; with return_tokens also all [B, 1+Q+T, D].
-
-        Tokens come in the published order [match, query, gallery].
+        """The match token [B, D] after all layers; with return_tokens also all [B, 1+Q+T, D], in
+        the published order [match, query, gallery].
         """
         layout, layers = lay_out(query, gallery), self._layers()
         crossing: Tensor | None

@@ -1,9 +1,6 @@
 """Chamfer similarity: the mean of best matches. A head without parameters, a baseline.
 
-    logit = 1/2 (mean over query of max over gallery of cosine + the same the other way round)
-
-Descriptors [B, Q, D] and [B, T, D] may have any length. A logit depends neither on the order of
-descriptors, nor on padding, nor on the rest of the batch, nor on which side is the query.
+logit = 1/2 (mean over query of max over gallery of cosine + the same the other way round)
 """
 
 from __future__ import annotations
@@ -30,11 +27,7 @@ class NormalizedImages(Encoding):
 
 
 class Chamfer(SimilarityHead[NormalizedImages]):
-    """The head; `encode`, `score` and `forward` as in SimilarityHead.
-
-    An image without a single valid descriptor has the logit -1, the lowest that there is, so that
-    it ranks last. Packed bits are descriptors of -1 and +1.
-    """
+    """An image without a valid descriptor has the logit -1, the lowest that there is."""
 
     marker, encoding = None, NormalizedImages
 

@@ -32,15 +32,13 @@ class EncodedSets(Encoding):
 
 
 class ELViS(SimilarityHead[EncodedSets]):
-    """The head; `encode`, `score` and `forward` as in SimilarityHead, without output tokens.
+    """Descriptors are not L2-normalised first.
 
-    Descriptors are not L2-normalised first. Output: in eval the sum of the votes of all
-    descriptors, in (0, Q + T); in training that sum through `g`, a logit for the loss.
-
-    An image without a single valid descriptor has a defined logit: every descriptor of its partner
-    then votes with the probability 0 of a match. Packed bits are descriptors of -1 and +1. With a
-    mask and count_padding=True, as published, logits depend on Q and T and on the descriptors that
-    stand in the padding: unpad, pad always alike, or use count_padding=False.
+    Output: in eval the sum of the votes of all descriptors, in (0, Q + T); in training that sum
+    through `g`, a logit for the loss. Where an image has no valid descriptor, every descriptor of
+    its partner votes with the probability 0 of a match. With a mask and count_padding=True, as
+    published, logits depend on Q and T and on the descriptors in the padding: unpad, pad always
+    alike, or use count_padding=False.
     """
 
     marker, encoding = "dust_bin", EncodedSets
@@ -86,10 +84,7 @@ class ELViS(SimilarityHead[EncodedSets]):
 
     @classmethod
     def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """What the shapes of a published state tell; iterations, sharpness and flags they do not.
-
-        Raises BadInput that names the parameter where one is missing or has the wrong rank.
-        """
+        """As in SimilarityHead; iterations, sharpness and flags cannot be read from the shapes."""
         dim, dim_in = shape_in_state(state, "remap_local.0.weight", 2)
         return {
             "dim_in": dim_in,
@@ -117,7 +112,7 @@ class ELViS(SimilarityHead[EncodedSets]):
             return self.logit(votes) if self.training else votes
 
     def logit(self, scores: Tensor) -> Tensor:
-        """Logits [B] of the training loss, from the sums of votes [B]: g of them."""
+        """g of the sums of votes [B]."""
         return self.g(scores[:, None].to(self.dust_bin.dtype))[:, 0]
 
     def _votes(self, probabilities: Tensor, valid: Tensor | None) -> Tensor:
@@ -128,7 +123,7 @@ class ELViS(SimilarityHead[EncodedSets]):
 
 
 class TransportSide(NamedTuple):
-    """What the transport knows of one side of B pairs: the rows of a matrix, or its columns."""
+    """One side of B pairs in the transport: the rows of a matrix, or its columns."""
 
     dustbin: Tensor  # [B, N] affinities with the dustbin of the other side, float32 at least
     padding: Tensor | None  # [B, N] True where no match is possible

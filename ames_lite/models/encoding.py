@@ -1,4 +1,4 @@
-"""What a head knows of images before it sees a pair: tensors of B images, selected alike."""
+"""Encodings: what a head computes of B single images before it sees a pair."""
 
 from __future__ import annotations
 
@@ -54,10 +54,7 @@ E = typing_extensions.TypeVar("E", bound=Encoding, default=Any)  # of a head tha
 
 
 def spread(kind: type[E], query: E, gallery: E) -> tuple[E, E]:
-    """Two encodings of as many images; a single image is seen as often as needed, not copied.
-
-    Raises BadInput for the encodings of another head, and where the numbers of images do not fit.
-    """
+    """Two encodings of as many images; a single image is expanded, not copied. Raises BadInput."""
     for side, images in (("query", query), ("gallery", gallery)):
         if not isinstance(images, kind):
             what = f"{side} is {type(images).__name__}"
@@ -78,7 +75,7 @@ def _seen(images: E, num: int) -> E:
 
 
 def score_in_blocks(score: Callable[[E, E], R], query: E, gallery: E, size: int | None) -> list[R]:
-    """What `score` gives of as many pairs, `size` at a time; None: of all at once."""
+    """The results of `score` on blocks of `size` pairs; None: on all at once."""
     num = len(query)
     if size is None or size >= num:
         return [score(query, gallery)]
@@ -87,10 +84,7 @@ def score_in_blocks(score: Callable[[E, E], R], query: E, gallery: E, size: int 
 
 
 def pairs_at_a_time(query: Encoding, gallery: Encoding) -> int | None:
-    """How many pairs have so few entries in their matrices [Q, T]; None: no limit.
-
-    With gradients, which need all blocks at once, there is no limit.
-    """
+    """Pairs per block, by the entries of their matrices [Q, T]; None: all, as gradients need."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return None
     limit = CPU_BLOCK_ENTRIES if query.tokens.device.type == "cpu" else BLOCK_ENTRIES

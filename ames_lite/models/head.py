@@ -25,9 +25,7 @@ class SimilarityHead(nn.Module, Generic[E]):
     Each constructor argument is kept as an attribute of the same name.
     """
 
-    # The parameter by which a published state is known to be of this head; None: a head without
-    # parameters, which needs no weights.
-    marker: ClassVar[str | None]
+    marker: ClassVar[str | None]  # parameter by which a state is recognised; None: has no weights
     encoding: ClassVar[type[Any]]  # E
     dim_in: int | None  # width of the descriptors; None: any
     ensemble: tuple[float, float] | None = None  # λ and γ that its file came with, where it has any
@@ -39,27 +37,26 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     @property
     def packed_bits(self) -> int | None:
-        """Bits of a packed descriptor: as wide as a float one, for it stands for dim_in of -1, +1.
-
-        Whatever the head does with float descriptors of -1 and +1 it does with packed ones. None
-        where any width will do.
-        """
+        """Bits of a packed descriptor, which stands for a float one of -1 and +1; None: any."""
         return self.dim_in
 
     @property
     def depends_on_padding(self) -> bool:
-        """Whether padding changes a logit: what comes in must then be padded always alike."""
+        """Whether padding changes a logit: inputs must then be padded always alike."""
         return False
 
     @property
     def device(self) -> torch.device:
-        """Where the head is, and wants its descriptors."""
+        """Where the head is."""
         tensors = [*self.parameters(), *self.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
 
     @classmethod
     def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The constructor arguments that the shapes of a published state tell."""
+        """The constructor arguments that can be read from the shapes of a published state.
+
+        Raises BadInput that names the parameter where one is missing or has the wrong rank.
+        """
         raise NotImplementedError
 
     def encode(
@@ -68,9 +65,8 @@ class SimilarityHead(nn.Module, Generic[E]):
         """What depends on one image, for `score`.
 
         descriptors [B, N, Din], float and finite, or packed bits; valid [B, N] bool, True = a real
-        descriptor, None where all are; gallery: whether they stand on the gallery's side. Raises
-        BadInput; numbers are looked at on a CPU alone, so that no device is waited for (what is not
-        finite there gives logits that are not).
+        descriptor, None where all are; gallery: whether they are of gallery images. Raises
+        BadInput; that numbers are finite is checked on a CPU alone, so as not to synchronize.
         """
         self._check_descriptors(descriptors, "descriptors")
         if descriptors.device.type == "cpu":
@@ -87,8 +83,7 @@ class SimilarityHead(nn.Module, Generic[E]):
         """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
 
         Without gradients pairs are scored in blocks, so that memory is bounded. return_tokens: also
-        the output tokens [B, 1 + Q + T, D]. Raises BadInput where encodings or numbers of images do
-        not fit, and for the tokens of a head that makes none.
+        the output tokens [B, 1 + Q + T, D], of a head that makes them. Raises BadInput.
         """
         if return_tokens:
             name = type(self).__name__.lower()
@@ -117,7 +112,7 @@ class SimilarityHead(nn.Module, Generic[E]):
 
         Descriptors are float and finite (on padding too), or packed bits; the sides may differ.
         src_mask [B, Q], tgt_mask [B, T]: bool, True on padding (as published); None: no padding.
-        return_tokens: also the output tokens [B, 1 + Q + T, D]. Raises BadInput (a ValueError).
+        return_tokens: as of `score`. Raises BadInput.
         """
         encoded = []
         sides = (("src", src_local, src_mask), ("tgt", tgt_local, tgt_mask))
@@ -145,7 +140,7 @@ class SimilarityHead(nn.Module, Generic[E]):
 
 
 def _check_finite(x: Tensor, name: str) -> None:
-    """Raises BadInput at the first number that is not finite; a device is waited for."""
+    """Raises BadInput at the first number that is not finite; synchronizes a device."""
     if x.dtype == torch.uint8 or torch.compiler.is_compiling():  # values would break the graph
         return
     # The sum is finite unless an entry is not (or, once in a blue moon, it overflows).
@@ -158,7 +153,6 @@ def _check_finite(x: Tensor, name: str) -> None:
 
 
 def _expected(dim_in: int | None, bits: int | None) -> str:
-    """In words: the descriptors that a head takes."""
     text = f"a float tensor [B, N, {'Din' if dim_in is None else dim_in}]"
     if bits is None or bits % 8 == 0:
         text += f" or packed bits, uint8 [B, N, {'Din/8' if bits is None else bits // 8}],"
@@ -177,7 +171,7 @@ def _check_mask(mask: Tensor | None, name: str, x: Tensor, meaning: str) -> None
 
 
 def check_sizes(**sizes: int) -> None:
-    """Raises ConfigError that names the first argument that is no whole number from 1."""
+    """Raises ConfigError for the first argument that is no whole number from 1."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ConfigError(f"{name} is {size!r}", expected="a whole number from 1")

@@ -1,7 +1,7 @@
-"""The published AMES heads: what tells their files, and the λ and γ that they are published with.
+"""The published AMES heads and their λ and γ, which their files do not hold.
 
-Their files carry no λ and no γ; the authors tuned them on the public split of GLDv2 (gldv2-val).
-Source: the table in the README of https://github.com/pavelsuma/ames.
+The authors tuned them on the public split of GLDv2 (gldv2-val). Source: the table in the README of
+https://github.com/pavelsuma/ames.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PUBLISHED_HEADS: Mapping[str, PublishedHead] = MappingProxyType(
 
 
 def of_its_form(arguments: Mapping[str, Any]) -> str | None:
-    """The published head of the form of a head with these arguments; None where there is none.
+    """The published head with these constructor arguments; None where there is none.
 
     >>> of_its_form({"dim_in": 768, "binary": True})
     'dinov2_ames_dist'

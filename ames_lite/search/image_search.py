@@ -1,11 +1,11 @@
-"""Searching a folder of one's own images: pictures in, names out.
+"""Searching a folder of one's own images.
 
     indexed = index_images("photos", "photos.index", backbone)
     found = search_images("photos.index", "query.jpg", backbone, Ranker(scorer, 0.2, 0.1))
     found.names(0)[:10]
 
-Images that tie are in the order of their names, so that how the index grew does not show. A query
-that is a file of the indexed folder is left out of its own list, a copy of it elsewhere is not.
+Ties are in the order of names, so that how the index grew does not show. A query that is a file of
+the indexed folder is left out of its own ranking, a copy of it elsewhere is not.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Ranker:
-    """What finds and orders candidates.
+    """How candidates are retrieved and reranked.
 
-    num_rerank: candidates of a query, clamped to what the index has. certain: once a candidate of a
-    query reaches this score, its other candidates are scored no more and count as without local
-    evidence, λ · sim: they stay behind, in their order.
+    num_rerank: candidates per query, clamped to the size of the index. certain: once a candidate
+    reaches this score, the query's others are not scored: without local evidence, λ · sim, they
+    stay behind, in their order.
     """
 
     scorer: PairScorer
@@ -58,37 +58,26 @@ class Ranker:
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """For Q queries their K candidates, best first.
+    """The K candidates of Q queries, best first; scored: pairs that the head saw."""
 
-    ids [Q, K]: numbers in the index' names; scores [Q, K]: what they were sorted by, descending;
-    global_rank [Q, K]: where they stood before, from 1; sims [Q, K]: global similarities; scored:
-    pairs that the head saw, Q · K unless a search was certain before.
-    """
-
-    ids: Ids
-    scores: Floats
-    global_rank: npt.NDArray[np.int64]
-    sims: Floats
+    ids: Ids  # [Q, K] into the names of the index
+    scores: Floats  # [Q, K] after the ensemble, descending
+    global_rank: npt.NDArray[np.int64]  # [Q, K] before reranking, from 1
+    sims: Floats  # [Q, K] global similarities
     scored: int
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search found: one row of hits for each of queries, as names of the gallery.
+    """The result of a search."""
 
-    root: folder that query names are relative to; queries: names; own: for each its name in the
-    gallery, where it is one of its files and was left out; failed: queries that could not be
-    described, and why; empty: queries without descriptors, whose hits say nothing (all similarities
-    are 0, in the order of names); gallery: names that the ids of hits count in; box: as given.
-    """
-
-    root: Path
+    root: Path  # folder that query names are relative to
     queries: tuple[str, ...]
-    own: tuple[str | None, ...]
-    failed: dict[str, str]
-    empty: frozenset[str]
+    own: tuple[str | None, ...]  # each query's name in the gallery, where it was left out
+    failed: dict[str, str]  # queries that could not be described, and why
+    empty: frozenset[str]  # queries without descriptors, whose hits mean nothing: all sims are 0
     gallery: tuple[str, ...]
-    hits: Hits
+    hits: Hits  # a row a query
     box: Box | None
 
     def names(self, query: int) -> list[str]:
@@ -108,33 +97,30 @@ def search_images(
     """Search the index in a folder for an image, or for every image of a folder.
 
     box: the part of a single query to search for; workers: processes that describe queries. Raises
-    MissingFile; BadInput as `search_index`, where index and backbone do not fit, and where no query
-    can be described.
+    MissingFile; BadInput where index, backbone or scorer do not fit and where no query can be
+    described.
     """
-    root, names, _ = list_queries(query)
+    root, query_names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
         raise BadInput("a crop box for a folder of queries", expected="a single image")
     with ExitStack() as stack:
         opened = stack.enter_context(OpenIndex(index))
         vlad = _vocabulary(opened, backbone)
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="ames_lite_")))
-        jobs = [Job(name, root / name, box) for name in names]
+        jobs = [Job(name, root / name, box) for name in query_names]
         described, failed = _describe(jobs, backbone, workers)
-        path = scratch / "query_local.hdf5"
-        store = stack.enter_context(_query_store(described, backbone, path))
+        store = stack.enter_context(_query_store(described, backbone, scratch / "query_local.hdf5"))
         vectors = _own_vectors(described, backbone) if vlad is None else query_vectors(store, vlad)
         folders = real_folders(opened.record.images, opened.names)
-        own = []
-        for name in store.names:
-            same = names_of(root / name, folders)
-            own.append(next((one for one in same if one in opened.id_of), None))
+        same = (names_of(root / name, folders) for name in store.names)
+        own = [next((one for one in names if one in opened.id_of), None) for names in same]
         hits = search_index(opened, vectors, store, ranker, own)
         empty = frozenset(store.names[row] for row in store.empty_rows())
         return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box)
 
 
 def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:
-    """The folder that query names are relative to, the names, notes. MissingFile, BadInput."""
+    """The folder of the queries, their names, notes. Raises MissingFile, BadInput."""
     path = Path(query).expanduser().absolute()
     if path.is_dir():
         names, notes = list_folder(path)
@@ -150,13 +136,10 @@ def _describe(
     jobs: Sequence[Job], backbone: Backbone, workers: int
 ) -> tuple[dict[str, Described], dict[str, str]]:
     """Queries by name, and why the others could not be described. BadInput where none can be."""
-    good: dict[str, Described] = {}
-    failed: dict[str, str] = {}
-    for job, result in zip(jobs, describe_all(jobs, backbone, workers), strict=True):
-        if isinstance(result, str):
-            failed[job.name] = result.split("\n")[0]
-        else:
-            good[job.name] = result
+    names = [job.name for job in jobs]
+    results = dict(zip(names, describe_all(jobs, backbone, workers), strict=True))
+    good = {name: result for name, result in results.items() if not isinstance(result, str)}
+    failed = {k: why.split("\n")[0] for k, why in results.items() if isinstance(why, str)}
     if not good:
         listed = "\n".join(f"  {name}: {why}" for name, why in failed.items())
         raise BadInput(f"no query can be described:\n{listed}", expected="images that can be read")
@@ -184,24 +167,17 @@ def _own_vectors(described: dict[str, Described], backbone: Backbone) -> Floats:
 
 
 def query_vectors(store: DescriptorStore, vlad: Vlad) -> Floats:
-    """The vectors [Q, V] of queries: as those of an index, from what a store has.
-
-    Zero where a query has no descriptors: it is like no image, not even another of that kind.
-    """
+    """VLAD vectors [Q, V] of a store; zero where a query has no descriptors: its sims are 0."""
     vectors = np.concatenate([block.vectors for block in StoreSource(store, vlad).blocks(0)])
     vectors[store.empty_rows()] = 0
     return vectors
 
 
 def _vocabulary(index: OpenIndex, backbone: Backbone) -> Vlad | None:
-    """The vocabulary of an index; None for the backbone's own vectors.
-
-    Raises BadInput where the backbone is another than that of the index.
-    """
-    made, own = check_provenance(backbone.provenance), index.record.backbone
-    files = (index.folder, "this run")
+    """The vocabulary of an index; None: own vectors. BadInput where the backbone is another."""
+    made, files = check_provenance(backbone.provenance), (index.folder, "this run")
     remedy = "index the folder with these settings, or search with those of the index"
-    compare_provenance(own, made, files=files, remedy=remedy)
+    compare_provenance(index.record.backbone, made, files=files, remedy=remedy)
     return Vlad.load(index.vocabulary) if index.record.vocabulary else None
 
 
@@ -212,10 +188,10 @@ def search_index(
     ranker: Ranker,
     own_names: Sequence[str | None] | None = None,
 ) -> Hits:
-    """Search for the queries, rows of a store, all of them done, with their vectors [Q, V].
+    """Search for the queries, rows of a store, by their vectors [Q, V].
 
-    own_names [Q]: names in the index that are left out, the query's own; None: none. Raises
-    BadInput where index, vectors and scorer do not fit, and where nothing is left to be found.
+    own_names [Q]: names of the index to leave out, each query's own; None: none. Raises BadInput
+    where scorer and stores do not fit, and where nothing is left to be found.
     """
     near = find_candidates(index, vectors, ranker.num_rerank, own_names)
     lamb, temp, num = ranker.lamb, ranker.temp, near.ids.shape[1]
@@ -245,10 +221,7 @@ def find_candidates(
     count: int,
     own_names: Sequence[str | None] | None = None,
 ) -> Neighbors:
-    """The `count` images with the highest similarity for vectors [Q, V], ties by name.
-
-    Ids are those of the index. See `search_index`.
-    """
+    """The `count` images with the highest similarity for vectors [Q, V], ties by name."""
     left_out = [None if name is None else index.id_of.get(name) for name in own_names or []]
     if len(index) == 1 and left_out[:1] == [0]:
         raise BadInput(
@@ -266,7 +239,7 @@ def _logits(
     rows: npt.NDArray[np.int64],
     ids: Ids,
 ) -> Floats:
-    """Logits [n, K] of candidates ids [n, K] of the queries rows [n], from their segments."""
+    """Logits [n, K] of the candidates ids [n, K] of the queries in rows [n]."""
     logits = np.empty(ids.shape, np.float32)
     segment = index.segment[ids]
     for number in np.unique(segment):

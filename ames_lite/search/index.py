@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io import remedies
 from ames_lite.io.images import is_image_name, left_out
 from ames_lite.io.json_file import read_json_file
@@ -44,7 +44,7 @@ BLOCK_BYTES = 1 << 26  # of vectors, as stored, read at a time
 
 
 class ImageFile(NamedTuple):
-    """An image as a folder lists it: mtime_ns is its time of change, in nanoseconds."""
+    """An image as a folder lists it."""
 
     name: str
     size: int
@@ -52,87 +52,75 @@ class ImageFile(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An image as an index knows it: the file, sha256 of its bytes, its row, why it has none.
-
-    digest: empty where the file could not be read; failed: empty where it was described.
-    """
+    """An image as an index knows it."""
 
     name: str
     size: int
     mtime_ns: int
-    digest: str
+    digest: str  # sha256 of the file; empty where it could not be read
     segment: int
     row: int
-    failed: str
+    failed: str  # why it has no descriptors; empty where it was described
 
 
 @dataclass(frozen=True)
 class IndexRecord:
-    """What index.json says.
+    """The content of index.json."""
 
-    images: absolute path of the folder; backbone: provenance of the local descriptors; vocabulary:
-    digest of that of the vectors, empty where they are the backbone's own; scanned_ns: when the
-    folder was looked at; entries: by name.
-    """
+    images: str  # absolute path of the folder
+    backbone: Provenance  # of the local descriptors
+    vocabulary: str  # digest; empty where the vectors are the backbone's own
+    scanned_ns: int  # when the folder was listed
+    entries: tuple[Entry, ...]  # by name
 
-    images: str
-    backbone: Provenance
-    vocabulary: str
-    scanned_ns: int
-    entries: tuple[Entry, ...]
 
-    @property
-    def segments(self) -> list[int]:
-        """The segments that are in use, ascending."""
-        return sorted({entry.segment for entry in self.entries})
+def segments_of(entries: Sequence[Entry]) -> list[int]:
+    """The segments in use, ascending."""
+    return sorted({entry.segment for entry in entries})
 
 
 def scan_images(folder: str | Path) -> tuple[list[ImageFile], tuple[str, ...]]:
-    """All images below a folder, sorted by name, and notes on what was left out.
+    """All images below a folder, as `list_images` names them, and notes on what was left out.
 
-    The names are those of `list_images`. Raises MissingFile where there is no such folder, BadInput
-    where part of it cannot be read.
+    Raises MissingFile where there is no such folder, BadInput where part of it cannot be read.
     """
     walk = walk_images(folder, is_image_name)
     try:
-        stats = [entry.stat() for _, entry in walk.files]
+        stats = [(name, entry.stat()) for name, entry in walk.files]
     except OSError as error:
         raise BadInput(f"an image cannot be read: {error}", where=Path(folder)) from error
-    files = [
-        ImageFile(name, stat.st_size, stat.st_mtime_ns)
-        for (name, _), stat in zip(walk.files, stats, strict=True)
-    ]
+    files = [ImageFile(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return files, walk.notes + left_out(walk.others)
 
 
 def is_index(folder: Path) -> bool:
-    """Whether a folder is that of an index, finished or begun."""
+    """Whether a folder holds an index, finished or begun."""
     return any((folder / name).exists() for name in (INDEX, PENDING, LOCK))
 
 
 def first_free(folder: Path) -> int:
-    """The number of a segment that no store of the folder has, nor a later one."""
+    """A segment number above all that the folder has stores of."""
     return max((int(path.name[:6]) for path in folder.glob(f"{NUMBER}_*.hdf5")), default=0) + 1
 
 
 def local_path(folder: Path, segment: int) -> Path:
-    """Where the local descriptors of a segment are."""
+    """The local descriptors of a segment."""
     return folder / f"{segment:06}_local.hdf5"
 
 
 def vector_path(folder: Path, segment: int, vocabulary: str) -> Path:
-    """Where the vectors of a segment are: VLAD, or without a vocabulary the backbone's own."""
+    """The vectors of a segment: VLAD, or without a vocabulary the backbone's own."""
     kind = f"vlad_{vocabulary[:8]}" if vocabulary else "global"
     return folder / f"{segment:06}_{kind}.hdf5"
 
 
 def vocabulary_path(folder: Path, vocabulary: str) -> Path:
-    """Where the vocabulary of that digest is."""
+    """The vocabulary of that digest."""
     return folder / f"vocabulary_{vocabulary[:8]}.npz"
 
 
 def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
-    """What index.json (or pending.json) says; None where there is none. Raises BadInput."""
+    """The content of index.json (or pending.json); None where it is missing. Raises BadInput."""
     path, expected = folder / file, f"what this version of ames_lite writes, schema {SCHEMA}"
     if not path.is_file():
         return None
@@ -149,57 +137,45 @@ def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
 
 
 def write_record(folder: Path, record: IndexRecord, file: str = INDEX) -> None:
-    """Write index.json (or pending.json) whole, in place of one that is there."""
-    content = {"schema": SCHEMA, **vars(record)}
+    """Write index.json (or pending.json), in place of one that is there."""
+    text = json.dumps({"schema": SCHEMA, **vars(record)}, separators=(",", ":"))
     with replacing(folder / file, overwrite=True) as partial:
-        text = json.dumps(content, separators=(",", ":"))
         partial.write_text(text, encoding="utf-8")
 
 
 def remove_unnamed(folder: Path, records: Sequence[IndexRecord]) -> None:
     """Remove the stores and vocabularies of a folder that none of its records names."""
-    kept = set()
+    kept = {vocabulary_path(folder, record.vocabulary) for record in records}
     for record in records:
-        kept.add(vocabulary_path(folder, record.vocabulary))
-        for segment in record.segments:
+        for segment in segments_of(record.entries):
             kept |= {local_path(folder, segment), vector_path(folder, segment, record.vocabulary)}
     for pattern in (f"{NUMBER}_*.hdf5", "vocabulary_*.npz"):
-        for path in folder.glob(pattern):
-            if path not in kept:
-                path.unlink()
+        for path in set(folder.glob(pattern)) - kept:
+            path.unlink()
 
 
 class OpenIndex:
-    """An index, open for searching.
-
-    names: of N images, sorted; id_of: their ids by name; segment, row int64 [N]: where an image's
-    descriptors are; failed: images without an id, and why.
-    """
+    """An index of N described images, open for searching; an image's id is its place in `names`."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises MissingFile where there is no finished index, BadInput where it has no image."""
         self.folder = Path(folder)
-        found = read_record(self.folder)
-        if found is None:
-            raise MissingFile(
-                "there is no index here",
-                where=self.folder.absolute(),
-                expected="the folder of an index, finished",
-                remedy=remedies.SEARCH,
-            )
-        self.record: IndexRecord = found
-        described = [entry for entry in found.entries if not entry.failed]
-        if not described:
-            raise BadInput(
-                "the index has no image that could be described",
-                where=self.folder.absolute(),
-                expected=f"images that can be read in {found.images}",
-            )
-        self.names = tuple(entry.name for entry in described)
+        record, where = read_record(self.folder), self.folder.absolute()
+        if record is None:
+            expected = "the folder of an index, finished"
+            what, remedy = "there is no index here", remedies.SEARCH
+            raise MissingFile(what, where=where, expected=expected, remedy=remedy)
+        self.record: IndexRecord = record
+        described = [entry for entry in record.entries if not entry.failed]
+        what = "the index has no image that could be described"
+        require(
+            described, what, where=where, expected=f"images that can be read in {record.images}"
+        )
+        self.names = tuple(entry.name for entry in described)  # sorted
         self.id_of = {name: number for number, name in enumerate(self.names)}
-        self.segment = np.array([entry.segment for entry in described], np.int64)
-        self.row = np.array([entry.row for entry in described], np.int64)
-        self.failed = {entry.name: entry.failed for entry in found.entries if entry.failed}
+        self.segment = np.array([entry.segment for entry in described], np.int64)  # [N]
+        self.row = np.array([entry.row for entry in described], np.int64)  # [N]
+        self.failed = {entry.name: entry.failed for entry in record.entries if entry.failed}
         self._stores: dict[int, DescriptorStore] = {}
 
     def __len__(self) -> int:
@@ -207,7 +183,6 @@ class OpenIndex:
 
     @property
     def vocabulary(self) -> Path:
-        """The vocabulary that the vectors were made with."""
         return vocabulary_path(self.folder, self.record.vocabulary)
 
     def store(self, segment: int) -> DescriptorStore:
@@ -219,7 +194,7 @@ class OpenIndex:
 
     def vectors(self) -> Iterator[tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]]:
         """All vectors, of unit length, in blocks [n, V], and the ids [n] that they are of."""
-        for segment in self.record.segments:
+        for segment in segments_of(self.record.entries):
             ids = np.flatnonzero(self.segment == segment)
             ids = ids[np.argsort(self.row[ids])]
             path = vector_path(self.folder, segment, self.record.vocabulary)
@@ -231,23 +206,19 @@ class OpenIndex:
         """Names of the images that were described and have no descriptor."""
         return empty_names(self.folder, self.record.entries)
 
-    def close(self) -> None:
-        """Let go of the stores."""
-        for store in self._stores.values():
-            store.close()
-        self._stores.clear()
-
     def __enter__(self) -> OpenIndex:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        for store in self._stores.values():
+            store.close()
+        self._stores.clear()
 
 
 def empty_names(folder: Path, entries: Sequence[Entry]) -> list[str]:
     """Names of the entries that were described and have no descriptor, in their order."""
     places = set()
-    for segment in {entry.segment for entry in entries}:
+    for segment in segments_of(entries):
         with DescriptorStore.open(local_path(folder, segment), REMEDY) as store:
             places |= {(segment, int(row)) for row in store.empty_rows()}
     return [entry.name for entry in entries if (entry.segment, entry.row) in places]

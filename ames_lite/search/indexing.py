@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.descriptors import extract_descriptors
@@ -41,6 +41,7 @@ from ames_lite.search.index import (
     read_record,
     remove_unnamed,
     scan_images,
+    segments_of,
     vector_path,
     vocabulary_path,
     write_record,
@@ -58,31 +59,25 @@ IMAGES_OF_VOCABULARY = 5000  # at most
 
 
 class Changes(NamedTuple):
-    """What a folder has against what an index knows of it.
+    """How a folder differs from what an index knows of it."""
 
-    kept: entries that still hold, with the file's time of change as it is now; todo: images to
-    describe; new, changed, gone: how many of each; hashed: whether bytes had to decide.
-    """
-
-    kept: list[Entry]
-    todo: list[ImageFile]
+    kept: list[Entry]  # that still hold, with the file's time of change as it is now
+    todo: list[ImageFile]  # to describe
     new: int
     changed: int
     gone: int
-    hashed: bool
+    hashed: bool  # whether bytes had to decide
 
 
 class Indexed(NamedTuple):
-    """What came of it. failed: images that cannot be described, and why; empty: images without
-    descriptors; notes: sentences for the user.
-    """
+    """The result of indexing."""
 
     folder: Path
     total: int
     changes: Changes
-    failed: dict[str, str]
-    empty: list[str]
-    notes: tuple[str, ...]
+    failed: dict[str, str]  # images that cannot be described, and why
+    empty: list[str]  # images without descriptors
+    notes: tuple[str, ...]  # sentences for the user
 
 
 def index_images(
@@ -94,22 +89,24 @@ def index_images(
     workers: int = 1,
     rebuild: bool = False,
 ) -> Indexed:
-    """Bring the index in `folder` up to what the folder `images` holds; make it where it is not.
+    """Update the index in `folder` to what the folder `images` holds; make it where there is none.
 
     vocabulary: of VLAD; None: the backbone's own vectors, or where it has none the index' own
-    vocabulary, fitted on the images of the first run. An index of another backbone, or other
-    settings of it, is made anew, as with rebuild; of another vocabulary, only its vectors are.
-    workers: processes that describe (above 1 call from under a main guard). Raises MissingFile, or
-    BadInput: no images, the index of another folder, another process at it.
+    vocabulary, fitted on the images of the first run. An index of another backbone or other
+    settings is made anew; with another vocabulary only the vectors are. workers: processes that
+    describe (above 1 call from under a main guard). Raises MissingFile, or BadInput: no images, the
+    index of another folder, another process at it.
     """
     files, notes = scan_images(images)
     if not files:
         raise no_images(Path(images))
     given = None if vocabulary is None else Vlad.load(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
-    if place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place)):
-        what = "the place of the index holds something else"
-        raise BadInput(what, where=place, expected="an index, an empty folder or a new one")
+    other = place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place))
+    expected = "an index, an empty folder or a new one"
+    require(
+        not other, "the place of the index holds something else", where=place, expected=expected
+    )
     with locked(place, "another process is indexing this folder", "wait until it has finished"):
         indexed = _Run(root, place, backbone, workers, given).run(files, rebuild)
     return indexed._replace(notes=(*notes, *indexed.notes))
@@ -121,10 +118,10 @@ def compare(
     looked_ns: int,
     digest: Callable[[str], str],
 ) -> Changes:
-    """What changed since the folder was looked at.
+    """What changed since the folder was listed, at looked_ns.
 
-    A file that was touched, or that changed within a tick of that moment and so may have the time
-    that it had then, is settled by the digest of its bytes.
+    A file that was touched, or that changed within a tick of that moment and so may have the same
+    time, is compared by the digest of its bytes.
     """
     kept, todo, hashed = [], [], False
     for file in files:
@@ -183,10 +180,9 @@ class _Run:
         return Indexed(self.place, len(entries), changes, failed, empty, tuple(self.notes))
 
     def _records(self) -> tuple[IndexRecord | None, IndexRecord | None]:
-        """What the index holds and what an interrupted run planned, as far as they are of use.
+        """The index and what an interrupted run planned, where usable; other stores are removed.
 
-        Stores that neither names are leftovers. Where both are of no use they stay until the new
-        index is whole, and numbers go on behind theirs.
+        Where neither is usable its stores stay until the new index is complete.
         """
         found = [read_record(self.place), read_record(self.place, PENDING)]
         remove_unnamed(self.place, [record for record in found if record is not None])
@@ -196,13 +192,13 @@ class _Run:
         """The record, unless it was made with other settings. BadInput for another folder's."""
         if record is None:
             return None
-        if record.images != str(self.root):
-            raise BadInput(
-                f"the index is that of the folder {record.images}",
-                where=self.place,
-                expected=f"an index of {self.root}, or a new folder",
-                remedy="another index=, or none; rebuild=true if the folder was moved",
-            )
+        require(
+            record.images == str(self.root),
+            f"the index is that of the folder {record.images}",
+            where=self.place,
+            expected=f"an index of {self.root}, or a new folder",
+            remedy="another index=, or none; rebuild=true if the folder was moved",
+        )
         both = differences(record.backbone, self.made)
         other = [f"{key} was {a!r} and is {b!r}" for key, a, b in both]
         if other and not quietly:
@@ -210,16 +206,16 @@ class _Run:
         return None if other else record
 
     def _still_there(self, entries: Sequence[Entry]) -> dict[str, Entry]:
-        """The entries whose segment has all that this run cannot make again: but VLAD vectors."""
+        """The entries whose segment has all that cannot be recomputed: VLAD vectors can."""
         there = set()
-        for segment in {entry.segment for entry in entries}:
-            vectors = self._own_vectors(segment)
-            if local_path(self.place, segment).is_file() and (vectors is None or vectors.is_file()):
+        for segment in segments_of(entries):
+            needed = (local_path(self.place, segment), self._own_vectors(segment))
+            if all(path is None or path.is_file() for path in needed):
                 there.add(segment)
         return {entry.name: entry for entry in entries if entry.segment in there}
 
     def _digest(self, name: str) -> str:
-        """The digest of a file's bytes, empty where it cannot be read."""
+        """Empty where the file cannot be read."""
         try:
             return file_digest(self.root / name)
         except OSError:
@@ -230,7 +226,7 @@ class _Run:
         return self.next - 1
 
     def _describe_new(self, todo: Sequence[ImageFile]) -> list[Entry]:
-        """A segment of these images; its plan is on the disk first, as the run may be killed."""
+        """A new segment; its plan is written first, as the run may be killed."""
         if not todo:
             return []
         number = self._new_segment()
@@ -242,7 +238,7 @@ class _Run:
         return self._describe(plan)
 
     def _describe(self, plan: IndexRecord) -> list[Entry]:
-        """Describe, or go on describing, the images of a plan; their entries."""
+        """Describe the images of a plan, or resume; returns their entries."""
         segment = plan.entries[0].segment
         path = local_path(self.place, segment)
         extract_descriptors(
@@ -261,11 +257,11 @@ class _Run:
         return [entry._replace(failed=bad.get(entry.row, "")) for entry in plan.entries]
 
     def _own_vectors(self, segment: int) -> Path | None:
-        """Where the backbone's own vectors of a segment go; None where others are used."""
+        """Path of the backbone's own vectors; None where VLAD is used."""
         return vector_path(self.place, segment, "") if self.own_vectors else None
 
     def _settle_vocabulary(self, old: str, entries: Sequence[Entry]) -> str:
-        """The vocabulary, of which the index gets a copy; its digest, empty for own vectors."""
+        """Choose the vocabulary and copy it into the index; its digest, empty for own vectors."""
         if self.own_vectors:
             return ""
         if self.vocabulary is None and old and vocabulary_path(self.place, old).is_file():
@@ -279,19 +275,19 @@ class _Run:
         return digest
 
     def _fitted(self, entries: Sequence[Entry]) -> Vlad:
-        stores = [local_path(self.place, n) for n in sorted({e.segment for e in entries})]
+        stores = [local_path(self.place, segment) for segment in segments_of(entries)]
         tokens = 0
         for path in stores:
             with DescriptorStore.open(path) as store:
                 tokens += int(store.count.sum())
         fits = [num for num in CLUSTERS if num * TOKENS_PER_CLUSTER <= tokens]
-        if not fits:
-            raise BadInput(
-                f"{tokens} descriptors of {len(entries)} images are too few for a vocabulary",
-                where=self.root,
-                expected=f"at least {CLUSTERS[-1] * TOKENS_PER_CLUSTER} descriptors",
-                remedy="more images, or vocabulary=<a vlad_*.npz that was built on others>",
-            )
+        require(
+            fits,
+            f"{tokens} descriptors of {len(entries)} images are too few for a vocabulary",
+            where=self.root,
+            expected=f"at least {CLUSTERS[-1] * TOKENS_PER_CLUSTER} descriptors",
+            remedy="more images, or vocabulary=<a vlad_*.npz that was built on others>",
+        )
         path = build_vocabulary(
             [Source(store, dataset=self.root.name) for store in stores],
             self.place / "vocabulary_fitting.npz",
@@ -307,11 +303,11 @@ class _Run:
     def _fill_vectors(self, record: IndexRecord) -> None:
         """The VLAD vectors of every segment that has none of this vocabulary.
 
-        Those that are there are whole: an index names them, leftovers were removed.
+        Existing ones are complete: the index names them, leftovers were removed.
         """
         if (vlad := self.vocabulary) is None:
             return
-        for segment in record.segments:
+        for segment in segments_of(record.entries):
             path = vector_path(self.place, segment, record.vocabulary)
             if path.is_file():
                 continue
@@ -320,7 +316,7 @@ class _Run:
                 extract_globals(source, path, dtype="float16", on_bad_image="skip", say_bad=False)
 
     def _joined(self, entries: list[Entry]) -> list[Entry]:
-        """The entries, with segments joined where they are many or mostly of rows without use."""
+        """The entries, with segments joined where they are many or mostly unused rows."""
         alive, chosen = Counter(entry.segment for entry in entries), set()
         for number, count in alive.items():
             with DescriptorStore.open(local_path(self.place, number)) as store:
@@ -340,10 +336,10 @@ class _Run:
 
     def _copy_local(self, moved: Sequence[Entry], target: Path) -> None:
         with ExitStack() as stack:
-            stores = {
-                number: stack.enter_context(DescriptorStore.open(local_path(self.place, number)))
-                for number in {entry.segment for entry in moved}
-            }
+            opened = (
+                (n, DescriptorStore.open(local_path(self.place, n))) for n in segments_of(moved)
+            )
+            stores = {n: stack.enter_context(store) for n, store in opened}
             first = stores[moved[0].segment]
             sizes = (first.max_count, first.dim, str(first.dtype))
             names = [entry.name for entry in moved]
@@ -353,10 +349,8 @@ class _Run:
 
     def _copy_vectors(self, moved: Sequence[Entry], target: Path) -> None:
         with ExitStack() as stack:
-            stores = {
-                number: stack.enter_context(GlobalStore(vector_path(self.place, number, "")))
-                for number in {entry.segment for entry in moved}
-            }
+            opened = ((n, GlobalStore(vector_path(self.place, n, ""))) for n in segments_of(moved))
+            stores = {n: stack.enter_context(store) for n, store in opened}
             first, names = stores[moved[0].segment], [entry.name for entry in moved]
             dtype, made = str(first.dtype), first.provenance
             writer = GlobalWriter(target, names, first.dim, made, dtype=dtype, overwrite=True)

@@ -1,8 +1,8 @@
-"""Batches of training, read ahead in a thread: for every step its `Part`s, in order.
+"""Batches of training, read ahead in a thread.
 
-A batch is cut among the processes, and what is left to one into `accumulate` parts; a part knows
-its share of the batch, so that sums over parts do not depend on the cut. What is read depends on
-the step alone.
+A batch is divided among the processes, and each share into `accumulate` parts; parts are weighted
+by their share of the batch, so that sums over parts do not depend on the division. What is read
+depends on the step alone.
 """
 
 from __future__ import annotations
@@ -25,26 +25,21 @@ from ames_lite.training.sampler import Triplets, TripletSampler
 
 
 class Part(NamedTuple):
-    """Some triplets of a step, with their descriptors.
-
-    counts: descriptors of a query and of a gallery image that the head sees; a teacher sees all
-    that was read. share: of the step's triplets over all processes; 0 for one that stands in where
-    a process has nothing to do. last: of the step. waited: seconds until it was there.
-    """
+    """Some triplets of a step, with their descriptors."""
 
     step: int
     batch: TripletBatch
-    counts: tuple[int, int]
-    share: float
-    last: bool
-    waited: float = 0.0
+    counts: tuple[int, int]  # descriptors a side that the head sees; a teacher sees all
+    share: float  # of the step's triplets over all processes; 0: stands in for an empty share
+    last: bool  # of the step
+    waited: float = 0.0  # seconds
 
 
 _Job = tuple[int, Triplets, float, bool]  # step, triplets, share and last of a part
 
 
 class BatchLoader:
-    """Reads parts of batches. whole: all descriptors up to max_count, for a teacher."""
+    """Reads parts of batches. whole: read all descriptors up to max_count, for a teacher."""
 
     def __init__(
         self,
@@ -67,10 +62,7 @@ class BatchLoader:
             yield from groupby(parts, key=lambda part: part.step)
 
     def counts(self, step: int) -> tuple[int, int]:
-        """Descriptors a side of a step: drawn independently for query and gallery.
-
-        From min_count to max_count; max_count itself only where draw_max_count is set.
-        """
+        """Descriptors a side of a step, drawn independently for query and gallery."""
         low, high = self.recipe.min_count, min(self.recipe.max_count, self.store.max_count)
         if low == 0 or low >= high:
             return high, high
@@ -79,11 +71,11 @@ class BatchLoader:
         return int(query), int(gallery)
 
     def triplets(self, step: int) -> Triplets:
-        """All triplets of a step, of all processes."""
+        """The triplets of a step, over all processes."""
         return self.sampler.batch(*divmod(step, len(self.sampler)))
 
     def num_triplets(self, step: int) -> int:
-        """How many triplets a step has: the last of an epoch may have fewer."""
+        """The triplets of a step; the last of an epoch may have fewer."""
         done = step % len(self.sampler) * self.sampler.batch_size
         return min(self.sampler.batch_size, len(self.sampler.anchors) - done)
 

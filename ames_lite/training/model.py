@@ -1,7 +1,7 @@
-"""What is computed of a part of a batch: logits, loss, and the distance to a teacher.
+"""What is computed of a part of a batch: logits, loss, and the distance to a teacher's tokens.
 
-The query's part of a triplet is computed once for its positive and its negative. Every figure is a
-mean over triplets, so that means of parts, weighted by their shares, are the mean of the whole.
+Every figure is a mean over triplets: means of parts, weighted by their shares, are that of the
+batch.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.training.dataset import Side, TripletBatch
 
 
 class Result(NamedTuple):
-    """Of a part: the loss (scalar, with gradient), accuracy in [0, 1], distance to the teacher."""
+    """Of a part."""
 
-    loss: Tensor
-    accuracy: float
+    loss: Tensor  # scalar, with gradient
+    accuracy: float  # in [0, 1]
     distance: float | None
 
 
 def pair_loss(
     positive: Tensor, negative: Tensor, taught: tuple[Tensor, Tensor] | None = None, soft: float = 1
 ) -> Tensor:
-    """Binary cross-entropy with logits, the mean over positive and negative pairs (scalar).
+    """Binary cross-entropy with logits, a mean over all pairs (scalar), in float32 at least.
 
-    taught: a teacher's logits of the same pairs, each [B]; its probabilities then are the share
-    `soft`, in [0, 1], of the targets, and the labels the rest (soft targets; Hinton et al., 2015,
-    at temperature 1). In float32 at least.
+    taught: a teacher's logits [B] of the positives and negatives; its probabilities have the weight
+    `soft`, in [0, 1], in the targets, the labels the rest (soft targets; Hinton et al., 2015, at
+    temperature 1).
     """
     logits = torch.cat([positive, negative])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -54,10 +54,7 @@ def pair_accuracy(positive: Tensor, negative: Tensor) -> float:
 
 
 def score_pairs(head: SimilarityHead, batch: TripletBatch, tokens: bool = False) -> list[Any]:
-    """Of the positive and of the negative pairs: logits [B]; with tokens also output tokens.
-
-    The query is encoded once.
-    """
+    """Logits [B], or (logits, output tokens), of the positive and of the negative pairs."""
     query = head.encode(*batch.query)
     gallery = (head.encode(*side, gallery=True) for side in (batch.positive, batch.negative))
     return [head.score(query, side, tokens) for side in gallery]
@@ -73,9 +70,8 @@ def token_distance(
 ) -> Tensor:
     """Mean squared difference of output tokens to a teacher's, a mean over pairs (scalar).
 
-    tokens [B, 1+q+t, D] of the sides query and gallery; taught [B, 1+all_queries+T, D]: of the same
-    images with more descriptors, the first of which are those of the sides. padding: its tokens
-    count too, as published.
+    tokens [B, 1+q+t, D]; taught [B, 1+all_queries+T, D]: of the same images with all descriptors,
+    those of query and gallery first. padding: its tokens count too, as published.
     """
     num_query, num_gallery = (side.descriptors.shape[1] for side in (query, gallery))
     start = 1 + all_queries
@@ -97,10 +93,10 @@ def _real(side: Side) -> Tensor:
 class TripletModel(nn.Module):
     """The head that is trained and, where there is one, its teacher.
 
-    beta: weight of the distance to the teacher's tokens; soft_targets: share of the labels that its
-    probabilities take over, in [0, 1]; distill_padding: the distance has the tokens of padding too.
-    The teacher sees all descriptors that were read, the head the strongest of them. A teacher of
-    tokens sees a batch augmented as the head does; one of probabilities alone as it was read.
+    beta: weight of the distance to the teacher's tokens; soft_targets: weight of its probabilities
+    in the labels; distill_padding: tokens of padding count in the distance. The teacher sees all
+    descriptors that were read: for its tokens a batch augmented as the head's, for its
+    probabilities alone as it was read.
     """
 
     def __init__(
@@ -119,10 +115,7 @@ class TripletModel(nn.Module):
     def forward(
         self, batch: TripletBatch, counts: tuple[int, int], as_read: TripletBatch | None = None
     ) -> Result:
-        """Of a batch on the head's device; counts: descriptors a side that the head sees.
-
-        as_read: the batch before it was turned; None: it was not.
-        """
+        """counts: descriptors a side that the head sees; as_read: the batch before augmentation."""
         if self._teacher and self.beta > 0:
             return self._by_tokens(batch, counts)
         taught, seen = None, batch
@@ -156,23 +149,25 @@ def check_teacher(
     teacher: SimilarityHead, head: SimilarityHead, beta: float = 10.0, soft_targets: float = 0.0
 ) -> None:
     """Raise BadInput where a head cannot learn from a teacher, or would learn nothing."""
-    if beta == 0 and soft_targets == 0:
-        what = "beta=0 and soft_targets=0: the head would learn nothing from its teacher"
-        raise BadInput(what, expected="beta or soft_targets above 0, or no teacher")
+    what = "beta=0 and soft_targets=0: the head would learn nothing from its teacher"
+    expected = "beta or soft_targets above 0, or no teacher"
+    require(beta > 0 or soft_targets > 0, what, expected=expected)
     tokens = beta > 0
-    if tokens and not (isinstance(teacher, AMES) and isinstance(head, AMES)):
-        raise BadInput(
-            f"{type(teacher).__name__} cannot teach {type(head).__name__} its tokens",
-            expected="two heads 'ames': the others make no output tokens",
-            remedy="beta=0.0 soft_targets=1.0, to learn its probabilities alone",
-        )
-    for key, what in (("dim_in", "descriptors"), ("dim", "tokens"))[: 1 + tokens]:
+    require(
+        not tokens or (isinstance(teacher, AMES) and isinstance(head, AMES)),
+        f"{type(teacher).__name__} cannot teach {type(head).__name__} its tokens",
+        expected="two heads 'ames': the others make no output tokens",
+        remedy="beta=0.0 soft_targets=1.0, to learn its probabilities alone",
+    )
+    other = "a teacher that was trained on these descriptors"
+    widths = {"dim_in": ("descriptors", other)}
+    if tokens:
+        widths["dim"] = ("tokens", f"another teacher=, or model.arguments.dim={teacher.dim}")
+    for key, (what, remedy) in widths.items():
         known, wanted = getattr(teacher, key), getattr(head, key)
-        if known != wanted:
-            raise BadInput(
-                f"the teacher has {what} of width {known}, the head of width {wanted}",
-                expected=f"a teacher with the same {key}",
-                remedy=f"another teacher=, or model.arguments.{key}={known}"
-                if key == "dim"
-                else "a teacher that was trained on these descriptors",
-            )
+        require(
+            known == wanted,
+            f"the teacher has {what} of width {known}, the head of width {wanted}",
+            expected=f"a teacher with the same {key}",
+            remedy=remedy,
+        )

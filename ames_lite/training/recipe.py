@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import check_fields
 
 WARMUP_FORMS = ("published", "from_zero")
 
@@ -36,9 +36,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        ones = ("epochs", "batch_size", "max_count", "min_each")
-        zeros = ("weight_decay", "clip_norm", "beta", "seed")
-        least = dict.fromkeys(ones, 1) | dict.fromkeys(zeros, 0) | {"depth": 2}
+        ones = dict.fromkeys(("epochs", "batch_size", "max_count", "min_each"), 1)
+        zeros = dict.fromkeys(("weight_decay", "clip_norm", "beta", "seed"), 0)
+        least = {**ones, **zeros, "depth": 2}
         fits = {key: (getattr(self, key) >= low, f"at least {low}") for key, low in least.items()}
         for key in ("rotate", "mirror", "soft_targets"):
             fits[key] = (0 <= getattr(self, key) <= 1, "in [0, 1]")
@@ -48,9 +48,7 @@ class Recipe:
         fits["lr"] = (self.lr > 0, "above 0")
         fits["warmup"] = (0 <= self.warmup < 1, "in [0, 1)")
         fits["warmup_form"] = (self.warmup_form in WARMUP_FORMS, " or ".join(WARMUP_FORMS))
-        for name, (fit, expected) in fits.items():
-            if not fit:
-                raise BadInput(f"{name} is {getattr(self, name)}", expected=expected)
+        check_fields(self, fits)
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:

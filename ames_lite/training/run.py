@@ -1,7 +1,7 @@
 """A training run that can be interrupted anywhere and resumed: `log.jsonl` and `last.pt`.
 
-What is random depends on the seed, the epoch and the step alone, so an interrupted run ends with
-the weights of an unbroken one to the bit (in float32 on a CPU).
+Random draws depend on seed, epoch and step alone, so a resumed run ends with the weights of an
+uninterrupted one to the bit (in float32 on a CPU).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.io.writing import locked
 from ames_lite.processes import ALONE, Processes
 from ames_lite.training.state import NAME, read_state, write_state
@@ -31,7 +31,7 @@ STREAMS = {"streams": 2}  # of random numbers: a checkpoint of others cannot be 
 
 
 class TrainingRun(ABC):
-    """The loop of a training. Subclasses compute steps and say what an epoch's end writes.
+    """The loop of a training. Subclasses compute steps and write the files of an epoch.
 
     identity: flat, the settings and data that a checkpoint must match to be resumed. save_every:
     steps between checkpoints; an epoch's end and a signal (SIGINT, SIGTERM) are checkpoints too.
@@ -50,23 +50,22 @@ class TrainingRun(ABC):
         processes: Processes = ALONE,
         tensorboard: bool = False,
     ) -> None:
-        if save_every < 1:
-            raise BadInput(f"save_every is {save_every}", expected="at least 1 step")
+        require(save_every >= 1, f"save_every is {save_every}", expected="at least 1 step")
         self.output_dir, self.epochs, self.per_epoch = Path(output_dir), epochs, steps_per_epoch
         self.save_every, self.processes, self.tensorboard = save_every, processes, tensorboard
         self.steps = epochs * steps_per_epoch
-        self.step = 0  # finished ones
+        self.step = 0  # finished
         self.seen: list[list[float]] = []  # of this epoch's steps: loss, accuracy, ...
         self.curve: list[dict[str, Any]] = []  # of every finished epoch
         self.signal: Callable[[], int] = lambda: 0
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, under `keys`."""
+        """Of a checkpoint, under `keys`."""
 
     @abstractmethod
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` gave."""
+        """Restore a `state`."""
 
     @abstractmethod
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
@@ -77,14 +76,14 @@ class TrainingRun(ABC):
         """Append to `curve`, empty `seen`, write the epoch's files."""
 
     def hold(self) -> AbstractContextManager[None]:
-        """Lock the run directory. Raises BadInput where another process trains in it."""
+        """Lock the run directory. Raises BadInput where it is locked."""
         if not self.processes.first:
             return nullcontext()
         what = "another process trains in this run directory"
         return locked(self.output_dir, what, "give another output_dir=")
 
     def resume(self) -> bool:
-        """Load the checkpoint of an earlier run, or begin a log; returns whether there was one."""
+        """Load the checkpoint, or begin a log; returns whether there was one."""
         last, log, state = self.output_dir / NAME, self.output_dir / "log.jsonl", None
         if self.processes.first and last.is_file():
             state = read_state(last, {**self.identity, **STREAMS}, self.keys)
@@ -134,7 +133,7 @@ class TrainingRun(ABC):
                 self.step += 1
                 advance(bar, self.seen, entry.get("triplets_per_second"))
                 came = int(self.processes.largest(np.array(self.signal())))
-                if came:  # that came to any of the processes: all of them stop at this step
+                if came:  # to any of the processes: all of them stop at this step
                     break
                 if self.step % self.save_every == 0:
                     self.save()
@@ -145,7 +144,7 @@ class TrainingRun(ABC):
 
 
 class Stopped(KeyboardInterrupt):
-    """A run ended by a signal. signum: which one; how: what became of it, for the message."""
+    """A run was ended by a signal; how: for the message."""
 
     def __init__(self, signum: int, how: str = "") -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}{how}")
@@ -154,10 +153,10 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
-    """Within, SIGINT (Ctrl-C) and SIGTERM (a scheduler's) wait for the end of a step.
+    """Defer SIGINT (Ctrl-C) and SIGTERM (a scheduler's) to the end of a step.
 
-    Yields a function that gives the number of the signal that came, 0 before one does. Outside of
-    the main thread signals are not seen. Raises Stopped at a second signal.
+    Yields a function that gives the number of the signal that came, 0 before one does and outside
+    of the main thread. Raises Stopped at a second signal.
     """
     noted = [0]
     if threading.current_thread() is not threading.main_thread():

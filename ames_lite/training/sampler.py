@@ -1,11 +1,10 @@
-"""Triplets for training: which images are seen together (source: AMES, ECCV 2024, on GLDv2).
+"""Triplets for training (source: AMES, ECCV 2024, on GLDv2).
 
 An anchor is valid if among its first `depth` neighbours with sim > 0 (in the order of the list) at
 least `min_each` share its label and at least `min_each` do not; positive and negative are drawn
-from those with probability ∝ sim³, and every valid anchor comes once an epoch. Images that are not
-usable take no part. Where labels have families (they look alike or belong together), an image of
-another label of the anchor's family is neither a positive nor a negative. What is drawn depends on
-(seed, epoch, batch) alone.
+from those with probability ∝ sim³, and every valid anchor comes once an epoch. Where labels have
+families (they look alike or belong together), an image of another label of the anchor's family is
+neither a positive nor a negative. What is drawn depends on (seed, epoch, batch) alone.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.digest import array_digest
 from ames_lite.records import Neighbors
 from ames_lite.runtime import Draw, stream
@@ -33,17 +32,17 @@ class Triplets(NamedTuple):
     negative: Rows
 
     def part(self, rows: slice) -> Triplets:
-        """Those of a slice."""
+        """The triplets of a slice."""
         return Triplets(*(part[rows] for part in self))
 
 
 class Excluded(NamedTuple):
     """How many images are no anchors, each counted under the first reason that holds."""
 
-    alone: int  # no other image has the label
-    few_positives: int  # too few neighbours of the label
-    few_negatives: int  # too few of other labels; where there are families, of other families
-    unusable: int = 0  # without descriptors; comes before the others
+    alone: int
+    few_positives: int
+    few_negatives: int
+    unusable: int = 0
 
     def __str__(self) -> str:
         said = [
@@ -51,16 +50,13 @@ class Excluded(NamedTuple):
             f"{self.few_positives} have too few neighbours of their label",
             f"{self.few_negatives} too few of other labels",
         ]
-        if self.unusable:
-            said.append(f"{self.unusable} have no descriptors")
+        said += [f"{self.unusable} have no descriptors"] * bool(self.unusable)
         return ", ".join(said)
 
 
 class TripletSampler:
-    """Draws triplets.
-
-    Raises BadInput where no anchor is valid, labels and lists disagree, or a label has several
-    families.
+    """Raises BadInput where no anchor is valid, labels and lists do not fit, or families split
+    a label.
     """
 
     def __init__(
@@ -77,14 +73,13 @@ class TripletSampler:
         families: npt.NDArray[np.integer] | None = None,  # [N]; None: each label its own
     ) -> None:
         lists = NeighborRows.of(neighbors) if isinstance(neighbors, Neighbors) else neighbors
-        if len(labels) != len(lists) or len(labels) != lists.num_gallery:
-            raise BadInput(
-                f"{len(labels)} labels, neighbour lists of {len(lists)} images among "
-                f"{lists.num_gallery}",
-                expected="one label and one list an image, of the training set against itself",
-            )
-        if batch_size < 1:
-            raise BadInput(f"batch_size is {batch_size}", expected="at least 1 triplet")
+        what = f"{len(labels)} labels, neighbour lists of {len(lists)} images among "
+        require(
+            len(labels) == len(lists) == lists.num_gallery,
+            what + str(lists.num_gallery),
+            expected="one label and one list an image, of the training set against itself",
+        )
+        require(batch_size >= 1, f"batch_size is {batch_size}", expected="at least 1 triplet")
         self.batch_size, self.seed, self.depth, self.power = batch_size, seed, depth, power
         self._lists = lists
         self._labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
@@ -94,18 +89,18 @@ class TripletSampler:
         enough = (own >= min_each) & (other >= min_each)
         self.anchors: Rows = np.flatnonzero(enough & self._usable)
         self.excluded = _excluded(self._labels, own, other, min_each, self._usable)
-        if len(self.anchors) == 0:
-            raise BadInput(
-                f"no image has {min_each} neighbours of its own label and {min_each} of others "
-                f"among the first {min(depth, lists.width)} with sim > 0: {self.excluded}",
-                expected="a labelled training set with several images a landmark",
-                remedy="more images, a smaller min_each=, or other lists, such as neighbors=gem",
-            )
+        require(
+            len(self.anchors),
+            f"no image has {min_each} neighbours of its own label and {min_each} of others "
+            f"among the first {min(depth, lists.width)} with sim > 0: {self.excluded}",
+            expected="a labelled training set with several images a landmark",
+            remedy="more images, a smaller min_each=, or other lists, such as neighbors=gem",
+        )
         self._order: tuple[int, Rows] = -1, self.anchors
-        digests = {"anchors": array_digest(self.anchors), "labels": array_digest(self._labels)}
-        digests["usable"] = array_digest(self._usable)
+        arrays = {"anchors": self.anchors, "labels": self._labels, "usable": self._usable}
         if self._families is not None:
-            digests["families"] = array_digest(self._families)
+            arrays["families"] = self._families
+        digests = {key: array_digest(array) for key, array in arrays.items()}
         self._identity = {"seed": seed, "batch_size": batch_size, "power": power, **digests}
 
     def __len__(self) -> int:
@@ -126,19 +121,17 @@ class TripletSampler:
         return Triplets(anchor, positive, negative)
 
     def state(self, step: int) -> dict[str, Any]:
-        """Where a run stands after `step` batches in all, and of which anchors."""
+        """For a checkpoint, after `step` batches in all."""
         epoch, batch = divmod(step, len(self))
         return {"epoch": epoch, "batch": batch, **self._identity}
 
     def resume(self, state: Mapping[str, Any]) -> int:
-        """The step of a state. Raises BadInput where it is of another seed, batch or anchors."""
+        """The step of a state. Raises BadInput where it is of another set or settings."""
+        expected = "the state of a sampler of the same set and settings"
         for key in (*self._identity, "families"):  # a state without them has no such key
             was, here = state.get(key), self._identity.get(key)
-            if was != here:
-                raise BadInput(
-                    f"{key} of the sampler is {was!r} in the state, {here!r} here",
-                    expected="the state of a sampler of the same set and settings",
-                )
+            what = f"{key} of the sampler is {was!r} in the state, {here!r} here"
+            require(was == here, what, expected=expected)
         return int(state["epoch"]) * len(self) + int(state["batch"])
 
     def _anchors_of(self, epoch: int) -> Rows:
@@ -158,7 +151,7 @@ def count_neighbors(
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 
     Those that are not usable [N], or of another label of the own family [N], do not count. Raises
-    BadInput where the lists are of another set. Says how many do not fall.
+    BadInput where the lists are of another set; logs how many are not in descending order.
     """
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
     rising = 0
@@ -188,9 +181,8 @@ def _family_codes(
     families: npt.NDArray[np.integer], labels: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
     """Families as 0, 1, … [N]; labels are such codes already. Raises BadInput."""
-    if len(families) != len(labels):
-        what = f"{len(families)} families, {len(labels)} labels"
-        raise BadInput(what, expected="a family for each image")
+    what = f"{len(families)} families, {len(labels)} labels"
+    require(len(families) == len(labels), what, expected="a family for each image")
     codes = np.unique(families, return_inverse=True)[1].astype(np.int32)
     of_label = np.zeros(len(labels), np.int32)
     of_label[labels] = codes

@@ -1,8 +1,7 @@
 """The checkpoint that a training run is resumed from: `last.pt`.
 
 It holds the parameters under "state" (as in published files), optimizer, progress, curve, and as
-JSON the run's identity: the settings and data that it was made with. It is read as weights alone,
-written whole, and resumed only under the same identity.
+JSON the run's identity: the settings and data under which alone it is resumed.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ OF = ("of descriptors: ", "of ")  # before the keys of provenance in an identity
 
 
 def write_state(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write the checkpoint; the one before stays intact until it is whole.
-
-    Raises BadInput where there is no room.
-    """
+    """Write the checkpoint, atomically. Raises BadInput where the disk is full."""
     content = {"identity": json.dumps(dict(identity), sort_keys=True), **state}
     stream = io.BytesIO()  # written in one go, no file name in it
     torch.save(content, stream)
@@ -52,7 +48,7 @@ def read_state(path: Path, identity: Mapping[str, Any], keys: Set[str]) -> dict[
 
 
 def write_curve(folder: Path, curve: Sequence[Mapping[str, Any]]) -> Path:
-    """`epochs.jsonl`: a line an epoch; returns its path. What is not a number is null."""
+    """Write `epochs.jsonl`, a line an epoch; returns its path."""
     path = folder / "epochs.jsonl"
     with replacing(path, overwrite=True) as partial:
         partial.write_text("".join(f"{json_line(line)}\n" for line in curve), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""One step of training: from the parts of a batch to changed weights, and a dict of figures.
+"""One step of training: from the parts of a batch to updated weights, and its metrics.
 
-The parts of a step, over all processes, add up to its gradient. What is not finite stops the run
-before it spoils a weight, with the rows and names of the batch saved; only in fp16, where the loss
-is scaled, a gradient may overflow: that step is left out, and the scale is lowered.
+A loss or gradient that is not finite stops the run before a weight is changed, with the rows and
+names of the batch saved; only in fp16, where the loss is scaled, a gradient may overflow: that step
+is skipped, and the scale lowered.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.writing import replacing
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.runtime import Draw, autocast, stream
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.training.augmentation import mirror, rotate
-from ames_lite.training.dataset import TripletBatch, sample_descriptors
+from ames_lite.training.dataset import TripletBatch, mirror, rotate, sample_descriptors
 from ames_lite.training.loader import BatchLoader, Part
 from ames_lite.training.model import Result, TripletModel
 from ames_lite.training.recipe import learning_rate
@@ -38,7 +37,7 @@ REMEDY = "lower lr=, set clip_norm=1, or train with precision=fp32"
 
 
 class Stepper:
-    """What changes from step to step: head, optimizer and scaler. folder: for a batch refused."""
+    """Head, optimizer and scaler. folder: for the report on a batch that is not finite."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class Stepper:
         self.device, self.folder = device, folder
         self.center: Tensor | None = None
         if recipe.mirror > 0:
-            _refuse_to_mirror_others(loader.store)
+            _check_mirror(loader.store)
         if recipe.rotate > 0:  # else nothing is read before the first step
             self.center = sample_descriptors(loader.store, recipe.seed).mean(0)
         if loader.store.packed and isinstance(head, AMES) and head.binary:
@@ -65,7 +64,7 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
 
     def wrap(self) -> None:
-        """Get ready for steps, once the head is on its device and has its weights."""
+        """Build the model, once the head is on its device and has its weights."""
         if self.teacher is not None:
             self.teacher.to(self.device).eval()
         recipe = self.recipe
@@ -77,11 +76,11 @@ class Stepper:
         self.start_clock()
 
     def start_clock(self) -> None:
-        """From now on time counts as the next step's, waiting for its data included."""
+        """Start the time of the next step, waiting for its data included."""
         self.since = time.perf_counter()
 
     def state(self) -> dict[str, Any]:
-        """What is to be kept between steps."""
+        """For a checkpoint."""
         return {
             "state": self.head.state_dict(),
             "optim": self.optimizer.state_dict(),
@@ -89,16 +88,13 @@ class Stepper:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Stand where `state` was taken."""
+        """Restore a `state`."""
         self.head.load_state_dict(state["state"])
         self.optimizer.load_state_dict(state["optim"])
         self.scaler.load_state_dict(state["scaler"])
 
     def step(self, step: int, steps: int, parts: Iterator[Part]) -> dict[str, Any]:
-        """Learn from the parts of step `step` of `steps`; returns what is to be said of it.
-
-        Raises BadInput, before a weight is changed, where a loss or gradient is not finite.
-        """
+        """Take step `step` of `steps`; returns its line of the log. Raises BadInput, see above."""
         rate = learning_rate(step, steps, self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -131,16 +127,17 @@ class Stepper:
         return entry
 
     def _backward(self, part: Part) -> npt.NDArray[np.float64]:
-        """Add the gradient of a part; the processes meet at the last one of a step.
+        """Add the gradient of a part; processes synchronize at the last one of a step.
 
         Returns loss, accuracy and distance to the teacher (0 without one), times its share.
         """
-        weight = part.share * self.loader.processes.size  # they average, and shares are of all
+        weight = part.share * self.loader.processes.size  # gradients are averaged over processes
         together = self.loader.processes.size == 1 or part.last
         with nullcontext() if together else self.model.no_sync():  # type: ignore[operator]
             try:
                 read = part.batch.to(self.device)
-                result = self.forward(self._turned(part.step, read), part.counts, read)
+                augmented = self._augment(part.step, read)
+                result = self.forward(augmented, part.counts, read)
             except BadInput as error:  # descriptors that are not finite
                 self._refuse(part.step, str(error), always=True)
             loss = result.loss if weight == 1 else result.loss * weight
@@ -153,16 +150,13 @@ class Stepper:
     def forward(
         self, batch: TripletBatch, counts: tuple[int, int], as_read: TripletBatch | None = None
     ) -> Result:
-        """What is computed of a batch on the device, in the precision of the recipe.
-
-        as_read: the batch before it was turned; None: it was not.
-        """
+        """`TripletModel` in the precision of the recipe."""
         with autocast(self.recipe.precision, self.device):
             result: Result = self.model(batch, counts, as_read)
         return result
 
-    def _turned(self, step: int, batch: TripletBatch) -> TripletBatch:
-        """The batch, mirrored and rotated if this step's is; all parts of a step alike."""
+    def _augment(self, step: int, batch: TripletBatch) -> TripletBatch:
+        """The batch, mirrored and rotated or not; all parts of a step alike."""
         recipe = self.recipe
         seed = stream(recipe.seed, Draw.AUGMENTATION, step).integers(2**63)
         generator = torch.Generator().manual_seed(int(seed))
@@ -170,15 +164,15 @@ class Stepper:
         def drawn(share: float) -> bool:
             return share > 0 and float(torch.rand(1, generator=generator)) < share
 
-        turn = drawn(recipe.rotate)
+        rotated = drawn(recipe.rotate)
         if drawn(recipe.mirror):
             batch = mirror(batch)
-        if self.center is None or not turn:
+        if self.center is None or not rotated:
             return batch
         return rotate(batch, self.center, generator)
 
     def _update(self, step: int) -> float:
-        """Change the weights; returns the norm of the gradient, before it was clipped."""
+        """Update the weights; returns the norm of the gradient before clipping."""
         self.scaler.unscale_(self.optimizer)
         limit = self.recipe.clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.parameters, limit).item()
@@ -190,7 +184,7 @@ class Stepper:
         return norm
 
     def _refuse(self, step: int, what: str, always: bool = False) -> NoReturn:
-        """Raise BadInput, with the batch's rows and names saved; always: by any process."""
+        """Raise BadInput, with the batch's rows and names saved; always: not only by the first."""
         path, triplets = self.folder / "bad_batch.json", self.loader.triplets(step)
         if self.loader.processes.first or always:
             rows = {name: getattr(triplets, name).tolist() for name in triplets._fields}
@@ -203,12 +197,12 @@ class Stepper:
         raise BadInput(what, where=path, expected=expected, remedy=REMEDY)
 
 
-def _refuse_to_mirror_others(store: DescriptorStore) -> None:
+def _check_mirror(store: DescriptorStore) -> None:
     made_by = store.provenance.get("backbone")
-    if made_by != "sift" or store.dim != 128:
-        raise BadInput(
-            f"descriptors of {made_by}, D = {store.dim}, cannot be mirrored",
-            where=store.path,
-            expected="SIFT, D = 128: of no others is known what mirroring does",
-            remedy="mirror=0.0",
-        )
+    require(
+        made_by == "sift" and store.dim == 128,
+        f"descriptors of {made_by}, D = {store.dim}, cannot be mirrored",
+        where=store.path,
+        expected="SIFT, D = 128: of no others is known what mirroring does",
+        remedy="mirror=0.0",
+    )

@@ -1,8 +1,7 @@
 """Training of a head on triplets, in place.
 
 `output_dir` gets, beside the files of every run (`run.py`), `epochs.jsonl`, a head per epoch, the
-last of them also as `weights.safetensors` + `meta.json` of the folder itself, and the best by
-validation in `best/`.
+last of them also as `weights.safetensors` + `meta.json`, and the best by validation in `best/`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.models import HEADS, SimilarityHead
@@ -40,8 +39,8 @@ logger = logging.getLogger(__name__)
 class Trainer(TrainingRun):
     """Trains a head by a recipe; `fit` does all of it.
 
-    meta: what the head is used with. identity: flat, what the run was made by beyond recipe, head
-    and data. prefetch: parts of batches that are read ahead.
+    identity: flat, what the run depends on beyond recipe, head and data; prefetch: parts of batches
+    that are read ahead.
     """
 
     keys = frozenset({"state", "optim", "scaler", "sampler"})
@@ -72,17 +71,16 @@ class Trainer(TrainingRun):
             processes=processes,
             tensorboard=tensorboard,
         )
-        if prefetch < 0:
-            raise BadInput(f"prefetch is {prefetch}", expected="at least 0 parts")
+        require(prefetch >= 0, f"prefetch is {prefetch}", expected="at least 0 parts")
         self.device = torch.device(device)
         autocast(recipe.precision, self.device)  # refuses before any work
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe
         self.meta, self.validation, self.teacher = meta or HeadMeta(), validation, teacher
         if teacher is not None:
             check_teacher(teacher, head, recipe.beta, recipe.soft_targets)
-        elif recipe.soft_targets > 0:
-            what = f"soft_targets is {recipe.soft_targets}, and there is no teacher"
-            raise BadInput(what, expected="a teacher, or soft_targets=0.0")
+        what = f"soft_targets is {recipe.soft_targets}, and there is no teacher"
+        expected = "a teacher, or soft_targets=0.0"
+        require(teacher is not None or recipe.soft_targets == 0, what, expected=expected)
         self.identity = {**self._own_identity(), **(identity or {})}
         self.loader = BatchLoader(
             store,
@@ -109,11 +107,9 @@ class Trainer(TrainingRun):
         return self.output_dir
 
     def state(self) -> dict[str, Any]:
-        """Head, optimizer, scaler and sampler."""
         return {**self.stepper.state(), "sampler": self.sampler.state(self.step)}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore them. Raises BadInput where the sampler is another."""
         self.stepper.load(state)
         self.step = self.sampler.resume(state["sampler"])
 
@@ -131,7 +127,6 @@ class Trainer(TrainingRun):
         }
 
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
-        """The steps of an epoch: their log lines, loss and accuracy."""
         self.head.train()
         self.stepper.start_clock()
         with closing(self.loader.steps(first, stop)) as steps:
@@ -140,7 +135,7 @@ class Trainer(TrainingRun):
                 yield entry, [entry["loss"], entry["accuracy"]]
 
     def finish_epoch(self, watch: Watch) -> None:
-        """The epoch's head, its line of the curve, and the best head where it is the best."""
+        """Write the epoch's head, also as the best where it is, and its line of the curve."""
         loss, accuracy = (float(np.mean(column)) for column in zip(*self.seen, strict=True))
         line = {"epoch": len(self.curve) + 1, "loss": loss, "accuracy": accuracy}
         self.seen = []

@@ -1,8 +1,6 @@
-"""Validation between epochs, by the evaluator: how well a head reranks a set kept for choosing.
+"""Validation between epochs: the main metric of a set's protocol at the best λ and γ of a grid.
 
-Input: an opened `EvaluationData` of a validation set. Out, for a head: the main metric of the set's
-protocol under the best λ and γ of a small grid, and which these were. What is chosen here (the best
-epoch, λ, γ) makes the figure an optimistic one; what is reported is another set.
+The epoch, λ and γ are chosen by it, so it is optimistic; results are reported on another set.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ TEMPS = (0.02, 0.1, 0.5, 2.0)
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """A validation set and how it is scored. option: its name, for what is written."""
+    """A validation set and how it is scored. option: its name."""
 
     data: EvaluationData
     option: str
@@ -33,11 +31,10 @@ class Validation:
 
     @property
     def metric(self) -> str:
-        """The main metric of the protocol."""
         return self.data.protocol.main
 
     def __call__(self, head: SimilarityHead) -> dict[str, Any]:
-        """The metric as `val`, λ and γ that it is of, and the global ranking's as `val_global`."""
+        """The metric as `val`, its λ and γ, and that of the global ranking as `val_global`."""
         data = self.data
         num = min(self.num_rerank, data.neighbors.ids.shape[1])
         pairs = pairs_to_score(data, num)
@@ -54,7 +51,7 @@ class Validation:
 
 
 def best_epoch(curve: list[dict[str, Any]]) -> dict[str, Any]:
-    """The line of a curve with the highest `val`, the first of equals. Raises BadInput for none."""
+    """The first line with the highest `val`. Raises BadInput for none."""
     counted = [line for line in curve if not math.isnan(line.get("val", math.nan))]
     if not counted:
         raise BadInput("no epoch was validated", expected="a curve with a figure `val`")

@@ -1,8 +1,4 @@
-"""What a run says while it runs: `log.jsonl` always, a progress bar, TensorBoard where asked for.
-
-Input: a dict of figures a step, and one an epoch. A figure that is not finite is null in the log,
-which stays JSON; lines appear as they are written, so that one can follow them.
-"""
+"""Progress of a training: `log.jsonl` (a line a step and an epoch), a bar, TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,41 +21,28 @@ RECENT = 50  # steps that the progress bar averages
 
 
 def memory(device: torch.device) -> dict[str, float]:
-    """The largest memory so far in MiB: of this process, and of its GPU."""
+    """Peak memory of this process and of its GPU, in MiB."""
     found = {"memory_mib": round(peak_memory_mib(), 1)}
     if device.type == "cuda":
         found["device_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return found
 
 
-def open_tensorboard(folder: Path, step: int) -> Any:
-    """A writer of TensorBoard's files; steps from `step` on are written anew. Raises BadInput."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # needs the package tensorboard
-    except ImportError as error:
-        raise BadInput(
-            "tensorboard=true, and TensorBoard is not installed",
-            expected="the extra: pip install 'ames_lite[tensorboard]'",
-            remedy="tensorboard=false: log.jsonl has every figure",
-        ) from error
-    return SummaryWriter(str(folder), purge_step=step)
-
-
 class Watch:
-    """Writes figures. writes: False in all processes but the first, which say nothing."""
+    """Writes metrics; writes: False in all processes but the first. Raises BadInput where
+    TensorBoard is not installed.
+    """
 
     def __init__(
         self, folder: Path, step: int, *, writes: bool = True, tensorboard: bool = False
     ) -> None:
         self.writes, self.path = writes, folder / "log.jsonl"
-        self._board = None
-        if writes and tensorboard:
-            self._board = open_tensorboard(folder / "tensorboard", step)
+        self._board = _open_tensorboard(folder, step) if writes and tensorboard else None
         path = self.path if writes else os.devnull
         self._file = open(path, "a", encoding="utf-8", buffering=1)
 
     def line(self, figures: Mapping[str, Any]) -> None:
-        """One line of the log."""
+        """A line of the log."""
         with explain_write_errors(self.path):
             self._file.write(json_line(figures) + "\n")
         if self._board is not None and "step" in figures:
@@ -68,7 +51,6 @@ class Watch:
                     self._board.add_scalar(key, value, figures["step"])
 
     def close(self) -> None:
-        """Write what is left."""
         self._file.close()
         if self._board is not None:
             self._board.close()
@@ -79,8 +61,21 @@ class Watch:
 
 
 def advance(bar: Any, seen: Sequence[Sequence[float]], rate: float | None = None) -> None:
-    """One step more. seen: loss and accuracy first, of the epoch's steps; rate: triplets/s."""
+    """One step more. seen: of the epoch's steps, loss and accuracy first; rate: triplets/s."""
     loss, accuracy = np.mean(seen[-RECENT:], axis=0)[:2]
     more = {} if rate is None else {"triplets": f"{rate:.0f}/s"}
     bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}", **more, refresh=False)
     bar.update()
+
+
+def _open_tensorboard(folder: Path, step: int) -> Any:
+    """A writer of TensorBoard's files; steps from `step` on are written anew."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # needs the package tensorboard
+    except ImportError as error:
+        raise BadInput(
+            "tensorboard=true, and TensorBoard is not installed",
+            expected="the extra: pip install 'ames_lite[tensorboard]'",
+            remedy="tensorboard=false: log.jsonl has every figure",
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step)

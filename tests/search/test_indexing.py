@@ -331,15 +331,18 @@ def test_many_runs_leave_few_segments(photos: Path, vocabulary: Path, tmp_path: 
         _, shown = run(photos, index, vocabulary)
         assert shown == 1
         record = read_record(index)
-        assert record is not None and len(record.segments) <= module.MOST_SEGMENTS
-        assert len(stores(index)) == 2 * len(record.segments)
+        assert (
+            record is not None
+            and len(image_index.segments_of(record.entries)) <= module.MOST_SEGMENTS
+        )
+        assert len(stores(index)) == 2 * len(image_index.segments_of(record.entries))
     check(index, photos, vocabulary)
     for number in range(10, 22):
         (photos / f"{number}.jpg").unlink()
     run(photos, index, vocabulary)
     check(index, photos, vocabulary)
     with OpenIndex(index) as opened:  # rows that nothing names take at most half of a segment
-        for number in opened.record.segments:
+        for number in image_index.segments_of(opened.record.entries):
             named = sum(entry.segment == number for entry in opened.record.entries)
             assert 2 * named >= len(opened.store(number))
     assert run(photos, index, vocabulary)[1] == 0

@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.training.augmentation import mirror, rotate
-from ames_lite.training.dataset import Side, TripletBatch
+from ames_lite.training.dataset import Side, TripletBatch, mirror, rotate
 
 
 def a_batch() -> TripletBatch:

@@ -18,8 +18,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES
 from ames_lite.training import stepping
-from ames_lite.training.augmentation import mirror
-from ames_lite.training.dataset import TripletBatch
+from ames_lite.training.dataset import TripletBatch, mirror
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.stepping import Stepper
 from tests.conftest import TinyWorld
@@ -62,7 +61,7 @@ def test_a_share_of_the_steps_is_mirrored_and_as_many_are_rotated(
     def turned(stepper: Stepper) -> list[TripletBatch]:
         with closing(stepper.loader.steps(0, 8)) as found:
             batch = next(next(found)[1]).batch
-        return [stepper._turned(step, batch) for step in range(40)]
+        return [stepper._augment(step, batch) for step in range(40)]
 
     plain = turned(stepper_of(tiny_world, tmp_path))
     assert all(batch is plain[0] for batch in plain)

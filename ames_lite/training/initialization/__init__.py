@@ -1,4 +1,4 @@
-"""How a head is initialised before training: `INITIALIZATIONS[head][start]`, names of start=.
+"""The initializations of a head: `INITIALIZATIONS[head][start]`.
 
 published        as in the published code
 random           as constructed: torch's defaults, the match token of AMES from N(0, 1)
@@ -29,11 +29,8 @@ STD = 0.02  # trunc_normal_ cuts at -2 and 2, which is 100 of these
 
 @torch.no_grad()
 def _published_ames(model: AMES, _: Sample, generator: torch.Generator) -> None:
-    """As in the code of AMES (ECCV 2024).
-
-    Weights of linear layers and the match token from N(0, STD²), biases 0. The input projections of
-    attention as in torch's MultiheadAttention: Xavier uniform, biases 0. All else (LayerNorm, the
-    projection of a binary head) as constructed.
+    """As in the code of AMES (ECCV 2024): linear layers and the match token from N(0, STD²), biases
+    0; input projections of attention as in torch's MultiheadAttention; all else as constructed.
     """
     for module in model.modules():
         if isinstance(module, PairAttention):

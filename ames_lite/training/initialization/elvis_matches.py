@@ -1,8 +1,7 @@
-"""A start for ELViS that matches: before the first step its logit counts good matches.
+"""Initialization `matches` of ELViS: before the first step its logit counts good matches.
 
-Input: a fresh head and a sample of the descriptors that it will see. Output: the same head, changed
-in place: tokens keep the angles of centred descriptors, the dustbin stands at a cosine, votes rise
-with the probability of a match, and so does the logit with the votes.
+Tokens keep the angles of centred descriptors, the dustbin is a cosine, votes rise with the
+probability of a match, and the logit with the votes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.models.elvis import ELViS
 from ames_lite.training.initialization.matches import centred_isometry
 
@@ -26,33 +25,30 @@ NOISE = 0.1  # factor of what stays random
 
 @torch.no_grad()
 def start_elvis_from_matches(model: ELViS, descriptors: Tensor, generator: torch.Generator) -> None:
-    """Set the head as above. descriptors [M, Din] float, a sample; generator on the CPU.
-
-    Raises BadInput for a sample that does not fit.
-    """
+    """descriptors [M, Din] float, a sample; generator on the CPU. Raises BadInput."""
     basis, mean = centred_isometry(descriptors, model.dim_in, model.dim, generator)
     linear = cast(nn.Linear, model.remap_local[0])
     linear.weight.copy_(basis)
     linear.bias.copy_(-basis @ mean)
-    if model.embed_dim < 4 or model.proj_dim < 2:
-        raise BadInput(f"a head with {model.arguments}", expected="embed_dim >= 4, proj_dim >= 2")
+    fits, expected = model.embed_dim >= 4 and model.proj_dim >= 2, "embed_dim >= 4, proj_dim >= 2"
+    require(fits, f"a head with {model.arguments}", expected=expected)
     model.dust_bin.fill_(1.0)
     last = cast(nn.Linear, model.dust_bin_mlp[2])
     last.weight.mul_(NOISE)
     last.bias.fill_(math.atanh(THRESHOLD))
     _votes(model)
-    expected = votes_of_unlike(model, descriptors) + MARGIN
+    level = _votes_of_unlike(model, descriptors) + MARGIN
     first, second = cast(nn.Linear, model.g[0]), cast(nn.Linear, model.g[2])
     signs = torch.ones(model.proj_dim)
     signs[1::2] = -1  # gelu(x) - gelu(-x) = x: pairs of them let a line through
     first.weight.mul_(NOISE).add_(signs[:, None])
-    first.bias.mul_(NOISE).sub_(signs * expected)
+    first.bias.mul_(NOISE).sub_(signs * level)
     second.weight.mul_(NOISE / model.proj_dim).add_(signs[None] * GAIN * 2 / model.proj_dim)
     second.bias.zero_()
 
 
-def votes_of_unlike(model: ELViS, descriptors: Tensor, count: int = 100, pairs: int = 16) -> float:
-    """The mean votes of pairs of `count` rows each, drawn from all over the sample."""
+def _votes_of_unlike(model: ELViS, descriptors: Tensor, count: int = 100, pairs: int = 16) -> float:
+    """The mean votes of pairs of `count` rows each, from all over the sample."""
     rows = len(descriptors)
     step = max(1, rows // (2 * pairs))
     sets = [descriptors[(i * step + torch.arange(count)) % rows] for i in range(2 * pairs)]

@@ -1,8 +1,5 @@
-"""A start for training that preserves correspondences: similar descriptors attend to each other.
-
-Input: a fresh AMES head and a sample of the descriptors that it will see. Output: the same head,
-changed in place. This is an option of training, off where a published recipe is reproduced; it only
-sets what it names and leaves all else as it was initialised.
+"""Initializations of AMES, in place, from a sample of the descriptors that it will see:
+`correspondences` and `matches`. All that they do not name stays as constructed.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.models.ames import AMES
 from ames_lite.models.binarization import (
     Binarization,
@@ -35,10 +32,10 @@ def start_from_correspondences(
 ) -> None:
     """Remap := isometry of (descriptor - mean); cross-attention: query = key = scaled identity.
 
-    descriptors [M, Din] float, a sample (some thousand rows; at least 2); generator: on the CPU,
-    draws the rotation. Two tokens then have the cross-attention logit sharpness * cosine in each
-    head, the cosine being that of their descriptors after the mean is subtracted and all but the
-    strongest D principal directions are dropped. Raises BadInput.
+    descriptors [M, Din] float, some thousand rows; generator: on the CPU. Two tokens then have the
+    cross-attention logit sharpness * cosine in each head, the cosine being that of their
+    descriptors after the mean is subtracted and all but the strongest D principal directions are
+    dropped. Raises BadInput.
     """
     x = _sample(model, descriptors)
     mean = x.mean(0)
@@ -52,17 +49,19 @@ def start_from_correspondences(
         linear = cast(nn.Linear, model.remap_local[0])
         linear.weight.copy_(basis)
         linear.bias.copy_(-basis @ mean)
+    # tokens have the length sqrt(D), by LayerNorm
+    scale = (sharpness / (model.dim / model.num_heads) ** 0.5) ** 0.5
+    identity = scale * torch.eye(model.dim)
     for layer in model.decoder.layers:
-        _attend_to_similar(cast(PairLayer, layer), model.dim, model.num_heads, sharpness)
+        attention = cast(PairLayer, layer).cross_attn
+        attention.in_proj_weight[: 2 * model.dim].copy_(torch.cat([identity, identity]))
+        nn.init.zeros_(attention.in_proj_bias[: 2 * model.dim])
 
 
 def centred_isometry(
     descriptors: Tensor, dim_in: int, dim: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A basis [dim, dim_in] of the strongest directions of a sample [M, dim_in], and its mean.
-
-    Raises BadInput for what is no such sample.
-    """
+    """A basis [dim, dim_in] of the strongest directions of a sample [M, dim_in], and its mean."""
     x = check_sample(descriptors, dim_in).cpu()
     mean = x.mean(0)
     return _principal_basis(x - mean, dim, generator), mean
@@ -74,30 +73,20 @@ def _sample(model: AMES, descriptors: Tensor) -> Tensor:
 
 
 def _principal_basis(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
-    """[dim, Din]: the strongest principal directions of centred x [M, Din], randomly rotated.
-
-    The rotation shares the variance among all entries, so that each head sees its part. Where
-    Din < dim the map is an isometry into dim entries.
+    """[dim, Din]: the strongest principal directions of centred x [M, Din], randomly rotated, so
+    that each head sees its part of the variance. Where Din < dim, an isometry into dim entries.
     """
     strongest = principal_directions(x, dim).T
     return random_rotation(dim, generator, x.dtype)[:, : len(strongest)] @ strongest
 
 
-def _attend_to_similar(layer: PairLayer, dim: int, num_heads: int, sharpness: float) -> None:
-    """Equal query and key projections; tokens have the length sqrt(D) (LayerNorm)."""
-    scale = (sharpness / (dim / num_heads) ** 0.5) ** 0.5
-    identity = scale * torch.eye(dim)
-    layer.cross_attn.in_proj_weight[: 2 * dim].copy_(torch.cat([identity, identity]))
-    nn.init.zeros_(layer.cross_attn.in_proj_bias[: 2 * dim])
-
-
-# Of the start from matches; logits are those of an attention.
+# Of `matches`; logits are those of an attention.
 SHARPNESS = 32.0  # cross-attention logit of a descriptor with its equal
 OWN_SHARPNESS = 8.0  # the same in the first self-attention
 THRESHOLD = 0.7  # cosine of centred descriptors from which they match, if they are unique
 REPEATED = 14.0  # logits that the threshold rises for what is not unique
 PREFER_UNIQUE = 1.0  # logits that a unique descriptor has ahead as a match
-LEVEL = 1.5  # of the mark in every descriptor's token
+LEVEL = 1.5  # of the mark in the tokens of descriptors
 ERASE = 0.5  # share of its match that a token loses
 EVIDENCE = 3.0  # entry of a sure match
 GAIN = 20.0  # of the mean evidence before the classifier, over all heads
@@ -118,27 +107,24 @@ class _Channels(NamedTuple):
 
 @torch.no_grad()
 def start_from_matches(model: AMES, descriptors: Tensor, generator: torch.Generator) -> None:
-    """Preserved correspondences, and from them, before the first step, a count of good matches.
+    """Preserve correspondences and count good matches, before the first step.
 
-    A match of two descriptors is worth something where they are more alike than what their own
-    images hold (the ratio test of Lowe, with the own image for the second neighbour). Attention
-    can do it: in the first self-attention a descriptor shares its attention with its likes and
-    with the match token, so the mass on the match token says how unique it is; in cross-attention
-    the match token stands for "no match", at a threshold that rises for what is not unique, and
-    the mass on the other image, weighted by how unique the found descriptor is, is the evidence.
-    The later self-attentions bring its mean to the match token and the classifier. All of it stays
-    trainable, with a learning rate of some 3e-4; higher ones destroy it.
+    A match counts where two descriptors are more alike than what their own images hold (the ratio
+    test of Lowe, with the own image for the second neighbour). In the first self-attention a
+    descriptor shares its attention with its likes and with the match token, so the mass on the
+    match token says how unique it is. In cross-attention the match token stands for "no match", at
+    a threshold that rises for what is not unique; the mass on the other image, weighted by how
+    unique the found descriptor is, is the evidence. The later self-attentions bring its mean to the
+    match token and the classifier. Train with a learning rate of some 3e-4; higher ones destroy it.
 
-    descriptors, generator and errors as in `start_from_correspondences`; post-norm heads of at
-    least 2 layers and 8 entries a head. One head sees whole cosines, two see those of halves: one
-    starts better. A binary head compares signs of what is left of a descriptor across the mean.
+    Arguments and errors as in `start_from_correspondences`; for post-norm heads of at least 2
+    layers and 8 entries a head. One head sees whole cosines, two those of halves: one starts
+    better. A binary head compares signs of what is left of a descriptor across the mean.
     """
     heads, width = model.num_heads, model.dim // model.num_heads
-    if model.pre_norm or model.num_layers < 2 or width < 8:
-        raise BadInput(
-            f"a head with {model.arguments}",
-            expected="pre_norm=false, num_layers >= 2, dim / num_heads >= 8",
-        )
+    fits = not model.pre_norm and model.num_layers >= 2 and width >= 8
+    expected = "pre_norm=false, num_layers >= 2, dim / num_heads >= 8"
+    require(fits, f"a head with {model.arguments}", expected=expected)
     entries = torch.arange(model.dim).view(heads, width)
     at = _Channels(entries[:, : width - 4].flatten(), *entries[:, width - 4 :].unbind(1))
     _remap_with_mark(model, _sample(model, descriptors), at, generator)
@@ -178,10 +164,7 @@ class _Attention:
         self.step = self.width**0.5 - LEVEL  # how much higher the match token's mark is
 
     def compare(self, sharpness: float) -> None:
-        """Equal query and key of the content; in `slot`, a key 1 higher in the match token.
-
-        All else of the projections becomes 0.
-        """
+        """Equal query and key of the content; in `slot`, a key 1 higher in the match token."""
         at = self.at
         for part in self.projections:
             nn.init.zeros_(part)
@@ -201,9 +184,8 @@ class _Attention:
         self.carry(at.unique, UNIQUE)
 
     def match(self, threshold: float) -> None:
-        """Cross-attention between likes or to the match token; its slot brings `unique` of them.
-
-        The slot's value is 0 on the match token, in [0, 1] on descriptors.
+        """Cross-attention to likes or the match token; the slot brings how unique what is found is:
+        0 on the match token, in [0, 1] on descriptors.
         """
         at = self.at
         self.compare(SHARPNESS)
@@ -218,7 +200,7 @@ class _Attention:
         self.v[at.content, at.content] = 1.0
 
     def carry(self, target: Tensor, gain: float) -> None:
-        """Bring the attended slot to an entry of the token."""
+        """Add the attended slot to an entry of the token."""
         self.out[target] = 0
         self.out[target, self.at.slot] = gain
 
@@ -241,9 +223,8 @@ def _remap_with_mark(model: AMES, x: Tensor, at: _Channels, generator: torch.Gen
 
 
 def of_signs(cosine: float) -> float:
-    """The expected cosine of signs in random directions, of descriptors that have this one.
-
-    Signs differ in the share angle / π of the directions (Goemans and Williamson, 1995).
+    """The expected cosine of the signs of descriptors with this cosine: signs differ in the share
+    angle / π of random directions (Goemans and Williamson, 1995).
     """
     return 1 - 2 * math.acos(cosine) / math.pi
 
