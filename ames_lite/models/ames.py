@@ -18,8 +18,13 @@ from torch import Tensor, nn
 from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import Binarization, unpack_bits
 from ames_lite.models.blocks import EncodedImages, PairDecoder
-from ames_lite.models.encoding import score_in_blocks, spread
-from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state
+from ames_lite.models.head import (
+    SimilarityHead,
+    check_sizes,
+    score_in_blocks,
+    shape_in_state,
+    spread,
+)
 
 CPU_BLOCK_TOKENS = 4096  # of a block of pairs, see _block_size
 

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.encoding import Encoding
-from ames_lite.models.head import SimilarityHead, check_sizes
+from ames_lite.models.head import Encoding, SimilarityHead, check_sizes
 
 NO_MATCH = -1.0  # the logit where an image has no valid descriptor
 

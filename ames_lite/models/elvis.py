@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.encoding import Encoding
-from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state
+from ames_lite.models.head import Encoding, SimilarityHead, check_sizes, shape_in_state
 
 NEVER = -1e30  # a logarithm of nothing that can be subtracted from itself
 

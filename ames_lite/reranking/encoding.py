@@ -19,7 +19,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.io import remedies
 from ames_lite.models import SimilarityHead
-from ames_lite.models.encoding import Encoding
+from ames_lite.models.head import Encoding
 from ames_lite.reranking.batches import Batches
 from ames_lite.reranking.cost import Cost, ReadMeter
 from ames_lite.stores.descriptor_store import DescriptorStore, Watch

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ames_lite.models import AMES
-from ames_lite.models.attention import ENTRIES, ROWS, attend
+from ames_lite.models.blocks import ENTRIES, ROWS, attend
 from tests.models.measure import LargestTensor
 from tests.models.seeded import descriptors
 
@@ -66,7 +66,7 @@ def test_gradients_of_blocks_are_those_of_float32(
     rows: int, padded: bool, entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All images at once, one at a time."""
-    monkeypatch.setattr("ames_lite.models.attention.ENTRIES", entries)
+    monkeypatch.setattr("ames_lite.models.blocks.ENTRIES", entries)
     valid = torch.arange(90) < torch.tensor([[1], [50]])
     mask = valid[:, None, None] if padded else None
     exact = learned(F.scaled_dot_product_attention, torch.float64, rows, mask)

@@ -9,7 +9,7 @@ import torch
 
 from ames_lite.errors import ConfigError
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
-from ames_lite.models import Chamfer, build_head, encoding
+from ames_lite.models import Chamfer, build_head
 from tests.models.measure import LargestTensor
 from tests.models.naive import Pair, naive_chamfer
 from tests.models.seeded import biggest_difference, descriptors, padding
@@ -82,7 +82,7 @@ def test_it_has_no_parameters_and_survives_the_disk(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     head, num = Chamfer(), 64
-    monkeypatch.setattr(encoding, "CPU_BLOCK_ENTRIES", 4 * num * num)
+    monkeypatch.setattr("ames_lite.models.head.CPU_BLOCK_ENTRIES", 4 * num * num)
     query = head.encode(descriptors(1, 1, num, 16))
     for pairs in (8, 32):
         gallery = head.encode(descriptors(2, pairs, num, 16))

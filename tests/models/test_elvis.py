@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ames_lite.errors import ConfigError
 from ames_lite.io.checkpoint import load_head
-from ames_lite.models import ELViS, encoding
+from ames_lite.models import ELViS
 from tests.helpers import shared_file
 from tests.models.measure import LargestTensor
 from tests.models.naive import Pair, naive_elvis
@@ -171,7 +171,7 @@ def test_impossible_arguments_are_refused(wrong: dict[str, Any]) -> None:
 @torch.no_grad()
 def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     head, num = seeded_elvis(7), 64
-    monkeypatch.setattr(encoding, "CPU_BLOCK_ENTRIES", 4 * num * num)
+    monkeypatch.setattr("ames_lite.models.head.CPU_BLOCK_ENTRIES", 4 * num * num)
     query = head.encode(descriptors(1, 1, num, 48))
     for pairs in (8, 32):
         gallery = head.encode(descriptors(2, pairs, num, 48))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput
-from ames_lite.models import HEADS, SimilarityHead, build_head, encoding
+from ames_lite.models import HEADS, SimilarityHead, build_head
 from ames_lite.models import ames as ames_module
 from ames_lite.models.binarization import pack_bits, unpack_bits
 from tests.models.seeded import EVERY_HEAD, biggest_difference, descriptors, padding
@@ -85,7 +85,7 @@ def test_batch_never_changes_a_logit(build: Build, monkeypatch: pytest.MonkeyPat
     turned = head(*(part.flip(0) for part in PAIR)).flip(0)
     assert biggest_difference(together, turned) < TOLERANCE
     # blocks of 2, 2 and 1 pairs
-    monkeypatch.setattr(encoding, "CPU_BLOCK_ENTRIES", 2 * 12 * 8)
+    monkeypatch.setattr("ames_lite.models.head.CPU_BLOCK_ENTRIES", 2 * 12 * 8)
     monkeypatch.setattr(ames_module, "CPU_BLOCK_TOKENS", 2 * (12 + 1 + 8))
     assert biggest_difference(together, head(*PAIR)) < TOLERANCE
 

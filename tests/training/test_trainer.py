@@ -168,7 +168,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
         ({"epochs": 0}, "epochs is 0.*at least 1"),
         ({"lr": 0.0}, "lr is 0.0.*above 0"),
         ({"warmup": 1.0}, r"warmup is 1.0.*in \[0, 1\)"),
-        ({"warmup_form": "slow"}, "warmup_form is slow.*published or from_zero"),
+        ({"warmup_form": "slow"}, "warmup_form is 'slow'.*published or from_zero"),
         ({"seed": -1}, "seed is -1.*at least 0"),
         ({"min_count": 50, "max_count": 16}, "min_count is 50.*from 0 to max_count, 16"),
         ({"accumulate": 9, "batch_size": 8}, "accumulate is 9.*from 1 to batch_size, 8"),

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ames_lite.models import AMES, ELViS
 from ames_lite.models.blocks import PairAttention
-from ames_lite.training.initialization.elvis_matches import start_elvis_from_matches
 from ames_lite.training.initialization.matches import (
+    start_elvis_from_matches,
     start_from_correspondences,
     start_from_matches,
 )

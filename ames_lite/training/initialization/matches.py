@@ -1,5 +1,5 @@
-"""Initializations of AMES, in place, from a sample of the descriptors that it will see:
-`correspondences` and `matches`. All that they do not name stays as constructed.
+"""Initializations from a sample of the descriptors that a head will see: `correspondences` of AMES,
+`matches` of AMES and ELViS. They change the head in place; what they do not name stays.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ames_lite.models.binarization import (
     random_rotation,
 )
 from ames_lite.models.blocks import PairAttention, PairLayer
+from ames_lite.models.elvis import ELViS
 
 
 @torch.no_grad()
@@ -56,15 +57,6 @@ def start_from_correspondences(
         attention = cast(PairLayer, layer).cross_attn
         attention.in_proj_weight[: 2 * model.dim].copy_(torch.cat([identity, identity]))
         nn.init.zeros_(attention.in_proj_bias[: 2 * model.dim])
-
-
-def centred_isometry(
-    descriptors: Tensor, dim_in: int, dim: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """A basis [dim, dim_in] of the strongest directions of a sample [M, dim_in], and its mean."""
-    x = check_sample(descriptors, dim_in).cpu()
-    mean = x.mean(0)
-    return _principal_basis(x - mean, dim, generator), mean
 
 
 def _sample(model: AMES, descriptors: Tensor) -> Tensor:
@@ -235,3 +227,71 @@ def _signs_across_mean(layer: Binarization, x: Tensor, generator: torch.Generato
     basis = _principal_basis(x - x.mean(0), layer.W.shape[1], generator).T
     layer.W.copy_(F.normalize(basis - mean[:, None] * (mean @ basis), dim=0))
     return torch.sign(x @ layer.W.to(x.dtype))
+
+
+# Of `matches` of ELViS.
+ELVIS_THRESHOLD = 0.6  # cosine at which the dustbin stands
+DOUBT = 4.0  # the vote of what has no match is sigmoid(-DOUBT), of a sure one above 0.9
+MARGIN = 5.0  # votes above those of unlike images at which the logit is 0
+ELVIS_GAIN = 0.15  # logits a vote
+
+
+@torch.no_grad()
+def start_elvis_from_matches(model: ELViS, descriptors: Tensor, generator: torch.Generator) -> None:
+    """Before the first step the logit counts good matches: tokens keep the angles of centred
+    descriptors, the dustbin is a cosine, votes rise with the probability of a match.
+
+    Arguments and errors as in `start_from_correspondences`.
+    """
+    x = check_sample(descriptors, model.dim_in).cpu()
+    mean = x.mean(0)
+    basis = _principal_basis(x - mean, model.dim, generator)
+    linear = cast(nn.Linear, model.remap_local[0])
+    linear.weight.copy_(basis)
+    linear.bias.copy_(-basis @ mean)
+    fits, expected = model.embed_dim >= 4 and model.proj_dim >= 2, "embed_dim >= 4, proj_dim >= 2"
+    require(fits, f"a head with {model.arguments}", expected=expected)
+    model.dust_bin.fill_(1.0)
+    last = cast(nn.Linear, model.dust_bin_mlp[2])
+    last.weight.mul_(NOISE)
+    last.bias.fill_(math.atanh(ELVIS_THRESHOLD))
+    _votes(model)
+    level = _votes_of_unlike(model, descriptors) + MARGIN
+    first, second = cast(nn.Linear, model.g[0]), cast(nn.Linear, model.g[2])
+    signs = torch.ones(model.proj_dim)
+    signs[1::2] = -1  # gelu(x) - gelu(-x) = x: pairs of them let a line through
+    first.weight.mul_(NOISE).add_(signs[:, None])
+    first.bias.mul_(NOISE).sub_(signs * level)
+    second.weight.mul_(NOISE / model.proj_dim).add_(signs[None] * ELVIS_GAIN * 2 / model.proj_dim)
+    second.bias.zero_()
+
+
+def _votes_of_unlike(model: ELViS, descriptors: Tensor, count: int = 100, pairs: int = 16) -> float:
+    """The mean votes of pairs of `count` rows each, from all over the sample."""
+    rows = len(descriptors)
+    step = max(1, rows // (2 * pairs))
+    sets = [descriptors[(i * step + torch.arange(count)) % rows] for i in range(2 * pairs)]
+    both = torch.stack(sets).float()
+    model.eval()
+    votes = model(src_local=both[:pairs], tgt_local=both[pairs:])
+    model.train()
+    return float(votes.mean())
+
+
+def _votes(model: ELViS) -> None:
+    """f rises from -DOUBT at probability 0 to about DOUBT at 1.
+
+    The LayerNorm only keeps directions: (p w + b) turns from b to w, which share no entry.
+    """
+    half = model.embed_dim // 2
+    first, last = model.f[0], model.f[3]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    signs = torch.ones(model.embed_dim)
+    signs[1::2] = -1
+    along, across = signs.clone(), signs.clone()
+    along[half:], across[:half] = 0, 0
+    first.weight.mul_(NOISE).add_(3 * along[:, None])
+    first.bias.mul_(NOISE).add_(across)
+    sure = math.sqrt(2.0) * half / 2  # of the sum below where all of the token is along w
+    last.weight.mul_(NOISE).add_((along * 2 * DOUBT / sure)[None])
+    last.bias.fill_(-DOUBT)
