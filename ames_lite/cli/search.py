@@ -158,7 +158,8 @@ def _model(config: Config) -> _Model:
         lambs, temps, tuned_on = ensemble_settings(asked, meta)
         if len(lambs) * len(temps) != 1:
             raise ConfigError(f"lamb={lambs} temp={temps}", expected="one λ and one γ")
-        lamb, temp, role = lambs[0], temps[0], _role(config, tuned_on)
+        chosen = f", chosen on {tuned_on}" if tuned_on else ""
+        lamb, temp, role = lambs[0], temps[0], f"frozen with the head{chosen}" if own else "given"
     sides = {key: config[key] or ALL for key in ("query_desc_num", "gallery_desc_num")}
     options = ScoringOptions(
         query_count=count_of("query_desc_num", sides["query_desc_num"]),
@@ -169,12 +170,6 @@ def _model(config: Config) -> _Model:
     answers = read_answers(asked, meta, frozen=own)
     ranker = Ranker(scorer, lamb, temp, config["num_rerank"], answers.certain, options)
     return _Model(ranker, role, answers)
-
-
-def _role(config: Config, tuned_on: str | None) -> str:
-    if config["lamb"] is not None or config["temp"] is not None:
-        return "given"
-    return "frozen with the head" + (f", chosen on {tuned_on}" if tuned_on else "")
 
 
 def _say_indexed(indexed: Indexed) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import BadInput
 
 
 class Binarization(nn.Module):
@@ -40,8 +40,9 @@ def pack_bits(signs: Tensor) -> Tensor:
     >>> pack_bits(torch.tensor([[1.0, -1, -1, -1, -1, -1, 1, 1]])).tolist()
     [[131]]
     """
-    fits, what = signs.ndim and signs.shape[-1] % 8 == 0, f"signs have shape {list(signs.shape)}"
-    require(fits, what, expected="[..., D], D a multiple of 8")
+    if signs.ndim == 0 or signs.shape[-1] % 8:
+        what = f"signs have shape {list(signs.shape)}"
+        raise BadInput(what, expected="[..., D], D a multiple of 8")
     bits = (signs > 0).to(torch.uint8).unflatten(-1, (-1, 8))
     return (bits << _shifts(signs.device)).sum(-1, dtype=torch.uint8)
 
@@ -52,8 +53,8 @@ def unpack_bits(packed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     >>> unpack_bits(torch.tensor([[131]], dtype=torch.uint8)).tolist()
     [[1.0, -1.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0]]
     """
-    what = f"packed bits are {list(packed.shape)} {packed.dtype}"
-    require(packed.dtype == torch.uint8 and packed.ndim, what, expected="uint8")
+    if packed.dtype != torch.uint8 or packed.ndim == 0:
+        raise BadInput(f"packed bits are {list(packed.shape)} {packed.dtype}", expected="uint8")
     bits = (packed.unsqueeze(-1) >> _shifts(packed.device)) & 1
     return bits.flatten(-2).to(dtype) * 2 - 1
 
