@@ -257,7 +257,7 @@ def _open_validation(
     """Raises BadInput where its descriptors are made otherwise than those of the training set."""
     num, count = config["val_num_rerank"], config["max_count"]
     data = load_data(val.files, protocol_of(val.config), val.neighbors, num)
-    other = data.gallery_store
+    other = data.stores[1]
     check_trained_on(store.provenance, other.provenance, files=(store.path, other.path))
     options = ScoringOptions(
         query_count=count, gallery_count=count, precision=config["precision"], device=str(device)
