@@ -66,10 +66,7 @@ class Report:
 
 
 def check_dataset(files: DatasetFiles, splits: Sequence[str], neighbors: str) -> Report:
-    """Everything about the splits of a data set; neighbours and ground truth where they are there.
-
-    Raises MissingFile that names every list and store that is absent: there is nothing to check.
-    """
+    """Check all splits, and neighbours and ground truth where they exist. Raises MissingFile."""
     finders = {f"{split} list": partial(files.image_list, split) for split in splits}
     paths = find_all(finders | {split: partial(files.local, split) for split in splits})
     report = Report()

@@ -58,12 +58,10 @@ def read_ground_truth(
     *,
     skip_last: int = 0,
 ) -> GroundTruth:
-    """Ground truth whose query q and gallery rows are those of the given image lists.
+    """Ground truth, native or official, by the rows of these image lists.
 
-    `.json` is read as native, `.pkl` as official. skip_last: so many queries at the end of an
-    official file are not those of the list (GLDv2's private ones). Raises MissingFile where there
-    is no file; BadInput, naming the file and the list, where they disagree about an image, and
-    where the file does not follow its schema.
+    skip_last: so many queries at the end of an official file are not those of the list (GLDv2's
+    private ones). Raises MissingFile; BadInput where file and lists disagree about an image.
     """
     path = Path(path)
     what, expected = "ground truth is missing", "gnd_*.json or gnd_*.pkl"

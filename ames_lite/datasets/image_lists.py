@@ -77,11 +77,7 @@ def _integers(
 
 
 def read_image_list(path: str | Path) -> ImageList:
-    """Read an image list.
-
-    Raises MissingFile where there is none, and BadInput with file and line at a blank line, an
-    image listed twice, a wrong or changing number of fields, or a field that is no integer.
-    """
+    """Read an image list. Raises MissingFile; BadInput with the line of the first fault."""
     path = Path(path)
     require(path.is_file(), "an image list is missing", where=path, expected=LINE, kind=MissingFile)
     lines, rows = [], []
@@ -163,10 +159,7 @@ def read_form(path: Path, form: Form) -> Table:
 
 
 def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """The family of every image, as a number [N]; labels [N].
-
-    Raises BadInput where a label has no row or two.
-    """
+    """The family of every image as a number [N]; labels [N]. BadInput for one without a row."""
     table = read_form(path, FORM)
     numbers = table.integers("label")
     check_once(map(str, numbers), table.where, expected="one row for each label")  # 07 is 7

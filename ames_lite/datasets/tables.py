@@ -43,11 +43,7 @@ class Cells(NamedTuple):
 
 
 def read_cells(path: Path, words: Collection[str], expected: str) -> Cells:
-    """Read a table; words: what its header may have, which tells the separator.
-
-    Empty columns behind the last one of the header are dropped. Raises BadInput, with `expected`,
-    for what is no text or no CSV.
-    """
+    """Read a table; words: of headers, which tell the separator. BadInput for no text or no CSV."""
     text, encoding = _decoded(path, expected)
     said = re.match(r'"?sep=(.)"?(?:[\r\n]|\Z)', text, re.IGNORECASE)  # of a spreadsheet
     separator = said[1] if said else _separator(text, words)
@@ -159,10 +155,7 @@ def describe_forms(kind: str | None = None, forms: Sequence[Form] = FORMS) -> st
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A CSV file: kind; columns, each with one text a row; lines, the line number of each row.
-
-    notes: lines for the user on how the file was read.
-    """
+    """A CSV file: columns, each with one text a row; the line of each row; notes on reading."""
 
     path: Path
     kind: str
@@ -227,11 +220,7 @@ def _is_whole(text: str) -> bool:
 
 
 def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] = FORMS) -> Table:
-    """Read a table of one of the forms; kind: which, where the header alone does not tell.
-
-    Raises MissingFile, and BadInput with file and line for a header of no or of several forms, a
-    row with another number of cells than the header, and what is no text.
-    """
+    """Read a table of one of the forms (kind: which). MissingFile; BadInput with the line."""
     path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind, forms)}"
     remedy = "labels=folders where its folders are the classes, and images=<the folder>"
     what = "a folder is given as labels"

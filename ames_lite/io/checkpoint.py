@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import check_trained_on
@@ -52,25 +52,16 @@ class HeadMeta:
 
     def __post_init__(self) -> None:
         fits = {
-            "desc_name": isinstance(self.desc_name, str | None),
-            "lamb": _lies(self.lamb, 0.0, 1.0),
-            "temp": _lies(self.temp, 1e-9, 1e9),
-            "provenance": isinstance(self.provenance, dict),
-            "calibration": isinstance(self.calibration, dict | None),
+            "desc_name": (isinstance(self.desc_name, str | None), "text, or null"),
+            "lamb": (_lies(self.lamb, 0.0, 1.0), "a number in [0, 1], or null"),
+            "temp": (_lies(self.temp, 1e-9, 1e9), "a number above 0, or null"),
+            "provenance": (isinstance(self.provenance, dict), "a dict"),
+            "calibration": (isinstance(self.calibration, dict | None), "a dict, or null"),
         }
-        for name, fit in fits.items():
-            if not fit:
-                raise BadInput(
-                    f"{name} of a head is {getattr(self, name)!r}",
-                    expected="desc_name text, lamb in [0, 1], temp above 0 (or null), provenance a "
-                    "dict, calibration a dict (or null)",
-                )
+        check_fields(self, fits)
 
     def check_descriptors(self, head: str | Path, made: Mapping[str, Any], store: object) -> None:
-        """Raise BadInput for descriptors made otherwise than those that it was trained on.
-
-        head, store: where it and they are, for the message; made: their provenance.
-        """
+        """BadInput for descriptors (provenance: made) other than those it was trained on."""
         trained_on = self.provenance.get("descriptors")
         check_trained_on(trained_on, made, files=(f"the head {head}", str(store)))
 
@@ -84,8 +75,8 @@ def save_head(
 ) -> Path:
     """Write a head into the folder `path`, or to the file `path` if it ends in `.safetensors`.
 
-    half: store the weights in float16. Each file is written under a temporary name and renamed,
-    once both are whole; raises BadInput where there is no room. Returns the path of the weights.
+    half: store the weights in float16. Both files are written whole, then renamed. Returns the path
+    of the weights.
     """
     weights, meta_file = _native_files(path)
     dtype = torch.float16 if half else torch.float32

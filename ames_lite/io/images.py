@@ -64,11 +64,7 @@ SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # their 16-bit values fill 16 bits, what
 def load_image(
     path: str | Path, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
-    """Decode one image to RGB uint8 [H, W, 3].
-
-    Raises MissingFile where there is none, and BadInput where it cannot be decoded, has a side
-    shorter than min_side or more than max_pixels pixels.
-    """
+    """Decode one image to RGB uint8 [H, W, 3]. MissingFile; BadInput also for its size."""
     with _explained(path), _open(path) as opened:
         width, height = opened.size
         fault = _fault_of_size(width, height, min_side, max_pixels)
@@ -189,8 +185,7 @@ def thumbnail(
 ) -> npt.NDArray[np.uint8]:
     """An image [H, W, 3] with a longer side of at most `longer_side` pixels; never enlarged.
 
-    What of the box lies in the image is outlined, white on black so that it shows on any picture; a
-    box that leaves nothing of the image, or is not finite, is not drawn.
+    What of the box lies in the image is outlined, white on black so that it shows on any picture.
     """
     height, width = image.shape[:2]
     shrink = min(1.0, longer_side / max(height, width))
@@ -226,10 +221,7 @@ class Listing(NamedTuple):
 
 
 def list_folder(folder: str | Path, *, say_others: bool = True) -> Listing:
-    """All images below a folder, named by their paths from it. Raises as `walk_images`.
-
-    say_others: a note says how many files have suffixes that are not read.
-    """
+    """All images below a folder, by their paths from it. say_others: note files not read."""
     walk = walk_images(folder, is_image_name)
     others = left_out(walk.others) if say_others else ()
     return Listing([name for name, _ in walk.files], walk.notes + others)
@@ -281,10 +273,7 @@ DIMMEST = 0.25  # to a quarter
 def to_eight_bits(
     values: npt.NDArray[Any], *, white: float | None = None, inverted: bool = False
 ) -> npt.NDArray[np.uint8]:
-    """Values of any shape, scaled so that `white` (None: `full_scale`) becomes 255.
-
-    inverted: 0 is white.
-    """
+    """Values scaled so that `white` (None: `full_scale`) becomes 255; inverted: 0 is white."""
     full = white or full_scale(values)
     scaled = np.clip(values.astype(np.float32) / full, 0, 1)
     return np.round((1 - scaled if inverted else scaled) * 255).astype(np.uint8)

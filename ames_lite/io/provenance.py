@@ -145,10 +145,7 @@ def check_trained_on(
 
 
 def comparable(made: Mapping[str, Any]) -> Provenance:
-    """Under the keys of today, and without those that change nothing in such a file.
-
-    An older file gets the values that it was made with where it has no key for them.
-    """
+    """Under the keys of today: older files get the values they were made with, idle keys go."""
     found, scales = dict(made), made.get("scales")
     if isinstance(scales, list | tuple) and scales:  # of a network
         text = str(found.get("resize", OLDER_RESIZE))

@@ -45,10 +45,9 @@ def check_rgb(image: object) -> Picture:
 
 
 def crop_image(image: Picture, box: Box | None, rounding: str = "cover") -> tuple[Picture, Box]:
-    """Cut a box out of an image [H, W, 3]; returns the crop and the box that it really covers.
+    """Cut a box (None: all) out of an image [H, W, 3]; returns the crop and the box that it covers.
 
-    A box of None is the whole image; others are clipped to it. rounding: a key of CROPS. Raises
-    BadInput for what is no image or no box, and where nothing of the box lies in the image.
+    rounding: a key of CROPS. Raises BadInput where nothing of the box lies in the image.
     """
     height, width = check_rgb(image).shape[:2]
     if box is None:
@@ -148,11 +147,7 @@ class Preparation:
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
 
     def __call__(self, image: Picture, box: Box | None = None) -> Prepared:
-        """The views of an image [H, W, 3], or of its crop box.
-
-        Raises BadInput for what is no RGB uint8, where the box leaves nothing of the image, and for
-        center_crop where the image is smaller than a patch.
-        """
+        """The views of an image [H, W, 3], or of its crop box. BadInput where none is left."""
         crop, region = crop_image(image, box, self.query_crop)
         height, width = image.shape[:2]
         down, across = self._factors(height, width)
@@ -209,10 +204,7 @@ def _area(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
 
 
 def _bicubic_float(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
-    """torch's bicubic with antialias in float32, neither clamped nor rounded.
-
-    It is torchvision's on float tensors.
-    """
+    """torch's bicubic with antialias in float32, not clamped: torchvision's on float tensors."""
     # a copy: what a decoder gave may be read-only
     planes = torch.tensor(image).permute(2, 0, 1)[None].float()
     resized = functional.interpolate(

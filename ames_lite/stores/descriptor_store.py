@@ -71,11 +71,7 @@ class DescriptorStore:
 
     @classmethod
     def open(cls, path: str | Path, remedy: str = REMEDY) -> DescriptorStore:
-        """The complete store at `path`; remedy: the command that makes it, for messages.
-
-        Raises MissingFile; BadInput where the file is no HDF5 file, cut short, unfinished, being
-        written, of another kind, or contradicts itself.
-        """
+        """The complete store at `path`; remedy: what makes it. Raises MissingFile, BadInput."""
         return cls(path, remedy)
 
     def __len__(self) -> int:
@@ -108,8 +104,7 @@ class DescriptorStore:
     def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
         """All that is stored about one image, or of its strongest max_count descriptors.
 
-        Raises BadInput for a row outside the store, for one that failed or breaks the rules of
-        `LocalDescriptors`, and for a store without positions and weights.
+        Raises BadInput for a row that failed, and for a store without positions and weights.
         """
         (at,) = self._file_rows(np.asarray([row])).tolist()
         if self.status[row] == FAILED:

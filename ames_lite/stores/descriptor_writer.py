@@ -49,9 +49,7 @@ class DescriptorWriter(RowWriter):
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
         """Write the next row; float32 descriptors are rounded to float16.
 
-        Raises BadInput where `name` is not the next of the list, where the descriptors are too
-        many, of another width or kind, without positions, or beyond float16, and where the disk
-        refuses. The row then stays to do.
+        Raises BadInput where it is not the next, does not fit, or the disk refuses: it stays to do.
         """
         row = self._expect([name])
         if not isinstance(descriptors, LocalDescriptors):

@@ -52,10 +52,7 @@ def write_vocabulary(
     images: Sequence[ImagesOf] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Write centroids [C, D] and what they were built from; returns the path.
-
-    Raises BadInput for NaN, infinity, other shapes, and an existing file unless overwrite.
-    """
+    """Write centroids [C, D] and what they were built from; returns the path. Raises BadInput."""
     check_numbers(centroids, "centroids", "[C, D]", path, remedies.VOCABULARY)
     listed = [part._asdict() for part in images]
     return VOCABULARY.write(path, {"centroids": centroids}, provenance, listed, overwrite=overwrite)
@@ -100,11 +97,7 @@ def write_binarization(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write a projection [Din, D] and what it was fitted on; returns the path.
-
-    Raises BadInput for NaN, infinity, a D that is no multiple of 8, and an existing file unless
-    overwrite.
-    """
+    """Write a projection [Din, D], D a multiple of 8, and what it was fitted on."""
     _check_projection(projection, path, remedies.BINARIZATION)
     return BINARIZATION.write(path, {"projection": projection}, provenance, overwrite=overwrite)
 
@@ -133,10 +126,7 @@ def write_whitening(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write a whitening, the images it was fitted on and what else it was made from.
-
-    Returns the path. Raises BadInput for an existing file unless overwrite.
-    """
+    """Write a whitening, the images it was fitted on and what it was made from."""
     arrays = {name: getattr(whitening, name) for name in WHITENING.arrays}
     kept = {} if whitening.remainder is None else {"remainder": whitening.remainder}
     return WHITENING.write(path, arrays, {**provenance, **kept}, list(names), overwrite=overwrite)

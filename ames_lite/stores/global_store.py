@@ -48,11 +48,7 @@ class GlobalStore:
     def __init__(
         self, path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
     ) -> None:
-        """names: the image list, for a published file; a native one brings its own.
-
-        Raises MissingFile, or BadInput where the file is damaged or needs names; the numbers are
-        checked as they are read.
-        """
+        """names: the image list, for a published file; a native one brings its own."""
         self.path, self.remedy = Path(path).absolute(), remedy
         self.published = is_published(path, remedy)
         if self.published:
@@ -168,10 +164,7 @@ class GlobalWriter(RowWriter):
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
-        """names: N, unique; dtype: float32 or float16. resume: continue what is at `path`.
-
-        Raises BadInput as `DescriptorWriter` does.
-        """
+        """names: N, unique; dtype: float32 or float16. resume: continue what is at `path`."""
         names = hdf5.check_names(names, "the image list")
         self.dim = dim
         wanted = globals_layout(names, dim, dtype)
@@ -192,9 +185,8 @@ class GlobalWriter(RowWriter):
         """Write the next rows, descriptors [n, D] as they are, and flush twice for all of them.
 
         failed: those of the names that failed, and why; their rows of the block are not looked at.
-        Raises BadInput, and writes nothing, where the names are not the next of the list, for
-        another width, for NaN, infinity (also after rounding to float16) and zeros; and where the
-        disk refuses.
+        Raises BadInput, and writes nothing, where a row does not fit, is not finite (also after
+        rounding to float16) or all zeros.
         """
         failed = failed or {}
         if not names:

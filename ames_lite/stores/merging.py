@@ -66,8 +66,7 @@ def copy_stores(
 
     names: of all rows, where they are called otherwise than in the sources. compression: of local
     descriptors, a name of `ames_lite.stores.compression`. progress: called with the number of
-    images that were copied. Raises BadInput for global descriptors that are NaN or zeros, and where
-    the disk is too small or refuses.
+    images that were copied. Raises BadInput for NaN or zeros, and where the disk refuses.
     """
     output, first = Path(output), stores[0]
     compressing.check_compression(compression)
@@ -95,10 +94,7 @@ def link_stores(
     names: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a virtual store over the stores, which stay where they are; returns the path.
-
-    names: of all rows, where they are called otherwise than in the sources.
-    """
+    """Write a virtual store over the stores, which stay where they are; returns the path."""
     output, first = Path(output), stores[0]
     names = _names(stores) if names is None else names
     chunks, start = [], 0

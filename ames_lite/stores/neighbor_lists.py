@@ -46,8 +46,7 @@ def write_neighbors(
 ) -> Path:
     """Write the neighbours of Q query names among N gallery names; returns the path.
 
-    The published form (.pkl) keeps neither names nor provenance. Raises BadInput where the lists
-    do not fit the neighbours, and for an existing file unless overwrite.
+    The published form (.pkl) keeps neither names nor provenance. BadInput for other lists.
     """
     sides = {
         "query": (query_names, len(neighbors.ids)),
@@ -80,9 +79,7 @@ def read_neighbors(
     """The neighbours, or the first min(num, N) of each query.
 
     most: where all of them would take more than WHOLE_BYTES, so many of each query are read, and
-    looked at, and the others stay in the file.
-    Raises MissingFile; BadInput where the file is damaged, was made for another query or gallery
-    list, or is shorter than both num and the gallery.
+    the others stay in the file. Raises MissingFile; BadInput for other lists and too short ones.
     """
     if is_pickle(path):
         lists = PublishedLists(path, query_names, gallery_names)
@@ -251,10 +248,7 @@ class NeighborRows:
         return ids[:, :depth], sims[:, :depth]
 
     def check(self, rows: Rows, depth: int) -> int:
-        """How many lists of rows are not in the order of their sims.
-
-        Raises BadInput where an id is no row of the set, or a sim is no finite number.
-        """
+        """How many lists are not in the order of their sims. BadInput for bad ids, NaN."""
         at = slice(int(rows[0]), int(rows[-1]) + 1)
         ids, sims = self._ids[at, :depth], self._sims[at, :depth]
         with np.errstate(invalid="ignore"):  # NaN is found by the comparison
@@ -286,10 +280,7 @@ class NeighborRows:
 def open_neighbor_rows(
     path: str | Path, names: Sequence[str], *, remedy: str = REMEDY
 ) -> NeighborRows:
-    """The lists of a training set against itself, left in their file where that is possible.
-
-    names: its image list. Raises MissingFile; BadInput where the lists are of other images.
-    """
+    """The lists of a training set (names) against itself, left in their file where possible."""
     path = Path(path)
     if not path.is_file():
         raise MissingFile("the neighbour lists are missing", where=path, remedy=remedy)

@@ -38,10 +38,7 @@ class ArrayFile(NamedTuple):
         *,
         overwrite: bool = False,
     ) -> Path:
-        """Write the arrays as float32, and values as the JSON; returns the path.
-
-        Raises BadInput for an existing file unless overwrite.
-        """
+        """Write the arrays as float32, and values as the JSON; returns the path."""
         stored: dict[str, npt.NDArray[Any]] = {
             name: arrays[name].astype(np.float32) for name in self.arrays
         }

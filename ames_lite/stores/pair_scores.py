@@ -39,10 +39,7 @@ def write_pair_scores(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write the scores and what they depend on (key -> digest or other text); returns the path.
-
-    Raises BadInput for digests that are not text, and for an existing file unless overwrite.
-    """
+    """Write the scores and what they depend on (key -> digest or other text); returns the path."""
     for key, value in digests.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise BadInput(f"digest {key!r} is {value!r}", where=path, expected="text")
@@ -55,11 +52,7 @@ def write_pair_scores(
 
 
 def read_pair_scores(path: str | Path, digests: Digests, *, remedy: str = REMEDY) -> PairScores:
-    """The scores, if they were made from exactly what this run has.
-
-    Raises MissingFile; BadInput where the file is damaged or a digest differs, naming the key and
-    both values.
-    """
+    """The scores, if they were made from exactly what this run has, else BadInput."""
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         check_digests(file, digests, "the scores were made", remedy)
         query = hdf5.dataset(file, "query", (None,), ("int32",))

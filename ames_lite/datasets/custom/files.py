@@ -127,10 +127,7 @@ def check_sources(
     labels: str,
     anew: Callable[[CustomOptions, Path], str],
 ) -> None:
-    """Raise BadInput where images and labels are not those that the lists were made from.
-
-    anew: what makes the lists of some options in a folder, for the message.
-    """
+    """Raise BadInput where images and labels are not those that the lists were made from."""
     given = replace(description.options, images=Path(images), labels=labels)
     found, known = source_digests(given, description.kind), description.digests
     changed = [key for key in sorted({*known, *found}) if known.get(key) != found.get(key)]

@@ -137,9 +137,8 @@ def find_images(
     """All images below `images`, and below `query_images` where the queries are apart.
 
     named: a table names the images, so that a folder may have others only. second: the key that
-    gave the second folder, for messages. Raises MissingFile for
-    a folder that is not there; BadInput for one without images, for two of which one holds the
-    other, and for names that are not UTF-8.
+    gave the second folder. Raises MissingFile; BadInput for a folder without images, for two of
+    which one holds the other, and for names that are not UTF-8.
     """
     gallery = Path(images).expanduser().absolute()
     if query_images is None:
@@ -179,10 +178,7 @@ def find_listed(
     sides: Sequence[str | None],
     where: Where,
 ) -> list[str]:
-    """The image of every written name; sides: where each must be; where: file and line of a row.
-
-    Raises BadInput, with the first line and how many there are, for images that are not there.
-    """
+    """The image of every written name; BadInput for those absent. sides: where each must be."""
     found, absent = [], []
     for row, (name, side) in enumerate(zip(names, sides, strict=True)):
         try:
@@ -237,10 +233,7 @@ def check_unique(
     written: Sequence[str] | None = None,
     expected: str = "every image once",
 ) -> None:
-    """Raise BadInput where a name stands twice.
-
-    said: what each row says of it; written: the names as the file has them.
-    """
+    """BadInput where a name stands twice. said: what a row says; written: as in the file."""
 
     def more(first: int, second: int) -> str:
         text = ""

@@ -138,10 +138,9 @@ def relate_labels(
     radius: float,
     tolerance: int,
 ) -> Relation:
-    """Relate images by class ("folders", "labels"), "coordinates" or "frames".
+    """Relate images by class ("folders", "labels"), "coordinates" (radius in metres) or "frames".
 
-    table: None for classes and frames by path. radius in metres, for coordinates; tolerance for
-    frames. Raises BadInput with file and line.
+    table: None for classes and frames by path. Raises BadInput with file and line.
     """
     rows: dict[str, Rows]
     notes: tuple[str, ...] = ()
@@ -263,10 +262,7 @@ def _check_complete(entries: _Entries, images: ImageFolders, lists: Lists) -> No
 
 
 def _by_class(table: Table, labels: Sequence[str], queries: Ids, gallery: Ids) -> dict[str, Rows]:
-    """Answers of the same label, by grade where the table has grades.
-
-    An image that answers nothing needs none.
-    """
+    """By grade where the table has grades; an image that answers nothing needs none."""
     found = same_label(*([labels[row] for row in side] for side in (queries, gallery)))
     if "grade" not in table.columns:
         return {"easy": found}

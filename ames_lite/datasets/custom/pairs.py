@@ -23,10 +23,9 @@ from ames_lite.stores.npz import array_of
 
 
 def relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
-    """Relate the queries of a table of pairs to the gallery.
+    """Relate the queries of the list, or of the column `query` in order of appearance.
 
-    Queries are those of the list, or of the column `query` in order of appearance; pairs of other
-    queries than the list's are left out. Raises BadInput with file and line.
+    Pairs of other queries than the list's are left out. Raises BadInput with file and line.
     """
     found = {}
     for side in SIDES:

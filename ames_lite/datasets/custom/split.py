@@ -87,10 +87,7 @@ def split_folders(options: CustomOptions) -> Split:
 
 
 def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
-    """The instances of a table, sorted, and notes on how it was read.
-
-    A row of the class `distractor` says nothing. Raises BadInput with the line.
-    """
+    """The instances of a table, sorted, without `distractor`; notes on how it was read."""
     table = read_form(path, FORM)
     names, families = (table.columns[column] for column in FORM.required)
     kinds = table.columns.get("kind", [""] * len(table))

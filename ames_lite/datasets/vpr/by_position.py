@@ -33,10 +33,7 @@ Side = tuple[list[str], Floats]  # names, and positions [N, d]
 
 
 def by_position(query: Floats, gallery: Floats, radius: float | None, count: int | None) -> Rows:
-    """Within a radius, the nearest so many, or where both are given those that are both.
-
-    No slack is given to the radius: the published evaluations compare floats.
-    """
+    """Within a radius and among the nearest; no slack, as published evaluations compare floats."""
     if radius is None and count is None:
         raise ConfigError("neither radius nor nearest is given", expected="one of them, or both")
     inside = None if radius is None else rules.near_on_the_plane(query, gallery, radius, slack=0)
@@ -267,8 +264,7 @@ def read_pose_rows(
 ) -> Relation:
     """Routes with one list of poses (`.npy`, a row a frame), folders in natural order.
 
-    Positives by distance over the first columns, in metres. database_rows, query_rows: [first,
-    stop].
+    Positives by distance over the first columns, metres; database_rows, query_rows: [first, stop].
     """
     path, expected = root / poses, f"numbers [N, {columns} or more]: metres"
     table = _poses(read_npy(path, expected), columns, path, expected)

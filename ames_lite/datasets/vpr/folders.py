@@ -99,10 +99,7 @@ def numbers_of(text: str, count: int) -> Floats:
 def check_rows(
     values: object, num_gallery: int, where: str, expected: str, what: str = "positives"
 ) -> npt.NDArray[np.int64]:
-    """Gallery rows as a file lists them: one whole number, or a list or array of them; ascending.
-
-    Raises BadInput, naming `where`, for anything else and for rows that the gallery lacks.
-    """
+    """Gallery rows as a file lists them, a whole number or a list of them: ascending, in range."""
     rows = _whole_rows(values, where, expected, what)
     low, high = (rows[0], rows[-1]) if rows.size else (0, 0)
     require(
