@@ -35,11 +35,7 @@ NATIVE = '{"queries": [{"name", "bbox"?, "positives", "junk"? or "easy", "hard",
 OFFICIAL = (
     '{"gnd": [{"bbx"?, "easy", "hard", "junk" or "ok", "junk"?: [rows]}], "imlist", "qimlist"}'
 )
-UNGRADED = {
-    "positives": "easy",
-    "ok": "easy",
-    "junk": "junk",
-}  # to the record's lists
+UNGRADED = {"positives": "easy", "ok": "easy", "junk": "junk"}  # to the record's lists
 
 
 class _Entry(NamedTuple):
@@ -166,10 +162,7 @@ def _read_official(
     where = f"{path} against {'its qimlist' if 'qimlist' in content else 'the query list'}"
     require(len(queries) == len(entries), what, where=where, expected="one entry a query")
     row_of = match_names(
-        images,
-        gallery_names,
-        wanted_from=f"imlist of {path}",
-        available_from="the gallery list",
+        images, gallery_names, wanted_from=f"imlist of {path}", available_from="the gallery list"
     )
     return [
         _official_entry(name, entry, row_of, f"{path}, query '{name}'")

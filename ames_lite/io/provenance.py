@@ -124,10 +124,7 @@ def compare_known(
 
 
 def check_trained_on(
-    trained_on: object,
-    made: Mapping[str, Any],
-    *,
-    files: tuple[str | Path, str | Path],
+    trained_on: object, made: Mapping[str, Any], *, files: tuple[str | Path, str | Path]
 ) -> None:
     """Raise BadInput where descriptors differ from those that a head was trained on.
 

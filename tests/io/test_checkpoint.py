@@ -211,7 +211,7 @@ def test_damaged_native_files_are_named(tmp_path: Path) -> None:
         json.dumps({**record, "schema": 2}): ("schema is 2", BadInput),
         json.dumps({**record, "lambda": 0.3}): ("lambda", BadInput),
         json.dumps({k: v for k, v in record.items() if k != "temp"}): ("temp", BadInput),
-        json.dumps({**record, "lamb": 1.5}): ("lamb of a head is 1.5", BadInput),
+        json.dumps({**record, "lamb": 1.5}): ("lamb is 1.5", BadInput),
         json.dumps({**record, "model": "amex"}): ("no head 'amex'", ConfigError),
         json.dumps({**record, "arguments": {"dimin": 3}}): ("no argument 'dimin'", ConfigError),
         json.dumps({**record, "arguments": []}): ("arguments", BadInput),

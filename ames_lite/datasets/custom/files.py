@@ -51,12 +51,7 @@ class Description:
 
 
 def write_custom(
-    folder: Path,
-    made: Relation,
-    options: CustomOptions,
-    protocol: str,
-    role: str,
-    overwrite: bool,
+    folder: Path, made: Relation, options: CustomOptions, protocol: str, role: str, overwrite: bool
 ) -> Description:
     """Write query.txt, gallery.txt, gnd_<folder>.json and dataset.json; refuses to change lists
     that are there, unless overwrite.

@@ -173,10 +173,7 @@ def _composed(name: str) -> str:
 
 
 def find_listed(
-    images: ImageFolders,
-    names: Sequence[str],
-    sides: Sequence[str | None],
-    where: Where,
+    images: ImageFolders, names: Sequence[str], sides: Sequence[str | None], where: Where
 ) -> list[str]:
     """The image of every written name; BadInput for those absent. sides: where each must be."""
     found, absent = [], []
