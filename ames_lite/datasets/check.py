@@ -30,8 +30,6 @@ from ames_lite.stores.published.store import (
     PublishedStore,
     X,
     Y,
-    is_published,
-    num_rows,
     open_store,
 )
 from ames_lite.stores.row_layout import FAILED
@@ -139,7 +137,8 @@ def check_store(
     shortlist: npt.NDArray[np.int64] | None = None,
 ) -> DescriptorStore | None:
     """One store, against its image list where there is one; returns it where it can be opened."""
-    store = report.attempt(path, partial(_open, path, images, shortlist))
+    names, sizes = (None, None) if images is None else (images.names, images.sizes)
+    store = report.attempt(path, lambda: open_store(path, names, sizes, shortlist=shortlist))
     if store is None:
         return None
     if images is not None and store.names != images.names:
@@ -168,16 +167,6 @@ def check_store(
     if len(failed) == len(store):
         report.find(path, "every image failed in extraction")
     return store
-
-
-def _open(
-    path: Path, images: ImageList | None, shortlist: npt.NDArray[np.int64] | None
-) -> DescriptorStore:
-    if images is not None:
-        return open_store(path, images.names, images.sizes, shortlist=shortlist)
-    if is_published(path):
-        return open_store(path, [f"row {row}" for row in range(num_rows(path))])
-    return DescriptorStore.open(path)
 
 
 def _scan(faults: Iterator[tuple[int, Faults]], found: dict[str, list[int]]) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -213,23 +213,21 @@ def is_image_name(name: str | Path) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-class Listing(NamedTuple):
-    """Names of the images of a folder, sorted, and lines about what was left out."""
+def list_folder(
+    folder: str | Path, *, say_others: bool = True
+) -> tuple[list[str], tuple[str, ...]]:
+    """All images below a folder, by their paths from it, sorted; and notes on what was left out.
 
-    names: list[str]
-    notes: tuple[str, ...]
-
-
-def list_folder(folder: str | Path, *, say_others: bool = True) -> Listing:
-    """All images below a folder, by their paths from it. say_others: note files not read."""
+    say_others: of files that are not read too.
+    """
     walk = walk_images(folder, is_image_name)
     others = left_out(walk.others) if say_others else ()
-    return Listing([name for name, _ in walk.files], walk.notes + others)
+    return [name for name, _ in walk.files], walk.notes + others
 
 
 def list_images(folder: str | Path) -> list[str]:
     """Names of all images below a folder, sorted. Raises as `list_folder`."""
-    return list_folder(folder).names
+    return list_folder(folder)[0]
 
 
 def no_images(folder: Path) -> BadInput:

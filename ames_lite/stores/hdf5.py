@@ -157,7 +157,12 @@ def _damaged(file: File, what: str) -> BadInput:
     return BadInput(what, where=file.path, expected=expected, remedy=file.remedy or AGAIN)
 
 
-def _open(path: Path, mode: str, remedy: str | None) -> File:
+def open_foreign(path: str | Path, mode: str = "r", *, remedy: str | None = None) -> File:
+    """A file that others wrote: no schema, no mark is asked for.
+
+    Raises MissingFile; BadInput where it is no HDF5 file, cut short, or being written.
+    """
+    path = Path(path)
     if path.is_dir() or not path.exists():
         what = "the path is a folder" if path.is_dir() else "the file is missing"
         raise MissingFile(what, where=path, expected="an HDF5 file", remedy=remedy)
@@ -170,11 +175,6 @@ def _open(path: Path, mode: str, remedy: str | None) -> File:
         expected = "a whole HDF5 file (this one is empty, cut short, damaged or of another kind)"
         what = f"the file cannot be opened: {error}"
         raise BadInput(what, where=path, expected=expected, remedy=remedy or AGAIN) from error
-
-
-def open_foreign(path: str | Path, *, remedy: str | None = None) -> File:
-    """A file that others wrote, for reading: no schema, no mark is asked for."""
-    return _open(Path(path), "r", remedy)
 
 
 def refuse_being_written(path: Path) -> None:
@@ -191,7 +191,7 @@ def open_unfinished(
     path: str | Path, schema: str, mode: str = "r", *, remedy: str | None = None
 ) -> File:
     """A file of this schema, complete or not; mode: `r`, or `r+` to write. As `open_foreign`."""
-    file = _open(Path(path), mode, remedy)
+    file = open_foreign(path, mode, remedy=remedy)
     with closed_on_error(file):
         marked = file.attribute("schema")
         found = ABSENT if marked is None else _text(marked)

@@ -59,7 +59,7 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
     root = touch(tmp_path / "p", ["v.jpg"])
     (root / "gone.jpg").symlink_to("nothing.jpg")
     (root / "self").symlink_to("self")
-    assert list_folder(root).notes == ("2 links are left out, leading nowhere: gone.jpg, self",)
+    assert list_folder(root)[1] == ("2 links are left out, leading nowhere: gone.jpg, self",)
 
 
 def test_a_link_to_a_listed_image_counts_once_and_links_to_a_store_count_each(

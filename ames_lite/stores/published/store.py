@@ -76,27 +76,26 @@ def is_published(path: str | Path, remedy: str | None = REMEDY) -> bool:
         return _is_form(file)
 
 
-def num_rows(path: str | Path) -> int:
-    with hdf5.open_foreign(path) as file:
-        return int(file[DATA_SET].shape[0])
-
-
 def _is_form(file: hdf5.File) -> bool:
     return file.attribute("schema") is None and DATA_SET in file and bool(file[DATA_SET].shape)
 
 
 def open_store(
     path: str | Path,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     sizes: npt.NDArray[np.integer] | None = None,
     remedy: str = REMEDY,
     shortlist: npt.NDArray[np.int64] | None = None,
 ) -> DescriptorStore:
     """The store at `path`, native or published. names, sizes, shortlist: see `PublishedStore`.
 
-    A native store brings its own names; whether they are those of the list is for the caller.
+    A native store brings its own names; whether they are those of the list is for the caller. names
+    None: the rows of a published one are called by their numbers.
     """
     if is_published(path, remedy):
+        if names is None:
+            with hdf5.open_foreign(path) as file:
+                names = [f"row {row}" for row in range(len(file[DATA_SET]))]
         return PublishedStore(path, names, sizes, remedy, shortlist)
     return DescriptorStore.open(path, remedy)
 

@@ -24,7 +24,7 @@ from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.datasets.relation import Relation
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.io.images import Listing, save_jpeg
+from ames_lite.io.images import save_jpeg
 from tests.helpers import touch
 
 Answers = dict[str, list[str]]
@@ -323,7 +323,7 @@ def test_a_hundred_thousand_positions_take_seconds(
     labels = table_of(
         tmp_path / "xy.csv", "file,x,y", [(n, *xy) for n, xy in zip(names, rows, strict=True)]
     )
-    monkeypatch.setattr(custom_images, "list_folder", lambda folder, **_: Listing(names, ()))
+    monkeypatch.setattr(custom_images, "list_folder", lambda folder, **_: (names, ()))
     start = time.process_time()
     made = make(tmp_path, labels, radius=100)
     seconds = time.process_time() - start
