@@ -303,10 +303,7 @@ def decode_names(values: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
 
 
 def dataset(file: File, name: str, shape: tuple[int | None, ...], kinds: Sequence[str]) -> DataSet:
-    """The data set `name`, once its shape (None: any length) and dtype are as expected.
-
-    kinds: NumPy dtype names that are allowed; 'text' stands for fixed-length text.
-    """
+    """A data set of this shape (None: any length) and dtype ('text': fixed-length text)."""
     if name not in file:
         raise _damaged(file, f"the data set '{name}' is absent")
     found = file[name]

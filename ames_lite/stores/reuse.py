@@ -51,10 +51,7 @@ def check_neighbors(
 def check_vocabulary(
     path: Path, wanted: Mapping[str, Any], lists: Mapping[str, Sequence[str]], *, remedy: str
 ) -> None:
-    """Raise BadInput where a vocabulary says of itself something else than wanted.
-
-    lists: the image list of each data set that it is built from: what it has seen must be in it.
-    """
+    """BadInput where a vocabulary is not what is wanted, or has seen images that lists now lack."""
     _, made = read_vocabulary(path)
     compare_provenance(made, wanted, wanted, files=(path, "this run"), remedy=remedy)
     for part in read_vocabulary_images(path):

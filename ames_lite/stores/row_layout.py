@@ -94,11 +94,10 @@ REMEDY = (
 
 
 def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> str:
-    """What a file of these data sets will take, for printing before any work.
+    """What a file of these data sets will take (without HDF5's own KiB), for printing.
 
-    Up to some KiB of HDF5's own. A file that exists already, and is to be continued, has its place:
-    it takes nothing more; one that is overwritten stays until the new one is whole. Raises BadInput
-    where the disk is too small.
+    A file that is to be continued takes nothing more; one that is overwritten stays until the new
+    one is whole. Raises BadInput where the disk is too small.
     """
     path = Path(path)
     needed, images = num_bytes(wanted), wanted["status"][0][0]

@@ -76,11 +76,7 @@ def shard_path(path: str | Path, shard: Shard | None) -> Path:
 
 
 def find_shards(path: str | Path, remedy: str | None = None) -> list[Path]:
-    """The files of all shards of the store `path`, in their order.
-
-    Raises MissingFile that names those that are absent; BadInput where shards of several
-    divisions lie side by side.
-    """
+    """The files of all shards of the store `path`, in their order. Raises MissingFile, BadInput."""
     path = Path(path)
     found: dict[int, set[int]] = {}
     for file in path.parent.glob(f"*{path.suffix}"):

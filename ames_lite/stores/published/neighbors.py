@@ -29,8 +29,7 @@ EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # gallery rows that the dtype 
 class PublishedLists:
     """The lists of the queries among the gallery, each image left out of its own.
 
-    Raises MissingFile; BadInput where the file holds anything else or its Q is not the number of
-    queries. planes: where the numbers are; own [Q]: the gallery row of each query, or -1.
+    planes: where the numbers are; own [Q]: the gallery row of each query, or -1.
     """
 
     def __init__(
@@ -49,10 +48,7 @@ class PublishedLists:
         return self.block(slice(0, len(self.own)), most)
 
     def block(self, rows: slice, most: int | None = None) -> Neighbors:
-        """The lists of some queries.
-
-        Raises BadInput where an id is no row of the gallery or listed twice, or a sim not finite.
-        """
+        """The lists of some queries. BadInput for bad or repeated ids and sims not finite."""
         sims, floats = self.planes.values[:2, rows, : None if most is None else most + 1]
         ids = rows_of(floats, "id", self.num_gallery, self.path, rows.start)
         own = self.own[rows]
@@ -76,8 +72,7 @@ def read_shortlist(
 ) -> npt.NDArray[np.int64] | None:
     """The third plane: for each image of the gallery list its row in a store that has some of them.
 
-    int64 [N], -1 where it is in no list; None where the file has two planes. Raises BadInput where
-    an image has two rows, or a row two images.
+    int64 [N], -1 where it is in no list; None where the file has two planes. Raises BadInput.
     """
     path, num = Path(path), len(gallery_names)
     planes = checked_planes(path, len(query_names), num).values
@@ -97,10 +92,7 @@ def read_shortlist(
 def rows_of(
     floats: npt.NDArray[Any], what: str, num_gallery: int, path: Path, first: int = 0
 ) -> npt.NDArray[np.int32]:
-    """Row numbers that are stored as floats [n, K], of the queries from `first` on.
-
-    Raises BadInput where one is none.
-    """
+    """Row numbers stored as floats [n, K], of the queries from `first` on. Raises BadInput."""
     with np.errstate(invalid="ignore"):  # what is no number is found below
         rows = floats.astype(np.int32)
     fine = np.isfinite(floats) & (rows == floats) & (rows >= 0) & (rows < num_gallery)
@@ -142,11 +134,7 @@ def _without_own(
 def write_published_neighbors(
     path: str | Path, neighbors: Neighbors, *, overwrite: bool = False
 ) -> Path:
-    """Write the lists as a pickled float32 tensor [2, Q, K]; returns the path.
-
-    Raises BadInput for a gallery that float32 ids cannot count, and for an existing file unless
-    overwrite.
-    """
+    """Write the lists as a pickled float32 tensor [2, Q, K], which counts 2^24 images at most."""
     if neighbors.num_gallery > EXACT["float32"]:
         what = f"float32 ids cannot tell {neighbors.num_gallery} gallery images apart"
         expected = f"at most {EXACT['float32']}, or the native form (.hdf5)"

@@ -164,8 +164,7 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
     """What a pickle holds: dicts, lists, strings, numbers, and what `allowed` lets it make.
 
     allowed: a table such as NUMPY_ARRAYS, (module, name) to what stands in for it. Raises
-    MissingFile; BadInput, with path and module.name, at any other global, and where the stream is
-    damaged or forged.
+    MissingFile; BadInput at any other global, and where the stream is damaged or forged.
     """
     path = Path(path)
     if not path.is_file():
@@ -177,10 +176,7 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
 def read_pickled(
     file: IO[bytes], path: Path, allowed: GlobalTable = NO_GLOBALS, *, persistent: bool = False
 ) -> object:
-    """`read_pickle` from where an open file stands; path: for messages.
-
-    persistent: references to objects outside of the pickle are allowed, and stand for themselves.
-    """
+    """`read_pickle` of an open file; persistent: references outside stand for themselves."""
     start = file.tell()
     try:
         try:

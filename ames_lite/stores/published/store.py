@@ -104,11 +104,9 @@ class PublishedStore(DescriptorStore):
     """A published store, for reading; attributes and methods are those of `DescriptorStore`.
 
     names [N]: the image list that the store was made from. sizes [N, 2]: (height, width) of the
-    images where the list has them; otherwise `size` is (1, 1) throughout. All rows count as done.
-    shortlist [N]: for a store that has some images only, the row of each, -1 where it has none
-    (`neighbors.read_shortlist`); rows everywhere are those of the list all the same.
-    Raises MissingFile; BadInput where the file is of no known form, has another number of rows
-    than the list, or is virtual and a chunk file is not there.
+    images; None: `size` is (1, 1) throughout. All rows count as done. shortlist [N]: for a store
+    that has some images only, the row of each, -1 where it has none (`neighbors.read_shortlist`);
+    rows everywhere are those of the list all the same. Raises MissingFile, BadInput.
     """
 
     published = True

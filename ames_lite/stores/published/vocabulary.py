@@ -31,10 +31,7 @@ def is_published_vocabulary(path: str | Path) -> bool:
 
 
 def read_published_vocabulary(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
-    """centroids [C, D] float32, and what is known of them.
-
-    Raises MissingFile, or BadInput for anything but one tensor of finite floating-point numbers.
-    """
+    """centroids [C, D] float32, and what is known of them. Raises MissingFile, BadInput."""
     content = load_weights(path, EXPECTED)
     if not isinstance(content, torch.Tensor) or content.layout != torch.strided:
         kind = getattr(content, "layout", "")  # of tensors: sparse ones are refused too
