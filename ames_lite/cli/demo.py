@@ -3,25 +3,17 @@
 render → extract → global descriptors → neighbour lists → train → tune → evaluate, of photographs'
 descriptors (backbone=photo) or of RootSIFT. Every step but the first is a command, printed as it is
 given. λ and γ of the head and of the baselines are chosen on a rendered validation set; the test
-world is evaluated once.
+world is evaluated once. A dataset whose name ends in -train is one to train on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ames_lite.cli.compose import Config
-from ames_lite.cli.demo_worlds import (
-    describe_photo,
-    fit_photo_whitening,
-    prepare_sift,
-    rank_photo,
-    small_worlds,
-    worlds,
-)
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
 from ames_lite.cli.released import released_head, released_vocabulary, released_whitening
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used, stamped_dir
@@ -31,49 +23,106 @@ from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
 from ames_lite.synthetic import WorldSpec, render_world
 
 BASELINES = ("mutual_nn", "ransac")
+TRAINING = "synthetic-train"
 DESCRIPTORS = 150  # RootSIFT's of an image, where a head is trained
 ONE_SCALE = "backbone.arguments.global_scales=[1.0]"  # a third of the time
 DIRECTIONS = 64  # of the demo's own whitening
+SHOWN = ("map_easy", "map_medium", "map_hard", "mp@10_medium")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What the demo does on one kind of descriptors.
+def worlds(seed: int, *, small: bool = False) -> dict[str, WorldSpec]:
+    """The three worlds of a seed, which share nothing; small: fewer landmarks, for networks."""
+    train, val, test = (14, 4, 6) if small else (48, 5, 8)  # styles
+    views = {"queries": 0, "easy": 4, "hard": 4, "junk": 0, "distractors": 0}
+    return {
+        TRAINING: WorldSpec("train", seed, num_styles=train, **views),
+        "synthetic-val": WorldSpec("val", seed, num_styles=val, distractors=60 if small else 100),
+        "synthetic": WorldSpec("test", seed, num_styles=test, distractors=80 if small else 160),
+    }
 
-    trained: the head, by experiment; shipped: heads of train=false; num_rerank: of both.
+
+def prepare_sift(
+    step: Steps, name: str, workers: int, *, vocabulary: Path | None = None, descriptors: int = 0
+) -> None:
+    """RootSIFT, VLAD and the lists of a dataset.
+
+    vocabulary: of VLAD; None: that of the training set, made here. descriptors: stored of an image;
+    0: as conf/backbone/sift.yaml has it.
     """
+    chosen = (f"dataset={name}", "desc_name=sift")
+    more = [f"backbone.arguments.top_k={descriptors}"] if descriptors else []
+    step("extract_descriptors", *chosen, _splits(name), f"workers={workers}", *more)
+    given = (*chosen, "overwrite=true")
+    if _is_training(name) and vocabulary is None:
+        step("build_vocabulary", *given)
+    named = [f"vocabulary={vocabulary}"] if vocabulary else []
+    step("extract_globals", *given, _splits(name), *named)
+    _rank(step, name, *given)
 
-    worlds: Callable[[int], dict[str, WorldSpec]]
-    trained: str
-    shipped: tuple[str, ...]
-    experiment: str
-    num_rerank: tuple[int, int]
+
+def describe_photo(step: Steps, name: str, workers: int, *arguments: str) -> None:
+    """Descriptors of backbone=photo, local and GeM that is not whitened."""
+    more = ["backbone.arguments.whitening=null", *arguments, f"workers={workers}"]
+    step("extract_descriptors", f"dataset={name}", "desc_name=photo", _splits(name), *more)
+
+
+def fit_photo_whitening(step: Steps, name: str, directions: int) -> None:
+    """The whitening within the classes of a training set, pca_photo_gem_<name>.npz."""
+    given = (f"dataset={name}", "desc_name=photo", "global=gem", "overwrite=true")
+    step("fit_whitening", *given, "method=within_class", f"dim={directions}")
+
+
+def rank_photo(step: Steps, name: str, whitening: Path) -> None:
+    """Whitened GeM of a dataset, and the lists by it."""
+    chosen = (f"dataset={name}", "desc_name=photo", "overwrite=true")
+    how = (f"whitening={whitening}", _splits(name))
+    step("extract_globals", *chosen, "source=globals", "global=gem", *how)
+    _rank(step, name, *chosen, "global=gemw")
+
+
+def _is_training(name: str) -> bool:
+    return name.endswith("-train")
+
+
+def _splits(name: str) -> str:
+    return "splits=[train]" if _is_training(name) else "splits=[query,gallery]"
+
+
+def _rank(step: Steps, name: str, *given: str) -> None:
+    """The neighbour lists; for training, of every image among the others."""
+    more = ["self_search=true", "num_neighbors=300"] if _is_training(name) else []
+    step("prepare_topk_global", *given, *more)
+
+
+def _prepare_sift(step: Steps, name: str, workers: int, shipped: bool) -> None:
+    how: dict[str, Any] = {"descriptors": DESCRIPTORS}
+    if shipped:
+        how = {"vocabulary": released_vocabulary()}
+    prepare_sift(step, name, workers, **how)
+
+
+def _prepare_photo(step: Steps, name: str, workers: int, shipped: bool) -> None:
+    describe_photo(step, name, workers, *([] if shipped else [ONE_SCALE]))
+    whitening = released_whitening() if shipped else step.root / f"pca_photo_gem_{TRAINING}.npz"
+    if _is_training(name):
+        fit_photo_whitening(step, name, DIRECTIONS)
+    rank_photo(step, name, whitening)
+
+
+class Recipe(NamedTuple):
+    """What the demo does on one kind of descriptors: it trains the first of the shipped heads."""
+
+    heads: tuple[str, ...]
+    num_rerank: int
+    num_rerank_shipped: int
     neighbors: str
+    prepare: Callable[[Steps, str, int, bool], None]
 
 
 RECIPES = {
-    "photo": Recipe(
-        worlds=small_worlds,
-        trained="elvis",
-        shipped=("elvis",),
-        experiment="photo_synthetic",
-        num_rerank=(100, 100),
-        neighbors="gemw",
-    ),
-    "sift": Recipe(
-        worlds=worlds,
-        trained="ames",
-        shipped=("ames", "elvis"),
-        experiment="sift_synthetic",
-        num_rerank=(200, RELEASED_RERANK),
-        neighbors="vlad",
-    ),
+    "photo": Recipe(("elvis",), 100, 100, "gemw", _prepare_photo),
+    "sift": Recipe(("ames", "elvis"), 200, RELEASED_RERANK, "vlad", _prepare_sift),
 }
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("demo", run, overrides)
 
 
 def run(config: Config) -> None:
@@ -83,71 +132,57 @@ def run(config: Config) -> None:
         raise ConfigError(f"desc_name={desc_name}", expected=f"one of {', '.join(RECIPES)}")
     recipe = RECIPES[desc_name]
     precision = settle_precision(config["precision"], pick_device())
-    heads = {} if trains else {name: released_head(desc_name, name) for name in recipe.shipped}
+    heads = {} if trains else {name: released_head(desc_name, name) for name in recipe.heads}
     root, folder = _folders(config)
     step = Steps(root)
-    drawn = recipe.worlds(config["seed"])
-    if heads:
-        del drawn["synthetic-train"]
-    for name, spec in drawn.items():
-        render_world(spec, root / name, name, config["workers"])
-    prepare = _prepare_photo if desc_name == "photo" else _prepare_sift
-    prepare(step, list(drawn), config["workers"], bool(heads))
+    _prepare(step, config, recipe)
     if trains:
-        heads[recipe.trained] = folder / "train"
+        heads[recipe.heads[0]] = folder / "train"
         taught = f"output_dir={folder / 'train'}"
-        step("train", f"experiment={recipe.experiment}", f"seed={config['seed']}", taught)
-    results: dict[str, Any] = {}
+        step("train", f"experiment={desc_name}_synthetic", f"seed={config['seed']}", taught)
+    num_rerank = recipe.num_rerank if trains else recipe.num_rerank_shipped
     chosen = [f"desc_name={desc_name}", f"neighbors={recipe.neighbors}", f"precision={precision}"]
-    chosen += [f"num_rerank={recipe.num_rerank[not trains]}"]
+    chosen.append(f"num_rerank={num_rerank}")
+    results: dict[str, Any] = {}
     for model in (*BASELINES, *heads):
         given = [f"model={model}", *chosen]
         given += [f"weights={heads[model]}"] if model in heads else []
-        results[model] = tune_and_evaluate(
-            step, model, given, folder, results, frozen=not trains and model in heads
-        )
+        tuned = trains or model in BASELINES
+        results[model] = _tune_and_evaluate(step, model, given, folder, results, tuned=tuned)
     summarize(results, folder, recipe.neighbors, None if trains else "the heads' came with them")
 
 
-def _prepare_photo(step: Steps, names: Sequence[str], workers: int, shipped: bool) -> None:
-    whitening = released_whitening() if shipped else None
-    for name in names:
-        training = name == "synthetic-train"
-        arguments = () if shipped else (ONE_SCALE,)
-        describe_photo(step, name, workers, training=training, arguments=arguments)
-        if whitening is None:
-            whitening = fit_photo_whitening(step, name, DIRECTIONS)
-        rank_photo(step, name, whitening, training=training)
+main = partial(command, "demo", run)
 
 
-def _prepare_sift(step: Steps, names: Sequence[str], workers: int, shipped: bool) -> None:
-    for name in names:
-        prepare_sift(
-            *(step, name, workers),
-            training=name == "synthetic-train",
-            vocabulary=released_vocabulary() if shipped else None,
-            descriptors=None if shipped else DESCRIPTORS,
-        )
+def _prepare(step: Steps, config: Config, recipe: Recipe) -> None:
+    """The worlds, and what is made of their pictures; none to train on for the shipped heads."""
+    drawn = worlds(config["seed"], small=config["desc_name"] == "photo")
+    if not config["train"]:
+        del drawn[TRAINING]
+    for name, spec in drawn.items():
+        render_world(spec, step.root / name, name, config["workers"])
+    for name in drawn:
+        recipe.prepare(step, name, config["workers"], not config["train"])
 
 
-def tune_and_evaluate(
+def _tune_and_evaluate(
     step: Steps,
     model: str,
     given: Sequence[str],
     folder: Path,
-    others: dict[str, Any],
+    others: Mapping[str, Any],
     *,
-    frozen: bool = False,
+    tuned: bool,
 ) -> Any:
     """λ and γ on the validation world, then the test world; the head's report shows the others.
 
-    given: what both commands are told of the model. frozen: λ and γ are those that the head came
-    with; nothing is tuned.
+    given: what both commands are told of the model; not tuned: λ and γ come with the head.
     """
     chosen = [*given]
-    output = f"output_dir={folder / f'tune_{model}'}"
-    if not frozen:
-        row = step("tune", "dataset=synthetic-val", *chosen, output)
+    if tuned:
+        output = f"output_dir={folder / f'tune_{model}'}"
+        row = step("tune", "dataset=synthetic-val", *given, output)
     if model in BASELINES:
         chosen += [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
     lines = [(name, found["rows"][0]["metrics"]) for name, found in others.items()]
@@ -155,18 +190,15 @@ def tune_and_evaluate(
     return step("evaluate", "dataset=synthetic", *chosen, output, comparisons=lines)
 
 
-def summarize(
-    results: dict[str, Any], folder: Path, neighbors: str, remark: str | None = None
-) -> None:
+def summarize(results: Mapping[str, Any], folder: Path, neighbors: str, remark: str | None) -> None:
     """The table of all models and the last line; remark: on how λ and γ were chosen."""
     first = next(iter(results.values()))
-    names = ["map_easy", "map_medium", "map_hard", "mp@10_medium"]
-    rows = [[f"global ({neighbors})", *(first["global"][name] for name in names)]]
+    rows = [[f"global ({neighbors})", *(first["global"][name] for name in SHOWN)]]
     for model, found in results.items():
-        rows.append([model, *(found["rows"][0]["metrics"][name] for name in names)])
+        rows.append([model, *(found["rows"][0]["metrics"][name] for name in SHOWN)])
     but = f" ({remark})" if remark else ""
     print(f"\nλ and γ of every model chosen on synthetic-val{but}; figures on synthetic:\n")
-    print_table(["", *names], rows)
+    print_table(["", *SHOWN], rows)
     print(f"\npeak memory {peak_memory_mib():.0f} MiB")
     before, after = rows[0][2], rows[-1][2]
     print(

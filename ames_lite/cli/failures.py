@@ -1,13 +1,14 @@
-"""`python scripts/failures.py results=<run>`: an evaluation's results in, its failure sheet out.
+"""`python scripts/failures.py results=<run>`: the failure sheet of an evaluation.
 
 The files that the run read (lists, ground truth, neighbours, scores.hdf5) are read again, and must
-give the metrics of results.json. Images that are not there are grey tiles, counted in a message.
+give the metrics of results.json. Missing images are grey tiles, counted in a message.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,17 @@ from ames_lite.evaluation.failures import (
     make_cases,
     pick_row,
 )
+from ames_lite.evaluation.figures import MAX_LINES, Section, failure_sheet, save_png
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import Album
 from ames_lite.evaluation.reread import Reread, reread
 from ames_lite.evaluation.results_file import read_results, results_path
-from ames_lite.evaluation.views.failure_sheet import MAX_LINES, Section, failure_sheet
-from ames_lite.evaluation.views.figure import save_png
 
 logger = logging.getLogger(__name__)
 
 NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
 OF_DATASET = {"option", "folder", "protocol", "page"}
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("failures", run, overrides)
 
 
 def run(config: Config) -> Path:
@@ -74,6 +69,9 @@ def run(config: Config) -> Path:
     path = save_png(figure, folder / "failures.png")
     print("\n".join([title, *notes, *(head for head, _ in parts), f"failures: {path}"]))
     return path
+
+
+main = partial(command, "failures", run)
 
 
 def _no_images(what: str, where: Path, page: str) -> MissingFile:

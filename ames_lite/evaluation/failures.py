@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import require
+from ames_lite.evaluation.figures import PIXELS, Tile
 from ames_lite.evaluation.metrics import Floats, Hits
 from ames_lite.evaluation.pictures import Album, Picture
 from ames_lite.evaluation.protocols import setting_junk, setting_positives
-from ames_lite.evaluation.views.failure_sheet import PIXELS, Tile
 from ames_lite.records import GroundTruth, Neighbors, Ranking
 
 Ids = npt.NDArray[np.integer]

@@ -1,10 +1,8 @@
 """The report page of an evaluation: what reranking did to some queries, as one HTML file.
 
-Input: the results dict of `evaluator.report`, the global ranking, the ranking of the main pass
-(medium where the ground truth is graded), the ground truth, the folder of the images. Output: a
-page that holds its pictures itself and needs no script and no network. Junk takes no place in the
-rows shown: rank 1 is the first image that the protocol counts, before and after. An image that is
-not on disk leaves a placeholder, since a store may be evaluated without its images.
+The page holds its pictures itself and needs no script and no network. Junk takes no place in the
+lists shown: rank 1 is the first image that the protocol counts. An image that is not on disk leaves
+a placeholder, since a store may be evaluated without its images.
 
 Axis letters: Q queries, K ranked images.
 """
@@ -19,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.evaluation.pictures import (
     HERE,
     NOT_FOUND,
@@ -85,8 +83,7 @@ def pick_queries(per_query: PerQuery, count: int) -> list[int]:
     >>> pick_queries([{"name": "", "global_ap": 0.4, "ap": 0.4 + g} for g in gains], 3)
     [3, 0, 1]
     """
-    if count < 1:
-        raise BadInput(f"{count} queries are to be shown", expected="at least 1")
+    require(count >= 1, f"{count} queries are to be shown", expected="at least 1")
     rows, _ = _by_gain(per_query)
     if len(rows) <= count:
         return rows
@@ -116,8 +113,7 @@ def write_report(
     the first num_shown. comparisons: further lines (name, metrics) for the table of metrics.
     Raises BadInput, before any image is read, where these are not of the same queries and images.
     """
-    if num_shown < 1:
-        raise BadInput(f"{num_shown} images a list are to be shown", expected="at least 1")
+    require(num_shown >= 1, f"{num_shown} images a list are to be shown", expected="at least 1")
     per_query, first = results["per_query"], results["rows"][0]
     picked = pick_queries(per_query, num_queries)
     _check(per_query, neighbors, reranked, ground_truth, picked)
@@ -156,17 +152,17 @@ def _check(
     check_fit(neighbors, ground_truth)
     check_fit(reranked, ground_truth)
     names = tuple(query["name"] for query in per_query)
-    if names != ground_truth.query_names:
-        raise BadInput(
-            "the results and the ground truth have different queries",
-            expected="results of this very evaluation",
-        )
+    require(
+        names == ground_truth.query_names,
+        "the results and the ground truth have different queries",
+        expected="results of this evaluation",
+    )
     for q in picked:
-        if not np.array_equal(np.sort(neighbors.ids[q]), np.sort(reranked.ids[q])):
-            raise BadInput(
-                f"the reranked list of query '{names[q]}' has other images than its global list",
-                expected="a reordering of the same images",
-            )
+        require(
+            np.array_equal(np.sort(neighbors.ids[q]), np.sort(reranked.ids[q])),
+            f"the reranked list of query '{names[q]}' has other images than its global list",
+            expected="a reordering of the same images",
+        )
 
 
 @dataclass(frozen=True)

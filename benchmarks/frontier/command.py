@@ -33,7 +33,7 @@ from ames_lite.cli.shell import (
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator, passes
 from ames_lite.evaluation.data import EvaluationData
-from ames_lite.evaluation.views.figure import save_png
+from ames_lite.evaluation.figures import save_png
 from ames_lite.io.writing import replacing
 from ames_lite.processes import Processes, process_group
 from ames_lite.reranking.scorer import ScoringOptions

@@ -15,18 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from ames_lite.evaluation.views.figure import (
-    GREY,
-    HUES,
-    MEDIUM,
-    SMALL,
-    by_column,
-    mark,
-    plain,
-    style_axes,
-    titled_figure,
-)
+from ames_lite.evaluation.figures import GREY, MEDIUM, SMALL, plain
 from benchmarks.frontier.grid import Cell
+from tools.figure import HUES, by_column, mark, style_axes, titled_figure
 
 SIZE = (12.2, 5.8)  # inches
 KEY_COLUMNS = 6

@@ -9,7 +9,7 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.views.figure import save_png
+from ames_lite.evaluation.figures import save_png
 from benchmarks.growth_plot import draw_growth
 from benchmarks.keys import devices_of, precisions_of
 from benchmarks.rerank import (

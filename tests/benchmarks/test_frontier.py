@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.evaluation.views.figure import save_png
+from ames_lite.evaluation.figures import save_png
 from ames_lite.models import build_head
 from benchmarks.frontier.grid import Cell, bytes_per_image, front, fronts, kept_bits
 from benchmarks.frontier.plot import draw_frontier

@@ -23,10 +23,9 @@ from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
-from ames_lite.evaluation import pictures
+from ames_lite.evaluation import figures, pictures
+from ames_lite.evaluation.figures import Section
 from ames_lite.evaluation.pictures import Album
-from ames_lite.evaluation.views import figure
-from ames_lite.evaluation.views.failure_sheet import Section
 from tests.cli.test_commands import python
 from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld
@@ -51,7 +50,7 @@ def ran(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(autouse=True)
 def coarse_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test looks at pixels, and writing many of them takes a second a sheet."""
-    monkeypatch.setattr(figure, "DPI", 20)
+    monkeypatch.setattr(figures, "DPI", 20)
 
 
 def sheet(*words: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli.demo_worlds import prepare_sift, worlds
+from ames_lite.cli.demo import DESCRIPTORS, prepare_sift, worlds
 from ames_lite.cli.steps import Steps
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
@@ -178,13 +178,11 @@ def test_the_demo_of_the_shipped_heads_leaves_the_files_of_the_other_alone(tmp_p
 @pytest.mark.parametrize("seed", [0, 7, 11])
 def test_the_world_can_be_solved_and_is_not_solved_already(seed: int, tmp_path: Path) -> None:
     """True overlap reaches mAP 0.90; VLAD with 64 clusters lies between 0.35 and 0.60."""
-    from ames_lite.cli import demo
     from ames_lite.stores.neighbor_lists import read_neighbors
 
     for name, spec in worlds(seed).items():
         render_world(spec, tmp_path / name, name, workers=2)
-        given = {"training": name == "synthetic-train", "descriptors": demo.DESCRIPTORS}
-        prepare_sift(Steps(tmp_path), name, workers=2, **given)
+        prepare_sift(Steps(tmp_path), name, workers=2, descriptors=DESCRIPTORS)
     folder = tmp_path / "synthetic"
     truth = truth_of(folder, "synthetic")
     solved = evaluate_ranking(overlap_ranking(folder, truth), truth, "revisitop")

@@ -13,7 +13,7 @@ from matplotlib.collections import Collection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.views.figure import save_png
+from ames_lite.evaluation.figures import save_png
 from ames_lite.records import LocalDescriptors
 from tools.view import overlays
 from tools.view.colours import cluster_colours, label_styles

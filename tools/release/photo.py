@@ -23,12 +23,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.compose import compose
-from ames_lite.cli.demo_worlds import (
-    describe_photo,
-    fit_photo_whitening,
-    rank_photo,
-    worlds,
-)
+from ames_lite.cli.demo import describe_photo, fit_photo_whitening, rank_photo, worlds
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.cli.steps import Steps
 from ames_lite.datasets.image_lists import read_image_list
@@ -135,26 +130,26 @@ def prepare(step: Steps, args: argparse.Namespace) -> None:
         given += [f"families={images / 'families.csv'}", f"distractors={images / 'distractors'}"]
         given += ["val_share=0.25", f"seed={args.seed}"]
         step("prepare_dataset", *given)
-    describe(step, "photos-train", args.workers, training=True)
+    describe(step, "photos-train", args.workers)
     whitening = step.root / WHITENING
     if not whitening.is_file():
         fit_photo_whitening(step, "photos-train", directions=128)
-    rank(step, "photos-train", training=True)
+    rank(step, "photos-train")
     describe(step, "photos-val", args.workers)
     rank(step, "photos-val")
 
 
-def describe(step: Steps, name: str, workers: int, *, training: bool = False) -> None:
+def describe(step: Steps, name: str, workers: int) -> None:
     """Descriptors of a data set, local and GeM, unless they are there."""
-    file = "photo_gem.hdf5" if training else "photo_gallery_gem.hdf5"
+    file = "photo_gem.hdf5" if name == "photos-train" else "photo_gallery_gem.hdf5"
     if not (step.root / name / file).is_file():
-        describe_photo(step, name, workers, training=training)
+        describe_photo(step, name, workers)
 
 
-def rank(step: Steps, name: str, *, training: bool = False, root: Path | None = None) -> None:
+def rank(step: Steps, name: str, *, root: Path | None = None) -> None:
     """Lists by GeM, whitened as fitted below root (None: the data's), unless they are there."""
     if not (step.root / name / "nn_photo_gemw.hdf5").is_file():
-        rank_photo(step, name, (root or step.root) / WHITENING, training=training)
+        rank_photo(step, name, (root or step.root) / WHITENING)
 
 
 def trained(step: Steps, args: argparse.Namespace, output: Path) -> Path:

@@ -22,8 +22,7 @@ from typing import Any
 
 from ames_lite.cli import tune
 from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.demo import BASELINES
-from ames_lite.cli.demo_worlds import prepare_sift, worlds
+from ames_lite.cli.demo import BASELINES, prepare_sift, worlds
 from ames_lite.cli.released import NUM_RERANK
 from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.cli.steps import Steps
@@ -191,7 +190,7 @@ def _prepare(
     render(spec, folder, name, workers)  # type: ignore[arg-type]
     done = folder / "prepared.json"  # written last
     if not done.is_file():
-        prepare_sift(step, name, workers, training=name == TRAINING, vocabulary=vocabulary)
+        prepare_sift(step, name, workers, vocabulary=vocabulary)
         done.write_text(json.dumps({"name": name}))
 
 

@@ -24,7 +24,7 @@ from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.evaluation.views.figure import save_png
+from ames_lite.evaluation.figures import save_png
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.io.images import Box, load_image, thumbnail
 from ames_lite.retrieval.vlad import assign

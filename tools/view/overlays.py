@@ -23,9 +23,10 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.views.figure import GREY, SMALL, by_column, fitting, plain, titled_figure
+from ames_lite.evaluation.figures import GREY, SMALL, plain
 from ames_lite.io.images import Box
 from ames_lite.records import LocalDescriptors
+from tools.figure import by_column, fitting, titled_figure
 from tools.view.colours import cluster_colours
 from tools.view.lattice import MIN_POINTS, find_cells
 
@@ -37,7 +38,7 @@ MAX_PICTURES = 100
 NAMED_CLUSTERS = 12  # of the key, the largest
 ALONE, IN_SHEET = 5.2, 3.2  # inches: width of a picture, where it is the only one and else
 TALLEST = 1.35  # height of a row, in widths of a picture
-TITLE, CAPTION, FOOTER = 0.5, 0.35, 0.7  # inches
+TITLE, CAPTION, FOOTER, GAP = 0.4, 0.3, 0.75, 0.12  # inches
 KEY_WIDTH = 1.15  # inches of an entry of the key
 DOT, DOT_GROWTH = 4.2, 10.4  # diameters in points, of a picture in a sheet
 CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])  # of a cell
@@ -110,7 +111,7 @@ def weight_sheet(
         return f"{len(weight)} descriptors{span}"
 
     figure, footer = _sheet(pictures, title, draw)
-    bar = footer.subplots()
+    bar = footer.subplots(gridspec_kw={"left": 0.1, "right": 0.9, "top": 0.8, "bottom": 0.6})
     bar.tick_params(labelsize=SMALL)
     figure.colorbar(scale, bar, orientation="horizontal", extend="both", label=plain(weight_name))
     return figure
@@ -125,12 +126,21 @@ def _sheet(
     """
     columns, width = (1, ALONE) if len(pictures) == 1 else (2, IN_SHEET)
     rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
-    heights = [CAPTION + width * max(map(_aspect, row)) for row in rows]
-    size = (2 * columns * width, TITLE + sum(heights) + FOOTER)
-    figure = titled_figure(size, title)
-    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[sum(heights), FOOTER])
-    top, foot = parts[:, 0]
-    axes = top.subplots(len(rows), 2 * columns, squeeze=False, height_ratios=heights)
+    heights = [width * max(map(_aspect, row)) for row in rows]
+    total = TITLE + sum(heights) + CAPTION * len(rows)
+    size = (2 * columns * (width + GAP) + GAP, total + FOOTER)
+    figure = titled_figure(size, title, fixed=True)  # a layout engine doubles the time
+    top, foot = figure.subfigures(2, 1, squeeze=False, height_ratios=[total, FOOTER])[:, 0]
+    places = {
+        "left": GAP / size[0],
+        "right": 1 - GAP / size[0],
+        "top": 1 - (TITLE + CAPTION) / total,
+        "bottom": 0,
+        "wspace": GAP / width,
+        "hspace": CAPTION * len(rows) / sum(heights),
+    }
+    grid = {"squeeze": False, "height_ratios": heights, "gridspec_kw": places}
+    axes = top.subplots(len(rows), 2 * columns, **grid)
     for one in axes.flat:
         one.set_axis_off()
     for number, (picture, pair) in enumerate(zip(pictures, axes.reshape(-1, 2), strict=False)):

@@ -16,17 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from ames_lite.evaluation.views.figure import (
-    GREY,
-    MEDIUM,
-    PALE,
-    SMALL,
-    fitting,
-    mark,
-    plain,
-    style_axes,
-    titled_figure,
-)
+from ames_lite.evaluation.figures import GREY, MEDIUM, SMALL, plain
+from tools.figure import PALE, fitting, mark, style_axes, titled_figure
 from tools.view.colours import label_styles
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -1,12 +1,8 @@
-"""What the pictures share: a figure without pyplot, its text, and the PNG file.
-
-The same figure gives the same bytes.
-"""
+"""What the figures of benchmarks/ and tools/ share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -14,34 +10,23 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from ames_lite.io.writing import replacing
+from ames_lite.evaluation.figures import DPI, LARGE, SMALL, plain
 
-DPI = 110
-SMALL, MEDIUM, LARGE = 8, 9.5, 12  # points
 # Okabe and Ito, "Color universal design", 2008: orange, sky blue, green, yellow, blue, vermilion,
 # purple; their black is left out: it would not be seen
 HUES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-GREY, PALE = "0.55", "0.82"
+PALE = "0.82"
 
 
-def titled_figure(size: tuple[float, float], title: str) -> Figure:
-    """A figure of (width, height) inches that places its axes and legends itself."""
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
+def titled_figure(size: tuple[float, float], title: str, *, fixed: bool = False) -> Figure:
+    """A figure of (width, height) inches; places its axes and legends itself, unless fixed."""
+    layout = None if fixed else ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
     figure = Figure(size, dpi=DPI, layout=layout)
-    figure.suptitle(fitting(title, size[0], LARGE), x=0.1 / size[0], ha="left", fontsize=LARGE)
+    place: dict[str, Any] = {"x": 0.1 / size[0], "ha": "left"}
+    if fixed:
+        place |= {"y": 1 - 0.1 / size[1], "va": "top"}
+    figure.suptitle(fitting(title, size[0], LARGE), fontsize=LARGE, **place)
     return figure
-
-
-def save_png(figure: Figure, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write the figure; returns the path. Raises BadInput for a file that exists already."""
-    with replacing(path, overwrite=overwrite) as partial:
-        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
-    return Path(path)
-
-
-def plain(text: str) -> str:
-    """Text as it is: a dollar sign in a file name is a dollar sign, not mathematics."""
-    return text.replace("$", r"\$")
 
 
 def fitting(text: str, inches: float, size: float = SMALL) -> str:

@@ -1,14 +1,14 @@
-"""The failure sheet: a line a query, beside it what was found first and what should have been.
+"""Figures as PNG files, without pyplot: the same figure gives the same bytes.
 
-Input: tiles, each a thumbnail and what is written above it. Output: one figure. The frame says what
-an image is: blue the query, green correct, red wrong; an image that is not there is a grey tile
-that says so, framed all the same.
+The failure sheet: a line a query, beside it what was found first and what should have been. The
+frame says what an image is: blue the query, green correct, red wrong.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ames_lite.evaluation.pictures import Picture
-from ames_lite.evaluation.views.figure import DPI, GREY, LARGE, MEDIUM, SMALL, plain
+from ames_lite.io.writing import replacing
 
+DPI = 110
+SMALL, MEDIUM, LARGE = 8, 9.5, 12  # points
+GREY = "0.55"
 MAX_LINES = 100
 WIDTH, TALLEST = 2.5, 1.9  # inches of a tile, at most
 MARGIN, GAP, TEXT, HEADING = 0.3, 0.22, 0.62, 0.3  # TEXT: of what stands above a tile
@@ -25,6 +28,18 @@ PIXELS = int(2 * WIDTH * DPI)  # longer side that is enough of an image
 LONGEST_NAME = 30  # characters: UTM names keep east and north
 FRAMES = {None: "#3870b0", True: "#22943e", False: "#d12a2a"}
 EMPTY = np.full((3, 4, 3), 225, np.uint8)  # in the place of an image that is not there
+
+
+def save_png(figure: Figure, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the figure; returns the path. Raises BadInput for a file that exists already."""
+    with replacing(path, overwrite=overwrite) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+    return Path(path)
+
+
+def plain(text: str) -> str:
+    """Text as it is: a dollar sign in a file name is a dollar sign, not mathematics."""
+    return text.replace("$", r"\$")
 
 
 class Tile(NamedTuple):

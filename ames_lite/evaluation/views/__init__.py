@@ -1,1 +1,0 @@
-"""Figures: the failure sheet, and what all figures share."""
