@@ -23,10 +23,10 @@ from ames_lite.evaluation.failures import (
     make_cases,
     pick_row,
 )
+from ames_lite.evaluation.figures import Section, Tile, failure_sheet, shortened
 from ames_lite.evaluation.passes import Cell, prepare_passes, rerank_setting
 from ames_lite.evaluation.pictures import Album, Picture
 from ames_lite.evaluation.protocols import get_protocol
-from ames_lite.evaluation.figures import Section, Tile, failure_sheet, shortened
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from tests.evaluation.toy import judged
 
