@@ -1,4 +1,4 @@
-"""`python extract/append_distractors.py`: configuration in, a call of the stage, its paths out."""
+"""`python extract/append_distractors.py`: distractors appended to a gallery."""
 
 from __future__ import annotations
 

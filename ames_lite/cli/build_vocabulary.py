@@ -1,7 +1,6 @@
-"""`python extract/build_vocabulary.py`: a VLAD vocabulary.
+"""`python extract/build_vocabulary.py`: a VLAD vocabulary of one data set, or of several.
 
-Input: one data set (`dataset=`), or several with a step each (`sources=[pitts30k:4,st_lucia:1]`),
-or a recipe that names them. Output: `vlad_{desc_name}_{domain}.npz` below data_root.
+Several are named with a step each (`sources=[pitts30k:4,st_lucia:1]`), also by a recipe.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.extraction.vocabulary import build_vocabulary
-from ames_lite.extraction.vocabulary_sources import Source
+from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.stores.reuse import check_vocabulary
 
 OF_CLUSTERING = ("num_clusters", "distance", "unit", "seed", "iterations")
@@ -27,8 +25,6 @@ SETTINGS = (*OF_CLUSTERING, "max_images", "sample_per_cluster", "overwrite")
 
 
 class Chosen(NamedTuple):
-    """A data set with its step, and its files."""
-
     dataset: str
     step: int
     files: DatasetFiles
@@ -97,7 +93,7 @@ def parse_source(text: object) -> tuple[str, int]:
 
 
 def _chosen(config: Config) -> list[Chosen]:
-    """The data sets of sources=, or that of dataset=. Raises ConfigError for unknown ones."""
+    """The data sets of sources=, or that of dataset=. Raises ConfigError."""
     store_name = config["stores"] or config["desc_name"]
     config = {**config, "desc_name": store_name}
     if not config["sources"]:
@@ -118,7 +114,7 @@ def _chosen(config: Config) -> list[Chosen]:
 
 
 def _store(one: Chosen, split: str, extraction: Sequence[str] | None) -> Path:
-    """Its store. Raises MissingFile with the command that makes it, as a recipe wants it."""
+    """Raises MissingFile with the command that makes the store as a recipe wants it."""
     try:
         return one.files.local(split)
     except MissingFile as error:

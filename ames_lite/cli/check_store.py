@@ -1,6 +1,6 @@
-"""`python scripts/check_store.py`: the files of a data set in, what is wrong with them out.
+"""`python scripts/check_store.py`: what is wrong with the files of a data set.
 
-Exit code 3 where anything was found, 0 where all is well, 1 where there is nothing to check.
+Exit code 3 where faults were found, 0 where there are none, 1 where there is nothing to check.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ def main(overrides: Sequence[str] | None = None) -> int:
 
 
 def run(config: Config) -> Report:
-    """Check as configured, print what was found and return it."""
     if config["store"] is None:
         files = dataset_files(config)
         report = check_dataset(files, chosen_splits(config), config["neighbors"])

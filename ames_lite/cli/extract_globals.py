@@ -19,11 +19,20 @@ from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_voca
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all, network_of
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.aggregators import Aggregator, build_aggregator
+from ames_lite.extraction.aggregators import (
+    Aggregator,
+    FittedWhitening,
+    build_aggregator,
+    whitened_kind,
+)
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.extraction.fitted_whitening import FittedWhitening, whitened_kind
-from ames_lite.extraction.global_sources import GlobalSource, ImageSource, Source, StoreSource
-from ames_lite.extraction.globals import extract_globals
+from ames_lite.extraction.globals import (
+    Source,
+    extract_globals,
+    from_globals,
+    from_images,
+    from_store,
+)
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import open_store
@@ -75,7 +84,7 @@ def _of_store(
 
     def make(split: str) -> Source:
         names = names_of_published(files, split, found[split]) or ()
-        return StoreSource(open_store(found[split], names), aggregator, shard)
+        return from_store(open_store(found[split], names), aggregator, shard)
 
     return make
 
@@ -90,7 +99,7 @@ def _of_images(
 
     def make(split: str) -> Source:
         names = read_image_list(files.image_list(split)).names
-        return ImageSource(
+        return from_images(
             backbone,
             config["images"] or files.image_root,
             names,
@@ -114,7 +123,7 @@ def _of_globals(
 
     def make(split: str) -> Source:
         path = files.global_descriptors(split, config["global"])
-        return GlobalSource(GlobalStore(path, names=names_of_published(files, split, path)), shard)
+        return from_globals(GlobalStore(path, names=names_of_published(files, split, path)), shard)
 
     return make
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ames_lite.cli.compose import Config
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import ConfigError
+from ames_lite.errors import ConfigError, require
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.images import Box
@@ -20,11 +20,12 @@ from ames_lite.stores.shards import Shard, parse_shard
 
 def configured_backbone(config: Config) -> Backbone:
     """The backbone of `backbone=`, on `device=`. Raises ConfigError where none is named."""
-    if config.get("backbone") is None:
-        raise ConfigError(
-            f"desc_name={config['desc_name']} is no backbone, and backbone= is not given",
-            expected=f"backbone= one of {', '.join(sorted(BACKBONES))}",
-        )
+    require(
+        config.get("backbone"),
+        f"desc_name={config['desc_name']} is no backbone, and backbone= is not given",
+        expected=f"backbone= one of {', '.join(sorted(BACKBONES))}",
+        kind=ConfigError,
+    )
     return build_backbone(
         config["backbone"]["name"],
         device=config["device"],
@@ -35,13 +36,12 @@ def configured_backbone(config: Config) -> Backbone:
 
 
 def query_boxes(files: DatasetFiles, names: Sequence[str]) -> list[Box | None]:
-    """The crop box of every query, from the ground truth."""
     gallery = read_image_list(files.image_list("gallery")).names
     return list(files.read_truth(names, gallery).bbox)
 
 
 def find_lists(files: DatasetFiles, splits: Sequence[str]) -> None:
-    """Raises one MissingFile for all that is missing: image lists, and ground truth for boxes."""
+    """Raises one MissingFile for all image lists, and ground truth for boxes, that are missing."""
     needed: dict[str, Callable[[], Path]] = {s: partial(files.image_list, s) for s in splits}
     if "query" in splits:
         needed |= {"gallery": partial(files.image_list, "gallery"), "gnd": files.ground_truth}
@@ -49,7 +49,7 @@ def find_lists(files: DatasetFiles, splits: Sequence[str]) -> None:
 
 
 def names_of_published(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
-    """The image list of a split, where its file is of the published form, without names."""
+    """The image list of a split, where its file is of the published form, which has no names."""
     return read_image_list(files.image_list(split)).names if is_published(path) else None
 
 
@@ -59,5 +59,4 @@ def configured_shard(config: Config) -> Shard | None:
 
 
 def optional_text(value: object) -> str | None:
-    """A value that may be absent, as text: `shard=1/8`, a path."""
     return None if value is None else str(value)

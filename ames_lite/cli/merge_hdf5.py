@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import Config
@@ -10,13 +10,8 @@ from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.merging import HOW, merge_globals, merge_stores
+from ames_lite.extraction.merging import HOW, merge_stores
 from ames_lite.stores.shards import find_shards
-
-
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    return command("merge_hdf5", run, overrides)
 
 
 def run(config: Config) -> None:
@@ -33,11 +28,15 @@ def run(config: Config) -> None:
     found = {split: _find(files, split, kind) for split in splits}
     for split, (output, shards) in found.items():
         names = read_image_list(files.image_list(split)).names
-        more = {"overwrite": config["overwrite"]}
-        if kind is None:
-            merge_stores(shards, output, names, how=how, compression=compression, **more)
-        else:
-            merge_globals(shards, output, names, **more)
+        merge_stores(
+            shards,
+            output,
+            names,
+            of_globals=kind is not None,
+            how=how,
+            compression=compression,
+            overwrite=config["overwrite"],
+        )
         print(f"{split}: {output} ({len(shards)} shards, {how})")
 
 
@@ -48,3 +47,6 @@ def _find(files: DatasetFiles, split: str, kind: str | None) -> tuple[Path, list
     else:
         path, remedy = files.global_path(split, kind), files.make_globals(split, kind)
     return path, find_shards(path, remedy)
+
+
+main = partial(command, "merge_hdf5", run)

@@ -1,4 +1,4 @@
-"""`python extract/prepare_topk_global.py`: neighbour lists by global similarity."""
+"""`python extract/prepare_topk_global.py`: neighbor lists by global similarity."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, find_all
-from ames_lite.errors import ConfigError
+from ames_lite.errors import ConfigError, require
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.retrieval.compressed import IvfPq
-from ames_lite.retrieval.rerank_parts import Settings
+from ames_lite.retrieval.rerank_parts import Reranker
 from ames_lite.retrieval.rerankers import RERANKERS
 from ames_lite.runtime import pick_device
 
@@ -25,10 +25,9 @@ RERANKS = ("published", *RERANKERS, "none")
 def run(config: Config) -> None:
     """Search the gallery for every query, or the training set for every image of it."""
     files, kind, form = dataset_files(config), config["global"], config["form"]
-    if form not in FORMS:
-        raise ConfigError(f"form={form}", expected=" or ".join(FORMS))
-    if config["index"] not in INDEXES:
-        raise ConfigError(f"index={config['index']}", expected=" or ".join(INDEXES))
+    for key, known in (("form", FORMS), ("index", INDEXES)):
+        what = f"{key}={config[key]}"
+        require(config[key] in known, what, expected=" or ".join(known), kind=ConfigError)
     sides = ("train", "train") if config["self_search"] else ("query", "gallery")
     output, rerank = files.neighbors_path(kind, form), _reranking(config)
     if config["lists"] is not None:
@@ -52,7 +51,7 @@ def run(config: Config) -> None:
     print(f"neighbours: {path}")
 
 
-def _reranking(config: Config) -> Settings | None:
+def _reranking(config: Config) -> Reranker | None:
     """`rerank=`; published: SuperGlobal's lists of queries are reranked, others are not."""
     chosen = config["rerank"]
     if chosen not in RERANKS:
@@ -64,7 +63,7 @@ def _reranking(config: Config) -> Settings | None:
         )
     if chosen == "published" and config["global"] in NETWORK_OF and not config["self_search"]:
         chosen = "mda"
-    return RERANKERS[chosen].settings(**config[chosen]) if chosen in RERANKERS else None
+    return RERANKERS[chosen](**config[chosen]) if chosen in RERANKERS else None
 
 
 main = partial(command, "prepare_topk_global", run)

@@ -1,7 +1,6 @@
-"""How the local descriptors of images become global ones: the visible dict of all ways.
+"""How local descriptors become global ones: the visible dict of all ways; and whitening in use.
 
-Input: `Tokens`, the local descriptors of some images. Output: a vector of unit length an image,
-float32; an image without descriptors gets the constant unit vector.
+An aggregator gives a float32 vector of unit length an image, the constant one without descriptors.
 """
 
 from __future__ import annotations
@@ -15,13 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import BadInput, ConfigError, check_fields
 from ames_lite.io import remedies
-from ames_lite.io.digest import array_digest
-from ames_lite.io.provenance import Provenance, compare_known
-from ames_lite.retrieval.pooling import gem, weighted_mean
+from ames_lite.io.digest import array_digest, names_digest
+from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
+from ames_lite.retrieval.pooling import gem, unit_rows, weighted_mean
+from ames_lite.retrieval.rows import Floats
 from ames_lite.retrieval.vlad import VladForm, vlad_images
-from ames_lite.stores.fitted import read_vocabulary
+from ames_lite.retrieval.whitening import Whitening, whiten
+from ames_lite.stores.fitted import read_vocabulary, read_whitening
 
 Vectors = npt.NDArray[np.float32]
 # what a vocabulary and the descriptors that it is used on must share
@@ -62,15 +63,15 @@ class Aggregator(ABC):
         """Everything that changes its output."""
 
     def dim(self, width: int) -> int:
-        """The width of what comes out, for descriptors of width D."""
+        """Output width, for descriptors of this width."""
         return width
 
     def check(self, made: Mapping[str, Any], width: int, where: str | Path) -> None:  # noqa: B027
-        """Raise BadInput where it does not fit descriptors of this provenance and width."""
+        """Raises BadInput where it does not fit descriptors of this provenance and width."""
 
     @abstractmethod
     def __call__(self, tokens: Tokens) -> Vectors:
-        """One vector an image. Raises BadInput for descriptors that are no numbers."""
+        """Vectors [N, dim]. Raises BadInput for NaN and infinity."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ class Gem(Aggregator):
     kind = "gem"
 
     def __post_init__(self) -> None:
-        if not 0 < self.power < float("inf"):
-            raise BadInput(f"the power of GeM is {self.power}", expected="a number above 0")
+        check_fields(self, {"power": (0 < self.power < float("inf"), "a number above 0")})
 
     @property
     def provenance(self) -> Provenance:
@@ -110,10 +110,7 @@ class Mean(Aggregator):
 
 @dataclass(frozen=True, eq=False)
 class Vlad(Aggregator):
-    """VLAD by a vocabulary, with the distance and the unit length that it was built with.
-
-    form: as made says, and soft and temperature (`ames_lite.retrieval.vlad`).
-    """
+    """VLAD by a vocabulary, with the distance and the unit length that it was built with."""
 
     centroids: npt.NDArray[np.float32]
     made: Provenance
@@ -133,7 +130,6 @@ class Vlad(Aggregator):
 
     @property
     def distance(self) -> str:
-        """euclidean or cosine."""
         return self.form.distance
 
     @property
@@ -179,3 +175,49 @@ def build_aggregator(name: str, **arguments: Any) -> Aggregator:
             expected=f"one of {', '.join(AGGREGATORS)}, superglobal",
         )
     return AGGREGATORS[name](**arguments)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedWhitening:
+    """A whitening in use: what it was fitted on, and its file."""
+
+    whitening: Whitening
+    made: Provenance
+    path: Path
+
+    @classmethod
+    def load(cls, path: str | Path, *, remedy: str = remedies.WHITENING) -> FittedWhitening:
+        """Raises MissingFile or BadInput."""
+        whitening, _, made = read_whitening(path, remedy=remedy)
+        return cls(whitening, made, Path(path))
+
+    def __call__(self, vectors: Floats) -> Vectors:
+        """[N, dim] of vectors [N, width], whitened and of unit length."""
+        return unit_rows(whiten(vectors, self.whitening)).astype(np.float32)
+
+    def check(self, made: Provenance, dim: int, where: str | Path) -> None:
+        """Raise BadInput for descriptors of another width or kind, or of another vocabulary."""
+        self.check_width(dim, where)
+        compare_known(made, self.made, (*SAME, *SAME_GLOBALS), files=(where, self.path))
+
+    def check_width(self, dim: int, where: str | Path) -> None:
+        """Raise BadInput for descriptors of another width."""
+        refuse_width(dim, self.whitening.width, "the whitening", where, self.path)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the components, and of the list of images that it was fitted on."""
+        images = self.made.get("image_names", names_digest([]))
+        return {
+            "whitening": array_digest(self.whitening.components),
+            "whitening_images": str(images),
+        }
+
+
+def whitened_kind(kind: str) -> str:
+    """Whitened descriptors in file names, and in `global=` and `neighbors=`.
+
+    >>> whitened_kind("vlad")
+    'vladw'
+    """
+    return f"{kind}w"

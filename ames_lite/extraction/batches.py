@@ -1,8 +1,7 @@
 """Images prepared by worker processes, described in batches of one shape, in the order of a list.
 
-Batches are formed within windows of WINDOW jobs that are counted from the first job of the list, so
-that a run that continues another forms the same batches, and with them the same numbers to the last
-bit.
+Batches are formed within windows of WINDOW jobs, counted from the first of the list, so that a
+resumed run forms the same batches, and gives the same numbers to the last bit.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ames_lite.errors import BadInput, UserError
+from ames_lite.errors import BadInput, UserError, require
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.io.images import MIN_SIDE, Box, load_image
 from ames_lite.stores.shards import Shard, shard_rows
@@ -47,8 +46,9 @@ def jobs_of(
     shard: Shard | None,
 ) -> list[Job]:
     """The images of a shard (None: all); names and boxes [N] are of all. Raises BadInput."""
-    if boxes is not None and len(boxes) != len(names):
-        raise BadInput(f"{len(boxes)} boxes for {len(names)} images", expected="one an image")
+    given = len(names) if boxes is None else len(boxes)
+    what = f"{given} boxes for {len(names)} images"
+    require(given == len(names), what, expected="one box per image")
     root, rows = Path(image_root), shard_rows(len(names), shard)
     return [Job(names[row], root / names[row], boxes[row] if boxes else None) for row in rows]
 
@@ -61,10 +61,9 @@ def window_of(backbone: Backbone) -> int:
 def describe_all(
     jobs: Sequence[Job], backbone: Backbone, workers: int, start_method: str = "spawn"
 ) -> Iterator[Described | str]:
-    """What every job has, in order, or why there are none.
+    """The descriptors of every job, in order, or why there are none.
 
-    workers: processes that decode and prepare; above 1 they are started anew (start_method spawn
-    or forkserver), so call from under a main guard.
+    workers: processes that decode and prepare; above 1, call from under a main guard.
     """
     work = partial(prepare_job, prepare=backbone.prepare)
     ready = in_order(work, jobs, workers, start_method)

@@ -1,9 +1,4 @@
-"""A projection to bits, fitted on float descriptors by iterative quantisation.
-
-Input: a complete float store, as a rule of a training set. Output: `itq_{desc}_{domain}.npz`,
-projection [Din, D], and what it was fitted on. Memory is bounded by the sample. `BinaryCode` is
-what extraction does with such a file (`binarization=`).
-"""
+"""A projection to bits, `itq_{desc}_{domain}.npz`: fitted by iterative quantization, and in use."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.extraction.aggregators import refuse_width
 from ames_lite.extraction.sampling import open_floats, spread
 from ames_lite.io.digest import array_digest, names_digest
@@ -32,10 +27,7 @@ RUN_IMAGES = 64  # read at a time
 
 @dataclass(frozen=True, eq=False)
 class BinaryCode:
-    """Float descriptors to packed bits, as a file of `fit_binarization` says.
-
-    projection [Din, D] float32; path; made: the provenance of the file.
-    """
+    """Float descriptors to packed bits: a file of `fit_binarization`, projection [Din, D]."""
 
     projection: torch.Tensor
     path: Path
@@ -49,7 +41,7 @@ class BinaryCode:
 
     @property
     def bits(self) -> int:
-        """D, the width of what comes out."""
+        """Output width, D."""
         return self.projection.shape[1]
 
     def check(self, provenance: Provenance, dim: int) -> None:
@@ -59,15 +51,14 @@ class BinaryCode:
 
     @property
     def provenance(self) -> Provenance:
-        """What a packed store says about it, beside the provenance of the descriptors."""
+        """Of a packed store, beside that of the descriptors."""
         digest = array_digest(self.projection.numpy())
         return {"binarization": digest, "bits": self.bits, "precision": "packed bits"}
 
     def pack(self, given: LocalDescriptors) -> LocalDescriptors:
-        """The same image with descriptors [K, D/8] uint8.
+        """The same image with descriptors [K, D/8] uint8; a projection of exactly 0 becomes -1.
 
-        A projection of exactly 0 becomes -1. One image at a time, so that the bits of an image do
-        not depend on what is extracted beside it.
+        One image at a time: its bits do not depend on what is extracted beside it.
         """
         floats = torch.from_numpy(given.descriptors.astype(np.float32))
         packed = pack_bits(F.normalize(floats, dim=-1) @ self.projection).numpy()
@@ -92,8 +83,7 @@ def fit_binarization(
     max_images, max_descriptors: the sample; memory is about 32 bytes * Din a descriptor. Raises
     BadInput for a packed store and for too few descriptors.
     """
-    if bits < 8 or bits % 8:
-        raise BadInput(f"bits is {bits}", expected="a multiple of 8")
+    require(bits >= 8 and bits % 8 == 0, f"bits is {bits}", expected="a multiple of 8")
     store = open_floats(store_path, names)
     sample, rows = sample_evenly(store, max_images, max_descriptors, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -119,12 +109,11 @@ def sample_evenly(
     Images that failed are left out. Of an image at most ceil(max_descriptors / images) are taken,
     at random, in their order.
     """
-    if min(max_images, max_descriptors) < 1:
-        what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
-        raise BadInput(what, expected="both at least 1")
+    what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
+    require(min(max_images, max_descriptors) >= 1, what, expected="both at least 1")
     done = np.flatnonzero(store.status == DONE)
-    if len(done) == 0:
-        raise BadInput("all images failed in extraction", where=store.path, remedy=store.remedy)
+    what = "all images failed in extraction"
+    require(len(done), what, where=store.path, remedy=store.remedy)
     rows = spread(done, max_images)
     each = -(-max_descriptors // len(rows))
     rng = np.random.default_rng(seed)

@@ -1,8 +1,7 @@
-"""Descriptors of a list of images, as stores.
+"""Descriptors of a list of images, local and global ones of the same pass, as native stores.
 
-Output: a native store of local descriptors, and one of the backbone's global descriptor from the
-same pass; rows in the order of the list. Interrupted, it continues where it stopped. An image that
-cannot be read keeps its row, marked as failed; all are named at the end.
+An interrupted run continues where it stopped. An image that cannot be read keeps its row, marked as
+failed; all are named at the end.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.extraction.backbones.interface import (
     Backbone,
     Described,
@@ -68,11 +67,10 @@ def extract_descriptors(
     [N]: (x1, y1, x2, y2) in pixels of the whole image. vectors: global descriptors, of unit length,
     float32. binarization: local descriptors as packed bits. workers: processes (above 1 they are
     spawned: call from under a main guard). say_bad: log images that failed and were skipped, or
-    have no descriptors; False: the caller does. Raises BadInput before any work for wrong
-    arguments, MissingFile for missing weights, and BadInput at the end where an image failed.
+    have no descriptors. Raises BadInput before any work for wrong arguments, MissingFile for
+    missing weights, and BadInput at the end where an image failed.
     """
-    if on_bad_image not in ("error", "skip"):
-        raise BadInput(f"on_bad_image is '{on_bad_image}'", expected="error or skip")
+    check_on_bad_image(on_bad_image)
     jobs, crop = jobs_of(image_root, names, boxes, shard), boxes is not None
     part = [job.name for job in jobs]
     outputs = []
@@ -93,6 +91,10 @@ def extract_descriptors(
     if say_bad or on_bad_image != "skip":
         report_bad(bad, len(part), paths, on_bad_image)
     return paths
+
+
+def check_on_bad_image(value: str) -> None:
+    require(value in ("error", "skip"), f"on_bad_image is '{value}'", expected="error or skip")
 
 
 def _local_output(

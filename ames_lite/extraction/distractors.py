@@ -1,8 +1,7 @@
-"""Distractors behind a gallery (ROxford + 1M), in a folder of its own.
+"""Distractors appended to a gallery (ROxford + 1M), in a folder of its own.
 
-Output: joined lists, ground truth, virtual stores over those of the two sets, and joined global
-descriptors. Ids of the data set's gallery stay; names are relative to data_root, so that those of
-two folders never clash.
+Local descriptors are virtual stores over those of the two sets, global ones copies. Names are
+relative to data_root, so that those of two folders never clash.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias
 from ames_lite.datasets.ground_truth import read_ground_truth, write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.extraction.neighbors import SAME
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth
@@ -36,7 +35,7 @@ def append_distractors(
     kinds: Sequence[str] = (),
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write everything into the folder of `joined`; returns the paths.
+    """Write lists, ground truth and stores into the folder of `joined`; returns the paths.
 
     kinds: global descriptors to join. Raises MissingFile that names all that is missing, and
     BadInput where the two were not made alike, before anything is written.
@@ -101,12 +100,12 @@ def _open(
         parts: dict[str, Store] = {}
         for side in (*SIDES, "more"):
             store: Any = stack.enter_context(opening(found[f"{side} {what}"]))
-            if tuple(store.names) != tuple(lists[side]):
-                raise BadInput(
-                    f"{found[f'{side} {what}']} has other names than {found[side]}, or in "
-                    "another order",
-                    expected="a store made from this very list",
-                )
+            require(
+                tuple(store.names) == tuple(lists[side]),
+                f"{found[f'{side} {what}']} has other names than {found[side]}, or in another "
+                "order",
+                expected="a store made from this very list",
+            )
             parts[side] = store
         first = parts["gallery"]
         alike = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")

@@ -1,25 +1,74 @@
-"""Global descriptors of a list of images, from a source and, on request, a whitening.
+"""Global descriptors of a list of images: `{desc}_{split}_{kind}.hdf5`, a unit vector an image.
 
-Output: `{desc}_{split}_{kind}.hdf5`, a vector of unit length an image. It is written in blocks;
-interrupted, it continues where it stopped, with the same bytes. An image that failed keeps its row,
-marked as failed.
+A `Source` gives the vectors in blocks of rows, so that memory is bounded. Blocks begin at multiples
+of `step`, so that an interrupted run continues with the same blocks, and writes the same bytes. An
+image that failed keeps its row, marked as failed.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
-from ames_lite.errors import BadInput
-from ames_lite.extraction.descriptors import report_bad
-from ames_lite.extraction.fitted_whitening import FittedWhitening, whitened_kind
-from ames_lite.extraction.global_sources import Source
-from ames_lite.stores.global_store import GlobalWriter
-from ames_lite.stores.row_layout import announce, globals_layout
+from ames_lite.errors import BadInput, require
+from ames_lite.extraction.aggregators import (
+    Aggregator,
+    FittedWhitening,
+    Tokens,
+    Vectors,
+    whitened_kind,
+)
+from ames_lite.extraction.backbones.interface import (
+    Backbone,
+    Described,
+    made_of_globals,
+    unit_vector,
+)
+from ames_lite.extraction.batches import WINDOW, Job, describe_all, jobs_of
+from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
+from ames_lite.extraction.sampling import refuse_packed
+from ames_lite.io.images import Box
+from ames_lite.io.provenance import Provenance
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.global_store import GlobalStore, GlobalWriter
+from ames_lite.stores.row_layout import FAILED, announce, globals_layout
+from ames_lite.stores.shards import Shard, shard_rows
 
+BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
+MOST_ROWS = 256
 logger = logging.getLogger(__name__)
+
+
+class Block(NamedTuple):
+    """Of consecutive images: vectors [n, V], and why some have none, by their place in it."""
+
+    vectors: npt.NDArray[np.floating[Any]]
+    failed: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where vectors come from.
+
+    names: N images; step: rows of a block; kind, dim, made: of the vectors; blocks: the blocks from
+    a row on, which is a multiple of step.
+    """
+
+    names: Sequence[str]
+    step: int
+    kind: str
+    dim: int
+    made: Provenance
+    blocks: Callable[[int], Iterator[Block]]
 
 
 def extract_globals(
@@ -34,12 +83,11 @@ def extract_globals(
 ) -> Path:
     """Write or continue the file `output` and return its path.
 
-    dtype: float32 or float16. on_bad_image: whether images that failed are an error at the end
-    (error) or only said (skip), by the caller where say_bad is False. Raises BadInput before any
-    work where whitening and source do not fit, for another dtype, and where the disk is too small.
+    dtype: float32 or float16. on_bad_image: images that failed are an error at the end (error) or
+    logged (skip), by the caller where say_bad is False. Raises BadInput before any work where
+    whitening and source do not fit, and where the disk is too small.
     """
-    if on_bad_image not in ("error", "skip"):
-        raise BadInput(f"on_bad_image is '{on_bad_image}'", expected="error or skip")
+    check_on_bad_image(on_bad_image)
     made, dim, path = source.made, source.dim, Path(output)
     if whitening is not None:
         whitening.check(made, dim, "this run")
@@ -82,3 +130,137 @@ def _fill(
             bar.update(stop - first - skip)
             first = stop
     return bad
+
+
+def from_store(
+    store: DescriptorStore, aggregator: Aggregator, shard: Shard | None = None
+) -> Source:
+    """The local descriptors of a store (native or published), aggregated.
+
+    Raises BadInput where the aggregator does not fit the store, and for packed stores.
+    """
+    refuse_packed(store)
+    aggregator.check(store.provenance, store.dim, store.path)
+    dim = aggregator.dim(store.dim)
+    of_store = {**store.provenance, "store": store.fingerprint()}
+    made = {**of_store, **aggregator.provenance, "global": aggregator.kind}
+    largest = max(store.max_count * store.dim * store.dtype.itemsize, 8 * dim)
+    block = partial(_aggregated, store, aggregator)
+    return _by_rows(store.names, shard, largest, aggregator.kind, dim, made, block)
+
+
+def from_globals(store: GlobalStore, shard: Shard | None = None) -> Source:
+    """Global descriptors as they are, to be whitened."""
+    kind, made = str(store.provenance.get("global", "global")), dict(store.provenance)
+    block = partial(_read, store)
+    return _by_rows(store.names, shard, 8 * store.dim, kind, store.dim, made, block)
+
+
+def _by_rows(
+    names: Sequence[str],
+    shard: Shard | None,
+    row_bytes: int,  # of what a row reads or gives, the larger
+    kind: str,
+    dim: int,
+    made: Provenance,
+    block: Callable[[int, int], Block],  # of rows of the file
+) -> Source:
+    """The rows of a file, or of a shard of it."""
+    rows = shard_rows(len(names), shard)
+    step = min(MOST_ROWS, max(1, BLOCK_BYTES // row_bytes))
+
+    def blocks(first: int) -> Iterator[Block]:
+        for start in range(rows.start + first, rows.stop, step):
+            yield block(start, min(start + step, rows.stop))
+
+    return Source(names[rows.start : rows.stop], step, kind, dim, made, blocks)
+
+
+def _read(store: GlobalStore, first: int, stop: int) -> Block:
+    failed = {row - first: why for row, why in store.failed(first, stop).items()}
+    return Block(store.read(first, stop), failed)
+
+
+def _aggregated(store: DescriptorStore, aggregator: Aggregator, first: int, stop: int) -> Block:
+    try:
+        vectors = aggregator(read_tokens(store, first, stop, aggregator.needs_weight))
+    except BadInput as error:
+        where = f"{store.path}, images counted from row {first}"
+        raise BadInput(str(error), where=where) from error
+    bad = np.flatnonzero(store.status[first:stop] == FAILED)
+    return Block(vectors, {int(at): store.reason(first + int(at)) for at in bad})
+
+
+def read_tokens(store: DescriptorStore, first: int, stop: int, with_weight: bool) -> Tokens:
+    """Rows first to stop of a store, the real descriptors of each in front."""
+    descriptors, valid = store.read_descriptors(np.arange(first, stop))
+    weight = store.weights(first, stop) if with_weight else None
+    count = valid.sum(axis=1)
+    if (valid != (np.arange(valid.shape[1]) < count[:, None])).any():  # masks of published stores
+        order = np.argsort(~valid, axis=1, kind="stable")
+        descriptors = np.take_along_axis(descriptors, order[..., None], axis=1)
+        weight = None if weight is None else np.take_along_axis(weight, order, axis=1)
+    return Tokens(descriptors, weight, count)
+
+
+def from_images(
+    backbone: Backbone,
+    image_root: str | Path,
+    names: Sequence[str],
+    aggregator: Aggregator | None,
+    *,
+    boxes: Sequence[Box | None] | None = None,
+    shard: Shard | None = None,
+    workers: int = 1,
+) -> Source:
+    """Images, described by a backbone and aggregated one by one: no local descriptor is stored.
+
+    names, boxes [N]: of all images, also for a shard; see `extract_descriptors`. Without an
+    aggregator the vectors are the backbone's own, brought to unit length. Raises BadInput where
+    aggregator or vectors do not fit the backbone; that loads its weights.
+    """
+    jobs = jobs_of(image_root, names, boxes, shard)
+    made = {**backbone.provenance, "crop": boxes is not None}
+    if aggregator is None:
+        what = "this backbone has no global descriptor"
+        require(backbone.global_kind, what, expected="an aggregator")
+        kind, dim = str(backbone.global_kind), backbone.global_dim
+        made = {**made_of_globals(made), "normalisation": "L2", "global": kind}
+    else:
+        aggregator.check(made, backbone.dim, "this run")
+        kind, dim = aggregator.kind, aggregator.dim(backbone.dim)
+        made = {**made, **aggregator.provenance, "global": kind}
+    blocks = partial(_described, jobs, backbone, aggregator, workers, dim)
+    # steps of a window: so batches are those of an unbroken run
+    return Source([job.name for job in jobs], WINDOW, kind, dim, made, blocks)
+
+
+def _described(
+    jobs: Sequence[Job],
+    backbone: Backbone,
+    aggregator: Aggregator | None,
+    workers: int,
+    dim: int,
+    first: int,
+) -> Iterator[Block]:
+    if first >= len(jobs):
+        return
+    found = describe_all(jobs[first:], backbone, workers)
+    while window := list(islice(found, WINDOW)):
+        vectors = np.zeros((len(window), dim), np.float32)
+        failed = {}
+        for at, result in enumerate(window):
+            if isinstance(result, str):
+                failed[at] = result
+            else:
+                vectors[at] = _pooled(result, aggregator)
+        yield Block(vectors, failed)
+
+
+def _pooled(described: Described, aggregator: Aggregator | None) -> Vectors:
+    if aggregator is None:
+        assert described.vector is not None
+        return unit_vector(described.vector)
+    local = described.local
+    descriptors = local.descriptors.astype(np.float32, copy=False)
+    return aggregator(Tokens(descriptors[None], local.weight[None], np.array([local.count])))[0]

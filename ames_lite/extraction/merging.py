@@ -1,20 +1,20 @@
 """Shards of a store, of local or of global descriptors, joined to one in the order of the list.
 
-Copied, it equals an unbroken run byte for byte, and a local one may be compressed; virtual, the
-shards stay where they are and are needed for reading. Before anything is written every shard must
-be complete, made alike, and hold its own part of the list; together they are all of it.
+A copy equals an unbroken run byte for byte; a virtual store of local descriptors reads the shards
+where they are. Before anything is written every shard must be complete, made alike, and hold its
+own part of the list; together they are all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.digest import names_digest
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
@@ -33,50 +33,36 @@ def merge_stores(
     output: str | Path,
     names: Sequence[str],
     *,
+    of_globals: bool = False,
     how: str = "copy",
     compression: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the store `output` of all names from the shards `sources`; returns the path.
 
-    sources in any order. compression (copies only): see `ames_lite.stores.compression`; one source
-    with all the names is a way to compress a store. Raises BadInput where shards do not fit.
+    sources in any order, of local or of global descriptors. compression (copies of local ones): see
+    `ames_lite.stores.compression`; one source with all the names is a way to compress a store.
+    Raises BadInput where shards do not fit.
     """
-    if how not in HOW:
-        raise BadInput(f"how is '{how}'", expected=" or ".join(HOW))
+    require(how in HOW, f"how is '{how}'", expected=" or ".join(HOW))
     if how == "virtual" and compression is not None:
         raise BadInput("a virtual store holds no data to compress", expected="how=copy")
-    _refuse_itself(sources, output)
-    opened = [DescriptorStore.open(source) for source in sources]
-    stores = in_order_of(names, opened, OF_LOCAL)
-    if how == "virtual":
-        return link_stores(stores, output, overwrite=overwrite)
-    with tqdm(total=len(names), desc="merge", unit="image") as bar:
-        return copy_stores(
-            stores, output, compression=compression, overwrite=overwrite, progress=bar.update
-        )
-
-
-def merge_globals(
-    sources: Sequence[str | Path],
-    output: str | Path,
-    names: Sequence[str],
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Write the global descriptors `output` of all names from the shards `sources`, a copy.
-
-    As `merge_stores`; files without `status`, as older runs and others wrote them, are refused.
-    """
-    _refuse_itself(sources, output)
+    if any(Path(source).absolute() == Path(output).absolute() for source in sources):
+        raise BadInput("the output is one of the shards", where=output, expected="another path")
+    opening: Callable[[str | Path], Any] = _open_globals if of_globals else DescriptorStore.open
     with ExitStack() as stack:
-        stores = [stack.enter_context(_open_globals(source)) for source in sources]
-        stores = in_order_of(names, stores, OF_GLOBAL)
+        opened = [stack.enter_context(opening(source)) for source in sources]
+        stores = in_order_of(names, opened, OF_GLOBAL if of_globals else OF_LOCAL)
+        if how == "virtual":
+            return link_stores(stores, output, overwrite=overwrite)
         with tqdm(total=len(names), desc="merge", unit="image") as bar:
-            return copy_stores(stores, output, overwrite=overwrite, progress=bar.update)
+            return copy_stores(
+                stores, output, compression=compression, overwrite=overwrite, progress=bar.update
+            )
 
 
 def _open_globals(path: str | Path) -> GlobalStore:
+    """Files without `status`, as older runs and others wrote them, are refused."""
     if is_published(path) or not (store := GlobalStore(path)).has_status:
         raise BadInput(
             "a file without 'status' is no shard",
@@ -86,19 +72,13 @@ def _open_globals(path: str | Path) -> GlobalStore:
     return store
 
 
-def _refuse_itself(sources: Sequence[str | Path], output: str | Path) -> None:
-    if any(Path(source).absolute() == Path(output).absolute() for source in sources):
-        raise BadInput("the output is one of the shards", where=output, expected="another path")
-
-
 def in_order_of(names: Sequence[str], stores: list[Kind], alike: Sequence[str]) -> list[Kind]:
     """The stores in the order of the list; alike: attributes that they must share.
 
     Raises BadInput where two differ in provenance, width or kind, an image is in two shards, in
     none or not in the list, or a shard's images are no run of the list.
     """
-    if not stores:
-        raise BadInput("no shards were given", expected="at least one store")
+    require(stores, "no shards were given", expected="at least one store")
     row_of = {name: row for row, name in enumerate(names)}
     for store in stores:
         check_alike(stores[0], store, alike)

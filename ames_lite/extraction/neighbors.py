@@ -1,8 +1,7 @@
-"""Neighbour lists by global similarity, of queries in a gallery or of a training set in itself.
+"""Neighbor lists by global similarity, of queries in a gallery or of a training set in itself.
 
-Exact inner products, each image left out of its own list by name; on request reranked without
-training. With a compressed index some neighbours are missed: how many is measured, said, and kept
-in the provenance. An output that ends in `.pkl` is of the published form.
+Each image is left out of its own list, by name. An output that ends in `.pkl` is of the published
+form.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.provenance import ORIGIN, SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.compressed import IvfPq, compressed_knn, gallery_blocks
-from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.rerank_parts import Search, Settings
-from ames_lite.retrieval.rerankers import rerank_lists
-from ames_lite.retrieval.rows import own_rows
+from ames_lite.retrieval.compressed import IvfPq, compressed_knn
+from ames_lite.retrieval.rerank_parts import Reranker, Search
+from ames_lite.retrieval.rows import Floats, own_rows
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import (
     convert_published,
@@ -46,21 +43,19 @@ def prepare_topk(
     names: Sequence[Sequence[str] | None] = (None, None),
     device: str = "cpu",
     index: IvfPq | None = None,
-    rerank: Settings | None = None,
+    rerank: Reranker | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write the neighbour lists and return the path.
+    """Write the neighbor lists and return the path.
 
-    num_neighbors is clamped to the gallery. names: the image lists of queries and gallery, which
-    global descriptors of the published form need. device: where candidates are searched; the lists
-    are the same. index: None is the exact search. rerank: None is the order by similarity; lists
-    are reranked before they are cut. Memory: the queries, the lists and one block of the gallery in
-    float32; with an index or rerank also theirs (`compressed_knn`, `rerankers`). Raises BadInput
-    where the two sides were not made alike.
+    num_neighbors is clamped to the gallery. names: the image lists of queries and gallery, needed
+    by global descriptors of the published form. index: None is the exact search; with one some
+    neighbors are missed, and the recall is in the provenance. Lists are reranked before they are
+    cut. Memory: the queries, the lists and one block of the gallery in float32, and what index and
+    rerank take. Raises BadInput where the two sides were not made alike.
     """
     refuse_existing(Path(output), overwrite)
-    if num_neighbors < 1:
-        raise BadInput(f"num_neighbors is {num_neighbors}", expected="at least 1")
+    require(num_neighbors >= 1, f"num_neighbors is {num_neighbors}", expected="at least 1")
     with ExitStack() as stack:
         queries = gallery = stack.enter_context(GlobalStore(query_path, names=names[0]))
         if Path(gallery_path).absolute() != queries.path:
@@ -73,11 +68,15 @@ def prepare_topk(
         if rerank is not None:
             depth = rerank.depth(len(queries), len(gallery), gallery.dim)
             longest = max(num_neighbors, depth)
-        neighbors, how = _searched(queries, gallery, longest, device, index)
+        rows = queries.read(0, len(queries))
+        search = Search(own_rows(queries.names, gallery.names), device)
+        how: dict[str, Any] = {"search": "exact inner product"}
+        if index is None:
+            neighbors = search.lists(rows, rows if gallery is queries else gallery, longest)
+        else:
+            neighbors, how = _compressed(rows, gallery, longest, search, index)
         if rerank is not None:
-            search = Search(own_rows(queries.names, gallery.names, len(queries)), device)
-            rows = queries.read(0, len(queries))
-            neighbors = rerank_lists(rows, gallery, neighbors, rerank, search)
+            neighbors = rerank.rerank(rows, gallery, neighbors, search)
             neighbors, how = neighbors.first(num_neighbors), how | rerank.provenance
     provenance = {**gallery.provenance, **how}
     return write_neighbors(
@@ -85,20 +84,11 @@ def prepare_topk(
     )
 
 
-def _searched(
-    queries: GlobalStore, gallery: GlobalStore, k: int, device: str, index: IvfPq | None
+def _compressed(
+    rows: Floats, gallery: GlobalStore, k: int, search: Search, index: IvfPq
 ) -> tuple[Neighbors, dict[str, Any]]:
     """The lists, and what their provenance says of the search."""
-    rows = queries.read(0, len(queries))
-    shared: dict[str, Any] = {
-        "query_names": queries.names,
-        "gallery_names": gallery.names,
-        "device": device,
-    }
-    if index is None:
-        given = rows if gallery is queries else gallery_blocks(gallery)
-        return exact_knn(rows, given, k, **shared), {"search": "exact inner product"}
-    found = compressed_knn(rows, gallery, k, index, **shared)
+    found = compressed_knn(rows, gallery, k, index, own=search.own, device=search.device)
     recall = {f"recall@{depth}": share for depth, share in found.recall.items()}
     said = ", ".join(f"{name} {share:.4f}" for name, share in recall.items())
     logger.info("against exact, on %d queries: %s", found.settings["recall_queries"], said)
@@ -121,15 +111,14 @@ def convert_topk(
     keep: int | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write lists that are there already in the other form (by the suffix, `.pkl` or `.hdf5`).
+    """Write existing lists in the other form (by the suffix, `.pkl` or `.hdf5`).
 
-    keep: so many neighbours of each query; None: all. A pickle is read in blocks, whatever its
-    size. Raises MissingFile; BadInput where the lists are not those of these images.
+    keep: neighbors of each query; None: all. A pickle is read in blocks. Raises MissingFile, and
+    BadInput where the lists are not those of these images.
     """
     if Path(source).absolute() == Path(output).absolute():
         raise BadInput("source and output are one file", where=source, expected="another form=")
-    if keep is not None and keep < 1:
-        raise BadInput(f"keep is {keep}", expected="at least 1 neighbour")
+    require(keep is None or keep >= 1, f"keep is {keep}", expected="at least 1 neighbor")
     refuse_existing(Path(output), overwrite)
     names = (query_names, gallery_names)
     if is_pickle(source) and not is_pickle(output):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import open_store
 
@@ -21,8 +21,7 @@ def open_floats(path: str | Path, names: Sequence[str] | None) -> DescriptorStor
 
 
 def refuse_packed(store: DescriptorStore) -> None:
-    if store.packed:
-        raise BadInput("a packed store", where=store.path, expected="float descriptors")
+    require(not store.packed, "a packed store", where=store.path, expected="float descriptors")
 
 
 def spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:

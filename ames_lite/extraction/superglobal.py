@@ -1,8 +1,8 @@
 """SuperGlobal's global descriptors from CVNet's ResNet and its weights.
 
-A vector an image, and no local descriptors, whose maps ReLUP changes; the smallest view of an image
-needs 65 pixels a side (rGeM's windows). The vector of a scale is
-fc(L2(GeM(rGeM(map of stage 4)))); sGeM joins the scales. Source: Shao et al., arXiv 2308.06954.
+There are no local descriptors. The smallest view of an image needs 65 pixels a side (rGeM's
+windows). The vector of a scale is fc(L2(GeM(rGeM(map of stage 4)))); sGeM joins the scales. Source:
+Shao et al., arXiv 2308.06954.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch.nn import functional
 from ames_lite.errors import check_fields
 from ames_lite.extraction.backbones.cvnet import Cvnet, load_cvnet
 from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork
+from ames_lite.extraction.backbones.features import Features
 from ames_lite.extraction.backbones.interface import Described
-from ames_lite.extraction.backbones.tokens import Features
 from ames_lite.io.resizing import Prepared
 from ames_lite.records import LocalDescriptors
-from ames_lite.retrieval.map_pooling import gem_map, relup, rgem, sgem
+from ames_lite.retrieval.map_pooling import gem_map, rgem, sgem
 
 SMALLEST = 1e-8  # GeM: activations are clamped from below
 UNUSED = {"top_k": 0, "detector": None, "space": None}  # settings of local descriptors
@@ -52,7 +52,6 @@ class SuperGlobalPooling:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Everything that changes the vectors."""
         return {key: v if v == "max" else float(v) for key, v in asdict(self).items()}
 
 
@@ -69,15 +68,13 @@ class SuperGlobalNetwork(nn.Module):
         leasts = [self.pooling.relup] * 3 + [0.0]
         for stage, least in zip((net.s1, net.s2, net.s3, net.s4), leasts, strict=True):
             for block in stage.children():
-                x = relup(block(x), least)
+                x = block(x).clamp(min=least)  # ReLUP, or ReLU
         pooled = gem_map(rgem(x, self.pooling.rgem_power), self.pooling.gem_power, SMALLEST)
         return Features(x, net.head.fc(functional.normalize(pooled, dim=1)))
 
 
 class SuperGlobal(Cvnet):
-    """A vector an image; weights load on first use. cvnet: arguments of `Cvnet`, of which those of
-    local descriptors and of CVNet's own vector have no effect.
-    """
+    """cvnet: arguments of `Cvnet`; those of local descriptors and its own vector have no effect."""
 
     def __init__(self, pooling: SuperGlobalPooling | None = None, **cvnet: Any) -> None:
         super().__init__(**{**cvnet, **UNUSED})
@@ -86,7 +83,6 @@ class SuperGlobal(Cvnet):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Loads the weights: their digest is part of it."""
         of_network = {k: v for k, v in super().provenance.items() if k not in OF_CVNET}
         return {**of_network, **self.pooling.provenance}
 
@@ -102,7 +98,7 @@ class SuperGlobal(Cvnet):
         )
 
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
-        """The vectors of prepared images of one shape, none of them with local descriptors."""
+        """The vectors of images of one shape."""
         with torch.inference_mode():
             vectors = self._vector([self.features(pixels) for pixels in self._pixels(batch)])
         return [

@@ -1,31 +1,26 @@
-"""A VLAD vocabulary from stores of local descriptors, of one or several data sets.
+"""A VLAD vocabulary, `vlad_{desc}_{domain}.npz`, from stores of local descriptors.
 
-Output: `vlad_{desc}_{domain}.npz`, centroids [C, D], how they are to be used, and the list of
-images. K-means either looks at a sample of the tokens in memory, or at all of them, read in blocks
-in every iteration. Memory is bounded either way.
+K-means looks at a sample of the tokens in memory, or at all of them, read in blocks in every
+iteration.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from ames_lite.errors import BadInput
-from ames_lite.extraction.vocabulary_sources import (
-    Part,
-    Source,
-    check_expected,
-    open_part,
-    shared_provenance,
-)
+from ames_lite.errors import BadInput, require
+from ames_lite.extraction.sampling import open_floats, spread
 from ames_lite.io.digest import names_digest
-from ames_lite.io.provenance import Provenance
+from ames_lite.io.provenance import Provenance, comparable, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.clustering import (
     TOLERANCE,
@@ -34,10 +29,61 @@ from ames_lite.retrieval.clustering import (
     kmeans,
     kmeans_blocks,
 )
-from ames_lite.retrieval.rows import Float32, sampled_points
-from ames_lite.stores.fitted import write_vocabulary
+from ames_lite.retrieval.rows import Float32, not_finite, sampled_points
+from ames_lite.retrieval.vlad import unit_rows
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import ImagesOf, write_vocabulary
+from ames_lite.stores.row_layout import DONE
 
 logger = logging.getLogger(__name__)
+
+READ_BYTES = 1 << 24  # of descriptors, read at a time
+# what the stores of one vocabulary must share
+SAME = ("backbone", "variant", "weights", "facet", "layer", "descriptor_space", "detector_weights")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A store of local descriptors, of which every step-th image is used.
+
+    names: the image list, which a published store needs; dataset: what the data set is called.
+    """
+
+    store: str | Path
+    step: int = 1
+    names: Sequence[str] | None = None
+    dataset: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """An opened source: the rows that are used, and the number of their tokens."""
+
+    source: Source
+    store: DescriptorStore
+    rows: npt.NDArray[np.int64]
+    num_tokens: int
+
+    @property
+    def images(self) -> ImagesOf:
+        names = tuple(self.store.names[row] for row in self.rows)
+        return ImagesOf(self.source.dataset, self.source.step, names)
+
+    def blocks(self, unit: bool) -> Iterator[Float32]:
+        """All tokens in order, float32, on request of unit length. BadInput for NaN, infinity."""
+        image_bytes = self.store.max_count * self.store.dim * self.store.dtype.itemsize
+        run = max(1, READ_BYTES // image_bytes)
+        for start in range(0, len(self.rows), run):
+            rows = self.rows[start : start + run]
+            descriptors, valid = self.store.read_descriptors(rows)
+            values = torch.from_numpy(descriptors[valid]).to(torch.float32)
+            if not bool(torch.isfinite(values.sum())):  # or the sum alone is too large
+                for row, one, real in zip(rows.tolist(), descriptors, valid, strict=True):
+                    if not np.isfinite(one[real]).all():
+                        what = f"a descriptor of '{self.store.names[row]}' (row {row})"
+                        raise not_finite(what, where=self.store.path)
+            tokens: Float32 = (unit_rows(values) if unit else values).numpy()
+            yield tokens
 
 
 def build_vocabulary(
@@ -59,16 +105,18 @@ def build_vocabulary(
     distance: euclidean or cosine, of the assignment; unit: tokens are brought to unit length first.
     max_images: of each source at most, evenly over those that its step leaves; 0: all.
     sample_per_cluster: tokens per cluster that k-means looks at, drawn from all; 0: all of them.
-    expected: what every native store must say of itself in its provenance.
-    Raises BadInput for packed stores, stores of different backbones, layers, facets or widths, and
-    for fewer descriptors than clusters.
+    expected: provenance that every native store must have. Raises BadInput for packed stores, those
+    that were not made alike, and for fewer descriptors than clusters.
     """
     check_clustering(num_clusters, seed, iterations, distance)
     _check_arguments(sources, max_images, sample_per_cluster)
     refuse_existing(Path(output), overwrite)
-    parts = [open_part(source, max_images) for source in sources]
-    provenance = shared_provenance(parts)
-    check_expected(parts, expected or {})
+    parts = [_open_part(source, max_images) for source in sources]
+    provenance = _shared_provenance(parts)
+    for store in (part.store for part in parts):
+        if "origin" not in store.provenance:  # published stores do not say what made them
+            files = (store.path, "the recipe")
+            compare_provenance(store.provenance, expected or {}, expected or (), files=files)
     _check_tokens(parts, num_clusters)
     clusters = (num_clusters, seed, iterations)
     centroids, found = _cluster(parts, *clusters, distance, unit, sample_per_cluster)
@@ -92,29 +140,27 @@ def build_vocabulary(
 
 
 def _check_arguments(sources: Sequence[Source], max_images: int, sample_per_cluster: int) -> None:
-    if not sources:
-        raise BadInput("no store is given", expected="at least one source")
-    if any(source.step < 1 for source in sources):
-        raise BadInput(f"steps are {[s.step for s in sources]}", expected="1 and more")
-    if min(max_images, sample_per_cluster) < 0:
-        what = f"max_images is {max_images}, sample_per_cluster {sample_per_cluster}"
-        raise BadInput(what, expected="0 (all) and more")
+    require(sources, "no store is given", expected="at least one source")
+    steps = [source.step for source in sources]
+    require(min(steps) >= 1, f"steps are {steps}", expected="at least 1")
+    what = f"max_images is {max_images}, sample_per_cluster {sample_per_cluster}"
+    require(min(max_images, sample_per_cluster) >= 0, what, expected="0 (all) or more")
 
 
-def _check_tokens(parts: Sequence[Part], num_clusters: int) -> None:
+def _check_tokens(parts: Sequence[_Part], num_clusters: int) -> None:
     total = sum(part.num_tokens for part in parts)
-    if total < num_clusters:
-        images = sum(len(part.rows) for part in parts)
-        raise BadInput(
-            f"{total} descriptors of {images} images for {num_clusters} clusters",
-            where=" and ".join(str(part.source.store) for part in parts),
-            expected="at least one descriptor per cluster",
-            remedy="take more images, or fewer clusters (num_clusters=)",
-        )
+    images = sum(len(part.rows) for part in parts)
+    require(
+        total >= num_clusters,
+        f"{total} descriptors of {images} images for {num_clusters} clusters",
+        where=" and ".join(str(part.source.store) for part in parts),
+        expected="at least one descriptor per cluster",
+        remedy="more images, or fewer clusters (num_clusters=)",
+    )
 
 
 def _cluster(
-    parts: Sequence[Part],
+    parts: Sequence[_Part],
     num_clusters: int,
     seed: int,
     iterations: int,
@@ -157,3 +203,35 @@ def _sample(blocks: Iterator[Float32], chosen: npt.NDArray[np.int64]) -> Float32
         parts.append(block[chosen[start:stop] - first])
         first += len(block)
     return np.concatenate(parts)
+
+
+def _open_part(source: Source, max_images: int) -> _Part:
+    """Raises MissingFile, and BadInput for a packed store."""
+    store = open_floats(source.store, source.names)
+    rows = np.arange(0, len(store), source.step)
+    rows = spread(rows, max_images or len(rows))
+    done = rows[store.status[rows] == DONE]
+    if len(done) < len(rows):
+        logger.warning("%s: %d failed images left out", source.store, len(rows) - len(done))
+    return _Part(source, store, done, int(store.count[done].sum()))
+
+
+def _shared_provenance(parts: Sequence[_Part]) -> Provenance:
+    """What all stores say of themselves. Raises BadInput where they do not go together."""
+    first = parts[0].store
+    for part in parts[1:]:
+        other = part.store
+        if other.dim != first.dim:
+            raise BadInput(
+                f"descriptors have width {first.dim} in {first.path}, {other.dim} in {other.path}",
+                where=f"{first.path} and {other.path}",
+                expected="one width",
+            )
+        files = (first.path, other.path)
+        compare_provenance(first.provenance, other.provenance, SAME, files=files)
+    others = [comparable(part.store.provenance) for part in parts[1:]]
+    return {
+        key: value
+        for key, value in comparable(first.provenance).items()
+        if all(key in other and other[key] == value for other in others)
+    }

@@ -1,9 +1,4 @@
-"""A whitening of global descriptors.
-
-Fitted on a complete file of global descriptors (a training set's, or those of a domain's
-galleries), without the images that failed; written to `pca_{desc}_{global}_{domain}.npz` with the
-list of images. Memory is bounded (`ames_lite.retrieval.whitening`).
-"""
+"""A whitening of global descriptors, `pca_{desc}_{global}_{domain}.npz`."""
 
 from __future__ import annotations
 
@@ -14,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.extraction.sampling import spread
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
+from ames_lite.retrieval.rows import not_finite
 from ames_lite.retrieval.whitening import fit_class_whitening
 from ames_lite.retrieval.whitening import fit_whitening as fit
 from ames_lite.stores.fitted import write_whitening
@@ -40,18 +36,17 @@ def fit_whitening(
     max_images: int = 10_000,
     overwrite: bool = False,
 ) -> Path:
-    """Write the whitening and return its path.
+    """Write the whitening of a complete file of global descriptors and return its path.
 
     method: pca, or within_class, which needs labels [N] and shrinkage. dim: output width of pca;
     directions that within_class estimates. names: the image list, which a published file needs.
-    max_images: sampled evenly over the file. Raises BadInput for fewer images than dim + 1, NaN,
-    and for descriptors that span fewer directions.
+    max_images: sampled evenly over the file, without those that failed. Raises BadInput for fewer
+    images than dim + 1, NaN, and for descriptors that span fewer directions.
     """
     refuse_existing(Path(output), overwrite)
-    if method not in METHODS:
-        raise BadInput(f"method is '{method}'", expected=f"one of {', '.join(METHODS)}")
-    if max_images < 1:
-        raise BadInput(f"max_images is {max_images}", expected="at least 1")
+    expected = f"one of {', '.join(METHODS)}"
+    require(method in METHODS, f"method is '{method}'", expected=expected)
+    require(max_images >= 1, f"max_images is {max_images}", expected="at least 1")
     with GlobalStore(globals_path, names=names) as store:
         rows = spread(np.flatnonzero(store.status == DONE), max_images)
         chosen_rows = _Chosen(store, rows)
@@ -94,16 +89,8 @@ class _Chosen:
         for start, stop in zip(edges[:-1], edges[1:], strict=True):
             run = slice(int(rows[start]), int(rows[stop - 1]) + 1)
             out[start:stop] = self.store.part(run, columns)
-        self._check(out, rows)
-        return out
-
-    def _check(self, values: npt.NDArray[Any], rows: Rows) -> None:
-        bad = ~np.isfinite(values).all(axis=1)
+        bad = ~np.isfinite(out).all(axis=1)
         if bad.any():
             row = int(rows[int(bad.argmax())])
-            raise BadInput(
-                f"the descriptor of '{self.store.names[row]}' (row {row}) has NaN or infinite "
-                "entries",
-                expected="finite numbers",
-                remedy="extract that image again",
-            )
+            raise not_finite(f"the descriptor of '{self.store.names[row]}' (row {row})")
+        return out

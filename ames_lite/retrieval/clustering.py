@@ -1,8 +1,7 @@
-"""k-means: of a sample in memory by faiss, or of all tokens in bounded memory.
+"""k-means: of a sample in memory by faiss, or of all tokens, read again and again in blocks.
 
-`kmeans_blocks` reads the same blocks [m, D] again and again. Tokens are joined to chunks of a fixed
-size and the initialization is drawn from the whole, so the result is the same, bit for bit, however
-the tokens were cut into blocks (on one machine, with one number of threads).
+Tokens are joined to chunks of a fixed size and the initialization is drawn from all of them, so the
+result does not depend on the blocks, bit for bit (on one machine, with one number of threads).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.retrieval.faiss_calls import lloyd
 from ames_lite.retrieval.rows import Float32, Floats, float_rows, not_finite, sampled_points
 from ames_lite.retrieval.vlad import DISTANCES, fill, similarities
@@ -29,13 +28,12 @@ SAME = 1e-12  # of that length: squared distance below which two tokens are one
 
 
 class Clustering(NamedTuple):
-    """centroids float32 [C, D]; tokens: how many there were; iterations: how many were needed;
-    settled: whether the centroids had come to rest by then."""
+    """The result of `kmeans_blocks`."""
 
-    centroids: npt.NDArray[np.float32]
+    centroids: npt.NDArray[np.float32]  # [C, D]
     tokens: int
-    iterations: int
-    settled: bool
+    iterations: int  # that were needed
+    settled: bool  # whether it had converged by then
 
 
 def kmeans_blocks(
@@ -49,16 +47,16 @@ def kmeans_blocks(
 ) -> Clustering:
     """Centroids of all tokens; blocks: [m, D] of floats, read iterations + 2 times.
 
-    distance: euclidean or cosine (a token of zeros then belongs to the first cluster). The start
-    is a sample of the tokens that follows from seed. It ends after `iterations` steps, or when the
-    squared movement of all centroids together is at most tolerance times the mean squared length
-    of a token. A cluster that no token chose takes the token that is farthest from every centroid
-    (the first of equals). Products are float32, sums float64. Raises BadInput for fewer tokens, or
-    fewer distinct ones, than clusters, for NaN or infinity, widths that change and bad arguments.
+    distance: euclidean or cosine (a token of zeros then belongs to the first cluster). It starts
+    from a sample drawn by seed and ends after `iterations` steps, or when the squared movement of
+    all centroids together is at most tolerance times the mean squared length of a token. An empty
+    cluster takes the token that is farthest from every centroid (the first of equals). Products are
+    float32, sums float64. Raises BadInput for fewer tokens, or fewer distinct ones, than clusters,
+    for NaN, infinity, and widths that change.
     """
     check_clustering(num_clusters, seed, iterations, distance)
-    if not 0 <= tolerance < np.inf:
-        raise BadInput(f"tolerance is {tolerance}", expected="a number from 0")
+    fine = 0 <= tolerance < np.inf
+    require(fine, f"tolerance is {tolerance}", expected="a number from 0")
     tokens, scale = _survey(blocks)
     if tokens < num_clusters:
         raise _too_few(f"{tokens} tokens", num_clusters)
@@ -80,21 +78,21 @@ def kmeans_blocks(
 def check_clustering(
     num_clusters: int, seed: int, iterations: int, distance: str = "euclidean"
 ) -> None:
-    """Raise BadInput for what no clustering can have."""
-    if min(num_clusters, iterations) < 1 or not 0 <= seed < 2**31:
-        raise BadInput(
-            f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}",
-            expected="counts of at least 1, a seed from 0 to 2147483647",
-        )
-    if distance not in DISTANCES:
-        raise BadInput(f"distance is '{distance}'", expected=" or ".join(DISTANCES))
+    """Raises BadInput for arguments out of range."""
+    require(
+        min(num_clusters, iterations) >= 1 and 0 <= seed < 2**31,
+        f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}",
+        expected="counts of at least 1, a seed from 0 to 2147483647",
+    )
+    known = distance in DISTANCES
+    require(known, f"distance is '{distance}'", expected=" or ".join(DISTANCES))
 
 
 def _too_few(what: str, num_clusters: int) -> BadInput:
     return BadInput(
         f"{what} for {num_clusters} clusters",
         expected="at least one distinct token per cluster",
-        remedy="take descriptors of more images, or fewer clusters",
+        remedy="descriptors of more images, or fewer clusters",
     )
 
 
@@ -123,7 +121,7 @@ def _chunks(blocks: Blocks) -> Iterator[Tensor]:
 
 
 def _survey(blocks: Blocks) -> tuple[int, float]:
-    """How many tokens there are, and their mean squared length."""
+    """The number of tokens, and their mean squared length."""
     tokens, total = 0, 0.0
     for chunk in _chunks(blocks):
         squares = torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64).square()
@@ -136,7 +134,7 @@ def _survey(blocks: Blocks) -> tuple[int, float]:
 
 
 def _rows(blocks: Blocks, rows: npt.NDArray[np.int64]) -> Tensor:
-    """The tokens [len(rows), D] float64 of those numbers, which ascend."""
+    """The tokens [len(rows), D] float64 of ascending rows."""
     parts, first = [], 0
     for chunk in _chunks(blocks):
         inside = rows[(rows >= first) & (rows < first + len(chunk))] - first
@@ -146,7 +144,7 @@ def _rows(blocks: Blocks, rows: npt.NDArray[np.int64]) -> Tensor:
 
 
 def _step(blocks: Blocks, centroids: Tensor, distance: str) -> tuple[Tensor, list[int]]:
-    """The mean [C, D] of the tokens nearest to each centroid, and the clusters without any."""
+    """The mean [C, D] of the tokens nearest to each centroid, and the empty clusters."""
     near = centroids.to(torch.float32)
     sums, count = torch.zeros_like(centroids), torch.zeros(len(centroids), dtype=torch.int64)
     wide = torch.empty(CHUNK, centroids.shape[1], dtype=torch.float64)  # one, again and again
@@ -187,14 +185,12 @@ def kmeans(
 ) -> Float32:
     """Centroids [num_clusters, D] float32 of points [M, D] in memory, by faiss (Euclidean).
 
-    Of more than num_clusters * points_per_cluster points a random sample of that size is used;
-    it and the start follow from seed, so equal arguments give equal centroids. Put all arguments
-    into the vocabulary's provenance.
-    Raises BadInput for fewer points than clusters, and for NaN or infinity.
+    Of more than num_clusters * points_per_cluster points a random sample of that size is used. All
+    randomness follows from seed. Raises BadInput for fewer points than clusters, NaN and infinity.
     """
     check_clustering(num_clusters, seed, iterations)
-    if points_per_cluster < 1:
-        raise BadInput(f"points_per_cluster is {points_per_cluster}", expected="at least 1")
+    what = f"points_per_cluster is {points_per_cluster}"
+    require(points_per_cluster >= 1, what, expected="at least 1")
     if len(points) < num_clusters:
         raise _too_few(f"{len(points)} points were given", num_clusters)
     limit = num_clusters * points_per_cluster

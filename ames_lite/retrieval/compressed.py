@@ -1,21 +1,20 @@
-"""Nearest neighbours through one compressed index, and how many of the exact ones it finds.
+"""Nearest neighbors through a compressed index (inverted lists, product quantization).
 
-The index (inverted lists, product quantization) proposes `refine` x k candidates of every query,
-whose similarities are then computed exactly. Its recall against the exact lists of some queries is
-measured every time; it pays where queries are many (a training set against itself).
+It proposes `refine` x k candidates of every query, whose similarities are then computed exactly;
+its recall against the exact lists of some queries is measured every time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, at_least, check_fields
+from ames_lite.errors import BadInput, at_least, check_fields, require
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.faiss_calls import IvfPqIndex, similarities
@@ -24,9 +23,9 @@ from ames_lite.retrieval.rows import (
     Float32,
     Floats,
     Ids,
-    check_count,
+    check_gallery,
+    checked_own,
     float_rows,
-    own_rows,
     sampled_points,
 )
 
@@ -46,9 +45,7 @@ class Gallery(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, first: int, stop: int) -> Floats:
-        """Rows [stop - first, dim]."""
-        ...
+    def read(self, first: int, stop: int) -> Floats: ...
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,7 @@ class IvfPq:
 
 
 class Found(NamedTuple):
-    """neighbors; recall: {k: share of the exact first k found among the first k}; settings: as used
-    (flat, fit for a file's provenance).
-    """
+    """recall: {k: share of the exact first k among the first k found}; settings: as used, flat."""
 
     neighbors: Neighbors
     recall: dict[int, float]
@@ -84,27 +79,22 @@ def compressed_knn(
     k: int,
     options: IvfPq | None = None,
     *,
-    query_names: Sequence[str] | None = None,
-    gallery_names: Sequence[str] | None = None,
+    own: Ids | None = None,
     device: str = "cpu",
 ) -> Found:
     """About the k gallery rows with the highest inner product, for each query; see `exact_knn`.
 
-    Similarities are exact, equal ones ordered by id, and no query is its own neighbour; what can be
-    wrong is which ids are there. Where the nprobe lists hold fewer than k rows, more lists are
-    looked at. Memory beside the queries and the result: code_size + 8 bytes a gallery row, the
-    sample (at most SAMPLE_BYTES), a block, and SEARCH_BYTES of candidates. device: where the
-    exact lists are searched.
-
-    Raises BadInput as `exact_knn`, and where the gallery is too small or its width does not divide
-    by code_size.
+    Similarities are exact, ties ordered by id; only which ids are found is approximate. Where the
+    nprobe lists hold fewer than k rows, more lists are searched. Memory beside the queries and the
+    result: code_size + 8 bytes a gallery row, the sample (at most SAMPLE_BYTES), a block, and
+    SEARCH_BYTES of candidates. device: of the exact lists. Raises BadInput as `exact_knn`, and
+    where the gallery is too small or code_size does not divide its width.
     """
     options = options or IvfPq()
     rows = float_rows(query, "query descriptors", gallery.dim)
-    check_count(len(gallery), gallery_names)
-    if k < 1:
-        raise BadInput(f"k is {k}", expected="at least 1")
-    own = own_rows(query_names, gallery_names, len(rows))
+    own = checked_own(own, len(rows))
+    check_gallery(len(gallery), own)
+    require(k >= 1, f"k is {k}", expected="at least 1")
     width = min(k, len(gallery) - int((own >= 0).any()))
     plan = _planned(options, gallery)
     options = replace(options, nlist=plan.nlist, code_size=plan.code_size)
@@ -112,29 +102,19 @@ def compressed_knn(
     ids, sims = _search(index, rows, gallery, own, width, options)
     neighbors = Neighbors(ids, sims, len(gallery))
     some = sampled_points(len(rows), options.recall_queries, options.seed)
-    names = (None, None) if query_names is None else ([query_names[q] for q in some], gallery_names)
-    exact = exact_knn(
-        rows[some],
-        gallery_blocks(gallery),
-        width,
-        query_names=names[0],
-        gallery_names=names[1],
-        device=device,
-    )
+    exact = exact_knn(rows[some], gallery_blocks(gallery), width, own=own[some], device=device)
     used = asdict(options) | {"recall_queries": len(some)}
     return Found(neighbors, _recall(ids[some], exact.ids[:, :width]), used)
 
 
 class _Plan(NamedTuple):
-    """What the settings come to for one gallery."""
-
     nlist: int
     code_size: int
     sample: int  # rows
 
 
 def _planned(options: IvfPq, gallery: Gallery) -> _Plan:
-    """Raises BadInput where the gallery cannot have such an index."""
+    """The settings for one gallery. Raises BadInput where it cannot have such an index."""
     num, dim = len(gallery), gallery.dim
     most = min(num, SAMPLE_BYTES // (4 * dim))
     wanted = 2 ** round(np.log2(4 * num**0.5))
@@ -160,7 +140,6 @@ def _planned(options: IvfPq, gallery: Gallery) -> _Plan:
 
 
 def _filled(gallery: Gallery, plan: _Plan, seed: int) -> IvfPqIndex:
-    """The index over the whole gallery."""
     index = IvfPqIndex(gallery.dim, plan.nlist, plan.code_size, seed)
     index.train(rows_of(gallery, sampled_points(len(gallery), plan.sample, seed)))
     for block in gallery_blocks(gallery):
@@ -169,7 +148,6 @@ def _filled(gallery: Gallery, plan: _Plan, seed: int) -> IvfPqIndex:
 
 
 def gallery_blocks(gallery: Gallery) -> Iterator[Floats]:
-    """All rows in their order, READ_BYTES of them at a time."""
     return (gallery.read(first, stop) for first, stop in _ranges(gallery))
 
 
@@ -179,7 +157,7 @@ def _ranges(gallery: Gallery) -> list[tuple[int, int]]:
 
 
 def rows_of(gallery: Gallery, rows: Ids) -> Float32:
-    """These rows (ascending) as float32, read with what stands between them, by blocks."""
+    """Ascending rows as float32, read by blocks."""
     found = np.empty((len(rows), gallery.dim), np.float32)
     for first, stop in _ranges(gallery):
         start, end = np.searchsorted(rows, (first, stop))
@@ -243,7 +221,6 @@ def _refined(
 
 
 def _recall(found: npt.NDArray[np.int32], exact: npt.NDArray[np.int32]) -> dict[int, float]:
-    """By k: which share of the exact first k ids is among the first k found."""
     width = exact.shape[1]
     recall: dict[int, float] = {}
     for k in sorted({1, 10, 100, width}):

@@ -1,4 +1,4 @@
-"""Diffusion on the manifold of the gallery: similarity runs along the graph of mutual neighbours.
+"""Diffusion on the manifold of the gallery: similarity spreads along the graph of mutual neighbors.
 
 With s(x, y) = max(cos(x, y), 0)^gamma, the affinity A of two images is s where each is among the k
 most similar of the other, else 0; S = D^(-1/2) A D^(-1/2) with D the sums of its rows. A query has
@@ -18,17 +18,16 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from ames_lite.errors import BadInput, at_least, check_fields
+from ames_lite.errors import at_least, check_fields, require
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.faiss_calls import similarities
 from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
     REMEDY,
+    Reranker,
     Search,
-    Settings,
     check_memory,
-    checked_queries,
     directions,
     falling,
     whole_rows,
@@ -40,11 +39,12 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Diffusion(Settings):
-    """The settings.
+class Diffusion(Reranker):
+    """The first `num` images of every list by f, equal ones in the order they had; the rest get 0.
 
     num: None diffuses over the whole gallery; a number over the first `num` images of each list,
-    with the graph cut down to them (its D is then of them alone).
+    with the graph cut down to them (its D is then of them alone). Cosines are compared; a row of
+    zeros is like none.
     """
 
     name, told = "diffusion", "manifold similarity f, 0 where none arrives"
@@ -72,6 +72,29 @@ class Diffusion(Settings):
         check_memory(taken, what, f"diffusion.num=1000, where queries are many; or {REMEDY}")
         return num_gallery if self.num is None else max(self.num, self.query_neighbors)
 
+    def _lists(
+        self, query: Float32, gallery: Floats | Gallery, neighbors: Neighbors, search: Search
+    ) -> Neighbors:
+        rows = directions(query)
+        points = directions(whole_rows(gallery, rows.shape[1]))
+        affinity = affinities(points, self.neighbors, self.gamma, search)
+        whole: Any = system(affinity, self.alpha) if self.num is None else None
+        ids, sims = neighbors.ids.copy(), np.zeros_like(neighbors.sims)
+        first = ids[:, : self.query_neighbors].astype(np.int64)
+        starts = np.clip(similarities(rows, points, first).astype(np.float64), 0, 1) ** self.gamma
+        for q, begin in enumerate(starts):
+            nodes = listed = ids[q, : self.num]
+            matrix = whole
+            if self.num is not None:
+                nodes = np.arange(len(listed), dtype=np.int32)
+                matrix = system(affinity[listed][:, listed], self.alpha)
+            start = np.zeros(matrix.shape[0])
+            start[nodes[: len(begin)]] = begin[: len(nodes)]
+            scores = diffused(matrix, start, self.alpha)[nodes]
+            order = falling(scores)
+            ids[q, : len(listed)], sims[q, : len(listed)] = listed[order], scores[order]
+        return Neighbors(ids, sims, neighbors.num_gallery)
+
 
 def affinities(points: Float32, k: int, gamma: float, search: Search = NO_OWN) -> Any:
     """A, sparse [N, N], of points [N, D] of unit length."""
@@ -86,7 +109,7 @@ def affinities(points: Float32, k: int, gamma: float, search: Search = NO_OWN) -
 
 
 def system(affinity: Any, alpha: float) -> Any:
-    """I - alpha S, sparse [N, N]; an image without neighbours keeps its own y."""
+    """I - alpha S, sparse [N, N]; an image without neighbors keeps its own y."""
     degree = np.asarray(affinity.sum(axis=1))
     scale = np.where(degree > 0, degree, 1) ** -0.5
     left = sparse.diags_array(scale)
@@ -96,47 +119,11 @@ def system(affinity: Any, alpha: float) -> Any:
 def diffused(matrix: Any, start: Float64, alpha: float) -> Float64:
     """f [N] of y [N]."""
     found, failed = cg(matrix, start, rtol=TOLERANCE, atol=0)
-    if failed:
-        raise BadInput(
-            f"conjugate gradients did not end with alpha = {alpha}",
-            expected="an alpha that is not so near to 1",
-            remedy="diffusion.alpha=0.99",
-        )
+    require(
+        not failed,
+        f"conjugate gradients did not converge with alpha = {alpha}",
+        expected="an alpha that is not so near to 1",
+        remedy="diffusion.alpha=0.99",
+    )
     f: Float64 = np.maximum((1 - alpha) * found, 0)
     return f
-
-
-def rerank_diffusion(
-    query: Floats,
-    gallery: Floats | Gallery,
-    neighbors: Neighbors,
-    options: Diffusion | None = None,
-    search: Search = NO_OWN,
-) -> Neighbors:
-    """The lists with their first `num` images (None: all) by f, equal ones in the order they had.
-
-    query [Q, D]; gallery [N, D], or rows that are read by the range; cosines are compared, and a
-    row of zeros is like none. Images behind `num` get 0.
-    Raises BadInput for rows that do not fit the lists, NaN, infinity, and more than HELD_BYTES.
-    """
-    options = options or Diffusion()
-    rows = directions(checked_queries(query, gallery, neighbors))
-    options.depth(len(rows), len(gallery), rows.shape[1])
-    points = directions(whole_rows(gallery, rows.shape[1]))
-    affinity = affinities(points, options.neighbors, options.gamma, search)
-    whole: Any = system(affinity, options.alpha) if options.num is None else None
-    ids, sims = neighbors.ids.copy(), np.zeros_like(neighbors.sims)
-    first = ids[:, : options.query_neighbors].astype(np.int64)
-    starts = np.clip(similarities(rows, points, first).astype(np.float64), 0, 1) ** options.gamma
-    for q, begin in enumerate(starts):
-        nodes = listed = ids[q, : options.num]
-        matrix = whole
-        if options.num is not None:
-            nodes = np.arange(len(listed), dtype=np.int32)
-            matrix = system(affinity[listed][:, listed], options.alpha)
-        start = np.zeros(matrix.shape[0])
-        start[nodes[: len(begin)]] = begin[: len(nodes)]
-        scores = diffused(matrix, start, options.alpha)[nodes]
-        order = falling(scores)
-        ids[q, : len(listed)], sims[q, : len(listed)] = listed[order], scores[order]
-    return Neighbors(ids, sims, neighbors.num_gallery)

@@ -19,20 +19,19 @@ from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
 from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
+    Reranker,
     Search,
-    Settings,
     check_memory,
-    checked_queries,
     directions,
-    list_blocks,
+    listed_rows,
     whole_rows,
 )
 from ames_lite.retrieval.rows import Float32, Floats
 
 
 @dataclass(frozen=True)
-class Aqe(Settings):
-    """Settings of α query expansion."""
+class Aqe(Reranker):
+    """α query expansion: a new search by every query, expanded by the first of its list."""
 
     name, told = "aqe", "inner product with the expanded query"
 
@@ -46,10 +45,21 @@ class Aqe(Settings):
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         return max(1, self.neighbors)
 
+    def _lists(
+        self, query: Float32, gallery: Floats | Gallery, neighbors: Neighbors, search: Search
+    ) -> Neighbors:
+        rows, first = query.copy(), neighbors.ids[:, : self.neighbors]
+        for q, near in listed_rows(gallery, first, rows.shape[1]):
+            rows[q] = expanded(rows[q], near, self.alpha)
+        return search.lists(rows, gallery, neighbors.ids.shape[1])
+
 
 @dataclass(frozen=True)
-class Dba(Settings):
-    """Settings of database-side augmentation."""
+class Dba(Reranker):
+    """Database-side augmentation: a new search among the augmented images.
+
+    Memory beside the arguments: three times the gallery in float32 and as `exact_knn`.
+    """
 
     name, told = "dba", "inner product with the augmented image"
 
@@ -66,6 +76,18 @@ class Dba(Settings):
         check_memory(taken, f"rerank=dba of {num_gallery} images of width {dim}")
         return 1
 
+    def _lists(
+        self, query: Float32, gallery: Floats | Gallery, neighbors: Neighbors, search: Search
+    ) -> Neighbors:
+        whole = whole_rows(gallery, query.shape[1])
+        joined = augmented(whole, self.neighbors, self.alpha, search)
+        length = neighbors.ids.shape[1]
+        found = search.lists(query, joined, max(length, self.query_neighbors))
+        if self.query_neighbors:
+            expansion = Aqe(self.query_neighbors, self.alpha)
+            found = expansion.rerank(query, joined, found, search)
+        return Neighbors(found.ids[:, :length], found.sims[:, :length], len(joined))
+
 
 def expanded(vector: Float32, near: Float32, alpha: float) -> Float32:
     """A vector [D] joined by its neighbours [n, D], as long as it was."""
@@ -80,27 +102,6 @@ def expanded(vector: Float32, near: Float32, alpha: float) -> Float32:
     return joined
 
 
-def rerank_aqe(
-    query: Floats,
-    gallery: Floats | Gallery,
-    neighbors: Neighbors,
-    options: Aqe | None = None,
-    search: Search = NO_OWN,
-) -> Neighbors:
-    """Lists as long as these, searched with every query [Q, D] expanded by the first of its list.
-
-    gallery [N, D], or rows that are read by the range. Memory beside the arguments: as `exact_knn`,
-    and a block of rows. Raises BadInput for rows that do not fit the lists, NaN and infinity.
-    """
-    options = options or Aqe()
-    rows = checked_queries(query, gallery, neighbors).copy()
-    first = neighbors.ids[:, : options.neighbors]
-    for part, held, near in list_blocks(gallery, first, rows.shape[1]):
-        for q, places in zip(range(part.start, part.stop), near, strict=True):
-            rows[q] = expanded(rows[q], held[places], options.alpha)
-    return search.lists(rows, gallery, neighbors.ids.shape[1])
-
-
 def augmented(gallery: Float32, neighbors: int, alpha: float, search: Search = NO_OWN) -> Float32:
     """The gallery [N, D] with every row joined by its `neighbors` most similar others (cosine)."""
     if neighbors == 0:
@@ -110,29 +111,3 @@ def augmented(gallery: Float32, neighbors: int, alpha: float, search: Search = N
     for row, near in enumerate(ids):
         joined[row] = expanded(gallery[row], gallery[near], alpha)
     return joined
-
-
-def rerank_dba(
-    query: Floats,
-    gallery: Floats | Gallery,
-    neighbors: Neighbors,
-    options: Dba | None = None,
-    search: Search = NO_OWN,
-) -> Neighbors:
-    """Lists as long as these, searched among the augmented images.
-
-    Queries [Q, D] are as they came, or expanded by the first of the augmented images. Memory beside
-    the arguments: three times the gallery [N, D] in float32 and as `exact_knn`. Raises BadInput for
-    rows that do not fit the lists, NaN, infinity, and more than HELD_BYTES.
-    """
-    options = options or Dba()
-    rows = checked_queries(query, gallery, neighbors)
-    options.depth(len(rows), len(gallery), rows.shape[1])
-    whole = whole_rows(gallery, rows.shape[1])
-    joined = augmented(whole, options.neighbors, options.alpha, search)
-    length = neighbors.ids.shape[1]
-    found = search.lists(rows, joined, max(length, options.query_neighbors))
-    if options.query_neighbors:
-        expansion = Aqe(options.query_neighbors, options.alpha)
-        found = rerank_aqe(rows, joined, found, expansion, search)
-    return Neighbors(found.ids[:, :length], found.sims[:, :length], len(joined))

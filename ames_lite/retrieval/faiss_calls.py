@@ -1,8 +1,4 @@
-"""What is asked of faiss, and nothing else: its sole owner.
-
-Input: contiguous float32 rows. Output: ids int64 and similarities float32. Inner products, higher
-is better; faiss gives id -1 where it found too few.
-"""
+"""The sole owner of faiss: inner products of contiguous float32 rows; id -1: too few were found."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ def flat_candidates(query: Float32, block: Float32, wide: int) -> tuple[Ids, Flo
 def similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
     """Inner products [Q, m] of each query with the block rows ids [Q, m]; -infinity for id -1.
 
-    Each is a function of its two rows alone: the same bits whatever stands around them.
+    Each is a function of its two rows alone, to the bit.
     """
     sims: Float32 = np.empty(ids.shape, np.float32)
     query, ids = np.ascontiguousarray(query), np.ascontiguousarray(ids, np.int64)
@@ -37,10 +33,9 @@ def similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
 
 
 def flat_search(query: Float32, gallery: Float32, k: int) -> tuple[Ids, Float32]:
-    """Ids and similarities [Q, k] of one search of faiss' flat index, as it comes.
+    """Ids and similarities [Q, k] of faiss' flat index, which `exact_knn` is measured against.
 
-    What `exact_knn` is measured against: equal similarities in any order, last bits as they fall.
-    query [Q, D] and gallery [N, D] float32, k at most N.
+    k is at most N; ties come in any order.
     """
     index = faiss.IndexFlatIP(gallery.shape[1])
     index.add(gallery)
@@ -49,12 +44,11 @@ def flat_search(query: Float32, gallery: Float32, k: int) -> tuple[Ids, Float32]
 
 
 def search_threads() -> int:
-    """Threads of the CPU that faiss searches with (OMP_NUM_THREADS; else all cores)."""
     return int(faiss.omp_get_max_threads())
 
 
 def lloyd(rows: Float32, num_clusters: int, seed: int, iterations: int, most: int) -> Float32:
-    """Centroids [num_clusters, D] by Lloyd's algorithm; most: rows of a cluster, at most."""
+    """Centroids [num_clusters, D] by Lloyd's algorithm; most: of rows of a cluster."""
     clustering = faiss.Kmeans(
         rows.shape[1],
         num_clusters,
@@ -68,23 +62,22 @@ def lloyd(rows: Float32, num_clusters: int, seed: int, iterations: int, most: in
 
 
 class IvfPqIndex:
-    """Rows in `nlist` lists by their nearest centroid, each as `code_size` bytes (8 bits a part).
+    """Rows in `nlist` lists by their nearest centroid, their residuals as `code_size` bytes.
 
-    Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", 2011; the codes are
-    of residuals to the centroids. What it takes: code_size + 8 bytes a row.
+    dim must be a multiple of code_size; memory: code_size + 8 bytes a row. Source: Jégou, Douze and
+    Schmid, "Product quantization for nearest neighbor search", 2011.
     """
 
     def __init__(self, dim: int, nlist: int, code_size: int, seed: int) -> None:
-        """dim must be a multiple of code_size."""
         self.nlist = nlist
         factory = f"IVF{nlist},PQ{code_size}x8"
         made: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
         self._index = made
         for clustering in (self._index.cp, self._index.pq.cp):
             clustering.seed = seed
-            clustering.min_points_per_centroid = 1  # how few will do is for whoever gives them
+            clustering.min_points_per_centroid = 1
         self._index.pq.cp.max_points_per_centroid = CODE_ROWS
-        # an order of codes by similarity, for a search that is not made here: 50 times the rest
+        # for a search that is not made here; it would take 50 times the rest
         self._index.do_polysemous_training = False
 
     def train(self, rows: Float32) -> None:
@@ -92,14 +85,10 @@ class IvfPqIndex:
         self._index.train(rows)
 
     def add(self, rows: Float32) -> None:
-        """Further rows [n, D], whose ids go on counting."""
         self._index.add(rows)
 
     def search(self, query: Float32, wide: int, nprobe: int) -> tuple[Ids, Float32]:
-        """Ids and approximate similarities [Q, wide] from the nprobe nearest lists, best first.
-
-        id -1 where those lists hold fewer.
-        """
+        """Ids and approximate similarities [Q, wide] from the nprobe nearest lists, best first."""
         self._index.nprobe = nprobe
         sims, ids = self._index.search(query, wide)
         return ids, sims

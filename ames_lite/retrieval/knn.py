@@ -21,9 +21,9 @@ from ames_lite.retrieval.rows import (
     Float32,
     Floats,
     Ids,
-    check_count,
+    check_gallery,
+    checked_own,
     float_rows,
-    own_rows,
     row_blocks,
 )
 from ames_lite.runtime import pick_device
@@ -42,30 +42,28 @@ def exact_knn(
     gallery: Floats | Iterable[Floats],
     k: int,
     *,
-    query_names: Sequence[str] | None = None,
-    gallery_names: Sequence[str] | None = None,
+    own: Ids | None = None,
     block_rows: int | None = None,
     device: str = "cpu",
 ) -> Neighbors:
     """The k gallery rows with the highest inner product, for each query, ties by ascending id.
 
     query [Q, D], gallery [N, D] or an iterable of blocks [n, D], float16 or float32 (computed in
-    float32). With both name lists, a query that is itself in the gallery is left out of its own
-    list. k is clamped to what every query has. block_rows: gallery rows that are searched at a
-    time; None is BLOCK_BYTES of them. device: where candidates are searched, cpu by faiss, cuda by
-    torch; what comes out is the same. Memory beside the arguments: the result, one block in
-    float32, and QUERY_ROWS x (k + MARGIN) candidates.
-
-    Raises BadInput for NaN or infinity, widths that differ, names that do not fit, and k < 1.
+    float32). own [Q]: the gallery row of the query's own image (`own_rows`), which is left out of
+    its list, or -1. k is clamped to what every query has. block_rows: gallery rows searched at a
+    time; None: BLOCK_BYTES of them. device: where candidates are searched, cpu by faiss, cuda by
+    torch; the result is the same. Memory beside the arguments: the result, one block in float32,
+    and QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN, infinity, and widths that
+    differ.
     """
     if k < 1 or (block_rows is not None and block_rows < 1):
         raise BadInput(f"k is {k} and block_rows {block_rows}", expected="both at least 1")
     find = flat_candidates if device == "cpu" else _on_device(device)
     rows = float_rows(query, "query descriptors")
     block_rows = block_rows or max(1, BLOCK_BYTES // (4 * rows.shape[1]))
-    own = own_rows(query_names, gallery_names, len(rows))
+    own = checked_own(own, len(rows))
     if isinstance(gallery, np.ndarray):  # all of it is at hand: refuse it before the work
-        check_count(len(gallery), gallery_names)
+        check_gallery(len(gallery), own)
         for start in range(0, len(gallery), block_rows):
             part = gallery[start : start + block_rows]
             float_rows(part, f"gallery descriptors from row {start}", rows.shape[1])
@@ -73,7 +71,7 @@ def exact_knn(
     for block in row_blocks(gallery, rows.shape[1], block_rows):
         best.search(block, np.arange(best.num_seen, best.num_seen + len(block)))
         del block  # the next one is made before the name is taken anew
-    check_count(best.num_seen, gallery_names)
+    check_gallery(best.num_seen, own)
     width = min(k, best.num_seen - int((own >= 0).any()))
     return Neighbors(best.ids[:, :width], best.sims[:, :width], best.num_seen)
 
@@ -87,9 +85,9 @@ def most_similar(
 ) -> Neighbors:
     """As `exact_knn`, of a gallery whose rows come in any order, with their ids.
 
-    Similarities are computed in float64 and rounded to float32. blocks: rows [n, D] and their ids
-    [n], unique, below num_gallery; left_out [Q]: an id that is not in the query's list. Raises
-    BadInput as `exact_knn`, and where nothing is left to be found.
+    Similarities are computed in float64 and rounded to float32. blocks: rows [n, D] and their
+    unique ids [n]; left_out [Q]: an id that is not in the query's list. Raises BadInput also where
+    nothing is left to be found.
     """
     rows = float_rows(query, "query vectors")
     own = np.array([-1 if n is None else n for n in left_out or [None] * len(rows)], np.int64)
@@ -112,11 +110,7 @@ def _in_float64(query: Float32, block: Float32, ids: Ids) -> Float32:
 
 
 class _Best:
-    """The k best of the blocks so far: ids int32 and sims [Q, k], -1 and -infinity where fewer.
-
-    own [Q]: the id of the query itself, which is left out; -1: none. find: candidates of a block;
-    exact: their similarities.
-    """
+    """The k best of the blocks so far: ids int32 and sims [Q, k], -1 and -infinity where fewer."""
 
     def __init__(self, query: Float32, k: int, own: Ids, find: Finder, exact: Exact) -> None:
         self.query, self.k, self.own, self.find, self.exact = query, k, own, find, exact
@@ -125,7 +119,7 @@ class _Best:
         self.sims = np.empty((len(query), 0), np.float32)
 
     def search(self, block: Float32, block_ids: Ids) -> None:
-        """Merge the neighbours in a block, whose ids [n] ascend."""
+        """Merge the neighbors in a block, whose ids [n] ascend."""
         self.num_seen += len(block)
         self._widen(min(self.k, self.num_seen))
         longest = float(norms(block).max())

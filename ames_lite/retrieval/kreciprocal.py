@@ -26,27 +26,28 @@ from ames_lite.retrieval.faiss_calls import similarities
 from ames_lite.retrieval.rerank_parts import (
     NO_OWN,
     REMEDY,
+    Reranker,
     Search,
-    Settings,
     check_memory,
-    checked_queries,
     directions,
     falling,
-    list_blocks,
+    listed_rows,
     whole_rows,
 )
-from ames_lite.retrieval.rows import Float32, Floats, Ids
+from ames_lite.retrieval.rows import Float32, Floats, Ids, checked_own
 
 PAIRS = 1 << 14  # whose distance is computed at a time
 Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Kreciprocal(Settings):
-    """The settings; the defaults are published.
+class Kreciprocal(Reranker):
+    """The first `num` images of every list by the final score; the defaults are published.
 
-    num: None is the published form, where neighbourhoods are among all queries and gallery images
-    together; a number takes them among the query and the first `num` images of its list alone.
+    num: None is the published form, where neighborhoods are among all queries and gallery images
+    together; a number takes them among the query and the first `num` images of its list alone, and
+    images behind them score λ · similarity, at most the last one's. Cosines are compared; a row of
+    zeros is like none. A query that is in the gallery is that point, not a second one.
     """
 
     name, told = "kreciprocal", "1 - final distance"
@@ -75,6 +76,22 @@ class Kreciprocal(Settings):
         what = f"rerank=kreciprocal of {num_query} queries and {num_gallery} images of width {dim}"
         check_memory(taken, what, f"kreciprocal.num=400: the first of each list alone; or {REMEDY}")
         return num_gallery
+
+    def _lists(
+        self, query: Float32, gallery: Floats | Gallery, neighbors: Neighbors, search: Search
+    ) -> Neighbors:
+        ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
+        if self.num is None:
+            points, probes = _all_points(query, gallery, search)
+            encoding = encoded(points, self.k1, self.k2, search)
+            for q, probe in enumerate(probes):
+                _put(ids[q], sims[q], points, encoding, int(probe), ids[q], self.lamb)
+            return Neighbors(ids, sims, neighbors.num_gallery)
+        for q, near in listed_rows(gallery, ids[:, : self.num], query.shape[1]):
+            points = directions(np.concatenate([query[q : q + 1], near]))
+            encoding = encoded(points, self.k1, self.k2, search)
+            _put(ids[q], sims[q], points, encoding, 0, np.arange(1, len(points)), self.lamb)
+        return Neighbors(ids, sims, neighbors.num_gallery)
 
 
 class Encoding(NamedTuple):
@@ -140,42 +157,9 @@ def jaccard(encoding: Encoding, probe: int) -> Float64:
     return found
 
 
-def rerank_kreciprocal(
-    query: Floats,
-    gallery: Floats | Gallery,
-    neighbors: Neighbors,
-    options: Kreciprocal | None = None,
-    search: Search = NO_OWN,
-) -> Neighbors:
-    """The lists with their first `num` images (None: all) by the final score.
-
-    query [Q, D]; gallery [N, D], or rows that are read by the range; cosines are compared, and a
-    row of zeros is like none. A query that is in the gallery is that point, not a second one.
-    Images behind `num` share no neighbour: their score is λ · similarity, at most the last one's.
-    Raises BadInput for rows that do not fit the lists, NaN, infinity, and more than HELD_BYTES.
-    """
-    options = options or Kreciprocal()
-    rows = checked_queries(query, gallery, neighbors)
-    options.depth(len(rows), len(gallery), rows.shape[1])
-    ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
-    if options.num is None:
-        points, probes = _all_points(rows, gallery, search)
-        encoding = encoded(points, options.k1, options.k2, search)
-        for q, probe in enumerate(probes):
-            _put(ids[q], sims[q], points, encoding, int(probe), ids[q], options.lamb)
-        return Neighbors(ids, sims, neighbors.num_gallery)
-    for part, held, near in list_blocks(gallery, ids[:, : options.num], rows.shape[1]):
-        for q, places in zip(range(part.start, part.stop), near, strict=True):
-            points = directions(np.concatenate([rows[q : q + 1], held[places]]))
-            encoding = encoded(points, options.k1, options.k2, search)
-            others = np.arange(1, len(points))
-            _put(ids[q], sims[q], points, encoding, 0, others, options.lamb)
-    return Neighbors(ids, sims, neighbors.num_gallery)
-
-
 def _all_points(rows: Float32, gallery: Floats | Gallery, search: Search) -> tuple[Float32, Ids]:
     """Gallery and queries that are not in it, of unit length, and the point of each query."""
-    probes = search.own_of(len(rows)).copy()
+    probes = checked_own(search.own, len(rows)).copy()
     outside = np.flatnonzero(probes < 0)
     probes[outside] = len(gallery) + np.arange(len(outside))
     points = np.concatenate([whole_rows(gallery, rows.shape[1]), rows[outside]])

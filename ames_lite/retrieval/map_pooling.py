@@ -1,4 +1,4 @@
-"""Pooling of feature maps and over scales: GeM, and SuperGlobal's ReLUP, rGeM and sGeM.
+"""Pooling of feature maps and over scales: GeM, and SuperGlobal's rGeM and sGeM.
 
 Maps are [B, C, h, w] with entries from 0, vectors [S, B, D] (S scales). Sources: Radenović et al.,
 "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018 (GeM); Shao et al., "Global
@@ -11,14 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 
 WINDOW = 5  # side of rGeM's windows
-
-
-def relup(x: Tensor, least: float) -> Tensor:
-    """ReLUP: max(x, least); least 0 is ReLU."""
-    return x.clamp(min=least)
 
 
 def gem_map(x: Tensor, power: float | Tensor, least: float) -> Tensor:
@@ -37,12 +32,12 @@ def rgem(x: Tensor, power: float) -> Tensor:
     Windows at the border are filled by reflection. Raises BadInput for maps below 3×3.
     """
     margin = WINDOW // 2
-    if min(x.shape[2:]) <= margin:
-        raise BadInput(
-            f"a feature map of {x.shape[2]}×{x.shape[3]} is too small for rGeM",
-            expected=f"at least {margin + 1}×{margin + 1} at every scale",
-            remedy="a larger image, or larger scales",
-        )
+    require(
+        min(x.shape[2:]) > margin,
+        f"a feature map of {x.shape[2]}×{x.shape[3]} is too small for rGeM",
+        expected=f"at least {margin + 1}×{margin + 1} at every scale",
+        remedy="a larger image, or larger scales",
+    )
     wide = _wide(x)
     padded = functional.pad(wide, (margin,) * 4, mode="reflect")
     # lp_pool2d sums over a window where GeM takes the mean

@@ -1,8 +1,8 @@
 """SuperGlobal's reranking of global descriptors, without training: MDescAug, then RerankwMDA.
 
 Of each query's first `num` images every vector is refined by its nearest among them, and the query
-is expanded to the maximum over the refined vectors that come first. Vectors are of unit length;
-images behind the first `num` keep their places. Equal scores (as float32) keep the order they had.
+is expanded to the maximum over the refined vectors that come first. Vectors are of unit length; the
+other images keep their places, equal scores (as float32) their order.
 Source: Shao et al., "Global Features are All You Need for Image Retrieval and Reranking",
 arXiv 2308.06954.
 """
@@ -15,17 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, at_least, check_fields
+from ames_lite.errors import at_least, check_fields, require
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.compressed import Gallery
-from ames_lite.retrieval.rerank_parts import (
-    NO_OWN,
-    Search,
-    Settings,
-    checked_queries,
-    falling,
-    list_blocks,
-)
+from ames_lite.retrieval.rerank_parts import Reranker, Search, falling, listed_rows
 from ames_lite.retrieval.rows import Float32, Floats
 
 NEAR_UNIT = 1e-2  # how far from 1 the length of a vector in half precision may be
@@ -34,8 +27,8 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Mda(Settings):
-    """The settings; the defaults are published.
+class Mda(Reranker):
+    """The settings; the defaults are published. num is clamped to the lists.
 
     sims: what the first `num` images get: the final score, which falls along them, or the
     first-stage similarity, whose order is another.
@@ -64,13 +57,25 @@ class Mda(Settings):
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         return self.num
 
+    def _lists(
+        self, query: Float32, gallery: Floats | Gallery, neighbors: Neighbors, search: Search
+    ) -> Neighbors:
+        _check_unit(query, "query descriptors")
+        ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
+        num = min(self.num, ids.shape[1])
+        for q, near in listed_rows(gallery, ids[:, :num], query.shape[1]):
+            _check_unit(near, "gallery descriptors")
+            order, scores = mda_order(query[q], near, self.neighbors, self.beta)
+            ids[q, :num] = ids[q, order]
+            sims[q, :num] = scores if self.sims == "final" else sims[q, order]
+        return Neighbors(ids, sims, neighbors.num_gallery)
+
 
 def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
-    """Refined vectors [M, D] of unit vectors [M, D] (MDescAug).
+    """Refined vectors [M, D] of unit vectors [M, D] (MDescAug), not of unit length.
 
-    Weighted mean of a vector (weight 1) and its `neighbors` nearest (weight beta · similarity);
-    divided by the sum of weights, not brought to unit length. Raises BadInput where that is not
-    above 0, as for opposite vectors and a large beta.
+    Weighted mean of a vector (weight 1) and its `neighbors` nearest (weight beta · similarity).
+    Raises BadInput where the weights do not sum to above 0.
     """
     sims = vectors @ vectors.T
     weights = beta * sims
@@ -81,11 +86,11 @@ def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
     used = np.zeros_like(weights)
     np.put_along_axis(used, near, np.take_along_axis(weights, near, axis=1), axis=1)
     total = used.sum(axis=1, keepdims=True)
-    if not (total > 0).all():
-        raise BadInput(
-            f"beta is {beta}: the weights of an image and its neighbours sum up to {total.min():g}",
-            expected="a sum above 0: a smaller beta, or fewer neighbors",
-        )
+    require(
+        (total > 0).all(),
+        f"beta is {beta}: the weights of an image and its neighbors sum to {total.min():g}",
+        expected="a sum above 0: a smaller beta, or fewer neighbors",
+    )
     refined: Float64 = used @ vectors / total
     return refined
 
@@ -93,11 +98,10 @@ def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
 def mda_order(
     query: Floats, vectors: Floats, neighbors: int, beta: float
 ) -> tuple[npt.NDArray[np.intp], Float32]:
-    """The order [M] of the places of a list, and their scores [M], which fall along it.
+    """The order [M] of the places of a list, and their falling scores [M].
 
-    query [D] and the vectors [M, D] of a list, of unit length. With refined vectors r:
-    s1 = query · r; expanded = maximum of the r of the first neighbors + 1 by s1;
-    score = (s1 + expanded · r) / 2.
+    query [D] and vectors [M, D] of unit length. With refined vectors r: s1 = query · r; expanded =
+    maximum of the r of the first neighbors + 1 by s1; score = (s1 + expanded · r) / 2.
     """
     refined = refined_vectors(vectors.astype(np.float64), neighbors, beta)
     first = refined @ query.astype(np.float64)
@@ -108,36 +112,7 @@ def mda_order(
     return by_first[best], scores[best].astype(np.float32)
 
 
-def rerank_mda(
-    query: Floats,
-    gallery: Floats | Gallery,
-    neighbors: Neighbors,
-    options: Mda | None = None,
-    search: Search = NO_OWN,
-) -> Neighbors:
-    """The lists with their first `num` images reranked, the others as they were.
-
-    query [Q, D]; gallery [N, D], or rows that are read by the range; unit vectors. num is clamped
-    to the lists; nothing is searched again. Memory beside the arguments: BLOCK_BYTES of rows, a
-    few num x num and num x D.
-    Raises BadInput for widths and counts that differ, other lengths than 1, NaN and infinity.
-    """
-    options = options or Mda()
-    rows = _unit_rows(checked_queries(query, gallery, neighbors), "query descriptors")
-    ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
-    num = min(options.num, ids.shape[1])
-    for part, held, near in list_blocks(gallery, ids[:, :num], rows.shape[1]):
-        _unit_rows(held, "gallery descriptors")
-        for q, places in zip(range(part.start, part.stop), near, strict=True):
-            order, scores = mda_order(rows[q], held[places], options.neighbors, options.beta)
-            ids[q, :num] = ids[q, order]
-            sims[q, :num] = scores if options.sims == "final" else sims[q, order]
-    return Neighbors(ids, sims, neighbors.num_gallery)
-
-
-def _unit_rows(rows: Float32, what: str) -> Float32:
-    """The rows. Raises BadInput for other lengths than 1."""
+def _check_unit(rows: Float32, what: str) -> None:
     far = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
-    if far > NEAR_UNIT:
-        raise BadInput(f"{what} have lengths {far:.3g} off 1", expected="vectors of unit length")
-    return rows
+    expected = "vectors of unit length"
+    require(far <= NEAR_UNIT, f"{what} have lengths {far:.3g} off 1", expected=expected)

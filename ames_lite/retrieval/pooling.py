@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.retrieval.rows import Floats, not_finite, real_descriptors
 
 Float64 = npt.NDArray[np.float64]
@@ -26,8 +26,8 @@ def gem(
     power: above 0; 1 is the mean, a large one the entry of the largest magnitude. Raises BadInput
     for other powers, NaN or infinity among the real ones, and shapes that do not fit.
     """
-    if not 0 < power < float("inf"):
-        raise BadInput(f"the power of GeM is {power}", expected="a number above 0")
+    fine = 0 < power < float("inf")
+    require(fine, f"the power of GeM is {power}", expected="a number above 0")
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
         # scaled, so that no power of a large number is infinite
@@ -42,15 +42,11 @@ def weighted_mean(
 ) -> npt.NDArray[np.float32]:
     """Averages [N, D] float32 of descriptors [N, K, D] by their weights [N, K], from 0.
 
-    Of each image the first count[n] are real; their weights are divided by their sum. Raises
-    BadInput for NaN, infinity, negative weights or only zeros among the real ones, and for shapes
-    that do not fit.
+    Of each image the first count[n] are real. Raises BadInput for NaN, infinity, negative weights
+    or only zeros among the real ones, and for shapes that do not fit.
     """
-    if weight.shape != descriptors.shape[:2]:
-        raise BadInput(
-            f"weights {list(weight.shape)} for descriptors {list(descriptors.shape)}",
-            expected="one weight a descriptor",
-        )
+    what = f"weights {list(weight.shape)} for descriptors {list(descriptors.shape)}"
+    require(weight.shape == descriptors.shape[:2], what, expected="one weight per descriptor")
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
         shares = weight[n, : len(values)].astype(np.float64)
@@ -89,7 +85,7 @@ def _signed_power(values: Float64, power: float) -> Float64:
 def _real(
     descriptors: Floats, count: npt.NDArray[np.integer]
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
-    """The real descriptors of every image, in float64: a batch does not show in the result."""
+    """The real descriptors of every image, in float64."""
     for n, real in enumerate(real_descriptors(descriptors, count)):
         values = real.astype(np.float64)
         if not np.isfinite(values).all():

@@ -1,8 +1,4 @@
-"""Rows that are searched: checked, as float32, in blocks, with the names that they go by.
-
-Input: arrays as they came. Output: contiguous float32. Everything is refused here that would make a
-search silently wrong: NaN, other widths, names that are not one a row.
-"""
+"""Rows that are searched: checked (NaN, widths, names), as contiguous float32, in blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 Floats = npt.NDArray[np.floating[Any]]
 Float32 = npt.NDArray[np.float32]
@@ -21,7 +17,6 @@ Ids = npt.NDArray[np.int64]
 
 
 def not_finite(what: str, *, where: str | Path | None = None) -> BadInput:
-    """The error for descriptors that are no numbers."""
     return BadInput(
         f"{what} has NaN or infinite entries",
         where=where,
@@ -52,10 +47,7 @@ def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
 
 
 def real_descriptors(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[Floats]:
-    """Of every image its real descriptors [count[n], D], of descriptors [N, K, D].
-
-    Raises BadInput for other shapes and types, and for counts that do not fit.
-    """
+    """Of every image its real descriptors [count[n], D], of descriptors [N, K, D]."""
     if descriptors.ndim != 3 or descriptors.dtype.kind != "f" or descriptors.shape[2] == 0:
         raise BadInput(
             f"descriptors are {list(descriptors.shape)} ({descriptors.dtype})",
@@ -70,22 +62,8 @@ def real_descriptors(descriptors: Floats, count: npt.NDArray[np.integer]) -> Ite
     return (descriptors[n, :real] for n, real in enumerate(count.tolist()))
 
 
-def own_rows(
-    query_names: Sequence[str] | None, gallery_names: Sequence[str] | None, num_query: int
-) -> Ids:
-    """For each query the gallery row of the same name, or -1."""
-    if query_names is None and gallery_names is None:
-        return np.full(num_query, -1, np.int64)
-    if query_names is None or gallery_names is None:
-        raise BadInput(
-            "only one of query_names and gallery_names was given",
-            expected="both (each image is left out of its own list) or neither",
-        )
-    if len(query_names) != num_query:
-        raise BadInput(
-            f"{len(query_names)} query names came with {num_query} query descriptors",
-            expected="one name per row",
-        )
+def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> Ids:
+    """For each query the gallery row of the same name, or -1. Raises BadInput for a name twice."""
     row_of = {name: row for row, name in enumerate(gallery_names)}
     if len(row_of) != len(gallery_names):
         twice = next(name for row, name in enumerate(gallery_names) if row_of[name] != row)
@@ -93,14 +71,20 @@ def own_rows(
     return np.array([row_of.get(name, -1) for name in query_names], np.int64)
 
 
-def check_count(num_gallery: int, gallery_names: Sequence[str] | None) -> None:
-    if num_gallery == 0:
-        raise BadInput("the gallery is empty", expected="at least one descriptor")
-    if gallery_names is not None and len(gallery_names) != num_gallery:
-        raise BadInput(
-            f"{len(gallery_names)} gallery names came with {num_gallery} gallery descriptors",
-            expected="one name per row",
-        )
+def checked_own(own: Ids | None, num_query: int) -> Ids:
+    """The gallery row of each query's own image, or -1; None: no query is in the gallery."""
+    if own is None:
+        return np.full(num_query, -1, np.int64)
+    require(own.shape == (num_query,), f"own is {list(own.shape)}", expected=f"[{num_query}]")
+    return own
+
+
+def check_gallery(num_gallery: int, own: Ids) -> None:
+    """Raises BadInput for an empty gallery, and own rows beyond it."""
+    require(num_gallery, "the gallery is empty", expected="at least one descriptor")
+    most = int(own.max(initial=-1))
+    expected = f"rows of a gallery of {num_gallery}"
+    require(most < num_gallery, f"own has the row {most}", expected=expected)
 
 
 def row_blocks(
@@ -108,8 +92,7 @@ def row_blocks(
 ) -> Iterator[Float32]:
     """The gallery, checked, in blocks of block_rows (the last may be shorter), in its order.
 
-    Small blocks are joined, for every search has a fixed cost; memory is that of one block and of
-    what is being joined to it.
+    Small blocks are joined, as every search has a fixed cost.
     """
     block: Float32 | None = None
     num_filled = num_seen = 0

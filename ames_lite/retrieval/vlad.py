@@ -11,10 +11,9 @@ cluster without descriptors stays 0), and so is the whole. The forms:
                  published code of AnyLoc, kept to reproduce it
 Source of hard by cosine with unit descriptors: Keetha et al., "AnyLoc", RA-L 2023.
 
-Descriptors are taken as they are unless `unit`; for cosines centroids are normalised, for residuals
-they are not; an image without descriptors gets the constant unit vector 1/sqrt(C D), so that every
-row is a unit vector and a list keeps all its rows. Axis letters: N images, K descriptors of an
-image, C clusters, D width.
+Descriptors are taken as they are unless `unit`; for cosines centroids are normalized, for residuals
+they are not; an image without descriptors gets the constant unit vector 1/sqrt(C D). Axis letters:
+N images, K descriptors of an image, C clusters, D width.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.errors import BadInput, check_fields
+from ames_lite.errors import check_fields, require
 from ames_lite.retrieval.rows import Floats, not_finite, real_descriptors
 
 DISTANCES = ("euclidean", "cosine")
@@ -36,7 +35,7 @@ CANCELLED = 1e-12  # sums below this part of what was added and subtracted have 
 
 @dataclass(frozen=True)
 class VladForm:
-    """How VLAD assigns and sums. Raises BadInput for forms that there are not."""
+    """How VLAD assigns and sums."""
 
     distance: str = "euclidean"  # or cosine
     soft: str | None = None  # None: hard; or standard, anyloc
@@ -61,12 +60,11 @@ def vlad_images(
     centroids: Floats,
     form: VladForm = HARD,
 ) -> npt.NDArray[np.float32]:
-    """VLAD vectors [N, C*D] float32 of N images; descriptors [N, K, D], of which the first
-    count[n] are real (what lies beyond is never looked at), centroids [C, D].
+    """VLAD vectors [N, C*D] float32 of descriptors [N, K, D], of which the first count[n] are real.
 
     Computed in float64, image by image: neither the order of descriptors nor the batch shows in the
-    result. Memory beside arguments and result: a few copies of one image's descriptors. Raises
-    BadInput for NaN or infinity among the real ones, and for shapes that do not fit.
+    result. Memory: a few copies of one image's descriptors. Raises BadInput for NaN or infinity
+    among the real ones, and for shapes that do not fit.
     """
     images = real_descriptors(descriptors, count)
     _check(descriptors.shape[2], centroids)
@@ -85,10 +83,7 @@ def vlad_images(
 def assign(
     descriptors: Floats, centroids: Floats, *, distance: str = "euclidean"
 ) -> npt.NDArray[np.int64]:
-    """The row [K] of the nearest centroid [C, D] of each descriptor [K, D]; ties: the first.
-
-    distance: euclidean or cosine (where a descriptor's length does not matter).
-    """
+    """The row [K] of the nearest centroid [C, D] of each descriptor [K, D]; ties: the first."""
     VladForm(distance)
     _check(descriptors.shape[-1], centroids)
     (values,) = real_descriptors(descriptors[None], np.array([len(descriptors)]))
@@ -100,8 +95,7 @@ def assign(
 def similarities(values: Tensor, centers: Tensor, distance: str) -> Tensor:
     """[C, K]: |x| cos(x, c), or |x|^2 minus the squared distance; the highest is the nearest.
 
-    values [K, D], centers [C, D], both of one dtype. What is left out is the same for every
-    centroid.
+    values [K, D], centers [C, D], both of one dtype.
     """
     if distance == "cosine":
         return unit_rows(centers) @ values.T
@@ -152,7 +146,6 @@ def _hard(values: Tensor, lengths: Tensor, assigned: Tensor, centers: Tensor) ->
 
 
 def _soft(values: Tensor, lengths: Tensor, weights: Tensor, centers: Tensor, soft: str) -> Tensor:
-    """Of weights [C, K]."""
     sums, mass = weights @ values, weights.sum(dim=1)
     added, sizes = weights @ lengths, _lengths(centers)
     if soft == "standard":
@@ -175,16 +168,14 @@ def _normalise(sums: Tensor, added: Tensor) -> Tensor:
 
 
 def _check(width: int, centroids: Floats) -> None:
-    if centroids.ndim != 2 or centroids.size == 0 or centroids.dtype.kind != "f":
-        raise BadInput(
-            f"centroids are {centroids.shape} ({centroids.dtype})",
-            expected="floating-point centroids [C, D]",
-        )
-    if width != centroids.shape[1]:
-        raise BadInput(
-            f"descriptors have width {width}, centroids {centroids.shape[1]}",
-            expected="one width",
-            remedy="use the vocabulary that was built from the same kind of descriptors",
-        )
-    if not np.isfinite(centroids).all():
-        raise BadInput("centroids have NaN or infinite entries", expected="finite numbers")
+    fine = centroids.ndim == 2 and centroids.size and centroids.dtype.kind == "f"
+    what = f"centroids are {centroids.shape} ({centroids.dtype})"
+    require(fine, what, expected="floating-point centroids [C, D]")
+    require(
+        width == centroids.shape[1],
+        f"descriptors have width {width}, centroids {centroids.shape[1]}",
+        expected="one width",
+        remedy="the vocabulary that was built from the same kind of descriptors",
+    )
+    what = "centroids have NaN or infinite entries"
+    require(np.isfinite(centroids).all(), what, expected="finite numbers")

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.retrieval.rows import Floats, not_finite
 
 Float64 = npt.NDArray[np.float64]
@@ -33,14 +33,12 @@ MAX_SIDE = 30_000  # of the matrix of inner products: 7 GB
 
 
 class Matrix(Protocol):
-    """What the fit reads: an array [N, D], or a file that gives parts of one."""
+    """What the fit reads: an array [N, D], or a file that gives rows and columns of one."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, D)."""
+    def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, part: tuple[slice, slice]) -> npt.NDArray[Any]:
-        """Rows and columns."""
+    def __getitem__(self, part: tuple[slice, slice]) -> npt.NDArray[Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,39 +56,36 @@ class Whitening:
 
     def __post_init__(self) -> None:
         p, d = self.components.shape if self.components.ndim == 2 else (0, 0)
-        if min(p, d) < 1 or self.mean.shape != (d,) or self.variance.shape != (p,):
-            raise BadInput(
-                f"mean {list(self.mean.shape)}, components {list(self.components.shape)} and "
-                f"variance {list(self.variance.shape)} do not fit",
-                expected="[D], [P, D] and [P]",
-            )
+        require(
+            min(p, d) >= 1 and self.mean.shape == (d,) and self.variance.shape == (p,),
+            f"mean {list(self.mean.shape)}, components {list(self.components.shape)} and "
+            f"variance {list(self.variance.shape)} do not fit",
+            expected="[D], [P, D] and [P]",
+        )
         finite = all(np.isfinite(a).all() for a in (self.mean, self.components, self.variance))
         least = np.append(self.variance, 1.0 if self.remainder is None else self.remainder).min()
-        if not finite or not 0 < least < np.inf:
-            raise BadInput(
-                "the whitening has NaN, infinite entries or a variance that is not above 0",
-                expected="finite numbers, variances above 0",
-            )
+        require(
+            finite and 0 < least < np.inf,
+            "the whitening has NaN, infinite entries or a variance that is not above 0",
+            expected="finite numbers, variances above 0",
+        )
 
     @property
     def width(self) -> int:
-        """Input width, D."""
         return self.components.shape[1]
 
     @property
     def dim(self) -> int:
-        """Output width."""
         return self.components.shape[0 if self.remainder is None else 1]
 
 
 def whiten(vectors: Floats, whitening: Whitening) -> Float64:
     """[N, P or D] of vectors [N, D]; not of unit length. Raises BadInput for another width."""
-    if vectors.ndim != 2 or vectors.shape[1] != whitening.width:
-        raise BadInput(
-            f"the descriptors are {list(vectors.shape)}, the whitening takes width "
-            f"{whitening.width}",
-            expected="descriptors of the kind that it was fitted on",
-        )
+    require(
+        vectors.ndim == 2 and vectors.shape[1] == whitening.width,
+        f"the descriptors are {list(vectors.shape)}, the whitening takes width {whitening.width}",
+        expected="descriptors of the kind that it was fitted on",
+    )
     centred = vectors.astype(np.float64) - whitening.mean
     components, scale = whitening.components, 1 / np.sqrt(whitening.variance.astype(np.float64))
     out = np.zeros((len(vectors), len(components)))
@@ -109,24 +104,23 @@ def whiten(vectors: Floats, whitening: Whitening) -> Float64:
 def fit_whitening(source: Matrix, dim: int) -> Whitening:
     """The whitening of N descriptors of width D to `dim` dimensions.
 
-    Exact: from the D × D covariance, or for D above N from the N × N inner products, of which the
-    smaller one, and a block of descriptors, are in memory. Raises BadInput for a dim above N - 1 or
-    D, for fewer directions in the data than dim, NaN or infinity, and where both sides are beyond
-    what memory holds.
+    Exact: from the D × D covariance, or for D above N from the N × N inner products; that matrix
+    and a block of descriptors are in memory. Raises BadInput for a dim above N - 1 or D, for fewer
+    directions in the data than dim, NaN or infinity, and where both N and D are above MAX_SIDE.
     """
     num, width = source.shape
-    if not 1 <= dim <= min(num - 1, width):
-        raise BadInput(
-            f"dim is {dim}, for {num} descriptors of width {width}",
-            expected=f"from 1 to {min(num - 1, width)}: fewer than descriptors, at most the width",
-            remedy="a smaller dim=, or more images",
-        )
-    if min(num, width) > MAX_SIDE:
-        raise BadInput(
-            f"{num} descriptors of width {width} need a matrix of {min(num, width)} squared",
-            expected=f"at most {MAX_SIDE} images, or a width of at most that",
-            remedy="a smaller max_images=",
-        )
+    require(
+        1 <= dim <= min(num - 1, width),
+        f"dim is {dim}, for {num} descriptors of width {width}",
+        expected=f"from 1 to {min(num - 1, width)}: fewer than descriptors, at most the width",
+        remedy="a smaller dim=, or more images",
+    )
+    require(
+        min(num, width) <= MAX_SIDE,
+        f"{num} descriptors of width {width} need a matrix of {min(num, width)} squared",
+        expected=f"at most {MAX_SIDE} images, or a width of at most that",
+        remedy="a smaller max_images=",
+    )
     fit = _from_covariance if num > width else _from_products
     return _whitening(*fit(source, dim))
 
@@ -138,18 +132,16 @@ def fit_class_whitening(
 
     labels [N]: classes of two images or more count alike, those of one only for the mean.
     shrinkage: part of the mean variance that is added to every direction. Memory: D × D and C × D.
-    Raises BadInput without two images of a class, as `fit_whitening`, and for D above what memory
-    holds.
+    Raises BadInput without two images of a class, and as `fit_whitening`.
     """
     num, width = source.shape
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(labels) != num or not (counts > 1).any():
-        what = f"{len(labels)} labels of {num} descriptors, {(counts > 1).sum()} of them shared"
-        raise BadInput(what, expected="a label each, and classes of two images or more")
-    if not 1 <= dim <= width or not 0 < shrinkage < np.inf or width > MAX_SIDE:
-        what = f"dim is {dim}, shrinkage {shrinkage}, for descriptors of width {width}"
-        expected = f"dim from 1 to the width, a width of at most {MAX_SIDE}, shrinkage above 0"
-        raise BadInput(what, expected=expected)
+    what = f"{len(labels)} labels of {num} descriptors, {(counts > 1).sum()} of them shared"
+    fine = len(labels) == num and (counts > 1).any()
+    require(fine, what, expected="a label each, and classes of two images or more")
+    what = f"dim is {dim}, shrinkage {shrinkage}, for descriptors of width {width}"
+    expected = f"dim from 1 to the width, a width of at most {MAX_SIDE}, shrinkage above 0"
+    require(1 <= dim <= width <= MAX_SIDE and 0 < shrinkage < np.inf, what, expected=expected)
     sums = np.zeros((len(counts), width))
     for rows in _parts(num, width):
         np.add.at(sums, classes[rows], _read(source, rows, np.s_[:]))
@@ -216,12 +208,12 @@ def _largest(matrix: Float64, dim: int, num: int) -> tuple[Float64, Float64]:
     )
     values, vectors = values[::-1] / (num - 1), vectors[:, ::-1].copy()
     found = int((values > LEAST * max(values[0], 0.0)).sum()) if values[0] > 0 else 0
-    if found < dim:
-        raise BadInput(
-            f"the descriptors span {found} directions, dim is {dim}",
-            expected=f"at least {dim} directions: more images, and images that differ",
-            remedy=f"dim={found} at most" if found else "images that differ",
-        )
+    require(
+        found >= dim,
+        f"the descriptors span {found} directions, dim is {dim}",
+        expected=f"at least {dim} directions: more images, and images that differ",
+        remedy=f"dim={found} at most" if found else "images that differ",
+    )
     return values, vectors
 
 

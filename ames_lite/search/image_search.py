@@ -23,7 +23,7 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones.interface import Backbone, Described, unit_vector
 from ames_lite.extraction.batches import Job, describe_all
-from ames_lite.extraction.global_sources import StoreSource
+from ames_lite.extraction.globals import from_store
 from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
@@ -168,7 +168,7 @@ def _own_vectors(described: dict[str, Described], backbone: Backbone) -> Floats:
 
 def query_vectors(store: DescriptorStore, vlad: Vlad) -> Floats:
     """VLAD vectors [Q, V] of a store; zero where a query has no descriptors: its sims are 0."""
-    vectors = np.concatenate([block.vectors for block in StoreSource(store, vlad).blocks(0)])
+    vectors = np.concatenate([block.vectors for block in from_store(store, vlad).blocks(0)])
     vectors[store.empty_rows()] = 0
     return vectors
 

@@ -21,10 +21,8 @@ from ames_lite.errors import require
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.descriptors import extract_descriptors
-from ames_lite.extraction.global_sources import StoreSource
-from ames_lite.extraction.globals import extract_globals
-from ames_lite.extraction.vocabulary import build_vocabulary
-from ames_lite.extraction.vocabulary_sources import Source
+from ames_lite.extraction.globals import extract_globals, from_store
+from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.io.digest import array_digest, file_digest, names_digest
 from ames_lite.io.images import no_images
 from ames_lite.io.provenance import check_provenance, differences
@@ -312,7 +310,7 @@ class _Run:
             if path.is_file():
                 continue
             with DescriptorStore.open(local_path(self.place, segment)) as store:
-                source = StoreSource(store, vlad)
+                source = from_store(store, vlad)
                 extract_globals(source, path, dtype="float16", on_bad_image="skip", say_bad=False)
 
     def _joined(self, entries: list[Entry]) -> list[Entry]:

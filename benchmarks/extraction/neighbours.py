@@ -22,6 +22,7 @@ import torch
 
 from ames_lite.retrieval.faiss_calls import flat_search, search_threads
 from ames_lite.retrieval.knn import exact_knn
+from ames_lite.retrieval.rows import own_rows
 from benchmarks.extraction.turns import in_turns
 from benchmarks.own_process import peak_of
 from benchmarks.timing import middle
@@ -50,7 +51,7 @@ def unit_rows(rows: int, dim: int, seed: int) -> Float32:
 
 
 def _project(vectors: Float32, names: Sequence[str], k: int) -> tuple[Any, Any]:
-    found = exact_knn(vectors, vectors, k, query_names=names, gallery_names=names)
+    found = exact_knn(vectors, vectors, k, own=own_rows(names, names))
     return found.ids, found.sims
 
 

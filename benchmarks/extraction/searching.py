@@ -24,7 +24,7 @@ import torch
 
 from ames_lite.errors import MissingFile
 from ames_lite.extraction.aggregators import Vlad
-from ames_lite.extraction.backbones import Sift
+from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.io.digest import file_digest
 from ames_lite.io.provenance import check_provenance
 from ames_lite.models import build_head

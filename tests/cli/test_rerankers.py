@@ -14,7 +14,7 @@ from ames_lite.cli.prepare_topk_global import main as topk_main
 from ames_lite.cli.prepare_topk_global import run as run_topk
 from ames_lite.retrieval import rerank_parts
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.rerankers import RERANKERS, rerank_lists
+from ames_lite.retrieval.rerankers import RERANKERS
 from ames_lite.stores import hdf5
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
 from tests.retrieval.test_rerankers import made, unit
@@ -58,8 +58,8 @@ def test_every_name_writes_its_lists_cut_behind_the_reranking(root: Path, name: 
         read_globals(root / ROXFORD / f"dinov2_{side}_vlad.hdf5")[1]
         for side in ("query", "gallery")
     ]
-    plain, options = exact_knn(*rows, len(rows[1])), RERANKERS[name].settings()
-    expected = rerank_lists(*rows, plain, options)
+    plain, options = exact_knn(*rows, len(rows[1])), RERANKERS[name]()
+    expected = options.rerank(*rows, plain)
     np.testing.assert_array_equal(found.ids, expected.ids[:, :9])
     np.testing.assert_array_equal(found.sims, expected.sims[:, :9])
     assert said.items() >= options.provenance.items()

@@ -16,7 +16,7 @@ import torch
 from ames_lite.cli import released, search
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.extraction.backbones import Sift
+from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES

@@ -20,7 +20,7 @@ from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork, Shape
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.mda import Mda, rerank_mda
+from ames_lite.retrieval.mda import Mda
 from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
@@ -137,7 +137,7 @@ def test_vectors_are_unit_and_lists_are_reranked_as_the_files_say(
             compose("prepare_topk_global", [*given, *settings, f"mda.sims={sims}"])
         )
         found = read_neighbors(folder / "nn_superglobal.hdf5", QUERIES, GALLERY)
-        expected = rerank_mda(query, gallery, plain, Mda(6, 2, 0.5, sims))
+        expected = Mda(6, 2, 0.5, sims).rerank(query, gallery, plain)
         np.testing.assert_array_equal(found.ids, expected.ids[:, :5])  # cut after the reranking
         np.testing.assert_array_equal(found.sims, expected.sims[:, :5])
         said = hdf5.read_provenance(folder / "nn_superglobal.hdf5", SCHEMA)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.backbones import Sift
 from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.extraction.batches import (
     WINDOW,
     Job,

@@ -15,8 +15,8 @@ import pytest
 from ames_lite.cli import extract_descriptors as extract_descriptors_command
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.extraction.backbones import Sift
 from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.extraction.batches import WINDOW
 from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.io.images import save_jpeg

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, ConfigError
-from ames_lite.extraction import global_sources
+from ames_lite.extraction import globals as globals_stage
 from ames_lite.extraction.aggregators import (
     AGGREGATORS,
     Aggregator,
@@ -25,8 +25,7 @@ from ames_lite.extraction.aggregators import (
 from ames_lite.extraction.backbones.dinov2 import TinyRandom
 from ames_lite.extraction.backbones.interface import Described
 from ames_lite.extraction.descriptors import extract_descriptors
-from ames_lite.extraction.global_sources import Block, ImageSource, Source, StoreSource
-from ames_lite.extraction.globals import extract_globals
+from ames_lite.extraction.globals import Block, Source, extract_globals, from_images, from_store
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -93,11 +92,11 @@ def referee(kind: str, local: LocalDescriptors, aggregator: Aggregator) -> np.nd
 def test_every_kind_equals_the_referee_row_by_row(
     store: DescriptorStore, tmp_path: Path, block_bytes: int, monkeypatch
 ) -> None:
-    monkeypatch.setattr(global_sources, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(globals_stage, "BLOCK_BYTES", block_bytes)
     for aggregator in every_kind(tmp_path):
         kind = aggregator.kind
         path = extract_globals(
-            StoreSource(store, aggregator), tmp_path / f"{kind}.hdf5", on_bad_image="skip"
+            from_store(store, aggregator), tmp_path / f"{kind}.hdf5", on_bad_image="skip"
         )
         names, found, made = read_globals(path)
         assert names == NAMES and found.dtype == np.float32 and made["global"] == kind
@@ -124,7 +123,7 @@ def test_the_dict_is_all_there_is_and_cls_is_sent_elsewhere() -> None:
 
 
 def test_float16_is_float32_rounded(store: DescriptorStore, tmp_path: Path) -> None:
-    source = StoreSource(store, Gem())
+    source = from_store(store, Gem())
     given: dict[str, Any] = {"on_bad_image": "skip"}
     full = read_globals(extract_globals(source, tmp_path / "a.hdf5", **given))[1]
     half = read_globals(extract_globals(source, tmp_path / "b.hdf5", dtype="float16", **given))[1]
@@ -153,7 +152,7 @@ class Stopping:
 
 def stopped(store_path: Path, vocabulary_path: Path, output: Path, blocks: int) -> None:
     """Does not end well."""
-    source = StoreSource(DescriptorStore.open(store_path), Vlad.load(vocabulary_path))
+    source = from_store(DescriptorStore.open(store_path), Vlad.load(vocabulary_path))
     extract_globals(Stopping(source, blocks, kill=True), output)
 
 
@@ -161,9 +160,9 @@ def stopped(store_path: Path, vocabulary_path: Path, output: Path, blocks: int) 
 def test_a_run_that_is_continued_equals_an_unbroken_one(
     store: DescriptorStore, tmp_path: Path, kill: bool, monkeypatch
 ) -> None:
-    monkeypatch.setattr(global_sources, "BLOCK_BYTES", 3 * 8 * C * D)
+    monkeypatch.setattr(globals_stage, "BLOCK_BYTES", 3 * 8 * C * D)
     path, output = vocabulary(tmp_path), tmp_path / "parts.hdf5"
-    source = StoreSource(store, Vlad.load(path))
+    source = from_store(store, Vlad.load(path))
     assert source.step == 3
     whole = extract_globals(source, tmp_path / "whole.hdf5", on_bad_image="skip")
     if kill:
@@ -184,14 +183,14 @@ def test_images_that_failed_are_named_also_by_a_later_run(
 ) -> None:
     for _ in range(2):
         with pytest.raises(BadInput, match="2 of 20 images failed") as caught:
-            extract_globals(StoreSource(store, Gem()), tmp_path / "g.hdf5")
+            extract_globals(from_store(store, Gem()), tmp_path / "g.hdf5")
         assert "image 4 is cut short" in str(caught.value) and "13.jpg" in str(caught.value)
 
 
 def test_a_shard_holds_its_rows(store: DescriptorStore, tmp_path: Path) -> None:
     given: dict[str, Any] = {"on_bad_image": "skip"}
-    whole = read_globals(extract_globals(StoreSource(store, Mean()), tmp_path / "w.hdf5", **given))
-    part = StoreSource(store, Mean(), Shard(2, 3))
+    whole = read_globals(extract_globals(from_store(store, Mean()), tmp_path / "w.hdf5", **given))
+    part = from_store(store, Mean(), Shard(2, 3))
     found = read_globals(extract_globals(part, tmp_path / "p.hdf5", **given))
     assert found[0] == NAMES[6:13] and found[2] == whole[2]
     np.testing.assert_array_equal(found[1], whole[1][6:13])
@@ -207,7 +206,7 @@ def test_a_published_store_is_read_with_its_list_and_its_masks(tmp_path: Path) -
     store = open_store(tmp_path / "f.hdf5", NAMES[:5])
     aggregators: list[Aggregator] = [Gem(), Mean(), Vlad.load(vocabulary(tmp_path))]
     for aggregator in aggregators:
-        path = extract_globals(StoreSource(store, aggregator), tmp_path / f"{aggregator.kind}.hdf5")
+        path = extract_globals(from_store(store, aggregator), tmp_path / f"{aggregator.kind}.hdf5")
         found = read_globals(path)[1]
         for row in range(5):
             real = values[row, values[row, :, 3] == 0]
@@ -226,7 +225,7 @@ def test_a_vocabulary_of_other_descriptors_is_refused_with_both_sides_named(
 ) -> None:
     other = vocabulary(tmp_path, "other.npz", **{key: "another"})
     with pytest.raises(BadInput, match=f"{key} is {MADE[key]!r} in .*and 'another' in") as caught:
-        StoreSource(store, Vlad.load(other))
+        from_store(store, Vlad.load(other))
     assert str(store.path) in str(caught.value) and str(other) in str(caught.value)
 
 
@@ -236,23 +235,23 @@ def test_of_a_vocabulary_of_published_form_what_it_says_is_compared(
     centroids = np.random.default_rng(1).standard_normal((C, D)).astype(np.float32)
     said = {"origin": "published", "facet": "value", "distance": "cosine", "unit": True}
     path = write_vocabulary(tmp_path / "p.npz", centroids, said)
-    StoreSource(store, Vlad.load(path))
+    from_store(store, Vlad.load(path))
     assert "whether backbone, variant, weights, layer agree is not known" in caplog.text
     other = write_vocabulary(tmp_path / "k.npz", centroids, {**said, "facet": "key"})
     with pytest.raises(BadInput, match="facet is 'value' .* and 'key'"):
-        StoreSource(store, Vlad.load(other))
+        from_store(store, Vlad.load(other))
 
 
 def test_what_does_not_fit_a_store_is_refused(store: DescriptorStore, tmp_path: Path) -> None:
     wide = np.ones((C, D + 1), np.float32)
     path = write_vocabulary(tmp_path / "wide.npz", wide, MADE)
     with pytest.raises(BadInput, match="width 8, the vocabulary 9"):
-        StoreSource(store, Vlad.load(path))
+        from_store(store, Vlad.load(path))
     packed = tmp_path / "packed.hdf5"
     with DescriptorStore.create(packed, ["a"], 1, 16, "uint8", MADE) as writer:
         writer.mark_failed("a", "")
     with pytest.raises(BadInput, match="a packed store"):
-        StoreSource(DescriptorStore.open(packed), Gem())
+        from_store(DescriptorStore.open(packed), Gem())
     with pytest.raises(BadInput, match="soft"):
         Vlad.load(vocabulary(tmp_path), soft="hard")
     spaces = [
@@ -278,7 +277,7 @@ def test_the_forms_of_vlad_are_those_of_the_vocabulary_and_the_flags(
     digests = set()
     for number, (soft, temperature) in enumerate([(None, 1.0), ("standard", 4.0), ("anyloc", 1.0)]):
         aggregator = Vlad.load(path, soft=soft, temperature=temperature)
-        source = StoreSource(store, aggregator)
+        source = from_store(store, aggregator)
         output = extract_globals(source, tmp_path / f"{number}.hdf5", on_bad_image="skip")
         _, found, made = read_globals(output)
         form: dict[str, Any] = {"soft": soft, "temperature": temperature}
@@ -288,7 +287,7 @@ def test_the_forms_of_vlad_are_those_of_the_vocabulary_and_the_flags(
         digests.add(made["assignment"])
         with pytest.raises(BadInput, match="assignment"):  # another file's rows are not continued
             other = Vlad.load(path, soft="standard", temperature=9.0)
-            extract_globals(StoreSource(store, other), output, on_bad_image="skip")
+            extract_globals(from_store(store, other), output, on_bad_image="skip")
     assert len(digests) == 3
 
 
@@ -346,9 +345,9 @@ def test_straight_from_images_equals_the_way_through_a_store_up_to_its_float16(
     aggregators: list[Aggregator] = [Vlad.load(tiny_vocabulary), Gem(), Mean()]
     for aggregator in aggregators:
         given: dict[str, Any] = {"on_bad_image": "skip"}
-        sources: list[Source] = [StoreSource(store, aggregator)]
+        sources: list[Source] = [from_store(store, aggregator)]
         for kind in (Rounded, TinyRandom):
-            sources.append(ImageSource(tiny(kind, top_k=0), folder, LIST, aggregator, boxes=BOXES))
+            sources.append(from_images(tiny(kind, top_k=0), folder, LIST, aggregator, boxes=BOXES))
         paths = [
             extract_globals(source, tmp_path / f"{aggregator.kind}{i}.hdf5", **given)
             for i, source in enumerate(sources)
@@ -367,9 +366,9 @@ def test_straight_from_images_equals_the_way_through_a_store_up_to_its_float16(
 def test_images_continue_with_the_batches_of_an_unbroken_run(
     folder: Path, tiny_vocabulary: Path, tmp_path: Path
 ) -> None:
-    def source(shard: Shard | None = None) -> ImageSource:
+    def source(shard: Shard | None = None) -> Source:
         vlad_ = Vlad.load(tiny_vocabulary)
-        return ImageSource(tiny(top_k=0), folder, LIST, vlad_, boxes=BOXES, shard=shard)
+        return from_images(tiny(top_k=0), folder, LIST, vlad_, boxes=BOXES, shard=shard)
 
     whole = extract_globals(source(), tmp_path / "whole.hdf5", on_bad_image="skip")
     with pytest.raises(KeyboardInterrupt):
@@ -386,6 +385,6 @@ def test_a_vocabulary_of_another_network_is_refused_before_any_image(
     folder: Path, tiny_vocabulary: Path
 ) -> None:
     with pytest.raises(BadInput, match="weights is 'random, seed 5' in this run"):
-        ImageSource(tiny(seed=5), folder, LIST, Vlad.load(tiny_vocabulary))
+        from_images(tiny(seed=5), folder, LIST, Vlad.load(tiny_vocabulary))
     with pytest.raises(BadInput, match="facet is 'key'"):
-        ImageSource(tiny(facet="key"), folder, LIST, Vlad.load(tiny_vocabulary))
+        from_images(tiny(facet="key"), folder, LIST, Vlad.load(tiny_vocabulary))

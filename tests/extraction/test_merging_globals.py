@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.merging import merge_globals
+from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores import merging
 from ames_lite.stores.global_store import GlobalWriter
 from ames_lite.stores.shards import Shard, find_shards, shard_path, shard_rows
 from tests.stores.files import write_globals
 
+merge_globals = partial(merge_stores, of_globals=True)
 NAMES = tuple(f"{i}ü.jpg" for i in range(11))
 FAILED = {"3ü.jpg": "cut short", "8ü.jpg": "missing"}
 D = 6

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction import vocabulary_sources
-from ames_lite.extraction.vocabulary import build_vocabulary
-from ames_lite.extraction.vocabulary_sources import Source
+from ames_lite.extraction import vocabulary as vocabulary_stage
+from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.io.digest import names_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans, kmeans_blocks
@@ -96,7 +95,7 @@ def test_a_sample_is_that_of_kmeans_in_memory(
 def test_several_stores_are_one_with_every_step_th_image(
     tmp_path: Path, two: Any, read_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocabulary_sources, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(vocabulary_stage, "READ_BYTES", read_bytes)
     sources = [Source(two[0], 1, dataset="one"), Source(two[1], 4, dataset="two")]
     options = {"num_clusters": 4, "distance": "cosine", "unit": True, "iterations": 50}
     found = open_vocabulary(build_vocabulary(sources, tmp_path / "v.npz", **options))

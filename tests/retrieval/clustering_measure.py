@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.extraction.vocabulary import build_vocabulary
-from ames_lite.extraction.vocabulary_sources import Source
+from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans_blocks
 from ames_lite.stores.descriptor_store import DescriptorStore

@@ -8,7 +8,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.retrieval import diffusion
-from ames_lite.retrieval.diffusion import Diffusion, affinities, rerank_diffusion
+from ames_lite.retrieval.diffusion import Diffusion, affinities
 from tests.retrieval.test_rerankers import CLUSTERS, Vectors, made, unit
 
 Dense = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ def test_scores_equal_the_dense_solution(
 ) -> None:
     world = made()
     options = Diffusion(num, k, begin, alpha, gamma)
-    found = rerank_diffusion(world.query, world.gallery, world.plain, options)
+    found = options.rerank(world.query, world.gallery, world.plain)
     affinity = slow_affinity(world.gallery, k, gamma)
     for q in range(CLUSTERS):
         listed = world.plain.ids[q, :num]
@@ -69,7 +69,7 @@ def test_similarity_runs_along_a_chain() -> None:
     stranger = np.array([[0.6, -0.1, 0.79]])
     gallery, query = unit(np.concatenate([arc, stranger])), unit(arc[:1])
     plain = diffusion.NO_OWN.lists(query, gallery, 26)
-    found = rerank_diffusion(query, gallery, plain, Diffusion(neighbors=4, query_neighbors=2))
+    found = Diffusion(neighbors=4, query_neighbors=2).rerank(query, gallery, plain)
     place = {image: at for at, image in enumerate(plain.ids[0].tolist())}
     assert place[25] < place[24]
     assert found.ids[0, -1] == 25 and found.sims[0, -1] == 0 < found.sims[0, -2]
@@ -77,7 +77,7 @@ def test_similarity_runs_along_a_chain() -> None:
 
 def test_what_nothing_arrives_at_keeps_its_order() -> None:
     world = made()
-    found = rerank_diffusion(world.query, world.gallery, world.plain, Diffusion(None, 3, 2))
+    found = Diffusion(None, 3, 2).rerank(world.query, world.gallery, world.plain)
     for q in range(CLUSTERS):
         rest = found.ids[q][found.sims[q] == 0]
         place = {image: at for at, image in enumerate(world.plain.ids[q].tolist())}
@@ -89,4 +89,4 @@ def test_gradients_that_do_not_end_are_refused(monkeypatch: pytest.MonkeyPatch) 
     world = made()
     monkeypatch.setattr(diffusion, "TOLERANCE", 0.0)
     with pytest.raises(BadInput, match="diffusion.alpha"):
-        rerank_diffusion(world.query, world.gallery, world.plain, Diffusion())
+        Diffusion().rerank(world.query, world.gallery, world.plain)

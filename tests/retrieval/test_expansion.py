@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from ames_lite.retrieval.expansion import Aqe, Dba, augmented, expanded, rerank_aqe, rerank_dba
+from ames_lite.retrieval.expansion import Aqe, Dba, augmented, expanded
 from tests.retrieval.test_rerankers import made
 
 Row = list[float]
@@ -47,7 +47,7 @@ def slow_augmented(rows: list[Row], num: int, alpha: float) -> list[Row]:
 @pytest.mark.parametrize("num, alpha", [(1, 3.0), (10, 3.0), (10, 0.0), (200, 1.5)])
 def test_query_expansion_equals_the_loops(num: int, alpha: float) -> None:
     world = made()
-    found = rerank_aqe(world.query, world.gallery, world.plain, Aqe(num, alpha))
+    found = Aqe(num, alpha).rerank(world.query, world.gallery, world.plain)
     rows = world.gallery.astype(float).tolist()
     for q, query in enumerate(world.query.astype(float).tolist()):
         sims = np.array(slow_aqe(query, rows, num, alpha))
@@ -59,7 +59,7 @@ def test_augmentation_equals_the_loops(num: int, alpha: float, again: int) -> No
     world = made()
     rows = slow_augmented(world.gallery.astype(float).tolist(), num, alpha)
     np.testing.assert_allclose(augmented(world.gallery, num, alpha), rows, atol=1e-6)
-    found = rerank_dba(world.query, world.gallery, world.plain, Dba(num, alpha, again))
+    found = Dba(num, alpha, again).rerank(world.query, world.gallery, world.plain)
     for q, query in enumerate(world.query.astype(float).tolist()):
         sims = np.array(slow_aqe(query, rows, again, alpha))
         np.testing.assert_allclose(found.sims[q], sims[found.ids[q]], atol=1e-6)

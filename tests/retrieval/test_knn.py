@@ -8,6 +8,7 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.retrieval import faiss_calls, knn
 from ames_lite.retrieval.knn import exact_knn
+from ames_lite.retrieval.rows import own_rows
 
 
 def referee(query, gallery, k, query_names=None, gallery_names=None):
@@ -139,9 +140,8 @@ def test_nobody_is_its_own_neighbour_even_among_copies(margin, k: int) -> None:
     query, query_names = gallery[order], [names[i] for i in order]
     ids, sims = referee(query, gallery, k, query_names, names)
     for block_rows in (4, 60):
-        found = exact_knn(
-            query, gallery, k, query_names=query_names, gallery_names=names, block_rows=block_rows
-        )
+        own = own_rows(query_names, names)
+        found = exact_knn(query, gallery, k, own=own, block_rows=block_rows)
         np.testing.assert_array_equal(found.ids, ids)
         np.testing.assert_array_equal(found.sims, sims)
         assert not (found.ids == order[:, None]).any()
@@ -152,10 +152,10 @@ def test_only_queries_that_are_in_the_gallery_lose_a_row() -> None:
     gallery = integers(6, 10, 3)
     names = [str(i) for i in range(10)]
     queries = ["3", "elsewhere"]
-    found = exact_knn(gallery[3:5], gallery, 10, query_names=queries, gallery_names=names)
+    found = exact_knn(gallery[3:5], gallery, 10, own=own_rows(queries, names))
     ids, _ = referee(gallery[3:5], gallery, 10, queries, names)
     np.testing.assert_array_equal(found.ids, ids)
-    away = exact_knn(gallery[3:5], gallery, 10, query_names=["x", "y"], gallery_names=names)
+    away = exact_knn(gallery[3:5], gallery, 10, own=own_rows(["x", "y"], names))
     assert away.ids.shape == (2, 10)
 
 
@@ -198,19 +198,15 @@ def test_bad_descriptors_are_refused(query, gallery, part: str) -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    rows, names = units(10, 5, 4), list("abcde")
+    rows = units(10, 5, 4)
     with pytest.raises(BadInput, match="k is 0"):
         exact_knn(rows, rows, 0)
-    for query_names, gallery_names, part in [
-        (names, None, "only one"),
-        (names[:3], names, "3 query names"),
-        (names, names[:3], "3 gallery names"),
-        (names, list("abcda"), "'a' more than once"),
-    ]:
-        with pytest.raises(BadInput, match=part):
-            exact_knn(rows, rows, 2, query_names=query_names, gallery_names=gallery_names)
-    with pytest.raises(BadInput, match="3 gallery names"):
-        exact_knn(rows, iter([rows]), 2, query_names=names, gallery_names=names[:3])
+    with pytest.raises(BadInput, match="'a' more than once"):
+        own_rows("ab", "abcda")
+    for own, part in [(np.arange(3), r"own is \[3\]"), (np.arange(1, 6), "row 5")]:
+        for gallery in (rows, iter([rows])):
+            with pytest.raises(BadInput, match=part):
+                exact_knn(rows, gallery, 2, own=own)
 
 
 @pytest.mark.parametrize("width", [3, 64])

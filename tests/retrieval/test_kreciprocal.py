@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.kreciprocal import Kreciprocal, encoded, jaccard, rerank_kreciprocal
+from ames_lite.retrieval.kreciprocal import Kreciprocal, encoded, jaccard
 from ames_lite.retrieval.rerank_parts import Search
 from tests.retrieval.test_rerankers import CLUSTERS, Vectors, made
 
@@ -63,7 +63,7 @@ def test_similarities_equal_those_of_sets(k1: int, k2: int) -> None:
 @pytest.mark.parametrize("lamb", [0.0, 0.3, 1.0])
 def test_the_published_form_takes_all_queries_and_images(lamb: float) -> None:
     world = made()
-    found = rerank_kreciprocal(world.query, world.gallery, world.plain, Kreciprocal(lamb=lamb))
+    found = Kreciprocal(lamb=lamb).rerank(world.query, world.gallery, world.plain)
     points = np.concatenate([world.gallery, world.query])
     vectors, num = slow_vectors(points, 20, 6), len(world.gallery)
     for q in range(CLUSTERS):
@@ -75,24 +75,22 @@ def test_the_published_form_takes_all_queries_and_images(lamb: float) -> None:
 
 def test_with_num_every_list_is_a_world_of_its_own() -> None:
     world, num = made(), 40
-    found = rerank_kreciprocal(world.query, world.gallery, world.plain, Kreciprocal(num, 10, 4))
+    found = Kreciprocal(num, 10, 4).rerank(world.query, world.gallery, world.plain)
     for q in range(CLUSTERS):
         query, listed = world.query[q : q + 1], world.plain.ids[q, :num]
         alone = world.gallery[listed]
         plain = exact_knn(query, alone, num)
-        whole = rerank_kreciprocal(query, alone, plain, Kreciprocal(None, 10, 4))
+        whole = Kreciprocal(None, 10, 4).rerank(query, alone, plain)
         np.testing.assert_array_equal(found.ids[q, :num], listed[whole.ids[0]])
         np.testing.assert_allclose(found.sims[q, :num], whole.sims[0], atol=1e-6)
 
 
 def test_a_query_in_the_gallery_is_one_point() -> None:
     world, own = made(), np.arange(0, 30, 3)
-    names = [str(row) for row in range(len(world.gallery))]
-    asked = [names[row] for row in own]
     query = world.gallery[own]
-    plain = exact_knn(query, world.gallery, 200, query_names=asked, gallery_names=names)
+    plain = exact_knn(query, world.gallery, 200, own=own)
     options = Kreciprocal(k1=10, k2=4, lamb=0)
-    found = rerank_kreciprocal(query, world.gallery, plain, options, Search(own))
+    found = options.rerank(query, world.gallery, plain, Search(own))
     vectors = slow_vectors(world.gallery, 10, 4)
     for q, row in enumerate(own):
         expected = [slow_jaccard(vectors[row], vectors[image]) for image in found.ids[q]]

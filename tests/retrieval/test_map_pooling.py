@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.retrieval.map_pooling import gem_map, relup, rgem, sgem
+from ames_lite.retrieval.map_pooling import gem_map, rgem, sgem
 from tests.helpers import shared_file
 
 
@@ -87,9 +87,3 @@ def test_maps_below_three_cells_are_refused() -> None:
     for size in ((2, 9), (9, 2), (1, 1)):
         with pytest.raises(BadInput, match="too small"):
             rgem(a_map(1, 2, *size), 2.5)
-
-
-def test_relup_is_relu_at_zero() -> None:
-    x = torch.tensor([-1.0, 0.001, 0.5])
-    assert relup(x, 0.0).tolist() == torch.relu(x).tolist()
-    torch.testing.assert_close(relup(x, 0.014), torch.tensor([0.014, 0.014, 0.5]))

@@ -10,7 +10,7 @@ from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
 from ames_lite.retrieval import rerank_parts
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.mda import Mda, mda_order, refined_vectors, rerank_mda
+from ames_lite.retrieval.mda import Mda, mda_order, refined_vectors
 from tests.helpers import shared_file
 
 Vectors = npt.NDArray[np.float32]
@@ -63,7 +63,7 @@ def test_published_ranks(beta: float) -> None:
     for q, query in enumerate(queries):
         refined = refined_vectors(gallery[plain.ids[q, :num]].astype(np.float64), k, beta)
         np.testing.assert_allclose(refined @ query, sims[q], atol=3e-7)
-    found = rerank_mda(queries, gallery, plain, Mda(num, k, beta))
+    found = Mda(num, k, beta).rerank(queries, gallery, plain)
     np.testing.assert_array_equal(found.ids, ranks)
 
 
@@ -86,7 +86,7 @@ def lists(queries: int = 4, images: int = 50) -> tuple[Vectors, Vectors, Neighbo
 
 def test_it_only_reorders_and_places_behind_num_stay() -> None:
     query, gallery, plain = lists()
-    found = rerank_mda(query, gallery, plain, Mda(20, 3))
+    found = Mda(20, 3).rerank(query, gallery, plain)
     np.testing.assert_array_equal(np.sort(found.ids[:, :20]), np.sort(plain.ids[:, :20]))
     np.testing.assert_array_equal(found.ids[:, 20:], plain.ids[:, 20:])
     np.testing.assert_array_equal(found.sims[:, 20:], plain.sims[:, 20:])
@@ -96,8 +96,8 @@ def test_it_only_reorders_and_places_behind_num_stay() -> None:
 
 def test_first_stage_similarities_move_with_their_images() -> None:
     query, gallery, plain = lists()
-    final = rerank_mda(query, gallery, plain, Mda(20, 3))
-    first = rerank_mda(query, gallery, plain, Mda(20, 3, sims="first"))
+    final = Mda(20, 3).rerank(query, gallery, plain)
+    first = Mda(20, 3, sims="first").rerank(query, gallery, plain)
     np.testing.assert_array_equal(final.ids, first.ids)
     rows = np.take_along_axis(query @ gallery.T, first.ids, axis=1)
     np.testing.assert_allclose(first.sims, rows, atol=1e-6)
@@ -118,9 +118,9 @@ def test_blocks_of_queries_and_rows_read_by_the_range_change_nothing(
         def read(self, first: int, stop: int) -> Vectors:
             return gallery[first:stop].copy()
 
-    whole = rerank_mda(query, gallery, plain, Mda(20, 3))
+    whole = Mda(20, 3).rerank(query, gallery, plain)
     monkeypatch.setattr(rerank_parts, "BLOCK_BYTES", 1)  # a query at a time
-    found = rerank_mda(query, Rows(), plain, Mda(20, 3))
+    found = Mda(20, 3).rerank(query, Rows(), plain)
     np.testing.assert_array_equal(found.ids, whole.ids)
     np.testing.assert_array_equal(found.sims, whole.sims)
 
@@ -128,7 +128,7 @@ def test_blocks_of_queries_and_rows_read_by_the_range_change_nothing(
 def test_copies_of_an_image_keep_the_order_of_the_list() -> None:
     gallery = np.repeat(unit(6, 8, 1), 4, axis=0)
     query = unit(3, 8, 0)
-    found = rerank_mda(query, gallery, exact_knn(query, gallery, 24), Mda(24, 5))
+    found = Mda(24, 5).rerank(query, gallery, exact_knn(query, gallery, 24))
     for row in found.ids:
         for image in range(6):
             copies = row[row // 4 == image]
@@ -138,7 +138,7 @@ def test_copies_of_an_image_keep_the_order_of_the_list() -> None:
 def test_images_of_one_vector_keep_the_list() -> None:
     gallery = np.repeat(unit(1, 8, 1), 30, axis=0)
     plain = exact_knn(unit(2, 8, 0), gallery, 30)
-    np.testing.assert_array_equal(rerank_mda(unit(2, 8, 0), gallery, plain).ids, plain.ids)
+    np.testing.assert_array_equal(Mda().rerank(unit(2, 8, 0), gallery, plain).ids, plain.ids)
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -147,12 +147,12 @@ def test_what_does_not_fit_is_refused() -> None:
     broken[plain.ids[0, 0], 0] = np.nan
     opposite = np.concatenate([unit(1, 8, 0), -unit(1, 8, 0).repeat(9, axis=0)])
     for call, what in [
-        (lambda: rerank_mda(query[:3], gallery, plain), "3 query"),
-        (lambda: rerank_mda(query, gallery[:40], plain), "40 gallery"),
-        (lambda: rerank_mda(unit(4, 7, 0), gallery, plain), "width 8"),
-        (lambda: rerank_mda(2 * query, gallery, plain), "unit length"),
-        (lambda: rerank_mda(query, 0.9 * gallery, plain), "unit length"),
-        (lambda: rerank_mda(query, broken, plain), "NaN"),
+        (lambda: Mda().rerank(query[:3], gallery, plain), "3 query"),
+        (lambda: Mda().rerank(query, gallery[:40], plain), "40 gallery"),
+        (lambda: Mda().rerank(unit(4, 7, 0), gallery, plain), "width 8"),
+        (lambda: Mda().rerank(2 * query, gallery, plain), "unit length"),
+        (lambda: Mda().rerank(query, 0.9 * gallery, plain), "unit length"),
+        (lambda: Mda().rerank(query, broken, plain), "NaN"),
         (lambda: mda_order(query[0], opposite, 9, 1.0), "smaller beta"),
         (lambda: Mda(num=0), "at least 1"),
         (lambda: Mda(neighbors=-1), "from 0"),

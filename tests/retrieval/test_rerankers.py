@@ -16,12 +16,12 @@ from ames_lite.retrieval.diffusion import Diffusion
 from ames_lite.retrieval.expansion import Aqe, Dba
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.kreciprocal import Kreciprocal
-from ames_lite.retrieval.rerank_parts import Search, Settings
-from ames_lite.retrieval.rerankers import RERANKERS, rerank_lists
+from ames_lite.retrieval.rerank_parts import Reranker, Search
+from ames_lite.retrieval.rerankers import RERANKERS
 
 Vectors = npt.NDArray[np.float32]
 CLUSTERS, EACH, LOOSE = 6, 12, 40
-ALL: list[Settings] = [
+ALL: list[Reranker] = [
     Aqe(5),
     Dba(5),
     Dba(5, query_neighbors=4),
@@ -30,7 +30,7 @@ ALL: list[Settings] = [
     Diffusion(neighbors=8, query_neighbors=4),
     Diffusion(60, neighbors=8, query_neighbors=4),
 ]
-OFF: list[Settings] = [
+OFF: list[Reranker] = [
     Aqe(0),
     Aqe(5, 1e6),
     Dba(0),
@@ -82,40 +82,40 @@ def same(found: Neighbors, expected: Neighbors) -> None:
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_clusters_come_first_more_than_by_similarity(options: Settings) -> None:
+def test_clusters_come_first_more_than_by_similarity(options: Reranker) -> None:
     worlds = [made(seed) for seed in range(8)]
     before = np.mean([mean_ap(world, world.plain.ids) for world in worlds])
-    found = [rerank_lists(world.query, world.gallery, world.plain, options) for world in worlds]
+    found = [options.rerank(world.query, world.gallery, world.plain) for world in worlds]
     after = np.mean([mean_ap(*pair) for pair in zip(worlds, (f.ids for f in found), strict=True)])
     assert before < after <= 1
 
 
 @pytest.mark.parametrize("options", OFF, ids=str)
-def test_switched_off_it_keeps_the_order(options: Settings) -> None:
+def test_switched_off_it_keeps_the_order(options: Reranker) -> None:
     world = made()
-    found = rerank_lists(world.query, world.gallery, world.plain, options)
+    found = options.rerank(world.query, world.gallery, world.plain)
     np.testing.assert_array_equal(found.ids, world.plain.ids)
 
 
 @pytest.mark.parametrize("options", [Aqe(0), Aqe(5, 1e6), Dba(0), Dba(5, 1e6)], ids=str)
-def test_without_weights_the_lists_are_those_to_the_bit(options: Settings) -> None:
+def test_without_weights_the_lists_are_those_to_the_bit(options: Reranker) -> None:
     world = made()
-    same(rerank_lists(world.query, world.gallery, world.plain, options), world.plain)
+    same(options.rerank(world.query, world.gallery, world.plain), world.plain)
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_every_list_has_every_image_once_and_sims_that_fall(options: Settings) -> None:
+def test_every_list_has_every_image_once_and_sims_that_fall(options: Reranker) -> None:
     world = made()
-    found = rerank_lists(world.query, world.gallery, world.plain, options)
+    found = options.rerank(world.query, world.gallery, world.plain)
     np.testing.assert_array_equal(np.sort(found.ids, axis=1)[0], np.arange(len(world.gallery)))
     assert found.ids.shape == world.plain.ids.shape and found.rising == 0
     assert (found.ids != world.plain.ids).any()
 
 
 @pytest.mark.parametrize("options", KEEPING, ids=str)
-def test_images_behind_num_keep_their_places(options: Settings) -> None:
+def test_images_behind_num_keep_their_places(options: Reranker) -> None:
     world = made()
-    found = rerank_lists(world.query, world.gallery, world.plain, options)
+    found = options.rerank(world.query, world.gallery, world.plain)
     np.testing.assert_array_equal(found.ids[:, 60:], world.plain.ids[:, 60:])
     np.testing.assert_array_equal(
         np.sort(found.ids[:, :60]), np.sort(world.plain.ids[:, :60], axis=1)
@@ -123,23 +123,23 @@ def test_images_behind_num_keep_their_places(options: Settings) -> None:
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_a_gallery_in_another_order_gives_the_same_images(options: Settings) -> None:
+def test_a_gallery_in_another_order_gives_the_same_images(options: Reranker) -> None:
     world, order = made(), np.random.default_rng(5).permutation(CLUSTERS * EACH + LOOSE)
-    found = rerank_lists(world.query, world.gallery, world.plain, options)
+    found = options.rerank(world.query, world.gallery, world.plain)
     moved = world.gallery[order]
     plain = exact_knn(world.query, moved, len(moved))
-    again = rerank_lists(world.query, moved, plain, options)
+    again = options.rerank(world.query, moved, plain)
     positive = found.sims > 0  # what nothing arrives at is in the order of the list
     np.testing.assert_array_equal(order[again.ids][positive], found.ids[positive])
     np.testing.assert_allclose(again.sims, found.sims, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_vectors_twice_as_long_give_the_same_images(options: Settings) -> None:
+def test_vectors_twice_as_long_give_the_same_images(options: Reranker) -> None:
     world = made()
-    found = rerank_lists(world.query, world.gallery, world.plain, options)
+    found = options.rerank(world.query, world.gallery, world.plain)
     plain = exact_knn(world.query, 2 * world.gallery, len(world.gallery))
-    again = rerank_lists(world.query, 2 * world.gallery, plain, options)
+    again = options.rerank(world.query, 2 * world.gallery, plain)
     np.testing.assert_array_equal(again.ids, found.ids)
     if not getattr(options, "num", None):
         scale = 2 if isinstance(options, Aqe | Dba) else 1  # inner products, or of directions
@@ -147,48 +147,43 @@ def test_vectors_twice_as_long_give_the_same_images(options: Settings) -> None:
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_no_image_is_in_its_own_list(options: Settings) -> None:
+def test_no_image_is_in_its_own_list(options: Reranker) -> None:
     world, own = made(), np.arange(CLUSTERS * EACH + LOOSE)
-    names = [str(row) for row in own]
-    plain = exact_knn(
-        world.gallery, world.gallery, len(own), query_names=names, gallery_names=names
-    )
-    found = rerank_lists(world.gallery, world.gallery, plain, options, Search(own))
+    plain = exact_knn(world.gallery, world.gallery, len(own), own=own)
+    found = options.rerank(world.gallery, world.gallery, plain, Search(own))
     assert found.ids.shape == (len(own), len(own) - 1)
     assert not (found.ids == own[:, None]).any()
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_some_queries_may_be_in_the_gallery(options: Settings) -> None:
+def test_some_queries_may_be_in_the_gallery(options: Reranker) -> None:
     world = made()
     query = np.concatenate([world.query[:2], world.gallery[[7, 30]]])
-    names = [str(row) for row in range(len(world.gallery))]
-    asked = ["a", "b", "7", "30"]
-    plain = exact_knn(query, world.gallery, 50, query_names=asked, gallery_names=names)
     search = Search(np.array([-1, -1, 7, 30]))
-    found = rerank_lists(query, world.gallery, plain, options, search)
+    plain = exact_knn(query, world.gallery, 50, own=search.own)
+    found = options.rerank(query, world.gallery, plain, search)
     assert found.ids.shape == (4, 50)
     assert 7 not in found.ids[2] and 30 not in found.ids[3]
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_failed_images_and_rows_of_zeros_stay_finite(options: Settings) -> None:
+def test_failed_images_and_rows_of_zeros_stay_finite(options: Reranker) -> None:
     world = made()
     gallery, query = world.gallery.copy(), world.query.copy()
     gallery[10:40] = 1 / 4  # failed images share a constant vector
     gallery[80:95] = 0
     query[0], query[1] = 1 / 4, 0
-    found = rerank_lists(query, gallery, exact_knn(query, gallery, len(gallery)), options)
+    found = options.rerank(query, gallery, exact_knn(query, gallery, len(gallery)))
     assert np.isfinite(found.sims).all() and found.rising == 0
     blank = np.zeros_like(gallery)
     plain = exact_knn(query, blank, len(blank))
-    found = rerank_lists(query, blank, plain, options)
+    found = options.rerank(query, blank, plain)
     assert np.isfinite(found.sims).all()
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
 def test_rows_read_by_the_range_change_nothing(
-    options: Settings, monkeypatch: pytest.MonkeyPatch
+    options: Reranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = made()
 
@@ -201,29 +196,28 @@ def test_rows_read_by_the_range_change_nothing(
         def read(self, first: int, stop: int) -> Vectors:
             return world.gallery[first:stop].copy()
 
-    whole = rerank_lists(world.query, world.gallery, world.plain, options)
+    whole = options.rerank(world.query, world.gallery, world.plain)
     monkeypatch.setattr(rerank_parts, "BLOCK_BYTES", 1)  # a query at a time
     monkeypatch.setattr("ames_lite.retrieval.compressed.READ_BYTES", 4 * 16 * 7)
-    same(rerank_lists(world.query, Rows(), world.plain, options), whole)
+    same(options.rerank(world.query, Rows(), world.plain), whole)
 
 
 @pytest.mark.parametrize("num", [1, 2, 3])
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_numbers_beyond_the_gallery_are_clamped(options: Settings, num: int) -> None:
+def test_numbers_beyond_the_gallery_are_clamped(options: Reranker, num: int) -> None:
     world = made()
     gallery = world.gallery[:num]
     plain = exact_knn(world.query, gallery, 100)
-    found = rerank_lists(world.query, gallery, plain, options)
+    found = options.rerank(world.query, gallery, plain)
     np.testing.assert_array_equal(np.sort(found.ids, axis=1), np.sort(plain.ids, axis=1))
     own = Search(np.arange(num))
-    names = [str(row) for row in range(num)]
-    plain = exact_knn(gallery, gallery, 9, query_names=names, gallery_names=names)
-    assert rerank_lists(gallery, gallery, plain, options, own).ids.shape == (num, num - 1)
+    plain = exact_knn(gallery, gallery, 9, own=own.own)
+    assert options.rerank(gallery, gallery, plain, own).ids.shape == (num, num - 1)
 
 
 @pytest.mark.parametrize("name", RERANKERS)
 def test_provenance_names_every_setting(name: str) -> None:
-    options = RERANKERS[name].settings()
+    options = RERANKERS[name]()
     said = options.provenance
     settings = {key: value for key, value in vars(options).items() if key != "sims"}
     assert said["rerank"] == name and isinstance(said["sims"], str)
@@ -231,7 +225,7 @@ def test_provenance_names_every_setting(name: str) -> None:
 
 
 @pytest.mark.parametrize("options", ALL, ids=str)
-def test_what_does_not_fit_is_refused(options: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_refused(options: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
     world = made()
     query, gallery, plain = world.query, world.gallery, world.plain
     broken = gallery.copy()
@@ -243,16 +237,16 @@ def test_what_does_not_fit_is_refused(options: Settings, monkeypatch: pytest.Mon
         (query, broken, "NaN"),
     ]:
         with pytest.raises(BadInput, match=what):
-            rerank_lists(rows, images, plain, options)
+            options.rerank(rows, images, plain)
     bounded = not isinstance(options, Aqe) and not (
         isinstance(options, Kreciprocal) and options.num
     )
     monkeypatch.setattr(rerank_parts, "HELD_BYTES", 1000)
     if bounded:
         with pytest.raises(BadInput, match="GiB(.|\n)*remedy"):
-            rerank_lists(query, gallery, plain, options)
+            options.rerank(query, gallery, plain)
     else:
-        rerank_lists(query, gallery, plain, options)
+        options.rerank(query, gallery, plain)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.extraction.backbones import Sift
 from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.io.writing import locked
 from ames_lite.records import LocalDescriptors

@@ -1,8 +1,6 @@
 """CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor.
 
-Input: RGB images of any size. Output: `LocalDescriptors`, unit length; the global vector as the
-network gives it. No hub has the weights: their path must be given. A cell of the map is centred on
-pixel 16·i of the resized image: the grid of cells reaches half a cell over the image's edges.
+No hub has the weights: their path must be given.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import MissingFile, require
 from ames_lite.extraction.backbones.cvnet_network import STRIDE, CvnetNetwork, Shape
 from ames_lite.extraction.backbones.map_backbone import MapBackbone, MapOptions, require_text
 from ames_lite.io.digest import file_digest
@@ -33,7 +31,6 @@ RESNETS: dict[tuple[int, ...], str] = {
     (3, 4, 23, 3): "ResNet-101",
     (3, 8, 36, 3): "ResNet-152",
 }
-CHANNELS = ("bgr", "rgb")
 
 
 class Cvnet(MapBackbone):
@@ -55,8 +52,7 @@ class Cvnet(MapBackbone):
         **options: Any,  # of MapOptions
     ) -> None:
         require_text(weights=weights)
-        if channels not in CHANNELS:
-            raise BadInput(f"channels is {channels!r}", expected=f"one of {', '.join(CHANNELS)}")
+        require(channels in ("bgr", "rgb"), f"channels is {channels!r}", expected="bgr or rgb")
         self.weights, self.channels = weights, channels
         self.shape = Shape(tuple(depths), width, global_dim)
         self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")
@@ -70,7 +66,6 @@ class Cvnet(MapBackbone):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Loads the weights: their digest is part of it."""
         return {**super().provenance, "channels": self.channels}
 
     def _network(self) -> tuple[nn.Module, str]:
@@ -81,7 +76,7 @@ class Cvnet(MapBackbone):
         return [planes.flip(1) for planes in pixels] if self.channels == "bgr" else pixels
 
     def _region(self, view: View) -> Box:
-        """The image's edges lie within the cells at its border: their centres are pixels."""
+        """The grid of cells reaches half a cell over the image's edges."""
         x1, y1, x2, y2 = view.region
         height, width = view.pixels.shape[:2]
         left, right = _covered(width)
@@ -91,17 +86,14 @@ class Cvnet(MapBackbone):
 
 
 def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[nn.Module, str]:
-    """The network in float32 and eval mode, and the SHA-256 of the file that it came from.
+    """The network in float32 and eval mode, and the SHA-256 of its file.
 
-    Names may begin with `module.`; where some begin with `encoder_q.`, the network is those, and
-    what else the file holds is not used. Raises MissingFile where there is no file, and BadInput
-    where it is not the whole of that network.
+    Names may begin with `module.`; where some begin with `encoder_q.`, only those are used. Raises
+    MissingFile, and BadInput where the file is not the whole of that network.
     """
     if weights is None or not Path(weights).expanduser().is_file():
         raise MissingFile(
-            "the weights of CVNet are missing"
-            if weights
-            else "CVNet needs weights, and none are given",
+            "the weights of CVNet are missing" if weights else "CVNet needs weights",
             where=weights,
             expected=f"{EXPECTED}, such as CVPR2022_CVNet_R101.pyth",
             remedy="download them from the page of CVNet (github.com/sungonce/CVNet), then give "
@@ -116,7 +108,6 @@ def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[nn.Module, str
 
 
 def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The state of the ResNet alone, under its own names."""
     plain = {name.removeprefix(WRAPPED): value for name, value in state.items()}
     own = {n.removeprefix(ENCODER): v for n, v in plain.items() if n.startswith(ENCODER)}
     if own and len(own) < len(plain):
@@ -127,7 +118,7 @@ def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 def _covered(side: int) -> tuple[float, float]:
     """Where the row of cells begins and ends, as fractions of a side of so many pixels.
 
-    Cell i is centred on pixel 16·i, whose own centre is 16·i + 1/2.
+    Cell i is centred on pixel 16·i of the resized image, whose own centre is 16·i + 1/2.
     """
     cells = -(-side // STRIDE)
     first = 0.5 - STRIDE / 2

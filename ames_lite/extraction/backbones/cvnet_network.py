@@ -1,8 +1,7 @@
 """The ResNet of CVNet: a local feature map and a global descriptor from one pass.
 
-Parameters are named as in the published files (stem, s1 to s4, head). The map is the sum of
-shortcut and branch of stage 3's last block before its ReLU, so it has negative entries; stage 4
-goes on after the ReLU. The global descriptor is not L2-normalised. Source: ames.md 6.
+Parameters are named as in the published files (stem, s1 to s4, head). The map is stage 3's output
+before its last ReLU, so it has negative entries; the global descriptor is not L2-normalized.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.backbones.tokens import Features
+from ames_lite.extraction.backbones.features import Features
 from ames_lite.retrieval.map_pooling import gem_map
 
 STRIDE = 16  # pixels between the cells of the map
@@ -25,9 +24,8 @@ SMALLEST = 1e-6  # GeM: activations are clamped from below
 class Shape:
     """The shape of a network; the defaults are the published ResNet-101.
 
-    depths: blocks of the four stages; width: channels of the stem, a stage's inner width is
-    width, 2·width, 4·width, 8·width and its outer width four times that; dim: of the global
-    descriptor.
+    depths: blocks of the four stages; width: channels of the stem; the stages' inner widths are
+    width, 2·width, 4·width, 8·width, their outer ones four times that; dim: of the global vector.
     """
 
     depths: tuple[int, ...] = (3, 4, 23, 3)
@@ -44,7 +42,6 @@ class Shape:
 
     @property
     def local_dim(self) -> int:
-        """Channels of the map."""
         return 16 * self.width
 
 
@@ -61,7 +58,6 @@ class Branch(nn.Module):
         self.c_bn = nn.BatchNorm2d(dim, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, dim_in, h, w]; returns [B, dim, h / stride, w / stride]."""
         x = functional.relu(self.a_bn(self.a(x)))
         x = functional.relu(self.b_bn(self.b(x)))
         branch: Tensor = self.c_bn(self.c(x))
@@ -80,14 +76,13 @@ class Block(nn.Module):
         self.f = Branch(dim_in, inner, dim, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, dim_in, h, w]; returns [B, dim, h / stride, w / stride], before the ReLU."""
         shortcut = self.bn(self.proj(x)) if self.has_projection else x
         total: Tensor = shortcut + self.f(x)
         return total
 
 
 class Stage(nn.Module):
-    """Blocks b1, b2, …; the first one has the stride."""
+    """Blocks b1, b2, …; the first has the stride; without the last ReLU."""
 
     def __init__(self, dim_in: int, inner: int, depth: int, stride: int) -> None:
         super().__init__()
@@ -96,7 +91,6 @@ class Stage(nn.Module):
             self.add_module(f"b{i}", Block(4 * inner, inner, 4 * inner, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, dim_in, h, w]; returns the last block's output before its ReLU."""
         blocks = list(self.children())
         for block in blocks[:-1]:
             x = functional.relu(block(x))
@@ -113,19 +107,17 @@ class Stem(nn.Module):
         self.bn = nn.BatchNorm2d(width, eps=1e-5)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels [B, 3, H, W]; returns [B, width, H / 4, W / 4]."""
         return functional.max_pool2d(functional.relu(self.bn(self.conv(pixels))), 3, 2, padding=1)
 
 
 class GeM(nn.Module):
-    """Generalised mean over positions, with a learned power."""
+    """Generalized mean over positions, with a learned power."""
 
     def __init__(self) -> None:
         super().__init__()
         self.p = nn.Parameter(torch.full((1,), 3.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, h, w]; returns [B, D]."""
         return gem_map(x, self.p, SMALLEST)
 
 
@@ -138,7 +130,6 @@ class Head(nn.Module):
         self.fc = nn.Linear(dim_in, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, dim_in, h, w]; returns [B, dim]."""
         vector: Tensor = self.fc(self.pool(x))
         return vector
 

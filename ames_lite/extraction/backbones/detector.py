@@ -1,8 +1,7 @@
 """The published detector: which patches of a feature map are worth keeping, and their descriptors.
 
-Parameters are named as in the published files (conv1, bn, conv2). The descriptor is the output of
-the BatchNorm, before the ReLU. A detector that was trained here has a `meta.json` beside it, which
-says what features it is for; published files have none and are not checked.
+A detector trained here has a `meta.json` beside it, which says what features it is for; published
+files have none and are not checked.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
@@ -32,7 +31,10 @@ TRAINED_HERE = ("detector.pt", "last.pt")  # names that a meta.json beside them 
 
 
 class SpatialAttention2d(nn.Module):
-    """1×1 convolution → BatchNorm → ReLU → 1×1 convolution → softplus. Source: ames.md 6."""
+    """1×1 convolution → BatchNorm: the descriptor; → ReLU → 1×1 convolution → softplus: weight.
+
+    Parameters are named as in the published files.
+    """
 
     def __init__(self, dim_in: int, dim: int) -> None:
         super().__init__()
@@ -50,10 +52,9 @@ class SpatialAttention2d(nn.Module):
 def load_detector(
     path: str | Path, dim_in: int, made: Mapping[str, Any] | None = None
 ) -> SpatialAttention2d:
-    """The detector of a published file, in eval mode, for features of width dim_in.
+    """The detector of a file, in eval mode, for features of width dim_in; made: `check_detector`.
 
-    made: what the features are made by, see `check_detector`. Raises MissingFile, and BadInput
-    where the file is no state of a detector of that width, or is of other features.
+    Raises MissingFile, and BadInput where the file is no detector of such features.
     """
     state = read_state(path, EXPECTED)
     check_detector(path, made or {})
@@ -72,8 +73,8 @@ def load_detector(
         raise BadInput(
             f"the detector does not load: {said}", where=path, expected=EXPECTED
         ) from error
-    if not all(bool(torch.isfinite(value).all()) for value in detector.state_dict().values()):
-        raise BadInput("the detector has NaN or infinite weights", where=path)
+    finite = all(bool(torch.isfinite(value).all()) for value in detector.state_dict().values())
+    require(finite, "the detector has NaN or infinite weights", where=path)
     return detector.eval()
 
 
@@ -82,8 +83,8 @@ def save_detector(
 ) -> Path:
     """Write a detector as the published files are, {"state": …}, and meta.json beside it.
 
-    detector: None leaves the file as it is and writes its meta alone. meta: what JSON holds, with
-    "backbone", the provenance of the features. Files that are there are replaced, whole.
+    detector: None writes the meta alone. meta: with "backbone", the provenance of the features.
+    Existing files are replaced.
     """
     path = Path(path)
     if detector is not None:
@@ -97,17 +98,17 @@ def save_detector(
 
 
 def as_bytes(content: Mapping[str, Any]) -> bytes:
-    """What torch.save writes; equal content gives equal bytes, as no file name is in them."""
+    """By torch.save; equal content gives equal bytes, as no file name is in them."""
     stream = io.BytesIO()
     torch.save(dict(content), stream)
     return stream.getvalue()
 
 
 def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
-    """Raise BadInput where the meta.json beside a detector says that it is for other features.
+    """Raises BadInput where the meta.json beside a detector says that it is for other features.
 
-    made: provenance of a backbone, as much of it as is known; of SAME_FEATURES, the keys that it
-    has are compared. A file without meta, or whose name and content the meta does not know, passes.
+    made: provenance of a backbone, as far as it is known. A file without meta, or that the meta
+    does not know, passes.
     """
     path = Path(path)
     beside = path.with_name("meta.json")
@@ -121,7 +122,7 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
             "detector.pt is not the file that meta.json was written with",
             where=path,
             expected=f"sha256 {meta.get('detector_sha256')}",
-            remedy="go on with its training, or take meta.json away where it is of another file",
+            remedy="resume its training, or remove a meta.json of another file",
         )
     keys = [key for key in SAME_FEATURES if key in made]
     compare_provenance(
@@ -135,10 +136,10 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
 
 
 def _read_meta(path: Path) -> dict[str, Any] | None:
-    """The meta of a detector, None where the JSON is of something else."""
+    """None where the JSON is of something else."""
     meta = read_json_file(path, "the meta of a detector")
     if not isinstance(meta, dict) or meta.get("kind") != KIND:
         return None
-    if not isinstance(meta.get("backbone"), dict):
-        raise BadInput("has no 'backbone'", where=path, expected="the meta of a detector")
+    fine = isinstance(meta.get("backbone"), dict)
+    require(fine, "has no 'backbone'", where=path, expected="the meta of a detector")
     return meta

@@ -1,16 +1,15 @@
-"""DINOv2 as a backbone: patch features of an image at one or more scales, the strongest of them.
+"""DINOv2 as a backbone: patch features, and the CLS token for facet=patch.
 
-Input: RGB images. Output: `LocalDescriptors`, unit length, and the CLS token for facet=patch. The
-defaults are the published extraction of AMES.
+The defaults are the published extraction of AMES.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.extraction.backbones.dinov2_network import FACETS, Dinov2Network
 from ames_lite.extraction.backbones.dinov2_weights import (
     VARIANTS,
@@ -20,7 +19,6 @@ from ames_lite.extraction.backbones.dinov2_weights import (
 )
 from ames_lite.extraction.backbones.map_backbone import MapBackbone, MapOptions, require_text
 from ames_lite.extraction.backbones.pretrained import Checkpoint, choose
-from ames_lite.extraction.backbones.tokens import Features
 
 
 class Dinov2(MapBackbone):
@@ -57,27 +55,22 @@ class Dinov2(MapBackbone):
         return choose(variant, VARIANTS)
 
     def _check_facet(self) -> None:
-        if self.facet not in FACETS:
-            raise BadInput(f"facet '{self.facet}'", expected=f"one of {', '.join(FACETS)}")
-        depth = self._spec.depth
-        if not isinstance(self.layer, int) or not 0 <= self.layer < depth:
-            raise BadInput(f"layer is {self.layer}", expected=f"a block from 0 to {depth - 1}")
-        if self.facet == "patch" and self.layer != depth - 1:
-            raise BadInput(
-                f"facet=patch is the final output, layer is {self.layer}",
-                expected="layer=null, or facet=token for the output of that block",
-            )
+        facet, layer, depth = self.facet, self.layer, self._spec.depth
+        require(facet in FACETS, f"facet '{facet}'", expected=f"one of {', '.join(FACETS)}")
+        known = isinstance(layer, int) and 0 <= layer < depth
+        require(known, f"layer is {layer}", expected=f"a block from 0 to {depth - 1}")
+        require(
+            facet != "patch" or layer == depth - 1,
+            f"facet=patch is the final output, layer is {layer}",
+            expected="layer=null, or facet=token for the output of that block",
+        )
 
     def _load(self) -> tuple[nn.Module, str]:
         return load_network(self._spec, self.weights)
 
     def _network(self) -> tuple[nn.Module, str]:
         model, digest = self._load()
-        return Dinov2Network(model, self._spec.registers), digest
-
-    def _run(self, network: nn.Module, pixels: Tensor) -> Features:
-        found: Features = network(pixels, self.facet, self.layer)
-        return found
+        return Dinov2Network(model, self._spec.registers, self.facet, self.layer), digest
 
 
 class TinyRandom(Dinov2):

@@ -1,8 +1,7 @@
 """The features of a DINOv2: transformers' blocks with the original code's position embeddings.
 
-Input: normalised pixels. Output: maps of patch tokens, equal to the original's at every size. The
-facets query, key, value and token are taken from a block (0-based) before any final norm, and the
-network then stops there; `patch` is the final, normalised output.
+Maps equal the original's at every size. The facets query, key, value and token are taken from a
+block (0-based) before any final norm; `patch` is the final, normalized output.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.backbones.tokens import Features, as_map, grid_of
+from ames_lite.extraction.backbones.features import Features, as_map, grid_of
 
 PATCH = 14
 FACETS = ("patch", "token", "query", "key", "value")
@@ -52,23 +51,21 @@ def position_embeddings(trained: Tensor, rows: int, columns: int, registers: boo
 class Dinov2Network(nn.Module):
     """A transformers DINOv2 that gives the original features and stops where nothing more is due.
 
-    model: Dinov2Model or Dinov2WithRegistersModel of any version since 4.48.
+    model: Dinov2Model or Dinov2WithRegistersModel of any version since 4.48; layer: the block of
+    the facet, None: the last.
     """
 
-    def __init__(self, model: nn.Module, registers: int) -> None:
+    def __init__(
+        self, model: nn.Module, registers: int, facet: str = "patch", layer: int | None = None
+    ) -> None:
         super().__init__()
         self.model: Any = model
-        self.registers = registers
+        self.registers, self.facet, self.layer = registers, facet, layer
 
-    @property
-    def depth(self) -> int:
-        """Number of blocks."""
-        return len(self.model.encoder.layer)
-
-    def forward(self, pixels: Tensor, facet: str = "patch", layer: int | None = None) -> Features:
-        """pixels [B, 3, H, W], normalised, sides multiples of 14; layer: None is the last block."""
-        grid = grid_of(pixels, PATCH)
-        last = self.depth - 1 if layer is None else layer
+    def forward(self, pixels: Tensor) -> Features:
+        """pixels [B, 3, H, W], normalized, sides multiples of 14."""
+        grid, facet = grid_of(pixels, PATCH), self.facet
+        last = len(self.model.encoder.layer) - 1 if self.layer is None else self.layer
         hidden = self._embed(pixels, grid)
         for block in self.model.encoder.layer[:last]:
             hidden = _run(block, hidden)

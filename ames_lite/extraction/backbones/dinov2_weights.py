@@ -1,8 +1,6 @@
 """DINOv2 weights: from the hub's cache, a local folder or an original `.pth` into transformers.
 
-Input: what a network is and where its weights are. Output: the transformers model, whose every
-weight came from the file, and the file's digest. Keys and shapes are checked: a missing, surplus or
-misshapen one is an error (but for mask_token, which only pre-training uses).
+Keys and shapes are checked, but for mask_token, which only pre-training uses.
 """
 
 from __future__ import annotations
@@ -62,9 +60,7 @@ def dinov2_checkpoint(
     hub: str | None = None,
     original: str | None = None,
 ) -> Checkpoint:
-    """A network of that shape; swiglu: the feed-forward of ViT-g; grid: patches a side that
-    position embeddings were trained for; hub, original: where the weights are published.
-    """
+    """swiglu: feed-forward of ViT-g; grid: patches a side of the trained position embeddings."""
     return Checkpoint(
         title="DINOv2",
         model="Dinov2WithRegistersModel" if registers else "Dinov2Model",
@@ -114,12 +110,7 @@ VARIANTS = {
 
 
 def load_network(spec: Checkpoint, weights: str | Path | None = None) -> tuple[nn.Module, str]:
-    """The network in float32 and eval mode, and the SHA-256 of the file that it came from.
-
-    weights: an original `.pth`, a transformers folder, or None for the hub (its cache first).
-    Raises MissingFile with what to download and where to put it, and BadInput where the file is
-    not of that variant or not all of it.
-    """
+    """As `load_pretrained`; weights may also be an original `.pth`."""
     if weights is None or Path(weights).expanduser().is_dir():
         return load_pretrained(spec, weights)
     path = Path(weights).expanduser()
@@ -129,7 +120,7 @@ def load_network(spec: Checkpoint, weights: str | Path | None = None) -> tuple[n
 
 
 def random_network(spec: Checkpoint, seed: int) -> nn.Module:
-    """A network whose weights are drawn from the seed: for tests, it has learned nothing."""
+    """A network whose weights are drawn from the seed: for tests."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in sorted(original_shapes(spec).items()):
@@ -152,10 +143,9 @@ def original_shapes(spec: Checkpoint) -> dict[str, tuple[int, ...]]:
 def originals_to_transformers(
     state: Mapping[str, Tensor], wanted: Iterable[str]
 ) -> dict[str, Tensor]:
-    """A state under the original names, renamed to what this version of transformers calls them.
+    """A state under the original names, renamed to those `wanted` by this version of transformers.
 
-    wanted: the names of the model. A tensor that has no place there keeps its original name, for
-    the check to find.
+    A tensor that has no place there keeps its original name, for the check to find.
     """
     # the `.pth` of ViT-g groups its blocks (blocks.<chunk>.<block>.…)
     given = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", n): v for n, v in state.items()}
@@ -180,7 +170,7 @@ def _original(name: str) -> tuple[str, int, int]:
 
 
 def _empty(spec: Checkpoint) -> nn.Module:
-    """The model on the meta device: nothing is drawn that a file replaces."""
+    """On the meta device: nothing is drawn that a file replaces."""
     model_class, config_class = (transformers_class(n) for n in (spec.model, spec.config_class))
     with torch.device("meta"):
         network: nn.Module = model_class(config_class(**spec.config))
@@ -188,7 +178,7 @@ def _empty(spec: Checkpoint) -> nn.Module:
 
 
 def _filled(state: Mapping[str, Tensor], spec: Checkpoint, path: str | Path) -> nn.Module:
-    """A model in float32 and eval mode that holds a state under the original names, no more."""
+    """The model in float32 and eval mode, from a state under the original names."""
     network = _empty(spec)
     wanted = network.state_dict()
     found = originals_to_transformers(state, wanted)

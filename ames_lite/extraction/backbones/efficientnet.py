@@ -1,7 +1,6 @@
 """EfficientNet-Lite0 as a backbone: feature maps of chosen blocks, and GeM over the last one.
 
 The weights (ImageNet, Apache-2.0) come with a package of the registry; nothing is downloaded.
-Cells of the map are centred where their receptive fields are, which padding shifts by half a cell.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.extraction.backbones.efficientnet_network import (
     HEAD,
     LAYOUT,
@@ -54,11 +53,11 @@ class EfficientNet(MapBackbone):
         self.shapes = block_shapes()
         known = range(len(self.shapes))
         self.blocks = tuple(blocks)
-        if not self.blocks or not all(block in known for block in self.blocks):
-            expected = f"one or more of 0 to {len(known) - 1}"
-            raise BadInput(f"blocks are {list(blocks)}", expected=expected)
-        if not 0 < power < float("inf"):
-            raise BadInput(f"power is {power}", expected="a number above 0")
+        fine = bool(blocks) and all(block in known for block in blocks)
+        expected = f"one or more of 0 to {len(known) - 1}"
+        require(fine, f"blocks are {list(blocks)}", expected=expected)
+        fine = 0 < power < float("inf")
+        require(fine, f"power is {power}", expected="a number above 0")
         self.weights, self.power = weights, float(power)
         self.facet = f"output of block {', '.join(map(str, self.blocks))}"
         super().__init__(
@@ -71,7 +70,6 @@ class EfficientNet(MapBackbone):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Loads the weights: their digest is part of it."""
         return {**super().provenance, "power": self.power}
 
     def _network(self) -> tuple[nn.Module, str]:

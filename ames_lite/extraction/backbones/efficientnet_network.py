@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ames_lite.extraction.backbones.tokens import Features
+from ames_lite.extraction.backbones.features import Features
 from ames_lite.retrieval.map_pooling import gem_map
 
 # (blocks, kernel, stride, expansion, channels) of the seven stages of B0
@@ -36,8 +36,6 @@ LEAST = 1e-6  # GeM: activations are clamped from below
 
 @dataclass(frozen=True)
 class BlockShape:
-    """Of one block: channels in and out, kernel, stride and expansion of the depthwise part."""
-
     dim_in: int
     dim: int
     kernel: int
@@ -71,7 +69,7 @@ class SameConv2d(nn.Conv2d):
         self.sides = (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, dim_in, H, W], sides multiples of the stride; [B, dim, H / stride, W / stride]."""
+        """x [B, dim_in, H, W], sides multiples of the stride."""
         before, after, _, _ = self.sides
         if before != after:
             x = functional.pad(x, self.sides)
@@ -102,7 +100,6 @@ class InvertedResidual(nn.Module):
         self._bn2 = nn.BatchNorm2d(shape.dim, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, dim_in, h, w]; returns [B, dim, h / stride, w / stride]."""
         inner = _relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         inner = _relu6(self._bn1(self._depthwise_conv(inner)))
         out: Tensor = self._bn2(self._project_conv(inner))
@@ -137,7 +134,7 @@ class EfficientNetLite(nn.Module):
         return found
 
     def forward(self, pixels: Tensor) -> Features:
-        """pixels [B, 3, H, W], normalised; H and W are multiples of 32."""
+        """pixels [B, 3, H, W], normalized; H and W are multiples of 32."""
         found = self.maps(pixels)
         return Features(self._local(found), gem_map(found[-1], self.power, LEAST))
 

@@ -1,8 +1,7 @@
-"""What a backbone is: an image goes in, its local descriptors and a global one come out.
+"""What a backbone is: from an image to its local descriptors and a global one.
 
-Its work has two halves, `prepare` (what worker processes do) and `describe` (what the device does,
-for a batch); `extract(image, box=None)` is both for one image. A vector is what the network gives,
-neither normalised nor rounded; whoever stores it does that.
+`prepare` is done by worker processes, `describe` on the device, for a batch; `extract` is both for
+one image.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
@@ -23,7 +22,7 @@ OF_LOCAL = ("facet", "layer", "detector", "detector_weights", "descriptor_space"
 
 
 class Described(NamedTuple):
-    """Of one image: its local descriptors; vector float32 [V], the global one, where it has one."""
+    """Of one image; vector: the global descriptor float32 [V], neither normalized nor rounded."""
 
     local: LocalDescriptors
     vector: npt.NDArray[np.float32] | None = None
@@ -32,12 +31,11 @@ class Described(NamedTuple):
 class Backbone(ABC):
     """The base of every backbone.
 
-    dim: width D of its local descriptors. global_kind: what its global descriptor is called in file
-    names (cls, gem), None where it has none; global_dim: its width, 0 where it has none.
-    batch_pixels: bound of a batch, 0 for single images; above 0, what was prepared has `shape` and
-    `num_pixels`, and a batch is of one shape.
-    prepare: from RGB uint8 [H, W, 3] and a crop box to what `describe` takes; it can be sent to
-    another process, and raises BadInput for an image that it cannot use.
+    dim: width of its local descriptors. global_kind: its global descriptor in file names (cls,
+    gem), None where it has none; global_dim: its width, else 0. batch_pixels: bound of a batch, 0
+    for single images; above 0, prepared images have `shape` and `num_pixels`, and a batch is of one
+    shape. prepare: from RGB uint8 [H, W, 3] and a crop box to what `describe` takes; picklable;
+    raises BadInput for an image that it cannot use.
     """
 
     dim: int
@@ -49,11 +47,11 @@ class Backbone(ABC):
     @property
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """Everything that changes the output, as JSON-able values; raises where weights lack."""
+        """Everything that changes the output, as JSON values. Raises MissingFile for weights."""
 
     @abstractmethod
     def describe(self, batch: Sequence[Any]) -> list[Described]:
-        """What prepared images have, in their order."""
+        """The descriptors of prepared images, in their order."""
 
     def extract(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """The local descriptors of RGB uint8 [H, W, 3], or of its crop box; xy are the whole's."""
@@ -61,7 +59,7 @@ class Backbone(ABC):
 
 
 def check_prepared(batch: Sequence[Any], kind: type) -> None:
-    """Raises BadInput for what did not go through `prepare`, which gives this kind."""
+    """Raises BadInput for anything but what `prepare` gives."""
     for item in batch:
         if not isinstance(item, kind):
             raise BadInput(
@@ -72,10 +70,10 @@ def check_prepared(batch: Sequence[Any], kind: type) -> None:
 
 
 def check_count(**counts: object) -> None:
-    """Raises BadInput for numbers of descriptors that are not from 1."""
+    """Raises BadInput for numbers of descriptors below 1."""
     for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
-            raise BadInput(f"{name} is {count!r}", expected="at least 1 descriptor per image")
+        fine = isinstance(count, int) and count >= 1
+        require(fine, f"{name} is {count!r}", expected="at least 1 descriptor per image")
 
 
 def made_of_globals(provenance: Provenance) -> Provenance:

@@ -1,7 +1,5 @@
-"""What backbones share whose network makes a map of features: batches, weights, top-K, provenance.
+"""The base of backbones whose network makes a map of features: batches, weights, top-K, provenance.
 
-Input: prepared images of one shape. Output: for each of them the strongest descriptors over all
-scales, unit length, positions in the whole image, and a global vector where the network has one.
 Weights load on first use, or when provenance is asked for.
 """
 
@@ -19,15 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import check_fields, require
 from ames_lite.extraction.backbones.detector import (
     SpatialAttention2d,
     check_detector,
     load_detector,
 )
+from ames_lite.extraction.backbones.features import Features, TopK, norm_and_unit, top_k
 from ames_lite.extraction.backbones.interface import Backbone, Described, check_prepared
-from ames_lite.extraction.backbones.tokens import Features
-from ames_lite.extraction.backbones.topk import TopK, norm_and_unit, top_k
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Preparation, Prepared, View, to_whole_image
@@ -37,22 +34,18 @@ from ames_lite.runtime import PRECISIONS, autocast, pick_device
 logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SPACES = ("backbone", "detector")
-GLOBAL_SCALES = ("one", "mean")
-LOCAL_SCALES = ("one", "all")
 GPU_BATCH_PIXELS = 8_000_000  # on a CPU batches gain nothing
 
 
 def require_text(**values: object) -> None:
-    """Raises BadInput for the first of values that is neither text, a path nor None."""
+    """Raises BadInput for values that are neither text, a path nor None."""
     for name, value in values.items():
-        if not isinstance(value, str | Path | None):
-            raise BadInput(f"{name} is {value!r}", expected="text")
+        require(isinstance(value, str | Path | None), f"{name} is {value!r}", expected="text")
 
 
 @dataclass(frozen=True)
 class MapOptions:
-    """What every such backbone takes beside its own arguments; a class may have other defaults."""
+    """What every such backbone takes beside its own arguments."""
 
     image_size: int | Sequence[int] = 0  # longer side; 0: as on disk; [height, width]: both
     scales: Sequence[float] = (1.0,)  # factors on top of image_size
@@ -71,28 +64,25 @@ class MapOptions:
 
     def __post_init__(self) -> None:
         require_text(detector=self.detector, space=self.space)
-        if not isinstance(self.top_k, int) or self.top_k < 0:
-            expected = "at least 1 descriptor per image, or 0: all of them"
-            raise BadInput(f"top_k is {self.top_k}", expected=expected)
-        if self.space not in (None, *SPACES) or (self.space == "detector" and not self.detector):
-            raise BadInput(
-                f"space is '{self.space}', detector is {self.detector}",
-                expected="backbone, or detector where detector=<its weights> is given",
-            )
-        for key, allowed in (("global_scales", GLOBAL_SCALES), ("local_scales", LOCAL_SCALES)):
-            if getattr(self, key) not in allowed:
-                expected = f"one of {', '.join(allowed)}"
-                raise BadInput(f"{key} is {getattr(self, key)!r}", expected=expected)
+        spaces = (None, "backbone", "detector") if self.detector else (None, "backbone")
+        counts = isinstance(self.top_k, int) and self.top_k >= 0
+        fits = {
+            "top_k": (counts, "at least 1 descriptor per image, or 0: all of them"),
+            "space": (self.space in spaces, "backbone, or detector with detector=<its weights>"),
+            "global_scales": (self.global_scales in ("one", "mean"), "one or mean"),
+            "local_scales": (self.local_scales in ("one", "all"), "one or all"),
+        }
+        check_fields(self, fits)
 
     def preparation(self, patch: int) -> Preparation:
-        """For a network whose sides are multiples of `patch`. Raises BadInput."""
+        """Of images whose sides become multiples of `patch`. Raises BadInput."""
         shared = ("method", "resize", "query_crop", "crop_rounding")
         choice = {key: getattr(self, key) for key in shared}
         return preparation(self.image_size, self.scales, patch=patch, **choice)
 
 
 class MapBackbone(Backbone):
-    """The base of such backbones. A subclass says what its network is and gives it by `_network`.
+    """A subclass gives its network by `_network`.
 
     name, variant, facet, layer: for provenance; mean, std: of RGB pixels in [0, 1].
     """
@@ -133,20 +123,19 @@ class MapBackbone(Backbone):
                 self.dim = found.bn.num_features
 
     def _features_are(self) -> dict[str, Any]:
-        """What the features are, as far as it is known before weights load."""
+        """Provenance of the features, without the weights."""
         known = {"backbone": self.name, "variant": self.variant}
         return {**known, "facet": self.facet, "layer": self.layer}
 
     def _network(self) -> tuple[nn.Module, str]:
-        """The network, from pixels to Features, and what tells its weights from others."""
+        """The network, from pixels to Features, and the digest of its weights."""
         raise NotImplementedError
 
-    def _run(self, network: nn.Module, pixels: Tensor) -> Features:
-        found: Features = network(pixels)
-        return found
-
     def _vector(self, found: Sequence[Features]) -> Tensor | None:
-        """The global vectors [B, D] of a batch, from its features at every scale."""
+        """The global vectors [B, D] of a batch, from its features at every scale.
+
+        Of several scales the mean of their unit vectors, unless global_scales=one.
+        """
         vectors = [features.cls for features in found if features.cls is not None]
         if not vectors:
             return None
@@ -156,22 +145,22 @@ class MapBackbone(Backbone):
 
     @property
     def _described(self) -> slice:
-        """The scales that local descriptors are of."""
+        """The scales of local descriptors."""
         nearest = self._nearest()
         return slice(None) if self.options.local_scales == "all" else slice(nearest, nearest + 1)
 
     def _nearest(self) -> int:
-        """The scale that is nearest to 1."""
+        """The index of the scale nearest to 1."""
         scales = self.prepare.scales
         return min(range(len(scales)), key=lambda i: abs(scales[i] - 1))
 
     def _region(self, view: View) -> Box:
-        """What of the whole image the map's cells cover."""
+        """The box of the whole image that the map's cells cover."""
         return view.region
 
     @cached_property
     def _loaded(self) -> tuple[nn.Module, str]:
-        """The network on its device, and what tells its weights from others."""
+        """The network on its device, and the digest of its weights."""
         network, digest = self._network()
         if self.detector_path is not None:
             check_detector(self.detector_path, {**self._features_are(), "weights": digest})
@@ -182,9 +171,8 @@ class MapBackbone(Backbone):
             )
         dtype = PRECISIONS[self.precision]
         for module in network.modules():
-            # what autocast would convert anew in every block
             if dtype is not None and isinstance(module, nn.Linear):
-                module.to(dtype)
+                module.to(dtype)  # else autocast converts it anew in every block
         return network.requires_grad_(False).to(self.device), digest
 
     @property
@@ -216,12 +204,7 @@ class MapBackbone(Backbone):
         }
 
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
-        """Of prepared images, which all have one shape: their strongest descriptors and vectors.
-
-        The vector is None where the network stops before it. That of several scales is the mean of
-        their unit vectors, each brought to unit length by L2; as every vector it is stored at unit
-        length (global_scales=one: the vector of the scale nearest to 1).
-        """
+        """The strongest descriptors over all scales, and vectors, of images of one shape."""
         found = [self.features(pixels) for pixels in self._pixels(batch)]
         with torch.inference_mode():
             vector = self._vector(found)
@@ -237,18 +220,18 @@ class MapBackbone(Backbone):
         ]
 
     def feature_maps(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        """Of prepared images of one shape: the features [B, C, h, w] at every scale, float32."""
+        """The features [B, C, h, w] of images of one shape at every scale, float32."""
         return [self.features(pixels).patches for pixels in self._pixels(batch)]
 
     def features(self, pixels: Tensor) -> Features:
-        """Features in float32 of normalised pixels [B, 3, H, W], sides multiples of the patch."""
+        """Features in float32 of normalized pixels [B, 3, H, W], sides multiples of the patch."""
         network, _ = self._loaded
         with torch.inference_mode(), autocast(self.precision, self.device):
-            found = self._run(network, pixels.to(self.device))
+            found: Features = network(pixels.to(self.device))
         return Features(found.patches.float(), None if found.cls is None else found.cls.float())
 
     def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        """The normalised pixels [B, 3, H, W] of every scale. Raises as `check_batch`."""
+        """The normalized pixels [B, 3, H, W] of every scale."""
         check_batch(batch)
         mean = torch.tensor(self.mean, device=self.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(3, 1, 1)
@@ -268,7 +251,6 @@ class MapBackbone(Backbone):
         return (own if self.space == "detector" else unit), weight
 
     def _record(self, found: TopK, row: int, prepared: Prepared) -> LocalDescriptors:
-        """Of a batch: the descriptors of one image, on the CPU."""
         scale = found.scale[row].numpy() + (self._described.start or 0)
         regions = np.array([self._region(view) for view in prepared.views])[scale]
         xy = to_whole_image(found.xy[row].numpy(), regions, prepared.size)
@@ -284,7 +266,7 @@ class MapBackbone(Backbone):
 def preparation(
     image_size: int | Sequence[int], scales: Sequence[float], **choice: Any
 ) -> Preparation:
-    """From what a configuration gives, whose pairs are lists. Raises BadInput."""
+    """Of what a configuration gives, whose pairs are lists. Raises BadInput."""
     size: Any = tuple(image_size) if isinstance(image_size, Sequence) else image_size
     return Preparation(image_size=size, scales=tuple(scales), **choice)
 
@@ -292,15 +274,15 @@ def preparation(
 def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch.device, int]:
     """The device and the bound of its batches, in pixels.
 
-    Raises BadInput for what there is not, and for a precision that the device cannot do.
+    Raises BadInput for a device that is not there, or cannot compute in that precision.
     """
     place = pick_device(device)
     default = GPU_BATCH_PIXELS if place.type == "cuda" else 0
     bound = default if batch_pixels is None else batch_pixels
-    if not isinstance(bound, int) or bound < 0:
-        raise BadInput(f"batch_pixels is {bound!r}", expected="a number from 0")
-    if precision not in PRECISIONS:
-        raise BadInput(f"precision '{precision}'", expected=f"one of {list(PRECISIONS)}")
+    counts = isinstance(bound, int) and bound >= 0
+    require(counts, f"batch_pixels is {bound!r}", expected="a number from 0")
+    expected = f"one of {list(PRECISIONS)}"
+    require(precision in PRECISIONS, f"precision '{precision}'", expected=expected)
     autocast(precision, place)
     return place, bound
 
@@ -308,6 +290,6 @@ def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch
 def check_batch(batch: Sequence[Prepared]) -> None:
     """Raises BadInput for what `prepare` did not give, and for more than one shape."""
     check_prepared(batch, Prepared)
-    if len({prepared.shape for prepared in batch}) != 1:
-        shapes = [prepared.shape for prepared in batch]
-        raise BadInput(f"a batch has the shapes {shapes}", expected="one or more of one shape")
+    shapes = [prepared.shape for prepared in batch]
+    what = f"a batch has the shapes {shapes}"
+    require(len(set(shapes)) == 1, what, expected="one or more of one shape")

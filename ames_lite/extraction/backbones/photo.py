@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.extraction.aggregators import FittedWhitening, whitened_kind
 from ames_lite.extraction.backbones.efficientnet import EfficientNet
 from ames_lite.extraction.backbones.interface import (
     Backbone,
@@ -25,7 +26,6 @@ from ames_lite.extraction.backbones.interface import (
     unit_vector,
 )
 from ames_lite.extraction.backbones.xfeat import Xfeat
-from ames_lite.extraction.fitted_whitening import FittedWhitening, whitened_kind
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Preparation, Prepared
@@ -47,24 +47,21 @@ class BothPrepared:
 
     @property
     def shape(self) -> tuple[tuple[int, int], ...]:
-        """(h, w) of both: images of equal shape make a batch."""
         return self.keypoints.shape + self.cells.shape
 
     @property
     def num_pixels(self) -> int:
-        """Of both."""
         return self.keypoints.num_pixels + self.cells.num_pixels
 
 
 @dataclass(frozen=True)
 class PrepareBoth:
-    """Picklable: what worker processes do."""
+    """What worker processes do."""
 
     keypoints: Preparation
     cells: Preparation
 
     def __call__(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> BothPrepared:
-        """RGB uint8 [H, W, 3] and a crop box. Raises BadInput as `Preparation` does."""
         return BothPrepared(self.keypoints(image, box), self.cells(image, box))
 
 
@@ -121,12 +118,9 @@ class Photo(Backbone):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Of both parts; loads the weights: one digest of both files.
-
-        Raises BadInput where the whitening was fitted on other descriptors.
-        """
+        """Raises BadInput where the whitening was fitted on other descriptors."""
         one, other = self._keypoints.provenance, self._cells.provenance
-        shared = ("resize", "query_crop", "precision")
+        same = ("scales", "global_scales", "power", "resize", "query_crop", "precision")
         made = {
             "backbone": "photo",
             "variant": f"xfeat {one['variant']}, efficientnet {other['variant']}",
@@ -139,10 +133,7 @@ class Photo(Backbone):
             "keypoints": self._keypoints.top_k,
             "cells": self._cells.top_k,
             "image_size": [one["image_size"], other["image_size"]],
-            "scales": other["scales"],
-            "global_scales": other["global_scales"],
-            "power": other["power"],
-            **{key: other[key] for key in shared},
+            **{key: other[key] for key in same},
         }
         if self._whitening is None:
             return made
@@ -151,7 +142,7 @@ class Photo(Backbone):
         return {**made, **self._whitening.digests}
 
     def describe(self, batch: Sequence[BothPrepared]) -> list[Described]:
-        """Both kinds of every image, of one shape, and the global vector."""
+        """Both kinds of images of one shape, and the global vector."""
         check_prepared(batch, BothPrepared)
         keypoints = self._keypoints.describe([item.keypoints for item in batch])
         cells = self._cells.describe([item.cells for item in batch])

@@ -1,8 +1,6 @@
 """Networks of transformers: from the hub's cache, the hub or a local folder, checked key by key.
 
-The one owner of transformers and huggingface_hub. Keys and shapes are checked after loading: a
-missing, surplus or misshapen one is an error (but for weights that play no part). Without a network
-the answer comes within two seconds.
+The one owner of transformers and huggingface_hub.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.weights_file import refuse_keys
@@ -36,10 +34,10 @@ class Checkpoint:
     """A published vision transformer: its shape, and what its transformers folder must hold.
 
     title: for messages; model: the class in transformers; model_type, config: what config.json must
-    say, or leave to transformers' defaults; section: the key below which the network's part of
-    config.json may stand; hub: the repository, and gated: whether access to it has to be requested;
-    original: where the original file is, which may be given instead; unused: endings of weights
-    that play no part in features; beside: beginnings of those of other networks.
+    say, or leave to transformers' defaults; section: the key of config.json that may hold the
+    network's part; hub: the repository; gated: whether access has to be requested; original: URL of
+    the original file, which may be given instead; unused: endings of names of weights that features
+    do without; beside: beginnings of those of other networks.
     """
 
     title: str
@@ -55,17 +53,14 @@ class Checkpoint:
 
     @property
     def dim(self) -> int:
-        """Width of a token."""
         return int(self.config["hidden_size"])
 
     @property
     def depth(self) -> int:
-        """Number of blocks."""
         return int(self.config["num_hidden_layers"])
 
     @property
     def patch(self) -> int:
-        """Side of a patch in pixels."""
         return int(self.config["patch_size"])
 
     @property
@@ -75,7 +70,6 @@ class Checkpoint:
 
     @property
     def config_class(self) -> str:
-        """The class of its configuration in transformers."""
         return f"{self.model.removesuffix('Model')}Config"
 
     @property
@@ -87,9 +81,8 @@ class Checkpoint:
 
 def choose(variant: str, variants: Mapping[str, Checkpoint]) -> Checkpoint:
     """The variant of that name. Raises BadInput, with what exists, for an unknown one."""
-    if variant not in variants:
-        title = next(iter(variants.values())).title
-        raise BadInput(f"{title} variant '{variant}'", expected=f"one of {', '.join(variants)}")
+    what = f"{next(iter(variants.values())).title} variant '{variant}'"
+    require(variant in variants, what, expected=f"one of {', '.join(variants)}")
     return variants[variant]
 
 
@@ -97,8 +90,7 @@ def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple
     """The network in float32 and eval mode, and the SHA-256 of its file of weights.
 
     weights: a transformers folder, or None for the hub (its cache first). Raises MissingFile with
-    what to download and where to put it, and BadInput where the folder is of another network or not
-    all of it.
+    what to download, and BadInput where the folder is not the whole of that network.
     """
     if weights is not None and not Path(weights).expanduser().is_dir():
         raise missing(checkpoint, weights)
@@ -121,7 +113,7 @@ def transformers_class(name: str) -> Any:
 
 
 def from_folder(folder: Path, checkpoint: Checkpoint) -> nn.Module:
-    """The network of a folder, in float32 and eval mode, all of it checked."""
+    """The network of a folder, in float32 and eval mode."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise missing(checkpoint, folder / name)
@@ -158,7 +150,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_config(path: Path, checkpoint: Checkpoint) -> None:
-    """Raises BadInput where the folder's configuration is of another network."""
     expected = checkpoint.expected
     config = read_json_file(path, expected)
     config = config if isinstance(config, dict) else {}
@@ -171,7 +162,7 @@ def _check_config(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _names(keys: Iterable[Any], checkpoint: Checkpoint) -> set[str]:
-    """The names in a list of keys; what is misshapen is listed as (name, shape, shape)."""
+    """Names of weights that matter; mismatched ones are listed as (name, shape, shape)."""
     names = {key if isinstance(key, str) else str(key[0]) for key in keys}
     kept = {name for name in names if not name.endswith(checkpoint.unused)}
     return {name for name in kept if not name.startswith(checkpoint.beside)}
@@ -211,18 +202,16 @@ def hub_answers() -> bool:
 def missing(checkpoint: Checkpoint, where: str | Path) -> MissingFile:
     """The error that says what to download and where to put it."""
     hub, original = checkpoint.hub, checkpoint.original
-    access = (
-        f"access has to be requested first at https://huggingface.co/{hub} (`hf auth login`); then "
-    )
+    page = f"https://huggingface.co/{hub}"
+    access = f"access has to be requested first at {page} (`hf auth login`); then "
+    download = f"`hf download {hub} {CONFIG} {WEIGHTS} --local-dir <folder>`"
+    download += f", or download {original}" if original else ""
+    given = "<that folder or file>" if original else "<that folder>"
     return MissingFile(
         f"the weights of {hub} are missing, and the hub was not reached or not asked",
         where=where,
         expected=f"{CONFIG} and {WEIGHTS} of a transformers folder"
         + (", or the original .pth" if original else ""),
         remedy=(access if checkpoint.gated else "")
-        + f"on a machine with a network `hf download {hub} {CONFIG} {WEIGHTS} "
-        "--local-dir <folder>`"
-        + (f", or download {original}" if original else "")
-        + "; then give backbone.arguments.weights=<that folder"
-        + (" or file>" if original else ">"),
+        + f"on a machine with a network {download}; then give backbone.arguments.weights={given}",
     )

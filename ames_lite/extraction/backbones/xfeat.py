@@ -1,8 +1,7 @@
 """XFeat as a backbone: keypoints with descriptors of 64 dimensions, the most reliable of them.
 
 Source: Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2024.
-Positions follow the pixel-edge convention, as those of `ames_lite.extraction.backbones.keypoints`.
-Weights load on first use, or when provenance is asked for.
+Positions follow the pixel-edge convention, as those of `ames_lite.extraction.backbones.sift`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.extraction.backbones.interface import Backbone, Described, check_count
 from ames_lite.extraction.backbones.map_backbone import (
     check_batch,
@@ -37,12 +36,11 @@ SUPPRESSED = 5  # pixels a side of the window in which one keypoint is kept
 
 
 class Maps(NamedTuple):
-    """Of B images: descriptors [B, 64, h, w], unit length; keypoints [B, 1, 8h, 8w], the chance
-    that a pixel is one; reliability [B, 1, h, w], 0 to 1."""
+    """Of B images."""
 
-    descriptors: Tensor
-    keypoints: Tensor
-    reliability: Tensor
+    descriptors: Tensor  # [B, 64, h, w], unit length
+    keypoints: Tensor  # [B, 1, 8h, 8w], the chance that a pixel is one
+    reliability: Tensor  # [B, 1, h, w], 0 to 1
 
 
 class Keypoints(NamedTuple):
@@ -73,8 +71,8 @@ class Xfeat(Backbone):
     ) -> None:
         require_text(weights=weights)
         check_count(top_k=top_k)
-        if not isinstance(threshold, int | float) or not 0 <= threshold < 1:
-            raise BadInput(f"threshold is {threshold!r}", expected="a number from 0, below 1")
+        fine = isinstance(threshold, int | float) and 0 <= threshold < 1
+        require(fine, f"threshold is {threshold!r}", expected="a number from 0, below 1")
         self.weights, self.top_k, self.threshold = weights, top_k, float(threshold)
         self.prepare = preparation(
             image_size, (1.0,), patch=1, resize=resize, query_crop=query_crop, enlarge=False
@@ -84,13 +82,11 @@ class Xfeat(Backbone):
 
     @cached_property
     def _loaded(self) -> tuple[nn.Module, str]:
-        """The network on its device, and the digest of its weights."""
         network, digest = load_xfeat(self.weights)
         return network.requires_grad_(False).to(self.device), digest
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Loads the weights: their digest is part of it."""
         size = self.prepare.image_size
         return {
             "backbone": "xfeat",
@@ -174,7 +170,7 @@ def _read(values: Tensor, pixel: Tensor, size: tuple[int, int], mode: str) -> Te
 
 
 def _record(found: Keypoints, size: tuple[int, int], prepared: Prepared) -> Described:
-    """Keypoints of a view of that size, as descriptors of the whole image, on the CPU."""
+    """Keypoints of a view of that size, in the whole image, on the CPU."""
     centre = (found.pixel.cpu().numpy() + 0.5) / np.maximum([size[1], size[0]], 1)
     xy = to_whole_image(centre, prepared.views[0].region, prepared.size)
     return Described(

@@ -1,7 +1,7 @@
-"""Labelled images for the detector: lists that fit, a part held out, batches of several a label.
+"""Labelled images for the detector: a part held out, batches of several images a label.
 
-What is held out are labels, not images, so that the evaluation is of landmarks that training has
-not seen. What a batch holds depends on (seed, epoch) alone.
+Labels are held out, not images, so that landmarks of the evaluation are new. What a batch holds
+depends on (seed, epoch) alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.runtime import Draw, stream
 
@@ -24,7 +24,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images below `root` with integer labels [N]; source: where they are from, for messages."""
+    """Images below `root` with integer labels [N]; source: their lists, for messages."""
 
     root: Path
     names: tuple[str, ...]
@@ -32,21 +32,19 @@ class LabelledImages:
     source: str
 
     def __post_init__(self) -> None:
-        if len(self.names) != len(self.labels):
-            what = f"{len(self.names)} images and {len(self.labels)} labels"
-            raise BadInput(what, where=self.source, expected="one label an image")
+        what = f"{len(self.names)} images and {len(self.labels)} labels"
+        fits = len(self.names) == len(self.labels)
+        require(fits, what, where=self.source, expected="one label per image")
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def paths(self) -> list[Path]:
-        """The files, in order."""
         return [self.root / name for name in self.names]
 
     @property
     def digest(self) -> str:
-        """What tells these images and labels from others."""
         return names_digest([*self.names, array_digest(self.labels)])
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> LabelledImages:
@@ -56,10 +54,7 @@ class LabelledImages:
 
 
 def read_labelled(lists: Sequence[str | Path], root: str | Path) -> LabelledImages:
-    """The images of one or more lists, and their labels.
-
-    Raises MissingFile, and BadInput that names the line where an image has no label.
-    """
+    """The images of one or more lists. Raises MissingFile, and BadInput without labels."""
     names: list[str] = []
     labels = []
     for path in lists:
@@ -69,24 +64,21 @@ def read_labelled(lists: Sequence[str | Path], root: str | Path) -> LabelledImag
             raise BadInput(what, where=f"{path}, line 1", expected=LINES)
         names += images.names
         labels.append(images.labels)
-    if len(set(names)) != len(names):
-        raise BadInput("an image is in two lists", where=" and ".join(map(str, lists)))
     source = " and ".join(map(str, lists))
+    require(len(set(names)) == len(names), "an image is in two lists", where=source)
     return LabelledImages(Path(root), tuple(names), np.concatenate(labels), source)
 
 
 def refuse_missing(images: LabelledImages) -> None:
-    """Raises MissingFile where files of the list are not there."""
-    missing = [
-        name for name, path in zip(images.names, images.paths, strict=True) if not path.is_file()
-    ]
-    if missing:
-        few = ", ".join(missing[:3])
-        raise MissingFile(
-            f"{len(missing)} of {len(images)} images are missing: {few}",
-            where=images.root,
-            expected=f"the images of {images.source}",
-        )
+    """Raises MissingFile for files that are not there."""
+    missing = [name for name in images.names if not (images.root / name).is_file()]
+    require(
+        not missing,
+        f"{len(missing)} of {len(images)} images are missing: {', '.join(missing[:3])}",
+        where=images.root,
+        expected=f"the images of {images.source}",
+        kind=MissingFile,
+    )
 
 
 def partners(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -103,12 +95,12 @@ def drop_single(images: LabelledImages) -> tuple[LabelledImages, int]:
     several = partners(images.labels) > 1
     kept = images.take(several)
     found = len(np.unique(kept.labels))
-    if found < 2:
-        raise BadInput(
-            f"{found} labels have two images or more, of {len(np.unique(images.labels))} labels",
-            where=images.source,
-            expected="at least two labels with two images each",
-        )
+    require(
+        found >= 2,
+        f"{found} labels have two images or more, of {len(np.unique(images.labels))} labels",
+        where=images.source,
+        expected="at least two labels with two images each",
+    )
     return kept, int((~several).sum())
 
 
@@ -121,33 +113,32 @@ def hold_out(
     """
     labels = np.unique(images.labels)
     count = max(2, round(share * len(labels)))
-    if not 0 < share < 1 or len(labels) - count < 2:
-        raise BadInput(
-            f"{len(labels)} labels with two images or more, val_share is {share}",
-            where=images.source,
-            expected="at least two labels to train on and two to evaluate by",
-            remedy="more labels, another val_share=, or val_dataset=",
-        )
+    require(
+        0 < share < 1 and len(labels) - count >= 2,
+        f"{len(labels)} labels with two images or more, val_share is {share}",
+        where=images.source,
+        expected="at least two labels to train on and two to evaluate by",
+        remedy="more labels, another val_share=, or val_dataset=",
+    )
     drawn = stream(seed, Draw.HELD_OUT).permutation(labels)[:count]
     held = np.isin(images.labels, drawn)
     return images.take(~held), images.take(held)
 
 
 def refuse_shared(train: LabelledImages, val: LabelledImages) -> None:
-    """Raises BadInput where an image is trained on and evaluated by."""
-    shared = sorted(
-        {str(p.absolute()) for p in train.paths} & {str(p.absolute()) for p in val.paths}
+    """Raises BadInput for images that are trained on and evaluated by."""
+    files = [{str(path.absolute()) for path in part.paths} for part in (train, val)]
+    shared = sorted(files[0] & files[1])
+    require(
+        not shared,
+        f"{len(shared)} images are both trained on and evaluated by, e.g. {shared[:1]}",
+        where=f"{train.source} and {val.source}",
+        expected="two sets without a common image",
     )
-    if shared:
-        raise BadInput(
-            f"{len(shared)} images are both trained on and evaluated by, e.g. {shared[0]}",
-            where=f"{train.source} and {val.source}",
-            expected="two sets without a common image",
-        )
 
 
 def num_batches(labels: npt.NDArray[np.int64], batch_size: int, per_label: int) -> int:
-    """Batches an epoch; the same in every epoch. A batch has two groups or more."""
+    """Batches of an epoch; a batch has two groups or more."""
     counts = np.unique(labels, return_counts=True)[1]
     groups = int(np.maximum(1, counts // per_label).sum())
     return max(1, min(-(-len(labels) // batch_size), groups // 2))
@@ -158,9 +149,8 @@ def epoch_batches(
 ) -> list[Rows]:
     """The batches of one epoch, each image once: rows in groups of one label.
 
-    A group has per_label images, up to twice as many less one where a label's number is no
-    multiple, all of a label where it has fewer; batches have batch_size images on average, or
-    somewhat fewer.
+    A group has per_label images, up to 2 · per_label - 1 where a label's number is no multiple, all
+    of a label where it has fewer; batches have at most batch_size images on average.
     """
     rng = stream(seed, Draw.IMAGES, epoch)
     groups: list[Rows] = []

@@ -1,7 +1,6 @@
 """Evaluation of a detector: leave-one-out retrieval mAP on labelled images.
 
-Every image whose label has another image is a query against all others; images without a partner
-are distractors.
+Images without a partner of their label are distractors.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def retrieval_maps(
 
 
 def baseline_ways(tokens: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Without a detector: patches weighed by the feature's norm, and alike."""
+    """Without a detector: patches weighted by the feature's norm, and equally."""
     unit, norm = functional.normalize(tokens, dim=1), tokens.norm(dim=1)
     return {"map_feature_norm": (unit, norm), "map_mean": (unit, torch.ones_like(norm))}
 

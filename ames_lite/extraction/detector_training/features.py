@@ -1,7 +1,6 @@
-"""Features of a frozen backbone: computed once where memory allows, else anew whenever needed.
+"""Features of a frozen backbone: the first rows are kept in memory, the rest computed every epoch.
 
-The first rows are kept, up to `cache_gib`; the rest are decoded by workers and computed again in
-every epoch. On a CPU both give the same numbers, as images are computed one by one there.
+On a CPU both give the same numbers, as images are computed one by one there.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.batches import WINDOW, Job, batches_of, in_order, prepare_job
@@ -39,8 +38,7 @@ class FrozenFeatures:
         cache_gib: float = 4.0,
         workers: int = 1,
     ) -> None:
-        if cache_gib < 0:
-            raise BadInput(f"cache_gib is {cache_gib}", expected="GiB of memory, 0: none")
+        require(cache_gib >= 0, f"cache_gib is {cache_gib}", expected="GiB of memory, 0: none")
         self.backbone, self.workers = require_maps(backbone), workers
         self._jobs = [Job(path.name, path, None) for path in paths]
         self._cache: dict[int, Tensor] = {}
@@ -83,9 +81,8 @@ class FrozenFeatures:
     def _compute(self, rows: Sequence[int], prepared: Sequence[Any]) -> dict[int, Tensor]:
         for item in prepared:
             if isinstance(item, str):
-                raise BadInput(
-                    f"an image cannot be used: {item}", remedy="mend it or take it off the list"
-                )
+                what = f"an image cannot be used: {item}"
+                raise BadInput(what, remedy="repair it or remove it from the list")
         found: dict[int, Tensor] = {}
         for group in batches_of(prepared, self.backbone.batch_pixels):
             maps = self.backbone.feature_maps([prepared[at] for at in group])
@@ -101,9 +98,9 @@ def require_maps(backbone: Backbone) -> MapBackbone:
         name = type(backbone).__name__
         expected = "a network, such as backbone=dinov2"
         raise BadInput(f"the backbone {name} has no feature maps", expected=expected)
-    if backbone.detector_path is not None:
-        raise BadInput(
-            f"the backbone has a detector already: {backbone.detector_path}",
-            expected="backbone.arguments.detector=null: training starts from the features",
-        )
+    require(
+        backbone.detector_path is None,
+        f"the backbone has a detector already: {backbone.detector_path}",
+        expected="backbone.arguments.detector=null: training starts from the features",
+    )
     return backbone

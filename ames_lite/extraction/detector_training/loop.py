@@ -1,7 +1,7 @@
 """Training of a detector on tokens of a frozen backbone.
 
-`output_dir` gets, beside the files of every run (`training/run.py`; the log has a line an epoch
-too), `detector.pt` (the best by mAP) and `meta.json`. `last.pt` is a detector that loads.
+`output_dir` gets, beside the files of every run (`training/run.py`), `detector.pt` (the best by
+mAP) and `meta.json`. `last.pt` is a detector that loads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ames_lite.errors import BadInput, check_fields
+from ames_lite.errors import BadInput, check_fields, require
 from ames_lite.extraction.backbones.detector import save_detector
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.detector_training.data import (
@@ -100,8 +100,8 @@ class DetectorRecipe:
 class DetectorTrainer(TrainingRun):
     """Trains a detector by a recipe on tokens; `fit` does all of it.
 
-    features: rows 0 .. len(train) - 1 are those to train on, the rest those to evaluate by. made:
-    provenance of the backbone; data: what the images are; both flat, for meta.json.
+    features: of the images to train on, then those to evaluate by. data: what the images are, flat,
+    for meta.json.
     """
 
     keys = frozenset({"state", "criterion", "optim", "epoch", "baselines"})
@@ -114,16 +114,16 @@ class DetectorTrainer(TrainingRun):
         recipe: DetectorRecipe,
         output_dir: str | Path,
         *,
-        made: Mapping[str, Any],
         data: Mapping[str, Any],
-        device: torch.device | str = "cpu",
-        save_every: int = 200,
+        device: torch.device | str,
+        save_every: int,
     ) -> None:
         self.labels = np.unique(train.labels, return_inverse=True)[1].astype(np.int64)
         per_epoch = num_batches(self.labels, recipe.batch_size, recipe.images_per_label)
         super().__init__(output_dir, recipe.epochs, per_epoch, save_every=save_every)
         self.features, self.train_set, self.val, self.recipe = features, train, val, recipe
-        self.device, self.made = torch.device(device), check_provenance(made)
+        self.device = torch.device(device)
+        self.made = check_provenance(features.backbone.provenance)
         self.data = {**data, "train_digest": train.digest, "val_digest": val.digest}
         of_backbone = {f"of {key}": value for key, value in self.made.items()}
         self.identity = {**asdict(recipe), **self.data, **of_backbone}
@@ -170,7 +170,6 @@ class DetectorTrainer(TrainingRun):
         self.save()
 
     def state(self) -> dict[str, Any]:
-        """Detector, criterion, optimizer and baselines."""
         return {
             "state": self.detector.state_dict(),
             "criterion": self.criterion.state_dict(),
@@ -180,7 +179,6 @@ class DetectorTrainer(TrainingRun):
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
         self.detector.load_state_dict(state["state"])
         self.criterion.load_state_dict(state["criterion"])
         self.optimizer.load_state_dict(state["optim"])
@@ -200,7 +198,7 @@ class DetectorTrainer(TrainingRun):
                 except BadInput:
                     if not self.signal():
                         raise
-                    return  # the signal ended the worker processes: no fault of the images
+                    return  # the signal ended the worker processes
                 entry = self._step(rows, tokens)
                 yield entry, [entry["loss"], entry["accuracy"], float(len(rows))]
 
@@ -215,29 +213,26 @@ class DetectorTrainer(TrainingRun):
         vectors = pool(descriptors, weights, [len(t) for t in tokens])
         labels = torch.from_numpy(self.labels[rows]).to(self.device)
         loss, accuracy = self.criterion(vectors, labels)
-        if not bool(loss.isfinite()):
-            self._refuse_loss(rows)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = self.recipe.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        self.optimizer.step()
-        figures = {"loss": loss.item(), "accuracy": accuracy.item(), "lr": rate}
-        return {
-            "epoch": len(self.curve) + 1,
-            "step": self.step,
-            **figures,
-            "gradient_norm": norm.item(),
-        }
-
-    def _refuse_loss(self, rows: Rows) -> None:
-        raise BadInput(
+        first = ", ".join(self.train_set.names[row] for row in rows[:3])
+        require(
+            bool(loss.isfinite()),
             f"the loss is not finite at step {self.step}",
-            where=", ".join(self.train_set.names[row] for row in rows[:3])
-            + " and the batch's others",
+            where=f"{first} and the others of the batch",
             expected="a finite loss",
             remedy="lower lr=, or set clip_norm=1; the run resumes from its last checkpoint",
         )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, given.clip_norm or math.inf)
+        self.optimizer.step()
+        return {
+            "epoch": len(self.curve) + 1,
+            "step": self.step,
+            "loss": loss.item(),
+            "accuracy": accuracy.item(),
+            "lr": rate,
+            "gradient_norm": norm.item(),
+        }
 
     def _tokens_to_evaluate(self) -> Any:
         rows = len(self.train_set) + np.arange(len(self.val))
@@ -298,17 +293,17 @@ def train_detector(
     workers: int = 1,
     save_every: int = 200,
 ) -> Path:
-    """Train, or go on with the run of output_dir; returns the path of `detector.pt`.
+    """Train, or resume the run of output_dir; returns the path of `detector.pt`.
 
-    val: images to evaluate by, None: those of val_share of the labels are held out. Images whose
-    label has no other are left out of training (their number is said), and only distract in val.
-    data: what meta.json says of the images, flat. workers: processes that decode (above 1 they are
-    spawned: call from under a main guard). Raises BadInput and MissingFile before any work.
+    val: images to evaluate by; None: val_share of the labels is held out. Images that share their
+    label with no other are left out of training, and only distract in val. data: what meta.json
+    says of the images, flat. workers: processes that decode (above 1, call from under a main
+    guard). Raises BadInput and MissingFile before any work.
     """
     require_maps(backbone)
     train, single = drop_single(images)
     if single:
-        logger.info("%d images have a label of their own and are left out of training", single)
+        logger.info("%d images share their label with no other: left out of training", single)
     if val is None:
         train, val = hold_out(train, val_share, recipe.seed)
     else:
@@ -331,7 +326,6 @@ def train_detector(
         val,
         recipe,
         output_dir,
-        made=backbone.provenance,
         data=facts,
         device=device,
         save_every=save_every,

@@ -17,10 +17,7 @@ from ames_lite.extraction.backbones.detector import SpatialAttention2d
 
 
 def new_detector(dim_in: int, dim: int, generator: torch.Generator) -> SpatialAttention2d:
-    """An untrained detector: it keeps angles between features, and weighs all patches alike.
-
-    conv1 is orthogonal (as far as the widths allow), all weights are close to 1.
-    """
+    """An untrained detector: it keeps angles between features, and all weights are close to 1."""
     with torch.device("meta"):  # nothing is drawn from the global generator
         detector = SpatialAttention2d(dim_in, dim)
     detector = detector.to_empty(device="cpu")
@@ -40,10 +37,10 @@ def describe_tokens(detector: SpatialAttention2d, tokens: Tensor) -> tuple[Tenso
 
 
 def pool(descriptors: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
-    """Unit vectors [B, D]: normalise(Σ wᵢ dᵢ) over each image's patches.
+    """Unit vectors [B, D]: normalize(Σ wᵢ dᵢ) over each image's patches.
 
     descriptors [N, D], weights [N]; counts: patches of each image, N together. Sums run image by
-    image, in order, so that they are the same on every run.
+    image, so that they are the same on every run.
     """
     parts = torch.split(descriptors * weights[:, None], list(counts))
     return functional.normalize(torch.stack([part.sum(0) for part in parts]), dim=1)

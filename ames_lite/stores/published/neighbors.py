@@ -37,7 +37,7 @@ class PublishedLists:
     ) -> None:
         self.path, self.num_gallery = Path(path), len(gallery_names)
         self.planes = checked_planes(path, len(query_names), self.num_gallery)
-        self.own = own_rows(query_names, gallery_names, len(query_names))
+        self.own = own_rows(query_names, gallery_names)
 
     def whole(self, most: int | None = None) -> Neighbors:
         """most: where the lists would take more than WHOLE_BYTES, so many of each query are read,

@@ -8,7 +8,7 @@ import pytest
 
 from ames_lite.cli.compose import compose
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.backbones import Sift
+from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import index_images
 from benchmarks import command as benchmark

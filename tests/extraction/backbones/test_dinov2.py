@@ -92,11 +92,13 @@ def test_features_equal_the_original_code_at_every_size(
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
         network, pixels = network.to(dtype), torch.tensor(module.image(*size), dtype=dtype)
         for facet in FACETS:
+            network.facet = facet
             with torch.inference_mode():
-                found = network(pixels, facet, 1)
+                found = network(pixels)
             key = f"{registers // 4}_{size[0]}x{size[1]}_"
             gap = np.abs(sampled(as_tokens(found.patches)) - expected[key + facet]).max()
             assert gap < tolerance, (facet, dtype)
+        network.facet = "patch"
         with torch.inference_mode():
             cls = network(pixels).cls
         assert np.abs(sampled(cls[:, None]) - expected[key + "cls"]).max() < tolerance
@@ -111,11 +113,11 @@ def test_every_facet_of_every_block_equals_the_referee(
 ) -> None:
     variant = dinov2_checkpoint(heads=4, registers=registers, swiglu=swiglu, **SMALL)
     state = referee.random_state(variant)
-    network = Dinov2Network(load(tmp_path, state, variant), registers).double()
+    network = Dinov2Network(load(tmp_path, state, variant), registers, facet, layer).double()
     pixels = torch.randn(2, 3, 42, 98, generator=torch.Generator().manual_seed(2)).double()
     double = {k: v.double() for k, v in state.items()}
     with torch.inference_mode():
-        found = network(pixels, facet, layer)
+        found = network(pixels)
     expected = referee.features(double, pixels, 4, facet, layer)
     assert (as_tokens(found.patches) - expected).abs().max() < 1e-9
     assert (found.cls is None) == (facet != "patch")
@@ -124,15 +126,16 @@ def test_every_facet_of_every_block_equals_the_referee(
 @needs_transformers
 def test_the_network_stops_at_the_block_of_its_facet(tmp_path: Path) -> None:
     variant = dinov2_checkpoint(heads=4, **SMALL)
-    network = Dinov2Network(load(tmp_path, referee.random_state(variant), variant), 0)
+    network = Dinov2Network(load(tmp_path, referee.random_state(variant), variant), 0, "key", 1)
     pixels, run = torch.zeros(1, 3, 28, 28), []
     for index, block in enumerate(network.model.encoder.layer):
         block.register_forward_hook(lambda *_, index=index: run.append(index))
     with torch.inference_mode():
-        network(pixels, "key", 1)
+        network(pixels)
     assert run == [0]  # a projection needs no attention of its own block
+    network.facet = "token"
     with torch.inference_mode():
-        network(pixels, "token", 1)
+        network(pixels)
     assert run == [0, 0, 1]
 
 

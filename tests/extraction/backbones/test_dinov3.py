@@ -17,8 +17,13 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.extraction.backbones import build_backbone, dinov3, pretrained
-from ames_lite.extraction.backbones.dinov3 import VARIANTS, Dinov3, Dinov3Network, dinov3_checkpoint
+from ames_lite.extraction.backbones import build_backbone, pretrained
+from ames_lite.extraction.backbones.final_tokens import (
+    DINOV3,
+    Dinov3,
+    Dinov3Network,
+    dinov3_checkpoint,
+)
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 
 transformers = pytest.importorskip("transformers")
@@ -40,7 +45,7 @@ def make(variant: Checkpoint, seed: int = 0) -> Any:
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a tiny network, whose variant is known by the name tiny."""
-    monkeypatch.setitem(dinov3.VARIANTS, "tiny", TINY)
+    monkeypatch.setitem(DINOV3, "tiny", TINY)
     make(TINY).save_pretrained(tmp_path / "tiny")
     return tmp_path / "tiny"
 
@@ -169,7 +174,7 @@ def test_without_network_the_answer_is_quick_and_says_that_access_has_to_be_requ
 ) -> None:
     code = (
         "import time; from ames_lite.errors import MissingFile\n"
-        "from ames_lite.extraction.backbones.dinov3 import Dinov3\n"
+        "from ames_lite.extraction.backbones.final_tokens import Dinov3\n"
         "began = time.perf_counter()\n"
         "try: Dinov3('vitl16').provenance\n"
         "except MissingFile as error: print(time.perf_counter() - began, error)"
@@ -205,7 +210,7 @@ def test_bf16_stays_close_to_fp32(tiny: Path) -> None:
 
 
 def test_every_variant_is_an_entry_with_its_published_place() -> None:
-    for name, variant in VARIANTS.items():
+    for name, variant in DINOV3.items():
         backbone = build_backbone(f"dinov3_{name}", device="cpu")
         assert isinstance(backbone, Dinov3) and backbone.dim == variant.dim
         assert variant.hub == f"facebook/dinov3-{name}-pretrain-lvd1689m"

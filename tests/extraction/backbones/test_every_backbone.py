@@ -22,13 +22,15 @@ from ames_lite.extraction.backbones import (
     NETWORKS,
     build_backbone,
     dinov2_weights,
-    dinov3,
-    siglip2,
 )
 from ames_lite.extraction.backbones.dinov2_weights import dinov2_checkpoint
-from ames_lite.extraction.backbones.dinov3 import dinov3_checkpoint
+from ames_lite.extraction.backbones.final_tokens import (
+    DINOV3,
+    SIGLIP2,
+    dinov3_checkpoint,
+    siglip2_checkpoint,
+)
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.extraction.backbones.siglip2 import siglip2_checkpoint
 from ames_lite.io.provenance import check_provenance
 from tests.extraction.backbones import dinov2_referee, test_cvnet, test_efficientnet
 
@@ -69,13 +71,13 @@ def _tiny_weights(kind: str, variant: str, folder: Path, monkeypatch: pytest.Mon
         return folder / "original.pth"
     if kind == "dinov3":
         tiny_dinov3 = dinov3_checkpoint(32, 2, 2, 64, gated="plus" in variant)
-        monkeypatch.setitem(dinov3.VARIANTS, variant, tiny_dinov3)
+        monkeypatch.setitem(DINOV3, variant, tiny_dinov3)
         _save(
             transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**tiny_dinov3.config)), folder
         )
         return folder
     tiny_siglip2 = siglip2_checkpoint(32, 2, 2, 64, 48)
-    monkeypatch.setitem(siglip2.VARIANTS, variant, tiny_siglip2)
+    monkeypatch.setitem(SIGLIP2, variant, tiny_siglip2)
     config = transformers.SiglipVisionConfig(**tiny_siglip2.config)
     _save(transformers.SiglipVisionModel(config), folder)
     return folder

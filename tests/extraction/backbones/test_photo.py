@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.extraction.aggregators import FittedWhitening
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.extraction.backbones.interface import made_of_globals, unit_vector
 from ames_lite.extraction.backbones.photo import CELL, KEYPOINT, WHITENING, Photo, merged
-from ames_lite.extraction.fitted_whitening import FittedWhitening
-from ames_lite.extraction.global_sources import GlobalSource
-from ames_lite.extraction.globals import extract_globals
+from ames_lite.extraction.globals import extract_globals, from_globals
 from ames_lite.io.shipped import shipped
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.whitening import Whitening
@@ -87,7 +86,7 @@ def test_its_vector_is_what_the_whitening_stage_makes_of_gem(tmp_path: Path) -> 
     write_globals(tmp_path / "gem.hdf5", ["a.jpg"], unit_vector(gem)[None], made)
     with GlobalStore(tmp_path / "gem.hdf5") as store:
         fitted = FittedWhitening.load(shipped(WHITENING))
-        extract_globals(GlobalSource(store), tmp_path / "gemw.hdf5", whitening=fitted)
+        extract_globals(from_globals(store), tmp_path / "gemw.hdf5", whitening=fitted)
     with GlobalStore(tmp_path / "gemw.hdf5") as store:
         np.testing.assert_allclose(store.read(0, 1)[0], found, atol=1e-6)
         assert store.provenance["whitening"] == whitened.provenance["whitening"]

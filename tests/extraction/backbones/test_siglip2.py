@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.extraction.backbones import build_backbone, pretrained, siglip2
-from ames_lite.extraction.backbones.siglip2 import (
-    VARIANTS,
+from ames_lite.extraction.backbones import build_backbone, pretrained
+from ames_lite.extraction.backbones.final_tokens import (
+    SIGLIP2,
     Siglip2,
     Siglip2Network,
     siglip2_checkpoint,
@@ -44,7 +44,7 @@ def make(seed: int = 0) -> Any:
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a tiny network with both parts, whose variant is known by the name tiny."""
-    monkeypatch.setitem(siglip2.VARIANTS, "tiny", TINY)
+    monkeypatch.setitem(SIGLIP2, "tiny", TINY)
     make().save_pretrained(tmp_path / "tiny")
     return tmp_path / "tiny"
 
@@ -108,14 +108,14 @@ def test_naflex_is_refused_by_name(tiny: Path) -> None:
 def test_a_configuration_that_leaves_defaults_out_is_completed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    base = VARIANTS["base_512"]
+    base = SIGLIP2["base_512"]
     given = {"model_type": "siglip", "vision_config": {"image_size": 512}}
     (tmp_path / "config.json").write_text(json.dumps(given))
     pretrained._check_config(tmp_path / "config.json", base)
     with pytest.raises(BadInput, match="image_size is 512"):
-        pretrained._check_config(tmp_path / "config.json", VARIANTS["base_384"])
+        pretrained._check_config(tmp_path / "config.json", SIGLIP2["base_384"])
     with pytest.raises(BadInput, match="hidden_size is 768"):
-        pretrained._check_config(tmp_path / "config.json", VARIANTS["large_512"])
+        pretrained._check_config(tmp_path / "config.json", SIGLIP2["large_512"])
 
 
 def test_a_folder_of_foreign_keys_is_refused_by_name(tiny: Path) -> None:
@@ -174,7 +174,7 @@ def test_bf16_stays_close_to_fp32(tiny: Path) -> None:
 
 
 def test_every_variant_is_an_entry_with_its_published_place() -> None:
-    for name, variant in VARIANTS.items():
+    for name, variant in SIGLIP2.items():
         backbone = build_backbone(f"siglip2_{name}", device="cpu")
         assert isinstance(backbone, Siglip2) and backbone.dim == backbone.global_dim == variant.dim
         word, size = name.split("_")

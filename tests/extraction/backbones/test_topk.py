@@ -12,7 +12,7 @@ import torch
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones.detector import SpatialAttention2d, load_detector
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
-from ames_lite.extraction.backbones.topk import norm_and_unit, top_k
+from ames_lite.extraction.backbones.features import norm_and_unit, top_k
 from tests.helpers import shared_file
 
 K = 60

@@ -1,4 +1,4 @@
-"""The strongest descriptors of an image over all its scales.
+"""Features of a network as maps, and the strongest descriptors over all scales of an image.
 
 Positions are (x, y) in [0, 1] of their own view; equal weights keep the order of the scales, then
 of the rows.
@@ -13,7 +13,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ames_lite.errors import BadInput
 from ames_lite.io.resizing import patch_centres
+
+
+class Features(NamedTuple):
+    """patches [B, D, h, w]; cls [B, D], the global vector, None where the network stops before."""
+
+    patches: Tensor
+    cls: Tensor | None
+
+
+def grid_of(pixels: Tensor, patch: int) -> tuple[int, int]:
+    """The (rows, columns) of patches of pixels [B, 3, H, W].
+
+    Raises BadInput where a side is no multiple: the network would cut it off silently.
+    """
+    height, width = pixels.shape[-2:]
+    if height % patch or width % patch or not height or not width:
+        raise BadInput(f"pixels are {height} × {width}", expected=f"multiples of {patch}")
+    return height // patch, width // patch
+
+
+def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Patch tokens [B, h * w, D], row after row, as a map [B, D, h, w]."""
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
 
 
 class TopK(NamedTuple):

@@ -1,0 +1,109 @@
+"""RootSIFT as a backbone: keypoints of OpenCV's SIFT, the strongest of them; needs no download.
+
+Positions follow the pixel-edge convention: the centre of the first pixel is at 0.5, so that
+position / size lies in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.extraction.backbones.interface import (
+    Backbone,
+    Described,
+    check_count,
+    check_prepared,
+)
+from ames_lite.io.images import Box
+from ames_lite.io.resizing import crop_image, resize_image
+from ames_lite.records import LocalDescriptors
+
+
+class Keypoints(NamedTuple):
+    """K keypoints: positions [K, 2] (x, y), octave [K], response [K], descriptors [K, 128]."""
+
+    position: npt.NDArray[np.float32]
+    octave: npt.NDArray[np.uint8]
+    response: npt.NDArray[np.float32]
+    descriptors: npt.NDArray[np.float32]
+
+
+def root_sift(image: npt.NDArray[np.uint8], count: int, contrast: float = 0.02) -> Keypoints:
+    """The `count` strongest SIFT keypoints of RGB uint8 [H, W, 3] with RootSIFT descriptors.
+
+    contrast: OpenCV's contrast threshold; low, so that dull images have keypoints too.
+    Source: Arandjelović and Zisserman, CVPR 2012: L1-normalise, then the square root of each
+    entry; the result has unit length. Ties in response keep OpenCV's order.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    found, descriptors = cv2.SIFT_create(contrastThreshold=contrast).detectAndCompute(grey, None)
+    if descriptors is None:
+        return Keypoints(
+            np.zeros((0, 2), np.float32),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.float32),
+            np.zeros((0, 128), np.float32),
+        )
+    response = np.array([k.response for k in found], np.float32)
+    strongest = np.argsort(-response, kind="stable")[:count]
+    position = np.array([k.pt for k in found], np.float32)[strongest] + 0.5
+    # OpenCV packs the octave into the lowest byte as a signed number from -1.
+    octave = np.array([(k.octave & 255) for k in found], np.uint8)[strongest] + np.uint8(1)
+    raw = descriptors[strongest]
+    unit = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12))
+    return Keypoints(position, octave, response[strongest], unit.astype(np.float32))
+
+
+class Sift(Backbone):
+    """RootSIFT, D = 128; images are shrunk to image_size, never enlarged."""
+
+    dim = 128
+
+    def __init__(
+        self,
+        top_k: int = 300,  # strongest descriptors kept per image
+        image_size: int = 480,  # longer images are shrunk to this many pixels; 0: never
+        contrast: float = 0.02,  # OpenCV's contrastThreshold
+    ) -> None:
+        check_count(top_k=top_k)
+        self.top_k, self.image_size, self.contrast = top_k, image_size, contrast
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "backbone": "sift",
+            "variant": f"RootSIFT, OpenCV {cv2.__version__}",
+            "detector": "DoG response",
+            "top_k": self.top_k,
+            "image_size": self.image_size,
+            "resize": "cv2.INTER_AREA, shrink only",
+            "contrast": self.contrast,
+        }
+
+    def describe(self, batch: Sequence[LocalDescriptors]) -> list[Described]:
+        """The prepared images as they are: there is nothing to batch."""
+        check_prepared(batch, LocalDescriptors)
+        return [Described(local) for local in batch]
+
+    def prepare(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
+        """The descriptors themselves; the shrink factor comes from the whole image."""
+        crop, (x1, y1, _, _) = crop_image(image, box)
+        size = (image.shape[0], image.shape[1])
+        factor = min(1.0, self.image_size / max(size)) if self.image_size else 1.0
+        target = (max(1, round(crop.shape[0] * factor)), max(1, round(crop.shape[1] * factor)))
+        shrunk = resize_image(crop, target, "area", factor < 1)
+        found = root_sift(shrunk, self.top_k, self.contrast)
+        back = np.array([crop.shape[1] / shrunk.shape[1], crop.shape[0] / shrunk.shape[0]])
+        xy = (found.position * back + [x1, y1]) / [size[1], size[0]]
+        return LocalDescriptors(
+            descriptors=found.descriptors,
+            xy=np.clip(xy, 0, 1).astype(np.float32),
+            scale=found.octave,
+            weight=found.response,
+            size=size,
+        )
