@@ -16,9 +16,10 @@ from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.vocabulary import Source, build_vocabulary
-from ames_lite.stores.reuse import check_vocabulary
+from ames_lite.io.provenance import compare_provenance
+from ames_lite.stores.fitted import ImagesOf, read_vocabulary, read_vocabulary_images
 
 OF_CLUSTERING = ("num_clusters", "distance", "unit", "seed", "iterations")
 SETTINGS = (*OF_CLUSTERING, "max_images", "sample_per_cluster", "overwrite")
@@ -69,12 +70,25 @@ def keep(config: Config, remedy: str) -> Path | None:
         **{key: config[key] for key in OF_CLUSTERING},
         **(config.get("expected") or {}),
     }
-    lists = {}
+    compare_provenance(
+        read_vocabulary(path)[1], wanted, wanted, files=(path, "this run"), remedy=remedy
+    )
+    seen = {part.dataset: part for part in read_vocabulary_images(path)}
     for one in chosen:
         with suppress(MissingFile):  # the vocabulary may be there without its sources
-            lists[one.dataset] = read_image_list(one.files.image_list(config["split"])).names
-    check_vocabulary(path, wanted, lists, remedy=remedy)
+            names = read_image_list(one.files.image_list(config["split"])).names
+            if one.dataset in seen:
+                _check_images(path, seen[one.dataset], names, remedy)
     return path
+
+
+def _check_images(path: Path, seen: ImagesOf, names: Sequence[str], remedy: str) -> None:
+    """Raises BadInput where a vocabulary was built from images that a list lacks."""
+    odd = sorted(set(seen.names) - set(names[:: seen.step]))
+    if odd:
+        what = f"the vocabulary has seen '{odd[0]}' and {len(odd) - 1} others of {seen.dataset}"
+        expected = f"every image of the list as it is now, in steps of {seen.step}"
+        raise BadInput(what, where=path, expected=expected, remedy=remedy)
 
 
 def parse_source(text: object) -> tuple[str, int]:

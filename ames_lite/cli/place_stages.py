@@ -21,13 +21,13 @@ from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import ConfigError, MissingFile, UserError, require
 from ames_lite.evaluation.protocols import get_protocol
 from ames_lite.evaluation.tuning import read_tuned
+from ames_lite.extraction.neighbors import check_topk
 from ames_lite.io.overrides import word
 from ames_lite.models import HEADS
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import is_pickle
 from ames_lite.stores.published.store import is_published
-from ames_lite.stores.reuse import check_neighbors
 
 RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")
 KINDS = ("vlad", "gem", "mean", "cls")
@@ -255,9 +255,7 @@ class Pipeline:
         if not all(map(is_complete, stores)):
             return None
         remedy = self.steps.text(*command, "overwrite=true")
-        with GlobalStore(stores[0], names=names[0]) as queries:
-            with GlobalStore(stores[1], names=names[1]) as gallery:
-                check_neighbors(path, queries, gallery, self._depth(place), remedy=remedy)
+        check_topk(path, stores, names, self._depth(place), remedy)
         return path
 
     def _depth(self, place: Place) -> int:

@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ames_lite.errors import BadInput, require
 from ames_lite.io.provenance import ORIGIN, SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
@@ -24,6 +26,7 @@ from ames_lite.stores.neighbor_lists import (
     convert_published,
     is_pickle,
     read_neighbors,
+    read_provenance,
     say_rising,
     write_neighbors,
 )
@@ -31,6 +34,8 @@ from ames_lite.stores.row_layout import FAILED
 
 logger = logging.getLogger(__name__)
 
+CHECKED_QUERIES, CHECKED_RANKS = 8, 4  # of lists that are kept
+TOLERANCE = 1e-3  # of a similarity; other descriptors differ by more
 SAME = (*SAME_STORES, *SAME_GLOBALS, "normalisation", "whitening")
 
 
@@ -100,6 +105,45 @@ def _say_failed(store: GlobalStore) -> None:
     if failed:
         text = "%s: %d of %d images failed in extraction; they are ranked by a constant vector"
         logger.warning(text, store.path, failed, len(store))
+
+
+def check_topk(
+    path: Path,
+    stores: Sequence[Path],
+    names: Sequence[Sequence[str]],
+    needed: int,
+    remedy: str,
+) -> None:
+    """Raise BadInput where lists are not those of these descriptors, or shorter than needed.
+
+    stores, names: of queries and gallery. What provenance cannot tell, the numbers do: some
+    similarities are computed again.
+    """
+    lists = read_neighbors(path, names[0], names[1], needed, remedy=remedy)
+    made = read_provenance(path)
+    made.pop("search", None)  # how the neighbours were found
+    rows, width = lists.ids.shape
+    with GlobalStore(stores[0], names=names[0]) as queries:
+        with GlobalStore(stores[1], names=names[1]) as gallery:
+            compare_provenance(made, gallery.provenance, files=(path, gallery.path), remedy=remedy)
+            for row in _spread(rows, CHECKED_QUERIES):
+                for rank in _spread(width, CHECKED_RANKS):
+                    found, stored = int(lists.ids[row, rank]), float(lists.sims[row, rank])
+                    pair = queries.read(row, row + 1)[0], gallery.read(found, found + 1)[0]
+                    value = float(pair[1].astype(np.float64) @ pair[0].astype(np.float64))
+                    require(
+                        abs(value - stored) <= TOLERANCE,
+                        f"the lists give '{queries.names[row]}' and '{gallery.names[found]}' the "
+                        f"similarity {stored:.4f}, their descriptors have {value:.4f}",
+                        where=f"{path} and {gallery.path}",
+                        expected="lists of these very descriptors",
+                        remedy=remedy,
+                    )
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """At most so many positions of a list, spread evenly."""
+    return sorted(set(np.linspace(0, length - 1, min(length, count)).astype(int).tolist()))
 
 
 def convert_topk(
