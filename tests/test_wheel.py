@@ -59,6 +59,18 @@ def test_a_command_finds_configurations_and_heads_inside(installed: Path, tmp_pa
     assert run(installed, tmp_path, "-m", "ames_lite", "search", "--help").returncode == 0
 
 
+def test_remedies_are_commands_of_the_wheel(installed: Path, tmp_path: Path) -> None:
+    done = run(
+        installed, tmp_path, "-m", "ames_lite", "evaluate", "model=chamfer", "lamb=0.5", "temp=1"
+    )
+    assert done.returncode == 1
+    root = f"data_root={tmp_path / 'data'}"
+    assert (
+        f"remedy:   ames extract_descriptors dataset=roxford desc_name=dinov2 {root}" in done.stderr
+    )
+    assert "scripts/" not in done.stderr and "python " not in done.stderr
+
+
 def test_a_user_sees_types(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(USER)
     done = run(installed, tmp_path, "-m", "mypy", "--no-incremental", "user.py")

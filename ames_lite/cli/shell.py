@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,6 +30,8 @@ from ames_lite.io.overrides import shell_word, word
 from ames_lite.io.shipped import conf_dir
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
 from ames_lite.runtime import set_up_logging
+
+SCRIPT = r"python (?:scripts|extract)/(\w+)\.py"
 
 
 def command(
@@ -56,7 +59,7 @@ def exit_code(work: Callable[[Config], object], config: Config) -> int:
     except UserError as error:
         if os.environ.get("AMES_DEBUG") == "1":
             raise
-        print(f"error: {with_names(str(error), config)}", file=sys.stderr)
+        print(f"error: {as_started(with_names(str(error), config))}", file=sys.stderr)
         return 1
     except OSError as error:  # what the system refuses is no bug either
         if os.environ.get("AMES_DEBUG") == "1" or error.errno not in NOT_WRITABLE:
@@ -77,6 +80,21 @@ def with_names(message: str, config: Config) -> str:
     return with_commands(message, _commands(config).named(_files(config)))
 
 
+def as_started(message: str) -> str:
+    """The message, its scripts as commands of `ames` where the project is installed without them.
+
+    >>> re.sub(SCRIPT, r"ames \\1", "remedy: python scripts/train.py desc_name=sift")
+    'remedy: ames train desc_name=sift'
+    """
+    return message if _checkout() else re.sub(SCRIPT, r"ames \1", message)
+
+
+def _checkout() -> Path | None:
+    """The checkout that the project runs from, if it does."""
+    folder = conf_dir().parent
+    return folder if (folder / "hubconf.py").is_file() else None
+
+
 def data_root(config: Config) -> Path:
     """Where the data sets are: `data_root=`, or the checkout's data/ (./data once installed)."""
     if config["data_root"] is not None:
@@ -84,9 +102,7 @@ def data_root(config: Config) -> Path:
         if root.is_file():
             raise BadInput("data_root= is a file", where=root, expected="a folder, or a new one")
         return root
-    checkout = conf_dir().parent
-    is_checkout = (checkout / "hubconf.py").is_file()
-    return (checkout if is_checkout else Path.cwd()) / "data"
+    return (_checkout() or Path.cwd()) / "data"
 
 
 def dataset_files(config: Config) -> DatasetFiles:
