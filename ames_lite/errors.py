@@ -4,8 +4,6 @@ The command line prints them as one message and exits with 1; everything else is
 its traceback. They also derive from the built-in that Python users expect (`ValueError`, ...).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

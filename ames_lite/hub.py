@@ -1,7 +1,5 @@
 """The entries of hubconf.py: heads by name, and how their weights are found."""
 
-from __future__ import annotations
-
 import re
 import socket
 import sys

@@ -3,8 +3,6 @@
 Only the first process writes; one that fails ends with its error, and torchrun ends the others.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Precision is one of PRECISIONS, or `auto`: bf16 where the device has instruction
 On a CPU, fp16 is refused (it has no fast kernels there).
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

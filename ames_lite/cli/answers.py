@@ -1,7 +1,5 @@
 """How search reads scores: as probabilities, and against a threshold for an answer."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import dataclass

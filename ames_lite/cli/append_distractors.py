@@ -1,7 +1,5 @@
 """`python extract/append_distractors.py`: distractors appended to a gallery."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

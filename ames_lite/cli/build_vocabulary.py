@@ -3,8 +3,6 @@
 Several are named with a step each (`sources=[pitts30k:4,st_lucia:1]`), also by a recipe.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial

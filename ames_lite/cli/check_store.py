@@ -3,8 +3,6 @@
 Exit code 3 where faults were found, 0 where there are none, 1 where there is nothing to check.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

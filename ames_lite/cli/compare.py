@@ -1,7 +1,5 @@
 """`python scripts/compare.py`: many results.json in, one table a data set out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

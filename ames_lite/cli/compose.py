@@ -4,8 +4,6 @@ Every key must stand in the YAML, every group's value must be a file of that gro
 have the type of the default; where that is null, a text or what `TAKES` says.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Sequence

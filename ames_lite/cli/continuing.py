@@ -3,8 +3,6 @@
 That is the output_dir= given, or the newest unfinished run of the same configuration below runs/.
 """
 
-from __future__ import annotations
-
 import json
 from glob import escape
 from pathlib import Path

@@ -6,8 +6,6 @@ given. λ and γ of the head and of the baselines are chosen on a rendered valid
 world is evaluated once. A dataset whose name ends in -train is one to train on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`python scripts/evaluate.py`: stores and neighbour lists in, results.json and a report out."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """`python extract/extract_descriptors.py`: local descriptors, and global ones of the same pass."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from ames_lite.cli.compose import Config

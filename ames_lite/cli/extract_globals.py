@@ -1,7 +1,5 @@
 """`python extract/extract_globals.py`: global descriptors from a store or images; whitening."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the commands of extraction share: the backbone, image lists, crop boxes, the shard."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import partial

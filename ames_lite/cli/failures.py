@@ -4,8 +4,6 @@ The files that the run read (lists, ground truth, neighbours, scores.hdf5) are r
 give the metrics of results.json. Missing images are grey tiles, counted in a message.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """`python extract/fit_whitening.py`: a whitening of global descriptors."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from ames_lite.cli.compose import Config

@@ -1,7 +1,5 @@
 """`python extract/merge_hdf5.py`: the shards of an extraction joined to one store."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Hydra's grammar gives brackets, blanks, commas, `~`, `$` and quotes a meaning, a
 and true into numbers and booleans. Texts are therefore handed to it in quotes.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

@@ -5,8 +5,6 @@ there must come from these images and labels. `dataset.json` provides what the c
 open: protocol, role, and the images' folder.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ step is printed as a command; files that are complete are compared with what thi
 not made again. Results go to a new run directory.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial

@@ -5,8 +5,6 @@ and which protocol evaluates them, to data_root/<name>. With val_share=, class f
 training set and a validation set.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from functools import partial

@@ -4,8 +4,6 @@ Reads the official files below data_root/<folder>, as the dataset's YAML says; w
 gallery.txt and gnd_<folder>.json.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`python extract/prepare_topk_global.py`: neighbor lists by global similarity."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

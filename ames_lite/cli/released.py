@@ -1,7 +1,5 @@
 """The released heads, weights/<desc>_<model>/, and for VLAD their vocabulary."""
 
-from __future__ import annotations
-
 from glob import escape
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The remedies of the library, as commands for the shell."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

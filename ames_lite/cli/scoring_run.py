@@ -1,7 +1,5 @@
 """What commands that score share: options, and the run directory, new or resumed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -4,8 +4,6 @@ The index is brought up to date; with a query its candidates are retrieved and r
 directory gets retrieval_results.json, the same with scores, and report.html.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -3,8 +3,6 @@
 A user's mistake is one message and exit code 1, without a traceback; AMES_DEBUG=1 shows it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 The table is spellings.yaml. Words are `key=value`, or the `--key value …` of argparse.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path

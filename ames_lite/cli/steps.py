@@ -1,7 +1,5 @@
 """Commands that a command runs: composed, printed as a user would give them, and done."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

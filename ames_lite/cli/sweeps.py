@@ -4,8 +4,6 @@ Every job of a sweep is the command on its own words, in its own run directory; 
 checked before the first one starts, and a sweep of results ends with one table.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from itertools import product

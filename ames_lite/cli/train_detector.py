@@ -1,7 +1,5 @@
 """`python extract/train_detector.py`: labelled images in, a trained detector out."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

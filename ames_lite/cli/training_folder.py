@@ -3,8 +3,6 @@
 python scripts/train.py experiment=own name=mine images=<class folders> labels=folders
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

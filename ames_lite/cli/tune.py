@@ -2,8 +2,6 @@
 `scripts/evaluate.py tuned=` reads; λ, γ and the calibration also into a native head's meta.json.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial

@@ -3,8 +3,6 @@
 Findings make the files unfit, notes do not. Rows are read in runs, so memory is bounded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial

@@ -11,8 +11,6 @@ The official pickle has `gnd` (per query `bbx`, and `easy`, `hard`, `junk` or `o
 absent, as in files with `ok`, rows are rows of the given lists.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from itertools import chain

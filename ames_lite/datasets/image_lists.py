@@ -9,8 +9,6 @@ end without a newline: both ways are read.
 label: images of another label of the same family are no negatives in training.
 """
 
-from __future__ import annotations
-
 import csv
 import logging
 import re

@@ -1,7 +1,5 @@
 """Names of images: matched to those of a list, listed once, there on disk, in UTF-8."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path

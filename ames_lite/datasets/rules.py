@@ -4,8 +4,6 @@ One value per query [Q] and per gallery image [N] gives, for each query, the gal
 ascending. Nothing of size Q × N is made. A query that is its own answer is the caller's to remove.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Intervals and p-values need average precision per query, which results hold for their first row.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

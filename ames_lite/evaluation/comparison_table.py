@@ -4,8 +4,6 @@ Metrics are printed in points (per cent), in CSV as fractions at full precision.
 bold or sorted: no row is picked here.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import math

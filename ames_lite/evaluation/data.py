@@ -1,7 +1,5 @@
 """What an evaluation reads: all files of a data set, opened and checked before any work."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a metric's name means, in one line. mAP is by trapezoids, mAP@k by rectangles."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -2,8 +2,6 @@
 sweeps num_rerank, lamb and temp over them and makes the results (schema 1).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

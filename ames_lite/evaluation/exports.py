@@ -8,8 +8,6 @@ reranked part, are lowered by the least step that float32 keeps. Blanks and cont
 names are written as in URLs (`%20`), and `%` as `%25`. Ranks count from 1.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterable, Sequence

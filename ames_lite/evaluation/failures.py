@@ -4,8 +4,6 @@ Ranks start at 1 and skip junk, in the chosen setting (medium where grades exist
 positive of that setting. A query without positives is no case. Axis letters: Q queries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

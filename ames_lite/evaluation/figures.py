@@ -4,8 +4,6 @@ The failure sheet: a line a query, beside it what was found first and what shoul
 frame says what an image is: blue the query, green correct, red wrong.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

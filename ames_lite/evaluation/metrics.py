@@ -6,8 +6,6 @@ nan where the query has no positive; a positive that the ranking does not list c
 Axis letters: Q queries, K ranked images, P positives found over all queries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

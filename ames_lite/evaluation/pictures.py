@@ -1,7 +1,5 @@
 """What all pages with images share: thumbnails that are made once, and the HTML templates."""
 
-from __future__ import annotations
-
 import base64
 import math
 from collections.abc import Mapping

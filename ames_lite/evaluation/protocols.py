@@ -4,8 +4,6 @@ A graded protocol (ROxford, RParis) has three settings, easy, medium and hard; o
 has the setting "all". Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType

@@ -7,8 +7,6 @@ a placeholder, since a store may be evaluated without its images.
 Axis letters: Q queries, K ranked images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

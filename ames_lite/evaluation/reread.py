@@ -4,8 +4,6 @@ Name lists and scores must have the digests of results.json, and a row must give
 No descriptor is opened: the stores may be gone.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """results.json: what an evaluation found, written, and read back checked against its schema."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ Allan and Carterette, CIKM 2007). Values are one number a query, nan where it ha
 those are left out and counted. Both speak of other queries, `mean_std` of other training seeds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ A grid on the set that is reported is an oracle: choose on another set and carry
 tuned.json, which holds for one model and its weights alone.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ Batches are formed within windows of WINDOW jobs, counted from the first of the 
 resumed run forms the same batches, and gives the same numbers to the last bit.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

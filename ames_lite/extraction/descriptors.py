@@ -4,8 +4,6 @@ An interrupted run continues where it stopped. An image that cannot be read keep
 failed; all are named at the end.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack

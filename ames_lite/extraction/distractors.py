@@ -4,8 +4,6 @@ Local descriptors are virtual stores over those of the two sets, global ones cop
 relative to data_root, so that those of two folders never clash.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial

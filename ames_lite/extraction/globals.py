@@ -5,8 +5,6 @@ of `step`, so that an interrupted run continues with the same blocks, and writes
 image that failed keeps its row, marked as failed.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ where they are. Before anything is written every shard must be complete, made al
 own part of the list; together they are all of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path

@@ -4,8 +4,6 @@ Each image is left out of its own list, by name. An output that ends in `.pkl` i
 form.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack

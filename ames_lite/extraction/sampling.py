@@ -1,7 +1,5 @@
 """What the stages that fit on descriptors share: float stores, and images spread over them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ windows). The vector of a scale is fc(L2(GeM(rGeM(map of stage 4)))); sGeM joins
 Shao et al., arXiv 2308.06954.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -4,8 +4,6 @@ K-means looks at a sample of the tokens in memory, or at all of them, read in bl
 iteration.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A whitening of global descriptors, `pca_{desc}_{global}_{domain}.npz`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

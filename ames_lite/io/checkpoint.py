@@ -7,8 +7,6 @@ two files do not belong together. Loading is strict; weights may be stored in ha
 are float32 once loaded, on the CPU, in eval mode.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -10,8 +10,6 @@ small file cannot fill the memory. Files are decoded by their content; IMAGE_SUF
 listed as images.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import struct

@@ -1,7 +1,5 @@
 """JSON of files, read so that what is wrong with it is a user's error."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ What stands in quotes is text to Hydra, also where it looks like a number. `word
 arguments, `shell_word` and `paste` are for a shell.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ Values are those that JSON gives back (tuples are lists), so that what a run say
 equals what it finds in the file of an earlier run.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping

@@ -5,8 +5,6 @@ the crop is cut before resizing, and the two sides are rounded separately, so a 
 stretched by half a patch. Positions are mapped back through the region, which keeps them right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ by its own name, nor to a folder above: each image counts once. Links that share
 are images of their own, as copies would be. What was left out is said in notes, one line a kind.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping

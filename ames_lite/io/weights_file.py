@@ -3,8 +3,6 @@
 A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state".
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path

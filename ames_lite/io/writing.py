@@ -3,8 +3,6 @@
 An existing file is refused before the work starts, not after it. And a lock on a folder.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator

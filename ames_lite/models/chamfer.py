@@ -3,8 +3,6 @@
 logit = 1/2 (mean over query of max over gallery of cosine + the same the other way round)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

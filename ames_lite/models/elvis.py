@@ -6,8 +6,6 @@ a product of a matrix with a vector. A cosine bounds its entries to within exp(2
 Axis letters: B pairs or images, N descriptors of one image, M of the other, Q query, T gallery.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple

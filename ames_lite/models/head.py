@@ -5,8 +5,6 @@ the published signature, whose masks are True on padding; everywhere else `valid
 real descriptor. Descriptors are float [B, N, Din], or packed bits, uint8 [B, N, bits/8].
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace

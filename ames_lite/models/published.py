@@ -4,8 +4,6 @@ The authors tuned them on the public split of GLDv2 (gldv2-val). Source: the tab
 https://github.com/pavelsuma/ames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple

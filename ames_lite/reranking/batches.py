@@ -4,8 +4,6 @@ A batch is padded to its longest piece, and that is what counts; where the devic
 one, all later batches are smaller, and it is said once.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable

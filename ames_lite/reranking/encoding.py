@@ -5,8 +5,6 @@ longest; for a head that depends on padding nothing is trimmed. Packed bits stay
 device. Axis letters: B images, N tokens of one image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple

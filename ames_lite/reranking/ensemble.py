@@ -5,8 +5,6 @@ ranking, those that have a logit, are reordered; the rest keeps its place, so sc
 over the whole row. Equal scores keep their order. Axes: Q queries, K ranked images, n num_rerank.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

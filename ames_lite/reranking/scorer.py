@@ -4,8 +4,6 @@ Queries are encoded first and stay; gallery rows are read in storage order, in b
 reads ahead, encoded once, and scored against every query that wants them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@ lighterglue) or of matches that agree on one homography (ransac). An image witho
 scores 0, with lighterglue NO_EVIDENCE.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 

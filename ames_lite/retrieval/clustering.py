@@ -4,8 +4,6 @@ Tokens are joined to chunks of a fixed size and the initialization is drawn from
 result does not depend on the blocks, bit for bit (on one machine, with one number of threads).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 

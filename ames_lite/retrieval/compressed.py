@@ -4,8 +4,6 @@ It proposes `refine` x k candidates of every query, whose similarities are then 
 its recall against the exact lists of some queries is measured every time.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace

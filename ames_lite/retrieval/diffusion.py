@@ -8,8 +8,6 @@ Source: Iscen, Tolias, Avrithis, Furon and Chum, "Efficient Diffusion on Region 
 Recovering Small Objects with Compact CNN Representations", CVPR 2017, arXiv 1611.05113.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -8,8 +8,6 @@ TPAMI 2018, arXiv 1711.02512 (the weights; alpha = 0 is average query expansion)
 should know to improve object retrieval", CVPR 2012 (the gallery's side).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The sole owner of faiss: inner products of contiguous float32 rows; id -1: too few were found."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import faiss

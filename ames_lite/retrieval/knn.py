@@ -5,8 +5,6 @@ similarity is computed again by one function of the two rows alone, and where ro
 hidden a candidate the whole row is. The result equals a stable sort of all similarities.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 

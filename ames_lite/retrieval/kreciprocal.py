@@ -10,8 +10,6 @@ Source: Zhong, Zheng, Cao and Li, "Re-ranking Person Re-identification with k-re
 CVPR 2017, arXiv 1701.08398.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

@@ -5,8 +5,6 @@ Maps are [B, C, h, w] with entries from 0, vectors [S, B, D] (S scales). Sources
 Features are All You Need for Image Retrieval and Reranking", arXiv 2308.06954 (the others).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

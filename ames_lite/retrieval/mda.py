@@ -7,8 +7,6 @@ Source: Shao et al., "Global Features are All You Need for Image Retrieval and R
 arXiv 2308.06954.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

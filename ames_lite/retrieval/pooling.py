@@ -5,8 +5,6 @@ gem: in every dimension the signed power, its mean, and the signed root (Radenov
 weighted_mean: by the weights of the detector. N images, K descriptors of an image, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The base of the training-free rerankers, and what they share."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

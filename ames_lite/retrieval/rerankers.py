@@ -1,7 +1,5 @@
 """The visible dict of training-free rerankers of lists by global descriptors: `rerank=` by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from ames_lite.retrieval.diffusion import Diffusion

@@ -1,7 +1,5 @@
 """Rows that are searched: checked (NaN, widths, names), as contiguous float32, in blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any

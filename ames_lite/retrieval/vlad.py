@@ -16,8 +16,6 @@ they are not; an image without descriptors gets the constant unit vector 1/sqrt(
 N images, K descriptors of an image, C clusters, D width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

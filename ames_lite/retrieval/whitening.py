@@ -13,8 +13,6 @@ The largest entry of a direction is positive; outputs are not of unit length. Ax
 images, D input width, P directions, C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -8,8 +8,6 @@ Ties are in the order of names, so that how the index grew does not show. A quer
 the indexed folder is left out of its own ranking, a copy of it elsewhere is not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass

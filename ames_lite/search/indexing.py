@@ -5,8 +5,6 @@ its bytes decide. Killed at any moment, the next run continues. An image that ca
 entry with the reason, and is tried again once its file changes.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

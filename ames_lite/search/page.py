@@ -2,8 +2,6 @@
 script and no network. There is no ground truth here, so nothing on it says which images are right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ gzip is HDF5's own; the others are filters of the package hdf5plugin, an extra. 
 being extracted is never compressed; it is when it is copied, as stores are merged.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Filling a store of local descriptors, row by row in the order of its list; resumable."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ From several threads at once: HDF5 lets one thread in at a time, and cannot be h
 process. A data set that is compressed, chunked or spread in another way is left to HDF5.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import threading

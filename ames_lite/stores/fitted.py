@@ -11,8 +11,6 @@ whitening     `pca_{desc}_{global}_{domain}.npz`: `mean` [D], `components` [P, D
               `remainder` where it has one (`ames_lite.retrieval.whitening`)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

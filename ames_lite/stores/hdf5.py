@@ -5,8 +5,6 @@ Every file has three attributes: `schema`, `provenance` (a flat dict as JSON) an
 its name by a rename, whole; only a store that can be resumed appears with `complete` 0.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

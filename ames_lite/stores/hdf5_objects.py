@@ -5,8 +5,6 @@ through the classes below; only calls of h5py stand in their guarded parts. An O
 full disk) stays what it is. Values are returned in the byte order of this machine.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ equals an unbroken run byte for byte. A virtual store holds what is small (names
 itself; what is large stays in the sources, which must not be moved without it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol

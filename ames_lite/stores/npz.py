@@ -4,8 +4,6 @@ The provenance is a flat dict as JSON bytes, an array `provenance` (uint8); a li
 like is JSON bytes, too.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

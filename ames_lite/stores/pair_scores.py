@@ -9,8 +9,6 @@ system, so a process may be killed at any moment; `complete` is never set. Each 
 file; a resumed run reads all.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from pathlib import Path

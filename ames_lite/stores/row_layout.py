@@ -5,8 +5,6 @@ contiguous, uncompressed and allocated at once, so that the size of a file is kn
 Rows never shift: a failed image keeps its row.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ operating system. So a process may be killed at any moment; what `resume=True` t
 file equals an unbroken run byte for byte.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

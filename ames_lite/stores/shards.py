@@ -4,8 +4,6 @@ Shard i of n, from 1, holds the rows from N (i-1) // n up to N i // n, a run, so
 maps onto them; its file is `name.3-of-8.hdf5` beside `name.hdf5`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ HDF5 reads zeros, without an error, where a chunk file is missing, moved, too
 short or locked; so every chunk is looked for and opened here before anything is read.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ to a style repeats over its landmarks; what tells landmarks apart (parts, gaps i
 windows, weathering) is drawn per landmark. Units are pixels of the front, for depths too.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -3,8 +3,6 @@
 Angles are degrees; visible fractions are in [0, 1].
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ Every landmark is drawn from its own child seed, so neither the order nor the nu
 changes a byte, and the roles (train, val, test) of one seed share no style, texture or clutter.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence

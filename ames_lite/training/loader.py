@@ -5,8 +5,6 @@ by their share of the batch, so that sums over parts do not depend on the divisi
 depends on the step alone.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing

@@ -4,8 +4,6 @@ Every figure is a mean over triplets: means of parts, weighted by their shares, 
 batch.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch

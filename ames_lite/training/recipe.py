@@ -1,7 +1,5 @@
 """How a head is trained: the numbers of a recipe, and the learning rate that follows from them."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Random draws depend on seed, epoch and step alone, so a resumed run ends with th
 uninterrupted one to the bit (in float32 on a CPU).
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import threading

@@ -4,8 +4,6 @@ It holds the parameters under "state" (as in published files), optimizer, progre
 JSON the run's identity: the settings and data under which alone it is resumed.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math

@@ -5,8 +5,6 @@ names of the batch saved; only in fp16, where the loss is scaled, a gradient may
 is skipped, and the scale lowered.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

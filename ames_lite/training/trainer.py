@@ -4,8 +4,6 @@
 last of them also as `weights.safetensors` + `meta.json`, and the best by validation in `best/`.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Generator, Mapping
 from contextlib import closing

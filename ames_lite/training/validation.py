@@ -3,8 +3,6 @@
 The epoch, λ and γ are chosen by it, so it is optimistic; results are reported on another set.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Progress of a training: `log.jsonl` (a line a step and an epoch), a bar, TensorBoard."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ With a second folder for the queries, names are relative to the folder that hold
 own folder or to the root; a name that fits two images is refused.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata

@@ -5,8 +5,6 @@ paths: these are read as a table of all images. An image without a position is l
 cells (or nan), lat and lon of 0, and x and y of 0 where all others are far away.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath

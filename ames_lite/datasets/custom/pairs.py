@@ -4,8 +4,6 @@ A pair that is not labelled is a negative. The gallery of a CSV of pairs is ever
 gallery's folder unless a list says which; that of a matrix is its list.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -7,8 +7,6 @@ the hard negatives. Queries of the validation set are gallery images as well, wi
 pictures of their class as positives.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping

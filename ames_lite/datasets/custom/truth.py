@@ -8,8 +8,6 @@ to itself. Queries that were named stay queries without positives too; whether m
 out or count them as misses is the protocol's.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

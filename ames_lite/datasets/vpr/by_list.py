@@ -4,8 +4,6 @@ traverses: two traverses of one route; index_arrays: four `.npy` arrays, as for 
 validation set; matches_csv: Nardo-Air; pairs_by_id: AmsterTime; ilias: ids that name their object.
 """
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 from typing import Any
 

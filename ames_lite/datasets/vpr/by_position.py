@@ -4,8 +4,6 @@ utm: metres in the names; robotcar: a MATLAB file; baidu: a camera file an image
 list of poses for both sides. A radius is inclusive; what is nearest counts at any distance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any

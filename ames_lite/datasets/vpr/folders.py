@@ -4,8 +4,6 @@ Names are relative to the root of the dataset, `/`-separated. Files that speak o
 mean the natural order of the folder (2.jpg before 10.jpg).
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Callable, Sequence

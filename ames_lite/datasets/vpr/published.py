@@ -4,8 +4,6 @@ labelled, official: category sets, `test_query.txt` and `test_gallery.txt`; revi
 RParis, all images in `jpg/`, named by `gnd_*.pkl`; distractors: revisitop1m.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

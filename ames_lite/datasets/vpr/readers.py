@@ -1,7 +1,5 @@
 """The readers of official layouts by the name that a dataset's YAML gives."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType

@@ -4,8 +4,6 @@ BACKBONES is the visible dict of all of them; its keys are the values of `backbo
 for `desc_name=`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -3,8 +3,6 @@
 No hub has the weights: their path must be given.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Parameters are named as in the published files (stem, s1 to s4, head). The map i
 before its last ReLU, so it has negative entries; the global descriptor is not L2-normalized.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -4,8 +4,6 @@ A detector trained here has a `meta.json` beside it, which says what features it
 files have none and are not checked.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 The defaults are the published extraction of AMES.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -4,8 +4,6 @@ Maps equal the original's at every size. The facets query, key, value and token 
 block (0-based) before any final norm; `patch` is the final, normalized output.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

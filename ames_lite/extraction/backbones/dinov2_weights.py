@@ -3,8 +3,6 @@
 Keys and shapes are checked, but for mask_token, which only pre-training uses.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 The weights (ImageNet, Apache-2.0) come with a package of the registry; nothing is downloaded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ Source: Tan and Le, "EfficientNet", ICML 2019, and its Lite variants, which drop
 hardware lacks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

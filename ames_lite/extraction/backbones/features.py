@@ -4,8 +4,6 @@ Positions are (x, y) in [0, 1] of their own view; equal weights keep the order o
 of the rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -9,8 +9,6 @@ Siglip2 class, are refused. Position embeddings are interpolated (bicubic) for o
 trained square one; image_size=[384, 384] stretches an image to the trained one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Weights load on first use, or when provenance is asked for.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

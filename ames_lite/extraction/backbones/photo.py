@@ -5,8 +5,6 @@ ordered by their own strength and merged in proportion, so that any number of st
 holds both. The global vector is EfficientNet's GeM, whitened within classes of photographs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 The one owner of transformers and huggingface_hub.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -4,8 +4,6 @@ Positions follow the pixel-edge convention: the centre of the first pixel is at 
 position / size lies in [0, 1].
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

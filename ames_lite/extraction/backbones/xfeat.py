@@ -4,8 +4,6 @@ Source: Potje et al., XFeat: Accelerated Features for Lightweight Image Matching
 Positions follow the pixel-edge convention, as those of `ames_lite.extraction.backbones.sift`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple

@@ -3,8 +3,6 @@
 Images without a partner of their label are distractors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np

@@ -3,8 +3,6 @@
 On a CPU both give the same numbers, as images are computed one by one there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial

@@ -4,8 +4,6 @@
 mAP) and `meta.json`. `last.pt` is a detector that loads.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Generator, Mapping, Sequence

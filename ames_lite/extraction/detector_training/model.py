@@ -4,8 +4,6 @@ Tokens [N, C] are the patches of several images one after the other: a detector 
 images of different shapes share a batch (and the statistics of the BatchNorm) without padding.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

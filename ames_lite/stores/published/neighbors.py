@@ -5,8 +5,6 @@ ids are rows of the gallery list, as floats: float32 is exact below 2^24 only. T
 list, so that only numbers of rows can be checked; an image is left out of its own list by its name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

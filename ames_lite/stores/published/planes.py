@@ -5,8 +5,6 @@ stay in the file, which is mapped: where they lie is seen by what torch.save beg
 rest goes through the allow-list. Other forms (a NumPy array, protocol 2) are read into memory.
 """
 
-from __future__ import annotations
-
 import io
 import mmap
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ of this file, so that a forged state is checked before NumPy sees it. `.npy` fil
 are read through it too.
 """
 
-from __future__ import annotations
-
 import pickle
 import struct
 from collections.abc import Callable, Mapping

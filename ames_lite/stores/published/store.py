@@ -13,8 +13,6 @@ unknown (NaN), which heads do not mind. The files carry no names: row i is image
 which must have as many; nor do they say what made them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path

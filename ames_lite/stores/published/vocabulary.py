@@ -5,8 +5,6 @@ unit length and assignment by cosine, and those of shape [32, 1536] are of the v
 31 of DINOv2 ViT-g/14 without registers.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

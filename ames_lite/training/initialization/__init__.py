@@ -6,8 +6,6 @@ correspondences  similar descriptors attend to each other from the first step
 matches          and the logit counts good matches from the first step
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -2,8 +2,6 @@
 `matches` of AMES and ELViS. They change the head in place; what they do not name stays.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple, cast
 
