@@ -8,7 +8,7 @@ from pathlib import Path
 from ames_lite.cli.compose import Config
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import ConfigError, require
+from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.images import Box
@@ -18,12 +18,11 @@ from ames_lite.stores.shards import Shard, parse_shard
 
 def configured_backbone(config: Config) -> Backbone:
     """The backbone of `backbone=`, on `device=`. Raises ConfigError where none is named."""
-    require(
-        config.get("backbone"),
-        f"desc_name={config['desc_name']} is no backbone, and backbone= is not given",
-        expected=f"backbone= one of {', '.join(sorted(BACKBONES))}",
-        kind=ConfigError,
-    )
+    if not config.get("backbone"):
+        raise ConfigError(
+            f"desc_name={config['desc_name']} is no backbone, and backbone= is not given",
+            expected=f"backbone= one of {', '.join(sorted(BACKBONES))}",
+        )
     return build_backbone(
         config["backbone"]["name"],
         device=config["device"],
