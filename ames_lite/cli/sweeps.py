@@ -12,6 +12,7 @@ from pathlib import Path
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from ames_lite.cli import compare, run
@@ -20,6 +21,8 @@ from ames_lite.cli.shell import exit_code, stamped_dir
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.errors import ConfigError
 from ames_lite.io.overrides import word
+
+INTERRUPTED = 128  # exit codes above it are of signals
 
 
 def main(name: str, words: Sequence[str]) -> int:
@@ -48,13 +51,15 @@ def _run(name: str, words: Sequence[str]) -> None:
     sys.argv = [name, *words, f"hydra.job.name={name}", *others]
     hydra.main(configs, name, version_base="1.3")(_Job(name, primary))()
     if many:
-        _print_table(Path(folder))
+        _print_table(Path(folder.strip("'\"")))
 
 
 class _Job:
-    """A job of Hydra: the command on the words of the job. Raises RuntimeError where it fails."""
+    """A job of Hydra: the command on the words of the job.
 
-    __module__ = "ames_lite.cli.sweeps"
+    Raises CompactHydraException, which Hydra shows without a traceback, where the command fails;
+    KeyboardInterrupt, which ends the sweep, where it was interrupted.
+    """
 
     def __init__(self, name: str, flags: Sequence[str]) -> None:
         self.name, self.flags = name, flags
@@ -67,8 +72,10 @@ class _Job:
             words.append(word("output_dir", settings.runtime.output_dir))
         GlobalHydra.instance().clear()  # the command composes its own configuration
         code = run(self.name, words)
+        if code >= INTERRUPTED:
+            raise KeyboardInterrupt
         if code:
-            raise RuntimeError(f"{self.name} {' '.join(words)} ended with exit code {code}")
+            raise CompactHydraException(f"{self.name} ended with exit code {code}")
 
 
 def _print_table(folder: Path) -> None:

@@ -4,6 +4,7 @@ Inputs: query [B, Q, Din] and gallery [B, T, Din] float32, query_valid [B, Q] an
 [B, T] bool (True on a real descriptor). Output: logit [B]. B, Q and T are free, from 1 (B) and 2.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -36,18 +37,20 @@ class Pairs(nn.Module):
 def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | None = None) -> Path:
     """Write a head as `torch` (torch.export, .pt2) or `onnx`; returns the path.
 
-    width: of descriptors, for a head that takes any. ONNX needs onnx and onnxscript. Raises
-    ConfigError for another form, another suffix than the form's, and where the width is missing.
+    width: of descriptors, for a head that takes any. Raises ConfigError for another
+    form or suffix, without the packages of the extra `onnx`, and where the width is missing.
     """
     if form not in FORMS:
         raise ConfigError(f"form={form}", expected=" or ".join(FORMS))
     path, width = Path(path), head.dim_in or width
     if path.suffix != FORMS[form]:
         raise ConfigError(f"{path.name} as {form}", expected=f"a name that ends in {FORMS[form]}")
+    if form == "onnx" and find_spec("onnxscript") is None:
+        raise ConfigError("ONNX needs other packages", remedy="pip install 'ames_lite[onnx]'")
     if width is None:
         raise ConfigError("the head takes descriptors of any width", expected="width=<Din>")
-    pairs = Pairs(head).eval()
-    example, shapes = _example(width)
+    example, shapes = _example(width, head.device)
+    training, pairs = head.training, Pairs(head).eval()
     with torch.no_grad():
         if form == "torch":
             torch.export.save(torch.export.export(pairs, example, dynamic_shapes=shapes), path)
@@ -63,13 +66,17 @@ def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | No
             )
             assert program is not None
             program.save(path)
+    head.train(training)
     return path
 
 
-def _example(width: int) -> tuple[tuple[Tensor, ...], tuple[dict[int, torch.export.Dim], ...]]:
+def _example(
+    width: int, device: torch.device
+) -> tuple[tuple[Tensor, ...], tuple[dict[int, torch.export.Dim], ...]]:
     """Descriptors and masks of some pairs, and which of their axes are free."""
     pairs, num_query, num_gallery = EXAMPLE
     b, q, t = (torch.export.Dim(name, min=1 + (name != "B"), max=LARGEST) for name in "BQT")
-    query, gallery = torch.randn(pairs, num_query, width), torch.randn(pairs, num_gallery, width)
-    valid = (torch.ones(x.shape[:2], dtype=torch.bool) for x in (query, gallery))
-    return (query, gallery, *valid), ({0: b, 1: q}, {0: b, 1: t}, {0: b, 1: q}, {0: b, 1: t})
+    shapes = ((pairs, num_query), (pairs, num_gallery))
+    descriptors = (torch.randn(*shape, width, device=device) for shape in shapes)
+    valid = (torch.ones(shape, dtype=torch.bool, device=device) for shape in shapes)
+    return (*descriptors, *valid), ({0: b, 1: q}, {0: b, 1: t}, {0: b, 1: q}, {0: b, 1: t})

@@ -64,10 +64,34 @@ def test_a_word_that_one_job_refuses_is_refused_before_any_job(
     assert not Path("runs").exists()
 
 
-def test_a_job_that_fails_fails_the_sweep(words: list[str]) -> None:
+def test_a_job_that_fails_fails_the_sweep(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         run("evaluate", ["-m", "model=chamfer", "neighbors=none.hdf5", *words])
     assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert "none.hdf5" in said and "Traceback" not in said
+
+
+def test_an_interrupt_ends_the_sweep(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def interrupted(name: str, given: list[str]) -> int:
+        begun.append(given)
+        return 130
+
+    monkeypatch.setattr("ames_lite.cli.sweeps.run", interrupted)
+    assert run("evaluate", ["-m", "model=chamfer,mutual_nn", *words]) == 130
+    assert len(begun) == 1
+
+
+def test_a_sweep_directory_with_a_blank_has_its_table(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    swept = ["-m", "model=chamfer", "num_rerank=2,3", "hydra.sweep.dir='my sweep'"]
+    assert run("evaluate", [*swept, *words]) == 0
+    assert "\nname " in capsys.readouterr().out
 
 
 def test_several_values_need_the_flag(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
