@@ -83,7 +83,8 @@ def test_the_architecture_has_a_line_for_every_room_and_none_for_a_file() -> Non
     lines = [line for line in tree.splitlines() if re.match(r" *[\w/]+/ ", line)]
     listed = [name for line in lines for name in re.findall(r"(?:^| {2})([\w/]+)/(?= )", line)]
     package = [path.parent.name for path in (ROOT / "ames_lite").rglob("__init__.py")]
-    beside = ["extract", "scripts", "conf", "weights", "benchmarks", "tools/release", "tools/view"]
+    tools = [f"tools/{path.parent.name}" for path in (ROOT / "tools").glob("*/__init__.py")]
+    beside = ["extract", "scripts", "conf", "weights", "benchmarks", *tools]
     assert sorted(listed) == sorted([*package, *beside, "data", "docs", "tests"])
     assert not re.findall(r"\w\.(?:py|yaml|md)\b", "".join(lines))
 
