@@ -7,7 +7,7 @@ device. Axis letters: B images, N tokens of one image.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,22 @@ from ames_lite.io import remedies
 from ames_lite.models import SimilarityHead
 from ames_lite.models.head import Encoding
 from ames_lite.reranking.batches import Batches
-from ames_lite.reranking.cost import Cost, ReadMeter
-from ames_lite.stores.descriptor_store import DescriptorStore, Watch
+from ames_lite.reranking.tasks import ReadMeter
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 Rows = npt.NDArray[np.integer]
+Flags = npt.NDArray[np.bool_]
+
+
+class Extent(NamedTuple):
+    """Which descriptors of B images count."""
+
+    length: Rows  # [B] up to the last valid one, at least 1
+    whole: Flags  # [B] whether all are valid up to there
+    blank: Flags  # [B] whether it has no descriptor: none is valid, or all are zero
+
+    def rows(self, numbers: Rows) -> Self:
+        return type(self)(*(part[numbers] for part in self))
 
 
 class Stored(NamedTuple):
@@ -31,67 +43,58 @@ class Stored(NamedTuple):
     store: DescriptorStore
     rows: Rows  # [B]
     descriptors: Tensor  # [B, N, D], or packed bits [B, N, D/8]
-    valid: npt.NDArray[np.bool_]  # [B, N]
-    length: Rows  # [B] up to the last valid one, at least 1
-    whole: npt.NDArray[np.bool_]  # [B] whether all are valid up to there
-    blank: npt.NDArray[np.bool_]  # [B] whether it has no descriptor: none is valid, or all are zero
+    valid: Flags  # [B, N]
+    extent: Extent
 
 
 class Encoded(NamedTuple):
     """Encoded images, on the device."""
 
     images: Encoding  # what head.encode gave: of B images
-    length: Rows  # [B] tokens that count, as in Stored
-    whole: npt.NDArray[np.bool_]  # [B]
-    blank: npt.NDArray[np.bool_]  # [B]
+    extent: Extent
 
     def pick(self, numbers: Rows, index: Tensor) -> Encoding:
         """These images (index: the same numbers, on the device), no longer than they need.
 
         Images that stand side by side, or a single one for all, are not copied.
         """
-        longest = int(self.length[numbers].max())
+        lengths = self.extent.length[numbers]
+        longest = int(lengths.max())
         images = self.images.first(longest)
-        if self.whole[numbers].all() and (self.length[numbers] == longest).all():
+        if self.extent.whole[numbers].all() and (lengths == longest).all():
             images = replace(images, valid=None)
-        first, last = int(numbers[0]), int(numbers[-1])
-        if (numbers == first).all():
-            return images.rows(slice(first, first + 1))
-        if last - first == len(numbers) - 1 and (np.diff(numbers) == 1).all():
-            return images.rows(slice(first, last + 1))
-        return images.rows(index)
-
-
-class Reader:
-    """Reads images of stores, each with at most its `count` strongest descriptors."""
-
-    def __init__(self, cost: Cost, watch: Watch, device: torch.device, trim: bool) -> None:
-        self._meter, self._watch = ReadMeter(cost), watch
-        self._trim, self._pin = trim, device.type == "cuda"
-
-    def __call__(self, store: DescriptorStore, rows: Rows, count: int) -> Stored:
-        """Raises BadInput, MissingFile where the file is no longer what it was."""
-        with self._meter.timed():
-            descriptors, valid = store.read_descriptors(rows, count)
-            self._watch.check()
-        self._meter.note(store.path, count, len(store), rows, descriptors.nbytes)
-        local = torch.from_numpy(descriptors)
-        length = np.full(len(rows), valid.shape[1])
-        if self._trim:
-            last = valid.shape[1] - valid[:, ::-1].argmax(axis=1)
-            length = np.where(valid.any(axis=1), last, 1)
-        whole = valid.sum(axis=1) == length
-        pinned = local.pin_memory() if self._pin else local
-        return Stored(store, rows, pinned, valid, length, whole, _blank(store, descriptors, valid))
+        if (numbers == numbers[0]).all():
+            numbers = numbers[:1]
+        return images.rows(_run(numbers) or index)
 
 
 class Encoder:
-    """Encodes stored images with a head, as many at a time as there is room for."""
+    """Reads images of stores and encodes them with a head, as many at a time as there is room for.
 
-    def __init__(
-        self, head: SimilarityHead, device: torch.device, batches: Batches, cost: Cost
-    ) -> None:
-        self._head, self._device, self._batches, self._cost = head, device, batches, cost
+    On its cost `meter` counts what is read and encoded.
+    """
+
+    def __init__(self, head: SimilarityHead, batches: Batches, meter: ReadMeter) -> None:
+        self._head, self._batches, self._meter = head, batches, meter
+        self._device = batches.device
+
+    def read(self, store: DescriptorStore, rows: Rows, count: int) -> Stored:
+        """Images with at most their `count` strongest descriptors.
+
+        Raises BadInput, MissingFile where the file is no longer what it was.
+        """
+        with self._meter.reading():
+            descriptors, valid = store.read_descriptors(rows, count)
+        self._meter.note(store, count, rows, descriptors.nbytes)
+        local = torch.from_numpy(descriptors)
+        length = np.full(len(rows), valid.shape[1])
+        if not self._head.depends_on_padding:
+            last = valid.shape[1] - valid[:, ::-1].argmax(axis=1)
+            length = np.where(valid.any(axis=1), last, 1)
+        blank = _blank(store, descriptors, valid)
+        extent = Extent(length, valid.sum(axis=1) == length, blank)
+        pinned = local.pin_memory() if self._device.type == "cuda" else local
+        return Stored(store, rows, pinned, valid, extent)
 
     def image_bytes(self, store: DescriptorStore, count: int, *, gallery: bool) -> int:
         """Bytes of an encoded image of this store with all its descriptors."""
@@ -101,24 +104,21 @@ class Encoder:
         return sum(part.nbytes for part in encoded.tensors.values())
 
     def gallery(self, stored: Stored) -> list[tuple[Rows, Encoded]]:
-        """Numbers in the block, rising in length, and those images, batch by batch."""
-        order = np.argsort(stored.length, kind="stable")
-        batches = self._encode(stored, order, stored.length[order], gallery=True)
-        self._cost.encoded_gallery += len(order)
+        """Rows of the store and those images, batch by batch, rising in length."""
+        order = np.argsort(stored.extent.length, kind="stable")
+        batches = self._encode(stored, order, stored.extent.length[order], gallery=True)
+        self._meter.cost.encoded_gallery += len(order)
         return [
-            (rows, Encoded(images, stored.length[rows], stored.whole[rows], stored.blank[rows]))
-            for rows, images in batches
+            (stored.rows[numbers], Encoded(images, stored.extent.rows(numbers)))
+            for numbers, images in batches
         ]
 
     def queries(self, blocks: Iterable[Stored], num: int) -> Encoded:
         """All queries of these blocks, `num` in all, padded alike; `valid` even where all are."""
         bank: Encoding | None = None  # filled block by block: no block more is held twice
-        lengths, wholes, blanks = [], [], []
-        first = 0
+        extents, first = list[Extent](), 0
         for stored in blocks:
-            lengths.append(stored.length)
-            wholes.append(stored.whole)
-            blanks.append(stored.blank)
+            extents.append(stored.extent)
             rows = np.arange(len(stored.rows))
             widths = np.full(len(rows), stored.valid.shape[1])
             for numbers, images in self._encode(stored, rows, widths, masked=True):
@@ -127,10 +127,9 @@ class Encoder:
                 for name, part in images.tensors.items():
                     bank.tensors[name][first + numbers[0] : first + numbers[-1] + 1] = part
             first += len(rows)
-        self._cost.encoded_queries += first
+        self._meter.cost.encoded_queries += first
         assert bank is not None  # num is at least 1
-        whole, blank = np.concatenate(wholes), np.concatenate(blanks)
-        return Encoded(bank, np.concatenate(lengths), whole, blank)
+        return Encoded(bank, Extent(*map(np.concatenate, zip(*extents, strict=True))))
 
     def _encode(
         self,
@@ -149,7 +148,7 @@ class Encoder:
 
         def encode(batch: slice) -> None:
             chosen, longest = order[batch], int(lengths[batch].max())
-            part = local[self._place(chosen), :longest]
+            part = local[_run(chosen) or torch.from_numpy(chosen).to(self._device), :longest]
             part = part if stored.store.packed else part.float()
             valid = stored.valid[chosen, :longest]
             bare = valid.all() and not masked
@@ -162,18 +161,17 @@ class Encoder:
         self._batches.run(encode, lengths)
         return done
 
-    def _place(self, chosen: Rows) -> slice | Tensor:
-        """A run of numbers as a slice, which copies nothing."""
-        if (np.diff(chosen) == 1).all():
-            return slice(int(chosen[0]), int(chosen[-1]) + 1)
-        return torch.from_numpy(chosen).to(self._device)
+
+def _run(numbers: Rows) -> slice | None:
+    """Numbers that stand side by side, as a slice, which copies nothing."""
+    if (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return None
 
 
-def _blank(
-    store: DescriptorStore, descriptors: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _blank(store: DescriptorStore, descriptors: npt.NDArray[Any], valid: Flags) -> Flags:
     """[B] whether an image has no valid descriptor, or only zeros (a code of bits may be zeros)."""
-    blank: npt.NDArray[np.bool_] = ~np.asarray(valid.any(axis=1))
+    blank: Flags = ~np.asarray(valid.any(axis=1))
     if store.packed:
         return blank
     blank |= ~(valid[:, 0] & descriptors[:, 0].any(axis=1))

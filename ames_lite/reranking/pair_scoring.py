@@ -7,7 +7,7 @@ finished: the device does not wait for the host in between. Axis letter: P pairs
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,11 @@ from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.records import NO_EVIDENCE
 from ames_lite.reranking.batches import Batches, is_out_of_memory, share_out
-from ames_lite.reranking.cost import Cost
-from ames_lite.reranking.encoding import Encoded, Encoder, Reader
+from ames_lite.reranking.encoding import Encoded, Encoder
 from ames_lite.reranking.prefetch import prefetched
-from ames_lite.reranking.tasks import Block, gallery_blocks
+from ames_lite.reranking.tasks import PairTask, ReadMeter, gallery_blocks
 from ames_lite.runtime import autocast
-from ames_lite.stores.descriptor_store import DescriptorStore, Watch
+from ames_lite.stores.descriptor_store import DescriptorStore
 
 BUCKET = 32  # lengths that far apart may be padded to one
 MOST_IMAGES = 4096  # of a block
@@ -50,45 +49,33 @@ class ScoringOptions:
     threads: int | None = None  # of the CPU; None: as they are
 
 
-class Group(NamedTuple):
-    """Queries that are encoded together, and the blocks of gallery rows that they want."""
-
-    queries: Rows
-    blocks: list[tuple[int, Block]]  # the number of each block among those of all queries
-
-
 class PairScoring:
     """One job of scoring with a head; `run` does it."""
 
     def __init__(
         self,
         head: SimilarityHead,
-        query_store: DescriptorStore,
-        gallery_store: DescriptorStore,
+        stores: tuple[DescriptorStore, DescriptorStore],
         options: ScoringOptions,
-        cost: Cost,
+        task: PairTask,
     ) -> None:
         self.device = torch.device(options.device)
-        self.head, self.options = head.to(self.device).eval(), options
-        self.stores = query_store, gallery_store
+        self.options, self.stores, self.task = options, stores, task
         self.batches = Batches(self.device, options.batch_tokens)
-        self.encoder = Encoder(self.head, self.device, self.batches, cost)
-        trim = not head.depends_on_padding
-        self.read = Reader(cost, Watch(self.stores), self.device, trim)
+        meter = ReadMeter(task.cost, stores)
+        self.encoder = Encoder(head.to(self.device).eval(), self.batches, meter)
         self.score: Callable[[Any, Any], Any] = (
             _compiled(head.score) if options.compile else head.score
         )
         self.cached: dict[int, list[Chunk]] = {}
 
-    def run(self, query: Rows, gallery: Rows, todo: Rows, put: Put) -> None:
-        """Score the pairs `todo` of (query, gallery) [P], sorted by gallery; put takes them."""
-        if len(todo) == 0:
+    def run(self, put: Put) -> None:
+        """Score the pairs of the task that are to do; put takes them."""
+        if len(self.task.todo) == 0:
             return
         try:
             with torch.inference_mode(), autocast(self.options.precision, self.device):
-                groups, keep = self._plan(query, gallery, todo)
-                for group in groups:
-                    self._score_group(group, query, gallery, put, keep)
+                self._run(put)
         except RuntimeError as error:  # batches make themselves smaller; what else has no room
             if not is_out_of_memory(error):
                 raise
@@ -99,45 +86,45 @@ class PairScoring:
                 "gallery_desc_num=), or a device that nothing else is using",
             ) from error
 
-    def _plan(self, query: Rows, gallery: Rows, todo: Rows) -> tuple[list[Group], int]:
-        """The groups of queries, and of how many blocks what is encoded is kept between them."""
+    def _run(self, put: Put) -> None:
+        """Groups of queries for which there is room, each against all blocks of gallery rows.
+
+        What is encoded of the first `keep` blocks stays for the next group.
+        """
         options, budget = self.options, share_out(self.options.max_memory, self.device)
-        store, count = self.stores[1], options.gallery_count
+        task, store, count = self.task, self.stores[1], options.gallery_count
         most = max(1, min(MOST_IMAGES, budget.block // _row_bytes(store, count)))
         images = options.block_images or most
-        blocks = list(gallery_blocks(gallery, todo, images))
-        queries = np.unique(query[todo])
+        blocks = gallery_blocks(task.gallery, task.todo, images)
+        queries = np.unique(task.query[task.todo])
         each = self.encoder.image_bytes(self.stores[0], options.query_count, gallery=False)
-        at_once = max(1, budget.queries // each)
-        if at_once >= len(queries):
-            return [Group(queries, list(enumerate(blocks)))], 0
-        num = -(-len(queries) // at_once)
-        groups = [_part(blocks, query, rows) for rows in np.array_split(queries, num)]
-        each = self.encoder.image_bytes(store, count, gallery=True)
-        return groups, budget.gallery // (images * each)
+        groups, keep = -(-len(queries) // max(1, budget.queries // each)), 0
+        if groups > 1:
+            each = self.encoder.image_bytes(store, count, gallery=True)
+            keep = budget.gallery // (images * each)
+        for rows in np.array_split(queries, groups):
+            self._score_group(rows, blocks, keep, put)
 
-    def _score_group(self, group: Group, query: Rows, gallery: Rows, put: Put, keep: int) -> None:
-        queries = self._encode_queries(group.queries)
-        wanted = [(n, block) for n, block in group.blocks if n not in self.cached]
-        rows = (block.rows if n < keep else np.unique(gallery[block.pairs]) for n, block in wanted)
-        read = partial(self.read, self.stores[1], count=self.options.gallery_count)
-        with prefetched(read, rows) as read_ahead:
-            for n, block in group.blocks:
-                chunks = self.cached.get(n)
-                if chunks is None:
-                    stored = next(read_ahead)
-                    found = self.encoder.gallery(stored)
-                    chunks = [(stored.rows[numbers], images) for numbers, images in found]
+    def _score_group(self, rows: Rows, blocks: list[Rows], keep: int, put: Put) -> None:
+        query, gallery = self.task.query, self.task.gallery
+        own = {n: pairs[np.isin(query[pairs], rows)] for n, pairs in enumerate(blocks)}
+        own = {n: pairs for n, pairs in own.items() if len(pairs)}
+        to_read = [blocks[n] if n < keep else own[n] for n in own if n not in self.cached]
+        queries = self._encode_queries(rows)
+        read = partial(self.encoder.read, self.stores[1], count=self.options.gallery_count)
+        with prefetched(read, (np.unique(gallery[pairs]) for pairs in to_read)) as read_ahead:
+            for n, pairs in own.items():
+                chunks = self.cached.get(n) or self.encoder.gallery(next(read_ahead))
                 if n < keep:
                     self.cached[n] = chunks
-                at = np.searchsorted(group.queries, query[block.pairs])
-                put(block.pairs, self._score_block(queries, at, chunks, gallery[block.pairs]))
+                at = np.searchsorted(rows, query[pairs])
+                put(pairs, self._score_block(queries, at, chunks, gallery[pairs]))
 
     def _encode_queries(self, rows: Rows) -> Encoded:
         store, count = self.stores[0], self.options.query_count
         step = max(1, QUERY_BYTES // _row_bytes(store, count))
         parts = [rows[i : i + step] for i in range(0, len(rows), step)]
-        with prefetched(partial(self.read, store, count=count), parts) as stored:
+        with prefetched(partial(self.encoder.read, store, count=count), parts) as stored:
             return self.encoder.queries(stored, len(rows))
 
     def _score_block(
@@ -148,11 +135,11 @@ class PairScoring:
         for rows, images in chunks:
             chosen, g = _members(gallery, rows)
             q = query[chosen]
-            alike = (queries.length[q] // BUCKET, images.length[g] // BUCKET)
+            alike = (queries.extent.length[q] // BUCKET, images.extent.length[g] // BUCKET)
             sort = np.lexsort((g, q, alike[1], alike[0]))
             self._score_pairs(queries, q[sort], images, g[sort], found[start : start + len(q)])
             order.append(chosen[sort])
-            blank.append(chosen[queries.blank[q] | images.blank[g]])
+            blank.append(chosen[queries.extent.blank[q] | images.extent.blank[g]])
             start += len(q)
         logits = np.empty(len(query), np.float32)
         logits[np.concatenate(order)] = found.cpu().numpy()
@@ -171,17 +158,8 @@ class PairScoring:
             out[batch] = self.score(*pair)
 
         # a match token is a token too
-        tokens = queries.length[query] + 1, images.length[gallery]
+        tokens = queries.extent.length[query] + 1, images.extent.length[gallery]
         self.batches.run(score, *tokens, pieces=self.options.batch_pairs)
-
-
-def _part(blocks: list[Block], query: Rows, rows: Rows) -> Group:
-    own = []
-    for number, block in enumerate(blocks):
-        pairs = block.pairs[np.isin(query[block.pairs], rows)]
-        if len(pairs):
-            own.append((number, Block(block.rows, pairs)))
-    return Group(rows, own)
 
 
 def _members(values: Rows, among: Rows) -> tuple[Rows, Rows]:

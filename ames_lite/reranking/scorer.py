@@ -17,13 +17,12 @@ from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import LocalDescriptors, PairScores
-from ames_lite.reranking.cost import Cost, ReadMeter
 from ames_lite.reranking.pair_scoring import PairScoring, Put, ScoringOptions
 from ames_lite.reranking.prefetch import prefetched
-from ames_lite.reranking.tasks import PairTask, gallery_blocks
-from ames_lite.reranking.verification import Verifier, build_verifier, check_backbone
+from ames_lite.reranking.tasks import Cost, PairTask, ReadMeter, gallery_blocks
+from ames_lite.reranking.verification import Verifier, build_verifier
 from ames_lite.runtime import cpu_threads
-from ames_lite.stores.descriptor_store import DescriptorStore, Watch
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "verifier_scorer"]
@@ -74,8 +73,7 @@ class PairScorer:
             put = partial(_put, task, stores)
             with task:
                 if isinstance(self.model, SimilarityHead):
-                    scoring = PairScoring(self.model, *stores, options, task.cost)
-                    scoring.run(task.query, task.gallery, task.todo, put)
+                    PairScoring(self.model, stores, options, task).run(put)
                 else:
                     _verify(self.model, stores, options, task, put)
             return task.join()
@@ -94,29 +92,28 @@ def verifier_scorer(name: str, **arguments: Any) -> PairScorer:
     """The verifier of that name as a pair scorer. Raises ConfigError for an unknown one."""
     verifier = build_verifier(name, **arguments)
     settings = f"{name} {json.dumps(verifier.arguments, sort_keys=True)} {verifier.rule}".rstrip()
-    return PairScorer(verifier, name, settings, partial(check_backbone, name, verifier))
+    return PairScorer(verifier, name, settings, verifier.check)
 
 
 def _verify(
     verifier: Verifier, stores: Stores, options: ScoringOptions, task: PairTask, put: Put
 ) -> None:
-    meter, watch = ReadMeter(task.cost), Watch(stores)
+    meter = ReadMeter(task.cost, stores)
 
     def read(store: DescriptorStore, count: int, rows: Rows) -> dict[int, LocalDescriptors]:
-        with meter.timed():
+        with meter.reading():
             images = {int(row): store.read(int(row), count) for row in rows}
-            watch.check()
         for row, image in images.items():
             size = image.descriptors.nbytes + image.xy.nbytes
-            meter.note(store.path, count, len(store), np.array([row]), size)
+            meter.note(store, count, np.array([row]), size)
         return images
 
     queries = read(stores[0], options.query_count, np.unique(task.query[task.todo]))
-    blocks = list(gallery_blocks(task.gallery, task.todo, VERIFIED_IMAGES))
+    blocks = gallery_blocks(task.gallery, task.todo, VERIFIED_IMAGES)
     read_block = partial(read, stores[1], options.gallery_count)
-    with prefetched(read_block, [block.rows for block in blocks]) as read_ahead:
-        for block, images in zip(blocks, read_ahead, strict=True):
-            for p in block.pairs:
+    with prefetched(read_block, [np.unique(task.gallery[pairs]) for pairs in blocks]) as ahead:
+        for pairs, images in zip(blocks, ahead, strict=True):
+            for p in pairs:
                 pair = queries[int(task.query[p])], images[int(task.gallery[p])]
                 put(np.array([p]), np.array([verifier.score(*pair)], np.float32))
 

@@ -1,4 +1,4 @@
-"""The pairs of one run: who scores which, and what is finished.
+"""The pairs of one run: who scores which, what is finished, and what it took.
 
 Pairs are numbered by gallery row, then query row, so that a block of gallery rows is a run of
 pairs; processes share them by gallery rows. Axis letter: P pairs of the run.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +22,77 @@ from tqdm import tqdm
 from ames_lite.errors import BadInput
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
-from ames_lite.reranking.cost import Cost
+from ames_lite.stores.descriptor_store import DescriptorStore, Watch
 from ames_lite.stores.pair_scores import PartialScores
 
 Rows = npt.NDArray[np.integer]
 log = logging.getLogger(__name__)
 
 
-class Block(NamedTuple):
-    """Gallery rows (rising) that are read together, and the numbers of the pairs they serve."""
+SUMMED = ("pairs", "bytes_read", "unique_bytes", "encoded_queries", "encoded_gallery")
+SLOWEST = ("seconds_scoring", "seconds_reading")
 
-    rows: Rows
-    pairs: Rows
+
+@dataclass
+class Cost:
+    """What scoring took, of all processes together (seconds: of the slowest)."""
+
+    pairs: int = 0  # that were scored
+    seconds_scoring: float = 0.0  # in all
+    seconds_reading: float = 0.0  # of the thread that reads ahead
+    bytes_read: int = 0
+    unique_bytes: int = 0  # of the rows that were read, each counted once
+    encoded_queries: int = 0
+    encoded_gallery: int = 0
+    unique_images: int = 0  # of the pairs, on both sides
+    pairs_kept: int = 0  # that an interrupted run had finished
+    processes: int = 1
+
+    @property
+    def pairs_per_second(self) -> float | None:
+        """None where nothing was timed."""
+        return self.pairs / self.seconds_scoring if self.seconds_scoring > 0 else None
+
+    @property
+    def bytes_over_unique(self) -> float | None:
+        """None where nothing was read."""
+        return self.bytes_read / self.unique_bytes if self.unique_bytes > 0 else None
+
+    def joined(self, processes: Processes) -> Cost:
+        """Of all processes, in each of them."""
+        if processes.size == 1:
+            return self
+        sums = processes.total(np.array([getattr(self, name) for name in SUMMED], np.int64))
+        most = processes.largest(np.array([getattr(self, name) for name in SLOWEST]))
+        values: dict[str, Any] = dict(zip(SUMMED, sums.tolist(), strict=True))
+        values |= zip(SLOWEST, most.tolist(), strict=True)
+        return replace(self, **values, processes=processes.size)
+
+
+class ReadMeter:
+    """Counts what is read of stores, which must not change meanwhile, into a cost."""
+
+    def __init__(self, cost: Cost, stores: Iterable[DescriptorStore]) -> None:
+        self.cost, self._watch = cost, Watch(stores)
+        self._seen = dict[tuple[Path, int], npt.NDArray[np.bool_]]()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Times a block. Raises BadInput, MissingFile where a file is no longer what it was."""
+        began = time.perf_counter()
+        try:
+            yield
+            self._watch.check()
+        finally:
+            self.cost.seconds_reading += time.perf_counter() - began
+
+    def note(self, store: DescriptorStore, count: int, rows: Rows, size: int) -> None:
+        """`size` bytes were read of these rows (unique), `count` descriptors each."""
+        seen = self._seen.setdefault((store.path, count), np.zeros(len(store), np.bool_))
+        new = int((~seen[rows]).sum())
+        seen[rows] = True
+        self.cost.bytes_read += size
+        self.cost.unique_bytes += size * new // max(1, len(rows))
 
 
 class PairTask:
@@ -131,13 +193,7 @@ class PairTask:
         return scores, self.cost.joined(self._processes)
 
 
-def gallery_blocks(gallery: Rows, pairs: Rows, block_images: int) -> Iterator[Block]:
-    """Blocks of at most so many unique rows, rising, and those of `pairs` that want them.
-
-    gallery [P] rises; pairs: numbers into it, rising.
-    """
-    unique, first = np.unique(gallery[pairs], return_index=True)
-    ends = np.append(first, len(pairs))
-    for start in range(0, len(unique), block_images):
-        stop = min(start + block_images, len(unique))
-        yield Block(unique[start:stop], pairs[ends[start] : ends[stop]])
+def gallery_blocks(gallery: Rows, pairs: Rows, block_images: int) -> list[Rows]:
+    """`pairs`, rising numbers into gallery [P], which rises, cut after so many unique rows."""
+    first = np.unique(gallery[pairs], return_index=True)[1]
+    return np.split(pairs, first[block_images::block_images])

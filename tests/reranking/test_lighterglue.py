@@ -17,9 +17,8 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.io import weights_file, xfeat_package
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
-from ames_lite.reranking.lighterglue import Lighterglue
 from ames_lite.reranking.scorer import PairScorer, verifier_scorer
-from ames_lite.reranking.verification import VERIFIERS, build_verifier
+from ames_lite.reranking.verification import VERIFIERS, Lighterglue, build_verifier
 from ames_lite.stores.descriptor_store import DescriptorStore
 
 

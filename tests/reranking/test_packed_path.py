@@ -25,9 +25,9 @@ class Seen:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read, self.encoded, self.unpacked = list[int](), list[torch.Size](), list[int]()
-        read, encode, unpack = encoding.Reader.__call__, AMES.encode, ames_module.unpack_bits
+        read, encode, unpack = encoding.Encoder.read, AMES.encode, ames_module.unpack_bits
 
-        def reading(own: encoding.Reader, *args: object, **more: object) -> encoding.Stored:
+        def reading(own: encoding.Encoder, *args: object, **more: object) -> encoding.Stored:
             stored = read(own, *args, **more)  # type: ignore[arg-type]
             assert stored.descriptors.dtype == torch.uint8
             self.read.append(stored.descriptors.nbytes)
@@ -43,7 +43,7 @@ class Seen:
             self.unpacked.append(found.shape[0] * found.shape[1])
             return found
 
-        monkeypatch.setattr(encoding.Reader, "__call__", reading)
+        monkeypatch.setattr(encoding.Encoder, "read", reading)
         monkeypatch.setattr(AMES, "encode", encoding_)
         monkeypatch.setattr(ames_module, "unpack_bits", unpacking)
 

@@ -121,9 +121,10 @@ def test_reading_again_is_counted(tiny_world: TinyWorld) -> None:
     """The counter that CI holds does see a second reading."""
     given = stores("fp", tiny_world, Path())
     cost = Cost()
-    read = pair_scoring.Reader(cost, pair_scoring.Watch(given), torch.device("cpu"), True)
+    batch = batches.Batches(torch.device("cpu"))
+    encoder = pair_scoring.Encoder(a_head(), batch, pair_scoring.ReadMeter(cost, given))
     for _ in range(2):
-        read(given[1], np.arange(5), 10)
+        encoder.read(given[1], np.arange(5), 10)
     assert cost.bytes_read == 2 * cost.unique_bytes == 2 * 5 * 10 * 128 * 2
     assert cost.bytes_over_unique == 2
 
