@@ -34,7 +34,7 @@ class Extent(NamedTuple):
     blank: Flags  # [B] whether it has no descriptor: none is valid, or all are zero
 
     def rows(self, numbers: Rows) -> Self:
-        return type(self)(*(part[numbers] for part in self))
+        return type(self)(self.length[numbers], self.whole[numbers], self.blank[numbers])
 
 
 class Stored(NamedTuple):
