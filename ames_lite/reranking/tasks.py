@@ -22,7 +22,8 @@ from tqdm import tqdm
 from ames_lite.errors import BadInput
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
-from ames_lite.stores.descriptor_store import DescriptorStore, Watch
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.row_store import Watch
 from ames_lite.stores.pair_scores import PartialScores
 
 Rows = npt.NDArray[np.integer]

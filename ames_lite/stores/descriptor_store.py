@@ -11,8 +11,7 @@ the row's count is padding, whatever its bytes, and `valid` is False there.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.records import LocalDescriptors
@@ -36,9 +35,9 @@ from ames_lite.stores.row_layout import (
     Layout,
     check_layout,
     layout,
-    progress,
     store_layout,
 )
+from ames_lite.stores.row_store import RowStore
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
@@ -46,36 +45,23 @@ THREADS = 8  # that read at once, where HDF5 is not in between
 REMEDY = remedies.EXTRACT
 
 
-class DescriptorStore:
-    """A complete store, for reading. May be pickled: another process opens the file by itself.
+class DescriptorStore(RowStore):
+    """A complete store of local descriptors, for reading.
 
-    path; names: tuple of N; count int32 [N]; size int32 [N, 2] (height, width); status uint8 [N]
-    (1 done, 2 failed); max_count: K; dim: D (bits where packed); packed; dtype of descriptors;
-    provenance: flat dict; published: see `PublishedStore`, which reads another form of file.
+    count int32 [N]; size int32 [N, 2] (height, width); max_count: K; dim: D (bits where packed);
+    packed; dtype of descriptors. published: see `PublishedStore`, which reads another form of file.
     """
 
     create = DescriptorWriter
-    published = False
     schema = LOCAL_SCHEMA
-    _data_set = "descriptors"  # what is read by the row
 
     def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
-        self.path, self.remedy = Path(path).absolute(), remedy
-        self._handle: hdf5.File | None = None
-        self._pid = os.getpid()
-        try:
-            self._read_header(self._file())
-        except BadInput:
-            self.close()
-            raise
+        super().__init__(path, remedy)
 
     @classmethod
     def open(cls, path: str | Path, remedy: str = REMEDY) -> DescriptorStore:
         """The complete store at `path`; remedy: what makes it. Raises MissingFile, BadInput."""
         return cls(path, remedy)
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     @cached_property
     def count(self) -> npt.NDArray[np.int32]:
@@ -94,9 +80,7 @@ class DescriptorStore:
     def reason(self, row: int) -> str:
         """Why a row failed; empty where it did not."""
         self._check_rows(np.asarray([row]))
-        if self.status[row] != FAILED:
-            return ""
-        return hdf5.decode_names(self.stored("reason", np.s_[row : row + 1]))[0]
+        return self.failed(row, row + 1).get(row, "")
 
     def stored_name(self, row: int) -> str:
         return self.names[row]
@@ -185,56 +169,27 @@ class DescriptorStore:
         ends, _ = self.read_descriptors(rows)
         return f"{array_digest(self.count)[:16]} {array_digest(ends)[:16]}"
 
-    def stored(self, name: str, selection: Any) -> npt.NDArray[Any]:
-        """Part of a data set as the file has it; see `row_layout`."""
-        return self._file()[name][selection]
-
     def layout(self, names: Sequence[str]) -> Layout:
         return store_layout(names, self.max_count, self.dim, self.dtype.name)
 
-    def chunks(self) -> list[virtual.Chunk]:
-        """The files that hold the descriptors of a virtual store; none of a plain one."""
-        return virtual.chunks_of(self._file()[self._data_set])
-
     def close(self) -> None:
-        """Let go of the file; reading again reopens it."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
+        super().close()
         if self.__dict__.get("_direct") is not None:
             self.__dict__.pop("_direct").close()
-
-    def __enter__(self) -> DescriptorStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None}
-
-    def _file(self) -> hdf5.File:
-        if self._handle is None or self._pid != os.getpid():  # a handle survives no fork
-            self._handle = self._open_file()
-            self._pid = os.getpid()
-        return self._handle
-
-    def _open_file(self) -> hdf5.File:
-        return hdf5.open_complete(self.path, LOCAL_SCHEMA, remedy=self.remedy, progress=progress)
 
     def _read_header(self, file: hdf5.File) -> None:
         descriptors = hdf5.dataset(file, "descriptors", (None, None, None), ("float16", "uint8"))
         self.packed: bool = descriptors.dtype == np.uint8
         num, self.max_count, width = (int(length) for length in descriptors.shape)
         self.dim = width * 8 if self.packed else width
-        self.dtype: np.dtype[Any] = descriptors.dtype
+        self.dtype = descriptors.dtype
         check_layout(file, layout(num, self.max_count, self.dim, self.packed))
         for name in PER_DESCRIPTOR:
             virtual.check_sources(file[name])
             compression.check_filters(file[name])
         self.names = hdf5.decode_names(file["name"][:])
         self.size: npt.NDArray[np.int32] = file["size"][:]
-        self.status: npt.NDArray[np.uint8] = file["status"][:]
+        self.status = file["status"][:]
         self.provenance = hdf5.read_json(file, "provenance")
         self._check_rows_are_written()
 
@@ -243,15 +198,8 @@ class DescriptorStore:
         bad = ~(done | failed) | (failed & (self.count != 0))
         bad |= (self.count < 0) | (self.count > self.max_count)
         bad |= done & (self.size < 1).any(axis=1)
-        if bad.any():
-            row = int(bad.argmax())
-            raise BadInput(
-                f"row {row} ('{self.names[row]}') has status {self.status[row]}, "
-                f"count {self.count[row]} and size {self.size[row].tolist()}",
-                where=self.path,
-                expected=f"status 1 or 2, count 0 to {self.max_count}, sides above 0",
-                remedy=f"make the store again: {self.remedy}",
-            )
+        expected = f"status 1 or 2, count 0 to {self.max_count}, sides above 0"
+        self._refuse_rows(bad, expected, count=self.count, size=self.size)
 
     @cached_property
     def _direct(self) -> DirectRows | None:
@@ -306,37 +254,3 @@ def _runs(ordered: npt.NDArray[np.int64], limit: int) -> Iterator[tuple[int, int
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
         for part in range(start, stop, limit):
             yield part, min(part + limit, stop)
-
-
-class Watch:
-    """Whether the files of stores stay as they are now while they are read.
-
-    HDF5 gives zeros, without an error, beyond the end of a file that became shorter after it was
-    opened, and for a chunk file that has gone: `check` after reading.
-    """
-
-    def __init__(self, stores: Iterable[DescriptorStore]) -> None:
-        self.remedy: dict[Path, str] = {}
-        for store in stores:
-            for path in (store.path, *(chunk.path for chunk in store.chunks())):
-                self.remedy[path] = store.remedy
-        self.size = {path: path.stat().st_size for path in self.remedy}
-
-    def check(self) -> None:
-        for path, before in self.size.items():
-            try:
-                now = path.stat().st_size
-            except FileNotFoundError as error:
-                what = "the store has gone while it was read"
-                raise MissingFile(what, **self._said(path)) from error
-            if now != before:
-                what = f"the store had {before} bytes when it was opened and has {now}"
-                raise BadInput(what, **self._said(path))
-
-    def _said(self, path: Path) -> dict[str, str]:
-        again = f"bring it back, or make it again: {self.remedy[path]}"
-        return {
-            "where": str(path),
-            "expected": "the file as it was when it was opened",
-            "remedy": again,
-        }

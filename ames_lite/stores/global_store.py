@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
-from ames_lite.io.provenance import ORIGIN, Provenance
+from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import hdf5, virtual
 from ames_lite.stores.published.store import DATA_SET, is_published
 from ames_lite.stores.row_layout import (
@@ -27,8 +27,8 @@ from ames_lite.stores.row_layout import (
     GLOBAL_SCHEMA,
     Layout,
     globals_layout,
-    progress,
 )
+from ames_lite.stores.row_store import RowStore
 from ames_lite.stores.row_writer import RowWriter, as_reason
 
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
@@ -36,11 +36,10 @@ REMEDY = remedies.EXTRACT
 Floats = npt.NDArray[np.floating[Any]]
 
 
-class GlobalStore:
-    """A complete file of global descriptors, open for reading in blocks; a context manager.
+class GlobalStore(RowStore):
+    """A complete file of global descriptors, for reading in blocks.
 
-    path; names: tuple of N; dim: D; dtype; status uint8 [N] (1 done, 2 failed); has_status: False
-    for files of older runs and published ones; provenance: flat dict.
+    dim: D; dtype; has_status: False for files of older runs and published ones.
     """
 
     schema = GLOBAL_SCHEMA
@@ -49,93 +48,56 @@ class GlobalStore:
         self, path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
     ) -> None:
         """names: the image list, for a published file; a native one brings its own."""
-        self.path, self.remedy = Path(path).absolute(), remedy
         self.published = is_published(path, remedy)
-        if self.published:
-            self._file = hdf5.open_foreign(self.path, remedy=remedy)
-        else:
-            self._file = hdf5.open_complete(
-                self.path, GLOBAL_SCHEMA, remedy=remedy, progress=progress
-            )
-        with hdf5.closed_on_error(self._file):
-            given = self._read_published(names) if self.published else self._read_native()
-            self.names = hdf5.check_names(given, f"the name list of {self.path}")
-            self._read_status()
-        self.dtype: np.dtype[Any] = self._rows.dtype
-        self.dim = int(self._rows.shape[1])
+        self._data_set = DATA_SET if self.published else "descriptors"
+        self._listed = names
+        super().__init__(path, remedy)
 
-    def _read_published(self, names: Sequence[str] | None) -> Sequence[str]:
-        if names is None:
+    def _read_header(self, file: hdf5.File) -> None:
+        if self.published and self._listed is None:
             what = "the file is of the published form, without names"
             expected = "a native file, or the image list beside it"
             raise BadInput(what, where=self.path, expected=expected, remedy=self.remedy)
-        self._rows = hdf5.dataset(self._file, DATA_SET, (len(names), None), GLOBAL_KINDS)
-        virtual.check_sources(self._rows)
-        self.provenance: Provenance = {"origin": ORIGIN}
-        return names
-
-    def _read_native(self) -> Sequence[str]:
-        self._rows = hdf5.dataset(self._file, "descriptors", (None, None), GLOBAL_KINDS)
-        self.provenance = hdf5.read_json(self._file, "provenance")
-        encoded = hdf5.dataset(self._file, "name", (len(self._rows),), ("text",))[:]
-        return hdf5.decode_names(encoded)
-
-    def _read_status(self) -> None:
-        num = len(self.names)
-        self.has_status = not self.published and "status" in self._file
+        length = len(self._listed) if self.published and self._listed else None
+        rows = hdf5.dataset(file, self._data_set, (length, None), GLOBAL_KINDS)
+        virtual.check_sources(rows)
+        num, self.dim, self.dtype = len(rows), rows.shape[1], rows.dtype
+        require(self.dim, "the descriptors have width 0", where=self.path, expected="[N, D]")
+        if self.published:
+            self.provenance, names = {"origin": ORIGIN}, self._listed or ()
+        else:
+            self.provenance = hdf5.read_json(file, "provenance")
+            names = hdf5.decode_names(hdf5.dataset(file, "name", (num,), ("text",))[:])
+        self.names = hdf5.check_names(names, f"the name list of {self.path}")
+        self.has_status = not self.published and "status" in file
         self.status = np.full(num, DONE, np.uint8)
         if self.has_status:
-            self.status = hdf5.dataset(self._file, "status", (num,), ("uint8",))[:]
-            hdf5.dataset(self._file, "reason", (num,), ("text",))
-        if self._rows.shape[1] == 0:
-            raise BadInput("the descriptors have width 0", where=self.path, expected="[N, D]")
+            self.status = hdf5.dataset(file, "status", (num,), ("uint8",))[:]
+            hdf5.dataset(file, "reason", (num,), ("text",))
         odd = ~np.isin(self.status, (DONE, FAILED))
-        if odd.any():
-            row = int(odd.argmax())
-            what = f"row {row} ('{self.names[row]}') has status {self.status[row]}"
-            expected = "1 (done) or 2 (failed) in a complete file"
-            remedy = f"make it again: {self.remedy}"
-            raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
-
-    def __len__(self) -> int:
-        return len(self.names)
+        self._refuse_rows(odd, "1 (done) or 2 (failed) in a complete file")
 
     def read(self, first: int, stop: int) -> Floats:
         """Descriptors [stop - first, D] as stored. Raises BadInput for NaN and rows of zeros."""
-        block: Floats = self._rows[first:stop]
+        block = self.part(np.s_[first:stop], np.s_[:])
         for start in range(0, len(block), BLOCK_ROWS):
             self._check_numbers(block[start : start + BLOCK_ROWS], first + start)
         return block
 
     def part(self, rows: slice, columns: slice) -> Floats:
         """Rows and columns as stored, unchecked."""
-        found: Floats = self._rows[rows, columns]
-        return found
+        return self._file()[self._data_set][rows, columns]
 
-    def failed(self, first: int, stop: int) -> dict[int, str]:
-        """The rows from first to stop that failed, and why."""
-        rows = (first + np.flatnonzero(self.status[first:stop] == FAILED)).tolist()
-        return {row: hdf5.decode_names(self._file["reason"][row : row + 1])[0] for row in rows}
-
-    def stored(self, name: str, rows: slice) -> npt.NDArray[Any]:
+    def stored(self, name: str, rows: Any) -> npt.NDArray[Any]:
         """Rows of a data set, for copies; a file without `status` failed nowhere."""
         if name == "descriptors":
             return self.read(rows.start, rows.stop)
         if self.has_status:
-            return self._file[name][rows]
+            return super().stored(name, rows)
         return self.status[rows] if name == "status" else np.zeros(rows.stop - rows.start, "S1")
 
     def layout(self, names: Sequence[str]) -> Layout:
         return globals_layout(names, self.dim, self.dtype.name)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> GlobalStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _check_numbers(self, block: Floats, first: int) -> None:
         bad = ~np.isfinite(block).all(axis=1) | ~block.any(axis=1)

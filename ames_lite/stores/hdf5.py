@@ -8,7 +8,7 @@ its name by a rename, whole; only a store that can be resumed appears with `comp
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.writing import replacing
@@ -94,17 +94,11 @@ def abandon(file: File, *, new: bool = False) -> None:
     """
     if not file:
         return
-    handle, elsewhere = file.id.get_vfd_handle(), _nowhere(new)
-    os.dup2(elsewhere, handle)
-    os.close(elsewhere)
+    in_memory = new and hasattr(os, "memfd_create")
+    nowhere = os.memfd_create("abandoned") if in_memory else os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, file.inner.id.get_vfd_handle())
+    os.close(nowhere)
     file.close()
-
-
-def _nowhere(with_length: bool) -> int:
-    """A descriptor that takes whatever is written, at any place."""
-    if with_length and hasattr(os, "memfd_create"):
-        return os.memfd_create("abandoned")
-    return os.open(os.devnull, os.O_RDWR)
 
 
 def mark_complete(file: File) -> None:
@@ -121,16 +115,14 @@ def is_complete(file: File) -> bool:
 
 def _fixed_text(text: str) -> npt.NDArray[np.bytes_]:
     encoded = text.encode("utf-8")
-    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
+    return np.array(encoded, dtype=text_dtype(len(encoded)))
 
 
 def write_json(file: File, key: str, value: Mapping[str, Any]) -> None:
     """Store a flat dict as the attribute `key`, as readable JSON with sorted keys."""
     text = json.dumps(dict(value), sort_keys=True)
-    if len(text.encode()) > ATTRIBUTE_BYTES:
-        raise BadInput(
-            f"{key} takes {len(text.encode())} bytes", expected=f"at most {ATTRIBUTE_BYTES}"
-        )
+    size, most = len(text.encode()), ATTRIBUTE_BYTES
+    require(size <= most, f"{key} takes {size} bytes", expected=f"at most {most}")
     file.set_attribute(key, _fixed_text(text))
 
 
@@ -138,21 +130,16 @@ def read_json(file: File, key: str) -> Provenance:
     """The dict that `write_json` stored. Raises BadInput where it is absent or damaged."""
     found = file.attribute(key)
     if found is None:
-        raise _damaged(file, f"the attribute '{key}' is absent")
+        raise file.damaged(f"the attribute '{key}' is absent")
     expected = f"the attribute '{key}' as ames_lite wrote it"
     value = parse_json(_text(found), file.path, expected, file.remedy or AGAIN)
     if not isinstance(value, dict):
-        raise _damaged(file, f"the attribute '{key}' is {value!r}, not a dict")
+        raise file.damaged(f"the attribute '{key}' is {value!r}, not a dict")
     return value
 
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _damaged(file: File, what: str) -> BadInput:
-    expected = "a file as ames_lite wrote it"
-    return BadInput(what, where=file.path, expected=expected, remedy=file.remedy or AGAIN)
 
 
 def open_foreign(path: str | Path, mode: str = "r", *, remedy: str | None = None) -> File:
@@ -193,13 +180,9 @@ def open_unfinished(
     with closed_on_error(file):
         marked = file.attribute("schema")
         found = ABSENT if marked is None else _text(marked)
-        if found != schema:
-            raise BadInput(
-                f"the file's schema is '{found}'",
-                where=path,
-                expected=f"schema '{schema}'",
-                remedy="name a file of that kind, or make it with this version of ames_lite",
-            )
+        what, expected = f"the file's schema is '{found}'", f"schema '{schema}'"
+        other = "name a file of that kind, or make it with this version of ames_lite"
+        require(found == schema, what, where=path, expected=expected, remedy=other)
     return file
 
 
@@ -231,15 +214,12 @@ def open_complete(
     with closed_on_error(file):
         if is_complete(file):
             return file
-        came = progress(file) if progress is not None else "it was left half-way"
-        again = f" ({remedy})" if remedy else ""
-        resume = ", with resume=True to continue" if progress is not None else ""
-        raise BadInput(
-            f"the file is not complete: {came}",
-            where=path,
-            expected="a file whose writing was finished",
-            remedy=f"run the command that writes it again{resume}{again}",
-        )
+        came, resume = "it was left half-way", ""
+        if progress is not None:
+            came, resume = progress(file), ", with resume=True to continue"
+        what, expected = f"the file is not complete: {came}", "a file whose writing was finished"
+        again = f"run the command that writes it again{resume}" + (f" ({remedy})" if remedy else "")
+        raise BadInput(what, where=path, expected=expected, remedy=again)
 
 
 @contextmanager
@@ -281,29 +261,21 @@ def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
     except UnicodeEncodeError as error:
         raise BadInput(f"a name cannot be written: {error}", expected="a path") from error
-    for name, written in zip(names, encoded, strict=True):
-        if written.decode("utf-8", "surrogateescape") != name:
-            raise BadInput(
-                f"the name {name!a} is UTF-8 on the disk, and was read as "
-                f"{sys.getfilesystemencoding()}",
-                expected="a locale of UTF-8",
-                remedy="set PYTHONUTF8=1, or LC_ALL=C.UTF-8",
-            )
+    for name, written in zip(names, decode_names(encoded), strict=True):
+        what = f"the name {name!a} is UTF-8 on the disk, read as {sys.getfilesystemencoding()}"
+        remedy = "set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+        require(written == name, what, expected="a locale of UTF-8", remedy=remedy)
     return np.array(encoded, dtype=text_dtype(max(map(len, encoded))))
 
 
-def name_bytes(names: Sequence[str]) -> int:
-    return int(encode_names(names).dtype.itemsize)
-
-
-def decode_names(values: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
+def decode_names(values: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(value.decode("utf-8", "surrogateescape") for value in values)
 
 
 def dataset(file: File, name: str, shape: tuple[int | None, ...], kinds: Sequence[str]) -> DataSet:
     """A data set of this shape (None: any length) and dtype ('text': fixed-length text)."""
     if name not in file:
-        raise _damaged(file, f"the data set '{name}' is absent")
+        raise file.damaged(f"the data set '{name}' is absent")
     found = file[name]
     kind = "text" if found.dtype.kind == "S" else found.dtype.name
     fits = len(found.shape) == len(shape) and all(
@@ -311,5 +283,5 @@ def dataset(file: File, name: str, shape: tuple[int | None, ...], kinds: Sequenc
     )
     if not fits or kind not in kinds:
         wanted = f"{list(shape)} ({', '.join(kinds)})".replace("None", "any")
-        raise _damaged(file, f"'{name}' is {list(found.shape)} ({kind}), not {wanted}")
+        raise file.damaged(f"'{name}' is {list(found.shape)} ({kind}), not {wanted}")
     return found

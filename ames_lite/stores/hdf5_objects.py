@@ -5,13 +5,14 @@ through the classes below; only calls of h5py stand in their guarded parts. An O
 full disk) stays what it is. Values are returned in the byte order of this machine.
 """
 
+from __future__ import annotations
+
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,6 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 
 AGAIN = "make the file again"
-Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -40,6 +40,17 @@ class Selection(NamedTuple):
     last: tuple[int, ...]
     points: int
 
+    @classmethod
+    def of(cls, space: Any) -> Selection:
+        first, last = space.get_select_bounds()
+        return cls(tuple(map(int, first)), tuple(map(int, last)), int(space.get_select_npoints()))
+
+    def rows(self, shape: tuple[int, ...]) -> tuple[slice, bool]:
+        """The rows that it spans in a data set of this shape, and whether it takes them whole."""
+        first, last = self.first[0], self.last[0]
+        whole = self.points == (last - first + 1) * math.prod(shape[1:])
+        return slice(first, last + 1), whole
+
 
 class Source(NamedTuple):
     """A part of a virtual data set; where it lies; taken: the part of it there, None: all of it."""
@@ -50,138 +61,112 @@ class Source(NamedTuple):
     taken: Selection | None
 
 
-def _reading(method: Method) -> Method:
-    """A method of calls of h5py alone: whatever they raise is damage."""
-
-    @wraps(method)
-    def guarded(self: _Guarded, *arguments: Any) -> Any:
-        with self.explained():
-            return method(self, *arguments)
-
-    return guarded  # type: ignore[return-value]
-
-
 class _Guarded:
     """An h5py object `inner` of the file at `path`.
 
     new: the file is made by this process, so that what is raised is no damage.
     """
 
-    def __init__(self, inner: Any, path: Path, remedy: str | None, new: bool, what: str) -> None:
-        self.inner, self.path = inner, path
-        self.remedy, self._new, self._what = remedy, new, what
+    def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
+        self.inner, self.path, self.remedy, self._new = inner, path, remedy, new
 
-    @property
-    def id(self) -> Any:
-        return self.inner.id
+    def damaged(self, what: str) -> BadInput:
+        expected, remedy = "a whole HDF5 file, as it was written", self.remedy or AGAIN
+        return BadInput(what, where=self.path, expected=expected, remedy=remedy)
 
     @contextmanager
-    def explained(self, what: str | None = None) -> Iterator[None]:
+    def reading(self, what: str) -> Iterator[None]:
         """Within: whatever is raised becomes a BadInput that names the file and `what` of it."""
         try:
             yield
         except Exception as error:
-            raise self._damaged(error, what or self._what) from error
+            said = error.args[0] if isinstance(error, KeyError) and error.args else error
+            said = said or type(error).__name__
+            raise self.damaged(f"the file is damaged: {what} cannot be used ({said})") from error
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, what: str) -> Iterator[None]:
         """Within: what is raised is a full disk (OSError), or damage."""
         try:
             with write_errors():
                 yield
         except OSError:
             raise
-        except Exception as error:
+        except Exception:
             if self._new:
                 raise
-            raise self._damaged(error, self._what) from error
-
-    def _damaged(self, error: Exception, what: str) -> BadInput:
-        said = error.args[0] if isinstance(error, KeyError) and error.args else error
-        return BadInput(
-            f"the file is damaged: {what} cannot be used ({said or type(error).__name__})",
-            where=self.path,
-            expected="a whole HDF5 file, as it was written",
-            remedy=self.remedy or AGAIN,
-        )
+            with self.reading(what):
+                raise
 
 
 class DataSet(_Guarded):
-    """A data set with at least one axis or none, never a null one; shape, dtype."""
+    """A data set with at least one axis or none, never a null one; shape, dtype.
+
+    chunks: their shape; None where it lies in one piece. is_virtual: its values lie in others.
+    """
 
     def __init__(self, inner: Any, path: Path, remedy: str | None, new: bool, name: str) -> None:
         """Raises BadInput where `inner` is a group, or has neither shape nor numbers."""
-        super().__init__(inner, path, remedy, new, f"'{name}'")
-        self.name = name
-        with self.explained():
+        super().__init__(inner, path, remedy, new)
+        self.name, self._what = name, f"'{name}'"
+        with self.reading(self._what):
             shape = getattr(inner, "shape", None)
         if shape is None:
-            what = f"{self._what} is a group or without values, not a data set"
-            raise BadInput(what, where=path, remedy=remedy or AGAIN)
+            raise self.damaged(f"{self._what} is a group or without values, not a data set")
         self.shape: tuple[int, ...] = tuple(map(int, shape))
-        with self.explained():
+        with self.reading(self._what):
             self.stored_dtype: np.dtype[Any] = inner.dtype
             if not _in_order(self.stored_dtype):  # reading it would bring HDF5 down
                 raise ValueError("fields that overlap")
             self.dtype = self.stored_dtype.newbyteorder("=")
+            self.chunks: tuple[int, ...] | None = inner.chunks
+            self.is_virtual = bool(inner.is_virtual)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    @_reading
     def __getitem__(self, selection: Any) -> npt.NDArray[Any]:
-        return np.asarray(self.inner[selection], self.dtype)
+        with self.reading(self._what):
+            return np.asarray(self.inner[selection], self.dtype)
 
     def __setitem__(self, selection: Any, values: Any) -> None:
-        with self.writing():
+        with self.writing(self._what):
             self.inner[selection] = values
 
     @property
-    @_reading
-    def chunks(self) -> tuple[int, ...] | None:
-        """The shape of its chunks; None where it lies in one piece."""
-        found: tuple[int, ...] | None = self.inner.chunks
-        return found
-
-    @property
-    @_reading
-    def is_virtual(self) -> bool:
-        """Whether its values lie in other data sets."""
-        return bool(self.inner.is_virtual)
-
-    @property
-    @_reading
     def offset(self) -> int | None:
         """The byte of the file where all its values begin; None where they lie in another way."""
-        found = self.inner.id.get_offset()
-        if found is None or self.inner.external is not None:
-            return None
-        size = os.path.getsize(self.path)
-        return int(found) if found + self.inner.nbytes <= size else None
+        with self.reading(self._what):
+            found = self.inner.id.get_offset()
+            if found is None or self.inner.external is not None:
+                return None
+            size = os.path.getsize(self.path)
+            return int(found) if found + self.inner.nbytes <= size else None
 
     def over(self, buffer: Any) -> npt.NDArray[Any]:
         """The array in a buffer that begins where the file does; `offset` is not None."""
         count = math.prod(self.shape)
         return np.frombuffer(buffer, self.stored_dtype, count, self.offset or 0).reshape(self.shape)
 
-    @_reading
     def filters(self) -> list[tuple[int, str]]:
-        created = self.inner.id.get_create_plist()
-        found = [created.get_filter(at) for at in range(created.get_nfilters())]
-        return [(number, name.decode(errors="replace")) for number, _, _, name in found]
+        with self.reading(self._what):
+            created = self.inner.id.get_create_plist()
+            found = [created.get_filter(at) for at in range(created.get_nfilters())]
+            return [(number, name.decode(errors="replace")) for number, _, _, name in found]
 
-    @_reading
     def sources(self) -> list[Source]:
         """Where the parts of a virtual data set lie; nowhere for a plain one."""
-        return [
-            Source(
-                source.file_name,
-                source.dset_name,
-                _selection(source.vspace),
-                _selection(source.src_space) if source.src_space.shape else None,
-            )
-            for source in (self.inner.virtual_sources() if self.inner.is_virtual else ())
-        ]
+        with self.reading(self._what):
+            found = self.inner.virtual_sources() if self.is_virtual else ()
+            return [
+                Source(
+                    source.file_name,
+                    source.dset_name,
+                    Selection.of(source.vspace),
+                    Selection.of(source.src_space) if source.src_space.shape else None,
+                )
+                for source in found
+            ]
 
 
 def _in_order(dtype: np.dtype[Any]) -> bool:
@@ -194,38 +179,33 @@ def _in_order(dtype: np.dtype[Any]) -> bool:
     return reached <= dtype.itemsize
 
 
-def _selection(space: Any) -> Selection:
-    first, last = space.get_select_bounds()
-    return Selection(tuple(map(int, first)), tuple(map(int, last)), int(space.get_select_npoints()))
-
-
 class File(_Guarded):
     """An open file; a context manager, false once it is closed."""
 
     def __init__(
         self, inner: Any, path: Path, remedy: str | None = None, new: bool = False
     ) -> None:
-        super().__init__(inner, path, remedy, new, "the file")
+        super().__init__(inner, path, remedy, new)
         self._found: dict[str, DataSet] = {}  # looking one up takes as long as reading a row
 
     def __contains__(self, name: str) -> bool:
-        with self.explained(f"'{name}'"):
+        with self.reading(f"'{name}'"):
             return name in self.inner
 
     def __getitem__(self, name: str) -> DataSet:
         if name not in self._found:
-            with self.explained(f"'{name}'"):
+            with self.reading(f"'{name}'"):
                 inner = self.inner[name]
             self._found[name] = DataSet(inner, self.path, self.remedy, self._new, name)
         return self._found[name]
 
     def __setitem__(self, name: str, values: Any) -> None:
-        with self.writing():
+        with self.writing("the file"):
             self.inner[name] = values
 
     def attribute(self, key: str) -> object:
         """The value of an attribute; None where it is absent."""
-        with self.explained(f"the attribute '{key}'"):
+        with self.reading(f"the attribute '{key}'"):
             return self.inner.attrs.get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
@@ -233,16 +213,16 @@ class File(_Guarded):
 
         So a kill between two steps cannot leave the file without it.
         """
-        with self.writing():
+        with self.writing("the file"):
             self.inner.attrs.modify(key, value)
 
     def flush(self) -> None:
-        with self.writing():
+        with self.writing("the file"):
             self.inner.flush()
 
     def close(self) -> None:
         self._found.clear()
-        with self.writing():
+        with self.writing("the file"):
             self.inner.close()
 
     def __bool__(self) -> bool:

@@ -50,7 +50,7 @@ def store_layout(names: Sequence[str], max_count: int, dim: int, dtype: str) -> 
         raise BadInput(f"max_count is {max_count} and dim {dim}", expected="both at least 1")
     if dtype == "uint8" and dim % 8:
         raise BadInput(f"dim is {dim} bits", expected="a multiple of 8 where bits are packed")
-    return layout(len(names), max_count, dim, dtype == "uint8", hdf5.name_bytes(names))
+    return layout(len(names), max_count, dim, dtype == "uint8", hdf5.encode_names(names).itemsize)
 
 
 def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> Layout:
@@ -61,7 +61,7 @@ def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> La
     num = len(names)
     return {
         "status": ((num,), np.dtype(np.uint8)),
-        "name": ((num,), hdf5.text_dtype(hdf5.name_bytes(names))),
+        "name": ((num,), hdf5.encode_names(names).dtype),
         "reason": ((num,), hdf5.text_dtype(REASON_BYTES)),
         "descriptors": ((num, dim), np.dtype(dtype)),
     }

@@ -161,7 +161,7 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path, two: Any) -> None:
     same = store_of(tmp_path / "same.hdf5", {"x.jpg": np.ones((5, D), np.float16)})
     broken = images(4, 9)
     store = DescriptorStore.open(store_of(tmp_path / "nan.hdf5", broken))
-    offset = store._file()["descriptors"].id.get_offset() + 5 * 9 * D * 2
+    offset = store._file()["descriptors"].offset + 5 * 9 * D * 2
     store.close()
     with open(store.path, "r+b") as file:  # a NaN in image 5
         file.seek(offset)

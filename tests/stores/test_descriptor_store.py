@@ -97,7 +97,7 @@ def test_the_file_has_the_published_layout(filled: Path) -> None:
         for name, (shape, dtype) in shapes.items():
             assert (file[name].shape, file[name].dtype) == (shape, np.dtype(dtype))
             assert file[name].chunks is None and file[name].filters() == []
-            assert file[name].id.get_offset() is not None, "not allocated"
+            assert file[name].offset is not None, "not allocated"
         assert file["name"].shape == (9,) and file["name"].dtype.kind == "S"
 
 
@@ -259,7 +259,7 @@ class Watched:
         given = image(row).descriptors if value == 1 else expected[:0]
         expected[: len(given)] = given
         with open(self.path, "rb") as file:
-            file.seek(self.descriptors.id.get_offset() + row * expected.nbytes)
+            file.seek(self.descriptors.offset + row * expected.nbytes)
             assert file.read(expected.nbytes) == expected.tobytes()
         self.seen += 1
         self.status[rows] = value

@@ -77,7 +77,7 @@ import numpy as np
 from ames_lite.stores import hdf5
 with hdf5.new_file({path!r}, "test/1", {{}}) as file:
     full = os.open("/dev/full", os.O_RDWR)
-    os.dup2(full, file.id.get_vfd_handle())
+    os.dup2(full, file.inner.id.get_vfd_handle())
     file["values"] = np.ones(1 << 22)
 """
 

@@ -125,9 +125,6 @@ class PublishedStore(DescriptorStore):
         self._shortlist = shortlist
         super().__init__(path, remedy)
 
-    def _open_file(self) -> hdf5.File:
-        return hdf5.open_foreign(self.path, remedy=self.remedy)
-
     def _read_header(self, file: hdf5.File) -> None:
         if not _is_form(file):
             raise self._unfit("there is no data set 'features'")
