@@ -26,9 +26,8 @@ from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.io import remedies
 from ames_lite.io.images import Box
 from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
-from ames_lite.stores.global_store import GlobalWriter
 from ames_lite.stores.row_layout import Layout, announce, globals_layout, store_layout
-from ames_lite.stores.row_writer import RowWriter
+from ames_lite.stores.row_writer import GlobalWriter, RowWriter
 from ames_lite.stores.shards import Shard, shard_path
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from ames_lite.io.writing import refuse_existing
 from ames_lite.records import GroundTruth
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.merging import check_alike, copy_stores, link_stores
+from ames_lite.stores.merging import check_alike, join_stores
 
 SIDES = ("query", "gallery")
 Store: TypeAlias = DescriptorStore | GlobalStore
@@ -56,13 +56,12 @@ def append_distractors(
         stores = _open(found, lists, kinds, stack)
         joined.root.mkdir(parents=True, exist_ok=True)
         for side in SIDES:
-            local = stores[f"{side} local"]
-            link_stores(local, targets[f"{side} local"], names=names[side], overwrite=overwrite)
-            for kind in kinds:
-                copy_stores(
+            for kind in ("local", *kinds):
+                join_stores(
                     stores[f"{side} {kind}"],
                     targets[f"{side} {kind}"],
                     names=names[side],
+                    linked=kind == "local",
                     overwrite=overwrite,
                 )
             write_image_list(targets[side], ImageList(tuple(names[side])))

@@ -37,8 +37,9 @@ from ames_lite.extraction.sampling import refuse_packed
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import GlobalStore, GlobalWriter
+from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import FAILED, announce, globals_layout
+from ames_lite.stores.row_writer import GlobalWriter
 from ames_lite.stores.shards import Shard, shard_rows
 
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors

@@ -16,14 +16,15 @@ from ames_lite.errors import BadInput, require
 from ames_lite.io.digest import names_digest
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.merging import Part, check_alike, copy_stores, link_stores
+from ames_lite.stores.merging import check_alike, join_stores
 from ames_lite.stores.published.store import is_published
+from ames_lite.stores.row_store import RowStore
 
 HOW = ("copy", "virtual")
 OF_LOCAL, OF_GLOBAL = ("dim", "max_count", "packed", "dtype"), ("dim", "dtype", "has_status")
 
 
-Kind = TypeVar("Kind", bound=Part)
+Kind = TypeVar("Kind", bound=RowStore)
 
 
 def merge_stores(
@@ -51,11 +52,15 @@ def merge_stores(
     with ExitStack() as stack:
         opened = [stack.enter_context(opening(source)) for source in sources]
         stores = in_order_of(names, opened, OF_GLOBAL if of_globals else OF_LOCAL)
-        if how == "virtual":
-            return link_stores(stores, output, overwrite=overwrite)
-        with tqdm(total=len(names), desc="merge", unit="image") as bar:
-            return copy_stores(
-                stores, output, compression=compression, overwrite=overwrite, progress=bar.update
+        linked = how == "virtual"
+        with tqdm(total=len(names), desc="merge", unit="image", disable=linked) as bar:
+            return join_stores(
+                stores,
+                output,
+                linked=linked,
+                compression=compression,
+                overwrite=overwrite,
+                progress=bar.update,
             )
 
 
@@ -94,7 +99,7 @@ def in_order_of(names: Sequence[str], stores: list[Kind], alike: Sequence[str]) 
     return stores
 
 
-def _misfit(stores: Sequence[Part], names: Sequence[str]) -> BadInput:
+def _misfit(stores: Sequence[RowStore], names: Sequence[str]) -> BadInput:
     """What is wrong, told by the first row that is."""
     expected = "every image of the list in exactly one shard, in the order of the list"
     due = iter(enumerate(names))

@@ -44,8 +44,9 @@ from ames_lite.search.index import (
 )
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import write_vocabulary
-from ames_lite.stores.global_store import GlobalStore, GlobalWriter
+from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import FAILED
+from ames_lite.stores.row_writer import GlobalWriter
 
 TICK_NS = 2_000_000_000  # file systems keep times as coarse as this
 MOST_SEGMENTS = 8  # more are joined, all but the largest

@@ -25,7 +25,6 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import compression, hdf5, virtual
-from ames_lite.stores.descriptor_writer import DescriptorWriter
 from ames_lite.stores.direct import DirectRows, locate
 from ames_lite.stores.row_layout import (
     DONE,
@@ -38,6 +37,7 @@ from ames_lite.stores.row_layout import (
     store_layout,
 )
 from ames_lite.stores.row_store import RowStore
+from ames_lite.stores.row_writer import DescriptorWriter
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists

@@ -262,9 +262,10 @@ def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
     except UnicodeEncodeError as error:
         raise BadInput(f"a name cannot be written: {error}", expected="a path") from error
     for name, written in zip(names, decode_names(encoded), strict=True):
-        what = f"the name {name!a} is UTF-8 on the disk, read as {sys.getfilesystemencoding()}"
-        remedy = "set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
-        require(written == name, what, expected="a locale of UTF-8", remedy=remedy)
+        if written != name:
+            what = f"the name {name!a} is UTF-8 on the disk, read as {sys.getfilesystemencoding()}"
+            remedy = "set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+            raise BadInput(what, expected="a locale of UTF-8", remedy=remedy)
     return np.array(encoded, dtype=text_dtype(max(map(len, encoded))))
 
 

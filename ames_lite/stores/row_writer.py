@@ -1,4 +1,4 @@
-"""Filling a file row by row in the order of a list of images, resumable: what all stores share.
+"""Filling stores, row by row in the order of a list of images; resumable.
 
 A row counts when its status is set, and the status is set only after the row's data are with the
 operating system. So a process may be killed at any moment; what `resume=True` then makes of the
@@ -7,25 +7,34 @@ file equals an unbroken run byte for byte.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io import writing
 from ames_lite.io.provenance import check_provenance, compare_provenance
+from ames_lite.records import LocalDescriptors
 from ames_lite.stores import hdf5
 from ames_lite.stores.row_layout import (
+    DONE,
     FAILED,
+    GLOBAL_SCHEMA,
+    LOCAL_SCHEMA,
+    PER_DESCRIPTOR,
     REASON_BYTES,
     TODO,
     Layout,
     check_layout,
+    globals_layout,
     require_room,
+    store_layout,
 )
 
+Floats = npt.NDArray[np.floating[Any]]
 BEGIN_ANEW = "or begin anew with overwrite=True"
 
 
@@ -42,6 +51,8 @@ class RowWriter:
     Otherwise it stays unfinished, for `resume=True` to continue.
     """
 
+    _remedy: str | None = None  # of what does not fit
+
     def __init__(
         self,
         path: str | Path,
@@ -54,13 +65,12 @@ class RowWriter:
         overwrite: bool = False,
     ) -> None:
         """wanted: its data sets, name, status and reason among them, each with a row an image."""
-        self.path, self.schema = Path(path).absolute(), schema
-        self.names = hdf5.check_names(names, "the image list")
+        self.path, self.schema, self.names = Path(path).absolute(), schema, tuple(names)
         self.provenance = check_provenance(provenance)
         self._layout = wanted
         self.resumed = resume and not overwrite and self.path.exists()
         if not self.resumed:
-            self._begin(hdf5.encode_names(self.names), overwrite)
+            self._begin(overwrite)
         self._file = hdf5.open_to_fill(self.path, schema)
         with hdf5.closed_on_error(self._file):
             self._check_same_store()
@@ -118,12 +128,13 @@ class RowWriter:
                 self._refused = True
                 raise
 
-    def _begin(self, encoded: npt.NDArray[np.bytes_], overwrite: bool) -> None:
+    def _begin(self, overwrite: bool) -> None:
         """Put an empty store in place, whole: it is renamed only when it is laid out."""
-        if self.path.exists() and not overwrite:
-            what = "the store exists already"
-            remedy = f"continue an unfinished store with resume=True, {BEGIN_ANEW}"
-            raise BadInput(what, where=self.path, expected="a path that is free", remedy=remedy)
+        free, expected = overwrite or not self.path.exists(), "a path that is free"
+        remedy = f"continue an unfinished store with resume=True, {BEGIN_ANEW}"
+        what = "the store exists already"
+        require(free, what, where=self.path, expected=expected, remedy=remedy)
+        encoded = hdf5.encode_names(self.names)
         require_room(self.path, self._layout)
         with hdf5.new_file(
             self.path, self.schema, self.provenance, overwrite=overwrite, complete=False
@@ -133,8 +144,17 @@ class RowWriter:
             file["name"][:] = encoded
 
     def _check_same_store(self) -> None:
-        names = hdf5.dataset(self._file, "name", (None,), ("text",))[:]
-        self._check_same_names(hdf5.decode_names(names))
+        stored = hdf5.dataset(self._file, "name", (None,), ("text",))[:]
+        found, given = hdf5.decode_names(stored), self.names
+        for row, (there, here) in enumerate(zip_longest(found, given)):
+            if there != here:
+                raise BadInput(
+                    f"the store was begun with {len(found)} names, this list has {len(given)}; "
+                    f"row {row} is {there!r} there and {here!r} here",
+                    where=self.path,
+                    expected="the image list that the store was begun with",
+                    remedy=f"resume with that list, {BEGIN_ANEW}",
+                )
         compare_provenance(
             hdf5.read_json(self._file, "provenance"),
             self.provenance,
@@ -143,40 +163,28 @@ class RowWriter:
         )
         check_layout(self._file, self._layout)
 
-    def _check_same_names(self, found: tuple[str, ...]) -> None:
-        if found == self.names:
-            return
-        both = min(len(found), len(self.names))
-        row = next((r for r in range(both) if found[r] != self.names[r]), both)
-        there, here = (names[row] if row < len(names) else None for names in (found, self.names))
-        raise BadInput(
-            f"the store was begun with {len(found)} names, this list has {len(self.names)}; "
-            f"row {row} is {there!r} there and {here!r} here",
-            where=self.path,
-            expected="the image list that the store was begun with",
-            remedy=f"resume with that list, {BEGIN_ANEW}",
-        )
-
     def _first_todo(self) -> int:
-        status = self._file["status"][:]
-        finished = int((status != TODO).sum())
-        if (status[:finished] == TODO).any():
-            what = f"row {int((status == TODO).argmax())} is to do although later rows are done"
-            remedy = "begin anew with overwrite=True"
-            raise BadInput(what, where=self.path, expected="rows filled in order", remedy=remedy)
+        todo = self._file["status"][:] == TODO
+        finished, first = int((~todo).sum()), int(todo.argmax())
+        what = f"row {first} is to do although later rows are done"
+        fine, expected = not todo[:finished].any(), "rows filled in order"
+        require(fine, what, where=self.path, expected=expected, remedy="begin anew: overwrite=True")
         return finished
 
     def _expect(self, names: Sequence[str]) -> int:
         """The row of the first. Raises BadInput where the names are not the next of the list."""
         due = self.names[self._next : self._next + len(names)]
-        for at, name in enumerate(names):
-            wanted = due[at] if at < len(due) else None
-            if name != wanted:
-                what = f"'{name}' came for row {self._next + at} of {len(self.names)}"
-                expected = f"'{wanted}', the next of the list" if wanted else "no more rows"
-                remedy = "append in the order of the list; mark an image that fails as failed"
-                raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
+        remedy = "append in the order of the list; mark an image that fails as failed"
+        for row, (name, wanted) in enumerate(zip_longest(names, due), self._next):
+            what = f"'{name}' came for row {row} of {len(self.names)}"
+            expected = f"'{wanted}', the next of the list" if wanted else "no more rows"
+            require(name == wanted, what, where=self.path, expected=expected, remedy=remedy)
         return self._next
+
+    def _fit(self, fine: object, name: str, what: str, expected: str) -> None:
+        """Raise BadInput where what is appended for a name does not fit."""
+        what = f"the descriptors of '{name}' {what}"
+        require(fine, what, where=self.path, expected=expected, remedy=self._remedy)
 
     def _finish(self, rows: slice, status: int | npt.NDArray[np.uint8]) -> None:
         # what is not flushed is lost at a kill; a status must never outlive its row
@@ -184,3 +192,147 @@ class RowWriter:
         self._sets["status"][rows] = status
         self._file.flush()
         self._next = rows.stop
+
+
+class DescriptorWriter(RowWriter):
+    """A store of local descriptors being filled; `DescriptorStore.create`. A context manager."""
+
+    _remedy = "keep the first by .strongest(count), or create the store to fit"
+
+    def __init__(
+        self,
+        path: str | Path,
+        names: Sequence[str],
+        max_count: int,
+        dim: int,
+        dtype: str,
+        provenance: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """names: unique; max_count: K, descriptors per image at most; dim: D (bits where packed).
+
+        dtype: 'float16', or 'uint8' for packed bits. resume: continue at `.todo` if `path` exists
+        (the same names, sizes and provenance are demanded; of a complete store nothing is to do).
+        overwrite: begin anew. Raises BadInput for bad sizes or names, where `path` exists and
+        neither is given, and where the disk is too small for the whole store.
+        """
+        names = hdf5.check_names(names, "the image list")
+        wanted = store_layout(names, max_count, dim, dtype)
+        self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"
+        super().__init__(
+            path, LOCAL_SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
+        )
+        self._dirty = self.resumed  # the row that was being written may have been left half-way
+
+    def append(self, name: str, descriptors: LocalDescriptors) -> None:
+        """Write the next row; float32 descriptors are rounded to float16.
+
+        Raises BadInput where it is not the next, does not fit, or the disk refuses: it stays to do.
+        """
+        row, kind = self._expect([name]), type(descriptors)
+        self._fit(kind is LocalDescriptors, name, f"are {kind.__name__}", "LocalDescriptors")
+        parts = {part: getattr(descriptors, part) for part in PER_DESCRIPTOR}
+        parts["descriptors"] = self._stored(name, descriptors)
+        whole = {"count": descriptors.count, "size": descriptors.size}
+        self._write(row, parts, whole, DONE)
+
+    def mark_failed(self, name: str, reason: str) -> None:
+        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
+        self._write(self._expect([name]), {}, {"reason": as_reason(reason)}, FAILED)
+
+    def _write(
+        self, row: int, parts: Mapping[str, npt.NDArray[Any]], whole: Mapping[str, Any], status: int
+    ) -> None:
+        """parts: by data set, what stands at the head of the row; whole: what fills it."""
+        with self._writing():
+            if self._dirty:  # nothing of an earlier attempt stays as padding
+                for name in self._layout.keys() - {"name", "status"}:
+                    shape, dtype = self._layout[name]
+                    self._sets[name][row] = np.zeros(shape[1:], dtype)
+            self._dirty = True
+            for name, values in parts.items():
+                self._sets[name][row, : len(values)] = values
+            for name, value in whole.items():
+                self._sets[name][row] = value
+            self._finish(slice(row, row + 1), status)
+            self._dirty = False
+
+    def _stored(self, name: str, given: LocalDescriptors) -> npt.NDArray[np.generic]:
+        values, width = given.descriptors, self._layout["descriptors"][0][2]
+        found, most = values.dtype, self.max_count
+        same = (found == np.uint8) == self.packed
+        self._fit(same, name, f"are {found}", "a store of the same dtype")
+        self._fit(values.shape[1] == width, name, f"have width {values.shape[1]}", f"width {width}")
+        self._fit(given.count <= most, name, f"are {given.count}", f"at most {most}")
+        self._fit(given.placed, name, "have no positions", "x, y in [0, 1] of the image")
+        with np.errstate(over="ignore"):
+            stored = values if self.packed else values.astype(np.float16, copy=False)
+        finite = np.isfinite(stored).all()
+        self._fit(finite, name, "leave the range of float16", "values up to 65504")
+        return stored
+
+
+class GlobalWriter(RowWriter):
+    """A file of global descriptors being filled; used as a context manager."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        names: Sequence[str],
+        dim: int,
+        provenance: Mapping[str, Any],
+        *,
+        dtype: str = "float32",
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """names: N, unique; dtype: float32 or float16. resume: continue what is at `path`."""
+        names = hdf5.check_names(names, "the image list")
+        self.dim = dim
+        wanted = globals_layout(names, dim, dtype)
+        super().__init__(
+            path, GLOBAL_SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
+        )
+
+    def append(self, name: str, descriptor: Floats) -> None:
+        self.extend([name], descriptor[None])
+
+    def mark_failed(self, name: str, reason: str) -> None:
+        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
+        self.extend([name], np.zeros((1, self.dim)), {name: reason})
+
+    def extend(
+        self, names: Sequence[str], block: Floats, failed: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the next rows, descriptors [n, D] as they are, and flush twice for all of them.
+
+        failed: those of the names that failed, and why; their rows of the block are not looked at.
+        Raises BadInput, and writes nothing, where a row does not fit, is not finite (also after
+        rounding to float16) or all zeros.
+        """
+        failed = failed or {}
+        require(names, "a block without rows", where=self.path, expected="at least one")
+        first = self._expect(names)
+        for foreign in sorted(failed.keys() - set(names)):
+            self._fit(False, foreign, "failed and are not in its block", "names of the block")
+        wanted, found = [len(names), self.dim], list(block.shape)
+        self._fit(found == wanted, names[0], f"are in a block {found}", f"{wanted}")
+        done = np.array([name not in failed for name in names])
+        stored = self._rounded(names, block, done)
+        reasons = [as_reason(failed.get(name, "")) for name in names]
+        rows = slice(first, first + len(names))
+        with self._writing():
+            self._sets["descriptors"][rows] = stored
+            self._sets["reason"][rows] = np.array(reasons, self._layout["reason"][1])
+            self._finish(rows, np.where(done, DONE, FAILED).astype(np.uint8))
+
+    def _rounded(self, names: Sequence[str], block: Floats, done: npt.NDArray[np.bool_]) -> Floats:
+        with np.errstate(over="ignore"):
+            stored = block.astype(self._layout["descriptors"][1], copy=bool(not done.all()))
+        stored[~done] = self.dim**-0.5
+        bad = ~np.isfinite(stored).all(axis=1) | ~stored.any(axis=1)
+        expected = "finite numbers, not all zero"
+        self._fit(not bad.any(), names[int(bad.argmax())], "are all zeros or not finite", expected)
+        return stored

@@ -45,7 +45,7 @@ from ames_lite.search.index import (
 from ames_lite.search.indexing import index_images, vocabulary_digest
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import write_vocabulary
-from ames_lite.stores.global_store import GlobalWriter
+from ames_lite.stores.row_writer import GlobalWriter
 from benchmarks.timing import middle
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "search.py"

@@ -24,8 +24,8 @@ from ames_lite.cli import prepare_topk_global
 from ames_lite.cli.compose import compose
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.global_store import GlobalWriter
 from ames_lite.stores.published.safe_pickle import read_pickle, write_pickle
+from ames_lite.stores.row_writer import GlobalWriter
 from tests.helpers import shared_file
 from tests.stores.published.forms import Images, write_published
 

@@ -10,8 +10,9 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.retrieval.compressed import IvfPq
-from ames_lite.stores.global_store import GlobalStore, GlobalWriter
+from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import read_neighbors
+from ames_lite.stores.row_writer import GlobalWriter
 from tests.stores.files import read_globals, write_globals
 
 QUERIES = tuple(f"q{i}" for i in range(5))

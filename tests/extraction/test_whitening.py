@@ -17,7 +17,8 @@ from ames_lite.io.digest import names_digest
 from ames_lite.retrieval.whitening import fit_class_whitening, whiten
 from ames_lite.retrieval.whitening import fit_whitening as fit
 from ames_lite.stores.fitted import read_whitening
-from ames_lite.stores.global_store import GlobalStore, GlobalWriter
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.row_writer import GlobalWriter
 from tests.stores.files import read_globals, write_globals
 
 NAMES = tuple(f"{i}.jpg" for i in range(40))

@@ -17,7 +17,7 @@ from ames_lite.models import AMES, Chamfer
 from ames_lite.reranking import batches, pair_scoring
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.merging import link_stores
+from ames_lite.stores.merging import join_stores
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.published.store import PublishedStore
 from benchmarks.referees.dense import DenseAMES
@@ -53,7 +53,7 @@ def store(kind: str, world: TinyWorld, split: str, folder: Path) -> DescriptorSt
         form, chunks = ("records", 2) if "virtual" in kind else ("flat float32", 0)
         return PublishedStore(write_published(target, of_store(plain), form, chunks), plain.names)
     halves = [half_of(plain, folder / f"{split}{i}.hdf5", i) for i in range(2)]
-    return DescriptorStore.open(link_stores(halves, target))
+    return DescriptorStore.open(join_stores(halves, target, linked=True))
 
 
 def half_of(plain: DescriptorStore, path: Path, part: int) -> DescriptorStore:

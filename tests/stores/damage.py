@@ -40,11 +40,12 @@ from ames_lite.stores.fitted import (
     write_binarization,
     write_vocabulary,
 )
-from ames_lite.stores.global_store import GlobalStore, GlobalWriter
+from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import open_neighbor_rows, read_neighbors, write_neighbors
 from ames_lite.stores.pair_scores import PartialScores
 from ames_lite.stores.published.safe_pickle import read_npy
 from ames_lite.stores.published.store import open_store
+from ames_lite.stores.row_writer import GlobalWriter
 from tests.stores.files import read_digests, write_globals
 from tests.stores.published.forms import FORMS, images_for, write_published
 
@@ -236,12 +237,12 @@ def kinds() -> list[Kind]:
         Kind("packed.hdf5", lambda p: native(p, True), lambda p: read_all(DescriptorStore.open(p))),
         Kind(
             "compressed.hdf5",
-            of_native(lambda s, p: merging.copy_stores([s], p, compression="gzip")),
+            of_native(lambda s, p: merging.join_stores([s], p, compression="gzip")),
             lambda p: read_all(DescriptorStore.open(p)),
         ),
         Kind(
             "virtual.hdf5",
-            of_native(lambda s, p: merging.link_stores([s], p)),
+            of_native(lambda s, p: merging.join_stores([s], p, linked=True)),
             lambda p: read_all(DescriptorStore.open(p)),
         ),
         Kind("unfinished.hdf5", lambda p: native(p, rows=6), resume),

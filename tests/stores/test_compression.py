@@ -10,7 +10,7 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.stores import compression
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.merging import copy_stores
+from ames_lite.stores.merging import join_stores
 from tests.stores.test_descriptor_store import create, fill
 
 PLUGIN = importlib.util.find_spec("hdf5plugin") is not None
@@ -29,7 +29,7 @@ def test_a_compressed_store_reads_the_same(
 ) -> None:
     if name in compression.PLUGINS and not PLUGIN:
         pytest.skip("hdf5plugin is not installed")
-    path = copy_stores([store], tmp_path / "small.hdf5", compression=name)
+    path = join_stores([store], tmp_path / "small.hdf5", compression=name)
     small = DescriptorStore.open(path)
     for part in ("descriptors", "xy", "scale", "weight", "name", "reason", "status", "count"):
         np.testing.assert_array_equal(small.stored(part, np.s_[:]), store.stored(part, np.s_[:]))
@@ -51,16 +51,16 @@ def test_a_package_that_is_not_here_is_named_before_the_work(
     monkeypatch.setattr(compression, "_plugins", lambda: None)
     for name in compression.PLUGINS:
         with pytest.raises(BadInput, match="pip install hdf5plugin"):
-            copy_stores([store], tmp_path / "small.hdf5", compression=name)
+            join_stores([store], tmp_path / "small.hdf5", compression=name)
     with pytest.raises(BadInput, match="gzip, zstd"):
-        copy_stores([store], tmp_path / "small.hdf5", compression="zip")
+        join_stores([store], tmp_path / "small.hdf5", compression="zip")
     assert [path.name for path in tmp_path.iterdir()] == ["plain.hdf5"]
 
 
 def test_a_filter_that_is_not_here_is_named_at_opening(
     store: DescriptorStore, tmp_path: Path, monkeypatch
 ) -> None:
-    path = copy_stores([store], tmp_path / "small.hdf5", compression="gzip")
+    path = join_stores([store], tmp_path / "small.hdf5", compression="gzip")
     monkeypatch.setattr(compression, "_plugins", lambda: None)
     monkeypatch.setattr(compression.hdf5, "filter_available", lambda number: False)
     with pytest.raises(BadInput, match="compressed by the filter") as error:

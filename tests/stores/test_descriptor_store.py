@@ -13,7 +13,7 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores import descriptor_writer, hdf5
+from ames_lite.stores import hdf5, row_writer
 from ames_lite.stores.descriptor_store import DescriptorStore
 
 NAMES = tuple(f"folder/ü{i}, {i}.jpg" for i in range(9))
@@ -38,12 +38,12 @@ def image(row: int, packed: bool = False, dtype: str = "float16") -> LocalDescri
     )
 
 
-def create(path: Path, packed: bool = False, **options: bool) -> descriptor_writer.DescriptorWriter:
+def create(path: Path, packed: bool = False, **options: bool) -> row_writer.DescriptorWriter:
     dtype = "uint8" if packed else "float16"
     return DescriptorStore.create(path, NAMES, K, D, dtype, PROVENANCE, **options)
 
 
-def fill(store: descriptor_writer.DescriptorWriter, packed: bool = False) -> None:
+def fill(store: row_writer.DescriptorWriter, packed: bool = False) -> None:
     for name in store.todo:
         row = NAMES.index(name)
         if row in FAILED:
@@ -177,7 +177,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from ames_lite.stores import descriptor_writer
+from ames_lite.stores import row_writer
 from tests.stores.test_descriptor_store import create, fill
 point, number, packed = {point!r}, {number}, {packed}
 calls = 0
@@ -195,7 +195,7 @@ def deadly(original):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
     return call
-descriptor_writer.DescriptorWriter._finish = deadly(descriptor_writer.DescriptorWriter._finish)
+row_writer.DescriptorWriter._finish = deadly(row_writer.DescriptorWriter._finish)
 with create(Path({path!r}), packed, resume=True) as store:
     fill(store, packed)
 """
@@ -223,7 +223,7 @@ def test_killed_and_resumed_gives_the_bytes_of_an_unbroken_run(
     assert path.read_bytes() == filled.read_bytes()
 
 
-def break_off(self: descriptor_writer.DescriptorWriter, rows: slice, status: int) -> None:
+def break_off(self: row_writer.DescriptorWriter, rows: slice, status: int) -> None:
     """In place of `_finish`: the data of the row stand in the file, its status does not."""
     raise KeyboardInterrupt
 
@@ -236,7 +236,7 @@ def test_a_row_begun_differently_leaves_no_trace(
     path = tmp_path / "store.hdf5"
     store = create(path, packed)
     with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
-        patch.setattr(descriptor_writer.DescriptorWriter, "_finish", break_off)
+        patch.setattr(row_writer.DescriptorWriter, "_finish", break_off)
         store.append(NAMES[0], image(5, packed))  # more of them than image 0 has
     if not same_writer:
         store.close()
@@ -249,7 +249,7 @@ def test_a_row_begun_differently_leaves_no_trace(
 class Watched:
     """The data set `status`, which looks into the file itself before each write."""
 
-    def __init__(self, store: descriptor_writer.DescriptorWriter) -> None:
+    def __init__(self, store: row_writer.DescriptorWriter) -> None:
         self.status, self.descriptors = store._sets["status"], store._sets["descriptors"]
         self.path, self.seen = store.path, 0
 
@@ -494,7 +494,7 @@ def test_a_failed_write_is_a_message_and_the_row_stays_to_do(tmp_path: Path, mon
     with pytest.raises(BadInput, match="No space left") as error:
         with create(path) as store:
             store.append(NAMES[0], image(0))
-            monkeypatch.setattr(descriptor_writer.DescriptorWriter, "_finish", full)
+            monkeypatch.setattr(row_writer.DescriptorWriter, "_finish", full)
             store.append(NAMES[1], image(1))
     assert str(path) in str(error.value) and "resume=True" in str(error.value)
     monkeypatch.undo()

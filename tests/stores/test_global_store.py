@@ -7,8 +7,9 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.stores import hdf5
-from ames_lite.stores.global_store import GlobalStore, GlobalWriter
-from ames_lite.stores.merging import copy_stores
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.merging import join_stores
+from ames_lite.stores.row_writer import GlobalWriter
 from tests.stores.files import read_globals, write_globals
 
 NAMES = ["a.jpg", "ü, b.jpg", "c.jpg"]
@@ -94,8 +95,8 @@ def test_files_with_and_without_status_are_joined(tmp_path: Path) -> None:
         writer.extend(NAMES, rows(), {NAMES[1]: "no image"})
     with GlobalStore(plain) as first, GlobalStore(tmp_path / "filled.hdf5") as second:
         names = [f"{part}/{name}" for part in "ab" for name in NAMES]
-        path = copy_stores([first, second], tmp_path / "joined.hdf5", names=names)
-        twice = copy_stores([first, first], tmp_path / "twice.hdf5", names=names)
+        path = join_stores([first, second], tmp_path / "joined.hdf5", names=names)
+        twice = join_stores([first, first], tmp_path / "twice.hdf5", names=names)
     with GlobalStore(twice) as store:
         assert store.failed(0, 6) == {}
     with GlobalStore(path) as store:

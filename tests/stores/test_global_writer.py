@@ -12,7 +12,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.stores import hdf5
-from ames_lite.stores.global_store import GlobalWriter
+from ames_lite.stores.row_writer import GlobalWriter
 from tests.helpers import forked
 from tests.stores.files import read_globals
 
@@ -102,14 +102,14 @@ def test_a_block_that_does_not_fit_is_refused_whole(tmp_path: Path) -> None:
     nan[2, 1], zero[1], large[1, 1] = np.nan, 0, 1e6
     with GlobalWriter(tmp_path / "b.hdf5", NAMES, D, {}, dtype="float16") as writer:
         for names, block, failed, what in [
-            (NAMES[:4], nan, {}, "'2.jpg' is all zeros or not finite"),
-            (NAMES[:4], zero, {}, "'1.jpg' is all zeros"),
+            (NAMES[:4], nan, {}, "'2.jpg' are all zeros or not finite"),
+            (NAMES[:4], zero, {}, "'1.jpg' are all zeros"),
             (NAMES[:4], large, {}, "'1.jpg'"),  # infinite in float16
             (NAMES[:4], vectors()[:3], {}, r"\[4, 6\]"),
             (NAMES[:4], vectors()[:4, :5], {}, r"\[4, 6\]"),
             (NAMES[1:3], vectors()[:2], {}, "'1.jpg' came for row 0"),
             ((*NAMES, "more"), np.ones((12, D)), {}, "'more' came for row 11"),
-            (NAMES[:4], vectors()[:4], {"7.jpg": ""}, "'7.jpg' failed and is not"),
+            (NAMES[:4], vectors()[:4], {"7.jpg": ""}, "'7.jpg' failed and are not"),
             ((), vectors()[:0], {}, "without rows"),
         ]:
             with pytest.raises(BadInput, match=what):
