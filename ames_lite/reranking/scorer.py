@@ -24,7 +24,6 @@ from ames_lite.reranking.verification import Verifier, build_verifier
 from ames_lite.runtime import cpu_threads
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores
-from ames_lite.stores.row_store import Watch
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]
