@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ames_lite.cli.compose import Config, compose, options_of
 from ames_lite.cli.shell import command, data_root, image_folder, set_folder
-from ames_lite.datasets.relation import SIDES, Relation, write_folder, write_lists
-from ames_lite.datasets.vpr.readers import read_layout
+from ames_lite.datasets.relation import SIDES, Relation, files_of, write_folder
+from ames_lite.datasets.vpr import read_layout
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import get_protocol
 
@@ -36,7 +36,7 @@ def run(config: Config) -> Relation:
     if dataset.get("swap"):
         made = made.swapped()
     folder = data_root(config) / set_folder(dataset)
-    write_folder(folder, lambda into: write_lists(into, folder.name, made), config["overwrite"])
+    write_folder(folder, files_of(folder.name, made), config["overwrite"])
     print("\n".join(_describe(dataset, made, folder)))
     return made
 

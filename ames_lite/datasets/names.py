@@ -26,15 +26,21 @@ def check_once(
     where: Where,
     *,
     expected: str = "every image once",
-    more: Callable[[int, int], str] = lambda first, second: "",
+    written: Sequence[str] | None = None,
+    said: Sequence[str] | None = None,
 ) -> None:
-    """Raise BadInput where a name stands twice. more: what else to say of its two rows."""
+    """Raise BadInput where a name stands twice. written: as in the file; said: what a row says."""
     first: dict[object, int] = {}
     for row, name in enumerate(names):
         before = first.setdefault(name, row)
-        if before != row:
-            what = f"'{name}' is listed twice, first in {where(before)}{more(before, row)}"
-            raise BadInput(what, where=where(row), expected=expected)
+        if before == row:
+            continue
+        what = f"'{name}' is listed twice, first in {where(before)}"
+        if written is not None and {written[before], written[row]} != {name}:
+            what += f", there written '{written[before]}' and here '{written[row]}'"
+        if said is not None and said[before] != said[row]:
+            what += f", there as '{said[before]}' and here as '{said[row]}'"
+        raise BadInput(what, where=where(row), expected=expected)
 
 
 def check_present(root: Path, names: Sequence[str], where: Where) -> None:

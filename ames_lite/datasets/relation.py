@@ -9,9 +9,9 @@ from __future__ import annotations
 import filecmp
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from ames_lite.io.writing import explain_write_errors
 from ames_lite.records import GroundTruth
 
 SIDES = ("query", "gallery")
+Files = dict[str, Callable[[Path], object]]  # by name, what writes it at a path
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,50 +108,51 @@ class Relation:
         return {"query": len(self.query_names), "gallery": len(self.gallery_names)}
 
 
-def write_lists(into: Path, name: str, made: Relation) -> None:
+def files_of(name: str, made: Relation) -> Files:
     """query.txt, gallery.txt and gnd_<name>.json, but for those that are there as published.
 
     Raises BadInput for a relation that contradicts itself. A gallery alone has no query.txt.
     """
-    truth = made.truth
-    if not made.has_lists:
-        for side, names in zip(SIDES, (truth.query_names, truth.gallery_names), strict=True):
+    truth, files = made.truth, Files()
+    for side, names in zip(SIDES, (truth.query_names, truth.gallery_names), strict=True):
+        if names and not made.has_lists:
             codes = None if made.codes is None else np.array([made.codes[n] for n in names])
-            if names:
-                write_image_list(into / f"{side}.txt", ImageList(names, codes))
+            files[f"{side}.txt"] = partial(write_image_list, images=ImageList(names, codes))
     if not made.has_truth:
-        write_ground_truth(into / f"gnd_{name}.json", truth)
+        files[f"gnd_{name}.json"] = partial(write_ground_truth, ground_truth=truth)
+    return files
 
 
 def write_folder(
     folder: Path,
-    write: Callable[[Path], object],
+    files: Files,
     overwrite: bool,
     *,
-    last: str | None = None,
+    marked_by: str | None = None,
     expected: str = "the lists that are there, or none",
     remedy: str = "move it away",
 ) -> None:
-    """Put what `write` makes into a folder, in place once all is written.
+    """Write files into a folder, in their order, in place once all are written.
 
-    last: the file that marks the folder as complete: the old one goes first, the new one comes
-    last. expected: where other files are there; remedy: where a published form is. Raises BadInput.
+    marked_by: the last file, which marks the folder as complete: an old one is removed first.
+    expected: where other files are there; remedy: where a published form is. Raises BadInput.
     """
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_published(folder, files, remedy)
         with tempfile.TemporaryDirectory(prefix=".prepare.", dir=folder) as name:
-            write(Path(name))
-            new = sorted(Path(name).iterdir(), key=lambda path: (path.name == last, path.name))
-            _refuse_published(folder, {path.name for path in new}, remedy)
+            for file, write in files.items():
+                write(Path(name) / file)
+            new = [Path(name) / file for file in files]
             if not overwrite:
                 _refuse_others(folder, new, expected)
-            if last is not None:
-                (folder / last).unlink(missing_ok=True)
+            if marked_by is not None:
+                (folder / marked_by).unlink(missing_ok=True)
             for path in new:
                 os.replace(path, folder / path.name)
 
 
-def _refuse_published(folder: Path, new: set[str], remedy: str) -> None:
+def _refuse_published(folder: Path, new: Iterable[str], remedy: str) -> None:
     published = {f"{side}.txt": names for side, names in PUBLISHED_LISTS.items()}
     published[f"gnd_{folder.name}.json"] = (f"gnd_{folder.name}.pkl",)
     what = "the published form of a list or of the ground truth is there"

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ames_lite.datasets.custom.images import find_images
 from ames_lite.datasets.custom.split import Split
 from ames_lite.datasets.custom.truth import WORDS, CustomOptions
 from ames_lite.datasets.image_lists import write_families, write_image_list
 from ames_lite.datasets.layout import FAMILIES
-from ames_lite.datasets.relation import Relation, write_folder, write_lists
+from ames_lite.datasets.relation import Files, Relation, files_of, write_folder
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.json_file import read_json_file
@@ -49,6 +49,16 @@ class Description:
         digests = source_digests(options, made.kind)
         return cls(made.kind, protocol, role, made.root, options, digests)
 
+    def write(self, path: Path) -> None:
+        plain = {"schema": SCHEMA, **asdict(self)}
+        plain["options"] = {
+            key: value
+            for key, value in plain["options"].items()
+            if value is not None or key not in OF_SPLIT
+        }
+        text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)  # paths
+        path.write_text(text + "\n", encoding="utf-8")
+
 
 def write_custom(
     folder: Path, made: Relation, options: CustomOptions, protocol: str, role: str, overwrite: bool
@@ -57,11 +67,7 @@ def write_custom(
     that are there, unless overwrite.
     """
     description = Description.of(made, options, protocol, role)
-
-    def write(into: Path) -> None:
-        write_lists(into, folder.name, made)
-
-    _write(folder, description, write, overwrite)
+    _write(folder, files_of(folder.name, made), description, overwrite)
     return description
 
 
@@ -72,33 +78,26 @@ def write_split(
 
     Both have a families.csv and a dataset.json; returns the latter of val.
     """
-
-    def write_train(into: Path) -> None:
-        write_image_list(into / "train.txt", made.train)
-        write_families(into / FAMILIES, made.families(held_out=False))
-
-    def write_val(into: Path) -> None:
-        write_lists(into, f"{name}{PARTS['val']}", made.val)
-        write_families(into / FAMILIES, made.families(held_out=True))
-
     description = Description.of(made.val, options, protocol, "val")
-    train = replace(description, role="train")
-    _write(root / f"{name}{PARTS['train']}", train, write_train, overwrite)
-    _write(root / f"{name}{PARTS['val']}", description, write_val, overwrite)
+    train, val = (root / f"{name}{PARTS[role]}" for role in ("train", "val"))
+    files: Files = {"train.txt": partial(write_image_list, images=made.train)}
+    files[FAMILIES] = partial(write_families, rows=made.families(held_out=False))
+    _write(train, files, replace(description, role="train"), overwrite)
+    files = files_of(val.name, made.val)
+    files[FAMILIES] = partial(write_families, rows=made.families(held_out=True))
+    _write(val, files, description, overwrite)
     return description
 
 
-def _write(
-    folder: Path, description: Description, write: Callable[[Path], None], overwrite: bool
-) -> None:
-
-    def write_all(into: Path) -> None:
-        write(into)
-        text = json.dumps(_to_json(description), indent=1, ensure_ascii=False)
-        (into / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-
-    expected, remedy = "a new name=, or the lists that are there", "another name="
-    write_folder(folder, write_all, overwrite, last=DESCRIPTION, expected=expected, remedy=remedy)
+def _write(folder: Path, files: Files, description: Description, overwrite: bool) -> None:
+    write_folder(
+        folder,
+        {**files, DESCRIPTION: description.write},
+        overwrite,
+        marked_by=DESCRIPTION,
+        expected="a new name=, or the lists that are there",
+        remedy="another name=",
+    )
 
 
 def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
@@ -109,9 +108,9 @@ def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
     digests |= {key: file_digest(path) for key, path in lists.items() if path is not None}
     if kind in BY_NAMES:
         images = find_images(options.images, options.query_images)
-        digests["images"] = names_digest(images.all_names())
+        digests["images"] = names_digest(images.names)
     if options.distractors is not None:
-        digests["distractors"] = names_digest(find_images(options.distractors).all_names())
+        digests["distractors"] = names_digest(find_images(options.distractors).names)
     return digests
 
 
@@ -158,13 +157,3 @@ def read_description(folder: Path) -> Description | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"the description of a set cannot be read: {error}"
         raise BadInput(what, where=path, expected=expected, remedy=remedy) from error
-
-
-def _to_json(description: Description) -> dict[str, Any]:
-    plain = {"schema": SCHEMA, **asdict(description), "image_root": str(description.image_root)}
-    plain["options"] = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in plain["options"].items()
-        if value is not None or key not in OF_SPLIT
-    }
-    return plain

@@ -8,12 +8,12 @@ own folder or to the root; a name that fits two images is refused.
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ames_lite.datasets.names import Where, check_once, check_utf8
+from ames_lite.datasets.names import Where, check_utf8
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, require
 from ames_lite.io.images import check_header, list_folder, no_images
@@ -22,30 +22,46 @@ from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 
 @dataclass(frozen=True, eq=False)
 class ImageFolders:
-    """All images below the given folders, sorted; names are relative to `root`.
+    """All images below the given folders, sorted, the gallery's first; names are from `root`.
 
-    prefixes: by side, what its folder is called from the root ("" or "queries/"); `apart` where
-    the two sides have folders of their own: then an image is of the side whose folder it is in.
+    prefixes: by side, what its folder is called from the root: "" where both sides share one
+    folder; else, as "queries/", an image is of the side whose folder it is in.
     """
 
     root: Path
     prefixes: dict[str, str]
-    names: dict[str, tuple[str, ...]]  # by side; the same tuple twice unless apart
-    notes: tuple[str, ...] = ()  # what was left out of the folders
+    names: tuple[str, ...]
+    notes: tuple[str, ...]  # what was left out of the folders
 
     @cached_property
-    def _known(self) -> dict[str, dict[str, str]]:
-        """By side, and as written in NFC too: one file system decomposes é, another does not."""
-        named = {side: {name: name for name in self.names[side]} for side in SIDES}
-        return {s: {_composed(name): name for name in named[s]} | named[s] for s in SIDES}
+    def _known(self) -> dict[str, str]:
+        """By name, and as written in NFC too: one file system decomposes é, another does not."""
+        return {_composed(name): name for name in self.names} | {n: n for n in self.names}
 
-    @property
-    def apart(self) -> bool:
-        return self.prefixes["query"] != self.prefixes["gallery"]
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        return real_folders(self.root, self.names)
 
-    def all_names(self) -> tuple[str, ...]:
-        """Every image once: queries behind the gallery where they are apart."""
-        return self.names["gallery"] + (self.names["query"] if self.apart else ())
+    def of_side(self, side: str) -> list[str]:
+        return [name for name in self.names if name.startswith(self.prefixes[side])]
+
+    def side_of(self, name: str) -> str | None:
+        """The side whose folder an image is in; None where both share one."""
+        fitting = [side for side in SIDES if name.startswith(self.prefixes[side])]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def within_side(self, name: str) -> str:
+        return name.removeprefix(self.prefixes[self.side_of(name) or "gallery"])
+
+    def folder(self, side: str | None) -> str:
+        """The folder of a side, for messages; None: of both."""
+        sides = SIDES if side is None else (side,)
+        return " and ".join(dict.fromkeys(str(self.path("", place)) for place in sides))
+
+    def path(self, name: str, place: str) -> Path:
+        """What a name written as a path means: from the folder of a side, or absolute."""
+        plain = os.path.expanduser(name.strip().replace("\\", "/"))
+        return Path(os.path.normpath(self.root / self.prefixes[place] / plain))
 
     def find(self, name: str, side: str | None) -> str | None:
         """The image that a written name means, or None. side: where it must be, or None: anywhere.
@@ -56,23 +72,21 @@ class ImageFolders:
         folder, and for a path that leads out of the folders.
         """
         places = SIDES if side is None else (side,)
-        found: list[str] = []
         for look in (self._as_written, self._as_path, self._unlisted):
-            if not found:
-                found = list(dict.fromkeys(n for place in places for n in look(name, place)))
-        if len(found) > 1:
-            what = f"'{name}' fits '{found[0]}' and '{found[1]}'"
-            raise BadInput(what, expected=f"a path from {self.root}, such as '{found[0]}'")
-        if not found:
-            self._refuse_outside(name, places)
-        return found[0] if found else None
+            found = list(dict.fromkeys(n for place in places for n in look(name, place)))
+            if len(found) > 1:
+                what = f"'{name}' fits '{found[0]}' and '{found[1]}'"
+                raise BadInput(what, expected=f"a path from {self.root}, such as '{found[0]}'")
+            if found:
+                return found[0]
+        self._refuse_outside(name, places)
+        return None
 
     def _as_written(self, name: str, place: str) -> list[str]:
-        known = self._known[place]
+        prefix = self.prefixes[place]
         for written in (name, _composed(name)):
-            forms = (written, self.prefixes[place] + written)
-            found = [known[form] for form in forms if form in known]
-            if found:
+            known = [self._known.get(form) for form in (written, prefix + written)]
+            if found := [image for image in known if image and image.startswith(prefix)]:
                 return found
         return []
 
@@ -90,13 +104,8 @@ class ImageFolders:
             return []
         check_header(path)
         form = path.relative_to(self.root).as_posix()
-        self._known[place][form] = form
+        self._known[form] = form
         return [form]
-
-    def path(self, name: str, place: str) -> Path:
-        """What a name written as a path means: from the folder of a side, or absolute."""
-        plain = os.path.expanduser(name.strip().replace("\\", "/"))
-        return Path(os.path.normpath(self.root / self.prefixes[place] / plain))
 
     def _refuse_outside(self, name: str, places: Sequence[str]) -> None:
         drive = re.match(r"[A-Za-z]:[\\/]", name.strip())
@@ -105,24 +114,6 @@ class ImageFolders:
         what = f"'{name}' lies outside of the folder of the images"
         expected = f"a path below {self.folder(None)}, or relative to it"
         require(any(inside) and not drive, what, expected=expected)
-
-    @cached_property
-    def _folders(self) -> dict[str, str]:
-        return real_folders(self.root, self.all_names())
-
-    def side_of(self, name: str) -> str | None:
-        """The side whose folder an image is in; None where both share one."""
-        sides = SIDES if self.apart else ()
-        return next((side for side in sides if name.startswith(self.prefixes[side])), None)
-
-    def within_side(self, name: str) -> str:
-        side = self.side_of(name)
-        return name if side is None else name.removeprefix(self.prefixes[side])
-
-    def folder(self, side: str | None) -> str:
-        """The folder of a side, for messages; None: of both."""
-        sides = SIDES if side is None else (side,)
-        return " and ".join(dict.fromkeys(str(self.path("", place)) for place in sides))
 
 
 def find_images(
@@ -141,9 +132,9 @@ def find_images(
     gallery = Path(images).expanduser().absolute()
     if query_images is None:
         names, notes = _listed(gallery, named)
-        return ImageFolders(gallery, dict.fromkeys(SIDES, ""), dict.fromkeys(SIDES, names), notes)
+        return ImageFolders(gallery, dict.fromkeys(SIDES, ""), tuple(names), notes)
     query = Path(query_images).expanduser().absolute()
-    folders = {"query": query.resolve(), "gallery": gallery.resolve()}
+    folders = {"gallery": gallery.resolve(), "query": query.resolve()}
     root = Path(os.path.commonpath(list(folders.values())))
     if root in folders.values():
         expected = "two folders side by side"
@@ -151,19 +142,21 @@ def find_images(
             expected += ", or one folder and a column `split`"
         what = f"one of the folders images= and {second}= holds the other"
         raise BadInput(what, where=f"{second}={query} and images={gallery}", expected=expected)
-    prefixes = {side: folders[side].relative_to(root).as_posix() + "/" for side in SIDES}
-    found = {side: _listed(folders[side], named) for side in SIDES}
-    listed = {side: tuple(prefixes[side] + name for name in found[side][0]) for side in SIDES}
-    notes = tuple(f"{prefixes[side]}: {note}" for side in SIDES for note in found[side][1])
-    return ImageFolders(root, prefixes, listed, notes)
+    prefixes = {side: f"{path.relative_to(root).as_posix()}/" for side, path in folders.items()}
+    names, notes = [], ()
+    for side, prefix in prefixes.items():
+        found, said = _listed(folders[side], named)
+        names += [prefix + name for name in found]
+        notes += tuple(f"{prefix}: {note}" for note in said)
+    return ImageFolders(root, prefixes, tuple(names), notes)
 
 
-def _listed(folder: Path, named: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _listed(folder: Path, named: bool) -> tuple[list[str], tuple[str, ...]]:
     names, notes = list_folder(folder, say_others=not named)
     if not names and not named:
         raise no_images(folder)
     check_utf8(names, folder)
-    return tuple(names), notes
+    return names, notes
 
 
 def _composed(name: str) -> str:
@@ -186,32 +179,31 @@ def find_listed(
     if absent:
         first = absent[0]
         what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[first]}'"
-        why = _why_absent(images, names[first])
-        example = "".join(f", such as '{name}'" for name in images.all_names()[:1])
+        example = "".join(f", such as '{name}'" for name in images.names[:1])
         raise BadInput(
-            what + (f" ({why})" if why else ""),
+            what + _why_absent(images, names[first]),
             where=f"{where(first)} against {images.folder(sides[first])}",
             expected=f"paths from {images.root}{example}",
         )
     return found
 
 
-def _why_absent(images: ImageFolders, name: str) -> str | None:
+def _why_absent(images: ImageFolders, name: str) -> str:
     for side in SIDES:
         why = why_left_out(images.root, os.path.relpath(images.path(name, side), images.root))
         if why:
-            return why
-    alike = {other.lower(): other for other in images.all_names()}.get(name.lower())
-    return alike and f"did you mean '{alike}'?"
+            return f" ({why})"
+    alike = {other.lower(): other for other in images.names}.get(name.lower())
+    return f" (did you mean '{alike}'?)" if alike else ""
 
 
-def respelt(written: Sequence[str], found: Sequence[str], images: ImageFolders) -> tuple[str, ...]:
-    """A note where names are written otherwise than the images are called."""
-    prefixes = set(images.prefixes.values())
+def respelt(found: Mapping[str, str], images: ImageFolders) -> tuple[str, ...]:
+    """A note where names, as written, are not those of the images found."""
+    prefixes = {"", *images.prefixes.values()}
     other = [
         (name, image)
-        for name, image in zip(written, found, strict=True)
-        if image != name and image not in {prefix + name for prefix in prefixes}
+        for name, image in found.items()
+        if image not in {prefix + name for prefix in prefixes}
     ]
     if not other:
         return ()
@@ -219,23 +211,3 @@ def respelt(written: Sequence[str], found: Sequence[str], images: ImageFolders) 
     form = "in another Unicode form" if _composed(name) == _composed(image) else f"for '{image}'"
     what = "1 name is" if count == 1 else f"{count} names are"
     return (f"{what} written otherwise than the images, first '{name}' {form}: matched",)
-
-
-def check_unique(
-    names: Sequence[str],
-    where: Where,
-    said: Sequence[str] | None = None,
-    written: Sequence[str] | None = None,
-    expected: str = "every image once",
-) -> None:
-    """BadInput where a name stands twice. said: what a row says; written: as in the file."""
-
-    def more(first: int, second: int) -> str:
-        text = ""
-        if written is not None and {written[first], written[second]} != {names[second]}:
-            text += f", there written '{written[first]}' and here '{written[second]}'"
-        if said is not None and said[first] != said[second]:
-            text += f", there as '{said[first]}' and here as '{said[second]}'"
-        return text
-
-    check_once(names, where, expected=expected, more=more)

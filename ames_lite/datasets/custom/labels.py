@@ -7,14 +7,16 @@ cells (or nan), lat and lon of 0, and x and y of 0 where all others are far away
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.custom.images import ImageFolders, check_unique, find_listed, respelt
+from ames_lite.datasets.custom.images import ImageFolders, find_listed, respelt
 from ames_lite.datasets.ground_truth import GRADES
+from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import (
     ALONE,
@@ -32,43 +34,214 @@ EMPTY = ("", "nan", "null", "none", "na", "n/a", "-")
 FAR = 1000.0  # metres: x, y of 0 are an origin where another position is nearer
 DIGITS = 4  # decimals of degrees: less says little, and metres have fewer
 
+Lists = Mapping[str, list[str] | None]  # by side: names from the root, or None where not given
+Ids = npt.NDArray[np.int64]
 
-class Placed(NamedTuple):
-    """Rows of a table that have a position, positions [n, 2], the rule for them, notes."""
+
+class Values(NamedTuple):
+    """What a table says of its rows (those that say it): values [n, …], which of them are near."""
 
     table: Table
-    positions: Floats
-    rule: Callable[..., Rows]
-    notes: tuple[str, ...]
+    values: npt.NDArray[Any]
+    rule: Callable[[Any, Any], Rows]  # values of queries, of gallery images
+    notes: tuple[str, ...] = ()
 
 
-def place(table: Table, radius: float) -> Placed:
+def relate_labels(
+    kind: str,
+    given: Table | None,
+    images: ImageFolders,
+    lists: Lists,
+    *,
+    radius: float,
+    tolerance: int,
+) -> Relation:
+    """Relate images by class ("folders", "labels"), "coordinates" (radius in metres) or "frames".
+
+    given: None for classes and frames by path. Raises BadInput with file and line.
+    """
+    source = _of_paths(kind, images) if given is None else given
+    table, values, rule, notes = _read_values(kind, source, radius, tolerance)
+    split = table.choices("split", SIDES) if "split" in table.columns else [None] * len(table)
+    names = list(images.names) if given is None else _find(table, split, images)
+    if kind == "frames":
+        _check_complete(table.path, names, images, lists)
+    sides = [side or images.side_of(name) for name, side in zip(names, split, strict=True)]
+    queries, gallery = (_chosen(side, names, sides, lists[side], table.path) for side in SIDES)
+    rows = {"easy": rule(values[queries], values[gallery])}
+    if "grade" in table.columns:
+        rows = _by_grade(table, gallery, rows["easy"])
+    unlisted = len({*images.names} - {*names}) - (len(source) - len(table))
+    if unlisted:
+        notes += (f"{unlisted} images are not in {table.path}: left out",)
+    codes, alone = _codes(names, table.columns.get("label"))
+    return Relation(
+        [names[row] for row in queries],
+        [names[row] for row in gallery],
+        rows,
+        notes=respelt(dict(zip(table.columns["file"], names, strict=True)), images) + notes,
+        queries_are_named=lists["query"] is not None or "query" in sides,
+        codes=codes,
+        alone=alone,
+    )
+
+
+def _read_values(kind: str, table: Table, radius: float, tolerance: int) -> Values:
+    if kind == "coordinates":
+        return read_positions(table, radius)
+    if kind == "frames":
+        return Values(table, table.integers("frame"), partial(near_frames, tolerance=tolerance))
+    labels = table.filled("label", f"a label; {ALONE} for an image without a partner")
+    notes = (*_one_class(labels), *_differing_in_case(labels))
+    return Values(table, np.array(labels, object), same_label, notes)
+
+
+# ---------------------------------------------------------------- which images
+
+
+def _of_paths(kind: str, images: ImageFolders) -> Table:
+    """Class folders or frame numbers as a table of all images."""
+    names = list(images.names)
+    if kind == "folders":
+        cells = {"label": [first_folder(images.within_side(name), images) for name in names]}
+    else:
+        cells = {"frame": [_frame_of(name, images) for name in names]}
+    return Table(Path("the paths"), kind, {"file": names, **cells}, list(range(len(names))))
+
+
+def first_folder(name: str, images: ImageFolders) -> str:
+    """The class folder of an image. Raises BadInput where it is in none."""
+    expected = f"<class>/{name}; images without a class in {ALONE}/"
+    what = f"'{name}' is in no class folder"
+    require("/" in name, what, where=images.folder(None), expected=expected)
+    return name.split("/", 1)[0]
+
+
+def _frame_of(name: str, images: ImageFolders) -> str:
+    """The last number in a file's name, extension left out."""
+    found = re.findall(r"[0-9]+", PurePosixPath(name).stem)
+    expected = "names such as 000123.jpg, or file,frame"
+    what = "the name of an image has no frame number"
+    require(found and int(found[-1]) < LIMIT, what, where=images.root / name, expected=expected)
+    return str(found[-1])
+
+
+def _find(table: Table, split: Sequence[str | None], images: ImageFolders) -> list[str]:
+    """The image of each row, each once."""
+    written = table.columns["file"]
+    names = find_listed(images, written, split, table.where)
+    others = [cells for column, cells in table.columns.items() if column != "file"]
+    said = [",".join(cells) for cells in zip(*others, strict=True)]
+    check_once(names, table.where, written=written, said=said)
+    return names
+
+
+def _chosen(
+    side: str, names: list[str], sides: list[str | None], wanted: list[str] | None, source: Path
+) -> Ids:
+    """Rows that are queries, or the gallery: by list, by side, else all."""
+    if wanted is not None:
+        row_of = {name: row for row, name in enumerate(names)}
+        absent = [name for name in wanted if name not in row_of]
+        if absent:
+            raise BadInput(
+                f"{len(absent)} of {len(wanted)} images of the {side} list are not among the "
+                f"{len(row_of)} of the labels, the first is '{absent[0]}'",
+                where=f"{'queries' if side == 'query' else side}= against {source}",
+                expected="a label for every image of the list",
+            )
+        return np.array([row_of[name] for name in wanted], np.int64)
+    rows = [row for row, of in enumerate(sides) if of in (side, None)]
+    what, expected = f"no image is on the {side} side", "images of query and gallery"
+    require(rows or not names, what, where=source, expected=expected)
+    return np.array(rows, np.int64)
+
+
+def _check_complete(source: Path, names: list[str], images: ImageFolders, lists: Lists) -> None:
+    """A traverse with a gap in its frame list is a mistake, not a choice."""
+    listed = set(names)
+    first = next((name for name in images.names if name not in listed), None)
+    if first is not None and None in lists.values():
+        raise BadInput(
+            f"{len(names)} images have a frame, {len(images.names)} are there: '{first}' has none",
+            where=f"{source} against {images.folder(None)}",
+            expected="a frame for every image, or lists by queries= and gallery=",
+        )
+
+
+# ---------------------------------------------------------------- classes
+
+
+def _codes(
+    names: Sequence[str], labels: Sequence[str] | None
+) -> tuple[dict[str, int] | None, int | None]:
+    """A number for the label of each image, by name; and that of ALONE."""
+    if labels is None:
+        return None, None
+    numbers = {label: code for code, label in enumerate(sorted(set(labels)))}
+    codes = {name: numbers[label] for name, label in zip(names, labels, strict=True)}
+    return codes, numbers.get(ALONE)
+
+
+def _by_grade(table: Table, gallery: Ids, found: Rows) -> dict[str, Rows]:
+    """An image that answers nothing needs no grade."""
+    grades = table.choices("grade", (*GRADES, ""))
+    for row in gallery.tolist():
+        if grades[row] == "" and table.columns["label"][row] != ALONE:
+            what = f"'{table.columns['file'][row]}' has a label and no grade"
+            raise BadInput(what, where=table.where(row), expected=" or ".join(GRADES))
+    of_gallery = np.array([grades[row] for row in gallery])
+    return {grade: [rows[of_gallery[rows] == grade] for rows in found] for grade in GRADES}
+
+
+def _one_class(labels: Sequence[str]) -> tuple[str, ...]:
+    if len(set(labels)) > 1:
+        return ()
+    return (f"all images are of one class, '{labels[0]}': each is right for every other",)
+
+
+def _differing_in_case(labels: Sequence[str]) -> tuple[str, ...]:
+    """A note where two labels differ in capitals alone: they stay two."""
+    first: dict[str, str] = {}
+    pairs = []
+    for label in sorted(set(labels)):
+        other = first.setdefault(label.casefold(), label)
+        pairs += [] if other == label else [f"'{other}' and '{label}'"]
+    if not pairs:
+        return ()
+    more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    return (f"labels that differ in capitals alone are not the same: {pairs[0]}{more}",)
+
+
+# ---------------------------------------------------------------- positions
+
+
+def read_positions(table: Table, radius: float) -> Values:
     """The positions of a table. Raises BadInput with file and line of one that is none."""
-    columns = ("x", "y") if "x" in table.columns else ("lat", "lon")
+    metric = "x" in table.columns
+    columns = ("x", "y") if metric else ("lat", "lon")
     cells = zip(*(table.columns[column] for column in columns), strict=True)
     empty = np.array([all(cell.strip().lower() in EMPTY for cell in pair) for pair in cells], bool)
     rest = table.of_rows(np.flatnonzero(~empty))
     values = np.stack([rest.numbers(column) for column in columns], axis=1)
     zero = (values == 0).all(axis=1)
-    if columns == ("x", "y"):
-        zero &= _is_far(values[~zero])
+    if metric:
+        others = np.hypot(*values[~zero].T)
+        zero &= bool(len(others)) and bool(others.min() > FAR)
     what = f"no image has a position in {','.join(columns)}"
     require(not zero.all(), what, where=table.path, expected="positions of the images")
     notes = _missing(table, int(empty.sum()), int(zero.sum()), columns)
     rest, values = rest.of_rows(np.flatnonzero(~zero)), values[~zero]
-    if columns == ("x", "y"):
+    if metric:
         notes += _check_metres(rest, values, radius)
         width, height = np.ptp(values, axis=0)
         span = f"positions span {width:.0f} m × {height:.0f} m"
-        return Placed(rest, values, near_on_the_plane, (*notes, span))
-    _check_degrees(rest, values)
-    low, high = values.min(axis=0), values.max(axis=0)
-    span = f"positions span lat {low[0]:.5f} to {high[0]:.5f}, lon {low[1]:.5f} to {high[1]:.5f}"
-    return Placed(rest, values, near_on_the_earth, (*notes, span))
-
-
-def _is_far(others: Floats) -> bool:
-    return bool(len(others)) and float(np.hypot(*others.T).min()) > FAR
+    else:
+        _check_degrees(rest, values)
+        (south, west), (north, east) = values.min(axis=0), values.max(axis=0)
+        span = f"positions span lat {south:.5f} to {north:.5f}, lon {west:.5f} to {east:.5f}"
+    rule = near_on_the_plane if metric else near_on_the_earth
+    return Values(rest, values, partial(rule, radius=radius), (*notes, span))
 
 
 def _missing(table: Table, empty: int, zero: int, columns: Sequence[str]) -> tuple[str, ...]:
@@ -112,181 +285,3 @@ def _check_degrees(table: Table, values: Floats) -> None:
                 expected="degrees: lat from -90 to 90, lon from -180 to 180",
                 remedy=None if swapped else "metres belong into columns x and y",
             )
-
-
-Lists = Mapping[str, list[str] | None]  # by side: names from the root, or None where not given
-Ids = npt.NDArray[np.int64]
-
-
-class _Entries(NamedTuple):
-    """A table with a row an image; the name of each from the root, and its side (None: both)."""
-
-    table: Table
-    names: list[str]
-    sides: list[str | None]
-    notes: tuple[str, ...] = ()
-
-
-def relate_labels(
-    kind: str,
-    table: Table | None,
-    images: ImageFolders,
-    lists: Lists,
-    *,
-    radius: float,
-    tolerance: int,
-) -> Relation:
-    """Relate images by class ("folders", "labels"), "coordinates" (radius in metres) or "frames".
-
-    table: None for classes and frames by path. Raises BadInput with file and line.
-    """
-    rows: dict[str, Rows]
-    notes: tuple[str, ...] = ()
-    unplaced, codes, alone = 0, None, None
-    placed = place(table, radius) if table is not None and kind == "coordinates" else None
-    if table is not None and placed is not None:
-        unplaced, table, notes = len(table) - len(placed.table), placed.table, placed.notes
-    entries = _from_paths(kind, images) if table is None else _from_table(table, images)
-    if kind == "frames":
-        _check_complete(entries, images, lists)
-    queries, gallery = (_chosen(side, entries, lists) for side in SIDES)
-    if placed is not None:
-        found = placed.rule(placed.positions[queries], placed.positions[gallery], radius)
-        rows = {"easy": found}
-    elif kind == "frames":
-        frames = entries.table.integers("frame")
-        rows = {"easy": near_frames(frames[queries], frames[gallery], tolerance)}
-    else:
-        expected = f"a label; {ALONE} for an image without a partner"
-        labels = entries.table.filled("label", expected)
-        rows = _by_class(entries.table, labels, queries, gallery)
-        numbers = {label: code for code, label in enumerate(sorted(set(labels)))}
-        codes = {name: numbers[label] for name, label in zip(entries.names, labels, strict=True)}
-        alone = numbers.get(ALONE)
-        notes = (*_one_class(labels), *_differing_in_case(labels))
-    unlisted = len(set(images.all_names()) - set(entries.names)) - unplaced
-    if unlisted:
-        notes += (f"{unlisted} images are not in {entries.table.path}: left out",)
-    return Relation(
-        [entries.names[row] for row in queries],
-        [entries.names[row] for row in gallery],
-        rows,
-        notes=entries.notes + notes,
-        queries_are_named=lists["query"] is not None or "query" in entries.sides,
-        codes=codes,
-        alone=alone,
-    )
-
-
-# ---------------------------------------------------------------- which images
-
-
-def _from_table(table: Table, images: ImageFolders) -> _Entries:
-    written = table.columns["file"]
-    split: Sequence[str | None] = [None] * len(table)
-    if "split" in table.columns:
-        split = list(table.choices("split", SIDES))
-    where_to_look = split if images.apart else [None] * len(table)
-    names = find_listed(images, written, where_to_look, table.where)
-    sides = [side or images.side_of(name) for name, side in zip(names, split, strict=True)]
-    others = [cells for column, cells in table.columns.items() if column != "file"]
-    said = [",".join(cells) for cells in zip(*others, strict=True)]
-    check_unique(names, table.where, said, written)
-    return _Entries(table, names, sides, respelt(written, names, images))
-
-
-def _from_paths(kind: str, images: ImageFolders) -> _Entries:
-    names = list(images.all_names())
-    if kind == "folders":
-        cells = {"label": [first_folder(images.within_side(name), images) for name in names]}
-    else:
-        cells = {"frame": [_frame_of(name, images) for name in names]}
-    rows = list(range(len(names)))
-    table = Table(Path("the paths"), kind, {"file": names, **cells}, rows)
-    return _Entries(table, names, [images.side_of(name) for name in names])
-
-
-def first_folder(name: str, images: ImageFolders) -> str:
-    """The class folder of an image. Raises BadInput where it is in none."""
-    expected = f"<class>/{name}; images without a class in {ALONE}/"
-    what = f"'{name}' is in no class folder"
-    require("/" in name, what, where=images.folder(None), expected=expected)
-    return name.split("/", 1)[0]
-
-
-def _frame_of(name: str, images: ImageFolders) -> str:
-    """The last number in a file's name, extension left out."""
-    found = re.findall(r"[0-9]+", PurePosixPath(name).stem)
-    expected = "names such as 000123.jpg, or file,frame"
-    what = "the name of an image has no frame number"
-    require(found and int(found[-1]) < LIMIT, what, where=images.root / name, expected=expected)
-    return str(found[-1])
-
-
-def _chosen(side: str, entries: _Entries, lists: Lists) -> Ids:
-    """Rows of the entries that are queries, or the gallery: by list, by side, else all."""
-    wanted, source = lists[side], entries.table.path
-    if wanted is not None:
-        row_of = {name: row for row, name in enumerate(entries.names)}
-        absent = [name for name in wanted if name not in row_of]
-        if absent:
-            raise BadInput(
-                f"{len(absent)} of {len(wanted)} images of the {side} list are not among the "
-                f"{len(row_of)} of the labels, the first is '{absent[0]}'",
-                where=f"{'queries' if side == 'query' else side}= against {source}",
-                expected="a label for every image of the list",
-            )
-        return np.array([row_of[name] for name in wanted], np.int64)
-    rows = [row for row, of in enumerate(entries.sides) if of in (side, None)]
-    what, expected = f"no image is on the {side} side", "images of query and gallery"
-    require(rows or not entries.names, what, where=source, expected=expected)
-    return np.array(rows, np.int64)
-
-
-def _check_complete(entries: _Entries, images: ImageFolders, lists: Lists) -> None:
-    """A traverse with a gap in its frame list is a mistake, not a choice."""
-    everything, listed = images.all_names(), set(entries.names)
-    first = next((name for name in everything if name not in listed), None)
-    if first is not None and None in lists.values():
-        raise BadInput(
-            f"{len(entries.names)} images have a frame, {len(everything)} are there: "
-            f"'{first}' has none",
-            where=f"{entries.table.path} against {images.folder(None)}",
-            expected="a frame for every image, or lists by queries= and gallery=",
-        )
-
-
-# ---------------------------------------------------------------- classes
-
-
-def _by_class(table: Table, labels: Sequence[str], queries: Ids, gallery: Ids) -> dict[str, Rows]:
-    """By grade where the table has grades; an image that answers nothing needs none."""
-    found = same_label(*([labels[row] for row in side] for side in (queries, gallery)))
-    if "grade" not in table.columns:
-        return {"easy": found}
-    grades = table.choices("grade", (*GRADES, ""))
-    for row in gallery.tolist():
-        if grades[row] == "" and labels[row] != ALONE:
-            what = f"'{table.columns['file'][row]}' has a label and no grade"
-            raise BadInput(what, where=table.where(row), expected=" or ".join(GRADES))
-    of_gallery = np.array([grades[row] for row in gallery])
-    return {grade: [rows[of_gallery[rows] == grade] for rows in found] for grade in GRADES}
-
-
-def _one_class(labels: Sequence[str]) -> tuple[str, ...]:
-    if len(set(labels)) > 1:
-        return ()
-    return (f"all images are of one class, '{labels[0]}': each is right for every other",)
-
-
-def _differing_in_case(labels: Sequence[str]) -> tuple[str, ...]:
-    """A note where two labels differ in capitals alone: they stay two."""
-    first: dict[str, str] = {}
-    pairs = []
-    for label in sorted(set(labels)):
-        other = first.setdefault(label.casefold(), label)
-        pairs += [] if other == label else [f"'{other}' and '{label}'"]
-    if not pairs:
-        return ()
-    more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-    return (f"labels that differ in capitals alone are not the same: {pairs[0]}{more}",)

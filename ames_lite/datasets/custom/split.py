@@ -9,7 +9,7 @@ pictures of their class as positives.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import ALONE, same_label
 from ames_lite.datasets.tables import Form
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError, require
 
 KIND = "folders"  # of labels that can be split
 FORM = Form("families", ("instance", "family"), ("kind",))
@@ -67,21 +67,21 @@ def split_folders(options: CustomOptions) -> Split:
     instances, notes = read_instances(options.families)
     images = find_images(options.images, options.distractors, second="distractors")
     class_of = _classes(images)
-    _check_same(instances, {*class_of.values()} - {ALONE}, options.families, images)
+    _check_same({*instances}, {*class_of.values()} - {ALONE}, options.families, images)
     held_out = choose_families(instances.values(), share, seed)
-    if not held_out:
-        what = f"no kind has two families: {len(instances)} instances"
-        expected = "families that can be split, of one kind at least"
-        raise BadInput(what, where=options.families, expected=expected)
+    what = f"no kind has two families: {len(instances)} instances"
+    expected = "families that can be split, of one kind at least"
+    require(held_out, what, where=options.families, expected=expected)
     codes = {name: code for code, name in enumerate(instances)}
-    sides: dict[bool, dict[str, str]] = {False: {}, True: {}}
+    train, val = dict[str, str](), dict[str, str]()
     for name, label in class_of.items():
-        sides[label == ALONE or instances[label].family in held_out][name] = label
-    relation = _validation(images, sides[True], codes, most, seed)
+        side = val if label == ALONE or instances[label].family in held_out else train
+        side[name] = label
+    relation = _validation(val, codes, most, seed)
     relation = replace(relation, notes=(*images.notes, *notes))
-    val = finish(relation, KIND, images.root, options.labels)
-    labels = np.array([codes[label] for label in sides[False].values()], np.int64)
-    return Split(instances, codes, ImageList(tuple(sides[False]), labels), val, held_out)
+    made = finish(relation, KIND, images.root, options.labels)
+    labels = np.array([codes[label] for label in train.values()], np.int64)
+    return Split(instances, codes, ImageList(tuple(train), labels), made, held_out)
 
 
 def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
@@ -91,9 +91,9 @@ def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
     kinds = table.columns.get("kind", [""] * len(table))
     kind_of: dict[str, str] = {}
     for row, (family, kind) in enumerate(zip(families, kinds, strict=True)):
-        if kind_of.setdefault(family, kind) != kind:
-            what = f"family '{family}' is of kind '{kind_of[family]}' and of kind '{kind}'"
-            raise BadInput(what, where=table.where(row), expected="one kind for each family")
+        known = kind_of.setdefault(family, kind)
+        what = f"family '{family}' is of kind '{known}' and of kind '{kind}'"
+        require(known == kind, what, where=table.where(row), expected="one kind for each family")
     check_once(names, table.where, expected="one row for each instance")
     rows = sorted(zip(names, families, kinds, strict=True))
     return {name: Instance(*said) for name, *said in rows if name != ALONE}, table.notes
@@ -152,36 +152,31 @@ def _checked(options: CustomOptions) -> tuple[float, int, int]:
 def _classes(images: ImageFolders) -> dict[str, str]:
     """The class of each image, by name; images of a folder of their own are distractors."""
     found = {}
-    for name in images.names["gallery"]:
-        label = first_folder(images.within_side(name), images)
-        found[name] = unicodedata.normalize("NFC", label)  # as tables are read
-    return found | dict.fromkeys(images.names["query"] if images.apart else (), ALONE)
+    for name in images.names:
+        if images.side_of(name) == "query":
+            found[name] = ALONE
+        else:
+            label = first_folder(images.within_side(name), images)
+            found[name] = unicodedata.normalize("NFC", label)  # as tables are read
+    return found
 
 
-def _check_same(
-    instances: Collection[str], folders: Collection[str], table: Path, images: ImageFolders
-) -> None:
+def _check_same(rows: set[str], folders: set[str], table: Path, images: ImageFolders) -> None:
     """Raise BadInput, with counts and names, where rows and class folders are not the same."""
     said = []
     for what, names in (
-        ("class folders have no row", set(folders) - set(instances)),
-        ("rows have no folder with images", set(instances) - set(folders)),
+        ("class folders have no row", sorted(folders - rows)),
+        ("rows have no folder with images", sorted(rows - folders)),
     ):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            few = ", ".join(f"'{name}'" for name in sorted(names)[:3])
-            said.append(f"{len(names)} {what}: {few}{more}")
-    if said:
-        where = f"{table} against {images.folder('gallery')}"
-        raise BadInput("; ".join(said), where=where, expected="a row for each class folder")
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        few = ", ".join(f"'{name}'" for name in names[:3])
+        said += [f"{len(names)} {what}: {few}{more}"] * bool(names)
+    where = f"{table} against {images.folder('gallery')}"
+    require(not said, "; ".join(said), where=where, expected="a row for each class folder")
 
 
 def _validation(
-    images: ImageFolders,
-    class_of: Mapping[str, str],
-    codes: Mapping[str, int],
-    most: int,
-    seed: int,
+    class_of: Mapping[str, str], codes: Mapping[str, int], most: int, seed: int
 ) -> Relation:
     """The validation set: up to `most` queries of each class with two images, drawn by seed."""
     rng = np.random.default_rng((seed, 1))

@@ -5,23 +5,29 @@ headers); frame numbers in file names; or a matrix of 0 and 1. Where nothing say
 queries (a column `split`, a folder `query_images`, a list `queries`, the column `query` of pairs),
 every image with a positive is one, and all of them stay in the gallery; a query is never an answer
 to itself. Queries that were named stay queries without positives too; whether metrics leave them
-out or count them as misses is the protocol's.
+out or count them as misses is the protocol's. A pair that is not labelled is a negative; the
+gallery of a CSV of pairs is every image of the gallery's folder unless a list says which.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ames_lite.datasets.custom.images import ImageFolders, check_unique, find_images, find_listed
-from ames_lite.datasets.custom.labels import relate_labels
-from ames_lite.datasets.custom.pairs import relate_matrix, relate_pairs
+from ames_lite.datasets.custom.images import ImageFolders, find_images, find_listed, respelt
+from ames_lite.datasets.custom.labels import Lists, relate_labels
+from ames_lite.datasets.ground_truth import GRADES
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.relation import Relation
-from ames_lite.datasets.rules import check_radius
+from ames_lite.datasets.names import check_once
+from ames_lite.datasets.relation import SIDES, Relation
+from ames_lite.datasets.rules import check_radius, marked
 from ames_lite.datasets.tables import KINDS as TABLES
-from ames_lite.datasets.tables import describe_forms, read_table
-from ames_lite.errors import ConfigError, require
+from ames_lite.datasets.tables import Table, describe_forms, read_table
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.stores.npz import array_of
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
 MATRIX = (".npy", ".npz")
@@ -30,8 +36,6 @@ FORMS = (
     f"labels=folders, labels=frames (numbers in file names), a matrix (.npy, .npz), or a CSV: "
     f"{describe_forms()}"
 )
-
-
 PATHS = ("images", "query_images", "queries", "gallery", "families", "distractors")
 DEFAULT_RADIUS = 25.0  # metres: the custom of place recognition
 
@@ -66,8 +70,7 @@ class CustomOptions:
             if getattr(self, key) is not None:
                 object.__setattr__(self, key, Path(getattr(self, key)).expanduser().absolute())
         if self.labels not in WORDS:
-            path = Path(self.labels).expanduser().absolute()
-            object.__setattr__(self, "labels", str(path))
+            object.__setattr__(self, "labels", str(Path(self.labels).expanduser().absolute()))
 
 
 def make_custom(options: CustomOptions) -> Relation:
@@ -84,12 +87,12 @@ def make_custom(options: CustomOptions) -> Relation:
         for side, path in (("query", options.queries), ("gallery", options.gallery))
     }
     if kind == "matrix":
-        relation = relate_matrix(Path(options.labels), lists)
+        relation = _relate_matrix(Path(options.labels), lists)
     elif table is not None and kind == "pairs":
-        relation = relate_pairs(table, images, lists)
+        relation = _relate_pairs(table, images, lists)
     else:
         relation = relate_labels(kind, table, images, lists, radius=radius, tolerance=tolerance)
-    notes = (*images.notes, *(() if table is None else table.notes), *relation.notes)
+    notes = (*images.notes, *(table.notes if table is not None else ()), *relation.notes)
     return finish(replace(relation, notes=notes), kind, images.root, options.labels)
 
 
@@ -108,10 +111,8 @@ def _kind_of(options: CustomOptions) -> str | None:
 
 def _measures(options: CustomOptions, kind: str) -> tuple[float, int]:
     radius, tolerance = options.radius, options.tolerance
-    for key, value, wanted in (
-        ("radius", radius, "coordinates"),
-        ("tolerance", tolerance, "frames"),
-    ):
+    for key, wanted in (("radius", "coordinates"), ("tolerance", "frames")):
+        value = getattr(options, key)
         if value is not None and kind != wanted:
             raise ConfigError(f"{key}={value} means nothing to {kind}", expected=f"none: {wanted}")
     if kind == "frames" and (tolerance is None or tolerance < 0):
@@ -128,8 +129,8 @@ def _read_list(path: Path, images: ImageFolders, side: str) -> list[str]:
     def where(row: int) -> str:
         return f"{path}, image {row + 1}"
 
-    found = find_listed(images, names, [side if images.apart else None] * len(names), where)
-    check_unique(found, where, written=names)
+    found = find_listed(images, names, [side] * len(names), where)
+    check_once(found, where, written=names)
     return found
 
 
@@ -151,3 +152,88 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> Relation:
         note = "nothing is graded hard: metrics of that setting will be undefined"
         relation = replace(relation, notes=(*relation.notes, note))
     return replace(relation, kind=kind, root=root)
+
+
+# ---------------------------------------------------------------- pairs
+
+
+def _relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
+    """Relate the queries of the list, or of the column `query` in order of appearance.
+
+    Pairs of other queries than the list's are left out. Raises BadInput with file and line.
+    """
+    asked, right = (
+        find_listed(images, table.columns[side], [side] * len(table), table.where) for side in SIDES
+    )
+    pairs = [f"{query},{image}" for query, image in zip(asked, right, strict=True)]
+    said = table.columns.get("grade", table.columns.get("relevant"))
+    check_once(pairs, table.where, said=said, expected="every pair once")
+    queries = lists["query"] or list(dict.fromkeys(asked))
+    gallery = lists["gallery"] or sorted({*images.of_side("gallery"), *right})
+    row_of = {name: row for row, name in enumerate(gallery)}
+    answers: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for line, (query, image, grade) in enumerate(zip(asked, right, _grades(table), strict=True)):
+        if image not in row_of:
+            what = f"'{table.columns['gallery'][line]}' is not in the list of gallery="
+            raise BadInput(what, where=table.where(line), expected="images of that list")
+        answers[query, grade].append(row_of[image])
+    what = f"none of the {len(queries)} images of queries= is a query of the pairs"
+    expected = "the list's queries in the column `query`"
+    require(not set(queries).isdisjoint(asked), what, where=table.path, expected=expected)
+    rows = {
+        grade: [np.array(sorted(answers[query, grade]), np.int64) for query in queries]
+        for grade in (GRADES if "grade" in table.columns else GRADES[:1])
+    }
+    written = [*table.columns["gallery"], *table.columns["query"]]
+    notes = respelt(dict(zip(written, [*right, *asked], strict=True)), images)
+    return Relation(queries, gallery, rows, notes=notes)
+
+
+def _grades(table: Table) -> list[str]:
+    """The grade of each pair; "": not relevant."""
+    if "grade" in table.columns:
+        return table.choices("grade", GRADES)
+    if "relevant" in table.columns:
+        return ["easy" * int(one) for one in table.choices("relevant", ("0", "1"))]
+    return ["easy"] * len(table)
+
+
+def _relate_matrix(path: Path, lists: Lists) -> Relation:
+    """Relate by a matrix [Q, N]: its rows are those of the query list, its columns the gallery's.
+
+    Raises ConfigError without both lists; MissingFile; BadInput for another shape or other values.
+    """
+    queries, gallery = lists["query"], lists["gallery"]
+    if queries is None or gallery is None:
+        what = "a matrix needs the names of its rows and columns"
+        raise ConfigError(what, where=path, expected="queries=<image list> gallery=<image list>")
+    matrix, wanted = _load_matrix(path), (len(queries), len(gallery))
+    transposed = ", as if it were transposed" if matrix.shape == wanted[::-1] else ""
+    require(
+        matrix.shape == wanted and matrix.dtype.kind in "buif",
+        f"the matrix is {list(matrix.shape)} ({matrix.dtype.name}){transposed}",
+        where=path,
+        expected=f"{list(wanted)} of bool or 0 and 1: {wanted[0]} in the query list, "
+        f"{wanted[1]} in the gallery list",
+    )
+    return Relation(queries, gallery, {"easy": marked(matrix, str(path))})
+
+
+def _load_matrix(path: Path) -> npt.NDArray[Any]:
+    """The array of a .npy, or the only one of a .npz; nothing is unpickled."""
+    expected = "a .npy, or a .npz with one array, of bool or 0 and 1"
+    what = "the matrix is missing"
+    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
+    try:
+        loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            names = loaded.files
+            if len(names) == 1:
+                return array_of(loaded, names[0])
+    except Exception as error:  # of a damaged file nearly anything is raised
+        what = f"the matrix cannot be read: {error}"
+        raise BadInput(what, where=path, expected=expected) from error
+    what = f"the file holds arrays {', '.join(names) or 'none'}"
+    raise BadInput(what, where=path, expected=expected)

@@ -1,1 +1,40 @@
-"""Official layouts of place recognition and category sets, read to names and positives."""
+"""Official layouts of place recognition and category sets, read to names and positives.
+
+READERS: by the name that a dataset's YAML gives.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ames_lite.datasets.relation import Relation
+from ames_lite.datasets.vpr import by_list, by_position, published
+from ames_lite.errors import ConfigError, MissingFile
+
+READERS: Mapping[str, Callable[..., Relation]] = {
+    "utm": by_position.read_utm,
+    "traverses": by_list.read_traverses,
+    "pose_rows": by_position.read_pose_rows,
+    "robotcar": by_position.read_robotcar,
+    "baidu": by_position.read_baidu,
+    "matches_csv": by_list.read_matches,
+    "pairs_by_id": by_list.read_pairs_by_id,
+    "index_arrays": by_list.read_index_arrays,
+    "labelled": published.read_labelled,
+    "official": published.read_official,
+    "revisitop": published.read_revisitop,
+    "distractors": published.read_distractors,
+    "ilias": by_list.read_ilias,
+}
+
+
+def read_layout(reader: str, root: Path, options: Mapping[str, Any], page: str) -> Relation:
+    """Read the set at `root`. page: where it comes from, for messages when a part is not there."""
+    if reader not in READERS:
+        raise ConfigError(f"there is no reader '{reader}'", expected=f"one of {', '.join(READERS)}")
+    if not root.is_dir():
+        raise MissingFile("the set is not there", where=root, remedy=page)
+    try:
+        return READERS[reader](root, **options)
+    except MissingFile as error:
+        raise MissingFile(str(error), remedy=page) from error

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from ames_lite.datasets.ground_truth import Box
-from ames_lite.datasets.names import check_once, check_present, line_of
+from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Rows, near_frames, same_label
 from ames_lite.datasets.tables import Form, read_table
 from ames_lite.datasets.vpr.folders import (
     check_length,
     check_rows,
+    listed_images,
     listed_positives,
     natural_names,
     numbers_of,
     read_lines,
-    read_names,
 )
 from ames_lite.errors import BadInput, ConfigError, require
 from ames_lite.stores.published.safe_pickle import read_npy
@@ -45,9 +45,9 @@ def read_traverses(
     per query, whose second column lists gallery rows. Or by `frames`: |i * stride - j| <= frames.
     Distractors follow the gallery. names_from: the folder whose listing names the queries.
     """
-    notes: list[str] = []
     gallery = natural_names(root, database)
     asked = _query_names(root, queries, names_from)
+    notes: tuple[str, ...] = ()
     if frames is not None:
         positives = _by_frames(root, asked, gallery, frames, stride)
     elif ground_truth is not None:
@@ -57,7 +57,7 @@ def read_traverses(
         what = "neither a ground-truth file nor frames is given"
         raise BadInput(what, where=root, expected="ground_truth or frames")
     more = [] if distractors is None else natural_names(root, distractors)
-    return Relation(asked, [*gallery, *more], {"easy": positives}, notes=tuple(notes))
+    return Relation(asked, [*gallery, *more], {"easy": positives}, notes=notes)
 
 
 def _query_names(root: Path, queries: str, names_from: str | None) -> list[str]:
@@ -86,7 +86,7 @@ def _by_frames(root: Path, asked: list[str], gallery: list[str], frames: int, st
 
 def _listed(
     path: Path, num_query: int, num_gallery: int, first_row: int, folder: str
-) -> tuple[Rows, list[str]]:
+) -> tuple[Rows, tuple[str, ...]]:
     expected = "an array with one row a query: (anything, gallery rows)"
     rows = read_npy(path, expected)
     require(rows.ndim, "a single value", where=path, expected=expected)
@@ -122,8 +122,7 @@ def read_index_arrays(
     path, expected = root / query_rows, f"rows of {query_images}"
     rows = read_npy(path, expected)
     asked = check_rows(rows.ravel(), len(everyone), str(path), expected, "queries")
-    check_length(rows.size, len(asked), "the list of queries", path, "it names")
-    rising, expected = bool((asked == rows.ravel()).all()), "ascending rows, each once"
+    rising, expected = np.array_equal(asked, rows.ravel()), "ascending rows, each once"
     require(rising, "the rows do not rise", where=path, expected=expected)
     names = [everyone[row] for row in asked.tolist()]
     check_present(root, names, lambda row: f"{root / query_images}, row {asked[row]}")
@@ -134,7 +133,7 @@ def read_index_arrays(
     found, notes = listed_positives(
         list(lists), len(gallery), lambda row: f"{path}, row {row}", expected
     )
-    return Relation(names, gallery, {"easy": found}, notes=tuple(notes))
+    return Relation(names, gallery, {"easy": found}, notes=notes)
 
 
 def _names(path: Path) -> list[str]:
@@ -171,7 +170,7 @@ def read_matches(
     lines = np.argsort(rows_of).tolist()
     lists = [numbers[line, 1:] for line in lines]
     found, notes = listed_positives(lists, len(gallery), lambda q: table.where(lines[q]), ROW)
-    return Relation(asked, gallery, {"easy": found}, notes=tuple(notes))
+    return Relation(asked, gallery, {"easy": found}, notes=notes)
 
 
 def read_pairs_by_id(root: Path, *, database: str, queries: str) -> Relation:
@@ -213,30 +212,23 @@ def read_ilias(
     the folder that ids are relative to ("" or ".": the set's). A box is a text file of the image's
     name.
     """
-    prefix = f"{images}/" if images.strip("./") else ""
-    asked, wanted = _ids(root, queries, prefix)
-    right, answers = _ids(root, positives, prefix)
-    far = [] if distractors is None else _ids(root, distractors, prefix, objects=False)[0]
-    found = same_label(wanted, answers)
+    folder = images if images.strip("./") else ""
+    asked, right = (listed_images(root, listed, folder, IDS) for listed in (queries, positives))
+    far = [] if distractors is None else listed_images(root, distractors, folder, IDS)
+    wanted = _objects(asked, folder, line_of(root / queries))
+    found = same_label(wanted, _objects(right, folder, line_of(root / positives)))
     for row, rows in enumerate(found):
-        what, where = (
-            f"the object '{wanted[row]}' has no positive",
-            f"{root / queries}, line {row + 1}",
-        )
+        what, where = f"the object '{wanted[row]}' has no positive", line_of(root / queries)(row)
         require(len(rows), what, where=where, expected=f"one in {root / positives}")
     boxes = tuple(_box(root / PurePosixPath(name).with_suffix(".txt")) for name in asked)
     return Relation(asked, [*right, *far], {"easy": found}, bbox=boxes)
 
 
-def _ids(root: Path, listed: str, prefix: str, objects: bool = True) -> tuple[list[str], list[str]]:
-    where = line_of(root / listed)
-    ids = read_names(root / listed, IDS)
-    names = [prefix + name for name in ids]
-    check_present(root, names, where)
+def _objects(names: list[str], folder: str, where: Where) -> list[str]:
+    ids = [name.removeprefix(f"{folder}/") for name in names]
     for row, name in enumerate(ids):
-        fine = "/" in name or not objects
-        require(fine, f"'{name}' names no object", where=where(row), expected=IDS)
-    return names, [name.split("/", 1)[0] for name in ids]
+        require("/" in name, f"'{name}' names no object", where=where(row), expected=IDS)
+    return [name.split("/", 1)[0] for name in ids]
 
 
 def _box(path: Path) -> Box | None:

@@ -5,6 +5,7 @@ list of poses for both sides. A radius is inclusive; what is nearest counts at a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,10 +19,10 @@ from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.datasets.vpr.folders import (
     check_length,
+    listed_images,
     natural_names,
     numbers_of,
     read_lines,
-    read_names,
     sorted_names,
 )
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
@@ -74,11 +75,10 @@ def read_utm(
 
 
 def _utm_side(root: Path, folder: str, mock: bool) -> Side:
-    listed = root / f"{folder}_images_paths.txt"
-    if listed.is_file():
-        names = [f"{folder}/{name}" for name in read_names(listed, "one path a line")]
-        check_present(root, names, line_of(listed))
-        return names, parse_positions(names, line_of(listed), mock=mock)
+    listed = f"{folder}_images_paths.txt"
+    if (root / listed).is_file():
+        names = listed_images(root, listed, folder, "one path a line")
+        return names, parse_positions(names, line_of(root / listed), mock=mock)
     names = sorted_names(root, folder)
     return names, parse_positions(names, lambda row: str(root / names[row]), mock=mock)
 
@@ -140,8 +140,7 @@ def read_robotcar(
         what = f"posDistThr is {value.tolist()}"
         require(fine, what, where=path, expected="one distance in metres")
         radius = float(value[0])
-    found = by_position(query[1], gallery[1], radius, nearest)
-    return Relation(query[0], gallery[0], {"easy": found}, notes=(f"radius: {radius} m",))
+    return replace(_relate(query, gallery, radius, nearest), notes=(f"radius: {radius} m",))
 
 
 def _read_structure(path: Path) -> dict[str, Any]:

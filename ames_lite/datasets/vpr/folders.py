@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.names import check_once, line_of
+from ames_lite.datasets.names import check_once, check_present, line_of
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.images import is_image_name, list_folder, no_images
@@ -81,6 +81,13 @@ def read_names(path: Path, expected: str) -> list[str]:
     return names
 
 
+def listed_images(root: Path, listed: str, folder: str, expected: str) -> list[str]:
+    """Names of the images that a file lists, one a line, below a folder ("": the root)."""
+    names = [f"{folder}/{name}".lstrip("/") for name in read_names(root / listed, expected)]
+    check_present(root, names, line_of(root / listed))
+    return names
+
+
 def numbers_of(text: str, count: int) -> Floats:
     """The numbers of a text, as many as `count`; NaN where it has others, or none.
 
@@ -99,20 +106,19 @@ def check_rows(
 ) -> npt.NDArray[np.int64]:
     """Gallery rows as a file lists them, a whole number or a list of them: ascending, in range."""
     rows = _whole_rows(values, where, expected, what)
-    low, high = (rows[0], rows[-1]) if rows.size else (0, 0)
-    require(
-        not rows.size or 0 <= low <= high < num_gallery,
-        f"{what} name gallery rows {low} to {high}, there are {num_gallery} images",
-        where=where,
-        expected=f"rows 0 to {num_gallery - 1}: ground truth of another release, or images that "
-        "are missing",
-    )
+    if rows.size and not 0 <= rows[0] <= rows[-1] < num_gallery:
+        raise BadInput(
+            f"{what} name gallery rows {rows[0]} to {rows[-1]}, there are {num_gallery} images",
+            where=where,
+            expected=f"rows 0 to {num_gallery - 1}: ground truth of another release, or images "
+            "that are missing",
+        )
     return rows
 
 
 def listed_positives(
     lists: Sequence[object], num_gallery: int, where: Callable[[int], str], expected: str
-) -> tuple[Rows, list[str]]:
+) -> tuple[Rows, tuple[str, ...]]:
     """The rows of every query's list, and what is to be said of them. where: names a query's list.
 
     A window of frames may reach beyond the last: rows that go on from the gallery's last one
@@ -133,12 +139,13 @@ def listed_positives(
             rows = rows[: -len(beyond)]
         found.append(check_rows(rows, num_gallery, where(query), expected))
     if not cut:
-        return found, []
+        return found, ()
     total, queries = sum(map(len, cut)), "1 query" if len(cut) == 1 else f"{len(cut)} queries"
-    return found, [
+    note = (
         f"{total} positives of {queries} are beyond the last of {num_gallery} gallery images (rows "
         f"to {max(rows[-1] for rows in cut)}), at the end of a window of frames: never matched"
-    ]
+    )
+    return found, (note,)
 
 
 def _whole_rows(values: object, where: str, expected: str, what: str) -> npt.NDArray[np.int64]:

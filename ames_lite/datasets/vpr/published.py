@@ -14,25 +14,27 @@ from ames_lite.datasets.layout import PUBLISHED_LISTS
 from ames_lite.datasets.names import check_present, line_of
 from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import same_label
-from ames_lite.datasets.vpr.folders import read_names
-from ames_lite.errors import require
+from ames_lite.datasets.vpr.folders import listed_images
+from ames_lite.errors import BadInput, require
 from ames_lite.records import GroundTruth
+
+IMAGES = "jpg"  # the folder of all images of ROxford, RParis and the distractors
 
 
 def read_labelled(root: Path, *, queries_in_gallery: bool) -> Relation:
     """queries_in_gallery: whether the queries are gallery images too, each no answer to itself."""
-    lists = [_read_list(root, side) for side in SIDES]
     labels: list[list[int]] = []
+    lists = [_read_list(root, side) for side in SIDES]
     for side, images in zip(SIDES, lists, strict=True):
-        where = line_of(_list_path(root, side))(0)
-        expected = "path,label[,width,height]"
-        require(images.labels is not None, "a list without labels", where=where, expected=expected)
-        labels.append([] if images.labels is None else images.labels.tolist())
+        if images.labels is None:
+            where, expected = line_of(_list_path(root, side))(0), "path,label[,width,height]"
+            raise BadInput("a list without labels", where=where, expected=expected)
+        labels.append(images.labels.tolist())
     query, gallery = (images.names for images in lists)
     inside, where_of = set(gallery), line_of(_list_path(root, "query"))
+    expected = f"{'all' if queries_in_gallery else 'no'} queries among the gallery"
     for row, name in enumerate(query):
         what = f"'{name}' is {'' if name in inside else 'not '}in the gallery list"
-        expected = f"{'all' if queries_in_gallery else 'no'} queries among the gallery"
         fine = (name in inside) == queries_in_gallery
         require(fine, what, where=where_of(row), expected=expected)
     made = Relation(query, gallery, {"easy": same_label(*labels)}, has_lists=True)
@@ -45,33 +47,29 @@ def read_official(root: Path, *, ground_truth: str) -> Relation:
     return _as_published(read_ground_truth(root / ground_truth, query, gallery), has_lists=True)
 
 
-def read_revisitop(
-    root: Path, *, ground_truth: str, images: str = "jpg", suffix: str = ".jpg"
-) -> Relation:
+def read_revisitop(root: Path, *, ground_truth: str) -> Relation:
     """The lists of a ground truth that names all images (`qimlist`, `imlist`), without extension.
 
     Gallery row n is row n of `imlist`, as in published descriptors and neighbour lists. Published
     lists that are there already are kept.
     """
     path = root / ground_truth
-    brought = dict(zip(SIDES, official_names(path), strict=True))
+    brought = official_names(path)
     has_lists = all(_list_path(root, side).is_file() for side in SIDES)
     if has_lists:
-        names = {side: list(read_image_list(_list_path(root, side)).names) for side in SIDES}
-        where = {side: line_of(_list_path(root, side)) for side in SIDES}
+        names = [read_image_list(_list_path(root, side)).names for side in SIDES]
+        where = [line_of(_list_path(root, side)) for side in SIDES]
     else:
-        names = {s: [f"{images}/{name}{suffix}" for name in found] for s, found in brought.items()}
-        keys = {"query": "qimlist", "gallery": "imlist"}
-        where = {side: line_of(path, f"{keys[side]}, name") for side in SIDES}
-    truth = read_ground_truth(path, names["query"], names["gallery"])
-    for side in SIDES:
-        check_present(root, names[side], where[side])
+        names = [tuple(f"{IMAGES}/{name}.jpg" for name in side) for side in brought]
+        where = [line_of(path, f"{key}, name") for key in ("qimlist", "imlist")]
+    truth = read_ground_truth(path, *names)
+    for listed, line in zip(names, where, strict=True):
+        check_present(root, listed, line)
     return _as_published(truth, has_lists)
 
 
-def read_distractors(root: Path, *, names: str, images: str = "jpg") -> Relation:
-    listed = [f"{images}/{name}" for name in read_names(root / names, "one image a line")]
-    check_present(root, listed, line_of(root / names))
+def read_distractors(root: Path, *, names: str) -> Relation:
+    listed = listed_images(root, names, IMAGES, "one image a line")
     return Relation([], listed, {"easy": []}, has_truth=True)
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.datasets.custom.labels import Placed, place
+from ames_lite.datasets.custom.labels import Values, read_positions
 from ames_lite.datasets.tables import read_table
 from ames_lite.errors import BadInput
 
 TOWNS = ("14.4200,50.0870", "16.6000,49.2000", "18.2800,49.8300")
 
 
-def placed(folder: Path, columns: str, *cells: str, radius: float = 25.0) -> Placed:
+def placed(folder: Path, columns: str, *cells: str, radius: float = 25.0) -> Values:
     path = folder / "l.csv"
     rows = [f"{number}.jpg,{cell}" for number, cell in enumerate(cells)]
     path.write_text("\n".join([f"file,{columns}", *rows]))
-    return place(read_table(path), radius)
+    return read_positions(read_table(path), radius)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -33,7 +33,7 @@ def test_degrees_are_no_metres(swapped: bool, tmp_path: Path) -> None:
 )
 def test_metres_are_taken_without_a_word(cells: tuple[str, ...], tmp_path: Path) -> None:
     made = placed(tmp_path, "x,y", *cells)
-    assert len(made.positions) == len(cells) and len(made.notes) == 1
+    assert len(made.values) == len(cells) and len(made.notes) == 1
 
 
 @pytest.mark.parametrize("empty", ["0,0", "0.0,-0", ",", "nan,NaN", " , "])
@@ -41,7 +41,7 @@ def test_an_image_without_a_position_is_left_out(empty: str, tmp_path: Path) -> 
     for columns, here in (("lat,lon", "50.1,14.4"), ("x,y", "499638,6958015")):
         made = placed(tmp_path, columns, here, empty, here, empty)
         assert made.table.columns["file"] == ["0.jpg", "2.jpg"] and made.table.lines == [2, 4]
-        assert made.positions.shape == (2, 2)
+        assert made.values.shape == (2, 2)
         assert made.notes[0].startswith("2 images have no position")
 
 
