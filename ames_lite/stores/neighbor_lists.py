@@ -14,22 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import ORIGIN, Provenance
-from ames_lite.records import Neighbors, count_rising
+from ames_lite.records import Neighbors
 from ames_lite.stores import hdf5
-from ames_lite.stores.published.neighbors import (
-    WHOLE_BYTES,
-    PublishedLists,
-    checked_planes,
-    write_published_neighbors,
-)
+from ames_lite.stores.neighbor_rows import NeighborRows
+from ames_lite.stores.published.neighbors import open_published_rows, write_published_neighbors
 
 logger = logging.getLogger(__name__)
+WHOLE_BYTES = 1 << 30  # lists that take more are read as far as they are needed
 SCHEMA = "ames_lite/neighbors/1"
 REMEDY = remedies.NEIGHBORS
 Names = Sequence[str]
@@ -82,11 +78,11 @@ def read_neighbors(
     the others stay in the file. Raises MissingFile; BadInput for other lists and too short ones.
     """
     if is_pickle(path):
-        lists = PublishedLists(path, query_names, gallery_names)
-        whole = lists.whole(most if num is None else num)
-        return whole.first(
-            _width(path, whole.ids.shape[1], num, query_names, gallery_names, remedy)
-        )
+        lists = open_published_rows(path, query_names, gallery_names)
+        large = 8 * len(lists) * lists.width > WHOLE_BYTES
+        found = lists.block(slice(0, len(lists)), (num or most) if large else None)
+        stored = found.ids.shape[1]
+        return found.first(_width(path, stored, num, query_names, gallery_names, remedy))
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         ids, sims = datasets_of(file, query_names, gallery_names, remedy)
         width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
@@ -111,15 +107,14 @@ def convert_published(
     """A native file of the lists of a pickle, each image left out of its own; returns its path.
 
     keep: so many neighbours of each query; None: all. Memory is that of the name lists and of one
-    block, unless `planes` reads the file into memory. Errors as in `PublishedLists`.
+    block, unless `planes` reads the file into memory. Errors as in `open_published_rows`.
     """
-    lists, rising = PublishedLists(source, query_names, gallery_names), 0
-    _, rows, columns = lists.planes.values.shape
-    width = min(columns - lists.has_own, keep or columns)
+    lists, rising = open_published_rows(source, query_names, gallery_names), 0
+    width, rows = min(lists.width - lists.has_own, keep or lists.width), len(lists)
     with hdf5.new_file(output, SCHEMA, {"origin": ORIGIN}, overwrite=overwrite) as file:
         for name, dtype in (("ids", np.int32), ("sims", np.float32)):
             hdf5.create_contiguous(file, name, (rows, width), dtype)
-        for block in lists.planes.blocks():
+        for block in lists.blocks():
             found = lists.block(block)
             file["ids"][block], file["sims"][block] = found.ids[:, :width], found.sims[:, :width]
             rising += found.rising
@@ -200,114 +195,21 @@ def _width(
     return min(stored, num)
 
 
-BLOCK = 8192  # lists that are looked at together
-Rows = npt.NDArray[np.integer[Any]]
-
-
-class NeighborRows:
-    """Lists of N images among the same N. ids, sims [N, K]: integers or whole floats, and floats.
-
-    where: their file, for messages.
-    """
-
-    def __init__(
-        self,
-        ids: npt.NDArray[Any],
-        sims: npt.NDArray[Any],
-        num_gallery: int,
-        where: str | Path | None = None,
-        mapped: mmap.mmap | None = None,
-    ) -> None:
-        self.num_gallery, self.where = num_gallery, where
-        self._ids, self._sims, self._mapped = ids, sims, mapped
-
-    @classmethod
-    def of(cls, neighbors: Neighbors) -> NeighborRows:
-        return cls(neighbors.ids, neighbors.sims, neighbors.num_gallery)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def width(self) -> int:
-        return int(self._ids.shape[1])
-
-    def take(self, rows: Rows, depth: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """ids and sims [n, min(depth, K)] of the lists of rows [n], copied."""
-        at: Any = rows
-        if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
-            at = slice(int(rows[0]), int(rows[-1]) + 1)  # read in one piece
-        ids = self._ids[at, : depth + 1].astype(np.int32)
-        sims = self._sims[at, : depth + 1].astype(np.float32)
-        own = ids == rows[:, None]
-        if own.any():
-            order = np.argsort(own, axis=1, kind="stable")
-            sims[own] = 0
-            ids = np.take_along_axis(ids, order, axis=1)
-            sims = np.take_along_axis(sims, order, axis=1)
-        return ids[:, :depth], sims[:, :depth]
-
-    def check(self, rows: Rows, depth: int) -> int:
-        """How many lists are not in the order of their sims. BadInput for bad ids, NaN."""
-        at = slice(int(rows[0]), int(rows[-1]) + 1)
-        ids, sims = self._ids[at, :depth], self._sims[at, :depth]
-        with np.errstate(invalid="ignore"):  # NaN is found by the comparison
-            fine = (ids >= 0) & (ids < self.num_gallery) & np.isfinite(sims)
-            if ids.dtype.kind == "f":
-                fine &= np.floor(ids) == ids
-        if not fine.all():
-            row, place = np.argwhere(~fine)[0]
-            raise BadInput(
-                f"the list of image {rows[0] + row} has id {ids[row, place]} with sim "
-                f"{sims[row, place]} in place {place}",
-                where=self.where,
-                expected=f"ids from 0 to {self.num_gallery - 1}, finite sims",
-                remedy="make the neighbour lists again",
-            )
-        return count_rising(sims)
-
-    def release(self) -> None:
-        """Give back the memory that mapped rows took; what is taken next is read anew."""
-        if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._mapped.madvise(mmap.MADV_DONTNEED)
-
-    def expect_single_rows(self) -> None:
-        """From now on rows are taken here and there: what follows one is not read ahead."""
-        if self._mapped is not None and hasattr(mmap, "MADV_RANDOM"):
-            self._mapped.madvise(mmap.MADV_RANDOM)
-
-
 def open_neighbor_rows(
     path: str | Path, names: Sequence[str], *, remedy: str = REMEDY
 ) -> NeighborRows:
     """The lists of a training set (names) against itself, left in their file where possible."""
     path = Path(path)
-    if not path.is_file():
-        raise MissingFile("the neighbour lists are missing", where=path, remedy=remedy)
+    what = "the neighbour lists are missing"
+    require(path.is_file(), what, where=path, remedy=remedy, kind=MissingFile)
     if is_pickle(path):
-        values, mapped = checked_planes(path, len(names), len(names))
-        parts = [values[1], values[0]]
-    else:
-        parts, mapped = _mapped(path, names, remedy)
-    if mapped is None:
-        return NeighborRows.of(read_neighbors(path, names, names, remedy=remedy))
-    ids, sims = parts
-    return NeighborRows(ids, sims, len(names), path, mapped)
-
-
-def _mapped(
-    path: Path, names: Sequence[str], remedy: str
-) -> tuple[list[npt.NDArray[Any]], mmap.mmap | None]:
-    """ids and sims of a native file, where each lies in one piece."""
+        lists = open_published_rows(path, names, names)
+        return lists if lists.mapped else NeighborRows.of(lists.block(slice(0, len(lists))))
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         found = datasets_of(file, names, names, remedy)
         if any(part.offset is None or 0 in part.shape for part in found):
-            return [], None
+            return NeighborRows.of(read_neighbors(path, names, names, remedy=remedy))
         with open(path, "rb") as plain:
             mapped = mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ)
-        return [part.over(mapped) for part in found], mapped
-
-
-def blocks_of(num: int) -> Sequence[npt.NDArray[np.int64]]:
-    """The rows 0 to num - 1, BLOCK at a time."""
-    return [np.arange(start, min(start + BLOCK, num)) for start in range(0, num, BLOCK)]
+        ids, sims = (part.over(mapped) for part in found)
+    return NeighborRows(ids, sims, len(names), where=path, mapped=mapped)

@@ -19,7 +19,8 @@ from ames_lite.errors import BadInput, require
 from ames_lite.io.digest import array_digest
 from ames_lite.records import Neighbors
 from ames_lite.runtime import Draw, stream
-from ames_lite.stores.neighbor_lists import NeighborRows, blocks_of, say_rising
+from ames_lite.stores.neighbor_lists import say_rising
+from ames_lite.stores.neighbor_rows import NeighborRows
 
 Rows = npt.NDArray[np.int64]
 
@@ -155,7 +156,7 @@ def count_neighbors(
     """
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
     rising = 0
-    for rows in blocks_of(len(lists)):
+    for rows in lists.blocks():
         rising += lists.check(rows, depth)
         ids, sims = lists.take(rows, depth)
         near = (sims > 0) & usable[ids]
@@ -163,14 +164,13 @@ def count_neighbors(
         kin = same if families is None else _equal(families, ids, rows)
         own[rows] = np.count_nonzero(near & same, axis=1)
         other[rows] = np.count_nonzero(near & ~kin, axis=1)
-        lists.release()
     lists.expect_single_rows()
     say_rising(rising, len(lists), lists.where)
     return own, other
 
 
 def _equal(
-    codes: npt.NDArray[np.integer], ids: npt.NDArray[np.int32], rows: Rows
+    codes: npt.NDArray[np.integer], ids: npt.NDArray[np.int32], rows: Rows | slice
 ) -> npt.NDArray[np.bool_]:
     """Whether neighbours ids [B, K] have the code [N] of their rows [B]."""
     equal: npt.NDArray[np.bool_] = codes[ids] == codes[rows][:, None]

@@ -35,7 +35,6 @@ NAMES = [f"q{q}.jpg" for q in range(6)], [f"g{n}.jpg" for n in range(LONG)]
 def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists of any size count as large."""
     monkeypatch.setattr(neighbor_lists, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(published_neighbors, "WHOLE_BYTES", 0)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -12,7 +12,8 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.io.digest import array_digest
 from ames_lite.records import Neighbors
-from ames_lite.stores.neighbor_lists import NeighborRows, open_neighbor_rows, write_neighbors
+from ames_lite.stores.neighbor_lists import open_neighbor_rows, write_neighbors
+from ames_lite.stores.neighbor_rows import NeighborRows
 from ames_lite.training.sampler import Triplets, TripletSampler, count_neighbors
 
 
@@ -297,7 +298,7 @@ def test_lists_with_foreign_ids_or_sims_that_are_no_numbers_are_refused() -> Non
     for place, value, array in ((3, 60, ids), (5, np.inf, sims), (5, np.nan, sims)):
         kept = array[20, place].copy()
         array[20, place] = value
-        with pytest.raises(BadInput, match="the list of image 20"):
+        with pytest.raises(BadInput, match="query 20 has the"):
             TripletSampler(NeighborRows(ids, sims, 60), labels, min_each=3)
         array[20, place] = kept
 

@@ -7,7 +7,6 @@ rest goes through the allow-list. Other forms (a NumPy array, protocol 2) are re
 
 import io
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
@@ -25,7 +24,6 @@ from ames_lite.stores.published.safe_pickle import (
 )
 
 FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
-BLOCK_BYTES = 1 << 26  # of a plane, looked at at a time
 HEADER_BYTES = 1 << 12  # of a pickled tensor before, between and behind its numbers, at most
 STORAGE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
 PROTOCOL = 1001  # and what follows
@@ -40,14 +38,6 @@ class Planes(NamedTuple):
 
     values: npt.NDArray[Any]
     mapped: mmap.mmap | None = None
-
-    def blocks(self) -> Iterator[slice]:
-        """All queries, a bounded number of bytes at a time, which are then given back."""
-        step = max(1, BLOCK_BYTES // (self.values.strides[1] or self.values.itemsize))
-        for first in range(0, self.values.shape[1], step):
-            yield slice(first, first + step)
-            if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-                self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class _Tensor(NamedTuple):

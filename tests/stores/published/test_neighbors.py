@@ -94,7 +94,7 @@ def test_ids_outside_the_gallery_are_refused(
 def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     cases = {
         "3 queries, the query list has 2": (planes(), QUERIES[:2]),
-        "NaN": (planes() * torch.tensor([torch.nan, 1.0])[:, None, None], QUERIES),
+        "the sim nan": (planes() * torch.tensor([torch.nan, 1.0])[:, None, None], QUERIES),
         "twice": (torch.stack([planes()[0], torch.zeros(3, 7)]), QUERIES),
         "float16": (planes().half(), QUERIES),
         r"\[3, 7\]": (planes()[0], QUERIES),

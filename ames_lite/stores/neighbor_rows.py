@@ -1,0 +1,134 @@
+"""Neighbour lists in memory or left in their file, each image left out of its own list."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput
+from ames_lite.records import Neighbors, count_rising
+
+BLOCK, BLOCK_BYTES = 8192, 1 << 26  # lists that are looked at together, at most
+Rows = npt.NDArray[np.integer[Any]]
+
+
+class NeighborRows:
+    """Lists of Q queries among N images. ids, sims [Q, K]: integers or whole floats, and floats.
+
+    own [Q]: the gallery row of each query, or -1; None: of a set against itself. where: their file,
+    for messages; mapped: where they lie, None: in memory.
+    """
+
+    def __init__(
+        self,
+        ids: npt.NDArray[Any],
+        sims: npt.NDArray[Any],
+        num_gallery: int,
+        own: Rows | None = None,
+        where: str | Path | None = None,
+        mapped: mmap.mmap | None = None,
+    ) -> None:
+        self.num_gallery, self.where, self.width = num_gallery, where, int(ids.shape[1])
+        self._ids, self._sims, self.mapped = ids, sims, mapped
+        self._own = np.arange(len(ids)) if own is None else own
+
+    @classmethod
+    def of(cls, neighbors: Neighbors) -> NeighborRows:
+        return cls(neighbors.ids, neighbors.sims, neighbors.num_gallery)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def take(
+        self, rows: Rows | slice, depth: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """ids and sims [n, min(depth, K)] of some lists, copied; an own entry goes to the end."""
+        ids = self._ids[rows, : depth + 1].astype(np.int32)
+        sims = self._sims[rows, : depth + 1].astype(np.float32)
+        own = ids == self._own[rows, None]
+        if own.any():
+            order = np.argsort(own, axis=1, kind="stable")
+            sims[own] = 0
+            ids = np.take_along_axis(ids, order, axis=1)
+            sims = np.take_along_axis(sims, order, axis=1)
+        return ids[:, :depth], sims[:, :depth]
+
+    def check(self, rows: slice, depth: int) -> int:
+        """How many lists are not in the order of their sims. BadInput for bad ids, NaN."""
+        ids, sims = self._ids[rows, :depth], self._sims[rows, :depth]
+        check_ids(ids, "id", self.num_gallery, self.where, rows.start)
+        _refuse_first(~np.isfinite(sims), sims, "sim", "finite sims", self.where, rows.start)
+        return count_rising(sims)
+
+    def block(self, rows: slice, depth: int | None = None) -> Neighbors:
+        """The lists of some queries, checked, with their first `depth` neighbours (None: all).
+
+        Where a query is in its own list, all lists of the block end one place earlier.
+        """
+        self.check(rows, self.width if depth is None else depth + 1)
+        ids, sims = self.take(rows, self.width if depth is None else depth)
+        own = self._own[rows, None]
+        if ids.shape[1] == self.width and (ids == own).any():
+            ids, sims = ids[:, :-1], sims[:, :-1]
+        twice = ids == own
+        _refuse_first(twice, ids, "own id twice,", "every image once", self.where, rows.start)
+        try:
+            return Neighbors(ids, sims, self.num_gallery)
+        except BadInput as error:
+            counted = f", queries counted from {rows.start}" if rows.start else ""
+            raise BadInput(str(error), where=f"{self.where}{counted}") from error
+
+    def blocks(self) -> Iterator[slice]:
+        """All queries, a bounded number of bytes at a time, which are then given back."""
+        row_bytes = self._ids.strides[0] or self._ids.itemsize
+        step = max(1, min(BLOCK, BLOCK_BYTES // row_bytes))
+        for first in range(0, len(self), step):
+            yield slice(first, min(first + step, len(self)))
+            self.release()
+
+    @property
+    def has_own(self) -> bool:
+        """Whether a query is in its own list. Looks at all of them."""
+        return any((self._ids[rows] == self._own[rows, None]).any() for rows in self.blocks())
+
+    def release(self) -> None:
+        """Give back the memory that mapped rows took; what is taken next is read anew."""
+        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
+
+    def expect_single_rows(self) -> None:
+        """From now on rows are taken here and there: what follows one is not read ahead."""
+        if self.mapped is not None and hasattr(mmap, "MADV_RANDOM"):
+            self.mapped.madvise(mmap.MADV_RANDOM)
+
+
+def check_ids(
+    ids: npt.NDArray[Any], what: str, num_gallery: int, where: str | Path | None, first: int = 0
+) -> None:
+    """Raise BadInput where ids [n, K], of the queries from `first` on, are no gallery rows."""
+    with np.errstate(invalid="ignore"):  # NaN is found by the comparison
+        bad = ~((ids >= 0) & (ids < num_gallery))
+        if ids.dtype.kind == "f":
+            bad |= np.floor(ids) != ids
+    expected = f"rows 0 to {num_gallery - 1} of the gallery list"
+    _refuse_first(bad, ids, what, expected, where, first)
+
+
+def _refuse_first(
+    bad: npt.NDArray[np.bool_],
+    values: npt.NDArray[Any],
+    what: str,
+    expected: str,
+    where: str | Path | None,
+    first: int,
+) -> None:
+    if bad.any():
+        q, k = np.argwhere(bad)[0]
+        what = f"query {first + q} has the {what} {values[q, k]} in place {k}"
+        remedy = "use the lists that the file was made for, or make the neighbour lists again"
+        raise BadInput(what, where=where, expected=expected, remedy=remedy)
