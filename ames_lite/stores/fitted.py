@@ -3,7 +3,8 @@
 vocabulary    `vlad_{desc}_{domain}.npz`: `centroids` float32 [C, D], plain means, and `images`, the
               full list of what it was built from; in the provenance `distance` (euclidean or
               cosine) and `unit` (whether descriptors are brought to unit length first). Or AnyLoc's
-              published `c_centers.pt`
+              published `c_centers.pt`, a tensor [C, D] that does not say what it was built from:
+              for descriptors of unit length and assignment by cosine
 binarization  `itq_{desc}_{domain}.npz`: `projection` float32 [Din, D]; descriptors are
               L2-normalised, then projected; a bit is 1 where the projection is above 0
 whitening     `pca_{desc}_{global}_{domain}.npz`: `mean` [D], `components` [P, D], `variance` [P],
@@ -17,13 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.provenance import Provenance
+from ames_lite.io.weights_file import load_weights
 from ames_lite.retrieval.whitening import Whitening
 from ames_lite.stores.npz import ArrayFile, check_numbers
-from ames_lite.stores.published.vocabulary import is_published_vocabulary, read_published_vocabulary
 
 VOCABULARY = ArrayFile("vocabulary", {"centroids": "[C, D]"}, "images")
 BINARIZATION = ArrayFile("binarization", {"projection": "[Din, D]"})
@@ -31,6 +33,9 @@ WHITENING = ArrayFile(
     "whitening", {"mean": "[D]", "components": "[P, D]", "variance": "[P]"}, "names"
 )
 DISTANCES = ("euclidean", "cosine")
+ANYLOC = "AnyLoc's c_centers.pt: one tensor [clusters, width]"
+ANYLOC_SHAPE = (32, 1536)  # of the one for DINOv2 ViT-g/14 without registers
+ANYLOC_BACKBONE = {"backbone": "dinov2", "variant": "vitg14", "facet": "value", "layer": 31}
 USE = {"distance": "euclidean", "unit": False}  # of vocabularies that do not say
 
 
@@ -63,8 +68,8 @@ def read_vocabulary(
 
     A `.pt` or `.pth` is AnyLoc's published form. Raises MissingFile or BadInput.
     """
-    if is_published_vocabulary(path):
-        return read_published_vocabulary(path)
+    if Path(path).suffix in (".pt", ".pth"):
+        return _read_anyloc(path)
     found, made = VOCABULARY.read(path, remedy)
     made = {**USE, **made}
     fine = made["distance"] in DISTANCES and isinstance(made["unit"], bool)
@@ -72,6 +77,20 @@ def read_vocabulary(
     expected = f"{' or '.join(DISTANCES)}; true or false"
     require(fine, what, where=path, expected=expected, remedy=remedies.VOCABULARY)
     return found["centroids"], made
+
+
+def _read_anyloc(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
+    content = load_weights(path, ANYLOC)
+    if not isinstance(content, torch.Tensor) or content.layout != torch.strided:
+        kind = getattr(content, "layout", "")  # of tensors: sparse ones are refused too
+        what = f"the file holds a {type(content).__name__} {kind}".rstrip()
+        raise BadInput(what, where=path, expected=ANYLOC)
+    floating = content.detach().to(torch.float32) if content.is_floating_point() else content
+    centroids = floating.numpy()
+    check_numbers(centroids, "centroids", "[C, D]", path, ANYLOC)
+    known = ANYLOC_BACKBONE if centroids.shape == ANYLOC_SHAPE else {}
+    made = {"origin": "published", "num_clusters": len(centroids)}
+    return centroids, {**made, "distance": "cosine", "unit": True, **known}
 
 
 def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:

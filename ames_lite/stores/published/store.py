@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import ORIGIN
@@ -126,8 +126,7 @@ class PublishedStore(DescriptorStore):
         super().__init__(path, remedy)
 
     def _read_header(self, file: hdf5.File) -> None:
-        if not _is_form(file):
-            raise self._unfit("there is no data set 'features'")
+        self._fit(_is_form(file), "there is no data set 'features'")
         features = file[DATA_SET]
         virtual.check_sources(features)
         compression.check_filters(features)
@@ -139,65 +138,48 @@ class PublishedStore(DescriptorStore):
 
     def _read_form(self, features: hdf5.DataSet) -> None:
         """Shape, width and dtype. Raises BadInput where the form is none of those known."""
-        kind, shape = features.dtype, features.shape
-        self.num_rows = int(shape[0])
-        if kind.names is not None:
-            self.form = "records"
-            self.max_count, width = self._check_fields(kind, shape)
-            kind = kind["descriptor"].base
-        elif len(shape) == 3:
-            self.form = "bits" if kind == np.uint8 else "flat"
-            self.max_count = int(shape[1])
-            width = int(shape[2]) - (COLUMNS if self.form == "flat" else 0)
-        else:
-            raise self._unfit(f"'features' is {list(shape)} {kind}")
-        if kind.name not in KINDS or min(self.num_rows, self.max_count, width) < 1:
-            raise self._unfit(f"'features' is {list(shape)} {features.dtype}")
+        kind, inner, numbers = features.dtype, features.shape[1:], True
+        self.form = "bits" if kind == np.uint8 else "flat"
+        if {"metadata", "descriptor"} <= set(kind.names or ()):
+            self.form, metadata, entry = "records", kind["metadata"], kind["descriptor"]
+            beside = (*inner, *metadata.shape)
+            kind, inner = entry.base, (*inner, *entry.shape)
+            numbers = metadata.base.kind in "fiu" and beside == (*inner[:1], COLUMNS)
+        self.num_rows, columns = features.shape[0], COLUMNS if self.form == "flat" else 0
+        fits = numbers and len(inner) == 2 and kind.name in KINDS
+        fits = fits and min(self.num_rows, inner[0], inner[1] - columns) > 0
+        self._fit(fits, f"'features' is {list(features.shape)} {features.dtype}")
+        self.max_count, width = inner[0], inner[1] - columns
         self.packed = kind == np.uint8
         self.dtype = np.dtype(kind.name)  # in the byte order of this machine
         self.dim = width * 8 if self.packed else width
 
-    def _check_fields(self, kind: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, int]:
-        """(K, D as stored) of records."""
-        if not {"metadata", "descriptor"} <= set(kind.names or ()):
-            raise self._unfit(f"the fields of 'features' are {kind.names}")
-        metadata, inner = ((*shape[1:], *kind[name].shape) for name in ("metadata", "descriptor"))
-        numbers = kind["metadata"].base.kind in "fiu"
-        if len(inner) != 2 or metadata != (inner[0], COLUMNS) or not numbers:
-            said = f"{metadata} {kind['metadata'].base}"
-            raise self._unfit(f"'features' has metadata {said} beside descriptors {inner}")
-        return int(inner[0]), int(inner[1])
-
-    def _unfit(self, what: str) -> BadInput:
-        return BadInput(
-            what,
-            where=self.path,
-            expected="a native store, or 'features' as [N, K, 5+D] float16 or float32, as records "
-            "with metadata [K, 5] and descriptor [K, D], or as [N, K, D/8] uint8",
-            remedy=self.remedy,
+    def _fit(self, fits: object, what: str) -> None:
+        expected = (
+            "a native store, or 'features' as [N, K, 5+D] float16 or float32, as records "
+            "with metadata [K, 5] and descriptor [K, D], or as [N, K, D/8] uint8"
         )
+        require(fits, what, where=self.path, expected=expected, remedy=self.remedy)
 
     def _check_list(self) -> None:
         """A store of all images needs no shortlist, which then must not reorder them."""
         num, given = len(self.names), self._shortlist
         if given is not None and self.num_rows == num:
-            if (given[given >= 0] != np.flatnonzero(given >= 0)).any():
-                raise BadInput(
-                    "the store has a row for every image, the shortlist has them in another order",
-                    where=self.path,
-                    expected="a store of the shortlist, or lists without one",
-                    remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a "
-                    "shortlist",
-                )
+            require(
+                (given[given >= 0] == np.flatnonzero(given >= 0)).all(),
+                "the store has a row for every image, the shortlist has them in another order",
+                where=self.path,
+                expected="a store of the shortlist, or lists without one",
+                remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a shortlist",
+            )
             self._shortlist = given = None
-        listed = f"the image list {num} names"
+        fits, listed = self.num_rows == num, f"the image list {num} names"
         if given is not None:
-            listed = f"the shortlist names row {given.max()}"
-        if self.num_rows != num if given is None else given.max() >= self.num_rows:
-            what = f"the store has {self.num_rows} rows and {listed}"
-            expected = "the list that the store was made from: it carries no names of its own"
-            remedy = f"use that list, or make a native store: {self.remedy}"
-            raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
+            fits, listed = given.max() < self.num_rows, f"the shortlist names row {given.max()}"
+        what = f"the store has {self.num_rows} rows and {listed}"
+        expected = "the list that the store was made from: it carries no names of its own"
+        remedy = f"use that list, or make a native store: {self.remedy}"
+        require(fits, what, where=self.path, expected=expected, remedy=remedy)
 
     @cached_property
     def count(self) -> npt.NDArray[np.int32]:
@@ -232,8 +214,7 @@ class PublishedStore(DescriptorStore):
         if self._shortlist is None:
             return rows
         found = self._shortlist[rows]
-        if (found < 0).any():
-            row = int(rows[(found < 0).argmax()])
+        for row in rows[found < 0][:1].tolist():
             what = f"'{self.names[row]}' (row {row}) is not in the shortlist"
             expected = "images that are in some neighbour list of the file with the shortlist"
             remedy = "a smaller num_rerank=, or a store of all images"

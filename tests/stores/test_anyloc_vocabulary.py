@@ -9,7 +9,6 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.stores.fitted import read_vocabulary
-from ames_lite.stores.published.vocabulary import read_published_vocabulary
 from tests.stores.files import open_vocabulary
 
 
@@ -39,7 +38,7 @@ def test_the_published_file_is_a_vocabulary(tmp_path: Path) -> None:
 
 def test_of_other_shapes_no_backbone_is_claimed(tmp_path: Path) -> None:
     path = saved(tmp_path / "c_centers.pt", tensor(8, 64).double().requires_grad_())
-    centroids, provenance = read_published_vocabulary(path)
+    centroids, provenance = read_vocabulary(path)
     assert centroids.dtype == np.float32 and not {"backbone", "layer"} & set(provenance)
 
 
