@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.stores import hdf5
 
 CHUNK_BYTES = 1 << 20
@@ -20,17 +20,16 @@ INSTALL = "pip install hdf5plugin"
 
 
 def check_compression(name: str | None) -> None:
-    if name is not None and name not in COMPRESSIONS:
-        raise BadInput(f"compression is '{name}'", expected=f"one of {', '.join(COMPRESSIONS)}")
-    if name in PLUGINS and _plugins() is None:
-        raise BadInput(f"compression={name} needs the package hdf5plugin", remedy=INSTALL)
+    expected = f"one of {', '.join(COMPRESSIONS)}"
+    require(name in (None, *COMPRESSIONS), f"compression is '{name}'", expected=expected)
+    here = name not in PLUGINS or _plugins() is not None
+    require(here, f"compression={name} needs the package hdf5plugin", remedy=INSTALL)
 
 
 def create_compressed(
     file: hdf5.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str
 ) -> None:
     """An empty compressed data set `name` [N, ...], to be filled in runs of its chunks."""
-    check_compression(compression)
     options: Any = {"compression": "gzip", "compression_opts": 4}
     if compression in PLUGINS:
         options = dict(getattr(_plugins(), PLUGINS[compression])())
@@ -47,13 +46,11 @@ def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 def check_filters(dataset: hdf5.DataSet) -> None:
     """Raise BadInput where a data set is compressed by a filter that is not here."""
     for number, name in dataset.filters():
-        if not hdf5.filter_available(number) and (
-            _plugins() is None or not hdf5.filter_available(number)
-        ):
-            said = name.split(";")[0] or str(number)
-            what = f"'{dataset.name}' is compressed by the filter {said}"
-            expected = "a filter that HDF5 knows here"
-            raise BadInput(what, where=dataset.path, expected=expected, remedy=INSTALL)
+        known = hdf5.filter_available(number)
+        known = known or (_plugins() is not None and hdf5.filter_available(number))
+        what = f"'{dataset.name}' is compressed by the filter {name.split(';')[0] or number}"
+        expected = "a filter that HDF5 knows here"
+        require(known, what, where=dataset.path, expected=expected, remedy=INSTALL)
 
 
 def _plugins() -> Any:

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from ames_lite.stores import hdf5, virtual
 
+LOCK = threading.Lock()  # of files that are opened and closed
+
 
 class Piece(NamedTuple):
     """Rows `first` to `first + rows` of a data set: in this file, from this byte on."""
@@ -38,27 +40,22 @@ class DirectRows:
         self._pieces, self._row_shape, self._dtype = tuple(pieces), row_shape, dtype
         self._starts = [piece.first for piece in pieces]
         self._open: dict[Path, int] = {}
-        self._lock = threading.Lock()
 
     def read(self, first: int, stop: int, count: int) -> npt.NDArray[Any]:
         """Rows first to stop, their first `count` entries. Raises OSError."""
         out = np.empty((stop - first, count, *self._row_shape[1:]), self._dtype)
         in_one_piece = count == self._row_shape[0]
-        row = first
+        row, row_bytes = first, math.prod(self._row_shape) * self._dtype.itemsize
         while row < stop:
             piece = self._pieces[int(np.searchsorted(self._starts, row, side="right")) - 1]
             end = min(stop, piece.first + piece.rows) if in_one_piece else row + 1
-            at = piece.offset + (row - piece.first) * self._row_bytes
+            at = piece.offset + (row - piece.first) * row_bytes
             _fill(self._file(piece.path), out[row - first : end - first], at)
             row = end
         return out.astype(self._dtype.newbyteorder("="), copy=False)
 
-    @property
-    def _row_bytes(self) -> int:
-        return math.prod(self._row_shape) * self._dtype.itemsize
-
     def _file(self, path: Path) -> int:
-        with self._lock:
+        with LOCK:
             if path not in self._open:
                 self._open[path] = os.open(path, os.O_RDONLY)
                 if hasattr(os, "posix_fadvise"):  # what follows a row is of no use
@@ -67,7 +64,7 @@ class DirectRows:
 
     def close(self) -> None:
         """Let go of the files; reading again reopens them."""
-        with self._lock:
+        with LOCK:
             for handle in self._open.values():
                 os.close(handle)
             self._open = {}
@@ -76,11 +73,7 @@ class DirectRows:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+        return {**self.__dict__, "_open": {}}
 
 
 def _fill(handle: int, out: npt.NDArray[Any], at: int) -> None:
@@ -98,10 +91,7 @@ def locate(dataset: hdf5.DataSet) -> DirectRows | None:
     shape, dtype = dataset.shape, dataset.stored_dtype
     if not hasattr(os, "preadv") or len(shape) < 2 or 0 in shape or dtype.hasobject:
         return None
-    pieces = _pieces(dataset)
-    if pieces is None:
-        return None
-    pieces.sort(key=lambda piece: piece.first)
+    pieces = sorted(_pieces(dataset) or [], key=lambda piece: piece.first)
     ends = [piece.first + piece.rows for piece in pieces]
     gapless = [piece.first for piece in pieces] + [shape[0]] == [0, *ends]
     return DirectRows(pieces, shape[1:], dtype) if gapless else None
@@ -119,26 +109,19 @@ def _pieces(dataset: hdf5.DataSet) -> list[Piece] | None:
 
 def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Piece | None:
     """The rows that one chunk file gives, where both select whole rows."""
-    rows, whole = virtual.rows_of(source.placed, dataset.shape)
+    rows, whole = source.placed.rows(dataset.shape)
     chunk = path if source.file_name == "." else virtual.find_chunk(source.file_name, path)
     if not whole or chunk is None:
         return None
     with hdf5.open_foreign(chunk) as file:
         inner = file[source.dset_name]
         same = (inner.shape[1:], inner.stored_dtype) == (dataset.shape[1:], dataset.stored_dtype)
-        if not same or inner.is_virtual:
+        if not same or inner.is_virtual or inner.offset is None:
             return None
-        first = _first_row(source.taken, inner.shape, rows.stop - rows.start)
-        pieces = _pieces(inner)
-    if first is None or pieces is None:
-        return None
-    skipped = first * math.prod(dataset.shape[1:]) * dataset.stored_dtype.itemsize
-    return Piece(chunk, rows.start, rows.stop - rows.start, pieces[0].offset + skipped)
-
-
-def _first_row(taken: hdf5.Selection | None, shape: tuple[int, ...], count: int) -> int | None:
-    """The row of a chunk that a selection of `count` whole rows begins with; None: it is none."""
-    if taken is None:  # all of it
-        return 0 if shape[0] == count else None
-    rows, whole = virtual.rows_of(taken, shape)
-    return rows.start if whole and rows.stop - rows.start == count else None
+        taken = slice(0, len(inner))
+        if source.taken is not None:
+            taken, whole = source.taken.rows(inner.shape)
+        count, row_bytes = rows.stop - rows.start, math.prod(inner.shape[1:]) * inner.dtype.itemsize
+        if not whole or taken.stop - taken.start != count:
+            return None
+        return Piece(chunk, rows.start, count, inner.offset + taken.start * row_bytes)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.stores import hdf5
 
 LOCAL_SCHEMA = "ames_lite/local_descriptors/1"
@@ -55,9 +55,8 @@ def store_layout(names: Sequence[str], max_count: int, dim: int, dtype: str) -> 
 
 def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> Layout:
     """As `store_layout`, of a file of global descriptors."""
-    if dtype not in GLOBAL_KINDS or dim < 1:
-        expected = f"dim from 1, {' or '.join(GLOBAL_KINDS)}"
-        raise BadInput(f"dim is {dim}, dtype {dtype!r}", expected=expected)
+    fine, expected = dtype in GLOBAL_KINDS and dim >= 1, f"dim from 1, {' or '.join(GLOBAL_KINDS)}"
+    require(fine, f"dim is {dim}, dtype {dtype!r}", expected=expected)
     num = len(names)
     return {
         "status": ((num,), np.dtype(np.uint8)),
@@ -110,10 +109,9 @@ def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> st
 def require_room(path: Path, wanted: Layout, remedy: str = REMEDY) -> int:
     """The free bytes. Raises BadInput where the disk is too small for these data sets."""
     needed, free = num_bytes(wanted), free_bytes(path)
-    if needed > free:
-        what = f"the file takes {_size(needed)}, {_size(free)} are free"
-        expected = "a disk that holds the whole file"
-        raise BadInput(what, where=path.absolute(), expected=expected, remedy=remedy)
+    what = f"the file takes {_size(needed)}, {_size(free)} are free"
+    expected = "a disk that holds the whole file"
+    require(needed <= free, what, where=path.absolute(), expected=expected, remedy=remedy)
     return free
 
 
@@ -130,9 +128,6 @@ def _size(count: int) -> str:
     >>> _size(1536), _size(3 << 30)
     ('1.5 KiB', '3.0 GiB')
     """
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    power = min(4, max(0, count.bit_length() - 1) // 10)
+    unit = ("bytes", "KiB", "MiB", "GiB", "TiB")[power]
+    return f"{count / 1024**power:.1f} {unit}" if power else f"{count} bytes"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ames_lite.errors import BadInput, UserError
+from ames_lite.errors import UserError, require
 from ames_lite.stores import hdf5
 
 REMEDY = "put the chunk files back beside the file, or merge the chunks again"
@@ -42,28 +42,21 @@ def create_virtual(
     virtual = hdf5.VirtualLayout(shape, dtype)
     for chunk in chunks:
         here = (chunk.rows, *shape[1:])
-        source = hdf5.VirtualSource(_name_of(chunk.path, path), name, here, dtype)
+        at, folder = chunk.path.resolve(), path.resolve().parent
+        at = at.relative_to(folder) if at.is_relative_to(folder) else at
+        source = hdf5.VirtualSource(str(at), name, here, dtype)
         virtual[chunk.start : chunk.start + chunk.rows] = source
     file.inner.create_virtual_dataset(name, virtual)
-
-
-def _name_of(chunk: Path, path: Path) -> str:
-    chunk, folder = chunk.resolve(), path.resolve().parent
-    return str(chunk.relative_to(folder) if chunk.is_relative_to(folder) else chunk)
 
 
 def check_sources(dataset: hdf5.DataSet) -> None:
     """Raise BadInput, naming the chunk files, where rows would be read as zeros."""
     faults = source_faults(dataset)
-    if faults:
-        listed = "\n".join(f"    {fault}" for fault in faults[:8])
-        raise BadInput(
-            f"'{dataset.name}' is spread over files, and not all of it is there:\n"
-            f"{listed}" + (f"\n    and {len(faults) - 8} more" if len(faults) > 8 else ""),
-            where=dataset.path,
-            expected="every chunk file, whole, where the file names it or beside the file",
-            remedy=REMEDY,
-        )
+    more = [f"and {len(faults) - 8} more"] if len(faults) > 8 else []
+    what = f"'{dataset.name}' is spread over files, and not all of it is there:"
+    what = "\n    ".join([what, *faults[:8], *more])
+    expected = "every chunk file, whole, where the file names it or beside the file"
+    require(not faults, what, where=dataset.path, expected=expected, remedy=REMEDY)
 
 
 def source_faults(dataset: hdf5.DataSet) -> list[str]:
@@ -74,7 +67,7 @@ def source_faults(dataset: hdf5.DataSet) -> list[str]:
     covered = np.zeros(dataset.shape[0] if dataset.shape else 0, bool)
     faults = []
     for source in dataset.sources():
-        rows, whole = rows_of(source.placed, dataset.shape)
+        rows, whole = source.placed.rows(dataset.shape)
         if whole:
             covered[rows] = True
         if source.file_name != ".":
@@ -82,13 +75,6 @@ def source_faults(dataset: hdf5.DataSet) -> list[str]:
     edges = np.flatnonzero(np.diff(np.concatenate([[True], covered, [True]])))
     gaps = [slice(*edge) for edge in edges.reshape(-1, 2).tolist()]
     return faults + [f"no chunk holds {_said(rows)}" for rows in gaps]
-
-
-def rows_of(selection: hdf5.Selection, shape: tuple[int, ...]) -> tuple[slice, bool]:
-    """The rows that a selection spans, and whether it selects them whole."""
-    first, last = selection.first[0], selection.last[0]
-    whole = selection.points == (last - first + 1) * math.prod(shape[1:])
-    return slice(first, last + 1), whole
 
 
 def _said(rows: slice) -> str:
@@ -102,7 +88,7 @@ def chunks_of(dataset: hdf5.DataSet) -> list[Chunk]:
     chunks = []
     for source in dataset.sources():
         found = find_chunk(source.file_name, dataset.path)
-        rows, _ = rows_of(source.placed, dataset.shape)
+        rows, _ = source.placed.rows(dataset.shape)
         if found is not None:
             chunks.append(Chunk(found, rows.start, rows.stop - rows.start))
     return chunks
