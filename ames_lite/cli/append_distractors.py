@@ -7,7 +7,7 @@ from ames_lite.cli.compose import Config, compose
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.distractors import append_distractors
+from ames_lite.extraction.merging import append_distractors
 
 
 def run(config: Config) -> list[Path]:

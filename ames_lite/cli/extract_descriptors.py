@@ -14,8 +14,7 @@ from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.extraction.binarization import BinaryCode
-from ames_lite.extraction.descriptors import extract_descriptors
+from ames_lite.extraction.descriptors import BinaryCode, extract_descriptors
 
 OUTPUTS = ("local", "global")
 

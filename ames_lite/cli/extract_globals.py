@@ -45,7 +45,7 @@ def run(config: Config) -> None:
     source = _source(config)
     files, splits = dataset_files(config), chosen_splits(config)
     shard, given = configured_shard(config), config["whitening"]
-    whitening = None if given is None else FittedWhitening.load(Path(given).expanduser())
+    whitening = None if given is None else FittedWhitening(Path(given).expanduser())
     makers = {"store": _of_store, "images": _of_images, "globals": _of_globals}
     make = makers[source](config, files, splits, shard)
     kind = config["global"] if whitening is None else whitened_kind(config["global"])

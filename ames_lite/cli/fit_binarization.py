@@ -5,7 +5,7 @@ from functools import partial
 from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
-from ames_lite.extraction.binarization import fit_binarization
+from ames_lite.extraction.fitting import fit_binarization
 
 SETTINGS = ("bits", "seed", "iterations", "max_descriptors", "max_images", "overwrite")
 

@@ -6,7 +6,7 @@ from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.extraction.whitening import fit_whitening
+from ames_lite.extraction.fitting import fit_whitening
 
 
 def run(config: Config) -> None:

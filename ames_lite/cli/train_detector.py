@@ -9,8 +9,7 @@ from ames_lite.cli.continuing import check_resume, training_dir
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.layout import find_all
-from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
-from ames_lite.extraction.detector_training.features import require_maps
+from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled, require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
 from ames_lite.runtime import pick_device
 

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, ConfigError, check_fields
+from ames_lite.errors import BadInput, ConfigError, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
 from ames_lite.retrieval.pooling import gem, unit_rows, weighted_mean
 from ames_lite.retrieval.rows import Floats
 from ames_lite.retrieval.vlad import VladForm, vlad_images
-from ames_lite.retrieval.whitening import Whitening, whiten
+from ames_lite.retrieval.whitening import whiten
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, read_whitening
 
 Vectors = npt.NDArray[np.float32]
@@ -51,16 +52,16 @@ def refuse_width(width: int, wanted: int, what: str, where: str | Path, path: st
         )
 
 
+def refuse_packed(store: DescriptorStore) -> None:
+    require(not store.packed, "a packed store", where=store.path, expected="float descriptors")
+
+
 class Aggregator(ABC):
     """A way to one vector an image; needs_weight: whether `Tokens.weight` is looked at."""
 
     kind: str
     needs_weight = False
-
-    @property
-    @abstractmethod
-    def provenance(self) -> Provenance:
-        """Everything that changes its output."""
+    provenance: Provenance  # everything that changes its output
 
     def dim(self, width: int) -> int:
         """Output width, for descriptors of this width."""
@@ -74,76 +75,54 @@ class Aggregator(ABC):
         """Vectors [N, dim]. Raises BadInput for NaN and infinity."""
 
 
-@dataclass(frozen=True)
 class Gem(Aggregator):
     """The generalised mean; power: 1 is the mean, a large one the largest entry."""
 
-    power: float = 3.0
     kind = "gem"
 
-    def __post_init__(self) -> None:
-        check_fields(self, {"power": (0 < self.power < float("inf"), "a number above 0")})
-
-    @property
-    def provenance(self) -> Provenance:
-        return {"power": float(self.power), "normalisation": "L2"}
+    def __init__(self, power: float = 3.0) -> None:
+        require(0 < power < float("inf"), f"power is {power!r}", expected="a number above 0")
+        self.power = float(power)
+        self.provenance = {"power": self.power, "normalisation": "L2"}
 
     def __call__(self, tokens: Tokens) -> Vectors:
         return gem(tokens.descriptors, tokens.count, self.power)
 
 
-@dataclass(frozen=True)
 class Mean(Aggregator):
     """The average by the weights of the detector (without one: by the feature's norm)."""
 
     kind = "mean"
     needs_weight = True
-
-    @property
-    def provenance(self) -> Provenance:
-        return {"averaged_by": "weight", "normalisation": "L2"}
+    provenance: Provenance = {"averaged_by": "weight", "normalisation": "L2"}
 
     def __call__(self, tokens: Tokens) -> Vectors:
         assert tokens.weight is not None
         return weighted_mean(tokens.descriptors, tokens.weight, tokens.count)
 
 
-@dataclass(frozen=True, eq=False)
 class Vlad(Aggregator):
     """VLAD by a vocabulary, with the distance and the unit length that it was built with."""
 
-    centroids: npt.NDArray[np.float32]
-    made: Provenance
-    path: Path
-    form: VladForm
     kind = "vlad"
 
-    @classmethod
-    def load(
-        cls, vocabulary: str | Path, soft: str | None = None, temperature: float = 1.0
-    ) -> Vlad:
+    def __init__(
+        self, vocabulary: str | Path, soft: str | None = None, temperature: float = 1.0
+    ) -> None:
         """Raises MissingFile or BadInput."""
-        centroids, made = read_vocabulary(vocabulary)
-        distance = str(made.get("distance", "euclidean"))
-        form = VladForm(distance, soft, temperature, bool(made.get("unit", False)))
-        return cls(centroids, made, Path(vocabulary), form)
-
-    @property
-    def distance(self) -> str:
-        return self.form.distance
-
-    @property
-    def provenance(self) -> Provenance:
-        form = self.form
+        self.path = Path(vocabulary)
+        self.centroids, self.made = read_vocabulary(vocabulary)
+        self.distance = str(self.made["distance"])
+        self.form = form = VladForm(self.distance, soft, temperature, bool(self.made["unit"]))
         assignment = f"hard, {form.distance}"
         if form.soft is not None:
             assignment = f"soft ({form.soft}), {form.distance}, temperature {form.temperature:g}"
-        made: Provenance = {
+        self.provenance: Provenance = {
             "vocabulary": array_digest(self.centroids),
             "assignment": assignment,
             "normalisation": "intra, then L2",
+            **({"unit_descriptors": True} if form.unit else {}),
         }
-        return {**made, "unit_descriptors": True} if form.unit else made
 
     def dim(self, width: int) -> int:
         return self.centroids.size
@@ -158,7 +137,7 @@ class Vlad(Aggregator):
         return vlad_images(tokens.descriptors, tokens.count, self.centroids, self.form)
 
 
-AGGREGATORS: dict[str, Callable[..., Aggregator]] = {"vlad": Vlad.load, "gem": Gem, "mean": Mean}
+AGGREGATORS: dict[str, Callable[..., Aggregator]] = {"vlad": Vlad, "gem": Gem, "mean": Mean}
 
 
 def build_aggregator(name: str, **arguments: Any) -> Aggregator:
@@ -177,19 +156,13 @@ def build_aggregator(name: str, **arguments: Any) -> Aggregator:
     return AGGREGATORS[name](**arguments)
 
 
-@dataclass(frozen=True, eq=False)
 class FittedWhitening:
     """A whitening in use: what it was fitted on, and its file."""
 
-    whitening: Whitening
-    made: Provenance
-    path: Path
-
-    @classmethod
-    def load(cls, path: str | Path, *, remedy: str = remedies.WHITENING) -> FittedWhitening:
+    def __init__(self, path: str | Path, *, remedy: str = remedies.WHITENING) -> None:
         """Raises MissingFile or BadInput."""
-        whitening, _, made = read_whitening(path, remedy=remedy)
-        return cls(whitening, made, Path(path))
+        self.path = Path(path)
+        self.whitening, _, self.made = read_whitening(path, remedy=remedy)
 
     def __call__(self, vectors: Floats) -> Vectors:
         """[N, dim] of vectors [N, width], whitened and of unit length."""
@@ -215,9 +188,5 @@ class FittedWhitening:
 
 
 def whitened_kind(kind: str) -> str:
-    """Whitened descriptors in file names, and in `global=` and `neighbors=`.
-
-    >>> whitened_kind("vlad")
-    'vladw'
-    """
+    """Whitened descriptors in file names, and in `global=` and `neighbors=`: vladw of vlad."""
     return f"{kind}w"

@@ -57,16 +57,33 @@ def window_of(backbone: Backbone) -> int:
 
 
 def describe_all(
-    jobs: Sequence[Job], backbone: Backbone, workers: int, start_method: str = "spawn"
+    jobs: Sequence[Job], backbone: Backbone, workers: int
 ) -> Iterator[Described | str]:
     """The descriptors of every job, in order, or why there are none.
 
     workers: processes that decode and prepare; above 1, call from under a main guard.
     """
+    return compute_all(backbone.describe, jobs, backbone, workers)
+
+
+def compute_all(
+    compute: Callable[[Sequence[Any]], Sequence[Out]],
+    jobs: Sequence[Job],
+    backbone: Backbone,
+    workers: int,
+) -> Iterator[Out | str]:
+    """As `describe_all`, of what `compute` gives for a batch of prepared images."""
     work = partial(prepare_job, prepare=backbone.prepare)
-    ready = in_order(work, jobs, workers, start_method)
+    ready = in_order(work, jobs, workers)
+    compute_batch = partial(_compute_batch, compute, backbone.batch_pixels)
     while window := list(islice(ready, window_of(backbone))):
-        yield from _describe_window(window, backbone)
+        found: list[Any] = [item if isinstance(item, str) else None for item in window]
+        good = [index for index, item in enumerate(window) if not isinstance(item, str)]
+        for batch in batches_of([window[index] for index in good], backbone.batch_pixels):
+            results = compute_batch([window[good[at]] for at in batch])
+            for at, result in zip(batch, results, strict=True):
+                found[good[at]] = result
+        yield from found
 
 
 def prepare_job(job: Job, prepare: Callable[..., Any]) -> Any:
@@ -77,16 +94,15 @@ def prepare_job(job: Job, prepare: Callable[..., Any]) -> Any:
         return str(error)
 
 
-def group_by_shape(shapes: Sequence[Any], pixels: Sequence[int], bound: int) -> list[list[int]]:
-    """Batches of indices: of one shape each, at most `bound` pixels together, at least one index.
+def batches_of(prepared: Sequence[Any], bound: int) -> list[list[int]]:
+    """Indices of prepared images in batches of one shape, at most `bound` pixels together.
 
-    >>> group_by_shape(["a", "b", "a", "a"], [4, 4, 4, 4], 8)
-    [[0, 2], [3], [1]]
+    A batch has at least one image; 0: one by one.
     """
     groups: dict[Any, list[list[int]]] = {}
-    for index, shape in enumerate(shapes):
-        batches = groups.setdefault(shape, [[]])
-        if batches[-1] and pixels[index] * (len(batches[-1]) + 1) > bound:
+    for index, item in enumerate(prepared):
+        batches = groups.setdefault(item.shape if bound > 0 else index, [[]])
+        if batches[-1] and item.num_pixels * (len(batches[-1]) + 1) > bound:
             batches.append([])
         batches[-1].append(index)
     return [batch for batches in groups.values() for batch in batches]
@@ -124,36 +140,19 @@ def in_order(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _describe_window(window: Sequence[Any], backbone: Backbone) -> list[Described | str]:
-    found: list[Described | str] = [item if isinstance(item, str) else "" for item in window]
-    good = [index for index, item in enumerate(window) if not isinstance(item, str)]
-    for batch in batches_of([window[index] for index in good], backbone.batch_pixels):
-        described = _describe_batch([window[good[at]] for at in batch], backbone)
-        for at, result in zip(batch, described, strict=True):
-            found[good[at]] = result
-    return found
-
-
-def batches_of(prepared: Sequence[Any], bound: int) -> list[list[int]]:
-    """Indices of prepared images in batches of one shape, within `bound` pixels; 0: one by one."""
-    if bound <= 0:
-        return [[index] for index in range(len(prepared))]
-    return group_by_shape(
-        [item.shape for item in prepared], [item.num_pixels for item in prepared], bound
-    )
-
-
-def _describe_batch(batch: Sequence[Any], backbone: Backbone) -> list[Described | str]:
+def _compute_batch(
+    compute: Callable[[Sequence[Any]], Sequence[Out]], bound: int, batch: Sequence[Any]
+) -> list[Out | str]:
     """Where a batch has an image that cannot be described, the others still are."""
     try:
-        return list(backbone.describe(batch))
+        return list(compute(batch))
     except torch.cuda.OutOfMemoryError as error:
         raise BadInput(
             f"the device's memory does not hold a batch of {len(batch)} images",
-            expected=f"batches within batch_pixels={backbone.batch_pixels}",
+            expected=f"batches within batch_pixels={bound}",
             remedy="a smaller batch_pixels=; the run continues where it stopped",
         ) from error
     except UserError as error:
         if len(batch) == 1:
             return [str(error)]
-        return [result for item in batch for result in _describe_batch([item], backbone)]
+        return [result for item in batch for result in _compute_batch(compute, bound, [item])]

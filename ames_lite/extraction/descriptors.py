@@ -4,6 +4,8 @@ An interrupted run continues where it stopped. An image that cannot be read keep
 failed; all are named at the end.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,9 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
 from ames_lite.errors import BadInput, require
+from ames_lite.extraction.aggregators import refuse_width
 from ames_lite.extraction.backbones.interface import (
     Backbone,
     Described,
@@ -22,25 +29,69 @@ from ames_lite.extraction.backbones.interface import (
     unit_vector,
 )
 from ames_lite.extraction.batches import Job, describe_all, jobs_of, window_of
-from ames_lite.extraction.binarization import BinaryCode
 from ames_lite.io import remedies
+from ames_lite.io.digest import array_digest
 from ames_lite.io.images import Box
+from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
+from ames_lite.models.binarization import pack_bits
+from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
+from ames_lite.stores.fitted import read_binarization
 from ames_lite.stores.row_layout import Layout, announce, globals_layout, store_layout
-from ames_lite.stores.row_writer import GlobalWriter, RowWriter
+from ames_lite.stores.row_writer import GlobalWriter
 from ames_lite.stores.shards import Shard, shard_path
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class BinaryCode:
+    """Float descriptors to packed bits: a file of `fit_binarization`, projection [Din, D]."""
+
+    projection: torch.Tensor
+    path: Path
+    made: Provenance
+
+    @classmethod
+    def load(cls, path: str | Path) -> BinaryCode:
+        """Raises MissingFile or BadInput."""
+        projection, made = read_binarization(path)
+        return cls(torch.from_numpy(projection), Path(path), made)
+
+    @property
+    def bits(self) -> int:
+        """Output width, D."""
+        return self.projection.shape[1]
+
+    def check(self, provenance: Provenance, dim: int) -> None:
+        """Raise BadInput where it was fitted on descriptors of another kind or width."""
+        refuse_width(dim, len(self.projection), "the binarization", "this run", self.path)
+        compare_provenance(self.made, provenance, SAME_DESCRIPTORS, files=(self.path, "this run"))
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of a packed store, beside that of the descriptors."""
+        digest = array_digest(self.projection.numpy())
+        return {"binarization": digest, "bits": self.bits, "precision": "packed bits"}
+
+    def pack(self, given: LocalDescriptors) -> LocalDescriptors:
+        """The same image with descriptors [K, D/8] uint8; a projection of exactly 0 becomes -1.
+
+        One image at a time: its bits do not depend on what is extracted beside it.
+        """
+        floats = torch.from_numpy(given.descriptors.astype(np.float32))
+        packed = pack_bits(F.normalize(floats, dim=-1) @ self.projection).numpy()
+        return LocalDescriptors(packed, given.xy, given.scale, given.weight, given.size)
+
+
 @dataclass(frozen=True)
 class _Output:
-    """A file to fill: its size, how it is begun or continued, how an image is put into it."""
+    """A file to fill: its size, how it is begun or continued, what is stored of an image."""
 
     path: Path
     wanted: Layout
-    create: Callable[..., RowWriter]
-    put: Callable[[Any, str, Described], None]
+    create: Callable[..., Any]
+    stored: Callable[[Described], Any]
 
 
 def extract_descriptors(
@@ -101,8 +152,8 @@ def _local_output(
     binarization: BinaryCode | None,
     crop: bool,
 ) -> _Output:
-    provenance = _provenance(backbone, binarization, crop)
-    if not provenance["top_k"]:
+    made = _provenance(backbone, binarization, crop)
+    if not made["top_k"]:
         raise BadInput(
             "top_k is 0, all descriptors of an image, whose number differs",
             expected="a number for a store of local descriptors, whose rows are of one length",
@@ -110,18 +161,13 @@ def _local_output(
             + remedies.DESCRIBE_IMAGES,
         )
     dim = backbone.dim if binarization is None else binarization.bits
-    sizes = (int(provenance["top_k"]), dim, "float16" if binarization is None else "uint8")
+    sizes = (int(made["top_k"]), dim, "float16" if binarization is None else "uint8")
+    create = partial(DescriptorStore.create, path, names, *sizes, made)
 
-    def put(writer: Any, name: str, found: Described) -> None:
-        stored = found.local if binarization is None else binarization.pack(found.local)
-        writer.append(name, stored)
+    def stored(found: Described) -> LocalDescriptors:
+        return found.local if binarization is None else binarization.pack(found.local)
 
-    return _Output(
-        path,
-        store_layout(names, *sizes),
-        partial(DescriptorStore.create, path, names, *sizes, provenance),
-        put,
-    )
+    return _Output(path, store_layout(names, *sizes), create, stored)
 
 
 def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: bool) -> _Output:
@@ -130,19 +176,16 @@ def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: b
             "this backbone, with this facet, has no global descriptor",
             expected="one that has (dinov2 with facet=patch), or outputs=[local]",
         )
-    kept = made_of_globals(backbone.provenance)
     made = {"global": backbone.global_kind, "normalisation": "L2", "crop": crop}
+    made = {**made_of_globals(backbone.provenance), **made}
+    dim = backbone.global_dim
+    create = partial(GlobalWriter, path, names, dim, made)
 
-    def put(writer: Any, name: str, found: Described) -> None:
+    def stored(found: Described) -> npt.NDArray[np.float32]:
         assert found.vector is not None
-        writer.append(name, unit_vector(found.vector))
+        return unit_vector(found.vector)
 
-    return _Output(
-        path,
-        globals_layout(names, backbone.global_dim),
-        partial(GlobalWriter, path, names, backbone.global_dim, {**kept, **made}),
-        put,
-    )
+    return _Output(path, globals_layout(names, dim), create, stored)
 
 
 def _fill(
@@ -178,22 +221,21 @@ def _fill(
                     if isinstance(result, str):
                         writer.mark_failed(name, result)
                     else:
-                        output.put(writer, name, result)
+                        writer.append(name, output.stored(result))
                 bar.update()
     return bad
 
 
-def _provenance(
-    backbone: Backbone, binarization: BinaryCode | None, with_boxes: bool
-) -> dict[str, Any]:
+def _provenance(backbone: Backbone, binarization: BinaryCode | None, crop: bool) -> dict[str, Any]:
     """What a store of local descriptors was made from. Loads the weights of a network."""
     made = dict(backbone.provenance)
+    stored: Provenance = {"precision": "float16 store"}
     if binarization is not None:
         binarization.check(made, backbone.dim)
-    stored = {"precision": "float16 store"} if binarization is None else binarization.provenance
+        stored = binarization.provenance
     if "precision" in made:  # of a network: how it computed
         stored = {**stored, "precision": f"{made['precision']}, {stored['precision']}"}
-    return {**made, **stored, "crop": with_boxes}
+    return {**made, **stored, "crop": crop}
 
 
 def report_bad(

@@ -23,6 +23,7 @@ from ames_lite.extraction.aggregators import (
     FittedWhitening,
     Tokens,
     Vectors,
+    refuse_packed,
     whitened_kind,
 )
 from ames_lite.extraction.backbones.interface import (
@@ -33,12 +34,12 @@ from ames_lite.extraction.backbones.interface import (
 )
 from ames_lite.extraction.batches import WINDOW, Job, describe_all, jobs_of
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
-from ames_lite.extraction.sampling import refuse_packed
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.row_layout import FAILED, announce, globals_layout
+from ames_lite.stores.row_layout import announce, globals_layout
+from ames_lite.stores.row_store import RowStore
 from ames_lite.stores.row_writer import GlobalWriter
 from ames_lite.stores.shards import Shard, shard_rows
 
@@ -97,16 +98,9 @@ def extract_globals(
         }
         made = {**made, **whitening.digests, **how}
     logger.info(announce(path, globals_layout(source.names, dim, dtype), overwrite=overwrite))
-    create = GlobalWriter(
-        path,
-        source.names,
-        dim,
-        made,
-        dtype=dtype,
-        resume=not overwrite,
-        overwrite=overwrite,
-    )
-    with create as writer:
+    with GlobalWriter(
+        path, source.names, dim, made, dtype=dtype, resume=not overwrite, overwrite=overwrite
+    ) as writer:
         bad = _fill(source, writer, whitening)
     if say_bad or on_bad_image != "skip":
         report_bad(bad, len(source.names), [path], on_bad_image)
@@ -141,43 +135,40 @@ def from_store(
     refuse_packed(store)
     aggregator.check(store.provenance, store.dim, store.path)
     dim = aggregator.dim(store.dim)
-    of_store = {**store.provenance, "store": store.fingerprint()}
-    made = {**of_store, **aggregator.provenance, "global": aggregator.kind}
+    made = {**store.provenance, "store": store.fingerprint()}
+    made |= {**aggregator.provenance, "global": aggregator.kind}
     largest = max(store.max_count * store.dim * store.dtype.itemsize, 8 * dim)
-    block = partial(_aggregated, store, aggregator)
-    return _by_rows(store.names, shard, largest, aggregator.kind, dim, made, block)
+    rows, step = shard_rows(len(store), shard), _step(largest)
+    blocks = partial(_blocks, partial(_aggregated, store, aggregator), rows, step)
+    return Source(store.names[rows.start : rows.stop], step, aggregator.kind, dim, made, blocks)
 
 
 def from_globals(store: GlobalStore, shard: Shard | None = None) -> Source:
     """Global descriptors as they are, to be whitened."""
     kind, made = str(store.provenance.get("global", "global")), dict(store.provenance)
-    block = partial(_read, store)
-    return _by_rows(store.names, shard, 8 * store.dim, kind, store.dim, made, block)
+    rows, step = shard_rows(len(store), shard), _step(8 * store.dim)
+    blocks = partial(_blocks, partial(_read, store), rows, step)
+    return Source(store.names[rows.start : rows.stop], step, kind, store.dim, made, blocks)
 
 
-def _by_rows(
-    names: Sequence[str],
-    shard: Shard | None,
-    row_bytes: int,  # of what a row reads or gives, the larger
-    kind: str,
-    dim: int,
-    made: Provenance,
-    block: Callable[[int, int], Block],  # of rows of the file
-) -> Source:
-    """The rows of a file, or of a shard of it."""
-    rows = shard_rows(len(names), shard)
-    step = min(MOST_ROWS, max(1, BLOCK_BYTES // row_bytes))
+def _step(row_bytes: int) -> int:
+    """Rows of a block; row_bytes: of what a row reads or gives, the larger."""
+    return min(MOST_ROWS, max(1, BLOCK_BYTES // row_bytes))
 
-    def blocks(first: int) -> Iterator[Block]:
-        for start in range(rows.start + first, rows.stop, step):
-            yield block(start, min(start + step, rows.stop))
 
-    return Source(names[rows.start : rows.stop], step, kind, dim, made, blocks)
+def _blocks(
+    block: Callable[[int, int], Block], rows: range, step: int, first: int
+) -> Iterator[Block]:
+    for start in range(rows.start + first, rows.stop, step):
+        yield block(start, min(start + step, rows.stop))
 
 
 def _read(store: GlobalStore, first: int, stop: int) -> Block:
-    failed = {row - first: why for row, why in store.failed(first, stop).items()}
-    return Block(store.read(first, stop), failed)
+    return Block(store.read(first, stop), _failed(store, first, stop))
+
+
+def _failed(store: RowStore, first: int, stop: int) -> dict[int, str]:
+    return {row - first: why for row, why in store.failed(first, stop).items()}
 
 
 def _aggregated(store: DescriptorStore, aggregator: Aggregator, first: int, stop: int) -> Block:
@@ -186,8 +177,7 @@ def _aggregated(store: DescriptorStore, aggregator: Aggregator, first: int, stop
     except BadInput as error:
         where = f"{store.path}, images counted from row {first}"
         raise BadInput(str(error), where=where) from error
-    bad = np.flatnonzero(store.status[first:stop] == FAILED)
-    return Block(vectors, {int(at): store.reason(first + int(at)) for at in bad})
+    return Block(vectors, _failed(store, first, stop))
 
 
 def read_tokens(store: DescriptorStore, first: int, stop: int, with_weight: bool) -> Tokens:

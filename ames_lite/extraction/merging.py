@@ -1,19 +1,30 @@
-"""Shards of a store, of local or of global descriptors, joined to one in the order of the list.
+"""Stores joined: shards of local or of global descriptors, and distractors behind a gallery.
 
-A copy equals an unbroken run byte for byte; a virtual store of local descriptors reads the shards
-where they are. Before anything is written every shard must be complete, made alike, and hold its
-own part of the list; together they are all of it.
+A copy of shards equals an unbroken run byte for byte; a virtual store of local descriptors reads
+them where they are. Before anything is written every shard must be complete, made alike, and hold
+its own part of the list; together they are all of it.
+
+Distractors (ROxford + 1M) go into a folder of their own: local descriptors are virtual stores over
+those of the two sets, global ones copies. Names are relative to data_root, so that those of two
+folders never clash.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
+from ames_lite.datasets.ground_truth import read_ground_truth, write_ground_truth
+from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, require
+from ames_lite.extraction.neighbors import SAME
 from ames_lite.io.digest import names_digest
+from ames_lite.io.writing import refuse_existing
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import check_alike, join_stores
@@ -21,10 +32,8 @@ from ames_lite.stores.published.store import is_published
 from ames_lite.stores.row_store import RowStore
 
 HOW = ("copy", "virtual")
+SIDES = ("query", "gallery")
 OF_LOCAL, OF_GLOBAL = ("dim", "max_count", "packed", "dtype"), ("dim", "dtype", "has_status")
-
-
-Kind = TypeVar("Kind", bound=RowStore)
 
 
 def merge_stores(
@@ -75,7 +84,9 @@ def _open_globals(path: str | Path) -> GlobalStore:
     return store
 
 
-def in_order_of(names: Sequence[str], stores: list[Kind], alike: Sequence[str]) -> list[Kind]:
+def in_order_of(
+    names: Sequence[str], stores: list[RowStore], alike: Sequence[str]
+) -> list[RowStore]:
     """The stores in the order of the list; alike: attributes that they must share.
 
     Raises BadInput where two differ in provenance, width or kind, an image is in two shards, in
@@ -111,3 +122,80 @@ def _misfit(stores: Sequence[RowStore], names: Sequence[str]) -> BadInput:
                 return BadInput(what, where=store.path, expected=expected)
     row, name = next(due)
     return BadInput(f"no shard holds '{name}' (row {row} of the list)", expected=expected)
+
+
+def append_distractors(
+    base: DatasetFiles,
+    distractors: DatasetFiles,
+    joined: DatasetFiles,
+    *,
+    kinds: Sequence[str] = (),
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write lists, ground truth and stores into the folder of `joined`; returns the paths.
+
+    kinds: global descriptors to join. Raises MissingFile that names all that is missing, and
+    BadInput where the two were not made alike, before anything is written.
+    """
+    parts = {"query": (base, "query"), "gallery": (base, "gallery")}
+    parts["more"] = (distractors, "gallery")
+    found = _find(parts, kinds)
+    lists = {part: read_image_list(found[part]).names for part in parts}
+    truth = read_ground_truth(found["gnd"], lists["query"], lists["gallery"])
+    names = {part: [f"{parts[part][0].folder}/{name}" for name in lists[part]] for part in parts}
+    names["gallery"] += names.pop("more")
+    targets = {"gnd": joined.root / f"gnd_{joined.folder}.json"}
+    for side in SIDES:
+        targets[side] = joined.root / f"{side}.txt"
+        targets[f"{side} local"] = joined.local_path(side)
+        targets |= {f"{side} {kind}": joined.global_path(side, kind) for kind in kinds}
+    for path in targets.values():
+        refuse_existing(path, overwrite)
+    with ExitStack() as stack:
+        stores = {what: _open(what, found, lists, stack) for what in ("local", *kinds)}
+        joined.root.mkdir(parents=True, exist_ok=True)
+        for side in SIDES:
+            for what in stores:
+                join_stores(
+                    stores[what][side],
+                    targets[f"{side} {what}"],
+                    names=names[side],
+                    linked=what == "local",
+                    overwrite=overwrite,
+                )
+            write_image_list(targets[side], ImageList(tuple(names[side])))
+    query, gallery = tuple(names["query"]), tuple(names["gallery"])
+    renamed = replace(truth, query_names=query, gallery_names=gallery)  # its rows stay
+    write_ground_truth(targets["gnd"], renamed)
+    return list(targets.values())
+
+
+def _find(parts: Mapping[str, tuple[DatasetFiles, str]], kinds: Sequence[str]) -> dict[str, Path]:
+    """The ground truth; of every part its image list, its local and its global descriptors."""
+    finders: dict[str, Callable[[], Path]] = {"gnd": parts["query"][0].ground_truth}
+    for part, (files, split) in parts.items():
+        finders[part] = partial(files.image_list, split)
+        finders[f"{part} local"] = partial(files.local, split)
+        for kind in kinds:
+            finders[f"{part} {kind}"] = partial(files.global_descriptors, split, kind)
+    return find_all(finders)
+
+
+def _open(
+    what: str, found: Mapping[str, Path], lists: Mapping[str, Sequence[str]], stack: ExitStack
+) -> dict[str, list[Any]]:
+    """The stores that become those of each side, checked against their lists and one another."""
+    opening: Callable[[Path], Any] = DescriptorStore.open if what == "local" else GlobalStore
+    stores = {}
+    for part, names in lists.items():
+        path = found[f"{part} {what}"]
+        stores[part] = store = stack.enter_context(opening(path))
+        require(
+            tuple(store.names) == tuple(names),
+            f"{path} has other names than {found[part]}, or in another order",
+            expected="a store made from this very list",
+        )
+    alike = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
+    for part in ("query", "more"):
+        check_alike(stores["gallery"], stores[part], alike, SAME)
+    return {"query": [stores["query"]], "gallery": [stores["gallery"], stores["more"]]}

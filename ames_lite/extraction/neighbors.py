@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import BadInput, require
+from ames_lite.extraction.fitting import spread
 from ames_lite.io.provenance import ORIGIN, SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.records import Neighbors
@@ -124,8 +125,8 @@ def check_topk(
     with GlobalStore(stores[0], names=names[0]) as queries:
         with GlobalStore(stores[1], names=names[1]) as gallery:
             compare_provenance(made, gallery.provenance, files=(path, gallery.path), remedy=remedy)
-            for row in _spread(rows, CHECKED_QUERIES):
-                for rank in _spread(width, CHECKED_RANKS):
+            for row in spread(np.arange(rows), CHECKED_QUERIES):
+                for rank in spread(np.arange(width), CHECKED_RANKS):
                     found, stored = int(lists.ids[row, rank]), float(lists.sims[row, rank])
                     pair = queries.read(row, row + 1)[0], gallery.read(found, found + 1)[0]
                     value = float(pair[1].astype(np.float64) @ pair[0].astype(np.float64))
@@ -137,11 +138,6 @@ def check_topk(
                         expected="lists of these very descriptors",
                         remedy=remedy,
                     )
-
-
-def _spread(length: int, count: int) -> list[int]:
-    """At most so many positions of a list, spread evenly."""
-    return sorted(set(np.linspace(0, length - 1, min(length, count)).astype(int).tolist()))
 
 
 def convert_topk(

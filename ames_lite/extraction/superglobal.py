@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import check_fields
-from ames_lite.extraction.backbones.cvnet import Cvnet, load_cvnet
-from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork
-from ames_lite.extraction.backbones.features import Features
+from ames_lite.extraction.backbones.cvnet import Cvnet, CvnetNetwork, load_cvnet
 from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.map_backbone import Features
 from ames_lite.io.resizing import Prepared
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.map_pooling import gem_map, rgem, sgem
@@ -68,7 +67,7 @@ class SuperGlobalNetwork(nn.Module):
             for block in stage.children():
                 x = block(x).clamp(min=least)  # ReLUP, or ReLU
         pooled = gem_map(rgem(x, self.pooling.rgem_power), self.pooling.gem_power, SMALLEST)
-        return Features(x, net.head.fc(functional.normalize(pooled, dim=1)))
+        return Features(x, net.head[-1](functional.normalize(pooled, dim=1)))
 
 
 class SuperGlobal(Cvnet):
@@ -86,7 +85,6 @@ class SuperGlobal(Cvnet):
 
     def _network(self) -> tuple[nn.Module, str]:
         network, digest = load_cvnet(self.weights, self.shape)
-        assert isinstance(network, CvnetNetwork)
         return SuperGlobalNetwork(network, self.pooling).eval(), digest
 
     def _vector(self, found: Sequence[Features]) -> Tensor:

@@ -5,7 +5,7 @@ iteration.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput, require
-from ames_lite.extraction.sampling import open_floats, spread
+from ames_lite.errors import require
+from ames_lite.extraction.fitting import open_floats, spread
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import Provenance, comparable, compare_provenance
 from ames_lite.io.writing import refuse_existing
@@ -31,6 +31,7 @@ from ames_lite.retrieval.rows import Float32, not_finite, sampled_points
 from ames_lite.retrieval.vlad import unit_rows
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import ImagesOf, write_vocabulary
+from ames_lite.stores.merging import check_alike
 from ames_lite.stores.row_layout import DONE
 
 logger = logging.getLogger(__name__)
@@ -55,17 +56,11 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """An opened source: the rows that are used, and the number of their tokens."""
+    """Of an opened source the rows that are used, and the number of their tokens."""
 
-    source: Source
     store: DescriptorStore
     rows: npt.NDArray[np.int64]
     num_tokens: int
-
-    @property
-    def images(self) -> ImagesOf:
-        names = tuple(self.store.names[row] for row in self.rows)
-        return ImagesOf(self.source.dataset, self.source.step, names)
 
     def blocks(self, unit: bool) -> Iterator[Float32]:
         """All tokens in order, float32, on request of unit length. BadInput for NaN, infinity."""
@@ -110,15 +105,16 @@ def build_vocabulary(
     _check_arguments(sources, max_images, sample_per_cluster)
     refuse_existing(Path(output), overwrite)
     parts = [_open_part(source, max_images) for source in sources]
-    provenance = _shared_provenance(parts)
-    for store in (part.store for part in parts):
-        if "origin" not in store.provenance:  # published stores do not say what made them
-            files = (store.path, "the recipe")
-            compare_provenance(store.provenance, expected or {}, expected or (), files=files)
-    _check_tokens(parts, num_clusters)
+    provenance = _shared_provenance(parts, expected or {})
+    total = sum(part.num_tokens for part in parts)
+    _check_tokens(parts, total, num_clusters)
+    blocks = partial(_tokens, parts, unit)
     clusters = (num_clusters, seed, iterations)
-    centroids, found = _cluster(parts, *clusters, distance, unit, sample_per_cluster)
-    images = [part.images for part in parts]
+    centroids, found = _cluster(blocks, total, *clusters, distance, sample_per_cluster)
+    images = [
+        ImagesOf(source.dataset, source.step, tuple(part.store.names[row] for row in part.rows))
+        for source, part in zip(sources, parts, strict=True)
+    ]
     names = [name for listed in images for name in listed.names]
     made = {
         **provenance,
@@ -145,34 +141,32 @@ def _check_arguments(sources: Sequence[Source], max_images: int, sample_per_clus
     require(min(max_images, sample_per_cluster) >= 0, what, expected="0 (all) or more")
 
 
-def _check_tokens(parts: Sequence[_Part], num_clusters: int) -> None:
-    total = sum(part.num_tokens for part in parts)
-    images = sum(len(part.rows) for part in parts)
+def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None:
     require(
         total >= num_clusters,
-        f"{total} descriptors of {images} images for {num_clusters} clusters",
-        where=" and ".join(str(part.source.store) for part in parts),
+        f"{total} descriptors of {sum(len(part.rows) for part in parts)} images for "
+        f"{num_clusters} clusters",
+        where=" and ".join(str(part.store.path) for part in parts),
         expected="at least one descriptor per cluster",
         remedy="more images, or fewer clusters (num_clusters=)",
     )
 
 
+def _tokens(parts: Sequence[_Part], unit: bool) -> Iterator[Float32]:
+    for part in parts:
+        yield from part.blocks(unit)
+
+
 def _cluster(
-    parts: Sequence[_Part],
+    blocks: Callable[[], Iterator[Float32]],
+    total: int,
     num_clusters: int,
     seed: int,
     iterations: int,
     distance: str,
-    unit: bool,
     sample_per_cluster: int,
 ) -> tuple[Float32, Provenance]:
     """Centroids [C, D], and what k-means says of its run."""
-
-    def blocks() -> Iterator[Float32]:
-        for part in parts:
-            yield from part.blocks(unit)
-
-    total = sum(part.num_tokens for part in parts)
     given: Blocks = blocks
     if sample_per_cluster:
         chosen = sampled_points(total, num_clusters * sample_per_cluster, seed)
@@ -211,22 +205,18 @@ def _open_part(source: Source, max_images: int) -> _Part:
     done = rows[store.status[rows] == DONE]
     if len(done) < len(rows):
         logger.warning("%s: %d failed images left out", source.store, len(rows) - len(done))
-    return _Part(source, store, done, int(store.count[done].sum()))
+    return _Part(store, done, int(store.count[done].sum()))
 
 
-def _shared_provenance(parts: Sequence[_Part]) -> Provenance:
+def _shared_provenance(parts: Sequence[_Part], expected: Mapping[str, Any]) -> Provenance:
     """What all stores say of themselves. Raises BadInput where they do not go together."""
     first = parts[0].store
     for part in parts[1:]:
-        other = part.store
-        if other.dim != first.dim:
-            raise BadInput(
-                f"descriptors have width {first.dim} in {first.path}, {other.dim} in {other.path}",
-                where=f"{first.path} and {other.path}",
-                expected="one width",
-            )
-        files = (first.path, other.path)
-        compare_provenance(first.provenance, other.provenance, SAME, files=files)
+        check_alike(first, part.store, ("dim",), SAME)
+    for store in (part.store for part in parts):
+        if "origin" not in store.provenance:  # published stores do not say what made them
+            files = (store.path, "the recipe")
+            compare_provenance(store.provenance, expected, expected, files=files)
     others = [comparable(part.store.provenance) for part in parts[1:]]
     return {
         key: value

@@ -5,7 +5,7 @@ the crop is cut before resizing, and the two sides are rounded separately, so a 
 stretched by half a patch. Positions are mapped back through the region, which keeps them right.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,9 +122,9 @@ class Preparation:
     """
 
     method: str = "resize"
-    image_size: int | tuple[int, int] = 770
+    image_size: int | Sequence[int] = 770
     patch: int = 14
-    scales: tuple[float, ...] = (1.0,)
+    scales: Sequence[float] = (1.0,)
     resize: str = "area"
     query_crop: str = "int"
     crop_rounding: str = "even"

@@ -1,8 +1,9 @@
-"""Files of tensors, read without trust, and networks filled by them, strictly.
+"""Files of tensors, written whole, read without trust, and networks filled by them, strictly.
 
 A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state".
 """
 
+import io
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.writing import replacing
 
 STATE_KEYS = ("state", "model_state")
 Network = TypeVar("Network", bound=nn.Module)
@@ -27,6 +29,14 @@ def load_weights(path: str | Path, expected: str) -> Any:
         said = str(error).strip().split("\n")[0]
         what = f"cannot be read as weights alone: {type(error).__name__}: {said}"
         raise BadInput(what, where=path, expected=expected) from error
+
+
+def write_tensors(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write or replace a file; equal content gives equal bytes, as no file name is in them."""
+    stream = io.BytesIO()
+    torch.save(dict(content), stream)
+    with replacing(path, overwrite=True) as partial:
+        partial.write_bytes(stream.getbuffer())
 
 
 def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:

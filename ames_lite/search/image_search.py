@@ -176,7 +176,7 @@ def _vocabulary(index: OpenIndex, backbone: Backbone) -> Vlad | None:
     made, files = check_provenance(backbone.provenance), (index.folder, "this run")
     remedy = "index the folder with these settings, or search with those of the index"
     compare_provenance(index.record.backbone, made, files=files, remedy=remedy)
-    return Vlad.load(index.vocabulary) if index.record.vocabulary else None
+    return Vlad(index.vocabulary) if index.record.vocabulary else None
 
 
 def search_index(

@@ -97,7 +97,7 @@ def index_images(
     files, notes = scan_images(images)
     if not files:
         raise no_images(Path(images))
-    given = None if vocabulary is None else Vlad.load(vocabulary)
+    given = None if vocabulary is None else Vlad(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
     other = place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place))
     expected = "an index, an empty folder or a new one"
@@ -262,7 +262,7 @@ class _Run:
         if self.own_vectors:
             return ""
         if self.vocabulary is None and old and vocabulary_path(self.place, old).is_file():
-            self.vocabulary = Vlad.load(vocabulary_path(self.place, old))
+            self.vocabulary = Vlad(vocabulary_path(self.place, old))
         vlad = self.vocabulary = self.vocabulary or self._fitted(entries)
         vlad.check(self.made, self.backbone.dim, "this run")
         digest = vocabulary_digest(vlad)
@@ -295,7 +295,7 @@ class _Run:
         )
         note = f"no vocabulary is given: one of {fits[0]} clusters is fitted on the images"
         self.notes.append(note)
-        return Vlad.load(path)
+        return Vlad(path)
 
     def _fill_vectors(self, record: IndexRecord) -> None:
         """The VLAD vectors of every segment that has none of this vocabulary.

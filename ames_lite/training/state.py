@@ -4,19 +4,16 @@ It holds the parameters under "state" (as in published files), optimizer, progre
 JSON the run's identity: the settings and data under which alone it is resumed.
 """
 
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ames_lite.errors import BadInput
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import comparable, differences
-from ames_lite.io.weights_file import load_weights
+from ames_lite.io.weights_file import load_weights, write_tensors
 from ames_lite.io.writing import replacing
 
 NAME = "last.pt"
@@ -29,10 +26,7 @@ OF = ("of descriptors: ", "of ")  # before the keys of provenance in an identity
 def write_state(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Write the checkpoint, atomically. Raises BadInput where the disk is full."""
     content = {"identity": json.dumps(dict(identity), sort_keys=True), **state}
-    stream = io.BytesIO()  # written in one go, no file name in it
-    torch.save(content, stream)
-    with replacing(path, overwrite=True) as partial:
-        partial.write_bytes(stream.getbuffer())
+    write_tensors(path, content)
 
 
 def read_state(path: Path, identity: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.extraction.backbones.dinov2_network import PATCH
+from ames_lite.extraction.backbones.dinov2 import PATCH
 from ames_lite.extraction.backbones.interface import Described
 from ames_lite.extraction.batches import Job, describe_all
 from benchmarks.extraction.pictures import Shape, make_pictures

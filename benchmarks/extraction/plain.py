@@ -16,8 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.extraction.backbones.dinov2_network import PATCH, position_embeddings
-from ames_lite.extraction.backbones.dinov2_weights import random_network
+from ames_lite.extraction.backbones.dinov2 import PATCH, position_embeddings, random_network
 from ames_lite.extraction.backbones.map_backbone import IMAGENET_MEAN, IMAGENET_STD
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from ames_lite.extraction.batches import Job

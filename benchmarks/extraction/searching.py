@@ -97,7 +97,7 @@ def make_index(images: Path, index: Path, backbone: Sift, options: SearchSpeed) 
     names, made = [file.name for file in files], check_provenance(backbone.provenance)
     vocabulary = index / "vocabulary.npz"
     write_vocabulary(vocabulary, _unit(rng, options.clusters, backbone.dim), made)
-    digest = vocabulary_digest(Vlad.load(vocabulary))
+    digest = vocabulary_digest(Vlad(vocabulary))
     vocabulary.rename(vocabulary_path(index, digest))
     sizes = (options.descriptors, backbone.dim, "float16")
     with DescriptorStore.create(local_path(index, 1), names, *sizes, made) as store:
@@ -165,15 +165,15 @@ def _query_cells(
 
         def whole() -> None:
             with OpenIndex(index) as opened:
-                vectors = query_vectors(queries, Vlad.load(opened.vocabulary))
+                vectors = query_vectors(queries, Vlad(opened.vocabulary))
                 _search(opened, vectors, queries, scorer, options)
 
         def opening() -> None:
             with OpenIndex(index) as opened:
-                query_vectors(queries, Vlad.load(opened.vocabulary))
+                query_vectors(queries, Vlad(opened.vocabulary))
 
         with OpenIndex(index) as opened:
-            vectors = query_vectors(queries, Vlad.load(opened.vocabulary))
+            vectors = query_vectors(queries, Vlad(opened.vocabulary))
             works: dict[str, Callable[[], object]] = {
                 "query": whole,
                 "  opening, its vector": opening,

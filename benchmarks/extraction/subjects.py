@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
-from ames_lite.extraction.backbones.dinov2_weights import VARIANTS, random_network
+from ames_lite.extraction.backbones.dinov2 import VARIANTS, Dinov2, TinyRandom, random_network
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from benchmarks.extraction.plain import PlainLoop
 

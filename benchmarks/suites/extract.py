@@ -16,7 +16,7 @@ from typing import Any
 from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.backbones.dinov2_network import PATCH
+from ames_lite.extraction.backbones.dinov2 import PATCH
 from benchmarks.extraction.extraction import ExtractionSpeed, measure_extraction
 from benchmarks.extraction.neighbours import NeighbourSpeed, measure_neighbours
 from benchmarks.extraction.reading import ReadingSpeed, check_reading, measure_reading

@@ -27,7 +27,7 @@ from ames_lite.cli import (
     prepare_topk_global,
 )
 from ames_lite.cli.compose import compose
-from ames_lite.extraction.backbones.dinov2_weights import VARIANTS, original_shapes
+from ames_lite.extraction.backbones.dinov2 import VARIANTS, original_shapes
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.helpers import shared_file
 from tests.stores.files import read_globals

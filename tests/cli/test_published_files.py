@@ -15,7 +15,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput
-from ames_lite.extraction.binarization import BinaryCode
+from ames_lite.extraction.descriptors import BinaryCode
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.published.planes import open_planes

@@ -16,7 +16,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork, Shape
+from ames_lite.extraction.backbones.cvnet import CvnetNetwork, Shape
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.retrieval.knn import exact_knn

@@ -23,14 +23,17 @@ from torch.nn import functional
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.detector import load_detector
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
-from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
-from ames_lite.extraction.detector_training.evaluation import (
+from ames_lite.extraction.detector_training.data import (
+    FrozenFeatures,
+    LabelledImages,
+    read_labelled,
+)
+from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
+from ames_lite.extraction.detector_training.model import (
     baseline_ways,
     detector_ways,
     retrieval_maps,
 )
-from ames_lite.extraction.detector_training.features import FrozenFeatures
-from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
 from ames_lite.io.images import load_image
 from ames_lite.synthetic import WorldSpec, render_world, world
 from ames_lite.synthetic.facades import Facade

@@ -18,8 +18,8 @@ from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.extraction.batches import (
     WINDOW,
     Job,
+    batches_of,
     describe_all,
-    group_by_shape,
     in_order,
     window_of,
 )
@@ -81,14 +81,16 @@ def test_groups_are_of_one_shape_and_within_the_bound() -> None:
     rng = np.random.default_rng(0)
     shapes, bound = rng.integers(0, 4, 100).tolist(), 25
     pixels = [1 + 5 * shape for shape in shapes]
-    batches = group_by_shape(shapes, pixels, bound)
+    items = [Seen(s, 0, p) for s, p in zip(shapes, pixels, strict=True)]
+    batches = batches_of(items, bound)
     assert sorted(index for batch in batches for index in batch) == list(range(100))
     for batch in batches:
         assert len({shapes[index] for index in batch}) == 1 and batch == sorted(batch)
         assert sum(pixels[index] for index in batch) <= bound
     fewest = sum(-(-shapes.count(s) // (bound // (1 + 5 * s))) for s in range(4))
     assert len(batches) == fewest
-    assert group_by_shape(["a"], [100], 1) == [[0]]  # a large image goes alone
+    assert batches_of([Seen(0, 0, 100)], 1) == [[0]]  # a large image goes alone
+    assert batches_of(items, 0) == [[index] for index in range(100)]
 
 
 def test_results_come_in_order_and_a_bad_image_harms_no_other(tmp_path: Path) -> None:

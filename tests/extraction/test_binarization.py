@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.binarization import BinaryCode, fit_binarization, sample_evenly
+from ames_lite.extraction.descriptors import BinaryCode
+from ames_lite.extraction.fitting import fit_binarization, sample_evenly
 from ames_lite.models.binarization import Binarization, fit_itq, pack_bits
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore

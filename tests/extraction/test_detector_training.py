@@ -23,6 +23,7 @@ from ames_lite.evaluation.metrics import average_precision, find_hits
 from ames_lite.extraction.backbones import build_backbone
 from ames_lite.extraction.backbones.detector import check_detector, load_detector, save_detector
 from ames_lite.extraction.detector_training.data import (
+    FrozenFeatures,
     LabelledImages,
     drop_single,
     epoch_batches,
@@ -31,12 +32,11 @@ from ames_lite.extraction.detector_training.data import (
     read_labelled,
     refuse_shared,
 )
-from ames_lite.extraction.detector_training.evaluation import leave_one_out_map
-from ames_lite.extraction.detector_training.features import FrozenFeatures
 from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
 from ames_lite.extraction.detector_training.model import (
     CosineSoftmax,
     HardTriplet,
+    leave_one_out_map,
     new_detector,
     pool,
 )

@@ -71,7 +71,7 @@ def vocabulary(folder: Path, name: str = "v.npz", **made: Any) -> Path:
 
 
 def every_kind(folder: Path) -> list[Aggregator]:
-    return [Vlad.load(vocabulary(folder)), Gem(), Mean()]
+    return [Vlad(vocabulary(folder)), Gem(), Mean()]
 
 
 def referee(kind: str, local: LocalDescriptors, aggregator: Aggregator) -> np.ndarray:
@@ -152,7 +152,7 @@ class Stopping:
 
 def stopped(store_path: Path, vocabulary_path: Path, output: Path, blocks: int) -> None:
     """Does not end well."""
-    source = from_store(DescriptorStore.open(store_path), Vlad.load(vocabulary_path))
+    source = from_store(DescriptorStore.open(store_path), Vlad(vocabulary_path))
     extract_globals(Stopping(source, blocks, kill=True), output)
 
 
@@ -162,7 +162,7 @@ def test_a_run_that_is_continued_equals_an_unbroken_one(
 ) -> None:
     monkeypatch.setattr(globals_stage, "BLOCK_BYTES", 3 * 8 * C * D)
     path, output = vocabulary(tmp_path), tmp_path / "parts.hdf5"
-    source = from_store(store, Vlad.load(path))
+    source = from_store(store, Vlad(path))
     assert source.step == 3
     whole = extract_globals(source, tmp_path / "whole.hdf5", on_bad_image="skip")
     if kill:
@@ -204,7 +204,7 @@ def test_a_published_store_is_read_with_its_list_and_its_masks(tmp_path: Path) -
     with h5py.File(tmp_path / "f.hdf5", "w") as file:
         file["features"] = values
     store = open_store(tmp_path / "f.hdf5", NAMES[:5])
-    aggregators: list[Aggregator] = [Gem(), Mean(), Vlad.load(vocabulary(tmp_path))]
+    aggregators: list[Aggregator] = [Gem(), Mean(), Vlad(vocabulary(tmp_path))]
     for aggregator in aggregators:
         path = extract_globals(from_store(store, aggregator), tmp_path / f"{aggregator.kind}.hdf5")
         found = read_globals(path)[1]
@@ -225,7 +225,7 @@ def test_a_vocabulary_of_other_descriptors_is_refused_with_both_sides_named(
 ) -> None:
     other = vocabulary(tmp_path, "other.npz", **{key: "another"})
     with pytest.raises(BadInput, match=f"{key} is {MADE[key]!r} in .*and 'another' in") as caught:
-        from_store(store, Vlad.load(other))
+        from_store(store, Vlad(other))
     assert str(store.path) in str(caught.value) and str(other) in str(caught.value)
 
 
@@ -235,31 +235,31 @@ def test_of_a_vocabulary_of_published_form_what_it_says_is_compared(
     centroids = np.random.default_rng(1).standard_normal((C, D)).astype(np.float32)
     said = {"origin": "published", "facet": "value", "distance": "cosine", "unit": True}
     path = write_vocabulary(tmp_path / "p.npz", centroids, said)
-    from_store(store, Vlad.load(path))
+    from_store(store, Vlad(path))
     assert "whether backbone, variant, weights, layer agree is not known" in caplog.text
     other = write_vocabulary(tmp_path / "k.npz", centroids, {**said, "facet": "key"})
     with pytest.raises(BadInput, match="facet is 'value' .* and 'key'"):
-        from_store(store, Vlad.load(other))
+        from_store(store, Vlad(other))
 
 
 def test_what_does_not_fit_a_store_is_refused(store: DescriptorStore, tmp_path: Path) -> None:
     wide = np.ones((C, D + 1), np.float32)
     path = write_vocabulary(tmp_path / "wide.npz", wide, MADE)
     with pytest.raises(BadInput, match="width 8, the vocabulary 9"):
-        from_store(store, Vlad.load(path))
+        from_store(store, Vlad(path))
     packed = tmp_path / "packed.hdf5"
     with DescriptorStore.create(packed, ["a"], 1, 16, "uint8", MADE) as writer:
         writer.mark_failed("a", "")
     with pytest.raises(BadInput, match="a packed store"):
         from_store(DescriptorStore.open(packed), Gem())
     with pytest.raises(BadInput, match="soft"):
-        Vlad.load(vocabulary(tmp_path), soft="hard")
+        Vlad(vocabulary(tmp_path), soft="hard")
     spaces = [
         {"descriptor_space": "detector", "detector_weights": "a"},
         {"descriptor_space": "detector", "detector_weights": "b"},
         {"descriptor_space": "backbone"},
     ]
-    loaded = [Vlad.load(vocabulary(tmp_path, f"{i}.npz", **s)) for i, s in enumerate(spaces)]
+    loaded = [Vlad(vocabulary(tmp_path, f"{i}.npz", **s)) for i, s in enumerate(spaces)]
     for i, made in enumerate(spaces):
         for j, aggregator in enumerate(loaded):
             if i == j:
@@ -276,7 +276,7 @@ def test_the_forms_of_vlad_are_those_of_the_vocabulary_and_the_flags(
     local = store.read(0).descriptors.astype(np.float64)
     digests = set()
     for number, (soft, temperature) in enumerate([(None, 1.0), ("standard", 4.0), ("anyloc", 1.0)]):
-        aggregator = Vlad.load(path, soft=soft, temperature=temperature)
+        aggregator = Vlad(path, soft=soft, temperature=temperature)
         source = from_store(store, aggregator)
         output = extract_globals(source, tmp_path / f"{number}.hdf5", on_bad_image="skip")
         _, found, made = read_globals(output)
@@ -286,7 +286,7 @@ def test_the_forms_of_vlad_are_those_of_the_vocabulary_and_the_flags(
         assert made["unit_descriptors"] and "cosine" in made["assignment"]
         digests.add(made["assignment"])
         with pytest.raises(BadInput, match="assignment"):  # another file's rows are not continued
-            other = Vlad.load(path, soft="standard", temperature=9.0)
+            other = Vlad(path, soft="standard", temperature=9.0)
             extract_globals(from_store(store, other), output, on_bad_image="skip")
     assert len(digests) == 3
 
@@ -342,7 +342,7 @@ def test_straight_from_images_equals_the_way_through_a_store_up_to_its_float16(
         on_bad_image="skip",
     )[0]
     store = DescriptorStore.open(local)
-    aggregators: list[Aggregator] = [Vlad.load(tiny_vocabulary), Gem(), Mean()]
+    aggregators: list[Aggregator] = [Vlad(tiny_vocabulary), Gem(), Mean()]
     for aggregator in aggregators:
         given: dict[str, Any] = {"on_bad_image": "skip"}
         sources: list[Source] = [from_store(store, aggregator)]
@@ -367,7 +367,7 @@ def test_images_continue_with_the_batches_of_an_unbroken_run(
     folder: Path, tiny_vocabulary: Path, tmp_path: Path
 ) -> None:
     def source(shard: Shard | None = None) -> Source:
-        vlad_ = Vlad.load(tiny_vocabulary)
+        vlad_ = Vlad(tiny_vocabulary)
         return from_images(tiny(top_k=0), folder, LIST, vlad_, boxes=BOXES, shard=shard)
 
     whole = extract_globals(source(), tmp_path / "whole.hdf5", on_bad_image="skip")
@@ -385,6 +385,6 @@ def test_a_vocabulary_of_another_network_is_refused_before_any_image(
     folder: Path, tiny_vocabulary: Path
 ) -> None:
     with pytest.raises(BadInput, match="weights is 'random, seed 5' in this run"):
-        from_images(tiny(seed=5), folder, LIST, Vlad.load(tiny_vocabulary))
+        from_images(tiny(seed=5), folder, LIST, Vlad(tiny_vocabulary))
     with pytest.raises(BadInput, match="facet is 'key'"):
-        from_images(tiny(facet="key"), folder, LIST, Vlad.load(tiny_vocabulary))
+        from_images(tiny(facet="key"), folder, LIST, Vlad(tiny_vocabulary))

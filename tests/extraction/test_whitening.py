@@ -11,8 +11,8 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.extraction.aggregators import FittedWhitening
+from ames_lite.extraction.fitting import fit_whitening
 from ames_lite.extraction.globals import extract_globals, from_globals
-from ames_lite.extraction.whitening import fit_whitening
 from ames_lite.io.digest import names_digest
 from ames_lite.retrieval.whitening import fit_class_whitening, whiten
 from ames_lite.retrieval.whitening import fit_whitening as fit
@@ -42,7 +42,7 @@ def globals_file(path: Path, seed: int = 0, width: int = D, **made: Any) -> Path
 
 def whitened(source: Path, whitening: Path, output: Path) -> np.ndarray:
     with GlobalStore(source) as store:
-        fitted = FittedWhitening.load(whitening)
+        fitted = FittedWhitening(whitening)
         extract_globals(from_globals(store), output, whitening=fitted, on_bad_image="skip")
     return read_globals(output)[1]
 

@@ -146,7 +146,7 @@ def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
                 expected="float descriptors",
                 remedy="give the desc_name= of a float store, or what=[weights,globals]",
             )
-        vocabulary = Vlad.load(find_vocabulary(config))
+        vocabulary = Vlad(find_vocabulary(config))
         vocabulary.check(store.provenance, store.dim, path)
     boxes: dict[int, Box] = {}
     if split == "query":

@@ -9,21 +9,19 @@ from functools import partial
 from typing import Any
 
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.backbones import dinov2_weights
+from ames_lite.extraction.backbones import dinov2
 from ames_lite.extraction.backbones.cvnet import Cvnet
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
 from ames_lite.extraction.backbones.efficientnet import EfficientNet
-from ames_lite.extraction.backbones.final_tokens import DINOV3, SIGLIP2, Dinov3, Siglip2
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.backbones.photo import Photo
 from ames_lite.extraction.backbones.sift import Sift
+from ames_lite.extraction.backbones.vision_transformers import DINOV3, SIGLIP2, Dinov3, Siglip2
 from ames_lite.extraction.backbones.xfeat import Xfeat
 
 NETWORKS: dict[str, Callable[..., Backbone]] = {  # these take device, precision, batch_pixels too
     "dinov2": Dinov2,  # ViT-B/14 with registers, AMES' own
-    **{
-        f"dinov2_{variant}": partial(Dinov2, variant=variant) for variant in dinov2_weights.VARIANTS
-    },
+    **{f"dinov2_{variant}": partial(Dinov2, variant=variant) for variant in dinov2.VARIANTS},
     "cvnet": Cvnet,
     "efficientnet_lite0": EfficientNet,
     **{f"dinov3_{key}": partial(Dinov3, variant=key) for key in DINOV3},

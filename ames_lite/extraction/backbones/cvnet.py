@@ -1,26 +1,37 @@
 """CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor.
 
-No hub has the weights: their path must be given.
+No hub has the weights: their path must be given. Parameters are named as in the published files
+(stem, s1 to s4, head).
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ames_lite.errors import MissingFile, require
-from ames_lite.extraction.backbones.cvnet_network import STRIDE, CvnetNetwork, Shape
-from ames_lite.extraction.backbones.map_backbone import MapBackbone, MapOptions, require_text
+from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.extraction.backbones.map_backbone import (
+    Features,
+    MapBackbone,
+    MapOptions,
+    require_text,
+)
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
 from ames_lite.io.weights_file import fill_network, read_state
+from ames_lite.retrieval.map_pooling import gem_map
 
 logger = logging.getLogger(__name__)
 
+STRIDE = 16  # pixels between the cells of the map
+SMALLEST = 1e-6  # GeM: activations are clamped from below
 EXPECTED = "the state of CVNet's ResNet, plain or under 'state' or 'model_state'"
 WRAPPED = "module."  # what DataParallel puts before every name
 ENCODER = "encoder_q."  # in the published file, which holds CVNet's reranking network too
@@ -29,6 +40,114 @@ RESNETS: dict[tuple[int, ...], str] = {
     (3, 4, 23, 3): "ResNet-101",
     (3, 8, 36, 3): "ResNet-152",
 }
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a network; the defaults are the published ResNet-101.
+
+    depths: blocks of the four stages; width: channels of the stem; the stages' inner widths are
+    width, 2·width, 4·width, 8·width, their outer ones four times that; dim: of the global vector.
+    """
+
+    depths: tuple[int, ...] = (3, 4, 23, 3)
+    width: int = 64
+    dim: int = 2048
+
+    def __post_init__(self) -> None:
+        numbers = [*self.depths, self.width, self.dim]
+        if len(self.depths) != 4 or not all(isinstance(n, int) and n > 0 for n in numbers):
+            raise BadInput(
+                f"depths are {self.depths}, width is {self.width}, global_dim is {self.dim}",
+                expected="four depths, a width and a dimension, whole numbers from 1",
+            )
+
+
+class Block(nn.Module):
+    """Shortcut + branch, without the ReLU that follows."""
+
+    def __init__(self, dim_in: int, inner: int, stride: int) -> None:
+        super().__init__()
+        dim = 4 * inner
+        self.has_projection = dim_in != dim or stride != 1
+        if self.has_projection:
+            self.proj = nn.Conv2d(dim_in, dim, 1, stride, bias=False)
+            self.bn = nn.BatchNorm2d(dim)
+        self.f = nn.Sequential(
+            OrderedDict(
+                a=nn.Conv2d(dim_in, inner, 1, bias=False),
+                a_bn=nn.BatchNorm2d(inner),
+                a_relu=nn.ReLU(),
+                b=nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False),
+                b_bn=nn.BatchNorm2d(inner),
+                b_relu=nn.ReLU(),
+                c=nn.Conv2d(inner, dim, 1, bias=False),
+                c_bn=nn.BatchNorm2d(dim),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = self.bn(self.proj(x)) if self.has_projection else x
+        total: Tensor = shortcut + self.f(x)
+        return total
+
+
+def _stem(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(3, width, 7, 2, padding=3, bias=False),
+            bn=nn.BatchNorm2d(width),
+            relu=nn.ReLU(),
+            pool=nn.MaxPool2d(3, 2, padding=1),
+        )
+    )
+
+
+def _stage(dim_in: int, inner: int, depth: int, stride: int) -> nn.Sequential:
+    """Blocks b1, b2, …; the first has the stride."""
+    blocks = {"b1": Block(dim_in, inner, stride)}
+    blocks |= {f"b{i}": Block(4 * inner, inner, 1) for i in range(2, depth + 1)}
+    return nn.Sequential(OrderedDict(blocks))
+
+
+class GeM(nn.Module):
+    """Generalized mean over positions, with a learned power."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.full((1,), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gem_map(x, self.p, SMALLEST)
+
+
+class CvnetNetwork(nn.Module):
+    """Stem, four stages, head: the published network by default."""
+
+    def __init__(self, shape: Shape | None = None) -> None:
+        super().__init__()
+        self.shape = shape = shape or Shape()
+        width, depths = shape.width, shape.depths
+        self.stem = _stem(width)
+        self.s1 = _stage(width, width, depths[0], 1)
+        self.s2 = _stage(4 * width, 2 * width, depths[1], 2)
+        self.s3 = _stage(8 * width, 4 * width, depths[2], 2)
+        self.s4 = _stage(16 * width, 8 * width, depths[3], 2)
+        self.head = nn.Sequential(OrderedDict(pool=GeM(), fc=nn.Linear(32 * width, shape.dim)))
+
+    def forward(self, pixels: Tensor) -> Features:
+        """pixels [B, 3, H, W], normalized.
+
+        The map [B, 16·width, ⌈H/16⌉, ⌈W/16⌉] is stage 3's output before its last ReLU, so it has
+        negative entries; the vector [B, dim] is not of unit length.
+        """
+        x = self.stem(pixels)
+        for block in (*self.s1, *self.s2, *self.s3):
+            x = block(functional.relu(x))
+        local = x
+        for block in self.s4:
+            x = block(functional.relu(x))
+        return Features(local, self.head(functional.relu(x)))
 
 
 class Cvnet(MapBackbone):
@@ -55,7 +174,7 @@ class Cvnet(MapBackbone):
         self.shape = Shape(tuple(depths), width, global_dim)
         self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")
         super().__init__(
-            self.shape.local_dim,
+            16 * width,
             patch=1,  # any size
             global_kind="gem",
             global_dim=self.shape.dim,
@@ -83,7 +202,7 @@ class Cvnet(MapBackbone):
         return (x1 + left * across, y1 + top * down, x1 + right * across, y1 + bottom * down)
 
 
-def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[nn.Module, str]:
+def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[CvnetNetwork, str]:
     """The network in float32 and eval mode, and the SHA-256 of its file.
 
     Names may begin with `module.`; where some begin with `encoder_q.`, only those are used. Raises

@@ -4,7 +4,6 @@ A detector trained here has a `meta.json` beside it, which says what features it
 files have none and are not checked.
 """
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +18,12 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import compare_provenance
-from ames_lite.io.weights_file import read_state
+from ames_lite.io.weights_file import fill_network, read_state, write_tensors
 from ames_lite.io.writing import replacing
 
 EXPECTED = "the state of SpatialAttention2d: conv1, bn and conv2, plain or under 'state'"
 KIND = "SpatialAttention2d"
 SAME_FEATURES = ("backbone", "variant", "weights", "facet", "layer")  # what a detector is for
-TRAINED_HERE = ("detector.pt", "last.pt")  # names that a meta.json beside them speaks of
 
 
 class SpatialAttention2d(nn.Module):
@@ -63,17 +61,9 @@ def load_detector(
             where=path,
             expected=f"{EXPECTED}, for features of width {dim_in}",
         )
-    detector = SpatialAttention2d(dim_in, shape[0])
-    try:
-        detector.load_state_dict(state)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())
-        raise BadInput(
-            f"the detector does not load: {said}", where=path, expected=EXPECTED
-        ) from error
-    finite = all(bool(torch.isfinite(value).all()) for value in detector.state_dict().values())
-    require(finite, "the detector has NaN or infinite weights", where=path)
-    return detector.eval()
+    with torch.device("meta"):
+        detector = SpatialAttention2d(dim_in, shape[0])
+    return fill_network(detector, state, path, EXPECTED)
 
 
 def save_detector(
@@ -87,41 +77,34 @@ def save_detector(
     path = Path(path)
     if detector is not None:
         state = {name: value.detach().cpu() for name, value in detector.state_dict().items()}
-        with replacing(path, overwrite=True) as partial:
-            partial.write_bytes(as_bytes({"state": state}))
+        write_tensors(path, {"state": state})
     record = {"schema": 1, "kind": KIND, **meta, "detector_sha256": file_digest(path)}
     with replacing(path.with_name("meta.json"), overwrite=True) as partial:
         partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return path
 
 
-def as_bytes(content: Mapping[str, Any]) -> bytes:
-    """By torch.save; equal content gives equal bytes, as no file name is in them."""
-    stream = io.BytesIO()
-    torch.save(dict(content), stream)
-    return stream.getvalue()
-
-
 def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
     """Raises BadInput where the meta.json beside a detector says that it is for other features.
 
     made: provenance of a backbone, as far as it is known. A file without meta, or that the meta
-    does not know, passes.
+    does not know, passes; meta.json always speaks of a `last.pt` beside it.
     """
     path = Path(path)
     beside = path.with_name("meta.json")
     meta = _read_meta(beside) if beside.is_file() else None
-    if meta is None or not (
-        path.name in TRAINED_HERE or meta.get("detector_sha256") == file_digest(path)
-    ):
+    if meta is None:
         return
-    if path.name == "detector.pt" and meta.get("detector_sha256") != file_digest(path):
+    known = meta.get("detector_sha256") == file_digest(path)
+    if path.name == "detector.pt" and not known:
         raise BadInput(
             "detector.pt is not the file that meta.json was written with",
             where=path,
             expected=f"sha256 {meta.get('detector_sha256')}",
             remedy="resume its training, or remove a meta.json of another file",
         )
+    if not known and path.name != "last.pt":
+        return
     keys = [key for key in SAME_FEATURES if key in made]
     compare_provenance(
         meta["backbone"],

@@ -1,67 +1,136 @@
 """DINOv2 as a backbone: patch features, and the CLS token for facet=patch.
 
-The defaults are the published extraction of AMES.
+The defaults are the published extraction of AMES. Transformers' blocks run with the original code's
+position embeddings, so that maps equal the original's at every size. The facets query, key, value
+and token are taken from a block (0-based) before any final norm; `patch` is the final, normalized
+output.
+
+Weights come from the hub's cache, a folder or an original `.pth`. Keys and shapes are checked, but
+for mask_token, which only pre-training uses.
 """
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from ames_lite.errors import BadInput, require
-from ames_lite.extraction.backbones.dinov2_network import FACETS, Dinov2Network
-from ames_lite.extraction.backbones.dinov2_weights import (
-    VARIANTS,
-    dinov2_checkpoint,
-    load_network,
-    random_network,
+from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones.map_backbone import Features, MapOptions, as_map, grid_of
+from ames_lite.extraction.backbones.pretrained import (
+    Checkpoint,
+    load_pretrained,
+    missing,
+    transformers_class,
 )
-from ames_lite.extraction.backbones.map_backbone import MapBackbone, MapOptions, require_text
-from ames_lite.extraction.backbones.pretrained import Checkpoint, choose
+from ames_lite.extraction.backbones.vision_transformers import Transformer
+from ames_lite.io.digest import file_digest
+from ames_lite.io.weights_file import fill_network, read_state
+
+PATCH = 14
+ORIGINALS = "https://dl.fbaipublicfiles.com/dinov2"
+UNUSED = "embeddings.mask_token"  # a weight that plays no part in features
+RENAMED = {  # words of a name in transformers, of new and old versions: those of the original
+    "embeddings.position_embeddings": "pos_embed",
+    "embeddings.patch_embeddings.projection": "patch_embed.proj",
+    "embeddings.": "",
+    "layernorm.": "norm.",
+    "encoder.layer.": "blocks.",
+    "attention.o_proj": "attn.proj",
+    "attention.output.dense": "attn.proj",
+    "mlp.weights_in": "mlp.w12",
+    "mlp.weights_out": "mlp.w3",
+    "mlp.down_proj": "mlp.w3",
+    "layer_scale1.lambda1": "ls1.gamma",
+    "layer_scale2.lambda1": "ls2.gamma",
+}
+CUT = {  # what is part of an original tensor: its name, which part, of how many equal ones by rows
+    "attention.q_proj": ("attn.qkv", 0, 3),
+    "attention.k_proj": ("attn.qkv", 1, 3),
+    "attention.v_proj": ("attn.qkv", 2, 3),
+    "attention.attention.query": ("attn.qkv", 0, 3),
+    "attention.attention.key": ("attn.qkv", 1, 3),
+    "attention.attention.value": ("attn.qkv", 2, 3),
+    "mlp.gate_proj": ("mlp.w12", 0, 2),
+    "mlp.up_proj": ("mlp.w12", 1, 2),
+}
+PROJECTIONS = {  # a facet's layer in a block, in new and old versions of transformers
+    "query": ("attention.q_proj", "attention.attention.query"),
+    "key": ("attention.k_proj", "attention.attention.key"),
+    "value": ("attention.v_proj", "attention.attention.value"),
+}
+FACETS = ("patch", "token", *PROJECTIONS)
 
 
-class Dinov2(MapBackbone):
-    """Patch features of a DINOv2, chosen by a detector or by their norm; weights load on first use.
+def dinov2_checkpoint(
+    dim: int,
+    depth: int,
+    heads: int,
+    registers: int = 0,
+    *,
+    swiglu: bool = False,
+    grid: int = 37,
+    hub: str | None = None,
+    original: str | None = None,
+) -> Checkpoint:
+    """swiglu: feed-forward of ViT-g; grid: patches a side of the trained position embeddings."""
+    return Checkpoint(
+        title="DINOv2",
+        model="Dinov2WithRegistersModel" if registers else "Dinov2Model",
+        model_type="dinov2_with_registers" if registers else "dinov2",
+        config={
+            "hidden_size": dim,
+            "num_hidden_layers": depth,
+            "num_attention_heads": heads,
+            "mlp_ratio": 4,
+            "use_swiglu_ffn": swiglu,
+            "image_size": 14 * grid,
+            "patch_size": 14,
+            "layer_norm_eps": 1e-6,
+            **({"num_register_tokens": registers} if registers else {}),
+        },
+        hub=hub,
+        original=original,
+        unused=("mask_token",),
+    )
 
-    weights: a transformers folder or an original .pth; None: the hub's cache, then the hub.
-    """
+
+SHAPES = {
+    "s": ("small", 384, 12, 6),
+    "b": ("base", 768, 12, 12),
+    "l": ("large", 1024, 24, 16),
+    "g": ("giant", 1536, 40, 24),
+}
+
+
+def _published(letter: str, registers: int) -> Checkpoint:
+    word, dim, depth, heads = SHAPES[letter]
+    kind, suffix = ("-with-registers", "_reg4") if registers else ("", "")
+    stem = f"dinov2_vit{letter}14"
+    return dinov2_checkpoint(
+        *(dim, depth, heads, registers),
+        swiglu=letter == "g",
+        hub=f"facebook/dinov2{kind}-{word}",
+        original=f"{ORIGINALS}/{stem}/{stem}{suffix}_pretrain.pth",
+    )
+
+
+VARIANTS = {
+    f"vit{letter}14{'_reg' if registers else ''}": _published(letter, registers)
+    for letter in SHAPES
+    for registers in (0, 4)
+}
+
+
+class Dinov2(Transformer):
+    """A DINOv2; weights: a transformers folder or an original .pth."""
 
     name = "dinov2"
+    variants, default, facets = VARIANTS, "vitb14_reg", FACETS
     defaults = MapOptions(image_size=770)
-
-    def __init__(
-        self,
-        variant: str = "vitb14_reg",  # a key of VARIANTS
-        weights: str | None = None,
-        facet: str = "patch",  # or token, query, key, value of a block
-        layer: int | None = None,  # that block, 0-based; None: the last
-        **options: Any,  # of MapOptions
-    ) -> None:
-        require_text(weights=weights)
-        self.variant, self.weights, self.facet = variant, weights, facet
-        self._spec = spec = self._choose(variant)
-        self.layer = spec.depth - 1 if layer is None else layer
-        self._check_facet()
-        super().__init__(
-            spec.dim,
-            patch=spec.patch,
-            global_kind="cls" if facet == "patch" else None,
-            global_dim=spec.dim if facet == "patch" else 0,
-            **options,
-        )
-
-    def _choose(self, variant: str) -> Checkpoint:
-        return choose(variant, VARIANTS)
-
-    def _check_facet(self) -> None:
-        facet, layer, depth = self.facet, self.layer, self._spec.depth
-        require(facet in FACETS, f"facet '{facet}'", expected=f"one of {', '.join(FACETS)}")
-        known = isinstance(layer, int) and 0 <= layer < depth
-        require(known, f"layer is {layer}", expected=f"a block from 0 to {depth - 1}")
-        require(
-            facet != "patch" or layer == depth - 1,
-            f"facet=patch is the final output, layer is {layer}",
-            expected="layer=null, or facet=token for the output of that block",
-        )
 
     def _load(self) -> tuple[nn.Module, str]:
         return load_network(self._spec, self.weights)
@@ -77,13 +146,178 @@ class TinyRandom(Dinov2):
     name = "tiny_random"
 
     def __init__(self, seed: int = 0, registers: int = 4, **arguments: Any) -> None:
-        if arguments.pop("weights", None) is not None:
+        if arguments.get("weights") is not None:
             raise BadInput("tiny_random has no weights", expected="seed=, or another backbone=")
         self.seed, self._registers = seed, registers
-        super().__init__(variant=f"tiny_random, {registers} registers", **arguments)
+        super().__init__(f"tiny_random, {registers} registers", **arguments)
 
     def _choose(self, variant: str) -> Checkpoint:
         return dinov2_checkpoint(32, 2, 2, self._registers, grid=5)
 
     def _load(self) -> tuple[nn.Module, str]:
         return random_network(self._spec, self.seed), f"random, seed {self.seed}"
+
+
+def position_embeddings(trained: Tensor, rows: int, columns: int, registers: bool) -> Tensor:
+    """Position embeddings [1, 1 + rows * columns, D] for a grid, from trained ones [1, 1 + M², D].
+
+    As the original code does it: in float32, a grid of the trained size unchanged; without
+    registers by a scale factor that has an offset, with registers by size and with antialias.
+    """
+    side = round((trained.shape[1] - 1) ** 0.5)
+    if (rows, columns) == (side, side):
+        return trained
+    cls, grid = trained[:, :1].float(), trained[:, 1:].float()
+    planes = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    if registers:
+        planes = functional.interpolate(
+            planes, size=(rows, columns), mode="bicubic", align_corners=False, antialias=True
+        )
+    else:
+        factors = ((rows + 0.1) / side, (columns + 0.1) / side)
+        planes = functional.interpolate(
+            planes, scale_factor=factors, mode="bicubic", align_corners=False
+        )
+    return torch.cat([cls, planes.flatten(2).transpose(1, 2)], dim=1).to(trained.dtype)
+
+
+class Dinov2Network(nn.Module):
+    """A transformers DINOv2 that gives the original features and stops where nothing more is due.
+
+    model: Dinov2Model or Dinov2WithRegistersModel of any version since 4.48; layer: the block of
+    the facet, None: the last.
+    """
+
+    def __init__(
+        self, model: nn.Module, registers: int, facet: str = "patch", layer: int | None = None
+    ) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.registers, self.facet, self.layer = registers, facet, layer
+
+    def forward(self, pixels: Tensor) -> Features:
+        """pixels [B, 3, H, W], normalized, sides multiples of 14."""
+        grid, facet = grid_of(pixels, PATCH), self.facet
+        last = len(self.model.encoder.layer) - 1 if self.layer is None else self.layer
+        hidden = self._embed(pixels, grid)
+        for block in self.model.encoder.layer[:last]:
+            hidden = _run(block, hidden)
+        block = self.model.encoder.layer[last]
+        if facet in PROJECTIONS:
+            tokens = _find(block, PROJECTIONS[facet])(block.norm1(hidden))
+            return Features(self._map(tokens, grid), None)
+        tokens = _run(block, hidden)
+        if facet == "token":
+            return Features(self._map(tokens, grid), None)
+        tokens = self.model.layernorm(tokens)
+        return Features(self._map(tokens, grid), tokens[:, 0])
+
+    def _embed(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        parts = self.model.embeddings
+        patches = parts.patch_embeddings.projection(pixels).flatten(2).transpose(1, 2)
+        tokens = torch.cat([parts.cls_token.expand(len(pixels), -1, -1), patches], dim=1)
+        tokens = tokens + position_embeddings(
+            parts.position_embeddings, *grid, registers=self.registers > 0
+        )
+        if not self.registers:
+            return tokens
+        registers = parts.register_tokens.expand(len(pixels), -1, -1)
+        return torch.cat([tokens[:, :1], registers, tokens[:, 1:]], dim=1)
+
+    def _map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patch tokens, CLS and registers dropped, as a map [B, D, h, w]."""
+        return as_map(tokens[:, 1 + self.registers :], grid)
+
+
+def _run(block: nn.Module, hidden: Tensor) -> Tensor:
+    out = block(hidden)
+    tokens: Tensor = out[0] if isinstance(out, tuple) else out
+    return tokens
+
+
+def _find(block: nn.Module, paths: Sequence[str]) -> nn.Module:
+    """The sub-module at the first of paths that the block has."""
+    names: Mapping[str, nn.Module] = dict(block.named_modules())
+    for path in paths:
+        if path in names:
+            return names[path]
+    raise BadInput(f"the block has none of {', '.join(paths)}", expected="transformers 4.48 to 5")
+
+
+def load_network(spec: Checkpoint, weights: str | Path | None = None) -> tuple[nn.Module, str]:
+    """As `load_pretrained`; weights may also be an original `.pth`."""
+    if weights is None or Path(weights).expanduser().is_dir():
+        return load_pretrained(spec, weights)
+    path = Path(weights).expanduser()
+    if not path.exists():
+        raise missing(spec, Path(weights))
+    return _filled(read_state(path, spec.expected), spec, path), file_digest(path)
+
+
+def random_network(spec: Checkpoint, seed: int) -> nn.Module:
+    """A network whose weights are drawn from the seed: for tests."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, shape in sorted(original_shapes(spec).items()):
+        noise = torch.randn(shape, generator=generator)
+        matrix = name.endswith("weight") and len(shape) > 1
+        one = float("norm" in name and name.endswith("weight"))
+        state[name] = noise / shape[1] ** 0.5 if matrix else one + 0.1 * noise
+    return _filled(state, spec, f"seed {seed}")
+
+
+def original_shapes(spec: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of an original state."""
+    shapes: dict[str, tuple[int, ...]] = {"mask_token": (1, spec.dim)}
+    for name, value in _empty(spec).state_dict().items():
+        original, _, parts = _original(name)
+        shapes[original] = (parts * value.shape[0], *value.shape[1:])
+    return shapes
+
+
+def originals_to_transformers(
+    state: Mapping[str, Tensor], wanted: Iterable[str]
+) -> dict[str, Tensor]:
+    """A state under the original names, renamed to those `wanted` by this version of transformers.
+
+    A tensor that has no place there keeps its original name, for the check to find.
+    """
+    # the `.pth` of ViT-g groups its blocks (blocks.<chunk>.<block>.…)
+    given = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", n): v for n, v in state.items()}
+    renamed, used = {}, set()
+    for name in wanted:
+        original, part, parts = _original(name)
+        if original in given:
+            renamed[name] = given[original].chunk(parts)[part]
+            used.add(original)
+    return renamed | {name: value for name, value in given.items() if name not in used}
+
+
+def _original(name: str) -> tuple[str, int, int]:
+    """The original tensor that a weight of transformers is part of; which part, of how many."""
+    place = (0, 1)
+    for ours, (theirs, part, parts) in CUT.items():
+        if ours in name:
+            name, place = name.replace(ours, theirs), (part, parts)
+    for ours, theirs in RENAMED.items():
+        name = name.replace(ours, theirs)
+    return name, *place
+
+
+def _empty(spec: Checkpoint) -> nn.Module:
+    """On the meta device: nothing is drawn that a file replaces."""
+    model_class, config_class = (transformers_class(n) for n in (spec.model, spec.config_class))
+    with torch.device("meta"):
+        network: nn.Module = model_class(config_class(**spec.config))
+    return network
+
+
+def _filled(state: Mapping[str, Tensor], spec: Checkpoint, path: str | Path) -> nn.Module:
+    """The model in float32 and eval mode, from a state under the original names."""
+    network = _empty(spec)
+    wanted = network.state_dict()
+    found = originals_to_transformers(state, wanted)
+    found.pop("mask_token", None)  # where the model has none
+    if UNUSED in wanted:
+        found.setdefault(UNUSED, torch.zeros(wanted[UNUSED].shape))
+    return fill_network(network, found, path, spec.expected)

@@ -8,31 +8,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import check_fields, require
+from ames_lite.errors import BadInput, check_fields, require
 from ames_lite.extraction.backbones.detector import (
     SpatialAttention2d,
     check_detector,
     load_detector,
 )
-from ames_lite.extraction.backbones.features import Features, TopK, norm_and_unit, top_k
 from ames_lite.extraction.backbones.interface import Backbone, Described, check_prepared
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
-from ames_lite.io.resizing import Preparation, Prepared, View, to_whole_image
+from ames_lite.io.resizing import Preparation, Prepared, View, patch_centres, to_whole_image
 from ames_lite.records import LocalDescriptors
 from ames_lite.runtime import PRECISIONS, autocast, pick_device
 
 logger = logging.getLogger(__name__)
 
+OF_VIEWS = ("image_size", "scales", "method", "resize", "query_crop", "crop_rounding")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GPU_BATCH_PIXELS = 8_000_000  # on a CPU batches gain nothing
+
+
+class Features(NamedTuple):
+    """patches [B, D, h, w]; cls [B, D], the global vector, None where the network stops before."""
+
+    patches: Tensor
+    cls: Tensor | None
+
+
+def grid_of(pixels: Tensor, patch: int) -> tuple[int, int]:
+    """The (rows, columns) of patches of pixels [B, 3, H, W].
+
+    Raises BadInput where a side is no multiple: the network would cut it off silently.
+    """
+    height, width = pixels.shape[-2:]
+    if height % patch or width % patch or not height or not width:
+        raise BadInput(f"pixels are {height} × {width}", expected=f"multiples of {patch}")
+    return height // patch, width // patch
+
+
+def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Patch tokens [B, h * w, D], row after row, as a map [B, D, h, w]."""
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
 
 
 def require_text(**values: object) -> None:
@@ -72,11 +95,38 @@ class MapOptions:
         }
         check_fields(self, fits)
 
-    def preparation(self, patch: int) -> Preparation:
-        """Of images whose sides become multiples of `patch`. Raises BadInput."""
-        shared = ("method", "resize", "query_crop", "crop_rounding")
-        choice = {key: getattr(self, key) for key in shared}
-        return preparation(self.image_size, self.scales, patch=patch, **choice)
+
+class TopK(NamedTuple):
+    """descriptors [B, K, D], weight [B, K] descending, scale [B, K] integers, xy [B, K, 2]."""
+
+    descriptors: Tensor
+    weight: Tensor
+    scale: Tensor
+    xy: Tensor
+
+
+def top_k(descriptors: Sequence[Tensor], weights: Sequence[Tensor], count: int) -> TopK:
+    """The min(count, all) strongest of every image; maps [B, D, h, w] and [B, 1, h, w] a scale."""
+    weight = torch.cat([w.flatten(1) for w in weights], dim=1)
+    weight, order = weight.sort(dim=1, descending=True, stable=True)
+    weight, order = weight[:, :count], order[:, :count].contiguous()
+    # only the chosen rows are copied: all maps side by side would double the memory
+    flat = [d.flatten(2) for d in descriptors]
+    lengths = torch.tensor([maps.shape[2] for maps in flat], device=order.device)
+    starts = lengths.cumsum(0) - lengths
+    scale = torch.searchsorted(starts, order, right=True) - 1
+    centres = [patch_centres(*w.shape[2:]) for w in weights]
+    places = torch.cat([torch.from_numpy(c) for c in centres]).to(order.device)
+    return TopK(_gather(flat, scale, order - starts[scale]), weight, scale, places[order])
+
+
+def _gather(maps: Sequence[Tensor], scale: Tensor, position: Tensor) -> Tensor:
+    batch, dim = maps[0].shape[:2]
+    chosen = maps[0].new_empty(batch, scale.shape[1], dim)
+    for index, values in enumerate(maps):
+        row, column = (scale == index).nonzero(as_tuple=True)
+        chosen[row, column] = values[row, :, position[row, column]]
+    return chosen
 
 
 class MapBackbone(Backbone):
@@ -105,7 +155,12 @@ class MapBackbone(Backbone):
         **options: Any,  # of MapOptions
     ) -> None:
         self.options = chosen = replace(self.defaults, **options)
-        self.prepare = chosen.preparation(patch)
+        of_views = {key: getattr(chosen, key) for key in OF_VIEWS}
+        self.prepare = Preparation(patch=patch, **of_views)
+        scales = self.prepare.scales
+        self._nearest = min(range(len(scales)), key=lambda i: abs(scales[i] - 1))  # scale to 1
+        one = slice(self._nearest, self._nearest + 1)
+        self._described = slice(0, None) if chosen.local_scales == "all" else one
         self.top_k, self.precision = chosen.top_k, chosen.precision
         self.device, self.batch_pixels = placed(
             chosen.device, chosen.precision, chosen.batch_pixels
@@ -138,19 +193,8 @@ class MapBackbone(Backbone):
         if not vectors:
             return None
         if self.options.global_scales == "one" or len(vectors) == 1:
-            return vectors[self._nearest()]
+            return vectors[self._nearest]
         return torch.stack([functional.normalize(vector, dim=1) for vector in vectors]).mean(dim=0)
-
-    @property
-    def _described(self) -> slice:
-        """The scales of local descriptors."""
-        nearest = self._nearest()
-        return slice(None) if self.options.local_scales == "all" else slice(nearest, nearest + 1)
-
-    def _nearest(self) -> int:
-        """The index of the scale nearest to 1."""
-        scales = self.prepare.scales
-        return min(range(len(scales)), key=lambda i: abs(scales[i] - 1))
 
     def _region(self, view: View) -> Box:
         """The box of the whole image that the map's cells cover."""
@@ -196,7 +240,7 @@ class MapBackbone(Backbone):
             "method": prepare.method,
             **({"crop_rounding": prepare.crop_rounding} if cropped else {}),
             "query_crop": prepare.query_crop,
-            "global_scales": prepare.scales[self._nearest()] if one else "mean of unit vectors",
+            "global_scales": prepare.scales[self._nearest] if one else "mean of unit vectors",
             **({} if options.local_scales == "all" else {"local_scales": options.local_scales}),
             "precision": self.precision,
         }
@@ -242,14 +286,14 @@ class MapBackbone(Backbone):
 
     def _weigh(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Descriptors [B, D, h, w] and weights [B, 1, h, w] of a feature map."""
-        unit, norm = norm_and_unit(features)
+        unit = functional.normalize(features, dim=1)
         if self._detector is None:
-            return unit, norm
+            return unit, features.norm(dim=1, keepdim=True)
         own, weight = self._detector(features)
         return (own if self.space == "detector" else unit), weight
 
     def _record(self, found: TopK, row: int, prepared: Prepared) -> LocalDescriptors:
-        scale = found.scale[row].numpy() + (self._described.start or 0)
+        scale = found.scale[row].numpy() + self._described.start
         regions = np.array([self._region(view) for view in prepared.views])[scale]
         xy = to_whole_image(found.xy[row].numpy(), regions, prepared.size)
         return LocalDescriptors(
@@ -259,14 +303,6 @@ class MapBackbone(Backbone):
             weight=found.weight[row].numpy(),
             size=prepared.size,
         )
-
-
-def preparation(
-    image_size: int | Sequence[int], scales: Sequence[float], **choice: Any
-) -> Preparation:
-    """Of what a configuration gives, whose pairs are lists. Raises BadInput."""
-    size: Any = tuple(image_size) if isinstance(image_size, Sequence) else image_size
-    return Preparation(image_size=size, scales=tuple(scales), **choice)
 
 
 def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch.device, int]:

@@ -6,7 +6,8 @@ holds both. The global vector is EfficientNet's GeM, whitened within classes of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,31 +37,15 @@ REMEDY = "a whole checkout, or backbone.arguments.whitening=null: GeM that is no
 WHITENING = "photo_elvis/pca_photo_gem_photos-train.npz"
 
 
-@dataclass(frozen=True, eq=False)
-class BothPrepared:
-    """One image as the two networks see it."""
-
-    keypoints: Prepared
-    cells: Prepared
-
-    @property
-    def shape(self) -> tuple[tuple[int, int], ...]:
-        return self.keypoints.shape + self.cells.shape
-
-    @property
-    def num_pixels(self) -> int:
-        return self.keypoints.num_pixels + self.cells.num_pixels
-
-
-@dataclass(frozen=True)
-class PrepareBoth:
-    """What worker processes do."""
-
-    keypoints: Preparation
-    cells: Preparation
-
-    def __call__(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> BothPrepared:
-        return BothPrepared(self.keypoints(image, box), self.cells(image, box))
+def prepare_both(
+    keypoints: Preparation,
+    cells: Preparation,
+    image: npt.NDArray[np.uint8],
+    box: Box | None = None,
+) -> Prepared:
+    """The view of XFeat, then those of EfficientNet: what worker processes do."""
+    one, other = keypoints(image, box), cells(image, box)
+    return Prepared(one.size, one.views + other.views)
 
 
 class Photo(Backbone):
@@ -77,19 +62,8 @@ class Photo(Backbone):
         # vector is the mean of their unit vectors, cells are of the one nearest to 1
         power: float = 3.0,  # of GeM
         whitening: str | None = SHIPPED,  # of GeM: a file of fit_whitening.py; None: not whitened
-        resize: str = "area",
-        query_crop: str = "int",
-        device: str = "auto",
-        precision: str = "fp32",
-        batch_pixels: int | None = None,
+        **shared: Any,  # resize, query_crop, device, precision, batch_pixels: as of either
     ) -> None:
-        shared: dict[str, Any] = {
-            "resize": resize,
-            "query_crop": query_crop,
-            "device": device,
-            "precision": precision,
-            "batch_pixels": batch_pixels,
-        }
         check_count(keypoints=keypoints, cells=cells)
         self._keypoints = Xfeat(top_k=keypoints, image_size=keypoint_size, **shared)
         self._cells = EfficientNet(
@@ -107,12 +81,12 @@ class Photo(Backbone):
         self.global_kind, self.global_dim = "gem", self._cells.global_dim
         if whitening is not None:
             path = shipped(WHITENING) if whitening == SHIPPED else Path(whitening).expanduser()
-            self._whitening = FittedWhitening.load(path, remedy=REMEDY)
+            self._whitening = FittedWhitening(path, remedy=REMEDY)
             self._whitening.check_width(self.global_dim, "backbone=photo")
             self.global_kind = whitened_kind("gem")
             self.global_dim = self._whitening.whitening.dim
         self.batch_pixels = self._cells.batch_pixels
-        self.prepare = PrepareBoth(self._keypoints.prepare, self._cells.prepare)
+        self.prepare = partial(prepare_both, self._keypoints.prepare, self._cells.prepare)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -139,11 +113,13 @@ class Photo(Backbone):
         self._whitening.check(of_gem, self._cells.global_dim, "backbone=photo")
         return {**made, **self._whitening.digests}
 
-    def describe(self, batch: Sequence[BothPrepared]) -> list[Described]:
+    def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         """Both kinds of images of one shape, and the global vector."""
-        check_prepared(batch, BothPrepared)
-        keypoints = self._keypoints.describe([item.keypoints for item in batch])
-        cells = self._cells.describe([item.cells for item in batch])
+        check_prepared(batch, Prepared)
+        keypoints = self._keypoints.describe(
+            [replace(item, views=item.views[:1]) for item in batch]
+        )
+        cells = self._cells.describe([replace(item, views=item.views[1:]) for item in batch])
         return [
             Described(merged(one.local, other.local), self._whitened(other.vector))
             for one, other in zip(keypoints, cells, strict=True)

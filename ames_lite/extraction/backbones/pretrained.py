@@ -90,31 +90,10 @@ def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple
     weights: a transformers folder, or None for the hub (its cache first). Raises MissingFile with
     what to download, and BadInput where the folder is not the whole of that network.
     """
-    if weights is not None and not Path(weights).expanduser().is_dir():
-        raise missing(checkpoint, weights)
     folder = from_hub(checkpoint) if weights is None else Path(weights).expanduser()
-    return from_folder(folder, checkpoint), file_digest(folder / WEIGHTS)
-
-
-def transformers_class(name: str) -> Any:
-    """A class of transformers. Raises ConfigError where it is not installed or has none."""
-    remedy = "python -m pip install -r requirements.txt"
-    try:
-        import transformers
-    except ImportError as error:
-        raise ConfigError("the package transformers is not installed", remedy=remedy) from error
-    found = getattr(transformers, name, None)
-    if found is None:
-        what = f"transformers {transformers.__version__} has no {name}"
-        raise ConfigError(what, remedy=remedy)
-    return found
-
-
-def from_folder(folder: Path, checkpoint: Checkpoint) -> nn.Module:
-    """The network of a folder, in float32 and eval mode."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise missing(checkpoint, folder / name)
+            raise missing(checkpoint, folder / name if folder.is_dir() else folder)
     expected = checkpoint.expected
     _check_config(folder / CONFIG, checkpoint)
     try:
@@ -131,8 +110,21 @@ def from_folder(folder: Path, checkpoint: Checkpoint) -> nn.Module:
     kinds = ("missing", "unexpected", "mismatched")
     faults = {kind: _names(info.get(f"{kind}_keys") or (), checkpoint) for kind in kinds}
     refuse_keys(folder, expected, **faults, unreadable=map(str, info.get("error_msgs") or ()))
-    loaded: nn.Module = network
-    return loaded.float().eval()
+    return network.float().eval(), file_digest(folder / WEIGHTS)
+
+
+def transformers_class(name: str) -> Any:
+    """A class of transformers. Raises ConfigError where it is not installed or has none."""
+    remedy = "python -m pip install -r requirements.txt"
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError("the package transformers is not installed", remedy=remedy) from error
+    found = getattr(transformers, name, None)
+    if found is None:
+        what = f"transformers {transformers.__version__} has no {name}"
+        raise ConfigError(what, remedy=remedy)
+    return found
 
 
 @contextlib.contextmanager

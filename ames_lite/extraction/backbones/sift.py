@@ -5,7 +5,7 @@ position / size lies in [0, 1].
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,39 +22,27 @@ from ames_lite.io.resizing import crop_image, resize_image
 from ames_lite.records import LocalDescriptors
 
 
-class Keypoints(NamedTuple):
-    """K keypoints: positions [K, 2] (x, y), octave [K], response [K], descriptors [K, 128]."""
-
-    position: npt.NDArray[np.float32]
-    octave: npt.NDArray[np.uint8]
-    response: npt.NDArray[np.float32]
-    descriptors: npt.NDArray[np.float32]
-
-
-def root_sift(image: npt.NDArray[np.uint8], count: int, contrast: float = 0.02) -> Keypoints:
+def root_sift(
+    image: npt.NDArray[np.uint8], count: int, contrast: float = 0.02
+) -> tuple[npt.NDArray[Any], ...]:
     """The `count` strongest SIFT keypoints of RGB uint8 [H, W, 3] with RootSIFT descriptors.
 
+    Positions [K, 2] (x, y), octaves uint8 [K], responses [K] and descriptors [K, 128], float32.
     contrast: OpenCV's contrast threshold; low, so that dull images have keypoints too.
     Source: Arandjelović and Zisserman, CVPR 2012: L1-normalise, then the square root of each
     entry; the result has unit length. Ties in response keep OpenCV's order.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found, descriptors = cv2.SIFT_create(contrastThreshold=contrast).detectAndCompute(grey, None)
-    if descriptors is None:
-        return Keypoints(
-            np.zeros((0, 2), np.float32),
-            np.zeros(0, np.uint8),
-            np.zeros(0, np.float32),
-            np.zeros((0, 128), np.float32),
-        )
+    raw = np.zeros((0, 128), np.float32) if descriptors is None else descriptors
     response = np.array([k.response for k in found], np.float32)
     strongest = np.argsort(-response, kind="stable")[:count]
-    position = np.array([k.pt for k in found], np.float32)[strongest] + 0.5
+    position = np.array([k.pt for k in found], np.float32).reshape(-1, 2)[strongest] + 0.5
     # OpenCV packs the octave into the lowest byte as a signed number from -1.
     octave = np.array([(k.octave & 255) for k in found], np.uint8)[strongest] + np.uint8(1)
-    raw = descriptors[strongest]
+    raw = raw[strongest]
     unit = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12))
-    return Keypoints(position, octave, response[strongest], unit.astype(np.float32))
+    return position, octave, response[strongest], unit.astype(np.float32)
 
 
 class Sift(Backbone):
@@ -95,13 +83,13 @@ class Sift(Backbone):
         factor = min(1.0, self.image_size / max(size)) if self.image_size else 1.0
         target = (max(1, round(crop.shape[0] * factor)), max(1, round(crop.shape[1] * factor)))
         shrunk = resize_image(crop, target, "area", factor < 1)
-        found = root_sift(shrunk, self.top_k, self.contrast)
+        position, octave, response, descriptors = root_sift(shrunk, self.top_k, self.contrast)
         back = np.array([crop.shape[1] / shrunk.shape[1], crop.shape[0] / shrunk.shape[0]])
-        xy = (found.position * back + [x1, y1]) / [size[1], size[0]]
+        xy = (position * back + [x1, y1]) / [size[1], size[0]]
         return LocalDescriptors(
-            descriptors=found.descriptors,
+            descriptors=descriptors,
             xy=np.clip(xy, 0, 1).astype(np.float32),
-            scale=found.octave,
-            weight=found.response,
+            scale=octave,
+            weight=response,
             size=size,
         )

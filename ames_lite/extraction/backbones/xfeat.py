@@ -6,7 +6,7 @@ Positions follow the pixel-edge convention, as those of `ames_lite.extraction.ba
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from ames_lite.extraction.backbones.interface import Backbone, Described, check_
 from ames_lite.extraction.backbones.map_backbone import (
     check_batch,
     placed,
-    preparation,
     require_text,
 )
 from ames_lite.io.resizing import Preparation, Prepared, to_whole_image
@@ -31,6 +30,8 @@ DIM = 64
 MULTIPLE = 32  # of pixels: the sides that the network takes
 CELL = 8  # pixels a side of a cell of its maps
 SUPPRESSED = 5  # pixels a side of the window in which one keypoint is kept
+# of an image: pixels [K, 2] (x, y), scores [K] descending, descriptors [K, 64]
+Keypoints: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 class Maps(NamedTuple):
@@ -39,14 +40,6 @@ class Maps(NamedTuple):
     descriptors: Tensor  # [B, 64, h, w], unit length
     keypoints: Tensor  # [B, 1, 8h, 8w], the chance that a pixel is one
     reliability: Tensor  # [B, 1, h, w], 0 to 1
-
-
-class Keypoints(NamedTuple):
-    """K keypoints of an image: pixels [K, 2] (x, y), score [K] descending, descriptors [K, 64]."""
-
-    pixel: Tensor
-    score: Tensor
-    descriptors: Tensor
 
 
 class Xfeat(Backbone):
@@ -72,8 +65,8 @@ class Xfeat(Backbone):
         fine = isinstance(threshold, int | float) and 0 <= threshold < 1
         require(fine, f"threshold is {threshold!r}", expected="a number from 0, below 1")
         self.weights, self.top_k, self.threshold = weights, top_k, float(threshold)
-        self.prepare = preparation(
-            image_size, (1.0,), patch=1, resize=resize, query_crop=query_crop, enlarge=False
+        self.prepare = Preparation(
+            image_size=image_size, patch=1, resize=resize, query_crop=query_crop, enlarge=False
         )
         self.precision = precision
         self.device, self.batch_pixels = placed(device, precision, batch_pixels)
@@ -131,7 +124,7 @@ class Xfeat(Backbone):
         )
 
 
-NOTHING = Keypoints(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, DIM))
+NOTHING = (torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, DIM))
 
 
 def strongest(maps: Maps, count: int, threshold: float) -> Keypoints:
@@ -152,7 +145,7 @@ def strongest(maps: Maps, count: int, threshold: float) -> Keypoints:
     score, order = score[:, 0].sort(descending=True, stable=True)
     order = order[:count][score[:count] > 0]
     descriptors = _read(maps.descriptors, pixel[order], size, "bicubic")
-    return Keypoints(pixel[order], score[: len(order)], functional.normalize(descriptors, dim=1))
+    return pixel[order], score[: len(order)], functional.normalize(descriptors, dim=1)
 
 
 def _read(values: Tensor, pixel: Tensor, size: tuple[int, int], mode: str) -> Tensor:
@@ -169,14 +162,15 @@ def _read(values: Tensor, pixel: Tensor, size: tuple[int, int], mode: str) -> Te
 
 def _record(found: Keypoints, size: tuple[int, int], prepared: Prepared) -> Described:
     """Keypoints of a view of that size, in the whole image, on the CPU."""
-    centre = (found.pixel.cpu().numpy() + 0.5) / np.maximum([size[1], size[0]], 1)
+    pixel, score, descriptors = (values.cpu().numpy() for values in found)
+    centre = (pixel + 0.5) / np.maximum([size[1], size[0]], 1)
     xy = to_whole_image(centre, prepared.views[0].region, prepared.size)
     return Described(
         LocalDescriptors(
-            descriptors=found.descriptors.cpu().numpy(),
+            descriptors=descriptors,
             xy=xy.astype(np.float32),
             scale=np.zeros(len(xy), np.uint8),
-            weight=found.score.cpu().numpy(),
+            weight=score,
             size=prepared.size,
         )
     )

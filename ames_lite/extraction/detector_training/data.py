@@ -1,4 +1,4 @@
-"""Labelled images for the detector: a part held out, batches of several images a label.
+"""Labelled images for the detector: a part held out, batches of several images a label, features.
 
 Labels are held out, not images, so that landmarks of the evaluation are new. What a batch holds
 depends on (seed, epoch) alone.
@@ -6,19 +6,28 @@ depends on (seed, epoch) alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.backbones.map_backbone import MapBackbone
+from ames_lite.extraction.batches import Job, compute_all
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.runtime import Draw, stream
 
 LINES = "path,label lines with an integer label for every image"
+GIB = 2**30
 Rows = npt.NDArray[np.int64]
 
 
@@ -162,3 +171,82 @@ def epoch_batches(
     shuffled = [groups[at] for at in rng.permutation(len(groups))]
     parts = np.array_split(np.arange(len(groups)), num_batches(labels, batch_size, per_label))
     return [np.concatenate([shuffled[at] for at in part]) for part in parts]
+
+
+class FrozenFeatures:
+    """Tokens of images by row, by a frozen backbone. Raises BadInput for one without maps.
+
+    The first rows are kept in memory, the rest computed every epoch; on a CPU, where images are
+    computed one by one, both give the same numbers. paths [R]: the files; cache_gib: memory for
+    features; workers: processes that decode.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        paths: Sequence[Path],
+        *,
+        cache_gib: float = 4.0,
+        workers: int = 1,
+    ) -> None:
+        require(cache_gib >= 0, f"cache_gib is {cache_gib}", expected="GiB of memory, 0: none")
+        self.backbone, self.workers = require_maps(backbone), workers
+        self._jobs = [Job(path.name, path, None) for path in paths]
+        self._cache: dict[int, Tensor] = {}
+        self._room = int(cache_gib * GIB)
+
+    def fill(self) -> int:
+        """Compute the first rows and keep them while there is room; returns how many are kept."""
+        rows = range(len(self._jobs) if self._room else 0)
+        with (
+            tqdm(total=len(self._jobs), desc="features", unit="image") as bar,
+            closing(self._compute(rows)) as found,
+        ):
+            for row, tokens in zip(rows, found, strict=True):
+                self._room -= tokens.nbytes
+                if self._room < 0:
+                    break
+                self._cache[row] = tokens
+                bar.update()
+        return len(self._cache)
+
+    def batches(
+        self, batches: Sequence[Sequence[int] | np.ndarray]
+    ) -> Generator[list[Tensor], None, None]:
+        """The tokens of every row of every batch, in order. Raises BadInput for a bad image."""
+        wanted = [int(row) for rows in batches for row in rows if int(row) not in self._cache]
+        with closing(self._compute(wanted)) as found:
+            for rows in batches:
+                yield [
+                    self._cache[row] if row in self._cache else next(found)
+                    for row in map(int, rows)
+                ]
+
+    def _compute(self, rows: Sequence[int]) -> Generator[Tensor, None, None]:
+        jobs = [self._jobs[row] for row in rows]
+        for found in compute_all(self._tokens, jobs, self.backbone, self.workers):
+            if isinstance(found, str):
+                what = f"an image cannot be used: {found}"
+                raise BadInput(what, remedy="repair it or remove it from the list")
+            yield found
+
+    def _tokens(self, batch: Sequence[Any]) -> list[Tensor]:
+        """Of every image the patches [K, C] of all scales."""
+        maps = self.backbone.feature_maps(batch)
+        # a clone is no inference tensor any more: a gradient may pass by it
+        tokens = torch.cat([m.flatten(2).cpu().clone() for m in maps], dim=2).transpose(1, 2)
+        return [one.contiguous() for one in tokens]
+
+
+def require_maps(backbone: Backbone) -> MapBackbone:
+    """Raises BadInput for a backbone that has no maps, or weighs them by a detector already."""
+    if not isinstance(backbone, MapBackbone):
+        name = type(backbone).__name__
+        expected = "a network, such as backbone=dinov2"
+        raise BadInput(f"the backbone {name} has no feature maps", expected=expected)
+    require(
+        backbone.detector_path is None,
+        f"the backbone has a detector already: {backbone.detector_path}",
+        expected="backbone.arguments.detector=null: training starts from the features",
+    )
+    return backbone

@@ -20,6 +20,7 @@ from ames_lite.errors import BadInput, check_fields, require
 from ames_lite.extraction.backbones.detector import save_detector
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.detector_training.data import (
+    FrozenFeatures,
     LabelledImages,
     Rows,
     drop_single,
@@ -28,19 +29,17 @@ from ames_lite.extraction.detector_training.data import (
     num_batches,
     refuse_missing,
     refuse_shared,
+    require_maps,
 )
-from ames_lite.extraction.detector_training.evaluation import (
-    baseline_ways,
-    detector_ways,
-    retrieval_maps,
-)
-from ames_lite.extraction.detector_training.features import FrozenFeatures, require_maps
 from ames_lite.extraction.detector_training.model import (
     CosineSoftmax,
     HardTriplet,
+    baseline_ways,
     describe_tokens,
+    detector_ways,
     new_detector,
     pool,
+    retrieval_maps,
 )
 from ames_lite.io.provenance import check_provenance
 from ames_lite.training.recipe import Recipe, learning_rate
@@ -72,7 +71,7 @@ class DetectorRecipe:
 
     def __post_init__(self) -> None:
         least = 2 if self.loss == "triplet" else 1
-        positive, natural = "above 0", "at least 0"
+        natural = ("dim", "weight_decay", "clip_norm", "seed")
         check_fields(
             self,
             {
@@ -84,13 +83,9 @@ class DetectorRecipe:
                 ),
                 "loss": (self.loss in LOSSES, " or ".join(LOSSES)),
                 "margin": (0 <= self.margin < 2, "in [0, 2)"),
-                "scale": (self.scale > 0, positive),
-                "dim": (self.dim >= 0, natural),
-                "lr": (self.lr > 0, positive),
-                "weight_decay": (self.weight_decay >= 0, natural),
                 "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
-                "clip_norm": (self.clip_norm >= 0, natural),
-                "seed": (self.seed >= 0, natural),
+                **{key: (getattr(self, key) > 0, "above 0") for key in ("scale", "lr")},
+                **{key: (getattr(self, key) >= 0, "at least 0") for key in natural},
             },
         )
 
@@ -158,6 +153,8 @@ class DetectorTrainer(TrainingRun):
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
         )
+        self._parts: dict[str, Any] = {"state": self.detector, "criterion": self.criterion}
+        self._parts["optim"] = self.optimizer
 
     def _measure_baselines(self) -> None:
         self.baselines = retrieval_maps(self._tokens_to_evaluate(), self.val.labels, baseline_ways)
@@ -168,18 +165,12 @@ class DetectorTrainer(TrainingRun):
         self.save()
 
     def state(self) -> dict[str, Any]:
-        return {
-            "state": self.detector.state_dict(),
-            "criterion": self.criterion.state_dict(),
-            "optim": self.optimizer.state_dict(),
-            "epoch": len(self.curve),
-            "baselines": self.baselines,
-        }
+        states = {key: part.state_dict() for key, part in self._parts.items()}
+        return {**states, "epoch": len(self.curve), "baselines": self.baselines}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.detector.load_state_dict(state["state"])
-        self.criterion.load_state_dict(state["criterion"])
-        self.optimizer.load_state_dict(state["optim"])
+        for key, part in self._parts.items():
+            part.load_state_dict(state[key])
         self.baselines = state["baselines"]
 
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
@@ -319,13 +310,6 @@ def train_detector(
         "val_images": len(val),
     }
     trainer = DetectorTrainer(
-        features,
-        train,
-        val,
-        recipe,
-        output_dir,
-        data=facts,
-        device=device,
-        save_every=save_every,
+        features, train, val, recipe, output_dir, data=facts, device=device, save_every=save_every
     )
     return trainer.fit()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ames_lite.extraction.backbones.dinov2_weights import original_shapes
+from ames_lite.extraction.backbones.dinov2 import original_shapes
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 
 State = dict[str, Tensor]

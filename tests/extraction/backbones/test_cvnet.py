@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.extraction.backbones.cvnet import Cvnet, load_cvnet
-from ames_lite.extraction.backbones.cvnet_network import CvnetNetwork, Shape
+from ames_lite.extraction.backbones.cvnet import Cvnet, CvnetNetwork, Shape, load_cvnet
 from ames_lite.extraction.backbones.detector import SpatialAttention2d, save_detector
 from tests.helpers import shared_file
 

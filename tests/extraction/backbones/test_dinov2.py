@@ -17,14 +17,17 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import NETWORKS, build_backbone
-from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
-from ames_lite.extraction.backbones.dinov2_network import FACETS, Dinov2Network, position_embeddings
-from ames_lite.extraction.backbones.dinov2_weights import (
+from ames_lite.extraction.backbones.dinov2 import (
+    FACETS,
     VARIANTS,
+    Dinov2,
+    Dinov2Network,
+    TinyRandom,
     dinov2_checkpoint,
     load_network,
     original_shapes,
     originals_to_transformers,
+    position_embeddings,
 )
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from tests.extraction.backbones import dinov2_referee as referee

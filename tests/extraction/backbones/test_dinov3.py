@@ -18,13 +18,13 @@ import torch
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone, pretrained
-from ames_lite.extraction.backbones.final_tokens import (
+from ames_lite.extraction.backbones.pretrained import Checkpoint
+from ames_lite.extraction.backbones.vision_transformers import (
     DINOV3,
     Dinov3,
-    Dinov3Network,
+    FinalTokens,
     dinov3_checkpoint,
 )
-from ames_lite.extraction.backbones.pretrained import Checkpoint
 
 transformers = pytest.importorskip("transformers")
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,7 +64,7 @@ def test_features_are_the_plain_forwards_patches(
     model.save_pretrained(tmp_path)
     loaded, digest = pretrained.load_pretrained(variant, tmp_path)
     assert len(digest) == 64 and not loaded.training
-    network = Dinov3Network(loaded, variant)
+    network = FinalTokens(loaded, 16, {})
     pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model(pixels).last_hidden_state
@@ -120,7 +120,7 @@ def test_arguments_that_do_not_fit_are_refused_before_weights_load(
 
 def test_sides_that_are_no_multiples_of_the_patch_are_refused() -> None:
     with pytest.raises(BadInput, match="multiples of 16"):
-        Dinov3Network(torch.nn.Identity(), TINY)(torch.zeros(1, 3, 32, 40))
+        FinalTokens(torch.nn.Identity(), 16, {})(torch.zeros(1, 3, 32, 40))
 
 
 def test_a_folder_of_foreign_keys_is_refused_by_name(tiny: Path) -> None:
@@ -174,7 +174,7 @@ def test_without_network_the_answer_is_quick_and_says_that_access_has_to_be_requ
 ) -> None:
     code = (
         "import time; from ames_lite.errors import MissingFile\n"
-        "from ames_lite.extraction.backbones.final_tokens import Dinov3\n"
+        "from ames_lite.extraction.backbones.vision_transformers import Dinov3\n"
         "began = time.perf_counter()\n"
         "try: Dinov3('vitl16').provenance\n"
         "except MissingFile as error: print(time.perf_counter() - began, error)"

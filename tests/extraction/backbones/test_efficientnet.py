@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.extraction.backbones.efficientnet_network import (
+from ames_lite.extraction.backbones.efficientnet import (
     EfficientNetLite,
     SameConv2d,
     block_shapes,

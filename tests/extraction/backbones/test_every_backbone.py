@@ -21,16 +21,16 @@ from ames_lite.extraction.backbones import (
     BACKBONES,
     NETWORKS,
     build_backbone,
-    dinov2_weights,
+    dinov2,
 )
-from ames_lite.extraction.backbones.dinov2_weights import dinov2_checkpoint
-from ames_lite.extraction.backbones.final_tokens import (
+from ames_lite.extraction.backbones.dinov2 import dinov2_checkpoint
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.backbones.vision_transformers import (
     DINOV3,
     SIGLIP2,
     dinov3_checkpoint,
     siglip2_checkpoint,
 )
-from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.provenance import check_provenance
 from tests.extraction.backbones import dinov2_referee, test_cvnet, test_efficientnet
 
@@ -66,7 +66,7 @@ def _tiny_weights(kind: str, variant: str, folder: Path, monkeypatch: pytest.Mon
     if kind == "dinov2":
         registers, swiglu = 4 * variant.endswith("_reg"), "vitg" in variant
         shape = dinov2_checkpoint(32, 2, 2, registers, swiglu=swiglu, grid=5)
-        monkeypatch.setitem(dinov2_weights.VARIANTS, variant, shape)
+        monkeypatch.setitem(dinov2.VARIANTS, variant, shape)
         torch.save(dinov2_referee.random_state(shape), folder / "original.pth")
         return folder / "original.pth"
     if kind == "dinov3":

@@ -85,7 +85,7 @@ def test_its_vector_is_what_the_whitening_stage_makes_of_gem(tmp_path: Path) -> 
     made = {**made_of_globals(plain.provenance), **of_gem}
     write_globals(tmp_path / "gem.hdf5", ["a.jpg"], unit_vector(gem)[None], made)
     with GlobalStore(tmp_path / "gem.hdf5") as store:
-        fitted = FittedWhitening.load(shipped(WHITENING))
+        fitted = FittedWhitening(shipped(WHITENING))
         extract_globals(from_globals(store), tmp_path / "gemw.hdf5", whitening=fitted)
     with GlobalStore(tmp_path / "gemw.hdf5") as store:
         np.testing.assert_allclose(store.read(0, 1)[0], found, atol=1e-6)

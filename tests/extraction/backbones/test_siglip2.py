@@ -15,10 +15,10 @@ import torch
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones import build_backbone, pretrained
-from ames_lite.extraction.backbones.final_tokens import (
+from ames_lite.extraction.backbones.vision_transformers import (
     SIGLIP2,
+    FinalTokens,
     Siglip2,
-    Siglip2Network,
     siglip2_checkpoint,
 )
 
@@ -65,7 +65,7 @@ def test_features_are_the_plain_forwards_tokens(
     pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model.vision_model(pixels, interpolate_pos_encoding=size != (48, 48))
-        found = Siglip2Network(loaded, TINY)(pixels)
+        found = FinalTokens(loaded, 16, Siglip2.call)(pixels)
     columns = size[1] // 16
     for index in range(size[0] // 16 * columns):
         token = expected.last_hidden_state[:, index]

@@ -12,7 +12,7 @@ import torch
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones.detector import SpatialAttention2d, load_detector
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
-from ames_lite.extraction.backbones.features import norm_and_unit, top_k
+from ames_lite.extraction.backbones.map_backbone import top_k
 from tests.helpers import shared_file
 
 K = 60
@@ -79,7 +79,7 @@ def test_top_k_equals_a_slow_referee() -> None:
 
 
 def test_all_are_kept_where_there_are_fewer_than_k() -> None:
-    unit, norm = norm_and_unit(torch.randn(1, 4, 2, 3))
+    unit, norm = TinyRandom(device="cpu")._weigh(torch.randn(1, 4, 2, 3))
     found = top_k([unit], [norm], 100)
     assert found.descriptors.shape == (1, 6, 4)
     assert bool((found.weight.diff(dim=1) <= 0).all())
@@ -87,7 +87,7 @@ def test_all_are_kept_where_there_are_fewer_than_k() -> None:
 
 def test_the_norm_stands_in_for_the_detector() -> None:
     features = torch.randn(1, 4, 2, 3)
-    unit, norm = norm_and_unit(features)
+    unit, norm = TinyRandom(device="cpu")._weigh(features)
     assert torch.allclose(unit * norm, features, atol=1e-6)
 
 

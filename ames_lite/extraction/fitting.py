@@ -1,4 +1,4 @@
-"""A whitening of global descriptors, `pca_{desc}_{global}_{domain}.npz`."""
+"""What is fitted on images spread over one store: a projection to bits, a whitening."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,20 +6,102 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ames_lite.errors import BadInput, require
-from ames_lite.extraction.sampling import spread
+from ames_lite.extraction.aggregators import refuse_packed
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
+from ames_lite.models.binarization import fit_itq
 from ames_lite.retrieval.rows import not_finite
 from ames_lite.retrieval.whitening import fit_class_whitening
 from ames_lite.retrieval.whitening import fit_whitening as fit
-from ames_lite.stores.fitted import write_whitening
+from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.fitted import write_binarization, write_whitening
 from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_layout import DONE
 
 Rows = npt.NDArray[np.int64]
 METHODS = ("pca", "within_class")
+RUN_IMAGES = 64  # read at a time
+
+
+def open_floats(path: str | Path, names: Sequence[str] | None) -> DescriptorStore:
+    """A store; names: the image list, which a published one needs. Raises BadInput if packed."""
+    store = DescriptorStore.open(path) if names is None else open_store(path, names)
+    refuse_packed(store)
+    return store
+
+
+def spread(rows: Rows, count: int) -> Rows:
+    """At most `count` of the rows, evenly over them."""
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+
+
+def fit_binarization(
+    store_path: str | Path,
+    output: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    bits: int = 128,
+    seed: int = 0,
+    iterations: int = 50,
+    max_descriptors: int = 100_000,
+    max_images: int = 5000,
+    overwrite: bool = False,
+) -> Path:
+    """Write the projection and return its path.
+
+    names: the image list, which a published store needs. bits: a multiple of 8, at most Din.
+    max_images, max_descriptors: the sample; memory is about 32 bytes * Din a descriptor. Raises
+    BadInput for a packed store and for too few descriptors.
+    """
+    refuse_existing(Path(output), overwrite)
+    require(bits >= 8 and bits % 8 == 0, f"bits is {bits}", expected="a multiple of 8")
+    store = open_floats(store_path, names)
+    sample, rows = sample_evenly(store, max_images, max_descriptors, seed)
+    generator = torch.Generator().manual_seed(seed)
+    projection = fit_itq(torch.from_numpy(sample), bits, generator, iterations=iterations)
+    provenance = {
+        **store.provenance,
+        "images": len(rows),
+        "image_names": names_digest([store.names[row] for row in rows]),
+        "descriptors": len(sample),
+        "bits": bits,
+        "seed": seed,
+        "iterations": iterations,
+        "method": "itq",
+    }
+    return write_binarization(output, projection.numpy(), provenance, overwrite=overwrite)
+
+
+def sample_evenly(
+    store: DescriptorStore, max_images: int, max_descriptors: int, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Descriptors [M, D] of images spread over a store, M at most max_descriptors; and their rows.
+
+    Images that failed are left out. Of an image at most ceil(max_descriptors / images) are taken,
+    at random, in their order.
+    """
+    what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
+    require(min(max_images, max_descriptors) >= 1, what, expected="both at least 1")
+    done = np.flatnonzero(store.status == DONE)
+    what = "all images failed in extraction"
+    require(len(done), what, where=store.path, remedy=store.remedy)
+    rows = spread(done, max_images)
+    each = -(-max_descriptors // len(rows))
+    rng = np.random.default_rng(seed)
+    parts = []
+    for start in range(0, len(rows), RUN_IMAGES):
+        descriptors, valid = store.read_descriptors(rows[start : start + RUN_IMAGES])
+        for one, real in zip(descriptors, valid, strict=True):
+            found = one[real]
+            kept = np.sort(rng.permutation(len(found))[:each])
+            parts.append(found[kept].astype(np.float32))
+    return np.concatenate(parts)[:max_descriptors], rows
 
 
 def fit_whitening(

@@ -1,4 +1,4 @@
-"""DINOv3 and SigLIP 2 as backbones, through transformers: final patch tokens and a global vector.
+"""Vision transformers as backbones: the base of all, and DINOv3 and SigLIP 2 by transformers.
 
 DINOv3: its CLS. Positions are rotary: any size that is a multiple of 16 works without
 interpolation. The weights are gated: access has to be requested on the hub.
@@ -15,37 +15,75 @@ from typing import Any
 from torch import Tensor, nn
 
 from ames_lite.errors import require
-from ames_lite.extraction.backbones.features import Features, as_map, grid_of
-from ames_lite.extraction.backbones.map_backbone import MapBackbone, MapOptions, require_text
+from ames_lite.extraction.backbones.map_backbone import (
+    Features,
+    MapBackbone,
+    MapOptions,
+    as_map,
+    grid_of,
+    require_text,
+)
 from ames_lite.extraction.backbones.pretrained import Checkpoint, choose, load_pretrained
 
 
-class FinalTokens(MapBackbone):
-    """The base of both; wrap: from the loaded model to a network that gives Features."""
+class Transformer(MapBackbone):
+    """Patch tokens of a vision transformer, chosen by a detector or by their norm."""
 
     variants: Mapping[str, Checkpoint]
-    wrap: type[nn.Module]
+    default: str
+    facets: tuple[str, ...] = ("patch",)
+    call: Mapping[str, Any] = {}  # arguments of the model beside pixels
 
     def __init__(
         self,
-        variant: str,  # a key of `variants`
-        weights: str | None,  # transformers folder; None: the hub's cache, then the hub
-        facet: str,  # patch
+        variant: str | None = None,  # a key of `variants`; None: `default`
+        weights: str | None = None,  # transformers folder; None: the hub's cache, then the hub
+        facet: str = "patch",  # the final tokens; or another of `facets`, of a block
+        layer: int | None = None,  # that block, 0-based; None: the last
         **options: Any,  # of MapOptions
     ) -> None:
         require_text(weights=weights)
-        self.variant, self.weights, self.facet = variant, weights, facet
-        self._spec = spec = choose(variant, self.variants)
-        self.layer = spec.depth - 1
-        expected = "patch, the final tokens; for other facets backbone=dinov2"
-        require(facet == "patch", f"facet '{facet}' of {self.name}", expected=expected)
-        super().__init__(
-            spec.dim, patch=spec.patch, global_kind="cls", global_dim=spec.dim, **options
+        self.variant, self.weights, self.facet = variant or self.default, weights, facet
+        self._spec = spec = self._choose(self.variant)
+        self.layer = spec.depth - 1 if layer is None else layer
+        self._check_facet()
+        kind, dim = ("cls", spec.dim) if facet == "patch" else (None, 0)
+        super().__init__(spec.dim, patch=spec.patch, global_kind=kind, global_dim=dim, **options)
+
+    def _choose(self, variant: str) -> Checkpoint:
+        return choose(variant, self.variants)
+
+    def _check_facet(self) -> None:
+        facet, layer, depth = self.facet, self.layer, self._spec.depth
+        expected = f"one of {', '.join(self.facets)}"
+        expected += "; for other facets backbone=dinov2" if len(self.facets) == 1 else ""
+        require(facet in self.facets, f"facet '{facet}' of {self.name}", expected=expected)
+        known = isinstance(layer, int) and 0 <= layer < depth
+        require(known, f"layer is {layer}", expected=f"a block from 0 to {depth - 1}")
+        require(
+            facet != "patch" or layer == depth - 1,
+            f"facet=patch is the final output, layer is {layer}",
+            expected="layer=null, or facet=token of a DINOv2 for the output of that block",
         )
 
     def _network(self) -> tuple[nn.Module, str]:
         model, digest = load_pretrained(self._spec, self.weights)
-        return self.wrap(model, self._spec), digest
+        return FinalTokens(model, self._spec.patch, self.call), digest
+
+
+class FinalTokens(nn.Module):
+    """From pixels to Features: the patches are the last tokens, behind CLS and registers."""
+
+    def __init__(self, model: nn.Module, patch: int, call: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model, self.patch, self.call = model, patch, call
+
+    def forward(self, pixels: Tensor) -> Features:
+        """pixels [B, 3, H, W], normalized, sides multiples of the patch."""
+        rows, columns = grid_of(pixels, self.patch)
+        found = self.model(pixel_values=pixels, **self.call)
+        patches = found.last_hidden_state[:, -rows * columns :]
+        return Features(as_map(patches, (rows, columns)), found.pooler_output)
 
 
 def dinov3_checkpoint(
@@ -83,35 +121,10 @@ DINOV3 = {
 }
 
 
-class Dinov3Network(nn.Module):
-    """From pixels to Features: CLS and registers are told from patches by their places."""
-
-    def __init__(self, model: nn.Module, spec: Checkpoint) -> None:
-        super().__init__()
-        self.model, self.spec = model, spec
-
-    def forward(self, pixels: Tensor) -> Features:
-        """pixels [B, 3, H, W], normalized, sides multiples of the patch."""
-        grid = grid_of(pixels, self.spec.patch)
-        tokens = self.model(pixel_values=pixels).last_hidden_state
-        return Features(as_map(tokens[:, 1 + self.spec.registers :], grid), tokens[:, 0])
-
-
-class Dinov3(FinalTokens):
-    """Patch tokens of a DINOv3, chosen by a detector or by their norm."""
-
+class Dinov3(Transformer):
     name = "dinov3"
-    variants, wrap = DINOV3, Dinov3Network
+    variants, default = DINOV3, "vitb16"
     defaults = MapOptions(image_size=768, resize="bicubic_float")  # as ELViS has it
-
-    def __init__(
-        self,
-        variant: str = "vitb16",
-        weights: str | None = None,
-        facet: str = "patch",
-        **options: Any,
-    ) -> None:
-        super().__init__(variant, weights, facet, **options)
 
 
 def siglip2_checkpoint(
@@ -151,36 +164,22 @@ SIGLIP2 = {
 }
 
 
-class Siglip2Network(nn.Module):
-    """From pixels to Features."""
-
-    def __init__(self, model: nn.Module, spec: Checkpoint) -> None:
-        super().__init__()
-        self.model, self.spec = model, spec
-
-    def forward(self, pixels: Tensor) -> Features:
-        """pixels [B, 3, H, W], normalized, sides multiples of the patch."""
-        grid = grid_of(pixels, self.spec.patch)
-        found = self.model(pixel_values=pixels, interpolate_pos_encoding=True)
-        return Features(as_map(found.last_hidden_state, grid), found.pooler_output)
-
-
-class Siglip2(FinalTokens):
-    """Patch tokens of a SigLIP 2, chosen by a detector or by their norm."""
+class Siglip2(Transformer):
+    """image_size: None is the variant's own."""
 
     name = "siglip2"
-    variants, wrap = SIGLIP2, Siglip2Network
+    variants, default = SIGLIP2, "base_512"
+    call = {"interpolate_pos_encoding": True}
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     defaults = MapOptions(resize="bicubic_float")  # as ELViS has it
 
     def __init__(
         self,
-        variant: str = "base_512",
+        variant: str = default,
         weights: str | None = None,
-        facet: str = "patch",
-        image_size: int | Sequence[int] | None = None,  # None: the variant's own
-        **options: Any,
+        image_size: int | Sequence[int] | None = None,
+        **arguments: Any,
     ) -> None:
         own = choose(variant, SIGLIP2).config["image_size"]
         size = own if image_size is None else image_size
-        super().__init__(variant, weights, facet, image_size=size, **options)
+        super().__init__(variant, weights, image_size=size, **arguments)
