@@ -22,7 +22,6 @@ from ames_lite.retrieval.pooling import gem, unit_rows, weighted_mean
 from ames_lite.retrieval.rows import Floats
 from ames_lite.retrieval.vlad import VladForm, vlad_images
 from ames_lite.retrieval.whitening import whiten
-from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, read_whitening
 
 Vectors = npt.NDArray[np.float32]
@@ -50,10 +49,6 @@ def refuse_width(width: int, wanted: int, what: str, where: str | Path, path: st
             where=f"{where} and {path}",
             expected=f"{what.replace('the', 'a', 1)} that was fitted on such descriptors",
         )
-
-
-def refuse_packed(store: DescriptorStore) -> None:
-    require(not store.packed, "a packed store", where=store.path, expected="float descriptors")
 
 
 class Aggregator(ABC):

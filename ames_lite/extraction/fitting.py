@@ -9,7 +9,6 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.errors import BadInput, require
-from ames_lite.extraction.aggregators import refuse_packed
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.models.binarization import fit_itq
@@ -32,6 +31,10 @@ def open_floats(path: str | Path, names: Sequence[str] | None) -> DescriptorStor
     store = DescriptorStore.open(path) if names is None else open_store(path, names)
     refuse_packed(store)
     return store
+
+
+def refuse_packed(store: DescriptorStore) -> None:
+    require(not store.packed, "a packed store", where=store.path, expected="float descriptors")
 
 
 def spread(rows: Rows, count: int) -> Rows:

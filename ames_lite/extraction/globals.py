@@ -23,7 +23,6 @@ from ames_lite.extraction.aggregators import (
     FittedWhitening,
     Tokens,
     Vectors,
-    refuse_packed,
     whitened_kind,
 )
 from ames_lite.extraction.backbones.interface import (
@@ -34,6 +33,7 @@ from ames_lite.extraction.backbones.interface import (
 )
 from ames_lite.extraction.batches import WINDOW, Job, describe_all, jobs_of
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
+from ames_lite.extraction.fitting import refuse_packed
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores.descriptor_store import DescriptorStore
