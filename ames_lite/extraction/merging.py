@@ -113,15 +113,13 @@ def in_order_of(
 def _misfit(stores: Sequence[RowStore], names: Sequence[str]) -> BadInput:
     """What is wrong, told by the first row that is."""
     expected = "every image of the list in exactly one shard, in the order of the list"
-    due = iter(enumerate(names))
-    for store in stores:
-        for name in store.names:
-            row, wanted = next(due, (len(names), None))
-            if name != wanted:
-                what = f"'{name}' stands where row {row} of the list ('{wanted}') is due"
-                return BadInput(what, where=store.path, expected=expected)
-    row, name = next(due)
-    return BadInput(f"no shard holds '{name}' (row {row} of the list)", expected=expected)
+    held = [(name, store) for store in stores for name in store.names]
+    for row, ((name, store), wanted) in enumerate(zip(held, [*names, None], strict=False)):
+        if name != wanted:
+            what = f"'{name}' stands where row {row} of the list ('{wanted}') is due"
+            return BadInput(what, where=store.path, expected=expected)
+    what = f"no shard holds '{names[len(held)]}' (row {len(held)} of the list)"
+    return BadInput(what, expected=expected)
 
 
 def append_distractors(

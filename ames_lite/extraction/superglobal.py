@@ -89,19 +89,16 @@ class SuperGlobal(Cvnet):
 
     def _vector(self, found: Sequence[Features]) -> Tensor:
         power = None if self.pooling.sgem == "max" else float(self.pooling.sgem)
-        return sgem(
-            torch.stack([features.cls for features in found if features.cls is not None]), power
-        )
+        vectors = [features.cls for features in found if features.cls is not None]
+        return sgem(torch.stack(vectors), power)
 
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         """The vectors of images of one shape."""
         with torch.inference_mode():
             vectors = self._vector([self.features(pixels) for pixels in self._pixels(batch)])
+        empty = np.zeros((0, self.dim), np.float32)
+        nothing = (empty, empty[:, :2], np.zeros(0, np.uint8), empty[:, 0])
         return [
-            Described(self._nothing(prepared.size), vector)
+            Described(LocalDescriptors(*nothing, prepared.size), vector)
             for prepared, vector in zip(batch, vectors.cpu().numpy(), strict=True)
         ]
-
-    def _nothing(self, size: tuple[int, int]) -> LocalDescriptors:
-        empty = np.zeros((0, self.dim), np.float32)
-        return LocalDescriptors(empty, empty[:, :2], np.zeros(0, np.uint8), empty[:, 0], size)

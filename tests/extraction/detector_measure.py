@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,6 +169,6 @@ def maps_of_test_world(backbone: MapBackbone, root: Path, path: Path) -> dict[st
     return {
         **retrieval_maps(features.batches(batches), labels, baseline_ways),
         **retrieval_maps(
-            features.batches(batches), labels, detector_ways(detector, torch.device("cpu"))
+            features.batches(batches), labels, partial(detector_ways, detector, torch.device("cpu"))
         ),
     }

@@ -92,8 +92,8 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     beside = path.with_name("meta.json")
-    meta = _read_meta(beside) if beside.is_file() else None
-    if meta is None:
+    meta = read_json_file(beside, "the meta of a detector") if beside.is_file() else None
+    if not isinstance(meta, dict) or meta.get("kind") != KIND:  # none, or JSON of something else
         return
     known = meta.get("detector_sha256") == file_digest(path)
     if path.name == "detector.pt" and not known:
@@ -105,6 +105,8 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
         )
     if not known and path.name != "last.pt":
         return
+    fine = isinstance(meta.get("backbone"), dict)
+    require(fine, "has no 'backbone'", where=beside, expected="the meta of a detector")
     keys = [key for key in SAME_FEATURES if key in made]
     compare_provenance(
         meta["backbone"],
@@ -114,13 +116,3 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
         remedy="the backbone= and arguments that the detector was trained with, or a detector "
         f"trained for these ({remedies.DETECTOR})",
     )
-
-
-def _read_meta(path: Path) -> dict[str, Any] | None:
-    """None where the JSON is of something else."""
-    meta = read_json_file(path, "the meta of a detector")
-    if not isinstance(meta, dict) or meta.get("kind") != KIND:
-        return None
-    fine = isinstance(meta.get("backbone"), dict)
-    require(fine, "has no 'backbone'", where=path, expected="the meta of a detector")
-    return meta

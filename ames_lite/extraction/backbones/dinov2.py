@@ -148,11 +148,9 @@ class TinyRandom(Dinov2):
     def __init__(self, seed: int = 0, registers: int = 4, **arguments: Any) -> None:
         if arguments.get("weights") is not None:
             raise BadInput("tiny_random has no weights", expected="seed=, or another backbone=")
-        self.seed, self._registers = seed, registers
-        super().__init__(f"tiny_random, {registers} registers", **arguments)
-
-    def _choose(self, variant: str) -> Checkpoint:
-        return dinov2_checkpoint(32, 2, 2, self._registers, grid=5)
+        self.seed, variant = seed, f"tiny_random, {registers} registers"
+        self.variants = {variant: dinov2_checkpoint(32, 2, 2, registers, grid=5)}
+        super().__init__(variant, **arguments)
 
     def _load(self) -> tuple[nn.Module, str]:
         return random_network(self._spec, self.seed), f"random, seed {self.seed}"
@@ -169,15 +167,10 @@ def position_embeddings(trained: Tensor, rows: int, columns: int, registers: boo
         return trained
     cls, grid = trained[:, :1].float(), trained[:, 1:].float()
     planes = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    if registers:
-        planes = functional.interpolate(
-            planes, size=(rows, columns), mode="bicubic", align_corners=False, antialias=True
-        )
-    else:
-        factors = ((rows + 0.1) / side, (columns + 0.1) / side)
-        planes = functional.interpolate(
-            planes, scale_factor=factors, mode="bicubic", align_corners=False
-        )
+    how: dict[str, Any] = {"size": (rows, columns), "antialias": True}
+    if not registers:
+        how = {"scale_factor": ((rows + 0.1) / side, (columns + 0.1) / side)}
+    planes = functional.interpolate(planes, mode="bicubic", align_corners=False, **how)
     return torch.cat([cls, planes.flatten(2).transpose(1, 2)], dim=1).to(trained.dtype)
 
 

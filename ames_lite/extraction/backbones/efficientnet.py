@@ -148,14 +148,12 @@ class EfficientNetLite(nn.Module):
         return Features(self._local(found), gem_map(found[-1], self.power, LEAST))
 
     def _local(self, found: Sequence[Tensor]) -> Tensor:
-        first, *others = (found[block] for block in self.blocks)
-        if not others:
-            return first
-        unit = [functional.normalize(first, dim=1)]
-        for other in others:
-            resized = functional.interpolate(other, first.shape[2:], mode="bilinear")
-            unit.append(functional.normalize(resized, dim=1))
-        return torch.cat(unit, dim=1)
+        maps = [found[block] for block in self.blocks]
+        if len(maps) == 1:
+            return maps[0]
+        size = maps[0].shape[2:]
+        maps[1:] = [functional.interpolate(other, size, mode="bilinear") for other in maps[1:]]
+        return torch.cat([functional.normalize(values, dim=1) for values in maps], dim=1)
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:

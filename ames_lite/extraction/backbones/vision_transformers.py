@@ -44,14 +44,11 @@ class Transformer(MapBackbone):
     ) -> None:
         require_text(weights=weights)
         self.variant, self.weights, self.facet = variant or self.default, weights, facet
-        self._spec = spec = self._choose(self.variant)
+        self._spec = spec = choose(self.variant, self.variants)
         self.layer = spec.depth - 1 if layer is None else layer
         self._check_facet()
         kind, dim = ("cls", spec.dim) if facet == "patch" else (None, 0)
         super().__init__(spec.dim, patch=spec.patch, global_kind=kind, global_dim=dim, **options)
-
-    def _choose(self, variant: str) -> Checkpoint:
-        return choose(variant, self.variants)
 
     def _check_facet(self) -> None:
         facet, layer, depth = self.facet, self.layer, self._spec.depth

@@ -9,6 +9,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ class DetectorTrainer(TrainingRun):
 
     def finish_epoch(self, watch: Watch) -> None:
         """The epoch's line in log and curve, meta.json, and the detector where it is the best."""
-        ways = detector_ways(self.detector, self.device)
+        ways = partial(detector_ways, self.detector.eval(), self.device)
         maps = retrieval_maps(self._tokens_to_evaluate(), self.val.labels, ways)
         seen, self.seen = np.array(self.seen), []
         loss, accuracy = (np.average(seen[:, column], weights=seen[:, 2]) for column in (0, 1))

@@ -152,14 +152,11 @@ def baseline_ways(tokens: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     return {"map_feature_norm": (unit, norm), "map_mean": (unit, torch.ones_like(norm))}
 
 
-def detector_ways(detector: SpatialAttention2d, device: torch.device) -> Ways:
-    """With it: its own descriptors, and its weights on the backbone's."""
-    detector.eval()
-
-    def ways(tokens: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        tokens = tokens.to(device)
-        descriptors, weights = describe_tokens(detector, tokens)
-        backbone = functional.normalize(tokens, dim=1)
-        return {"map": (descriptors, weights), "map_on_backbone": (backbone, weights)}
-
-    return ways
+def detector_ways(
+    detector: SpatialAttention2d, device: torch.device, tokens: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """With one, in eval mode: its own descriptors, and its weights on the backbone's."""
+    tokens = tokens.to(device)
+    descriptors, weights = describe_tokens(detector, tokens)
+    backbone = functional.normalize(tokens, dim=1)
+    return {"map": (descriptors, weights), "map_on_backbone": (backbone, weights)}
