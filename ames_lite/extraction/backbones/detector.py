@@ -54,16 +54,10 @@ def load_detector(
     """
     state = read_state(path, EXPECTED)
     check_detector(path, made or {})
-    shape = tuple(state["conv1.weight"].shape) if "conv1.weight" in state else None
-    if shape is None or len(shape) != 4 or shape[1] != dim_in:
-        raise BadInput(
-            f"conv1.weight is {'missing' if shape is None else list(shape)}",
-            where=path,
-            expected=f"{EXPECTED}, for features of width {dim_in}",
-        )
+    dim = state["bn.weight"].numel() if "bn.weight" in state else 1
     with torch.device("meta"):
-        detector = SpatialAttention2d(dim_in, shape[0])
-    return fill_network(detector, state, path, EXPECTED)
+        detector = SpatialAttention2d(dim_in, max(1, dim))
+    return fill_network(detector, state, path, f"{EXPECTED}, for features of width {dim_in}")
 
 
 def save_detector(
