@@ -57,18 +57,14 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where vectors come from.
-
-    names: N images; step: rows of a block; kind, dim, made: of the vectors; blocks: the blocks from
-    a row on, which is a multiple of step.
-    """
+    """Where the vectors of N images come from."""
 
     names: Sequence[str]
-    step: int
+    step: int  # rows of a block
     kind: str
     dim: int
-    made: Provenance
-    blocks: Callable[[int], Iterator[Block]]
+    made: Provenance  # of the vectors
+    blocks: Callable[[int], Iterator[Block]]  # from a row on, which is a multiple of step
 
 
 def extract_globals(

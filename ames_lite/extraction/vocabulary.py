@@ -43,15 +43,12 @@ SAME = ("backbone", "variant", "weights", "facet", "layer", "descriptor_space", 
 
 @dataclass(frozen=True)
 class Source:
-    """A store of local descriptors, of which every step-th image is used.
-
-    names: the image list, which a published store needs; dataset: what the data set is called.
-    """
+    """A store of local descriptors, of which every step-th image is used."""
 
     store: str | Path
     step: int = 1
-    names: Sequence[str] | None = None
-    dataset: str = ""
+    names: Sequence[str] | None = None  # the image list, which a published store needs
+    dataset: str = ""  # what the data set is called
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,15 +44,11 @@ RESNETS: dict[tuple[int, ...], str] = {
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a network; the defaults are the published ResNet-101.
+    """The shape of a network; the defaults are the published ResNet-101."""
 
-    depths: blocks of the four stages; width: channels of the stem; the stages' inner widths are
-    width, 2·width, 4·width, 8·width, their outer ones four times that; dim: of the global vector.
-    """
-
-    depths: tuple[int, ...] = (3, 4, 23, 3)
-    width: int = 64
-    dim: int = 2048
+    depths: tuple[int, ...] = (3, 4, 23, 3)  # blocks of the four stages
+    width: int = 64  # channels of the stem; of stages inside width to 8·width, outside four times
+    dim: int = 2048  # of the global vector
 
     def __post_init__(self) -> None:
         numbers = [*self.depths, self.width, self.dim]

@@ -29,25 +29,18 @@ PROBE_SECONDS = 1.3
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published vision transformer: its shape, and what its transformers folder must hold.
+    """A published vision transformer: its shape, and what its transformers folder must hold."""
 
-    title: for messages; model: the class in transformers; model_type, config: what config.json must
-    say, or leave to transformers' defaults; section: the key of config.json that may hold the
-    network's part; hub: the repository; gated: whether access has to be requested; original: URL of
-    the original file, which may be given instead; unused: endings of names of weights that features
-    do without; beside: beginnings of those of other networks.
-    """
-
-    title: str
-    model: str
-    model_type: str
-    config: Mapping[str, Any]
-    section: str | None = None
-    hub: str | None = None
-    gated: bool = False
-    original: str | None = None
-    unused: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    title: str  # for messages
+    model: str  # the class in transformers
+    model_type: str  # what config.json must say
+    config: Mapping[str, Any]  # what it must say, or leave to transformers' defaults
+    section: str | None = None  # the key of config.json that may hold the network's part
+    hub: str | None = None  # the repository
+    gated: bool = False  # whether access has to be requested
+    original: str | None = None  # URL of the original file, which may be given instead
+    unused: tuple[str, ...] = ()  # endings of names of weights that features do without
+    beside: tuple[str, ...] = ()  # beginnings of those of other networks
 
     @property
     def dim(self) -> int:
