@@ -33,7 +33,8 @@ NATIVE = '{"queries": [{"name", "bbox"?, "positives", "junk"? or "easy", "hard",
 OFFICIAL = (
     '{"gnd": [{"bbx"?, "easy", "hard", "junk" or "ok", "junk"?: [rows]}], "imlist", "qimlist"}'
 )
-UNGRADED = {"positives": "easy", "ok": "easy", "junk": "junk"}  # to the record's lists
+UNGRADED = {"positives": "easy", "ok": "easy"}  # to the record's lists
+Rows = npt.NDArray[np.int64]
 
 
 class _Entry(NamedTuple):
@@ -41,8 +42,7 @@ class _Entry(NamedTuple):
 
     name: str
     bbox: Box | None
-    rows: dict[str, npt.NDArray[np.int64]]
-    graded: bool
+    rows: dict[str, Rows]
 
 
 def read_ground_truth(
@@ -67,7 +67,7 @@ def read_ground_truth(
     else:
         raise BadInput(f"ground truth ends in '{path.suffix}'", where=path, expected=".json, .pkl")
     entries = _in_order(path, entries, query_names)
-    graded, expected = {entry.graded for entry in entries}, "one form for all queries"
+    graded, expected = {"hard" in entry.rows for entry in entries}, "one form for all queries"
     require(len(graded) < 2, "some queries have grades, others not", where=path, expected=expected)
     none = np.zeros(0, np.int64)
     easy, hard, junk = (tuple(e.rows.get(grade, none) for e in entries) for grade in GRADES)
@@ -83,18 +83,12 @@ def _in_order(path: Path, entries: Sequence[_Entry], names: Sequence[str]) -> li
     """The entries in the order of the query list; every query must be on both sides, once."""
     file_names = [entry.name for entry in entries]
     check_once(file_names, line_of(path, "query"), expected="every query once")
-    rows = match_names(
-        file_names, names, wanted_from=f"queries of {path}", available_from="the query list"
-    )
+    rows = match_names(file_names, names, f"queries of {path}", "the query list")
     entry_of = dict(zip(rows.tolist(), entries, strict=True))
-    missing = [name for row, name in enumerate(names) if row not in entry_of]
-    if missing:
-        raise BadInput(
-            f"{path} has {len(entries)} queries, the query list {len(names)}: "
-            f"'{missing[0]}' has no ground truth",
-            where=path,
-            expected="the same queries in both",
-        )
+    for row, name in enumerate(names):
+        what = f"{path} has {len(entries)} queries, the query list {len(names)}"
+        what = f"{what}: '{name}' has no ground truth"
+        require(row in entry_of, what, where=path, expected="the same queries in both")
     return [entry_of[row] for row in range(len(names))]
 
 
@@ -106,9 +100,7 @@ def _read_native(path: Path, gallery_names: Sequence[str]) -> list[_Entry]:
     require(isinstance(queries, list), "'queries' is no list", where=path, expected=NATIVE)
     lists = [_native_lists(query, f"{path}, query {row}") for row, query in enumerate(queries)]
     named = list(dict.fromkeys(chain.from_iterable(chain(*(one.values() for one in lists)))))
-    rows = match_names(
-        named, gallery_names, wanted_from=str(path), available_from="the gallery list"
-    )
+    rows = match_names(named, gallery_names, str(path), "the gallery list")
     row_of = dict(zip(named, rows.tolist(), strict=True))
     entries = []
     for query, by_key in zip(queries, lists, strict=True):
@@ -117,21 +109,26 @@ def _read_native(path: Path, gallery_names: Sequence[str]) -> list[_Entry]:
             for key, names in by_key.items()
         }
         bbox = _bbox(query.get("bbox"), f"{path}, query '{query['name']}'")
-        entries.append(_Entry(query["name"], bbox, found, "positives" not in by_key))
+        entries.append(_Entry(query["name"], bbox, found))
     return entries
 
 
 def _native_lists(query: Any, where: str) -> dict[str, list[str]]:
     """The lists of names of a query, by key. Raises BadInput where it breaks the schema."""
     require(isinstance(query, dict), "a query is no object", where=where, expected=NATIVE)
-    keys = set(query) - {"bbox", "name"}
-    fine = "name" in query and keys in ({"positives"}, {"positives", "junk"}, set(GRADES))
+    lists = {key: names for key, names in query.items() if key not in ("bbox", "name")}
+    fine = "name" in query and set(lists) in _forms("positives")
     require(fine, f"keys {set(query) - {'bbox'}}", where=where, expected=NATIVE)
     require(isinstance(query["name"], str), "'name' is no text", where=where, expected=NATIVE)
-    for key in keys:
-        fine = _is_list(query[key], str)
+    for key, names in lists.items():
+        fine = _is_list(names, str)
         require(fine, f"'{key}' is no list of names", where=where, expected=NATIVE)
-    return {key: query[key] for key in query if key in keys}
+    return lists
+
+
+def _forms(plain: str) -> tuple[set[str], ...]:
+    """The keys that a query may have; plain: what its positives without grades are called."""
+    return {plain}, {plain, "junk"}, set(GRADES)
 
 
 def official_names(path: str | Path) -> tuple[list[str], list[str]]:
@@ -159,25 +156,22 @@ def _read_official(
     what = f"'gnd' has {len(entries)} entries for {len(queries)} queries{skipped}"
     where = f"{path} against {'its qimlist' if 'qimlist' in content else 'the query list'}"
     require(len(queries) == len(entries), what, where=where, expected="one entry a query")
-    row_of = match_names(
-        images, gallery_names, wanted_from=f"imlist of {path}", available_from="the gallery list"
-    )
+    row_of = match_names(images, gallery_names, f"imlist of {path}", "the gallery list")
     return [
         _official_entry(name, entry, row_of, f"{path}, query '{name}'")
         for name, entry in zip(queries, entries, strict=True)
     ]
 
 
-def _official_entry(name: str, entry: Any, row_of: npt.NDArray[np.int64], where: str) -> _Entry:
+def _official_entry(name: str, entry: Any, row_of: Rows, where: str) -> _Entry:
     require(isinstance(entry, dict), "an entry of 'gnd' is no dict", where=where, expected=OFFICIAL)
-    keys, plain = set(entry) & {"ok", *GRADES}, "ok" in entry
-    fine = keys in ({"ok"}, {"ok", "junk"}, set(GRADES))
-    require(fine, f"keys {sorted(map(str, entry))}", where=where, expected=OFFICIAL)
+    keys = set(entry) & {"ok", *GRADES}
+    what = f"keys {sorted(map(str, entry))}"
+    require(keys in _forms("ok"), what, where=where, expected=OFFICIAL)
     rows = {
-        UNGRADED[key] if plain else key: row_of[_rows(entry[key], len(row_of), key, where)]
-        for key in keys
+        UNGRADED.get(key, key): row_of[_rows(entry[key], len(row_of), key, where)] for key in keys
     }
-    return _Entry(name, _bbox(entry.get("bbx"), where), rows, not plain)
+    return _Entry(name, _bbox(entry.get("bbx"), where), rows)
 
 
 def _names(names: Any, key: str, path: Path) -> list[str]:
@@ -192,17 +186,16 @@ def _is_list(values: object, of: Any) -> bool:
     return isinstance(values, list | tuple) and all(isinstance(value, of) for value in values)
 
 
-def _rows(rows: Any, count: int, key: str, where: str) -> npt.NDArray[np.int64]:
+def _rows(rows: Any, count: int, key: str, where: str) -> Rows:
     if isinstance(rows, np.ndarray):
         fine = rows.ndim == 1 and (rows.size == 0 or rows.dtype.kind in "iu")
     else:  # a bool is an int to Python, and a row to nobody
         fine = _is_list(rows, int | np.integer) and not any(isinstance(row, bool) for row in rows)
     require(fine, f"'{key}' is no list of rows", where=where, expected=OFFICIAL)
     values = np.asarray(rows, np.int64)
-    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    fine, expected = not values.size or 0 <= low <= high < count, f"rows 0 to {count - 1}"
-    what = f"'{key}' names rows {low} to {high}"
-    require(fine, what, where=where, expected=f"{expected} of the image list")
+    if values.size and not 0 <= values.min() <= values.max() < count:
+        what = f"'{key}' names rows {values.min()} to {values.max()}"
+        raise BadInput(what, where=where, expected=f"rows 0 to {count - 1} of the image list")
     return values
 
 

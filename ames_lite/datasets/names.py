@@ -66,7 +66,6 @@ def check_utf8(names: Iterable[str], where: str | Path) -> None:
 def match_names(
     wanted: Sequence[str],
     available: Sequence[str],
-    *,
     wanted_from: str = "the names asked for",
     available_from: str = "the image list",
 ) -> npt.NDArray[np.int64]:

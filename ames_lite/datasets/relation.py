@@ -94,15 +94,9 @@ class Relation:
         """The record. Raises BadInput for repeated names and rows outside the gallery."""
         nothing = [np.zeros(0, np.int64)] * len(self.query_names)
         easy, hard, junk = (tuple(self.rows.get(grade, nothing)) for grade in GRADES)
-        return GroundTruth(
-            query_names=tuple(self.query_names),
-            gallery_names=tuple(self.gallery_names),
-            easy=easy,
-            hard=hard,
-            junk=junk,
-            bbox=self.bbox or (None,) * len(self.query_names),
-            graded="hard" in self.rows,
-        )
+        names = tuple(self.query_names), tuple(self.gallery_names)
+        bbox = self.bbox or (None,) * len(self.query_names)
+        return GroundTruth(*names, easy, hard, junk, bbox, "hard" in self.rows)
 
     def counts(self) -> dict[str, int]:
         return {"query": len(self.query_names), "gallery": len(self.gallery_names)}

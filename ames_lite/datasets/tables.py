@@ -14,7 +14,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +26,10 @@ from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.images import IMAGE_SUFFIXES
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
-    *((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32")),
-    *((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")),
-)
+MARKS = {  # the longer ones first: UTF-32's begins with UTF-16's
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .ods; .xls
 
 
@@ -39,7 +39,7 @@ class Cells(NamedTuple):
     rows: list[list[str]]
     lines: list[int]
     separator: str
-    notes: tuple[str, ...]
+    notes: list[str]
 
 
 def read_cells(path: Path, words: Collection[str], expected: str) -> Cells:
@@ -57,10 +57,13 @@ def read_cells(path: Path, words: Collection[str], expected: str) -> Cells:
     except csv.Error as error:
         where = f"{path}, after line {reader.line_num}"
         raise BadInput(f"not a CSV ({error})", where=where, expected=expected) from error
+    require(rows, "an empty file", where=path, expected=expected)
+    width = max(number for number, cell in enumerate(rows[0], 1) if cell.strip())
+    rows = [row if any(map(str.strip, row[width:])) else row[:width] for row in rows]
     notes = [f"encoding {encoding}"] * (encoding != "UTF-8")
     notes += [f"cells between {SEPARATORS.get(separator, separator)}"] * (separator != ",")
-    note = (f"{path.name} is read with {', '.join(notes)}",) if notes else ()
-    return Cells(_without_empty_columns(rows), lines, separator, note)
+    said_of = [f"{path.name} is read with {', '.join(notes)}"] * bool(notes)
+    return Cells(rows, lines, separator, said_of)
 
 
 def _decoded(path: Path, expected: str) -> tuple[str, str]:
@@ -69,8 +72,15 @@ def _decoded(path: Path, expected: str) -> tuple[str, str]:
     if data.startswith(WORKBOOKS):
         remedy = "save it as CSV"
         raise BadInput("a workbook, not a text", where=path, expected=expected, remedy=remedy)
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), None)
-    for name in (encoding,) if encoding else _guesses(data):
+    marked = [name for name, marks in MARKS.items() if data.startswith(marks)]
+    odd, even = data[1::2].count(0), data[::2].count(0)
+    if marked:
+        guesses = marked[:1]
+    elif odd + even > len(data) // 4:  # ASCII in two bytes: every other one is 0
+        guesses = ["UTF-16-LE" if odd > even else "UTF-16-BE"]
+    else:
+        guesses = ["UTF-8", "cp1252", "latin-1"]
+    for name in guesses:
         try:
             text = data.decode("utf-8-sig" if name == "UTF-8" else name)
         except UnicodeDecodeError:
@@ -78,14 +88,6 @@ def _decoded(path: Path, expected: str) -> tuple[str, str]:
         if "\0" not in text:
             return text, name
     raise BadInput("not a text in UTF-8", where=path, expected=expected)
-
-
-def _guesses(data: bytes) -> tuple[str, ...]:
-    """Encodings to try for a text without a mark."""
-    odd, even = data[1::2].count(0), data[::2].count(0)
-    if odd + even > len(data) // 4:  # ASCII in two bytes: every other one is 0
-        return ("UTF-16-LE" if odd > even else "UTF-16-BE",)
-    return ("UTF-8", "cp1252", "latin-1")
 
 
 def _separator(text: str, words: Collection[str]) -> str:
@@ -96,25 +98,6 @@ def _separator(text: str, words: Collection[str]) -> str:
         return sum(cell.strip().strip('"').lower() in words for cell in header.split(separator))
 
     return max(SEPARATORS, key=count)
-
-
-def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
-    if not rows:
-        return rows
-    width = max(number for number, cell in enumerate(rows[0], 1) if cell.strip())
-    return [row[:width] if not "".join(row[width:]).strip() else row for row in rows]
-
-
-def with_points(texts: Sequence[str], separator: str) -> list[str] | None:
-    """Numbers with decimal commas, with points; None where there are none, or between commas.
-
-    >>> with_points(["48,85", "2"], ";"), with_points(["48,85"], ",")
-    (['48.85', '2'], None)
-    """
-    has_comma = any(re.fullmatch(r"[+-]?\d*,\d+", text.strip()) for text in texts)
-    if separator == "," or not has_comma or any("." in text for text in texts):
-        return None
-    return [text.replace(",", ".") for text in texts]
 
 
 LIMIT = 2**62  # of integers: sums and differences of two stay in int64
@@ -178,40 +161,35 @@ class Table:
     def choices(self, column: str, allowed: Sequence[str]) -> list[str]:
         """A column whose cells are all among `allowed`. Raises BadInput with the line."""
         expected = " or ".join(f"'{word}'" for word in allowed)
-        return self._checked(column, [cell in allowed for cell in self.columns[column]], expected)
+        return self._checked(column, allowed.__contains__, expected)
 
     def filled(self, column: str, expected: str) -> list[str]:
         """A column without blank cells. Raises BadInput with the line of the first."""
-        return self._checked(
-            column, [bool(cell.strip()) for cell in self.columns[column]], expected
-        )
+        return self._checked(column, str.strip, expected)
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """A column of finite numbers. Raises BadInput with the line of the first other cell."""
-        values = np.array([_number(cell) for cell in self.columns[column]])
-        self._checked(column, np.isfinite(values).tolist(), "a finite number, with a decimal point")
-        return values
+        cells = self._checked(column, _is_finite, "a finite number, with a decimal point")
+        return np.array([float(cell) for cell in cells])
 
     def integers(self, column: str) -> npt.NDArray[np.int64]:
         """A column of whole numbers. Raises BadInput with the line of the first other cell."""
-        whole = [_is_whole(cell) for cell in self.columns[column]]
-        cells = self._checked(column, whole, "a whole number")
+        cells = self._checked(column, _is_whole, "a whole number")
         return np.array([int(cell) for cell in cells], np.int64)
 
-    def _checked(self, column: str, fine: list[bool], expected: str) -> list[str]:
-        cells = self.columns[column]
-        if not all(fine):
-            row = fine.index(False)
-            what = f"{column} is '{cells[row]}'"
-            raise BadInput(what, where=self.where(row), expected=expected)
-        return cells
+    def _checked(self, column: str, fine: Callable[[str], object], expected: str) -> list[str]:
+        for row, cell in enumerate(self.columns[column]):
+            if not fine(cell):
+                what = f"{column} is '{cell}'"
+                raise BadInput(what, where=self.where(row), expected=expected)
+        return self.columns[column]
 
 
-def _number(text: str) -> float:
+def _is_finite(text: str) -> bool:
     try:
-        return np.nan if "_" in text else float(text)
+        return "_" not in text and bool(np.isfinite(float(text)))
     except ValueError:
-        return np.nan
+        return False
 
 
 def _is_whole(text: str) -> bool:
@@ -227,26 +205,22 @@ def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] 
     require(not path.is_dir(), what, where=path, expected=expected, remedy=remedy)
     what = f"missing: the {kind or 'labels'}"
     require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
-    words = {word for form in forms for word in (*form.required, *form.optional)}
-    cells = read_cells(path, words, expected)
-    require(cells.rows, "an empty file", where=path, expected=expected)
-    first = [cell.strip() for cell in cells.rows[0]]
-    header = [name.lower() if name.lower() in words else name for name in first]
+    words = {word for form in forms for word in form.columns}
+    (first, *rows), (_, *lines), separator, notes = read_cells(path, words, expected)
+    written = [cell.strip() for cell in first]
+    header = [name.lower() if name.lower() in words else name for name in written]
     form = _choose_form(header, kind, path, forms)
-    rows, lines = cells.rows[1:], cells.lines[1:]
     require(rows, "a header and no rows", where=path, expected=expected)
     for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(header):
-            what = f"a row has {len(row)} cells, the header {len(header)}"
-            hint = f"{','.join(header)}; a text with a comma in quotes, decimals with a point"
-            raise BadInput(what, where=f"{path}, line {line}", expected=hint)
-    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
-    notes = [*cells.notes]
-    if first != header:
+        what = f"a row has {len(row)} cells, the header {len(header)}"
+        hint = f"{','.join(header)}; a text with a comma in quotes, decimals with a point"
+        require(len(row) == len(header), what, where=f"{path}, line {line}", expected=hint)
+    if written != header:
         notes.append(f"the header of {path.name} is taken as {','.join(header)}")
-    kept = {name: columns[name] for name in columns if name in form.columns}
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    kept = {name: cells for name, cells in columns.items() if name in form.columns}
     for name in [name for name in form.columns if name in kept]:
-        kept[name], more = _tidied(name, kept[name], cells.separator)
+        kept[name], more = _tidied(name, kept[name], separator)
         notes += more
     ignored = [name for name in header if name not in kept]
     notes += [f"columns ignored: {', '.join(ignored)}"] * bool(ignored)
@@ -260,9 +234,11 @@ def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], li
     if name in CHOICES:
         return [cell.strip().lower() for cell in column], []
     if name in NUMBERS:
-        numbers = with_points(column, separator)
-        said = [f"decimal commas in {name} are taken as points"]
-        return (column, []) if numbers is None else (numbers, said)
+        has_comma = any(re.fullmatch(r"[+-]?\d*,\d+", cell.strip()) for cell in column)
+        if separator == "," or not has_comma or any("." in cell for cell in column):
+            return column, []
+        said = f"decimal commas in {name} are taken as points"
+        return [cell.replace(",", ".") for cell in column], [said]
     plain = [unicodedata.normalize("NFC", cell.strip()) for cell in column]
     changed = [cell for cell, other in zip(column, plain, strict=True) if cell != other]
     many = "1 label is" if len(changed) == 1 else f"{len(changed)} labels are"
