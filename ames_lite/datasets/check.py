@@ -52,6 +52,9 @@ class Report:
     def find(self, where: str | Path, what: str) -> None:
         self.findings.append((str(where), what))
 
+    def note(self, where: str | Path, what: str) -> None:
+        self.notes.append((str(where), what))
+
     def attempt(self, where: str | Path, read: Callable[[], T]) -> T | None:
         """What `read` returns; None, and a finding, where it raises a user's error."""
         try:
@@ -65,19 +68,18 @@ def check_dataset(files: DatasetFiles, splits: Sequence[str], neighbors: str) ->
     """Check all splits, and neighbours and ground truth where they exist. Raises MissingFile."""
     finders = {f"{split} list": partial(files.image_list, split) for split in splits}
     paths = find_all(finders | {split: partial(files.local, split) for split in splits})
-    report = Report()
-    lists, stores = {}, {}
+    report, lists, stores = Report(), {}, {}
     for split in splits:
         path = paths[f"{split} list"]
         lists[split] = report.attempt(path, partial(read_image_list, path))
+    sides = ("query", "gallery") if "query" in lists else ("train", "train")
+    queries, gallery = (lists.get(side) for side in sides)
     for split, images in lists.items():
         shortlist = None
         if split == "gallery":
             shortlist = _shortlist(files, neighbors, lists.get("query"), images)
         stores[split] = check_store(paths[split], images, report, shortlist)
-    sides = ("query", "gallery") if "query" in lists else ("train", "train")
-    ours = [(lists.get(side), stores.get(side)) for side in sides]
-    (queries, query_store), (gallery, gallery_store) = ours
+    query_store, gallery_store = (stores.get(side) for side in sides)
     if query_store is not None and gallery_store is not None:
         check_pair(query_store, gallery_store, report)
     if queries is not None and gallery is not None:
@@ -111,7 +113,7 @@ def _check_lists(
     found = lists and report.attempt(lists, lambda: read_neighbors(lists, *names))
     if found and found.rising:
         said = f"the similarities of {found.rising} of {len(found.ids)} lists do not fall"
-        report.notes.append((str(lists), f"{said}; the lists keep their order"))
+        report.note(str(lists), f"{said}; the lists keep their order")
     truth = _found(report, files, "ground truth", files.ground_truth) if graded else None
     if truth is not None:
         report.attempt(truth, lambda: files.read_truth(*names))
@@ -122,7 +124,7 @@ def _found(report: Report, files: DatasetFiles, what: str, find: Callable[[], Pa
     try:
         return find()
     except MissingFile:
-        report.notes.append((str(files.root), f"no {what}: not checked"))
+        report.note(files.root, f"no {what}: not checked")
     except UserError as error:
         report.find(files.root, str(error))
     return None
@@ -151,17 +153,16 @@ def check_store(
     for what, rows in found.items():
         said = f"{len(rows)} images have {what}: {_shown(store, rows)}"
         if what == OUTSIDE and store.published:
-            report.notes.append((str(path), f"{said}; {UNPLACED}"))
+            report.note(path, f"{said}; {UNPLACED}")
         else:
             report.find(path, said)
     _check_chunks(store, report)
     failed = np.flatnonzero(store.status == FAILED).tolist()
     if failed:
-        said = f"{len(failed)} images failed in extraction: {_shown(store, failed)}"
-        report.notes.append((str(path), said))
+        report.note(path, f"{len(failed)} images failed in extraction: {_shown(store, failed)}")
     if empty:
-        said = f"{len(empty)} of {len(store)} images have no descriptors: {_shown(store, empty)}"
-        report.notes.append((str(path), said))
+        said = f"{len(empty)} of {len(store)} images have no descriptors"
+        report.note(path, f"{said}: {_shown(store, empty)}")
     if len(failed) == len(store):
         report.find(path, "every image failed in extraction")
     return store

@@ -12,7 +12,7 @@ label: images of another label of the same family are no negatives in training.
 import csv
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,23 +78,23 @@ def read_image_list(path: str | Path) -> ImageList:
     """Read an image list. Raises MissingFile; BadInput with the line of the first fault."""
     path = Path(path)
     require(path.is_file(), "an image list is missing", where=path, expected=LINE, kind=MissingFile)
-    lines, rows = [], []
-    width = None
+    lines, names, numbers = [], [], []
+    width = 0  # fields of the first line
     for line, fields in _lines(path):
-        width = len(fields[:COLUMNS]) if width is None else width
+        width = width or len(fields[:COLUMNS])
+        numbers.append(_numbers(fields, width, path, line))
+        names.append(fields[0])
         lines.append(line)
-        rows.append(_checked(fields, width, path, line))
-    require(rows, "an image list is empty", where=path, expected=LINE)
-    names = tuple(name for name, _ in rows)
+    require(names, "an image list is empty", where=path, expected=LINE)
     check_once(names, lambda row: f"{path}, line {lines[row]}")
-    numbers = np.array([fields for _, fields in rows], np.int64).reshape(len(rows), -1)
-    labels = numbers[:, 0] if numbers.shape[1] else None
-    sizes = numbers[:, [2, 1]].astype(np.int32) if numbers.shape[1] == 3 else None
-    return ImageList(names, labels, sizes)
+    columns = np.array(numbers, np.int64).reshape(len(names), -1).T
+    labels = columns[0] if width > 1 else None
+    sizes = columns[[2, 1]].T.astype(np.int32) if width == COLUMNS else None
+    return ImageList(tuple(names), labels, sizes)
 
 
-def _checked(fields: list[str], width: int, path: Path, line: int) -> tuple[str, list[int]]:
-    """Name and numbers of a line; width: how many fields the first line has."""
+def _numbers(fields: list[str], width: int, path: Path, line: int) -> list[int]:
+    """The numbers of a line; width: how many fields the first line has."""
     where = f"{path}, line {line}"
     require(fields and fields[0].strip(), "a line without a path", where=where, expected=LINE)
     if len(fields) > COLUMNS:
@@ -108,7 +108,7 @@ def _checked(fields: list[str], width: int, path: Path, line: int) -> tuple[str,
         require(whole, f"{what} '{field}' is no integer", where=where, expected=LINE)
         fine = what == "label" or 0 < int(field) < 2**31
         require(fine, f"{what} is {field}", where=where, expected="pixels, at least 1")
-    return fields[0], [int(field) for field in fields[1:]]
+    return [int(field) for field in fields[1:]]
 
 
 @cache  # a command reads its lists more than once
@@ -128,20 +128,24 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def write_image_list(path: str | Path, images: ImageList) -> Path:
-    """Write an image list under a temporary name, then rename; BadInput for a name not in UTF-8."""
-    path = Path(path)
+    """Write an image list; BadInput for a name not in UTF-8."""
     check_utf8(images.names, path)
-    with replacing(path, overwrite=True) as partial:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for row, name in enumerate(images.names):
-                fields: list[str | int] = [name]
-                if images.labels is not None:
-                    fields.append(int(images.labels[row]))
-                if images.sizes is not None:
-                    fields += [int(images.sizes[row, 1]), int(images.sizes[row, 0])]
-                writer.writerow(fields)
-    return path
+    columns: list[Sequence[object]] = [images.names]
+    if images.labels is not None:
+        columns.append(images.labels.tolist())
+    if images.sizes is not None:
+        columns += images.sizes[:, ::-1].T.tolist()
+    return _write_rows(path, zip(*columns, strict=True))
+
+
+def _write_rows(path: str | Path, rows: Iterable[Iterable[object]]) -> Path:
+    """Write a CSV under a temporary name, then rename it."""
+    with (
+        replacing(path, overwrite=True) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    return Path(path)
 
 
 FORM = Form("families", ("label", "family"), ())
@@ -159,24 +163,17 @@ def read_form(path: Path, form: Form) -> Table:
 def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """The family of every image as a number [N]; labels [N]. BadInput for one without a row."""
     table = read_form(path, FORM)
-    numbers = table.integers("label")
+    numbers = table.integers("label").tolist()
     check_once(map(str, numbers), table.where, expected="one row for each label")  # 07 is 7
     families = np.unique(table.columns["family"], return_inverse=True)[1]
-    order = np.argsort(numbers)
-    place = np.minimum(np.searchsorted(numbers[order], labels), len(numbers) - 1)
-    rows = order[place]
-    absent = np.unique(labels[numbers[rows] != labels])
-    if len(absent):
-        few = ", ".join(map(str, absent[:3]))
-        what = f"{len(absent)} labels of the training list have no family: {few}"
-        raise BadInput(what, where=path, expected="a row label,family for each label")
-    found: npt.NDArray[np.int64] = families[rows].astype(np.int64)
-    return found
+    family_of = dict(zip(numbers, families.tolist(), strict=True))
+    absent = sorted({*labels.tolist()} - {*numbers})
+    few = ", ".join(map(str, absent[:3]))
+    what = f"{len(absent)} labels of the training list have no family: {few}"
+    require(not absent, what, where=path, expected="a row label,family for each label")
+    return np.array([family_of[label] for label in labels.tolist()], np.int64)
 
 
 def write_families(path: Path, rows: Iterable[tuple[int, str, str, str]]) -> None:
     """Rows of HEADER; `read_families` reads them."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows(rows)
+    _write_rows(path, [HEADER, *rows])

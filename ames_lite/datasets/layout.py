@@ -102,21 +102,20 @@ class DatasetFiles:
         return self.root / f"nn_{name}.{suffix}"
 
     def vocabulary_path(self, domain: str) -> Path:
-        """Where a VLAD vocabulary belongs: domain is the name of what it was built from."""
+        """Where a VLAD vocabulary belongs; domain: the name of what it was built from."""
         return self.data_root / f"vlad_{self.desc_name}_{domain}.npz"
 
     def binarization_path(self, domain: str) -> Path:
-        """Where a projection to bits belongs: domain is the name of what it was fitted on."""
+        """Where a projection to bits belongs; domain: the name of what it was fitted on."""
         return self.data_root / f"itq_{self.desc_name}_{domain}.npz"
 
     def whitening_path(self, kind: str, domain: str) -> Path:
-        """Where a whitening of global descriptors belongs: domain is what it was fitted on."""
+        """Where a whitening of global descriptors belongs; domain: what it was fitted on."""
         return self.data_root / f"pca_{self.prefix(kind)}_{kind}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
-        native = "train.txt" if split == "train" else f"{split}.txt"
         return _first_of(
-            [self.root / name for name in (native, *PUBLISHED_LISTS[split])],
+            [self.root / name for name in (f"{split}.txt", *PUBLISHED_LISTS[split])],
             f"the {split} image list of {self.name}",
             **self.remedies.lists(self, split),
         )
@@ -127,23 +126,19 @@ class DatasetFiles:
         return path if path.is_file() else None
 
     def ground_truth(self) -> Path:
-        own = [self.root / f"gnd_{self.folder}.{suffix}" for suffix in ("json", "pkl")]
-        shared = self._shared_ground_truth
+        names = [f"{self.folder}.json", f"{self.folder}.pkl"]
+        names += [] if self.ground_truth_of is None else [f"{self.ground_truth_of}.pkl"]
         return _first_of(
-            own if shared is None else [*own, shared],
+            [self.root / f"gnd_{name}" for name in names],
             f"the ground truth of {self.name}",
             **self.remedies.lists(self),
         )
 
-    @property
-    def _shared_ground_truth(self) -> Path | None:
-        of = self.ground_truth_of
-        return None if of is None else self.root / f"gnd_{of}.pkl"
-
     def read_truth(self, query_names: Sequence[str], gallery_names: Sequence[str]) -> GroundTruth:
         """The ground truth of these lists; of a shared file, without the queries of other sets."""
-        path, shared = self.ground_truth(), self._shared_ground_truth
-        skipped = self.skip_queries if shared and path.name == shared.name else 0
+        path = self.ground_truth()
+        shared = path.name == f"gnd_{self.ground_truth_of}.pkl"
+        skipped = self.skip_queries if shared else 0
         return read_ground_truth(path, query_names, gallery_names, skip_last=skipped)
 
     def local(self, split: str) -> Path:
@@ -181,9 +176,7 @@ class DatasetFiles:
     def _other_lists(self, kind: str) -> str | None:
         """What may be used in place of missing lists: other lists, or descriptors for some."""
         with_lists, with_descriptors = [], []
-        for other in self._global_kinds():
-            if other == kind:
-                continue
+        for other in sorted(self._global_kinds() - {kind, "local"}):
             if any(path.is_file() for path in self._neighbors_paths(other)):
                 with_lists.append(f"neighbors={other}, whose lists are there")
             elif all(self.global_path(split, other).is_file() for split in ("query", "gallery")):
@@ -192,13 +185,13 @@ class DatasetFiles:
         said = with_lists + with_descriptors
         return "; or ".join(["these lists", *said]) if said else None
 
-    def _global_kinds(self) -> list[str]:
-        """Kinds of global descriptors that may have lists or descriptors in the folder, sorted."""
+    def _global_kinds(self) -> set[str]:
+        """Kinds of global descriptors that may have lists or descriptors in the folder."""
         kinds = {"cls", "gem", "mean", "vlad", *NETWORK_OF}
         for start in (f"nn_{self.desc_name}_", f"{self.desc_name}_gallery_"):
             found = self.root.glob(f"{escape(start)}*")
             kinds |= {path.name.removeprefix(start).split(".")[0] for path in found}
-        return sorted(kinds - {"local"})
+        return kinds
 
     def make_local(self, **more: object) -> str:
         return self.remedies.local(self, **more)
