@@ -100,23 +100,19 @@ def extract_descriptors(
     names: Sequence[str],
     *,
     local: str | Path | None = None,
-    vectors: str | Path | None = None,
-    boxes: Sequence[Box | None] | None = None,
-    binarization: BinaryCode | None = None,
-    shard: Shard | None = None,
-    workers: int = 1,
-    on_bad_image: str = "error",
-    say_bad: bool = True,
+    vectors: str | Path | None = None,  # global descriptors, of unit length, float32
+    boxes: Sequence[Box | None] | None = None,  # [N] (x1, y1, x2, y2), pixels of the whole image
+    binarization: BinaryCode | None = None,  # local descriptors become packed bits
+    shard: Shard | None = None,  # names and boxes are of all images nevertheless
+    workers: int = 1,  # processes; above 1 they are spawned: call from under a main guard
+    on_bad_image: str = "error",  # at the end; or skip
+    say_bad: bool = True,  # log images that failed and were skipped, or have no descriptors
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the stores `local` and `vectors` (either may be None), or their part `shard`.
+    """Write the stores `local` and `vectors` (either may be None); returns their paths.
 
-    Returns their paths. names [N]: relative to image_root, all of them, also for a shard; boxes
-    [N]: (x1, y1, x2, y2) in pixels of the whole image. vectors: global descriptors, of unit length,
-    float32. binarization: local descriptors as packed bits. workers: processes (above 1 they are
-    spawned: call from under a main guard). say_bad: log images that failed and were skipped, or
-    have no descriptors. Raises BadInput before any work for wrong arguments, MissingFile for
-    missing weights, and BadInput at the end where an image failed.
+    names [N]: relative to image_root. Raises BadInput before any work for wrong arguments,
+    MissingFile for missing weights, and BadInput at the end where an image failed.
     """
     check_on_bad_image(on_bad_image)
     jobs, crop = jobs_of(image_root, names, boxes, shard), boxes is not None

@@ -48,19 +48,17 @@ def fit_binarization(
     store_path: str | Path,
     output: str | Path,
     *,
-    names: Sequence[str] | None = None,
-    bits: int = 128,
+    names: Sequence[str] | None = None,  # the image list, which a published store needs
+    bits: int = 128,  # a multiple of 8, at most Din
     seed: int = 0,
     iterations: int = 50,
-    max_descriptors: int = 100_000,
+    max_descriptors: int = 100_000,  # sampled; memory is about 32 bytes * Din of each
     max_images: int = 5000,
     overwrite: bool = False,
 ) -> Path:
     """Write the projection and return its path.
 
-    names: the image list, which a published store needs. bits: a multiple of 8, at most Din.
-    max_images, max_descriptors: the sample; memory is about 32 bytes * Din a descriptor. Raises
-    BadInput for a packed store and for too few descriptors.
+    Raises BadInput for a packed store and for too few descriptors.
     """
     refuse_existing(Path(output), overwrite)
     require(bits >= 8 and bits % 8 == 0, f"bits is {bits}", expected="a multiple of 8")
@@ -111,20 +109,18 @@ def fit_whitening(
     globals_path: str | Path,
     output: str | Path,
     *,
-    method: str = "pca",
-    dim: int = 512,
+    method: str = "pca",  # or within_class, which needs labels [N] and shrinkage
+    dim: int = 512,  # output width of pca; directions that within_class estimates
     shrinkage: float = 0.3,
     labels: npt.NDArray[Any] | None = None,
-    names: Sequence[str] | None = None,
-    max_images: int = 10_000,
+    names: Sequence[str] | None = None,  # the image list, which a published file needs
+    max_images: int = 10_000,  # evenly over the file, without those that failed
     overwrite: bool = False,
 ) -> Path:
     """Write the whitening of a complete file of global descriptors and return its path.
 
-    method: pca, or within_class, which needs labels [N] and shrinkage. dim: output width of pca;
-    directions that within_class estimates. names: the image list, which a published file needs.
-    max_images: sampled evenly over the file, without those that failed. Raises BadInput for fewer
-    images than dim + 1, NaN, and for descriptors that span fewer directions.
+    Raises BadInput for fewer images than dim + 1, NaN, and for descriptors that span fewer
+    directions.
     """
     refuse_existing(Path(output), overwrite)
     expected = f"one of {', '.join(METHODS)}"

@@ -72,16 +72,15 @@ def extract_globals(
     output: str | Path,
     *,
     whitening: FittedWhitening | None = None,
-    dtype: str = "float32",
-    on_bad_image: str = "error",
-    say_bad: bool = True,
+    dtype: str = "float32",  # or float16
+    on_bad_image: str = "error",  # at the end; skip: logged
+    say_bad: bool = True,  # False: the caller logs
     overwrite: bool = False,
 ) -> Path:
     """Write or continue the file `output` and return its path.
 
-    dtype: float32 or float16. on_bad_image: images that failed are an error at the end (error) or
-    logged (skip), by the caller where say_bad is False. Raises BadInput before any work where
-    whitening and source do not fit, and where the disk is too small.
+    Raises BadInput before any work where whitening and source do not fit, and where the disk is too
+    small.
     """
     check_on_bad_image(on_bad_image)
     made, dim, path = source.made, source.dim, Path(output)

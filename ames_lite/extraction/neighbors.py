@@ -43,19 +43,16 @@ def prepare_topk(
     gallery_path: str | Path,
     output: str | Path,
     *,
-    num_neighbors: int = 1600,
-    names: Sequence[Sequence[str] | None] = (None, None),
+    num_neighbors: int = 1600,  # clamped to the gallery
+    names: Sequence[Sequence[str] | None] = (None, None),  # image lists, for published files
     device: str = "cpu",
-    index: IvfPq | None = None,
-    rerank: Reranker | None = None,
+    index: IvfPq | None = None,  # some neighbors are missed, the recall is in the provenance
+    rerank: Reranker | None = None,  # lists are reranked before they are cut
     overwrite: bool = False,
 ) -> Path:
     """Write the neighbor lists and return the path.
 
-    num_neighbors is clamped to the gallery. names: the image lists of queries and gallery, needed
-    by global descriptors of the published form. index: None is the exact search; with one some
-    neighbors are missed, and the recall is in the provenance. Lists are reranked before they are
-    cut. Memory: the queries, the lists and one block of the gallery in float32, and what index and
+    Memory: the queries, the lists and one block of the gallery in float32, and what index and
     rerank take. Raises BadInput where the two sides were not made alike.
     """
     refuse_existing(Path(output), overwrite)

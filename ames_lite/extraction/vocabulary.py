@@ -81,22 +81,19 @@ def build_vocabulary(
     output: str | Path,
     *,
     num_clusters: int = 64,
-    distance: str = "euclidean",
-    unit: bool = False,
+    distance: str = "euclidean",  # of the assignment; or cosine
+    unit: bool = False,  # tokens are brought to unit length first
     seed: int = 0,
     iterations: int = 20,
-    max_images: int = 0,
-    sample_per_cluster: int = 0,
-    expected: Mapping[str, Any] | None = None,
+    max_images: int = 0,  # of each source at most, evenly over those that its step leaves; 0: all
+    sample_per_cluster: int = 0,  # tokens that k-means looks at, drawn from all; 0: all of them
+    expected: Mapping[str, Any] | None = None,  # provenance that every native store must have
     overwrite: bool = False,
 ) -> Path:
     """Write the vocabulary and return its path.
 
-    distance: euclidean or cosine, of the assignment; unit: tokens are brought to unit length first.
-    max_images: of each source at most, evenly over those that its step leaves; 0: all.
-    sample_per_cluster: tokens per cluster that k-means looks at, drawn from all; 0: all of them.
-    expected: provenance that every native store must have. Raises BadInput for packed stores, those
-    that were not made alike, and for fewer descriptors than clusters.
+    Raises BadInput for packed stores, those that were not made alike, and for fewer descriptors
+    than clusters.
     """
     check_clustering(num_clusters, seed, iterations, distance)
     _check_arguments(sources, max_images, sample_per_cluster)

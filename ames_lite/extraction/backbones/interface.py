@@ -29,17 +29,14 @@ class Described(NamedTuple):
 class Backbone(ABC):
     """The base of every backbone.
 
-    dim: width of its local descriptors. global_kind: its global descriptor in file names (cls,
-    gem), None where it has none; global_dim: its width, else 0. batch_pixels: bound of a batch, 0
-    for single images; above 0, prepared images have `shape` and `num_pixels`, and a batch is of one
-    shape. prepare: from RGB uint8 [H, W, 3] and a crop box to what `describe` takes; picklable;
-    raises BadInput for an image that it cannot use.
+    prepare: from RGB uint8 [H, W, 3] and a crop box to what `describe` takes, of one `shape` in a
+    batch; picklable; raises BadInput for an image that it cannot use.
     """
 
-    dim: int
-    global_kind: str | None = None
+    dim: int  # width of its local descriptors
+    global_kind: str | None = None  # its global descriptor in file names (cls, gem), if any
     global_dim: int = 0
-    batch_pixels: int = 0
+    batch_pixels: int = 0  # bound of a batch, by `num_pixels` of prepared images; 0: single images
     prepare: Callable[..., Any]
 
     @property

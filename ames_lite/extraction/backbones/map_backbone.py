@@ -68,7 +68,8 @@ def require_text(**values: object) -> None:
 class MapOptions:
     """What every such backbone takes beside its own arguments."""
 
-    image_size: int | Sequence[int] = 0  # longer side; 0: as on disk; [height, width]: both
+    # longer side; 0: as on disk; [height, width]: both; None: as a vision transformer was trained
+    image_size: int | Sequence[int] | None = 0
     scales: Sequence[float] = (1.0,)  # factors on top of image_size
     method: str = "resize"  # or center_crop (AnyLoc)
     resize: str = "area"  # cv2, INTER_AREA, up INTER_LINEAR; or bicubic, bicubic_float

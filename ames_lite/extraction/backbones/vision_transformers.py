@@ -9,7 +9,7 @@ Siglip2 class, are refused. Position embeddings are interpolated (bicubic) for o
 trained square one; image_size=[384, 384] stretches an image to the trained one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class Transformer(MapBackbone):
         self._spec = spec = choose(self.variant, self.variants)
         self.layer = spec.depth - 1 if layer is None else layer
         self._check_facet()
+        if options.setdefault("image_size", self.defaults.image_size) is None:
+            options["image_size"] = spec.config.get("image_size")
         kind, dim = ("cls", spec.dim) if facet == "patch" else (None, 0)
         super().__init__(spec.dim, patch=spec.patch, global_kind=kind, global_dim=dim, **options)
 
@@ -162,21 +164,8 @@ SIGLIP2 = {
 
 
 class Siglip2(Transformer):
-    """image_size: None is the variant's own."""
-
     name = "siglip2"
     variants, default = SIGLIP2, "base_512"
     call = {"interpolate_pos_encoding": True}
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    defaults = MapOptions(resize="bicubic_float")  # as ELViS has it
-
-    def __init__(
-        self,
-        variant: str = default,
-        weights: str | None = None,
-        image_size: int | Sequence[int] | None = None,
-        **arguments: Any,
-    ) -> None:
-        own = choose(variant, SIGLIP2).config["image_size"]
-        size = own if image_size is None else image_size
-        super().__init__(variant, weights, image_size=size, **arguments)
+    defaults = MapOptions(image_size=None, resize="bicubic_float")  # as ELViS has it

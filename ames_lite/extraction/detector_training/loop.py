@@ -275,20 +275,18 @@ def train_detector(
     output_dir: str | Path,
     recipe: DetectorRecipe,
     *,
-    val: LabelledImages | None = None,
+    val: LabelledImages | None = None,  # to evaluate by; None: val_share of the labels is held out
     val_share: float = 0.2,
-    data: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,  # what meta.json says of the images, flat
     device: torch.device | str = "cpu",
-    cache_gib: float = 4.0,
-    workers: int = 1,
-    save_every: int = 200,
+    cache_gib: float = 4.0,  # memory for features
+    workers: int = 1,  # processes that decode; above 1, call from under a main guard
+    save_every: int = 200,  # steps
 ) -> Path:
     """Train, or resume the run of output_dir; returns the path of `detector.pt`.
 
-    val: images to evaluate by; None: val_share of the labels is held out. Images that share their
-    label with no other are left out of training, and only distract in val. data: what meta.json
-    says of the images, flat. workers: processes that decode (above 1, call from under a main
-    guard). Raises BadInput and MissingFile before any work.
+    Images that share their label with no other are left out of training, and only distract in val.
+    Raises BadInput and MissingFile before any work.
     """
     require_maps(backbone)
     train, single = drop_single(images)
