@@ -8,55 +8,29 @@ Axis letters: Q queries, K ranked images.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import require
+from ames_lite.evaluation.metrics import Ids
 from ames_lite.evaluation.pictures import (
     HERE,
     NOT_FOUND,
     NOT_READABLE,
     QUERY_THUMBNAIL,
     Album,
-    Picture,
     write_page,
 )
-from ames_lite.evaluation.protocols import check_fit, setting_junk
+from ames_lite.evaluation.protocols import setting_junk
 from ames_lite.evaluation.results_file import say_without_descriptors
-from ames_lite.io.images import Box
 from ames_lite.records import GroundTruth, Neighbors, Ranking
 
 PerQuery = Sequence[Mapping[str, Any]]  # {"name", "global_ap", "ap"}, null where undefined
 Metrics = Mapping[str, float | None]
+NUM_SHOWN = 10  # images of a list
 CURVE_POINTS = 400  # of the gain curve; more would only make the file larger
-
-
-class Tile(NamedTuple):
-    """One ranked image as the page shows it."""
-
-    name: str
-    picture: Picture
-    rank: int  # from 1, without junk
-    before: int | None  # its rank in the global ranking; None where this is that ranking
-    tag: str  # easy, hard, right or wrong
-    kind: str  # "score" where the image was reranked, else "sim"
-    score: float
-
-
-class Example(NamedTuple):
-    """One query of the page."""
-
-    name: str
-    picture: Picture
-    box: Box | None
-    global_ap: float
-    ap: float
-    before: list[Tile]
-    after: list[Tile]
 
 
 def _by_gain(per_query: PerQuery) -> tuple[list[int], list[float]]:
@@ -99,8 +73,6 @@ def write_report(
     image_root: str | Path,
     *,
     num_queries: int = 12,
-    num_shown: int = 10,
-    title: str | None = None,
     comparisons: Sequence[tuple[str, Metrics]] = (),
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
@@ -108,19 +80,19 @@ def write_report(
     results: the dict of `evaluator.report`; reranked [Q, K]: the output of `rerank_setting` for
     its first row ("medium" for graded sets, else "all"), a reordering of neighbors [Q, K].
     Names are relative to image_root. num_queries are shown (see `pick_queries`), of each list
-    the first num_shown. comparisons: further lines (name, metrics) for the table of metrics.
-    Raises BadInput, before any image is read, where these are not of the same queries and images.
+    the first NUM_SHOWN. comparisons: further lines (name, metrics) for the table of metrics.
     """
-    require(num_shown >= 1, f"{num_shown} images a list are to be shown", expected="at least 1")
     per_query, first = results["per_query"], results["rows"][0]
     picked = pick_queries(per_query, num_queries)
-    _check(per_query, neighbors, reranked, ground_truth, picked)
-    album = Album(Path(image_root))
-    lists = _Lists(neighbors, reranked, ground_truth, first["num_rerank"], num_shown, album)
-    examples = [lists.example(q, per_query[q]) for q in picked]
+    album, lists = Album(Path(image_root)), (neighbors, reranked, first["num_rerank"])
+    setting = "medium" if ground_truth.graded else "all"
+    junk = setting_junk(ground_truth, setting)
+    examples = [
+        {**per_query[q], **_example(q, *lists, ground_truth, junk[q], album)} for q in picked
+    ]
     troubles = list(album.troubles().values())
     content = {
-        "title": title or f"{results['dataset']}: reranked with {results['model']}",
+        "title": f"{results['dataset']}: reranked with {results['model']}",
         "results": results,
         "graded": ground_truth.graded,
         "groups": _metric_groups(list(first["metrics"])),
@@ -130,7 +102,7 @@ def write_report(
             *(("reranked", row, row["metrics"]) for row in results["rows"]),
         ],
         "examples": examples,
-        "num_shown": num_shown,
+        "num_shown": NUM_SHOWN,
         "counts": _counts(per_query),
         "curve": _gain_curve(per_query, picked),
         "without_descriptors": say_without_descriptors(results),
@@ -140,87 +112,46 @@ def write_report(
     return write_page(path, "report.html.j2", HERE, content)
 
 
-def _check(
-    per_query: PerQuery,
+def _example(
+    q: int,
     neighbors: Neighbors,
     reranked: Ranking,
-    ground_truth: GroundTruth,
-    picked: Sequence[int],
-) -> None:
-    check_fit(neighbors, ground_truth)
-    check_fit(reranked, ground_truth)
-    names = tuple(query["name"] for query in per_query)
-    require(
-        names == ground_truth.query_names,
-        "the results and the ground truth have different queries",
-        expected="results of this evaluation",
+    num_rerank: int,
+    truth: GroundTruth,
+    junk: Ids,
+    album: Album,
+) -> dict[str, Any]:
+    """What the page shows of a query: its picture, and the tiles of both lists."""
+    lists = (
+        (neighbors.ids[q], neighbors.sims[q], 0),
+        (reranked.ids[q], reranked.scores[q], num_rerank),
     )
-    for q in picked:
-        require(
-            np.array_equal(np.sort(neighbors.ids[q]), np.sort(reranked.ids[q])),
-            f"the reranked list of query '{names[q]}' has other images than its global list",
-            expected="a reordering of the same images",
-        )
-
-
-@dataclass(frozen=True)
-class _Lists:
-    """Takes from the lists what the page shows of a query."""
-
-    neighbors: Neighbors
-    reranked: Ranking
-    truth: GroundTruth
-    num_rerank: int
-    num_shown: int
-    album: Album
-
-    def example(self, q: int, query: Mapping[str, Any]) -> Example:
-        setting = "medium" if self.truth.graded else "all"
-        junk = setting_junk(self.truth, setting)[q]
-        near, reranked = self.neighbors.ids[q], self.reranked.ids[q]
-        before, after = (np.flatnonzero(~np.isin(ids, junk)) for ids in (near, reranked))
-        ranks = {row: rank for rank, row in enumerate(near[before].tolist(), 1)}
-        box = self.truth.bbox[q]
-        return Example(
-            name=query["name"],
-            picture=self.album.picture(query["name"], QUERY_THUMBNAIL, box),
-            box=box,
-            global_ap=query["global_ap"],
-            ap=query["ap"],
-            before=self._tiles(q, near, self.neighbors.sims[q], before, {}, 0),
-            after=self._tiles(q, reranked, self.reranked.scores[q], after, ranks, self.num_rerank),
-        )
-
-    def _tiles(
-        self,
-        q: int,
-        ids: npt.NDArray[np.integer],
-        scores: npt.NDArray[np.floating],
-        places: npt.NDArray[np.intp],
-        ranks: Mapping[int, int],
-        num_rerank: int,
-    ) -> list[Tile]:
-        """The first of a list, those at `places` of it; ranks: before, by row."""
-        tiles = []
-        for rank, place in enumerate(places[: self.num_shown].tolist(), 1):
-            row = int(ids[place])
-            name = self.truth.gallery_names[row]
-            tile = Tile(
-                name=name,
-                picture=self.album.picture(name),
-                rank=rank,
-                before=ranks.get(row),
-                tag=self._tag(q, row),
-                kind="score" if place < num_rerank else "sim",
-                score=float(scores[place]),
-            )
+    strips, ranks = [], dict[int, int]()  # ranks: in the list before
+    for ids, scores, num in lists:
+        places, tiles = np.flatnonzero(~np.isin(ids, junk)).tolist(), []
+        for rank, place in enumerate(places[:NUM_SHOWN], 1):
+            name = truth.gallery_names[row := int(ids[place])]
+            tile = {
+                "name": name,
+                "picture": album.picture(name),
+                "rank": rank,
+                "before": ranks.get(row),
+                "tag": _tag(truth, q, row),
+                "kind": "score" if place < num else "sim",
+                "score": float(scores[place]),
+            }
             tiles.append(tile)
-        return tiles
+        strips.append(tiles)
+        ranks = {row: rank for rank, row in enumerate(ids[places].tolist(), 1)}
+    box = truth.bbox[q]
+    picture = album.picture(truth.query_names[q], QUERY_THUMBNAIL, box)
+    return {"picture": picture, "box": box, "before": strips[0], "after": strips[1]}
 
-    def _tag(self, q: int, row: int) -> str:
-        if row in self.truth.easy[q]:
-            return "easy" if self.truth.graded else "right"
-        return "hard" if row in self.truth.hard[q] else "wrong"
+
+def _tag(truth: GroundTruth, q: int, row: int) -> str:
+    if row in truth.easy[q]:
+        return "easy" if truth.graded else "right"
+    return "hard" if row in truth.hard[q] else "wrong"
 
 
 def _metric_groups(names: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
