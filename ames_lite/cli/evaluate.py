@@ -33,7 +33,7 @@ from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
-from ames_lite.evaluation.significance import paired_bootstrap
+from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.evaluation.tuning import Tuned, read_tuned
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
@@ -305,16 +305,14 @@ def show(results: dict[str, Any], seed: int) -> None:
 
 def _gain(results: dict[str, Any], seed: int) -> str:
     """What the first row gains over the global ranking, with its interval, in words."""
-    first, second = (
-        np.array([np.nan if q[key] is None else q[key] for q in results["per_query"]], np.float64)
-        for key in ("global_ap", "ap")
-    )
+    aps = [(q["global_ap"], q["ap"]) for q in results["per_query"]]
+    gains = np.array([np.nan if None in both else both[1] - both[0] for both in aps], np.float64)
     row = results["rows"][0]
     tuned = f"λ, γ tuned on {row['tuned_on']}" if row["tuned_on"] else "λ, γ as given"
-    if np.isnan(first).all():
+    if np.isnan(gains).all():
         what = "no query counts in all settings of the main metric"
         return f"first row against global: {what}; {tuned}"
-    gain = paired_bootstrap(first, second, seed=seed)
+    gain = bootstrap_mean(gains, seed=seed)
     return (
         f"first row against global, mean AP of {gain.counted} queries: {gain.mean:+.4f} "
         f"[{gain.low:+.4f}, {gain.high:+.4f}] (95 %, bootstrap); "

@@ -17,8 +17,8 @@ from ames_lite.evaluation.significance import (
     Interval,
     SignFlip,
     Spread,
+    bootstrap_mean,
     mean_std,
-    paired_bootstrap,
     sign_flip_test,
 )
 
@@ -52,8 +52,6 @@ class Entry:
     mixed: bool = False
 
     def __post_init__(self) -> None:
-        if not self.runs or len(self.runs) != len(self.files):
-            raise BadInput(f"'{self.name}' has {len(self.runs)} results, {len(self.files)} files")
         for file, run in zip(self.files[1:], self.runs[1:], strict=True):
             self._check_alike(file, run)
 
@@ -288,12 +286,10 @@ def _difference(
     value = second.mean - first.mean
     if not paired or line.ap is None or against.ap is None:
         return Difference(value)
-    here = np.array(list(line.ap.values()), np.float64)
-    there = np.array([against.ap[name] for name in line.ap], np.float64)
-    if np.isnan(here - there).all():
+    gains = np.array([ap - against.ap[name] for name, ap in line.ap.items()], np.float64)
+    if np.isnan(gains).all():
         return Difference(value)
-    interval = paired_bootstrap(there, here, seed=seed)
-    return Difference(value, interval, sign_flip_test(there, here, seed=seed))
+    return Difference(value, bootstrap_mean(gains, seed=seed), sign_flip_test(gains, seed=seed))
 
 
 def mean_block(blocks: Sequence[Block]) -> Block | None:

@@ -15,6 +15,8 @@ from scipy import stats
 from ames_lite.errors import BadInput
 
 Floats = npt.NDArray[np.floating]
+RESAMPLES, CONFIDENCE = 10_000, 0.95  # of the bootstrap
+SIGNINGS = 100_000  # of the sign-flip test: all there are, where they are not more
 BLOCK = 1 << 22  # drawn numbers held at a time
 DIGITS = 12  # of the sum of magnitudes: sums that agree in them are equal
 
@@ -45,20 +47,19 @@ class Spread(NamedTuple):
     runs: int
 
 
-def bootstrap_mean(
-    values: Floats, *, seed: int, resamples: int = 10_000, confidence: float = 0.95
-) -> Interval:
-    """The interval of the mean of values [Q]. Raises BadInput where no value counts."""
-    if not 0 < confidence < 1:
-        raise BadInput(f"confidence is {confidence}", expected="inside (0, 1)")
-    counted = _counted(values, resamples)
+def bootstrap_mean(values: Floats, *, seed: int) -> Interval:
+    """The interval of the mean of values [Q], such as differences of paired queries.
+
+    Raises BadInput where no value counts.
+    """
+    counted = _counted(values)
     low = high = mean = float(counted.mean())
     if len(counted) > 1:
         found = stats.bootstrap(
             (counted,),
             np.mean,
-            n_resamples=resamples,
-            confidence_level=confidence,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE,
             method="percentile",
             batch=max(1, BLOCK // len(counted)),
             rng=np.random.default_rng(seed),
@@ -67,37 +68,23 @@ def bootstrap_mean(
     return Interval(mean, low, high, len(counted), len(values) - len(counted))
 
 
-def paired_bootstrap(
-    first: Floats, second: Floats, *, seed: int, resamples: int = 10_000, confidence: float = 0.95
-) -> Interval:
-    """The interval of mean(second - first), values [Q] of the same queries in the same order.
-
-    Pairs with a nan on either side are left out. Raises BadInput where the lengths differ.
-    """
-    difference = _differences(first, second)
-    return bootstrap_mean(difference, seed=seed, resamples=resamples, confidence=confidence)
-
-
-def sign_flip_test(
-    first: Floats, second: Floats, *, seed: int, resamples: int = 100_000
-) -> SignFlip:
+def sign_flip_test(differences: Floats, *, seed: int) -> SignFlip:
     """The chance of a mean difference at least as large, either way, were the two exchangeable.
 
-    first, second: values [Q] of the same queries in the same order. All signs of the differences
-    that are not zero are tried where there are at most `resamples` of them; else as many random
-    ones, and p = (1 + as large) / (1 + resamples), never 0 (Phipson and Smyth, 2010).
+    differences [Q]: of paired queries. All signs of those that are not zero are tried where there
+    are at most SIGNINGS of them; else as many random ones, and p = (1 + as large) / (1 + SIGNINGS),
+    never 0 (Phipson and Smyth, 2010). Raises BadInput where no value counts.
 
-    >>> sign_flip_test(np.zeros(3), np.array([0.1, 0.2, 0.3]), seed=0)
+    >>> sign_flip_test(np.array([0.1, 0.2, 0.3]), seed=0)
     SignFlip(p=0.25, counted=3, exact=True)
     """
-    counted = _counted(_differences(first, second), resamples)
+    counted = _counted(differences)
     moved = counted[counted != 0]
     if len(moved) < 2:
         return SignFlip(1.0, len(counted), True)
     moved = moved / np.abs(moved).sum()
-    exact = 2.0 ** len(moved) <= resamples
-    p = _all_signs(moved) if exact else _random_signs(moved, seed, resamples)
-    return SignFlip(p, len(counted), exact)
+    exact = 2.0 ** len(moved) <= SIGNINGS
+    return SignFlip(_all_signs(moved) if exact else _random_signs(moved, seed), len(counted), exact)
 
 
 def _size(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
@@ -119,7 +106,7 @@ def _all_signs(values: npt.NDArray[np.float64]) -> float:
     return float(test.pvalue)
 
 
-def _random_signs(values: npt.NDArray[np.float64], seed: int, resamples: int) -> float:
+def _random_signs(values: npt.NDArray[np.float64], seed: int) -> float:
     """permutation_test shuffles in Python what one draw of all signs does ten times as fast."""
     rng, sizes = np.random.default_rng(seed), np.abs(values)
     test = stats.monte_carlo_test(
@@ -127,7 +114,7 @@ def _random_signs(values: npt.NDArray[np.float64], seed: int, resamples: int) ->
         lambda size: sizes * (2.0 * rng.integers(2, size=size, dtype=np.int8) - 1),
         _size,
         vectorized=True,
-        n_resamples=resamples,
+        n_resamples=SIGNINGS,
         alternative="greater",
         batch=max(1, BLOCK // len(values)),
     )
@@ -140,26 +127,17 @@ def mean_std(values: Sequence[float]) -> Spread:
     >>> mean_std([0.5, 1.5])
     Spread(mean=1.0, std=0.7071067811865476, runs=2)
     """
-    if not values:
-        raise BadInput("no runs to average", expected="at least one")
     array = np.asarray(values, np.float64)
     std = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
     return Spread(float(array.mean()), std, len(array))
 
 
-def _counted(values: Floats, resamples: int) -> npt.NDArray[np.float64]:
+def _counted(values: Floats) -> npt.NDArray[np.float64]:
     counted = values[~np.isnan(values)].astype(np.float64)
-    if values.ndim != 1 or not len(counted) or np.isinf(counted).any() or resamples < 1:
+    if values.ndim != 1 or not len(counted) or np.isinf(counted).any():
         raise BadInput(
             f"{len(counted)} queries count, values are {values.shape} with "
-            f"{np.isinf(counted).sum()} infinite, resamples is {resamples}",
-            expected="[Q] values, at least one that counts, nan or finite; at least one resample",
+            f"{np.isinf(counted).sum()} infinite",
+            expected="[Q] values, at least one that counts, nan or finite",
         )
     return counted
-
-
-def _differences(first: Floats, second: Floats) -> npt.NDArray[np.float64]:
-    if first.shape != second.shape or first.ndim != 1:
-        what = f"{first.shape} values against {second.shape}"
-        raise BadInput(what, expected="one value of each for every query")
-    return second.astype(np.float64) - first.astype(np.float64)

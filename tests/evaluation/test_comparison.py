@@ -14,7 +14,7 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.comparison import Block, Entry, compare, role_in_words
 from ames_lite.evaluation.comparison_table import FORMS, notes_of, render
-from ames_lite.evaluation.significance import paired_bootstrap, sign_flip_test
+from ames_lite.evaluation.significance import bootstrap_mean, sign_flip_test
 from tests.evaluation.results_toy import make_results
 
 
@@ -63,8 +63,8 @@ def test_a_difference_is_that_of_the_paired_queries() -> None:
     first, second = make_results(0), make_results(1, gain=0.12)
     line = one_block(entry("a", first), entry("b", second), baseline="a").lines[2]
     assert line.name == "b" and line.difference is not None
-    interval = paired_bootstrap(aps(first), aps(second), seed=0)
-    test = sign_flip_test(aps(first), aps(second), seed=0)
+    interval = bootstrap_mean(aps(second) - aps(first), seed=0)
+    test = sign_flip_test(aps(second) - aps(first), seed=0)
     assert line.difference.interval == interval and line.difference.test == test
     assert line.difference.value == pytest.approx(interval.mean)
     assert interval.excluded == 1 and interval.counted == 11 and test.exact
@@ -76,7 +76,7 @@ def test_without_a_baseline_the_difference_is_to_the_global_ranking_of_each() ->
     assert block.lines[0].difference is None
     difference = block.lines[1].difference
     assert difference is not None and difference.test is not None
-    assert difference.test == sign_flip_test(aps(results, "global_ap"), aps(results), seed=0)
+    assert difference.test == sign_flip_test(aps(results) - aps(results, "global_ap"), seed=0)
     assert difference.value == pytest.approx(
         results["rows"][0]["metrics"]["map"] - results["global"]["map"]
     )
@@ -112,7 +112,7 @@ def test_seeds_are_averaged_metric_by_metric_and_query_by_query() -> None:
     assert spread.std == pytest.approx(np.std(values, ddof=1))
     assert line.difference is not None and line.difference.interval is not None
     mean = np.mean([aps(run) for run in runs], axis=0)
-    referee = paired_bootstrap(aps(make_results(7)), mean, seed=0)
+    referee = bootstrap_mean(mean - aps(make_results(7)), seed=0)
     assert tuple(line.difference.interval) == pytest.approx(tuple(referee))
     before = [one for one in block.lines if one.name == "global"]  # equal ones once, as one run
     assert [one.metrics["map"] for one in before] == [(runs[0]["global"]["map"], ANY, 1)]
