@@ -27,10 +27,10 @@ from ames_lite.evaluation.data import (
     load_data,
     short_lists,
 )
-from ames_lite.evaluation.definitions import footnotes
 from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import Cell, rerank_setting
+from ames_lite.evaluation.protocols import footnotes
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
 from ames_lite.evaluation.significance import bootstrap_mean

@@ -136,19 +136,19 @@ Parts = list[tuple[str, list[Case]]]  # heading and queries
 
 def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, list[str]]:
     """The queries of both parts of the sheet, and what is to be said of all of them."""
-    read, row = found.row(place), found.results["rows"][place]
-    before, after = (best_ranks(hits[setting]) for hits in (read.hits_before, read.hits_after))
+    both, row = found.row(place), found.results["rows"][place]
+    before, after = (best_ranks(one.hits[setting]) for one in both)
     right, wrong = int((after == 1).sum()), int((after > 1).sum())
     total = right + wrong
     if not total:
         raise BadInput("no query has a correct image in this setting", where=found.where)
-    aps = read.before.ap[setting], read.after.ap[setting]
+    aps = both[0].ap[setting], both[1].ap[setting]
     won, lost = best_and_worst(before, after, *aps, count)
     lists = found.neighbors, found.ground_truth
     reranked = rerank_setting(found, found.scores, setting, Cell.of(row))
     helped, worst = (make_cases(rows, *lists, reranked, setting, aps) for rows in (won, lost))
     main = found.protocol.main
-    values = [one.metrics[main] for one in (read.before, read.after)]
+    values = [one.metrics[main] for one in both]
     notes = [f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; {_firsts(before, after)}"]
     return [
         (f"Helped most: {len(won)} of {right} with a correct image first", helped),

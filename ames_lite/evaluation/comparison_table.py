@@ -13,7 +13,7 @@ from itertools import chain
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.comparison import Block, Difference, Line, mean_block
-from ames_lite.evaluation.definitions import footnotes
+from ames_lite.evaluation.protocols import footnotes
 from ames_lite.evaluation.significance import Spread
 
 SETTINGS = ("num_rerank", "λ", "γ", "role")

@@ -10,14 +10,15 @@ names are written as in URLs (`%20`), and `%` as `%25`. Ranks count from 1.
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Protocol
@@ -25,7 +26,7 @@ from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors, PairScores, Ranking
 
 Floats = npt.NDArray[np.float32]
-Column = Callable[[int], Iterable[object]]  # of the row of a query
+Lists = Iterable[tuple[str, list[str]]]  # queries, and the images found, best first
 LEAST_STEP = np.float32(2.0**-24)  # half a unit in the last place of 1
 ODD_NAMES = "surrogatepass"  # a path that is not UTF-8 on disk reaches Python as surrogates
 
@@ -107,55 +108,37 @@ def write_ranking(
     tag: str = "",
     sims: Floats | None = None,
     logits: Floats | None = None,
-    overwrite: bool = False,
 ) -> Path:
     """Write a ranking; returns the path.
 
     form: `trec`, one line an image, with the tag of the run; `json`, {query: [images, best first]};
     `json_scores`, with [image, score]; `csv`, query, rank, gallery, score; `pairs`, query, gallery,
     sim, logit, score, of sims [Q, K] and logits [Q, n], n <= K, of the images as ranked. Raises
-    BadInput where names and ranking do not fit, and for an existing file unless overwrite.
+    BadInput for an existing file.
     """
-    came = (len(query_names), len(gallery_names))
-    wanted = (len(ranking.ids), ranking.num_gallery)
-    if came != wanted:
-        raise BadInput(
-            f"{came[0]} query and {came[1]} gallery names, ranked: {wanted[0]} and {wanted[1]}",
-            expected="the name lists that the ranking counts in",
-        )
-
-    def images(q: int) -> list[str]:
-        return [gallery_names[image] for image in ranking.ids[q].tolist()]
-
-    with replacing(path, overwrite) as partial:
+    lists = (
+        (query, [gallery_names[image] for image in ids.tolist()])
+        for query, ids in zip(query_names, ranking.ids, strict=True)
+    )
+    scores = ranking.scores
+    with replacing(path) as partial:
         with partial.open("w", encoding="utf-8", errors=ODD_NAMES, newline="") as file:
             if form == "trec":
-                _write_trec(file, query_names, images, falling_scores(ranking.scores), tag)
-            elif form == "csv":
-                ranks = range(1, ranking.ids.shape[1] + 1)
-                columns: dict[str, Column] = {"rank": lambda q: ranks, "gallery": images}
-                _write_csv(file, query_names, columns | {"score": _numbers(ranking.scores)})
+                _write_trec(file, lists, falling_scores(scores), tag)
             elif form == "pairs" and sims is not None and logits is not None:
-                columns = {"gallery": images, "sim": _numbers(sims)}
-                columns["logit"] = _numbers(logits, width=sims.shape[1])
-                _write_csv(file, query_names, columns | {"score": _numbers(ranking.scores)})
+                _write_csv(file, lists, {"sim": sims, "logit": logits, "score": scores})
+            elif form == "csv":
+                _write_csv(file, lists, {"score": scores}, ranked=True)
             else:
-                scores = ranking.scores if form == "json_scores" else None
-                _write_json(file, query_names, images, scores)
+                _write_json(file, lists, scores if form == "json_scores" else None)
     return Path(path)
 
 
-def _write_trec(
-    file: TextIO,
-    queries: Sequence[str],
-    images: Callable[[int], list[str]],
-    scores: Floats,
-    tag: str,
-) -> None:
+def _write_trec(file: TextIO, lists: Lists, scores: Floats, tag: str) -> None:
     run = _escaped(tag)
-    for q, name in enumerate(queries):
+    for (name, images), falling in zip(lists, scores, strict=True):
         query = _escaped(name)
-        row = zip(map(_escaped, images(q)), scores[q], strict=True)
+        row = zip(map(_escaped, images), falling, strict=True)
         file.writelines(
             f"{query} Q0 {image} {rank} {score:.9g} {run}\n"
             for rank, (image, score) in enumerate(row, start=1)
@@ -176,30 +159,28 @@ def falling_scores(scores: Floats) -> Floats:
     return falling
 
 
-def _write_json(
-    file: TextIO, queries: Sequence[str], images: Callable[[int], list[str]], scores: Floats | None
-) -> None:
-    for q, query in enumerate(queries):
-        entry: list[object] = list(images(q))
+def _write_json(file: TextIO, lists: Lists, scores: Floats | None) -> None:
+    before = "{\n"
+    for q, (query, images) in enumerate(lists):
+        entry: list[Any] = images
         if scores is not None:
             numbers = (float(_short(score)) for score in scores[q])
-            entry = [list(pair) for pair in zip(entry, numbers, strict=True)]
-        file.write("{\n" if q == 0 else ",\n")
-        file.write(f"{json.dumps(query)}: {json.dumps(entry)}")
-    file.write("\n}\n" if queries else "{}\n")
+            entry = [list(pair) for pair in zip(images, numbers, strict=True)]
+        file.write(f"{before}{json.dumps(query)}: {json.dumps(entry)}")
+        before = ",\n"
+    file.write("\n}\n" if before == ",\n" else "{}\n")
 
 
-def _write_csv(file: TextIO, queries: Sequence[str], columns: dict[str, Column]) -> None:
+def _write_csv(
+    file: TextIO, lists: Lists, numbers: dict[str, Floats], ranked: bool = False
+) -> None:
+    """numbers: [Q, n] by column, of the first n images of each list; ranked: with the rank."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("query", *columns))
-    for q, query in enumerate(queries):
-        rows = zip(*(column(q) for column in columns.values()), strict=True)
-        writer.writerows((query, *values) for values in rows)
-
-
-def _numbers(values: Floats, width: int | None = None) -> Column:
-    behind = [""] * ((width or values.shape[1]) - values.shape[1])
-    return lambda q: [*map(_short, values[q]), *behind]
+    writer.writerow(("query", *["rank"] * ranked, "gallery", *numbers))
+    for q, (query, images) in enumerate(lists):
+        texts = [map(_short, values[q]) for values in numbers.values()]
+        rows = zip_longest(images, *texts, fillvalue="")
+        writer.writerows((query, *[rank] * ranked, *row) for rank, row in enumerate(rows, start=1))
 
 
 def _short(value: np.float32) -> str:

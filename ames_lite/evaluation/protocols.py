@@ -1,10 +1,12 @@
-"""Protocols: which lists count as right and which as junk, and which metrics follow.
+"""Protocols: which lists count as right and which as junk, and which metrics follow; in words, what
+a metric is. mAP is by trapezoids, mAP@k by rectangles.
 
 A graded protocol (ROxford, RParis) has three settings, easy, medium and hard; one without grades
 has the setting "all". Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -104,12 +106,14 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """metrics: fractions in [0, 1], nan where no query counts; ap: average precision per query [Q]
-    by setting, nan for a query without positives; main_ap [Q]: its mean over the main settings.
+    by setting, nan for a query without positives; main_ap [Q]: its mean over the main settings;
+    hits: where the positives stand, by setting.
     """
 
     metrics: dict[str, float]
     ap: dict[str, Floats]
     main_ap: Floats
+    hits: Mapping[str, Hits]
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
@@ -175,7 +179,7 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
         means = [metrics.mean(ap[setting]) for setting in protocol.main_settings]
         values["map"] = float(np.mean(means))
     main_ap: Floats = np.mean([ap[setting] for setting in protocol.main_settings], axis=0)
-    return Evaluation(values, ap, main_ap)
+    return Evaluation(values, ap, main_ap, hits)
 
 
 def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:
@@ -212,11 +216,9 @@ def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
     return metrics.find_hits(ids, right, junk)
 
 
-def check_fit(
-    ranking: Ranking | Neighbors, ground_truth: GroundTruth, protocol: Protocol | None = None
-) -> None:
-    """Raises BadInput for a ranking of other queries or another gallery than the ground truth; with
-    a protocol, also where it is shorter than a metric looks, or grades are missing or not wanted.
+def check_fit(ranking: Ranking | Neighbors, ground_truth: GroundTruth, protocol: Protocol) -> None:
+    """Raises BadInput for a ranking of other queries or gallery images than the ground truth, where
+    it is shorter than a metric looks, and where grades are missing or not wanted.
     """
     queries, gallery = len(ground_truth.query_names), len(ground_truth.gallery_names)
     count, length = ranking.ids.shape
@@ -226,8 +228,6 @@ def check_fit(
             f"of {queries} queries over {gallery} images",
             expected="a ranking and ground truth of the same image lists",
         )
-    if protocol is None:
-        return
     if not 0 <= protocol.private < queries:
         raise BadInput(
             f"the last {protocol.private} of {queries} queries are said to be private",
@@ -242,3 +242,56 @@ def check_fit(
         form = {True: "easy, hard and junk", False: "positives alone"}
         has, needs = form[ground_truth.graded], form[protocol.graded]
         raise BadInput(f"the ground truth has {has}, the protocol needs {needs}")
+
+
+BASES = {  # by what stands before @k or _part; {k}: the rank after @
+    "map": "mean over queries of the area under precision over recall by trapezoids, whole ranking "
+    "(trapezoidal AP)",
+    "map@": "mean over queries of the sum of the precisions at the positives among the first {k} "
+    "ranks, over min({k}, positives) (rectangular AP)",
+    "mp@": "mean over queries of the precision among the first min({k}, rank of the last positive) "
+    "ranks, as in revisitop",
+    "recall@": "share of the queries with any positive among the first {k} ranks",
+}
+PARTS = {  # what stands after _: a setting or a part of the queries
+    **{
+        name: f"right: {' and '.join(lists.positives)}; taken out: {', '.join(lists.junk)}"
+        for name, lists in SETTINGS.items()
+        if name != "all"
+    },
+    "public": "the public queries",
+    "private": "the private queries",
+}
+GRADED_MAP = "(map_medium + map_hard) / 2, each by trapezoids from its own ranking"
+
+
+def definition(metric_name: str, *, graded: bool = False) -> str:
+    """What a metric is; graded: of a protocol with settings, where `map` is a mean of two.
+
+    >>> definition("recall@5")
+    'share of the queries with any positive among the first 5 ranks'
+
+    Raises BadInput for a name that no metric has.
+    """
+    if metric_name == "map" and graded:
+        return GRADED_MAP
+    found = re.fullmatch(r"([a-z]+)(?:@([1-9][0-9]*))?(?:_(\w+))?", metric_name)
+    base, k, part = found.groups() if found else ("", None, None)
+    base += "@" if k else ""
+    if base not in BASES or part not in (None, *PARTS):
+        names = ", ".join(f"{name}<k>" if name.endswith("@") else name for name in BASES)
+        expected = f"{names}; after it nothing or one of {', '.join('_' + p for p in PARTS)}"
+        raise BadInput(f"no metric '{metric_name}' is defined", expected=expected)
+    text = BASES[base].format(k=k)
+    return f"{text}; {PARTS[part]}" if part else text
+
+
+def footnotes(metric_names: Iterable[str], counted: str | None = None) -> list[str]:
+    """A line for each name, and one on the queries that the means are over.
+
+    counted: that line (`Protocol.counted`); None: as most protocols have it.
+    """
+    names = list(dict.fromkeys(metric_names))
+    graded = any(name.startswith("map_") for name in names)
+    lines = [f"{name}: {definition(name, graded=graded)}" for name in names]
+    return [*lines, counted or PROTOCOLS["revisitop"].counted]

@@ -13,9 +13,8 @@ from typing import Any
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.data import SIDES, find_files, read_lists
-from ames_lite.evaluation.metrics import Hits
-from ames_lite.evaluation.passes import Cell, prepare_passes
-from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval, summarize
+from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
+from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
 from ames_lite.io.digest import names_digest
 from ames_lite.records import PairScores
 from ames_lite.stores.neighbor_lists import read_neighbors
@@ -26,16 +25,6 @@ REMEDY = "evaluate again, or name the run's own files by data_root=, neighbors= 
 
 
 @dataclass(frozen=True, eq=False)
-class ReadRow:
-    """The global ranking and a row; hits by setting."""
-
-    before: Evaluation
-    after: Evaluation
-    hits_before: Mapping[str, Hits]
-    hits_after: Mapping[str, Hits]
-
-
-@dataclass(frozen=True, eq=False)
 class Reread(Retrieval):
     """What the rankings of a run follow from; where: its results.json, for messages."""
 
@@ -43,16 +32,18 @@ class Reread(Retrieval):
     results: Mapping[str, Any]
     where: Path
 
-    def row(self, place: int) -> ReadRow:
-        """A row of results.json, evaluated again. Raises BadInput where its metrics differ."""
+    def row(self, place: int) -> tuple[Evaluation, Evaluation]:
+        """The global ranking and a row of results.json, evaluated again.
+
+        Raises BadInput where their metrics differ.
+        """
         row, before = self.results["rows"][place], self.evaluate()
         self._compare("global", self.results["global"], before)  # other files: before any lookup
         cell = Cell.of(row)
         passes = prepare_passes(self, self.scores, cell.num_rerank)
-        hits = {setting: one.hits(cell) for setting, one in passes.items()}
-        after = summarize(hits, self.protocol)
+        after = evaluate_passes(passes, self.protocol, cell)
         self._compare(f"row {place + 1}", row["metrics"], after)
-        return ReadRow(before, after, {name: one.before for name, one in passes.items()}, hits)
+        return before, after
 
     def _compare(self, what: str, said: Mapping[str, float | None], found: Evaluation) -> None:
         for name, value in said.items():

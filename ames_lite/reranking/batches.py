@@ -1,4 +1,4 @@
-"""How much is held at a time: memory shared out, and work cut into batches by tokens.
+"""How much is held at a time: memory shared out, work cut into batches by tokens, reading ahead.
 
 A batch is padded to its longest piece, and that is what counts; where the device has no room for
 one, all later batches are smaller, and it is said once.
@@ -6,9 +6,12 @@ one, all later batches are smaller, and it is said once.
 
 import logging
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,9 @@ NO_ROOM = ("not enough memory", "can't allocate memory", "out of memory")
 LEAST = 1 << 28  # 256 MiB, below which nothing sensible can be done
 BLOCK_BYTES = 1 << 26  # more than that at a time reads no faster
 COPIES = 8  # of a block: waiting, being read, in use, converted
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+AHEAD = 2  # results beside the one in use: one that waits, one that is being made
 Lengths = npt.NDArray[np.integer]
 log = logging.getLogger(__name__)
 
@@ -123,3 +129,37 @@ def _resident_bytes() -> int:
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     peak = peak_memory_mib()
     return 0 if peak != peak else int(peak * 2**20)
+
+
+@contextmanager
+def prefetched(
+    work: Callable[[Given], Made], items: Iterable[Given], ahead: int = AHEAD
+) -> Iterator[Iterator[Made]]:
+    """`work(item)` for every item, made in one thread, at most `ahead` of them beforehand (0: none,
+    without a thread). What it raises is raised in place of the result; the thread ends with the
+    context.
+
+    >>> with prefetched(str, [1, 2, 3]) as results:
+    ...     list(results)
+    ['1', '2', '3']
+    """
+    if ahead == 0:
+        yield map(work, items)
+        return
+    pool = ThreadPoolExecutor(1, "prefetch")
+    try:
+        yield _results(pool, work, items, ahead)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results(
+    pool: ThreadPoolExecutor, work: Callable[[Given], Made], items: Iterable[Given], ahead: int
+) -> Iterator[Made]:
+    waiting: deque[Future[Made]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

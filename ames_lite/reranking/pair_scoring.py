@@ -17,9 +17,8 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.records import NO_EVIDENCE
-from ames_lite.reranking.batches import Batches, is_out_of_memory, share_out
+from ames_lite.reranking.batches import Batches, is_out_of_memory, prefetched, share_out
 from ames_lite.reranking.encoding import Encoded, Encoder
-from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import PairTask, ReadMeter, gallery_blocks
 from ames_lite.runtime import autocast
 from ames_lite.stores.descriptor_store import DescriptorStore

@@ -17,8 +17,8 @@ from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import LocalDescriptors, PairScores
+from ames_lite.reranking.batches import prefetched
 from ames_lite.reranking.pair_scoring import PairScoring, Put, ScoringOptions
-from ames_lite.reranking.prefetch import prefetched
 from ames_lite.reranking.tasks import Cost, PairTask, ReadMeter, gallery_blocks
 from ames_lite.reranking.verification import Verifier, build_verifier
 from ames_lite.runtime import cpu_threads

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ames_lite.errors import require
 from ames_lite.extraction.aggregators import Vlad
@@ -45,8 +47,8 @@ from ames_lite.search.index import (
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import write_vocabulary
 from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.merging import copy_stores
 from ames_lite.stores.row_layout import FAILED
-from ames_lite.stores.row_writer import GlobalWriter
 
 TICK_NS = 2_000_000_000  # file systems keep times as coarse as this
 MOST_SEGMENTS = 8  # more are joined, all but the largest
@@ -153,7 +155,6 @@ class _Run:
 
     def run(self, files: Sequence[ImageFile], rebuild: bool) -> Indexed:
         old, pending = (None, None) if rebuild else self._records()
-        self.next = first_free(self.place)
         known = {} if old is None else self._still_there(old.entries)
         if pending is not None:  # an earlier run was interrupted; what changed since is seen below
             self.notes.append(f"an interrupted run is finished: {len(pending.entries)} images")
@@ -218,15 +219,11 @@ class _Run:
         except OSError:
             return ""
 
-    def _new_segment(self) -> int:
-        self.next += 1
-        return self.next - 1
-
     def _describe_new(self, todo: Sequence[ImageFile]) -> list[Entry]:
         """A new segment; its plan is written first, as the run may be killed."""
         if not todo:
             return []
-        number = self._new_segment()
+        number = first_free(self.place)
         planned = tuple(
             Entry(*file, self._digest(file.name), number, row, "") for row, file in enumerate(todo)
         )
@@ -324,43 +321,36 @@ class _Run:
         moved = sorted(entry for entry in entries if entry.segment in chosen)
         if not moved:
             return entries
-        number = self._new_segment()
-        self._copy_local(moved, local_path(self.place, number))
-        if (target := self._own_vectors(number)) is not None:
-            self._copy_vectors(moved, target)
+        number = first_free(self.place)
+        self._copy(moved, number)
         new = [entry._replace(segment=number, row=row) for row, entry in enumerate(moved)]
         return [entry for entry in entries if entry.segment not in chosen] + new
 
-    def _copy_local(self, moved: Sequence[Entry], target: Path) -> None:
-        with ExitStack() as stack:
-            opened = (
-                (n, DescriptorStore.open(local_path(self.place, n))) for n in segments_of(moved)
-            )
-            stores = {n: stack.enter_context(store) for n, store in opened}
-            first = stores[moved[0].segment]
-            sizes = (first.max_count, first.dim, str(first.dtype))
-            names = [entry.name for entry in moved]
-            made = first.provenance
-            with DescriptorStore.create(target, names, *sizes, made, overwrite=True) as writer:
-                _copy(moved, writer, lambda entry: stores[entry.segment].read(entry.row))
-
-    def _copy_vectors(self, moved: Sequence[Entry], target: Path) -> None:
-        with ExitStack() as stack:
-            opened = ((n, GlobalStore(vector_path(self.place, n, ""))) for n in segments_of(moved))
-            stores = {n: stack.enter_context(store) for n, store in opened}
-            first, names = stores[moved[0].segment], [entry.name for entry in moved]
-            dtype, made = str(first.dtype), first.provenance
-            writer = GlobalWriter(target, names, first.dim, made, dtype=dtype, overwrite=True)
-            with writer:
-                _copy(moved, writer, lambda e: stores[e.segment].read(e.row, e.row + 1)[0])
+    def _copy(self, moved: Sequence[Entry], number: int) -> None:
+        """Rows of several segments into a new one: what cannot be recomputed."""
+        local = partial(local_path, self.place)
+        kinds: Any = (DescriptorStore.open, local), (GlobalStore, self._own_vectors)
+        for opening, path_of in kinds:
+            if (target := path_of(number)) is None:
+                continue
+            with ExitStack() as stack:
+                paths = {n: path_of(n) for n in segments_of(moved)}
+                stores = {n: stack.enter_context(opening(path)) for n, path in paths.items()}
+                rows = [_Row(stores[entry.segment], entry) for entry in moved]
+                copy_stores(rows, target, overwrite=True)
 
 
-def _copy(moved: Sequence[Entry], writer: Any, read: Callable[[Entry], Any]) -> None:
-    for entry in moved:
-        if entry.failed:
-            writer.mark_failed(entry.name, entry.failed)
-        else:
-            writer.append(entry.name, read(entry))
+class _Row:
+    """One row of a store of local or global descriptors, as `copy_stores` takes it."""
+
+    def __init__(self, store: Any, entry: Entry) -> None:
+        self.schema, self.path, self.provenance = store.schema, store.path, store.provenance
+        self.names, self.layout = (entry.name,), store.layout
+        self._stored, self._rows = store.stored, slice(entry.row, entry.row + 1)
+
+    def stored(self, name: str, rows: slice) -> npt.NDArray[Any]:
+        """rows: the only one."""
+        return self._stored(name, self._rows)
 
 
 def vocabulary_digest(vlad: Vlad) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ames_lite.processes import ALONE, Processes
-from ames_lite.reranking.prefetch import prefetched
+from ames_lite.reranking.batches import prefetched
 from ames_lite.runtime import Draw, stream
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.dataset import TripletBatch, load_batch

@@ -7,8 +7,13 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation import metrics
-from ames_lite.evaluation.definitions import GRADED_MAP, definition, footnotes
-from ames_lite.evaluation.protocols import PROTOCOLS, evaluate_ranking
+from ames_lite.evaluation.protocols import (
+    GRADED_MAP,
+    PROTOCOLS,
+    definition,
+    evaluate_ranking,
+    footnotes,
+)
 from tests.evaluation.toy import make_neighbors, make_truth
 
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.reranking.batches import Batches, is_out_of_memory, share_out
-from ames_lite.reranking.prefetch import AHEAD, prefetched
+from ames_lite.reranking.batches import AHEAD, Batches, is_out_of_memory, prefetched, share_out
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import pytest
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.definitions import definition
+from ames_lite.evaluation.protocols import definition
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.models import HEADS
 from benchmarks.reproduce.outcomes import (

@@ -12,7 +12,7 @@ import pytest
 
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files, protocol_of, set_folder
-from ames_lite.evaluation.definitions import definition
+from ames_lite.evaluation.protocols import definition
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.io.shipped import conf_dir
 from benchmarks.reproduce.outcomes import (
