@@ -47,7 +47,7 @@ from ames_lite.search.index import (
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import write_vocabulary
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.merging import copy_stores
+from ames_lite.stores.merging import join_stores
 from ames_lite.stores.row_layout import FAILED
 
 TICK_NS = 2_000_000_000  # file systems keep times as coarse as this
@@ -336,20 +336,22 @@ class _Run:
             with ExitStack() as stack:
                 paths = {n: path_of(n) for n in segments_of(moved)}
                 stores = {n: stack.enter_context(opening(path)) for n, path in paths.items()}
-                rows = [_Row(stores[entry.segment], entry) for entry in moved]
-                copy_stores(rows, target, overwrite=True)
+                rows: Any = [_Row(stores[entry.segment], entry) for entry in moved]
+                join_stores(rows, target, overwrite=True)
 
 
 class _Row:
-    """One row of a store of local or global descriptors, as `copy_stores` takes it."""
+    """One row of a store of local or global descriptors, as `join_stores` takes it."""
 
     def __init__(self, store: Any, entry: Entry) -> None:
         self.schema, self.path, self.provenance = store.schema, store.path, store.provenance
         self.names, self.layout = (entry.name,), store.layout
         self._stored, self._rows = store.stored, slice(entry.row, entry.row + 1)
 
-    def stored(self, name: str, rows: slice) -> npt.NDArray[Any]:
-        """rows: the only one."""
+    def __len__(self) -> int:
+        return 1
+
+    def stored(self, name: str, _: slice) -> npt.NDArray[Any]:
         return self._stored(name, self._rows)
 
 
