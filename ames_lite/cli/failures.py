@@ -30,8 +30,7 @@ from ames_lite.evaluation.figures import MAX_LINES, Section, failure_sheet, save
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import Album
-from ames_lite.evaluation.reread import Reread, reread
-from ames_lite.evaluation.results_file import read_results, results_path
+from ames_lite.evaluation.results_file import Reread, read_results, reread, results_path
 
 logger = logging.getLogger(__name__)
 

@@ -147,19 +147,17 @@ def prefetched(
         yield map(work, items)
         return
     pool = ThreadPoolExecutor(1, "prefetch")
+
+    def results() -> Iterator[Made]:
+        waiting = deque[Future[Made]]()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
     try:
-        yield _results(pool, work, items, ahead)
+        yield results()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _results(
-    pool: ThreadPoolExecutor, work: Callable[[Given], Made], items: Iterable[Given], ahead: int
-) -> Iterator[Made]:
-    waiting: deque[Future[Made]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

@@ -4,7 +4,6 @@ script and no network. There is no ground truth here, so nothing on it says whic
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +31,25 @@ def write_search_page(
     images that could not be described, and why. The first num_queries are shown, of each the first
     num_shown.
     """
-    asked, album = Album(found.root), Album(images)
+    asked, album, hits = Album(found.root), Album(images), found.hits
     shown = [
         {
             "name": name,
             "picture": asked.picture(name, QUERY_THUMBNAIL, found.box),
             "own": found.own[q],
             "absent": bool(absent[q]),
-            "tiles": _tiles(found, q, album, num_shown, probability),
+            "tiles": [
+                {
+                    "name": name,
+                    "picture": album.picture(name),
+                    "rank": k + 1,
+                    "before": int(hits.global_rank[q, k]),  # in the global ranking, from 1
+                    "score": float(hits.scores[q, k]),
+                    "sim": round(float(hits.sims[q, k]), 3) + 0,
+                    "probability": None if probability is None else float(probability[q, k]),
+                }
+                for k, name in enumerate(found.names(q)[:num_shown])
+            ],
         }
         for q, name in enumerate(found.queries[:num_queries])
     ]
@@ -49,7 +59,7 @@ def write_search_page(
         "shown": shown,
         "num_queries": len(found.queries),
         "num_shown": num_shown,
-        "num_candidates": found.hits.ids.shape[1],
+        "num_candidates": hits.ids.shape[1],
         "box": found.box,
         "calibrated": probability is not None,
         "failed": found.failed,
@@ -57,23 +67,3 @@ def write_search_page(
         "lost": len(album.troubles()),
     }
     return write_page(path, "search.html.j2", Path(__file__).parent, content)
-
-
-def _tiles(
-    found: Found, q: int, album: Album, count: int, probability: npt.NDArray[np.float64] | None
-) -> list[dict[str, Any]]:
-    """The images found for a query; `before` is the rank in the global ranking, from 1."""
-    hits, names = found.hits, found.names(q)[:count]
-    right = [None] * count if probability is None else probability[q, :count].tolist()
-    return [
-        {
-            "name": name,
-            "picture": album.picture(name),
-            "rank": k + 1,
-            "before": int(hits.global_rank[q, k]),
-            "score": float(hits.scores[q, k]),
-            "sim": round(float(hits.sims[q, k]), 3) + 0,
-            "probability": right[k],
-        }
-        for k, name in enumerate(names)
-    ]

@@ -29,8 +29,7 @@ from ames_lite.cli.steps import Steps
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.evaluation.passes import Cell
-from ames_lite.evaluation.reread import reread
-from ames_lite.evaluation.results_file import read_results
+from ames_lite.evaluation.results_file import read_results, reread
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.evaluation.tuning import outcome
 from ames_lite.io.checkpoint import load_head, save_head
