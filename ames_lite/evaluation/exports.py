@@ -90,12 +90,8 @@ def write_exports(
 
 
 def _sims_of(neighbors: Neighbors, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    by_id = np.argsort(neighbors.ids, axis=1)
-    sims = np.empty(ids.shape, np.float32)
-    for q, order in enumerate(by_id):
-        place = np.searchsorted(neighbors.ids[q], ids[q], sorter=order)
-        sims[q] = neighbors.sims[q, order[place]]
-    return sims
+    query = np.repeat(np.arange(len(neighbors.ids), dtype=np.int32), neighbors.ids.shape[1])
+    return PairScores(query, neighbors.ids.ravel(), neighbors.sims.ravel()).lookup(ids)
 
 
 def write_ranking(
