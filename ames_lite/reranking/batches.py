@@ -40,18 +40,15 @@ class Batches:
         self.device, self.tokens = device, tokens or default
         self._said = False
 
-    def run(
-        self, work: Callable[[slice], None], *lengths: Lengths, pieces: int | None = None
-    ) -> None:
-        """Call work on runs of pieces until all are done; lengths [n]: a piece's parts, in tokens;
-        pieces: in a run, at most.
+    def run(self, work: Callable[[slice], None], *lengths: Lengths) -> None:
+        """Call work on runs of pieces until all are done; lengths [n]: a piece's parts, in tokens.
 
         A run for which there is no room is cut smaller. Raises BadInput where one piece alone has
         none.
         """
         at = 0
         while at < len(lengths[0]):
-            batch = slice(at, at + min(self._fitting(at, *lengths), pieces or self.tokens))
+            batch = slice(at, at + self._fitting(at, *lengths))
             if self._has_room(work, batch):
                 at = batch.stop
             else:

@@ -39,7 +39,6 @@ class ScoringOptions:
     query_count: int = 600  # strongest descriptors of a query
     gallery_count: int = 600  # strongest descriptors of a gallery image
     block_images: int | None = None  # gallery images read at a time; None: 64 MiB of them
-    batch_pairs: int | None = None  # pairs scored at a time, at most; None: any
     precision: str = "fp32"
     device: str = "cpu"
     batch_tokens: int | None = None  # tokens of pairs scored at a time; None: as the device likes
@@ -158,7 +157,7 @@ class PairScoring:
 
         # a match token is a token too
         tokens = queries.extent.length[query] + 1, images.extent.length[gallery]
-        self.batches.run(score, *tokens, pieces=self.options.batch_pairs)
+        self.batches.run(score, *tokens)
 
 
 def _members(values: Rows, among: Rows) -> tuple[Rows, Rows]:

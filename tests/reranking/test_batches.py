@@ -16,25 +16,24 @@ from ames_lite.reranking.batches import AHEAD, Batches, is_out_of_memory, prefet
 CPU = torch.device("cpu")
 
 
-def runs(tokens: int, pieces: int | None, *lengths: np.ndarray) -> list[slice]:
+def runs(tokens: int, *lengths: np.ndarray) -> list[slice]:
     found: list[slice] = []
-    Batches(CPU, tokens).run(found.append, *lengths, pieces=pieces)
+    Batches(CPU, tokens).run(found.append, *lengths)
     return found
 
 
 def test_batches_cover_all_pieces_once_within_their_tokens() -> None:
     rng = np.random.default_rng(0)
-    for tokens, pieces in ((1, None), (40, None), (300, 7), (10_000, None)):
+    for tokens in (1, 40, 300, 10_000):
         query, gallery = (np.sort(rng.integers(1, 30, 100)) for _ in range(2))
-        found = runs(tokens, pieces, query, gallery)
+        found = runs(tokens, query, gallery)
         covered = np.concatenate([np.arange(100)[batch] for batch in found])
         np.testing.assert_array_equal(covered, np.arange(100))
         for i, batch in enumerate(found):
             num = batch.stop - batch.start
             padded = num * (query[batch].max() + gallery[batch].max())
             assert num == 1 or padded <= tokens
-            assert num <= (pieces or 100)
-            if i + 1 < len(found) and num < (pieces or 100):  # one more would not have fitted
+            if i + 1 < len(found):  # one more would not have fitted
                 longer = slice(batch.start, batch.stop + 1)
                 assert (num + 1) * (query[longer].max() + gallery[longer].max()) > tokens
 

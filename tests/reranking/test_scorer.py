@@ -33,14 +33,14 @@ def a_head() -> AMES:
     return AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=32).eval()
 
 
-@pytest.mark.parametrize("block_images, batch_pairs", [(1, 1), (5, 3), (128, 64)])
+@pytest.mark.parametrize("block_images, batch_tokens", [(1, 1), (5, 100), (128, 2000)])
 def test_logits_are_those_of_each_pair_alone(
-    tiny_world: TinyWorld, block_images: int, batch_pairs: int
+    tiny_world: TinyWorld, block_images: int, batch_tokens: int
 ) -> None:
     queries, gallery = stores(tiny_world)
     pairs = some_pairs(len(queries), len(gallery), 60)
     head = a_head()
-    options = ScoringOptions(20, 12, block_images=block_images, batch_pairs=batch_pairs)
+    options = ScoringOptions(20, 12, block_images=block_images, batch_tokens=batch_tokens)
     scores, cost = PairScorer(head).score(queries, gallery, *pairs, options)
     assert cost.pairs == 60 and cost.bytes_read > 0
     for q, g in zip(*pairs, strict=True):

@@ -111,7 +111,7 @@ def test_blocks_and_batches_never_change_a_logit_of_elvis(
     head, pairs = ELViS(dim_in=128, dim=32, count_padding=count_padding).eval(), some_pairs()
     logits = []
     for size in (1, 7, 128):
-        options = ScoringOptions(30, 30, block_images=size, batch_pairs=size)
+        options = ScoringOptions(30, 30, block_images=size, batch_tokens=60 * size)
         logits.append(PairScorer(head).score(*stores, *pairs, options)[0].logit)
     assert np.abs(logits[0] - logits[1]).max() < 5e-5
     assert np.abs(logits[0] - logits[2]).max() < 5e-5
