@@ -124,18 +124,13 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One row of one entry. Settings as text: runs may have chosen otherwise.
-
+    """One row of one entry. settings: SETTINGS as text, as runs may have chosen otherwise;
     metrics: None where undefined; difference: None for the baseline itself, or undefined; ap: by
     query name, of first rows alone.
     """
 
     name: str
-    model: str
-    num_rerank: str
-    lamb: str
-    temp: str
-    role: str
+    settings: Mapping[str, str]
     metrics: Mapping[str, Spread | None]
     difference: Difference | None = None
     ap: Mapping[str, float] | None = None
@@ -251,8 +246,8 @@ def _line(
     for metric in metrics[0]:
         values = [value for one in metrics if (value := one.get(metric)) is not None]
         spreads[metric] = mean_std(values) if len(values) == len(metrics) else None
-    texts: dict[str, Any] = {key: _common(one[key] for one in settings) for key in SETTINGS}
-    return Line(name, **texts, metrics=spreads, ap=ap)
+    texts = {key: _common(one[key] for one in settings) for key in SETTINGS}
+    return Line(name, texts, spreads, ap=ap)
 
 
 def _common(values: Iterable[Any]) -> str:
@@ -264,7 +259,7 @@ def _distinct(lines: Sequence[Line]) -> list[Line]:
     distinct: dict[str, Line] = {}
     for line in lines:
         means = {name: one and one.mean for name, one in line.metrics.items()}
-        distinct.setdefault(f"{line.model} {means}", line)
+        distinct.setdefault(f"{line.settings['model']} {means}", line)
     return list(distinct.values())
 
 
@@ -313,5 +308,5 @@ def _mean_line(lines: Sequence[Line]) -> Line:
         metrics[name] = Spread(float(np.mean(found)), float("nan"), 1) if whole else None
     changes = [line.difference.value for line in lines if line.difference is not None]
     change = Difference(float(np.mean(changes))) if len(changes) == len(lines) else None
-    texts: dict[str, Any] = {key: _common(getattr(line, key) for line in lines) for key in SETTINGS}
-    return Line(lines[0].name, **texts, metrics=metrics, difference=change)
+    texts = {key: _common(line.settings[key] for line in lines) for key in SETTINGS}
+    return Line(lines[0].name, texts, metrics, change)

@@ -36,7 +36,7 @@ def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = N
     texts = []
     for block, names in zip(blocks, shown, strict=True):
         cells = [["name", "model", *_header([block], names)]]
-        cells += [[line.name, line.model, *_row(line, names)] for line in block.lines]
+        cells += [[line.name, line.settings["model"], *_row(line, names)] for line in block.lines]
         texts.append(WRITERS[form](block.dataset, cells, notes_of([block], names)))
     return "\n".join(texts)
 
@@ -73,7 +73,7 @@ def notes_of(blocks: Sequence[Block], shown: Sequence[str]) -> list[str]:
         )
     if len(tests) < len(found):
         notes.append("Δ without interval: results hold average precision per query of first rows")
-    if any("oracle" in line.role for line in lines):
+    if any("oracle" in line.settings["role"] for line in lines):
         notes.append("oracle: one of several settings tried on this set; the best is no result")
     if any(one.runs > 1 for line in lines for one in line.metrics.values() if one):
         notes.append("±: sample standard deviation over runs; Δ is of their mean, query by query")
@@ -102,7 +102,7 @@ def _header(blocks: Sequence[Block], shown: Sequence[str]) -> list[str]:
 
 def _row(line: Line, shown: Sequence[str]) -> list[str]:
     metrics = (_metric_cell(line.metrics.get(name)) for name in shown)
-    settings = (line.num_rerank, line.lamb, line.temp, line.role)
+    _, *settings = line.settings.values()  # the model stands apart
     return [*settings, *metrics, *_difference_cells(line.difference)]
 
 
@@ -183,8 +183,8 @@ def _csv(blocks: Sequence[Block], columns: Sequence[str] | None) -> str:
             runs = max((one.runs for one in line.metrics.values() if one), default=1)
             spreads = (line.metrics.get(name) or (None, None) for name in names)
             writer.writerow(
-                [block.dataset, line.name, line.model, line.num_rerank, line.lamb, line.temp]
-                + [line.role, runs, *(_exact(value) for one in spreads for value in one[:2])]
+                [block.dataset, line.name, *line.settings.values()]
+                + [runs, *(_exact(value) for one in spreads for value in one[:2])]
                 + [block.baseline, block.metric, *map(_exact, _points_and_p(line.difference))]
             )
     return out.getvalue()

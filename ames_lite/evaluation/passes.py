@@ -60,8 +60,7 @@ def _check_count(num_rerank: int) -> None:
 def move_to_end(neighbors: Neighbors, junk: Sequence[Ids]) -> Neighbors:
     """Move each query's junk to the end of its list, ids and sims together, stably."""
     ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
-    nothing: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(ids)
-    is_junk = metrics.label_ids(ids, nothing, junk) == metrics.JUNK
+    is_junk = metrics.label_ids(ids, junk) == metrics.POSITIVE
     for q in np.flatnonzero(is_junk.any(axis=1)):
         order = np.argsort(is_junk[q], kind="stable")
         ids[q], sims[q] = ids[q, order], sims[q, order]

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 Floats = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 BINS = 10  # of a reliability table, of equal width
+NONE = "this is no calibration"
 EXPECTED = "curves of scores and probabilities, both rising, and best scores by data set"
 
 
@@ -49,7 +50,8 @@ class Curve:
 
     def __post_init__(self) -> None:
         s, p = np.asarray(self.scores, np.float64), np.asarray(self.probabilities, np.float64)
-        _require(len(s) == len(p) and _rises(s) and _rises(p) and 0 <= p[0] and p[-1] <= 1)
+        fits = len(s) == len(p) and _rises(s) and _rises(p) and 0 <= p[0] and p[-1] <= 1
+        require(fits, NONE, expected=EXPECTED)
 
     def __call__(self, scores: Floats) -> npt.NDArray[np.float64]:
         """Of scores of any shape, in [0, 1]."""
@@ -91,7 +93,8 @@ class Calibration:
 
     def __post_init__(self) -> None:
         best = self.absent.values()
-        _require(len(best) > 0 and all(_rises(np.asarray(v, np.float64)) for v in best))
+        fits = len(best) > 0 and all(_rises(np.asarray(v, np.float64)) for v in best)
+        require(fits, NONE, expected=EXPECTED)
 
     def probability(self, scores: Floats) -> npt.NDArray[np.float64]:
         """[Q, K] of lists of scores [Q, K] that fall; no candidate has more than the one before."""
@@ -129,13 +132,8 @@ class Calibration:
             absent = {str(k): tuple(map(float, v)) for k, v in content["absent"].items()}
             pairs, first = (Curve.from_json(content[key]) for key in ("pairs", "first"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput("this is no calibration", expected=EXPECTED) from error
+            raise BadInput(NONE, expected=EXPECTED) from error
         return cls(pairs, first, absent)
-
-
-def _require(fits: bool) -> None:
-    if not fits:
-        raise BadInput("this is no calibration", expected=EXPECTED)
 
 
 def _rises(values: npt.NDArray[np.float64]) -> bool:

@@ -14,10 +14,9 @@ gone is no longer named. An image's id is its place in the sorted names, whateve
 images that could not be described have no id.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,11 +153,12 @@ def remove_unnamed(folder: Path, records: Sequence[IndexRecord]) -> None:
             path.unlink()
 
 
-class OpenIndex:
+class OpenIndex(ExitStack):
     """An index of N described images, open for searching; an image's id is its place in `names`."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises MissingFile where there is no finished index, BadInput where it has no image."""
+        super().__init__()
         self.folder = Path(folder)
         record, where = read_record(self.folder), self.folder.absolute()
         if record is None:
@@ -189,7 +189,7 @@ class OpenIndex:
         """The local descriptors of a segment."""
         if segment not in self._stores:
             path = local_path(self.folder, segment)
-            self._stores[segment] = DescriptorStore.open(path, REMEDY)
+            self._stores[segment] = self.enter_context(DescriptorStore.open(path, REMEDY))
         return self._stores[segment]
 
     def vectors(self) -> Iterator[tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]]:
@@ -205,14 +205,6 @@ class OpenIndex:
     def empty(self) -> list[str]:
         """Names of the images that were described and have no descriptor."""
         return empty_names(self.folder, self.record.entries)
-
-    def __enter__(self) -> OpenIndex:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for store in self._stores.values():
-            store.close()
-        self._stores.clear()
 
 
 def empty_names(folder: Path, entries: Sequence[Entry]) -> list[str]:

@@ -163,7 +163,7 @@ def test_the_numbers_are_those_of_the_single_commands(aerial: Done, tmp_path: Pa
     for line in aerial.blocks[1].lines[1:]:
         own = [f"weights={aerial.root / line.name}"]
         if line.name in ("mutual_nn", "ransac"):
-            own = [f"lamb={line.lamb}", f"temp={line.temp}"]
+            own = [f"{key}={line.settings[key]}" for key in ("lamb", "temp")]
         more = [f"model={line.name}", "desc_name=sift", lists, "num_rerank=100", *own]
         output = [f"output_dir={tmp_path / line.name}", "report_queries=0"]
         found = evaluate.run(compose("evaluate", [*given, *more, *output]))

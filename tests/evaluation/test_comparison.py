@@ -35,8 +35,9 @@ def one_block(*entries: Entry, **options: Any) -> Block:
 def test_every_row_is_a_line_and_none_is_picked() -> None:
     block = one_block(entry("a", make_results(0, rows=3)), entry("b", make_results(1)))
     assert [line.name for line in block.lines] == ["global", "a", "a", "a", "b"]
-    assert [line.lamb for line in block.lines] == ["-", "0.3", "0.4", "0.5", "0.3"]
-    assert block.lines[0].role == "not reranked" and block.lines[0].model == "vlad"
+    assert [line.settings["lamb"] for line in block.lines] == ["-", "0.3", "0.4", "0.5", "0.3"]
+    settings = block.lines[0].settings
+    assert settings["role"] == "not reranked" and settings["model"] == "vlad"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_seeds_may_have_been_tuned_to_other_settings() -> None:
     runs = [make_results(seed, tuned_on="gldv2-val") for seed in range(2)]
     runs[1]["rows"][0]["lamb"] = 0.4
     line = one_block(entry("a", *runs)).lines[1]
-    assert line.lamb == "0.3/0.4" and line.role == "tuned on gldv2-val"
+    assert line.settings["lamb"] == "0.3/0.4" and line.settings["role"] == "tuned on gldv2-val"
 
 
 @pytest.mark.parametrize(
