@@ -15,7 +15,6 @@ from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.results_file import role_of
 from ames_lite.evaluation.significance import (
     Interval,
-    SignFlip,
     Spread,
     bootstrap_mean,
     mean_std,
@@ -119,7 +118,7 @@ class Difference:
 
     value: float
     interval: Interval | None = None
-    test: SignFlip | None = None
+    p: float | None = None  # of the sign-flip test
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,17 +61,17 @@ def notes_of(blocks: Sequence[Block], shown: Sequence[str]) -> list[str]:
     against = "the global ranking" if baseline == "global" else baseline
     lines = [line for block in blocks for line in block.lines]
     found = [line.difference for line in lines if line.difference is not None]
-    tests = [one.test for one in found if one.test is not None]
+    paired = [one.interval.counted for one in found if one.interval is not None]
     if found:
         notes.append(f"Δ: {_metrics(blocks)} minus that of {against}, in points")
-    if tests:
-        few, many = min(one.counted for one in tests), max(one.counted for one in tests)
+    if paired:
+        few, many = min(paired), max(paired)
         number = str(few) if few == many else f"{few} to {many}"
         notes.append(
             f"[low, high]: 95 % interval of Δ, paired bootstrap over the {number} queries that "
             "count; p: sign-flip test over them, two-sided, not corrected for the number of rows"
         )
-    if len(tests) < len(found):
+    if len(paired) < len(found):
         notes.append("Δ without interval: results hold average precision per query of first rows")
     if any("oracle" in line.settings["role"] for line in lines):
         notes.append("oracle: one of several settings tried on this set; the best is no result")
@@ -124,8 +124,8 @@ def _difference_cells(difference: Difference | None) -> list[str]:
     if difference.interval is not None:
         low, high = (_points(end, "+") for end in difference.interval[1:3])
         interval = f"[{low}, {high}]"
-    if difference.test is not None:
-        p = f"{difference.test.p:.4f}" if difference.test.p >= 0.0001 else "<0.0001"
+    if difference.p is not None:
+        p = f"{difference.p:.4f}" if difference.p >= 0.0001 else "<0.0001"
     return [_points(difference.value, "+"), interval, p]
 
 
@@ -199,7 +199,7 @@ def _points_and_p(difference: Difference | None) -> list[float | None]:
         return [None] * 4
     ends = difference.interval[1:3] if difference.interval else (None, None)
     points = (None if value is None else 100 * value for value in (difference.value, *ends))
-    return [*points, difference.test and difference.test.p]
+    return [*points, difference.p]
 
 
 WRITERS: dict[str, Callable[[str, Cells, Sequence[str]], str]] = {

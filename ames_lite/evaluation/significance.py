@@ -31,14 +31,6 @@ class Interval(NamedTuple):
     excluded: int
 
 
-class SignFlip(NamedTuple):
-    """The two-sided p-value of a paired difference, and how it was found."""
-
-    p: float
-    counted: int  # pairs without nan
-    exact: bool  # all signs were tried; else a sample of them
-
-
 class Spread(NamedTuple):
     """A mean over runs with its sample standard deviation (nan for a single run)."""
 
@@ -68,23 +60,22 @@ def bootstrap_mean(values: Floats, *, seed: int) -> Interval:
     return Interval(mean, low, high, len(counted), len(values) - len(counted))
 
 
-def sign_flip_test(differences: Floats, *, seed: int) -> SignFlip:
-    """The chance of a mean difference at least as large, either way, were the two exchangeable.
+def sign_flip_test(differences: Floats, *, seed: int) -> float:
+    """The chance (two-sided p) of a mean difference at least as large, were the two exchangeable.
 
     differences [Q]: of paired queries. All signs of those that are not zero are tried where there
     are at most SIGNINGS of them; else as many random ones, and p = (1 + as large) / (1 + SIGNINGS),
     never 0 (Phipson and Smyth, 2010). Raises BadInput where no value counts.
 
     >>> sign_flip_test(np.array([0.1, 0.2, 0.3]), seed=0)
-    SignFlip(p=0.25, counted=3, exact=True)
+    0.25
     """
     counted = _counted(differences)
     moved = counted[counted != 0]
     if len(moved) < 2:
-        return SignFlip(1.0, len(counted), True)
+        return 1.0
     moved = moved / np.abs(moved).sum()
-    exact = 2.0 ** len(moved) <= SIGNINGS
-    return SignFlip(_all_signs(moved) if exact else _random_signs(moved, seed), len(counted), exact)
+    return _all_signs(moved) if 2.0 ** len(moved) <= SIGNINGS else _random_signs(moved, seed)
 
 
 def _size(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
