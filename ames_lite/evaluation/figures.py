@@ -28,9 +28,9 @@ FRAMES = {None: "#3870b0", True: "#22943e", False: "#d12a2a"}
 EMPTY = np.full((3, 4, 3), 225, np.uint8)  # in the place of an image that is not there
 
 
-def save_png(figure: Figure, path: str | Path, *, overwrite: bool = False) -> Path:
+def save_png(figure: Figure, path: str | Path) -> Path:
     """Write the figure; returns the path. Raises BadInput for a file that exists already."""
-    with replacing(path, overwrite=overwrite) as partial:
+    with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
     return Path(path)
 
