@@ -39,7 +39,7 @@ LEVELS = [
 NOT_INSTALLED = {"benchmark", "frontier", "release", "render_route", "reproduce", "view"}
 OWNERS = {
     "h5py": ["ames_lite/stores/hdf5.py"],
-    "faiss": ["ames_lite/retrieval/faiss_calls.py"],
+    "faiss": ["ames_lite/retrieval/faiss_calls.py", "benchmarks/"],
     "safetensors": ["ames_lite/io/checkpoint.py"],
     "PIL": ["ames_lite/io/images.py"],
     "pillow_heif": ["ames_lite/io/images.py"],

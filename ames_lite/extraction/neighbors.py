@@ -16,10 +16,10 @@ from ames_lite.errors import BadInput, require
 from ames_lite.extraction.fitting import spread
 from ames_lite.io.provenance import ORIGIN, SAME_GLOBALS, SAME_STORES, compare_provenance
 from ames_lite.io.writing import refuse_existing
-from ames_lite.records import Neighbors
-from ames_lite.retrieval.compressed import IvfPq, compressed_knn
-from ames_lite.retrieval.rerank_parts import Reranker, Search
-from ames_lite.retrieval.rows import Floats, own_rows
+from ames_lite.retrieval.compressed import Found, IvfPq, compressed_knn
+from ames_lite.retrieval.knn import exact_knn
+from ames_lite.retrieval.rerank_parts import Reranker
+from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import (
     convert_published,
@@ -70,14 +70,16 @@ def prepare_topk(
             depth = rerank.depth(len(queries), len(gallery), gallery.dim)
             longest = max(num_neighbors, depth)
         rows = queries.read(0, len(queries))
-        search = Search(own_rows(queries.names, gallery.names), device)
+        own = own_rows(queries.names, gallery.names)
         how: dict[str, Any] = {"search": "exact inner product"}
         if index is None:
-            neighbors = search.lists(rows, rows if gallery is queries else gallery, longest)
+            searched = rows if gallery is queries else gallery
+            neighbors = exact_knn(rows, searched, longest, own=own, device=device)
         else:
-            neighbors, how = _compressed(rows, gallery, longest, search, index)
+            found = compressed_knn(rows, gallery, longest, index, own=own, device=device)
+            neighbors, how = found.neighbors, _told(found)
         if rerank is not None:
-            neighbors = rerank.rerank(rows, gallery, neighbors, search)
+            neighbors = rerank.rerank(rows, gallery, neighbors, own=own, device=device)
             neighbors, how = neighbors.first(num_neighbors), how | rerank.provenance
     provenance = {**gallery.provenance, **how}
     return write_neighbors(
@@ -85,15 +87,12 @@ def prepare_topk(
     )
 
 
-def _compressed(
-    rows: Floats, gallery: GlobalStore, k: int, search: Search, index: IvfPq
-) -> tuple[Neighbors, dict[str, Any]]:
-    """The lists, and what their provenance says of the search."""
-    found = compressed_knn(rows, gallery, k, index, own=search.own, device=search.device)
+def _told(found: Found) -> dict[str, Any]:
+    """What the provenance of the lists says of the search."""
     recall = {f"recall@{depth}": share for depth, share in found.recall.items()}
     said = ", ".join(f"{name} {share:.4f}" for name, share in recall.items())
     logger.info("against exact, on %d queries: %s", found.settings["recall_queries"], said)
-    return found.neighbors, {"search": "ivf_pq, exact similarities", **found.settings, **recall}
+    return {"search": "ivf_pq, exact similarities", **found.settings, **recall}
 
 
 def _say_failed(store: GlobalStore) -> None:

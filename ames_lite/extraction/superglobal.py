@@ -20,7 +20,7 @@ from ames_lite.extraction.backbones.interface import Described
 from ames_lite.extraction.backbones.map_backbone import Features
 from ames_lite.io.resizing import Prepared
 from ames_lite.records import LocalDescriptors
-from ames_lite.retrieval.map_pooling import gem_map, rgem, sgem
+from ames_lite.retrieval.pooling import gem_map, rgem, sgem
 
 SMALLEST = 1e-8  # GeM: activations are clamped from below
 UNUSED = {"top_k": 0, "detector": None, "space": None}  # settings of local descriptors

@@ -20,13 +20,8 @@ from ames_lite.extraction.fitting import open_floats, spread
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import Provenance, comparable, compare_provenance
 from ames_lite.io.writing import refuse_existing
-from ames_lite.retrieval.clustering import (
-    TOLERANCE,
-    Blocks,
-    check_clustering,
-    kmeans,
-    kmeans_blocks,
-)
+from ames_lite.retrieval.clustering import TOLERANCE, Blocks, check_clustering, kmeans_blocks
+from ames_lite.retrieval.faiss_calls import lloyd
 from ames_lite.retrieval.rows import Float32, not_finite, sampled_points
 from ames_lite.retrieval.vlad import unit_rows
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -166,7 +161,7 @@ def _cluster(
         chosen = sampled_points(total, num_clusters * sample_per_cluster, seed)
         sample = _sample(blocks(), chosen)
         if distance == "euclidean":
-            centroids = kmeans(sample, num_clusters, seed, iterations, sample_per_cluster)
+            centroids = lloyd(sample, num_clusters, seed, iterations, sample_per_cluster)
             return centroids, {"tokens": total, "sampled": len(sample), "method": "faiss k-means"}
         given = partial(iter, (sample,))
     found = kmeans_blocks(given, num_clusters, seed, iterations=iterations, distance=distance)

@@ -1,11 +1,11 @@
-"""k-means: of a sample in memory by faiss, or of all tokens, read again and again in blocks.
+"""k-means of all tokens, read again and again in blocks.
 
 Tokens are joined to chunks of a fixed size and the initialization is drawn from all of them, so the
 result does not depend on the blocks, bit for bit (on one machine, with one number of threads).
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +13,18 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import BadInput, require
-from ames_lite.retrieval.faiss_calls import lloyd
-from ames_lite.retrieval.rows import Float32, Floats, float_rows, not_finite, sampled_points
+from ames_lite.retrieval.rows import Floats, not_finite
 from ames_lite.retrieval.vlad import DISTANCES, fill, similarities
 
-Blocks = Callable[[], Iterable[npt.NDArray[np.floating[Any]]]]
+Blocks = Callable[[], Iterable[Floats]]
 
-POINTS_PER_CLUSTER = 1000  # `kmeans` looks at no more
 CHUNK = 8192  # tokens that are computed with at a time
 TOLERANCE = 1e-4  # of the tokens' mean squared length: centroids that move less have settled
 SAME = 1e-12  # of that length: squared distance below which two tokens are one
 
 
 class Clustering(NamedTuple):
-    """The result of `kmeans_blocks`."""
+    """The result."""
 
     centroids: npt.NDArray[np.float32]  # [C, D]
     tokens: int
@@ -172,27 +170,3 @@ def _farthest(
     if best <= SAME:
         raise _too_few("there are fewer distinct tokens than clusters:", num_clusters)
     return farthest
-
-
-def kmeans(
-    points: Floats,
-    num_clusters: int,
-    seed: int,
-    iterations: int = 25,
-    points_per_cluster: int = POINTS_PER_CLUSTER,
-) -> Float32:
-    """Centroids [num_clusters, D] float32 of points [M, D] in memory, by faiss (Euclidean).
-
-    Of more than num_clusters * points_per_cluster points a random sample of that size is used. All
-    randomness follows from seed. Raises BadInput for fewer points than clusters, NaN and infinity.
-    """
-    check_clustering(num_clusters, seed, iterations)
-    what = f"points_per_cluster is {points_per_cluster}"
-    require(points_per_cluster >= 1, what, expected="at least 1")
-    if len(points) < num_clusters:
-        raise _too_few(f"{len(points)} points were given", num_clusters)
-    limit = num_clusters * points_per_cluster
-    if len(points) > limit:
-        points = points[sampled_points(len(points), limit, seed)]
-    rows = float_rows(points, "points")
-    return lloyd(rows, num_clusters, seed, iterations, points_per_cluster)

@@ -5,12 +5,10 @@ its recall against the exact lists of some queries is measured every time.
 """
 
 import logging
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import BadInput, at_least, check_fields, require
 from ames_lite.io import remedies
@@ -20,30 +18,22 @@ from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rows import (
     Float32,
     Floats,
+    Gallery,
     Ids,
-    check_gallery,
-    checked_own,
-    float_rows,
+    Ids32,
+    float_range,
+    ranges,
+    rows_of,
     sampled_points,
+    search_sides,
 )
 
-READ_BYTES = 1 << 27  # of gallery rows in float32, read at a time
 SEARCH_BYTES = 1 << 29  # of candidates, held at a time
 SAMPLE_BYTES = 1 << 30  # of rows that the index is trained on
 CODES = 256  # values of a byte: so many rows a part of the codes is trained from, at least
 ROWS_PER_LIST = 40  # of the sample that centroids are trained on; faiss wants 39
 CODE_SIZE = 96  # where none is given
 logger = logging.getLogger(__name__)
-
-
-class Gallery(Protocol):
-    """Rows that are read by the range; a `GlobalStore` is one."""
-
-    dim: int
-
-    def __len__(self) -> int: ...
-
-    def read(self, first: int, stop: int) -> Floats: ...
 
 
 @dataclass(frozen=True)
@@ -88,33 +78,26 @@ def compressed_knn(
     SEARCH_BYTES of candidates. device: of the exact lists. Raises BadInput as `exact_knn`, and
     where the gallery is too small or code_size does not divide its width.
     """
-    options = options or IvfPq()
-    rows = float_rows(query, "query descriptors", gallery.dim)
-    own = checked_own(own, len(rows))
-    check_gallery(len(gallery), own)
     require(k >= 1, f"k is {k}", expected="at least 1")
+    rows, _, own = search_sides(query, gallery, own)
     width = min(k, len(gallery) - int((own >= 0).any()))
-    plan = _planned(options, gallery)
-    options = replace(options, nlist=plan.nlist, code_size=plan.code_size)
-    index = _filled(gallery, plan, options.seed)
+    options = _settled(options or IvfPq(), gallery)
+    index = _filled(gallery, options)
     ids, sims = _search(index, rows, gallery, own, width, options)
     neighbors = Neighbors(ids, sims, len(gallery))
     some = sampled_points(len(rows), options.recall_queries, options.seed)
-    exact = exact_knn(rows[some], gallery_blocks(gallery), width, own=own[some], device=device)
+    exact = exact_knn(rows[some], gallery, width, own=own[some], device=device)
     used = asdict(options) | {"recall_queries": len(some)}
     return Found(neighbors, _recall(ids[some], exact.ids[:, :width]), used)
 
 
-class _Plan(NamedTuple):
-    nlist: int
-    code_size: int
-    sample: int  # rows
+def _sample_limit(gallery: Gallery) -> int:
+    return min(len(gallery), SAMPLE_BYTES // (4 * gallery.dim))
 
 
-def _planned(options: IvfPq, gallery: Gallery) -> _Plan:
+def _settled(options: IvfPq, gallery: Gallery) -> IvfPq:
     """The settings for one gallery. Raises BadInput where it cannot have such an index."""
-    num, dim = len(gallery), gallery.dim
-    most = min(num, SAMPLE_BYTES // (4 * dim))
+    num, dim, most = len(gallery), gallery.dim, _sample_limit(gallery)
     wanted = 2 ** round(np.log2(4 * num**0.5))
     nlist = options.nlist or int(max(1, min(wanted, most // ROWS_PER_LIST)))
     if most < max(nlist, CODES):
@@ -128,52 +111,26 @@ def _planned(options: IvfPq, gallery: Gallery) -> _Plan:
         )
     divisors = [n for n in range(1, dim + 1) if dim % n == 0]
     size = options.code_size or max(n for n in divisors if n <= CODE_SIZE)
-    if dim % size:
-        near = sorted(sorted(divisors, key=lambda n: abs(n - size))[:4])
-        raise BadInput(
-            f"code_size {size} does not divide the width {dim}",
-            expected=f"a divisor, such as {', '.join(str(n) for n in near)}",
-        )
-    return _Plan(nlist, size, min(most, ROWS_PER_LIST * max(nlist, CODES)))
+    near = sorted(sorted(divisors, key=lambda n: abs(n - size))[:4])
+    what = f"code_size {size} does not divide the width {dim}"
+    expected = f"a divisor, such as {', '.join(map(str, near))}"
+    require(dim % size == 0, what, expected=expected)
+    return replace(options, nlist=nlist, code_size=size)
 
 
-def _filled(gallery: Gallery, plan: _Plan, seed: int) -> IvfPqIndex:
-    index = IvfPqIndex(gallery.dim, plan.nlist, plan.code_size, seed)
-    index.train(rows_of(gallery, sampled_points(len(gallery), plan.sample, seed)))
-    for block in gallery_blocks(gallery):
-        index.add(float_rows(block, "gallery descriptors"))
+def _filled(gallery: Gallery, options: IvfPq) -> IvfPqIndex:
+    nlist, size, seed = options.nlist or 0, options.code_size or 0, options.seed
+    sample = min(_sample_limit(gallery), ROWS_PER_LIST * max(nlist, CODES))
+    index = IvfPqIndex(gallery.dim, nlist, size, seed)
+    index.train(rows_of(gallery, sampled_points(len(gallery), sample, seed)))
+    for first, stop in ranges(gallery):
+        index.add(float_range(gallery, first, stop))
     return index
 
 
-def gallery_blocks(gallery: Gallery) -> Iterator[Floats]:
-    return (gallery.read(first, stop) for first, stop in _ranges(gallery))
-
-
-def _ranges(gallery: Gallery) -> list[tuple[int, int]]:
-    step = max(1, READ_BYTES // (4 * gallery.dim))
-    return [(first, min(first + step, len(gallery))) for first in range(0, len(gallery), step)]
-
-
-def rows_of(gallery: Gallery, rows: Ids) -> Float32:
-    """Ascending rows as float32, read by blocks."""
-    found = np.empty((len(rows), gallery.dim), np.float32)
-    for first, stop in _ranges(gallery):
-        start, end = np.searchsorted(rows, (first, stop))
-        if end > start:
-            low = int(rows[start])
-            block = gallery.read(low, int(rows[end - 1]) + 1)
-            found[start:end] = block[rows[start:end] - low]
-    return float_rows(found, "gallery descriptors")
-
-
 def _search(
-    index: IvfPqIndex,
-    query: Float32,
-    gallery: Gallery,
-    own: Ids,
-    k: int,
-    options: IvfPq,
-) -> tuple[npt.NDArray[np.int32], Float32]:
+    index: IvfPqIndex, query: Float32, gallery: Gallery, own: Ids, k: int, options: IvfPq
+) -> tuple[Ids32, Float32]:
     """ids, sims [Q, k]."""
     wide = min(len(gallery), k * options.refine + 1)  # one of them may be the query itself
     ids, sims = np.empty((len(query), k), np.int32), np.empty((len(query), k), np.float32)
@@ -201,16 +158,14 @@ def _candidates(index: IvfPqIndex, query: Float32, wide: int, least: int, nprobe
     return ids
 
 
-def _refined(
-    query: Float32, gallery: Gallery, near: Ids, k: int
-) -> tuple[npt.NDArray[np.int32], Float32]:
+def _refined(query: Float32, gallery: Gallery, near: Ids, k: int) -> tuple[Ids32, Float32]:
     """The best k of the candidates near [Q, m], which ascend, by their exact similarity."""
     sims = np.full(near.shape, -np.inf, np.float32)
-    for first, stop in _ranges(gallery):
+    for first, stop in ranges(gallery):
         inside = (near >= first) & (near < stop)
         if inside.any():
             low, high = int(near[inside].min()), int(near[inside].max()) + 1
-            rows = float_rows(gallery.read(low, high), "gallery descriptors")
+            rows = float_range(gallery, low, high)
             found = similarities(query, rows, np.where(inside, near - low, -1))
             sims[inside] = found[inside]
     order = np.argsort(-sims, axis=1, kind="stable")[:, :k]  # near ascends: ties are by id
@@ -218,11 +173,10 @@ def _refined(
     return found_ids, np.take_along_axis(sims, order, axis=1)
 
 
-def _recall(found: npt.NDArray[np.int32], exact: npt.NDArray[np.int32]) -> dict[int, float]:
+def _recall(found: Ids32, exact: Ids32) -> dict[int, float]:
+    def share(k: int) -> float:
+        pairs = zip(found[:, :k], exact[:, :k], strict=True)
+        return float(np.mean([np.isin(b, a).mean() for a, b in pairs]))
+
     width = exact.shape[1]
-    recall: dict[int, float] = {}
-    for k in sorted({1, 10, 100, width}):
-        if k <= width:
-            pairs: list[Any] = list(zip(found[:, :k], exact[:, :k], strict=True))
-            recall[k] = float(np.mean([np.isin(b, a).mean() for a, b in pairs]))
-    return recall
+    return {k: share(k) for k in sorted({1, 10, 100, width}) if k <= width}

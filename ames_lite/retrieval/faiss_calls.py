@@ -1,13 +1,12 @@
-"""The sole owner of faiss: inner products of contiguous float32 rows; id -1: too few were found."""
+"""All calls of faiss: inner products of contiguous float32 rows; id -1: too few were found."""
 
 from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
+from ames_lite.retrieval.rows import Float32, Ids
+
 CODE_ROWS = 64  # a value of a code is trained from at most so many rows: more cost time alone
 
 
@@ -28,21 +27,6 @@ def similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
     inner_products = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
     inner_products(*pointers, query.shape[1], len(query), ids.shape[1])
     return sims
-
-
-def flat_search(query: Float32, gallery: Float32, k: int) -> tuple[Ids, Float32]:
-    """Ids and similarities [Q, k] of faiss' flat index, which `exact_knn` is measured against.
-
-    k is at most N; ties come in any order.
-    """
-    index = faiss.IndexFlatIP(gallery.shape[1])
-    index.add(gallery)
-    sims, ids = index.search(query, k)
-    return ids, sims
-
-
-def search_threads() -> int:
-    return int(faiss.omp_get_max_threads())
 
 
 def lloyd(rows: Float32, num_clusters: int, seed: int, iterations: int, most: int) -> Float32:

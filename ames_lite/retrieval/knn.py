@@ -12,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.faiss_calls import flat_candidates, similarities
 from ames_lite.retrieval.rows import (
     Float32,
     Floats,
+    Gallery,
     Ids,
-    check_gallery,
-    checked_own,
+    float_range,
     float_rows,
-    row_blocks,
+    ranges,
+    search_sides,
 )
 from ames_lite.runtime import pick_device
 
@@ -37,41 +38,29 @@ MARGIN = 32  # candidates beyond k, so that rounding seldom reaches the k-th
 
 def exact_knn(
     query: Floats,
-    gallery: Floats | Iterable[Floats],
+    gallery: Floats | Gallery,
     k: int,
     *,
     own: Ids | None = None,
-    block_rows: int | None = None,
     device: str = "cpu",
 ) -> Neighbors:
     """The k gallery rows with the highest inner product, for each query, ties by ascending id.
 
-    query [Q, D], gallery [N, D] or an iterable of blocks [n, D], float16 or float32 (computed in
-    float32). own [Q]: the gallery row of the query's own image (`own_rows`), which is left out of
-    its list, or -1. k is clamped to what every query has. block_rows: gallery rows searched at a
-    time; None: BLOCK_BYTES of them. device: where candidates are searched, cpu by faiss, cuda by
-    torch; the result is the same. Memory beside the arguments: the result, one block in float32,
-    and QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN, infinity, and widths that
-    differ.
+    query [Q, D] and gallery [N, D], float16 or float32 (computed in float32). own [Q]: the gallery
+    row of the query's own image (`own_rows`), which is left out of its list, or -1. k is clamped to
+    what every query has. device: where candidates are searched, cpu by faiss, cuda by torch; the
+    result is the same. Memory beside the arguments: the result, a block of BLOCK_BYTES as it is
+    read and in float32, and QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN,
+    infinity, and widths that differ.
     """
-    if k < 1 or (block_rows is not None and block_rows < 1):
-        raise BadInput(f"k is {k} and block_rows {block_rows}", expected="both at least 1")
+    require(k >= 1, f"k is {k}", expected="at least 1")
+    rows, searched, own = search_sides(query, gallery, own)
     find = flat_candidates if device == "cpu" else _on_device(device)
-    rows = float_rows(query, "query descriptors")
-    block_rows = block_rows or max(1, BLOCK_BYTES // (4 * rows.shape[1]))
-    own = checked_own(own, len(rows))
-    if isinstance(gallery, np.ndarray):  # all of it is at hand: refuse it before the work
-        check_gallery(len(gallery), own)
-        for start in range(0, len(gallery), block_rows):
-            part = gallery[start : start + block_rows]
-            float_rows(part, f"gallery descriptors from row {start}", rows.shape[1])
     best = _Best(rows, k, own, find, similarities)
-    for block in row_blocks(gallery, rows.shape[1], block_rows):
-        best.search(block, np.arange(best.num_seen, best.num_seen + len(block)))
-        del block  # the next one is made before the name is taken anew
-    check_gallery(best.num_seen, own)
-    width = min(k, best.num_seen - int((own >= 0).any()))
-    return Neighbors(best.ids[:, :width], best.sims[:, :width], best.num_seen)
+    for first, stop in ranges(searched, BLOCK_BYTES):
+        best.search(float_range(searched, first, stop), np.arange(first, stop))
+    width = min(k, len(searched) - int((own >= 0).any()))
+    return Neighbors(best.ids[:, :width], best.sims[:, :width], len(searched))
 
 
 def most_similar(

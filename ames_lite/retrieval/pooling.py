@@ -1,31 +1,34 @@
-"""Pooling: one vector for an image from its local descriptors, without a vocabulary.
+"""Pooling: one vector for an image from its local descriptors or feature map, or over scales.
 
 gem: in every dimension the signed power, its mean, and the signed root (Radenović et al.,
 "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018, there for positive entries).
 weighted_mean: by the weights of the detector. N images, K descriptors of an image, D width.
+
+rgem, sgem: SuperGlobal's (Shao et al., "Global Features are All You Need for Image Retrieval and
+Reranking", arXiv 2308.06954). Maps are [B, C, h, w] with entries from 0, vectors [S, B, D] (S
+scales).
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from ames_lite.errors import BadInput, require
-from ames_lite.retrieval.rows import Floats, not_finite, real_descriptors
+from ames_lite.retrieval.rows import Float32, Float64, Floats, not_finite, real_descriptors
 
-Float64 = npt.NDArray[np.float64]
+WINDOW = 5  # side of rGeM's windows
 
 
-def gem(
-    descriptors: Floats, count: npt.NDArray[np.integer], power: float = 3.0
-) -> npt.NDArray[np.float32]:
+def gem(descriptors: Floats, count: npt.NDArray[np.integer], power: float = 3.0) -> Float32:
     """GeM vectors [N, D] float32 of descriptors [N, K, D], of which the first count[n] are real.
 
     power: above 0; 1 is the mean, a large one the entry of the largest magnitude. Raises BadInput
-    for other powers, NaN or infinity among the real ones, and shapes that do not fit.
+    for NaN or infinity among the real ones, and a count that does not fit.
     """
-    fine = 0 < power < float("inf")
-    require(fine, f"the power of GeM is {power}", expected="a number above 0")
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
         # scaled, so that no power of a large number is infinite
@@ -35,16 +38,12 @@ def gem(
     return unit_rows(vectors)
 
 
-def weighted_mean(
-    descriptors: Floats, weight: Floats, count: npt.NDArray[np.integer]
-) -> npt.NDArray[np.float32]:
+def weighted_mean(descriptors: Floats, weight: Floats, count: npt.NDArray[np.integer]) -> Float32:
     """Averages [N, D] float32 of descriptors [N, K, D] by their weights [N, K], from 0.
 
     Of each image the first count[n] are real. Raises BadInput for NaN, infinity, negative weights
-    or only zeros among the real ones, and for shapes that do not fit.
+    or only zeros among the real ones.
     """
-    what = f"weights {list(weight.shape)} for descriptors {list(descriptors.shape)}"
-    require(weight.shape == descriptors.shape[:2], what, expected="one weight per descriptor")
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
         shares = weight[n, : len(values)].astype(np.float64)
@@ -57,7 +56,7 @@ def weighted_mean(
     return unit_rows(vectors)
 
 
-def unit_rows(vectors: Floats) -> npt.NDArray[np.float32]:
+def unit_rows(vectors: Floats) -> Float32:
     """Rows [N, D] brought to unit length; a row of zeros becomes the constant unit vector.
 
     >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).round(3).tolist()
@@ -80,12 +79,55 @@ def _signed_power(values: Float64, power: float) -> Float64:
     return signed
 
 
-def _real(
-    descriptors: Floats, count: npt.NDArray[np.integer]
-) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+def _real(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[tuple[int, Float64]]:
     """The real descriptors of every image, in float64."""
     for n, real in enumerate(real_descriptors(descriptors, count)):
         values = real.astype(np.float64)
         if not np.isfinite(values).all():
             raise not_finite(f"a descriptor of image {n}")
         yield n, values
+
+
+def gem_map(x: Tensor, power: float | Tensor, least: float) -> Tensor:
+    """GeM [B, C]: mean over positions of max(x, least)^power, to the power 1 / power.
+
+    At least float32: powers of small activations leave the range of half precision.
+    """
+    powers = _wide(x).clamp(min=least) ** power
+    mean: Tensor = powers.mean(dim=(2, 3)) ** (1 / power)
+    return mean
+
+
+def rgem(x: Tensor, power: float) -> Tensor:
+    """Regional GeM [B, C, h, w]: half the map, half the GeM of the 5×5 window around each cell.
+
+    Windows at the border are filled by reflection. Raises BadInput for maps below 3×3.
+    """
+    margin = WINDOW // 2
+    require(
+        min(x.shape[2:]) > margin,
+        f"a feature map of {x.shape[2]}×{x.shape[3]} is too small for rGeM",
+        expected=f"at least {margin + 1}×{margin + 1} at every scale",
+        remedy="a larger image, or larger scales",
+    )
+    wide = _wide(x)
+    padded = functional.pad(wide, (margin,) * 4, mode="reflect")
+    # lp_pool2d sums over a window where GeM takes the mean
+    regional = functional.lp_pool2d(padded, power, WINDOW, stride=1) / WINDOW ** (2 / power)
+    return (wide + regional) / 2
+
+
+def sgem(vectors: Tensor, power: float | None = None) -> Tensor:
+    """Scale GeM [B, D] of vectors [S, B, D]; None (infinity): the maximum of their unit vectors.
+
+    With a power: ((x - m)^power averaged over scales)^(1 / power) + m, where m is the least entry
+    of all of an image's vectors, which are taken as they are.
+    """
+    if power is None:
+        return functional.normalize(vectors, dim=2).amax(dim=0)
+    least = vectors.amin(dim=(0, 2))[:, None]
+    return ((vectors - least) ** power).mean(dim=0) ** (1 / power) + least
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from ames_lite.errors import require
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.compressed import Gallery, gallery_blocks, rows_of
 from ames_lite.retrieval.knn import exact_knn, norms
-from ames_lite.retrieval.rows import Float32, Floats, Ids, float_rows
+from ames_lite.retrieval.rows import Float32, Floats, Gallery, Ids, Ids32, rows_of, search_sides
 
 BLOCK_BYTES = 1 << 30  # of gallery rows in float32 that the lists of a block of queries name
 HELD_BYTES = 1 << 34  # what a reranker may hold beside its arguments
@@ -22,22 +21,35 @@ REMEDY = f"rerank=aqe or mda, which read the gallery by blocks; or {remedies.WHI
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """An exact search; own (None: no query is in the gallery) and device as in `exact_knn`."""
+    """Queries [Q, D] and the gallery that they are searched in; more as in `exact_knn`."""
 
-    own: Ids | None = None
+    query: Float32
+    gallery: Gallery
+    own: Ids
     device: str = "cpu"
 
-    def lists(self, query: Floats, gallery: Floats | Gallery, k: int) -> Neighbors:
-        """The k most similar gallery rows of every query."""
-        rows = gallery if isinstance(gallery, np.ndarray) else gallery_blocks(gallery)
-        return exact_knn(query, rows, k, own=self.own, device=self.device)
+    def lists(self, query: Float32, gallery: Float32 | Gallery, k: int) -> Neighbors:
+        """The lists of changed queries, or in a changed gallery."""
+        return exact_knn(query, gallery, k, own=self.own, device=self.device)
 
-    def among(self, rows: Float32, k: int) -> Neighbors:
-        """The k most similar others of every row, clamped to the number of others."""
-        return Search(np.arange(len(rows)), self.device).lists(rows, rows, k)
+    def listed(self, ids: Ids32) -> Iterator[tuple[int, Float32]]:
+        """Of every query its number and the gallery rows [K, D] of its list, read by blocks."""
+        step = max(1, BLOCK_BYTES // (4 * self.gallery.dim * max(1, ids.shape[1])))
+        for start in range(0, len(ids), step):
+            part = ids[start : start + step].astype(np.int64)
+            wanted, near = np.unique(part, return_inverse=True)
+            held = rows_of(self.gallery, wanted)
+            for q, places in enumerate(near.reshape(part.shape), start):
+                yield q, held[places]
+
+    def whole(self) -> Float32:
+        """The gallery [N, D]."""
+        return rows_of(self.gallery, np.arange(len(self.gallery)))
 
 
-NO_OWN = Search()  # no query is in the gallery, on the CPU
+def among(rows: Float32, k: int, device: str = "cpu") -> Neighbors:
+    """The k most similar others of every row, clamped to the number of others."""
+    return exact_knn(rows, rows, k, own=np.arange(len(rows)), device=device)
 
 
 class Reranker(ABC):
@@ -69,52 +81,31 @@ class Reranker(ABC):
         query: Floats,
         gallery: Floats | Gallery,
         neighbors: Neighbors,
-        search: Search = NO_OWN,
+        *,
+        own: Ids | None = None,
+        device: str = "cpu",
     ) -> Neighbors:
         """The lists of queries [Q, D] in a gallery [N, D], or rows read by the range, reranked.
 
-        Raises BadInput for rows that do not fit the lists, NaN, infinity, more than HELD_BYTES.
+        own, device: as in `exact_knn`. Raises BadInput for rows that do not fit the lists, NaN,
+        infinity, more than HELD_BYTES.
         """
         if neighbors.ids.size == 0:  # a gallery of nothing but the query itself
             return neighbors
-        rows = float_rows(query, "query descriptors")
+        search = Search(*search_sides(query, gallery, own), device)
+        sizes = len(search.query), len(search.gallery)
         require(
-            (len(rows), neighbors.num_gallery) == (len(neighbors.ids), len(gallery)),
+            sizes == (len(neighbors.ids), neighbors.num_gallery),
             f"lists of {len(neighbors.ids)} queries among {neighbors.num_gallery} images, "
-            f"{len(rows)} query and {len(gallery)} gallery descriptors",
+            f"{sizes[0]} query and {sizes[1]} gallery descriptors",
             expected="the descriptors that the lists were made from",
         )
-        self.depth(len(rows), len(gallery), rows.shape[1])
-        return self._lists(rows, gallery, neighbors, search)
+        self.depth(*sizes, search.gallery.dim)
+        return self._lists(search, neighbors)
 
     @abstractmethod
-    def _lists(
-        self, query: Float32, gallery: Floats | Gallery, neighbors: Neighbors, search: Search
-    ) -> Neighbors:
+    def _lists(self, search: Search, neighbors: Neighbors) -> Neighbors:
         """`rerank`, of checked queries."""
-
-
-def listed_rows(
-    gallery: Floats | Gallery, ids: npt.NDArray[np.int32], width: int
-) -> Iterator[tuple[int, Float32]]:
-    """Of every query its number and the gallery rows [K, width] of its list, read by blocks."""
-    step = max(1, BLOCK_BYTES // (4 * width * max(1, ids.shape[1])))
-    for start in range(0, len(ids), step):
-        part = ids[start : start + step].astype(np.int64)
-        wanted, near = np.unique(part, return_inverse=True)
-        held = np.empty((0, width), np.float32)
-        if len(wanted):
-            found = gallery[wanted] if isinstance(gallery, np.ndarray) else rows_of(gallery, wanted)
-            held = float_rows(found, "gallery descriptors", width)
-        for q, places in enumerate(near.reshape(part.shape), start):
-            yield q, held[places]
-
-
-def whole_rows(gallery: Floats | Gallery, width: int) -> Float32:
-    """The gallery as float32 [N, width]."""
-    if not isinstance(gallery, np.ndarray):
-        gallery = rows_of(gallery, np.arange(len(gallery)))
-    return float_rows(gallery, "gallery descriptors", width)
 
 
 def directions(rows: Float32) -> Float32:

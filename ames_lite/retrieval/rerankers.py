@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-from ames_lite.retrieval.diffusion import Diffusion
-from ames_lite.retrieval.expansion import Aqe, Dba
-from ames_lite.retrieval.kreciprocal import Kreciprocal
-from ames_lite.retrieval.mda import Mda
+from ames_lite.retrieval.expansion import Aqe, Dba, Mda
+from ames_lite.retrieval.graphs import Diffusion, Kreciprocal
 from ames_lite.retrieval.rerank_parts import Reranker
 
 RERANKERS: dict[str, Callable[..., Reranker]] = {

@@ -1,8 +1,8 @@
 """Rows that are searched: checked (NaN, widths, names), as contiguous float32, in blocks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,33 @@ from ames_lite.errors import BadInput, require
 
 Floats = npt.NDArray[np.floating[Any]]
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
+Ids32 = npt.NDArray[np.int32]
+READ_BYTES = 1 << 27  # of gallery rows in float32, read at a time
+
+
+class Gallery(Protocol):
+    """Rows that are read by the range; a `GlobalStore` is one."""
+
+    dim: int
+
+    def __len__(self) -> int: ...
+
+    def read(self, first: int, stop: int) -> Floats: ...
+
+
+class Held:
+    """Rows [N, D] in memory as a `Gallery`."""
+
+    def __init__(self, rows: Floats) -> None:
+        self.rows, self.dim = rows, rows.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, first: int, stop: int) -> Floats:
+        return self.rows[first:stop]
 
 
 def not_finite(what: str, *, where: str | Path | None = None) -> BadInput:
@@ -30,18 +56,23 @@ def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
             f"{what} are {list(values.shape)} ({values.dtype.name})",
             expected="rows [N, D] of floating-point numbers, at least one",
         )
-    if width is not None and values.shape[1] != width:
-        raise BadInput(
-            f"{what} have width {values.shape[1]}",
-            expected=f"width {width}, as the query descriptors",
-            remedy="extract both with the same backbone and settings",
-        )
+    if width is not None:
+        _check_width(values.shape[1], width, what)
     with np.errstate(over="ignore"):
         rows: Float32 = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         raise not_finite(f"{what}: row {int((~finite).argmax())}")
     return rows
+
+
+def _check_width(width: int, wanted: int, what: str) -> None:
+    require(
+        width == wanted,
+        f"{what} have width {width}",
+        expected=f"width {wanted}, as the query descriptors",
+        remedy="extract both with the same backbone and settings",
+    )
 
 
 def real_descriptors(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[Floats]:
@@ -69,49 +100,46 @@ def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> Ids:
     return np.array([row_of.get(name, -1) for name in query_names], np.int64)
 
 
-def checked_own(own: Ids | None, num_query: int) -> Ids:
-    """The gallery row of each query's own image, or -1; None: no query is in the gallery."""
-    if own is None:
-        return np.full(num_query, -1, np.int64)
-    require(own.shape == (num_query,), f"own is {list(own.shape)}", expected=f"[{num_query}]")
-    return own
+def search_sides(
+    query: Floats, gallery: Floats | Gallery, own: Ids | None
+) -> tuple[Float32, Gallery, Ids]:
+    """Queries as float32, the gallery, and the gallery row of each query's own image, or -1.
 
-
-def check_gallery(num_gallery: int, own: Ids) -> None:
-    """Raises BadInput for an empty gallery, and own rows beyond it."""
-    require(num_gallery, "the gallery is empty", expected="at least one descriptor")
-    most = int(own.max(initial=-1))
-    expected = f"rows of a gallery of {num_gallery}"
-    require(most < num_gallery, f"own has the row {most}", expected=expected)
-
-
-def row_blocks(
-    gallery: Floats | Iterable[Floats], width: int, block_rows: int
-) -> Iterator[Float32]:
-    """The gallery, checked, in blocks of block_rows (the last may be shorter), in its order.
-
-    Small blocks are joined, as every search has a fixed cost.
+    own None: no query is in the gallery. Raises BadInput where they do not go together.
     """
-    block: Float32 | None = None
-    num_filled = num_seen = 0
-    for given in [gallery] if isinstance(gallery, np.ndarray) else gallery:
-        for start in range(0, len(given), block_rows):
-            part = given[start : start + block_rows]
-            rows = float_rows(part, f"gallery descriptors from row {num_seen}", width)
-            num_seen += len(rows)
-            while len(rows):
-                if block is None:
-                    whole = len(rows) == block_rows
-                    block = rows if whole else np.empty((block_rows, width), np.float32)
-                taken = min(len(rows), block_rows - num_filled)
-                if block is not rows:
-                    block[num_filled : num_filled + taken] = rows[:taken]
-                rows, num_filled = rows[taken:], num_filled + taken
-                if num_filled == block_rows:
-                    yield block
-                    block, num_filled = None, 0
-    if block is not None:
-        yield block[:num_filled]
+    rows = float_rows(query, "query descriptors")
+    searched = Held(gallery) if isinstance(gallery, np.ndarray) else gallery
+    require(len(searched), "the gallery is empty", expected="at least one descriptor")
+    _check_width(searched.dim, rows.shape[1], "gallery descriptors")
+    if own is None:
+        return rows, searched, np.full(len(rows), -1, np.int64)
+    require(own.shape == (len(rows),), f"own is {list(own.shape)}", expected=f"[{len(rows)}]")
+    most, expected = int(own.max(initial=-1)), f"rows of a gallery of {len(searched)}"
+    require(most < len(searched), f"own has the row {most}", expected=expected)
+    return rows, searched, own
+
+
+def float_range(gallery: Gallery, first: int, stop: int) -> Float32:
+    """Rows `first` to before `stop` as float32."""
+    return float_rows(gallery.read(first, stop), f"gallery descriptors from row {first}")
+
+
+def ranges(gallery: Gallery, num_bytes: int | None = None) -> list[tuple[int, int]]:
+    """(first, stop) of successive blocks of a gallery, of so many bytes (READ_BYTES) in float32."""
+    step, num = max(1, (num_bytes or READ_BYTES) // (4 * gallery.dim)), len(gallery)
+    return [(first, min(first + step, num)) for first in range(0, num, step)]
+
+
+def rows_of(gallery: Gallery, rows: Ids) -> Float32:
+    """Ascending rows as float32, read by blocks."""
+    found = np.empty((len(rows), gallery.dim), np.float32)
+    for first, stop in ranges(gallery):
+        start, end = np.searchsorted(rows, (first, stop))
+        if end > start:
+            low = int(rows[start])
+            block = float_range(gallery, low, int(rows[end - 1]) + 1)
+            found[start:end] = block[rows[start:end] - low]
+    return found
 
 
 def sampled_points(num_points: int, limit: int, seed: int) -> Ids:

@@ -23,8 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.errors import check_fields, require
-from ames_lite.retrieval.rows import Floats, not_finite, real_descriptors
+from ames_lite.errors import check_fields
+from ames_lite.retrieval.rows import Float32, Floats, Ids, not_finite, real_descriptors
 
 DISTANCES = ("euclidean", "cosine")
 SOFT = ("standard", "anyloc")
@@ -53,19 +53,15 @@ HARD = VladForm()
 
 
 def vlad_images(
-    descriptors: Floats,
-    count: npt.NDArray[np.integer],
-    centroids: Floats,
-    form: VladForm = HARD,
-) -> npt.NDArray[np.float32]:
+    descriptors: Floats, count: npt.NDArray[np.integer], centroids: Floats, form: VladForm = HARD
+) -> Float32:
     """VLAD vectors [N, C*D] float32 of descriptors [N, K, D], of which the first count[n] are real.
 
     Computed in float64, image by image: neither the order of descriptors nor the batch shows in the
     result. Memory: a few copies of one image's descriptors. Raises BadInput for NaN or infinity
-    among the real ones, and for shapes that do not fit.
+    among the real ones, and for a count that does not fit.
     """
     images = real_descriptors(descriptors, count)
-    _check(descriptors.shape[2], centroids)
     centers = _as_float64(centroids)
     held = torch.empty(descriptors.shape[1:], dtype=torch.float64)  # one image's, again and again
     vectors = np.empty((len(descriptors), centroids.size), np.float32)
@@ -78,15 +74,11 @@ def vlad_images(
     return vectors
 
 
-def assign(
-    descriptors: Floats, centroids: Floats, *, distance: str = "euclidean"
-) -> npt.NDArray[np.int64]:
+def assign(descriptors: Floats, centroids: Floats, *, distance: str = "euclidean") -> Ids:
     """The row [K] of the nearest centroid [C, D] of each descriptor [K, D]; ties: the first."""
     VladForm(distance)
-    _check(descriptors.shape[-1], centroids)
-    (values,) = real_descriptors(descriptors[None], np.array([len(descriptors)]))
-    sims = similarities(_as_float64(values), _as_float64(centroids), distance)
-    assigned: npt.NDArray[np.int64] = sims.argmax(dim=0).numpy()
+    sims = similarities(_as_float64(descriptors), _as_float64(centroids), distance)
+    assigned: Ids = sims.argmax(dim=0).numpy()
     return assigned
 
 
@@ -163,17 +155,3 @@ def _normalise(sums: Tensor, added: Tensor) -> Tensor:
     vector = (sums / lengths[:, None]).flatten()
     norm = torch.linalg.vector_norm(vector)
     return vector / norm if norm > 0 else torch.full_like(vector, len(vector) ** -0.5)
-
-
-def _check(width: int, centroids: Floats) -> None:
-    fine = centroids.ndim == 2 and centroids.size and centroids.dtype.kind == "f"
-    what = f"centroids are {centroids.shape} ({centroids.dtype})"
-    require(fine, what, expected="floating-point centroids [C, D]")
-    require(
-        width == centroids.shape[1],
-        f"descriptors have width {width}, centroids {centroids.shape[1]}",
-        expected="one width",
-        remedy="the vocabulary that was built from the same kind of descriptors",
-    )
-    what = "centroids have NaN or infinite entries"
-    require(np.isfinite(centroids).all(), what, expected="finite numbers")

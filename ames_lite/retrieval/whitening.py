@@ -22,9 +22,8 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from ames_lite.errors import require
-from ames_lite.retrieval.rows import Floats, not_finite
+from ames_lite.retrieval.rows import Float32, Float64, Floats, not_finite
 
-Float64 = npt.NDArray[np.float64]
 BLOCK_BYTES = 1 << 27  # of descriptors in float64, at a time
 LEAST = 1e-12  # variances below this part of the largest are rounding, not data
 MAX_SIDE = 30_000  # of the matrix of inner products: 7 GB
@@ -47,9 +46,9 @@ class Whitening:
     [N, D]; None: the output is [N, P], in coordinates of the components.
     """
 
-    mean: npt.NDArray[np.float32]
-    components: npt.NDArray[np.float32]
-    variance: npt.NDArray[np.float32]
+    mean: Float32
+    components: Float32
+    variance: Float32
     remainder: float | None = None
 
     def __post_init__(self) -> None:
@@ -78,12 +77,7 @@ class Whitening:
 
 
 def whiten(vectors: Floats, whitening: Whitening) -> Float64:
-    """[N, P or D] of vectors [N, D]; not of unit length. Raises BadInput for another width."""
-    require(
-        vectors.ndim == 2 and vectors.shape[1] == whitening.width,
-        f"the descriptors are {list(vectors.shape)}, the whitening takes width {whitening.width}",
-        expected="descriptors of the kind that it was fitted on",
-    )
+    """[N, P or D] of vectors [N, D]; not of unit length."""
     centred = vectors.astype(np.float64) - whitening.mean
     components, scale = whitening.components, 1 / np.sqrt(whitening.variance.astype(np.float64))
     out = np.zeros((len(vectors), len(components)))
@@ -161,18 +155,13 @@ def _whitening(
     largest = np.abs(components).argmax(axis=1)
     signs = np.sign(components[np.arange(len(components)), largest])
     components = components * signs[:, None]
-    mean32, components32, variance32 = (
-        values.astype(np.float32) for values in (mean, components, variance)
-    )
-    return Whitening(mean32, components32, variance32, remainder)
+    fitted = [x.astype(np.float32) for x in (mean, components, variance)]
+    return Whitening(fitted[0], fitted[1], fitted[2], remainder)
 
 
 def _from_covariance(source: Matrix, dim: int) -> tuple[Float64, Float64, Float64]:
     num, width = source.shape
-    total = np.zeros(width)
-    for rows in _parts(num, width):
-        total += _read(source, rows, np.s_[:]).sum(axis=0)
-    mean = total / num
+    mean = sum(_read(source, rows, np.s_[:]).sum(axis=0) for rows in _parts(num, width)) / num
     covariance = np.zeros((width, width))
     for rows in _parts(num, width):
         centred = _read(source, rows, np.s_[:]) - mean

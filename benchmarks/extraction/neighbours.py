@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.retrieval.faiss_calls import flat_search, search_threads
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rows import own_rows
 from benchmarks.extraction.turns import in_turns
@@ -48,6 +48,14 @@ def unit_rows(rows: int, dim: int, seed: int) -> Float32:
     vectors = np.random.default_rng(seed).standard_normal((rows, dim), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
+
+
+def flat_search(query: Float32, gallery: Float32, k: int) -> tuple[Any, Any]:
+    """Ids and similarities [Q, k] of faiss' flat index; ties come in any order."""
+    index = faiss.IndexFlatIP(gallery.shape[1])
+    index.add(gallery)
+    sims, ids = index.search(query, k)
+    return ids, sims
 
 
 def _project(vectors: Float32, names: Sequence[str], k: int) -> tuple[Any, Any]:
@@ -87,7 +95,7 @@ def measure_neighbours(options: NeighbourSpeed) -> list[dict[str, Any]]:
     cell = {
         "part": "knn",
         "device": "cpu",
-        "threads": search_threads(),
+        "threads": int(faiss.omp_get_max_threads()),
         **given,
         "repeats": len(seconds["flat"]),
         "seconds": seconds,

@@ -15,7 +15,7 @@ from ames_lite.cli.build_vocabulary import run as run_vocabulary
 from ames_lite.cli.compose import compose, options_of
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.retrieval.clustering import kmeans
+from ames_lite.retrieval.faiss_calls import lloyd
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
 from tests.cli.test_commands import python
@@ -44,7 +44,7 @@ def test_a_vocabulary_of_one_data_set_is_kmeans_of_its_tokens(root: Path) -> Non
     path = root / "vlad_sift_synthetic-train.npz"
     store = DescriptorStore.open(root / "synthetic-train" / "sift_local.hdf5")
     descriptors, valid = store.read_descriptors(np.arange(len(store)))
-    expected = kmeans(descriptors[valid].astype(np.float32), 16, 0, 20)
+    expected = lloyd(descriptors[valid].astype(np.float32), 16, 0, 20, 1000)
     centroids, made = read_vocabulary(path)
     assert centroids.tobytes() == expected.tobytes()
     assert (made["distance"], made["unit"], made["images"]) == ("euclidean", False, len(store))

@@ -19,8 +19,8 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones.cvnet import CvnetNetwork, Shape
 from ames_lite.io.images import save_jpeg
 from ames_lite.records import GroundTruth, LocalDescriptors
+from ames_lite.retrieval.expansion import Mda
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.mda import Mda
 from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors

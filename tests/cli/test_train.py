@@ -27,8 +27,8 @@ from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.row_layout import FAILED
 from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.recipe import Recipe
+from ames_lite.training.state import Watch
 from ames_lite.training.trainer import Trainer
-from ames_lite.training.watch import Watch
 from tests.conftest import TinyWorld
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -96,7 +96,7 @@ def test_a_gallery_is_read_in_blocks(tmp_path: Path, monkeypatch) -> None:
         for seed, names in enumerate((QUERIES, GALLERY))
     ]
     whole = prepare_topk(*paths, tmp_path / "a.hdf5")
-    monkeypatch.setattr("ames_lite.retrieval.compressed.READ_BYTES", 4 * 8 * 7)  # seven rows
+    monkeypatch.setattr("ames_lite.retrieval.knn.BLOCK_BYTES", 4 * 8 * 7)  # seven rows
     blocks = prepare_topk(*paths, tmp_path / "b.hdf5")
     assert whole.read_bytes() == blocks.read_bytes()
 

@@ -13,7 +13,8 @@ from ames_lite.extraction import vocabulary as vocabulary_stage
 from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.io.digest import names_digest
 from ames_lite.records import LocalDescriptors
-from ames_lite.retrieval.clustering import kmeans, kmeans_blocks
+from ames_lite.retrieval.clustering import kmeans_blocks
+from ames_lite.retrieval.faiss_calls import lloyd
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
 from tests.stores.files import open_vocabulary
@@ -87,7 +88,7 @@ def test_a_sample_is_that_of_kmeans_in_memory(
     options = {"num_clusters": 6, "seed": 1, "max_images": max_images}
     source = [Source(two[0])]
     path = build_vocabulary(source, tmp_path / "v.npz", sample_per_cluster=each, **options)
-    expected = kmeans(tokens, 6, 1, 20, each)
+    expected = lloyd(tokens, 6, 1, 20, each)
     assert read_vocabulary(path)[0].tobytes() == expected.tobytes()
 
 

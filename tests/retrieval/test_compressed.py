@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.retrieval import compressed
+from ames_lite.retrieval import compressed, knn, rows
 from ames_lite.retrieval.compressed import IvfPq, compressed_knn
 from ames_lite.retrieval.knn import exact_knn
 
@@ -86,7 +86,8 @@ def test_lists_follow_from_the_seed_and_not_from_the_blocks(monkeypatch) -> None
     query, gallery = clustered(6, 30), Rows(clustered(7, 1500))
     whole = compressed_knn(query, gallery, 20, SMALL)
     gallery.reads.clear()
-    monkeypatch.setattr(compressed, "READ_BYTES", 4 * 16 * 128)
+    for module, name in ((rows, "READ_BYTES"), (knn, "BLOCK_BYTES")):
+        monkeypatch.setattr(module, name, 4 * 16 * 128)
     monkeypatch.setattr(compressed, "SEARCH_BYTES", 24 * 41 * 7)  # seven queries at a time
     blocks = compressed_knn(query, gallery, 20, SMALL)
     assert whole.neighbors.ids.tobytes() == blocks.neighbors.ids.tobytes()
@@ -122,7 +123,7 @@ def test_lists_too_short_for_k_are_joined_by_more(caplog: pytest.LogCaptureFixtu
 def test_the_width_of_codes_follows_from_that_of_the_rows() -> None:
     for width, size in ((16, 16), (768, 96), (1024, 64), (97, 1), (49152, 96)):
         gallery = Rows(np.zeros((300, width), np.float32))
-        assert compressed._planned(IvfPq(), gallery).code_size == size
+        assert compressed._settled(IvfPq(), gallery).code_size == size
 
 
 @pytest.mark.parametrize(

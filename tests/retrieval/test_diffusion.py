@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.retrieval import diffusion
-from ames_lite.retrieval.diffusion import Diffusion, affinities
+from ames_lite.retrieval import graphs
+from ames_lite.retrieval.graphs import Diffusion, affinities
+from ames_lite.retrieval.knn import exact_knn
 from tests.retrieval.test_rerankers import CLUSTERS, Vectors, made, unit
 
 Dense = npt.NDArray[np.float64]
@@ -68,7 +69,7 @@ def test_similarity_runs_along_a_chain() -> None:
     arc = np.stack([np.cos(angles), np.sin(angles), np.zeros(25)], axis=1)
     stranger = np.array([[0.6, -0.1, 0.79]])
     gallery, query = unit(np.concatenate([arc, stranger])), unit(arc[:1])
-    plain = diffusion.NO_OWN.lists(query, gallery, 26)
+    plain = exact_knn(query, gallery, 26)
     found = Diffusion(neighbors=4, query_neighbors=2).rerank(query, gallery, plain)
     place = {image: at for at, image in enumerate(plain.ids[0].tolist())}
     assert place[25] < place[24]
@@ -87,6 +88,6 @@ def test_what_nothing_arrives_at_keeps_its_order() -> None:
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_gradients_that_do_not_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     world = made()
-    monkeypatch.setattr(diffusion, "TOLERANCE", 0.0)
+    monkeypatch.setattr(graphs, "TOLERANCE", 0.0)
     with pytest.raises(BadInput, match="diffusion.alpha"):
         Diffusion().rerank(world.query, world.gallery, world.plain)

@@ -7,9 +7,8 @@ from math import exp
 import numpy as np
 import pytest
 
+from ames_lite.retrieval.graphs import Kreciprocal, encoded, jaccard
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.kreciprocal import Kreciprocal, encoded, jaccard
-from ames_lite.retrieval.rerank_parts import Search
 from tests.retrieval.test_rerankers import CLUSTERS, Vectors, made
 
 Sets = list[set[int]]
@@ -90,7 +89,7 @@ def test_a_query_in_the_gallery_is_one_point() -> None:
     query = world.gallery[own]
     plain = exact_knn(query, world.gallery, 200, own=own)
     options = Kreciprocal(k1=10, k2=4, lamb=0)
-    found = options.rerank(query, world.gallery, plain, Search(own))
+    found = options.rerank(query, world.gallery, plain, own=own)
     vectors = slow_vectors(world.gallery, 10, 4)
     for q, row in enumerate(own):
         expected = [slow_jaccard(vectors[row], vectors[image]) for image in found.ids[q]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
-from ames_lite.retrieval.map_pooling import gem_map, rgem, sgem
+from ames_lite.retrieval.pooling import gem_map, rgem, sgem
 from tests.helpers import shared_file
 
 

@@ -9,8 +9,8 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
 from ames_lite.retrieval import rerank_parts
+from ames_lite.retrieval.expansion import Mda, mda_order, refined_vectors
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.mda import Mda, mda_order, refined_vectors
 from tests.helpers import shared_file
 
 Vectors = npt.NDArray[np.float32]

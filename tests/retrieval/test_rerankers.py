@@ -12,11 +12,10 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation.metrics import average_precision, find_hits
 from ames_lite.records import Neighbors
 from ames_lite.retrieval import rerank_parts
-from ames_lite.retrieval.diffusion import Diffusion
 from ames_lite.retrieval.expansion import Aqe, Dba
+from ames_lite.retrieval.graphs import Diffusion, Kreciprocal
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.kreciprocal import Kreciprocal
-from ames_lite.retrieval.rerank_parts import Reranker, Search
+from ames_lite.retrieval.rerank_parts import Reranker
 from ames_lite.retrieval.rerankers import RERANKERS
 
 Vectors = npt.NDArray[np.float32]
@@ -150,7 +149,7 @@ def test_vectors_twice_as_long_give_the_same_images(options: Reranker) -> None:
 def test_no_image_is_in_its_own_list(options: Reranker) -> None:
     world, own = made(), np.arange(CLUSTERS * EACH + LOOSE)
     plain = exact_knn(world.gallery, world.gallery, len(own), own=own)
-    found = options.rerank(world.gallery, world.gallery, plain, Search(own))
+    found = options.rerank(world.gallery, world.gallery, plain, own=own)
     assert found.ids.shape == (len(own), len(own) - 1)
     assert not (found.ids == own[:, None]).any()
 
@@ -159,9 +158,9 @@ def test_no_image_is_in_its_own_list(options: Reranker) -> None:
 def test_some_queries_may_be_in_the_gallery(options: Reranker) -> None:
     world = made()
     query = np.concatenate([world.query[:2], world.gallery[[7, 30]]])
-    search = Search(np.array([-1, -1, 7, 30]))
-    plain = exact_knn(query, world.gallery, 50, own=search.own)
-    found = options.rerank(query, world.gallery, plain, search)
+    own = np.array([-1, -1, 7, 30])
+    plain = exact_knn(query, world.gallery, 50, own=own)
+    found = options.rerank(query, world.gallery, plain, own=own)
     assert found.ids.shape == (4, 50)
     assert 7 not in found.ids[2] and 30 not in found.ids[3]
 
@@ -198,7 +197,7 @@ def test_rows_read_by_the_range_change_nothing(
 
     whole = options.rerank(world.query, world.gallery, world.plain)
     monkeypatch.setattr(rerank_parts, "BLOCK_BYTES", 1)  # a query at a time
-    monkeypatch.setattr("ames_lite.retrieval.compressed.READ_BYTES", 4 * 16 * 7)
+    monkeypatch.setattr("ames_lite.retrieval.rows.READ_BYTES", 4 * 16 * 7)
     same(options.rerank(world.query, Rows(), world.plain), whole)
 
 
@@ -210,9 +209,9 @@ def test_numbers_beyond_the_gallery_are_clamped(options: Reranker, num: int) -> 
     plain = exact_knn(world.query, gallery, 100)
     found = options.rerank(world.query, gallery, plain)
     np.testing.assert_array_equal(np.sort(found.ids, axis=1), np.sort(plain.ids, axis=1))
-    own = Search(np.arange(num))
-    plain = exact_knn(gallery, gallery, 9, own=own.own)
-    assert options.rerank(gallery, gallery, plain, own).ids.shape == (num, num - 1)
+    own = np.arange(num)
+    plain = exact_knn(gallery, gallery, 9, own=own)
+    assert options.rerank(gallery, gallery, plain, own=own).ids.shape == (num, num - 1)
 
 
 @pytest.mark.parametrize("name", RERANKERS)

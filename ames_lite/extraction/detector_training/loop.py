@@ -45,7 +45,7 @@ from ames_lite.extraction.detector_training.model import (
 from ames_lite.io.provenance import check_provenance
 from ames_lite.training.recipe import Recipe, learning_rate
 from ames_lite.training.run import Entry, TrainingRun
-from ames_lite.training.watch import Watch
+from ames_lite.training.state import Watch
 
 logger = logging.getLogger(__name__)
 LOSSES = ("classification", "triplet")
@@ -98,7 +98,7 @@ class DetectorTrainer(TrainingRun):
     for meta.json.
     """
 
-    keys = frozenset({"state", "criterion", "optim", "epoch", "baselines"})
+    own = (*TrainingRun.own, "baselines")
 
     def __init__(
         self,
@@ -154,8 +154,8 @@ class DetectorTrainer(TrainingRun):
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
         )
-        self._parts: dict[str, Any] = {"state": self.detector, "criterion": self.criterion}
-        self._parts["optim"] = self.optimizer
+        self.stateful = {"state": self.detector, "criterion": self.criterion}
+        self.stateful["optim"] = self.optimizer
 
     def _measure_baselines(self) -> None:
         self.baselines = retrieval_maps(self._tokens_to_evaluate(), self.val.labels, baseline_ways)
@@ -164,15 +164,6 @@ class DetectorTrainer(TrainingRun):
         said = ", ".join(f"{name} {value:.4f}" for name, value in self.baselines.items())
         logger.info("before training: %s", said)
         self.save()
-
-    def state(self) -> dict[str, Any]:
-        states = {key: part.state_dict() for key, part in self._parts.items()}
-        return {**states, "epoch": len(self.curve), "baselines": self.baselines}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        for key, part in self._parts.items():
-            part.load_state_dict(state[key])
-        self.baselines = state["baselines"]
 
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
         """The steps of an epoch: their log lines; loss, accuracy and number of images."""

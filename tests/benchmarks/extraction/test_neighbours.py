@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ames_lite.retrieval.faiss_calls import flat_search
-from benchmarks.extraction.neighbours import NeighbourSpeed, compare, measure_neighbours, unit_rows
+from benchmarks.extraction.neighbours import (
+    NeighbourSpeed,
+    compare,
+    flat_search,
+    measure_neighbours,
+    unit_rows,
+)
 
 
 def test_the_flat_search_is_a_sort_of_all_similarities() -> None:
