@@ -93,9 +93,9 @@ def entry_point(name: str) -> Callable[..., SimilarityHead]:
     ) -> SimilarityHead:
         entry = ENTRIES[name]
         built = {**entry.arguments, **arguments}
-        if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-            raise ConfigError(f"sha256 is '{sha256}'", expected="64 hex digits")
         digest = None if sha256 is None else sha256.lower()
+        if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ConfigError(f"sha256 is '{sha256}'", expected="64 hex digits")
         if weights is not None:
             if digest is not None:
                 _check_sha256(Path(weights).expanduser(), digest)
@@ -120,11 +120,8 @@ def _load(name: str, path: str | Path, arguments: dict[str, Any]) -> SimilarityH
     renamed = model.ensemble is None and Path(path).suffix == ".pt"
     if renamed and name == of_its_form(model.arguments):
         model.ensemble = PUBLISHED_HEADS[name][2:]
-    wanted = HEADS[ENTRIES[name].head]
-    came, expected = (
-        f"the weights are of {type(model).__name__}",
-        f"{wanted.__name__}, as {name} is",
-    )
+    wanted, came = HEADS[ENTRIES[name].head], f"the weights are of {type(model).__name__}"
+    expected = f"{wanted.__name__}, as {name} is"
     require(type(model) is wanted, came, where=path, expected=expected)
     return model
 
@@ -165,8 +162,8 @@ def _check_sha256(path: Path, sha256: str | None) -> str:
     what = "there is no file to check by sha256"
     require(path.is_file(), what, where=path.absolute(), kind=MissingFile)
     digest = file_digest(path)
-    what, remedy = f"the file has sha256 {digest}", "delete or replace it; nothing of it was loaded"
-    expected = f"sha256 {sha256}"
+    what, expected = f"the file has sha256 {digest}", f"sha256 {sha256}"
+    remedy = "delete or replace it; nothing of it was loaded"
     require(sha256 in (None, digest), what, where=path, expected=expected, remedy=remedy)
     return digest
 

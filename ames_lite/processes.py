@@ -43,32 +43,28 @@ class Processes:
         """
         return slice(self.rank * num // self.size, (self.rank + 1) * num // self.size)
 
-    def total(self, values: Array) -> Array:
-        """All-reduce by sum; arrays of one shape and dtype."""
-        return self._reduce(values, dist.ReduceOp.SUM)
-
-    def largest(self, values: Array) -> Array:
-        """All-reduce by maximum."""
-        return self._reduce(values, dist.ReduceOp.MAX)
-
-    def from_first(self, value: Any) -> Any:
-        """Broadcast from the first process."""
-        if self.size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box)
-        return box[0]
-
-    def wait(self) -> None:
-        """A barrier."""
-        self.total(np.zeros(1))
-
-    def _reduce(self, values: Array, how: Any) -> Array:
+    def total(self, values: Array, how: Any = dist.ReduceOp.SUM) -> Array:
+        """All-reduce; arrays of one shape and dtype."""
         if self.size == 1:
             return values
         tensor = torch.from_numpy(np.array(values)).to(self.device)
         dist.all_reduce(tensor, how)
         return tensor.cpu().numpy()
+
+    def largest(self, values: Array) -> Array:
+        """All-reduce by maximum."""
+        return self.total(values, dist.ReduceOp.MAX)
+
+    def from_first(self, value: Any) -> Any:
+        """Broadcast from the first process."""
+        box = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(box)
+        return box[0]
+
+    def wait(self) -> None:
+        """A barrier."""
+        self.total(np.zeros(1))
 
 
 ALONE = Processes()
@@ -97,23 +93,17 @@ def processes_of(environment: Mapping[str, str]) -> Processes:
     """From the variables of torchrun; ALONE where there are none. Raises ConfigError."""
     if "WORLD_SIZE" not in environment:
         return ALONE
-    size, rank = (_number(environment, key) for key in ("WORLD_SIZE", "RANK"))
+    rank, size = environment.get("RANK", "nothing"), environment["WORLD_SIZE"]
+    fits = rank.isdecimal() and size.isdecimal() and int(rank) < int(size)
     what = f"RANK={rank} and WORLD_SIZE={size} in the environment"
-    expected = "RANK below WORLD_SIZE, as torchrun sets them"
-    require(rank < size, what, expected=expected, kind=ConfigError)
-    return Processes(rank, size)
+    expected = "numbers, RANK below WORLD_SIZE, as torchrun sets them"
+    require(fits, what, expected=expected, kind=ConfigError)
+    return Processes(int(rank), int(size))
 
 
 def local_device(device: torch.device, environment: Mapping[str, str]) -> torch.device:
     """The device of this process: of several GPUs of a machine, that of its LOCAL_RANK."""
     if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in environment:
         return device
-    number, cards = _number(environment, "LOCAL_RANK"), torch.cuda.device_count()
+    number, cards = int(environment["LOCAL_RANK"]), torch.cuda.device_count()
     return torch.device("cuda", number % cards if cards else number)
-
-
-def _number(environment: Mapping[str, str], key: str) -> int:
-    text = environment.get(key, "nothing")
-    what, expected = f"{key}={text} in the environment", "a number, as torchrun sets"
-    require(text.isdecimal(), what, expected=expected, kind=ConfigError)
-    return int(text)

@@ -14,17 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 Array = npt.NDArray[np.generic]
 # Logit of a pair of which an image has no descriptors: below what any head gives, its sigmoid is 0.
 # Finite, so that it can be stored and multiplied by any γ.
 NO_EVIDENCE = -1e30
-
-
-def _require(condition: bool, what: str, expected: str) -> None:
-    if not condition:
-        raise BadInput(what, expected=expected)
+KINDS = {"descriptors": None, "xy": np.float32, "scale": np.uint8, "weight": np.float32}
 
 
 def _freeze(record: object, **arrays: Array) -> None:
@@ -44,8 +40,8 @@ def _native(values: object, name: str, dtype: type[np.generic] | None = None) ->
         return values.astype(values.dtype.newbyteorder("="), copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         converted = values.astype(dtype, copy=False)
-    whole = dtype is not np.uint8 or bool((converted == values).all())
-    _require(whole, f"{name} has {values.dtype} entries", "whole numbers from 0 to 255")
+    whole = dtype is not np.uint8 or (converted == values).all()
+    require(whole, f"{name} has {values.dtype} entries", expected="whole numbers from 0 to 255")
     return converted
 
 
@@ -80,32 +76,27 @@ class LocalDescriptors:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        d = _native(self.descriptors, "descriptors")
-        xy, scale, weight = (
-            _native(getattr(self, name), name, dtype)
-            for name, dtype in (("xy", np.float32), ("scale", np.uint8), ("weight", np.float32))
-        )
-        kinds = (np.float16, np.float32, np.uint8)
-        _require(
-            d.ndim == 2 and d.dtype in kinds,
-            f"descriptors have shape {d.shape} and dtype {d.dtype}",
-            "[K, D] float16 or float32, or [K, D/8] uint8",
-        )
-        k = len(d)
-        shapes = {"xy": (xy.shape, (k, 2)), "scale": (scale.shape, (k,))}
-        shapes["weight"] = (weight.shape, (k,))
-        for name, (came, wanted) in shapes.items():
-            _require(came == wanted, f"{name} has shape {came}", f"{wanted}")
-        placed = {} if bool(np.isnan(xy).all()) else {"xy": xy}
-        for name, values in {"descriptors": d, **placed, "weight": weight}.items():
-            finite = values.dtype == np.uint8 or bool(np.isfinite(values).all())
-            _require(finite, f"{name} has NaN or infinite entries", "finite numbers")
-        inside = not placed or bool((xy >= 0).all() and (xy <= 1).all())
-        _require(inside, "xy leaves the image", "x, y in [0, 1]")
-        sorted_ = bool((np.diff(weight) <= 0).all())
-        _require(sorted_, "weights are not sorted", "descending weights, strongest first")
-        _require(len(self.size) == 2 and min(self.size) > 0, f"size is {self.size}", "(h, w) > 0")
-        _freeze(self, descriptors=d, xy=xy, scale=scale, weight=weight)
+        arrays = {name: _native(getattr(self, name), name, kind) for name, kind in KINDS.items()}
+        d, xy, _, weight = arrays.values()
+        what = f"descriptors have shape {d.shape} and dtype {d.dtype}"
+        fits = d.ndim == 2 and d.dtype in (np.float16, np.float32, np.uint8)
+        require(fits, what, expected="[K, D] float16 or float32, or [K, D/8] uint8")
+        shapes = {"xy": (len(d), 2), "scale": (len(d),), "weight": (len(d),)}
+        for name, wanted in shapes.items():
+            came = arrays[name].shape
+            require(came == wanted, f"{name} has shape {came}", expected=f"{wanted}")
+        unknown = bool(np.isnan(xy).all())
+        for name, values in arrays.items():
+            finite = values.dtype == np.uint8 or (name == "xy" and unknown)
+            finite = finite or bool(np.isfinite(values).all())
+            require(finite, f"{name} has NaN or infinite entries", expected="finite numbers")
+        inside = unknown or ((xy >= 0) & (xy <= 1)).all()
+        require(inside, "xy leaves the image", expected="x, y in [0, 1]")
+        falls, expected = (np.diff(weight) <= 0).all(), "descending weights, strongest first"
+        require(falls, "weights are not sorted", expected=expected)
+        fits = len(self.size) == 2 and min(self.size) > 0
+        require(fits, f"size is {self.size}", expected="(h, w) > 0")
+        _freeze(self, **arrays)
 
     @property
     def count(self) -> int:
@@ -119,7 +110,7 @@ class LocalDescriptors:
 
     def strongest(self, count: int) -> LocalDescriptors:
         """The first min(count, K) descriptors."""
-        _require(count >= 1, f"{count} descriptors were asked for", "at least 1")
+        require(count >= 1, f"{count} descriptors were asked for", expected="at least 1")
         n = slice(count)
         return LocalDescriptors(
             self.descriptors[n], self.xy[n], self.scale[n], self.weight[n], self.size
@@ -127,24 +118,28 @@ class LocalDescriptors:
 
 
 def _check_ids(ids: Array, values: Array, num_gallery: int, name: str) -> None:
-    _require(
+    require(
         ids.ndim == 2 and values.shape == ids.shape and np.issubdtype(ids.dtype, np.integer),
         f"ids {ids.shape} {ids.dtype} and {name} {values.shape} do not fit",
-        f"integer ids [Q, K] and {name} of the same shape",
+        expected=f"integer ids [Q, K] and {name} of the same shape",
     )
     if ids.size == 0:
         return
     low, high = int(ids.min()), int(ids.max())
-    _require(
+    require(
         0 <= low and high < num_gallery,
         f"ids lie in [{low}, {high}]",
-        f"rows of the gallery, 0 to {num_gallery - 1}",
+        expected=f"rows of the gallery, 0 to {num_gallery - 1}",
     )
     for q, row in enumerate(ids):  # row by row: a list may be as long as a gallery of millions
         in_order = np.sort(row)
         twice = bool((in_order[1:] == in_order[:-1]).any())
-        _require(not twice, f"query {q} lists an image twice", "every image at most once per query")
-    _require(bool(np.isfinite(values).all()), f"{name} have NaN or infinity", "finite numbers")
+        require(
+            not twice,
+            f"query {q} lists an image twice",
+            expected="every image at most once per query",
+        )
+    require(np.isfinite(values).all(), f"{name} have NaN or infinity", expected="finite numbers")
 
 
 def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
@@ -232,18 +227,18 @@ class PairScores:
 
     def __post_init__(self) -> None:
         q, g, logit = self.query, self.gallery, self.logit
-        _require(
+        require(
             q.ndim == 1 and q.shape == g.shape == logit.shape,
             f"query {q.shape}, gallery {g.shape} and logit {logit.shape} do not fit",
-            "three arrays of one length",
+            expected="three arrays of one length",
         )
-        _require(bool(np.isfinite(logit).all()), "logits have NaN or infinity", "finite logits")
+        require(np.isfinite(logit).all(), "logits have NaN or infinity", expected="finite logits")
         negative = len(q) > 0 and min(int(q.min()), int(g.min())) < 0
-        _require(not negative, "row numbers below 0", "row numbers from 0")
+        require(not negative, "row numbers below 0", expected="row numbers from 0")
         keys = pair_keys(q, g)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        _require(bool((np.diff(keys) > 0).all()), "a pair is listed twice", "unique pairs")
+        require((np.diff(keys) > 0).all(), "a pair is listed twice", expected="unique pairs")
         _freeze(self, query=q[order], gallery=g[order], logit=logit[order], _keys=keys)
 
     def lookup(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
@@ -291,23 +286,23 @@ class GroundTruth:
         object.__setattr__(self, "gallery_names", gallery)
         for name in ("easy", "hard", "junk", "bbox"):
             rows = getattr(self, name)
-            _require(
+            require(
                 len(rows) == len(queries),
                 f"{name} has {len(rows)} entries for {len(queries)} queries",
-                "one entry a query",
+                expected="one entry a query",
             )
         for q, name in enumerate(queries):
             together = np.concatenate([self.easy[q], self.hard[q], self.junk[q]])
             if together.size == 0:
                 continue
             low, high = int(together.min()), int(together.max())
-            _require(
+            require(
                 0 <= low and high < len(gallery),
                 f"query '{name}' names gallery rows {low} to {high}",
-                f"rows 0 to {len(gallery) - 1}: ground truth and gallery list disagree",
+                expected=f"rows 0 to {len(gallery) - 1}: ground truth and gallery list disagree",
             )
-            _require(
+            require(
                 len(np.unique(together)) == len(together),
                 f"query '{name}' lists a gallery image twice among easy, hard and junk",
-                "disjoint lists",
+                expected="disjoint lists",
             )

@@ -4,7 +4,6 @@ logit = 1/2 (mean over query of max over gallery of cosine + the same the other 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,15 +17,13 @@ from ames_lite.models.head import Encoding, SimilarityHead, check_sizes
 NO_MATCH = -1.0  # the logit where an image has no valid descriptor
 
 
-@dataclass(frozen=True, eq=False)
-class NormalizedImages(Encoding):
-    """Descriptors of unit length."""
+class Chamfer(SimilarityHead[Encoding]):
+    """An image without a valid descriptor has the logit -1, the lowest that there is.
 
+    Its encoding is the descriptors, of unit length.
+    """
 
-class Chamfer(SimilarityHead[NormalizedImages]):
-    """An image without a valid descriptor has the logit -1, the lowest that there is."""
-
-    marker, encoding = None, NormalizedImages
+    marker, encoding = None, Encoding
 
     def __init__(
         self,
@@ -42,12 +39,12 @@ class Chamfer(SimilarityHead[NormalizedImages]):
         """Raises ConfigError: there is no state."""
         raise ConfigError("the head 'chamfer' has no parameters", expected="no weights")
 
-    def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> NormalizedImages:
+    def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> Encoding:
         x = unpack_bits(descriptors) if descriptors.dtype == torch.uint8 else descriptors
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return NormalizedImages(F.normalize(x, dim=-1), valid)
+        return Encoding(F.normalize(x, dim=-1), valid)
 
-    def _score(self, query: NormalizedImages, gallery: NormalizedImages) -> Tensor:
+    def _score(self, query: Encoding, gallery: Encoding) -> Tensor:
         widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
         if widths[0] != widths[1]:
             what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"

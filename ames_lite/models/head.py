@@ -60,7 +60,7 @@ E = typing_extensions.TypeVar("E", bound=Encoding, default=Any)  # of a head tha
 def spread(kind: type[E], query: E, gallery: E) -> tuple[E, E]:
     """Two encodings of as many images; a single image is expanded, not copied. Raises BadInput."""
     for side, images in (("query", query), ("gallery", gallery)):
-        if not isinstance(images, kind):
+        if type(images) is not kind:
             what = f"{side} is {type(images).__name__}"
             raise BadInput(what, expected=f"{kind.__name__}, as encode() of this head gives it")
     num = len(query), len(gallery)
@@ -69,13 +69,10 @@ def spread(kind: type[E], query: E, gallery: E) -> tuple[E, E]:
             f"query has {num[0]} images and gallery {num[1]}",
             expected="as many, or one on either side",
         )
-    return _seen(query, max(num)), _seen(gallery, max(num))
-
-
-def _seen(images: E, num: int) -> E:
-    if len(images) == num:
-        return images
-    return images.each(lambda part: part.expand(num, *part.shape[1:]))
+    if num[0] == num[1]:
+        return query, gallery
+    wide = [images.each(lambda x: x.expand(max(num), *x.shape[1:])) for images in (query, gallery)]
+    return wide[0], wide[1]
 
 
 def score_in_blocks(score: Callable[[E, E], R], query: E, gallery: E, size: int | None) -> list[R]:
@@ -87,17 +84,9 @@ def score_in_blocks(score: Callable[[E, E], R], query: E, gallery: E, size: int 
     return [score(query.rows(block), gallery.rows(block)) for block in blocks]
 
 
-def pairs_at_a_time(query: Encoding, gallery: Encoding) -> int | None:
-    """Pairs per block, by the entries of their matrices [Q, T]; None: all, as gradients need."""
-    if torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return None
-    limit = CPU_BLOCK_ENTRIES if query.tokens.device.type == "cpu" else BLOCK_ENTRIES
-    return max(1, limit // (query.tokens.shape[1] * gallery.tokens.shape[1]))
-
-
 class SimilarityHead(nn.Module, Generic[E]):
     """Base of all heads, E the encoding of images. A head implements `_encode`, `_score` and
-    `arguments_from_state`; one that makes output tokens also `score`.
+    `arguments_from_state`; one that makes output tokens also `_score_tokens`.
 
     Each constructor argument is kept as an attribute of the same name.
     """
@@ -162,16 +151,28 @@ class SimilarityHead(nn.Module, Generic[E]):
         Without gradients pairs are scored in blocks, so that memory is bounded. return_tokens: also
         the output tokens [B, 1 + Q + T, D], of a head that makes them. Raises BadInput.
         """
-        if return_tokens:
-            name = type(self).__name__.lower()
-            what = f"return_tokens=True, but the head '{name}' makes no output tokens"
-            raise BadInput(what, expected="return_tokens=False, or the head 'ames'")
         query, gallery = spread(self.encoding, query, gallery)
-        size = pairs_at_a_time(query, gallery)
-        return torch.cat(score_in_blocks(self._score, query, gallery, size))
+        size = self._pairs_at_a_time(query, gallery)
+        if not return_tokens:
+            return torch.cat(score_in_blocks(self._score, query, gallery, size))
+        parts = score_in_blocks(self._score_tokens, query, gallery, size)
+        logits, tokens = (torch.cat(found) for found in zip(*parts, strict=True))
+        return logits, tokens
 
     def _score(self, query: E, gallery: E) -> Tensor:
         raise NotImplementedError
+
+    def _score_tokens(self, query: E, gallery: E) -> tuple[Tensor, Tensor]:
+        name = type(self).__name__.lower()
+        what = f"return_tokens=True, but the head '{name}' makes no output tokens"
+        raise BadInput(what, expected="return_tokens=False, or the head 'ames'")
+
+    def _pairs_at_a_time(self, query: E, gallery: E) -> int | None:
+        """Pairs of a block, by the entries of their matrices [Q, T]; None: all, for gradients."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return None
+        limit = CPU_BLOCK_ENTRIES if query.tokens.device.type == "cpu" else BLOCK_ENTRIES
+        return max(1, limit // (query.tokens.shape[1] * gallery.tokens.shape[1]))
 
     def logit(self, scores: Tensor) -> Tensor:
         """Logits [B] of the training loss, from what `score` returns in eval: the same, here."""

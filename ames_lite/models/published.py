@@ -5,7 +5,6 @@ https://github.com/pavelsuma/ames.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 TUNED_ON = "gldv2-val"
@@ -20,14 +19,12 @@ class PublishedHead(NamedTuple):
     temp: float
 
 
-PUBLISHED_HEADS: Mapping[str, PublishedHead] = MappingProxyType(
-    {
-        "dinov2_ames": PublishedHead(768, False, 0.50, 0.20),
-        "dinov2_ames_dist": PublishedHead(768, True, 0.35, 0.10),
-        "cvnet_ames": PublishedHead(1024, False, 0.85, 0.80),
-        "cvnet_ames_dist": PublishedHead(1024, True, 0.65, 0.20),
-    }
-)
+PUBLISHED_HEADS: Mapping[str, PublishedHead] = {
+    "dinov2_ames": PublishedHead(768, False, 0.50, 0.20),
+    "dinov2_ames_dist": PublishedHead(768, True, 0.35, 0.10),
+    "cvnet_ames": PublishedHead(1024, False, 0.85, 0.80),
+    "cvnet_ames_dist": PublishedHead(1024, True, 0.65, 0.20),
+}
 
 
 def of_its_form(arguments: Mapping[str, Any]) -> str | None:
