@@ -29,7 +29,7 @@ from ames_lite.evaluation.data import (
 )
 from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
-from ames_lite.evaluation.passes import Cell, rerank_setting
+from ames_lite.evaluation.passes import Cell
 from ames_lite.evaluation.protocols import footnotes
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
@@ -91,7 +91,11 @@ def _run(
     write_results(folder / "results.json", results)
     show(results, config["seed"])
     if config["report_queries"]:
-        print(f"report:  {_make_report(folder, config, results, data, scores, comparisons)}")
+        images = Path(config["images"] or files.image_root)
+        shown: dict[str, Any] = {"num_queries": config["report_queries"]}
+        shown["comparisons"] = comparisons
+        page = write_report(folder / "report.html", results, data, scores, images, **shown)
+        print(f"report:  {page}")
     cell = Cell.of(results["rows"][0])
     named = {"tag": f"{results['model']}-{setting}", "setting": setting, "top": top}
     for path in write_exports(folder, exports, data, scores, cell, **named):
@@ -317,27 +321,6 @@ def _gain(results: dict[str, Any], seed: int) -> str:
         f"first row against global, mean AP of {gain.counted} queries: {gain.mean:+.4f} "
         f"[{gain.low:+.4f}, {gain.high:+.4f}] (95 %, bootstrap); "
         f"{gain.excluded} queries without positives; {tuned}"
-    )
-
-
-def _make_report(
-    folder: Path,
-    config: Config,
-    results: dict[str, Any],
-    data: EvaluationData,
-    scores: PairScores,
-    comparisons: Sequence[tuple[str, dict[str, float]]],
-) -> Path:
-    setting = data.protocol.main_settings[0]
-    return write_report(
-        folder / "report.html",
-        results,
-        data.neighbors,
-        rerank_setting(data, scores, setting, Cell.of(results["rows"][0])),
-        data.ground_truth,
-        Path(config["images"] or data.files.image_root),
-        num_queries=config["report_queries"],
-        comparisons=comparisons,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ames_lite.errors import require
 from ames_lite.evaluation.metrics import Ids
+from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import (
     HERE,
     NOT_FOUND,
@@ -23,9 +24,9 @@ from ames_lite.evaluation.pictures import (
     Album,
     write_page,
 )
-from ames_lite.evaluation.protocols import setting_junk
+from ames_lite.evaluation.protocols import Retrieval, setting_junk
 from ames_lite.evaluation.results_file import say_without_descriptors
-from ames_lite.records import GroundTruth, Neighbors, Ranking
+from ames_lite.records import GroundTruth, Neighbors, PairScores, Ranking
 
 PerQuery = Sequence[Mapping[str, Any]]  # {"name", "global_ap", "ap"}, null where undefined
 Metrics = Mapping[str, float | None]
@@ -67,9 +68,8 @@ def pick_queries(per_query: PerQuery, count: int) -> list[int]:
 def write_report(
     path: str | Path,
     results: Mapping[str, Any],
-    neighbors: Neighbors,
-    reranked: Ranking,
-    ground_truth: GroundTruth,
+    lists: Retrieval,
+    scores: PairScores,
     image_root: str | Path,
     *,
     num_queries: int = 12,
@@ -77,24 +77,23 @@ def write_report(
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
 
-    results: the dict of `evaluator.report`; reranked [Q, K]: the output of `rerank_setting` for
-    its first row ("medium" for graded sets, else "all"), a reordering of neighbors [Q, K].
-    Names are relative to image_root. num_queries are shown (see `pick_queries`), of each list
-    the first NUM_SHOWN. comparisons: further lines (name, metrics) for the table of metrics.
+    results: the dict of `evaluator.report`, of these lists and scores; its first row is shown, of
+    a graded set in its medium setting. Names are relative to image_root. num_queries are shown (see
+    `pick_queries`), of each list the first NUM_SHOWN. comparisons: further lines (name, metrics)
+    for the table of metrics.
     """
     per_query, first = results["per_query"], results["rows"][0]
     picked = pick_queries(per_query, num_queries)
-    album, lists = Album(Path(image_root)), (neighbors, reranked, first["num_rerank"])
-    setting = "medium" if ground_truth.graded else "all"
-    junk = setting_junk(ground_truth, setting)
-    examples = [
-        {**per_query[q], **_example(q, *lists, ground_truth, junk[q], album)} for q in picked
-    ]
+    album, truth = Album(Path(image_root)), lists.ground_truth
+    setting, cell = lists.protocol.main_settings[0], Cell.of(first)
+    reranked, junk = rerank_setting(lists, scores, setting, cell), setting_junk(truth, setting)
+    shown = (lists.neighbors, reranked, cell.num_rerank, truth)
+    examples = [{**per_query[q], **_example(q, *shown, junk[q], album)} for q in picked]
     troubles = list(album.troubles().values())
     content = {
         "title": f"{results['dataset']}: reranked with {results['model']}",
         "results": results,
-        "graded": ground_truth.graded,
+        "graded": truth.graded,
         "groups": _metric_groups(list(first["metrics"])),
         "lines": [
             ("global", {}, results["global"]),

@@ -20,6 +20,7 @@ from PIL import Image
 from ames_lite.errors import BadInput
 from ames_lite.evaluation import pictures, report
 from ames_lite.evaluation.passes import Cell, rerank_setting
+from ames_lite.evaluation.protocols import Retrieval
 from ames_lite.evaluation.report import pick_queries, write_report
 from ames_lite.io.images import jpeg_bytes, load_image, save_jpeg, thumbnail
 from ames_lite.records import GroundTruth, Neighbors, PairScores, Ranking
@@ -41,9 +42,11 @@ class Toy:
     neighbors: Neighbors
     reranked: Ranking
     truth: GroundTruth
+    lists: Retrieval
+    scores: PairScores
 
     def write(self, path: Path, images: Path, **options: Any) -> Page:
-        arguments = (self.results, self.neighbors, self.reranked, self.truth, images)
+        arguments = (self.results, self.lists, self.scores, images)
         return Page(write_report(path, *arguments, **options).read_text("utf-8"))
 
 
@@ -71,7 +74,7 @@ def evaluate(
         "versions": {"ames_lite": "0"},
     }
     ranking = rerank_setting(lists, scores, setting, cells[0])
-    return Toy(results, neighbors, ranking, truth)
+    return Toy(results, neighbors, ranking, truth, lists, scores)
 
 
 @pytest.fixture(params=[(True, 15), (True, 40), (False, 15)], ids=["graded", "all", "ungraded"])
