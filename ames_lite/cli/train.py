@@ -43,8 +43,7 @@ from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.initialization import INITIALIZATIONS
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
-from ames_lite.training.trainer import Trainer
-from ames_lite.training.validation import Validation
+from ames_lite.training.trainer import Trainer, Validation
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ Every figure is a mean over triplets: means of parts, weighted by their shares, 
 batch.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from ames_lite.errors import require
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.training.dataset import Side, TripletBatch
+from ames_lite.training.recipe import Recipe
+
+PUBLISHED = Recipe()
 
 
 class Result(NamedTuple):
@@ -24,7 +28,7 @@ class Result(NamedTuple):
 
 
 def pair_loss(
-    positive: Tensor, negative: Tensor, taught: tuple[Tensor, Tensor] | None = None, soft: float = 1
+    positive: Tensor, negative: Tensor, taught: Sequence[Tensor] | None = None, soft: float = 1
 ) -> Tensor:
     """Binary cross-entropy with logits, a mean over all pairs (scalar), in float32 at least.
 
@@ -37,7 +41,7 @@ def pair_loss(
     targets = torch.zeros_like(logits)
     targets[: len(positive)] = 1
     if taught is not None:
-        targets = targets.lerp(torch.cat(taught).to(targets.dtype).sigmoid(), soft)
+        targets = targets.lerp(torch.cat(list(taught)).to(targets.dtype).sigmoid(), soft)
     return F.binary_cross_entropy_with_logits(logits, targets)
 
 
@@ -91,66 +95,63 @@ def _real(side: Side) -> Tensor:
 class TripletModel(nn.Module):
     """The head that is trained and, where there is one, its teacher.
 
-    beta: weight of the distance to the teacher's tokens; soft_targets: weight of its probabilities
-    in the labels; distill_padding: tokens of padding count in the distance. The teacher sees all
-    descriptors that were read: for its tokens a batch augmented as the head's, for its
-    probabilities alone as it was read.
+    Of the recipe count beta, soft_targets and distill_padding. The teacher sees all descriptors
+    that were read: for its tokens a batch augmented as the head's, for its probabilities alone as
+    it was read.
     """
 
     def __init__(
         self,
         head: SimilarityHead,
         teacher: SimilarityHead | None = None,
-        beta: float = 10.0,
-        soft_targets: float = 0.0,
-        distill_padding: bool = True,
+        recipe: Recipe = PUBLISHED,
     ) -> None:
         super().__init__()
-        self.head, self.beta, self.soft_targets = head, beta, soft_targets
-        self.distill_padding = distill_padding
+        self.head, self.recipe = head, recipe
         self._teacher = [] if teacher is None else [teacher]  # no parameter of this module
 
     def forward(
         self, batch: TripletBatch, counts: tuple[int, int], as_read: TripletBatch | None = None
     ) -> Result:
         """counts: descriptors a side that the head sees; as_read: the batch before augmentation."""
-        if self._teacher and self.beta > 0:
-            return self._by_tokens(batch, counts)
-        taught, seen = None, batch
-        if self._teacher:
-            seen, teacher = batch.strongest(*counts), self._teacher[0]
+        recipe = self.recipe
+        if not self._teacher:
+            positive, negative = score_pairs(self.head, batch)
+            return Result(pair_loss(positive, negative), pair_accuracy(positive, negative), None)
+        seen, teacher = batch.strongest(*counts), self._teacher[0]
+        if recipe.beta == 0:
             with torch.no_grad():
-                probable = score_pairs(teacher, as_read or batch)
-                taught = teacher.logit(probable[0]), teacher.logit(probable[1])
-        positive, negative = score_pairs(self.head, seen)
-        loss = pair_loss(positive, negative, taught, self.soft_targets)
-        return Result(loss, pair_accuracy(positive, negative), None)
-
-    def _by_tokens(self, batch: TripletBatch, counts: tuple[int, int]) -> Result:
-        seen = batch.strongest(*counts)
+                probable = [teacher.logit(x) for x in score_pairs(teacher, as_read or batch)]
+            positive, negative = score_pairs(self.head, seen)
+            loss = pair_loss(positive, negative, probable, recipe.soft_targets)
+            return Result(loss, pair_accuracy(positive, negative), None)
         own = score_pairs(self.head, seen, tokens=True)
         with torch.no_grad():
-            taught = score_pairs(self._teacher[0], batch, tokens=True)
+            taught = score_pairs(teacher, batch, tokens=True)
         positive, negative = (logits for logits, _ in own)
         all_queries = batch.query.descriptors.shape[1]
         distances = [
-            token_distance(tokens, goal, seen.query, side, all_queries, self.distill_padding)
+            token_distance(tokens, goal, seen.query, side, all_queries, recipe.distill_padding)
             for (_, tokens), (_, goal), side in zip(own, taught, seen[1:], strict=True)
         ]
         distance = torch.stack(distances).mean()
-        probable = taught[0][0], taught[1][0]
-        loss = pair_loss(positive, negative, probable, self.soft_targets) + self.beta * distance
+        probable = [logits for logits, _ in taught]
+        loss = pair_loss(positive, negative, probable, recipe.soft_targets)
+        loss = loss + recipe.beta * distance
         return Result(loss, pair_accuracy(positive, negative), float(distance.detach()))
 
 
 def check_teacher(
-    teacher: SimilarityHead, head: SimilarityHead, beta: float = 10.0, soft_targets: float = 0.0
+    teacher: SimilarityHead | None, head: SimilarityHead, recipe: Recipe = PUBLISHED
 ) -> None:
     """Raise BadInput where a head cannot learn from a teacher, or would learn nothing."""
+    soft, tokens = recipe.soft_targets, recipe.beta > 0
+    if teacher is None:
+        what = f"soft_targets is {soft}, and there is no teacher"
+        require(soft == 0, what, expected="a teacher, or soft_targets=0.0")
+        return
     what = "beta=0 and soft_targets=0: the head would learn nothing from its teacher"
-    expected = "beta or soft_targets above 0, or no teacher"
-    require(beta > 0 or soft_targets > 0, what, expected=expected)
-    tokens = beta > 0
+    require(tokens or soft > 0, what, expected="beta or soft_targets above 0, or no teacher")
     require(
         not tokens or (isinstance(teacher, AMES) and isinstance(head, AMES)),
         f"{type(teacher).__name__} cannot teach {type(head).__name__} its tokens",

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -19,8 +19,7 @@ import numpy as np
 from ames_lite.errors import require
 from ames_lite.io.writing import locked
 from ames_lite.processes import ALONE, Processes
-from ames_lite.training.state import NAME, read_state, write_state
-from ames_lite.training.watch import Watch, advance
+from ames_lite.training.state import NAME, Watch, advance, read_state, write_state
 
 logger = logging.getLogger(__name__)
 Entry = dict[str, Any]  # a line of the log
@@ -35,7 +34,8 @@ class TrainingRun(ABC):
     steps between checkpoints; an epoch's end and a signal (SIGINT, SIGTERM) are checkpoints too.
     """
 
-    keys: frozenset[str]  # of the checkpoint, beside those of the loop
+    stateful: dict[str, Any]  # what a checkpoint holds beside `own`, by state_dict()
+    own: tuple[str, ...] = ("step", "seen", "curve")  # attributes that it holds as they are
     identity: dict[str, Any]
 
     def __init__(
@@ -58,14 +58,6 @@ class TrainingRun(ABC):
         self.signal: Callable[[], int] = lambda: 0
 
     @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """Of a checkpoint, under `keys`."""
-
-    @abstractmethod
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state`."""
-
-    @abstractmethod
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
         """Compute steps `first` to before `stop` of the running epoch: log line and `seen`."""
 
@@ -84,14 +76,17 @@ class TrainingRun(ABC):
         """Load the checkpoint, or begin a log; returns whether there was one."""
         last, log, state = self.output_dir / NAME, self.output_dir / "log.jsonl", None
         if self.processes.first and last.is_file():
-            state = read_state(last, {**self.identity, **STREAMS}, self.keys)
+            keys = {*self.own, *self.stateful}
+            state = read_state(last, {**self.identity, **STREAMS}, keys)
         state = self.processes.from_first(state)
         if state is None:
             if self.processes.first:
                 log.write_text("")
             return False
-        self.step, self.seen, self.curve = state["step"], state["seen"], state["curve"]
-        self.load(state)
+        for name in self.own:
+            setattr(self, name, state[name])
+        for name, part in self.stateful.items():
+            part.load_state_dict(state[name])
         if self.processes.first:
             with log.open("r+b") as file:
                 file.truncate(state["log_bytes"])  # steps after the checkpoint are done again
@@ -113,10 +108,10 @@ class TrainingRun(ABC):
         """Write the checkpoint, between two steps."""
         if not self.processes.first:
             return
-        own = {"step": self.step, "seen": self.seen, "curve": self.curve}
-        own["log_bytes"] = (self.output_dir / "log.jsonl").stat().st_size
-        identity = {**self.identity, **STREAMS}
-        write_state(self.output_dir / NAME, identity, {**self.state(), **own})
+        state = {name: part.state_dict() for name, part in self.stateful.items()}
+        state |= {name: getattr(self, name) for name in self.own}
+        state["log_bytes"] = (self.output_dir / "log.jsonl").stat().st_size
+        write_state(self.output_dir / NAME, {**self.identity, **STREAMS}, state)
 
     def _train_epoch(self, watch: Watch) -> None:
         epoch, stop, came = len(self.curve), (len(self.curve) + 1) * self.per_epoch, 0

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.io.digest import array_digest
 from ames_lite.records import Neighbors
 from ames_lite.runtime import Draw, stream
@@ -23,6 +23,8 @@ from ames_lite.stores.neighbor_lists import say_rising
 from ames_lite.stores.neighbor_rows import NeighborRows
 
 Rows = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.integer]
+Mask = npt.NDArray[np.bool_]
 
 
 class Triplets(NamedTuple):
@@ -63,15 +65,15 @@ class TripletSampler:
     def __init__(
         self,
         neighbors: Neighbors | NeighborRows,
-        labels: npt.NDArray[np.integer],
+        labels: Codes,
         *,
         batch_size: int = 200,  # triplets a batch
         depth: int = 300,  # neighbours that count
         min_each: int = 5,  # of its own and of other labels among them
         power: float = 3.0,  # of the similarity, for the odds
         seed: int = 0,
-        usable: npt.NDArray[np.bool_] | None = None,  # [N] images to draw from; None: all
-        families: npt.NDArray[np.integer] | None = None,  # [N]; None: each label its own
+        usable: Mask | None = None,  # [N] images to draw from; None: all
+        families: Codes | None = None,  # [N]; None: each label its own
     ) -> None:
         lists = NeighborRows.of(neighbors) if isinstance(neighbors, Neighbors) else neighbors
         what = f"{len(labels)} labels, neighbour lists of {len(lists)} images among "
@@ -98,7 +100,11 @@ class TripletSampler:
             remedy="more images, a smaller min_each=, or other lists, such as neighbors=gem",
         )
         self._order: tuple[int, Rows] = -1, self.anchors
-        arrays = {"anchors": self.anchors, "labels": self._labels, "usable": self._usable}
+        arrays: dict[str, Codes | Mask] = {
+            "anchors": self.anchors,
+            "labels": self._labels,
+            "usable": self._usable,
+        }
         if self._families is not None:
             arrays["families"] = self._families
         digests = {key: array_digest(array) for key, array in arrays.items()}
@@ -110,44 +116,37 @@ class TripletSampler:
 
     def batch(self, epoch: int, number: int) -> Triplets:
         """One batch of one epoch."""
-        order = self._anchors_of(epoch)
-        anchor = order[number * self.batch_size : (number + 1) * self.batch_size]
+        if self._order[0] != epoch:
+            order = stream(self.seed, Draw.ANCHORS, epoch).permutation(self.anchors)
+            self._order = epoch, order
+        anchor = self._order[1][number * self.batch_size : (number + 1) * self.batch_size]
         ids, sims = self._lists.take(anchor, self.depth)
         self._lists.release()
         weights = np.maximum(sims, 0).astype(np.float64) ** self.power * self._usable[ids]
-        same = _equal(self._labels, ids, anchor)
-        kin = same if self._families is None else _equal(self._families, ids, anchor)
+        same, kin = _same_and_kin(self._labels, self._families, ids, anchor)
         rng = stream(self.seed, Draw.TRIPLETS, epoch, number)
         positive, negative = (_draw(rng, ids, weights * allowed) for allowed in (same, ~kin))
         return Triplets(anchor, positive, negative)
 
-    def state(self, step: int) -> dict[str, Any]:
-        """For a checkpoint, after `step` batches in all."""
-        epoch, batch = divmod(step, len(self))
-        return {"epoch": epoch, "batch": batch, **self._identity}
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: set and settings, from which every batch follows."""
+        return self._identity
 
-    def resume(self, state: Mapping[str, Any]) -> int:
-        """The step of a state. Raises BadInput where it is of another set or settings."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises BadInput where a state is of another set or other settings."""
         expected = "the state of a sampler of the same set and settings"
         for key in (*self._identity, "families"):  # a state without them has no such key
             was, here = state.get(key), self._identity.get(key)
             what = f"{key} of the sampler is {was!r} in the state, {here!r} here"
             require(was == here, what, expected=expected)
-        return int(state["epoch"]) * len(self) + int(state["batch"])
-
-    def _anchors_of(self, epoch: int) -> Rows:
-        if self._order[0] != epoch:
-            order = stream(self.seed, Draw.ANCHORS, epoch).permutation(self.anchors)
-            self._order = epoch, order
-        return self._order[1]
 
 
 def count_neighbors(
     lists: NeighborRows,
-    labels: npt.NDArray[np.integer],
+    labels: Codes,
     depth: int,
-    usable: npt.NDArray[np.bool_],
-    families: npt.NDArray[np.integer] | None = None,
+    usable: Mask,
+    families: Codes | None = None,
 ) -> tuple[Rows, Rows]:
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 
@@ -160,8 +159,7 @@ def count_neighbors(
         rising += lists.check(rows, depth)
         ids, sims = lists.take(rows, depth)
         near = (sims > 0) & usable[ids]
-        same = _equal(labels, ids, rows)
-        kin = same if families is None else _equal(families, ids, rows)
+        same, kin = _same_and_kin(labels, families, ids, rows)
         own[rows] = np.count_nonzero(near & same, axis=1)
         other[rows] = np.count_nonzero(near & ~kin, axis=1)
     lists.expect_single_rows()
@@ -169,37 +167,28 @@ def count_neighbors(
     return own, other
 
 
-def _equal(
-    codes: npt.NDArray[np.integer], ids: npt.NDArray[np.int32], rows: Rows | slice
-) -> npt.NDArray[np.bool_]:
-    """Whether neighbours ids [B, K] have the code [N] of their rows [B]."""
-    equal: npt.NDArray[np.bool_] = codes[ids] == codes[rows][:, None]
-    return equal
+def _same_and_kin(
+    labels: Codes, families: Codes | None, ids: Codes, rows: Rows | slice
+) -> tuple[Mask, Mask]:
+    """Whether neighbours ids [B, K] have the label, and the family, of their rows [B]."""
+    same = labels[ids] == labels[rows][:, None]
+    return same, same if families is None else families[ids] == families[rows][:, None]
 
 
-def _family_codes(
-    families: npt.NDArray[np.integer], labels: npt.NDArray[np.int32]
-) -> npt.NDArray[np.int32]:
+def _family_codes(families: Codes, labels: Codes) -> Codes:
     """Families as 0, 1, … [N]; labels are such codes already. Raises BadInput."""
     what = f"{len(families)} families, {len(labels)} labels"
     require(len(families) == len(labels), what, expected="a family for each image")
     codes = np.unique(families, return_inverse=True)[1].astype(np.int32)
     of_label = np.zeros(len(labels), np.int32)
     of_label[labels] = codes
-    split = np.flatnonzero(of_label[labels] != codes)
-    if len(split):
-        what = f"image {split[0]} is of another family than other images of its label"
-        raise BadInput(what, expected="one family for all images of a label")
+    other = of_label[labels] != codes
+    what = f"image {other.argmax()} is of another family than other images of its label"
+    require(not other.any(), what, expected="one family for all images of a label")
     return codes
 
 
-def _excluded(
-    labels: npt.NDArray[np.int32],
-    own: Rows,
-    other: Rows,
-    least: int,
-    usable: npt.NDArray[np.bool_],
-) -> Excluded:
+def _excluded(labels: Codes, own: Rows, other: Rows, least: int, usable: Mask) -> Excluded:
     alone = usable & (np.bincount(labels[usable], minlength=len(labels))[labels] == 1)
     few_positives = usable & ~alone & (own < least)
     few_negatives = usable & ~alone & ~few_positives & (other < least)
@@ -207,9 +196,7 @@ def _excluded(
     return Excluded(*(int(group.sum()) for group in groups))
 
 
-def _draw(
-    rng: np.random.Generator, ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float64]
-) -> Rows:
+def _draw(rng: np.random.Generator, ids: Codes, weights: npt.NDArray[np.float64]) -> Rows:
     """One neighbour a row of ids [B, K], with odds by weight [B, K]."""
     reach = np.cumsum(weights, axis=1)
     at = (reach > rng.random((len(ids), 1)) * reach[:, -1:]).argmax(axis=1)

@@ -8,7 +8,7 @@ is skipped, and the scale lowered.
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,11 +24,17 @@ from ames_lite.io.writing import replacing
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.runtime import Draw, autocast, stream
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.training.dataset import TripletBatch, mirror, rotate, sample_descriptors
-from ames_lite.training.loader import BatchLoader, Part
+from ames_lite.training.dataset import (
+    BatchLoader,
+    Part,
+    TripletBatch,
+    mirror,
+    rotate,
+    sample_descriptors,
+)
 from ames_lite.training.model import Result, TripletModel
 from ames_lite.training.recipe import learning_rate
-from ames_lite.training.watch import memory
+from ames_lite.training.state import memory
 
 SMALLEST_SCALE = 2.0**-14  # of a loss in fp16: gradients that overflow below it are not rounding
 REMEDY = "lower lr=, set clip_norm=1, or train with precision=fp32"
@@ -60,36 +66,16 @@ class Stepper:
             self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-
-    def wrap(self) -> None:
-        """Build the model, once the head is on its device and has its weights."""
-        if self.teacher is not None:
-            self.teacher.to(self.device).eval()
-        recipe = self.recipe
-        self.model: nn.Module = TripletModel(
-            self.head, self.teacher, recipe.beta, recipe.soft_targets, recipe.distill_padding
-        )
-        if self.loader.processes.size > 1:  # gradients are averaged after each backward pass
+        if teacher is not None:
+            teacher.to(device).eval()
+        self.model: nn.Module = TripletModel(head.to(device), teacher, recipe)
+        if loader.processes.size > 1:  # gradients are averaged after each backward pass
             self.model = DistributedDataParallel(self.model, broadcast_buffers=False)
         self.start_clock()
 
     def start_clock(self) -> None:
         """Start the time of the next step, waiting for its data included."""
         self.since = time.perf_counter()
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {
-            "state": self.head.state_dict(),
-            "optim": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state`."""
-        self.head.load_state_dict(state["state"])
-        self.optimizer.load_state_dict(state["optim"])
-        self.scaler.load_state_dict(state["scaler"])
 
     def step(self, step: int, steps: int, parts: Iterator[Part]) -> dict[str, Any]:
         """Take step `step` of `steps`; returns its line of the log. Raises BadInput, see above."""

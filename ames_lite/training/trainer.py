@@ -5,33 +5,78 @@ last of them also as `weights.safetensors` + `meta.json`, and the best by valida
 """
 
 import logging
+import math
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ames_lite.errors import require
+from ames_lite.errors import BadInput, require
+from ames_lite.evaluation.data import EvaluationData
+from ames_lite.evaluation.passes import pairs_to_score
+from ames_lite.evaluation.tuning import best, grid
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.models import HEADS, SimilarityHead
 from ames_lite.processes import ALONE, Processes
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.runtime import autocast
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.training.loader import BatchLoader
+from ames_lite.training.dataset import BatchLoader
 from ames_lite.training.model import check_teacher
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.run import Entry, TrainingRun
 from ames_lite.training.sampler import TripletSampler
-from ames_lite.training.state import write_curve
+from ames_lite.training.state import Watch, write_curve
 from ames_lite.training.stepping import Stepper
-from ames_lite.training.validation import Validation, best_epoch
-from ames_lite.training.watch import Watch
 
 logger = logging.getLogger(__name__)
+# of validation, between epochs: the epoch, λ and γ are chosen by it, so it is optimistic; results
+# are reported on another set
+LAMBS = (0.0, 0.25, 0.5, 0.75)
+TEMPS = (0.02, 0.1, 0.5, 2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """The main metric of a set's protocol at the best λ and γ of a grid. option: the set's name."""
+
+    data: EvaluationData
+    option: str
+    num_rerank: int
+    options: ScoringOptions
+
+    @property
+    def metric(self) -> str:
+        return self.data.protocol.main
+
+    def __call__(self, head: SimilarityHead) -> dict[str, Any]:
+        """The metric as `val`, its λ and γ, and that of the global ranking as `val_global`."""
+        data = self.data
+        num = min(self.num_rerank, data.neighbors.ids.shape[1])
+        pairs = pairs_to_score(data, num)
+        scores, cost = PairScorer(head).score(*data.stores, *pairs, self.options)
+        rows = grid(data, scores, num_reranks=[num], lambs=LAMBS, temps=TEMPS)
+        row = best(rows, self.metric)
+        return {
+            "val": row.metrics[self.metric],
+            "val_global": data.evaluate().metrics[self.metric],
+            "lamb": row.lamb,
+            "temp": row.temp,
+            "val_seconds": cost.seconds_scoring,
+        }
+
+
+def best_epoch(curve: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first line with the highest `val`. Raises BadInput for none."""
+    counted = [line for line in curve if not math.isnan(line.get("val", math.nan))]
+    if not counted:
+        raise BadInput("no epoch was validated", expected="a curve with a figure `val`")
+    return max(counted, key=lambda line: float(line["val"]))
 
 
 class Trainer(TrainingRun):
@@ -40,8 +85,6 @@ class Trainer(TrainingRun):
     identity: flat, what the run depends on beyond recipe, head and data; prefetch: parts of batches
     that are read ahead.
     """
-
-    keys = frozenset({"state", "optim", "scaler", "sampler"})
 
     def __init__(
         self,
@@ -74,11 +117,7 @@ class Trainer(TrainingRun):
         autocast(recipe.precision, self.device)  # refuses before any work
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe
         self.meta, self.validation, self.teacher = meta or HeadMeta(), validation, teacher
-        if teacher is not None:
-            check_teacher(teacher, head, recipe.beta, recipe.soft_targets)
-        what = f"soft_targets is {recipe.soft_targets}, and there is no teacher"
-        expected = "a teacher, or soft_targets=0.0"
-        require(teacher is not None or recipe.soft_targets == 0, what, expected=expected)
+        check_teacher(teacher, head, recipe)
         self.identity = {**self._own_identity(), **(identity or {})}
         self.loader = BatchLoader(
             store,
@@ -90,26 +129,23 @@ class Trainer(TrainingRun):
             whole=teacher is not None,
         )
         self.stepper = Stepper(head, teacher, self.loader, self.device, self.output_dir)
+        self.stateful = {
+            "state": head,
+            "optim": self.stepper.optimizer,
+            "scaler": self.stepper.scaler,
+            "sampler": sampler,
+        }
 
     def fit(self) -> Path:
         """Train, or resume training; returns the folder of the final head."""
         with self.hold():
-            self.head.to(self.device)
             self.resume()
-            self.stepper.wrap()
             self.train()
             self.head.eval()
             if self.processes.first:
                 save_head(self.output_dir, self.head, self._meta(self.curve[-1]))
             self.processes.wait()  # for the first
         return self.output_dir
-
-    def state(self) -> dict[str, Any]:
-        return {**self.stepper.state(), "sampler": self.sampler.state(self.step)}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        self.stepper.load(state)
-        self.step = self.sampler.resume(state["sampler"])
 
     def _own_identity(self) -> dict[str, Any]:
         name = next(name for name, head in HEADS.items() if type(self.head) is head)

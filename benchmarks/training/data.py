@@ -37,7 +37,7 @@ from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import THREADS, DescriptorStore
 from ames_lite.stores.neighbor_lists import open_neighbor_rows, write_neighbors
 from ames_lite.stores.row_layout import LOCAL_SCHEMA, free_bytes, num_bytes
-from ames_lite.training.loader import BatchLoader
+from ames_lite.training.dataset import BatchLoader
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
 from benchmarks.disk import bytes_from_disk, check_droppable, drop

@@ -29,8 +29,7 @@ from torch import Tensor, nn
 
 from ames_lite.models import AMES
 from ames_lite.processes import ALONE
-from ames_lite.training.dataset import Side, TripletBatch
-from ames_lite.training.loader import BatchLoader, Part
+from ames_lite.training.dataset import BatchLoader, Part, Side, TripletBatch
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.stepping import Stepper
 from benchmarks.own_process import peak_of
@@ -96,7 +95,6 @@ class Work:
         folder = Path(tempfile.gettempdir())
         given = cast(BatchLoader, loader)
         self.stepper = Stepper(self.head, self.teacher, given, self.device, folder)
-        self.stepper.wrap()
         part = Part(0, self.batch, self.counts, 1.0, True)
         return lambda: self.stepper.step(0, STEPS, iter([part]))
 

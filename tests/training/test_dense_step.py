@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ames_lite.models import AMES
 from ames_lite.training.dataset import Side, TripletBatch
 from ames_lite.training.model import TripletModel
+from ames_lite.training.recipe import Recipe
 from benchmarks.referees.step import DenseStep
 
 B, K, D = 3, 11, 16
@@ -53,7 +54,7 @@ def test_loss_and_gradient_are_those_of_the_dense_step(
     loss, gradient = learned(referee.model, referee.loss(given, counts))
     # Without a teacher no more is read than the head sees.
     seen = given if case == "taught" else given.strongest(*counts)
-    model = TripletModel(own, teacher, beta=3.0)
+    model = TripletModel(own, teacher, Recipe(beta=3.0))
     found_loss, found = learned(model, model(seen, counts).loss)
     assert found_loss == pytest.approx(loss, abs=BOUNDS[dtype][0])
     assert found.keys() == gradient.keys() and len(found) > 50

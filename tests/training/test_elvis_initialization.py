@@ -7,7 +7,7 @@ import torch
 
 from ames_lite.errors import BadInput
 from ames_lite.models.elvis import ELViS
-from ames_lite.training.initialization.matches import start_elvis_from_matches
+from ames_lite.training.initialization import start_elvis_from_matches
 
 
 def descriptors(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import AMES
 from ames_lite.models.blocks import PairLayer
-from ames_lite.training.initialization.matches import (
+from ames_lite.training.initialization import (
     of_signs,
     start_from_correspondences,
     start_from_matches,

@@ -14,7 +14,7 @@ import torch
 from ames_lite.errors import BadInput
 from ames_lite.processes import ALONE, Processes
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.training.loader import BatchLoader, Part
+from ames_lite.training.dataset import BatchLoader, Part
 from ames_lite.training.recipe import Recipe
 from tests.conftest import TinyWorld
 from tests.reranking.packing import pack_store

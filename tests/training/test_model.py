@@ -10,6 +10,7 @@ from ames_lite.errors import BadInput
 from ames_lite.models import AMES, ELViS
 from ames_lite.training.dataset import Side, TripletBatch
 from ames_lite.training.model import TripletModel, check_teacher, pair_loss, token_distance
+from ames_lite.training.recipe import Recipe
 
 B, K, D = 6, 9, 16
 
@@ -49,12 +50,16 @@ def elvis(seed: int = 3) -> ELViS:
     return ELViS(dim_in=D, dim=8, count_padding=False).eval().requires_grad_(False)
 
 
+REAL = Recipe(distill_padding=False)
+PROBABILITIES = Recipe(beta=0.0, soft_targets=0.6)
 MODELS = {
     "alone": lambda: TripletModel(head().train()),
     "tokens": lambda: TripletModel(head().train(), head(5).eval()),
-    "probabilities": lambda: TripletModel(head().train(), elvis(), 0.0, 0.6),
-    "both": lambda: TripletModel(head().train(), head(5).eval(), 3.0, 0.6),
-    "real tokens": lambda: TripletModel(head().train(), head(5).eval(), distill_padding=False),
+    "probabilities": lambda: TripletModel(head().train(), elvis(), PROBABILITIES),
+    "both": lambda: TripletModel(
+        head().train(), head(5).eval(), Recipe(beta=3.0, soft_targets=0.6)
+    ),
+    "real tokens": lambda: TripletModel(head().train(), head(5).eval(), REAL),
 }
 
 
@@ -85,7 +90,7 @@ def test_the_distance_is_that_of_the_published_positions() -> None:
         kept = torch.cat([goal[:, : 1 + q], goal[:, 1 + K : 1 + K + t]], dim=1)
         expected.append(torch.nn.functional.mse_loss(own_tokens, kept))
         logits.append(own)
-    result = TripletModel(student, teacher, beta=10.0)(given, (q, t))
+    result = TripletModel(student, teacher)(given, (q, t))
     distance = (expected[0] + expected[1]) / 2
     assert result.distance == pytest.approx(distance.item(), rel=1e-5)
     assert result.loss.item() == pytest.approx(
@@ -104,13 +109,13 @@ def test_the_published_distance_counts_the_tokens_of_padding() -> None:
         expected.append(torch.nn.functional.mse_loss(tokens, goal).item())
     result = TripletModel(student, teacher)(given, (K, K))
     assert result.distance == pytest.approx(sum(expected) / 2, rel=1e-5)
-    left_out = TripletModel(student, teacher, distill_padding=False)(given, (K, K))
+    left_out = TripletModel(student, teacher, REAL)(given, (K, K))
     assert left_out.distance != pytest.approx(result.distance, rel=1e-3)
 
 
 def test_padding_can_be_left_out_of_the_distance() -> None:
     student, teacher, given = head().train(), head(5).eval(), batch(padding=True)
-    model = TripletModel(student, teacher, distill_padding=False)
+    model = TripletModel(student, teacher, REAL)
     first = model(given, (5, 7))
     noisy = TripletBatch(
         *(
@@ -168,12 +173,12 @@ def test_a_teacher_of_another_width_is_refused(teacher: object, message: str) ->
 
 def test_a_teacher_of_probabilities_has_to_know_the_descriptors_alone() -> None:
     for known in (head(dim=16), elvis()):
-        check_teacher(known, head(), beta=0.0, soft_targets=0.5)
-        check_teacher(known, elvis(), beta=0.0, soft_targets=0.5)
+        check_teacher(known, head(), PROBABILITIES)
+        check_teacher(known, elvis(), PROBABILITIES)
     with pytest.raises(BadInput, match="descriptors of width 12"):
-        check_teacher(ELViS(dim_in=12), head(), beta=0.0, soft_targets=0.5)
+        check_teacher(ELViS(dim_in=12), head(), PROBABILITIES)
     with pytest.raises(BadInput, match="would learn nothing"):
-        check_teacher(head(5), head(), beta=0.0)
+        check_teacher(head(5), head(), Recipe(beta=0.0))
 
 
 @pytest.mark.parametrize("taught", ["probabilities", "both"])
@@ -196,7 +201,7 @@ def test_soft_targets_are_the_cross_entropy_by_hand(taught: str) -> None:
         chance = logits.double().sigmoid()
         pairs.append(-(target * chance.log() + (1 - target) * (1 - chance).log()))
     result = model(given, counts)
-    expected = torch.cat(pairs).mean() + model.beta * (result.distance or 0.0)
+    expected = torch.cat(pairs).mean() + model.recipe.beta * (result.distance or 0.0)
     assert result.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert (result.distance is None) == (taught == "probabilities")
 
@@ -204,10 +209,11 @@ def test_soft_targets_are_the_cross_entropy_by_hand(taught: str) -> None:
 def test_nothing_is_left_to_learn_from_a_twin() -> None:
     student, twin = head().train(), head().eval().requires_grad_(False)
     twin.round_gallery_fp16 = False
-    model = TripletModel(student, twin, 0.0, 1.0)
+    model = TripletModel(student, twin, Recipe(beta=0.0, soft_targets=1.0))
     model(batch(), (K, K)).loss.backward()
     grown = max(p.grad.abs().max().item() for p in student.parameters() if p.grad is not None)
-    TripletModel(student, head(5).eval(), 0.0, 1.0)(batch(), (K, K)).loss.backward()
+    other = TripletModel(student, head(5).eval(), model.recipe)
+    other(batch(), (K, K)).loss.backward()
     assert grown < 1e-6
     assert max(p.grad.abs().max().item() for p in student.parameters() if p.grad is not None) > 0.01
 

@@ -17,7 +17,7 @@ from ames_lite.models import AMES
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.training.dataset import load_batch
-from ames_lite.training.initialization.matches import start_from_correspondences
+from ames_lite.training.initialization import start_from_correspondences
 from ames_lite.training.model import pair_loss, score_pairs
 from ames_lite.training.recipe import Recipe, learning_rate
 from ames_lite.training.sampler import Triplets, TripletSampler

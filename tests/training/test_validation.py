@@ -15,7 +15,7 @@ from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.io.checkpoint import load_head
 from ames_lite.models import AMES
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
-from ames_lite.training.validation import LAMBS, TEMPS, Validation, best_epoch
+from ames_lite.training.trainer import LAMBS, TEMPS, Validation, best_epoch
 from tests.conftest import TinyWorld
 from tests.training.test_trainer import RECIPE, trainer_of
 

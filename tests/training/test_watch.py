@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.training.watch import Watch, advance
+from ames_lite.training.state import Watch, advance
 
 
 def test_the_log_is_json_whatever_the_figures(tmp_path: Path) -> None:
