@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ames_lite.errors import BadInput, require
-from ames_lite.retrieval.rows import Floats, not_finite
+from ames_lite.errors import require
+from ames_lite.retrieval.rows import Floats
 from ames_lite.retrieval.vlad import DISTANCES, fill, similarities
 
 Blocks = Callable[[], Iterable[Floats]]
@@ -24,8 +24,6 @@ SAME = 1e-12  # of that length: squared distance below which two tokens are one
 
 
 class Clustering(NamedTuple):
-    """The result."""
-
     centroids: npt.NDArray[np.float32]  # [C, D]
     tokens: int
     iterations: int  # that were needed
@@ -41,21 +39,16 @@ def kmeans_blocks(
     distance: str = "euclidean",
     tolerance: float = TOLERANCE,
 ) -> Clustering:
-    """Centroids of all tokens; blocks: [m, D] of floats, read iterations + 2 times.
+    """Centroids of all tokens, of which there are as many as clusters or more.
 
+    blocks: [m, D] of finite floats, read iterations + 2 times.
     distance: euclidean or cosine (a token of zeros then belongs to the first cluster). It starts
     from a sample drawn by seed and ends after `iterations` steps, or when the squared movement of
     all centroids together is at most tolerance times the mean squared length of a token. An empty
     cluster takes the token that is farthest from every centroid (the first of equals). Products are
-    float32, sums float64. Raises BadInput for fewer tokens, or fewer distinct ones, than clusters,
-    for NaN, infinity, and widths that change.
+    float32, sums float64. Raises BadInput for fewer distinct tokens than clusters.
     """
-    check_clustering(num_clusters, seed, iterations, distance)
-    fine = 0 <= tolerance < np.inf
-    require(fine, f"tolerance is {tolerance}", expected="a number from 0")
     tokens, scale = _survey(blocks)
-    if tokens < num_clusters:
-        raise _too_few(f"{tokens} tokens", num_clusters)
     chosen = np.random.default_rng(seed).choice(tokens, num_clusters, replace=False)
     centroids = _rows(blocks, np.sort(chosen))
     settled, step = False, 0
@@ -84,24 +77,10 @@ def check_clustering(
     require(known, f"distance is '{distance}'", expected=" or ".join(DISTANCES))
 
 
-def _too_few(what: str, num_clusters: int) -> BadInput:
-    return BadInput(
-        f"{what} for {num_clusters} clusters",
-        expected="at least one distinct token per cluster",
-        remedy="descriptors of more images, or fewer clusters",
-    )
-
-
 def _chunks(blocks: Blocks) -> Iterator[Tensor]:
     """All tokens as float32 [CHUNK, D], the last one shorter; valid until the next is asked for."""
     held, filled, seen = torch.empty(0), 0, 0
     for block in blocks():
-        if block.ndim != 2 or block.dtype.kind != "f" or (seen and block.shape[1] != len(held[0])):
-            raise BadInput(
-                f"a block of tokens is {list(block.shape)} ({block.dtype.name})",
-                where=f"from token {seen}",
-                expected="floats [m, D]" + (f" with D = {held.shape[1]}" if seen else ""),
-            )
         if not seen:
             held = torch.empty(CHUNK, block.shape[1])
         start = 0
@@ -121,10 +100,6 @@ def _survey(blocks: Blocks) -> tuple[int, float]:
     tokens, total = 0, 0.0
     for chunk in _chunks(blocks):
         squares = torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64).square()
-        finite = torch.isfinite(squares)
-        if not bool(finite.all()):
-            row = tokens + int(finite.to(torch.uint8).argmin())
-            raise not_finite(f"token {row}")
         tokens, total = tokens + len(chunk), total + float(squares.sum())
     return tokens, total / max(1, tokens)
 
@@ -167,6 +142,10 @@ def _farthest(
             gaps = (squares - sims) / (scale or 1.0)
         if float(gaps.max()) > best:
             best, farthest = float(gaps.max()), values[int(gaps.argmax())].clone()
-    if best <= SAME:
-        raise _too_few("there are fewer distinct tokens than clusters:", num_clusters)
+    require(
+        best > SAME,
+        f"there are fewer distinct tokens than the {num_clusters} clusters",
+        expected="at least one distinct token per cluster",
+        remedy="descriptors of more images, or fewer clusters",
+    )
     return farthest

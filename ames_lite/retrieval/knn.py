@@ -56,7 +56,7 @@ def exact_knn(
     require(k >= 1, f"k is {k}", expected="at least 1")
     rows, searched, own = search_sides(query, gallery, own)
     find = flat_candidates if device == "cpu" else _on_device(device)
-    best = _Best(rows, k, own, find, similarities)
+    best = _Best(rows, min(k, len(searched)), own, find, similarities)
     for first, stop in ranges(searched, BLOCK_BYTES):
         best.search(float_range(searched, first, stop), np.arange(first, stop))
     width = min(k, len(searched) - int((own >= 0).any()))
@@ -78,12 +78,12 @@ def most_similar(
     """
     rows = float_rows(query, "query vectors")
     own = np.array([-1 if n is None else n for n in left_out or [None] * len(rows)], np.int64)
-    best = _Best(rows, k, own, flat_candidates, _in_float64)
+    best = _Best(rows, min(k, num_gallery), own, flat_candidates, _in_float64)
     for block, ids in blocks:
         order = np.argsort(ids)
         values = float_rows(block, "gallery vectors", rows.shape[1])
         best.search(values[order], ids[order])
-    width = int((best.sims > -np.inf).sum(axis=1).min()) if best.num_seen else 0
+    width = int((best.sims > -np.inf).sum(axis=1).min())
     if width == 0:
         raise BadInput("there is no vector to be found", expected="another image than the query")
     return Neighbors(best.ids[:, :width], best.sims[:, :width], num_gallery)
@@ -100,24 +100,17 @@ class _Best:
     """The k best of the blocks so far: ids int32 and sims [Q, k], -1 and -infinity where fewer."""
 
     def __init__(self, query: Float32, k: int, own: Ids, find: Finder, exact: Exact) -> None:
-        self.query, self.k, self.own, self.find, self.exact = query, k, own, find, exact
+        self.query, self.own, self.find, self.exact = query, own, find, exact
         self.num_seen = 0
-        self.ids = np.empty((len(query), 0), np.int32)
-        self.sims = np.empty((len(query), 0), np.float32)
+        self.ids = np.full((len(query), k), -1, np.int32)
+        self.sims = np.full((len(query), k), -np.inf, np.float32)
 
     def search(self, block: Float32, block_ids: Ids) -> None:
         """Merge the neighbors in a block, whose ids [n] ascend."""
         self.num_seen += len(block)
-        self._widen(min(self.k, self.num_seen))
         longest = float(norms(block).max())
         for start in range(0, len(self.query), QUERY_ROWS):
             self._merge(slice(start, start + QUERY_ROWS), block, block_ids, longest)
-
-    def _widen(self, width: int) -> None:
-        pad = ((0, 0), (0, width - self.ids.shape[1]))
-        if pad[1][1]:
-            self.ids = np.pad(self.ids, pad, constant_values=-1)
-            self.sims = np.pad(self.sims, pad, constant_values=-np.inf)
 
     def _merge(self, part: slice, block: Float32, block_ids: Ids, longest: float) -> None:
         query, k, own = self.query[part], self.ids.shape[1], self.own[part]
@@ -130,7 +123,7 @@ class _Best:
             for q in np.flatnonzero((reach >= sims[:, -1]) & (reach >= self.sims[part, -1])):
                 every, one = np.arange(len(block))[None], slice(q, q + 1)
                 ids[q], sims[q] = self._sorted(query[one], block, block_ids, every, own[one], k)
-        if self.num_seen > len(block):
+        if self.num_seen > len(block) or len(block) < k:
             ids = np.concatenate([self.ids[part], ids], axis=1)
             sims = np.concatenate([self.sims[part], sims], axis=1)
             order = np.lexsort((ids, -sims), axis=1)[:, :k]

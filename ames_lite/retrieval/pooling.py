@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ames_lite.errors import BadInput, require
-from ames_lite.retrieval.rows import Float32, Float64, Floats, not_finite, real_descriptors
+from ames_lite.retrieval.rows import Float32, Float64, Floats, not_finite
 
 WINDOW = 5  # side of rGeM's windows
 
@@ -27,7 +27,7 @@ def gem(descriptors: Floats, count: npt.NDArray[np.integer], power: float = 3.0)
     """GeM vectors [N, D] float32 of descriptors [N, K, D], of which the first count[n] are real.
 
     power: above 0; 1 is the mean, a large one the entry of the largest magnitude. Raises BadInput
-    for NaN or infinity among the real ones, and a count that does not fit.
+    for NaN or infinity among the real ones.
     """
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
@@ -81,8 +81,8 @@ def _signed_power(values: Float64, power: float) -> Float64:
 
 def _real(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[tuple[int, Float64]]:
     """The real descriptors of every image, in float64."""
-    for n, real in enumerate(real_descriptors(descriptors, count)):
-        values = real.astype(np.float64)
+    for n, real in enumerate(count.tolist()):
+        values = descriptors[n, :real].astype(np.float64)
         if not np.isfinite(values).all():
             raise not_finite(f"a descriptor of image {n}")
         yield n, values

@@ -87,20 +87,13 @@ class Reranker(ABC):
     ) -> Neighbors:
         """The lists of queries [Q, D] in a gallery [N, D], or rows read by the range, reranked.
 
-        own, device: as in `exact_knn`. Raises BadInput for rows that do not fit the lists, NaN,
-        infinity, more than HELD_BYTES.
+        The lists are those of these very rows; own, device: as in `exact_knn`. Raises BadInput for
+        NaN, infinity, more than HELD_BYTES.
         """
         if neighbors.ids.size == 0:  # a gallery of nothing but the query itself
             return neighbors
         search = Search(*search_sides(query, gallery, own), device)
-        sizes = len(search.query), len(search.gallery)
-        require(
-            sizes == (len(neighbors.ids), neighbors.num_gallery),
-            f"lists of {len(neighbors.ids)} queries among {neighbors.num_gallery} images, "
-            f"{sizes[0]} query and {sizes[1]} gallery descriptors",
-            expected="the descriptors that the lists were made from",
-        )
-        self.depth(*sizes, search.gallery.dim)
+        self.depth(len(search.query), len(search.gallery), search.gallery.dim)
         return self._lists(search, neighbors)
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """Rows that are searched: checked (NaN, widths, names), as contiguous float32, in blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,22 +75,6 @@ def _check_width(width: int, wanted: int, what: str) -> None:
     )
 
 
-def real_descriptors(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[Floats]:
-    """Of every image its real descriptors [count[n], D], of descriptors [N, K, D]."""
-    if descriptors.ndim != 3 or descriptors.dtype.kind != "f" or descriptors.shape[2] == 0:
-        raise BadInput(
-            f"descriptors are {list(descriptors.shape)} ({descriptors.dtype})",
-            expected="floating-point descriptors [N, K, D]",
-        )
-    fits = count.shape == descriptors.shape[:1] and np.issubdtype(count.dtype, np.integer)
-    if not fits or (count.size and (count.min() < 0 or count.max() > descriptors.shape[1])):
-        raise BadInput(
-            f"count is {count}",
-            expected=f"{len(descriptors)} numbers from 0 to {descriptors.shape[1]}",
-        )
-    return (descriptors[n, :real] for n, real in enumerate(count.tolist()))
-
-
 def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> Ids:
     """For each query the gallery row of the same name, or -1. Raises BadInput for a name twice."""
     row_of = {name: row for row, name in enumerate(gallery_names)}
@@ -105,18 +89,13 @@ def search_sides(
 ) -> tuple[Float32, Gallery, Ids]:
     """Queries as float32, the gallery, and the gallery row of each query's own image, or -1.
 
-    own None: no query is in the gallery. Raises BadInput where they do not go together.
+    own: as `own_rows`; None: no query is in the gallery. Raises BadInput where sides do not fit.
     """
     rows = float_rows(query, "query descriptors")
     searched = Held(gallery) if isinstance(gallery, np.ndarray) else gallery
     require(len(searched), "the gallery is empty", expected="at least one descriptor")
     _check_width(searched.dim, rows.shape[1], "gallery descriptors")
-    if own is None:
-        return rows, searched, np.full(len(rows), -1, np.int64)
-    require(own.shape == (len(rows),), f"own is {list(own.shape)}", expected=f"[{len(rows)}]")
-    most, expected = int(own.max(initial=-1)), f"rows of a gallery of {len(searched)}"
-    require(most < len(searched), f"own has the row {most}", expected=expected)
-    return rows, searched, own
+    return rows, searched, np.full(len(rows), -1, np.int64) if own is None else own
 
 
 def float_range(gallery: Gallery, first: int, stop: int) -> Float32:

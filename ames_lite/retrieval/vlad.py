@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import check_fields
-from ames_lite.retrieval.rows import Float32, Floats, Ids, not_finite, real_descriptors
+from ames_lite.retrieval.rows import Float32, Floats, Ids, not_finite
 
 DISTANCES = ("euclidean", "cosine")
 SOFT = ("standard", "anyloc")
@@ -59,14 +59,13 @@ def vlad_images(
 
     Computed in float64, image by image: neither the order of descriptors nor the batch shows in the
     result. Memory: a few copies of one image's descriptors. Raises BadInput for NaN or infinity
-    among the real ones, and for a count that does not fit.
+    among the real ones.
     """
-    images = real_descriptors(descriptors, count)
     centers = _as_float64(centroids)
     held = torch.empty(descriptors.shape[1:], dtype=torch.float64)  # one image's, again and again
     vectors = np.empty((len(descriptors), centroids.size), np.float32)
-    for n, real in enumerate(images):
-        values = fill(held[: len(real)], real)
+    for n, real in enumerate(count.tolist()):
+        values = fill(held[:real], descriptors[n, :real])
         lengths = _lengths(values)
         if not bool(torch.isfinite(lengths).all()):
             raise not_finite(f"a descriptor of image {n}")
@@ -92,9 +91,9 @@ def similarities(values: Tensor, centers: Tensor, distance: str) -> Tensor:
     return (centers @ values.T).mul_(2).sub_(centers.square().sum(dim=1, keepdim=True))
 
 
-def unit_rows(values: Tensor, lengths: Tensor | None = None) -> Tensor:
+def unit_rows(values: Tensor) -> Tensor:
     """Rows [M, D] of unit length; rows of zeros stay."""
-    lengths = _lengths(values) if lengths is None else lengths
+    lengths = _lengths(values)
     return values / torch.where(lengths > 0, lengths, 1.0)[:, None]
 
 

@@ -51,10 +51,6 @@ class TripletBatch(NamedTuple):
         """The batch with every tensor changed alike."""
         return TripletBatch(*(side.each(change) for side in self))
 
-    def to(self, device: torch.device) -> TripletBatch:
-        """Copied to a device; from pinned memory the copy is asynchronous."""
-        return self.each(lambda x: x.to(device, non_blocking=True))
-
     def strongest(self, query_count: int, gallery_count: int) -> TripletBatch:
         """The first, strongest descriptors of either side."""
         query = self.query.each(lambda x: x[:, :query_count])

@@ -25,6 +25,12 @@ from ames_lite.stores.neighbor_rows import NeighborRows
 Rows = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
+REASONS = (
+    "are the only image of their label",
+    "have too few neighbours of their label",
+    "too few of other labels",
+    "have no descriptors",
+)
 
 
 class Triplets(NamedTuple):
@@ -48,13 +54,8 @@ class Excluded(NamedTuple):
     unusable: int = 0
 
     def __str__(self) -> str:
-        said = [
-            f"{self.alone} are the only image of their label",
-            f"{self.few_positives} have too few neighbours of their label",
-            f"{self.few_negatives} too few of other labels",
-        ]
-        said += [f"{self.unusable} have no descriptors"] * bool(self.unusable)
-        return ", ".join(said)
+        said = [f"{num} {reason}" for num, reason in zip(self, REASONS, strict=True)]
+        return ", ".join(said if self.unusable else said[:-1])
 
 
 class TripletSampler:

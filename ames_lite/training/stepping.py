@@ -119,7 +119,7 @@ class Stepper:
         together = self.loader.processes.size == 1 or part.last
         with nullcontext() if together else self.model.no_sync():  # type: ignore[operator]
             try:
-                read = part.batch.to(self.device)
+                read = part.batch.each(lambda x: x.to(self.device, non_blocking=True))
                 augmented = self._augment(part.step, read)
                 result = self.forward(augmented, part.counts, read)
             except BadInput as error:  # descriptors that are not finite

@@ -156,8 +156,6 @@ def test_bad_rows_are_refused() -> None:
         compressed_knn(rows[:2, :8], Rows(rows), 3, SMALL)
     with pytest.raises(BadInput, match="k is 0"):
         compressed_knn(rows[:2], Rows(rows), 0, SMALL)
-    with pytest.raises(BadInput, match="row 300"):
-        compressed_knn(rows[:2], Rows(rows), 3, SMALL, own=np.array([-1, 300]))
     rows[77, 3] = np.nan
     with pytest.raises(BadInput, match="row 77 has NaN"):
         compressed_knn(rows[:2], Rows(rows), 3, SMALL)

@@ -114,9 +114,6 @@ def test_what_does_not_fit_is_refused() -> None:
     broken[3, 2, 1] = np.inf
     for bad in (
         lambda: gem(broken, COUNT),
-        lambda: gem(descriptors, COUNT[:3]),
-        lambda: gem(descriptors, COUNT + 3),
-        lambda: gem(descriptors.astype(np.uint8), COUNT),
         lambda: weighted_mean(descriptors, weight - 1, COUNT),
         lambda: weighted_mean(descriptors, 0 * weight, COUNT),
         lambda: weighted_mean(descriptors, weight * np.nan, COUNT),

@@ -230,8 +230,6 @@ def test_what_does_not_fit_is_refused(options: Reranker, monkeypatch: pytest.Mon
     broken = gallery.copy()
     broken[plain.ids[0, 0], 0] = np.nan
     for rows, images, what in [
-        (query[:3], gallery, "3 query"),
-        (query, gallery[:40], "40 gallery"),
         (unit(np.ones((CLUSTERS, 7))), gallery, "width 16"),
         (query, broken, "NaN"),
     ]:

@@ -227,14 +227,9 @@ def test_what_does_not_fit_is_refused() -> None:
     bad[2, 3] = np.nan
     for args, part in [
         ((bad, centers), "image 0 has NaN"),
-        ((good[0], centers), r"\[1, 12\]"),
-        ((good.astype(int), centers), "floating-point"),
     ]:
         with pytest.raises(BadInput, match=part):
             vlad(*args)
-    for count in ([5], [-1], [1, 1], [0.5]):
-        with pytest.raises(BadInput, match="0 to 4"):
-            vlad_images(good[None], np.array(count), centers)
     for form, part in [
         ({"distance": "manhattan"}, "euclidean or cosine"),
         ({"soft": "hard"}, "standard or anyloc"),
