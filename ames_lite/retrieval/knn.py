@@ -37,12 +37,7 @@ MARGIN = 32  # candidates beyond k, so that rounding seldom reaches the k-th
 
 
 def exact_knn(
-    query: Floats,
-    gallery: Floats | Gallery,
-    k: int,
-    *,
-    own: Ids | None = None,
-    device: str = "cpu",
+    query: Floats, gallery: Floats | Gallery, k: int, *, own: Ids | None = None, device: str = "cpu"
 ) -> Neighbors:
     """The k gallery rows with the highest inner product, for each query, ties by ascending id.
 

@@ -101,14 +101,13 @@ class TripletSampler:
             remedy="more images, a smaller min_each=, or other lists, such as neighbors=gem",
         )
         self._order: tuple[int, Rows] = -1, self.anchors
-        arrays: dict[str, Codes | Mask] = {
+        arrays: dict[str, Codes | Mask | None] = {
             "anchors": self.anchors,
             "labels": self._labels,
             "usable": self._usable,
+            "families": self._families,
         }
-        if self._families is not None:
-            arrays["families"] = self._families
-        digests = {key: array_digest(array) for key, array in arrays.items()}
+        digests = {key: array_digest(x) for key, x in arrays.items() if x is not None}
         self._identity = {"seed": seed, "batch_size": batch_size, "power": power, **digests}
 
     def __len__(self) -> int:
@@ -143,11 +142,7 @@ class TripletSampler:
 
 
 def count_neighbors(
-    lists: NeighborRows,
-    labels: Codes,
-    depth: int,
-    usable: Mask,
-    families: Codes | None = None,
+    lists: NeighborRows, labels: Codes, depth: int, usable: Mask, families: Codes | None = None
 ) -> tuple[Rows, Rows]:
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
 

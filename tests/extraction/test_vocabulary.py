@@ -15,6 +15,7 @@ from ames_lite.io.digest import names_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.clustering import kmeans_blocks
 from ames_lite.retrieval.faiss_calls import lloyd
+from ames_lite.retrieval.rows import sampled_points
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
 from tests.stores.files import open_vocabulary
@@ -88,7 +89,8 @@ def test_a_sample_is_that_of_kmeans_in_memory(
     options = {"num_clusters": 6, "seed": 1, "max_images": max_images}
     source = [Source(two[0])]
     path = build_vocabulary(source, tmp_path / "v.npz", sample_per_cluster=each, **options)
-    expected = lloyd(tokens, 6, 1, 20, each)
+    sample = tokens[sampled_points(len(tokens), 6 * each, 1)]
+    expected = lloyd(sample, 6, 1, 20, each)
     assert read_vocabulary(path)[0].tobytes() == expected.tobytes()
 
 
