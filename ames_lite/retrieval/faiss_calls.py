@@ -53,7 +53,8 @@ class IvfPqIndex:
     def __init__(self, dim: int, nlist: int, code_size: int, seed: int) -> None:
         self.nlist = nlist
         factory = f"IVF{nlist},PQ{code_size}x8"
-        self._index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+        made: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+        self._index = made
         for clustering in (self._index.cp, self._index.pq.cp):
             clustering.seed = seed
             clustering.min_points_per_centroid = 1
