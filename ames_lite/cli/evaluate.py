@@ -123,7 +123,7 @@ def check(config: Config) -> Checked:
     if tuned is not None:
         tuned.check(scorer.name, scorer.digest, config["tuned"])
     published = config["weights"] is not None and not is_native(config["weights"])
-    form = of_its_form(scorer.arguments) if published else None
+    form = of_its_form(scorer.model.arguments) if published else None
     ensemble = ensemble_settings(config, meta, tuned, form)
     return Checked(numbers, scorer, *ensemble, _ensemble_source(config, meta, tuned))
 

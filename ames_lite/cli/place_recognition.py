@@ -190,7 +190,7 @@ def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) ->
     scorer = evaluate.check(config).scorer
     if backbone is None:
         return
-    wants, width = scorer.arguments.get("dim_in"), backbone.dim
+    wants, width = scorer.model.arguments.get("dim_in"), backbone.dim
     require(
         wants in (None, width),
         f"the head takes descriptors of width {wants}, {config['desc_name']} has {width}",

@@ -43,11 +43,6 @@ class PairScorer:
     digest: str = ""
     check: Check | None = None
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The settings of the model, JSON-able."""
-        return self.model.arguments
-
     def score(
         self,
         query_store: DescriptorStore,
