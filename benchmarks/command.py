@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.compose import as_dict
 from ames_lite.cli.shell import (
     as_list,
     command,
     count_of,
     print_table,
-    refuse_used,
-    stamped_dir,
+    run_dir,
 )
 from ames_lite.errors import ConfigError
 from ames_lite.io.writing import replacing
@@ -35,6 +34,7 @@ from benchmarks.keys import (
     precisions_of,
 )
 from benchmarks.machine import describe_machine
+from benchmarks.schema import Benchmark
 from benchmarks.subjects import DENSE, variants
 from benchmarks.suites.evaluate import prepare_evaluate, show_evaluate
 from benchmarks.suites.extract import prepare_extract, show_extract
@@ -64,23 +64,23 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("benchmark", run, overrides)
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Benchmark) -> dict[str, Any]:
     """Measure, print the table, write benchmark.json; returns its content."""
-    if config["suite"] not in SUITES:
+    if config.suite not in SUITES:
         raise ConfigError(
-            f"there is no suite '{config['suite']}'", expected=f"one of {', '.join(SUITES)}"
+            f"there is no suite '{config.suite}'", expected=f"one of {', '.join(SUITES)}"
         )
-    prepare, show = SUITES[config["suite"]]
-    threads = None if config["threads"] is None else count_of("threads", config["threads"])
+    prepare, show = SUITES[config.suite]
+    threads = None if config.threads is None else count_of("threads", config.threads)
     measure = prepare(config)
-    folder = _run_dir(config)
+    folder = run_dir(config, f"benchmark_{config.suite}")
     began = time.perf_counter()
     with cpu_threads(threads):
         machine, cells = describe_machine(), measure(folder)
     results = {
         "schema": SCHEMA,
-        "suite": config["suite"],
-        "config": config,
+        "suite": config.suite,
+        "config": as_dict(config),
         "machine": machine,
         "seconds": time.perf_counter() - began,
         "cells": cells,
@@ -93,15 +93,15 @@ def run(config: Config) -> dict[str, Any]:
     return results
 
 
-def prepare_heads(config: Config) -> Callable[[Path], Cells]:
+def prepare_heads(config: Benchmark) -> Callable[[Path], Cells]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
-    devices = devices_of(config["device"])
-    precisions = precisions_of(config["precisions"], devices)
-    heads = chosen("heads", config["heads"], list(variants()))
-    sizes = dict.fromkeys(parse_size(text) for text in config["sizes"])
-    candidates = dict.fromkeys(count_of("candidates", num) for num in as_list(config["candidates"]))
+    devices = devices_of(config.device)
+    precisions = precisions_of(config.precisions, devices)
+    heads = chosen("heads", config.heads, list(variants()))
+    sizes = dict.fromkeys(parse_size(text) for text in config.sizes)
+    candidates = dict.fromkeys(count_of("candidates", num) for num in as_list(config.candidates))
     one: dict[str, Any] = {
-        key: count_of(key, config[key]) for key in ("pairs", "repeats", "dim_in")
+        key: count_of(key, getattr(config, key)) for key in ("pairs", "repeats", "dim_in")
     }
     for key, values in {"sizes": sizes, "candidates": candidates}.items():
         if not values:
@@ -117,8 +117,8 @@ def prepare_heads(config: Config) -> Callable[[Path], Cells]:
                 own,
                 **one,
                 candidates=list(candidates),
-                seed=config["seed"],
-                budget=float(config["budget"]),
+                seed=config.seed,
+                budget=float(config.budget),
             )
             cells += measure_heads(options, device)
         return cells
@@ -175,18 +175,8 @@ def _or_dash(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def _run_dir(config: Config) -> Path:
-    """A fresh run directory, with the configuration in it."""
-    name = f"benchmark_{config['suite']}"
-    folder = Path(config["output_dir"] or stamped_dir(name)).expanduser()
-    refuse_used(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=1))
-    return folder
-
-
 # What suite= may name: how to get ready to measure, and how to show what was found.
-Prepare = Callable[[Config], Callable[[Path], Cells]]
+Prepare = Callable[[Benchmark], Callable[[Path], Cells]]
 SUITES: dict[str, tuple[Prepare, Callable[[dict[str, Any]], None]]] = {
     "head": (prepare_heads, show_heads),
     "extract": (prepare_extract, show_extract),

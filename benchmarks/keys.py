@@ -45,13 +45,13 @@ def precisions_of(value: object, devices: Sequence[torch.device]) -> list[str]:
     return chosen("precisions", value, list(known))
 
 
-def scratch_of(value: object) -> Path | None:
+def scratch_of(value: Path | None) -> Path | None:
     """The folder `scratch=`; None where it is null. Raises BadInput where there is none."""
     if value is None:
         return None
-    if not isinstance(value, str) or not Path(value).expanduser().is_dir():
+    if not value.is_dir():
         raise BadInput(f"scratch is {value}", expected="a folder that exists")
-    return Path(value).expanduser().absolute()
+    return value.absolute()
 
 
 def parse_size(text: object) -> tuple[int, int]:

@@ -4,15 +4,16 @@ COMMANDS is the visible dict of all commands; a function is loaded when it is ca
 script, its configuration in conf/ and its file here share one name.
 """
 
+import inspect
 import io
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
-
-from ames_lite.io.shipped import conf_dir
 
 COMMANDS = {
     "extract_descriptors": "ames_lite.cli.extract_descriptors:main",
@@ -41,6 +42,7 @@ COMMANDS = {
     "neighbors": "ames_lite.cli.prepare_topk_global:main",
     "index": "ames_lite.cli.search:index",
 }
+HELP_COLUMN = 32  # where the meaning of a key begins
 HYDRA_FLAGS = ("-m", "--multirun", "-i", "--info", "-c", "--cfg", "-sc", "--shell-completion")
 
 
@@ -98,9 +100,16 @@ def print_any_text() -> None:
 
 
 def print_help(name: str) -> None:
-    """The configuration file itself: every key, its default and what it means."""
-    print(f"usage: key=value …, where the keys and their defaults are (conf/{name}.yaml):\n")
-    print((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8"))
+    """What a command does; every key, its default and what it means."""
+    from ames_lite.cli.schema import SCHEMAS, help_of
+
+    columns = shutil.get_terminal_size((100, 24)).columns
+    print(f"usage: {name} key=value …\n\n{inspect.getdoc(SCHEMAS[name])}\n")
+    for key, default, meaning in help_of(name):
+        indent = " " * HELP_COLUMN
+        print(f"{key}={default}".ljust(HELP_COLUMN - 1) + " " * bool(meaning), end="")
+        lines = textwrap.wrap(meaning, width=max(40, columns - HELP_COLUMN)) or [""]
+        print(f"\n{indent}".join(lines))
 
 
 def run_script(path: str) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.schema.evaluation import Search
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.writing import replacing
@@ -42,17 +42,18 @@ class Answers:
         return absent
 
 
-def read_answers(config: Config, meta: HeadMeta, frozen: bool) -> Answers:
+def read_answers(config: Search, meta: HeadMeta, frozen: bool) -> Answers:
     """From threshold=, max_false=, certain=. frozen: λ and γ are the head's own, as calibrated."""
-    threshold, calibration = config["threshold"], None
+    threshold, calibration = config.threshold, None
     if threshold is not None and not math.isfinite(threshold):
         raise ConfigError(f"threshold={threshold}", expected="a finite score")
     if frozen and meta.calibration is not None:
         try:
             calibration = Calibration.from_json(meta.calibration)
         except BadInput as error:
-            raise BadInput(str(error), where=config["weights"]) from error
-    asked = {key: config[key] for key in ("max_false", "certain") if config[key] is not None}
+            raise BadInput(str(error), where=config.weights) from error
+    given = {"max_false": config.max_false, "certain": config.certain}
+    asked = {key: value for key, value in given.items() if value is not None}
     if asked and calibration is None:
         said = " ".join(f"{key}={value}" for key, value in asked.items())
         raise ConfigError(

@@ -5,15 +5,17 @@ Several are named with a step each (`sources=[pitts30k:4,st_lucia:1]`), also by 
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ames_lite.cli.compose import Config, compose, options_of
+from ames_lite.cli.compose import compose, options_of
 from ames_lite.cli.extraction import names_of_published
+from ames_lite.cli.schema.extraction import BuildVocabulary
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.io.provenance import compare_provenance
@@ -29,12 +31,10 @@ class Chosen(NamedTuple):
     files: DatasetFiles
 
 
-def run(config: Config) -> None:
+def run(config: BuildVocabulary) -> None:
     """Build a vocabulary, named after `domain=`, or after the folders of the data sets."""
-    if config["split"] not in SPLITS:
-        raise ConfigError(f"split={config['split']}", expected=f"one of {', '.join(SPLITS)}")
     chosen, output = sources_and_path(config)
-    split, extraction = config["split"], config.get("extraction")
+    split, extraction = config.split, config.extraction
     found = find_all({one.dataset: partial(_store, one, split, extraction) for one in chosen})
     sources = []
     for one in chosen:
@@ -44,20 +44,20 @@ def run(config: Config) -> None:
     path = build_vocabulary(
         sources,
         output,
-        **{key: config[key] for key in SETTINGS},
-        expected=config.get("expected"),
+        **{key: getattr(config, key) for key in SETTINGS},
+        expected=config.expected,
     )
     print(f"vocabulary: {path}")
 
 
-def sources_and_path(config: Config) -> tuple[list[Chosen], Path]:
+def sources_and_path(config: BuildVocabulary) -> tuple[list[Chosen], Path]:
     """What a vocabulary is built from, and where it belongs. Raises ConfigError."""
     chosen = _chosen(config)
-    domain = config["domain"] or "+".join(one.files.folder for one in chosen)
+    domain = config.domain or "+".join(one.files.folder for one in chosen)
     return chosen, dataset_files(config).vocabulary_path(domain)
 
 
-def keep(config: Config, remedy: str) -> Path | None:
+def keep(config: BuildVocabulary, remedy: str) -> Path | None:
     """The vocabulary that is there. Raises BadInput where `config` builds another."""
     chosen, path = sources_and_path(config)
     if not path.is_file():
@@ -65,8 +65,8 @@ def keep(config: Config, remedy: str) -> Path | None:
     wanted = {
         "datasets": [one.dataset for one in chosen],
         "steps": [one.step for one in chosen],
-        **{key: config[key] for key in OF_CLUSTERING},
-        **(config.get("expected") or {}),
+        **{key: getattr(config, key) for key in OF_CLUSTERING},
+        **(config.expected or {}),
     }
     compare_provenance(
         read_vocabulary(path)[1], wanted, wanted, files=(path, "this run"), remedy=remedy
@@ -74,7 +74,7 @@ def keep(config: Config, remedy: str) -> Path | None:
     seen = {part.dataset: part for part in read_vocabulary_images(path)}
     for one in chosen:
         with suppress(MissingFile):  # the vocabulary may be there without its sources
-            names = read_image_list(one.files.image_list(config["split"])).names
+            names = read_image_list(one.files.image_list(config.split)).names
             if one.dataset in seen:
                 _check_images(path, seen[one.dataset], names, remedy)
     return path
@@ -104,13 +104,12 @@ def parse_source(text: object) -> tuple[str, int]:
     return name, int(step or "1")
 
 
-def _chosen(config: Config) -> list[Chosen]:
+def _chosen(config: BuildVocabulary) -> list[Chosen]:
     """The data sets of sources=, or that of dataset=. Raises ConfigError."""
-    store_name = config["stores"] or config["desc_name"]
-    config = {**config, "desc_name": store_name}
-    if not config["sources"]:
-        return [Chosen(config["dataset"]["option"], 1, dataset_files(config))]
-    parsed = [parse_source(text) for text in config["sources"]]
+    config = replace(config, desc_name=config.stores or config.desc_name)
+    if not config.sources:
+        return [Chosen(config.dataset.option, 1, dataset_files(config))]
+    parsed = [parse_source(text) for text in config.sources]
     names = [name for name, _ in parsed]
     unknown = [name for name in names if name not in options_of("dataset")]
     if unknown or len(set(names)) < len(names):
@@ -119,9 +118,9 @@ def _chosen(config: Config) -> list[Chosen]:
         raise ConfigError(what, where="sources=", expected=expected)
     chosen = []
     for name, step in parsed:
-        own = f"name={config['name']}"
-        dataset = compose("build_vocabulary", [f"dataset={name}", own])["dataset"]
-        chosen.append(Chosen(name, step, dataset_files({**config, "dataset": dataset})))
+        own = f"name={config.name}"
+        dataset = compose("build_vocabulary", [f"dataset={name}", own]).dataset
+        chosen.append(Chosen(name, step, dataset_files(replace(config, dataset=dataset))))
     return chosen
 
 

@@ -4,9 +4,8 @@ Exit code 3 where faults were found, 0 where there are none, 1 where there is no
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.schema.extraction import CheckStore
 from ames_lite.cli.shell import chosen_splits, command, dataset_files, with_names
 from ames_lite.datasets.check import Report, check_dataset, check_store
 
@@ -20,13 +19,13 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return FOUND_FAULTS if code == 0 and any(report.findings for report in reports) else code
 
 
-def run(config: Config) -> Report:
-    if config["store"] is None:
+def run(config: CheckStore) -> Report:
+    if config.store is None:
         files = dataset_files(config)
-        report = check_dataset(files, chosen_splits(config), config["neighbors"])
+        report = check_dataset(files, chosen_splits(config), config.neighbors)
     else:
         report = Report()
-        check_store(Path(config["store"]).expanduser(), None, report)
+        check_store(config.store, None, report)
     for where, what in report.notes:
         print(f"note: {where}\n  {_indented(with_names(what, config))}")
     for where, what in report.findings:

@@ -3,24 +3,21 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.schema.evaluation import Compare
 from ames_lite.cli.shell import as_list, command
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.comparison import GLOBAL, Block, Entry, compare
-from ames_lite.evaluation.comparison_table import FORMS, render
+from ames_lite.evaluation.comparison_table import render
 from ames_lite.evaluation.results_file import read_results, results_path
 
 EXPECTED = "results=[<results.json or run directory>, …]; [a,b,c] within the list: seeds of one"
 
 
-def run(config: Config) -> list[Block]:
+def run(config: Compare) -> list[Block]:
     """Compare as configured, print the tables and return what they hold."""
-    if config["form"] not in FORMS:
-        raise ConfigError(f"form={config['form']}", expected=f"one of {', '.join(FORMS)}")
-    groups = [_paths(entry) for entry in config["results"]]
-    names, baseline = _names(config["names"], groups), config["baseline"] or GLOBAL
+    groups = [_paths(entry) for entry in config.results]
+    names, baseline = _names(config.names, groups), config.baseline or GLOBAL
     if baseline not in (GLOBAL, *names):
         groups, names, baseline = _with_baseline(groups, names, results_path(baseline))
     entries = [
@@ -28,21 +25,20 @@ def run(config: Config) -> list[Block]:
             name,
             tuple(map(str, paths)),
             tuple(read_results(path) for path in paths),
-            mixed=config["mixed"],
+            mixed=config.mixed,
         )
         for name, paths in zip(names, groups, strict=True)
     ]
-    blocks = compare(entries, baseline=baseline, metric=config["metric"], seed=config["seed"])
-    columns = None if config["columns"] is None else as_list(config["columns"])
-    print(render(blocks, config["form"], columns), end="")
+    blocks = compare(entries, baseline=baseline, metric=config.metric, seed=config.seed)
+    columns = None if config.columns is None else as_list(config.columns)
+    print(render(blocks, config.form, columns), end="")
     return blocks
 
 
-def _paths(entry: Any) -> list[Path]:
-    texts = as_list(entry)
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"results= has the entry {entry!r}", expected=EXPECTED)
-    return [results_path(text) for text in texts]
+def _paths(entry: Path | list[Path]) -> list[Path]:
+    if not entry:
+        raise ConfigError("results= has the entry []", expected=EXPECTED)
+    return [results_path(path) for path in as_list(entry)]
 
 
 def _with_baseline(

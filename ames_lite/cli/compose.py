@@ -1,20 +1,22 @@
 """Configurations: the sole owner of Hydra.
 
-Every key must stand in the YAML, every group's value must be a file of that group, and a value must
-have the type of the default; where that is null, a text or what `TAKES` says.
+A command's keys and their types are those of its dataclass (cli/schema); the YAML of its name
+chooses the groups. Every group's value must be a file of that group.
 """
 
+import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -32,47 +34,25 @@ from ames_lite.cli.overrides import (
     split_override,
     unknown,
 )
+from ames_lite.cli.schema import SCHEMAS
+from ames_lite.cli.schema.keys import Key, groups_of, keys_of
+from ames_lite.cli.schema.values import built, converted, element, takes_text
 from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir, shipped
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
-# What a key takes beside the type of its default; the keys of a reranker or a backbone go by their
-# last part. A default of null takes a text where nothing else stands here.
-TAKES: dict[tuple[type, ...], set[str]] = {
-    (int, float): {
-        *("radius", "threshold", "max_false", "certain", "val_share"),
-        *("dataset.options.radius", "dataset.options.max_angle"),
-    },
-    (int, float, list): {"lamb", "temp"},
-    (int,): {
-        *("tolerance", "ivf_pq.nlist", "ivf_pq.code_size", "kreciprocal.num", "diffusion.num"),
-        *("keep", "export_top", "query_desc_num", "gallery_desc_num", "threads", "batch_pixels"),
-        *("layer", "extract.batch_pixels", "dataset.options.nearest", "dataset.options.frames"),
-    },
-    (int, list): {"num_rerank", "descriptors", "image_size"},
-    (str, list): {"exports", "columns", "heads", "precisions"},
-    (str,): {"weights", "tuned"},
-    (list,): {"outputs", "names", "rerankers", "box"},
+# What a key below arguments= or options= takes beside the type of its default in the YAML.
+TAKES: dict[str, Any] = {
+    **dict.fromkeys(("radius", "max_angle"), int | float | None),
+    **dict.fromkeys(("layer", "nearest", "frames"), int | None),
+    **dict.fromkeys(("ground_truth", "distractors", "names_from", "whitening"), str | None),
+    "image_size": int | list[int] | None,
 }
-OPTIONAL = {  # keys that take null though their default is another
-    *("val_dataset", "whitening", "dataset.options.radius", "dataset.options.max_angle"),
-    *("dataset.options.nearest", "dataset.options.frames", "dataset.options.ground_truth"),
-    *("dataset.options.distractors", "dataset.options.names_from"),
-    *("mutual_nn.lamb", "mutual_nn.temp", "ransac.lamb", "ransac.temp"),
-}
-PATHS = {  # keys whose texts are paths
-    *("data_root", "output_dir", "images", "labels", "query_images", "queries", "gallery"),
-    *("families", "distractors", "weights", "teacher", "global_weights", "vocabulary"),
-    *("whitening", "binarization", "detector", "store", "cache", "lists", "scores", "tuned"),
-    *("results", "val_images", "query", "index", "neighbors", "val_neighbors", "scratch"),
-}
-HEAD_KEYS = {"weights", "teacher"}
-TEXT_LISTS = {"names", "show", "columns"}  # lists of other texts, taken as they stand too
+PATHS = ("weights", "detector", "whitening")  # of these keys, whose texts are paths
 CONFIG_NAME, CONFIG_DIR = "--config-name=", "AMES_CONFIG_DIR"
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
-Config = dict[str, Any]
 
 
 def config_dirs() -> tuple[Path, ...]:
@@ -104,10 +84,13 @@ def search_path(name: str) -> tuple[str, list[str]]:
     return str(first), [word("hydra.searchpath", others)] if others else []
 
 
-def compose(name: str, overrides: Sequence[str] = ()) -> Config:
-    """Configuration `name` with overrides applied. Raises ConfigError that lists what exists."""
+def compose(name: str, overrides: Sequence[str] = ()) -> Any:
+    """The keys of command `name` (its dataclass of SCHEMAS) with overrides applied.
+
+    Raises ConfigError that lists what exists.
+    """
     flag = next((text for text in overrides if text.startswith(CONFIG_NAME)), CONFIG_NAME + name)
-    primary = flag.removeprefix(CONFIG_NAME)
+    primary, schema = flag.removeprefix(CONFIG_NAME), SCHEMAS[name]
     words = [split_override(text) for text in overrides if text != flag]
     words = _with_backbone(name, [(SHORT.get(key, key), value) for key, value in words])
     own_groups = _groups_of(primary)
@@ -116,63 +99,88 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Config:
         _check_group(group, value, name)
     composed = _composed(config_dirs(), primary, tuple(f"{key}={value}" for key, value in groups))
     plain = _contents(name, composed, [])
-    known = _flat(plain)
+    known = hints(schema, plain)
     others = [(key, value) for key, value in words if key not in own_groups]
     for key, _ in others:
-        _check_key(key, known, name)
+        if key not in known:
+            raise unknown(f"{name} has no key '{key}'", key, known.keys() | own_groups)
     given = [_parse(_as_text(key, value, known[key])) for key, value in others]
-    config = _contents(name, composed, given)
-    _check_types(config, known)
-    for key in HEAD_KEYS & set(config):
-        config[key] = _head_by_name(config[key])
+    values = _contents(name, composed, given)
+    for key, value in _flat(values).items():
+        if key in known and "." in key:
+            converted(key, known[key].hint, value)
+    config = built(schema, values)
+    for key, about in keys_of(schema).items():
+        if about.head and "." not in key:
+            setattr(config, key, _head_by_name(getattr(config, key)))
     return config
 
 
-def _head_by_name(weights: Any) -> Any:
+def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:
+    """The keys that a configuration has: those declared, and those that its groups bring."""
+    known = dict(keys_of(schema))
+    declared = dict(known)
+    for group, kind in groups_of(schema).items():
+        declared |= {f"{group}.{key}": about for key, about in keys_of(kind).items()}
+    for key, default in _flat(plain).items():
+        last = key.rpartition(".")[2]
+        if not isinstance(default, dict) and key not in known:
+            free = Key(_hint_of(last, default), default, "", last in PATHS, False)
+            known[key] = declared.get(key, free)
+    return known
+
+
+def _hint_of(last: str, default: Any) -> Any:
+    """The type of a key of a YAML: of its default, or what TAKES says."""
+    if last in TAKES:
+        return TAKES[last]
+    return (
+        str | None if default is None else list[Any] if isinstance(default, list) else type(default)
+    )
+
+
+def _head_by_name(weights: Path | None) -> Path | None:
     """The folder of a shipped head that is named (weights=sift_ames); anything else as it is."""
-    if not isinstance(weights, str) or Path(weights).name != weights or Path(weights).exists():
+    if weights is None or weights.name != str(weights) or weights.exists():
         return weights
-    head = shipped(weights)
-    return str(head) if (head / "weights.safetensors").is_file() else weights
+    head = shipped(weights.name)
+    return head if (head / "weights.safetensors").is_file() else weights
 
 
-def _as_text(key: str, value: str, default: Any) -> str:
+def _as_text(key: str, value: str, about: Key) -> str:
     """The override; where a key takes a text, its value is quoted so that Hydra leaves it alone."""
-    types, last = _types(key, default), _short(key)
-    written = literal_path if last in PATHS else literal
-    if is_list(value) and list in types:
-        texts = last in PATHS | TEXT_LISTS
+    written, of_list = literal_path if about.path else literal, element(about.hint)
+    if is_list(value) and of_list is not None:
+        texts = takes_text(of_list) or element(of_list) is not None
         return f"{key}={literal_list(value, written) if texts else value}"
-    if value == "null" or (str not in types and not (list in types and last in PATHS)):
+    if value == "null" or not (takes_text(about.hint) or (of_list and about.path)):
         return f"{key}={value}"
-    if last in PATHS and not value.strip():
+    if about.path and not value.strip():
         raise ConfigError(f"{key}= is empty", expected="a path, or null")
     return f"{key}={written(value)}"
 
 
-def _types(key: str, default: Any) -> tuple[type, ...]:
-    named = tuple(kind for kinds, keys in TAKES.items() if _short(key) in keys for kind in kinds)
-    if default is None:
-        return named or (str,)
-    own = (int, float) if isinstance(default, float) else (type(default),)
-    return (*own, *(kind for kind in named if kind not in own))
+def as_dict(config: Any) -> dict[str, Any]:
+    """The values of a configuration as JSON has them."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    return {key.removesuffix("_"): value for key, value in plain.items()}
 
 
-def given_words(name: str, config: Config) -> list[str]:
+def given_words(name: str, config: Any) -> list[str]:
     """The overrides that compose to `config`: what differs from the defaults of its groups.
 
     What was filled in since (the protocol and role of a folder's own) is left out.
     """
-    groups = {"dataset": config["dataset"]["option"], "model": config["model"]["name"]}
+    groups = {"dataset": config.dataset.option, "model": config.model.name}
     words = [word(key, value) for key, value in groups.items()]
-    plain = _flat(compose(name, words))
-    default = str(compose(name)["model"]["name"])
+    plain = compose(name, words)
+    known = hints(type(config), as_dict(plain))
+    before, after = _flat(as_dict(plain)), _flat(as_dict(config))
+    default = compose(name).model.name
     words = [one for one in words if one != word("model", default)]
-    for key, value in _flat(config).items():
-        leaf = not isinstance(value, dict) and key not in ("dataset.protocol", "dataset.role")
-        if leaf and key in plain and plain[key] != value and key != "dataset.folder":
-            words.append(word(key, value))
-    return words
+    filled_in = ("dataset.protocol", "dataset.role", "dataset.folder")
+    changed = [key for key in known if key not in filled_in and before[key] != after[key]]
+    return [*words, *(word(key, after[key]) for key in changed)]
 
 
 def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -252,6 +260,8 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
     for entry in defaults:
         if isinstance(entry, dict):
             keys |= {str(key).removeprefix("override /") for key in entry}
+        elif entry.startswith("schema/"):
+            keys |= {key.split(".")[0] for key in keys_of(SCHEMAS[entry.removeprefix("schema/")])}
         elif entry != "_self_":
             keys |= _keys_of(str(PurePosixPath(name).parent / entry), folders)
     return frozenset(keys)
@@ -260,12 +270,26 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
 @lru_cache(maxsize=256)  # it is slow, and commands that call others choose the same groups often
 def _composed(folders: tuple[Path, ...], name: str, groups: tuple[str, ...]) -> DictConfig:
     """The configuration with its groups chosen, its interpolations unresolved."""
+    _register()
     folder, others = search_path(name)
     with _explained(name), initialize_config_dir(folder, version_base="1.3", job_name=name):
         return hydra_compose(name, [*groups, *others])
 
 
-def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> Config:
+def _register() -> None:
+    """Let Hydra find the schemas: `- schema/evaluate` in the defaults of a configuration."""
+    for name, schema in SCHEMAS.items():
+        node: dict[str, Any] = {}
+        for key, about in keys_of(schema).items():
+            *parents, last = key.split(".")
+            inner = node
+            for parent in parents:
+                inner = inner.setdefault(parent, {})
+            inner[last] = about.default
+        ConfigStore.instance().store(name, node, "schema", "_global_")
+
+
+def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> dict[str, Any]:
     """The values of a configuration, once those that are given stand in it."""
     composed = deepcopy(composed)
     with _explained(name):
@@ -285,39 +309,10 @@ def _explained(name: str) -> Iterator[None]:
         raise ConfigError(f"the configuration does not compose: {first}", where=name) from error
 
 
-def _flat(config: Config, prefix: str = "") -> Config:
-    flat: Config = {}
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         flat[prefix + key] = value
         if isinstance(value, dict):
             flat.update(_flat(value, f"{prefix}{key}."))
     return flat
-
-
-def _check_key(key: str, known: Config, name: str) -> None:
-    keys = {k for k, value in known.items() if not isinstance(value, dict)}
-    if key not in keys:
-        raise unknown(f"{name} has no key '{key}'", key, keys | _groups_of(name))
-
-
-def _check_types(config: Config, known: Config) -> None:
-    for key, value in _flat(config).items():
-        if key not in known or _may_be_null(key, known[key]) and value is None:
-            continue
-        types = _types(key, known[key])
-        is_bool = isinstance(value, bool) and bool not in types
-        if is_bool or not isinstance(value, types):
-            expected = " or ".join(kind.__name__ for kind in types)
-            if value is None and str in types:
-                expected += f"; the text null as \"{key}='null'\""
-            if isinstance(value, str) and list in types:
-                expected += f": {key}=[{value}]"
-            raise ConfigError(f"{key}={value!r} is a {type(value).__name__}", expected=expected)
-
-
-def _may_be_null(key: str, default: Any) -> bool:
-    return default is None or not OPTIONAL.isdisjoint((key, _short(key)))
-
-
-def _short(key: str) -> str:
-    return re.sub(r"^(ames|elvis|mutual_nn|ransac|backbone\.arguments)\.", "", key)

@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
 from ames_lite.cli.released import released_head, released_vocabulary, released_whitening
+from ames_lite.cli.schema.evaluation import Demo
 from ames_lite.cli.shell import command, data_root, print_table, refuse_used, stamped_dir
 from ames_lite.cli.steps import Steps
-from ames_lite.errors import ConfigError
 from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
 from ames_lite.synthetic import WorldSpec, render_world
 
@@ -123,13 +122,11 @@ RECIPES = {
 }
 
 
-def run(config: Config) -> None:
+def run(config: Demo) -> None:
     """The whole job."""
-    desc_name, trains = config["desc_name"], config["train"]
-    if desc_name not in RECIPES:
-        raise ConfigError(f"desc_name={desc_name}", expected=f"one of {', '.join(RECIPES)}")
+    desc_name, trains = config.desc_name, config.train
     recipe = RECIPES[desc_name]
-    precision = settle_precision(config["precision"], pick_device())
+    precision = settle_precision(config.precision, pick_device())
     heads = {} if trains else {name: released_head(desc_name, name) for name in recipe.heads}
     root, folder = _folders(config)
     step = Steps(root)
@@ -137,7 +134,7 @@ def run(config: Config) -> None:
     if trains:
         heads[recipe.heads[0]] = folder / "train"
         taught = f"output_dir={folder / 'train'}"
-        step("train", f"experiment={desc_name}_synthetic", f"seed={config['seed']}", taught)
+        step("train", f"experiment={desc_name}_synthetic", f"seed={config.seed}", taught)
     num_rerank = recipe.num_rerank if trains else recipe.num_rerank_shipped
     chosen = [f"desc_name={desc_name}", f"neighbors={recipe.neighbors}", f"precision={precision}"]
     chosen.append(f"num_rerank={num_rerank}")
@@ -153,15 +150,15 @@ def run(config: Config) -> None:
 main = partial(command, "demo", run)
 
 
-def _prepare(step: Steps, config: Config, recipe: Recipe) -> None:
+def _prepare(step: Steps, config: Demo, recipe: Recipe) -> None:
     """The worlds, and what is made of their pictures; none to train on for the shipped heads."""
-    drawn = worlds(config["seed"], small=config["desc_name"] == "photo")
-    if not config["train"]:
+    drawn = worlds(config.seed, small=config.desc_name == "photo")
+    if not config.train:
         del drawn[TRAINING]
     for name, spec in drawn.items():
-        render_world(spec, step.root / name, name, config["workers"])
+        render_world(spec, step.root / name, name, config.workers)
     for name in drawn:
-        recipe.prepare(step, name, config["workers"], not config["train"])
+        recipe.prepare(step, name, config.workers, not config.train)
 
 
 def _tune_and_evaluate(
@@ -205,14 +202,14 @@ def summarize(results: Mapping[str, Any], folder: Path, neighbors: str, remark: 
     )
 
 
-def _folders(config: Config) -> tuple[Path, Path]:
+def _folders(config: Demo) -> tuple[Path, Path]:
     """Where the worlds go, and the run directory. Raises BadInput where that is in use."""
     root = data_root(config)
-    if config["data_root"] is None:
-        root = root / "demo" / f"seed{config['seed']}"
-        root = root if config["desc_name"] == "sift" else root / config["desc_name"]
-    if not config["train"]:
+    if config.data_root is None:
+        root = root / "demo" / f"seed{config.seed}"
+        root = root if config.desc_name == "sift" else root / config.desc_name
+    if not config.train:
         root = root / "released"  # other descriptors and another vocabulary of the same pictures
-    folder = Path(config["output_dir"] or stamped_dir(f"demo_seed{config['seed']}")).expanduser()
+    folder = config.output_dir or stamped_dir(f"demo_seed{config.seed}")
     refuse_used(folder)
     return root, folder.absolute()

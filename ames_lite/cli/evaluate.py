@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ames_lite.cli.compose import Config, given_words
+from ames_lite.cli.compose import as_dict, given_words
+from ames_lite.cli.schema.evaluation import Evaluate, Scored, Search
+from ames_lite.cli.schema.keys import Named
 from ames_lite.cli.scoring_run import (
     SCORES,
     run_folder,
@@ -30,7 +33,7 @@ from ames_lite.evaluation.data import (
 from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.passes import Cell
-from ames_lite.evaluation.protocols import footnotes
+from ames_lite.evaluation.protocols import Protocol, footnotes
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
 from ames_lite.evaluation.significance import bootstrap_mean
@@ -48,28 +51,32 @@ from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions, verifie
 NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
 
 
-def run(config: Config, comparisons: Sequence[tuple[str, dict[str, float]]] = ()) -> dict[str, Any]:
+def run(
+    config: Evaluate, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
+) -> dict[str, Any]:
     """Evaluate as configured; returns the results. comparisons: further lines of the report.
 
     Of several processes all but the first return {}: they only score.
     """
-    with process_group(config["device"]) as (processes, device):
+    with process_group(config.device) as (processes, device):
         config = settled(config, device, processes)
         return _run(config, comparisons, processes, scoring_options(config, device))
 
 
 def _run(
-    config: Config,
+    config: Evaluate,
     comparisons: Sequence[tuple[str, dict[str, float]]],
     processes: Processes,
     options: ScoringOptions,
 ) -> dict[str, Any]:
     files = dataset_files(config)
-    exports, top = as_list(config["exports"] or []), config["export_top"]
-    setting = check_exports(exports, protocol_of(config), config["export_setting"], top)
-    find_files(files, config["neighbors"])  # all that is missing is one message
+    exports, top, protocol = as_list(config.exports or []), config.export_top, protocol_of(config)
+    setting = check_exports(exports, protocol, config.export_setting, top)
+    find_files(files, config.neighbors)  # all that is missing is one message
     numbers, scorer, lambs, temps, tuned_on, source = check(config)
-    data, numbers = open_data(config, files, numbers, processes, whole=bool(exports))
+    data, numbers = open_data(
+        files, protocol, config.neighbors, numbers, processes, whole=bool(exports)
+    )
     if processes.first:
         _say_ensemble(lambs, temps, source, tuned_on)
     work = Work(data, scorer, max(numbers), options)
@@ -84,21 +91,28 @@ def _run(
         lambs=lambs,
         temps=temps,
         tuned_on=tuned_on,
-        role=role_of(config["dataset"]["role"], len(lambs) * len(temps), tuned_on),
-        config=config,
+        role=role_of(config.dataset.role, len(lambs) * len(temps), tuned_on),
+        config=as_dict(config),
     )
     results["ensemble_source"] = source
     write_results(folder / "results.json", results)
-    show(results, config["seed"])
-    if config["report_queries"]:
-        images = Path(config["images"] or files.image_root)
-        shown: dict[str, Any] = {"num_queries": config["report_queries"]}
-        shown["comparisons"] = comparisons
-        page = write_report(folder / "report.html", results, data, scores, images, **shown)
+    show(results, config.seed)
+    if config.report_queries:
+        page = write_report(
+            folder / "report.html",
+            results,
+            data,
+            scores,
+            config.images or files.image_root,
+            num_queries=config.report_queries,
+            comparisons=comparisons,
+        )
         print(f"report:  {page}")
     cell = Cell.of(results["rows"][0])
-    named = {"tag": f"{results['model']}-{setting}", "setting": setting, "top": top}
-    for path in write_exports(folder, exports, data, scores, cell, **named):
+    tag = f"{results['model']}-{setting}"
+    for path in write_exports(
+        folder, exports, data, scores, cell, tag=tag, setting=setting, top=top
+    ):
         print(f"export:  {path}")
     print(f"results: {folder / 'results.json'}")
     return results
@@ -115,22 +129,23 @@ class Checked(NamedTuple):
     source: str
 
 
-def check(config: Config) -> Checked:
+def check(config: Evaluate) -> Checked:
     """Raises where weights, λ or γ are missing or do not fit; looks at no data."""
-    tuned = config["tuned"] and read_tuned(config["tuned"])
-    numbers = numbers_of(config["num_rerank"], tuned)
-    scorer, meta = open_scorer(config)
-    if tuned is not None:
-        tuned.check(scorer.name, scorer.digest, config["tuned"])
-    published = config["weights"] is not None and not is_native(config["weights"])
+    tuned = None if config.tuned is None else read_tuned(config.tuned)
+    numbers = numbers_of(config.num_rerank, tuned)
+    scorer, meta = open_scorer(config.model, config.desc_name, config.weights)
+    if tuned is not None and config.tuned is not None:
+        tuned.check(scorer.name, scorer.digest, config.tuned)
+    published = config.weights is not None and not is_native(config.weights)
     form = of_its_form(scorer.model.arguments) if published else None
     ensemble = ensemble_settings(config, meta, tuned, form)
     return Checked(numbers, scorer, *ensemble, _ensemble_source(config, meta, tuned))
 
 
 def open_data(
-    config: Config,
     files: DatasetFiles,
+    protocol: Protocol,
+    neighbors: str,
     numbers: Sequence[int],
     processes: Processes,
     *,
@@ -140,7 +155,6 @@ def open_data(
 
     The first process says where that changes, and what else a reader of the numbers must know.
     """
-    neighbors, protocol = config["neighbors"], protocol_of(config)
     data = load_data(files, protocol, neighbors, max(numbers), whole=whole)
     longest = data.neighbors.ids.shape[1]
     if processes.first:
@@ -169,13 +183,13 @@ def _say_queries(data: EvaluationData) -> None:
         )
 
 
-def _scores_of(config: Config, work: Work, processes: Processes) -> tuple[Path, PairScores, Cost]:
+def _scores_of(config: Evaluate, work: Work, processes: Processes) -> tuple[Path, PairScores, Cost]:
     """The run directory, and the scores: of `scores=`, or of this run, resumed or not."""
-    if config["scores"] is None:
+    if config.scores is None:
         folder = run_folder(config, "evaluate", processes)
         return folder, *scores_in(folder, work, processes)
-    path = Path(config["scores"]).expanduser()
-    scores, cost = reuse(work, path / SCORES if path.is_dir() else path)
+    path = config.scores / SCORES if config.scores.is_dir() else config.scores
+    scores, cost = reuse(work, path)
     return run_folder(config, "evaluate", processes), scores, cost
 
 
@@ -189,12 +203,12 @@ def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:
     return numbers
 
 
-def open_scorer(config: Config) -> tuple[PairScorer, HeadMeta]:
+def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[PairScorer, HeadMeta]:
     """The head at weights=, or what model= names where that needs no weights."""
-    name, arguments = config["model"]["name"], config["model"]["arguments"]
+    name, arguments = model.name, model.arguments
     if name in HEADS and HEADS[name].marker is not None:
-        return _open_weights(config)
-    if config["weights"] is not None:
+        return _open_weights(name, desc_name, weights)
+    if weights is not None:
         raise ConfigError(f"model={name} takes no weights=")
     if name not in HEADS:
         return verifier_scorer(name, **arguments), HeadMeta()
@@ -202,26 +216,24 @@ def open_scorer(config: Config) -> tuple[PairScorer, HeadMeta]:
     return PairScorer(build_head(name, **arguments), name, settings), HeadMeta()
 
 
-def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
+def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairScorer, HeadMeta]:
     """The head at weights=. Raises where it is not that of model= or of desc_name=."""
-    name = config["model"]["name"]
-    if config["weights"] is None:
+    if path is None:
         raise MissingFile(
             f"model={name} needs trained weights",
             where="weights= is not given",
             expected="weights=<folder of a training run, or a published .pt>",
-            remedy=f"python scripts/train.py desc_name={config['desc_name']}"
+            remedy=f"python scripts/train.py desc_name={desc_name}"
             + (f" model={name}" if name != "ames" else ""),
         )
-    path = Path(config["weights"]).expanduser()
     head, meta = load_head(path)
     if type(head) is not HEADS[name]:
         is_of = next(other for other in HEADS if type(head) is HEADS[other])
         what = f"the weights are of the head '{is_of}', model is '{name}'"
         raise ConfigError(what, where=path, expected=f"model={is_of}, or other weights")
-    if meta.desc_name is not None and meta.desc_name != config["desc_name"]:
+    if meta.desc_name is not None and meta.desc_name != desc_name:
         raise ConfigError(
-            f"the head was trained on '{meta.desc_name}', desc_name is '{config['desc_name']}'",
+            f"the head was trained on '{meta.desc_name}', desc_name is '{desc_name}'",
             where=path,
             expected=f"desc_name={meta.desc_name}, or another head",
         )
@@ -231,14 +243,14 @@ def _open_weights(config: Config) -> tuple[PairScorer, HeadMeta]:
 
 
 def ensemble_settings(
-    config: Config, meta: HeadMeta, tuned: Tuned | None = None, form: str | None = None
+    config: Scored | Search, meta: HeadMeta, tuned: Tuned | None = None, form: str | None = None
 ) -> tuple[list[float], list[float], str | None]:
     """λ, γ and what they were tuned on: as given, from `tuned=`, or as known of the weights.
 
     form: the published head that these weights have the form of, for the message where neither is
     known.
     """
-    given = [config[key] for key in ("lamb", "temp")]
+    given = [config.lamb, config.temp]
     known, tuned_on = (meta.lamb, meta.temp), meta.provenance.get("tuned_on")
     if tuned is not None:
         known, tuned_on = (tuned.lamb, tuned.temp), tuned.tuned_on
@@ -253,22 +265,22 @@ def ensemble_settings(
     return lambs, temps, tuned_on
 
 
-def _unknown_ensemble(config: Config, form: str | None) -> ConfigError:
+def _unknown_ensemble(config: Scored | Search, form: str | None) -> ConfigError:
     remedy = "choose them on a validation set: python scripts/tune.py weights=<folder>"
     expected = "lamb=<0 to 1> temp=<above 0>; files of these names have the published ones: "
     expected += list_ensembles()
     if form is not None:
         _, _, lamb, temp = PUBLISHED_HEADS[form]
-        words = given_words("evaluate", {**config, "lamb": lamb, "temp": temp})
+        words = given_words("evaluate", replace(config, lamb=lamb, temp=temp))
         remedy = paste("scripts/evaluate.py", words)
         expected += f"; these weights have the form of {form}"
     what = "λ and γ are unknown: the weights do not carry them"
-    return ConfigError(what, where=config["weights"], expected=expected, remedy=remedy)
+    return ConfigError(what, where=config.weights, expected=expected, remedy=remedy)
 
 
-def _ensemble_source(config: Config, meta: HeadMeta, tuned: Tuned | None = None) -> str:
+def _ensemble_source(config: Scored, meta: HeadMeta, tuned: Tuned | None = None) -> str:
     """Where λ and γ come from, in words."""
-    given = [key for key in ("lamb", "temp") if config[key] is not None]
+    given = [key for key in ("lamb", "temp") if getattr(config, key) is not None]
     if len(given) == 2:
         return "given"
     known = str(meta.provenance.get("ensemble", "of the weights' meta.json"))

@@ -2,14 +2,13 @@
 
 from functools import partial
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import (
     configured_backbone,
     configured_shard,
     find_lists,
-    optional_text,
     query_boxes,
 )
+from ames_lite.cli.schema.extraction import ExtractDescriptors
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import ConfigError
@@ -19,14 +18,14 @@ from ames_lite.extraction.descriptors import BinaryCode, extract_descriptors
 OUTPUTS = ("local", "global")
 
 
-def run(config: Config) -> None:
+def run(config: ExtractDescriptors) -> None:
     """Extract every split of a data set."""
     files, splits = dataset_files(config), chosen_splits(config)
-    shard = configured_shard(config)
+    shard = configured_shard(config.shard)
     find_lists(files, splits)
     lists = {split: read_image_list(files.image_list(split)).names for split in splits}
-    backbone = configured_backbone(config)
-    code = optional_text(config["binarization"])
+    backbone = configured_backbone(config.backbone, config)
+    code = config.binarization
     binarization = None if code is None else BinaryCode.load(code)
     outputs = _outputs(config, backbone)
     for split in splits:
@@ -36,29 +35,28 @@ def run(config: Config) -> None:
             vectors = files.global_path(split, backbone.global_kind or "cls")
         written = extract_descriptors(
             backbone,
-            config["images"] or files.image_root,
+            config.images or files.image_root,
             lists[split],
             local=files.local_path(split) if "local" in outputs else None,
             vectors=vectors,
             boxes=boxes,
             binarization=binarization,
             shard=shard,
-            workers=config["workers"],
-            on_bad_image=config["on_bad_image"],
-            overwrite=config["overwrite"],
+            workers=config.workers,
+            on_bad_image=config.on_bad_image,
+            overwrite=config.overwrite,
         )
         for path in written:
             print(f"{split}: {path}")
 
 
-def _outputs(config: Config, backbone: Backbone) -> list[str]:
+def _outputs(config: ExtractDescriptors, backbone: Backbone) -> list[str]:
     """`outputs=`; null: local descriptors, and the global one of a backbone that has one."""
-    if config["outputs"] is None:
+    if config.outputs is None:
         return ["local"] if backbone.global_kind is None else list(OUTPUTS)
-    unknown = [output for output in config["outputs"] if output not in OUTPUTS]
-    if unknown or not config["outputs"]:
-        raise ConfigError(f"outputs={config['outputs']}", expected=f"some of {', '.join(OUTPUTS)}")
-    return list(config["outputs"])
+    if not config.outputs:
+        raise ConfigError("outputs=[]", expected=f"some of {', '.join(OUTPUTS)}")
+    return list(config.outputs)
 
 
 main = partial(command, "extract_descriptors", run)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.schema.keys import Describing, Named
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import ConfigError
@@ -16,19 +16,21 @@ from ames_lite.stores.published.store import is_published
 from ames_lite.stores.shards import Shard, parse_shard
 
 
-def configured_backbone(config: Config) -> Backbone:
+def configured_backbone(
+    backbone: Named | None, how: Describing, precision: str | None = None, desc_name: str = ""
+) -> Backbone:
     """The backbone of `backbone=`, on `device=`. Raises ConfigError where none is named."""
-    if not config.get("backbone"):
+    if backbone is None:
         raise ConfigError(
-            f"desc_name={config['desc_name']} is no backbone, and backbone= is not given",
+            f"desc_name={desc_name} is no backbone, and backbone= is not given",
             expected=f"backbone= one of {', '.join(sorted(BACKBONES))}",
         )
     return build_backbone(
-        config["backbone"]["name"],
-        device=config["device"],
-        precision=config["precision"],
-        batch_pixels=config["batch_pixels"],
-        **config["backbone"]["arguments"],
+        backbone.name,
+        device=how.device,
+        precision=precision or how.precision,
+        batch_pixels=how.batch_pixels,
+        **backbone.arguments,
     )
 
 
@@ -50,10 +52,6 @@ def names_of_published(files: DatasetFiles, split: str, path: Path) -> Sequence[
     return read_image_list(files.image_list(split)).names if is_published(path) else None
 
 
-def configured_shard(config: Config) -> Shard | None:
+def configured_shard(given: str | None) -> Shard | None:
     """`shard=`, or that of torchrun; None: all images."""
-    return parse_shard(optional_text(config["shard"]), os.environ)
-
-
-def optional_text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return parse_shard(given, os.environ)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import command, dataset_files, protocol_of, run_dir
+from ames_lite.cli.schema.evaluation import Evaluate, Failures
+from ames_lite.cli.schema.values import built
+from ames_lite.cli.shell import command, dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.exports import check_exports
 from ames_lite.evaluation.failures import (
@@ -35,24 +36,27 @@ from ames_lite.evaluation.results_file import Reread, read_results, reread, resu
 logger = logging.getLogger(__name__)
 
 NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
+OF_RUN = (*NEEDED, "data_root", "images", "scores", "ap_divisor")
 OF_DATASET = {"option", "folder", "protocol", "page"}
 
 
-def run(config: Config) -> Path:
+def run(config: Failures) -> Path:
     """Draw the sheet; returns the path of the picture."""
     check_settings(config)
-    where = results_path(config["results"])
+    if config.results is None:
+        raise ConfigError("results= is not given", expected="results=<results.json or its folder>")
+    where = results_path(config.results)
     results = read_results(where)
     ran = settings_of(results, config, where)
     files, protocol = dataset_files(ran), protocol_of(ran)
-    asked = None if config["setting"] == "auto" else config["setting"]
+    asked = None if config.setting == "auto" else config.setting
     setting = check_exports((), protocol, asked)
-    place = chosen_row(results, config["row"], protocol.main, where)
-    images = Path(ran.get("images") or files.image_root).expanduser()
+    place = chosen_row(results, config.row, protocol.main, where)
+    images = ran.images or files.image_root
     if not images.is_dir():
         raise _no_images("the folder of the images is missing", images, files.page)
-    found = reread(results, where, files, protocol, ran["neighbors"], scores_of(ran, config, where))
-    parts, notes = choose(found, place, setting, config["num_rows"])
+    found = reread(results, where, files, protocol, ran.neighbors, scores_of(ran, config, where))
+    parts, notes = choose(found, place, setting, config.num_rows)
     ap = "AP" if protocol.ap_at is None else f"AP@{protocol.ap_at}"
     tiles = Tiles(Album(images), found.ground_truth, ap)
     sections = [
@@ -62,7 +66,7 @@ def run(config: Config) -> Path:
     _say_missing(tiles.album, files.page)
     title = title_of(results, place, setting)
     figure = failure_sheet(sections, title=title, notes=notes)
-    folder = run_dir({**ran, "output_dir": config["output_dir"]}, "failures")
+    folder = run_dir(config, run_prefix(ran, "failures"))
     path = save_png(figure, folder / "failures.png")
     print("\n".join([title, *notes, *(head for head, _ in parts), f"failures: {path}"]))
     return path
@@ -88,16 +92,14 @@ def _say_missing(album: Album, page: str) -> None:
         logger.warning("%s: %s", shown, listed)
 
 
-def check_settings(config: Config) -> None:
+def check_settings(config: Failures) -> None:
     """Raises ConfigError for settings that cannot be meant."""
-    if not config["results"]:
-        raise ConfigError("results= is not given", expected="results=<results.json or its folder>")
-    if not 1 <= config["num_rows"] <= MAX_LINES // 2:
-        what = f"num_rows={config['num_rows']}"
+    if not 1 <= config.num_rows <= MAX_LINES // 2:
+        what = f"num_rows={config.num_rows}"
         raise ConfigError(what, expected=f"a number from 1 to {MAX_LINES // 2}")
 
 
-def settings_of(results: Mapping[str, Any], config: Config, where: Path) -> Config:
+def settings_of(results: Mapping[str, Any], config: Failures, where: Path) -> Evaluate:
     """The configuration of the run, with what is given now in its place."""
     ran = results["config"]
     lacking = [key for key in NEEDED if key not in ran]
@@ -110,15 +112,18 @@ def settings_of(results: Mapping[str, Any], config: Config, where: Path) -> Conf
             expected="results.json of scripts/evaluate.py",
             remedy="evaluate again",
         )
-    replaced = {key: config[key] for key in ("data_root", "images", "neighbors") if config[key]}
-    return {"data_root": None, "images": None, **ran, "labels": None, **replaced}
+    given = {key: getattr(config, key) for key in ("data_root", "images", "neighbors")}
+    kept = {key: ran[key] for key in OF_RUN if key in ran}
+    replaced = {key: value for key, value in given.items() if value is not None}
+    found: Evaluate = built(Evaluate, {**kept, **replaced})
+    return found
 
 
-def scores_of(ran: Config, config: Config, where: Path) -> Path:
+def scores_of(ran: Evaluate, config: Failures, where: Path) -> Path:
     """`scores=`, those beside results.json, or those that the run took from an earlier one."""
     beside = where.parent / "scores.hdf5"
-    earlier = None if beside.is_file() else ran.get("scores")
-    path = Path(config["scores"] or earlier or beside).expanduser()
+    earlier = None if beside.is_file() else ran.scores
+    path = config.scores or earlier or beside
     return path / "scores.hdf5" if path.is_dir() else path
 
 

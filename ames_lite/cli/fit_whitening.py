@@ -2,28 +2,30 @@
 
 from functools import partial
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import names_of_published
+from ames_lite.cli.schema.extraction import FitWhitening
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction.fitting import fit_whitening
 
 
-def run(config: Config) -> None:
+def run(config: FitWhitening) -> None:
     """Fit a whitening, named after the data set's folder."""
-    files, split, kind = dataset_files(config), config["split"], config["global"]
+    files, split, kind = dataset_files(config), config.split, config.global_
     source = files.global_descriptors(split, kind)
     labels = None
-    if config["method"] == "within_class":
+    if config.method == "within_class":
         labels = read_image_list(files.image_list(split)).labels
     path = fit_whitening(
         source,
         files.whitening_path(kind, files.folder),
-        **{key: config[key] for key in ("method", "dim", "shrinkage")},
+        method=config.method,
+        dim=config.dim,
+        shrinkage=config.shrinkage,
         labels=labels,
         names=names_of_published(files, split, source),
-        max_images=config["max_images"],
-        overwrite=config["overwrite"],
+        max_images=config.max_images,
+        overwrite=config.overwrite,
     )
     print(f"whitening: {path}")
 

@@ -3,20 +3,18 @@
 from functools import partial
 from pathlib import Path
 
-from ames_lite.cli.compose import Config
+from ames_lite.cli.schema.extraction import MergeHdf5
 from ames_lite.cli.shell import chosen_splits, command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
-from ames_lite.extraction.merging import HOW, merge_stores
+from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores.shards import find_shards
 
 
-def run(config: Config) -> None:
+def run(config: MergeHdf5) -> None:
     """Join the shards of every split."""
-    kind, how, compression = config["global"], config["how"], config["compression"]
-    if how not in HOW:
-        raise ConfigError(f"how={how}", expected=" or ".join(HOW))
+    kind, how, compression = config.global_, config.how, config.compression
     if kind is not None and (how != "copy" or compression is not None):
         raise ConfigError(
             f"global={kind} with how={how}, compression={compression}",
@@ -33,7 +31,7 @@ def run(config: Config) -> None:
             of_globals=kind is not None,
             how=how,
             compression=compression,
-            overwrite=config["overwrite"],
+            overwrite=config.overwrite,
         )
         print(f"{split}: {output} ({len(shards)} shards, {how})")
 

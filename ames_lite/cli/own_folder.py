@@ -7,8 +7,8 @@ open: protocol, role, and the images' folder.
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from ames_lite.cli.schema.keys import Data
 from ames_lite.datasets.custom.files import (
     PARTS,
     Description,
@@ -93,40 +93,40 @@ def show(folder: Path, made: Relation, description: Description) -> None:
     print(f"protocol {description.protocol}, role {description.role}, names from {made.root}")
 
 
-def settle(config: dict[str, Any], data_root: Path) -> Description | None:
+def settle(config: Data, data_root: Path) -> Description | None:
     """Prepare or check a custom dataset; returns its dataset.json.
 
     Changes config: dataset.protocol, dataset.role and images where they are left open. Raises
     ConfigError for labels= that do not go with the rest; BadInput where they changed.
     """
-    dataset, labels = config["dataset"], config.get("labels")
-    if dataset["option"] != OPTION:
+    dataset, labels = config.dataset, config.labels
+    if dataset.option != OPTION:
         if labels is not None:
-            what = f"labels= is given and dataset={dataset['option']} brings its own"
+            what = f"labels= is given and dataset={dataset.option} brings its own"
             raise ConfigError(what, expected=f"dataset={OPTION}, or no labels=")
-        if not dataset.get("prepared"):
+        if not dataset.prepared:
             return None
-    folder = folder_of(data_root, dataset["folder"])
+    folder = folder_of(data_root, dataset.folder)
     if labels is not None:
-        _prepare_or_check(folder, config["images"], str(labels))
+        _prepare_or_check(folder, config.images, labels)
     description = read_description(folder)
     if description is None:
-        dataset["protocol"] = dataset["protocol"] or DEFAULT_PROTOCOL
+        dataset.protocol = dataset.protocol or DEFAULT_PROTOCOL
         return None
-    dataset["protocol"] = dataset["protocol"] or description.protocol
-    if dataset["role"] == ROLES[0]:
-        dataset["role"] = description.role
-    if "images" in config and description.image_root.is_dir():
-        given = config["images"]
-        if given is None or Path(given).expanduser().absolute() == description.options.images:
-            config["images"] = str(description.image_root)
+    dataset.protocol = dataset.protocol or description.protocol
+    if dataset.role == ROLES[0]:
+        dataset.role = description.role
+    if description.image_root.is_dir():
+        given = config.images
+        if given is None or given.absolute() == description.options.images:
+            config.images = description.image_root
     return description
 
 
-def _prepare_or_check(folder: Path, images: str | None, labels: str) -> None:
+def _prepare_or_check(folder: Path, images: Path | None, labels: str) -> None:
     if images is None:
         raise ConfigError("labels= is given without images=", expected=f"images=<folder> {FORMS}")
-    options = CustomOptions(Path(images), labels)
+    options = CustomOptions(images, labels)
     description = read_description(folder)
     if description is not None:
         check_sources(folder, description, images, labels, prepare_command)

@@ -8,6 +8,7 @@ not made again. Results go to a new run directory.
 
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import numpy as np
 import torch
 
 from ames_lite.cli import evaluate
-from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import configured_backbone, find_lists
 from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Place, Stage, make_pipeline
 from ames_lite.cli.prepare_set import UNVERIFIED
+from ames_lite.cli.schema.evaluation import PlaceRecognition
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import as_list, command, refuse_used, run_dir, stamped_dir
 from ames_lite.datasets.image_lists import read_image_list
@@ -35,7 +36,7 @@ from ames_lite.io.overrides import word
 from ames_lite.stores.published.store import is_published
 
 
-def run(config: Config) -> list[Block]:
+def run(config: PlaceRecognition) -> list[Block]:
     """The whole job; returns the table, one block a dataset."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # stages share their work out by themselves
         raise ConfigError(
@@ -44,13 +45,13 @@ def run(config: Config) -> list[Block]:
             remedy="run the stages that it prints under torchrun, then this: complete files stay",
         )
     pipeline = make_pipeline(config)
-    title = config["title"] or "+".join(place.name for place in pipeline.places)
-    folder = Path(config["output_dir"] or stamped_dir(f"place_recognition_{title}")).expanduser()
+    title = config.title or "+".join(place.name for place in pipeline.places)
+    folder = config.output_dir or stamped_dir(f"place_recognition_{title}")
     refuse_used(folder)
     stages, networks = check(pipeline)
     for name, why in pipeline.left_out.items():
         print(f"left out: {name}: {why}")
-    run_dir({**config, "output_dir": str(folder)}, "place_recognition")
+    run_dir(replace(config, output_dir=folder), "place_recognition")
     for stage in stages:
         _fill(pipeline, stage, networks)
     blocks = [_rerank(pipeline, place, folder / place.name) for place in pipeline.places]
@@ -73,7 +74,7 @@ def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
         for stage in of_place:
             if stage.about == place.name:
                 _check_stage(pipeline, stage, own)
-        if own and _only_missing(own) and pipeline.config["skip_missing"]:
+        if own and _only_missing(own) and pipeline.config.skip_missing:
             pipeline.left_out[place.name] = " ".join(str(own[0]).split("\n")[:2])
         else:
             problems += own
@@ -87,7 +88,7 @@ def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
     networks = _load_networks(pipeline, stages.values(), problems)
     for name in pipeline.rerankers:
         _try(problems, name, _check_reranker, pipeline, name, networks.get(OF_LOCAL))
-    _try(problems, "scores", _check_scores, pipeline.config["scores"])
+    _try(problems, "scores", _check_scores, pipeline.config.scores)
     if problems:
         kind = MissingFile if _only_missing(problems) else BadInput
         raise kind("\n".join(dict.fromkeys(map(str, problems))))
@@ -114,12 +115,12 @@ def _check_columns(pipeline: Pipeline) -> None:
     hits = find_hits(np.zeros((1, 1), np.int32), right, none)
     known: set[str] = set()
     for place in pipeline.places:
-        protocol = get_protocol(place.dataset["protocol"])
+        protocol = get_protocol(str(place.dataset.protocol))
         known |= summarize(dict.fromkeys(protocol.settings, hits), protocol).metrics.keys()
     for key in ("columns", "metric"):
-        unknown = set(as_list(pipeline.config[key] or [])) - known
+        unknown = set(as_list(getattr(pipeline.config, key) or [])) - known
         if unknown:
-            what = f"{key}={pipeline.config[key]}: no set has '{min(unknown)}'"
+            what = f"{key}={getattr(pipeline.config, key)}: no set has '{min(unknown)}'"
             raise ConfigError(what, expected=f"some of {', '.join(sorted(known))}")
 
 
@@ -137,7 +138,7 @@ def _find_lists(pipeline: Pipeline, place: Place) -> bool:
     try:
         find_lists(place.files, SIDES)
     except MissingFile:
-        if not place.dataset.get("reader"):  # nothing makes them
+        if not place.dataset.reader:  # nothing makes them
             raise
         pipeline.steps("prepare_set", *place.words)
     return True
@@ -175,10 +176,10 @@ def _load_networks(
 
 def _load(pipeline: Pipeline, stage: Stage) -> Backbone:
     config = pipeline.steps.config(*stage.command)
-    backbone = configured_backbone(config)
+    backbone = configured_backbone(config.backbone, config)
     _ = backbone.provenance  # loads the weights
     if pipeline.with_cls and backbone.global_kind != "cls":
-        what = f"global=cls, and {config['backbone']['name']} has no CLS token"
+        what = f"global=cls, and {config.backbone.name} has no CLS token"
         raise ConfigError(what, expected="another global=, or another backbone=")
     return backbone
 
@@ -193,16 +194,16 @@ def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) ->
     wants, width = scorer.model.arguments.get("dim_in"), backbone.dim
     require(
         wants in (None, width),
-        f"the head takes descriptors of width {wants}, {config['desc_name']} has {width}",
-        where=config["weights"],
+        f"the head takes descriptors of width {wants}, {config.desc_name} has {width}",
+        where=config.weights,
         expected="a head that was trained on these descriptors",
     )
     if scorer.check is not None:
         scorer.check(backbone.provenance, "this run")
 
 
-def _check_scores(given: str | None) -> None:
-    if given is not None and not (Path(given).expanduser() / "config.json").is_file():
+def _check_scores(given: Path | None) -> None:
+    if given is not None and not (given / "config.json").is_file():
         expected = "a run directory of this command"
         raise MissingFile("missing: the earlier run", where=given, expected=expected)
 
@@ -225,24 +226,24 @@ def _fill(pipeline: Pipeline, stage: Stage, networks: Container[str]) -> None:
 def _rerank(pipeline: Pipeline, place: Place, folder: Path) -> Block:
     """Evaluate every reranker on a dataset; returns its lines of the table."""
     config, entries = pipeline.config, []
-    path, by = place.globals.neighbors(config["global"]).absolute(), config["global"]
+    path, by = place.globals.neighbors(config.global_).absolute(), config.global_
     lists = word("neighbors", str(path) if pipeline.from_images else by)
     for name in pipeline.rerankers:
         more = [lists, word("output_dir", folder / name)]
-        if config["scores"] is not None:
-            earlier = Path(config["scores"]).expanduser() / place.name / name / "scores.hdf5"
+        if config.scores is not None:
+            earlier = config.scores / place.name / name / "scores.hdf5"
             more += [word("scores", earlier)] if earlier.is_file() else []
         pipeline.steps(*pipeline.rerank(place, name, *more))
         results = dict(read_results(folder / name / "results.json"))
         results["config"] = {**results["config"], "neighbors": pipeline.lists}
         entries.append(Entry(name, (str(folder / name / "results.json"),), (results,)))
-    metric = config["metric"] if config["metric"] in entries[0].runs[0]["global"] else None
-    return compare(entries, metric=metric, seed=config["seed"])[0]
+    metric = config.metric if config.metric in entries[0].runs[0]["global"] else None
+    return compare(entries, metric=metric, seed=config.seed)[0]
 
 
 def _write_tables(pipeline: Pipeline, blocks: Sequence[Block], folder: Path) -> str:
     """table.csv has every metric at full precision; table.md and the text returned, columns=."""
-    notes, columns = _notes(pipeline), pipeline.config["columns"]
+    notes, columns = _notes(pipeline), pipeline.config.columns
     columns = None if columns is None else as_list(columns)
     listed = "\n".join(f"- {note}" for note in notes)
     markdown = f"{one_table(blocks, columns, markdown=True)}{listed}\n"
@@ -255,15 +256,13 @@ def _notes(pipeline: Pipeline) -> list[str]:
     """What a reader must know beside the metrics."""
     notes = [f"global: {pipeline.lists}"]
     notes += [f"left out: {name}: {why}" for name, why in pipeline.left_out.items()]
-    own = {name: pipeline.config[name] for name in pipeline.rerankers}
+    own = {name: getattr(pipeline.config, name) for name in pipeline.rerankers}
     given = [
-        name
-        for name, one in own.items()
-        if one["tuned"] is None and None not in (one["lamb"], one["temp"])
+        name for name, one in own.items() if one.tuned is None and None not in (one.lamb, one.temp)
     ]
     if given:
         notes.append(f"λ and γ are given, not chosen for these descriptors: {', '.join(given)}")
-    unverified = [place.name for place in pipeline.places if place.dataset.get("unverified")]
+    unverified = [place.name for place in pipeline.places if place.dataset.unverified]
     if unverified:
         notes.append(f"{UNVERIFIED}: {', '.join(unverified)}")
     return notes

@@ -9,8 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from ames_lite.cli import build_vocabulary
-from ames_lite.cli.compose import Config, compose, experiments_of, options_of
+from ames_lite.cli.compose import compose, experiments_of, options_of
 from ames_lite.cli.evaluate import numbers_of
+from ames_lite.cli.schema.evaluation import OfReranker, PlaceRecognition
+from ames_lite.cli.schema.extraction import BuildVocabulary
+from ames_lite.cli.schema.keys import Dataset
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps, words
 from ames_lite.datasets.image_lists import read_image_list
@@ -40,7 +43,7 @@ class Place:
     """A dataset. words: how a command names it; files, globals: by its two desc_names."""
 
     words: Command
-    dataset: Config
+    dataset: Dataset
     files: DatasetFiles
     globals: DatasetFiles
 
@@ -87,7 +90,7 @@ def is_complete(path: Path) -> bool:
 class Pipeline:
     """The stages of a run. left_out: rerankers and datasets that are not run, and why."""
 
-    config: Config
+    config: PlaceRecognition
     steps: Steps
     rerankers: list[str]
     left_out: dict[str, str]
@@ -96,22 +99,22 @@ class Pipeline:
     @property
     def global_desc_name(self) -> str:
         """Prefix of the global descriptors' files."""
-        return str(self.config["global_desc_name"] or self.config["desc_name"])
+        return str(self.config.global_desc_name or self.config.desc_name)
 
     @property
     def from_images(self) -> bool:
         """Whether the global descriptors have a backbone of their own."""
-        return self.global_desc_name != self.config["desc_name"]
+        return self.global_desc_name != self.config.desc_name
 
     @property
     def with_cls(self) -> bool:
         """Whether the pass that makes the local descriptors gives the global ones too."""
-        return self.config["global"] == "cls" and not self.from_images
+        return self.config.global_ == "cls" and not self.from_images
 
     @property
     def lists(self) -> str:
         """What the neighbour lists are by."""
-        return f"{self.config['global']} of {self.global_desc_name}"
+        return f"{self.config.global_} of {self.global_desc_name}"
 
     def place(self, name: str, swapped: bool = False) -> Place:
         """A dataset. Raises ConfigError for an unknown one."""
@@ -119,10 +122,10 @@ class Pipeline:
             expected = f"some of {', '.join(options_of('dataset'))}"
             raise ConfigError(f"there is no dataset '{name}'", expected=expected)
         named = (f"dataset={name}", *["swap=true"] * swapped)
-        composed = self.steps.config("evaluate", *named, *words(self.config, "desc_name"))
+        composed = self.steps.config("evaluate", *named, word("desc_name", self.config.desc_name))
         files = dataset_files(composed)
         of_globals = replace(files, desc_name=self.global_desc_name)
-        return Place(named, composed["dataset"], files, of_globals)
+        return Place(named, composed.dataset, files, of_globals)
 
     def stages(self) -> dict[Place, list[Stage]]:
         """What the local descriptors and neighbour lists of each dataset need, in order."""
@@ -135,12 +138,12 @@ class Pipeline:
 
     def extract_local(self, place: Place, splits: Sequence[str] = SIDES) -> Stage:
         """Local descriptors, and in the same pass the CLS token where that makes the lists."""
-        name, arguments = (self.config["backbone"][key] for key in ("name", "arguments"))
-        plain = compose("extract_descriptors", [f"backbone={name}"])["backbone"]["arguments"]
+        name, arguments = self.config.backbone.name, self.config.backbone.arguments
+        plain = compose("extract_descriptors", [f"backbone={name}"]).backbone.arguments
         changed = {f"backbone.arguments.{k}": v for k, v in arguments.items() if v != plain[k]}
         given = [f"backbone={name}", *(word(key, value) for key, value in changed.items())]
         given += ["outputs=[local]"] * (not self.with_cls)
-        how = ("extract_descriptors", place, self.config["desc_name"], given)
+        how = ("extract_descriptors", place, self.config.desc_name, given)
         return self._extract(*how, ["local", *["cls"] * self.with_cls], OF_LOCAL, splits)
 
     def extract_global(self, place: Place, vocabulary: Path | None) -> Stage:
@@ -148,18 +151,18 @@ class Pipeline:
         config, given, network = self.config, [], None
         if self.from_images:
             network = OF_GLOBAL
-            given = [*map(str, config["global_extraction"]), *self._weights()]
-            size, key = place.dataset.get("published_size"), "backbone.arguments.image_size"
-            if config["published_size"] and size:
+            given = [*map(str, config.global_extraction), *self._weights()]
+            size, key = place.dataset.published_size, "backbone.arguments.image_size"
+            if config.published_size and size:
                 given = [*(w for w in given if not w.startswith(f"{key}=")), word(key, size)]
-        if config["global"] == "cls":
+        if config.global_ == "cls":
             name, more = "extract_descriptors", ["outputs=[global]"]
         else:
-            name, more = "extract_globals", words(config, "global")
+            name, more = "extract_globals", words(config, "global_")
             more += ["source=images"] * self.from_images
-            more += words({"vocabulary": vocabulary})
+            more += [word("vocabulary", vocabulary)] if vocabulary else []
         how = (name, place, self.global_desc_name, [*given, *more])
-        return self._extract(*how, [config["global"]], network)
+        return self._extract(*how, [config.global_], network)
 
     def _extract(
         self,
@@ -181,58 +184,64 @@ class Pipeline:
     def search(self, place: Place) -> Stage:
         """Neighbour lists."""
         given = [word("desc_name", self.global_desc_name)]
-        given += words(self.config, "global", "num_neighbors", "device")
+        given += words(self.config, "global_", "num_neighbors", "device")
         command = ("prepare_topk_global", *place.words, *given)
         return Stage(place.name, place, command, keep=partial(self._keep_lists, place, command))
 
     def rerank(self, place: Place, reranker: str, *more: str) -> Command:
         """An evaluation; more: overrides of this one alone."""
-        config, own = self.config, self.config[reranker]
-        of_model = ("tuned",) if own["tuned"] is not None else ("lamb", "temp")
-        given = [f"model={reranker}", word("desc_name", config["desc_name"])]
+        config, own = self.config, self._of(reranker)
+        of_model = ("tuned",) if own.tuned is not None else ("lamb", "temp")
+        given = [f"model={reranker}", word("desc_name", config.desc_name)]
         given += words(own, "weights", *of_model)
         given += words(config, "num_rerank", "device", "seed", *OF_SCORING)
-        return ("evaluate", *place.words, *given, f"precision={config['score_precision']}", *more)
+        return ("evaluate", *place.words, *given, f"precision={config.score_precision}", *more)
+
+    def _of(self, reranker: str) -> OfReranker:
+        """The keys of a reranker."""
+        found: OfReranker = getattr(self.config, reranker)
+        return found
 
     def _weights(self) -> list[str]:
         """Weights of the global descriptors' backbone."""
-        return words({"backbone.arguments.weights": self.config["global_weights"]})
+        given = self.config.global_weights
+        return [] if given is None else [word("backbone.arguments.weights", given)]
 
     def _vocabulary(self, own: Place | None = None) -> tuple[Path, list[Stage]] | None:
         """A vocabulary and what builds it: given, of the recipe's sources, or of an own gallery."""
         config = self.config
-        if config["global"] != "vlad":
+        if config.global_ != "vlad":
             return None
-        if config["vocabulary"] is not None:
-            find = partial(find_vocabulary, {**config, "dataset": self.places[0].dataset})
-            stage = Stage("vocabulary", self.places[0], keep=find)
-            return Path(config["vocabulary"]).expanduser(), [stage]
-        recipe = config["vocabulary_recipe"] or "own"
+        if config.vocabulary is not None:
+            own_config = self.steps.config("build_vocabulary", *self.places[0].words)
+            find = partial(find_vocabulary, own_config, config.vocabulary)
+            return config.vocabulary, [Stage("vocabulary", self.places[0], keep=find)]
+        recipe = config.vocabulary_recipe or "own"
         given = [f"recipe={recipe}"]
         if recipe == "own":
-            given += [word("desc_name", config["desc_name"]), "split=gallery"]
+            given += [word("desc_name", config.desc_name), "split=gallery"]
         command = ("build_vocabulary", *(own.words if own else ()), *given)
-        command += tuple(map(str, config["vocabulary_options"]))
+        command += tuple(map(str, config.vocabulary_options))
         made = self.steps.config(*command)
-        if not made["sources"] and own is None:
+        if not made.sources and own is None:
             return None
         sources, path = build_vocabulary.sources_and_path(made)
         keep = partial(build_vocabulary.keep, made, self.steps.text(*command, "overwrite=true"))
         build = Stage("vocabulary", self.places[0], command, keep=keep)
-        from_local = own is not None and made.get("extraction") is None
+        from_local = own is not None and made.extraction is None
         if path.is_file() or from_local:  # which is extracted anyway
             return path, [build]
         stores = [self._store(own or self.place(one.dataset), path.name, made) for one in sources]
         return path, [*stores, build]
 
-    def _store(self, place: Place, name: str, made: Config) -> Stage:
+    def _store(self, place: Place, name: str, made: BuildVocabulary) -> Stage:
         """What a vocabulary is built from, by the recipe's extraction if it has one."""
-        splits, extraction = [made["split"]], made.get("extraction")
+        splits, extraction = [made.split], made.extraction
         if extraction is None:
             stage = self.extract_local(place, splits)
         else:
             given = [*map(str, extraction), *self._weights()]
-            how = ("extract_descriptors", place, made["stores"] or made["desc_name"], given)
+            how = ("extract_descriptors", place, made.stores or made.desc_name, given)
             stage = self._extract(*how, ["local"], "vocabulary", splits)
         return replace(stage, about=f"{place.name}, of which {name} is built")
 
@@ -241,7 +250,7 @@ class Pipeline:
 
         Lists of the published form do not say what they were made from, and are taken as they are.
         """
-        files, kind = place.globals, self.config["global"]
+        files, kind = place.globals, self.config.global_
         stores = [files.global_path(side, kind) for side in SIDES]
         try:
             path = files.neighbors(kind)
@@ -258,16 +267,18 @@ class Pipeline:
 
     def _depth(self, place: Place) -> int:
         """How long the neighbour lists must be, if the gallery is not shorter."""
-        numbers = [get_protocol(place.dataset["protocol"]).depth]
+        numbers = [get_protocol(str(place.dataset.protocol)).depth]
         for name in self.rerankers:
-            tuned = self.config[name]["tuned"]
-            numbers += numbers_of(self.config["num_rerank"], tuned and read_tuned(tuned))
+            tuned = self._of(name).tuned
+            numbers += numbers_of(
+                self.config.num_rerank, None if tuned is None else read_tuned(tuned)
+            )
         return max(numbers)
 
 
-def make_pipeline(config: Config) -> Pipeline:
+def make_pipeline(config: PlaceRecognition) -> Pipeline:
     """The pipeline of a configuration. Raises ConfigError for what does not go together."""
-    kind, given = config["global"], config["global_extraction"]
+    kind, given = config.global_, config.global_extraction
     if kind not in KINDS:
         raise ConfigError(f"global={kind}", expected=f"one of {', '.join(KINDS)}")
     pipeline = Pipeline(config, Steps(data_root(config)), *_rerankers(config))
@@ -281,36 +292,38 @@ def make_pipeline(config: Config) -> Pipeline:
     if not any(text.startswith("backbone=") for text in given):
         what, expected = "nothing says what makes them", "global_extraction=[backbone=<name>, …]"
         raise ConfigError(f"{prefix}: {what}", expected=expected)
-    if kind == "vlad" and config["vocabulary"] is None and config["vocabulary_recipe"] is None:
+    if kind == "vlad" and config.vocabulary is None and config.vocabulary_recipe is None:
         expected = "vocabulary=<file>, or vocabulary_recipe=<of conf/recipe>"
         raise ConfigError(f"{prefix}: no vocabulary", expected=expected)
     return pipeline
 
 
-def _rerankers(config: Config) -> tuple[list[str], dict[str, str]]:
+def _rerankers(config: PlaceRecognition) -> tuple[list[str], dict[str, str]]:
     """Those that run, and why others do not: a head without weights runs only if asked for."""
-    asked = config["rerankers"]
+    asked = config.rerankers
     if asked is not None:
         if not asked or set(asked) - set(RERANKERS) or len(set(asked)) < len(asked):
             expected = f"some of {', '.join(RERANKERS)}, once"
             raise ConfigError(f"rerankers={asked}", expected=expected)
         return asked, {}
-    without = [name for name in RERANKERS if name in HEADS and config[name]["weights"] is None]
+    without = [
+        name for name in RERANKERS if name in HEADS and getattr(config, name).weights is None
+    ]
     left_out = {name: f"no weights are given ({name}.weights=)" for name in without}
     return [name for name in RERANKERS if name not in left_out], left_out
 
 
-def _sets(config: Config) -> list[tuple[str, bool]]:
+def _sets(config: PlaceRecognition) -> list[tuple[str, bool]]:
     """The datasets, and whether each is its other direction."""
-    if not config["sets"]:
+    if not config.sets:
         fitting = [name for name in experiments_of("place_recognition") if name.startswith("a")]
         expected = f"sets=[<dataset>, …] or experiment= one of {', '.join(fitting)}"
         raise ConfigError("sets= is not given", expected=expected)
-    parsed = [str(text).partition(":") for text in config["sets"]]
+    parsed = [str(text).partition(":") for text in config.sets]
     for name, colon, more in parsed:
         if not name or more not in ("", "swap"):
             what = f"sets has '{name}{colon}{more}'"
             raise ConfigError(what, expected="<dataset>, or <dataset>:swap")
     if len(set(parsed)) < len(parsed):
-        raise ConfigError(f"sets={config['sets']}", expected="each set once")
+        raise ConfigError(f"sets={config.sets}", expected="each set once")
     return [(name, bool(more)) for name, _, more in parsed]

@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.own_folder import choose_protocol, folder_of, prepare, show
+from ames_lite.cli.schema.extraction import PrepareDataset
 from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.datasets.custom.files import PARTS, write_split
 from ames_lite.datasets.custom.split import Split, split_folders
@@ -24,22 +24,21 @@ OPTIONS = (
 )
 
 
-def run(config: Config) -> Path:
+def run(config: PrepareDataset) -> Path:
     """Write the lists and the ground truth; returns their folder, of a split the first."""
     for key in ("images", "labels"):
-        if config[key] is None:
+        if getattr(config, key) is None:
             raise ConfigError(f"{key}= is not given", expected=f"images=<folder> {FORMS}")
-    options = CustomOptions(**{key: config[key] for key in OPTIONS})
-    folder = folder_of(data_root(config), config["name"])
+    options = CustomOptions(**{key: getattr(config, key) for key in OPTIONS})
+    folder = folder_of(data_root(config), config.name)
     if options.val_share is not None:
-        drawn = {key: config[key] for key in ("seed", "queries_per_label")}
-        return _split(folder, replace(options, **drawn), config["protocol"], config["overwrite"])
+        options = replace(options, seed=config.seed, queries_per_label=config.queries_per_label)
+        return _split(folder, options, config.protocol, config.overwrite)
     for key in ("families", "distractors"):
-        if config[key] is not None:
+        if getattr(config, key) is not None:
             expected = "val_share=<the share of the instances to validate on>"
             raise ConfigError(f"{key}= is given without val_share=", expected=expected)
-    chosen = {key: config[key] for key in ("protocol", "role", "overwrite")}
-    prepare(folder, options, **chosen)
+    prepare(folder, options, protocol=config.protocol, role=config.role, overwrite=config.overwrite)
     return folder
 
 

@@ -4,11 +4,14 @@ Reads the official files below data_root/<folder>, as the dataset's YAML says; w
 gallery.txt and gnd_<folder>.json.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ames_lite.cli.compose import Config, compose, options_of
-from ames_lite.cli.shell import command, data_root, image_folder, set_folder
+from ames_lite.cli.compose import compose, options_of
+from ames_lite.cli.schema.extraction import PrepareSet
+from ames_lite.cli.schema.keys import Dataset
+from ames_lite.cli.shell import command, data_root
 from ames_lite.datasets.relation import SIDES, Relation, files_of, write_folder
 from ames_lite.datasets.vpr import read_layout
 from ames_lite.errors import ConfigError
@@ -17,35 +20,35 @@ from ames_lite.evaluation.protocols import get_protocol
 UNVERIFIED = "unverified against official files"
 
 
-def run(config: Config) -> Relation:
+def run(config: PrepareSet) -> Relation:
     """Read the layout, write lists and ground truth, print what was found.
 
     Of a set with distractors both parts are prepared; the result is that of the last.
     """
-    dataset = config["dataset"]
-    if "base" in dataset:
+    dataset = config.dataset
+    if dataset.base is not None:
         return _parts(config)
-    if not dataset.get("reader"):
+    if not dataset.reader:
         raise ConfigError(
-            f"dataset={dataset['option']} has no official layout to be read",
+            f"dataset={dataset.option} has no official layout to be read",
             expected=f"one of {', '.join(readable())}",
-            remedy=dataset["page"],
+            remedy=dataset.page,
         )
-    root = data_root(config) / image_folder(dataset)
-    made = read_layout(dataset["reader"], root, dataset.get("options") or {}, dataset["page"])
-    if dataset.get("swap"):
+    root = data_root(config) / dataset.images_folder
+    made = read_layout(dataset.reader, root, dataset.options or {}, dataset.page)
+    if dataset.swap:
         made = made.swapped()
-    folder = data_root(config) / set_folder(dataset)
-    write_folder(folder, files_of(folder.name, made), config["overwrite"])
+    folder = data_root(config) / dataset.lists_folder
+    write_folder(folder, files_of(folder.name, made), config.overwrite)
     print("\n".join(_describe(dataset, made, folder)))
     return made
 
 
-def _parts(config: Config) -> Relation:
-    dataset = config["dataset"]
-    for part in (dataset["base"], dataset["distractors"]):
-        made = run({**config, "dataset": compose("prepare_set", [f"dataset={part}"])["dataset"]})
-    print(f"next, when both are described: {dataset['page']}")
+def _parts(config: PrepareSet) -> Relation:
+    dataset = config.dataset
+    for part in (dataset.base, dataset.distractors):
+        made = run(replace(config, dataset=compose("prepare_set", [f"dataset={part}"]).dataset))
+    print(f"next, when both are described: {dataset.page}")
     return made
 
 
@@ -54,34 +57,34 @@ def readable() -> list[str]:
     return [
         name
         for name in options_of("dataset")
-        if compose("prepare_set", [f"dataset={name}"])["dataset"].get("reader")
+        if compose("prepare_set", [f"dataset={name}"]).dataset.reader
     ]
 
 
-def _describe(dataset: Config, made: Relation, folder: Path) -> list[str]:
+def _describe(dataset: Dataset, made: Relation, folder: Path) -> list[str]:
     """The lines for the user."""
     counts, right = made.counts(), [len(rows) for rows in made.rows["easy"]]
     queries, gallery = (counts[side] for side in SIDES)
-    lines = [f"{dataset['option']}: {queries} queries, {gallery} gallery images: {folder}"]
-    documented = dict(dataset.get("counts") or {})
+    lines = [f"{dataset.option}: {queries} queries, {gallery} gallery images: {folder}"]
+    documented = dataset.counts or {}
     if not documented:
         lines.append("no counts are documented")
-    keys = SIDES[::-1] if dataset.get("swap") else SIDES
+    keys = SIDES[::-1] if dataset.swap else SIDES
     for side, key in zip(SIDES, keys, strict=True):
         if documented.get(key) not in (None, counts[side]):
             lines.append(f"differs: {counts[side]} {side} images, documented are {documented[key]}")
     if made.query_names:
         each = f"{sum(right) / queries:.1f} a query; queries without one: {right.count(0)}"
         lines.append(f"{sum(right)} positives, {each}")
-        lines.append(f"protocol {dataset['protocol']}: {get_protocol(dataset['protocol']).counted}")
+        lines.append(f"protocol {dataset.protocol}: {get_protocol(str(dataset.protocol)).counted}")
     lines += made.notes
-    if dataset.get("published_size"):
-        height, width = dataset["published_size"]
+    if dataset.published_size:
+        height, width = dataset.published_size
         lines.append(f"published numbers are of images resized to {height} x {width} (h x w)")
-    if dataset.get("note"):
-        lines.append(f"note: {dataset['note']}")
-    lines.append(f"licence: {dataset['licence']}")
-    if dataset.get("unverified"):
+    if dataset.note:
+        lines.append(f"note: {dataset.note}")
+    lines.append(f"licence: {dataset.licence}")
+    if dataset.unverified:
         lines.append(UNVERIFIED)
     return lines
 

@@ -1,67 +1,56 @@
 """`python extract/prepare_topk_global.py`: neighbor lists by global similarity."""
 
 from functools import partial
-from pathlib import Path
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.extraction import names_of_published
+from ames_lite.cli.schema.extraction import PrepareTopkGlobal
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, find_all
-from ames_lite.errors import ConfigError, require
+from ames_lite.errors import ConfigError
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
 from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.retrieval.rerank_parts import Reranker
 from ames_lite.retrieval.rerankers import RERANKERS
 from ames_lite.runtime import pick_device
 
-FORMS = ("native", "published")
-INDEXES = ("flat", "ivf_pq")
-RERANKS = ("published", *RERANKERS, "none")
 
-
-def run(config: Config) -> None:
+def run(config: PrepareTopkGlobal) -> None:
     """Search the gallery for every query, or the training set for every image of it."""
-    files, kind, form = dataset_files(config), config["global"], config["form"]
-    for key, known in (("form", FORMS), ("index", INDEXES)):
-        what = f"{key}={config[key]}"
-        require(config[key] in known, what, expected=" or ".join(known), kind=ConfigError)
-    sides = ("train", "train") if config["self_search"] else ("query", "gallery")
+    files, kind, form = dataset_files(config), config.global_, config.form
+    sides = ("train", "train") if config.self_search else ("query", "gallery")
     output, rerank = files.neighbors_path(kind, form), _reranking(config)
-    if config["lists"] is not None:
+    if config.lists is not None:
         names = [read_image_list(files.image_list(side)).names for side in sides]
-        given = Path(config["lists"]).expanduser()
-        keep, overwrite = config["keep"], config["overwrite"]
-        path = convert_topk(given, output, *names, keep=keep, overwrite=overwrite)
+        keep, overwrite = config.keep, config.overwrite
+        path = convert_topk(config.lists, output, *names, keep=keep, overwrite=overwrite)
     else:
         found = find_all({side: partial(files.global_descriptors, side, kind) for side in sides})
         path = prepare_topk(
             found[sides[0]],
             found[sides[1]],
             output,
-            num_neighbors=config["num_neighbors"],
+            num_neighbors=config.num_neighbors,
             names=[names_of_published(files, side, found[side]) for side in sides],
-            device="cuda" if pick_device(config["device"]).type == "cuda" else "cpu",
-            index=IvfPq(**config["ivf_pq"]) if config["index"] == "ivf_pq" else None,
+            device="cuda" if pick_device(config.device).type == "cuda" else "cpu",
+            index=IvfPq(**vars(config.ivf_pq)) if config.index == "ivf_pq" else None,
             rerank=rerank,
-            overwrite=config["overwrite"],
+            overwrite=config.overwrite,
         )
     print(f"neighbours: {path}")
 
 
-def _reranking(config: Config) -> Reranker | None:
+def _reranking(config: PrepareTopkGlobal) -> Reranker | None:
     """`rerank=`; published: SuperGlobal's lists of queries are reranked, others are not."""
-    chosen = config["rerank"]
-    if chosen not in RERANKS:
-        raise ConfigError(f"rerank={chosen}", expected=f"one of {', '.join(RERANKS)}")
-    if chosen in RERANKERS and config["lists"] is not None:
+    chosen: str = config.rerank
+    if chosen in RERANKERS and config.lists is not None:
         raise ConfigError(
             f"rerank={chosen} with lists=: these are rewritten as they are",
             expected=f"lists= or rerank={chosen}, which needs the global descriptors",
         )
-    if chosen == "published" and config["global"] in NETWORK_OF and not config["self_search"]:
+    if chosen == "published" and config.global_ in NETWORK_OF and not config.self_search:
         chosen = "mda"
-    return RERANKERS[chosen](**config[chosen]) if chosen in RERANKERS else None
+    return RERANKERS[chosen](**vars(getattr(config, chosen))) if chosen in RERANKERS else None
 
 
 main = partial(command, "prepare_topk_global", run)

@@ -1,11 +1,10 @@
 """The remedies of the library, as commands for the shell."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ames_lite.cli.own_folder import OPTION
+from ames_lite.cli.schema.keys import Dataset
 from ames_lite.datasets.layout import DatasetFiles, Remedies
 from ames_lite.io import remedies
 from ames_lite.io.overrides import paste, shell_word, word
@@ -49,13 +48,13 @@ class Commands(Remedies):
     dataset: its configuration; images: the folder of its images, where the user said so.
     """
 
-    dataset: Mapping[str, Any]
+    dataset: Dataset
     images: Path | None = None
 
     @property
     def own(self) -> bool:
         """Whether it is dataset=folder, which commands name by name=."""
-        return bool(self.dataset["option"] == OPTION)
+        return self.dataset.option == OPTION
 
     def command(self, files: DatasetFiles, script: str, **more: object) -> str:
         """A command on this data set."""
@@ -79,10 +78,10 @@ class Commands(Remedies):
         """Training makes the training list of a folder of the user's."""
         if self.own and split == "train":
             return {"remedy": self._train(files)}
-        if "base" in self.dataset:  # append_distractors makes its files
+        if self.dataset.base:  # append_distractors makes its files
             made = self.command(files, "extract/append_distractors.py")
             return {"expected": files.page, "remedy": made}
-        if not self.dataset.get("reader"):  # which makes lists and ground truth
+        if not self.dataset.reader:  # which makes lists and ground truth
             return {"remedy": files.page}
         made = paste("scripts/prepare_set.py", self._words(files, data_root=files.data_root))
         return {"expected": f"made from the official files; {files.page}", "remedy": made}
@@ -98,7 +97,7 @@ class Commands(Remedies):
     def local(self, files: DatasetFiles, **more: object) -> str:
         """Extraction reads images, so it is told where they are."""
         images = {} if self.images is None else {"images": self.images}
-        splits = {"splits": ["gallery"]} if self.dataset.get("gallery_alone") else {}
+        splits = {"splits": ["gallery"]} if self.dataset.gallery_alone else {}
         return self.command(files, "extract/extract_descriptors.py", **{**images, **splits, **more})
 
     def globals(self, files: DatasetFiles, split: str, kind: str) -> str:

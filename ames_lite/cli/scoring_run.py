@@ -1,11 +1,14 @@
 """What commands that score share: options, and the run directory, new or resumed."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import count_of, run_dir
+from ames_lite.cli.schema.evaluation import Scored
+from ames_lite.cli.schema.keys import Device, Scoring
+from ames_lite.cli.shell import count_of, run_dir, run_prefix
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.evaluator import Work, reuse, score
 from ames_lite.processes import ALONE, Processes
@@ -13,50 +16,52 @@ from ames_lite.records import PairScores
 from ames_lite.reranking.scorer import Cost, ScoringOptions
 from ames_lite.runtime import autocast, settle_precision
 
+C = TypeVar("C", bound=Device)
 SCORES = "scores.hdf5"
 ENDED = ("results.json", "tuned.json")  # what a run writes last
 
 
-def scoring_options(config: Config, device: torch.device) -> ScoringOptions:
+def scoring_options(config: Scoring, device: torch.device) -> ScoringOptions:
     """How to score. Raises ConfigError for what no machine can do."""
-    threads, max_memory = config["threads"], float(config["max_memory"])
+    threads, max_memory = config.threads, config.max_memory
     if threads is not None:
         count_of("threads", threads)
     if not max_memory > 0:
         raise ConfigError(f"max_memory={max_memory:g}", expected="GiB of memory, above 0")
     return ScoringOptions(
-        query_count=config["query_desc_num"],
-        gallery_count=config["gallery_desc_num"],
-        precision=config["precision"],
+        query_count=config.query_desc_num,
+        gallery_count=config.gallery_desc_num,
+        precision=config.precision,
         device=str(device),
         max_memory=max_memory,
-        compile=config["compile"],
+        compile=config.compile,
         threads=threads,
     )
 
 
-def settled(config: Config, device: torch.device, processes: Processes = ALONE) -> Config:
+def settled(config: C, device: torch.device, processes: Processes = ALONE) -> C:
     """The configuration with the precision that `auto` is on the first process' device.
 
     Raises BadInput for one that a device does not have.
     """
-    autocast(config["precision"], device)  # in every process, or the others would wait for one
-    found = settle_precision(config["precision"], device) if processes.first else ""
-    return {**config, "precision": processes.from_first(found)}
+    autocast(config.precision, device)  # in every process, or the others would wait for one
+    found = settle_precision(config.precision, device) if processes.first else ""
+    return replace(config, precision=processes.from_first(found))
 
 
-def run_folder(config: Config, command_name: str, processes: Processes) -> Path:
+def run_folder(config: Scored, command_name: str, processes: Processes) -> Path:
     """The run directory, the same for all processes; raises also where nothing can be resumed."""
     made = ""
     if processes.first:
-        made = str(_resumed(config) if config["resume"] else run_dir(config, command_name))
+        named = run_prefix(config, command_name)
+        made = str(_resumed(config) if config.resume else run_dir(config, named))
     return Path(processes.from_first(made))
 
 
-def _resumed(config: Config) -> Path:
-    if config["output_dir"] is None:
+def _resumed(config: Scored) -> Path:
+    if config.output_dir is None:
         raise ConfigError("resume=true without output_dir=", expected="the folder of the run")
-    folder = Path(config["output_dir"]).expanduser()
+    folder = config.output_dir
     begun = (folder / "config.json").exists()
     ended = any((folder / name).exists() for name in ENDED)
     if ended or not begun:

@@ -6,15 +6,16 @@ directory gets retrieval_results.json, the same with scores, and report.html.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ames_lite.cli.answers import ABSENT, Answers, read_answers, write_answers
-from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import ensemble_settings, open_scorer
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.released import released_head, released_vocabulary
+from ames_lite.cli.schema.evaluation import Search
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, count_of, data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
@@ -41,8 +42,8 @@ ALL = 1 << 20  # descriptors: more than any image has
 NAMED = 20  # images that are named on the screen
 
 
-def _index(config: Config) -> None:
-    if config["query"] is not None:
+def _index(config: Search) -> None:
+    if config.query is not None:
         raise ConfigError("index takes no query=", expected="ames search images=… query=…")
     run(config)
 
@@ -55,26 +56,32 @@ class _Model(NamedTuple):
     answers: Answers
 
 
-def run(config: Config) -> Found | None:
+def run(config: Search) -> Found | None:
     """Index and search as configured; returns what was found, None without a query."""
     images = _images(config)
     _check(config)
-    described = "fp32" if config["precision"] == "auto" else config["precision"]
-    backbone = configured_backbone({**config, "precision": described})
+    described = "fp32" if config.precision == "auto" else config.precision
+    backbone = configured_backbone(config.backbone, config, described)
     model = None
-    if config["query"] is not None:
-        root, _, notes = list_queries(config["query"])
+    if config.query is not None:
+        root, _, notes = list_queries(config.query)
         if root != images:  # of that folder the index says it
             print("\n".join(notes), end="\n" * bool(notes))
-        config = settled(config, pick_device(config["device"]))
+        config = settled(config, pick_device(config.device))
         model = _model(config)
         if model.ranker.scorer.check is not None:
             model.ranker.scorer.check(backbone.provenance, "this run")
     index = index_folder(config, images)
     bad: dict[str, str] = {}
-    if config["update"]:
-        more = {"workers": config["workers"], "rebuild": config["rebuild"]}
-        indexed = index_images(images, index, backbone, vocabulary=_vocabulary(config), **more)
+    if config.update:
+        indexed = index_images(
+            images,
+            index,
+            backbone,
+            vocabulary=_vocabulary(config),
+            workers=config.workers,
+            rebuild=config.rebuild,
+        )
         _say_indexed(indexed)
         bad |= indexed.failed
     elif model is not None:
@@ -88,85 +95,82 @@ def run(config: Config) -> Found | None:
         of = len(found.queries) + len(found.failed)
         _say_failed(unsaid, f"of {of} queries cannot be described")
         bad |= found.failed
-    if bad and config["on_bad_image"] == "error":
+    if bad and config.on_bad_image == "error":
         listed = "\n".join(f"  {name}: {why}" for name, why in bad.items())
         remedy = "mend or remove them, or on_bad_image=skip"
         raise BadInput(f"{len(bad)} images cannot be described:\n{listed}", remedy=remedy)
     return found
 
 
-def _check(config: Config) -> None:
+def _check(config: Search) -> None:
     _box(config)
     for key in ("num_rerank", "top"):
-        count_of(key, config[key])
-    count_of("report_queries", config["report_queries"] or 1)  # 0: no report
-    if config["on_bad_image"] not in ("error", "skip"):
-        raise ConfigError(f"on_bad_image={config['on_bad_image']}", expected="error or skip")
+        count_of(key, getattr(config, key))
+    count_of("report_queries", config.report_queries or 1)  # 0: no report
 
 
-def index_folder(config: Config, images: Path) -> Path:
+def index_folder(config: Search, images: Path) -> Path:
     """`index=`, or the place of the index of this folder and backbone below data_root."""
-    if config["index"] is not None:
-        return Path(config["index"]).expanduser().absolute()
+    if config.index is not None:
+        return config.index.absolute()
     place = f"{images.name}_{names_digest([str(images)])[:8]}"
-    return data_root(config) / "search" / place / str(config["backbone"]["name"])
+    return data_root(config) / "search" / place / config.backbone.name
 
 
-def _images(config: Config) -> Path:
-    what, expected = "images= is not given", "images=<folder> query=<image or folder>"
-    require(config["images"] is not None, what, expected=expected, kind=ConfigError)
-    images = Path(config["images"]).expanduser().absolute()
+def _images(config: Search) -> Path:
+    if config.images is None:
+        expected = "images=<folder> query=<image or folder>"
+        raise ConfigError("images= is not given", expected=expected)
+    images = config.images.absolute()
     require(not images.is_file(), "images= is a file", where=images, expected="a folder")
     if not images.is_dir():
         raise MissingFile("the folder of images is missing", where=images, expected="a folder")
     return images
 
 
-def _box(config: Config) -> Box | None:
-    box = config["box"]
+def _box(config: Search) -> Box | None:
+    box = config.box
     if box is None:
         return None
-    numbers = [value for value in box if isinstance(value, int | float)]
-    if len(box) != 4 or len(numbers) != 4 or box[0] >= box[2] or box[1] >= box[3]:
+    if len(box) != 4 or box[0] >= box[2] or box[1] >= box[3]:
         raise ConfigError(f"box={box}", expected="[x1,y1,x2,y2] in pixels, x1 < x2 and y1 < y2")
-    if config["query"] is None or Path(config["query"]).expanduser().is_dir():
+    if config.query is None or config.query.is_dir():
         raise ConfigError("box= goes with a single query image", expected="query=<image>")
     return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
 
 
-def _vocabulary(config: Config) -> Path | None:
+def _vocabulary(config: Search) -> Path | None:
     """`vocabulary=`, or the released one of this backbone where there is one."""
-    if config["vocabulary"] is not None:
-        return Path(config["vocabulary"]).expanduser()
-    return released_vocabulary(config["backbone"]["name"], config["model"]["name"])
+    if config.vocabulary is not None:
+        return config.vocabulary
+    return released_vocabulary(config.backbone.name, config.model.name)
 
 
-def _model(config: Config) -> _Model:
-    name = config["model"]["name"]
+def _model(config: Search) -> _Model:
+    name = config.model.name
     needs_weights = name in HEADS and HEADS[name].marker is not None
-    asked = {**config, "desc_name": str(config["backbone"]["name"])}
-    if needs_weights and config["weights"] is None:
-        asked["weights"] = str(released_head(asked["desc_name"], name))
-    scorer, meta = open_scorer(asked)
-    own = config["lamb"] is None and config["temp"] is None
-    known = BASELINES.get(asked["desc_name"], BASELINES["sift"])
+    desc_name, weights = config.backbone.name, config.weights
+    if needs_weights and weights is None:
+        weights = released_head(desc_name, name)
+    scorer, meta = open_scorer(config.model, desc_name, weights)
+    own = config.lamb is None and config.temp is None
+    known = BASELINES.get(desc_name, BASELINES["sift"])
     if name in known and own:
         (lamb, temp), role = known[name], "chosen on a validation set"
     else:
-        lambs, temps, tuned_on = ensemble_settings(asked, meta)
+        lambs, temps, tuned_on = ensemble_settings(config, meta)
         if len(lambs) * len(temps) != 1:
             raise ConfigError(f"lamb={lambs} temp={temps}", expected="one λ and one γ")
         chosen = f", chosen on {tuned_on}" if tuned_on else ""
         lamb, temp, role = lambs[0], temps[0], f"frozen with the head{chosen}" if own else "given"
-    sides = {key: config[key] or ALL for key in ("query_desc_num", "gallery_desc_num")}
     options = ScoringOptions(
-        query_count=count_of("query_desc_num", sides["query_desc_num"]),
-        gallery_count=count_of("gallery_desc_num", sides["gallery_desc_num"]),
-        precision=config["precision"],
-        device=str(pick_device(config["device"])),
+        query_count=count_of("query_desc_num", config.query_desc_num or ALL),
+        gallery_count=count_of("gallery_desc_num", config.gallery_desc_num or ALL),
+        precision=config.precision,
+        device=str(pick_device(config.device)),
     )
-    answers = read_answers(asked, meta, frozen=own)
-    ranker = Ranker(scorer, lamb, temp, config["num_rerank"], answers.certain, options)
+    answers = read_answers(replace(config, weights=weights), meta, frozen=own)
+    ranker = Ranker(scorer, lamb, temp, config.num_rerank, answers.certain, options)
     return _Model(ranker, role, answers)
 
 
@@ -194,10 +198,12 @@ def _say_failed(failed: Mapping[str, str], what: str) -> None:
             print(f"  and {len(failed) - NAMED} more, which report.html lists")
 
 
-def _search(config: Config, index: Path, backbone: Backbone, model: _Model) -> Found:
+def _search(config: Search, index: Path, backbone: Backbone, model: _Model) -> Found:
     began = time.perf_counter()
-    given = {"box": _box(config), "workers": config["workers"]}
-    found = search_images(index, config["query"], backbone, model.ranker, **given)
+    assert config.query is not None
+    found = search_images(
+        index, config.query, backbone, model.ranker, box=_box(config), workers=config.workers
+    )
     seconds = time.perf_counter() - began
     ranker, num = model.ranker, found.hits.ids.shape[1]
     if num < ranker.num_rerank:
@@ -205,10 +211,10 @@ def _search(config: Config, index: Path, backbone: Backbone, model: _Model) -> F
     print(f"{ranker.scorer.name}: λ {ranker.lamb:g}, γ {ranker.temp:g} ({model.role})")
     if model.answers.said:
         print(model.answers.said)
-    if config["certain"] is not None:
+    if config.certain is not None:
         saved = 1 - found.hits.scored / found.hits.ids.size
         print(f"certain at a score of {ranker.certain:.4f}: {saved:.1%} of pairs saved")
-    _show(found, config["top"], model.answers)
+    _show(found, config.top, model.answers)
     print()
     of = len(found.queries)
     _say_empty(sorted(found.empty), of, "queries")
@@ -248,27 +254,26 @@ def _print_hits(found: Found, q: int, top: int, answers: Answers) -> None:
     print_table(list(columns), list(zip(*columns.values(), strict=True)))
 
 
-def _write(config: Config, index: Path, model: _Model, found: Found) -> None:
-    named = {"dataset": {"option": _images(config).name}, "desc_name": config["backbone"]["name"]}
-    folder = run_dir({**config, **named}, "search")
+def _write(config: Search, index: Path, model: _Model, found: Found) -> None:
+    folder = run_dir(config, f"search_{_images(config).name}_{config.backbone.name}")
     sides = (found.queries, found.gallery)
     ranking = Ranking(found.hits.ids, found.hits.scores, len(found.gallery))
     for form in ("json", "json_scores"):
         write_ranking(folder / FORMS[form].format(""), form, *sides, ranking)
     if model.answers != Answers():
         write_answers(folder / "answers.json", *sides, found.hits, model.answers)
-    if config["report_queries"]:
+    if config.report_queries:
         print(f"report:  {_write_page(config, folder / 'report.html', index, model, found)}")
     print(f"results: {folder / 'retrieval_results.json'}")
 
 
-def _write_page(config: Config, path: Path, index: Path, model: _Model, found: Found) -> Path:
+def _write_page(config: Search, path: Path, index: Path, model: _Model, found: Found) -> Path:
     images, answers, ranker = _images(config), model.answers, model.ranker
     with OpenIndex(index) as opened:
         facts = {
             "Folder": str(images),
             "Images": str(len(opened)),
-            "Descriptors": str(config["backbone"]["name"]),
+            "Descriptors": config.backbone.name,
             "Model": ranker.scorer.name,
             "Candidates": str(found.hits.ids.shape[1]),
             "λ, γ": f"{ranker.lamb:g}, {ranker.temp:g} ({model.role})",
@@ -287,8 +292,8 @@ def _write_page(config: Config, path: Path, index: Path, model: _Model, found: F
         probability=answers.probability(found.hits.scores),
         absent=answers.absent(found.hits),
         not_indexed=not_indexed,
-        num_shown=config["top"],
-        num_queries=config["report_queries"],
+        num_shown=config.top,
+        num_queries=config.report_queries,
     )
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli import asks_help, print_any_text, print_help
-from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.compose import as_dict, compose
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.remedies import THE_SET, Commands, with_commands
+from ames_lite.cli.schema.keys import Data, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
@@ -33,7 +34,7 @@ SCRIPT = r"python (?:scripts|extract)/(\w+)\.py"
 
 
 def command(
-    name: str, work: Callable[[Config], object], overrides: Sequence[str] | None = None
+    name: str, work: Callable[[Any], object], overrides: Sequence[str] | None = None
 ) -> int:
     """Compose configuration `name`, do the work, return the exit code."""
     print_any_text()
@@ -43,21 +44,27 @@ def command(
         return 0
     set_up_logging()
 
-    def composed(config: Config) -> None:
-        config |= compose(name, in_our_words(name, given))
-        work(config)
+    configs: list[Any] = []
 
-    return exit_code(composed, {})
+    def composed() -> None:
+        configs.append(compose(name, in_our_words(name, given)))
+        work(configs[0])
+
+    return exit_code(composed, configs)
 
 
-def exit_code(work: Callable[[Config], object], config: Config) -> int:
-    """Do the work; a user's mistake becomes one message and 1. config: filled in by the work."""
+def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
+    """Do the work; a user's mistake becomes one message and 1.
+
+    configs: the configuration, once the work has composed it.
+    """
     try:
-        work(config)
+        work()
     except UserError as error:
         if os.environ.get("AMES_DEBUG") == "1":
             raise
-        print(f"error: {as_started(with_names(str(error), config))}", file=sys.stderr)
+        message = with_names(str(error), configs[0] if configs else None)
+        print(f"error: {as_started(message)}", file=sys.stderr)
         return 1
     except OSError as error:  # what the system refuses is no bug either
         if os.environ.get("AMES_DEBUG") == "1" or error.errno not in NOT_WRITABLE:
@@ -70,10 +77,10 @@ def exit_code(work: Callable[[Config], object], config: Config) -> int:
     return 0
 
 
-def with_names(message: str, config: Config) -> str:
+def with_names(message: str, config: object) -> str:
     """The message, with commands for its remedies, on the set of the configuration."""
     general = with_commands(message)
-    if THE_SET not in general or not {"dataset", "desc_name"} <= set(config):
+    if THE_SET not in general or not isinstance(config, Data):
         return general
     return with_commands(message, _commands(config).named(_files(config)))
 
@@ -93,73 +100,63 @@ def _checkout() -> Path | None:
     return folder if (folder / "hubconf.py").is_file() else None
 
 
-def data_root(config: Config) -> Path:
+def data_root(config: Root) -> Path:
     """Where the data sets are: `data_root=`, or the checkout's data/ (./data once installed)."""
-    if config["data_root"] is not None:
-        root = Path(config["data_root"]).expanduser().absolute()
+    if config.data_root is not None:
+        root = config.data_root.absolute()
         if root.is_file():
             raise BadInput("data_root= is a file", where=root, expected="a folder, or a new one")
         return root
     return (_checkout() or Path.cwd()) / "data"
 
 
-def dataset_files(config: Config) -> DatasetFiles:
+def dataset_files(config: Data) -> DatasetFiles:
     """The files of the data set that a configuration names; completes that of dataset=folder."""
     own = settle(config, data_root(config))
     return _files(config, None if own is None else own.image_root)
 
 
-def _files(config: Config, images: Path | None = None) -> DatasetFiles:
+def _files(config: Data, images: Path | None = None) -> DatasetFiles:
     """images: their folder, where images= does not say."""
-    root, dataset = data_root(config), config["dataset"]
-    page = dataset["page"]
-    if dataset["option"] == OPTION:
-        where = word("name", dataset["folder"]), word("data_root", root)
+    root, dataset = data_root(config), config.dataset
+    page = dataset.page
+    if dataset.option == OPTION:
+        where = word("name", dataset.folder), word("data_root", root)
         page = page.replace("name=<name>", " ".join(map(shell_word, where)))
     return DatasetFiles(
         data_root=root,
-        option=dataset["option"],
-        swapped=bool(dataset.get("swap")),
-        folder=set_folder(dataset),
-        desc_name=config["desc_name"],
+        option=dataset.option,
+        swapped=dataset.swap,
+        folder=dataset.lists_folder,
+        desc_name=config.desc_name,
         page=page,
-        ground_truth_of=dataset.get("ground_truth_of"),
-        skip_queries=dataset.get("skip_queries", 0),
-        image_folder=image_folder(dataset),
+        ground_truth_of=dataset.ground_truth_of,
+        skip_queries=dataset.skip_queries,
+        image_folder=dataset.images_folder,
         remedies=_commands(config, images),
     )
 
 
-def _commands(config: Config, images: Path | None = None) -> Commands:
-    given = config.get("images") or images
-    return Commands(config["dataset"], given and Path(given).expanduser().absolute())
+def _commands(config: Data, images: Path | None = None) -> Commands:
+    given = config.images or images
+    return Commands(config.dataset, given and given.absolute())
 
 
-def set_folder(dataset: Config) -> str:
-    """The folder of a data set's lists; the other direction of a set (swap=true) has its own."""
-    return f"{dataset['folder']}{'_swapped' if dataset.get('swap') else ''}"
+def protocol_of(config: Data) -> Protocol:
+    """The protocol of the data set that a configuration names."""
+    dataset, divisor = config.dataset, getattr(config, "ap_divisor", DIVISORS[0])
+    found = get_protocol(str(dataset.protocol))
+    return replace(found, private=dataset.private_queries, ap_divisor=divisor)
 
 
-def image_folder(dataset: Config) -> str:
-    """The folder that a data set's image names are relative to: by default its own."""
-    return str(dataset.get("image_folder") or dataset["folder"])
+def find_vocabulary(config: Data, given: Path | None) -> Path:
+    """`vocabulary=` as given, or data_root's only one for desc_name.
 
-
-def protocol_of(config: Config) -> Protocol:
-    """The protocol of the data set that a configuration names. Raises ConfigError."""
-    dataset, divisor = config["dataset"], config.get("ap_divisor", DIVISORS[0])
-    fine, expected = divisor in DIVISORS, " or ".join(DIVISORS)
-    require(fine, f"ap_divisor={divisor}", expected=expected, kind=ConfigError)
-    private = dataset.get("private_queries", 0)
-    return replace(get_protocol(dataset["protocol"]), private=private, ap_divisor=divisor)
-
-
-def find_vocabulary(config: Config) -> Path:
-    """`vocabulary=`, or data_root's only one for desc_name. Raises MissingFile, BadInput."""
-    root, name = data_root(config), config["desc_name"]
+    Raises MissingFile, BadInput.
+    """
+    root, name = data_root(config), config.desc_name
     remedy = _build_vocabulary(config)
-    if config["vocabulary"] is not None:
-        given = Path(config["vocabulary"]).expanduser()
+    if given is not None:
         require(
             given.is_file(), "missing: the vocabulary", where=given, remedy=remedy, kind=MissingFile
         )
@@ -172,28 +169,27 @@ def find_vocabulary(config: Config) -> Path:
     return found[0]
 
 
-def _build_vocabulary(config: Config) -> str:
+def _build_vocabulary(config: Data) -> str:
     """The command that builds a vocabulary; for dataset=folder there may be no training set."""
-    if config["dataset"]["option"] == OPTION:
-        looked_at = config.get("splits") or [config.get("split", "gallery")]
+    if config.dataset.option == OPTION:
+        looked_at = getattr(config, "splits", None) or [getattr(config, "split", "gallery")]
         split = "train" if "train" in looked_at else "gallery"
         return _commands(config).command(_files(config), "extract/build_vocabulary.py", split=split)
     where = shell_word(word("data_root", data_root(config)))
-    name = f"desc_name={config['desc_name']} {where}"
+    name = f"desc_name={config.desc_name} {where}"
     return f"python extract/build_vocabulary.py dataset=<training set> {name}"
 
 
-def chosen_splits(config: Config) -> list[str]:
-    """`splits=`. Raises ConfigError for one that no data set has."""
-    splits, expected = list(config["splits"]), f"some of {', '.join(SPLITS)}"
-    fine = splits and set(splits) <= set(SPLITS)
-    require(fine, f"splits={splits}", expected=expected, kind=ConfigError)
-    return splits
+def chosen_splits(config: Splits) -> list[str]:
+    """`splits=`. Raises ConfigError for none."""
+    expected = f"some of {', '.join(SPLITS)}"
+    require(config.splits, "splits=[]", expected=expected, kind=ConfigError)
+    return list(config.splits)
 
 
-def run_prefix(config: Config, command_name: str) -> str:
+def run_prefix(config: Data, command_name: str) -> str:
     """The beginning of the names of a command's run directories, without output_dir=."""
-    return "_".join([command_name, config["dataset"]["option"], config["desc_name"]])
+    return "_".join([command_name, config.dataset.option, config.desc_name])
 
 
 def stamped_dir(name: str) -> Path:
@@ -204,14 +200,16 @@ def stamped_dir(name: str) -> Path:
     return next(folder for folder in found if not folder.exists())
 
 
-def run_dir(config: Config, command_name: str) -> Path:
-    """A fresh run directory, with the configuration in it. Raises BadInput where it is in use."""
-    folder = Path(config["output_dir"] or stamped_dir(run_prefix(config, command_name)))
-    folder = folder.expanduser()
+def run_dir(config: Run, name: str) -> Path:
+    """A fresh run directory, with the configuration in it: output_dir=, or runs/<name>_<time>.
+
+    Raises BadInput where it is in use.
+    """
+    folder = config.output_dir or stamped_dir(name)
     refuse_used(folder)
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(config, indent=1, default=str))
+        (folder / "config.json").write_text(json.dumps(as_dict(config), indent=1))
     return folder
 
 

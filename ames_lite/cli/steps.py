@@ -1,13 +1,13 @@
 """Commands that a command runs: composed, printed as a user would give them, and done."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.compose import compose
 from ames_lite.io.overrides import shell_word, word
 
 
@@ -30,7 +30,7 @@ class Steps:
         """The command as a shell takes it."""
         return " ".join(["ames", name, *map(shell_word, self._given(overrides))])
 
-    def config(self, name: str, *overrides: str) -> Config:
+    def config(self, name: str, *overrides: str) -> Any:
         """Its configuration. Raises ConfigError."""
         return compose(name, self._given(overrides))
 
@@ -38,7 +38,7 @@ class Steps:
         return [*overrides, word("data_root", self.root)]
 
 
-def words(given: Mapping[str, Any], *keys: str) -> list[str]:
-    """Overrides of those of the keys (none: of all) that have a value."""
-    found = {key: given.get(key) for key in keys or given}
+def words(config: object, *names: str) -> list[str]:
+    """Overrides of those of the fields that have a value."""
+    found = {name.removesuffix("_"): getattr(config, name) for name in names}
     return [word(key, value) for key, value in found.items() if value is not None]

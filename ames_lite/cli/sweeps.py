@@ -27,7 +27,7 @@ INTERRUPTED = 128  # exit codes above it are of signals
 
 def main(name: str, words: Sequence[str]) -> int:
     """Run a command of COMMANDS by hydra.main; returns its exit code."""
-    return exit_code(lambda config: _run(name, in_our_words(name, words)), {})
+    return exit_code(lambda: _run(name, in_our_words(name, words)))
 
 
 def _run(name: str, words: Sequence[str]) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.continuing import check_resume, training_dir
+from ames_lite.cli.compose import compose
+from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.own_folder import OPTION
+from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import command, dataset_files, protocol_of
 from ames_lite.cli.training_folder import prepare_training_folder
@@ -48,35 +49,33 @@ from ames_lite.training.trainer import Trainer, Validation
 logger = logging.getLogger(__name__)
 
 IDENTITY = ("desc_name", "start", "binarization", "val_dataset")  # beside recipe, head and data
-BATCH_UNITS = ("triplets", "images")
 ITQ_SAMPLE = 100_000  # descriptors at most
 
 
-def run(config: Config) -> Path:
+def run(config: Train) -> Path:
     """Train as configured, or resume; returns the run directory."""
     recipe = recipe_of(config)
-    check_resume(config)
     _check_start(config)
-    with process_group(config["device"]) as (processes, device):
+    with process_group(config.device) as (processes, device):
         config = settled(config, device, processes)
-        recipe = replace(recipe, precision=config["precision"])
+        recipe = replace(recipe, precision=config.precision)
         if not processes.first:
             logging.getLogger("ames_lite").setLevel(logging.WARNING)
         return _run(config, recipe, device, processes)
 
 
-def _run(config: Config, recipe: Recipe, device: torch.device, processes: Processes) -> Path:
+def _run(config: Train, recipe: Recipe, device: torch.device, processes: Processes) -> Path:
     if processes.size == 1:  # else extraction would make a shard in each of them
         prepare_training_folder(config)
     files, val = dataset_files(config), _validation_set(config)
-    found = _find(files, config["neighbors"], val)
+    found = _find(files, config.neighbors, val)
     store, sampler = open_training_set(found, recipe)
     teacher = _open_teacher(config, store)
     validation = None
     if val is not None and processes.first:
         validation = _open_validation(config, val, device, store)
     generator = seed_everything(recipe.seed)
-    head = build_head(config["model"]["name"], **config["model"]["arguments"], dim_in=store.dim)
+    head = build_head(config.model.name, **config.model.arguments, dim_in=store.dim)
     _initialize(config, head, store, generator)
     folder = processes.from_first(training_dir(config) if processes.first else None)
     trainer = Trainer(
@@ -85,15 +84,15 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
         sampler,
         recipe,
         folder,
-        HeadMeta(desc_name=config["desc_name"], provenance=_provenance(config, store, found)),
+        HeadMeta(desc_name=config.desc_name, provenance=_provenance(config, store, found)),
         device,
         teacher=teacher,
         validation=validation,
         processes=processes,
-        identity={key: config[key] for key in IDENTITY},
-        save_every=config["save_every"],
-        prefetch=config["prefetch"],
-        tensorboard=config["tensorboard"],
+        identity={key: getattr(config, key) for key in IDENTITY},
+        save_every=config.save_every,
+        prefetch=config.prefetch,
+        tensorboard=config.tensorboard,
     )
     if processes.first:
         print(
@@ -104,12 +103,10 @@ def _run(config: Config, recipe: Recipe, device: torch.device, processes: Proces
     return trainer.fit()
 
 
-def recipe_of(config: Config) -> Recipe:
+def recipe_of(config: Train) -> Recipe:
     """The recipe of a configuration; batch_size in triplets. Raises BadInput, ConfigError."""
-    given = {key: config[key] for key in Recipe.__dataclass_fields__}
-    size, unit = config["batch_size"], config["batch_unit"]
-    if unit not in BATCH_UNITS:
-        raise ConfigError(f"batch_unit={unit}", expected=" or ".join(BATCH_UNITS))
+    given = {key: getattr(config, key) for key in Recipe.__dataclass_fields__}
+    size, unit = config.batch_size, config.batch_unit
     if unit == "images" and (size < 3 or size % 3):
         raise ConfigError(
             f"batch_size={size} batch_unit=images: triplets of three images do not fill it",
@@ -119,27 +116,27 @@ def recipe_of(config: Config) -> Recipe:
     return Recipe(**{**given, "batch_size": size // 3 if unit == "images" else size})
 
 
-def _check_start(config: Config) -> None:
+def _check_start(config: Train) -> None:
     """Refuses, before any file is opened, a start= that the head does not have."""
-    name, start = config["model"]["name"], config["start"]
+    name, start = config.model.name, config.start
     if name not in INITIALIZATIONS:
         what = f"model={name} has no parameters to train"
         raise ConfigError(what, expected=f"model= one of {', '.join(INITIALIZATIONS)}")
     if start not in INITIALIZATIONS[name]:
         what = f"start={start} is no initialization of the head '{name}'"
         raise ConfigError(what, expected=f"start= one of {', '.join(INITIALIZATIONS[name])}")
-    if config["distil"] and config["teacher"] is None:
+    if config.distil and config.teacher is None:
         what = "this experiment learns from a teacher, and teacher= is not given"
         raise ConfigError(what, expected="teacher=<the run of an fp head, or its .pt>")
-    if config["binarization"] is not None and not _takes_projection(config):
+    if config.binarization is not None and not _takes_projection(config):
         binary = "model=ames model.arguments.binary=true start=published"
         raise ConfigError(f"binarization= is given with start={start}", expected=binary)
 
 
-def _takes_projection(config: Config) -> bool:
+def _takes_projection(config: Train) -> bool:
     """Whether the projection to bits is set: that of a binary head, initialized as published."""
-    binary = config["model"]["arguments"].get("binary", False)
-    return binary and config["start"] == "published"
+    binary = config.model.arguments.get("binary", False)
+    return binary and config.start == "published"
 
 
 def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dict[str, Path]:
@@ -203,20 +200,19 @@ def _usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
     return usable
 
 
-def _open_teacher(config: Config, store: DescriptorStore) -> SimilarityHead | None:
+def _open_teacher(config: Train, store: DescriptorStore) -> SimilarityHead | None:
     """The head of teacher=. Raises BadInput where it is for other descriptors."""
-    if config["teacher"] is None:
+    if config.teacher is None:
         return None
-    path = Path(config["teacher"]).expanduser()
-    head, meta = load_head(path)
-    meta.check_descriptors(path, store.provenance, store.path)
+    head, meta = load_head(config.teacher)
+    meta.check_descriptors(config.teacher, store.provenance, store.path)
     return head.requires_grad_(False)
 
 
 class ValidationSet(NamedTuple):
     """The data set of val_dataset=: its configuration, its files, its kind of neighbours."""
 
-    config: Config
+    config: Train
     files: DatasetFiles
     neighbors: str
 
@@ -230,52 +226,52 @@ class ValidationSet(NamedTuple):
         return self.files.root
 
 
-def _validation_set(config: Config) -> ValidationSet | None:
+def _validation_set(config: Train) -> ValidationSet | None:
     """None without val_dataset=. Raises ConfigError for a set that is reported on."""
-    name = config["val_dataset"]
+    name = config.val_dataset
     if name is None:
         return None
-    chosen = compose("train", [f"dataset={name}"])["dataset"]
-    given = {**config, "dataset": chosen, "labels": None, "images": None}
-    if chosen["option"] == OPTION:
-        if config["val_name"] is None:
+    chosen = compose("train", [f"dataset={name}"]).dataset
+    given = replace(config, dataset=chosen, labels=None, images=None)
+    if chosen.option == OPTION:
+        if config.val_name is None:
             raise ConfigError("val_dataset=folder", expected="val_name=<the folder's name>")
-        chosen["folder"] = config["val_name"]
+        chosen.folder = config.val_name
     files = dataset_files(given)
-    if chosen["role"] != "val":
+    if chosen.role != "val":
         raise ConfigError(
-            f"val_dataset={name} has the role '{chosen['role']}'",
+            f"val_dataset={name} has the role '{chosen.role}'",
             expected="a validation set (role: val): nothing is chosen on what is reported",
         )
-    return ValidationSet(given, files, config["val_neighbors"] or chosen["neighbors"])
+    return ValidationSet(given, files, config.val_neighbors or chosen.neighbors)
 
 
 def _open_validation(
-    config: Config, val: ValidationSet, device: torch.device, store: DescriptorStore
+    config: Train, val: ValidationSet, device: torch.device, store: DescriptorStore
 ) -> Validation:
     """Raises BadInput where its descriptors are made otherwise than those of the training set."""
-    num, count = config["val_num_rerank"], config["max_count"]
+    num, count = config.val_num_rerank, config.max_count
     data = load_data(val.files, protocol_of(val.config), val.neighbors, num)
     other = data.stores[1]
     check_trained_on(store.provenance, other.provenance, files=(store.path, other.path))
     options = ScoringOptions(
-        query_count=count, gallery_count=count, precision=config["precision"], device=str(device)
+        query_count=count, gallery_count=count, precision=config.precision, device=str(device)
     )
     return Validation(data, val.files.option, num, options)
 
 
 def _initialize(
-    config: Config, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
+    config: Train, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
 ) -> None:
     """Initialize the head by start= and, where it has one, its projection to bits."""
-    initialize = INITIALIZATIONS[config["model"]["name"]][config["start"]]
-    initialize(head, lambda: sample_descriptors(store, config["seed"]), generator)
+    initialize = INITIALIZATIONS[config.model.name][config.start]
+    initialize(head, lambda: sample_descriptors(store, config.seed), generator)
     if _takes_projection(config):
         _set_projection(config, head, store, generator)
 
 
 def _set_projection(
-    config: Config, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
+    config: Train, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
 ) -> None:
     """The projection of a file, or by ITQ of a sample of the training descriptors.
 
@@ -284,7 +280,7 @@ def _set_projection(
     assert isinstance(head, AMES)
     layer = head.remap_local[0]
     assert isinstance(layer, Binarization)
-    given = config["binarization"]
+    given = config.binarization
     if given is not None:
         projection = torch.from_numpy(read_binarization(given)[0])
     elif store.packed:
@@ -292,7 +288,7 @@ def _set_projection(
         logger.warning(text, store.path)
         return
     else:
-        sample = sample_descriptors(store, config["seed"])
+        sample = sample_descriptors(store, config.seed)
         projection = fit_itq(sample[:: -(-len(sample) // ITQ_SAMPLE)], head.dim, generator)
     require(
         projection.shape == layer.W.shape,
@@ -305,21 +301,19 @@ def _set_projection(
         layer.W.copy_(projection)
 
 
-def _provenance(
-    config: Config, store: DescriptorStore, found: Mapping[str, Path]
-) -> dict[str, Any]:
+def _provenance(config: Train, store: DescriptorStore, found: Mapping[str, Path]) -> dict[str, Any]:
     made = {
-        "dataset": config["dataset"]["option"],
+        "dataset": config.dataset.option,
         "images": len(store),
         "names": names_digest(store.names),
-        "start": config["start"],
-        "binarization": config["binarization"],
+        "start": config.start,
+        "binarization": config.binarization,
         "descriptors": store.provenance,
     }
     if "families" in found:
         made["families"] = file_digest(found["families"])
-    if config["teacher"] is not None:
-        made["teacher"] = str(config["teacher"])
+    if config.teacher is not None:
+        made["teacher"] = str(config.teacher)
     return made
 
 

@@ -1,12 +1,14 @@
 """`python extract/train_detector.py`: labelled images in, a trained detector out."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ames_lite.cli.compose import Config, compose
-from ames_lite.cli.continuing import check_resume, training_dir
+from ames_lite.cli.compose import compose
+from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.extraction import configured_backbone
+from ames_lite.cli.schema.extraction import TrainDetector
 from ames_lite.cli.shell import command, dataset_files
 from ames_lite.datasets.layout import find_all
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled, require_maps
@@ -14,13 +16,12 @@ from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_de
 from ames_lite.runtime import pick_device
 
 
-def run(config: Config) -> Path:
+def run(config: TrainDetector) -> Path:
     """Train as configured; returns the path of the detector."""
-    check_resume(config)
-    recipe = DetectorRecipe(**{k: config[k] for k in DetectorRecipe.__dataclass_fields__})
-    device = pick_device(config["device"])
+    recipe = DetectorRecipe(**{k: getattr(config, k) for k in DetectorRecipe.__dataclass_fields__})
+    device = pick_device(config.device)
     images, val = _image_sets(config)
-    backbone = configured_backbone(config)
+    backbone = configured_backbone(config.backbone, config)
     require_maps(backbone).top_k = 0  # nothing is chosen: all patches train
     folder = training_dir(config, "detector", search=False)
     path = train_detector(
@@ -29,32 +30,32 @@ def run(config: Config) -> Path:
         folder,
         recipe,
         val=val,
-        val_share=config["val_share"],
-        data={"dataset": config["dataset"]["option"], "val_dataset": config["val_dataset"]},
+        val_share=config.val_share,
+        data={"dataset": config.dataset.option, "val_dataset": config.val_dataset},
         device=device,
-        cache_gib=config["cache_gib"],
-        workers=config["workers"],
-        save_every=config["save_every"],
+        cache_gib=config.cache_gib,
+        workers=config.workers,
+        save_every=config.save_every,
     )
     _report(path)
     return path
 
 
-def _image_sets(config: Config) -> tuple[LabelledImages, LabelledImages | None]:
+def _image_sets(config: TrainDetector) -> tuple[LabelledImages, LabelledImages | None]:
     """The images to train on and, where val_dataset is given, those to evaluate by."""
     files = dataset_files(config)
-    images = read_labelled([files.image_list("train")], config["images"] or files.image_root)
-    name = config["val_dataset"]
+    images = read_labelled([files.image_list("train")], config.images or files.image_root)
+    name = config.val_dataset
     if name is None:
         return images, None
-    chosen = compose("train_detector", [f"dataset={name}"])["dataset"]
-    if chosen["option"] == "folder":
-        chosen = {**chosen, "folder": config["name"]}
-    given = {**config, "dataset": chosen, "images": config["val_images"]}
+    chosen = compose("train_detector", [f"dataset={name}"]).dataset
+    if chosen.option == "folder":
+        chosen.folder = config.name
+    given = replace(config, dataset=chosen, images=config.val_images, labels=None)
     other = dataset_files(given)  # fills in where the images of a set of one's own are
-    splits = ["train"] if chosen["role"] == "train" else ["query", "gallery"]
+    splits = ["train"] if chosen.role == "train" else ["query", "gallery"]
     found = find_all({split: partial(other.image_list, split) for split in splits})
-    return images, read_labelled(list(found.values()), given["images"] or other.image_root)
+    return images, read_labelled(list(found.values()), given.images or other.image_root)
 
 
 def _report(path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.own_folder import OPTION, prepare_command
+from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps
 from ames_lite.datasets.custom.files import read_description
@@ -21,12 +21,12 @@ from ames_lite.io.overrides import word
 FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
 
 
-def prepare_training_folder(config: Config) -> None:
+def prepare_training_folder(config: Train) -> None:
     """Make the missing files of a training on dataset=folder. Raises as the commands do."""
-    if config["images"] is None:
+    if config.images is None:
         return
-    if config["dataset"]["option"] != OPTION:
-        what = f"images= is given and dataset={config['dataset']['option']} brings its own"
+    if config.dataset.option != OPTION:
+        what = f"images= is given and dataset={config.dataset.option} brings its own"
         raise ConfigError(what, expected=f"dataset={OPTION}, or no images=")
     files = dataset_files(config)  # prepares lists of queries and gallery, or checks them
     path = files.root / "train.txt"
@@ -35,20 +35,20 @@ def prepare_training_folder(config: Config) -> None:
         write_image_list(path, images)
         print(f"{len(images)} images to train on: {path}")
     step, named = Steps(data_root(config)), ["dataset=folder", word("name", files.folder)]
-    named.append(word("desc_name", config["desc_name"]))
-    split, device = "splits=[train]", word("device", config["device"])
+    named.append(word("desc_name", config.desc_name))
+    split, device = "splits=[train]", word("device", config.device)
     if not files.local_path("train").exists():  # training leaves bad images out
-        given = [word("images", config["images"]), "on_bad_image=skip", split, device]
+        given = [word("images", config.images), "on_bad_image=skip", split, device]
         step("extract_descriptors", *named, *given)
-    kind = config["neighbors"]
+    kind = config.neighbors
     if kind not in (*FROM_LOCAL, "cls") or _there(lambda: files.neighbors(kind)):
         return
     named.append(word("global", kind))
     if not files.global_path("train", kind).exists() and kind in FROM_LOCAL:
-        if kind == "vlad" and not _there(lambda: find_vocabulary({**config, "vocabulary": None})):
+        if kind == "vlad" and not _there(lambda: find_vocabulary(config, None)):
             step("build_vocabulary", *named[:-1])
         step("extract_globals", *named, split, device)
-    depth = ["self_search=true", word("num_neighbors", config["depth"])]
+    depth = ["self_search=true", word("num_neighbors", config.depth)]
     step("prepare_topk_global", *named, *depth, device)
 
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer
+from ames_lite.cli.schema.evaluation import Tune
 from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table
+from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
@@ -39,12 +39,12 @@ class Scored(NamedTuple):
         return outcome(self.data, self.scores, row)
 
 
-def run(config: Config) -> Row:
+def run(config: Tune) -> Row:
     """Choose and, for a head, freeze; returns the chosen row.
 
     Several processes share the scoring; the first one writes and prints.
     """
-    with process_group(config["device"]) as (processes, device):
+    with process_group(config.device) as (processes, device):
         scored = _scored(config, processes, device)
         row = best(scored.rows, scored.data.protocol.main)
         if processes.first:
@@ -52,41 +52,43 @@ def run(config: Config) -> Row:
         return row
 
 
-def all_rows(config: Config) -> Scored:
+def all_rows(config: Tune) -> Scored:
     """Every cell of the grid on a validation set, and what it was computed from."""
-    with process_group(config["device"]) as (processes, device):
+    with process_group(config.device) as (processes, device):
         return _scored(config, processes, device)
 
 
-def _scored(config: Config, processes: Processes, device: torch.device) -> Scored:
+def _scored(config: Tune, processes: Processes, device: torch.device) -> Scored:
     config = settled(config, device, processes)
     options = scoring_options(config, device)
-    files, dataset = dataset_files(config), config["dataset"]
-    if dataset["role"] != "val":
+    files, dataset = dataset_files(config), config.dataset
+    if dataset.role != "val":
         raise ConfigError(
-            f"dataset={dataset['option']} has the role '{dataset['role']}'",
+            f"dataset={dataset.option} has the role '{dataset.role}'",
             expected="a validation set (role: val): nothing is tuned on what is reported",
         )
-    scorer, _ = open_scorer(config)
-    data, numbers = open_data(config, files, numbers_of(config["num_rerank"]), processes)
+    scorer, _ = open_scorer(config.model, config.desc_name, config.weights)
+    data, numbers = open_data(
+        files, protocol_of(config), config.neighbors, numbers_of(config.num_rerank), processes
+    )
     folder = run_folder(config, "tune", processes)
     scores, _ = scores_in(folder, Work(data, scorer, max(numbers), options), processes)
-    values = {"lambs": as_list(config["lamb"]), "temps": as_list(config["temp"])}
+    values = {"lambs": as_list(config.lamb), "temps": as_list(config.temp)}
     rows = grid(data, scores, num_reranks=numbers, **values)
     return Scored(rows, scorer, data, scores, folder)
 
 
-def _keep(config: Config, scored: Scored, row: Row) -> None:
+def _keep(config: Tune, scored: Scored, row: Row) -> None:
     scorer, metric = scored.scorer, scored.data.protocol.main
-    option, value = config["dataset"]["option"], row.metrics[metric]
+    option, value = config.dataset.option, row.metrics[metric]
     cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, value]]
     print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
     tuned = Tuned(
         row.num_rerank, row.lamb, row.temp, option, scorer.name, scorer.digest, metric, value
     )
     print(f"frozen in {write_tuned(scored.folder / 'tuned.json', tuned)}")
-    if config["weights"] is not None and is_native(config["weights"]):
-        print(f"      and {freeze(Path(config['weights']), row, {option: scored.outcome(row)})}")
+    if config.weights is not None and is_native(config.weights):
+        print(f"      and {freeze(config.weights, row, {option: scored.outcome(row)})}")
 
 
 def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ames_lite import __version__
-from ames_lite.cli.compose import Config
+from ames_lite.cli.compose import as_dict
 from ames_lite.cli.evaluate import numbers_of, open_data
 from ames_lite.cli.scoring_run import scoring_options, settled
 from ames_lite.cli.shell import (
@@ -28,7 +28,9 @@ from ames_lite.cli.shell import (
     count_of,
     dataset_files,
     print_table,
+    protocol_of,
     run_dir,
+    run_prefix,
 )
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator, passes
@@ -42,6 +44,7 @@ from benchmarks.frontier.heads import Head, open_heads
 from benchmarks.frontier.plot import draw_frontier
 from benchmarks.frontier.score_cache import ScoreCache
 from benchmarks.machine import describe_machine
+from benchmarks.schema import Frontier
 
 SCHEMA = 1
 NOTE = """
@@ -57,34 +60,36 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("frontier", run, overrides)
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Frontier) -> dict[str, Any]:
     """Score what no earlier run has scored, draw and print; returns the content of frontier.json.
 
     Of several processes all but the first return {}: they only score.
     """
-    with process_group(config["device"]) as (processes, device):
+    with process_group(config.device) as (processes, device):
         config = settled(config, device, processes)
-        asked = {"query_desc_num": 1, "gallery_desc_num": 1}  # each cell has its own
-        return _run(config, processes, scoring_options(config | asked, device))
+        plain = replace(config, query_desc_num=1, gallery_desc_num=1)  # each cell has its own
+        return _run(config, processes, scoring_options(plain, device))
 
 
-def _run(config: Config, processes: Processes, options: ScoringOptions) -> dict[str, Any]:
-    files, numbers = dataset_files(config), sorted(numbers_of(config["num_rerank"]))
-    counts = sorted({count_of("descriptors", n) for n in as_list(config["descriptors"])})
+def _run(config: Frontier, processes: Processes, options: ScoringOptions) -> dict[str, Any]:
+    files, numbers = dataset_files(config), sorted(numbers_of(config.num_rerank))
+    counts = sorted({count_of("descriptors", n) for n in as_list(config.descriptors)})
     if not counts:
         raise ConfigError("descriptors is empty", expected="numbers of at least 1")
     heads = open_heads(config)
-    data, numbers = open_data(config, files, numbers, processes)
+    data, numbers = open_data(files, protocol_of(config), config.neighbors, numbers, processes)
     counts = _clamped(counts, data, processes.first)
-    metric = _metric(config["metric"], data)
-    folder = Path(processes.from_first(str(run_dir(config, "frontier")) if processes.first else ""))
-    cache = ScoreCache(Path(config["cache"] or folder / "scores").expanduser(), processes)
+    metric = _metric(config.metric, data)
+    folder = Path(
+        processes.from_first(
+            str(run_dir(config, run_prefix(config, "frontier"))) if processes.first else ""
+        )
+    )
+    cache = ScoreCache(config.cache or folder / "scores", processes)
     cells: list[Cell] = []
     for head in heads:
         for count in counts:
-            both = replace(
-                options, query_count=config["query_desc_num"] or count, gallery_count=count
-            )
+            both = replace(options, query_count=config.query_desc_num or count, gallery_count=count)
             cells += score_cells(data, head, both, numbers, cache)
     if not processes.first:
         return {}
@@ -148,7 +153,11 @@ def score_cells(
 
 
 def _results(
-    config: Config, data: EvaluationData, heads: Sequence[Head], cells: Sequence[Cell], metric: str
+    config: Frontier,
+    data: EvaluationData,
+    heads: Sequence[Head],
+    cells: Sequence[Cell],
+    metric: str,
 ) -> dict[str, Any]:
     before = data.evaluate().metrics
     return {
@@ -156,12 +165,12 @@ def _results(
         "dataset": data.files.name,
         "desc_name": data.files.desc_name,
         "metric": metric,
-        "role": config["dataset"]["role"],
+        "role": config.dataset.role,
         "global": evaluator.plain_metrics(before),
         "heads": [head.plain() for head in heads],
         "rows": [cell.plain() for cell in cells],
         "fronts": fronts(cells, metric),
-        "config": config,
+        "config": as_dict(config),
         "machine": describe_machine(),
         "versions": {
             "ames_lite": __version__,

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation.tuning import Tuned, read_tuned
@@ -23,6 +22,7 @@ from ames_lite.models.published import list_ensembles
 from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import PairScorer
 from benchmarks.frontier.grid import kept_bits
+from benchmarks.schema import Frontier
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +49,19 @@ class Head:
         }
 
 
-def open_heads(config: Config) -> list[Head]:
+def open_heads(config: Frontier) -> list[Head]:
     """The heads of weights=, under names that tell them apart."""
-    paths = [Path(str(path)).expanduser() for path in as_list(config["weights"])]
+    paths = as_list(config.weights)
     if not paths:
         raise MissingFile(
             "no head to look at",
             where="weights= is not given",
             expected="weights=[<head>,<head>]: folders of training runs, or published .pt files",
-            remedy=f"python scripts/train.py desc_name={config['desc_name']}",
+            remedy=f"python scripts/train.py desc_name={config.desc_name}",
         )
     if len(set(paths)) < len(paths):
         raise ConfigError("weights= names a head twice", expected="each once")
-    tuned = {path: read_tuned(path) for path in as_list(config["tuned"])}
+    tuned = {str(path): read_tuned(path) for path in as_list(config.tuned)}
     heads = [_open(config, path, tuned) for path in paths]
     unused = set(tuned) - {found for head in heads if (found := _of(tuned, head.scorer))}
     if unused:
@@ -84,11 +84,11 @@ def _of(tuned: dict[str, Tuned], scorer: PairScorer) -> str | None:
     return next((path for path, one in tuned.items() if (one.model, one.weights) == mine), None)
 
 
-def _open(config: Config, path: Path, tuned: dict[str, Tuned]) -> Head:
+def _open(config: Frontier, path: Path, tuned: dict[str, Tuned]) -> Head:
     model, meta = load_head(path)
-    if meta.desc_name not in (None, config["desc_name"]):
+    if meta.desc_name not in (None, config.desc_name):
         raise ConfigError(
-            f"the head was trained on '{meta.desc_name}', desc_name is '{config['desc_name']}'",
+            f"the head was trained on '{meta.desc_name}', desc_name is '{config.desc_name}'",
             where=path,
             expected=f"heads of one desc_name, here desc_name={meta.desc_name}",
         )
@@ -100,9 +100,10 @@ def _open(config: Config, path: Path, tuned: dict[str, Tuned]) -> Head:
     found = _of(tuned, scorer)
     known = meta if found is None else tuned[found]
     tuned_on = meta.provenance.get("tuned_on") if found is None else tuned[found].tuned_on
-    given = config["lamb"] is not None or config["temp"] is not None
+    given = config.lamb is not None or config.temp is not None
     lamb, temp = (
-        getattr(known, key) if config[key] is None else config[key] for key in ("lamb", "temp")
+        getattr(known, key) if getattr(config, key) is None else getattr(config, key)
+        for key in ("lamb", "temp")
     )
     if isinstance(lamb, list) or isinstance(temp, list):
         raise ConfigError(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ames_lite.cli import evaluate
-from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.compose import as_dict, compose
+from ames_lite.cli.schema.evaluation import Evaluate
 from ames_lite.cli.shell import (
     command,
     data_root,
@@ -19,6 +21,7 @@ from ames_lite.cli.shell import (
     print_table,
     protocol_of,
     run_dir,
+    run_prefix,
     stamped_dir,
 )
 from ames_lite.errors import ConfigError, MissingFile
@@ -27,6 +30,7 @@ from benchmarks.reproduce import outcomes as reproduction
 from benchmarks.reproduce.global_ranking import evaluate_lists
 from benchmarks.reproduce.outcomes import Outcome
 from benchmarks.reproduce.rows import GLOBAL, Reproduction
+from benchmarks.schema import Reproduce
 
 OUTSIDE = 4
 ALL = "list"
@@ -46,26 +50,27 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return OUTSIDE if code == 0 and not all(one.inside for one in found) else code
 
 
-def run(config: Config) -> list[Outcome]:
+def run(config: Reproduce) -> list[Outcome]:
     """Evaluate the rows asked for, print what came out and return it; row=list prints all rows."""
-    if config["row"] == ALL:
+    if config.row == ALL:
         _show_rows(list(reproduction.ROWS.values()))
         return []
-    rows, root = reproduction.find_rows(config["row"], reproduction.ROWS), data_root(config)
-    changed = {key: config[key] for key in MAY_CHANGE if config[key] is not None}
+    rows, root = reproduction.find_rows(config.row, reproduction.ROWS), data_root(config)
+    changed = {key: value for key in MAY_CHANGE if (value := getattr(config, key)) is not None}
     for key, value in changed.items():
         if isinstance(value, list):
             raise ConfigError(f"{key}={value}", expected="one value: nothing is tried")
-    given = [*changed, *(["weights"] if config["weights"] else [])]
+    given = [*changed, *(["weights"] if config.weights else [])]
     _refuse_unused(rows, given)
     _refuse_missing(rows, root, given)
-    base = Path(config["output_dir"] or stamped_dir("reproduce")).expanduser()
+    base = config.output_dir or stamped_dir("reproduce")
     found = []
     for row in rows:
-        own = {"data_root": str(root), "output_dir": str(base / row.name)}
+        asked = _compose(row, changed, config.device)
+        asked.data_root, asked.output_dir = root, base / row.name
         if row.weights is not None:
-            own["weights"] = config["weights"] or str(root / row.weights)
-        results = _evaluate({**_compose(row, changed, config["device"]), **own}, row.ranking)
+            asked.weights = config.weights or root / row.weights
+        results = _evaluate(asked, row.ranking)
         came = reproduction.outcomes(row, results)
         _show(row, came)
         difference = reproduction.first_difference(row, results)
@@ -76,22 +81,22 @@ def run(config: Config) -> list[Outcome]:
     return found
 
 
-def _compose(row: Reproduction, changed: Config, device: str) -> Config:
+def _compose(row: Reproduction, changed: dict[str, Any], device: str) -> Evaluate:
     """The configuration of the evaluation: the row's settings, but for those that were changed."""
     settings = {**row.settings, **changed, "device": device, "report_queries": 0}
     settings["ap_divisor"] = "published"  # the numbers compared with; whole lists give the same
     neighbors = settings.pop("neighbors")  # may hold what overrides may not
-    composed = compose("evaluate", [f"{key}={value}" for key, value in settings.items()])
-    return {**composed, "neighbors": neighbors}
+    composed: Evaluate = compose("evaluate", [f"{key}={value}" for key, value in settings.items()])
+    return replace(composed, neighbors=neighbors)
 
 
-def _evaluate(config: Config, ranking: str) -> dict[str, Any]:
+def _evaluate(config: Evaluate, ranking: str) -> dict[str, Any]:
     """Evaluate; of a global ranking, which no descriptor is read for, into global.json."""
     if ranking != GLOBAL:
         return evaluate.run(config)
     lists = dataset_files(config), protocol_of(config)
-    results = evaluate_lists(*lists, config["neighbors"], config)
-    write_results(run_dir(config, "reproduce") / "global.json", results)
+    results = evaluate_lists(*lists, config.neighbors, as_dict(config))
+    write_results(run_dir(config, run_prefix(config, "reproduce")) / "global.json", results)
     return results
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, print_table
 from benchmarks.metrics import MetricSpeed, measure_metrics
+from benchmarks.schema import Benchmark
 
 NOTE = """
 ranking: all metrics of revisitop, three settings; reranked: the same after the first num_rerank
@@ -17,9 +17,9 @@ before. MiB: of the whole process.
 """
 
 
-def prepare_evaluate(config: Config) -> Callable[[Path], list[dict[str, Any]]]:
+def prepare_evaluate(config: Benchmark) -> Callable[[Path], list[dict[str, Any]]]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
-    options = MetricSpeed(seed=config["seed"], repeats=count_of("repeats", config["repeats"]))
+    options = MetricSpeed(seed=config.seed, repeats=count_of("repeats", config.repeats))
     return lambda folder: measure_metrics(options)
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import as_list, count_of, print_table
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones.dinov2 import PATCH
@@ -29,6 +28,7 @@ from benchmarks.keys import (
     precisions_of,
     scratch_of,
 )
+from benchmarks.schema import Benchmark
 
 SHARES = {"extract": 0.5, "read": 0.1, "knn": 0.4}  # of the budget
 Cells = list[dict[str, Any]]
@@ -53,11 +53,11 @@ of flat, lower is better. MiB: peak of a process that has the vectors, searches 
 """
 
 
-def prepare_extract(config: Config) -> Callable[[Path], Cells]:
+def prepare_extract(config: Benchmark) -> Callable[[Path], Cells]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
-    parts = chosen("parts", config["parts"], list(SHARES))
-    scratch = scratch_of(config["scratch"])
-    makers: dict[str, Callable[[Config], Callable[..., Any]]] = {
+    parts = chosen("parts", config.parts, list(SHARES))
+    scratch = scratch_of(config.scratch)
+    makers: dict[str, Callable[[Benchmark], Callable[..., Any]]] = {
         "extract": _extraction,
         "read": _reading,
         "knn": _neighbours,
@@ -65,13 +65,13 @@ def prepare_extract(config: Config) -> Callable[[Path], Cells]:
     options = {part: makers[part](config) for part in parts}
     if "read" in options:
         check_reading(options["read"](budget=0.0), scratch or Path.cwd())
-    devices = devices_of(config["device"]) if "extract" in parts else []
-    precisions = precisions_of(config["precisions"], devices) if devices else []
+    devices = devices_of(config.device) if "extract" in parts else []
+    precisions = precisions_of(config.precisions, devices) if devices else []
 
     def measure(folder: Path) -> Cells:
         began, cells = time.perf_counter(), []
         for index, part in enumerate(parts):
-            left = max(0.0, config["budget"] - (time.perf_counter() - began))
+            left = max(0.0, config.budget - (time.perf_counter() - began))
             share = left * SHARES[part] / sum(SHARES[name] for name in parts[index:])
             if part == "extract":
                 for device in devices:
@@ -87,8 +87,8 @@ def prepare_extract(config: Config) -> Callable[[Path], Cells]:
     return measure
 
 
-def _extraction(config: Config) -> Callable[..., ExtractionSpeed]:
-    own = config["extract"]
+def _extraction(config: Benchmark) -> Callable[..., ExtractionSpeed]:
+    own = vars(config.extract)
     counts: dict[str, Any] = {
         key: count_of(f"extract.{key}", own[key])
         for key in ("num_images", "image_size", "top_k", "workers")
@@ -111,32 +111,32 @@ def _extraction(config: Config) -> Callable[..., ExtractionSpeed]:
     )
 
 
-def _reading(config: Config) -> Callable[..., ReadingSpeed]:
-    own = config["read"]
+def _reading(config: Benchmark) -> Callable[..., ReadingSpeed]:
+    own = vars(config.read)
     counts: dict[str, Any] = {
         key: count_of(f"read.{key}", own[key]) for key in ("stored", "rows", "count")
     }
     return partial(
         ReadingSpeed,
         store_gib=float(own["store_gib"]),
-        dim=count_of("dim_in", config["dim_in"]),
+        dim=count_of("dim_in", config.dim_in),
         **counts,
         **_shared(config),
     )
 
 
-def _neighbours(config: Config) -> Callable[..., NeighbourSpeed]:
-    counts = {key: count_of(f"knn.{key}", config["knn"][key]) for key in ("rows", "k")}
+def _neighbours(config: Benchmark) -> Callable[..., NeighbourSpeed]:
+    counts = {key: count_of(f"knn.{key}", getattr(config.knn, key)) for key in ("rows", "k")}
     if counts["k"] >= counts["rows"]:
         raise ConfigError(
             f"knn.k={counts['k']} of knn.rows={counts['rows']}", expected="fewer neighbours"
         )
-    dim = count_of("dim_in", config["dim_in"])
+    dim = count_of("dim_in", config.dim_in)
     return partial(NeighbourSpeed, dim=dim, **counts, **_shared(config))
 
 
-def _shared(config: Config) -> dict[str, Any]:
-    return {"repeats": count_of("repeats", config["repeats"]), "seed": config["seed"]}
+def _shared(config: Benchmark) -> dict[str, Any]:
+    return {"repeats": count_of("repeats", config.repeats), "seed": config.seed}
 
 
 def show_extract(results: dict[str, Any]) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import as_list, count_of, print_table
+from ames_lite.cli.shell import count_of, print_table
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.figures import save_png
 from benchmarks.growth_plot import draw_growth
@@ -18,6 +17,7 @@ from benchmarks.rerank import (
     RerankSpeed,
     measure_rerank,
 )
+from benchmarks.schema import Benchmark
 
 PLOT = "rerank.png"
 NOTE = """
@@ -28,12 +28,14 @@ change alone tells something. MiB: of the whole process.
 """
 
 
-def prepare_rerank(config: Config) -> Callable[[Path], list[dict[str, Any]]]:
+def prepare_rerank(config: Benchmark) -> Callable[[Path], list[dict[str, Any]]]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
-    given, device = config["rerank"], devices_of(config["device"])[-1]
+    given, device = vars(config.rerank), devices_of(config.device)[-1]
     size = RerankSize(**{key: count_of(f"rerank.{key}", given[key]) for key in (*AXES, "pool")})
     growth = {
-        axis: [count_of(f"rerank.grow.{axis}", value) for value in as_list(given["grow"][axis])]
+        axis: [
+            count_of(f"rerank.grow.{axis}", value) for value in getattr(config.rerank.grow, axis)
+        ]
         for axis in AXES
     }
     most = max([size.num_rerank, *growth["num_rerank"]])
@@ -45,12 +47,12 @@ def prepare_rerank(config: Config) -> Callable[[Path], list[dict[str, Any]]]:
     options = RerankSpeed(
         size,
         {axis: values for axis, values in growth.items() if values},
-        precisions_of(config["precisions"], [device]),
-        repeats=count_of("repeats", config["repeats"]),
-        dim_in=count_of("dim_in", config["dim_in"]),
+        precisions_of(config.precisions, [device]),
+        repeats=count_of("repeats", config.repeats),
+        dim_in=count_of("dim_in", config.dim_in),
         device=str(device),
         plain=given["plain"],
-        seed=config["seed"],
+        seed=config.seed,
     )
 
     def measure(folder: Path) -> list[dict[str, Any]]:

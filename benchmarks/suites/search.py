@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, print_table
 from benchmarks.extraction.searching import SearchSpeed, measure_search
+from benchmarks.schema import Benchmark
 
 KEYS = ("images", "descriptors", "num_rerank", "clusters")
 NOTE = """
@@ -19,12 +19,10 @@ the machine, afterwards. MiB: of the whole process.
 """
 
 
-def prepare_search(config: Config) -> Callable[[Path], list[dict[str, Any]]]:
+def prepare_search(config: Benchmark) -> Callable[[Path], list[dict[str, Any]]]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
-    sizes = {key: count_of(f"search.{key}", config["search"][key]) for key in KEYS}
-    options = SearchSpeed(
-        **sizes, repeats=count_of("repeats", config["repeats"]), seed=config["seed"]
-    )
+    sizes = {key: count_of(f"search.{key}", getattr(config.search, key)) for key in KEYS}
+    options = SearchSpeed(**sizes, repeats=count_of("repeats", config.repeats), seed=config.seed)
     return lambda folder: measure_search(options, folder)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import count_of, print_table
 from ames_lite.errors import ConfigError
 from benchmarks.keys import PRECISIONS, chosen, devices_of, precisions_of, scratch_of
+from benchmarks.schema import Benchmark
 from benchmarks.subjects import DENSE
 from benchmarks.training.data import LOADER, DataSpeed, check_data, measure_data
 from benchmarks.training.steps import PROJECT, RECIPES, StepSpeed, measure_steps
@@ -34,17 +34,17 @@ a tmpfs). MiB: peak of a process that opens the set and takes {steps} batches.
 """
 
 
-def prepare_train(config: Config) -> Callable[[Path], Cells]:
+def prepare_train(config: Benchmark) -> Callable[[Path], Cells]:
     """Everything that a user can have wrong, checked; what is left is the measuring."""
-    own = config["train"]
-    parts, scratch = chosen("train.parts", own["parts"], PARTS), scratch_of(config["scratch"])
-    shared = {"repeats": count_of("repeats", config["repeats"]), "seed": config["seed"]}
-    shared["dim_in"] = count_of("dim_in", config["dim_in"])
+    own = vars(config.train)
+    parts, scratch = chosen("train.parts", own["parts"], PARTS), scratch_of(config.scratch)
+    shared = {"repeats": count_of("repeats", config.repeats), "seed": config.seed}
+    shared["dim_in"] = count_of("dim_in", config.dim_in)
     recipes = chosen("train.recipes", own["recipes"], list(RECIPES))
     sizes = {k: count_of(f"train.{k}", own[k]) for k in ("triplets", "descriptors")}
-    devices = devices_of(config["device"]) if "step" in parts else []
-    precisions = precisions_of(config["precisions"], devices) if devices else []
-    data = _data(own["data"], shared)
+    devices = devices_of(config.device) if "step" in parts else []
+    precisions = precisions_of(config.precisions, devices) if devices else []
+    data = _data(vars(own["data"]), shared)
     if "data" in parts:
         check_data(data(budget=0.0), scratch or Path.cwd())
 
@@ -52,18 +52,18 @@ def prepare_train(config: Config) -> Callable[[Path], Cells]:
         began, cells = time.perf_counter(), []
         for device in devices:
             names = [name for name in precisions if name in PRECISIONS[device.type]]
-            budget = config["budget"] / (len(parts) * len(devices))
+            budget = config.budget / (len(parts) * len(devices))
             given = StepSpeed(recipes, names, **sizes, **shared, budget=budget)
             cells += measure_steps(given, device)
         if "data" in parts:
-            left = max(0.0, config["budget"] - (time.perf_counter() - began))
+            left = max(0.0, config.budget - (time.perf_counter() - began))
             cells += measure_data(data(budget=left), scratch or folder)
         return cells
 
     return measure
 
 
-def _data(own: Config, shared: dict[str, Any]) -> Callable[..., DataSpeed]:
+def _data(own: dict[str, Any], shared: dict[str, Any]) -> Callable[..., DataSpeed]:
     whole = ("stored", "descriptors", "triplets", "steps", "neighbours")
     counts = {key: count_of(f"train.data.{key}", own[key]) for key in whole}
     if not isinstance(own["prefetch"], int) or own["prefetch"] < 0:

@@ -89,7 +89,7 @@ def test_unknown_data_sets_come_with_those_that_exist(root: Path) -> None:
 
 def test_all_missing_stores_are_one_message_with_the_commands_that_make_them(root: Path) -> None:
     config = compose("build_vocabulary", ["recipe=anyloc", "size=vitb", f"data_root={root}"])
-    config["sources"] = ["roxford:1", "rparis:2"]
+    config.sources = ["roxford:1", "rparis:2"]
     with pytest.raises(MissingFile) as error:
         run_vocabulary(config)
     for name in ("roxford", "rparis"):
@@ -111,18 +111,18 @@ def test_every_recipe_composes_and_so_does_the_extraction_that_it_names(
         "expected",
         "extraction",
     }
-    assert (config["num_clusters"], config["distance"], config["unit"]) == (32, "cosine", True)
-    assert [parse_source(text) for text in config["sources"]] or name == "anyloc"
-    given = [f"desc_name={config['stores']}", *config["extraction"]]
+    assert (config.num_clusters, config.distance, config.unit) == (32, "cosine", True)
+    assert [parse_source(text) for text in config.sources] or name == "anyloc"
+    given = [f"desc_name={config['stores']}", *config.extraction]
     extraction = compose("extract_descriptors", given)
     backbone = build_backbone(extraction["backbone"]["name"], **extraction["backbone"]["arguments"])
-    assert (backbone.variant, backbone.facet, backbone.layer) == tuple(config["expected"].values())
+    assert (backbone.variant, backbone.facet, backbone.layer) == tuple(config.expected.values())
     pixels = backbone.prepare(np.zeros((480, 640, 3), np.uint8)).shape
     assert pixels == ((308, 308),) and extraction["backbone"]["arguments"]["top_k"] == 22 * 22
 
 
 def test_the_recipes_are_unions_as_published() -> None:
-    sources = {name: compose("build_vocabulary", [f"recipe={name}"])["sources"] for name in RECIPES}
+    sources = {name: compose("build_vocabulary", [f"recipe={name}"]).sources for name in RECIPES}
     of = {name.removeprefix("anyloc_"): listed for name, listed in sources.items()}
     assert of["structured"] == of["indoor"] + of["urban"]
     unstructured = of["aerial"] + of["hawkins"] + of["laurel"] + of["eiffel"]

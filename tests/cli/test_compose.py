@@ -50,23 +50,23 @@ def test_a_configuration_is_what_hydra_composes(name: str, words: list[str]) -> 
 def test_every_backbone_has_one_file_and_is_built_from_it() -> None:
     assert options_of("backbone") == sorted(BACKBONES)
     for name in BACKBONES:
-        given = compose("extract_descriptors", [f"backbone={name}"])["backbone"]
+        given = compose("extract_descriptors", [f"backbone={name}"]).backbone
         assert given["name"] == name and build_backbone(name, **given["arguments"]).dim > 0
 
 
 def test_every_model_has_one_file_and_is_built_from_it() -> None:
     assert options_of("model") == sorted([*HEADS, *VERIFIERS])
     for name in HEADS:
-        arguments = compose("train", [f"model={name}"])["model"]["arguments"]
+        arguments = compose("train", [f"model={name}"]).model.arguments
         assert build_head(name, **arguments, dim_in=16)
     for name in VERIFIERS:
-        arguments = compose("evaluate", [f"model={name}"])["model"]["arguments"]
+        arguments = compose("evaluate", [f"model={name}"]).model.arguments
         assert build_verifier(name, **arguments).arguments == arguments
 
 
 def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None:
     for name in options_of("dataset"):
-        dataset = compose("evaluate", [f"dataset={name}"])["dataset"]
+        dataset = compose("evaluate", [f"dataset={name}"]).dataset
         protocols = [None] if name == "folder" else PROTOCOLS  # its dataset.json names it
         assert dataset["option"] == name and dataset["protocol"] in protocols
         assert dataset["role"] in ("train", "val", "test") and dataset["page"]
@@ -81,7 +81,7 @@ def test_every_experiment_makes_a_recipe() -> None:
 def test_the_defaults_of_training_are_the_published_recipe() -> None:
     config = compose("train")
     assert recipe_of(config) == Recipe()
-    assert (config["desc_name"], config["model"]["name"], config["start"]) == (
+    assert (config.desc_name, config.model.name, config.start) == (
         "dinov2",
         "ames",
         "published",
@@ -89,11 +89,9 @@ def test_the_defaults_of_training_are_the_published_recipe() -> None:
 
 
 def test_desc_name_chooses_the_backbone_of_extraction() -> None:
-    assert compose("extract_descriptors", ["desc_name=sift"])["backbone"]["name"] == "sift"
-    assert (
-        compose("extract_descriptors", ["desc_name=mine", "backbone=sift"])["desc_name"] == "mine"
-    )
-    assert compose("extract_descriptors", ["backbone=sift"])["desc_name"] == "sift"
+    assert compose("extract_descriptors", ["desc_name=sift"]).backbone.name == "sift"
+    assert compose("extract_descriptors", ["desc_name=mine", "backbone=sift"]).desc_name == "mine"
+    assert compose("extract_descriptors", ["backbone=sift"]).desc_name == "sift"
     plain = compose("extract_descriptors", [])
     assert (plain["desc_name"], plain["backbone"]["name"]) == ("dinov2", "dinov2")
     with pytest.raises(ConfigError, match="sift"):
@@ -143,16 +141,16 @@ def test_every_yaml_of_a_command_explains_itself() -> None:
 def test_a_shipped_head_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for command, key in (("evaluate", "weights"), ("search", "weights"), ("train", "teacher")):
         assert Path(compose(command, [f"{key}=sift_ames"])[key]) == shipped("sift_ames")
-    assert compose("evaluate", ["weights=no_such_head"])["weights"] == "no_such_head"
+    assert compose("evaluate", ["weights=no_such_head"]).weights == "no_such_head"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sift_ames").mkdir()  # a path that exists is that path
-    assert compose("evaluate", ["weights=sift_ames"])["weights"] == "sift_ames"
+    assert compose("evaluate", ["weights=sift_ames"]).weights == "sift_ames"
 
 
 def test_a_key_takes_what_its_last_part_takes_only_of_rerankers_and_backbones() -> None:
-    assert compose("frontier", ["weights=runs/a"])["weights"] == "runs/a"
-    sizes = compose("benchmark", ["rerank.grow.queries=[5,10]"])["rerank"]["grow"]["queries"]
+    assert compose("frontier", ["weights=runs/a"]).weights == "runs/a"
+    sizes = compose("benchmark", ["rerank.grow.queries=[5,10]"]).rerank.grow.queries
     assert sizes == [5, 10]
-    assert compose("place_recognition", ["ransac.lamb=null"])["ransac"]["lamb"] is None
+    assert compose("place_recognition", ["ransac.lamb=null"]).ransac.lamb is None
     with pytest.raises(ConfigError, match="int or float"):
         compose("prepare_topk_global", ["kreciprocal.lamb=[0.1]"])

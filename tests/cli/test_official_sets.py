@@ -230,7 +230,7 @@ def opened(key: tuple[str, str], output: Path) -> EvaluationData:
     """What the run in this folder read."""
     config = json.loads((output / "config.json").read_text())
     files = dataset_files(config)
-    return load_data(files, protocol_of(config), config["neighbors"], NUM_RERANKS[1])
+    return load_data(files, protocol_of(config), config.neighbors, NUM_RERANKS[1])
 
 
 def test_the_script_prints_what_it_wrote(
@@ -264,7 +264,7 @@ def test_published_reranking_figures_come_out_of_the_command(
     words = [f"neighbors={tmp_path / 'nn_superglobal.pkl'}", "num_rerank=[100,400]"]
     words += ["lamb=[0.0,0.5,0.55,1.0]", "temp=[0.2,0.3,0.5,1.0]"]
     config = compose("evaluate", [*world.words, *words, "model=chamfer"])
-    data = load_data(dataset_files(config), protocol_of(config), config["neighbors"], 400)
+    data = load_data(dataset_files(config), protocol_of(config), config.neighbors, 400)
     scorer, _ = evaluate.open_scorer(config)
     made = Work(data, scorer, 400, scoring_options(config, pick_device("cpu"))).digests
     scores = write_pair_scores(tmp_path / "scores.hdf5", official_scores(dataset), made)

@@ -413,9 +413,9 @@ def test_every_recipe_is_anylocs(name: str, size: str, layer: int) -> None:
 
 def test_words_are_what_hydra_reads_back() -> None:
     for value in ("a b", "it's", "/x=y,z", "null", "7", "[a]", "{b}"):
-        assert compose("evaluate", [word("weights", value)])["weights"] == value
+        assert compose("evaluate", [word("weights", value)]).weights == value
     for values in (0.5, [0.1, 2]):
-        assert compose("evaluate", [word("temp", values)])["temp"] == values
-    assert compose("evaluate", [word("resume", True), word("tuned", None)])["resume"] is True
+        assert compose("evaluate", [word("temp", values)]).temp == values
+    assert compose("evaluate", [word("resume", True), word("tuned", None)]).resume is True
     (place,) = make_pipeline(compose("place_recognition", ["sets=[17places]"])).places
     assert place.name == "17places"

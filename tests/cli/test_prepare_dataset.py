@@ -141,7 +141,7 @@ def test_a_folder_made_by_hand_is_evaluated_as_before(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "query.txt").write_text("a.jpg\n")
     config = settled("evaluate", tmp_path, "dataset=folder")
-    assert config["dataset"]["protocol"] == "instance" and config["images"] is None
+    assert config.dataset.protocol == "instance" and config.images is None
     with pytest.raises(BadInput, match=r"query\.txt came from elsewhere(.|\n)*overwrite=true"):
         settled("extract_descriptors", tmp_path, "dataset=folder", "images=p", "labels=folders")
 
@@ -162,7 +162,7 @@ def test_keys_that_cannot_be_meant_are_refused(pictures: Path, tmp_path: Path) -
         "extract_descriptors", ["dataset=folder", f"images={tmp_path}", "desc_name=sift"]
     )
     settle(config, tmp_path)
-    assert config["images"] == str(tmp_path)
+    assert config.images == str(tmp_path)
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
@@ -282,7 +282,7 @@ def test_a_folder_may_be_called_anything(
     assert prepare_dataset.main(given) == 0  # the same again
     config = compose("evaluate", ["dataset=folder", *given[2:]])
     settle(config, data_root(config))
-    assert config["images"] == str(tmp_path / called)
+    assert config.images == str(tmp_path / called)
     description = read_description(folder)
     assert description is not None
     words = shlex.split(prepare_command(description.options, folder))[2:]

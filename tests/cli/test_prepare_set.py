@@ -69,7 +69,7 @@ def test_a_layout_becomes_lists_and_ground_truth(
     assert list(truth.bbox) == (small.boxes or [None] * len(small.queries))
     said = capsys.readouterr().out
     assert prepare_set.UNVERIFIED in said and "licence:" in said
-    documented = compose("prepare_set", [f"dataset={name}"])["dataset"]["counts"] or {}
+    documented = compose("prepare_set", [f"dataset={name}"]).dataset.counts or {}
     for side, count in documented.items():
         assert (f"documented are {count}" in said) == (found.counts()[side] != count)
     prepare(name, tmp_path)  # again: the same lists are no conflict

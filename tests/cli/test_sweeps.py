@@ -140,4 +140,4 @@ def test_values_of_a_sweep() -> None:
     assert sweep_values("seed=range(3)") == ["seed=0", "seed=1", "seed=2"]
     assert sweep_values("num_rerank=[50,100]") == ["num_rerank=[50,100]"]
     texts = sweep_values("images=my photos (1)")
-    assert compose("evaluate", texts)["images"] == "my photos (1)"
+    assert compose("evaluate", texts).images == "my photos (1)"

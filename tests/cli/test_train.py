@@ -85,10 +85,10 @@ def test_the_published_recipes_are_those_of_the_papers() -> None:
         recipe = train.recipe_of(config)
         common = (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay, recipe.depth)
         assert common == (10, 200, 5e-4, 5e-4, 300) and recipe.max_count == 400
-        assert (recipe.beta, recipe.min_each, config["val_dataset"]) == (10.0, 5, "gldv2-val")
+        assert (recipe.beta, recipe.min_each, config.val_dataset) == (10.0, 5, "gldv2-val")
         assert (recipe.warmup_form, recipe.draw_max_count) == ("published", False)
-        assert (config["start"], recipe.distill_padding) == ("published", True)
-        found = {**config["model"]["arguments"], **vars(recipe)}
+        assert (config.start, recipe.distill_padding) == ("published", True)
+        found = {**config.model.arguments, **vars(recipe)}
         assert {key: found[key] for key in wanted} == wanted
         assert name == "elvis" or (recipe.min_count, recipe.warmup) == (10, 0.0)
     assert recipe == Recipe(min_count=100, warmup=0.1)  # the defaults are those of AMES
@@ -100,8 +100,8 @@ def test_the_recipes_of_the_shipped_heads_keep_their_settings() -> None:
         meta = json.loads((ROOT / "weights" / f"sift_{name}" / "meta.json").read_text())
         recipe, made = asdict(train.recipe_of(config)), meta["provenance"]["recipe"]
         assert {key: recipe[key] for key in made} == made
-        assert (config["start"], recipe["warmup_form"]) == ("matches", "from_zero")
-        arguments = config["model"]["arguments"]
+        assert (config.start, recipe["warmup_form"]) == ("matches", "from_zero")
+        arguments = config.model.arguments
         assert {key: meta["arguments"][key] for key in arguments} == arguments
         assert recipe["draw_max_count"] or recipe["min_count"] == recipe["max_count"]
 

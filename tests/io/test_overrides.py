@@ -25,7 +25,7 @@ def test_a_pasted_command_says_the_name_that_was_meant(name: str) -> None:
     line = paste("extract/prepare_topk_global.py", [word("name", name)])
     python, script, *words = shlex.split(line)
     assert (python, script) == ("python", "extract/prepare_topk_global.py")
-    assert compose("prepare_topk_global", words)["name"] == name
+    assert compose("prepare_topk_global", words).name == name
     assert (name in PLAIN) == (line == f"python {script} name={name}")
 
 
@@ -39,5 +39,5 @@ def test_a_shell_splits_as_we_quote() -> None:
 def test_lists_and_values_that_are_no_text() -> None:
     words = [word("splits", ["query"]), word("overwrite", True), word("images", None)]
     config = compose("extract_descriptors", shlex.split(paste("s", words))[2:])
-    assert (config["splits"], config["overwrite"], config["images"]) == (["query"], True, None)
+    assert (config.splits, config.overwrite, config.images) == (["query"], True, None)
     assert paste("s", words) == "python s splits=[query] overwrite=true images=null"

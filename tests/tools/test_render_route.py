@@ -72,7 +72,7 @@ def _near(folder: Path) -> np.ndarray:
 
 
 def test_lambda_and_gamma_are_chosen_on_another_street(tmp_path: Path) -> None:
-    assert compose("tune", ["dataset=synthetic-route-val"])["dataset"]["role"] == "val"
+    assert compose("tune", ["dataset=synthetic-route-val"]).dataset.role == "val"
     given = ["dataset=synthetic-route", "model=ransac", f"data_root={tmp_path}"]
     with pytest.raises(ConfigError, match="role 'test'"):
         tune.run(compose("tune", given))

@@ -218,7 +218,7 @@ def answers(root: Path, run: Path, dataset: str, head: Path) -> list[str]:
     files, protocol = dataset_files(config), protocol_of(config)
     where = run / "results.json"
     scores = run / "scores.hdf5"
-    found = reread(read_results(where), where, files, protocol, config["neighbors"], scores)
+    found = reread(read_results(where), where, files, protocol, config.neighbors, scores)
     _, meta = load_head(head)
     calibration = Calibration.from_json(meta.calibration)
     assert meta.lamb is not None and meta.temp is not None

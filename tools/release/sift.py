@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli import tune
-from ames_lite.cli.compose import Config, compose
+from ames_lite.cli.compose import compose
 from ames_lite.cli.demo import BASELINES, prepare_sift, worlds
 from ames_lite.cli.released import NUM_RERANK
 from ames_lite.cli.shell import command, data_root, print_table
@@ -36,6 +36,7 @@ from ames_lite.runtime import peak_memory_mib
 from ames_lite.synthetic import WorldSpec, render_world
 from tools.release.files import world_vocabulary, write_release
 from tools.release.rich.world import RichSpec, release_worlds, render_rich_world
+from tools.schema import Release
 
 MODELS = ("ames", "elvis")
 VOCABULARY = "vlad_sift_rich-train.npz"  # of a released head, in its folder and below the root
@@ -48,39 +49,40 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("release", run, overrides)
 
 
-def run(config: Config) -> Path:
+def run(config: Release) -> Path:
     """All stages up to `until`; returns the run directory."""
     check(config)
     root, folder = _folders(config)
     step = Steps(root)
     shared = _shared_vocabulary(config, root)
     for name, spec in specs_of(config).items():
-        _prepare(step, name, spec, config["workers"], shared)
+        _prepare(step, name, spec, config.workers, shared)
     for test, specs in _other_tests(config, root).items():
         for name, spec in specs.items():
             elsewhere = replace(step, root=test)
-            _prepare(elsewhere, name, spec, config["workers"], world_vocabulary(root))
-    if config["until"] == "prepare":
+            _prepare(elsewhere, name, spec, config.workers, world_vocabulary(root))
+    if config.until == "prepare":
         return folder
-    tests = {f"{world}, seed {config['seed']}": root / world for world in TEST}
+    tests = {f"{world}, seed {config.seed}": root / world for world in TEST}
     for test, specs in _other_tests(config, root).items():
         tests |= {f"{world}, {test.name.replace('_', ' ')}": test / world for world in specs}
-    if config["until"] == "baselines":
+    if config.until == "baselines":
         _baselines(step, root, tests)
         return folder
     head = _train(step, config, folder)
-    if config["until"] == "train":
+    if config.until == "train":
         return folder
-    name = config["model"]["name"]
-    if config["until"] == "tune":
+    name = config.model.name
+    if config.until == "tune":
         figures_of(step, name, folder, {}, head)
         return folder
     found = {name: figures_of(step, name, folder, tests, head)}
     figures = _together({**_baselines(step, root, tests), **found}, tests)
-    if config["until"] == "write":
-        target = Path(config["weights"] or f"weights/sift_{config['model']['name']}")
+    if config.until == "write":
+        target = Path(config.weights or f"weights/sift_{config.model.name}")
         recipe = {
-            key: config[key] for key in ("seed", "landmarks", "share", "train", "other_seeds")
+            key: getattr(config, key)
+            for key in ("seed", "landmarks", "share", "train", "other_seeds")
         }
         if (teacher := teacher_of(config)) is not None:
             weights = Path(teacher).expanduser() / "weights.safetensors"
@@ -90,38 +92,38 @@ def run(config: Config) -> Path:
     return folder
 
 
-def check(config: Config) -> None:
+def check(config: Release) -> None:
     """Raises ConfigError for what cannot be released, before any work."""
-    name, until = config["model"]["name"], config["until"]
+    name, until = config.model.name, config.until
     if name not in MODELS:
         raise ConfigError(f"model={name}", expected=f"model= one of {', '.join(MODELS)}")
-    if config["model"] != compose("release", [f"model={name}"])["model"]:
+    if config.model != compose("release", [f"model={name}"]).model:
         what = "model.arguments are those of the experiment"
         raise ConfigError(what, expected="\"train=['model.arguments.num_layers=2']\"")
     if until not in STAGES:
         raise ConfigError(f"until={until}", expected=f"one of {', '.join(STAGES)}")
     needed = until not in ("prepare", "baselines") and teacher_of(config) is not None
-    if needed and not (Path(config["teacher"]).expanduser() / "weights.safetensors").is_file():
+    if needed and not (config.teacher / "weights.safetensors").is_file():
         raise MissingFile(
             f"{name} is taught by another released head",
-            where=config["teacher"],
+            where=config.teacher,
             expected="the folder of one",
             remedy="python scripts/release.py model=elvis, or teacher=<such a folder>",
         )
-    others = config["other_seeds"]
+    others = config.other_seeds
     if len(set(others)) < len(others) or any(type(n) is not int or n < 1 for n in others):
         raise ConfigError(f"other_seeds={others}", expected="different whole numbers from 1 up")
-    if config["landmarks"] < 8 or not 0 < config["share"] <= 1:
-        what = f"landmarks={config['landmarks']} share={config['share']}"
+    if config.landmarks < 8 or not 0 < config.share <= 1:
+        what = f"landmarks={config.landmarks} share={config.share}"
         raise ConfigError(what, expected="at least 8 landmarks, a share in (0, 1]")
 
 
-def teacher_of(config: Config) -> str | None:
+def teacher_of(config: Release) -> Path | None:
     """The released head that the model is taught by; None where its recipe has distil: false."""
-    return config["teacher"] if compose("train", _recipe(config))["distil"] else None
+    return config.teacher if compose("train", _recipe(config)).distil else None
 
 
-def _shared_vocabulary(config: Config, root: Path) -> Path | None:
+def _shared_vocabulary(config: Release, root: Path) -> Path | None:
     """The teacher's vocabulary, put below the root too; None where the worlds make their own.
 
     Raises BadInput where the worlds below the root are of another one.
@@ -144,29 +146,29 @@ def _shared_vocabulary(config: Config, root: Path) -> Path | None:
     return place
 
 
-def _recipe(config: Config) -> list[str]:
+def _recipe(config: Release) -> list[str]:
     """The overrides of scripts/train.py that are the recipe, without files."""
-    experiment = f"experiment=sift_release_{config['model']['name']}"
-    return [experiment, f"seed={config['seed']}", *(str(text) for text in config["train"])]
+    experiment = f"experiment=sift_release_{config.model.name}"
+    return [experiment, f"seed={config.seed}", *(str(text) for text in config.train)]
 
 
-def specs_of(config: Config) -> dict[str, WorldSpec]:
+def specs_of(config: Release) -> dict[str, WorldSpec]:
     """All worlds of a release by name, that of training first."""
-    found: dict[str, WorldSpec] = {**release_worlds(config["seed"], config["landmarks"])}
-    found |= {name: spec for name, spec in worlds(config["seed"]).items() if name not in found}
+    found: dict[str, WorldSpec] = {**release_worlds(config.seed, config.landmarks)}
+    found |= {name: spec for name, spec in worlds(config.seed).items() if name not in found}
     del found["synthetic-train"]
     return {
-        name: spec if name == TRAINING else _smaller(spec, config["share"])
+        name: spec if name == TRAINING else _smaller(spec, config.share)
         for name, spec in found.items()
     }
 
 
-def _other_tests(config: Config, root: Path) -> dict[Path, dict[str, WorldSpec]]:
+def _other_tests(config: Release, root: Path) -> dict[Path, dict[str, WorldSpec]]:
     """The test worlds of other seeds, by name, each seed's below a folder of its own."""
     found = {}
-    for seed in (config["seed"] + more for more in config["other_seeds"]):
+    for seed in (config.seed + more for more in config.other_seeds):
         drawn: dict[str, WorldSpec] = {**release_worlds(seed), **worlds(seed)}
-        specs = {name: _smaller(drawn[name], config["share"]) for name in TEST}
+        specs = {name: _smaller(drawn[name], config.share) for name in TEST}
         found[root / f"seed_{seed}"] = specs
     return found
 
@@ -194,11 +196,11 @@ def _prepare(
         done.write_text(json.dumps({"name": name}))
 
 
-def _train(step: Steps, config: Config, folder: Path) -> Path:
+def _train(step: Steps, config: Release, folder: Path) -> Path:
     """The trained head in half precision, as it will be shipped: what is tuned and measured."""
     trained, head = folder / "train", folder / "head"
     if not (trained / "weights.safetensors").is_file():
-        for made_of_an_older_one in (head / "meta.json", _figures(folder, config["model"]["name"])):
+        for made_of_an_older_one in (head / "meta.json", _figures(folder, config.model.name)):
             made_of_an_older_one.unlink(missing_ok=True)
         teacher = teacher_of(config)
         taught = [] if teacher is None else [f"teacher={teacher}"]
@@ -320,12 +322,12 @@ def _summarize(figures: dict[str, Any]) -> None:
         print_table(["", *names], rows)
 
 
-def _folders(config: Config) -> tuple[Path, Path]:
+def _folders(config: Release) -> tuple[Path, Path]:
     """Where the worlds go, and the run directory."""
-    seed, root = config["seed"], data_root(config)
-    if config["data_root"] is None:
+    seed, root = config.seed, data_root(config)
+    if config.data_root is None:
         root = root / "release" / f"seed{seed}"
-    name = f"release_{config['model']['name']}_seed{seed}"
-    folder = Path(config["output_dir"] or Path("runs") / name).expanduser().absolute()
+    name = f"release_{config.model.name}_seed{seed}"
+    folder = (config.output_dir or Path("runs") / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return root, folder

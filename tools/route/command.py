@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.compose import Config
 from ames_lite.cli.shell import command, data_root
-from ames_lite.errors import ConfigError
 from tools.route.route import RouteSpec, render_route
+from tools.schema import RenderRoute
 
 FOLDERS = {"test": "synthetic-route", "val": "synthetic-route-val"}
 LENGTHS = ("length", "gallery_step", "query_begin", "query_end", "query_step")
@@ -24,14 +23,12 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("render_route", run, overrides)
 
 
-def run(config: Config) -> Path:
+def run(config: RenderRoute) -> Path:
     """Render; returns the folder of the set."""
-    role = config["role"]
-    if role not in FOLDERS:
-        raise ConfigError(f"role={role}", expected=f"one of {', '.join(FOLDERS)}")
-    lengths: dict[str, Any] = {key: float(config[key]) for key in LENGTHS}
-    spec = RouteSpec(role, config["seed"], **lengths)
-    folder = render_route(spec, data_root(config) / FOLDERS[role], config["workers"])
+    role = config.role
+    lengths: dict[str, Any] = {key: float(getattr(config, key)) for key in LENGTHS}
+    spec = RouteSpec(role, config.seed, **lengths)
+    folder = render_route(spec, data_root(config) / FOLDERS[role], config.workers)
     root = data_root(config)
     print(f"rendered: {folder}")
     print(f"next:     python scripts/prepare_set.py dataset={FOLDERS[role]} data_root={root}")

@@ -17,11 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from ames_lite.cli.compose import Config
-from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary, run_dir
+from ames_lite.cli.shell import (
+    chosen_splits,
+    command,
+    dataset_files,
+    find_vocabulary,
+    run_dir,
+    run_prefix,
+)
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
-from ames_lite.datasets.layout import SPLITS, DatasetFiles, find_all
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.figures import save_png
@@ -31,9 +37,9 @@ from ames_lite.retrieval.vlad import assign
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import is_published, open_store
 from ames_lite.stores.row_layout import FAILED
+from tools.schema import View
 from tools.view.global_map import draw_map, load_map
 from tools.view.overlays import (
-    MARKS,
     MAX_PICTURES,
     Shown,
     cluster_sheet,
@@ -44,7 +50,6 @@ from tools.view.projection import check_tsne
 logger = logging.getLogger(__name__)
 
 WHAT = ("clusters", "weights", "globals")
-METHODS = ("pca", "tsne")
 LONGEST = 800  # pixels of a picture's longer side
 
 
@@ -53,7 +58,7 @@ def main(overrides: Sequence[str] | None = None) -> int:
     return command("view", run, overrides)
 
 
-def run(config: Config) -> dict[str, Path]:
+def run(config: View) -> dict[str, Path]:
     """Draw what is asked for; returns the path of each picture."""
     what = check_settings(config)
     files = dataset_files(config)
@@ -67,8 +72,8 @@ def run(config: Config) -> dict[str, Path]:
     if "globals" in what:
         found = load_map(config, files, chosen_splits(config))
         figures["globals"] = partial(draw_map, config, found)
-    folder = run_dir(config, "view")
-    names = {"globals": f"globals_{config['global']}"}
+    folder = run_dir(config, run_prefix(config, "view"))
+    names = {"globals": f"globals_{config.global_}"}
     paths = {}
     for kind in what:
         paths[kind] = save_png(figures[kind](), folder / f"{names.get(kind, kind)}.png")
@@ -76,45 +81,41 @@ def run(config: Config) -> dict[str, Path]:
     return paths
 
 
-def check_settings(config: Config) -> list[str]:
+def check_settings(config: View) -> list[str]:
     """`what=`, each kind once. Raises ConfigError for settings that do not exist or fit."""
-    what = list(dict.fromkeys(config["what"]))
-    allowed = {"method": METHODS, "marks": MARKS, "split": SPLITS}
-    if not what or not set(what) <= set(WHAT):
-        raise ConfigError(f"what={config['what']}", expected=f"some of {', '.join(WHAT)}")
-    for key, values in allowed.items():
-        if config[key] not in values:
-            raise ConfigError(f"{key}={config[key]}", expected=f"one of {', '.join(values)}")
+    what = [str(one) for one in dict.fromkeys(config.what)]
+    if not what:
+        raise ConfigError("what=[]", expected=f"some of {', '.join(WHAT)}")
     lowest = {"num_images": 1, "max_count": 0, "max_points": 1, "thumbnails": 0}
     for key, low in lowest.items():
-        if config[key] < low:
-            raise ConfigError(f"{key}={config[key]}", expected=f"at least {low}")
-    if max(config["num_images"], len(config["show"])) > MAX_PICTURES:
+        if getattr(config, key) < low:
+            raise ConfigError(f"{key}={getattr(config, key)}", expected=f"at least {low}")
+    if max(config.num_images, len(config.show)) > MAX_PICTURES:
         raise ConfigError("too many images for a sheet", expected=f"at most {MAX_PICTURES}")
     if "globals" in what:
         chosen_splits(config)
-        if config["method"] == "tsne":
+        if config.method == "tsne":
             check_tsne()
     return what
 
 
 def _needed(
-    config: Config, files: DatasetFiles, what: Sequence[str]
+    config: View, files: DatasetFiles, what: Sequence[str]
 ) -> dict[str, Callable[[], Path]]:
     """All files that the pictures are made from, but for the images."""
     needed: dict[str, Callable[[], Path]] = {}
     if "clusters" in what or "weights" in what:
-        needed["store"] = partial(files.local, config["split"])
-        if config["split"] == "query":
+        needed["store"] = partial(files.local, config.split)
+        if config.split == "query":
             needed["query list"] = partial(files.image_list, "query")
             needed["gallery list"] = partial(files.image_list, "gallery")
             needed["ground truth"] = files.ground_truth
     if "clusters" in what:
-        needed["vocabulary"] = partial(find_vocabulary, config)
+        needed["vocabulary"] = partial(find_vocabulary, config, config.vocabulary)
     if "globals" in what:
         for split in chosen_splits(config):
             needed[f"{split} list"] = partial(files.image_list, split)
-            needed[f"{split} globals"] = partial(files.global_descriptors, split, config["global"])
+            needed[f"{split} globals"] = partial(files.global_descriptors, split, config.global_)
     return needed
 
 
@@ -128,9 +129,9 @@ class Source:
     vocabulary: Vlad | None
 
 
-def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
+def _open(config: View, files: DatasetFiles, clusters: bool) -> Source:
     """The store, the rows to show and, for clusters, a vocabulary that fits."""
-    split = config["split"]
+    split = config.split
     path = files.local(split)
     images = ImageList(())
     if is_published(path) or split == "query":
@@ -146,7 +147,7 @@ def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
                 expected="float descriptors",
                 remedy="give the desc_name= of a float store, or what=[weights,globals]",
             )
-        vocabulary = Vlad(find_vocabulary(config))
+        vocabulary = Vlad(find_vocabulary(config, config.vocabulary))
         vocabulary.check(store.provenance, store.dim, path)
     boxes: dict[int, Box] = {}
     if split == "query":
@@ -156,22 +157,22 @@ def _open(config: Config, files: DatasetFiles, clusters: bool) -> Source:
     return Source(store, rows, boxes, vocabulary)
 
 
-def _rows(config: Config, store: DescriptorStore) -> list[int]:
+def _rows(config: View, store: DescriptorStore) -> list[int]:
     """The rows of show=, or num_images of them spread evenly over the store."""
-    if config["show"]:
-        wanted = [str(name) for name in config["show"]]
+    if config.show:
+        wanted = [str(name) for name in config.show]
         known = f"the names of {store.path}"
         found = match_names(wanted, store.names, wanted_from="show=", available_from=known)
         return [int(row) for row in found]
-    if config["num_images"] >= len(store):
+    if config.num_images >= len(store):
         return list(range(len(store)))
-    spread = np.linspace(0, len(store) - 1, config["num_images"] + 2)[1:-1]
+    spread = np.linspace(0, len(store) - 1, config.num_images + 2)[1:-1]
     return [int(place) for place in spread.round()]
 
 
-def _load(config: Config, files: DatasetFiles, source: Source) -> list[Shown]:
+def _load(config: View, files: DatasetFiles, source: Source) -> list[Shown]:
     """Images and descriptors of the rows. Raises MissingFile where an image is not on disk."""
-    root = Path(config["images"] or files.image_root).expanduser()
+    root = config.images or files.image_root
     for name in (source.store.names[row] for row in source.rows):
         if not (root / name).is_file():
             raise MissingFile(
@@ -180,7 +181,7 @@ def _load(config: Config, files: DatasetFiles, source: Source) -> list[Shown]:
                 expected="images=<the folder that image names are relative to>",
                 remedy=files.page,
             )
-    most = config["max_count"] or None
+    most = config.max_count or None
     loaded = [_load_row(source, row, root, most) for row in source.rows]
     shown = [one for one in loaded if one is not None]
     if not shown:
@@ -209,12 +210,12 @@ def _load_row(source: Source, row: int, root: Path, most: int | None) -> Shown |
     return Shown(name, thumbnail(image, LONGEST), store.read(row, most), box)
 
 
-def _title(config: Config, shown: Sequence[Shown], store: DescriptorStore) -> str:
-    parts = [config["dataset"]["folder"], config["desc_name"], config["split"]]
+def _title(config: View, shown: Sequence[Shown], store: DescriptorStore) -> str:
+    parts = [config.dataset.folder, config.desc_name, config.split]
     return f"{', '.join(parts)}: {len(shown)} of {len(store)} images"
 
 
-def draw_clusters(config: Config, shown: Sequence[Shown], source: Source) -> Figure:
+def draw_clusters(config: View, shown: Sequence[Shown], source: Source) -> Figure:
     """Every descriptor at its place, in the colour of its cluster."""
     vocabulary = source.vocabulary
     assert vocabulary is not None
@@ -225,7 +226,7 @@ def draw_clusters(config: Config, shown: Sequence[Shown], source: Source) -> Fig
         [clusters_of(one, vocabulary) for one in shown],
         number,
         title=f"{_title(config, shown, source.store)}; {what}",
-        marks=config["marks"],
+        marks=config.marks,
     )
 
 
@@ -238,8 +239,8 @@ def clusters_of(picture: Shown, vocabulary: Vlad) -> npt.NDArray[np.int64]:
     return assign(values, vocabulary.centroids, distance=vocabulary.distance)
 
 
-def draw_weights(config: Config, shown: Sequence[Shown], store: DescriptorStore) -> Figure:
+def draw_weights(config: View, shown: Sequence[Shown], store: DescriptorStore) -> Figure:
     """Every descriptor at its place, with the weight that it was chosen by."""
     detector = store.provenance.get("detector") or "of an unknown detector"
     title = _title(config, shown, store)
-    return weight_sheet(shown, f"weight ({detector})", title=title, marks=config["marks"])
+    return weight_sheet(shown, f"weight ({detector})", title=title, marks=config.marks)

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from ames_lite.cli.compose import Config
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles
@@ -28,6 +27,7 @@ from ames_lite.records import GroundTruth
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published
 from ames_lite.stores.row_layout import FAILED
+from tools.schema import View
 from tools.view.projection import pca, tsne
 from tools.view.scatter import (
     THUMBNAIL_PIXELS,
@@ -58,18 +58,18 @@ class GlobalMap:
     root: Path
 
 
-def draw_map(config: Config, found: GlobalMap) -> Figure:
+def draw_map(config: View, found: GlobalMap) -> Figure:
     """The map by `method=`, with `thumbnails=` pictures at most."""
-    if config["method"] == "pca":
+    if config.method == "pca":
         points, explained = pca(found.descriptors)
         first, second = (f"component {i + 1}: {e:.1%}" for i, e in enumerate(explained))
         axis_names = (f"{first} of the variance", f"{second} of the variance")
     else:
-        points = tsne(found.descriptors, seed=config["seed"], perplexity=config["perplexity"])
+        points = tsne(found.descriptors, seed=config.seed, perplexity=config.perplexity)
         axis_names = ("t-SNE 1 (distances only near by have a meaning)", "t-SNE 2")
-    number, method = len(found.names), {"pca": "PCA", "tsne": "t-SNE"}[config["method"]]
+    number, method = len(found.names), {"pca": "PCA", "tsne": "t-SNE"}[config.method]
     count = f"{number} images" if number == found.total else f"{number} of {found.total} images"
-    parts = [config["dataset"]["folder"], config["desc_name"], config["global"]]
+    parts = [config.dataset.folder, config.desc_name, config.global_]
     return draw_globals(
         points,
         found.labels,
@@ -77,7 +77,7 @@ def draw_map(config: Config, found: GlobalMap) -> Figure:
         label_names=found.label_names,
         axis_names=axis_names,
         title=f"{', '.join(parts)}: {method} of {count}",
-        thumbnails=_thumbnails(found, points, config["thumbnails"], config["seed"]),
+        thumbnails=_thumbnails(found, points, config.thumbnails, config.seed),
     )
 
 
@@ -96,12 +96,12 @@ def _thumbnails(
     return images
 
 
-def load_map(config: Config, files: DatasetFiles, splits: Sequence[str]) -> GlobalMap:
+def load_map(config: View, files: DatasetFiles, splits: Sequence[str]) -> GlobalMap:
     """The global descriptors of the splits, their labels, and which of them are queries.
 
     Raises MissingFile; BadInput where files contradict each other or have different widths.
     """
-    kind = config["global"]
+    kind = config.global_
     lists = {split: read_image_list(files.image_list(split)) for split in splits}
     groups, label_names = find_labels(files, lists)
     with ExitStack() as stack:
@@ -122,7 +122,7 @@ def load_map(config: Config, files: DatasetFiles, splits: Sequence[str]) -> Glob
                 is_query.append(split == "query")
                 place.append((split, row))
         known, queries = np.array(labels, np.int64), np.array(is_query, np.bool_)
-        kept = sample_rows(known, queries, config["max_points"], config["seed"])
+        kept = sample_rows(known, queries, config.max_points, config.seed)
         vectors = [stores[split].read(row, row + 1) for split, row in (place[k] for k in kept)]
     if not vectors:
         raise BadInput("there is no global descriptor to show", where=files.root)
@@ -133,7 +133,7 @@ def load_map(config: Config, files: DatasetFiles, splits: Sequence[str]) -> Glob
         queries[kept],
         label_names,
         len(names),
-        Path(config["images"] or files.image_root).expanduser(),
+        config.images or files.image_root,
     )
 
 

@@ -67,7 +67,7 @@ def test_every_row_composes_and_names_what_it_compares(name: str) -> None:
     row = ROWS[name]
     assert row.name == name and row.source and row.tolerance == ROUNDING + FLOAT16
     config = compose("evaluate", [f"{key}={value}" for key, value in row.settings.items()])
-    assert config["dataset"]["option"] == row.settings["dataset"]
+    assert config.dataset.option == row.settings["dataset"]
     assert row.settings["model"] in HEADS and row.weights in row.files[-1].names
     for metric in row.expected:
         assert definition(metric)

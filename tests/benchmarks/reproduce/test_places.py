@@ -81,14 +81,14 @@ def test_the_other_figures_are_as_printed(name: str, percent: tuple[float, ...])
 def test_every_row_is_of_a_set_with_these_images_and_metrics(name: str) -> None:
     row, config = ROWS[name], composed(name)
     assert row.name == name and row.source and row.ranking == GLOBAL and row.weights is None
-    assert dict(row.counts) == config["dataset"]["counts"]
+    assert dict(row.counts) == config.dataset.counts
     protocol = protocol_of(config)
     assert protocol.misses  # recall over all queries
     for metric in row.expected:
         assert definition(metric) and int(metric.split("@")[1]) in protocol.recall_at
     assert row.tolerance >= recall_tolerance(row.counts["query"], 0)
     assert all(needed.page.startswith("http") for needed in row.files)
-    assert PAGES[PLACES[row.settings["dataset"]]["page"]] in config["dataset"]["page"]
+    assert PAGES[PLACES[row.settings["dataset"]]["page"]] in config.dataset.page
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -104,7 +104,7 @@ def test_its_files_are_those_that_are_looked_for(name: str, tmp_path: Path) -> N
         config = composed(name, f"data_root={root}")
         files = dataset_files(config)
         found = [files.image_list("query"), files.image_list("gallery"), files.ground_truth()]
-        found.append(files.neighbors(config["neighbors"]))
+        found.append(files.neighbors(config.neighbors))
         assert [path.relative_to(root).as_posix() for path in found] == [
             needed.names[chosen] for needed in row.files
         ]
@@ -121,7 +121,7 @@ def test_the_commands_that_make_its_files_can_be_given(name: str) -> None:
                 config = compose(command, [w.rstrip(";") for w in words])
                 if command == "prepare_set":
                     folder = Path(needed.names[0]).parent
-                    assert set_folder(config["dataset"]) == str(folder)
+                    assert set_folder(config.dataset) == str(folder)
 
 
 def results_of(name: str, made: dict[str, Any], **metrics: float) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def test_the_published_extraction_is_the_default_and_stands_in_the_provenance(
     assert (made["method"], made["query_crop"]) == ("resize", "int")
     assert made["global_scales"] == "mean of unit vectors"
     assert "crop_rounding" not in made  # of center_crop alone
-    arguments = compose("extract_descriptors", [f"backbone={name}"])["backbone"]["arguments"]
+    arguments = compose("extract_descriptors", [f"backbone={name}"]).backbone.arguments
     assert arguments["resize"] == made["resize"] and arguments["query_crop"] == "int"
     assert arguments["global_scales"] == "mean"
 

@@ -138,7 +138,7 @@ def test_what_changes_the_output_is_in_the_provenance() -> None:
     assert (made["resize"], made["enlarge"], made["query_crop"]) == ("area", False, "int")
     for name, value in {"top_k": 5, "image_size": 0, "threshold": 0.1, "resize": "bicubic"}.items():
         assert Xfeat(**{"device": "cpu", name: value}).provenance[name] == value
-    arguments = compose("extract_descriptors", ["backbone=xfeat"])["backbone"]["arguments"]
+    arguments = compose("extract_descriptors", ["backbone=xfeat"]).backbone.arguments
     assert build_backbone("xfeat", device="cpu", **arguments).provenance == made
 
 

@@ -1,0 +1,201 @@
+"""The keys of the commands of benchmarks/."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ames_lite.cli.schema import SCHEMAS
+from ames_lite.cli.schema.keys import Data, Number, Precision, Run, Scoring, key, part
+
+
+@dataclass
+class BenchmarkRerankGrow:
+    num_rerank: list[int] = key([25, 50, 100, 200])
+    descriptors: list[int] = key([50, 100, 200])
+    queries: list[int] = key([5, 10, 20, 40])
+    gallery: list[int] = key([600, 1000, 2000])
+
+
+@dataclass
+class BenchmarkRerank:
+    queries: int = key(20)
+    num_rerank: int = key(100, "candidates of a query, in each of two passes")
+    descriptors: int = key(200, "of a query and of a gallery image")
+    gallery: int = key(1000, "images of the gallery")
+    pool: int = key(600, "of them that are in neighbour lists, spread over the gallery")
+    plain: bool = key(True, "time the plain loop too, all of it: minutes on a CPU")
+    grow: BenchmarkRerankGrow = part(
+        BenchmarkRerankGrow, "one axis at a time from the size above; []: not this one"
+    )
+
+
+@dataclass
+class BenchmarkSearch:
+    images: int = key(10000, "files of the folder")
+    descriptors: int = key(100, "of the query and of an image")
+    num_rerank: int = key(100)
+    clusters: int = key(64, "of the vocabulary; a vector has 128 times as many entries")
+
+
+@dataclass
+class BenchmarkTrainData:
+    store_gib: float = key(20.0, "about")
+    keep_gib: float = key(10.0, "that stay free on the disk")
+    stored: int = key(700, "descriptors of an image in the store")
+    descriptors: int = key(400, "of them that are read")
+    triplets: int = key(200, "of a batch")
+    steps: int = key(3, "batches of a round")
+    neighbours: int = key(300, "of an image")
+    prefetch: int = key(2, "batches that are read ahead")
+
+
+@dataclass
+class BenchmarkTrain:
+    parts: list[str] = key(["step", "data"], "some of them")
+    recipes: list[str] = key(
+        ["ames_fp", "ames_binary_distilled"], "some of ames_fp, ames_binary, ames_binary_distilled"
+    )
+    triplets: int = key(
+        10, "of a step; the dense one needs some 300 MiB for each at 400 descriptors"
+    )
+    descriptors: int = key(400, "a side")
+    data: BenchmarkTrainData = part(BenchmarkTrainData)
+
+
+@dataclass
+class BenchmarkExtract:
+    variants: list[str] = key(
+        ["vitb14_reg", "vitb14"], "of DINOv2, with random weights; tiny_random: for a try"
+    )
+    shapes: list[str] = key(
+        ["900x900", "768x1024", "1024x768", "600x1200"],
+        "height x width of the made images, in turns",
+    )
+    num_images: int = key(8)
+    image_size: int = key(518, "longer side that the network sees")
+    top_k: int = key(700, "descriptors kept of an image")
+    workers: int = key(1, "processes that decode, once there are 32 images or more")
+    batch_pixels: int | None = key(None, "as in extraction")
+
+
+@dataclass
+class BenchmarkRead:
+    store_gib: float = key(4.0, "about; it is made, dropped from memory, read, and deleted")
+    stored: int = key(700, "descriptors of an image in the store")
+    rows: int = key(600, "images that are read at a time")
+    count: int = key(400, "descriptors of each that are read")
+
+
+@dataclass
+class BenchmarkKnn:
+    rows: int = key(100000, "vectors, searched against themselves")
+    k: int = key(300, "neighbours of each")
+
+
+@dataclass
+class Benchmark(Run):
+    """What things cost on this machine, against a plain way in the same run"""
+
+    suite: str = key(
+        "head",
+        "head: every head against the dense referee; extract: extraction, reading, kNN; evaluate: "
+        "metrics and grids; rerank: all pairs of an evaluation against the plain loop; search: an "
+        "indexed folder looked through and searched; train: a training step against the dense "
+        "one, the data path against the disk",
+    )
+    precisions: str | list[str] | None = key(
+        None, "a list of fp32, bf16 and, on CUDA, fp16; null: all that the device has"
+    )
+    device: str = key("all", "cpu, cuda, cuda:<n>; all: cpu, and cuda where there is one")
+    repeats: int = key(5, "rounds in which both sides take turns; medians are reported")
+    budget: float = key(
+        480.0,
+        "seconds (head: a device); what does not fit is worked out and marked ~, or repeated less "
+        "often",
+    )
+    threads: int | None = key(
+        None, "of the CPU; null: torch's default. faiss takes OMP_NUM_THREADS"
+    )
+    seed: int = key(0, "of weights, descriptors and pictures, which are noise")
+    output_dir: Path | None = key(None, "run directory; null: runs/benchmark_…")
+    heads: str | list[str] | None = key(
+        None, "a list of ames, ames_binary and the other heads; null: all"
+    )
+    sizes: list[str] = key(
+        ["600x600", "600x100", "600x50", "200x200", "50x50"],
+        "descriptors of the query x of a gallery image",
+    )
+    pairs: int = key(16, "candidates of one timed call, head and referee alike; 8 to 32 make sense")
+    candidates: int | list[int] = key([100, 1600], "of one query, for the milliseconds of a query")
+    dim_in: int = key(768, "width of the descriptors, also of train, read and knn")
+    rerank: BenchmarkRerank = part(BenchmarkRerank)
+    search: BenchmarkSearch = part(BenchmarkSearch)
+    train: BenchmarkTrain = part(BenchmarkTrain)
+    parts: list[str] = key(["extract", "read", "knn"], "some of them")
+    scratch: Path | None = key(
+        None, "folder on the disk that read, or train's data, is about; null: the run directory"
+    )
+    extract: BenchmarkExtract = part(BenchmarkExtract)
+    read: BenchmarkRead = part(BenchmarkRead)
+    knn: BenchmarkKnn = part(BenchmarkKnn)
+
+
+@dataclass
+class Frontier(Scoring, Run, Data):
+    """A metric against bytes of an image and ms of a query, over heads, descriptors, num_rerank"""
+
+    desc_name: str = key("dinov2", "prefix of the descriptor files, for all heads")
+    neighbors: str = key("${dataset.neighbors}", path=True)
+    weights: Path | list[Path] = key([], "the heads: [<folder or .pt>,<folder or .pt>]")
+    tuned: Path | list[Path] = key(
+        [],
+        "runs of scripts/tune.py, each for one of the heads; []: λ and γ of the heads' meta.json",
+    )
+    lamb: Number | list[Number] | None = key(None, "λ for all heads; null: each head's own")
+    temp: Number | list[Number] | None = key(None, "γ for all heads; null: each head's own")
+    num_rerank: int | list[int] = key([50, 100, 200, 400])
+    descriptors: int | list[int] = key(
+        [25, 50, 100, 200, 400, 600], "strongest descriptors of a gallery image"
+    )
+    query_desc_num: int = key(600, "of a query; 0: as many as of a gallery image")
+    ap_divisor: str = key("official", "or published, as in scripts/evaluate.py")
+    metric: str | None = key(None, "of the data set's protocol; null: its main one")
+    precision: Precision = key(
+        "fp32", "fp32, bf16, fp16, or auto: bf16 where the device supports it natively, else fp32"
+    )
+    device: str = key("auto")
+    max_memory: float = key(8.0, "GiB of host memory that the process may have")
+    threads: int | None = key(None, "of the CPU; null: torch's default")
+    compile: bool = key(False)
+    cache: Path | None = key(
+        Path("runs/frontier_scores"), "folder of scores, found again by all that they depend on"
+    )
+
+
+@dataclass
+class Reproduce(Run):
+    """A published number again; exit code 4 where it is outside its tolerance"""
+
+    row: str = key(
+        "list",
+        "a row, e.g. dinov2_ames.roxford; a group of rows, e.g. dinov2_ames; list: print all",
+    )
+    data_root: Path | None = key(
+        None, "folder of the data sets and of networks/; null: the checkout's data/"
+    )
+    weights: Path | None = key(None, "another head than the row's: a folder or a .pt")
+    neighbors: str | None = key(
+        None, "instead of the row's: superglobal, cls, gem, vlad, or a path"
+    )
+    num_rerank: int | list[int] | None = key(None, "null, here and below: as the row has it")
+    lamb: Number | list[Number] | None = key(None)
+    temp: Number | list[Number] | None = key(None)
+    query_desc_num: int | None = key(None)
+    gallery_desc_num: int | None = key(None)
+    precision: Precision | None = key(None, "fp32, bf16, fp16, auto")
+    device: str = key("auto", "auto, cpu, cuda, cuda:<n>")
+    output_dir: Path | None = key(
+        None, "of the evaluations, one folder a row; null: runs/reproduce_…"
+    )
+
+
+SCHEMAS |= {"benchmark": Benchmark, "frontier": Frontier, "reproduce": Reproduce}
