@@ -4,35 +4,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ames_lite.cli.schema import SCHEMAS
-from ames_lite.cli.schema.keys import Data, Number, Precision, Run, Scoring, key, part
+from ames_lite.cli.schema.evaluation import Divisor
+from ames_lite.cli.schema.keys import Data, Number, Precision, Root, Run, Scoring, key, part
+
+GROW = "one axis at a time from the size above; []: not this one"
 
 
 @dataclass
 class BenchmarkRerankGrow:
-    num_rerank: list[int] = key([25, 50, 100, 200])
-    descriptors: list[int] = key([50, 100, 200])
-    queries: list[int] = key([5, 10, 20, 40])
-    gallery: list[int] = key([600, 1000, 2000])
+    num_rerank: list[int] = key([25, 50, 100, 200], GROW)
+    descriptors: list[int] = key([50, 100, 200], GROW)
+    queries: list[int] = key([5, 10, 20, 40], GROW)
+    gallery: list[int] = key([600, 1000, 2000], GROW)
 
 
 @dataclass
 class BenchmarkRerank:
-    queries: int = key(20)
+    queries: int = key(20, "of the evaluation")
     num_rerank: int = key(100, "candidates of a query, in each of two passes")
     descriptors: int = key(200, "of a query and of a gallery image")
     gallery: int = key(1000, "images of the gallery")
     pool: int = key(600, "of them that are in neighbour lists, spread over the gallery")
     plain: bool = key(True, "time the plain loop too, all of it: minutes on a CPU")
-    grow: BenchmarkRerankGrow = part(
-        BenchmarkRerankGrow, "one axis at a time from the size above; []: not this one"
-    )
+    grow: BenchmarkRerankGrow = part(BenchmarkRerankGrow)
 
 
 @dataclass
 class BenchmarkSearch:
     images: int = key(10000, "files of the folder")
     descriptors: int = key(100, "of the query and of an image")
-    num_rerank: int = key(100)
+    num_rerank: int = key(100, "candidates of the query")
     clusters: int = key(64, "of the vocabulary; a vector has 128 times as many entries")
 
 
@@ -70,7 +71,7 @@ class BenchmarkExtract:
         ["900x900", "768x1024", "1024x768", "600x1200"],
         "height x width of the made images, in turns",
     )
-    num_images: int = key(8)
+    num_images: int = key(8, "made images")
     image_size: int = key(518, "longer side that the network sees")
     top_k: int = key(700, "descriptors kept of an image")
     workers: int = key(1, "processes that decode, once there are 32 images or more")
@@ -144,7 +145,9 @@ class Frontier(Scoring, Run, Data):
     """A metric against bytes of an image and ms of a query, over heads, descriptors, num_rerank"""
 
     desc_name: str = key("dinov2", "prefix of the descriptor files, for all heads")
-    neighbors: str = key("${dataset.neighbors}", path=True)
+    neighbors: str = key(
+        "${dataset.neighbors}", "superglobal, cls, gem, vlad, or a path", path=True
+    )
     weights: Path | list[Path] = key([], "the heads: [<folder or .pt>,<folder or .pt>]")
     tuned: Path | list[Path] = key(
         [],
@@ -152,27 +155,20 @@ class Frontier(Scoring, Run, Data):
     )
     lamb: Number | list[Number] | None = key(None, "λ for all heads; null: each head's own")
     temp: Number | list[Number] | None = key(None, "γ for all heads; null: each head's own")
-    num_rerank: int | list[int] = key([50, 100, 200, 400])
+    num_rerank: int | list[int] = key([50, 100, 200, 400], "candidates of a query")
     descriptors: int | list[int] = key(
         [25, 50, 100, 200, 400, 600], "strongest descriptors of a gallery image"
     )
     query_desc_num: int = key(600, "of a query; 0: as many as of a gallery image")
-    ap_divisor: str = key("official", "or published, as in scripts/evaluate.py")
+    ap_divisor: Divisor = key("official", "or published, as in scripts/evaluate.py")
     metric: str | None = key(None, "of the data set's protocol; null: its main one")
-    precision: Precision = key(
-        "fp32", "fp32, bf16, fp16, or auto: bf16 where the device supports it natively, else fp32"
-    )
-    device: str = key("auto")
-    max_memory: float = key(8.0, "GiB of host memory that the process may have")
-    threads: int | None = key(None, "of the CPU; null: torch's default")
-    compile: bool = key(False)
     cache: Path | None = key(
         Path("runs/frontier_scores"), "folder of scores, found again by all that they depend on"
     )
 
 
 @dataclass
-class Reproduce(Run):
+class Reproduce(Run, Root):
     """A published number again; exit code 4 where it is outside its tolerance"""
 
     row: str = key(
@@ -186,12 +182,12 @@ class Reproduce(Run):
     neighbors: str | None = key(
         None, "instead of the row's: superglobal, cls, gem, vlad, or a path"
     )
-    num_rerank: int | list[int] | None = key(None, "null, here and below: as the row has it")
-    lamb: Number | list[Number] | None = key(None)
-    temp: Number | list[Number] | None = key(None)
-    query_desc_num: int | None = key(None)
-    gallery_desc_num: int | None = key(None)
-    precision: Precision | None = key(None, "fp32, bf16, fp16, auto")
+    num_rerank: int | list[int] | None = key(None, "null: as the row has it")
+    lamb: Number | list[Number] | None = key(None, "λ; null: as the row has it")
+    temp: Number | list[Number] | None = key(None, "γ; null: as the row has it")
+    query_desc_num: int | None = key(None, "null: as the row has it")
+    gallery_desc_num: int | None = key(None, "null: as the row has it")
+    precision: Precision | None = key(None, "fp32, bf16, fp16, auto; null: as the row has it")
     device: str = key("auto", "auto, cpu, cuda, cuda:<n>")
     output_dir: Path | None = key(
         None, "of the evaluations, one folder a row; null: runs/reproduce_…"

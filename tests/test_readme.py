@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ames_lite.cli import COMMANDS
-from ames_lite.cli.compose import GROUPS, compose, options_of, sweep_values
+from ames_lite.cli.compose import GROUPS, as_dict, compose, options_of, sweep_values
 from ames_lite.io.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tools import command_docs
@@ -129,7 +129,7 @@ def test_the_page_of_commands_has_every_command_key_and_value_of_a_group() -> No
     names = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
     assert set(sections) == names | {f"{group}=" for group in GROUPS}
     for name in names:
-        for key in compose(name):
+        for key in as_dict(compose(name)):
             if key not in ("option", "defaults"):
                 assert re.search(rf"^\| `{re.escape(key)}[`.]", sections[name], re.M), (name, key)
     for group in GROUPS:

@@ -50,7 +50,7 @@ def test_it_holds_one_package(installed: Path) -> None:
 def test_a_command_finds_configurations_and_heads_inside(installed: Path, tmp_path: Path) -> None:
     code = (
         "from ames_lite.cli.compose import compose; import ames_lite;"
-        "print(ames_lite.__file__); print(compose('evaluate', ['weights=sift_ames'])['weights'])"
+        "print(ames_lite.__file__); print(compose('evaluate', ['weights=sift_ames']).weights)"
     )
     done = run(installed, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr

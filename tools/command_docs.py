@@ -43,8 +43,10 @@ def section(name: str) -> str:
     rows = [f"## {name}", "", " · ".join(f"`{call}`" for call in calls), "", _escaped(what), ""]
     rows += ["| key | default | meaning |", "|---|---|---|"]
     for key, default, meaning in help_of(name):
-        said = f"a value of [{key}=](#{key})" if key in GROUPS else _escaped(meaning)
-        rows.append(f"| `{key}` | `{default}` | {said} |")
+        said = _escaped(meaning)
+        if key in GROUPS:
+            said = f"{said.rpartition('one of ')[0]}a value of [{key}=](#{key})"
+        rows.append(f"| `{key}` | {default and f'`{default}`'} | {said} |")
     return "\n".join([*rows, ""])
 
 

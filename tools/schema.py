@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from ames_lite.cli.schema import SCHEMAS
-from ames_lite.cli.schema.keys import Data, Named, Run, Split, Splits, key, part
+from ames_lite.cli.schema.keys import Images, Named, Root, Run, Split, Splits, key, part
 
 
 @dataclass
-class Release(Run):
+class Release(Run, Root):
     """Trains a head to ship, on images that it renders; resumes where it stopped"""
 
     model: Named = part(
@@ -43,7 +43,7 @@ class Release(Run):
 
 
 @dataclass
-class RenderRoute(Run):
+class RenderRoute(Root):
     """A rendered street as a place recognition set, in the common folder format"""
 
     role: Literal["test", "val"] = key(
@@ -54,14 +54,14 @@ class RenderRoute(Run):
     length: float = key(1500.0, "metres of the gallery traverse")
     gallery_step: float = key(5.0, "metres between its frames")
     query_begin: float = key(500.0, "metres; the query traverse is a part of the street")
-    query_end: float = key(1000.0)
-    query_step: float = key(5.0)
+    query_end: float = key(1000.0, "metres")
+    query_step: float = key(5.0, "metres between its frames")
     data_root: Path | None = key(None, "folder of the data sets; null: the checkout's data/")
     workers: int = key(2, "processes")
 
 
 @dataclass
-class View(Run, Splits, Data):
+class View(Run, Splits, Images):
     """Clusters and detector weights over images, a map of global descriptors"""
 
     what: list[Literal["clusters", "weights", "globals"]] = key(

@@ -107,8 +107,10 @@ def print_help(name: str) -> None:
     print(f"usage: {name} key=value …\n\n{inspect.getdoc(SCHEMAS[name])}\n")
     for key, default, meaning in help_of(name):
         indent = " " * HELP_COLUMN
-        print(f"{key}={default}".ljust(HELP_COLUMN - 1) + " " * bool(meaning), end="")
-        lines = textwrap.wrap(meaning, width=max(40, columns - HELP_COLUMN)) or [""]
+        typed = f"{key}={default}" if default else key
+        print(typed.ljust(HELP_COLUMN - 1) + " " * bool(meaning), end="")
+        width = max(40, columns - HELP_COLUMN)
+        lines = textwrap.wrap(meaning, width, break_on_hyphens=False) or [""]
         print(f"\n{indent}".join(lines))
 
 

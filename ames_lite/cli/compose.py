@@ -46,9 +46,10 @@ GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 # What a key below arguments= or options= takes beside the type of its default in the YAML.
 TAKES: dict[str, Any] = {
     **dict.fromkeys(("radius", "max_angle"), int | float | None),
-    **dict.fromkeys(("layer", "nearest", "frames"), int | None),
+    **dict.fromkeys(("nearest", "frames"), int | None),
     **dict.fromkeys(("ground_truth", "distractors", "names_from", "whitening"), str | None),
-    "image_size": int | list[int] | None,
+    "image_size": int | list[int],
+    "layer": int,
 }
 PATHS = ("weights", "detector", "whitening")  # of these keys, whose texts are paths
 CONFIG_NAME, CONFIG_DIR = "--config-name=", "AMES_CONFIG_DIR"
@@ -109,11 +110,10 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
     for key, value in _flat(values).items():
         if key in known and "." in key:
             converted(key, known[key].hint, value)
-    config = built(schema, values)
     for key, about in keys_of(schema).items():
-        if about.head and "." not in key:
-            setattr(config, key, _head_by_name(getattr(config, key)))
-    return config
+        if about.head:
+            values[key] = _head_by_name(values[key])
+    return built(schema, values)
 
 
 def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:
@@ -132,19 +132,17 @@ def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:
 
 def _hint_of(last: str, default: Any) -> Any:
     """The type of a key of a YAML: of its default, or what TAKES says."""
-    if last in TAKES:
-        return TAKES[last]
-    return (
-        str | None if default is None else list[Any] if isinstance(default, list) else type(default)
-    )
+    own = str if default is None else list[Any] if isinstance(default, list) else type(default)
+    hint = TAKES.get(last, own)
+    return hint if default is not None else hint | None
 
 
-def _head_by_name(weights: Path | None) -> Path | None:
+def _head_by_name(weights: Any) -> Any:
     """The folder of a shipped head that is named (weights=sift_ames); anything else as it is."""
-    if weights is None or weights.name != str(weights) or weights.exists():
+    if not isinstance(weights, str) or Path(weights).name != weights or Path(weights).exists():
         return weights
-    head = shipped(weights.name)
-    return head if (head / "weights.safetensors").is_file() else weights
+    head = shipped(weights)
+    return str(head) if (head / "weights.safetensors").is_file() else weights
 
 
 def _as_text(key: str, value: str, about: Key) -> str:

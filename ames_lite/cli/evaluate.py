@@ -60,7 +60,8 @@ def run(
     """
     with process_group(config.device) as (processes, device):
         config = settled(config, device, processes)
-        return _run(config, comparisons, processes, scoring_options(config, device))
+        options = scoring_options(config, device, config.query_desc_num, config.gallery_desc_num)
+        return _run(config, comparisons, processes, options)
 
 
 def _run(

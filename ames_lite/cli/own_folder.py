@@ -8,7 +8,7 @@ open: protocol, role, and the images' folder.
 from dataclasses import asdict
 from pathlib import Path
 
-from ames_lite.cli.schema.keys import Data
+from ames_lite.cli.schema.keys import Data, Images
 from ames_lite.datasets.custom.files import (
     PARTS,
     Description,
@@ -24,7 +24,6 @@ from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
 from ames_lite.io.overrides import paste, word
 
 OPTION = "folder"
-ROLES = ("test", "val")
 # place recognition: hits in the top k over all queries, as for the public sets
 PROTOCOL_OF = {"coordinates": "vpr_all", "frames": "vpr_all"}
 DEFAULT_PROTOCOL = "instance"
@@ -56,8 +55,6 @@ def prepare(
     overwrite: bool = False,
 ) -> Description:
     """Write the lists of a dataset, and print what came of it."""
-    if role not in ROLES:
-        raise ConfigError(f"role={role}", expected=" or ".join(ROLES))
     if protocol is not None and protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={protocol}", expected=f"one of {', '.join(PROTOCOLS)}")
     made = make_custom(options)
@@ -99,7 +96,8 @@ def settle(config: Data, data_root: Path) -> Description | None:
     Changes config: dataset.protocol, dataset.role and images where they are left open. Raises
     ConfigError for labels= that do not go with the rest; BadInput where they changed.
     """
-    dataset, labels = config.dataset, config.labels
+    dataset = config.dataset
+    images, labels = (config.images, config.labels) if isinstance(config, Images) else (None, None)
     if dataset.option != OPTION:
         if labels is not None:
             what = f"labels= is given and dataset={dataset.option} brings its own"
@@ -108,17 +106,16 @@ def settle(config: Data, data_root: Path) -> Description | None:
             return None
     folder = folder_of(data_root, dataset.folder)
     if labels is not None:
-        _prepare_or_check(folder, config.images, labels)
+        _prepare_or_check(folder, images, labels)
     description = read_description(folder)
     if description is None:
         dataset.protocol = dataset.protocol or DEFAULT_PROTOCOL
         return None
     dataset.protocol = dataset.protocol or description.protocol
-    if dataset.role == ROLES[0]:
+    if dataset.role == "test":
         dataset.role = description.role
-    if description.image_root.is_dir():
-        given = config.images
-        if given is None or given.absolute() == description.options.images:
+    if isinstance(config, Images) and description.image_root.is_dir():
+        if images is None or images.absolute() == description.options.images:
             config.images = description.image_root
     return description
 

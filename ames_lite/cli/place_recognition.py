@@ -187,7 +187,8 @@ def _load(pipeline: Pipeline, stage: Stage) -> Backbone:
 def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) -> None:
     """Raises where its weights, λ or γ are missing, or where it is for other descriptors."""
     config = pipeline.steps.config(*pipeline.rerank(pipeline.places[0], name))
-    scoring_options(config, torch.device("cpu"))
+    counts = config.query_desc_num, config.gallery_desc_num
+    scoring_options(config, torch.device("cpu"), *counts)
     scorer = evaluate.check(config).scorer
     if backbone is None:
         return

@@ -11,7 +11,7 @@ from pathlib import Path
 from ames_lite.cli import build_vocabulary
 from ames_lite.cli.compose import compose, experiments_of, options_of
 from ames_lite.cli.evaluate import numbers_of
-from ames_lite.cli.schema.evaluation import OfReranker, PlaceRecognition
+from ames_lite.cli.schema.evaluation import OfHead, OfReranker, PlaceRecognition
 from ames_lite.cli.schema.extraction import BuildVocabulary
 from ames_lite.cli.schema.keys import Dataset
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
@@ -31,7 +31,6 @@ from ames_lite.stores.neighbor_lists import is_pickle
 from ames_lite.stores.published.store import is_published
 
 RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")
-KINDS = ("vlad", "gem", "mean", "cls")
 OF_EXTRACTION = ("workers", "device", "precision", "batch_pixels", "on_bad_image")
 OF_SCORING = ("query_desc_num", "gallery_desc_num", "max_memory", "threads", "report_queries")
 OF_LOCAL, OF_GLOBAL = "local descriptors", "global descriptors"  # networks
@@ -191,9 +190,10 @@ class Pipeline:
     def rerank(self, place: Place, reranker: str, *more: str) -> Command:
         """An evaluation; more: overrides of this one alone."""
         config, own = self.config, self._of(reranker)
-        of_model = ("tuned",) if own.tuned is not None else ("lamb", "temp")
+        of_model = ["weights"] if isinstance(own, OfHead) else []
+        of_model += ["tuned"] if own.tuned is not None else ["lamb", "temp"]
         given = [f"model={reranker}", word("desc_name", config.desc_name)]
-        given += words(own, "weights", *of_model)
+        given += words(own, *of_model)
         given += words(config, "num_rerank", "device", "seed", *OF_SCORING)
         return ("evaluate", *place.words, *given, f"precision={config.score_precision}", *more)
 
@@ -279,8 +279,6 @@ class Pipeline:
 def make_pipeline(config: PlaceRecognition) -> Pipeline:
     """The pipeline of a configuration. Raises ConfigError for what does not go together."""
     kind, given = config.global_, config.global_extraction
-    if kind not in KINDS:
-        raise ConfigError(f"global={kind}", expected=f"one of {', '.join(KINDS)}")
     pipeline = Pipeline(config, Steps(data_root(config)), *_rerankers(config))
     pipeline.places = [pipeline.place(*one) for one in _sets(config)]
     if not pipeline.from_images:

@@ -21,7 +21,9 @@ SCORES = "scores.hdf5"
 ENDED = ("results.json", "tuned.json")  # what a run writes last
 
 
-def scoring_options(config: Scoring, device: torch.device) -> ScoringOptions:
+def scoring_options(
+    config: Scoring, device: torch.device, query_count: int, gallery_count: int
+) -> ScoringOptions:
     """How to score. Raises ConfigError for what no machine can do."""
     threads, max_memory = config.threads, config.max_memory
     if threads is not None:
@@ -29,8 +31,8 @@ def scoring_options(config: Scoring, device: torch.device) -> ScoringOptions:
     if not max_memory > 0:
         raise ConfigError(f"max_memory={max_memory:g}", expected="GiB of memory, above 0")
     return ScoringOptions(
-        query_count=config.query_desc_num,
-        gallery_count=config.gallery_desc_num,
+        query_count=query_count,
+        gallery_count=gallery_count,
         precision=config.precision,
         device=str(device),
         max_memory=max_memory,

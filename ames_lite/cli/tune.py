@@ -60,7 +60,7 @@ def all_rows(config: Tune) -> Scored:
 
 def _scored(config: Tune, processes: Processes, device: torch.device) -> Scored:
     config = settled(config, device, processes)
-    options = scoring_options(config, device)
+    options = scoring_options(config, device, config.query_desc_num, config.gallery_desc_num)
     files, dataset = dataset_files(config), config.dataset
     if dataset.role != "val":
         raise ConfigError(

@@ -18,6 +18,8 @@ def word(key: str, value: Any) -> str:
 
     >>> word("weights", "runs/a b"), word("lamb", [0.5, 1]), word("tuned", None)
     ("weights='runs/a b'", 'lamb=[0.5,1]', 'tuned=null')
+    >>> word("layers", {"vitg": 31})
+    'layers={vitg:31}'
     """
     return f"{key}={_value(value)}"
 
@@ -27,6 +29,8 @@ def _value(value: Any) -> str:
         return "null" if value is None else str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_value(one)}' for key, one in value.items())}}}"
     if isinstance(value, int | float):
         return str(value)
     text = str(value)

@@ -67,8 +67,8 @@ def run(config: Frontier) -> dict[str, Any]:
     """
     with process_group(config.device) as (processes, device):
         config = settled(config, device, processes)
-        plain = replace(config, query_desc_num=1, gallery_desc_num=1)  # each cell has its own
-        return _run(config, processes, scoring_options(plain, device))
+        # each cell has its own numbers of descriptors
+        return _run(config, processes, scoring_options(config, device, 1, 1))
 
 
 def _run(config: Frontier, processes: Processes, options: ScoringOptions) -> dict[str, Any]:

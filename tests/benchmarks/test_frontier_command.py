@@ -153,7 +153,7 @@ def test_a_choice_of_tuning_is_for_the_head_that_it_was_made_with(
     tiny_world: TinyWorld, heads: list[Path], tmp_path: Path
 ) -> None:
     config = compose("evaluate", [f"weights={heads[1]}", "desc_name=sift"])
-    digest = open_scorer(config)[0].digest
+    digest = open_scorer(config.model, config.desc_name, config.weights)[0].digest
     tuned = Tuned(9, 0.25, 2.0, "another-val", "ames", digest, "map", 0.5)
     path = write_tuned(tmp_path / "tuned.json", tuned)
     few = ["num_rerank=5", "descriptors=8", f"tuned=[{path}]"]

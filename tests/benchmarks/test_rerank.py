@@ -121,8 +121,8 @@ def test_a_swap_of_images_that_do_not_tie_is_another_ranking(tmp_path: Path) -> 
         ("rerank.queries=0", "rerank.queries=0.*at least 1"),
         ("rerank.pool=10", "num_rerank=16 is more than the pool"),
         ("rerank.grow.gallery=[5]", "num_rerank=16 is more than the pool or the gallery"),
-        ("rerank.grow.queries=[1,x]", "rerank.grow.queries=x.*at least 1"),
-        ("rerank.grow.queries=4", "rerank.grow.queries=4 is a int"),
+        ("rerank.grow.queries=[1,0]", "rerank.grow.queries=0.*at least 1"),
+        ("rerank.grow.queries=4", r"a list, each a whole number: rerank.grow.queries=\[4\]"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(override: str, message: str, tmp_path: Path) -> None:

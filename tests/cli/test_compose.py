@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,7 +11,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from ames_lite.cli.compose import compose, experiments_of, options_of
+from ames_lite.cli.compose import as_dict, compose, experiments_of, options_of
+from ames_lite.cli.schema import SCHEMAS, help_of
+from ames_lite.cli.schema.keys import NODES
 from ames_lite.cli.train import recipe_of
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.protocols import PROTOCOLS
@@ -21,6 +24,7 @@ from ames_lite.reranking.verification import VERIFIERS, build_verifier
 from ames_lite.training.recipe import Recipe
 
 COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml"))
+PLAIN = {"seed", "epochs", "lr", "weight_decay"}  # keys that need no words
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -43,15 +47,27 @@ def test_a_configuration_is_what_hydra_composes(name: str, words: list[str]) -> 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         expected = OmegaConf.to_container(hydra_compose(name, words), resolve=True)
     plain = compose(name)
-    assert compose(name, words) == expected != plain
+    assert isinstance(expected, dict) and of_groups(expected) != of_groups(as_dict(plain))
+    assert of_groups(as_dict(compose(name, words))) == of_groups(expected)
     assert compose(name) == plain
+
+
+def of_groups(config: dict[str, Any]) -> dict[str, Any]:
+    """The values, without what the files of the groups leave at its default."""
+    blank = {name: as_dict(kind()) for name, kind in NODES.items()}
+    return {
+        key: {name: one for name, one in value.items() if blank[key].get(name) != one}
+        if key in blank
+        else value
+        for key, value in config.items()
+    }
 
 
 def test_every_backbone_has_one_file_and_is_built_from_it() -> None:
     assert options_of("backbone") == sorted(BACKBONES)
     for name in BACKBONES:
         given = compose("extract_descriptors", [f"backbone={name}"]).backbone
-        assert given["name"] == name and build_backbone(name, **given["arguments"]).dim > 0
+        assert given.name == name and build_backbone(name, **given.arguments).dim > 0
 
 
 def test_every_model_has_one_file_and_is_built_from_it() -> None:
@@ -68,8 +84,8 @@ def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None
     for name in options_of("dataset"):
         dataset = compose("evaluate", [f"dataset={name}"]).dataset
         protocols = [None] if name == "folder" else PROTOCOLS  # its dataset.json names it
-        assert dataset["option"] == name and dataset["protocol"] in protocols
-        assert dataset["role"] in ("train", "val", "test") and dataset["page"]
+        assert dataset.option == name and dataset.protocol in protocols
+        assert dataset.role in ("train", "val", "test") and dataset.page
 
 
 def test_every_experiment_makes_a_recipe() -> None:
@@ -93,7 +109,7 @@ def test_desc_name_chooses_the_backbone_of_extraction() -> None:
     assert compose("extract_descriptors", ["desc_name=mine", "backbone=sift"]).desc_name == "mine"
     assert compose("extract_descriptors", ["backbone=sift"]).desc_name == "sift"
     plain = compose("extract_descriptors", [])
-    assert (plain["desc_name"], plain["backbone"]["name"]) == ("dinov2", "dinov2")
+    assert (plain.desc_name, plain.backbone.name) == ("dinov2", "dinov2")
     with pytest.raises(ConfigError, match="sift"):
         compose("extract_descriptors", ["desc_name=mine"])
 
@@ -108,10 +124,10 @@ def test_desc_name_chooses_the_backbone_of_extraction() -> None:
         ("dataset=oxford5k", "roxford"),
         ("model=rrt", "mutual_nn"),
         ("experiment=best", "sift_synthetic"),
-        ("lr=fast", "float"),
-        ("epochs=1.5", "int"),
-        ("seed=true", "int"),
-        ("desc_name=null", "str"),
+        ("lr=fast", "a number"),
+        ("epochs=1.5", "a whole number"),
+        ("seed=true", "a whole number"),
+        ("desc_name=null", "a text"),
         ("model=asme", "did you mean ames"),
         ("modle=ames", "did you mean model"),
         ("lists=x", "no key 'lists'"),
@@ -124,6 +140,9 @@ def test_desc_name_chooses_the_backbone_of_extraction() -> None:
         ("epochs=1,2", "a list"),
         ("just words", "key=value"),
         ("dataset=[roxford]", "roxford"),
+        ("batch_unit=pairs", "images or triplets"),
+        ("resume=always", "auto or never"),
+        ("precision=fp8", "one of fp32, bf16, fp16, auto"),
     ],
 )
 def test_what_does_not_exist_or_fit_is_refused(override: str, message: str) -> None:
@@ -131,26 +150,30 @@ def test_what_does_not_exist_or_fit_is_refused(override: str, message: str) -> N
         compose("train", [override])
 
 
-def test_every_yaml_of_a_command_explains_itself() -> None:
+def test_every_command_explains_itself_and_its_yaml_only_chooses() -> None:
     for name in COMMANDS:
-        path: Path = conf_dir() / f"{name}.yaml"
-        assert path.read_text().startswith("# python ")
-        assert isinstance(yaml.safe_load(path.read_text()), dict)
+        content = yaml.safe_load((conf_dir() / f"{name}.yaml").read_text())
+        assert list(content) == ["defaults"] and content["defaults"][0] == f"schema/{name}"
+        what = str(SCHEMAS[name].__doc__)
+        assert what and not what.startswith(f"{SCHEMAS[name].__name__}(")
+        for key, _, meaning in help_of(name):
+            assert meaning or key.rpartition(".")[2] in PLAIN, f"{name}: {key}"
 
 
 def test_a_shipped_head_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for command, key in (("evaluate", "weights"), ("search", "weights"), ("train", "teacher")):
-        assert Path(compose(command, [f"{key}=sift_ames"])[key]) == shipped("sift_ames")
-    assert compose("evaluate", ["weights=no_such_head"]).weights == "no_such_head"
+        assert getattr(compose(command, [f"{key}=sift_ames"]), key) == shipped("sift_ames")
+    assert compose("evaluate", ["weights=no_such_head"]).weights == Path("no_such_head")
+    assert compose("evaluate", ["weights=./sift_ames"]).weights == Path("sift_ames")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sift_ames").mkdir()  # a path that exists is that path
-    assert compose("evaluate", ["weights=sift_ames"]).weights == "sift_ames"
+    assert compose("evaluate", ["weights=sift_ames"]).weights == Path("sift_ames")
 
 
 def test_a_key_takes_what_its_last_part_takes_only_of_rerankers_and_backbones() -> None:
-    assert compose("frontier", ["weights=runs/a"]).weights == "runs/a"
+    assert compose("frontier", ["weights=runs/a"]).weights == Path("runs/a")
     sizes = compose("benchmark", ["rerank.grow.queries=[5,10]"]).rerank.grow.queries
     assert sizes == [5, 10]
     assert compose("place_recognition", ["ransac.lamb=null"]).ransac.lamb is None
-    with pytest.raises(ConfigError, match="int or float"):
+    with pytest.raises(ConfigError, match="expected: a number"):
         compose("prepare_topk_global", ["kreciprocal.lamb=[0.1]"])

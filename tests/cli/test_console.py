@@ -39,7 +39,8 @@ def test_every_command_prints_its_configuration(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ames(monkeypatch, name, "--help") == 0
-    assert "usage: key=value" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("usage: ") and " key=value" in said and said.count("=") > 5
 
 
 def test_an_index_is_made_without_a_query(
@@ -67,4 +68,4 @@ def test_help_needs_no_heavy_import() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert "num_rerank:" in done.stdout and done.stdout.endswith("0 []\n")
+    assert "num_rerank=null" in done.stdout and done.stdout.endswith("0 []\n")

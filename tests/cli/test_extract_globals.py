@@ -156,7 +156,7 @@ def test_what_does_not_exist_is_refused_before_any_work(world: TinyWorld, tmp_pa
     for options, error, what in [
         (["global=cls"], ConfigError, "extract global descriptors alone"),
         (["global=bow"], ConfigError, "one of vlad, gem, mean"),
-        (["source=web"], ConfigError, "store, images, globals"),
+        (["source=web"], ConfigError, "one of store, images, globals or null"),
         (["source=globals"], ConfigError, "nothing to do"),
         (["whitening=absent.npz"], MissingFile, "absent.npz"),
         (["vocabulary=absent.npz"], MissingFile, "absent.npz"),
@@ -165,7 +165,7 @@ def test_what_does_not_exist_is_refused_before_any_work(world: TinyWorld, tmp_pa
         (["desc_name=mine"], MissingFile, "build_vocabulary.py"),
         (["global=gem", "power=-1"], BadInput, "power"),
         (["soft=often"], BadInput, "often"),
-        (["dtype=float64", "global=gem"], BadInput, "float16 or float32"),
+        (["dtype=float64", "global=gem"], ConfigError, "float32 or float16"),
     ]:
         words = [
             o for o in given(world) if o.split("=")[0] not in {x.split("=")[0] for x in options}

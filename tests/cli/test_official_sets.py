@@ -21,6 +21,8 @@ import torch
 
 from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
+from ames_lite.cli.schema.evaluation import Evaluate
+from ames_lite.cli.schema.values import built
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.evaluation.data import EvaluationData, load_data
@@ -228,7 +230,7 @@ def test_every_pass_leaves_its_own_junk_out(
 
 def opened(key: tuple[str, str], output: Path) -> EvaluationData:
     """What the run in this folder read."""
-    config = json.loads((output / "config.json").read_text())
+    config = built(Evaluate, json.loads((output / "config.json").read_text()))
     files = dataset_files(config)
     return load_data(files, protocol_of(config), config.neighbors, NUM_RERANKS[1])
 
@@ -265,8 +267,9 @@ def test_published_reranking_figures_come_out_of_the_command(
     words += ["lamb=[0.0,0.5,0.55,1.0]", "temp=[0.2,0.3,0.5,1.0]"]
     config = compose("evaluate", [*world.words, *words, "model=chamfer"])
     data = load_data(dataset_files(config), protocol_of(config), config.neighbors, 400)
-    scorer, _ = evaluate.open_scorer(config)
-    made = Work(data, scorer, 400, scoring_options(config, pick_device("cpu"))).digests
+    scorer, _ = evaluate.open_scorer(config.model, config.desc_name, config.weights)
+    counts = config.query_desc_num, config.gallery_desc_num
+    made = Work(data, scorer, 400, scoring_options(config, pick_device("cpu"), *counts)).digests
     scores = write_pair_scores(tmp_path / "scores.hdf5", official_scores(dataset), made)
     found = world.run(tmp_path / "run", *words, f"scores={scores}")
     cells = {(r["num_rerank"], r["lamb"], r["temp"]): r["metrics"] for r in found["rows"]}

@@ -26,7 +26,7 @@ def drawn(num: int) -> list[str]:
 
 def test_a_path_arrives_as_it_was_typed() -> None:
     for text in (*FIXED, *drawn(20)):
-        assert compose("prepare_dataset", [f"images={text}"]).images == text
+        assert compose("prepare_dataset", [f"images={text}"]).images == Path(text)
 
 
 @pytest.mark.parametrize("key", ["name", "desc_name", "neighbors", "backbone.arguments.weights"])
@@ -35,20 +35,23 @@ def test_so_does_any_text(key: str, text: str) -> None:
     command = "extract_descriptors" if key.startswith("backbone") else "evaluate"
     config = compose(command, [f"{key}={text}"])
     for part in key.split("."):
-        config = config[part]
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
     assert config == text
 
 
 def test_null_and_quotes_keep_their_meaning() -> None:
     assert compose("prepare_dataset", ["images=null"]).images is None
     for quoted in ("'my photos (1)'", '"my photos (1)"'):
-        assert compose("prepare_dataset", [f"images={quoted}"]).images == "my photos (1)"
-    assert compose("prepare_dataset", ["images='null'"]).images == "null"
+        assert compose("prepare_dataset", [f"images={quoted}"]).images == Path("my photos (1)")
+    assert compose("prepare_dataset", ["images='null'"]).images == Path("null")
 
 
 def test_paths_in_a_list_arrive_as_they_were_typed() -> None:
     config = compose("compare", ["results=[my run (1),2023,it's,['x,y',b=c]]"])
-    assert config.results == ["my run (1)", "2023", "it's", ["x,y", "b=c"]]
+    assert config.results == [
+        *(Path("my run (1)"), Path("2023"), Path("it's")),
+        [Path("x,y"), Path("b=c")],
+    ]
     assert compose("compare", ["results=[]"]).results == []
     assert compose("search", ["box=[1,2,30,40]"]).box == [1, 2, 30, 40]
 
@@ -57,9 +60,9 @@ def test_a_tilde_is_the_home_where_it_names_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert compose("search", ["images=~/a"]).images == "~/a"  # expanded where it is opened
-    assert compose("search", ["images=~no one"]).images == str(tmp_path / "~no one")
-    assert compose("compare", ["results=[~no one]"]).results == [str(tmp_path / "~no one")]
+    assert compose("search", ["images=~/a"]).images == Path.home() / "a"
+    assert compose("search", ["images=~no one"]).images == tmp_path / "~no one"
+    assert compose("compare", ["results=[~no one]"]).results == [tmp_path / "~no one"]
 
 
 def test_the_nearest_option_comes_first() -> None:

@@ -399,21 +399,21 @@ def test_every_recipe_is_anylocs(name: str, size: str, layer: int) -> None:
     for place, stages in pipeline.stages().items():
         composed = {one.command[0]: pipeline.steps.config(*one.command) for one in stages}
         vocabulary, given = composed["build_vocabulary"], composed["extract_globals"]
-        assert given["vocabulary"].endswith(f"/vlad_anyloc_{size}_{domain}.npz")
-        assert vocabulary["num_clusters"] == 32
-        seen = {source.partition(":")[0] for source in vocabulary["sources"]}
-        assert seen == {one.dataset["option"] for one in pipeline.places}
-        arguments = given["backbone"]["arguments"]
-        assert given["backbone"]["name"] == f"dinov2_{size}14"
+        assert given.vocabulary.name == f"vlad_anyloc_{size}_{domain}.npz"
+        assert vocabulary.num_clusters == 32
+        seen = {source.partition(":")[0] for source in vocabulary.sources}
+        assert seen == {one.dataset.option for one in pipeline.places}
+        arguments = given.backbone.arguments
+        assert given.backbone.name == f"dinov2_{size}14"
         assert (arguments["facet"], arguments["layer"]) == ("value", layer)
         assert (arguments["method"], arguments["top_k"]) == ("center_crop", 0)
-        assert arguments["image_size"] == (place.dataset.get("published_size") or 0)
-        assert given["desc_name"] == f"anyloc_{size}_{domain}"
+        assert arguments["image_size"] == (place.dataset.published_size or 0)
+        assert given.desc_name == f"anyloc_{size}_{domain}"
 
 
 def test_words_are_what_hydra_reads_back() -> None:
     for value in ("a b", "it's", "/x=y,z", "null", "7", "[a]", "{b}"):
-        assert compose("evaluate", [word("weights", value)]).weights == value
+        assert compose("evaluate", [word("weights", value)]).weights == Path(value)
     for values in (0.5, [0.1, 2]):
         assert compose("evaluate", [word("temp", values)]).temp == values
     assert compose("evaluate", [word("resume", True), word("tuned", None)]).resume is True

@@ -131,7 +131,7 @@ def test_three_keys_prepare_a_set_on_first_use_and_check_it_later(
     evaluated(tmp_path, tmp_path / "unasked")  # without labels= nothing is compared
 
 
-def settled(command: str, root: Path, *given: str) -> dict[str, Any]:
+def settled(command: str, root: Path, *given: str) -> Any:
     config = compose(command, ["name=own", "desc_name=sift", *given])
     settle(config, root)
     return config
@@ -162,7 +162,7 @@ def test_keys_that_cannot_be_meant_are_refused(pictures: Path, tmp_path: Path) -
         "extract_descriptors", ["dataset=folder", f"images={tmp_path}", "desc_name=sift"]
     )
     settle(config, tmp_path)
-    assert config.images == str(tmp_path)
+    assert config.images == tmp_path
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
@@ -175,7 +175,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a kind": (["images={}", "labels=folders", "kind=classes"], "no kind 'classes'"),
     "frames without": (["images={}", "labels=frames"], "tolerance is None"),
     "a radius too many": (["images={}", "labels=folders", "radius=3"], "means nothing to folders"),
-    "a text for a number": (["images={}", "labels=folders", "radius=near"], "radius='near'"),
+    "a text for a number": (["images={}", "labels=folders", "radius=near"], "radius=near"),
     "half a frame": (["images={}", "labels=frames", "tolerance=0.5"], "tolerance=0.5"),
     "an unknown key": (["images={}", "labels=folders", "radus=3"], "did you mean radius"),
 }
@@ -282,7 +282,7 @@ def test_a_folder_may_be_called_anything(
     assert prepare_dataset.main(given) == 0  # the same again
     config = compose("evaluate", ["dataset=folder", *given[2:]])
     settle(config, data_root(config))
-    assert config.images == str(tmp_path / called)
+    assert config.images == tmp_path / called
     description = read_description(folder)
     assert description is not None
     words = shlex.split(prepare_command(description.options, folder))[2:]

@@ -189,7 +189,7 @@ def test_the_command_says_where_to_get_what_is_not_there(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "option, message",
     [
-        ("dataset.options.radius=far", "str"),
+        ("dataset.options.radius=far", "a number or null"),
         ("dataset.options.radius=-1", "radius is -1"),
         ("dataset.options.nearest=0", "nearest is 0"),
         ("dataset.options.radius=null", "neither radius nor nearest"),

@@ -117,7 +117,7 @@ def test_a_compressed_index_is_told_its_settings(
     "word, kind, message",
     [
         ("index=hnsw", ConfigError, "index=hnsw.*flat or ivf_pq"),
-        ("ivf_pq.nlist=many", ConfigError, "ivf_pq.nlist='many' is a str"),
+        ("ivf_pq.nlist=many", ConfigError, "ivf_pq.nlist=many.*a whole number or null"),
         ("ivf_pq.nprobe=0", BadInput, "nprobe is 0"),
         ("index=ivf_pq", BadInput, "40 gallery images are too few.*index=flat"),
     ],

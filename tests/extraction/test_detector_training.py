@@ -499,7 +499,7 @@ def test_a_missing_list_is_one_message(tmp_path: Path) -> None:
 def test_the_defaults_of_the_command_are_those_of_the_recipe() -> None:
     config = compose("train_detector")
     fields = DetectorRecipe.__dataclass_fields__
-    assert DetectorRecipe(**{key: config[key] for key in fields}) == DetectorRecipe()
+    assert DetectorRecipe(**{key: getattr(config, key) for key in fields}) == DetectorRecipe()
 
 
 def test_masks_agree_with_what_the_world_says_is_visible(tiny_world: TinyWorld) -> None:

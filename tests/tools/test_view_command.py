@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_queries_are_shown_with_their_boxes(tiny_world: TinyWorld, tmp_path: Pat
     assert [one.name for one in shown] == [source.store.names[row] for row in source.rows]
     for one in shown:
         assert one.box is not None and 0 <= one.box[0] < one.box[2] <= 1.01
-    assert is_png(view.run({**config, "output_dir": str(tmp_path / "run")})["clusters"])
+    assert is_png(view.run(replace(config, output_dir=tmp_path / "run"))["clusters"])
 
 
 def test_a_training_set_is_coloured_by_the_labels_of_its_list(tiny_world: TinyWorld) -> None:
@@ -112,7 +113,7 @@ def test_a_test_set_is_coloured_by_the_groups_of_its_ground_truth(tiny_world: Ti
         graded = "junk" not in name and "distractor" not in name
         assert (label >= 0) == graded
         assert not graded or found.label_names[label].startswith(landmark)
-    few = load_map({**config, "max_points": 20}, dataset_files(config), ["query", "gallery"])
+    few = load_map(replace(config, max_points=20), dataset_files(config), ["query", "gallery"])
     assert few.total == 46 and len(few.names) == 20
     assert few.is_query.sum() == 6 and (few.labels >= 0).all()
 

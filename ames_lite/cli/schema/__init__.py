@@ -1,6 +1,7 @@
 """The keys of every command, as dataclasses; nothing heavy is imported for --help."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import yaml
@@ -35,14 +36,21 @@ SCHEMAS: dict[str, type] = {
 
 
 def help_of(name: str) -> Iterator[tuple[str, str, str]]:
-    """Every key of a command, its default as it is typed, and what it means; groups first."""
+    """Every key of a command, its default as it is typed, and what it means; groups first.
+
+    Before the keys of a part stands what it is, without a default.
+    """
+    about = {one.name: one.metadata.get("help", "") for one in fields(SCHEMAS[name])}
     text = (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")
     chosen: list[Any] = yaml.safe_load(text)["defaults"]
     for entry in chosen:
         for group, value in entry.items() if isinstance(entry, dict) else ():
             values = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-            yield group, str(value or "null"), f"one of {', '.join(values)}"
-    for key, about in keys_of(SCHEMAS[name]).items():
-        default = about.default
-        computed = isinstance(default, str) and default.startswith("${")
-        yield key, default if computed else word(key, default).partition("=")[2], about.help
+            said = f"one of {', '.join(values)}"
+            yield group, str(value or "null"), "; ".join(filter(None, [about.get(group), said]))
+    for key, one in keys_of(SCHEMAS[name]).items():
+        part, dot, _ = key.partition(".")
+        if dot and about.get(part):
+            yield f"{part}.…", "", about.pop(part)
+        computed = isinstance(one.default, str) and one.default.startswith("${")
+        yield key, one.default if computed else word(key, one.default).partition("=")[2], one.help

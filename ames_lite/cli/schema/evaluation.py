@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ames_lite.cli.schema.keys import (
-    Data,
     Describing,
     Device,
+    Extracting,
+    Images,
     Named,
     Number,
     OnBadImage,
     Precision,
+    Root,
     Run,
     Scoring,
     key,
@@ -22,7 +24,7 @@ Divisor = Literal["official", "published"]
 
 
 @dataclass
-class Scored(Scoring, Run, Data):
+class Scored(Scoring, Run, Images):
     """What commands share that score the pairs of a data set."""
 
     model: Named = part(Named)
@@ -46,6 +48,8 @@ class Scored(Scoring, Run, Data):
     temp: Number | list[Number] | None = key(
         None, "γ, factor of the logit, or a list; null: as lamb"
     )
+    query_desc_num: int = key(600, "strongest descriptors of a query")
+    gallery_desc_num: int = key(600, "strongest descriptors of a gallery image")
     ap_divisor: Divisor = key(
         "official",
         "of trapezoidal AP (ROxford, RParis): the positives; published: at most the images that a "
@@ -85,12 +89,16 @@ class Tune(Scored):
         None, "a native head; its meta.json is rewritten with the choice", head=True
     )
     num_rerank: int | list[int] = key(100, "or a list to choose from")
-    lamb: Number | list[Number] = key([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    temp: Number | list[Number] = key([0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0])
+    lamb: Number | list[Number] = key(
+        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "values of λ to choose from"
+    )
+    temp: Number | list[Number] = key(
+        [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0], "values of γ to choose from"
+    )
 
 
 @dataclass
-class Train(Device, Run, Data):
+class Train(Device, Run, Images):
     """Train a head; the defaults are the published recipe (AMES on GLDv2). On several devices:
     torchrun --nproc-per-node=<devices> scripts/train.py …"""
 
@@ -177,7 +185,7 @@ class Train(Device, Run, Data):
     )
     val_name: str | None = key(None, "val_dataset=folder: the folder's name under data_root")
     val_neighbors: str | None = key(None, "null: those of the data set", path=True)
-    val_num_rerank: int = key(100)
+    val_num_rerank: int = key(100, "candidates of a query in validation")
     tensorboard: bool = key(
         False,
         "also write TensorBoard files (pip install 'ames_lite[tensorboard]'); log.jsonl is always "
@@ -209,13 +217,13 @@ class Compare:
     columns: str | list[str] | None = key(
         None, "metrics shown, a list; null: all but precisions at k"
     )
-    form: Literal["table", "markdown", "latex", "csv"] = key("table")
+    form: Literal["table", "markdown", "latex", "csv"] = key("table", "or markdown, latex, csv")
     mixed: bool = key(False, "true: runs of one entry may differ in more than their seed")
     seed: int = key(0, "of the bootstrap and the sign-flip test")
 
 
 @dataclass
-class Failures(Run):
+class Failures(Run, Root):
     """One picture of what an evaluation got right by reranking, and of its worst queries"""
 
     results: Path | None = key(None, "results.json of an evaluation, or its run directory")
@@ -242,27 +250,33 @@ class Failures(Run):
 class OfReranker:
     """A reranker of place_recognition."""
 
-    weights: Path | None = key(None, "a trained head: a folder, or a published .pt", head=True)
     tuned: Path | None = key(None, "tuned.json of scripts/tune.py; lamb and temp are then its")
     lamb: Number | list[Number] | None = key(None, "λ; null: from the weights' meta.json")
     temp: Number | list[Number] | None = key(None, "γ; null: from the weights' meta.json")
 
 
-# chosen on the rendered validation world, with RootSIFT (BENCHMARKS.md)
+@dataclass
+class OfHead(OfReranker):
+    weights: Path | None = key(None, "a trained head: a folder, or a published .pt")
+
+
+CHOSEN = "chosen on the rendered validation world, with RootSIFT (BENCHMARKS.md)"
+
+
 @dataclass
 class OfMatching(OfReranker):
-    lamb: Number | list[Number] | None = key(0.3)
-    temp: Number | list[Number] | None = key(0.1)
+    lamb: Number | list[Number] | None = key(0.3, f"λ, {CHOSEN}")
+    temp: Number | list[Number] | None = key(0.1, f"γ, {CHOSEN}")
 
 
 @dataclass
 class OfRansac(OfReranker):
-    lamb: Number | list[Number] | None = key(0.2)
-    temp: Number | list[Number] | None = key(0.02)
+    lamb: Number | list[Number] | None = key(0.2, f"λ, {CHOSEN}")
+    temp: Number | list[Number] | None = key(0.02, f"γ, {CHOSEN}")
 
 
 @dataclass
-class PlaceRecognition(Run, Describing):
+class PlaceRecognition(Run, Extracting, Root):
     """Sets from their layouts to one table, global → reranked"""
 
     backbone: Named = part(
@@ -317,8 +331,8 @@ class PlaceRecognition(Run, Describing):
         None, "[ames, elvis, mutual_nn, ransac] or some of them; null: all that can be run"
     )
     num_rerank: int | list[int] | None = key(100, "or a list; null: as tuned, else 400")
-    ames: OfReranker = part(OfReranker)
-    elvis: OfReranker = part(OfReranker)
+    ames: OfHead = part(OfHead)
+    elvis: OfHead = part(OfHead)
     mutual_nn: OfMatching = part(OfMatching)
     ransac: OfRansac = part(OfRansac)
     query_desc_num: int = key(600, "strongest descriptors of a query")
@@ -342,7 +356,7 @@ class PlaceRecognition(Run, Describing):
 
 
 @dataclass
-class Search(Run, Describing):
+class Search(Run, Describing, Root):
     """Search your own images: images=<folder> query=<image or folder>. The first run describes the
     folder; later runs only new or changed images"""
 
@@ -411,7 +425,7 @@ class Search(Run, Describing):
 
 
 @dataclass
-class Demo(Run):
+class Demo(Run, Root):
     """The whole job on images that it renders, on a CPU"""
 
     desc_name: Literal["photo", "sift"] = key("photo", "or sift, without a network")

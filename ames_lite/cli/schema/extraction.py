@@ -8,6 +8,8 @@ from ames_lite.cli.schema.keys import (
     Data,
     Dataset,
     Describing,
+    Extracting,
+    Images,
     Named,
     Number,
     Overwrite,
@@ -24,7 +26,7 @@ GLOBAL = "kind of global descriptors: vlad, gem, mean (weighted by the detector)
 
 
 @dataclass
-class ExtractDescriptors(Overwrite, Describing, Splits, Data):
+class ExtractDescriptors(Overwrite, Extracting, Splits, Images):
     """Local descriptors of a data set, and global ones of the same pass"""
 
     backbone: Named = part(Named, "by default the backbone that desc_name= names")
@@ -48,7 +50,7 @@ class SuperGlobalKeys:
 
 
 @dataclass
-class ExtractGlobals(Overwrite, Describing, Splits, Data):
+class ExtractGlobals(Overwrite, Extracting, Splits, Images):
     """Global descriptors from local ones, or straight from images"""
 
     backbone: Named | None = key(
@@ -74,7 +76,7 @@ class ExtractGlobals(Overwrite, Describing, Splits, Data):
     whitening: Path | None = key(
         None, "a pca_*.npz of extract/fit_whitening.py; the kind gets a w: vladw"
     )
-    dtype: Literal["float32", "float16"] = key("float32")
+    dtype: Literal["float32", "float16"] = key("float32", "or float16")
     shard: str | None = key(None, SHARD)
 
 
@@ -106,7 +108,7 @@ class FitBinarization(Overwrite, Data):
 
     split: Split = key("train", "the float store that it is fitted on")
     bits: int = key(128, "a multiple of 8, at most the width of the descriptors")
-    iterations: int = key(50)
+    iterations: int = key(50, "of ITQ")
     max_images: int = key(5000, "sampled evenly over the store")
     max_descriptors: int = key(100000, "of them all")
     seed: int = key(0)
@@ -123,14 +125,14 @@ class BuildVocabulary(Overwrite, Data):
     )
     split: Split = key("train", "the stores that it is built from")
     domain: str | None = key(None, "null: the folders of the data sets, joined by +")
-    num_clusters: int = key(64)
+    num_clusters: int = key(64, "centroids of k-means")
     distance: Literal["euclidean", "cosine"] = key(
         "euclidean", "how tokens are assigned, here and where the vocabulary is used"
     )
     unit: bool = key(
         False, "bring tokens to unit length first, here and where the vocabulary is used"
     )
-    iterations: int = key(20)
+    iterations: int = key(20, "of k-means")
     max_images: int = key(5000, "of each data set, sampled evenly; 0: all")
     sample_per_cluster: int = key(
         1000, "tokens per cluster that k-means looks at; 0: all, read in every iteration"
@@ -247,7 +249,9 @@ class PrepareTopkGlobal(Overwrite, Data):
     )
     ivf_pq: IvfPqKeys = part(IvfPqKeys)
     rerank: Literal["published", "mda", "aqe", "dba", "kreciprocal", "diffusion", "none"] = key(
-        "published", "mda for superglobal (not with self_search), else none; or one of the others"
+        "published",
+        "mda for superglobal (not with self_search), else none; or mda, aqe, dba, kreciprocal, "
+        "diffusion, none",
     )
     mda: MdaKeys = part(
         MdaKeys, "SuperGlobal's reranking of the first of every list; the settings are published"
@@ -276,7 +280,7 @@ class PrepareTopkGlobal(Overwrite, Data):
 
 
 @dataclass
-class TrainDetector(Run, Describing, Data):
+class TrainDetector(Run, Describing, Images):
     """Train the detector (which patches count) on labelled images"""
 
     dataset: Dataset = part(Dataset, "a training set: its train.txt, path,label lines")
@@ -367,11 +371,13 @@ class PrepareDataset(Overwrite, Root):
 
 
 @dataclass
-class PrepareSet(Overwrite, Data):
+class PrepareSet(Overwrite, Root):
     """Image lists and ground truth of a public set, from its official layout. amstertime takes
     swap=true (the other direction) here and in every later command; what the reader is told can be
     changed: dataset.options.radius=10.0"""
 
+    dataset: Dataset = part(Dataset)
+    name: str = key("own", "of dataset=folder, which scripts/prepare_dataset.py makes")
     overwrite: bool = key(False, "true: replace lists that differ")
 
 

@@ -92,6 +92,12 @@ class Data(Root):
     dataset: Dataset = part(Dataset)
     desc_name: str = key("dinov2", "prefix of the descriptor files")
     name: str = key("own", "dataset=folder: the folder's name under data_root")
+
+
+@dataclass
+class Images(Data):
+    """A data set whose images are read, or shown."""
+
     images: Path | None = key(
         None, "folder that image names are relative to; null: the data set's own"
     )
@@ -103,7 +109,7 @@ class Data(Root):
 
 
 @dataclass
-class Run(Root):
+class Run:
     output_dir: Path | None = key(None, "run directory; null: runs/<command>_…")
 
 
@@ -132,6 +138,10 @@ class Describing(Device):
         "pixels of a batch of images of one shape; 0: single images; null: 8 million on a GPU, 0 "
         "on a CPU",
     )
+
+
+@dataclass
+class Extracting(Describing):
     on_bad_image: OnBadImage = key(
         "error",
         "or skip: images that cannot be read keep their rows, without descriptors; exit code 0",
@@ -152,8 +162,6 @@ class Splits:
 class Scoring(Device):
     """How pairs are scored."""
 
-    query_desc_num: int = key(600, "strongest descriptors of a query")
-    gallery_desc_num: int = key(600, "strongest descriptors of a gallery image")
     max_memory: float = key(
         8.0, "GiB of host memory for the process; beyond it queries are processed in groups"
     )

@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ames_lite.errors import ConfigError
+from ames_lite.io.overrides import word
 
 WORDS: dict[Any, str] = {
     bool: "true or false",
@@ -55,7 +56,8 @@ def _said(options: tuple[Any, ...]) -> Iterator[str]:
     numbers = {int, float} <= set(options)
     for one in options:
         if get_origin(one) is Literal:
-            yield from get_args(one)
+            words = get_args(one)
+            yield " or ".join(words) if len(words) < 3 else f"one of {', '.join(words)}"
         elif get_origin(one) is list:
             yield f"a list, each {said(get_args(one)[0])}"
         elif not (numbers and one is int):
@@ -104,9 +106,7 @@ def _as(name: str, hint: Any, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+    return value if isinstance(value, str) else word("", value).removeprefix("=")
 
 
 @cache

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ames_lite.cli.compose import compose
-from ames_lite.cli.shell import dataset_files, protocol_of, set_folder
+from ames_lite.cli.compose import as_dict, compose
+from ames_lite.cli.schema.evaluation import Evaluate
+from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.evaluation.protocols import definition
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.io.shipped import conf_dir
@@ -41,9 +42,10 @@ ANYLOC = {  # R@1, R@5, as printed
 }
 
 
-def composed(name: str, *more: str) -> dict[str, Any]:
+def composed(name: str, *more: str) -> Evaluate:
     settings = [f"{key}={value}" for key, value in ROWS[name].settings.items()]
-    return compose("evaluate", [*settings, *more])
+    config: Evaluate = compose("evaluate", [*settings, *more])
+    return config
 
 
 def test_the_anyloc_table_has_the_printed_averages() -> None:
@@ -121,13 +123,12 @@ def test_the_commands_that_make_its_files_can_be_given(name: str) -> None:
                 config = compose(command, [w.rstrip(";") for w in words])
                 if command == "prepare_set":
                     folder = Path(needed.names[0]).parent
-                    assert set_folder(config.dataset) == str(folder)
+                    assert config.dataset.lists_folder == str(folder)
 
 
 def results_of(name: str, made: dict[str, Any], **metrics: float) -> dict[str, Any]:
-    config = composed(name)
     return {
-        "config": config,
+        "config": as_dict(composed(name)),
         "counts": dict(ROWS[name].counts),
         "global": {**ROWS[name].expected, **metrics},
         "digests": {"neighbors_made": json.dumps(made)},
