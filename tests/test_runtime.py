@@ -86,7 +86,7 @@ def test_what_auto_became_is_recorded_and_gives_its_very_scores(
         asked = [*cell, f"precision={precision}", f"output_dir={folder}"]
         results = evaluate.run(compose("evaluate", asked))
         config = json.loads((folder / "config.json").read_text())
-        assert results["config"]["precision"] == config.precision == chosen
+        assert results["config"]["precision"] == config["precision"] == chosen
         assert chosen in results["digests"]["settings"]
         logits[precision] = results["rows"], results["digests"]
     assert logits["auto"] == logits[chosen]

@@ -46,7 +46,10 @@ OWNERS = {
     "pickle": ["ames_lite/stores/published/safe_pickle.py", "ames_lite/io/checkpoint.py"],
     "hydra": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
     "omegaconf": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
-    "yaml": ["ames_lite/cli/spellings.py", "benchmarks/reproduce/rows.py"],
+    "yaml": [
+        *("ames_lite/cli/spellings.py", "ames_lite/cli/schema/__init__.py"),
+        "benchmarks/reproduce/rows.py",
+    ],
     "sklearn": ["tools/view/projection.py"],
     "jinja2": ["ames_lite/evaluation/pictures.py"],
     "matplotlib": ["ames_lite/evaluation/figures.py", "benchmarks/", "tools/"],

@@ -159,8 +159,6 @@ def _model(config: Search) -> _Model:
         (lamb, temp), role = known[name], "chosen on a validation set"
     else:
         lambs, temps, tuned_on = ensemble_settings(config, meta)
-        if len(lambs) * len(temps) != 1:
-            raise ConfigError(f"lamb={lambs} temp={temps}", expected="one λ and one γ")
         chosen = f", chosen on {tuned_on}" if tuned_on else ""
         lamb, temp, role = lambs[0], temps[0], f"frozen with the head{chosen}" if own else "given"
     options = ScoringOptions(

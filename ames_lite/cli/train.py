@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.cli.compose import compose
+from ames_lite.cli.compose import as_dict, compose
 from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.schema.evaluation import Train
@@ -78,6 +78,7 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
     head = build_head(config.model.name, **config.model.arguments, dim_in=store.dim)
     _initialize(config, head, store, generator)
     folder = processes.from_first(training_dir(config) if processes.first else None)
+    plain = as_dict(config)
     trainer = Trainer(
         head,
         store,
@@ -89,7 +90,7 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
         teacher=teacher,
         validation=validation,
         processes=processes,
-        identity={key: getattr(config, key) for key in IDENTITY},
+        identity={key: plain[key] for key in IDENTITY},
         save_every=config.save_every,
         prefetch=config.prefetch,
         tensorboard=config.tensorboard,
@@ -307,7 +308,7 @@ def _provenance(config: Train, store: DescriptorStore, found: Mapping[str, Path]
         "images": len(store),
         "names": names_digest(store.names),
         "start": config.start,
-        "binarization": config.binarization,
+        "binarization": config.binarization and str(config.binarization),
         "descriptors": store.provenance,
     }
     if "families" in found:

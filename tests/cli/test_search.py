@@ -237,7 +237,7 @@ def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: 
         (ConfigError, "single query image", [f"query={photos}", "model=ransac", "box=[1,1,2,9]"]),
         (ConfigError, "num_rerank=0", [query, "model=ransac", "num_rerank=0"]),
         (ConfigError, "on_bad_image=maybe", ["on_bad_image=maybe"]),
-        (ConfigError, "one λ and one γ", [query, "model=ransac", "lamb=[0.1,0.2]", "temp=1.0"]),
+        (ConfigError, "a number or null", [query, "model=ransac", "lamb=[0.1,0.2]", "temp=1.0"]),
         (ConfigError, "λ and γ are unknown", [query, "model=chamfer"]),
         (MissingFile, "no head", [query, f"weights={tmp_path / 'nowhere'}"]),
         (MissingFile, "no head is released", [query, "model=elvis", "backbone=tiny_random"]),

@@ -211,7 +211,7 @@ def test_settings_that_cannot_be_are_refused(
         (["rerank=qe"], ConfigError, "published, mda, .*none"),
         (["mda.num=0"], BadInput, "num is 0"),
         (["mda.beta=-1"], BadInput, "beta"),
-        (["mda.sims=both"], BadInput, "final or first"),
+        (["mda.sims=both"], ConfigError, "final or first"),
         (["rerank=mda", "lists=nn.pkl"], ConfigError, "as they are"),
         ([], MissingFile, r"splits=\[query\](.|\n)*splits=\[gallery\]"),
     ],

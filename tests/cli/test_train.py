@@ -450,7 +450,7 @@ def test_validation_is_on_a_set_that_is_not_reported(tiny_world: TinyWorld, tmp_
     [
         ("start=itq", "(?s)start=itq.*one of published, random, correspondences, matches"),
         ("binarization=x.npz", r"(?s)binarization= is given.*model\.arguments\.binary=true"),
-        ("batch_unit=pairs", "(?s)batch_unit=pairs.*triplets or images"),
+        ("batch_unit=pairs", "(?s)batch_unit=pairs.*images or triplets"),
         ("images=somewhere", "brings its own"),
         ("accumulate=0", "accumulate is 0"),
         ("accumulate=999", "accumulate is 999"),
