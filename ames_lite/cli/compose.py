@@ -111,7 +111,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
         if key in known and "." in key:
             converted(key, known[key].hint, value)
     for key, about in keys_of(schema).items():
-        if about.head:
+        if about.mark == "head":
             values[key] = _head_by_name(values[key])
     return built(schema, values)
 
@@ -125,7 +125,7 @@ def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:
     for key, default in _flat(plain).items():
         last = key.rpartition(".")[2]
         if not isinstance(default, dict) and key not in known:
-            free = Key(_hint_of(last, default), default, "", last in PATHS, False)
+            free = Key(_hint_of(last, default), default, mark="path" if last in PATHS else "")
             known[key] = declared.get(key, free)
     return known
 

@@ -8,7 +8,7 @@ open: protocol, role, and the images' folder.
 from dataclasses import asdict
 from pathlib import Path
 
-from ames_lite.cli.schema.keys import Data, Images
+from ames_lite.cli.schema.keys import Data
 from ames_lite.datasets.custom.files import (
     PARTS,
     Description,
@@ -97,7 +97,7 @@ def settle(config: Data, data_root: Path) -> Description | None:
     ConfigError for labels= that do not go with the rest; BadInput where they changed.
     """
     dataset = config.dataset
-    images, labels = (config.images, config.labels) if isinstance(config, Images) else (None, None)
+    images, labels = config.images, config.labels
     if dataset.option != OPTION:
         if labels is not None:
             what = f"labels= is given and dataset={dataset.option} brings its own"
@@ -114,7 +114,7 @@ def settle(config: Data, data_root: Path) -> Description | None:
     dataset.protocol = dataset.protocol or description.protocol
     if dataset.role == "test":
         dataset.role = description.role
-    if isinstance(config, Images) and description.image_root.is_dir():
+    if description.image_root.is_dir():
         if images is None or images.absolute() == description.options.images:
             config.images = description.image_root
     return description

@@ -19,7 +19,7 @@ from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import as_dict, compose
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.remedies import THE_SET, Commands, with_commands
-from ames_lite.cli.schema.keys import Data, Images, Root, Run, Splits
+from ames_lite.cli.schema.keys import Data, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
@@ -138,8 +138,7 @@ def _files(config: Data, images: Path | None = None) -> DatasetFiles:
 
 
 def _commands(config: Data, images: Path | None = None) -> Commands:
-    given = config.images if isinstance(config, Images) else None
-    found = given or images
+    found = config.images or images
     return Commands(config.dataset, found and found.absolute())
 
 

@@ -1,13 +1,12 @@
 """The keys of every command, as dataclasses; nothing heavy is imported for --help."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import yaml
 
 from ames_lite.cli.schema import evaluation, extraction
-from ames_lite.cli.schema.keys import keys_of
+from ames_lite.cli.schema.keys import helps_of, keys_of
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir
 
@@ -40,7 +39,7 @@ def help_of(name: str) -> Iterator[tuple[str, str, str]]:
 
     Before the keys of a part stands what it is, without a default.
     """
-    about = {one.name: one.metadata.get("help", "") for one in fields(SCHEMAS[name])}
+    about = helps_of(SCHEMAS[name])
     text = (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")
     chosen: list[Any] = yaml.safe_load(text)["defaults"]
     for entry in chosen:

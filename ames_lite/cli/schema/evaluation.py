@@ -1,358 +1,254 @@
 """The keys of the commands that train, evaluate, compare and search."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ames_lite.cli.schema.keys import (
+    Data,
     Describing,
     Device,
     Extracting,
-    Images,
+    Head,
     Named,
     Number,
     OnBadImage,
+    PathText,
     Precision,
     Root,
     Run,
     Scoring,
-    key,
-    part,
+    listed,
 )
 
 Divisor = Literal["official", "published"]
 
 
 @dataclass
-class Scored(Scoring, Run, Images):
+class Scored(Scoring, Run, Data):
     """What commands share that score the pairs of a data set."""
 
-    model: Named = part(Named)
-    neighbors: str = key(
-        "${dataset.neighbors}", "superglobal, cls, gem, vlad, or a path", path=True
-    )
-    weights: Path | None = key(
-        None,
-        "a trained head: a folder (weights.safetensors + meta.json), a published .pt, or the name "
-        "of a shipped one",
-        head=True,
-    )
-    num_rerank: int | list[int] | None = key(
-        None, "or a list; beyond the gallery it is clamped; null: as tuned, else 400"
-    )
-    lamb: Number | list[Number] | None = key(
-        None,
-        "λ, weight of the global similarity, or a list; null: from the weights' meta.json, or "
-        "published for a file's name (dinov2_ames.pt)",
-    )
-    temp: Number | list[Number] | None = key(
-        None, "γ, factor of the logit, or a list; null: as lamb"
-    )
-    query_desc_num: int = key(600, "strongest descriptors of a query")
-    gallery_desc_num: int = key(600, "strongest descriptors of a gallery image")
-    ap_divisor: Divisor = key(
-        "official",
-        "of trapezoidal AP (ROxford, RParis): the positives; published: at most the images that a "
-        "list has, as AMES divides",
-    )
-    resume: bool = key(False, "resume the interrupted run in output_dir=")
+    model: Named = field(default_factory=Named)
+    neighbors: PathText = "${dataset.neighbors}"  # superglobal, cls, gem, vlad, or a path
+    weights: Head | None = None  # a trained head: a folder (weights.safetensors + meta.json), a
+    # published .pt, or the name of a shipped one
+    num_rerank: int | list[int] | None = None  # or a list; beyond the gallery it is clamped; null:
+    # as tuned, else 400
+    lamb: Number | list[Number] | None = None  # λ, weight of the global similarity, or a list;
+    # null: from the weights' meta.json, or published for a file's name (dinov2_ames.pt)
+    temp: Number | list[Number] | None = None  # γ, factor of the logit, or a list; null: as lamb
+    query_desc_num: int = 600  # strongest descriptors of a query
+    gallery_desc_num: int = 600  # strongest descriptors of a gallery image
+    ap_divisor: Divisor = "official"  # of trapezoidal AP (ROxford, RParis): the positives;
+    # published: at most the images that a list has, as AMES divides
+    resume: bool = False  # resume the interrupted run in output_dir=
 
 
 @dataclass
 class Evaluate(Scored):
     """Global ranking → reranked, with the official metrics"""
 
-    tuned: Path | None = key(
-        None, "tuned.json of scripts/tune.py, or its run directory: num_rerank, λ and γ"
-    )
-    scores: Path | None = key(
-        None, "scores.hdf5 of an earlier run, or its run directory: nothing is scored again"
-    )
-    report_queries: int = key(12, "queries shown in report.html; 0: no report")
-    exports: str | list[str] | None = key(
-        None,
-        "of the first row: [trec, json, json_scores, csv, pairs] or some of them; null: none",
-    )
-    export_setting: str | None = key(
-        None, "ROxford, RParis: easy, medium or hard, whose pass is exported; null: medium"
-    )
-    export_top: int | None = key(None, "first images of every query in exports; null: all")
-    seed: int = key(0, "of the bootstrap intervals")
+    tuned: Path | None = None  # tuned.json of scripts/tune.py, or its run directory: num_rerank, λ
+    # and γ
+    scores: Path | None = None  # scores.hdf5 of an earlier run, or its run directory: nothing is
+    # scored again
+    report_queries: int = 12  # queries shown in report.html; 0: no report
+    exports: str | list[str] | None = None  # of the first row: [trec, json, json_scores, csv,
+    # pairs] or some of them; null: none
+    export_setting: str | None = None  # ROxford, RParis: easy, medium or hard, whose pass is
+    # exported; null: medium
+    export_top: int | None = None  # first images of every query in exports; null: all
+    seed: int = 0  # of the bootstrap intervals
 
 
 @dataclass
 class Tune(Scored):
     """Choose num_rerank, λ and γ on a validation set, kept by tuned.json and a head's meta.json"""
 
-    desc_name: str = key("sift", "prefix of the descriptor files")
-    weights: Path | None = key(
-        None, "a native head; its meta.json is rewritten with the choice", head=True
-    )
-    num_rerank: int | list[int] = key(100, "or a list to choose from")
-    lamb: Number | list[Number] = key(
-        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "values of λ to choose from"
-    )
-    temp: Number | list[Number] = key(
-        [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0], "values of γ to choose from"
-    )
+    desc_name: str = "sift"  # prefix of the descriptor files
+    weights: Head | None = None  # a native head; its meta.json is rewritten with the choice
+    num_rerank: int | list[int] = 100  # or a list to choose from
+    lamb: Number | list[Number] = listed(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    # values of λ to choose from
+    temp: Number | list[Number] = listed(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    # values of γ to choose from
 
 
 @dataclass
-class Train(Device, Run, Images):
+class Train(Device, Run, Data):
     """Train a head; the defaults are the published recipe (AMES on GLDv2). On several devices:
     torchrun --nproc-per-node=<devices> scripts/train.py …"""
 
-    model: Named = part(Named)
-    neighbors: str = key(
-        "${dataset.neighbors}", "cls, gem, vlad, or a path: what triplets are drawn from", path=True
-    )
-    images: Path | None = key(
-        None,
-        "dataset=folder: the images; missing image lists, stores and neighbours are then made",
-    )
-    labels: str | None = key(
-        None, "dataset=folder: folders (classes), or a CSV file,label", path=True
-    )
-    resume: Literal["auto", "never"] = key(
-        "auto",
-        "resume the run in output_dir, or without one the newest unfinished run of these "
-        "settings; never",
-    )
-    save_every: int = key(
-        200,
-        "steps between checkpoints (last.pt); also written at the end of an epoch and on SIGINT "
-        "or SIGTERM",
-    )
-    seed: int = key(0)
-    epochs: int = key(10)
-    batch_size: int = key(600, "of a step, over all devices, in batch_unit")
-    batch_unit: Literal["images", "triplets"] = key(
-        "images", "three a triplet, as the published code counts; or triplets"
-    )
-    accumulate: int = key(
-        1, "gradient accumulation: parts per device and step, for less memory; the same step"
-    )
-    lr: float = key(0.0005)
-    weight_decay: float = key(0.0005)
-    warmup: float = key(0.0, "share of the steps with a rising learning rate")
-    warmup_form: str = key(
-        "published",
-        "from lr/3 up to lr (torch's LinearLR); from_zero: lr/n, 2lr/n, … lr in n steps",
-    )
-    max_count: int = key(400, "descriptors a side, at most")
-    min_count: int = key(
-        10,
-        "counts are drawn per batch, from min_count to below max_count; 0: always max_count",
-    )
-    draw_max_count: bool = key(False, "true: max_count itself can be drawn too")
-    clip_norm: float = key(0.0, "largest gradient norm; 0: no clipping")
-    rotate: float = key(0.0, "share of the batches rotated in descriptor space (augmentation)")
-    mirror: float = key(
-        0.0, "share of the batches mirrored, as if the images were (SIFT descriptors only)"
-    )
-    depth: int = key(300, "neighbours that triplets are drawn from")
-    min_each: int = key(
-        5, "least number of positives and of negatives among them for an anchor to be used"
-    )
-    prefetch: int = key(2, "parts of batches read ahead; 0: none")
-    start: str = key(
-        "published",
-        "initialization: published, random (torch's defaults), matches (good matches count from "
-        "step 0); AMES: correspondences too",
-    )
-    binarization: Path | None = key(
-        None,
-        "binary head, start=published: an itq_*.npz of extract/fit_binarization.py; null: ITQ of "
-        "training descriptors",
-    )
-    teacher: Path | None = key(
-        None, "a trained head to distil from (a run's folder or a .pt)", head=True
-    )
-    distil: bool = key(False, "true: the recipe needs teacher=")
-    beta: float = key(10.0, "weight of the distance to the teacher's tokens")
-    distill_padding: bool = key(
-        True,
-        "tokens of padding count in the distance, as published; false: those of descriptors alone",
-    )
-    soft_targets: float = key(
-        0.0,
-        "weight of the teacher's probabilities in the labels; a teacher of another kind needs "
-        "beta=0.0",
-    )
-    val_dataset: str | None = key(
-        "${oc.select:dataset.val,null}",
-        "validated on after every epoch, the best head goes to best/; null: none",
-    )
-    val_name: str | None = key(None, "val_dataset=folder: the folder's name under data_root")
-    val_neighbors: str | None = key(None, "null: those of the data set", path=True)
-    val_num_rerank: int = key(100, "candidates of a query in validation")
-    tensorboard: bool = key(
-        False,
-        "also write TensorBoard files (pip install 'ames_lite[tensorboard]'); log.jsonl is always "
-        "written",
-    )
+    model: Named = field(default_factory=Named)
+    neighbors: PathText = "${dataset.neighbors}"  # cls, gem, vlad, or a path: what triplets are
+    # drawn from
+    images: Path | None = None  # dataset=folder: the images; missing image lists, stores and
+    # neighbours are then made
+    labels: PathText | None = None  # dataset=folder: folders (classes), or a CSV file,label
+    resume: Literal["auto", "never"] = "auto"  # resume the run in output_dir, or without one the
+    # newest unfinished run of these settings; never
+    save_every: int = 200  # steps between checkpoints (last.pt); also written at the end of an
+    # epoch and on SIGINT or SIGTERM
+    seed: int = 0
+    epochs: int = 10
+    batch_size: int = 600  # of a step, over all devices, in batch_unit
+    batch_unit: Literal["images", "triplets"] = "images"  # three a triplet, as the published code
+    # counts; or triplets
+    accumulate: int = 1  # gradient accumulation: parts per device and step, for less memory; the
+    # same step
+    lr: float = 0.0005
+    weight_decay: float = 0.0005
+    warmup: float = 0.0  # share of the steps with a rising learning rate
+    warmup_form: str = "published"  # from lr/3 up to lr (torch's LinearLR); from_zero: lr/n, 2lr/n,
+    # … lr in n steps
+    max_count: int = 400  # descriptors a side, at most
+    min_count: int = 10  # counts are drawn per batch, from min_count to below max_count; 0: always
+    # max_count
+    draw_max_count: bool = False  # true: max_count itself can be drawn too
+    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
+    rotate: float = 0.0  # share of the batches rotated in descriptor space (augmentation)
+    mirror: float = 0.0  # share of the batches mirrored, as if the images were (SIFT descriptors
+    # only)
+    depth: int = 300  # neighbours that triplets are drawn from
+    min_each: int = 5  # least number of positives and of negatives among them for an anchor to be
+    # used
+    prefetch: int = 2  # parts of batches read ahead; 0: none
+    start: str = "published"  # initialization: published, random (torch's defaults), matches (good
+    # matches count from step 0); AMES: correspondences too
+    binarization: Path | None = None  # binary head, start=published: an itq_*.npz of
+    # extract/fit_binarization.py; null: ITQ of training descriptors
+    teacher: Head | None = None  # a trained head to distil from (a run's folder or a .pt)
+    distil: bool = False  # true: the recipe needs teacher=
+    beta: float = 10.0  # weight of the distance to the teacher's tokens
+    distill_padding: bool = True  # tokens of padding count in the distance, as published; false:
+    # those of descriptors alone
+    soft_targets: float = 0.0  # weight of the teacher's probabilities in the labels; a teacher of
+    # another kind needs beta=0.0
+    val_dataset: str | None = "${oc.select:dataset.val,null}"  # validated on after every epoch, the
+    # best head goes to best/; null: none
+    val_name: str | None = None  # val_dataset=folder: the folder's name under data_root
+    val_neighbors: PathText | None = None  # null: those of the data set
+    val_num_rerank: int = 100  # candidates of a query in validation
+    tensorboard: bool = False  # also write TensorBoard files (pip install
+    # 'ames_lite[tensorboard]'); log.jsonl is always written
 
 
 @dataclass
 class Compare:
     """One table a data set of many results.json"""
 
-    results: list[Path | list[Path]] = key(
-        [],
-        "results.json files or run directories; [a,b,c] within the list: runs that differ in "
-        "their seed",
-    )
-    names: list[str] | None = key(
-        None,
-        "one an entry of results; null: as much of its folder as tells it from the others",
-    )
-    baseline: str | None = key(
-        None,
-        "results whose first row is the baseline; null: each result's global ranking",
-    )
-    metric: str | None = key(
-        None,
-        "what differences are of; null: the one that the average precision per query belongs to",
-    )
-    columns: str | list[str] | None = key(
-        None, "metrics shown, a list; null: all but precisions at k"
-    )
-    form: Literal["table", "markdown", "latex", "csv"] = key("table", "or markdown, latex, csv")
-    mixed: bool = key(False, "true: runs of one entry may differ in more than their seed")
-    seed: int = key(0, "of the bootstrap and the sign-flip test")
+    results: list[Path | list[Path]] = listed()  # results.json files or run directories; [a,b,c]
+    # within the list: runs that differ in their seed
+    names: list[str] | None = None  # one an entry of results; null: as much of its folder as tells
+    # it from the others
+    baseline: str | None = None  # results whose first row is the baseline; null: each result's
+    # global ranking
+    metric: str | None = None  # what differences are of; null: the one that the average precision
+    # per query belongs to
+    columns: str | list[str] | None = None  # metrics shown, a list; null: all but precisions at k
+    form: Literal["table", "markdown", "latex", "csv"] = "table"  # or markdown, latex, csv
+    mixed: bool = False  # true: runs of one entry may differ in more than their seed
+    seed: int = 0  # of the bootstrap and the sign-flip test
 
 
 @dataclass
 class Failures(Run, Root):
     """One picture of what an evaluation got right by reranking, and of its worst queries"""
 
-    results: Path | None = key(None, "results.json of an evaluation, or its run directory")
-    row: int = key(
-        0,
-        "of results.json, from 1; 0: the best row by the main metric, given or frozen ones before "
-        "those of a grid",
-    )
-    num_rows: int = key(4, "queries that reranking helped most, and as many of the worst")
-    setting: str = key("auto", "ROxford, RParis: easy, medium or hard; auto: medium")
-    data_root: Path | None = key(None, "folder of the data sets; null: as in the run")
-    images: Path | None = key(None, "folder that image names are relative to; null: as in the run")
-    neighbors: str | None = key(
-        None,
-        "the neighbour lists of the run, if they were moved; null: as in the run",
-        path=True,
-    )
-    scores: Path | None = key(
-        None, "scores.hdf5 of the run, where it was moved; null: beside results.json"
-    )
+    results: Path | None = None  # results.json of an evaluation, or its run directory
+    row: int = 0  # of results.json, from 1; 0: the best row by the main metric, given or frozen
+    # ones before those of a grid
+    num_rows: int = 4  # queries that reranking helped most, and as many of the worst
+    setting: str = "auto"  # ROxford, RParis: easy, medium or hard; auto: medium
+    data_root: Path | None = None  # folder of the data sets; null: as in the run
+    images: Path | None = None  # folder that image names are relative to; null: as in the run
+    neighbors: PathText | None = None  # the neighbour lists of the run, if they were moved; null:
+    # as in the run
+    scores: Path | None = None  # scores.hdf5 of the run, where it was moved; null: beside
+    # results.json
 
 
 @dataclass
 class OfReranker:
     """A reranker of place_recognition."""
 
-    tuned: Path | None = key(None, "tuned.json of scripts/tune.py; lamb and temp are then its")
-    lamb: Number | list[Number] | None = key(None, "λ; null: from the weights' meta.json")
-    temp: Number | list[Number] | None = key(None, "γ; null: from the weights' meta.json")
+    tuned: Path | None = None  # tuned.json of scripts/tune.py; lamb and temp are then its
+    lamb: Number | list[Number] | None = None  # λ; null: from the weights' meta.json
+    temp: Number | list[Number] | None = None  # γ; null: from the weights' meta.json
 
 
 @dataclass
 class OfHead(OfReranker):
-    weights: Path | None = key(None, "a trained head: a folder, or a published .pt")
-
-
-CHOSEN = "chosen on the rendered validation world, with RootSIFT (BENCHMARKS.md)"
+    weights: Path | None = None  # a trained head: a folder, or a published .pt
 
 
 @dataclass
 class OfMatching(OfReranker):
-    lamb: Number | list[Number] | None = key(0.3, f"λ, {CHOSEN}")
-    temp: Number | list[Number] | None = key(0.1, f"γ, {CHOSEN}")
+    lamb: Number | list[Number] | None = 0.3  # λ, chosen on the rendered validation world, with
+    # RootSIFT (BENCHMARKS.md)
+    temp: Number | list[Number] | None = 0.1  # γ, chosen on the rendered validation world, with
+    # RootSIFT (BENCHMARKS.md)
 
 
 @dataclass
 class OfRansac(OfReranker):
-    lamb: Number | list[Number] | None = key(0.2, f"λ, {CHOSEN}")
-    temp: Number | list[Number] | None = key(0.02, f"γ, {CHOSEN}")
+    lamb: Number | list[Number] | None = 0.2  # λ, chosen on the rendered validation world, with
+    # RootSIFT (BENCHMARKS.md)
+    temp: Number | list[Number] | None = 0.02  # γ, chosen on the rendered validation world, with
+    # RootSIFT (BENCHMARKS.md)
 
 
 @dataclass
 class PlaceRecognition(Run, Extracting, Root):
     """Sets from their layouts to one table, global → reranked"""
 
-    backbone: Named = part(
-        Named, "of the local descriptors; by default the backbone that desc_name= names"
-    )
-    title: str | None = key(None, "of the run directory; null: the names of the sets")
-    sets: list[str] = key(
-        [],
-        "data sets, in the order of the table; amstertime:swap is the other direction of one",
-    )
-    skip_missing: bool = key(False, "true: skip sets whose files are missing, with a message")
-    size: str = key(
-        "vitg", "of AnyLoc's experiments: ViT-g/14, layer 31; or vitb: ViT-B/14, layer 11"
-    )
-    layers: dict[str, Any] = key({"vitg": 31, "vitb": 11}, "of AnyLoc's experiments")
-    domain: str = key(
-        "own", "in the names of the global descriptors, as each vocabulary makes others"
-    )
-    desc_name: str = key("dinov2", "prefix of the files of the local descriptors, which rerank")
-    global_: Literal["vlad", "gem", "mean", "cls"] = key(
-        "vlad", "global descriptors, for the neighbour lists: vlad, gem, mean, cls"
-    )
-    global_desc_name: str | None = key(
-        None, "prefix of their files; null: desc_name, made of the same local descriptors"
-    )
-    global_extraction: list[str] = key(
-        [],
-        "of another prefix: what extract/extract_globals.py source=images is given, backbone= "
-        "among it",
-    )
-    global_weights: Path | None = key(
-        None, "of another prefix: weights of its backbone; null: the hub's cache"
-    )
-    published_size: bool = key(
-        False,
-        "of another prefix: true: images first get the height and width of the set's published "
-        "numbers",
-    )
-    vocabulary: Path | None = key(
-        None,
-        "of vlad: a vlad_*.npz or AnyLoc's c_centers.pt; null: as vocabulary_recipe says",
-    )
-    vocabulary_recipe: str | None = key(
-        None,
-        "of conf/recipe; null: each set has its own, from its gallery's local descriptors",
-    )
-    vocabulary_options: list[str] = key(
-        [], "more for extract/build_vocabulary.py, as in ['num_clusters=16']"
-    )
-    num_neighbors: int = key(1600, "clamped to the gallery")
-    rerankers: list[str] | None = key(
-        None, "[ames, elvis, mutual_nn, ransac] or some of them; null: all that can be run"
-    )
-    num_rerank: int | list[int] | None = key(100, "or a list; null: as tuned, else 400")
-    ames: OfHead = part(OfHead)
-    elvis: OfHead = part(OfHead)
-    mutual_nn: OfMatching = part(OfMatching)
-    ransac: OfRansac = part(OfRansac)
-    query_desc_num: int = key(600, "strongest descriptors of a query")
-    gallery_desc_num: int = key(600, "strongest descriptors of a gallery image")
-    scores: Path | None = key(
-        None,
-        "an earlier run directory of this command: pairs that it scored are not scored again",
-    )
-    columns: str | list[str] | None = key(
-        None, "metrics of the table; null: all of the sets' protocols"
-    )
-    metric: str | None = key(
-        None,
-        "what the table's differences are of; null: the one that has average precision per query",
-    )
-    report_queries: int = key(0, "queries in the report.html of each set and reranker; 0: none")
-    score_precision: Precision = key("fp32", "of reranking; also auto")
-    max_memory: float = key(8.0, "GiB that reranking may take")
-    threads: int | None = key(None, "of the CPU; null: torch's default")
-    seed: int = key(0, "of the intervals")
+    backbone: Named = field(default_factory=Named)  # of the local descriptors; by default the
+    # backbone that desc_name= names
+    title: str | None = None  # of the run directory; null: the names of the sets
+    sets: list[str] = listed()  # data sets, in the order of the table; amstertime:swap is the other
+    # direction of one
+    skip_missing: bool = False  # true: skip sets whose files are missing, with a message
+    size: str = "vitg"  # of AnyLoc's experiments: ViT-g/14, layer 31; or vitb: ViT-B/14, layer 11
+    layers: dict[str, Any] = field(default_factory=lambda: {"vitg": 31, "vitb": 11})
+    # of AnyLoc's experiments
+    domain: str = "own"  # in the names of the global descriptors, as each vocabulary makes others
+    desc_name: str = "dinov2"  # prefix of the files of the local descriptors, which rerank
+    global_: Literal["vlad", "gem", "mean", "cls"] = "vlad"  # global descriptors, for the neighbour
+    # lists: vlad, gem, mean, cls
+    global_desc_name: str | None = None  # prefix of their files; null: desc_name, made of the same
+    # local descriptors
+    global_extraction: list[str] = listed()  # of another prefix: what extract/extract_globals.py
+    # source=images is given, backbone= among it
+    global_weights: Path | None = None  # of another prefix: weights of its backbone; null: the
+    # hub's cache
+    published_size: bool = False  # of another prefix: true: images first get the height and width
+    # of the set's published numbers
+    vocabulary: Path | None = None  # of vlad: a vlad_*.npz or AnyLoc's c_centers.pt; null: as
+    # vocabulary_recipe says
+    vocabulary_recipe: str | None = None  # of conf/recipe; null: each set has its own, from its
+    # gallery's local descriptors
+    vocabulary_options: list[str] = listed()  # more for extract/build_vocabulary.py, as in
+    # ['num_clusters=16']
+    num_neighbors: int = 1600  # clamped to the gallery
+    rerankers: list[str] | None = None  # [ames, elvis, mutual_nn, ransac] or some of them; null:
+    # all that can be run
+    num_rerank: int | list[int] | None = 100  # or a list; null: as tuned, else 400
+    ames: OfHead = field(default_factory=OfHead)
+    elvis: OfHead = field(default_factory=OfHead)
+    mutual_nn: OfMatching = field(default_factory=OfMatching)
+    ransac: OfRansac = field(default_factory=OfRansac)
+    query_desc_num: int = 600  # strongest descriptors of a query
+    gallery_desc_num: int = 600  # strongest descriptors of a gallery image
+    scores: Path | None = None  # an earlier run directory of this command: pairs that it scored are
+    # not scored again
+    columns: str | list[str] | None = None  # metrics of the table; null: all of the sets' protocols
+    metric: str | None = None  # what the table's differences are of; null: the one that has average
+    # precision per query
+    report_queries: int = 0  # queries in the report.html of each set and reranker; 0: none
+    score_precision: Precision = "fp32"  # of reranking; also auto
+    max_memory: float = 8.0  # GiB that reranking may take
+    threads: int | None = None  # of the CPU; null: torch's default
+    seed: int = 0  # of the intervals
 
 
 @dataclass
@@ -360,88 +256,55 @@ class Search(Run, Describing, Root):
     """Search your own images: images=<folder> query=<image or folder>. The first run describes the
     folder; later runs only new or changed images"""
 
-    backbone: Named = part(Named, "or sift, which needs no network: RootSIFT and VLAD")
-    model: Named = part(Named)
-    images: Path | None = key(None, "the folder to search in, with all folders below it")
-    query: Path | None = key(
-        None, "an image, or a folder of images; null: only bring the index up to date"
-    )
-    box: list[Number] | None = key(
-        None, "[x1,y1,x2,y2] in pixels: the part of a single query to search for"
-    )
-    weights: Path | None = key(
-        None,
-        "a trained head; null: the released one, weights/<backbone>_<model>: photo_elvis, "
-        "sift_elvis, sift_ames",
-        head=True,
-    )
-    lamb: Number | None = key(
-        None, "λ, weight of the global similarity; null: as the head was released with"
-    )
-    temp: Number | None = key(None, "γ, factor of the logit; null: as the head was released with")
-    num_rerank: int = key(100, "candidates reranked per query")
-    threshold: Number | None = key(
-        None,
-        'an answer must score above it, else "not in this gallery"; null: every query is answered',
-    )
-    certain: Number | None = key(
-        None,
-        "candidates of a query are scored until one is right with this probability, such as 0.99",
-    )
-    max_false: Number | None = key(
-        None,
-        "instead of threshold: the share of queries without a right image that may be answered, "
-        "such as 0.05",
-    )
-    query_desc_num: int | None = key(
-        None, "strongest descriptors of a query; null: all, as λ and γ were chosen with"
-    )
-    gallery_desc_num: int | None = key(None, "and of an image of the folder")
-    index: Path | None = key(
-        None,
-        "folder of the index; null: data_root/search/<folder>_<digest of its path>/<backbone>",
-    )
-    vocabulary: Path | None = key(
-        None,
-        "a vlad_*.npz; null: the backbone's own global vector; where it has none, the vocabulary "
-        "beside the released head, else one fitted on the images",
-    )
-    update: bool = key(
-        True,
-        "look for new, changed and deleted images; false: search the index without updating it",
-    )
-    rebuild: bool = key(False, "rebuild the index from scratch")
-    top: int = key(12, "images of a query that are printed and shown")
-    report_queries: int = key(50, "queries shown in report.html; 0: no report")
-    workers: int = key(2, "processes that describe images")
-    precision: Precision = key(
-        "auto",
-        "of scoring: bf16 where the device supports it natively (near ties may change places), "
-        "else fp32; or fp32, bf16, fp16, also for description",
-    )
-    on_bad_image: OnBadImage = key(
-        "skip", "skip images that cannot be read, exit code 0; error: exit code 1"
-    )
+    backbone: Named = field(default_factory=Named)  # or sift, which needs no network: RootSIFT and
+    # VLAD
+    model: Named = field(default_factory=Named)
+    images: Path | None = None  # the folder to search in, with all folders below it
+    query: Path | None = None  # an image, or a folder of images; null: only bring the index up to
+    # date
+    box: list[Number] | None = None  # [x1,y1,x2,y2] in pixels: the part of a single query to search
+    # for
+    weights: Head | None = None  # a trained head; null: the released one,
+    # weights/<backbone>_<model>: photo_elvis, sift_elvis, sift_ames
+    lamb: Number | None = None  # λ, weight of the global similarity; null: as the head was released
+    # with
+    temp: Number | None = None  # γ, factor of the logit; null: as the head was released with
+    num_rerank: int = 100  # candidates reranked per query
+    threshold: Number | None = None  # an answer must score above it, else "not in this gallery";
+    # null: every query is answered
+    certain: Number | None = None  # candidates of a query are scored until one is right with this
+    # probability, such as 0.99
+    max_false: Number | None = None  # instead of threshold: the share of queries without a right
+    # image that may be answered, such as 0.05
+    query_desc_num: int | None = None  # strongest descriptors of a query; null: all, as λ and γ
+    # were chosen with
+    gallery_desc_num: int | None = None  # and of an image of the folder
+    index: Path | None = None  # folder of the index; null: data_root/search/<folder>_<digest of its
+    # path>/<backbone>
+    vocabulary: Path | None = None  # a vlad_*.npz; null: the backbone's own global vector; where it
+    # has none, the vocabulary beside the released head, else one fitted on the images
+    update: bool = True  # look for new, changed and deleted images; false: search the index without
+    # updating it
+    rebuild: bool = False  # rebuild the index from scratch
+    top: int = 12  # images of a query that are printed and shown
+    report_queries: int = 50  # queries shown in report.html; 0: no report
+    workers: int = 2  # processes that describe images
+    precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively (near
+    # ties may change places), else fp32; or fp32, bf16, fp16, also for description
+    on_bad_image: OnBadImage = "skip"  # skip images that cannot be read, exit code 0; error: exit
+    # code 1
 
 
 @dataclass
 class Demo(Run, Root):
     """The whole job on images that it renders, on a CPU"""
 
-    desc_name: Literal["photo", "sift"] = key("photo", "or sift, without a network")
-    seed: int = key(0, "of the world, of training, of everything")
-    data_root: Path | None = key(
-        None,
-        "where the world goes; null: data/demo/seed<seed> of the checkout, its folder photo for "
-        "these descriptors; of train=false its folder released",
-    )
-    workers: int = key(2, "processes for rendering and extraction")
-    train: bool = key(
-        True,
-        "false: the released heads (weights/photo_elvis; of sift weights/sift_ames, "
-        "weights/sift_elvis) with their own λ and γ; minutes less",
-    )
-    precision: Precision = key(
-        "auto",
-        "of scoring: bf16 where the device supports it natively, else fp32; training is in fp32",
-    )
+    desc_name: Literal["photo", "sift"] = "photo"  # or sift, without a network
+    seed: int = 0  # of the world, of training, of everything
+    data_root: Path | None = None  # where the world goes; null: data/demo/seed<seed> of the
+    # checkout, its folder photo for these descriptors; of train=false its folder released
+    workers: int = 2  # processes for rendering and extraction
+    train: bool = True  # false: the released heads (weights/photo_elvis; of sift weights/sift_ames,
+    # weights/sift_elvis) with their own λ and γ; minutes less
+    precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively, else
+    # fp32; training is in fp32

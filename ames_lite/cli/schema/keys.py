@@ -1,15 +1,18 @@
 """What the commands' keys are declared with; the keys that several commands share.
 
-A command's keys are the fields of a dataclass. A key's type is the field's, its default may be an
-interpolation of Hydra, and its help is one line. `global_` is the key `global`.
+A command's keys are the fields of a dataclass: their types, their defaults, which may be
+interpolations of Hydra, and the comments behind and
+below them, their help. `global_` is the key `global`.
 """
 
+import inspect
+import re
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from ames_lite.cli.schema.values import has_paths
+from ames_lite.cli.schema.values import alternatives, has_paths
 
 OnBadImage = Literal["error", "skip"]
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -17,17 +20,15 @@ Split = Literal["query", "gallery", "train"]
 Number = int | float
 
 
-def key(default: Any, help: str = "", *, path: bool = False, head: bool = False) -> Any:
-    """A field with its help. path: its texts are paths too; head: a name of a shipped head too."""
-    about = {"help": help, "path": path, "head": head}
-    if isinstance(default, list | dict):
-        return field(default_factory=default.copy, metadata=about)
-    return field(default=default, metadata=about)
+PathText = Annotated[str, "path"]
+"""A text that may be a path."""
+Head = Annotated[Path, "head"]
+"""A trained head: a path, or the name of a shipped head."""
 
 
-def part(kind: type, help: str = "") -> Any:
-    """A field that has keys of its own: `ivf_pq.nlist`."""
-    return field(default_factory=kind, metadata={"help": help})
+def listed(*values: Any) -> Any:
+    """A field whose default is a list."""
+    return field(default_factory=lambda: list(values))
 
 
 @dataclass
@@ -82,121 +83,131 @@ NODES = {"dataset": Dataset, "model": Named, "backbone": Named}
 
 @dataclass
 class Root:
-    data_root: Path | None = key(None, "folder of the data sets; null: the checkout's data/")
+    data_root: Path | None = None  # folder of the data sets; null: the checkout's data/
 
 
 @dataclass
 class Data(Root):
     """How every stage names a data set and its descriptors."""
 
-    dataset: Dataset = part(Dataset)
-    desc_name: str = key("dinov2", "prefix of the descriptor files")
-    name: str = key("own", "dataset=folder: the folder's name under data_root")
+    dataset: Dataset = field(default_factory=Dataset)
+    desc_name: str = "dinov2"  # prefix of the descriptor files
+    name: str = "own"  # dataset=folder: the folder's name under data_root
 
-
-@dataclass
-class Images(Data):
-    """A data set whose images are read, or shown."""
-
-    images: Path | None = key(
-        None, "folder that image names are relative to; null: the data set's own"
-    )
-    labels: str | None = key(
-        None,
-        "dataset=folder: what images= is prepared from on first use (scripts/prepare_dataset.py)",
-        path=True,
-    )
+    images: Path | None = None  # folder that image names are relative to; null: the data set's own
+    labels: PathText | None = None  # dataset=folder: what images= is prepared from on first use
+    # (scripts/prepare_dataset.py)
 
 
 @dataclass
 class Run:
-    output_dir: Path | None = key(None, "run directory; null: runs/<command>_…")
+    output_dir: Path | None = None  # run directory; null: runs/<command>_…
 
 
 @dataclass
 class Device:
     """Where networks run."""
 
-    device: str = key(
-        "auto", "auto, cpu, cuda, cuda:<n>; under torchrun auto and cuda are one card a process"
-    )
-    precision: Precision = key(
-        "fp32", "fp32, bf16, fp16 (on a GPU), or auto: bf16 where the device supports it natively"
-    )
+    device: str = "auto"  # auto, cpu, cuda, cuda:<n>; under torchrun auto and cuda are one card a
+    # process
+    precision: Precision = "fp32"  # fp32, bf16, fp16 (on a GPU), or auto: bf16 where the device
+    # supports it natively
 
 
 @dataclass
 class Describing(Device):
     """How images are read and described."""
 
-    workers: int = key(2, "processes that decode and prepare (sift: that do it all)")
-    precision: Precision = key(
-        "fp32", "of networks: fp32, bf16 (faster; 1 - cosine up to 1e-5), fp16 on a GPU"
-    )
-    batch_pixels: int | None = key(
-        None,
-        "pixels of a batch of images of one shape; 0: single images; null: 8 million on a GPU, 0 "
-        "on a CPU",
-    )
+    workers: int = 2  # processes that decode and prepare (sift: that do it all)
+    precision: Precision = "fp32"  # of networks: fp32, bf16 (faster; 1 - cosine up to 1e-5), fp16
+    # on a GPU
+    batch_pixels: int | None = None  # pixels of a batch of images of one shape; 0: single images;
+    # null: 8 million on a GPU, 0 on a CPU
 
 
 @dataclass
 class Extracting(Describing):
-    on_bad_image: OnBadImage = key(
-        "error",
-        "or skip: images that cannot be read keep their rows, without descriptors; exit code 0",
-    )
+    on_bad_image: OnBadImage = "error"  # or skip: images that cannot be read keep their rows,
+    # without descriptors; exit code 0
 
 
 @dataclass
 class Overwrite:
-    overwrite: bool = key(False, "start over instead of keeping or resuming what is there")
+    overwrite: bool = False  # start over instead of keeping or resuming what is there
 
 
 @dataclass
 class Splits:
-    splits: list[Split] = key(["query", "gallery"], "a training set has [train]")
+    splits: list[Split] = listed("query", "gallery")  # a training set has [train]
 
 
 @dataclass
 class Scoring(Device):
     """How pairs are scored."""
 
-    max_memory: float = key(
-        8.0, "GiB of host memory for the process; beyond it queries are processed in groups"
-    )
-    threads: int | None = key(None, "of the CPU; null: torch's default")
-    compile: bool = key(False, "torch.compile: pays where pairs are many, and needs a compiler")
+    max_memory: float = 8.0  # GiB of host memory for the process; beyond it queries are processed
+    # in groups
+    threads: int | None = None  # of the CPU; null: torch's default
+    compile: bool = False  # torch.compile: pays where pairs are many, and needs a compiler
 
 
 class Key(NamedTuple):
-    """A key as it was declared. hint: its type."""
+    """A key as it was declared. hint: its type; mark: that of an annotated type."""
 
     hint: Any
     default: Any
-    help: str
-    path: bool
-    head: bool
+    help: str = ""
+    mark: str = ""
+
+    @property
+    def path(self) -> bool:
+        """Whether its texts are paths."""
+        return self.mark == "path" or has_paths(self.hint)
 
 
 @cache
 def keys_of(schema: type) -> dict[str, Key]:
     """The keys of a dataclass by name, those of its parts dotted, its groups left out."""
-    hints, found = get_type_hints(schema), dict[str, Key]()
-    for one in sorted(fields(schema), key=lambda one: one.name in NODES):
-        name, about = one.name.removesuffix("_"), one.metadata
-        default = one.default if one.default_factory is MISSING else one.default_factory()
-        if name in groups_of(schema):
+    hints, marked = get_type_hints(schema), get_type_hints(schema, include_extras=True)
+    helps = helps_of(schema)
+    found: dict[str, Key] = {}
+    for one in fields(schema):
+        if one.name in NODES:
             continue
+        name = one.name.removesuffix("_")
+        default = one.default if one.default_factory is MISSING else one.default_factory()
         if is_dataclass(default):
             inner = keys_of(default.__class__)
-            found |= {f"{name}.{key}": about_it for key, about_it in inner.items()}
+            found |= {f"{name}.{key}": about for key, about in inner.items()}
         else:
-            path = about.get("path", False) or has_paths(hints[one.name])
-            found[name] = Key(
-                hints[one.name], default, about.get("help", ""), path, about.get("head", False)
-            )
+            mark = "".join(getattr(alternatives(marked[one.name])[0], "__metadata__", ()))
+            found[name] = Key(hints[one.name], default, helps.get(one.name, ""), mark)
     return found
+
+
+def helps_of(schema: type) -> dict[str, str]:
+    """The help of each field, its own or that of a base."""
+    helps: dict[str, str] = {}
+    for base in reversed(schema.__mro__[:-1]):
+        helps |= _helps(base)
+    return helps
+
+
+def _helps(schema: type) -> dict[str, str]:
+    """The comment of each field of a class: behind it, and on lines of their own below."""
+    helps: dict[str, str] = {}
+    name = ""
+    for line in inspect.getsource(schema).splitlines():
+        code, _, comment = line.partition("  # ") if "  # " in line else (line, "", "")
+        declared = re.match(r"    (\w+): ", code)
+        if declared:
+            name = declared[1]
+            helps[name] = comment
+        elif line.startswith("    # ") and name:
+            helps[name] = f"{helps[name]} {line.strip(' #')}".strip()
+        elif not line.startswith("     "):
+            name = ""
+    return helps
 
 
 @cache
