@@ -115,6 +115,21 @@ def entry_point(name: str) -> Callable[..., SimilarityHead]:
     return load
 
 
+def head_files(name: str, trust: bool) -> Path | None:
+    """The files of an entry: of a shipped head its folder, of a published one the file, fetched
+    where trust allows it; None for another name. Raises ConfigError without trust.
+    """
+    entry = ENTRIES.get(name)
+    if entry is None:
+        return None
+    return _shipped(name) if entry.address is None else _published(entry.address, None, True, trust)
+
+
+def names_for(desc_name: str, head: str) -> list[str]:
+    """The entries of a head for descriptors of this name."""
+    return [name for name in ENTRIES if name.startswith(f"{desc_name}_{head}")]
+
+
 def _load(name: str, path: str | Path, arguments: dict[str, Any]) -> SimilarityHead:
     model = load_head(path, **arguments)[0]
     renamed = model.ensemble is None and Path(path).suffix == ".pt"
@@ -146,7 +161,7 @@ def _published(address: str, sha256: str | None, progress: bool, trust: bool) ->
         trust or sha256 is not None,
         f"{address} is plain http and no hash of it is published",
         where=path,
-        expected="trust=True to download and use it all the same (tensors only, no code), "
+        expected="trust=True (trust=true in a shell) to download and use it (tensors only), "
         "or sha256=<digest> where you know it",
         remedy="or fetch it by a way that you trust and pass weights=<path>",
         kind=ConfigError,

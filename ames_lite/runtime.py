@@ -14,13 +14,16 @@ from collections.abc import Iterator
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from ames_lite.errors import BadInput, require
 
 logger = logging.getLogger(__name__)
+PROGRESS = "AMES_PROGRESS"  # 0: no bars
 PROBE_SIZE, PROBE_ROUNDS = 256, 3  # of the products by which a CPU is judged: 0.1 s where slow
 FAST_BF16 = 1.3  # times as fast as float32: bf16 instructions give 2 and more, emulation below 1
 PRECISIONS: dict[str, torch.dtype | None] = {
@@ -145,6 +148,26 @@ def set_up_logging() -> None:
     """Log to standard error, a message a line; AMES_DEBUG=1 shows debug messages."""
     level = logging.DEBUG if os.environ.get("AMES_DEBUG") == "1" else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", force=True)
+
+
+def log_to(path: Path) -> None:
+    """Write what is logged to a file too, until another one is chosen; without messages: none."""
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+    root.addHandler(logging.FileHandler(path, encoding="utf-8", delay=True))
+
+
+def progress_bar(
+    total: int, desc: str, unit: str, *, initial: int = 0, shown: bool = True, **more: Any
+) -> "tqdm[Any]":
+    """A bar with rate and time left; none where standard error is no terminal, or progress=false.
+
+    shown: whether this process shows it.
+    """
+    hidden = True if not shown or os.environ.get(PROGRESS) == "0" else None
+    return tqdm(total=total, initial=initial, desc=desc, unit=unit, disable=hidden, **more)
 
 
 def peak_memory_mib() -> float:

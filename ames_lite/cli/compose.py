@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, reduce
+from importlib import import_module
+from operator import getitem
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,10 +39,11 @@ from ames_lite.cli.overrides import (
 from ames_lite.cli.schema import SCHEMAS
 from ames_lite.cli.schema.keys import Key, groups_of, keys_of
 from ames_lite.cli.schema.values import built, converted, element, takes_text
+from ames_lite.cli.spellings import synonyms
 from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.io.overrides import word
-from ames_lite.io.shipped import conf_dir, shipped
+from ames_lite.io.shipped import conf_dir
 
 GROUPS = ("dataset", "model", "backbone", "experiment", "recipe")
 # What a key below arguments= or options= takes beside the type of its default in the YAML.
@@ -104,7 +107,8 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
     others = [(key, value) for key, value in words if key not in own_groups]
     for key, _ in others:
         if key not in known:
-            raise unknown(f"{name} has no key '{key}'", key, known.keys() | own_groups)
+            options = known.keys() | own_groups
+            raise unknown(f"{name} has no key '{key}'", key, options, meaning=synonyms())
     given = [_parse(_as_text(key, value, known[key])) for key, value in others]
     values = _contents(name, composed, given)
     for key, value in _flat(values).items():
@@ -112,7 +116,9 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
             converted(key, known[key].hint, value)
     for key, about in keys_of(schema).items():
         if about.mark == "head":
-            values[key] = _head_by_name(values[key])
+            *parents, last = key.split(".")
+            owner = reduce(getitem, parents, values)
+            owner[last] = _head_by_name(owner[last], values["trust"] is True)
     return built(schema, values)
 
 
@@ -137,12 +143,12 @@ def _hint_of(last: str, default: Any) -> Any:
     return hint if default is not None else hint | None
 
 
-def _head_by_name(weights: Any) -> Any:
-    """The folder of a shipped head that is named (weights=sift_ames); anything else as it is."""
+def _head_by_name(weights: Any, trust: bool) -> Any:
+    """The files of a head that is named, shipped or published; anything else as it is."""
     if not isinstance(weights, str) or Path(weights).name != weights or Path(weights).exists():
         return weights
-    head = shipped(weights)
-    return str(head) if (head / "weights.safetensors").is_file() else weights
+    found = import_module("ames_lite.hub").head_files(weights, trust)
+    return weights if found is None else str(found)
 
 
 def _as_text(key: str, value: str, about: Key) -> str:
@@ -164,21 +170,28 @@ def as_dict(config: Any) -> dict[str, Any]:
     return {key.removesuffix("_"): value for key, value in plain.items()}
 
 
-def given_words(name: str, config: Any) -> list[str]:
+def given_words(config: Any) -> list[str]:
     """The overrides that compose to `config`: what differs from the defaults of its groups.
 
     What was filled in since (the protocol and role of a folder's own) is left out.
     """
-    groups = {"dataset": config.dataset.option, "model": config.model.name}
-    words = [word(key, value) for key, value in groups.items()]
+    name = next(one for one, schema in SCHEMAS.items() if schema is type(config))
+    chosen, defaults = _chosen(config), _chosen(compose(name))
+    groups = [(group, one) for group, one in chosen.items() if one != defaults[group]]
+    words = [word(group, one) for group, one in groups if group != "dataset"]
+    words = [word("dataset", one) for one in (chosen.get("dataset"),) if one] + words
     plain = compose(name, words)
-    known = hints(type(config), as_dict(plain))
+    known = hints(SCHEMAS[name], as_dict(plain))
     before, after = _flat(as_dict(plain)), _flat(as_dict(config))
-    default = compose(name).model.name
-    words = [one for one in words if one != word("model", default)]
     filled_in = ("dataset.protocol", "dataset.role", "dataset.folder")
-    changed = [key for key in known if key not in filled_in and before[key] != after[key]]
-    return [*words, *(word(key, after[key]) for key in changed)]
+    changed = [key for key in known if key not in filled_in and before.get(key) != after.get(key)]
+    return [*words, *(word(key, after.get(key)) for key in changed)]
+
+
+def _chosen(config: Any) -> dict[str, str | None]:
+    """What each group of a configuration is set to."""
+    found = {group: getattr(config, group) for group in groups_of(type(config))}
+    return {group: one and one.name for group, one in found.items()}
 
 
 def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -3,21 +3,33 @@
 That is the output_dir= given, or the newest unfinished run of the same configuration below runs/.
 """
 
-import json
 from glob import escape
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ames_lite.cli.compose import as_dict
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.schema.extraction import TrainDetector
-from ames_lite.cli.shell import run_dir, run_prefix
+from ames_lite.cli.shell import run_dir, run_prefix, write_settings
 from ames_lite.errors import require
 from ames_lite.io.writing import is_locked
+from ames_lite.runtime import log_to
 from ames_lite.training.state import NAME
 
-OF_A_RUN = {"config.json", "log.jsonl", NAME, "weights.safetensors", "meta.json", "best"}
-OF_A_RUN |= {"epochs.jsonl", "bad_batch.json", "tensorboard", "detector.pt"}
+OF_NO_RUN = ("output_dir", "resume", "progress")  # keys that make no other run
+OF_A_RUN = {
+    "config.yaml",
+    "overrides.yaml",
+    "run.log",
+    "log.jsonl",
+    NAME,
+    "weights.safetensors",
+    "meta.json",
+    "best",
+}
+OF_A_RUN |= {"meta.json", "best", "epochs.jsonl", "bad_batch.json", "tensorboard", "detector.pt"}
 
 
 def training_dir(
@@ -32,7 +44,7 @@ def training_dir(
         folder = _unfinished(config, prefix)
         if folder is not None:
             return folder
-    if folder is None or config.resume == "never" or not (folder / "config.json").is_file():
+    if folder is None or config.resume == "never" or not (folder / "config.yaml").is_file():
         return run_dir(config, prefix)
     names = {path.name for path in folder.iterdir()} - OF_A_RUN
     foreign = sorted(name for name in names if not name.startswith(("epoch_", ".")))
@@ -44,7 +56,8 @@ def training_dir(
         remedy="give another output_dir=",
     )
     if not (folder / NAME).is_file():  # nothing was done yet
-        (folder / "config.json").write_text(json.dumps(as_dict(config), indent=1))
+        write_settings(folder, config)
+    log_to(folder / "run.log")
     return folder
 
 
@@ -60,12 +73,16 @@ def _unfinished(config: Train | TrainDetector, prefix: str) -> Path | None:
 
 def _config_of(folder: Path) -> Any:
     try:
-        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # nobody's run
+        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # nobody's run
         return None
     return _plain(written) if isinstance(written, dict) else None
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration without what does not make it another run."""
-    return {key: value for key, value in config.items() if key not in ("output_dir", "resume")}
+    return {
+        key: value
+        for key, value in config.items()
+        if key not in ("output_dir", "resume", "progress")
+    }

@@ -38,6 +38,7 @@ from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.evaluation.tuning import Tuned, read_tuned
+from ames_lite.hub import ENTRIES, names_for
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.overrides import paste
@@ -73,8 +74,8 @@ def _run(
     files = dataset_files(config)
     exports, top, protocol = as_list(config.exports or []), config.export_top, protocol_of(config)
     setting = check_exports(exports, protocol, config.export_setting, top)
-    find_files(files, config.neighbors)  # all that is missing is one message
     numbers, scorer, lambs, temps, tuned_on, source = check(config)
+    find_files(files, config.neighbors)  # all that is missing is one message
     data, numbers = open_data(
         files, protocol, config.neighbors, numbers, processes, whole=bool(exports)
     )
@@ -220,10 +221,13 @@ def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[Pai
 def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairScorer, HeadMeta]:
     """The head at weights=. Raises where it is not that of model= or of desc_name=."""
     if path is None:
+        known = [f"weights={one}{_with_trust(one)}" for one in names_for(desc_name, name)]
         raise MissingFile(
             f"model={name} needs trained weights",
             where="weights= is not given",
-            expected="weights=<folder of a training run, or a published .pt>",
+            expected=" or ".join(
+                ["weights=<folder of a training run, or a published .pt>", *known]
+            ),
             remedy=f"python scripts/train.py desc_name={desc_name}"
             + (f" model={name}" if name != "ames" else ""),
         )
@@ -241,6 +245,11 @@ def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairSco
     weights = path / "weights.safetensors" if path.is_dir() else path
     check = partial(meta.check_descriptors, path)
     return PairScorer(head, name, file_digest(weights), check), meta
+
+
+def _with_trust(name: str) -> str:
+    """What allows the download of a published head."""
+    return "" if ENTRIES[name].address is None else " trust=true"
 
 
 def ensemble_settings(
@@ -272,7 +281,7 @@ def _unknown_ensemble(config: Scored | Search, form: str | None) -> ConfigError:
     expected += list_ensembles()
     if form is not None:
         _, _, lamb, temp = PUBLISHED_HEADS[form]
-        words = given_words("evaluate", replace(config, lamb=lamb, temp=temp))
+        words = given_words(replace(config, lamb=lamb, temp=temp))
         remedy = paste("scripts/evaluate.py", words)
         expected += f"; these weights have the form of {form}"
     what = "λ and γ are unknown: the weights do not carry them"

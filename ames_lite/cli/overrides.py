@@ -7,7 +7,7 @@ and true into numbers and booleans. Texts are therefore handed to it in quotes.
 import difflib
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from ames_lite.errors import ConfigError
@@ -96,11 +96,20 @@ def _parts(inside: str) -> list[str] | None:
 
 
 def unknown(
-    what: str, word: str, options: Collection[str], expected: str = "one of "
+    what: str,
+    word: str,
+    options: Collection[str],
+    expected: str = "one of ",
+    meaning: Mapping[str, str] | None = None,
 ) -> ConfigError:
-    """The error for a word that is none of the options: it lists them, those like it first."""
-    by_lower = {option.lower(): option for option in sorted(options, reverse=True)}
-    near = [by_lower[one] for one in difflib.get_close_matches(word.lower(), by_lower, n=3)]
+    """The error for a word that is none of the options: it lists them, those like it first.
+
+    meaning: other words for options; one that is like them counts too.
+    """
+    others = {one: option for one, option in (meaning or {}).items() if option in options}
+    by_lower = others | {option.lower(): option for option in sorted(options, reverse=True)}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=3)
+    near = list(dict.fromkeys(by_lower[one] for one in close))
     meant = f" (did you mean {near[0]}?)" if near else ""
     listed = [*near, *sorted(set(options) - set(near))]
     return ConfigError(what + meant, expected=expected + ", ".join(listed))

@@ -204,7 +204,7 @@ def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) ->
 
 
 def _check_scores(given: Path | None) -> None:
-    if given is not None and not (given / "config.json").is_file():
+    if given is not None and not (given / "config.yaml").is_file():
         expected = "a run directory of this command"
         raise MissingFile("missing: the earlier run", where=given, expected=expected)
 

@@ -64,7 +64,7 @@ def _resumed(config: Scored) -> Path:
     if config.output_dir is None:
         raise ConfigError("resume=true without output_dir=", expected="the folder of the run")
     folder = config.output_dir
-    begun = (folder / "config.json").exists()
+    begun = (folder / "config.yaml").exists()
     ended = any((folder / name).exists() for name in ENDED)
     if ended or not begun:
         raise BadInput(

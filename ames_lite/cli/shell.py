@@ -3,21 +3,24 @@
 A user's mistake is one message and exit code 1, without a traceback; AMES_DEBUG=1 shows it.
 """
 
-import json
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from glob import escape
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ames_lite.cli import asks_help, print_any_text, print_help
-from ames_lite.cli.compose import as_dict, compose
+from ames_lite.cli.compose import as_dict, compose, given_words
 from ames_lite.cli.own_folder import OPTION, settle
+from ames_lite.cli.preparing import REMEDY, make_missing
 from ames_lite.cli.remedies import THE_SET, Commands, with_commands
 from ames_lite.cli.schema.keys import Data, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
@@ -28,7 +31,7 @@ from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import shell_word, word
 from ames_lite.io.shipped import conf_dir
 from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
-from ames_lite.runtime import set_up_logging
+from ames_lite.runtime import PROGRESS, log_to, set_up_logging
 
 SCRIPT = r"python (?:scripts|extract)/(\w+)\.py"
 
@@ -48,7 +51,11 @@ def command(
 
     def composed() -> None:
         configs.append(compose(name, in_our_words(name, given)))
-        work(configs[0])
+        os.environ[PROGRESS] = str(int(getattr(configs[0], "progress", True)))
+        if getattr(configs[0], "prepare", False):
+            make_missing(partial(work, configs[0]), lambda text: with_names(text, configs[0]))
+        else:
+            work(configs[0])
 
     return exit_code(composed, configs)
 
@@ -64,6 +71,8 @@ def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
         if os.environ.get("AMES_DEBUG") == "1":
             raise
         message = with_names(str(error), configs[0] if configs else None)
+        if isinstance(error, MissingFile) and REMEDY.search(message):
+            message += "\nor all of it: the same command with prepare=true"
         print(f"error: {as_started(message)}", file=sys.stderr)
         return 1
     except OSError as error:  # what the system refuses is no bug either
@@ -209,8 +218,16 @@ def run_dir(config: Run, name: str) -> Path:
     refuse_used(folder)
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(as_dict(config), indent=1))
+        write_settings(folder, config)
+    log_to(folder / "run.log")
     return folder
+
+
+def write_settings(folder: Path, config: Any) -> None:
+    """config.yaml, all keys, and overrides.yaml, those that are not the defaults."""
+    for name, content in (("config", as_dict(config)), ("overrides", given_words(config))):
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 def refuse_used(folder: Path) -> None:

@@ -43,6 +43,11 @@ def _table() -> dict[str, Any]:
     return table
 
 
+def synonyms() -> dict[str, str]:
+    """Words that other projects use for keys, and these keys."""
+    return {word: key for key, words in _table()["synonyms"].items() for word in words}
+
+
 def _options(
     words: Sequence[str], options: dict[str, Any]
 ) -> Iterator[tuple[str, str | None, list[str]]]:

@@ -8,6 +8,8 @@ real descriptor. Descriptors are float [B, N, Din], or packed bits, uint8 [B, N,
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -53,6 +55,11 @@ class Encoding:
         return replace(self, **cut)
 
 
+def _files() -> Any:
+    """How heads are stored: a matter of an upper room, loaded when it is needed."""
+    return import_module("ames_lite.pretrained")
+
+
 R = TypeVar("R")
 E = typing_extensions.TypeVar("E", bound=Encoding, default=Any)  # of a head that may be any
 
@@ -95,6 +102,29 @@ class SimilarityHead(nn.Module, Generic[E]):
     encoding: ClassVar[type[Any]]  # E
     dim_in: int | None  # width of the descriptors; None: any
     ensemble: tuple[float, float] | None = None  # λ and γ that its file came with, where it has any
+    meta: object = None  # what else its folder said, kept for save_pretrained
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **download: Any) -> Self:
+        """A head in eval mode from its folder, or by its name on the Hugging Face Hub.
+
+        download: revision, token, cache_dir, force_download, local_files_only. Raises MissingFile,
+        or BadInput where it is of another class than this one.
+        """
+        found: Self = _files().from_pretrained(cls, name, **download)
+        return found
+
+    def save_pretrained(self, folder: str | Path, **card: Any) -> None:
+        """Write weights.safetensors, meta.json and a model card. card: see push_to_hub."""
+        _files().on_hub(self).save_pretrained(folder, **card)
+
+    def push_to_hub(self, name: str, **upload: Any) -> str:
+        """Upload to the Hugging Face Hub; returns the address of the commit.
+
+        upload: commit_message, private, token, branch, create_pr, model_card_kwargs.
+        """
+        address: str = _files().on_hub(self).push_to_hub(name, **upload)
+        return address
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.significance import bootstrap_mean
@@ -90,7 +91,7 @@ def write_release(
     shutil.copyfile(vocabulary, target / vocabulary.name)
     (run / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")  # of every query
     (target / "curve.json").write_text(json.dumps(curve) + "\n")
-    config = json.loads((run / "train" / "config.json").read_text())
+    config = yaml.safe_load((run / "train" / "config.yaml").read_text())
     world = release_worlds(recipe["seed"], recipe["landmarks"])["rich-train"]
     card = CARD.format(
         title=target.name,

@@ -10,6 +10,7 @@ from ames_lite.cli.schema.keys import (
     Device,
     Extracting,
     Head,
+    Heads,
     Named,
     Number,
     OnBadImage,
@@ -25,13 +26,13 @@ Divisor = Literal["official", "published"]
 
 
 @dataclass
-class Scored(Scoring, Run, Data):
+class Scored(Scoring, Heads, Run, Data):
     """What commands share that score the pairs of a data set."""
 
     model: Named = field(default_factory=Named)
     neighbors: PathText = "${dataset.neighbors}"  # superglobal, cls, gem, vlad, or a path
     weights: Head | None = None  # a trained head: a folder (weights.safetensors + meta.json), a
-    # published .pt, or the name of a shipped one
+    # published .pt, or a name: sift_ames (shipped), dinov2_ames (published, needs trust=true)
     num_rerank: int | list[int] | None = None  # or a list; beyond the gallery it is clamped; null:
     # as tuned, else 400
     lamb: Number | list[Number] | None = None  # λ, weight of the global similarity, or a list;
@@ -75,7 +76,7 @@ class Tune(Scored):
 
 
 @dataclass
-class Train(Device, Run, Data):
+class Train(Device, Heads, Run, Data):
     """Train a head; the defaults are the published recipe (AMES on GLDv2). On several devices:
     torchrun --nproc-per-node=<devices> scripts/train.py …"""
 
@@ -179,7 +180,7 @@ class OfReranker:
 
 @dataclass
 class OfHead(OfReranker):
-    weights: Path | None = None  # a trained head: a folder, or a published .pt
+    weights: Head | None = None  # a trained head: a folder, or a published .pt
 
 
 @dataclass
@@ -199,7 +200,7 @@ class OfRansac(OfReranker):
 
 
 @dataclass
-class PlaceRecognition(Run, Extracting, Root):
+class PlaceRecognition(Heads, Run, Extracting, Root):
     """Sets from their layouts to one table, global → reranked"""
 
     backbone: Named = field(default_factory=Named)  # of the local descriptors; by default the
@@ -252,7 +253,7 @@ class PlaceRecognition(Run, Extracting, Root):
 
 
 @dataclass
-class Search(Run, Describing, Root):
+class Search(Heads, Run, Describing, Root):
     """Search your own images: images=<folder> query=<image or folder>. The first run describes the
     folder; later runs only new or changed images"""
 

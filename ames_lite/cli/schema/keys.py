@@ -60,6 +60,11 @@ class Dataset:
     val: str | None = None
 
     @property
+    def name(self) -> str:
+        """Its name as a value of dataset=."""
+        return self.option
+
+    @property
     def lists_folder(self) -> str:
         """The folder of its lists; the other direction of a set (swap=true) has its own."""
         return f"{self.folder}_swapped" if self.swap else self.folder
@@ -84,6 +89,7 @@ NODES = {"dataset": Dataset, "model": Named, "backbone": Named}
 @dataclass
 class Root:
     data_root: Path | None = None  # folder of the data sets; null: the checkout's data/
+    progress: bool = True  # false: no progress bars, which are for terminals alone
 
 
 @dataclass
@@ -92,6 +98,7 @@ class Data(Root):
 
     dataset: Dataset = field(default_factory=Dataset)
     desc_name: str = "dinov2"  # prefix of the descriptor files
+    prepare: bool = False  # true: missing files are made first, by the commands that would be named
     name: str = "own"  # dataset=folder: the folder's name under data_root
 
     images: Path | None = None  # folder that image names are relative to; null: the data set's own
@@ -129,6 +136,12 @@ class Describing(Device):
 class Extracting(Describing):
     on_bad_image: OnBadImage = "error"  # or skip: images that cannot be read keep their rows,
     # without descriptors; exit code 0
+
+
+@dataclass
+class Heads:
+    trust: bool = False  # weights=dinov2_ames and other published names: allow the download, which
+    # is plain http, and of which no hash is published
 
 
 @dataclass
