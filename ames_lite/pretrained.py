@@ -41,18 +41,19 @@ class HubHead(  # type: ignore[call-arg]  # the package has no types
 
     def __init__(self, head: SimilarityHead, meta: HeadMeta) -> None:
         self.head, self.meta = head, meta
+        self.name = next(name for name, kind in HEADS.items() if type(head) is kind)
+        self._hub_mixin_config = {"model": self.name, "arguments": head.arguments}  # config.json
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_head(save_directory, self.head, self.meta)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card, with what the meta says."""
-        name = next(one for one, kind in HEADS.items() if type(self.head) is kind)
         meta = self.meta
-        about = f"A similarity head ({name}) for descriptors '{meta.desc_name or 'unknown'}'"
+        about = f"A similarity head ({self.name}) for descriptors '{meta.desc_name or 'unknown'}'"
         if meta.lamb is not None and meta.temp is not None:
             about += f", with λ {meta.lamb:g} and γ {meta.temp:g}"
-        more = {"about": f"{about}.", "dim_in": self.head.dim_in, "model_id": name}
+        more = {"about": f"{about}.", "dim_in": self.head.dim_in, "model_id": self.name}
         return super().generate_model_card(*args, **{**more, **kwargs})
 
 

@@ -188,7 +188,7 @@ def given_words(config: Any) -> list[str]:
     return [*words, *(word(key, after.get(key)) for key in changed)]
 
 
-def _chosen(config: Any) -> dict[str, str | None]:
+def _chosen(config: object) -> dict[str, str | None]:
     """What each group of a configuration is set to."""
     found = {group: getattr(config, group) for group in groups_of(type(config))}
     return {group: one and one.name for group, one in found.items()}

@@ -223,7 +223,6 @@ def _helps(schema: type) -> dict[str, str]:
     return helps
 
 
-@cache
 def groups_of(schema: type) -> dict[str, type]:
     """The groups of conf/ that a command chooses from, and what each value becomes."""
     return {one.name: NODES[one.name] for one in fields(schema) if one.name in NODES}
