@@ -24,7 +24,16 @@ from tools.release.rich.world import release_worlds
 LARGEST = 5 * 2**20  # bytes of a file that is shipped
 CURVE = 60  # points of the training curve that are kept
 
-CARD = """# {title}
+CARD = """---
+library_name: ames_lite
+license: apache-2.0
+tags:
+- image-retrieval
+- reranking
+- local-descriptors
+---
+
+# {title}
 
 A similarity head ({model}, {parameters} parameters, float16) for RootSIFT descriptors: it scores a
 pair of images from their strongest local descriptors, without positions: {count} of an image in
