@@ -148,6 +148,7 @@ def set_up_logging() -> None:
     """Log to standard error, a message a line; AMES_DEBUG=1 shows debug messages."""
     level = logging.DEBUG if os.environ.get("AMES_DEBUG") == "1" else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", force=True)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # says which library it loads
 
 
 def log_to(path: Path) -> None:
