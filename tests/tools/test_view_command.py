@@ -236,7 +236,7 @@ def test_a_missing_image_is_named_before_anything_is_drawn(own: Path) -> None:
         ("what=[cluster]", "clusters, weights, globals"),
         ("what=[]", "clusters, weights, globals"),
         ("what=clusters", "list"),
-        ("method=umap", "pca, tsne"),
+        ("method=umap", "pca or tsne"),
         ("marks=dots", "auto, cells, circles"),
         ("split=test", "query, gallery, train"),
         ("splits=[test]", "query, gallery, train"),
@@ -244,7 +244,7 @@ def test_a_missing_image_is_named_before_anything_is_drawn(own: Path) -> None:
         ("num_images=101", "at most 100"),
         ("max_points=0", "at least 1"),
         ("thumbnails=-1", "at least 0"),
-        ("perplexity=high", "float"),
+        ("perplexity=high", "a number"),
     ],
 )
 def test_wrong_settings_are_refused(word: str, message: str, own: Path) -> None:

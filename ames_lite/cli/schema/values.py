@@ -54,7 +54,7 @@ def said(hint: Any) -> str:
 
 def _said(options: tuple[Any, ...]) -> Iterator[str]:
     numbers = {int, float} <= set(options)
-    for one in options:
+    for one in sorted(options, key=lambda one: get_origin(one) is list):
         if get_origin(one) is Literal:
             words = get_args(one)
             yield " or ".join(words) if len(words) < 3 else f"one of {', '.join(words)}"
@@ -72,7 +72,8 @@ def converted(name: str, hint: Any, value: Any) -> Any:
     expected = said(hint)
     if value is None and takes_text(hint):
         expected += f"; the text null as \"{name}='null'\""
-    if element(hint) is not None and not isinstance(value, list):
+    inner = element(hint)
+    if inner is not None and any(one is str or _fits(one, value) for one in alternatives(inner)):
         expected += f": {name}=[{value}]"
     raise ConfigError(f"{name}={_shown(value)}", expected=expected)
 
