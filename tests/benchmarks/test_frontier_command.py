@@ -179,7 +179,7 @@ def test_a_choice_of_tuning_is_for_the_head_that_it_was_made_with(
         ("lamb=[0.1,0.2]", ConfigError, "lists.*nothing is chosen here"),
         ("lamb=2", BadInput, "lamb is 2"),
         ("metric=mAP", ConfigError, "no metric 'mAP'.*map_medium"),
-        ("query_desc_num=few", ConfigError, "query_desc_num='few'"),
+        ("query_desc_num=few", ConfigError, "query_desc_num=few"),
         ("max_memory=0", ConfigError, "max_memory=0"),
     ],
 )

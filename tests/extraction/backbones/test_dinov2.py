@@ -224,7 +224,7 @@ def test_a_folder_of_another_variant_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="model_type is 'dinov2_with_registers'"):
         load_network(dinov2_checkpoint(heads=4, **SMALL), tmp_path / "f")
     config = json.loads((tmp_path / "f" / "config.json").read_text())
-    assert config.model_type == "dinov2_with_registers"
+    assert config["model_type"] == "dinov2_with_registers"
 
 
 @needs_transformers

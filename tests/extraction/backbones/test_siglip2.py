@@ -98,8 +98,8 @@ def test_a_pair_stretches_to_the_trained_grid(tiny: Path) -> None:
 def test_naflex_is_refused_by_name(tiny: Path) -> None:
     path = tiny / "config.json"
     config = json.loads(path.read_text())
-    config.model_type = "siglip2"
-    config.vision_config["model_type"] = "siglip2_vision_model"
+    config["model_type"] = "siglip2"
+    config["vision_config"]["model_type"] = "siglip2_vision_model"
     path.write_text(json.dumps(config))
     with pytest.raises(BadInput, match="model_type is 'siglip2_vision_model'"):
         _ = Siglip2("tiny", str(tiny), device="cpu").provenance
@@ -179,4 +179,4 @@ def test_every_variant_is_an_entry_with_its_published_place() -> None:
         assert isinstance(backbone, Siglip2) and backbone.dim == backbone.global_dim == variant.dim
         word, size = name.split("_")
         assert variant.hub == f"google/siglip2-{word}-patch16-{size}"
-        assert backbone.prepare.image_size == variant.config.image_size == int(size)
+        assert backbone.prepare.image_size == variant.config["image_size"] == int(size)
