@@ -10,11 +10,11 @@ import os
 import platform
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ames_lite.errors import BadInput, require
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 PROGRESS = "AMES_PROGRESS"  # 0: no bars
 PROBE_SIZE, PROBE_ROUNDS = 256, 3  # of the products by which a CPU is judged: 0.1 s where slow
@@ -161,14 +162,22 @@ def log_to(path: Path) -> None:
 
 
 def progress_bar(
-    total: int, desc: str, unit: str, *, initial: int = 0, shown: bool = True, **more: Any
-) -> "tqdm[Any]":
+    total: int,
+    desc: str,
+    unit: str,
+    each: Iterable[T] | None = None,
+    *,
+    initial: int = 0,
+    shown: bool = True,
+    scaled: bool = False,
+) -> "tqdm[T]":
     """A bar with rate and time left; none where standard error is no terminal, or progress=false.
 
-    shown: whether this process shows it.
+    each: what is iterated over; shown: whether this process shows it; scaled: counts as 1.2k.
     """
     hidden = True if not shown or os.environ.get(PROGRESS) == "0" else None
-    return tqdm(total=total, initial=initial, desc=desc, unit=unit, disable=hidden, **more)
+    how = {"total": total, "initial": initial, "desc": desc, "unit": unit, "unit_scale": scaled}
+    return tqdm(each, disable=hidden, **how)
 
 
 def peak_memory_mib() -> float:

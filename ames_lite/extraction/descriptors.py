@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from ames_lite.errors import BadInput, require
 from ames_lite.extraction.aggregators import refuse_width
@@ -35,6 +34,7 @@ from ames_lite.io.images import Box
 from ames_lite.io.provenance import SAME_DESCRIPTORS, Provenance, compare_provenance
 from ames_lite.models.binarization import pack_bits
 from ames_lite.records import LocalDescriptors
+from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
 from ames_lite.stores.fitted import read_binarization
 from ames_lite.stores.row_layout import Layout, announce, globals_layout, store_layout
@@ -204,7 +204,7 @@ def _fill(
         # from the start of its window, so that batches are those of an unbroken run
         first = done - done % window_of(backbone)
         found = describe_all(jobs[first:] if done < len(jobs) else [], backbone, workers)
-        with tqdm(total=len(jobs), initial=done, desc="extract", unit="image") as bar:
+        with progress_bar(len(jobs), "extract", "image", initial=done) as bar:
             for row, result in enumerate(found, first):
                 if row < done:
                     continue

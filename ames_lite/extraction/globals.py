@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ames_lite.errors import BadInput, require
 from ames_lite.extraction.aggregators import (
@@ -36,6 +35,7 @@ from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.extraction.fitting import refuse_packed
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
+from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import announce, globals_layout
@@ -108,7 +108,7 @@ def _fill(
     """Write what is still to do; returns the images that failed, also in earlier runs."""
     bad, names, done = writer.failed, source.names, writer.num_finished
     first = done - done % source.step
-    with tqdm(total=len(names), initial=done, desc=source.kind, unit="image") as bar:
+    with progress_bar(len(names), source.kind, "image", initial=done) as bar:
         for block in source.blocks(first if done < len(names) else len(names)):
             skip, stop = max(0, done - first), first + len(block.vectors)
             failed = {names[first + at]: why for at, why in block.failed.items() if at >= skip}

@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ames_lite.datasets.ground_truth import read_ground_truth, write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
@@ -25,6 +23,7 @@ from ames_lite.errors import BadInput, require
 from ames_lite.extraction.neighbors import SAME
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
+from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import check_alike, join_stores
@@ -62,7 +61,7 @@ def merge_stores(
         opened = [stack.enter_context(opening(source)) for source in sources]
         stores = in_order_of(names, opened, OF_GLOBAL if of_globals else OF_LOCAL)
         linked = how == "virtual"
-        with tqdm(total=len(names), desc="merge", unit="image", disable=linked) as bar:
+        with progress_bar(len(names), "merge", "image", shown=not linked) as bar:
             return join_stores(
                 stores,
                 output,

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
+from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores
 from ames_lite.stores.row_store import Watch
@@ -153,8 +153,8 @@ class PairTask:
         if self._kept is not None:
             self._kept.begin(self.logit, self.done)
         kept = len(self.query) - len(self.todo) if self._processes.size == 1 else 0
-        shown = {"unit": "pair", "unit_scale": True, "disable": not self._processes.first}
-        self._bar = tqdm(total=kept + len(self.todo), initial=kept, desc="score", **shown)
+        total, shown = kept + len(self.todo), self._processes.first
+        self._bar = progress_bar(total, "score", "pair", initial=kept, shown=shown, scaled=True)
         self._began = time.perf_counter()
         return self
 

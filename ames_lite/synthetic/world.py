@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ames_lite import __version__
 from ames_lite.datasets.ground_truth import write_ground_truth
@@ -27,6 +26,7 @@ from ames_lite.errors import BadInput, require
 from ames_lite.io.images import Box, save_jpeg
 from ames_lite.io.json_file import read_json_file
 from ames_lite.records import GroundTruth
+from ames_lite.runtime import progress_bar
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
 from ames_lite.synthetic.views import View, project, render, sample_camera
 
@@ -169,7 +169,7 @@ Take = Callable[..., list[Shot]]  # (spec, number, folder) → all pictures of o
 def _photograph_all(spec: WorldSpec, folder: Path, workers: int, take: Take) -> Iterator[Shot]:
     numbers = range(spec.num_landmarks + -(-spec.distractors // 5))
     work = partial(take, spec, folder=folder)
-    bar = partial(tqdm, total=len(numbers), desc=f"render {spec.role}", unit="landmark")
+    bar = partial(progress_bar, len(numbers), f"render {spec.role}", "landmark")
     if workers <= 1:
         yield from (shot for shots in bar(map(work, numbers)) for shot in shots)
         return

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ames_lite.errors import BadInput
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import comparable, differences
 from ames_lite.io.weights_file import load_weights, write_tensors
 from ames_lite.io.writing import explain_write_errors, replacing
-from ames_lite.runtime import peak_memory_mib
+from ames_lite.runtime import peak_memory_mib, progress_bar
 
 NAME = "last.pt"
 EXPECTED = "the checkpoint of a training run"
@@ -120,7 +119,7 @@ class Watch:
 
     def bar(self, name: str, total: int, done: int) -> Any:
         """A progress bar of an epoch, for `advance`."""
-        return tqdm(total=total, initial=done, desc=name, unit="batch", disable=not self.writes)
+        return progress_bar(total, name, "batch", initial=done, shown=self.writes)
 
 
 def advance(bar: Any, seen: Sequence[Sequence[float]], rate: float | None = None) -> None:

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from ames_lite import __version__
 from ames_lite.errors import BadInput
 from ames_lite.io.images import save_jpeg
+from ames_lite.runtime import progress_bar
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
 from ames_lite.synthetic.views import light
 from ames_lite.synthetic.world import ROLES, is_complete
@@ -203,7 +203,7 @@ def render_route(spec: RouteSpec, folder: str | Path, workers: int = 1) -> Path:
         for index, pose in enumerate(poses(spec, traverse))
     ]
     work = partial(_photograph, folder, spec)
-    bar = partial(tqdm, total=len(frames), desc=f"render route {spec.role}", unit="frame")
+    bar = partial(progress_bar, len(frames), f"render route {spec.role}", "frame")
     if workers <= 1:
         _exhaust(bar(map(work, frames)))
     else:

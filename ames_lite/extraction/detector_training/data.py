@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, MissingFile, require
@@ -24,7 +23,7 @@ from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.batches import Job, compute_all
 from ames_lite.io.digest import array_digest, names_digest
-from ames_lite.runtime import Draw, stream
+from ames_lite.runtime import Draw, progress_bar, stream
 
 LINES = "path,label lines with an integer label for every image"
 GIB = 2**30
@@ -199,7 +198,7 @@ class FrozenFeatures:
         """Compute the first rows and keep them while there is room; returns how many are kept."""
         rows = range(len(self._jobs) if self._room else 0)
         with (
-            tqdm(total=len(self._jobs), desc="features", unit="image") as bar,
+            progress_bar(len(self._jobs), "features", "image") as bar,
             closing(self._compute(rows)) as found,
         ):
             for row, tokens in zip(rows, found, strict=True):
