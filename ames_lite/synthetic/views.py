@@ -43,11 +43,6 @@ class View:
     visible: npt.NDArray[np.bool_]  # which cells of GRID, laid over the front, can be seen
     oblique: float
 
-    @property
-    def grade(self) -> str:
-        """See `grade`."""
-        return grade(float(self.visible.mean()), self.oblique)
-
 
 def grade(visible: float, oblique: float) -> str:
     """easy, hard or junk, by how much of the landmark is visible and how oblique it is."""

@@ -20,15 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite import __version__
-from ames_lite.datasets.ground_truth import write_ground_truth
+from ames_lite.datasets.ground_truth import GRADES, write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, write_image_list
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.io.images import Box, save_jpeg
 from ames_lite.io.json_file import read_json_file
 from ames_lite.records import GroundTruth
 from ames_lite.runtime import progress_bar
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
-from ames_lite.synthetic.views import View, project, render, sample_camera
+from ames_lite.synthetic.views import View, grade, project, render, sample_camera
 
 ROLES = ("train", "val", "test")
 PLANS: dict[str, tuple[float, tuple[float, float]]] = {  # maximal yaw, zoom of the facade
@@ -116,7 +116,7 @@ def _view_of_kind(
     wanted = "easy" if kind == "query" else kind
     for _ in range(500):
         view = render(rng, facade, sample_camera(rng, facade.size, *PLANS[kind]), clutter)
-        if view.grade == wanted and view.visible.any():
+        if grade(float(view.visible.mean()), view.oblique) == wanted and view.visible.any():
             return view
     raise RuntimeError(f"no {kind} view in 500 draws: its plan cannot be met")
 
@@ -181,18 +181,12 @@ def _photograph_all(spec: WorldSpec, folder: Path, workers: int, take: Take) -> 
 def _ground_truth(queries: list[Shot], gallery: list[Shot]) -> GroundTruth:
     labels = np.array([shot.label for shot in gallery])
     kinds = np.array([shot.kind for shot in gallery])
-
-    def rows(kind: str) -> tuple[npt.NDArray[np.int64], ...]:
-        return tuple(np.flatnonzero((labels == q.label) & (kinds == kind)) for q in queries)
-
-    return GroundTruth(
-        query_names=tuple(shot.name for shot in queries),
-        gallery_names=tuple(shot.name for shot in gallery),
-        easy=rows("easy"),
-        hard=rows("hard"),
-        junk=rows("junk"),
-        bbox=tuple(shot.box for shot in queries),
+    easy, hard, junk = (
+        tuple(np.flatnonzero((labels == query.label) & (kinds == kind)) for query in queries)
+        for kind in GRADES
     )
+    names = (tuple(shot.name for shot in shots) for shots in (queries, gallery))
+    return GroundTruth(*names, easy, hard, junk, bbox=tuple(query.box for query in queries))
 
 
 def _write_list(path: Path, shots: list[Shot]) -> None:
@@ -201,16 +195,17 @@ def _write_list(path: Path, shots: list[Shot]) -> None:
     write_image_list(path, ImageList(tuple(shot.name for shot in shots), labels, sizes))
 
 
-def render_world(spec: WorldSpec, folder: str | Path, name: str, workers: int = 1) -> Path:
-    """Write the dataset `name` into `folder` and return the folder.
+def render_world(
+    spec: WorldSpec,
+    folder: str | Path,
+    name: str,
+    workers: int = 1,
+    take: Take = photograph_facade,
+) -> Path:
+    """Write the dataset `name` into `folder` and return the folder. take: makes the pictures.
 
     A folder that already holds this world is left as it is; one that holds another is refused.
     """
-    return write_world(spec, folder, name, workers, photograph_facade)
-
-
-def write_world(spec: WorldSpec, folder: str | Path, name: str, workers: int, take: Take) -> Path:
-    """`render_world` for any kind of pictures: `take` photographs one landmark of the world."""
     folder = Path(folder)
     wanted: dict[str, object] = {"name": name, "version": __version__, "spec": asdict(spec)}
     if is_complete(folder, wanted):
@@ -239,15 +234,11 @@ def write_world(spec: WorldSpec, folder: str | Path, name: str, workers: int, ta
 
 def is_complete(folder: Path, wanted: dict[str, object]) -> bool:
     """Whether the folder holds the wanted world; BadInput where it holds another."""
-    mark = folder / "world.json"
+    mark, expected = folder / "world.json", str(wanted)
     if not mark.exists():
         return False
-    found = read_json_file(mark, str(wanted), f"remove {folder}")
-    if found != wanted:
-        raise BadInput(
-            f"another rendered world is there: {found}",
-            where=folder,
-            expected=str(wanted),
-            remedy=f"give another data_root=, or remove {folder}",
-        )
+    found = read_json_file(mark, expected, f"remove {folder}")
+    what = f"another rendered world is there: {found}"
+    remedy = f"give another data_root=, or remove {folder}"
+    require(found == wanted, what, where=folder, expected=expected, remedy=remedy)
     return True

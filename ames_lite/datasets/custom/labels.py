@@ -92,8 +92,7 @@ def _read_values(kind: str, table: Table, radius: float, tolerance: int) -> Valu
     if kind == "frames":
         return Values(table, table.integers("frame"), partial(near_frames, tolerance=tolerance))
     labels = table.filled("label", f"a label; {ALONE} for an image without a partner")
-    notes = (*_one_class(labels), *_differing_in_case(labels))
-    return Values(table, np.array(labels, object), same_label, notes)
+    return Values(table, np.array(labels, object), same_label, _notes_on(labels))
 
 
 # ---------------------------------------------------------------- which images
@@ -194,23 +193,18 @@ def _by_grade(table: Table, gallery: Ids, found: Rows) -> dict[str, Rows]:
     return {grade: [rows[of_gallery[rows] == grade] for rows in found] for grade in GRADES}
 
 
-def _one_class(labels: Sequence[str]) -> tuple[str, ...]:
-    if len(set(labels)) > 1:
-        return ()
-    return (f"all images are of one class, '{labels[0]}': each is right for every other",)
-
-
-def _differing_in_case(labels: Sequence[str]) -> tuple[str, ...]:
-    """A note where two labels differ in capitals alone: they stay two."""
+def _notes_on(labels: list[str]) -> tuple[str, ...]:
+    """Where all are of one class; where two differ in capitals alone: they stay two."""
     first: dict[str, str] = {}
     pairs = []
     for label in sorted(set(labels)):
         other = first.setdefault(label.casefold(), label)
         pairs += [] if other == label else [f"'{other}' and '{label}'"]
-    if not pairs:
-        return ()
     more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-    return (f"labels that differ in capitals alone are not the same: {pairs[0]}{more}",)
+    if len(set(labels)) == 1:
+        return (f"all images are of one class, '{labels[0]}': each is right for every other",)
+    said = "labels that differ in capitals alone are not the same"
+    return tuple(f"{said}: {pair}{more}" for pair in pairs[:1])
 
 
 # ---------------------------------------------------------------- positions

@@ -25,7 +25,7 @@ from ames_lite.synthetic.world import (
     WorldSpec,
     kinds_of,
     photograph_facade,
-    write_world,
+    render_world,
 )
 from tools.release.rich.photographs import (
     PLANS,
@@ -88,7 +88,7 @@ def release_worlds(seed: int, landmarks: int = 3200) -> dict[str, RichSpec]:
 
 def render_rich_world(spec: RichSpec, folder: str | Path, name: str, workers: int = 1) -> Path:
     """Write the data set `name` into `folder`, as `render_world` does, and return the folder."""
-    return write_world(spec, folder, name, workers, _photograph_landmark)
+    return render_world(spec, folder, name, workers, _photograph_landmark)
 
 
 def _seeds(spec: WorldSpec, kind: int, number: int) -> np.random.Generator:
