@@ -1,7 +1,7 @@
 """Names of images: matched to those of a list, listed once, there on disk, in UTF-8."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +107,8 @@ def _match_short_forms(wanted: set[str], available: Sequence[str]) -> dict[str, 
     """For each wanted name the rows of the paths that it is a short form of."""
     found: dict[str, list[int]] = {}
     for row, name in enumerate(available):
-        for form in {*_endings(name), *_endings(os.path.splitext(name)[0])} & wanted:
+        paths = [path.split("/") for path in (name, os.path.splitext(name)[0])]
+        ends = {"/".join(path[start:]) for path in paths for start in range(len(path))}
+        for form in ends & wanted:
             found.setdefault(form, []).append(row)
     return found
-
-
-def _endings(name: str) -> Iterator[str]:
-    """'a/b/c' gives 'a/b/c', 'b/c', 'c'."""
-    yield name
-    while "/" in name:
-        name = name.split("/", 1)[1]
-        yield name

@@ -33,17 +33,13 @@ MARKS = {  # the longer ones first: UTF-32's begins with UTF-16's
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .ods; .xls
 
 
-class Cells(NamedTuple):
-    """The rows of a table that are not blank, the (last) line of each, its separator, notes."""
+def _read_cells(
+    path: Path, words: Collection[str], expected: str
+) -> tuple[list[list[str]], list[int], str, list[str]]:
+    """The rows that are not blank, the (last) line of each, the separator, notes.
 
-    rows: list[list[str]]
-    lines: list[int]
-    separator: str
-    notes: list[str]
-
-
-def read_cells(path: Path, words: Collection[str], expected: str) -> Cells:
-    """Read a table; words: of headers, which tell the separator. BadInput for no text or no CSV."""
+    words: of headers, which tell the separator. Raises BadInput for no text or no CSV.
+    """
     text, encoding = _decoded(path, expected)
     said = re.match(r'"?sep=(.)"?(?:[\r\n]|\Z)', text, re.IGNORECASE)  # of a spreadsheet
     separator = said[1] if said else _separator(text, words)
@@ -62,8 +58,8 @@ def read_cells(path: Path, words: Collection[str], expected: str) -> Cells:
     rows = [row if any(map(str.strip, row[width:])) else row[:width] for row in rows]
     notes = [f"encoding {encoding}"] * (encoding != "UTF-8")
     notes += [f"cells between {SEPARATORS.get(separator, separator)}"] * (separator != ",")
-    said_of = [f"{path.name} is read with {', '.join(notes)}"] * bool(notes)
-    return Cells(rows, lines, separator, said_of)
+    notes = [f"{path.name} is read with {', '.join(notes)}"] * bool(notes)
+    return rows, lines, separator, notes
 
 
 def _decoded(path: Path, expected: str) -> tuple[str, str]:
@@ -206,7 +202,7 @@ def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] 
     what = f"missing: the {kind or 'labels'}"
     require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
     words = {word for form in forms for word in form.columns}
-    (first, *rows), (_, *lines), separator, notes = read_cells(path, words, expected)
+    (first, *rows), (_, *lines), separator, notes = _read_cells(path, words, expected)
     written = [cell.strip() for cell in first]
     header = [name.lower() if name.lower() in words else name for name in written]
     form = _choose_form(header, kind, path, forms)

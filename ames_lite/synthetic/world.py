@@ -185,7 +185,7 @@ def _ground_truth(queries: list[Shot], gallery: list[Shot]) -> GroundTruth:
         tuple(np.flatnonzero((labels == query.label) & (kinds == kind)) for query in queries)
         for kind in GRADES
     )
-    names = (tuple(shot.name for shot in shots) for shots in (queries, gallery))
+    names = tuple(query.name for query in queries), tuple(shot.name for shot in gallery)
     return GroundTruth(*names, easy, hard, junk, bbox=tuple(query.box for query in queries))
 
 

@@ -21,7 +21,7 @@ from ames_lite.datasets.custom.images import ImageFolders, find_images, find_lis
 from ames_lite.datasets.custom.labels import Lists, relate_labels
 from ames_lite.datasets.ground_truth import GRADES
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.names import check_once
+from ames_lite.datasets.names import check_once, line_of
 from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import check_radius, marked
 from ames_lite.datasets.tables import KINDS as TABLES
@@ -124,11 +124,7 @@ def _measures(options: CustomOptions, kind: str) -> tuple[float, int]:
 
 
 def _read_list(path: Path, images: ImageFolders, side: str) -> list[str]:
-    names = read_image_list(path).names
-
-    def where(row: int) -> str:
-        return f"{path}, image {row + 1}"
-
+    names, where = read_image_list(path).names, line_of(path, "image")
     found = find_listed(images, names, [side] * len(names), where)
     check_once(found, where, written=names)
     return found
