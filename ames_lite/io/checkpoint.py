@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields
+from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields, require
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import check_trained_on
@@ -177,27 +177,26 @@ def _read_native(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     except SafetensorError as error:
         raise BadInput(f"{error}", where=weights, expected="a whole safetensors file") from error
     digest = record.get("weights_sha256") if isinstance(record, dict) else None
-    if digest is not None and digest != file_digest(weights):
-        what = f"{weights.name} is not the file that {meta_file.name} was written with"
-        remedy = "save the head again; or, if you changed it knowingly, drop weights_sha256"
-        raise BadInput(what, where=weights, expected=f"sha256 {digest}", remedy=remedy)
+    fits, expected = digest in (None, file_digest(weights)), f"sha256 {digest}"
+    what = f"{weights.name} is not the file that {meta_file.name} was written with"
+    remedy = "save the head again; or, if you changed it knowingly, drop weights_sha256"
+    require(fits, what, where=weights, expected=expected, remedy=remedy)
     return state, record
 
 
 def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
     """Name, arguments and meta from the JSON of a native head."""
     schema = record.get("schema") if isinstance(record, dict) else None
-    if schema != SCHEMA:
-        raise BadInput(f"schema is {schema!r}", where=path, expected=f"a head's meta, {SCHEMA}")
+    what, expected = f"schema is {schema!r}", f"a head's meta, {SCHEMA}"
+    require(schema == SCHEMA, what, where=path, expected=expected)
     fields = set(HeadMeta.__dataclass_fields__)
     needed = {"schema", "model", "arguments", *fields} - {"calibration"}
     known = needed | {"calibration", "weights_sha256"}
     wrong = sorted(needed - set(record)) + sorted(set(record) - known)
     kinds = {"model": str, "arguments": dict}
     wrong = wrong or [key for key, kind in kinds.items() if not isinstance(record[key], kind)]
-    if wrong:
-        what = f"in the meta of a head are missing, unknown or of a wrong type: {', '.join(wrong)}"
-        raise BadInput(what, where=path, expected=f"the keys {', '.join(sorted(known))}")
+    what = f"in the meta of a head are missing, unknown or of a wrong type: {', '.join(wrong)}"
+    require(not wrong, what, where=path, expected=f"the keys {', '.join(sorted(known))}")
     try:
         meta = HeadMeta(**{key: record[key] for key in fields & set(record)})
     except BadInput as error:
@@ -207,16 +206,16 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
 
 def _read_published(path: Path) -> dict[str, Tensor]:
     content = load_weights(path, PUBLISHED)
-    surplus = set(content) - {"state", "optim", "epoch"} if isinstance(content, dict) else {"?"}
-    state = content.get("state") if isinstance(content, dict) else None
-    if surplus or not isinstance(state, dict):
-        came = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise BadInput(f"the file holds {came}", where=path, expected=PUBLISHED)
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            what = f"parameter {name!r} is {type(value).__name__}"
-            raise BadInput(what, where=path, expected="a tensor under a text name")
-    return state
+    came, state = type(content).__name__, None
+    if isinstance(content, dict):
+        came, state = str(sorted(map(str, content))), content.get("state")
+    fits = isinstance(state, dict) and not set(content) - {"state", "optim", "epoch"}
+    require(fits, f"the file holds {came}", where=path, expected=PUBLISHED)
+    for name, value in content["state"].items():
+        what, fits = f"parameter {name!r} is {type(value).__name__}", isinstance(value, Tensor)
+        expected = "a tensor under a text name"
+        require(fits and isinstance(name, str), what, where=path, expected=expected)
+    return dict(content["state"])
 
 
 def _recognise(state: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:

@@ -65,11 +65,12 @@ def load_image(
     """Decode one image to RGB uint8 [H, W, 3]. MissingFile; BadInput also for its size."""
     with _explained(path), _open(path) as opened:
         width, height = opened.size
-        fault = _fault_of_size(width, height, min_side, max_pixels)
-        if fault is None:
+        least, most = min(width, height), width * height
+        if least >= min_side and most <= max_pixels:
             upright = ImageOps.exif_transpose(_eight_bits(path, opened))
             return np.array(_on_background(upright))
-    what = f"an image has {width} × {height} pixels, {fault}"
+    fault = "thin" if least < min_side else "many"
+    what = f"an image has {width} × {height} pixels, which is too {fault}"
     expected = f"at least {min_side} pixels a side and at most {max_pixels} in all"
     raise BadInput(what, where=path, expected=expected)
 
@@ -88,12 +89,9 @@ def _explained(path: str | Path) -> Iterator[None]:
         raise MissingFile("an image is missing", where=path) from None
     except _BROKEN as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(
-            f"an image cannot be decoded ({said})",
-            where=path,
-            expected="a readable image file",
-            remedy=heif_remedy([str(path)]),
-        ) from error
+        what, expected = f"an image cannot be decoded ({said})", "a readable image file"
+        remedy = heif_remedy([str(path)])
+        raise BadInput(what, where=path, expected=expected, remedy=remedy) from error
 
 
 def _open(path: str | Path) -> Image.Image:
@@ -106,17 +104,11 @@ def _open(path: str | Path) -> Image.Image:
         return Image.open(path)
 
 
-def _fault_of_size(width: int, height: int, min_side: int, max_pixels: int) -> str | None:
-    if min(width, height) < min_side:
-        return "which is too thin"
-    return "which is too many" if width * height > max_pixels else None
-
-
 def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
     """The image with at most 8 bits a channel, orientation and transparency kept."""
     if image.mode[0] in "IF":
         deep = _deep_grey(image)
-    elif image.mode in ("RGB", "RGBA", "LA") and ";16" in _raw_modes(image):
+    elif image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ())):
         found = _deep_colour(path)
         if found is None:
             return image  # the high bytes, which is what Pillow reads
@@ -125,10 +117,6 @@ def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
         return image
     deep.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     return deep
-
-
-def _raw_modes(image: Image.Image) -> str:
-    return str([tile[3] for tile in getattr(image, "tile", ())])
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
@@ -223,18 +211,13 @@ def list_folder(
     return [name for name, _ in walk.files], walk.notes + others
 
 
-def list_images(folder: str | Path) -> list[str]:
-    """Names of all images below a folder, sorted. Raises as `list_folder`."""
-    return list_folder(folder)[0]
-
-
 def no_images(folder: Path) -> BadInput:
     """The error for a folder that has no images below it."""
     walk = walk_images(folder, is_image_name)
     what = "; ".join(("there are no images in the folder", *walk.notes, *left_out(walk.others)))
-    where = folder.absolute()
     expected = f"at least one file with a suffix of {', '.join(IMAGE_SUFFIXES)}"
-    return BadInput(what, where=where, expected=expected, remedy=heif_remedy(walk.others))
+    remedy = heif_remedy(walk.others)
+    return BadInput(what, where=folder.absolute(), expected=expected, remedy=remedy)
 
 
 def heif_remedy(names: Iterable[str]) -> str | None:

@@ -70,7 +70,6 @@ def _edges(box: object) -> npt.NDArray[np.float64]:
     return edges
 
 
-METHODS = ("resize", "center_crop")
 # the first pixel of a centre crop, from half of what is cut off
 CROP_ROUNDINGS: dict[str, Callable[[float], int]] = {"even": round, "floor": int}
 Pixels = npt.NDArray[Any]  # uint8, or float32
@@ -115,7 +114,7 @@ class Preparation:
     enlarge     whether images of a shorter longer side are enlarged to it
     patch       side of a patch in pixels
     scales      factors on top of image_size, one view each
-    resize      a key of RESIZES: area is AMES' and CVNet's, bicubic_float ELViS'
+    resize      of RESIZES: area is AMES' and CVNet's, bicubic_float ELViS'
     query_crop  how crop boxes become whole pixels: int is published; or cover, all they touch
     crop_rounding  of center_crop, where an odd number of pixels is cut off: even is published (the
                 first pixel is half of it, rounded to the nearest, half to even); or floor
@@ -183,50 +182,36 @@ class Preparation:
         return View(np.ascontiguousarray(image[top : top + h, left : left + w]), covered)
 
 
+RESIZES = ("area", "bicubic_float", "bicubic")
+
+
 def resize_image(image: Picture, size: tuple[int, int], resize: str, shrinks: bool) -> Pixels:
-    """RGB uint8 [H, W, 3] resized to (height, width), by a key of RESIZES.
+    """RGB uint8 [H, W, 3] resized to (height, width); one of that size already is given back.
 
-    shrinks: what `area` goes by, the factor of the whole image: its sides, rounded to patches, may
-    go the other way. An image of that size already is given back.
+    area           OpenCV on uint8, by area where the image shrinks, else linear. shrinks: by the
+                   factor of the whole image; its sides, rounded to patches, may go the other way
+    bicubic_float  torch's, with antialias, in float32, not clamped: torchvision's on float tensors
+    bicubic        the same, rounded once to uint8: torch's own uint8 path rounds and clips between
+                   its two passes, which moves pixels by up to 3
     """
+    image = np.ascontiguousarray(image)  # a crop is a view
     if image.shape[:2] == size:
-        return np.ascontiguousarray(image)
-    return RESIZES[resize](np.ascontiguousarray(image), size, shrinks)  # a crop is a view
-
-
-def _area(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
-    """OpenCV on uint8: INTER_AREA where the image shrinks, else INTER_LINEAR."""
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized: Picture = cv2.resize(image, size[::-1], interpolation=how)
-    return resized
-
-
-def _bicubic_float(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
-    """torch's bicubic with antialias in float32, not clamped: torchvision's on float tensors."""
+        return image
+    if resize == "area":
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.resize(image, size[::-1], interpolation=how)
     # a copy: what a decoder gave may be read-only
     planes = torch.tensor(image).permute(2, 0, 1)[None].float()
     resized = functional.interpolate(
         planes, size=size, mode="bicubic", align_corners=False, antialias=True
     )
-    return resized[0].permute(1, 2, 0).contiguous().numpy()
+    floats = resized[0].permute(1, 2, 0).contiguous().numpy()
+    return floats.round().clip(0, 255).astype(np.uint8) if resize == "bicubic" else floats
 
 
-def _bicubic(image: Picture, size: tuple[int, int], shrinks: bool) -> Pixels:
-    """The same, rounded once to uint8.
-
-    torch's own uint8 path rounds and clips between its two passes, which moves pixels by up to 3.
-    """
-    return _bicubic_float(image, size, shrinks).round().clip(0, 255).astype(np.uint8)
-
-
-RESIZES: dict[str, Callable[[Picture, tuple[int, int], bool], Pixels]] = {
-    "area": _area,
-    "bicubic_float": _bicubic_float,
-    "bicubic": _bicubic,
-}
 CHOICES = {
-    "method": METHODS,
-    "resize": tuple(RESIZES),
+    "method": ("resize", "center_crop"),
+    "resize": RESIZES,
     "query_crop": tuple(CROPS),
     "crop_rounding": tuple(CROP_ROUNDINGS),
 }

@@ -9,9 +9,7 @@ are images of their own, as copies would be. What was left out is said in notes,
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from ames_lite.errors import BadInput, MissingFile, require
 
@@ -29,15 +27,86 @@ LEFT = {  # what is left out, and how that is said
 }
 
 
-class Walk(NamedTuple):
+class Walk:
     """What a folder holds: names (paths from it, `/`-separated, sorted) with entries, and notes.
 
     others: names of the files that are not hidden and were not wanted.
     """
 
-    files: list[tuple[str, os.DirEntry[str]]]
-    notes: tuple[str, ...]
-    others: list[str]
+    def __init__(self, root: str, wanted: Callable[[str], bool]) -> None:
+        self.wanted = wanted
+        self.others: list[str] = []
+        self._found: list[tuple[str, os.DirEntry[str]]] = []
+        self._real: dict[str, str] = {}  # of files that are no links, their names
+        self._seen: dict[str, str] = {}  # real paths of folders, what they are named
+        self._links: list[tuple[str, str]] = []  # folders to follow: path, name
+        self._left: dict[str, Counter[str]] = {kind: Counter() for kind in LEFT}
+        self._walk(root)
+        self.others.sort()
+        self.files = self._without_links_to_others()
+
+    def _walk(self, root: str) -> None:
+        above = os.path.join(os.path.realpath(root), "")
+        self._descend(root, "")
+        while self._links:  # behind all real folders, so that these keep their own names
+            links, self._links = sorted(self._links), []
+            for path, name in links:
+                real = os.path.join(os.path.realpath(path), "")
+                if real != above and above.startswith(real):
+                    self._left["again"][f"{name} (a folder above)"] += 1
+                else:
+                    self._descend(path, f"{name}/")
+
+    def _descend(self, path: str, prefix: str) -> None:
+        real = os.path.realpath(path)
+        if real in self._seen:
+            known = self._seen[real].rstrip("/") or "the folder itself"
+            self._left["again"][f"{prefix.rstrip('/')} ({known})"] += 1
+            return
+        self._seen[real] = prefix
+        with os.scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            self._take(entry, prefix, real)
+
+    def _take(self, entry: os.DirEntry[str], prefix: str, real: str) -> None:
+        """Sort an entry in, or go down into a folder that is no link."""
+        name, is_link = prefix + entry.name, entry.is_symlink()
+        if is_hidden(entry.name):
+            count = sum(map(self.wanted, _files_in(entry)))
+            self._left["hidden"].update({name: count} if count else {})
+        elif is_link and not os.path.exists(entry.path):
+            self._left["dead"][name] += 1
+        elif entry.is_dir() and is_link:
+            self._links.append((entry.path, name))
+        elif entry.is_dir():
+            self._descend(entry.path, f"{name}/")
+        elif not self.wanted(entry.name):
+            self.others.append(name)
+        elif entry.is_file():
+            self._found.append((name, entry))
+            if not is_link:
+                self._real[os.path.join(real, entry.name)] = name
+
+    def _without_links_to_others(self) -> list[tuple[str, os.DirEntry[str]]]:
+        kept = []
+        for name, entry in sorted(self._found, key=lambda file: file[0]):
+            other = self._real.get(os.path.realpath(entry.path)) if entry.is_symlink() else None
+            if other is None:
+                kept.append((name, entry))
+            else:
+                self._left["twice"][f"{name} ({other})"] += 1
+        return kept
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        said = []
+        for kind, (what, how) in LEFT.items():
+            names, count = list(self._left[kind]), self._left[kind].total()
+            many = f"1 {what} is" if count == 1 else f"{count} {what}s are"
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            said += [f"{many} {how}: {', '.join(names[:5])}{more}"] * bool(names)
+        return tuple(said)
 
 
 def is_hidden(name: str) -> bool:
@@ -50,13 +119,11 @@ def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
     require(not root.is_file(), "a file is given as an image folder", where=root, expected=expected)
     what = "an image folder is missing"
     require(root.is_dir(), what, where=root, expected=expected, kind=MissingFile)
-    walker = _Walker(wanted)
     try:
-        walker.walk(str(root))
+        return Walk(str(root), wanted)
     except OSError as error:
         what = f"the folder cannot be read: {error}"
         raise BadInput(what, where=root, expected="a folder that may be read") from error
-    return Walk(walker.found(), walker.notes(), sorted(walker.others))
 
 
 def why_left_out(root: Path, name: str) -> str | None:
@@ -81,82 +148,6 @@ def names_of(path: Path, folders: Mapping[str, str]) -> list[str]:
     ways = [os.path.split(way) for way in (path, os.path.realpath(path))]
     places = [(os.path.realpath(place), name) for place, name in ways]
     return [f"{folders[at]}/{name}".lstrip("/") for at, name in places if at in folders]
-
-
-@dataclass
-class _Walker:
-    wanted: Callable[[str], bool]
-    others: list[str] = field(default_factory=list)
-    files: list[tuple[str, os.DirEntry[str]]] = field(default_factory=list)
-    real: dict[str, str] = field(default_factory=dict)  # of files that are no links, their names
-    seen: dict[str, str] = field(default_factory=dict)  # real paths of folders, what they are named
-    links: list[tuple[str, str]] = field(default_factory=list)  # folders to follow: path, name
-    left: dict[str, Counter[str]] = field(
-        default_factory=lambda: {kind: Counter() for kind in LEFT}
-    )
-
-    def walk(self, root: str) -> None:
-        above = os.path.join(os.path.realpath(root), "")
-        self._descend(root, "")
-        while self.links:  # behind all real folders, so that these keep their own names
-            links, self.links = sorted(self.links), []
-            for path, name in links:
-                real = os.path.join(os.path.realpath(path), "")
-                if real != above and above.startswith(real):
-                    self.left["again"][f"{name} (a folder above)"] += 1
-                else:
-                    self._descend(path, f"{name}/")
-
-    def _descend(self, path: str, prefix: str) -> None:
-        real = os.path.realpath(path)
-        if real in self.seen:
-            known = self.seen[real].rstrip("/") or "the folder itself"
-            self.left["again"][f"{prefix.rstrip('/')} ({known})"] += 1
-            return
-        self.seen[real] = prefix
-        with os.scandir(path) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            self._take(entry, prefix, real)
-
-    def _take(self, entry: os.DirEntry[str], prefix: str, real: str) -> None:
-        """Sort an entry in, or go down into a folder that is no link."""
-        name, is_link = prefix + entry.name, entry.is_symlink()
-        if is_hidden(entry.name):
-            count = sum(map(self.wanted, _files_in(entry)))
-            self.left["hidden"].update({name: count} if count else {})
-        elif is_link and not os.path.exists(entry.path):
-            self.left["dead"][name] += 1
-        elif entry.is_dir() and is_link:
-            self.links.append((entry.path, name))
-        elif entry.is_dir():
-            self._descend(entry.path, f"{name}/")
-        elif not self.wanted(entry.name):
-            self.others.append(name)
-        elif entry.is_file():
-            self.files.append((name, entry))
-            if not is_link:
-                self.real[os.path.join(real, entry.name)] = name
-
-    def found(self) -> list[tuple[str, os.DirEntry[str]]]:
-        """The files, sorted by name, without links to others among them."""
-        kept = []
-        for name, entry in sorted(self.files, key=lambda file: file[0]):
-            other = self.real.get(os.path.realpath(entry.path)) if entry.is_symlink() else None
-            if other is None:
-                kept.append((name, entry))
-            else:
-                self.left["twice"][f"{name} ({other})"] += 1
-        return kept
-
-    def notes(self) -> tuple[str, ...]:
-        said = []
-        for kind, (what, how) in LEFT.items():
-            names, count = list(self.left[kind]), self.left[kind].total()
-            many = f"1 {what} is" if count == 1 else f"{count} {what}s are"
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            said += [f"{many} {how}: {', '.join(names[:5])}{more}"] * bool(names)
-        return tuple(said)
 
 
 def _files_in(entry: os.DirEntry[str]) -> Iterator[str]:

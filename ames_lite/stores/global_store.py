@@ -100,12 +100,9 @@ class GlobalStore(RowStore):
 
     def _check_numbers(self, block: Floats, first: int) -> None:
         bad = ~np.isfinite(block).all(axis=1) | ~block.any(axis=1)
-        if bad.any():
-            at = int(bad.argmax())
-            what = "has NaN or infinite entries" if block[at].any() else "is all zeros"
-            raise BadInput(
-                f"the descriptor of '{self.names[first + at]}' (row {first + at}) {what}",
-                where=self.path,
-                expected="finite numbers that are not all zero",
-                remedy="extract that image again, or drop it from the list",
-            )
+        at = int(bad.argmax())
+        found = "has NaN or infinite entries" if block[at].any() else "is all zeros"
+        what = f"the descriptor of '{self.names[first + at]}' (row {first + at}) {found}"
+        expected = "finite numbers that are not all zero"
+        remedy = "extract that image again, or drop it from the list"
+        require(not bad.any(), what, where=self.path, expected=expected, remedy=remedy)

@@ -44,16 +44,13 @@ def write_neighbors(
 
     The published form (.pkl) keeps neither names nor provenance. BadInput for other lists.
     """
-    sides = {
-        "query": (query_names, len(neighbors.ids)),
-        "gallery": (gallery_names, neighbors.num_gallery),
-    }
-    for side, (names, wanted) in sides.items():
+    sides = {"query": query_names, "gallery": gallery_names}
+    wanted = {"query": len(neighbors.ids), "gallery": neighbors.num_gallery}
+    for side, names in sides.items():
         hdf5.check_names(names, f"the {side} list")
-        if len(names) != wanted:
-            what = f"the {side} list has {len(names)} names, the neighbours {wanted}"
-            expected = f"the {side} list that the neighbours were searched with"
-            raise BadInput(what, where=path, expected=expected)
+        what = f"the {side} list has {len(names)} names, the neighbours {wanted[side]}"
+        expected = f"the {side} list that the neighbours were searched with"
+        require(len(names) == wanted[side], what, where=path, expected=expected)
     if is_pickle(path):
         return write_published_neighbors(path, neighbors, overwrite=overwrite)
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
@@ -149,25 +146,23 @@ def datasets_of(
         (there, many), (here, few) = (
             (lists.get(f"{side}_digest"), lists.get(f"{side}_count")) for lists in (stored, given)
         )
-        if there != here:
-            raise BadInput(
-                f"the neighbours were made for another {side} list: "
-                f"{many} names with digest {there} there, {few} names with digest {here} here",
-                where=file.path,
-                expected=f"the {side} list of this run, name by name in the same order, "
-                "or neighbours made again",
-                remedy=remedy,
-            )
+        require(
+            there == here,
+            f"the neighbours were made for another {side} list: "
+            f"{many} names with digest {there} there, {few} names with digest {here} here",
+            where=file.path,
+            expected=f"the {side} list of this run, name by name in the same order, "
+            "or neighbours made again",
+            remedy=remedy,
+        )
     ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
     return ids, hdf5.dataset(file, "sims", ids.shape, ("float32",))
 
 
 def _describe(query_names: Names, gallery_names: Names) -> dict[str, Any]:
-    described: dict[str, Any] = {}
-    for side, names in (("query", query_names), ("gallery", gallery_names)):
-        described[f"{side}_digest"] = names_digest(names)
-        described[f"{side}_count"] = len(names)
-    return described
+    sides = {"query": query_names, "gallery": gallery_names}
+    digests = {f"{side}_digest": names_digest(names) for side, names in sides.items()}
+    return digests | {f"{side}_count": len(names) for side, names in sides.items()}
 
 
 def _width(
@@ -181,17 +176,14 @@ def _width(
     """How many columns to read. Raises BadInput where num asks for more than is there."""
     if num is None:
         return stored
-    if num < 1:
-        raise BadInput(f"{num} neighbours were asked for", expected="at least 1")
+    require(num >= 1, f"{num} neighbours were asked for", expected="at least 1")
     # an image is no neighbour of its own, so lists of a set against itself end one earlier
     overlap = not set(gallery_names).isdisjoint(query_names)
-    if stored < min(num, len(gallery_names) - overlap):
-        raise BadInput(
-            f"{num} neighbours a query were asked for, the list has {stored}",
-            where=path,
-            expected=f"{num} neighbours, or all of the {len(gallery_names)} gallery images",
-            remedy=f"ask for at most {stored}, or make a longer list: {remedy}",
-        )
+    what = f"{num} neighbours a query were asked for, the list has {stored}"
+    expected = f"{num} neighbours, or all of the {len(gallery_names)} gallery images"
+    longer = f"ask for at most {stored}, or make a longer list: {remedy}"
+    enough = stored >= min(num, len(gallery_names) - overlap)
+    require(enough, what, where=path, expected=expected, remedy=longer)
     return min(stored, num)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance, check_provenance
 from ames_lite.io.writing import replacing
@@ -62,8 +62,8 @@ class ArrayFile(NamedTuple):
     def _load(
         self, path: str | Path, names: tuple[str, ...], remedy: str
     ) -> tuple[dict[str, npt.NDArray[Any]], Provenance]:
-        if not Path(path).is_file():
-            raise MissingFile(f"the {self.what} is missing", where=path, remedy=remedy)
+        what = f"the {self.what} is missing"
+        require(Path(path).is_file(), what, where=path, remedy=remedy, kind=MissingFile)
         try:
             with np.load(path, allow_pickle=False) as file:
                 made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
@@ -88,11 +88,7 @@ def check_numbers(
 ) -> None:
     """Raise BadInput for anything but finite floating-point numbers with these axes: "[C, D]"."""
     fits = values.ndim == axes.count(",") + 1 and values.size > 0 and values.dtype.kind == "f"
-    if not fits or not np.isfinite(values).all():
-        raise BadInput(
-            f"{name} are {list(values.shape)} ({values.dtype.name})"
-            + (", with NaN or infinite entries" if fits else ""),
-            where=path,
-            expected=f"{axes} finite floating-point numbers",
-            remedy=remedy,
-        )
+    what = f"{name} are {list(values.shape)} ({values.dtype.name})"
+    what += ", with NaN or infinite entries" if fits else ""
+    finite, expected = fits and np.isfinite(values).all(), f"{axes} finite floating-point numbers"
+    require(finite, what, where=path, expected=expected, remedy=remedy)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.provenance import ABSENT
 from ames_lite.io.writing import explain_write_errors
@@ -39,8 +39,8 @@ def write_pair_scores(
 ) -> Path:
     """Write the scores and what they depend on (key -> digest or other text); returns the path."""
     for key, value in digests.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise BadInput(f"digest {key!r} is {value!r}", where=path, expected="text")
+        text = isinstance(key, str) and isinstance(value, str)
+        require(text, f"digest {key!r} is {value!r}", where=path, expected="text")
     with hdf5.new_file(path, SCHEMA, provenance or {}, overwrite=overwrite) as file:
         file["query"] = scores.query.astype(np.int32, copy=False)
         file["gallery"] = scores.gallery.astype(np.int32, copy=False)
@@ -54,9 +54,9 @@ def read_pair_scores(path: str | Path, digests: Digests, *, remedy: str = REMEDY
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         check_digests(file, digests, "the scores were made", remedy)
         query = hdf5.dataset(file, "query", (None,), ("int32",))
-        gallery = hdf5.dataset(file, "gallery", query.shape, ("int32",))
-        logit = hdf5.dataset(file, "logit", query.shape, ("float32",))
-        parts = query[:], gallery[:], logit[:]
+        gallery = hdf5.dataset(file, "gallery", query.shape, ("int32",))[:]
+        logit = hdf5.dataset(file, "logit", query.shape, ("float32",))[:]
+        parts = query[:], gallery, logit
     try:
         return PairScores(*parts)
     except BadInput as error:
@@ -68,9 +68,8 @@ def check_digests(file: hdf5.File, digests: Digests, made: str, remedy: str) -> 
     stored = hdf5.read_json(file, "digests")
     for key in sorted(stored.keys() | digests.keys()):
         there, here = stored.get(key, ABSENT), digests.get(key, ABSENT)
-        if there != here:
-            what = f"{made} with another {key}: {there} there, {here} here"
-            raise BadInput(what, where=file.path, expected=f"the same {key}", remedy=remedy)
+        what, expected = f"{made} with another {key}: {there} there, {here} here", f"the same {key}"
+        require(there == here, what, where=file.path, expected=expected, remedy=remedy)
 
 
 def read_provenance(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]:

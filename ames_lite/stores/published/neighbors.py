@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.rows import own_rows
@@ -49,9 +49,9 @@ def read_shortlist(
     of_image = np.full(num, -1)
     of_image[ids] = rows
     listed = of_image[of_image >= 0]
-    if (of_image[ids] != rows).any() or len(np.unique(listed)) != len(listed):
-        what = "the shortlist gives an image two rows, or a row two images"
-        raise BadInput(what, where=path, expected="one row of the shortlist's store an image")
+    fits = (of_image[ids] == rows).all() and len(np.unique(listed)) == len(listed)
+    what = "the shortlist gives an image two rows, or a row two images"
+    require(fits, what, where=path, expected="one row of the shortlist's store an image")
     return of_image
 
 
@@ -59,12 +59,12 @@ def checked_planes(path: str | Path, num_queries: int, num_gallery: int) -> Plan
     """The planes of a file, of so many queries. Raises MissingFile, BadInput."""
     planes = open_planes(Path(path))
     dtype, shape = planes.values.dtype, planes.values.shape[1:]
-    if dtype.name not in EXACT or num_gallery > EXACT[dtype.name]:
-        what = f"ids of {num_gallery} gallery images are stored as {dtype}"
-        raise BadInput(what, where=path, expected="float32 (up to 2^24 images) or float64")
-    if shape[0] != num_queries or shape[1] < 1:
-        what = f"the file has lists of {shape[0]} queries, the query list has {num_queries}"
-        raise BadInput(what, where=path, expected="the lists of these very queries")
+    exact, what = EXACT.get(dtype.name, 0), f"ids of {num_gallery} gallery images stored as {dtype}"
+    expected = "float32 (up to 2^24 images) or float64"
+    require(num_gallery <= exact, what, where=path, expected=expected)
+    what = f"the file has lists of {shape[0]} queries, the query list has {num_queries}"
+    fits = shape[0] == num_queries and shape[1] >= 1
+    require(fits, what, where=path, expected="the lists of these very queries")
     return planes
 
 
@@ -72,10 +72,9 @@ def write_published_neighbors(
     path: str | Path, neighbors: Neighbors, *, overwrite: bool = False
 ) -> Path:
     """Write the lists as a pickled float32 tensor [2, Q, K], which counts 2^24 images at most."""
-    if neighbors.num_gallery > EXACT["float32"]:
-        what = f"float32 ids cannot tell {neighbors.num_gallery} gallery images apart"
-        expected = f"at most {EXACT['float32']}, or the native form (.hdf5)"
-        raise BadInput(what, where=path, expected=expected)
+    num, most = neighbors.num_gallery, EXACT["float32"]
+    what = f"float32 ids cannot tell {num} gallery images apart"
+    require(num <= most, what, where=path, expected=f"at most {most}, or the native form (.hdf5)")
     planes = np.stack([neighbors.sims, neighbors.ids]).astype(np.float32)
     with replacing(path, overwrite) as partial:
         write_pickle(partial, torch.from_numpy(planes))

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.stores.published.safe_pickle import (
     NUMPY_ARRAYS,
     Allowed,
@@ -63,25 +63,18 @@ class _Tensor(NamedTuple):
         return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
 
 
-def _storage(content: object) -> bytes:
-    if not isinstance(content, bytes):
-        raise ValueError("a tensor's storage")
-    return content
-
-
 def _rebuild(storage: object, offset: int, shape: Any, stride: Any, *_: object) -> _Tensor:
     if not isinstance(storage, bytes) or len(shape) != len(stride):
-        raise ValueError("a tensor's parts")
-    for number in (*shape, *stride, offset):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-            raise ValueError("a tensor's shape")
+        raise ValueError("a tensor's storage or shape")
+    if not all(type(number) is int and number >= 0 for number in (*shape, *stride, offset)):
+        raise ValueError("a tensor's shape")
     return _Tensor(storage, offset, tuple(shape), tuple(stride))
 
 
 TENSOR: GlobalTable = MappingProxyType(
     {
         ("torch._utils", "_rebuild_tensor_v2"): Allowed(_rebuild),
-        ("torch.storage", "_load_from_bytes"): Allowed(_storage),
+        ("torch.storage", "_load_from_bytes"): Allowed(lambda content: content),
         ("collections", "OrderedDict"): Allowed(lambda: ()),  # of backward hooks, and empty
     }
 )
@@ -90,19 +83,16 @@ TENSOR: GlobalTable = MappingProxyType(
 def open_planes(path: Path) -> Planes:
     planes = _mapped(path) if path.is_file() else None
     if planes is None:
-        planes = Planes(_in_memory(read_pickle(path, {**NUMPY_ARRAYS, **TENSOR}), path))
+        content = read_pickle(path, {**NUMPY_ARRAYS, **TENSOR})
+        if isinstance(content, _Tensor):
+            content = content.over(content.storage, 0, path)
+        if not isinstance(content, np.ndarray):
+            raise BadInput(f"the file holds {type(content).__name__}", where=path, expected=FORM)
+        planes = Planes(np.asarray(content))
     shape = planes.values.shape
-    if len(shape) != 3 or shape[0] not in (2, 3):
-        raise BadInput(f"the file holds {list(shape)}", where=path, expected=FORM)
+    fits = len(shape) == 3 and shape[0] in (2, 3)
+    require(fits, f"the file holds {list(shape)}", where=path, expected=FORM)
     return planes
-
-
-def _in_memory(content: object, path: Path) -> npt.NDArray[Any]:
-    if isinstance(content, _Tensor):
-        return content.over(content.storage, 0, path)
-    if not isinstance(content, np.ndarray):
-        raise BadInput(f"the file holds {type(content).__name__}", where=path, expected=FORM)
-    return np.asarray(content)
 
 
 def _mapped(path: Path) -> Planes | None:

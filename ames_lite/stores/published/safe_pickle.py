@@ -6,6 +6,7 @@ of this file, so that a forged state is checked before NumPy sees it. `.npy` fil
 are read through it too.
 """
 
+import math
 import pickle
 import struct
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, require
 
 GlobalTable = Mapping[tuple[str, str], object]
 NUMBERS = "biuf"  # kinds of dtypes
@@ -65,11 +66,9 @@ class _Array(np.ndarray[Any, Any]):
         objects = dtype.value.hasobject  # then the state is a list
         if not isinstance(data, list if objects else bytes):
             raise ValueError("an array of objects")
-        count = 1
-        for length in shape:
-            if not isinstance(length, int) or length < 0:
-                raise ValueError("an array's shape")
-            count *= length
+        if not all(isinstance(length, int) and length >= 0 for length in shape):
+            raise ValueError("an array's shape")
+        count = math.prod(shape)
         if len(data) != (count if objects else count * dtype.value.itemsize):
             raise ValueError("an array's length")
         checked: Any = (1, shape, dtype.value, bool(fortran), data)  # NumPy's stub has it wrong
@@ -105,7 +104,7 @@ def _latin(text: str, encoding: str) -> bytes:  # how protocols 0 to 2 write byt
 
 
 def _raw(data: Any) -> Any:
-    """The bytes of a string of Python 2, as `_byte_strings` reads it; anything else as it is."""
+    """The bytes of a string of Python 2, as `read_pickled` reads it; anything else as it is."""
     return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
 
 
@@ -165,8 +164,7 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
     MissingFile; BadInput at any other global, and where the stream is damaged or forged.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFile("a pickle is missing", where=path)
+    require(path.is_file(), "a pickle is missing", where=path, kind=MissingFile)
     with open(path, "rb") as file:
         return read_pickled(file, path, allowed)
 
@@ -180,19 +178,14 @@ def read_pickled(
         try:
             return _AllowListUnpickler(file, path, allowed, persistent).load()
         except UnicodeDecodeError:
-            file.seek(start)
-            return _byte_strings(file, path, allowed)
+            file.seek(start)  # of Python 2, whose strings are bytes: of text, or of an array
+            back: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # gives all bytes back
+            return _with_text(_AllowListUnpickler(file, path, allowed, **back).load(), {})
     except BadInput:
         raise
     except _BROKEN as error:
         what = f"a pickle cannot be read ({str(error) or type(error).__name__})"
         raise BadInput(what, where=path, expected="a whole pickle of plain data") from error
-
-
-def _byte_strings(file: IO[bytes], path: Path, allowed: GlobalTable) -> object:
-    """The content of a pickle of Python 2, whose strings are bytes: of text, or of an array."""
-    strings: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # gives all bytes back
-    return _with_text(_AllowListUnpickler(file, path, allowed, **strings).load(), {})
 
 
 def _with_text(value: Any, done: dict[int, Any]) -> Any:
@@ -230,9 +223,8 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 def read_npy(path: str | Path, expected: str = "a .npy file") -> npt.NDArray[Any]:
     """The array of a file. Raises MissingFile; BadInput for damage, and for forbidden content."""
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFile("a file is missing", where=path, expected=expected)
+    path, what = Path(path), "a file is missing"
+    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
     try:
         with open(path, "rb") as file:
             shape = _shape_of_objects(file)
