@@ -102,10 +102,7 @@ def save_meta(path: str | Path, meta: HeadMeta) -> Path:
 
 def _as_json(meta: HeadMeta) -> dict[str, Any]:
     """Without a calibration there is no such key: readers of older files know none."""
-    content = asdict(meta)
-    if meta.calibration is None:
-        del content["calibration"]
-    return content
+    return {k: v for k, v in asdict(meta).items() if k != "calibration" or v is not None}
 
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:

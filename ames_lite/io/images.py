@@ -1,10 +1,7 @@
 """Images on disk: the one owner of decoding (and of writing the pictures that the project makes).
 
-`load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, grey,
-palette, CMYK, Lab and two colours converted, the first frame or page of several. More than 8 bits
-and floats are scaled by their range (`full_scale`). Transparent images lie on white; on black where
-what is visible is nearly white (mean luminance, weighted by alpha, above BRIGHT) and would vanish.
-
+`load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, all
+colour spaces converted, the first frame or page of several, more than 8 bits scaled by their range.
 A size beyond MAX_PIXELS is refused from the file's header, before anything is decoded, so that a
 small file cannot fill the memory. Files are decoded by their content; IMAGE_SUFFIXES says which are
 listed as images.
@@ -150,7 +147,7 @@ def _deep_colour(path: str | Path) -> Image.Image | None:
 
 
 def _on_background(image: Image.Image) -> Image.Image:
-    """RGB; a transparent image lies on white, or on black where white would hide it."""
+    """RGB; transparent images lie on white, or on black where white would hide what is visible."""
     if image.mode not in ("RGBA", "LA", "PA", "RGBa") and "transparency" not in image.info:
         return image.convert("RGB")
     image = image.convert("RGBA")

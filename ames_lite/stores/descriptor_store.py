@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
-from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import compression, hdf5, virtual
@@ -36,13 +35,12 @@ from ames_lite.stores.row_layout import (
     layout,
     store_layout,
 )
-from ames_lite.stores.row_store import RowStore
+from ames_lite.stores.row_store import REMEDY, RowStore
 from ames_lite.stores.row_writer import DescriptorWriter
 
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
 THREADS = 8  # that read at once, where HDF5 is not in between
-REMEDY = remedies.EXTRACT
 
 
 class DescriptorStore(RowStore):
@@ -54,9 +52,6 @@ class DescriptorStore(RowStore):
 
     create = DescriptorWriter
     schema = LOCAL_SCHEMA
-
-    def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
-        super().__init__(path, remedy)
 
     @classmethod
     def open(cls, path: str | Path, remedy: str = REMEDY) -> DescriptorStore:

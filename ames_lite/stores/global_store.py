@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
-from ames_lite.io import remedies
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import hdf5, virtual
 from ames_lite.stores.published.store import DATA_SET, is_published
@@ -28,10 +27,9 @@ from ames_lite.stores.row_layout import (
     Layout,
     globals_layout,
 )
-from ames_lite.stores.row_store import RowStore
+from ames_lite.stores.row_store import REMEDY, RowStore
 
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
-REMEDY = remedies.EXTRACT
 Floats = npt.NDArray[np.floating[Any]]
 
 

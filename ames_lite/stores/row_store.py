@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.io import remedies
 from ames_lite.io.provenance import Provenance
 from ames_lite.stores import hdf5, virtual
 from ames_lite.stores.row_layout import FAILED, Layout, progress
+
+REMEDY = remedies.EXTRACT
 
 
 class RowStore:
@@ -32,7 +35,7 @@ class RowStore:
     dtype: np.dtype[Any]
     _data_set = "descriptors"  # what is read by the row
 
-    def __init__(self, path: str | Path, remedy: str) -> None:
+    def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
         """Raises MissingFile, BadInput."""
         self.path, self.remedy = Path(path).absolute(), remedy
         self._handle: hdf5.File | None = None

@@ -18,7 +18,7 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.descriptors import BinaryCode
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
-from ames_lite.stores.published.planes import open_planes
+from ames_lite.stores.published.neighbors import open_planes
 from tests.cli.test_commands import SMALL, python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process

@@ -21,7 +21,6 @@ from ames_lite.records import Neighbors
 from ames_lite.stores import neighbor_lists
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.published import neighbors as published_neighbors
-from ames_lite.stores.published import planes
 from ames_lite.stores.published.safe_pickle import write_pickle
 from tests.cli.test_tuned_and_scores import gldv2
 from tests.conftest import TinyWorld
@@ -103,7 +102,7 @@ def test_a_shortlist_is_looked_for_without_reading_two_planes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_neighbors(tmp_path / "nn.pkl", make_neighbors(5, 6, LONG, LONG), *NAMES, {})
-    monkeypatch.setattr(planes, "read_pickle", None)
+    monkeypatch.setattr(published_neighbors, "read_pickle", None)
     assert published_neighbors.read_shortlist(path, *NAMES) is None
 
 

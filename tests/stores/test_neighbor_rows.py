@@ -20,8 +20,8 @@ from ames_lite.stores.neighbor_lists import (
     write_neighbors,
 )
 from ames_lite.stores.neighbor_rows import NeighborRows
-from ames_lite.stores.published import planes as published_planes
-from ames_lite.stores.published.planes import open_planes
+from ames_lite.stores.published import neighbors as published_planes
+from ames_lite.stores.published.neighbors import open_planes
 
 NUM, DEPTH = 200, 60
 NAMES = tuple(f"{i}.jpg" for i in range(NUM))

@@ -1,26 +1,151 @@
 """Published neighbour lists, `nn_*.pkl`: read without trust, and written so that their code reads
 them.
 
-ids are rows of the gallery list, as floats: float32 is exact below 2^24 only. The file names no
+A pickled tensor or array [2, Q, K] or [3, Q, K]: sims; ids, rows of the gallery list as floats
+(float32 is exact below 2^24 only); and, where it is there, rows in a shortlist. The file names no
 list, so that only numbers of rows can be checked; an image is left out of its own list by its name.
+The numbers of a large tensor stay in the file, which is mapped: where they lie is seen by what
+torch.save begins with, and the rest goes through the allow-list. Other forms (a NumPy array,
+protocol 2) are read into memory.
 """
 
+import io
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import require
+from ames_lite.errors import BadInput, require
 from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores.neighbor_rows import NeighborRows, check_ids
-from ames_lite.stores.published.planes import Planes, open_planes
-from ames_lite.stores.published.safe_pickle import write_pickle
+from ames_lite.stores.published.safe_pickle import (
+    NUMPY_ARRAYS,
+    Allowed,
+    GlobalTable,
+    read_pickle,
+    read_pickled,
+    write_pickle,
+)
 
+FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
+HEADER_BYTES = 1 << 12  # of a pickled tensor before, between and behind its numbers, at most
+STORAGE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
+PROTOCOL = 1001  # and what follows
+DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Long": "<i8"}
+STORAGES: GlobalTable = MappingProxyType(
+    {("torch", f"{name}Storage"): dtype for name, dtype in DTYPES.items()}
+)
 EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # gallery rows that the dtype tells apart
+
+
+class Planes(NamedTuple):
+    """values [2 or 3, Q, K]; mapped: the file that they lie in, None where they are in memory."""
+
+    values: npt.NDArray[Any]
+    mapped: mmap.mmap | None = None
+
+
+class _Tensor(NamedTuple):
+    """What a pickle says of a tensor. storage: its bytes, as torch.save writes them."""
+
+    storage: bytes
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def over(self, buffer: Any, begin: int, path: Path) -> npt.NDArray[Any]:
+        """The array, of a buffer that holds the storage from the byte `begin` on."""
+        header = io.BytesIO(buffer[begin : begin + HEADER_BYTES])
+        dtype, entries = _read_header(header, path)
+        start = begin + header.tell()
+        steps = zip(self.shape, self.stride, strict=True)
+        last = self.offset + sum((length - 1) * step for length, step in steps)
+        held = (len(buffer) - start) // dtype.itemsize
+        if 0 in self.shape or entries > held or not last < entries:
+            raise BadInput("a tensor's shape and storage do not fit", where=path, expected=FORM)
+        flat = np.frombuffer(buffer, dtype, entries, start)[self.offset :]
+        strides = [step * dtype.itemsize for step in self.stride]
+        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
+
+
+def _rebuild(storage: object, offset: int, shape: Any, stride: Any, *_: object) -> _Tensor:
+    if not isinstance(storage, bytes) or len(shape) != len(stride):
+        raise ValueError("a tensor's storage or shape")
+    if not all(type(number) is int and number >= 0 for number in (*shape, *stride, offset)):
+        raise ValueError("a tensor's shape")
+    return _Tensor(storage, offset, tuple(shape), tuple(stride))
+
+
+TENSOR: GlobalTable = MappingProxyType(
+    {
+        ("torch._utils", "_rebuild_tensor_v2"): Allowed(_rebuild),
+        ("torch.storage", "_load_from_bytes"): Allowed(lambda content: content),
+        ("collections", "OrderedDict"): Allowed(lambda: ()),  # of backward hooks, and empty
+    }
+)
+
+
+def open_planes(path: Path) -> Planes:
+    planes = _mapped(path) if path.is_file() else None
+    if planes is None:
+        content = read_pickle(path, {**NUMPY_ARRAYS, **TENSOR})
+        if isinstance(content, _Tensor):
+            content = content.over(content.storage, 0, path)
+        if not isinstance(content, np.ndarray):
+            raise BadInput(f"the file holds {type(content).__name__}", where=path, expected=FORM)
+        planes = Planes(np.asarray(content))
+    shape = planes.values.shape
+    fits = len(shape) == 3 and shape[0] in (2, 3)
+    require(fits, f"the file holds {list(shape)}", where=path, expected=FORM)
+    return planes
+
+
+def _mapped(path: Path) -> Planes | None:
+    """The planes where they lie; None where the file is of another form, or damaged."""
+    try:
+        with open(path, "rb") as file:
+            rest, begin = _without_storage(file)
+            tensor = read_pickled(io.BytesIO(rest), path, TENSOR)
+            if not isinstance(tensor, _Tensor) or tensor.storage:
+                return None
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return Planes(tensor.over(mapped, begin, path), mapped)
+    except (ValueError, TypeError, OverflowError):  # BadInput among them
+        return None
+
+
+def _without_storage(file: IO[bytes]) -> tuple[bytes, int]:
+    """The pickle of a tensor with b"" for the storage, and where that begins in the file."""
+    head = file.read(HEADER_BYTES)
+    begin = head.find(STORAGE)
+    for opcode, size in ((b"\x8e", 8), (b"B", 4)):  # BINBYTES8, BINBYTES; then the length
+        start = begin - size - 1
+        if start >= 0 and head[start : start + 1] == opcode:
+            file.seek(begin + int.from_bytes(head[start + 1 : begin], "little"))
+            return head[:start] + b"C\x00" + file.read(HEADER_BYTES), begin  # SHORT_BINBYTES
+    raise ValueError("no storage in one piece")
+
+
+def _read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], int]:
+    """dtype and entries of a storage as torch.save writes it. Raises BadInput."""
+    begins = file.read(len(STORAGE)) == STORAGE
+    protocol, system = read_pickled(file, path), read_pickled(file, path)
+    described = read_pickled(file, path, STORAGES, persistent=True)
+    read_pickled(file, path)  # the keys: one storage
+    count = file.read(8)
+    little = isinstance(system, dict) and system.get("little_endian") is True
+    fine = isinstance(described, tuple) and len(described) >= 5 and described[0] == "storage"
+    if not (begins and protocol == PROTOCOL and little and fine) or len(count) < 8:
+        raise BadInput("a storage of another form", where=path, expected=FORM)
+    assert isinstance(described, tuple)
+    return np.dtype(described[1]), int.from_bytes(count, "little", signed=True)
 
 
 def open_published_rows(

@@ -26,8 +26,9 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import compression, hdf5, virtual
-from ames_lite.stores.descriptor_store import REMEDY, RUN_BYTES, DescriptorStore
+from ames_lite.stores.descriptor_store import RUN_BYTES, DescriptorStore
 from ames_lite.stores.row_layout import DONE
+from ames_lite.stores.row_store import REMEDY
 
 DATA_SET = "features"
 COLUMNS = 5
@@ -122,7 +123,8 @@ class PublishedStore(DescriptorStore):
         num = len(self.names)
         self.status = np.full(num, DONE, np.uint8)
         self.size = np.ones((num, 2), np.int32) if sizes is None else sizes.astype(np.int32)
-        self._shortlist = shortlist
+        self._row_of = np.arange(num) if shortlist is None else shortlist
+        self._listed = shortlist is not None
         super().__init__(path, remedy)
 
     def _read_header(self, file: hdf5.File) -> None:
@@ -163,8 +165,8 @@ class PublishedStore(DescriptorStore):
 
     def _check_list(self) -> None:
         """A store of all images needs no shortlist, which then must not reorder them."""
-        num, given = len(self.names), self._shortlist
-        if given is not None and self.num_rows == num:
+        num, given = len(self.names), self._row_of
+        if self._listed and self.num_rows == num:
             require(
                 (given[given >= 0] == np.flatnonzero(given >= 0)).all(),
                 "the store has a row for every image, the shortlist has them in another order",
@@ -172,9 +174,9 @@ class PublishedStore(DescriptorStore):
                 expected="a store of the shortlist, or lists without one",
                 remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a shortlist",
             )
-            self._shortlist = given = None
+            self._row_of, self._listed = np.arange(num), False
         fits, listed = self.num_rows == num, f"the image list {num} names"
-        if given is not None:
+        if self._listed:
             fits, listed = given.max() < self.num_rows, f"the shortlist names row {given.max()}"
         what = f"the store has {self.num_rows} rows and {listed}"
         expected = "the list that the store was made from: it carries no names of its own"
@@ -205,15 +207,11 @@ class PublishedStore(DescriptorStore):
 
     def _of_list(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What was found of the rows of the file, by the image list; 0 where it has no row."""
-        if self._shortlist is None:
-            return values
-        return np.where(self._shortlist < 0, values.dtype.type(0), values[self._shortlist])
+        return np.where(self._row_of < 0, values.dtype.type(0), values[self._row_of])
 
     def _file_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         rows = self._check_rows(rows)
-        if self._shortlist is None:
-            return rows
-        found = self._shortlist[rows]
+        found = self._row_of[rows]
         for row in rows[found < 0][:1].tolist():
             what = f"'{self.names[row]}' (row {row}) is not in the shortlist"
             expected = "images that are in some neighbour list of the file with the shortlist"
@@ -223,9 +221,7 @@ class PublishedStore(DescriptorStore):
 
     def stored_name(self, row: int) -> str:
         """The name of a row of the file; with a shortlist the list counts otherwise."""
-        if self._shortlist is None:
-            return self.names[row]
-        listed = np.flatnonzero(self._shortlist == row)
+        listed = np.flatnonzero(self._row_of == row)
         return self.names[int(listed[0])] if len(listed) else "an image that is in no list"
 
     def blocks(

@@ -11,8 +11,7 @@ import torch
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import Neighbors
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
-from ames_lite.stores.published.neighbors import read_shortlist
-from ames_lite.stores.published.planes import TENSOR, open_planes
+from ames_lite.stores.published.neighbors import TENSOR, open_planes, read_shortlist
 from ames_lite.stores.published.safe_pickle import NUMPY_ARRAYS, read_pickle
 from tests.stores.published.test_safe_pickle import Attack
 
