@@ -208,6 +208,11 @@ def list_folder(
     return [name for name, _ in walk.files], walk.notes + others
 
 
+def list_images(folder: str | Path) -> list[str]:
+    """Names of all images below a folder, sorted. Raises as `list_folder`."""
+    return list_folder(folder)[0]
+
+
 def no_images(folder: Path) -> BadInput:
     """The error for a folder that has no images below it."""
     walk = walk_images(folder, is_image_name)

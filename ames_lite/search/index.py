@@ -79,7 +79,7 @@ def segments_of(entries: Sequence[Entry]) -> list[int]:
 
 
 def scan_images(folder: str | Path) -> tuple[list[ImageFile], tuple[str, ...]]:
-    """All images below a folder, as `list_folder` names them, and notes on what was left out.
+    """All images below a folder, as `list_images` names them, and notes on what was left out.
 
     Raises MissingFile where there is no such folder, BadInput where part of it cannot be read.
     """

@@ -18,7 +18,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
-from ames_lite.io.images import list_folder, load_image, save_jpeg
+from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES
 from ames_lite.reranking import Reranker
 from ames_lite.reranking.calibration import Calibration, Curve
@@ -74,9 +74,9 @@ def test_the_order_is_that_of_the_few_line_api(
     photos: Path, root: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     query = tmp_path / "asked.jpg"
-    shutil.copy(photos / list_folder(photos)[0][3], query)
+    shutil.copy(photos / list_images(photos)[3], query)
     one = found(photos, root, tmp_path / "run", f"query={query}", f"weights={weights}")
-    names = list_folder(photos)[0]
+    names = list_images(photos)
     sift = Sift(**SIFT)
     described = {
         name: sift.extract(load_image(photos / name)).descriptors.astype(np.float16)
@@ -105,7 +105,7 @@ def test_the_order_is_that_of_the_few_line_api(
 def test_a_query_of_the_folder_is_left_out_of_its_own_list_and_that_is_said(
     photos: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = list_folder(photos)[0]
+    names = list_images(photos)
     link = tmp_path / "link.jpg"
     link.symlink_to(photos / names[2])
     one = found(photos, root, tmp_path / "run", f"query={link}", "model=ransac")
@@ -125,13 +125,13 @@ def test_queries_later_leave_the_index_as_it_is(photos: Path, root: Path, tmp_pa
 
     before = state()
     for number, more in enumerate(("update=true", "update=false")):
-        query = f"query={photos / list_folder(photos)[0][number]}"
+        query = f"query={photos / list_images(photos)[number]}"
         found(photos, root, tmp_path / str(number), query, "model=mutual_nn", more)
     assert {**state(), "index.json": b""} == {**before, "index.json": b""}
 
 
 def test_a_box_searches_for_a_part(photos: Path, root: Path, tmp_path: Path) -> None:
-    query = photos / list_folder(photos)[0][0]
+    query = photos / list_images(photos)[0]
     height, width = load_image(query).shape[:2]
     given = [f"query={query}", "model=mutual_nn", "num_rerank=3"]
     whole = found(photos, root, tmp_path / "whole", *given, f"box=[0,0,{width},{height}]")
@@ -160,7 +160,7 @@ class Page(HTMLParser):
 def test_the_page_shows_the_list_and_escapes_names(photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "<i>it's a (folder), [1]=&"
     shutil.copytree(photos, folder)
-    names = list_folder(folder)[0]
+    names = list_images(folder)
     odd = '<script>alert("1")<_script>.jpg'
     (folder / names[0]).rename(folder / odd)
     (folder / "<b>bad.jpg").write_text("no image")
@@ -217,16 +217,16 @@ def test_images_without_descriptors_are_named_and_like_no_image(
         assert "2 of 16 images have no descriptors: z1.jpg, z2.jpg" in printed
         assert "1 of 1 queries has no descriptors: query.jpg" in printed
         assert one.empty == {"query.jpg"} and (one.hits.scores == 0).all()
-        assert one.names(0) == list_folder(folder)[0]
+        assert one.names(0) == list_images(folder)
         page = (tmp_path / str(number) / "report.html").read_text(encoding="utf-8")
         assert "2: z1.jpg, z2.jpg" in page and "1: query.jpg" in page
-    asked = f"query={folder / list_folder(folder)[0][0]}"
+    asked = f"query={folder / list_images(folder)[0]}"
     one = found(folder, tmp_path, tmp_path / "other", *given[:1], "lamb=0", "temp=0.5", asked)
     assert one.names(0)[-2:] == ["z1.jpg", "z2.jpg"] and (one.hits.scores[0, -2:] == 0).all()
 
 
 def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: Path) -> None:
-    query, text = f"query={photos / list_folder(photos)[0][0]}", tmp_path / "text.jpg"
+    query, text = f"query={photos / list_images(photos)[0]}", tmp_path / "text.jpg"
     text.write_text("no image")
     (tmp_path / "empty").mkdir()
     fresh = tmp_path / "fresh"  # where an index would appear
@@ -268,7 +268,7 @@ def test_a_missing_release_says_what_to_do(
     photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(released, "shipped", lambda name: tmp_path / name)
-    query = f"query={photos / list_folder(photos)[0][0]}"
+    query = f"query={photos / list_images(photos)[0]}"
     with pytest.raises(MissingFile, match="no head is released") as caught:
         search.run(config(photos, root, query))
     assert "make demo" in str(caught.value) and "model=ransac" in str(caught.value)
@@ -280,7 +280,7 @@ def test_a_released_head_and_vocabulary_are_used_without_being_named(
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder / "sift_ames")
     monkeypatch.setattr(released, "shipped", lambda name: folder / name)
-    query = f"query={photos / list_folder(photos)[0][0]}"
+    query = f"query={photos / list_images(photos)[0]}"
     fitted = found(photos, tmp_path, tmp_path / "one", query)
     index = search.index_folder(config(photos, tmp_path), photos)
     shutil.copy(next(index.glob("vocabulary_*.npz")), folder / "sift_ames" / "vlad_sift_made.npz")
@@ -318,7 +318,7 @@ def test_a_calibrated_head_says_probabilities_and_refuses_what_is_not_there(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     query = tmp_path / "asked.jpg"
-    shutil.copy(photos / list_folder(photos)[0][3], query)
+    shutil.copy(photos / list_images(photos)[3], query)
     asked = [f"query={query}", "max_false=0.05"]
     for best_wrong, there in ((-1.0, True), (2.0, False)):
         head = calibrated(weights, tmp_path / f"head{there}", best_wrong)

@@ -20,6 +20,7 @@ from ames_lite.io.images import (
     MAX_PIXELS,
     MIN_SIDE,
     list_folder,
+    list_images,
     load_image,
     no_images,
 )
@@ -223,7 +224,7 @@ def test_every_listed_suffix_is_read_in_either_case(suffix: str, tmp_path: Path)
         kind = WRITTEN.get(suffix)
         saved(tmp_path / name, image, **({"format": kind} if kind else {}))
         assert load_image(tmp_path / name).shape == (*SHAPE, 3)
-    assert list_folder(tmp_path)[0] == [f"B{suffix.upper()}", f"a{suffix}"]
+    assert list_images(tmp_path) == [f"B{suffix.upper()}", f"a{suffix}"]
 
 
 def test_heif_is_read_or_the_remedy_is_named(
@@ -233,14 +234,14 @@ def test_heif_is_read_or_the_remedy_is_named(
         (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
         with pytest.raises(BadInput, match="pip install pillow-heif"):
             load_image(tmp_path / "a.HEIC")
-        assert list_folder(tmp_path)[0] == []
+        assert list_images(tmp_path) == []
         assert "pip install pillow-heif" in str(no_images(tmp_path))
     else:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
         path = saved(tmp_path / "a.heic", Image.fromarray(np.ascontiguousarray(flat(RED))))
-        assert load_image(path).shape == (*SHAPE, 3) and list_folder(tmp_path)[0] == ["a.heic"]
+        assert load_image(path).shape == (*SHAPE, 3) and list_images(tmp_path) == ["a.heic"]
 
 
 def test_files_left_out_are_counted_by_suffix(tmp_path: Path) -> None:

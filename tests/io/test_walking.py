@@ -8,7 +8,7 @@ import pytest
 
 from ames_lite.datasets.vpr.folders import natural_names, sorted_names
 from ames_lite.errors import BadInput, MissingFile
-from ames_lite.io.images import list_folder
+from ames_lite.io.images import list_folder, list_images
 from ames_lite.io.walking import names_of, real_folders
 from ames_lite.search.index import scan_images
 from tests.helpers import touch
@@ -79,7 +79,7 @@ def test_a_file_has_its_name_by_whatever_path_it_is_reached(tmp_path: Path) -> N
     root = touch(tmp_path / "p", ["v1.jpg"])
     (root / "b").symlink_to(elsewhere / "b")
     (tmp_path / "link").symlink_to(root)
-    folders = real_folders(root, list_folder(root)[0])
+    folders = real_folders(root, list_images(root))
     assert "b/v0.jpg" in names_of(elsewhere / "b" / "v0.jpg", folders)
     assert "v1.jpg" in names_of(tmp_path / "link" / "v1.jpg", folders)
     assert names_of(tmp_path / "other" / "v1.jpg", folders) == []

@@ -18,7 +18,7 @@ import pytest
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.extraction.backbones.interface import Described
 from ames_lite.extraction.backbones.sift import Sift
-from ames_lite.io.images import list_folder, load_image, save_jpeg
+from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.io.writing import locked
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.scorer import verifier_scorer
@@ -68,7 +68,7 @@ def picture(path: Path, seed: int) -> None:
 
 def age(folder: Path) -> None:
     """As if all files had been there for long: then their times alone are trusted."""
-    for name in list_folder(folder)[0]:
+    for name in list_images(folder):
         stat = (folder / name).stat()
         os.utime(folder / name, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**11))
 
@@ -107,7 +107,7 @@ def check(index: Path, photos: Path, vocabulary: Path) -> None:
     """The index has exactly what every readable image of the folder has by itself."""
     centroids = np.load(vocabulary)["centroids"]
     found, wanted = contents(index), {}
-    for name in list_folder(photos)[0]:
+    for name in list_images(photos):
         try:
             image = load_image(photos / name)
         except BadInput:
@@ -136,12 +136,12 @@ def stores(index: Path) -> list[str]:
     return sorted(path.name for path in index.iterdir() if path.name[0].isdigit())
 
 
-def test_a_folder_is_listed_as_by_list_folder(photos: Path) -> None:
+def test_a_folder_is_listed_as_by_list_images(photos: Path) -> None:
     (photos / "notes.txt").write_text("no image")
     (photos / "b.PNG").write_bytes(b"")
     os.symlink(photos, photos / "loop")
     os.symlink(photos / "0.jpg", photos / "link.jpg")
-    assert [file.name for file in scan_images(photos)[0]] == list_folder(photos)[0]
+    assert [file.name for file in scan_images(photos)[0]] == list_images(photos)
 
 
 def test_growing_an_index_equals_making_it_at_once(
@@ -168,7 +168,7 @@ def test_growing_an_index_equals_making_it_at_once(
             search_images(index, photos, Counting(), Ranker(scorer, 0.3, 0.1, num_rerank))
             for index in (parts, whole)
         ]
-        assert both[0].gallery == both[1].gallery == tuple(list_folder(photos)[0])
+        assert both[0].gallery == both[1].gallery == tuple(list_images(photos))
         for field in ("ids", "scores", "global_rank", "sims"):
             a, b = (getattr(found.hits, field) for found in both)
             np.testing.assert_array_equal(a, b)
@@ -184,7 +184,7 @@ def test_the_backbones_own_vectors_come_from_the_same_pass_and_stay_with_their_i
     (photos / "12.jpg").unlink()
     (photos / "broken.jpg").write_bytes(b"no picture")
     run(photos, index, None, backbone=WithVector())
-    found, names = contents(index), [n for n in list_folder(photos)[0] if n != "broken.jpg"]
+    found, names = contents(index), [n for n in list_images(photos) if n != "broken.jpg"]
     assert sorted(found) == names and len(stores(index)) < 2 * 10
     for name in names:
         backbone = WithVector()
@@ -211,7 +211,7 @@ def test_a_given_vocabulary_takes_the_place_of_the_backbones_own_vectors(
     _, shown = run(
         photos, index, None, backbone=WithVector()
     )  # and back: only describing gives them
-    assert shown == len(list_folder(photos)[0])
+    assert shown == len(list_images(photos))
     assert all(vector.shape == (3,) for _, vector in contents(index).values())
     assert run(photos, index, None, backbone=WithVector())[1] == 0
 
@@ -422,4 +422,4 @@ def test_the_record_is_plain_json(photos: Path, vocabulary: Path, tmp_path: Path
     run(photos, tmp_path / "index", vocabulary)
     record = json.loads((tmp_path / "index" / "index.json").read_text())
     assert record.keys() == image_index.KEYS and record["images"] == str(photos)
-    assert [entry[0] for entry in record["entries"]] == list_folder(photos)[0]
+    assert [entry[0] for entry in record["entries"]] == list_images(photos)
