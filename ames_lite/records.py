@@ -117,31 +117,6 @@ class LocalDescriptors:
         )
 
 
-def _check_ids(ids: Array, values: Array, num_gallery: int, name: str) -> None:
-    require(
-        ids.ndim == 2 and values.shape == ids.shape and np.issubdtype(ids.dtype, np.integer),
-        f"ids {ids.shape} {ids.dtype} and {name} {values.shape} do not fit",
-        expected=f"integer ids [Q, K] and {name} of the same shape",
-    )
-    if ids.size == 0:
-        return
-    low, high = int(ids.min()), int(ids.max())
-    require(
-        0 <= low and high < num_gallery,
-        f"ids lie in [{low}, {high}]",
-        expected=f"rows of the gallery, 0 to {num_gallery - 1}",
-    )
-    for q, row in enumerate(ids):  # row by row: a list may be as long as a gallery of millions
-        in_order = np.sort(row)
-        twice = bool((in_order[1:] == in_order[:-1]).any())
-        require(
-            not twice,
-            f"query {q} lists an image twice",
-            expected="every image at most once per query",
-        )
-    require(np.isfinite(values).all(), f"{name} have NaN or infinity", expected="finite numbers")
-
-
 def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
     """How many rows of [Q, K] rise anywhere.
 
@@ -153,11 +128,12 @@ def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """The global ranking: for each query the gallery rows, best first.
+    """A ranking: for each query the gallery rows, best first.
 
-    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, finite. The order
-    is that of the ids: lists that were reordered may keep the sims of their first stage, and these
-    then rise somewhere (`rising`).
+    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, finite: global
+    similarities, or the scores of what was reranked. The order is that of the ids: lists that were
+    reordered may keep the sims of their first stage, and these then rise somewhere (`rising`), as
+    they may behind the reranked part.
     """
 
     ids: npt.NDArray[np.int32]
@@ -165,8 +141,19 @@ class Neighbors:
     num_gallery: int
 
     def __post_init__(self) -> None:
-        _check_ids(self.ids, self.sims, self.num_gallery, "sims")
-        _freeze(self, ids=self.ids, sims=self.sims)
+        ids, sims = self.ids, self.sims
+        fits = ids.ndim == 2 and sims.shape == ids.shape and np.issubdtype(ids.dtype, np.integer)
+        what = f"ids {ids.shape} {ids.dtype} and sims {sims.shape} do not fit"
+        require(fits, what, expected="integer ids [Q, K] and sims of the same shape")
+        low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, -1)
+        inside, rows = 0 <= low and high < self.num_gallery, f"0 to {self.num_gallery - 1}"
+        require(inside, f"ids lie in [{low}, {high}]", expected=f"rows of the gallery, {rows}")
+        for q, row in enumerate(ids):  # row by row: a list may be as long as a gallery of millions
+            once = bool((np.diff(np.sort(row)) != 0).all())
+            what = f"query {q} lists an image twice"
+            require(once, what, expected="every image at most once per query")
+        require(np.isfinite(sims).all(), "sims have NaN or infinity", expected="finite numbers")
+        _freeze(self, ids=ids, sims=sims)
 
     def first(self, num: int | None) -> Neighbors:
         """The first `num` neighbours of every query; None: all."""
@@ -178,23 +165,6 @@ class Neighbors:
     def rising(self) -> int:
         """How many lists are not in the order of their sims."""
         return count_rising(self.sims)
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """A final order: ids [Q, K] integers in [0, num_gallery), unique in a row.
-
-    scores [Q, K] are what it was sorted by. They need not fall over the whole row: behind the
-    reranked part the global order stays, whatever its scores.
-    """
-
-    ids: npt.NDArray[np.int32]
-    scores: npt.NDArray[np.float32]
-    num_gallery: int
-
-    def __post_init__(self) -> None:
-        _check_ids(self.ids, self.scores, self.num_gallery, "scores")
-        _freeze(self, ids=self.ids, scores=self.scores)
 
 
 def pair_keys(

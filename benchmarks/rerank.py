@@ -208,7 +208,7 @@ def same_order(
     mine, theirs = (
         rerank_setting(lists, one, setting, Cell(num_rerank, **ENSEMBLE)) for one in (scores, plain)
     )
-    for a, b, b_scores in zip(mine.ids, theirs.ids, theirs.scores, strict=True):
+    for a, b, b_scores in zip(mine.ids, theirs.ids, theirs.sims, strict=True):
         known = dict(zip(b.tolist(), b_scores.tolist(), strict=True))
         in_my_order = np.array([known[i] for i in a[:num_rerank].tolist()])
         if (np.abs(in_my_order - b_scores[:num_rerank]) > TIE).any():

@@ -24,7 +24,7 @@ from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
 from ames_lite.models import HEADS
-from ames_lite.records import Ranking
+from ames_lite.records import Neighbors
 from ames_lite.reranking.scorer import ScoringOptions
 from ames_lite.runtime import pick_device
 from ames_lite.search.image_search import Found, Ranker, list_queries, search_images
@@ -255,7 +255,7 @@ def _print_hits(found: Found, q: int, top: int, answers: Answers) -> None:
 def _write(config: Search, index: Path, model: _Model, found: Found) -> None:
     folder = run_dir(config, f"search_{_images(config).name}_{config.backbone.name}")
     sides = (found.queries, found.gallery)
-    ranking = Ranking(found.hits.ids, found.hits.scores, len(found.gallery))
+    ranking = Neighbors(found.hits.ids, found.hits.scores, len(found.gallery))
     for form in ("json", "json_scores"):
         write_ranking(folder / FORMS[form].format(""), form, *sides, ranking)
     if model.answers != Answers():

@@ -23,7 +23,7 @@ from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Protocol
 from ames_lite.io.writing import replacing
-from ames_lite.records import Neighbors, PairScores, Ranking
+from ames_lite.records import Neighbors, PairScores
 
 Floats = npt.NDArray[np.float32]
 Lists = Iterable[tuple[str, list[str]]]  # queries, and the images found, best first
@@ -75,8 +75,7 @@ def write_exports(
     """
     if not forms:
         return []
-    whole, truth = rerank_setting(data, scores, setting, cell), data.ground_truth
-    ranking = Ranking(whole.ids[:, :top], whole.scores[:, :top], whole.num_gallery)
+    ranking, truth = rerank_setting(data, scores, setting, cell).first(top), data.ground_truth
     names, end = (truth.query_names, truth.gallery_names), f"_{setting}" * data.protocol.graded
     sims = logits = None
     if "pairs" in forms:
@@ -99,7 +98,7 @@ def write_ranking(
     form: str,
     query_names: Sequence[str],
     gallery_names: Sequence[str],
-    ranking: Ranking,
+    ranking: Neighbors,
     *,
     tag: str = "",
     sims: Floats | None = None,
@@ -116,7 +115,7 @@ def write_ranking(
         (query, [gallery_names[image] for image in ids.tolist()])
         for query, ids in zip(query_names, ranking.ids, strict=True)
     )
-    scores = ranking.scores
+    scores = ranking.sims
     with replacing(path) as partial:
         with partial.open("w", encoding="utf-8", errors=ODD_NAMES, newline="") as file:
             if form == "trec":

@@ -16,7 +16,7 @@ from ames_lite.evaluation.figures import PIXELS, Tile
 from ames_lite.evaluation.metrics import Floats, Hits
 from ames_lite.evaluation.pictures import Album, Picture
 from ames_lite.evaluation.protocols import setting_junk, setting_positives
-from ames_lite.records import GroundTruth, Neighbors, Ranking
+from ames_lite.records import GroundTruth, Neighbors
 
 Ids = npt.NDArray[np.integer]
 
@@ -96,7 +96,7 @@ def make_cases(
     rows: Sequence[int],
     neighbors: Neighbors,
     ground_truth: GroundTruth,
-    reranked: Ranking,
+    reranked: Neighbors,
     setting: str,
     aps: tuple[Floats, Floats],
 ) -> list[Case]:

@@ -26,7 +26,7 @@ from ames_lite.evaluation.protocols import (
     setting_positives,
     summarize,
 )
-from ames_lite.records import Neighbors, PairScores, Ranking, pair_keys, split_pair_keys
+from ames_lite.records import Neighbors, PairScores, pair_keys, split_pair_keys
 from ames_lite.reranking.ensemble import (
     check_ensemble,
     ensemble_scores,
@@ -134,7 +134,7 @@ def evaluate_passes(passes: Mapping[str, RerankPass], protocol: Protocol, cell: 
     return summarize({setting: one.hits(cell) for setting, one in passes.items()}, protocol)
 
 
-def rerank_setting(lists: Retrieval, scores: PairScores, setting: str, cell: Cell) -> Ranking:
+def rerank_setting(lists: Retrieval, scores: PairScores, setting: str, cell: Cell) -> Neighbors:
     """The whole ranking [Q, K] that the pass of one setting ends with.
 
     Its junk moved to the end beforehand; where num_rerank reaches it, it is reranked with the rest.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.evaluation import metrics
 from ames_lite.evaluation.metrics import Floats, Hits, Ids
-from ames_lite.records import GroundTruth, Neighbors, Ranking
+from ames_lite.records import GroundTruth, Neighbors
 
 
 class Setting(NamedTuple):
@@ -126,14 +126,14 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
 
 
 def evaluate_ranking(
-    ranking: Ids | Ranking | Neighbors, ground_truth: GroundTruth, protocol: str | Protocol
+    ranking: Ids | Neighbors, ground_truth: GroundTruth, protocol: str | Protocol
 ) -> Evaluation:
     """Metrics of one ranking [Q, K], the same for every setting. Raises BadInput as `check_fit`."""
     protocol = get_protocol(protocol)
-    if not isinstance(ranking, Ranking | Neighbors):
+    if not isinstance(ranking, Neighbors):
         ids: npt.NDArray[Any] = np.asarray(ranking)
         no_scores = np.broadcast_to(np.float32(0), ids.shape)
-        ranking = Ranking(ids, no_scores, len(ground_truth.gallery_names))
+        ranking = Neighbors(ids, no_scores, len(ground_truth.gallery_names))
     check_fit(ranking, ground_truth, protocol)
     hits = {s: setting_hits(ranking.ids, ground_truth, s) for s in protocol.settings}
     return summarize(hits, protocol)
@@ -216,7 +216,7 @@ def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
     return metrics.find_hits(ids, right, junk)
 
 
-def check_fit(ranking: Ranking | Neighbors, ground_truth: GroundTruth, protocol: Protocol) -> None:
+def check_fit(ranking: Neighbors, ground_truth: GroundTruth, protocol: Protocol) -> None:
     """Raises BadInput for a ranking of other queries or gallery images than the ground truth, where
     it is shorter than a metric looks, and where grades are missing or not wanted.
     """

@@ -26,7 +26,7 @@ from ames_lite.evaluation.pictures import (
 )
 from ames_lite.evaluation.protocols import Retrieval, setting_junk
 from ames_lite.evaluation.results_file import say_without_descriptors
-from ames_lite.records import GroundTruth, Neighbors, PairScores, Ranking
+from ames_lite.records import GroundTruth, Neighbors, PairScores
 
 PerQuery = Sequence[Mapping[str, Any]]  # {"name", "global_ap", "ap"}, null where undefined
 Metrics = Mapping[str, float | None]
@@ -114,7 +114,7 @@ def write_report(
 def _example(
     q: int,
     neighbors: Neighbors,
-    reranked: Ranking,
+    reranked: Neighbors,
     num_rerank: int,
     truth: GroundTruth,
     junk: Ids,
@@ -123,7 +123,7 @@ def _example(
     """What the page shows of a query: its picture, and the tiles of both lists."""
     lists = (
         (neighbors.ids[q], neighbors.sims[q], 0),
-        (reranked.ids[q], reranked.scores[q], num_rerank),
+        (reranked.ids[q], reranked.sims[q], num_rerank),
     )
     strips, ranks = [], dict[int, int]()  # ranks: in the list before
     for ids, scores, num in lists:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from ames_lite.errors import BadInput
-from ames_lite.records import Neighbors, Ranking
+from ames_lite.records import Neighbors
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
     return packed & 0xFFFFFFFF
 
 
-def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Ranking:
+def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Neighbors:
     """Reorder the first n of each list by the ensemble score; behind them scores are the sims.
 
     logits [Q, n], n <= K, of the images ids[q, k]. Raises BadInput for logits that do not fit or
@@ -78,4 +78,4 @@ def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Ran
     order = stable_descending(scores)
     ids[:, :n] = np.take_along_axis(ids[:, :n], order, axis=1)
     sims[:, :n] = np.take_along_axis(scores, order, axis=1)
-    return Ranking(ids, sims, neighbors.num_gallery)
+    return Neighbors(ids, sims, neighbors.num_gallery)

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.models.published import PUBLISHED_HEADS
-from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors, Ranking
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
 from ames_lite.reranking.ensemble import check_ensemble, rerank
 from ames_lite.runtime import autocast
 
@@ -45,13 +45,13 @@ class Reranker:
         query: Described,
         candidates: Sequence[Described] | npt.NDArray[np.generic] | Tensor,
         sims: npt.ArrayLike | None = None,
-    ) -> Ranking:
+    ) -> Neighbors:
         """Order candidates by lamb * sim + (1 - lamb) * sigmoid(temp * logit).
 
         query: [Q, D] float descriptors of one image, or packed bits, uint8 [Q, D/8]; candidates: K
         of them, of any lengths, or one array [K, T, D]; sims [K]: higher = better, None: the
-        logits alone decide. Returns a Ranking [1, K]; equal scores keep the order given. Raises
-        BadInput for arrays that do not fit the head or each other.
+        logits alone decide. Returns lists [1, K], whose sims are the scores; equal ones keep the
+        order given. Raises BadInput for arrays that do not fit the head or each other.
         """
         logits = self.logits(query, candidates)[None]
         count = logits.shape[1]

@@ -210,7 +210,7 @@ def search_index(
     before, after = np.argsort(near.ids, axis=1), np.argsort(ranked.ids, axis=1)
     np.put_along_axis(rank, after, before, axis=1)
     sims = np.take_along_axis(near.sims, rank, axis=1)
-    return Hits(ranked.ids, ranked.scores, rank + 1, sims, scored)
+    return Hits(ranked.ids, ranked.sims, rank + 1, sims, scored)
 
 
 def find_candidates(

@@ -89,7 +89,7 @@ def test_the_order_is_that_of_the_few_line_api(
     wanted = reranker.rerank(asked, [described[name] for name in names], sims=sims)
     assert one.gallery == tuple(names) and one.own == (None,)
     np.testing.assert_array_equal(one.hits.ids, wanted.ids)
-    np.testing.assert_allclose(one.hits.scores, wanted.scores, atol=1e-5)
+    np.testing.assert_allclose(one.hits.scores, wanted.sims, atol=1e-5)
     by_sim = np.argsort(-sims, kind="stable")
     np.testing.assert_array_equal(by_sim[one.hits.global_rank[0] - 1], one.hits.ids[0])
     assert one.hits.global_rank[0][one.names(0).index(names[3])] == 1  # its copy

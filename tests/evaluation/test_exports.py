@@ -15,7 +15,7 @@ from ames_lite.evaluation.exports import (
     falling_scores,
     write_ranking,
 )
-from ames_lite.records import Ranking
+from ames_lite.records import Neighbors
 from tests.evaluation.trec import read_trec_run
 
 QUERIES = ["q a.jpg", "jpg/q%20b.jpg", "q\udcffc.jpg"]
@@ -30,11 +30,11 @@ GALLERY = [
 ]
 
 
-def make_ranking(seed: int, ties: bool = True) -> Ranking:
+def make_ranking(seed: int, ties: bool = True) -> Neighbors:
     generator = np.random.default_rng(seed)
     ids = np.stack([generator.permutation(len(GALLERY)) for _ in QUERIES]).astype(np.int32)
     scores = generator.integers(-3, 4, ids.shape) / 4 if ties else generator.random(ids.shape)
-    return Ranking(ids, scores.astype(np.float32), len(GALLERY))
+    return Neighbors(ids, scores.astype(np.float32), len(GALLERY))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -43,7 +43,7 @@ def test_a_run_is_read_back_as_it_was(seed: int, tmp_path: Path) -> None:
     path = write_ranking(tmp_path / "run.trec", "trec", QUERIES, GALLERY, ranking, tag="my run")
     again = read_trec_run(path, QUERIES, GALLERY)
     np.testing.assert_array_equal(again.ids, ranking.ids)
-    np.testing.assert_array_equal(again.scores, falling_scores(ranking.scores))
+    np.testing.assert_array_equal(again.sims, falling_scores(ranking.sims))
 
 
 def test_a_run_has_six_fields_however_the_names_look(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_json_has_the_names_in_their_order(tmp_path: Path) -> None:
     scored = json.loads(path.read_text())
     assert {query: [name for name, _ in rows] for query, rows in scored.items()} == plain
     values = np.array([[score for _, score in scored[query]] for query in QUERIES], np.float32)
-    np.testing.assert_array_equal(values, ranking.scores)
-    empty = Ranking(np.zeros((0, 3), np.int32), np.zeros((0, 3), np.float32), 7)
+    np.testing.assert_array_equal(values, ranking.sims)
+    empty = Neighbors(np.zeros((0, 3), np.int32), np.zeros((0, 3), np.float32), 7)
     path = write_ranking(tmp_path / "c.json", "json", [], GALLERY, empty)
     assert json.loads(path.read_text()) == {}
 
@@ -113,7 +113,7 @@ def test_csv_files_give_names_and_numbers_back(tmp_path: Path) -> None:
     )
     assert [row["gallery"] for row in rows] == [GALLERY[i] for i in ranking.ids.ravel()]
     assert [row["rank"] for row in rows] == list("1234567") * 3
-    for column, values in (("score", ranking.scores), ("sim", sims)):
+    for column, values in (("score", ranking.sims), ("sim", sims)):
         read = np.array([pair[column] for pair in pairs], np.float32)
         np.testing.assert_array_equal(read, values.ravel())
     read = np.array([pair["logit"] for pair in pairs if pair["logit"]], np.float32)

@@ -13,7 +13,7 @@ from ames_lite.evaluation.protocols import (
     setting_junk,
     setting_positives,
 )
-from ames_lite.records import GroundTruth, Ranking
+from ames_lite.records import GroundTruth
 from tests.evaluation import referee
 from tests.evaluation.official import official_truth
 from tests.evaluation.toy import make_neighbors, make_truth
@@ -196,12 +196,11 @@ def test_settings_split_the_lists_as_published() -> None:
         setting_junk(truth, "harder")
 
 
-def test_ids_a_ranking_and_neighbors_evaluate_alike() -> None:
+def test_ids_and_neighbors_evaluate_alike() -> None:
     neighbors, truth = make_neighbors(0), make_truth(0)
-    ranking = Ranking(neighbors.ids, neighbors.sims, neighbors.num_gallery)
     results = [
         evaluate_ranking(one, truth, "revisitop").metrics
-        for one in (neighbors, ranking, neighbors.ids, neighbors.ids.astype(np.uint16))
+        for one in (neighbors, neighbors.ids, neighbors.ids.astype(np.uint16))
     ]
     assert all(result == results[0] for result in results)
 

@@ -23,7 +23,7 @@ from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Retrieval
 from ames_lite.evaluation.report import pick_queries, write_report
 from ames_lite.io.images import jpeg_bytes, load_image, save_jpeg, thumbnail
-from ames_lite.records import GroundTruth, Neighbors, PairScores, Ranking
+from ames_lite.records import GroundTruth, Neighbors, PairScores
 from tests.evaluation.toy import evaluate_reranked, judged, make_neighbors, make_scores, make_truth
 
 ENSEMBLE = {"lamb": 0.25, "temp": 0.5}
@@ -40,7 +40,7 @@ class Toy:
 
     results: dict[str, Any]
     neighbors: Neighbors
-    reranked: Ranking
+    reranked: Neighbors
     truth: GroundTruth
     lists: Retrieval
     scores: PairScores
@@ -225,7 +225,7 @@ def test_the_reranked_row_tells_rank_score_and_rank_before(
         places = [p for p, i in enumerate(toy.reranked.ids[q]) if int(i) not in junk][:18]
         assert len(row) == 18
         for rank, (tile, place) in enumerate(zip(row, places, strict=True), 1):
-            i, score = int(toy.reranked.ids[q, place]), toy.reranked.scores[q, place]
+            i, score = int(toy.reranked.ids[q, place]), toy.reranked.sims[q, place]
             kind = "score" if place < num_rerank else "sim"
             assert tile["name"] == toy.truth.gallery_names[i]
             was = before.index(i) + 1

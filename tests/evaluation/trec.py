@@ -9,10 +9,12 @@ from urllib.parse import unquote
 import numpy as np
 
 from ames_lite.evaluation.exports import ODD_NAMES
-from ames_lite.records import Ranking
+from ames_lite.records import Neighbors
 
 
-def read_trec_run(path: Path, query_names: Sequence[str], gallery_names: Sequence[str]) -> Ranking:
+def read_trec_run(
+    path: Path, query_names: Sequence[str], gallery_names: Sequence[str]
+) -> Neighbors:
     """The ranking; equal scores in the order of the lines, equally many images a query."""
     row_of = {name: row for row, name in enumerate(gallery_names)}
     listed: dict[str, list[tuple[float, int]]] = {name: [] for name in query_names}
@@ -23,4 +25,4 @@ def read_trec_run(path: Path, query_names: Sequence[str], gallery_names: Sequenc
     in_order = [sorted(rows, key=lambda row: -row[0]) for rows in listed.values()]
     array = np.array(in_order, np.float64).reshape(len(in_order), -1, 2)
     scores = array[..., 0].astype(np.float32)
-    return Ranking(array[..., 1].astype(np.int32), scores, len(gallery_names))
+    return Neighbors(array[..., 1].astype(np.int32), scores, len(gallery_names))

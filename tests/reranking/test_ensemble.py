@@ -43,8 +43,8 @@ def test_rerank_is_python_sorting(seed: int) -> None:
         order = sorted(range(n), key=lambda k: -round(scores[k], 6))
         wanted = [*neighbors.ids[q, order], *neighbors.ids[q, n:]]
         np.testing.assert_array_equal(came.ids[q], wanted)
-        np.testing.assert_allclose(came.scores[q, :n], np.array(scores)[order], atol=1e-6)
-        np.testing.assert_array_equal(came.scores[q, n:], neighbors.sims[q, n:])
+        np.testing.assert_allclose(came.sims[q, :n], np.array(scores)[order], atol=1e-6)
+        np.testing.assert_array_equal(came.sims[q, n:], neighbors.sims[q, n:])
 
 
 def test_rerank_only_reorders_and_leaves_the_rest() -> None:
@@ -67,8 +67,8 @@ def test_lamb_1_is_the_global_ranking_bit_for_bit() -> None:
     neighbors = make_neighbors(0)
     came = rerank(neighbors, make_logits(1, (6, 40)), 1.0, 0.5)
     np.testing.assert_array_equal(came.ids, neighbors.ids)
-    np.testing.assert_array_equal(came.scores, neighbors.sims)
-    assert came.scores.dtype == np.float32
+    np.testing.assert_array_equal(came.sims, neighbors.sims)
+    assert came.sims.dtype == np.float32
 
 
 def test_lamb_0_is_the_order_of_the_logits() -> None:

@@ -103,7 +103,7 @@ def test_an_empty_query_keeps_the_order_that_was_given(lamb: float) -> None:
     reranker = Reranker(heads()["ames"], lamb=lamb, temp=0.2)
     order = reranker.rerank(np.zeros((0, DIM)), images(zeros=True), np.linspace(0.9, 0.3, 7))
     assert order.ids[0].tolist() == list(range(7))
-    assert order.scores[0] == pytest.approx(lamb * np.linspace(0.9, 0.3, 7))
+    assert order.sims[0] == pytest.approx(lamb * np.linspace(0.9, 0.3, 7))
 
 
 def test_an_empty_image_stands_behind_all_that_are_as_similar_globally() -> None:

@@ -36,7 +36,7 @@ def test_it_only_reorders_and_follows_the_formula() -> None:
             logit = model(torch.tensor(query)[None], None, torch.tensor(candidate)[None]).item()
         scores.append(0.3 * sim + 0.7 / (1 + np.exp(-2.0 * logit)))
     assert ranking.ids[0].tolist() == np.argsort(-np.array(scores), kind="stable").tolist()
-    assert np.allclose(ranking.scores[0], sorted(scores, reverse=True), atol=1e-5)
+    assert np.allclose(ranking.sims[0], sorted(scores, reverse=True), atol=1e-5)
 
 
 def test_lamb_1_keeps_the_given_order_and_no_sims_means_logits_alone() -> None:
