@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,7 +12,7 @@ import pytest
 from ames_lite.cli import COMMANDS
 from ames_lite.cli.compose import as_dict, compose, options_of
 from ames_lite.cli.schema import SCHEMAS, help_of
-from ames_lite.cli.schema.keys import Dataset, groups_of, key, keys_of, part
+from ames_lite.cli.schema.keys import Dataset, Head, PathText, groups_of, keys_of, listed
 from ames_lite.cli.schema.values import alternatives, built, converted, has_paths, said
 from ames_lite.errors import ConfigError
 from ames_lite.io.shipped import conf_dir
@@ -23,29 +23,31 @@ assert command_docs  # which declares the commands that are not installed
 
 @dataclass
 class Inner:
-    size: int = key(3, "how large")
-    width: int = key(4, "how wide")
+    size: int = 3  # how large
+    width: int = 4  # how wide
 
 
 @dataclass
 class Base:
-    folder: Path | None = key(None, "a folder")
-    seed: int = key(0)
+    folder: Path | None = None  # a folder
+    seed: int = 0
 
 
 @dataclass
 class Example(Base):
     """What it does"""
 
-    dataset: Dataset = part(Dataset)
-    many: list[int] = key([1, 2], "numbers")
-    mode: Literal["a", "b"] = key("a", "or b")
-    lists: str | None = key(None, "a kind or a path", path=True)
-    head: Path | None = key(None, "a head", head=True)
-    inner: Inner = part(Inner, "a part")
-    table: dict[str, Any] = key({"x": 1}, "free")
-    global_: str = key("a", "a word of Python")
-    seed: int = key(7, "declared again")
+    dataset: Dataset = field(default_factory=Dataset)
+    many: list[int] = listed(1, 2)  # numbers, of which
+    # there may be many
+    mode: Literal["a", "b"] = "a"
+    # or b
+    lists: PathText | None = None  # a kind or a path
+    head: Head | None = None  # a head
+    inner: Inner = field(default_factory=Inner)  # a part
+    table: dict[str, Any] = field(default_factory=lambda: {"x": 1})  # free
+    global_: str = "a"  # a word of Python
+    seed: int = 7  # declared again
 
 
 HOME = Path.home()
@@ -130,10 +132,12 @@ def test_keys_are_the_fields_with_their_parts_dotted_and_their_groups_left_out()
     expected = "folder seed many mode lists head inner.size inner.width table global"
     assert list(found) == expected.split()
     assert {name for name, one in found.items() if one.path} == {"folder", "lists", "head"}
-    assert [name for name, one in found.items() if one.head] == ["head"]
+    assert [name for name, one in found.items() if one.mark == "head"] == ["head"]
     assert (found["seed"].default, found["seed"].help) == (7, "declared again")
     assert found["inner.size"][:3] == (int, 3, "how large")
-    assert found["folder"].hint == Path | None
+    assert (found["folder"].hint, found["folder"].help) == (Path | None, "a folder")
+    assert found["many"].help == "numbers, of which there may be many"
+    assert found["mode"].help == "or b"
     assert groups_of(Example) == {"dataset": Dataset}
 
 
