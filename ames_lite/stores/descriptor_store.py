@@ -1,4 +1,4 @@
-"""The store of local descriptors of a list of images: one HDF5 file, one row per image.
+"""Files with a row an image, for reading, and the store of local descriptors: one HDF5 file.
 
     with DescriptorStore.create(path, names, 600, 768, "float16", provenance) as store:
         store.append(name, descriptors)      # LocalDescriptors, in the order of names
@@ -11,19 +11,22 @@ the row's count is padding, whatever its bytes, and `valid` is False there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
+from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores import compression, hdf5, virtual
+from ames_lite.stores import hdf5, storage
 from ames_lite.stores.direct import DirectRows, locate
 from ames_lite.stores.row_layout import (
     DONE,
@@ -33,14 +36,131 @@ from ames_lite.stores.row_layout import (
     Layout,
     check_layout,
     layout,
+    progress,
     store_layout,
 )
-from ames_lite.stores.row_store import REMEDY, RowStore
 from ames_lite.stores.row_writer import DescriptorWriter
 
+REMEDY = remedies.EXTRACT
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
 THREADS = 8  # that read at once, where HDF5 is not in between
+
+
+class RowStore:
+    """A complete file, for reading. May be pickled: another process opens the file by itself.
+
+    path; names: tuple of N; status uint8 [N] (1 done, 2 failed); provenance: flat dict; published:
+    whether the file is of a published form; remedy: what makes it.
+    """
+
+    schema = ""
+    published = False
+    names: tuple[str, ...]
+    status: npt.NDArray[np.uint8]
+    provenance: Provenance
+    dim: int
+    dtype: np.dtype[Any]
+    _data_set = "descriptors"  # what is read by the row
+
+    def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
+        """Raises MissingFile, BadInput."""
+        self.path, self.remedy = Path(path).absolute(), remedy
+        self._handle: hdf5.File | None = None
+        self._pid = os.getpid()
+        try:
+            self._read_header(self._file())
+        except BadInput:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _read_header(self, file: hdf5.File) -> None:
+        raise NotImplementedError
+
+    def layout(self, names: Sequence[str]) -> Layout:
+        """The data sets of a native store of these names that is made alike."""
+        raise NotImplementedError
+
+    def stored(self, name: str, selection: Any) -> npt.NDArray[Any]:
+        """Part of a data set as the file has it; see `row_layout`."""
+        return self._file()[name][selection]
+
+    def failed(self, first: int, stop: int) -> dict[int, str]:
+        """The rows from first to stop that failed, and why."""
+        rows = (first + np.flatnonzero(self.status[first:stop] == FAILED)).tolist()
+        return {r: hdf5.decode_names(self.stored("reason", np.s_[r : r + 1]))[0] for r in rows}
+
+    def chunks(self) -> list[storage.Chunk]:
+        """The files that hold the descriptors of a virtual store; none of a plain one."""
+        return storage.chunks_of(self._file()[self._data_set])
+
+    def close(self) -> None:
+        """Let go of the file; reading again reopens it."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None}
+
+    def _file(self) -> hdf5.File:
+        if self._handle is None or self._pid != os.getpid():  # a handle survives no fork
+            self._handle, self._pid = self._open_file(), os.getpid()
+        return self._handle
+
+    def _open_file(self) -> hdf5.File:
+        if self.published:
+            return hdf5.open_foreign(self.path, remedy=self.remedy)
+        return hdf5.open_complete(self.path, self.schema, remedy=self.remedy, progress=progress)
+
+    def _refuse_rows(
+        self, bad: npt.NDArray[np.bool_], expected: str, **more: npt.NDArray[Any]
+    ) -> None:
+        """Raise BadInput for the first bad row, with its status and what else there is of it."""
+        if bad.any():
+            row = int(bad.argmax())
+            parts = {"status": self.status, **more}
+            listed = ", ".join(f"{name} {values[row].tolist()}" for name, values in parts.items())
+            what = f"row {row} ('{self.names[row]}') has {listed}"
+            remedy = f"make the store again: {self.remedy}"
+            raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
+
+
+class Watch:
+    """Whether the files of stores stay as they are now while they are read.
+
+    HDF5 gives zeros, without an error, beyond the end of a file that became shorter after it was
+    opened, and for a chunk file that has gone: `check` after reading.
+    """
+
+    def __init__(self, stores: Iterable[RowStore]) -> None:
+        self.remedy: dict[Path, str] = {}
+        for store in stores:
+            for path in (store.path, *(chunk.path for chunk in store.chunks())):
+                self.remedy[path] = store.remedy
+        self.size = {path: path.stat().st_size for path in self.remedy}
+
+    def check(self) -> None:
+        """Raise MissingFile where a file has gone, BadInput where it has another size."""
+        expected = "the file as it was when it was opened"
+        for path, before in self.size.items():
+            kind: type[BadInput | MissingFile] = BadInput
+            try:
+                now = path.stat().st_size
+                what = f"the store had {before} bytes when it was opened and has {now}"
+            except FileNotFoundError:
+                kind, now, what = MissingFile, None, "the store has gone while it was read"
+            remedy = f"bring it back, or make it again: {self.remedy[path]}"
+            require(now == before, what, where=path, expected=expected, remedy=remedy, kind=kind)
 
 
 class DescriptorStore(RowStore):
@@ -180,8 +300,7 @@ class DescriptorStore(RowStore):
         self.dtype = descriptors.dtype
         check_layout(file, layout(num, self.max_count, self.dim, self.packed))
         for name in PER_DESCRIPTOR:
-            virtual.check_sources(file[name])
-            compression.check_filters(file[name])
+            storage.check_stored(file[name])
         self.names = hdf5.decode_names(file["name"][:])
         self.size: npt.NDArray[np.int32] = file["size"][:]
         self.status = file["status"][:]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.stores import hdf5, virtual
+from ames_lite.stores import hdf5, storage
 
 LOCK = threading.Lock()  # of files that are opened and closed
 
@@ -110,7 +110,7 @@ def _pieces(dataset: hdf5.DataSet) -> list[Piece] | None:
 def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Piece | None:
     """The rows that one chunk file gives, where both select whole rows."""
     rows, whole = source.placed.rows(dataset.shape)
-    chunk = path if source.file_name == "." else virtual.find_chunk(source.file_name, path)
+    chunk = path if source.file_name == "." else storage.find_chunk(source.file_name, path)
     if not whole or chunk is None:
         return None
     with hdf5.open_foreign(chunk) as file:

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
 from ames_lite.io.provenance import ORIGIN
-from ames_lite.stores import hdf5, virtual
+from ames_lite.stores import hdf5, storage
+from ames_lite.stores.descriptor_store import REMEDY, RowStore
 from ames_lite.stores.published.store import DATA_SET, is_published
 from ames_lite.stores.row_layout import (
     DONE,
@@ -27,7 +28,6 @@ from ames_lite.stores.row_layout import (
     Layout,
     globals_layout,
 )
-from ames_lite.stores.row_store import REMEDY, RowStore
 
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
 Floats = npt.NDArray[np.floating[Any]]
@@ -57,7 +57,7 @@ class GlobalStore(RowStore):
             raise BadInput(what, where=self.path, expected=expected, remedy=self.remedy)
         length = len(self._listed) if self.published and self._listed else None
         rows = hdf5.dataset(file, self._data_set, (length, None), GLOBAL_KINDS)
-        virtual.check_sources(rows)
+        storage.check_stored(rows)
         num, self.dim, self.dtype = len(rows), rows.shape[1], rows.dtype
         require(self.dim, "the descriptors have width 0", where=self.path, expected="[N, D]")
         if self.published:

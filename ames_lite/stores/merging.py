@@ -12,10 +12,9 @@ from pathlib import Path
 
 from ames_lite.errors import require
 from ames_lite.io.provenance import compare_provenance
-from ames_lite.stores import compression as compressing
-from ames_lite.stores import hdf5, virtual
+from ames_lite.stores import hdf5, storage
+from ames_lite.stores.descriptor_store import RowStore
 from ames_lite.stores.row_layout import PER_DESCRIPTOR, require_room
-from ames_lite.stores.row_store import RowStore
 
 RUN_BYTES = 1 << 26  # copied at a time
 REMEDY = "free space, or write elsewhere; how=virtual copies no local descriptors"
@@ -48,11 +47,11 @@ def join_stores(
 
     names: of all rows, where they are called otherwise than in the sources. linked: a virtual store
     over local ones, which stay where they are. compression: of local descriptors, a name of
-    `ames_lite.stores.compression`. progress: called with the number of images that were copied.
+    `ames_lite.stores.storage`. progress: called with the number of images that were copied.
     Raises BadInput for NaN or zeros, and where the disk refuses.
     """
     output, first = Path(output), stores[0]
-    compressing.check_compression(compression)
+    storage.check_compression(compression)
     names = [name for store in stores for name in store.names] if names is None else names
     wanted = first.layout(names)
     if not linked and compression is None and (overwrite or not output.exists()):
@@ -61,9 +60,9 @@ def join_stores(
     with hdf5.new_file(output, first.schema, made, overwrite=overwrite, virtual=linked) as file:
         for name, (shape, dtype) in wanted.items():
             if name in PER_DESCRIPTOR and linked:
-                virtual.create_virtual(file, output, name, shape, dtype, _chunks(stores))
+                storage.create_virtual(file, output, name, shape, dtype, _chunks(stores))
             elif name in PER_DESCRIPTOR and compression is not None:
-                compressing.create_compressed(file, name, shape, dtype, compression)
+                storage.create_compressed(file, name, shape, dtype, compression)
             else:
                 hdf5.create_contiguous(file, name, shape, dtype)
         file["name"][:] = hdf5.encode_names(names)
@@ -74,9 +73,9 @@ def join_stores(
     return output
 
 
-def _chunks(stores: Sequence[RowStore]) -> list[virtual.Chunk]:
+def _chunks(stores: Sequence[RowStore]) -> list[storage.Chunk]:
     starts = itertools.accumulate(map(len, stores), initial=0)
-    return [virtual.Chunk(s.path, at, len(s)) for s, at in zip(stores, starts, strict=False)]
+    return [storage.Chunk(s.path, at, len(s)) for s, at in zip(stores, starts, strict=False)]
 
 
 def _copy(stores: Sequence[RowStore], target: hdf5.DataSet) -> Iterator[int]:

@@ -27,7 +27,7 @@ from ames_lite.datasets.rules import check_radius, marked
 from ames_lite.datasets.tables import KINDS as TABLES
 from ames_lite.datasets.tables import Table, describe_forms, read_table
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
-from ames_lite.stores.npz import array_of
+from ames_lite.stores.fitted import array_of
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
 MATRIX = (".npy", ".npz")

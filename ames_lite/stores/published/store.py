@@ -25,10 +25,9 @@ from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import ORIGIN
-from ames_lite.stores import compression, hdf5, virtual
-from ames_lite.stores.descriptor_store import RUN_BYTES, DescriptorStore
+from ames_lite.stores import hdf5, storage
+from ames_lite.stores.descriptor_store import REMEDY, RUN_BYTES, DescriptorStore
 from ames_lite.stores.row_layout import DONE
-from ames_lite.stores.row_store import REMEDY
 
 DATA_SET = "features"
 COLUMNS = 5
@@ -130,8 +129,7 @@ class PublishedStore(DescriptorStore):
     def _read_header(self, file: hdf5.File) -> None:
         self._fit(_is_form(file), "there is no data set 'features'")
         features = file[DATA_SET]
-        virtual.check_sources(features)
-        compression.check_filters(features)
+        storage.check_stored(features)
         self._read_form(features)
         self._check_list()
         blocks = [self.rows(row, row + 1, self.max_count) for row in (0, self.num_rows - 1)]

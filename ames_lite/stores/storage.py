@@ -1,9 +1,14 @@
-"""Virtual data sets: rows that lie in other files, the chunks.
+"""Data sets whose rows lie in other files, the chunks, or compressed.
 
-HDF5 reads zeros, without an error, where a chunk file is missing, moved, too
-short or locked; so every chunk is looked for and opened here before anything is read.
+HDF5 reads zeros, without an error, where a chunk file is missing, moved, too short or locked; so
+every chunk is looked for and opened here before anything is read.
+
+Compressed are chunks of whole images, about 1 MiB each, written once: by gzip, HDF5's own, or by
+filters of the package hdf5plugin, an extra. A store that is being extracted is never compressed; it
+is when it is copied, as stores are merged.
 """
 
+import importlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +21,10 @@ from ames_lite.errors import UserError, require
 from ames_lite.stores import hdf5
 
 REMEDY = "put the chunk files back beside the file, or merge the chunks again"
+CHUNK_BYTES = 1 << 20
+PLUGINS = {"zstd": "Zstd", "lz4": "LZ4", "blosc": "Blosc"}  # to its class in hdf5plugin
+COMPRESSIONS = ("gzip", *PLUGINS)
+INSTALL = "pip install hdf5plugin"
 
 
 class Chunk(NamedTuple):
@@ -49,14 +58,15 @@ def create_virtual(
     file.inner.create_virtual_dataset(name, virtual)
 
 
-def check_sources(dataset: hdf5.DataSet) -> None:
-    """Raise BadInput, naming the chunk files, where rows would be read as zeros."""
+def check_stored(dataset: hdf5.DataSet) -> None:
+    """Raise BadInput where rows would be read as zeros, or cannot be read: no chunk, no filter."""
     faults = source_faults(dataset)
     more = [f"and {len(faults) - 8} more"] if len(faults) > 8 else []
     what = f"'{dataset.name}' is spread over files, and not all of it is there:"
     what = "\n    ".join([what, *faults[:8], *more])
     expected = "every chunk file, whole, where the file names it or beside the file"
     require(not faults, what, where=dataset.path, expected=expected, remedy=REMEDY)
+    _check_filters(dataset)
 
 
 def source_faults(dataset: hdf5.DataSet) -> list[str]:
@@ -138,3 +148,44 @@ def _places(name: str, path: Path) -> Iterator[Path]:
     yield beside / given
     yield given.absolute()
     yield path.resolve().parent / given
+
+
+def check_compression(name: str | None) -> None:
+    expected = f"one of {', '.join(COMPRESSIONS)}"
+    require(name in (None, *COMPRESSIONS), f"compression is '{name}'", expected=expected)
+    here = name not in PLUGINS or _plugins() is not None
+    require(here, f"compression={name} needs the package hdf5plugin", remedy=INSTALL)
+
+
+def create_compressed(
+    file: hdf5.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str
+) -> None:
+    """An empty compressed data set `name` [N, ...], to be filled in runs of its chunks."""
+    options: Any = {"compression": "gzip", "compression_opts": 4}
+    if compression in PLUGINS:
+        options = dict(getattr(_plugins(), PLUGINS[compression])())
+    chunk = (chunk_rows(shape, dtype), *shape[1:])
+    file.inner.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
+
+
+def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Rows (images) of a chunk of a data set [N, ...]."""
+    row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
+    return max(1, min(shape[0], CHUNK_BYTES // row_bytes))
+
+
+def _check_filters(dataset: hdf5.DataSet) -> None:
+    for number, name in dataset.filters():
+        known = hdf5.filter_available(number)
+        known = known or (_plugins() is not None and hdf5.filter_available(number))
+        what = f"'{dataset.name}' is compressed by the filter {name.split(';')[0] or number}"
+        expected = "a filter that HDF5 knows here"
+        require(known, what, where=dataset.path, expected=expected, remedy=INSTALL)
+
+
+def _plugins() -> Any:
+    """The package, which makes its filters known when imported; None where it is not installed."""
+    try:
+        return importlib.import_module("hdf5plugin")
+    except ImportError:
+        return None
