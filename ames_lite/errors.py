@@ -59,6 +59,15 @@ def require(
         raise kind(what, where=where, expected=expected, remedy=remedy)
 
 
+def existing_file(
+    path: str | Path, what: str, *, expected: str | None = None, remedy: str | None = None
+) -> Path:
+    """The path of a file that is there. Raises MissingFile."""
+    path = Path(path)
+    require(path.is_file(), what, where=path, expected=expected, remedy=remedy, kind=MissingFile)
+    return path
+
+
 def check_fields(record: object, fits: Mapping[str, tuple[bool, str]]) -> None:
     """Raise BadInput for the first field that does not fit; fits: whether it does, what would."""
     for name, (fit, expected) in fits.items():

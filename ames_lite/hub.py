@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, existing_file, require
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.shipped import shipped
@@ -174,8 +174,7 @@ def _published(address: str, sha256: str | None, progress: bool, trust: bool) ->
 
 def _check_sha256(path: Path, sha256: str | None) -> str:
     """The digest of a file. Raises BadInput where it is not the one that is expected."""
-    what = "there is no file to check by sha256"
-    require(path.is_file(), what, where=path.absolute(), kind=MissingFile)
+    existing_file(path.absolute(), "there is no file to check by sha256")
     digest = file_digest(path)
     what, expected = f"the file has sha256 {digest}", f"sha256 {sha256}"
     remedy = "delete or replace it; nothing of it was loaded"

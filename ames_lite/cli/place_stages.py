@@ -27,7 +27,7 @@ from ames_lite.io.overrides import word
 from ames_lite.models import HEADS
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.neighbor_lists import is_pickle
+from ames_lite.stores.published.neighbors import is_pickle
 from ames_lite.stores.published.store import is_published
 
 RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")

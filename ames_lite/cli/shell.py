@@ -25,7 +25,7 @@ from ames_lite.cli.remedies import THE_SET, Commands, with_commands
 from ames_lite.cli.schema.keys import Data, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.datasets.layout import SPLITS, DatasetFiles
-from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, existing_file, require
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import shell_word, word
@@ -166,10 +166,7 @@ def find_vocabulary(config: Data, given: Path | None) -> Path:
     root, name = data_root(config), config.desc_name
     remedy = _build_vocabulary(config)
     if given is not None:
-        require(
-            given.is_file(), "missing: the vocabulary", where=given, remedy=remedy, kind=MissingFile
-        )
-        return given
+        return existing_file(given, "missing: the vocabulary", remedy=remedy)
     found = sorted(root.glob(f"vlad_{escape(name)}_*.npz"))
     where = root / f"vlad_{name}_<domain>.npz"
     require(found, "missing: a vocabulary", where=where, remedy=remedy, kind=MissingFile)

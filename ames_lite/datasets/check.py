@@ -17,7 +17,7 @@ from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.io.provenance import SAME_STORES, differences
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors
+from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.published.neighbors import read_shortlist
 from ames_lite.stores.published.store import (
     COLUMNS,
@@ -94,8 +94,7 @@ def _shortlist(
     if queries is None or gallery is None:
         return None
     try:
-        path = files.neighbors(neighbors)
-        return read_shortlist(path, queries.names, gallery.names) if is_pickle(path) else None
+        return read_shortlist(files.neighbors(neighbors), queries.names, gallery.names)
     except UserError:
         return None
 

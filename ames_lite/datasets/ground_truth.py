@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.names import check_once, line_of, match_names
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.writing import replacing
 from ames_lite.records import GroundTruth
@@ -57,9 +57,7 @@ def read_ground_truth(
     skip_last: so many queries at the end of an official file are not those of the list (GLDv2's
     private ones). Raises MissingFile; BadInput where file and lists disagree about an image.
     """
-    path = Path(path)
-    what, expected = "ground truth is missing", "gnd_*.json or gnd_*.pkl"
-    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
+    path = existing_file(path, "ground truth is missing", expected="gnd_*.json or gnd_*.pkl")
     if path.suffix == ".json":
         entries = _read_native(path, gallery_names)
     elif path.suffix == ".pkl":
@@ -133,8 +131,7 @@ def _forms(plain: str) -> tuple[set[str], ...]:
 
 def official_names(path: str | Path) -> tuple[list[str], list[str]]:
     """The names of queries and gallery that an official file brings (`qimlist`, `imlist`)."""
-    path, what = Path(path), "ground truth is missing"
-    require(path.is_file(), what, where=path, expected=OFFICIAL, kind=MissingFile)
+    path = existing_file(path, "ground truth is missing", expected=OFFICIAL)
     content: Any = read_pickle(path, NUMPY_ARRAYS)
     require(isinstance(content, dict), "no dict", where=path, expected=OFFICIAL)
     queries, gallery = (_names(content.get(key), key, path) for key in ("qimlist", "imlist"))

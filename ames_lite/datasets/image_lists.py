@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ames_lite.datasets.names import check_once, check_utf8
 from ames_lite.datasets.tables import Form, Table, read_table
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io.writing import replacing
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,7 @@ def _integers(
 
 def read_image_list(path: str | Path) -> ImageList:
     """Read an image list. Raises MissingFile; BadInput with the line of the first fault."""
-    path = Path(path)
-    require(path.is_file(), "an image list is missing", where=path, expected=LINE, kind=MissingFile)
+    path = existing_file(path, "an image list is missing", expected=LINE)
     lines, names, numbers = [], [], []
     width = 0  # fields of the first line
     for line, fields in _lines(path):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io.images import IMAGE_SUFFIXES
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -199,8 +199,7 @@ def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] 
     remedy = "labels=folders where its folders are the classes, and images=<the folder>"
     what = "a folder is given as labels"
     require(not path.is_dir(), what, where=path, expected=expected, remedy=remedy)
-    what = f"missing: the {kind or 'labels'}"
-    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
+    existing_file(path, f"missing: the {kind or 'labels'}", expected=expected)
     words = {word for form in forms for word in form.columns}
     (first, *rows), (_, *lines), separator, notes = _read_cells(path, words, expected)
     written = [cell.strip() for cell in first]

@@ -17,7 +17,7 @@ from ames_lite.evaluation.protocols import (
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.records import GroundTruth, Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.neighbor_lists import is_pickle, read_neighbors, say_rising
+from ames_lite.stores.neighbor_lists import read_neighbors, say_rising
 from ames_lite.stores.published.neighbors import read_shortlist
 from ames_lite.stores.published.store import open_store
 
@@ -97,9 +97,8 @@ def load_data(
 def _open_stores(
     files: DatasetFiles, paths: Mapping[str, Path], lists: tuple[ImageList, ImageList]
 ) -> Stores:
-    shortlist, remedy = None, files.make_local()
-    if is_pickle(paths["neighbors"]):
-        shortlist = read_shortlist(paths["neighbors"], lists[0].names, lists[1].names)
+    remedy = files.make_local()
+    shortlist = read_shortlist(paths["neighbors"], lists[0].names, lists[1].names)
     queries, gallery = (
         open_store(paths[f"{side} store"], images.names, images.sizes, remedy, shortlist=rows)
         for side, images, rows in zip(SIDES, lists, (None, shortlist), strict=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, existing_file
 from ames_lite.evaluation.data import SIDES, find_files, read_lists
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
@@ -65,8 +65,7 @@ def results_path(path: str | Path) -> Path:
 def read_results(path: str | Path) -> dict[str, Any]:
     """The results. Raises MissingFile; BadInput for another schema or what is not as it says."""
     path, remedy = results_path(path), remedies.RESULTS
-    if not path.is_file():
-        raise MissingFile("there are no results here", where=path.absolute(), remedy=remedy)
+    existing_file(path.absolute(), "there are no results here", remedy=remedy)
     results = read_json_file(path, "results.json")
     expected = f"results of schema {SCHEMA}"
     schema = results.get("schema") if isinstance(results, dict) else None
@@ -157,11 +156,9 @@ def reread(
 
 
 def _scores_file(path: Path) -> Path:
-    if not path.is_file():
-        raise MissingFile(
-            "missing: the scores of the run",
-            where=path.absolute(),
-            expected="scores.hdf5, which evaluate.py writes beside results.json",
-            remedy="scores=<where they are now>, or evaluate again",
-        )
-    return path
+    return existing_file(
+        path.absolute(),
+        "missing: the scores of the run",
+        expected="scores.hdf5, which evaluate.py writes beside results.json",
+        remedy="scores=<where they are now>, or evaluate again",
+    )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.evaluation.metrics import JUNK, POSITIVE, Floats
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Retrieval
@@ -131,8 +131,7 @@ def read_tuned(path: str | Path) -> Tuned:
     """
     path = Path(path).expanduser()
     path = path / "tuned.json" if path.is_dir() else path
-    if not path.is_file():
-        raise MissingFile("a choice of tuning is missing", where=path, remedy=remedies.TUNE)
+    existing_file(path, "a choice of tuning is missing", remedy=remedies.TUNE)
     content: Any = read_json_file(path, "tuned.json", remedies.TUNE)
     try:
         assert isinstance(content, dict) and content.pop("schema", None) == 1

@@ -23,12 +23,12 @@ from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import (
     convert_published,
-    is_pickle,
     read_neighbors,
     read_provenance,
     say_rising,
     write_neighbors,
 )
+from ames_lite.stores.published.neighbors import is_pickle
 from ames_lite.stores.row_layout import FAILED
 
 logger = logging.getLogger(__name__)

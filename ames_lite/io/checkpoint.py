@@ -18,7 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields, require
+from ames_lite.errors import (
+    BadInput,
+    ConfigError,
+    MissingFile,
+    check_fields,
+    existing_file,
+    require,
+)
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import check_trained_on
@@ -166,8 +173,7 @@ def _native_files(path: str | Path) -> tuple[Path, Path]:
 def _read_native(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     weights, meta_file = _native_files(path)
     for file in (weights, meta_file):
-        if not file.is_file():
-            raise MissingFile("a file of a head is missing", where=file, expected=EXPECTED)
+        existing_file(file, "a file of a head is missing", expected=EXPECTED)
     record = read_json_file(meta_file, "a head's meta")
     try:
         state = load_file(weights)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, existing_file
 
 if TYPE_CHECKING:  # torch.hub's entries need no NumPy
     import numpy as np
@@ -40,9 +40,7 @@ def names_digest(names: Iterable[str]) -> str:
 
 def file_digest(path: str | Path) -> str:
     """The digest of a file's bytes. Raises MissingFile where there is no such file."""
-    if not Path(path).is_file():
-        raise MissingFile("a file is missing", where=path)
-    with open(path, "rb") as file:
+    with open(existing_file(path, "a file is missing"), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

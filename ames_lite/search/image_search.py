@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, existing_file
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones.interface import Backbone, Described, unit_vector
 from ames_lite.extraction.batches import Job, describe_all
@@ -125,8 +125,7 @@ def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:
         if not names:
             raise no_images(path)
         return path, names, notes
-    if not path.is_file():
-        raise MissingFile("the query is missing", where=path, expected="an image, or a folder")
+    existing_file(path, "the query is missing", expected="an image, or a folder")
     return path.parent, [path.name], ()
 
 

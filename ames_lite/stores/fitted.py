@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io import remedies
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance, check_provenance
@@ -77,8 +77,7 @@ class ArrayFile(NamedTuple):
     def _load(
         self, path: str | Path, names: tuple[str, ...], remedy: str
     ) -> tuple[dict[str, npt.NDArray[Any]], Provenance]:
-        what = f"the {self.what} is missing"
-        require(Path(path).is_file(), what, where=path, remedy=remedy, kind=MissingFile)
+        path = existing_file(path, f"the {self.what} is missing", remedy=remedy)
         try:
             with np.load(path, allow_pickle=False) as file:
                 made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))

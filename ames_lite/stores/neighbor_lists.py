@@ -15,14 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import ORIGIN, Provenance
 from ames_lite.records import Neighbors
 from ames_lite.stores import hdf5
 from ames_lite.stores.neighbor_rows import NeighborRows
-from ames_lite.stores.published.neighbors import open_published_rows, write_published_neighbors
+from ames_lite.stores.published.neighbors import (
+    is_pickle,
+    open_published_rows,
+    write_published_neighbors,
+)
 
 logger = logging.getLogger(__name__)
 WHOLE_BYTES = 1 << 30  # lists that take more are read as far as they are needed
@@ -120,11 +124,6 @@ def convert_published(
     return Path(output)
 
 
-def is_pickle(path: str | Path) -> bool:
-    """Whether a path names the published form, which carries no provenance and no digests."""
-    return Path(path).suffix == ".pkl"
-
-
 def read_provenance(path: str | Path) -> Provenance:
     """What is known of the search that made the lists."""
     return {"origin": ORIGIN} if is_pickle(path) else hdf5.read_provenance(path, SCHEMA)
@@ -191,9 +190,7 @@ def open_neighbor_rows(
     path: str | Path, names: Sequence[str], *, remedy: str = REMEDY
 ) -> NeighborRows:
     """The lists of a training set (names) against itself, left in their file where possible."""
-    path = Path(path)
-    what = "the neighbour lists are missing"
-    require(path.is_file(), what, where=path, remedy=remedy, kind=MissingFile)
+    path = existing_file(path, "the neighbour lists are missing", remedy=remedy)
     if is_pickle(path):
         lists = open_published_rows(path, names, names)
         return lists if lists.mapped else NeighborRows.of(lists.block(slice(0, len(lists))))

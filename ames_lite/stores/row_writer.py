@@ -147,14 +147,11 @@ class RowWriter:
         stored = hdf5.dataset(self._file, "name", (None,), ("text",))[:]
         found, given = hdf5.decode_names(stored), self.names
         for row, (there, here) in enumerate(zip_longest(found, given)):
-            if there != here:
-                raise BadInput(
-                    f"the store was begun with {len(found)} names, this list has {len(given)}; "
-                    f"row {row} is {there!r} there and {here!r} here",
-                    where=self.path,
-                    expected="the image list that the store was begun with",
-                    remedy=f"resume with that list, {BEGIN_ANEW}",
-                )
+            what = f"the store was begun with {len(found)} names, this list has {len(given)}"
+            what = f"{what}; row {row} is {there!r} there and {here!r} here"
+            expected = "the image list that the store was begun with"
+            remedy = f"resume with that list, {BEGIN_ANEW}"
+            require(there == here, what, where=self.path, expected=expected, remedy=remedy)
         compare_provenance(
             hdf5.read_json(self._file, "provenance"),
             self.provenance,

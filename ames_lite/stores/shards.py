@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 
 _FORM = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)")
 _FILE = re.compile(r"\.([1-9][0-9]*)-of-([1-9][0-9]*)$")
@@ -86,21 +86,15 @@ def find_shards(path: str | Path, remedy: str | None = None) -> list[Path]:
         one = remedy and f"{remedy} shard=1/2"
         expected = "the parts of a list, such as shard=1/2 and shard=2/2"
         raise MissingFile("there are no shards", where=where, expected=expected, remedy=one)
-    if len(found) > 1:
-        counts = " and ".join(str(count) for count in sorted(found))
-        raise BadInput(
-            f"shards of {counts} parts lie side by side",
-            where=path.absolute(),
-            expected="the shards of one division",
-            remedy="remove those that are of no use",
-        )
+    what = f"shards of {' and '.join(map(str, sorted(found)))} parts lie side by side"
+    expected, useless = "the shards of one division", "remove those that are of no use"
+    require(len(found) == 1, what, where=path.absolute(), expected=expected, remedy=useless)
     count, parts = next(iter(found.items()))
-    absent = [str(Shard(i, count)) for i in range(1, count + 1) if i not in parts]
+    shards = [Shard(i, count) for i in range(1, count + 1)]
+    paths = [shard_path(path, shard) for shard in shards]
+    absent = [str(shard) for shard in shards if shard.index not in parts]
     if absent:
-        raise MissingFile(
-            f"shards are missing: {', '.join(absent)}",
-            where=shard_path(path, Shard(1, count)).absolute(),
-            expected=f"all {count}",
-            remedy=remedy and f"{remedy} shard={absent[0]}",
-        )
-    return [shard_path(path, Shard(i, count)) for i in range(1, count + 1)]
+        what, again = f"shards are missing: {', '.join(absent)}", f"{remedy} shard={absent[0]}"
+        where, expected = paths[0].absolute(), f"all {count}"
+        raise MissingFile(what, where=where, expected=expected, remedy=remedy and again)
+    return paths

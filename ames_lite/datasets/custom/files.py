@@ -129,13 +129,11 @@ def check_sources(
         key = changed[0]
         was, now = (digests.get(key, "none")[:12] for digests in (known, found))
         before = getattr(description.options, key)
-        raise BadInput(
-            f"the {key} changed since the lists were made: digest {was} ({before}) "
-            f"against {now} ({getattr(given, key)})",
-            where=folder / DESCRIPTION,
-            expected="the same images and labels, or lists made from the new ones",
-            remedy=f"{anew(given, folder)} overwrite=true, then extract again",
-        )
+        changes = f"digest {was} ({before}) against {now} ({getattr(given, key)})"
+        what = f"the {key} changed since the lists were made: {changes}"
+        expected = "the same images and labels, or lists made from the new ones"
+        remedy = f"{anew(given, folder)} overwrite=true, then extract again"
+        raise BadInput(what, where=folder / DESCRIPTION, expected=expected, remedy=remedy)
 
 
 def read_description(folder: Path) -> Description | None:

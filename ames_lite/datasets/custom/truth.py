@@ -26,7 +26,7 @@ from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import check_radius, marked
 from ames_lite.datasets.tables import KINDS as TABLES
 from ames_lite.datasets.tables import Table, describe_forms, read_table
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, ConfigError, existing_file, require
 from ames_lite.stores.fitted import array_of
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
@@ -218,8 +218,7 @@ def _relate_matrix(path: Path, lists: Lists) -> Relation:
 def _load_matrix(path: Path) -> npt.NDArray[Any]:
     """The array of a .npy, or the only one of a .npz; nothing is unpickled."""
     expected = "a .npy, or a .npz with one array, of bool or 0 and 1"
-    what = "the matrix is missing"
-    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
+    existing_file(path, "the matrix is missing", expected=expected)
     try:
         loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

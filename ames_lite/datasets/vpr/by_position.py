@@ -25,7 +25,7 @@ from ames_lite.datasets.vpr.folders import (
     read_lines,
     sorted_names,
 )
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, ConfigError, existing_file, require
 from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
@@ -144,8 +144,7 @@ def read_robotcar(
 
 
 def _read_structure(path: Path) -> dict[str, Any]:
-    what = "a file of the set is missing"
-    require(path.is_file(), what, where=path, expected=MATLAB, kind=MissingFile)
+    existing_file(path, "a file of the set is missing", expected=MATLAB)
     try:
         fields = loadmat(str(path), simplify_cells=True)["dbStruct"]
     except Exception as error:  # of a damaged file nearly anything is raised

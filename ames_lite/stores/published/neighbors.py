@@ -92,6 +92,11 @@ TENSOR: GlobalTable = MappingProxyType(
 )
 
 
+def is_pickle(path: str | Path) -> bool:
+    """Whether a path names the published form, which carries no provenance and no digests."""
+    return Path(path).suffix == ".pkl"
+
+
 def open_planes(path: Path) -> Planes:
     planes = _mapped(path) if path.is_file() else None
     if planes is None:
@@ -152,7 +157,7 @@ def open_published_rows(
     path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
 ) -> NeighborRows:
     """The lists of the queries among the gallery. Raises MissingFile, BadInput."""
-    planes, num = checked_planes(path, len(query_names), len(gallery_names)), len(gallery_names)
+    planes, num = _checked_planes(path, len(query_names), len(gallery_names)), len(gallery_names)
     sims, ids = planes.values[:2]
     return NeighborRows(ids, sims, num, own_rows(query_names, gallery_names), path, planes.mapped)
 
@@ -162,11 +167,11 @@ def read_shortlist(
 ) -> npt.NDArray[np.int64] | None:
     """The third plane: for each image of the gallery list its row in a store that has some of them.
 
-    int64 [N], -1 where it is in no list; None where the file has two planes. Raises BadInput.
+    int64 [N], -1 where it is in no list; None for a native file, or one of two planes. BadInput.
     """
     path, num = Path(path), len(gallery_names)
-    planes = checked_planes(path, len(query_names), num).values
-    if len(planes) == 2:
+    planes = _checked_planes(path, len(query_names), num).values if is_pickle(path) else ()
+    if len(planes) < 3:
         return None
     for plane, what in zip(planes[1:], ("id", "row in the shortlist"), strict=True):
         check_ids(plane, what, num, path)
@@ -180,7 +185,7 @@ def read_shortlist(
     return of_image
 
 
-def checked_planes(path: str | Path, num_queries: int, num_gallery: int) -> Planes:
+def _checked_planes(path: str | Path, num_queries: int, num_gallery: int) -> Planes:
     """The planes of a file, of so many queries. Raises MissingFile, BadInput."""
     planes = open_planes(Path(path))
     dtype, shape = planes.values.dtype, planes.values.shape[1:]

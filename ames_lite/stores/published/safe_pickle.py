@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, existing_file
 
 GlobalTable = Mapping[tuple[str, str], object]
 NUMBERS = "biuf"  # kinds of dtypes
@@ -163,8 +163,7 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
     allowed: a table such as NUMPY_ARRAYS, (module, name) to what stands in for it. Raises
     MissingFile; BadInput at any other global, and where the stream is damaged or forged.
     """
-    path = Path(path)
-    require(path.is_file(), "a pickle is missing", where=path, kind=MissingFile)
+    path = existing_file(path, "a pickle is missing")
     with open(path, "rb") as file:
         return read_pickled(file, path, allowed)
 
@@ -223,8 +222,7 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 def read_npy(path: str | Path, expected: str = "a .npy file") -> npt.NDArray[Any]:
     """The array of a file. Raises MissingFile; BadInput for damage, and for forbidden content."""
-    path, what = Path(path), "a file is missing"
-    require(path.is_file(), what, where=path, expected=expected, kind=MissingFile)
+    path = existing_file(path, "a file is missing", expected=expected)
     try:
         with open(path, "rb") as file:
             shape = _shape_of_objects(file)

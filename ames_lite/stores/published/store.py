@@ -257,15 +257,11 @@ class PublishedStore(DescriptorStore):
         return block.descriptors, block.valid
 
     def _refuse_empty(self, block: Block, first: int) -> None:
-        if block.empty.any():
-            row = first + int(block.empty.argmax())
-            raise BadInput(
-                f"row {row} ('{self.stored_name(row)}') is all zeros",
-                where=self.path,
-                expected="descriptors, or padding that is marked: an extraction left this row "
-                "out, or its chunk was not whole",
-                remedy=remedies.CHECK,
-            )
+        for row in (first + np.flatnonzero(block.empty)[:1]).tolist():
+            what = f"row {row} ('{self.stored_name(row)}') is all zeros"
+            said = "an extraction left this row out, or its chunk was not whole"
+            expected = f"descriptors, or padding that is marked: {said}"
+            raise BadInput(what, where=self.path, expected=expected, remedy=remedies.CHECK)
 
     def _parts(self, row: int, count: int) -> list[Any]:
         block = self.rows(row, row + 1, self.max_count)
@@ -288,14 +284,12 @@ class PublishedStore(DescriptorStore):
         wanted = self._file_rows(np.asarray(rows)).tolist()
         for row in sorted({*wanted, *range(self.num_rows)[:LOOKED_AT]}):
             if not self.rows(row, row + 1, self.max_count).placed[0]:
-                raise BadInput(
-                    f"positions are unknown: those of row {row} ('{self.stored_name(row)}') are "
-                    "not in [0, 1] of the image",
-                    where=self.path,
-                    expected="positions, which geometric verification and pictures need",
-                    remedy="a head or model=mutual_nn, which need none; or move the file away and "
-                    f"extract anew: {self.remedy}",
-                )
+                named = f"row {row} ('{self.stored_name(row)}')"
+                what = f"positions are unknown: those of {named} are not in [0, 1] of the image"
+                expected = "positions, which geometric verification and pictures need"
+                anew = f"move the file away and extract anew: {self.remedy}"
+                remedy = f"a head or model=mutual_nn, which need none; or {anew}"
+                raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
 
     def fingerprint(self) -> str:
         """As of a native store, but for the counts: to know them the whole file would be read."""
