@@ -147,11 +147,12 @@ class RowWriter:
         stored = hdf5.dataset(self._file, "name", (None,), ("text",))[:]
         found, given = hdf5.decode_names(stored), self.names
         for row, (there, here) in enumerate(zip_longest(found, given)):
-            what = f"the store was begun with {len(found)} names, this list has {len(given)}"
-            what = f"{what}; row {row} is {there!r} there and {here!r} here"
-            expected = "the image list that the store was begun with"
-            remedy = f"resume with that list, {BEGIN_ANEW}"
-            require(there == here, what, where=self.path, expected=expected, remedy=remedy)
+            if there != here:
+                what = f"the store was begun with {len(found)} names, this list has {len(given)}"
+                what = f"{what}; row {row} is {there!r} there and {here!r} here"
+                expected = "the image list that the store was begun with"
+                remedy = f"resume with that list, {BEGIN_ANEW}"
+                raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
         compare_provenance(
             hdf5.read_json(self._file, "provenance"),
             self.provenance,

@@ -170,8 +170,10 @@ def read_shortlist(
     int64 [N], -1 where it is in no list; None for a native file, or one of two planes. BadInput.
     """
     path, num = Path(path), len(gallery_names)
-    planes = _checked_planes(path, len(query_names), num).values if is_pickle(path) else ()
-    if len(planes) < 3:
+    if not is_pickle(path):
+        return None
+    planes = _checked_planes(path, len(query_names), num).values
+    if len(planes) == 2:
         return None
     for plane, what in zip(planes[1:], ("id", "row in the shortlist"), strict=True):
         check_ids(plane, what, num, path)
