@@ -32,8 +32,8 @@ from ames_lite.extraction.globals import (
 )
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
 from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.merging import Shard, shard_path
 from ames_lite.stores.published.store import open_store
-from ames_lite.stores.shards import Shard, shard_path
 
 Maker = Callable[[str], Source]  # of the source of a split; all files are known to be there
 

@@ -9,7 +9,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.merging import merge_stores
-from ames_lite.stores.shards import find_shards
+from ames_lite.stores.merging import find_shards
 
 
 def run(config: MergeHdf5) -> None:

@@ -20,7 +20,7 @@ import torch
 from ames_lite.errors import BadInput, UserError, require
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.io.images import MIN_SIDE, Box, load_image
-from ames_lite.stores.shards import Shard, shard_rows
+from ames_lite.stores.merging import Shard, shard_rows
 
 WINDOW = 32  # jobs that batches are formed of
 FEW = 32  # jobs that are not worth starting processes for

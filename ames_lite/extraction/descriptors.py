@@ -37,9 +37,9 @@ from ames_lite.records import LocalDescriptors
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
 from ames_lite.stores.fitted import read_binarization
+from ames_lite.stores.merging import Shard, shard_path
 from ames_lite.stores.row_layout import Layout, announce, globals_layout, store_layout
 from ames_lite.stores.row_writer import GlobalWriter
-from ames_lite.stores.shards import Shard, shard_path
 
 logger = logging.getLogger(__name__)
 

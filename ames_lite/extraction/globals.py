@@ -38,9 +38,9 @@ from ames_lite.io.provenance import Provenance
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore, RowStore
 from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.merging import Shard, shard_rows
 from ames_lite.stores.row_layout import announce, globals_layout
 from ames_lite.stores.row_writer import GlobalWriter
-from ames_lite.stores.shards import Shard, shard_rows
 
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
 MOST_ROWS = 256

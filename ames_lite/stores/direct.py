@@ -9,23 +9,15 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.stores import hdf5, storage
+from ames_lite.stores import hdf5
+from ames_lite.stores.storage import Chunk, find_chunk
 
 LOCK = threading.Lock()  # of files that are opened and closed
-
-
-class Piece(NamedTuple):
-    """Rows `first` to `first + rows` of a data set: in this file, from this byte on."""
-
-    path: Path
-    first: int
-    rows: int
-    offset: int
 
 
 class DirectRows:
@@ -35,10 +27,10 @@ class DirectRows:
     """
 
     def __init__(
-        self, pieces: Sequence[Piece], row_shape: tuple[int, ...], dtype: np.dtype[Any]
+        self, pieces: Sequence[Chunk], row_shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
         self._pieces, self._row_shape, self._dtype = tuple(pieces), row_shape, dtype
-        self._starts = [piece.first for piece in pieces]
+        self._starts = [piece.start for piece in pieces]
         self._open: dict[Path, int] = {}
 
     def read(self, first: int, stop: int, count: int) -> npt.NDArray[Any]:
@@ -48,8 +40,8 @@ class DirectRows:
         row, row_bytes = first, math.prod(self._row_shape) * self._dtype.itemsize
         while row < stop:
             piece = self._pieces[int(np.searchsorted(self._starts, row, side="right")) - 1]
-            end = min(stop, piece.first + piece.rows) if in_one_piece else row + 1
-            at = piece.offset + (row - piece.first) * row_bytes
+            end = min(stop, piece.start + piece.rows) if in_one_piece else row + 1
+            at = piece.offset + (row - piece.start) * row_bytes
             _fill(self._file(piece.path), out[row - first : end - first], at)
             row = end
         return out.astype(self._dtype.newbyteorder("="), copy=False)
@@ -91,26 +83,26 @@ def locate(dataset: hdf5.DataSet) -> DirectRows | None:
     shape, dtype = dataset.shape, dataset.stored_dtype
     if not hasattr(os, "preadv") or len(shape) < 2 or 0 in shape or dtype.hasobject:
         return None
-    pieces = sorted(_pieces(dataset) or [], key=lambda piece: piece.first)
-    ends = [piece.first + piece.rows for piece in pieces]
-    gapless = [piece.first for piece in pieces] + [shape[0]] == [0, *ends]
+    pieces = sorted(_pieces(dataset) or [], key=lambda piece: piece.start)
+    ends = [piece.start + piece.rows for piece in pieces]
+    gapless = [piece.start for piece in pieces] + [shape[0]] == [0, *ends]
     return DirectRows(pieces, shape[1:], dtype) if gapless else None
 
 
-def _pieces(dataset: hdf5.DataSet) -> list[Piece] | None:
+def _pieces(dataset: hdf5.DataSet) -> list[Chunk] | None:
     path = dataset.path.absolute()
     if not dataset.is_virtual:
         offset = dataset.offset
-        return None if offset is None else [Piece(path, 0, len(dataset), offset)]
+        return None if offset is None else [Chunk(path, 0, len(dataset), offset)]
     found = [_piece_of_source(source, dataset, path) for source in dataset.sources()]
     whole = [piece for piece in found if piece is not None]
     return whole if len(whole) == len(found) else None
 
 
-def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Piece | None:
+def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Chunk | None:
     """The rows that one chunk file gives, where both select whole rows."""
     rows, whole = source.placed.rows(dataset.shape)
-    chunk = path if source.file_name == "." else storage.find_chunk(source.file_name, path)
+    chunk = path if source.file_name == "." else find_chunk(source.file_name, path)
     if not whole or chunk is None:
         return None
     with hdf5.open_foreign(chunk) as file:
@@ -124,4 +116,4 @@ def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> 
         count, row_bytes = rows.stop - rows.start, math.prod(inner.shape[1:]) * inner.dtype.itemsize
         if not whole or taken.stop - taken.start != count:
             return None
-        return Piece(chunk, rows.start, count, inner.offset + taken.start * row_bytes)
+        return Chunk(chunk, rows.start, count, inner.offset + taken.start * row_bytes)

@@ -28,11 +28,12 @@ INSTALL = "pip install hdf5plugin"
 
 
 class Chunk(NamedTuple):
-    """A file whose data set gives its first `rows` rows from row `start` on."""
+    """A file whose data set gives `rows` rows from row `start` on: the first, or from a byte on."""
 
     path: Path
     start: int
     rows: int
+    offset: int = 0
 
 
 def create_virtual(

@@ -15,8 +15,8 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_binarization
+from ames_lite.stores.merging import Shard, shard_path, shard_rows
 from ames_lite.stores.neighbor_lists import read_neighbors
-from ames_lite.stores.shards import Shard, shard_path, shard_rows
 from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 

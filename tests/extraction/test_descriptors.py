@@ -23,7 +23,7 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.io.resizing import Preparation, Prepared
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.shards import Shard
+from ames_lite.stores.merging import Shard
 from tests.helpers import forked
 from tests.stores.files import read_globals
 

@@ -31,8 +31,8 @@ from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import write_vocabulary
 from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.merging import Shard
 from ames_lite.stores.published.store import open_store
-from ames_lite.stores.shards import Shard
 from tests.helpers import forked
 from tests.retrieval.vlad_referee import vlad
 from tests.stores.files import read_globals

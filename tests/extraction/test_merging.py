@@ -11,7 +11,7 @@ from ames_lite.errors import BadInput
 from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores import merging
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.shards import Shard, find_shards, shard_path, shard_rows
+from ames_lite.stores.merging import Shard, find_shards, shard_path, shard_rows
 from tests.stores.test_descriptor_store import FAILED, NAMES, PROVENANCE, D, K, image
 
 

@@ -14,8 +14,8 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores import merging
+from ames_lite.stores.merging import Shard, find_shards, shard_path, shard_rows
 from ames_lite.stores.row_writer import GlobalWriter
-from ames_lite.stores.shards import Shard, find_shards, shard_path, shard_rows
 from tests.stores.files import write_globals
 
 merge_globals = partial(merge_stores, of_globals=True)

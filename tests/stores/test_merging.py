@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.stores.shards import Shard, find_shards, parse_shard, shard_path, shard_rows
+from ames_lite.stores.merging import Shard, find_shards, parse_shard, shard_path, shard_rows
 
 
 @pytest.mark.parametrize("num", [1, 7, 8, 100, 101])
