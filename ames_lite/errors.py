@@ -4,7 +4,8 @@ The command line prints them as one message and exits with 1; everything else is
 its traceback. They also derive from the built-in that Python users expect (`ValueError`, ...).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -57,6 +58,26 @@ def require(
     """Raise an error of that kind unless `fine`."""
     if not fine:
         raise kind(what, where=where, expected=expected, remedy=remedy)
+
+
+@contextmanager
+def explained(
+    what: str = "{}",
+    kinds: type[Exception] | tuple[type[Exception], ...] = BadInput,
+    *,
+    where: str | Path | None = None,
+    expected: str | None = None,
+    remedy: str | None = None,
+) -> Iterator[None]:
+    """Within: errors of these kinds become a BadInput. what: the message, {} for that of the error.
+
+    Of a damaged file a library may raise nearly anything: its kind is Exception.
+    """
+    try:
+        yield
+    except kinds as error:
+        said = what.replace("{}", str(error) or type(error).__name__)
+        raise BadInput(said, where=where, expected=expected, remedy=remedy) from error
 
 
 def existing_file(

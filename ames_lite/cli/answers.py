@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.cli.schema.evaluation import Search
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError, explained
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.writing import replacing
 from ames_lite.reranking.calibration import Calibration
@@ -48,10 +48,8 @@ def read_answers(config: Search, meta: HeadMeta, frozen: bool) -> Answers:
     if threshold is not None and not math.isfinite(threshold):
         raise ConfigError(f"threshold={threshold}", expected="a finite score")
     if frozen and meta.calibration is not None:
-        try:
+        with explained(where=config.weights):
             calibration = Calibration.from_json(meta.calibration)
-        except BadInput as error:
-            raise BadInput(str(error), where=config.weights) from error
     given = {"max_false": config.max_false, "certain": config.certain}
     asked = {key: value for key, value in given.items() if value is not None}
     if asked and calibration is None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.names import check_once, line_of, match_names
-from ames_lite.errors import BadInput, existing_file, require
+from ames_lite.errors import BadInput, existing_file, explained, require
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.writing import replacing
 from ames_lite.records import GroundTruth
@@ -71,10 +71,8 @@ def read_ground_truth(
     easy, hard, junk = (tuple(e.rows.get(grade, none) for e in entries) for grade in GRADES)
     names = tuple(query_names), tuple(gallery_names)
     boxes = tuple(entry.bbox for entry in entries)
-    try:
+    with explained("ground truth contradicts itself: {}", where=path):
         return GroundTruth(*names, easy, hard, junk, boxes, graded != {False})
-    except BadInput as error:
-        raise BadInput(f"ground truth contradicts itself: {error}", where=path) from error
 
 
 def _in_order(path: Path, entries: Sequence[_Entry], names: Sequence[str]) -> list[_Entry]:

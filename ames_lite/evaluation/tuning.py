@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput, existing_file, require
+from ames_lite.errors import existing_file, explained, require
 from ames_lite.evaluation.metrics import JUNK, POSITIVE, Floats
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Retrieval
@@ -133,13 +133,10 @@ def read_tuned(path: str | Path) -> Tuned:
     path = path / "tuned.json" if path.is_dir() else path
     existing_file(path, "a choice of tuning is missing", remedy=remedies.TUNE)
     content: Any = read_json_file(path, "tuned.json", remedies.TUNE)
-    try:
+    what, kinds = "this is no choice of tuning", (ValueError, TypeError, AssertionError)
+    with explained(what, kinds, where=path, expected="tuned.json", remedy=remedies.TUNE):
         assert isinstance(content, dict) and content.pop("schema", None) == 1
         tuned = Tuned(**content)
         assert isinstance(tuned.num_rerank, int)
         assert all(isinstance(v, str) for v in (tuned.tuned_on, tuned.model, tuned.weights))
-    except (ValueError, TypeError, AssertionError) as error:
-        raise BadInput(
-            "this is no choice of tuning", where=path, expected="tuned.json", remedy=remedies.TUNE
-        ) from error
     return tuned

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import BadInput, explained, require
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.models.binarization import fit_itq
@@ -130,7 +130,7 @@ def fit_whitening(
         rows = spread(np.flatnonzero(store.status == DONE), max_images)
         chosen_rows = _Chosen(store, rows)
         how: dict[str, Any] = {"method": "PCA, exact"}
-        try:
+        with explained(where=store.path):
             if method == "pca":
                 whitening = fit(chosen_rows, dim)
             else:
@@ -139,8 +139,6 @@ def fit_whitening(
                     raise BadInput(what, expected="a label for every image", remedy="method=pca")
                 whitening = fit_class_whitening(chosen_rows, labels[rows], dim, shrinkage)
                 how = {"method": "within classes", "shrinkage": shrinkage}
-        except BadInput as error:
-            raise BadInput(str(error), where=store.path) from error
         chosen = [store.names[row] for row in rows]
         provenance = {
             **store.provenance,

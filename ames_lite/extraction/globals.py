@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import explained, require
 from ames_lite.extraction.aggregators import (
     Aggregator,
     FittedWhitening,
@@ -166,11 +166,8 @@ def _failed(store: RowStore, first: int, stop: int) -> dict[int, str]:
 
 
 def _aggregated(store: DescriptorStore, aggregator: Aggregator, first: int, stop: int) -> Block:
-    try:
+    with explained(where=f"{store.path}, images counted from row {first}"):
         vectors = aggregator(read_tokens(store, first, stop, aggregator.needs_weight))
-    except BadInput as error:
-        where = f"{store.path}, images counted from row {first}"
-        raise BadInput(str(error), where=where) from error
     return Block(vectors, _failed(store, first, stop))
 
 

@@ -18,14 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ames_lite.errors import (
-    BadInput,
-    ConfigError,
-    MissingFile,
-    check_fields,
-    existing_file,
-    require,
-)
+from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields, explained, require
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.provenance import check_trained_on
@@ -173,12 +166,12 @@ def _native_files(path: str | Path) -> tuple[Path, Path]:
 def _read_native(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     weights, meta_file = _native_files(path)
     for file in (weights, meta_file):
-        existing_file(file, "a file of a head is missing", expected=EXPECTED)
+        if not file.is_file():
+            raise MissingFile("a file of a head is missing", where=file, expected=EXPECTED)
     record = read_json_file(meta_file, "a head's meta")
-    try:
+    expected = "a whole safetensors file"
+    with explained(kinds=SafetensorError, where=weights, expected=expected):
         state = load_file(weights)
-    except SafetensorError as error:
-        raise BadInput(f"{error}", where=weights, expected="a whole safetensors file") from error
     digest = record.get("weights_sha256") if isinstance(record, dict) else None
     fits, expected = digest in (None, file_digest(weights)), f"sha256 {digest}"
     what = f"{weights.name} is not the file that {meta_file.name} was written with"
@@ -200,10 +193,8 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
     wrong = wrong or [key for key, kind in kinds.items() if not isinstance(record[key], kind)]
     what = f"in the meta of a head are missing, unknown or of a wrong type: {', '.join(wrong)}"
     require(not wrong, what, where=path, expected=f"the keys {', '.join(sorted(known))}")
-    try:
+    with explained(where=path):
         meta = HeadMeta(**{key: record[key] for key in fields & set(record)})
-    except BadInput as error:
-        raise BadInput(str(error), where=path) from error
     return record["model"], record["arguments"], meta
 
 
@@ -226,9 +217,7 @@ def _recognise(state: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, 
     markers = {name: head.marker for name, head in HEADS.items() if head.marker is not None}
     for name, marker in markers.items():
         if marker in state:
-            try:
+            with explained(where=path):
                 return name, HEADS[name].arguments_from_state(state)
-            except BadInput as error:
-                raise BadInput(str(error), where=path) from error
     known = ", ".join(f"{marker} ({name})" for name, marker in markers.items())
     raise BadInput("the state is of no known head", where=path, expected=f"a parameter {known}")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import MissingFile, explained, require
 
 HIDDEN = {  # in lower case: archives, network disks, recycle bins
     *("__macosx", "@eadir", "#recycle", "@recycle", "#snapshot", "$recycle.bin", "recycler"),
@@ -119,11 +119,9 @@ def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
     require(not root.is_file(), "a file is given as an image folder", where=root, expected=expected)
     what = "an image folder is missing"
     require(root.is_dir(), what, where=root, expected=expected, kind=MissingFile)
-    try:
+    what, expected = "the folder cannot be read: {}", "a folder that may be read"
+    with explained(what, OSError, where=root, expected=expected):
         return Walk(str(root), wanted)
-    except OSError as error:
-        what = f"the folder cannot be read: {error}"
-        raise BadInput(what, where=root, expected="a folder that may be read") from error
 
 
 def why_left_out(root: Path, name: str) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import BadInput, explained, require
 
 Floats = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -128,11 +128,10 @@ class Calibration:
     @classmethod
     def from_json(cls, content: Any) -> Calibration:
         """Raises BadInput for what is no calibration."""
-        try:
+        kinds = (KeyError, TypeError, ValueError, AttributeError)
+        with explained(NONE, kinds, expected=EXPECTED):
             absent = {str(k): tuple(map(float, v)) for k, v in content["absent"].items()}
             pairs, first = (Curve.from_json(content[key]) for key in ("pairs", "first"))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput(NONE, expected=EXPECTED) from error
         return cls(pairs, first, absent)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, explained
 from ames_lite.models import SimilarityHead
 from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
@@ -104,10 +104,9 @@ class Reranker:
 def _as_tensor(described: Described, what: str) -> Tensor:
     """[T, D] float32 without those that are zero, which have no direction; or packed bits."""
     given = described.descriptors if isinstance(described, LocalDescriptors) else described
-    try:
+    refused = (TypeError, ValueError)  # text, objects, ragged lists, other byte orders
+    with explained(f"{what} is no array of numbers: {{}}", refused, expected=EXPECTED):
         tensor = given if isinstance(given, Tensor) else _from_array(given)
-    except (TypeError, ValueError) as error:  # text, objects, ragged lists, other byte orders
-        raise BadInput(f"{what} is no array of numbers: {error}", expected=EXPECTED) from error
     packed = tensor.dtype == torch.uint8
     if tensor.ndim != 2 or not (packed or tensor.is_floating_point()):
         what = f"{what} has shape {list(tensor.shape)} and dtype {tensor.dtype}"

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import MissingFile, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.images import is_image_name, left_out
 from ames_lite.io.json_file import read_json_file
@@ -84,10 +84,8 @@ def scan_images(folder: str | Path) -> tuple[list[ImageFile], tuple[str, ...]]:
     Raises MissingFile where there is no such folder, BadInput where part of it cannot be read.
     """
     walk = walk_images(folder, is_image_name)
-    try:
+    with explained("an image cannot be read: {}", OSError, where=Path(folder)):
         stats = [(name, entry.stat()) for name, entry in walk.files]
-    except OSError as error:
-        raise BadInput(f"an image cannot be read: {error}", where=Path(folder)) from error
     files = [ImageFile(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return files, walk.notes + left_out(walk.others)
 
@@ -124,15 +122,13 @@ def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
     if not path.is_file():
         return None
     read = read_json_file(path, expected, REMEDY)
-    try:
+    what, kinds = "the index cannot be read: {}", (ValueError, TypeError, KeyError)
+    with explained(what, kinds, where=path, expected=expected, remedy=REMEDY):
         if read["schema"] != SCHEMA or read.keys() != KEYS:
             raise ValueError(f"schema {read['schema']!r} with {sorted(read)}")
         entries = tuple(Entry(*entry) for entry in read["entries"])
         known = {key: read[key] for key in KEYS - {"schema", "entries"}}
         return IndexRecord(entries=entries, **known)
-    except (ValueError, TypeError, KeyError) as error:
-        what = f"the index cannot be read: {error}"
-        raise BadInput(what, where=path, expected=expected, remedy=REMEDY) from error
 
 
 def write_record(folder: Path, record: IndexRecord, file: str = INDEX) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, MissingFile, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance
@@ -212,14 +212,12 @@ class DescriptorStore(RowStore):
             raise BadInput(what, where=self.path, expected="a row that is done", remedy=remedy)
         descriptors, xy, scale, weight = self._parts(at, self._limit(max_count))
         height, width = self.size[row].tolist()
-        try:
+        where = f"{self.path}, row {row} ('{self.names[row]}')"
+        with explained(where=where, remedy=self.remedy):
             found = LocalDescriptors(descriptors, xy, scale, weight, (height, width))
-            if not found.placed and not self.published:
-                raise BadInput("xy has NaN entries", expected="finite numbers")
+            fine = found.placed or self.published
+            require(fine, "xy has NaN entries", expected="finite numbers")
             return found
-        except BadInput as error:
-            where = f"{self.path}, row {row} ('{self.names[row]}')"
-            raise BadInput(str(error), where=where, remedy=self.remedy) from error
 
     def _parts(self, row: int, count: int) -> list[Any]:
         real = np.s_[row, : min(int(self.count[row]), count)]

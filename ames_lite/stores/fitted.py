@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput, existing_file, require
+from ames_lite.errors import BadInput, existing_file, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance, check_provenance
@@ -78,15 +78,15 @@ class ArrayFile(NamedTuple):
         self, path: str | Path, names: tuple[str, ...], remedy: str
     ) -> tuple[dict[str, npt.NDArray[Any]], Provenance]:
         path = existing_file(path, f"the {self.what} is missing", remedy=remedy)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
-                return {name: array_of(file, name) for name in names}, made
-        except Exception as error:  # of a damaged archive nearly anything is raised
-            wanted = ", ".join(f"'{name}' {self.arrays.get(name, '[bytes]')}" for name in names)
-            what = f"the {self.what} cannot be read: {error or type(error).__name__}"
-            expected = f"an .npz file with {wanted} and 'provenance'"
-            raise BadInput(what, where=path, expected=expected, remedy=remedy) from error
+        wanted = ", ".join(f"'{name}' {self.arrays.get(name, '[bytes]')}" for name in names)
+        what = f"the {self.what} cannot be read: {{}}"
+        expected = f"an .npz file with {wanted} and 'provenance'"
+        with (
+            explained(what, Exception, where=path, expected=expected, remedy=remedy),
+            np.load(path, allow_pickle=False) as file,
+        ):
+            made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
+            return {name: array_of(file, name) for name in names}, made
 
 
 def array_of(file: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
@@ -177,15 +177,16 @@ def _read_anyloc(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]
 def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
     """The images that a native vocabulary was built from. Raises MissingFile or BadInput."""
     parts = VOCABULARY.read_json(path, remedies.VOCABULARY)
-    try:
+    what, kinds = (
+        "the list of a vocabulary's images cannot be read: {}",
+        (ValueError, TypeError, KeyError),
+    )
+    expected = "JSON bytes, as build_vocabulary writes them"
+    with explained(what, kinds, where=path, expected=expected, remedy=remedies.VOCABULARY):
         return tuple(
             ImagesOf(str(part["dataset"]), int(part["step"]), tuple(map(str, part["names"])))
             for part in parts
         )
-    except (ValueError, TypeError, KeyError) as error:
-        what = f"the list of a vocabulary's images cannot be read: {error}"
-        expected = "JSON bytes, as build_vocabulary writes them"
-        raise BadInput(what, where=path, expected=expected, remedy=remedies.VOCABULARY) from error
 
 
 def write_binarization(
@@ -238,10 +239,8 @@ def read_whitening(
     remainder = made.get("remainder")
     fine, what = isinstance(remainder, float | None), f"remainder is {remainder!r}"
     require(fine, what, where=path, expected="a variance, above 0", remedy=remedy)
-    try:
+    with explained(where=path, remedy=remedy):
         whitening = Whitening(**found, remainder=remainder)
-    except BadInput as error:
-        raise BadInput(str(error), where=path, remedy=remedy) from error
     names = WHITENING.read_json(path, remedy)
     fine = isinstance(names, list) and all(isinstance(name, str) for name in names)
     require(fine, "'names' is no list of names", where=path, remedy=remedy)

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, MissingFile, explained, require
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.writing import replacing
@@ -257,10 +257,8 @@ def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
     Raises BadInput for a name that would be read back as another: UTF-8 on disk, though this
     process takes names for something else.
     """
-    try:
+    with explained("a name cannot be written: {}", UnicodeEncodeError, expected="a path"):
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
-    except UnicodeEncodeError as error:
-        raise BadInput(f"a name cannot be written: {error}", expected="a path") from error
     for name, written in zip(names, decode_names(encoded), strict=True):
         if written != name:
             what = f"the name {name!a} is UTF-8 on the disk, read as {sys.getfilesystemencoding()}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput, existing_file, require
+from ames_lite.errors import existing_file, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import ORIGIN, Provenance
@@ -90,10 +90,8 @@ def read_neighbors(
         if most is not None and 8 * len(query_names) * width > WHOLE_BYTES:
             width = min(width, most)
         parts = ids[:, :width], sims[:, :width]
-    try:
+    with explained(where=path, remedy=remedy):
         return Neighbors(*parts, len(gallery_names))
-    except BadInput as error:
-        raise BadInput(str(error), where=path, remedy=remedy) from error
 
 
 def convert_published(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, explained
 from ames_lite.records import Neighbors, count_rising
 
 BLOCK, BLOCK_BYTES = 8192, 1 << 26  # lists that are looked at together, at most
@@ -77,11 +77,9 @@ class NeighborRows:
             ids, sims = ids[:, :-1], sims[:, :-1]
         twice = ids == own
         _refuse_first(twice, ids, "own id twice,", "every image once", self.where, rows.start)
-        try:
+        counted = f", queries counted from {rows.start}" if rows.start else ""
+        with explained(where=f"{self.where}{counted}"):
             return Neighbors(ids, sims, self.num_gallery)
-        except BadInput as error:
-            counted = f", queries counted from {rows.start}" if rows.start else ""
-            raise BadInput(str(error), where=f"{self.where}{counted}") from error
 
     def blocks(self) -> Iterator[slice]:
         """All queries, a bounded number of bytes at a time, which are then given back."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import BadInput, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.provenance import ABSENT
 from ames_lite.io.writing import explain_write_errors
@@ -57,10 +57,8 @@ def read_pair_scores(path: str | Path, digests: Digests, *, remedy: str = REMEDY
         gallery = hdf5.dataset(file, "gallery", query.shape, ("int32",))[:]
         logit = hdf5.dataset(file, "logit", query.shape, ("float32",))[:]
         parts = query[:], gallery, logit
-    try:
+    with explained(where=path, remedy=remedy):
         return PairScores(*parts)
-    except BadInput as error:
-        raise BadInput(str(error), where=path, remedy=remedy) from error
 
 
 def check_digests(file: hdf5.File, digests: Digests, made: str, remedy: str) -> None:

@@ -18,7 +18,7 @@ from ames_lite.datasets.custom.truth import WORDS, CustomOptions
 from ames_lite.datasets.image_lists import write_families, write_image_list
 from ames_lite.datasets.layout import FAMILIES
 from ames_lite.datasets.relation import Files, Relation, files_of, write_folder
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, explained
 from ames_lite.io.digest import file_digest, names_digest
 from ames_lite.io.json_file import read_json_file
 
@@ -143,7 +143,9 @@ def read_description(folder: Path) -> Description | None:
         return None
     expected = f"what prepare_dataset writes (schema {SCHEMA})"
     content = read_json_file(path, expected, remedy)
-    try:
+    what = "the description of a set cannot be read: {}"
+    kinds = (ValueError, KeyError, TypeError, AttributeError)
+    with explained(what, kinds, where=path, expected=expected, remedy=remedy):
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")
         return Description(
@@ -152,6 +154,3 @@ def read_description(folder: Path) -> Description | None:
             options=CustomOptions(**content["options"]),
             digests={str(key): str(value) for key, value in content["digests"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"the description of a set cannot be read: {error}"
-        raise BadInput(what, where=path, expected=expected, remedy=remedy) from error

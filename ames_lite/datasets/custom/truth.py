@@ -26,7 +26,7 @@ from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import check_radius, marked
 from ames_lite.datasets.tables import KINDS as TABLES
 from ames_lite.datasets.tables import Table, describe_forms, read_table
-from ames_lite.errors import BadInput, ConfigError, existing_file, require
+from ames_lite.errors import BadInput, ConfigError, existing_file, explained, require
 from ames_lite.stores.fitted import array_of
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
@@ -219,7 +219,7 @@ def _load_matrix(path: Path) -> npt.NDArray[Any]:
     """The array of a .npy, or the only one of a .npz; nothing is unpickled."""
     expected = "a .npy, or a .npz with one array, of bool or 0 and 1"
     existing_file(path, "the matrix is missing", expected=expected)
-    try:
+    with explained("the matrix cannot be read: {}", Exception, where=path, expected=expected):
         loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -227,8 +227,5 @@ def _load_matrix(path: Path) -> npt.NDArray[Any]:
             names = loaded.files
             if len(names) == 1:
                 return array_of(loaded, names[0])
-    except Exception as error:  # of a damaged file nearly anything is raised
-        what = f"the matrix cannot be read: {error}"
-        raise BadInput(what, where=path, expected=expected) from error
     what = f"the file holds arrays {', '.join(names) or 'none'}"
     raise BadInput(what, where=path, expected=expected)

@@ -25,7 +25,7 @@ from ames_lite.datasets.vpr.folders import (
     read_lines,
     sorted_names,
 )
-from ames_lite.errors import BadInput, ConfigError, existing_file, require
+from ames_lite.errors import ConfigError, existing_file, explained, require
 from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
@@ -145,10 +145,8 @@ def read_robotcar(
 
 def _read_structure(path: Path) -> dict[str, Any]:
     existing_file(path, "a file of the set is missing", expected=MATLAB)
-    try:
+    with explained("cannot be read ({})", Exception, where=path, expected=MATLAB):
         fields = loadmat(str(path), simplify_cells=True)["dbStruct"]
-    except Exception as error:  # of a damaged file nearly anything is raised
-        raise BadInput(f"cannot be read ({error})", where=path, expected=MATLAB) from error
     missing = [name for name in FIELDS if not isinstance(fields, dict) or name not in fields]
     require(not missing, f"dbStruct lacks {', '.join(missing)}", where=path, expected=MATLAB)
     return dict(fields)

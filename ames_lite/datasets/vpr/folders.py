@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ames_lite.datasets.names import check_once, check_present, line_of
 from ames_lite.datasets.rules import Floats, Rows
-from ames_lite.errors import BadInput, MissingFile, existing_file, require
+from ames_lite.errors import BadInput, MissingFile, existing_file, explained, require
 from ames_lite.io.images import is_image_name, list_folder, no_images
 from ames_lite.io.walking import is_hidden
 
@@ -64,10 +64,8 @@ def _folder(root: Path, folder: str) -> Path:
 def read_lines(path: Path, expected: str) -> list[str]:
     """The lines of a text file, without what ends them. Raises MissingFile, BadInput."""
     existing_file(path, "a file of the set is missing", expected=expected)
-    try:
+    with explained("not UTF-8 text ({})", UnicodeDecodeError, where=path, expected=expected):
         return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise BadInput(f"not UTF-8 text ({error})", where=path, expected=expected) from error
 
 
 def read_names(path: Path, expected: str) -> list[str]:
