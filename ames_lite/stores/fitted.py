@@ -177,10 +177,7 @@ def _read_anyloc(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]
 def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
     """The images that a native vocabulary was built from. Raises MissingFile or BadInput."""
     parts = VOCABULARY.read_json(path, remedies.VOCABULARY)
-    what, kinds = (
-        "the list of a vocabulary's images cannot be read: {}",
-        (ValueError, TypeError, KeyError),
-    )
+    what, kinds = "a vocabulary's images cannot be read: {}", (ValueError, TypeError, KeyError)
     expected = "JSON bytes, as build_vocabulary writes them"
     with explained(what, kinds, where=path, expected=expected, remedy=remedies.VOCABULARY):
         return tuple(
