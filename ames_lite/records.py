@@ -7,6 +7,7 @@ K descriptors of one image (or neighbours), D width, Q queries, N gallery images
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,10 +48,8 @@ def _native(values: object, name: str, dtype: type[np.generic] | None = None) ->
 
 def _unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     names = tuple(names)
-    if len(set(names)) != len(names):
-        seen: set[str] = set()
-        twice = next(n for n in names if n in seen or seen.add(n))  # type: ignore[func-returns-value]
-        raise BadInput(f"{what} names '{twice}' more than once", expected="unique names")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    require(twice is None, f"{what} names '{twice}' more than once", expected="unique names")
     return names
 
 
@@ -197,11 +196,9 @@ class PairScores:
 
     def __post_init__(self) -> None:
         q, g, logit = self.query, self.gallery, self.logit
-        require(
-            q.ndim == 1 and q.shape == g.shape == logit.shape,
-            f"query {q.shape}, gallery {g.shape} and logit {logit.shape} do not fit",
-            expected="three arrays of one length",
-        )
+        fits = q.ndim == 1 and q.shape == g.shape == logit.shape
+        what = f"query {q.shape}, gallery {g.shape} and logit {logit.shape} do not fit"
+        require(fits, what, expected="three arrays of one length")
         require(np.isfinite(logit).all(), "logits have NaN or infinity", expected="finite logits")
         negative = len(q) > 0 and min(int(q.min()), int(g.min())) < 0
         require(not negative, "row numbers below 0", expected="row numbers from 0")
@@ -223,11 +220,10 @@ class PairScores:
         known = np.zeros(wanted.shape, bool) if len(self._keys) == 0 else self._keys[at] == wanted
         if not known.all():
             q, k = np.argwhere(~known)[0]
-            raise BadInput(
-                f"query {q} and gallery image {ids[q, k]} have no score",
-                expected="a score for every pair that is reranked",
-                remedy="score again with the same neighbours and at least this num_rerank",
-            )
+            what = f"query {q} and gallery image {ids[q, k]} have no score"
+            expected = "a score for every pair that is reranked"
+            remedy = "score again with the same neighbours and at least this num_rerank"
+            raise BadInput(what, expected=expected, remedy=remedy)
         return self.logit[at]
 
 
@@ -255,24 +251,17 @@ class GroundTruth:
         object.__setattr__(self, "query_names", queries)
         object.__setattr__(self, "gallery_names", gallery)
         for name in ("easy", "hard", "junk", "bbox"):
-            rows = getattr(self, name)
-            require(
-                len(rows) == len(queries),
-                f"{name} has {len(rows)} entries for {len(queries)} queries",
-                expected="one entry a query",
-            )
+            count = len(getattr(self, name))
+            what = f"{name} has {count} entries for {len(queries)} queries"
+            require(count == len(queries), what, expected="one entry a query")
         for q, name in enumerate(queries):
             together = np.concatenate([self.easy[q], self.hard[q], self.junk[q]])
             if together.size == 0:
                 continue
             low, high = int(together.min()), int(together.max())
-            require(
-                0 <= low and high < len(gallery),
-                f"query '{name}' names gallery rows {low} to {high}",
-                expected=f"rows 0 to {len(gallery) - 1}: ground truth and gallery list disagree",
-            )
-            require(
-                len(np.unique(together)) == len(together),
-                f"query '{name}' lists a gallery image twice among easy, hard and junk",
-                expected="disjoint lists",
-            )
+            inside, what = 0 <= low and high < len(gallery), f"gallery rows {low} to {high}"
+            expected = f"rows 0 to {len(gallery) - 1}: ground truth and gallery list disagree"
+            require(inside, f"query '{name}' names {what}", expected=expected)
+            once = len(np.unique(together)) == len(together)
+            what = f"query '{name}' lists a gallery image twice among easy, hard and junk"
+            require(once, what, expected="disjoint lists")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import BadInput, ConfigError, require
 
 Rows = list[npt.NDArray[np.int64]]
 Floats = npt.NDArray[np.float64]
@@ -138,9 +138,7 @@ def _between(
 
 
 def _check_total(total: int, num_queries: int) -> None:
-    if total > MAX_POSITIVES:
-        raise BadInput(
-            f"{num_queries} queries would have {total} positives, "
-            f"{total // max(1, num_queries)} each",
-            expected=f"at most {MAX_POSITIVES}: a smaller radius= or tolerance=, finer labels",
-        )
+    each = total // max(1, num_queries)
+    what = f"{num_queries} queries would have {total} positives, {each} each"
+    expected = f"at most {MAX_POSITIVES}: a smaller radius= or tolerance=, finer labels"
+    require(total <= MAX_POSITIVES, what, expected=expected)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.evaluation.protocols import (
     Protocol,
     Retrieval,
@@ -86,11 +86,9 @@ def load_data(
         anew=files.make_local(splits=["query"], overwrite=True),
     )
     if min(excluded(data).values()) == len(queries.names):
-        raise BadInput(
-            "no query has a positive",
-            where=paths["ground truth"],
-            expected=f"positives among the {len(gallery.names)} images of {paths['gallery']}",
-        )
+        what, where = "no query has a positive", paths["ground truth"]
+        expected = f"positives among the {len(gallery.names)} images of {paths['gallery']}"
+        raise BadInput(what, where=where, expected=expected)
     return data
 
 
@@ -137,12 +135,9 @@ def _check_same_names(
         return
     pairs = enumerate(zip(store.names, names, strict=False))
     odd = next((f"; row {n} is '{a}' there, '{b}' here" for n, (a, b) in pairs if a != b), "")
-    raise BadInput(
-        f"the store has {len(store)} names and the image list {len(names)}{odd}",
-        where=f"{store.path} against {path}",
-        expected="a store extracted from this very list",
-        remedy=remedy,
-    )
+    what = f"the store has {len(store)} names and the image list {len(names)}{odd}"
+    where, expected = f"{store.path} against {path}", "a store extracted from this very list"
+    raise BadInput(what, where=where, expected=expected, remedy=remedy)
 
 
 def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | None:
@@ -159,14 +154,10 @@ def long_lists(
     """Lists of at least `needed` images; of very large ones, the first `most` of each query."""
     names = truth.query_names, truth.gallery_names
     neighbors = read_neighbors(path, *names, most=most, remedy=maker)
-    if neighbors.ids.shape[1] < needed:
-        raise BadInput(
-            f"the neighbour lists have {neighbors.ids.shape[1]} images a query, "
-            f"{needed} are needed",
-            where=path,
-            expected="lists as long as num_rerank= and the protocol ask for (or less of it), "
-            "or the whole gallery",
-            remedy=f"{maker} num_neighbors={needed}",
-        )
+    found, remedy = neighbors.ids.shape[1], f"{maker} num_neighbors={needed}"
+    what = f"the neighbour lists have {found} images a query, {needed} are needed"
+    asked = "lists as long as num_rerank= and the protocol ask for (or less of it)"
+    expected = f"{asked}, or the whole gallery"
+    require(found >= needed, what, where=path, expected=expected, remedy=remedy)
     say_rising(neighbors.rising, len(neighbors.ids), path)
     return neighbors

@@ -74,11 +74,8 @@ def merge_stores(
 def _open_globals(path: str | Path) -> GlobalStore:
     """Files without `status`, as older runs and others wrote them, are refused."""
     if is_published(path) or not (store := GlobalStore(path)).has_status:
-        raise BadInput(
-            "a file without 'status' is no shard",
-            where=path,
-            expected="shards as extraction with shard= writes them",
-        )
+        expected = "shards as extraction with shard= writes them"
+        raise BadInput("a file without 'status' is no shard", where=path, expected=expected)
     return store
 
 
@@ -96,11 +93,9 @@ def in_order_of(
         check_alike(stores[0], store, alike)
         for name in store.names:
             if name not in row_of:
-                raise BadInput(
-                    f"'{name}' is not in the image list",
-                    where=store.path,
-                    expected=f"images of the list of {len(names)} that was divided",
-                )
+                expected = f"images of the list of {len(names)} that was divided"
+                what = f"'{name}' is not in the image list"
+                raise BadInput(what, where=store.path, expected=expected)
     stores = sorted(stores, key=lambda store: row_of[store.names[0]])
     joined = [name for store in stores for name in store.names]
     if names_digest(joined) != names_digest(names):
@@ -186,11 +181,9 @@ def _open(
     for part, names in lists.items():
         path = found[f"{part} {what}"]
         stores[part] = store = stack.enter_context(opening(path))
-        require(
-            tuple(store.names) == tuple(names),
-            f"{path} has other names than {found[part]}, or in another order",
-            expected="a store made from this very list",
-        )
+        same, expected = tuple(store.names) == tuple(names), "a store made from this very list"
+        what = f"{path} has other names than {found[part]}, or in another order"
+        require(same, what, expected=expected)
     alike = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
     for part in ("query", "more"):
         check_alike(stores["gallery"], stores[part], alike, SAME)

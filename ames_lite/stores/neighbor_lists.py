@@ -143,15 +143,11 @@ def datasets_of(
         (there, many), (here, few) = (
             (lists.get(f"{side}_digest"), lists.get(f"{side}_count")) for lists in (stored, given)
         )
-        require(
-            there == here,
-            f"the neighbours were made for another {side} list: "
-            f"{many} names with digest {there} there, {few} names with digest {here} here",
-            where=file.path,
-            expected=f"the {side} list of this run, name by name in the same order, "
-            "or neighbours made again",
-            remedy=remedy,
-        )
+        both = f"{many} names with digest {there} there, {few} names with digest {here} here"
+        what = f"the neighbours were made for another {side} list: {both}"
+        same = f"the {side} list of this run, name by name in the same order"
+        expected = f"{same}, or neighbours made again"
+        require(there == here, what, where=file.path, expected=expected, remedy=remedy)
     ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
     return ids, hdf5.dataset(file, "sims", ids.shape, ("float32",))
 

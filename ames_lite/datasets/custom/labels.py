@@ -32,6 +32,7 @@ from ames_lite.errors import BadInput, require
 
 EMPTY = ("", "nan", "null", "none", "na", "n/a", "-")
 FAR = 1000.0  # metres: x, y of 0 are an origin where another position is nearer
+DEGREES = "degrees: lat from -90 to 90, lon from -180 to 180"
 DIGITS = 4  # decimals of degrees: less says little, and metres have fewer
 
 Lists = Mapping[str, list[str] | None]  # by side: names from the root, or None where not given
@@ -143,12 +144,10 @@ def _chosen(
         row_of = {name: row for row, name in enumerate(names)}
         absent = [name for name in wanted if name not in row_of]
         if absent:
-            raise BadInput(
-                f"{len(absent)} of {len(wanted)} images of the {side} list are not among the "
-                f"{len(row_of)} of the labels, the first is '{absent[0]}'",
-                where=f"{'queries' if side == 'query' else side}= against {source}",
-                expected="a label for every image of the list",
-            )
+            missing = f"{len(absent)} of {len(wanted)} images of the {side} list"
+            what = f"{missing} are not among the {len(row_of)} of the labels, first '{absent[0]}'"
+            where = f"{'queries' if side == 'query' else side}= against {source}"
+            raise BadInput(what, where=where, expected="a label for every image of the list")
         return np.array([row_of[name] for name in wanted], np.int64)
     rows = [row for row, of in enumerate(sides) if of in (side, None)]
     what, expected = f"no image is on the {side} side", "images of query and gallery"
@@ -161,11 +160,10 @@ def _check_complete(source: Path, names: list[str], images: ImageFolders, lists:
     listed = set(names)
     first = next((name for name in images.names if name not in listed), None)
     if first is not None and None in lists.values():
-        raise BadInput(
-            f"{len(names)} images have a frame, {len(images.names)} are there: '{first}' has none",
-            where=f"{source} against {images.folder(None)}",
-            expected="a frame for every image, or lists by queries= and gallery=",
-        )
+        there = f"{len(images.names)} are there: '{first}' has none"
+        where = f"{source} against {images.folder(None)}"
+        expected = "a frame for every image, or lists by queries= and gallery="
+        raise BadInput(f"{len(names)} images have a frame, {there}", where=where, expected=expected)
 
 
 # ---------------------------------------------------------------- classes
@@ -254,13 +252,11 @@ def _check_metres(table: Table, values: Floats, radius: float) -> tuple[str, ...
         return ()
     order = "x as lon, y as lat" if y <= 90 else "x as lat, y as lon"
     if len(values) > 2 and np.hypot(*np.ptp(values, axis=0)) <= radius:
-        raise BadInput(
-            f"x and y look like degrees: as metres, all {len(values)} images are within "
-            f"{radius:g} m of each other",
-            where=table.path,
-            expected="x and y in metres; degrees in columns lat and lon",
-            remedy=f"name the columns lat and lon ({order}); if they are metres, a smaller radius=",
-        )
+        near = f"all {len(values)} images are within {radius:g} m of each other"
+        what = f"x and y look like degrees: as metres, {near}"
+        expected = "x and y in metres; degrees in columns lat and lon"
+        remedy = f"name the columns lat and lon ({order}); if they are metres, a smaller radius="
+        raise BadInput(what, where=table.path, expected=expected, remedy=remedy)
     decimals = [len(text.rpartition(".")[2]) for text in table.columns["x"] if "." in text]
     if decimals and float(np.median(decimals)) >= DIGITS:
         return (f"x and y are taken as metres; degrees belong into columns lat and lon ({order})",)
@@ -272,10 +268,7 @@ def _check_degrees(table: Table, values: Floats) -> None:
         for row in np.flatnonzero(np.abs(values[:, column]) > limit)[:1]:
             lat, lon = np.abs(values[row])
             swapped = lat <= 180 and lon <= 90
-            raise BadInput(
-                f"{name} is {values[row, column]:g}"
-                + (", as if lat and lon were swapped" if swapped else ""),
-                where=table.where(row),
-                expected="degrees: lat from -90 to 90, lon from -180 to 180",
-                remedy=None if swapped else "metres belong into columns x and y",
-            )
+            said = ", as if lat and lon were swapped" if swapped else ""
+            what, expected = f"{name} is {values[row, column]:g}{said}", DEGREES
+            remedy = None if swapped else "metres belong into columns x and y"
+            raise BadInput(what, where=table.where(row), expected=expected, remedy=remedy)

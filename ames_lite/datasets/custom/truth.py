@@ -134,14 +134,11 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> Relation:
     """Take queries out of their own answers, and out altogether those unnamed and unanswered."""
     relation = relation.without_own_image()
     right = relation.num_right()
-    require(
-        right.any(),
-        f"none of {len(relation.query_names)} queries has a positive among "
-        f"{len(relation.gallery_names)} gallery images"
-        + "".join(f"; {note}" for note in relation.notes),
-        where=f"{labels} ({kind})",
-        expected="at least one query with a positive that is not the query itself",
-    )
+    queries, among = len(relation.query_names), f"{len(relation.gallery_names)} gallery images"
+    what = f"none of {queries} queries has a positive among {among}"
+    what, where = "; ".join((what, *relation.notes)), f"{labels} ({kind})"
+    expected = "at least one query with a positive that is not the query itself"
+    require(right.any(), what, where=where, expected=expected)
     if not relation.queries_are_named:
         relation = relation.of_queries(np.flatnonzero(right))
     if "hard" in relation.rows and not any(map(len, relation.rows["hard"])):
@@ -205,13 +202,11 @@ def _relate_matrix(path: Path, lists: Lists) -> Relation:
         raise ConfigError(what, where=path, expected="queries=<image list> gallery=<image list>")
     matrix, wanted = _load_matrix(path), (len(queries), len(gallery))
     transposed = ", as if it were transposed" if matrix.shape == wanted[::-1] else ""
-    require(
-        matrix.shape == wanted and matrix.dtype.kind in "buif",
-        f"the matrix is {list(matrix.shape)} ({matrix.dtype.name}){transposed}",
-        where=path,
-        expected=f"{list(wanted)} of bool or 0 and 1: {wanted[0]} in the query list, "
-        f"{wanted[1]} in the gallery list",
-    )
+    what = f"the matrix is {list(matrix.shape)} ({matrix.dtype.name}){transposed}"
+    listed = f"{wanted[0]} in the query list, {wanted[1]} in the gallery list"
+    expected = f"{list(wanted)} of bool or 0 and 1: {listed}"
+    fits = matrix.shape == wanted and matrix.dtype.kind in "buif"
+    require(fits, what, where=path, expected=expected)
     return Relation(queries, gallery, {"easy": marked(matrix, str(path))})
 
 

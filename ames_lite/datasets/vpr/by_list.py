@@ -75,12 +75,10 @@ def _by_frames(root: Path, asked: list[str], gallery: list[str], frames: int, st
         what = f"frames is {frames} and stride {stride}"
         raise ConfigError(what, expected="frames of 0 or more, a stride of 1 or more")
     low, high = (len(asked) - 1) * stride + 1, len(asked) * stride
-    require(
-        low <= len(gallery) <= high,
-        f"{len(asked)} query frames, one for {stride} of the gallery, meet {len(gallery)}",
-        where=f"{root / asked[0]} … against {root / gallery[0]} …",
-        expected=f"{low}{f' to {high}' if low < high else ''} gallery frames",
-    )
+    what = f"{len(asked)} query frames, one for {stride} of the gallery, meet {len(gallery)}"
+    where = f"{root / asked[0]} … against {root / gallery[0]} …"
+    expected = f"{low}{f' to {high}' if low < high else ''} gallery frames"
+    require(low <= len(gallery) <= high, what, where=where, expected=expected)
     return near_frames(np.arange(len(asked)) * stride, np.arange(len(gallery)), frames)
 
 

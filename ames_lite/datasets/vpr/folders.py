@@ -104,12 +104,9 @@ def check_rows(
     """Gallery rows as a file lists them, a whole number or a list of them: ascending, in range."""
     rows = _whole_rows(values, where, expected, what)
     if rows.size and not 0 <= rows[0] <= rows[-1] < num_gallery:
-        raise BadInput(
-            f"{what} name gallery rows {rows[0]} to {rows[-1]}, there are {num_gallery} images",
-            where=where,
-            expected=f"rows 0 to {num_gallery - 1}: ground truth of another release, or images "
-            "that are missing",
-        )
+        what = f"{what} name gallery rows {rows[0]} to {rows[-1]}, there are {num_gallery} images"
+        other = "ground truth of another release, or images that are missing"
+        raise BadInput(what, where=where, expected=f"rows 0 to {num_gallery - 1}: {other}")
     return rows
 
 
@@ -165,9 +162,6 @@ def _is_whole(value: object) -> bool:
 
 def check_length(found: int, wanted: int, what: str, where: object, of: str) -> None:
     """Raise BadInput where a list has another length than the images that it speaks of."""
-    require(
-        found == wanted,
-        f"{what} has {found} rows, and {of} {wanted} images",
-        where=str(where),
-        expected=f"{wanted} rows: a list of the same release, and all images",
-    )
+    what = f"{what} has {found} rows, and {of} {wanted} images"
+    expected = f"{wanted} rows: a list of the same release, and all images"
+    require(found == wanted, what, where=str(where), expected=expected)

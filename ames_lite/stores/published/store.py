@@ -165,13 +165,11 @@ class PublishedStore(DescriptorStore):
         """A store of all images needs no shortlist, which then must not reorder them."""
         num, given = len(self.names), self._row_of
         if self._listed and self.num_rows == num:
-            require(
-                (given[given >= 0] == np.flatnonzero(given >= 0)).all(),
-                "the store has a row for every image, the shortlist has them in another order",
-                where=self.path,
-                expected="a store of the shortlist, or lists without one",
-                remedy="prepare_topk_global.py lists=<the .pkl> rewrites lists without a shortlist",
-            )
+            same = (given[given >= 0] == np.flatnonzero(given >= 0)).all()
+            what = "the store has a row for every image, the shortlist has them in another order"
+            expected = "a store of the shortlist, or lists without one"
+            remedy = "prepare_topk_global.py lists=<the .pkl> rewrites lists without a shortlist"
+            require(same, what, where=self.path, expected=expected, remedy=remedy)
             self._row_of, self._listed = np.arange(num), False
         fits, listed = self.num_rows == num, f"the image list {num} names"
         if self._listed:
