@@ -17,6 +17,7 @@ from ames_lite.models import HEADS, SimilarityHead, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, of_its_form
 
 PUBLIC = "http://ptak.felk.cvut.cz/personal/sumapave/public"
+SHIPPED_REMEDY = "a whole checkout, weights=<folder> of a head of your own, or pretrained=False"
 TIMEOUT = 30.0  # seconds without a byte before a download is given up
 DOCUMENTATION = """{about}
 
@@ -103,7 +104,7 @@ def entry_point(name: str) -> Callable[..., SimilarityHead]:
         if not pretrained:
             return build_head(entry.head, **built)
         if entry.address is None:
-            return _load(name, _shipped(name), built)
+            return _load(name, shipped_head(name), built)
         path = _published(entry.address, digest, progress, trust)
         try:
             return _load(name, path, built)
@@ -122,7 +123,9 @@ def head_files(name: str, trust: bool) -> Path | None:
     entry = ENTRIES.get(name)
     if entry is None:
         return None
-    return _shipped(name) if entry.address is None else _published(entry.address, None, True, trust)
+    if entry.address is None:
+        return shipped_head(name)
+    return _published(entry.address, None, True, trust)
 
 
 def names_for(desc_name: str, head: str) -> list[str]:
@@ -141,14 +144,15 @@ def _load(name: str, path: str | Path, arguments: dict[str, Any]) -> SimilarityH
     return model
 
 
-def _shipped(name: str) -> Path:
+def shipped_head(name: str, remedy: str = SHIPPED_REMEDY) -> Path:
+    """The folder of a shipped head. Raises MissingFile."""
     folder = shipped(name)
     require(
         (folder / "weights.safetensors").is_file(),
-        f"the weights of {name} are not in this copy of the repository",
+        f"no head {name} is shipped with this copy of the repository",
         where=folder,
-        expected="weights.safetensors and meta.json, as the repository has them",
-        remedy="a whole checkout, weights=<folder> of a head of your own, or pretrained=False",
+        expected="weights.safetensors and meta.json",
+        remedy=remedy,
         kind=MissingFile,
     )
     return folder

@@ -18,7 +18,6 @@ from ames_lite.cli.compose import as_dict
 from ames_lite.cli.shell import (
     as_list,
     command,
-    count_of,
     print_table,
     run_dir,
 )
@@ -29,6 +28,7 @@ from benchmarks.heads import MODES, HeadSpeed, measure_heads
 from benchmarks.keys import (
     PRECISIONS,
     chosen,
+    count_of,
     devices_of,
     parse_size,
     precisions_of,

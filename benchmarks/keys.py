@@ -29,6 +29,13 @@ def chosen(key: str, value: object, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def count_of(key: str, value: object) -> int:
+    """A whole number of at least 1. Raises ConfigError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{key}={value}", expected="a whole number of at least 1")
+    return value
+
+
 def devices_of(name: str) -> list[torch.device]:
     """`device=`; all: the CPU, and CUDA where there is one. Raises BadInput."""
     if name != "all":

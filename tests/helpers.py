@@ -5,8 +5,9 @@ import json
 import os
 import runpy
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from ames_lite.cli import run
 from ames_lite.runtime import peak_memory_mib
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +38,11 @@ def touch(folder: Path, names: Iterable[str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return folder
+
+
+def main_of(name: str) -> Callable[[Sequence[str]], int]:
+    """The command of that name, as a shell runs it."""
+    return partial(run, name)
 
 
 def in_process(cwd: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:

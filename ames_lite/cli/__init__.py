@@ -1,7 +1,7 @@
 """The command line: composes configurations, checks them, calls the stages, explains errors.
 
-COMMANDS is the visible dict of all commands; a function is loaded when it is called. A command, its
-script, its configuration in conf/ and its file here share one name.
+COMMANDS holds all commands; a function is loaded when it is called. A command, its script, its
+configuration in conf/, its file here and, as ItsName, its dataclass in schema/ share one name.
 """
 
 import inspect
@@ -15,32 +15,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-COMMANDS = {
-    "extract_descriptors": "ames_lite.cli.extract_descriptors:main",
-    "merge_hdf5": "ames_lite.cli.merge_hdf5:main",
-    "append_distractors": "ames_lite.cli.append_distractors:main",
-    "fit_binarization": "ames_lite.cli.fit_binarization:main",
-    "build_vocabulary": "ames_lite.cli.build_vocabulary:main",
-    "extract_globals": "ames_lite.cli.extract_globals:main",
-    "fit_whitening": "ames_lite.cli.fit_whitening:main",
-    "prepare_topk_global": "ames_lite.cli.prepare_topk_global:main",
-    "train_detector": "ames_lite.cli.train_detector:main",
-    "prepare_dataset": "ames_lite.cli.prepare_dataset:main",
-    "prepare_set": "ames_lite.cli.prepare_set:main",
-    "check_store": "ames_lite.cli.check_store:main",
-    "train": "ames_lite.cli.train:main",
-    "tune": "ames_lite.cli.tune:main",
-    "evaluate": "ames_lite.cli.evaluate:main",
-    "compare": "ames_lite.cli.compare:main",
-    "failures": "ames_lite.cli.failures:main",
-    "place_recognition": "ames_lite.cli.place_recognition:main",
-    "search": "ames_lite.cli.search:main",
-    "demo": "ames_lite.cli.demo:main",
-    # shorter words for `ames`
-    "extract": "ames_lite.cli.extract_descriptors:main",
-    "globals": "ames_lite.cli.extract_globals:main",
-    "neighbors": "ames_lite.cli.prepare_topk_global:main",
-    "index": "ames_lite.cli.search:index",
+NAMES = (
+    *("extract_descriptors", "merge_hdf5", "append_distractors", "fit_binarization"),
+    *("build_vocabulary", "extract_globals", "fit_whitening", "prepare_topk_global"),
+    *("train_detector", "prepare_dataset", "prepare_set", "check_store", "train", "tune"),
+    *("evaluate", "compare", "failures", "place_recognition", "search", "demo"),
+)
+COMMANDS = {name: f"ames_lite.cli.{name}:run" for name in NAMES} | {  # shorter words for `ames`
+    "extract": "ames_lite.cli.extract_descriptors:run",
+    "globals": "ames_lite.cli.extract_globals:run",
+    "neighbors": "ames_lite.cli.prepare_topk_global:run",
+    "index": "ames_lite.cli.search:build_index",
 }
 HELP_COLUMN = 32  # where the meaning of a key begins
 HYDRA_FLAGS = ("-m", "--multirun", "-i", "--info", "-c", "--cfg", "-sc", "--shell-completion")
@@ -49,15 +34,17 @@ HYDRA_FLAGS = ("-m", "--multirun", "-i", "--info", "-c", "--cfg", "-sc", "--shel
 def run(name: str, words: Sequence[str]) -> int:
     """Run a command of COMMANDS on `key=value` words; returns its exit code."""
     module, _, function = COMMANDS[name].partition(":")
+    name = module.rpartition(".")[2]
     print_any_text()
     if asks_help(words):  # before any import that takes a second
-        print_help(module.rpartition(".")[2])
+        print_help(name)
         return 0
     words = with_config_dir(words)
     if any(map(is_for_hydra, words)):
-        code: int = import_module("ames_lite.cli.sweeps").main(module.rpartition(".")[2], words)
+        code: int = import_module("ames_lite.cli.sweeps").main(name, words)
     else:
-        code = getattr(import_module(module), function)(words)
+        work = getattr(import_module(module), function)
+        code = import_module("ames_lite.cli.shell").command(name, work, words)
     return code
 
 

@@ -1,12 +1,11 @@
 """`python extract/append_distractors.py`: distractors appended to a gallery."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import compose
 from ames_lite.cli.schema.extraction import AppendDistractors
-from ames_lite.cli.shell import command, dataset_files
+from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.merging import append_distractors
@@ -34,6 +33,3 @@ def run(config: AppendDistractors) -> list[Path]:
 def _files(config: AppendDistractors, name: str) -> DatasetFiles:
     dataset = compose("append_distractors", [f"dataset={name}"]).dataset
     return dataset_files(replace(config, dataset=dataset))
-
-
-main = partial(command, "append_distractors", run)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ames_lite.cli.compose import compose, options_of
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import BuildVocabulary
-from ames_lite.cli.shell import command, dataset_files
+from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -132,6 +132,3 @@ def _store(one: Chosen, split: str, extraction: Sequence[str] | None) -> Path:
         make = one.files.make_local()
         whole = f"{make} splits=[{split}] {' '.join(extraction)}" if extraction else make
         raise MissingFile(str(error).replace(make, whole)) from error
-
-
-main = partial(command, "build_vocabulary", run)

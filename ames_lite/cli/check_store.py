@@ -3,23 +3,15 @@
 Exit code 3 where faults were found, 0 where there are none, 1 where there is nothing to check.
 """
 
-from collections.abc import Sequence
-
 from ames_lite.cli.schema.extraction import CheckStore
-from ames_lite.cli.shell import chosen_splits, command, dataset_files, with_names
+from ames_lite.cli.shell import chosen_splits, dataset_files, with_names
 from ames_lite.datasets.check import Report, check_dataset, check_store
 
 FOUND_FAULTS = 3
 
 
-def main(overrides: Sequence[str] | None = None) -> int:
-    """The command."""
-    reports: list[Report] = []
-    code = command("check_store", lambda config: reports.append(run(config)), overrides)
-    return FOUND_FAULTS if code == 0 and any(report.findings for report in reports) else code
-
-
-def run(config: CheckStore) -> Report:
+def run(config: CheckStore) -> int:
+    """Print what was found; returns the exit code."""
     if config.store is None:
         files = dataset_files(config)
         report = check_dataset(files, chosen_splits(config), config.neighbors)
@@ -32,7 +24,7 @@ def run(config: CheckStore) -> Report:
         print(f"found: {where}\n  {_indented(with_names(what, config))}")
     number = len(report.findings)
     print("no faults" if number == 0 else f"{number} fault{'s' if number > 1 else ''}")
-    return report
+    return FOUND_FAULTS if number else 0
 
 
 def _indented(text: str) -> str:

@@ -1,11 +1,10 @@
 """`python scripts/compare.py`: many results.json in, one table a data set out."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.schema.evaluation import Compare
-from ames_lite.cli.shell import as_list, command
+from ames_lite.cli.shell import as_list
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.comparison import GLOBAL, Block, Entry, compare
 from ames_lite.evaluation.comparison_table import render
@@ -71,6 +70,3 @@ def _names(given: list[str] | None, groups: Sequence[Sequence[Path]]) -> list[st
         depth += 1
     more = [f" (+{len(paths) - 1} runs)" if len(paths) > 1 else "" for paths in groups]
     return ["/".join(f[-depth:]) + text for f, text in zip(folders, more, strict=True)]
-
-
-main = partial(command, "compare", run)

@@ -41,7 +41,7 @@ from ames_lite.cli.schema.keys import Key, groups_of, keys_of
 from ames_lite.cli.schema.values import built, converted, element, takes_text
 from ames_lite.cli.spellings import synonyms
 from ames_lite.datasets.layout import network_of
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import ConfigError, MissingFile, require
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir
 
@@ -115,11 +115,18 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
         if key in known and "." in key:
             converted(key, known[key].hint, value)
     for key, about in keys_of(schema).items():
+        *parents, last = key.split(".")
+        owner = reduce(getitem, parents, values)
         if about.mark == "head":
-            *parents, last = key.split(".")
-            owner = reduce(getitem, parents, values)
             owner[last] = _head_by_name(owner[last], values["trust"] is True)
+        elif about.mark.startswith("at least"):
+            _check_count(key, owner[last], about.mark)
     return built(schema, values)
+
+
+def _check_count(key: str, value: object, mark: str) -> None:
+    fits = not isinstance(value, int) or value >= int(mark.rpartition(" ")[2])
+    require(fits, f"{key}={value}", expected=f"a whole number of {mark}", kind=ConfigError)
 
 
 def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:

@@ -20,16 +20,9 @@ from ames_lite.training.state import NAME
 
 OF_NO_RUN = ("output_dir", "resume", "progress")  # keys that make no other run
 OF_A_RUN = {
-    "config.yaml",
-    "overrides.yaml",
-    "run.log",
-    "log.jsonl",
-    NAME,
-    "weights.safetensors",
-    "meta.json",
-    "best",
+    *("config.yaml", "overrides.yaml", "run.log", "log.jsonl", "epochs.jsonl", "bad_batch.json"),
+    *(NAME, "weights.safetensors", "meta.json", "best", "tensorboard", "detector.pt"),
 }
-OF_A_RUN |= {"meta.json", "best", "epochs.jsonl", "bad_batch.json", "tensorboard", "detector.pt"}
 
 
 def training_dir(
@@ -81,8 +74,4 @@ def _config_of(folder: Path) -> Any:
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration without what does not make it another run."""
-    return {
-        key: value
-        for key, value in config.items()
-        if key not in ("output_dir", "resume", "progress")
-    }
+    return {key: value for key, value in config.items() if key not in OF_NO_RUN}

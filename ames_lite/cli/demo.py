@@ -7,20 +7,22 @@ world is evaluated once. A dataset whose name ends in -train is one to train on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ames_lite.cli.released import NUM_RERANK as RELEASED_RERANK
-from ames_lite.cli.released import released_head, released_vocabulary, released_whitening
 from ames_lite.cli.schema.evaluation import Demo
-from ames_lite.cli.shell import command, data_root, print_table, refuse_used, stamped_dir
+from ames_lite.cli.search import released_vocabulary
+from ames_lite.cli.shell import data_root, print_table, refuse_used, stamped_dir
 from ames_lite.cli.steps import Steps
+from ames_lite.extraction.backbones.photo import WHITENING
+from ames_lite.hub import shipped_head
+from ames_lite.io.shipped import shipped
 from ames_lite.runtime import peak_memory_mib, pick_device, settle_precision
 from ames_lite.synthetic import WorldSpec, render_world
 
 BASELINES = ("mutual_nn", "ransac")
 TRAINING = "synthetic-train"
+RELEASED_RERANK = 400  # candidates that λ and γ of the released heads on sift are chosen for
 DESCRIPTORS = 150  # RootSIFT's of an image, where a head is trained
 ONE_SCALE = "backbone.arguments.global_scales=[1.0]"  # a third of the time
 DIRECTIONS = 64  # of the demo's own whitening
@@ -91,16 +93,16 @@ def _rank(step: Steps, name: str, *given: str) -> None:
     step("prepare_topk_global", *given, *more)
 
 
-def _prepare_sift(step: Steps, name: str, workers: int, shipped: bool) -> None:
+def _prepare_sift(step: Steps, name: str, workers: int, released: bool) -> None:
     how: dict[str, Any] = {"descriptors": DESCRIPTORS}
-    if shipped:
-        how = {"vocabulary": released_vocabulary()}
+    if released:
+        how = {"vocabulary": released_vocabulary("sift", "ames")}
     prepare_sift(step, name, workers, **how)
 
 
-def _prepare_photo(step: Steps, name: str, workers: int, shipped: bool) -> None:
-    describe_photo(step, name, workers, *([] if shipped else [ONE_SCALE]))
-    whitening = released_whitening() if shipped else step.root / f"pca_photo_gem_{TRAINING}.npz"
+def _prepare_photo(step: Steps, name: str, workers: int, released: bool) -> None:
+    describe_photo(step, name, workers, *([] if released else [ONE_SCALE]))
+    whitening = shipped(WHITENING) if released else step.root / f"pca_photo_gem_{TRAINING}.npz"
     if _is_training(name):
         fit_photo_whitening(step, name, DIRECTIONS)
     rank_photo(step, name, whitening)
@@ -127,7 +129,7 @@ def run(config: Demo) -> None:
     desc_name, trains = config.desc_name, config.train
     recipe = RECIPES[desc_name]
     precision = settle_precision(config.precision, pick_device())
-    heads = {} if trains else {name: released_head(desc_name, name) for name in recipe.heads}
+    heads = {} if trains else {name: shipped_head(f"{desc_name}_{name}") for name in recipe.heads}
     root, folder = _folders(config)
     step = Steps(root)
     _prepare(step, config, recipe)
@@ -145,9 +147,6 @@ def run(config: Demo) -> None:
         tuned = trains or model in BASELINES
         results[model] = _tune_and_evaluate(step, model, given, folder, results, tuned=tuned)
     summarize(results, folder, recipe.neighbors, None if trains else "the heads' came with them")
-
-
-main = partial(command, "demo", run)
 
 
 def _prepare(step: Steps, config: Demo, recipe: Recipe) -> None:

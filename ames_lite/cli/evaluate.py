@@ -20,7 +20,7 @@ from ames_lite.cli.scoring_run import (
     scoring_options,
     settled,
 )
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
+from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile
 from ames_lite.evaluation.data import (
@@ -74,13 +74,14 @@ def _run(
     files = dataset_files(config)
     exports, top, protocol = as_list(config.exports or []), config.export_top, protocol_of(config)
     setting = check_exports(exports, protocol, config.export_setting, top)
-    numbers, scorer, lambs, temps, tuned_on, source = check(config)
+    numbers, scorer, ensemble = check(config)
+    lambs, temps, tuned_on, source = ensemble
     find_files(files, config.neighbors)  # all that is missing is one message
     data, numbers = open_data(
         files, protocol, config.neighbors, numbers, processes, whole=bool(exports)
     )
-    if processes.first:
-        _say_ensemble(lambs, temps, source, tuned_on)
+    if processes.first and source != "given":  # on the command line
+        print(ensemble)
     work = Work(data, scorer, max(numbers), options)
     folder, scores, cost = _scores_of(config, work, processes)
     if not processes.first:
@@ -120,19 +121,25 @@ def _run(
     return results
 
 
-class Checked(NamedTuple):
-    """How an evaluation reranks; source: where λ and γ come from, in words."""
+class Ensemble(NamedTuple):
+    """Values of λ and γ, what they were tuned on, and where they come from, in words."""
 
-    numbers: list[int]
-    scorer: PairScorer
     lambs: list[float]
     temps: list[float]
     tuned_on: str | None
     source: str
 
+    def __str__(self) -> str:
+        values = (" ".join(f"{value:g}" for value in values) for values in self[:2])
+        chosen = f", chosen on {self.tuned_on}" if self.tuned_on else ""
+        return "λ {}, γ {}: {}{}".format(*values, self.source, chosen)
 
-def check(config: Evaluate) -> Checked:
-    """Raises where weights, λ or γ are missing or do not fit; looks at no data."""
+
+def check(config: Evaluate) -> tuple[list[int], PairScorer, Ensemble]:
+    """Values of num_rerank, the scorer, λ and γ; looks at no data.
+
+    Raises where weights, λ or γ are missing or do not fit.
+    """
     tuned = None if config.tuned is None else read_tuned(config.tuned)
     numbers = numbers_of(config.num_rerank, tuned)
     scorer, meta = open_scorer(config.model, config.desc_name, config.weights)
@@ -140,8 +147,7 @@ def check(config: Evaluate) -> Checked:
         tuned.check(scorer.name, scorer.digest, config.tuned)
     published = config.weights is not None and not is_native(config.weights)
     form = of_its_form(scorer.model.arguments) if published else None
-    ensemble = ensemble_settings(config, meta, tuned, form)
-    return Checked(numbers, scorer, *ensemble, _ensemble_source(config, meta, tuned))
+    return numbers, scorer, choose_ensemble(config, meta, tuned, form)
 
 
 def open_data(
@@ -252,27 +258,30 @@ def _with_trust(name: str) -> str:
     return "" if ENTRIES[name].address is None else " trust=true"
 
 
-def ensemble_settings(
+def choose_ensemble(
     config: Scored | Search, meta: HeadMeta, tuned: Tuned | None = None, form: str | None = None
-) -> tuple[list[float], list[float], str | None]:
-    """λ, γ and what they were tuned on: as given, from `tuned=`, or as known of the weights.
+) -> Ensemble:
+    """As given, from `tuned=`, or as known of the weights.
 
     form: the published head that these weights have the form of, for the message where neither is
     known.
     """
-    given = [config.lamb, config.temp]
     known, tuned_on = (meta.lamb, meta.temp), meta.provenance.get("tuned_on")
+    source = str(meta.provenance.get("ensemble", "of the weights' meta.json"))
     if tuned is not None:
-        known, tuned_on = (tuned.lamb, tuned.temp), tuned.tuned_on
-    if given != [None, None]:
+        known, tuned_on, source = (tuned.lamb, tuned.temp), tuned.tuned_on, "of tuned="
+    given = [key for key in ("lamb", "temp") if getattr(config, key) is not None]
+    if given:
         tuned_on = None
-    lamb, temp = (own if one is None else one for one, own in zip(given, known, strict=True))
+        source = "given" if len(given) == 2 else f"{given[0]} given, the other {source}"
+    pairs = zip((config.lamb, config.temp), known, strict=True)
+    lamb, temp = (own if one is None else one for one, own in pairs)
     if lamb is None or temp is None:
         raise _unknown_ensemble(config, form)
     lambs, temps = ([float(v) for v in as_list(values)] for values in (lamb, temp))
     for cell in product(lambs, temps):  # refused before the scoring, not after it
         check_ensemble(*cell)
-    return lambs, temps, tuned_on
+    return Ensemble(lambs, temps, tuned_on, source)
 
 
 def _unknown_ensemble(config: Scored | Search, form: str | None) -> ConfigError:
@@ -286,26 +295,6 @@ def _unknown_ensemble(config: Scored | Search, form: str | None) -> ConfigError:
         expected += f"; these weights have the form of {form}"
     what = "λ and γ are unknown: the weights do not carry them"
     return ConfigError(what, where=config.weights, expected=expected, remedy=remedy)
-
-
-def _ensemble_source(config: Scored, meta: HeadMeta, tuned: Tuned | None = None) -> str:
-    """Where λ and γ come from, in words."""
-    given = [key for key in ("lamb", "temp") if getattr(config, key) is not None]
-    if len(given) == 2:
-        return "given"
-    known = str(meta.provenance.get("ensemble", "of the weights' meta.json"))
-    source = known if tuned is None else "of tuned="
-    return f"{given[0]} given, the other {source}" if given else source
-
-
-def _say_ensemble(
-    lambs: Sequence[float], temps: Sequence[float], source: str, tuned_on: str | None
-) -> None:
-    """λ and γ, where they were not given on the command line."""
-    if source != "given":
-        values = (" ".join(f"{value:g}" for value in values) for values in (lambs, temps))
-        chosen = f", chosen on {tuned_on}" if tuned_on else ""
-        print("λ {}, γ {}: {}{}".format(*values, source, chosen))
 
 
 def show(results: dict[str, Any], seed: int) -> None:
@@ -344,6 +333,3 @@ def _gain(results: dict[str, Any], seed: int) -> str:
         f"[{gain.low:+.4f}, {gain.high:+.4f}] (95 %, bootstrap); "
         f"{gain.excluded} queries without positives; {tuned}"
     )
-
-
-main = partial(command, "evaluate", run)

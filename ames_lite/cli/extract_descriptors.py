@@ -1,19 +1,19 @@
 """`python extract/extract_descriptors.py`: local descriptors, and global ones of the same pass."""
 
-from functools import partial
+import os
 
 from ames_lite.cli.extraction import (
     configured_backbone,
-    configured_shard,
     find_lists,
     query_boxes,
 )
 from ames_lite.cli.schema.extraction import ExtractDescriptors
-from ames_lite.cli.shell import chosen_splits, command, dataset_files
+from ames_lite.cli.shell import chosen_splits, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.descriptors import BinaryCode, extract_descriptors
+from ames_lite.stores.shards import parse_shard
 
 OUTPUTS = ("local", "global")
 
@@ -21,7 +21,7 @@ OUTPUTS = ("local", "global")
 def run(config: ExtractDescriptors) -> None:
     """Extract every split of a data set."""
     files, splits = dataset_files(config), chosen_splits(config)
-    shard = configured_shard(config.shard)
+    shard = parse_shard(config.shard, os.environ)
     find_lists(files, splits)
     lists = {split: read_image_list(files.image_list(split)).names for split in splits}
     backbone = configured_backbone(config.backbone, config)
@@ -57,6 +57,3 @@ def _outputs(config: ExtractDescriptors, backbone: Backbone) -> list[str]:
     if not config.outputs:
         raise ConfigError("outputs=[]", expected=f"some of {', '.join(OUTPUTS)}")
     return list(config.outputs)
-
-
-main = partial(command, "extract_descriptors", run)

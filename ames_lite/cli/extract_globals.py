@@ -1,18 +1,18 @@
 """`python extract/extract_globals.py`: global descriptors from a store or images; whitening."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from ames_lite.cli.extraction import (
     configured_backbone,
-    configured_shard,
     find_lists,
     names_of_published,
     query_boxes,
 )
 from ames_lite.cli.schema.extraction import ExtractGlobals
-from ames_lite.cli.shell import chosen_splits, command, dataset_files, find_vocabulary
+from ames_lite.cli.shell import chosen_splits, dataset_files, find_vocabulary
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all, network_of
 from ames_lite.errors import ConfigError
@@ -32,7 +32,7 @@ from ames_lite.extraction.globals import (
 )
 from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalPooling
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.merging import Shard, shard_path
+from ames_lite.stores.merging import Shard, parse_shard, shard_path
 from ames_lite.stores.published.store import open_store
 
 Maker = Callable[[str], Source]  # of the source of a split; all files are known to be there
@@ -42,7 +42,7 @@ def run(config: ExtractGlobals) -> None:
     """Make the global descriptors of every split."""
     source = _source(config)
     files, splits = dataset_files(config), chosen_splits(config)
-    shard, given = configured_shard(config.shard), config.whitening
+    shard, given = parse_shard(config.shard, os.environ), config.whitening
     whitening = None if given is None else FittedWhitening(given)
     makers = {"store": _of_store, "images": _of_images, "globals": _of_globals}
     make = makers[source](config, files, splits, shard)
@@ -154,6 +154,3 @@ def _aggregator(config: ExtractGlobals) -> Aggregator:
             "temperature": config.temperature,
         }
     return build_aggregator(kind, **arguments.get(kind, {}))
-
-
-main = partial(command, "extract_globals", run)

@@ -1,6 +1,5 @@
 """What the commands of extraction share: the backbone, image lists, crop boxes, the shard."""
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -50,8 +49,3 @@ def find_lists(files: DatasetFiles, splits: Sequence[str]) -> None:
 def names_of_published(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
     """The image list of a split, where its file is of the published form, which has no names."""
     return read_image_list(files.image_list(split)).names if is_published(path) else None
-
-
-def configured_shard(given: str | None) -> Shard | None:
-    """`shard=`, or that of torchrun; None: all images."""
-    return parse_shard(given, os.environ)

@@ -6,7 +6,6 @@ give the metrics of results.json. Missing images are grey tiles, counted in a me
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 
 from ames_lite.cli.schema.evaluation import Evaluate, Failures
 from ames_lite.cli.schema.values import built
-from ames_lite.cli.shell import command, dataset_files, protocol_of, run_dir, run_prefix
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.evaluation.exports import check_exports
 from ames_lite.evaluation.failures import (
     COLUMNS,
@@ -42,9 +41,11 @@ OF_DATASET = {"option", "folder", "protocol", "page"}
 
 def run(config: Failures) -> Path:
     """Draw the sheet; returns the path of the picture."""
-    check_settings(config)
+    expected, most = "results=<results.json or its folder>", MAX_LINES // 2
     if config.results is None:
-        raise ConfigError("results= is not given", expected="results=<results.json or its folder>")
+        raise ConfigError("results= is not given", expected=expected)
+    if not 1 <= config.num_rows <= most:
+        raise ConfigError(f"num_rows={config.num_rows}", expected=f"a number from 1 to {most}")
     where = results_path(config.results)
     results = read_results(where)
     ran = settings_of(results, config, where)
@@ -72,9 +73,6 @@ def run(config: Failures) -> Path:
     return path
 
 
-main = partial(command, "failures", run)
-
-
 def _no_images(what: str, where: Path, page: str) -> MissingFile:
     expected = "images=<the folder that image names are relative to>"
     return MissingFile(what, where=where.absolute(), expected=expected, remedy=page)
@@ -92,30 +90,22 @@ def _say_missing(album: Album, page: str) -> None:
         logger.warning("%s: %s", shown, listed)
 
 
-def check_settings(config: Failures) -> None:
-    """Raises ConfigError for settings that cannot be meant."""
-    if not 1 <= config.num_rows <= MAX_LINES // 2:
-        what = f"num_rows={config.num_rows}"
-        raise ConfigError(what, expected=f"a number from 1 to {MAX_LINES // 2}")
-
-
 def settings_of(results: Mapping[str, Any], config: Failures, where: Path) -> Evaluate:
     """The configuration of the run, with what is given now in its place."""
     ran = results["config"]
-    lacking = [key for key in NEEDED if key not in ran]
+    missing = [key for key in NEEDED if key not in ran]
     dataset = ran.get("dataset")
-    whole = isinstance(dataset, dict) and OF_DATASET <= set(dataset)
-    if lacking or not whole:
-        raise BadInput(
-            f"the configuration in it lacks {', '.join(lacking) or 'parts of dataset'}",
-            where=where,
-            expected="results.json of scripts/evaluate.py",
-            remedy="evaluate again",
-        )
+    require(
+        not missing and isinstance(dataset, dict) and OF_DATASET <= set(dataset),
+        f"the configuration in it lacks {', '.join(missing) or 'parts of dataset'}",
+        where=where,
+        expected="results.json of scripts/evaluate.py",
+        remedy="evaluate again",
+    )
     given = {key: getattr(config, key) for key in ("data_root", "images", "neighbors")}
     kept = {key: ran[key] for key in OF_RUN if key in ran}
-    replaced = {key: value for key, value in given.items() if value is not None}
-    found: Evaluate = built(Evaluate, {**kept, **replaced})
+    kept |= {key: value for key, value in given.items() if value is not None}
+    found: Evaluate = built(Evaluate, kept)
     return found
 
 

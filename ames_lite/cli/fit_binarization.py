@@ -1,10 +1,8 @@
 """`python extract/fit_binarization.py`: a projection to bits."""
 
-from functools import partial
-
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import FitBinarization
-from ames_lite.cli.shell import command, dataset_files
+from ames_lite.cli.shell import dataset_files
 from ames_lite.extraction.fitting import fit_binarization
 
 
@@ -24,6 +22,3 @@ def run(config: FitBinarization) -> None:
         overwrite=config.overwrite,
     )
     print(f"binarization: {path}")
-
-
-main = partial(command, "fit_binarization", run)

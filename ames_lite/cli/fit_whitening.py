@@ -1,10 +1,8 @@
 """`python extract/fit_whitening.py`: a whitening of global descriptors."""
 
-from functools import partial
-
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import FitWhitening
-from ames_lite.cli.shell import command, dataset_files
+from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction.fitting import fit_whitening
 
@@ -28,6 +26,3 @@ def run(config: FitWhitening) -> None:
         overwrite=config.overwrite,
     )
     print(f"whitening: {path}")
-
-
-main = partial(command, "fit_whitening", run)

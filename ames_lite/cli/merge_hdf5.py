@@ -1,10 +1,9 @@
 """`python extract/merge_hdf5.py`: the shards of an extraction joined to one store."""
 
-from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.schema.extraction import MergeHdf5
-from ames_lite.cli.shell import chosen_splits, command, dataset_files
+from ames_lite.cli.shell import chosen_splits, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError
@@ -43,6 +42,3 @@ def _find(files: DatasetFiles, split: str, kind: str | None) -> tuple[Path, list
     else:
         path, remedy = files.global_path(split, kind), files.make_globals(split, kind)
     return path, find_shards(path, remedy)
-
-
-main = partial(command, "merge_hdf5", run)

@@ -9,7 +9,6 @@ not made again. Results go to a new run directory.
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ import torch
 
 from ames_lite.cli import evaluate
 from ames_lite.cli.extraction import configured_backbone, find_lists
-from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Place, Stage, make_pipeline
+from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Stage, make_pipeline, named
 from ames_lite.cli.prepare_set import UNVERIFIED
+from ames_lite.cli.remedies import Files
 from ames_lite.cli.schema.evaluation import PlaceRecognition
 from ames_lite.cli.scoring_run import scoring_options
-from ames_lite.cli.shell import as_list, command, refuse_used, run_dir, stamped_dir
+from ames_lite.cli.shell import as_list, refuse_used, run_dir, stamped_dir
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
@@ -69,13 +69,13 @@ def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
     problems: list[UserError] = []
     stages: dict[Command, Stage] = {}
     _try(problems, "columns", _check_columns, pipeline)
-    for place, of_place in pipeline.stages().items():
+    for name, of_place in pipeline.stages().items():
         own: list[UserError] = []
         for stage in of_place:
-            if stage.about == place.name:
+            if stage.about == name:
                 _check_stage(pipeline, stage, own)
         if own and _only_missing(own) and pipeline.config.skip_missing:
-            pipeline.left_out[place.name] = " ".join(str(own[0]).split("\n")[:2])
+            pipeline.left_out[name] = " ".join(str(own[0]).split("\n")[:2])
         else:
             problems += own
             stages |= {stage.command: stage for stage in of_place}
@@ -86,9 +86,11 @@ def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
         if stage.about != stage.place.name:  # of a vocabulary
             _check_stage(pipeline, stage, problems)
     networks = _load_networks(pipeline, stages.values(), problems)
-    for name in pipeline.rerankers:
-        _try(problems, name, _check_reranker, pipeline, name, networks.get(OF_LOCAL))
-    _try(problems, "scores", _check_scores, pipeline.config.scores)
+    for reranker in pipeline.rerankers:
+        _try(problems, reranker, _check_reranker, pipeline, reranker, networks.get(OF_LOCAL))
+    if (scores := pipeline.config.scores) and not (scores / "config.yaml").is_file():
+        expected = "a run directory of this command"
+        problems.append(MissingFile("missing: the earlier run", where=scores, expected=expected))
     if problems:
         kind = MissingFile if _only_missing(problems) else BadInput
         raise kind("\n".join(dict.fromkeys(map(str, problems))))
@@ -133,19 +135,19 @@ def _check_stage(pipeline: Pipeline, stage: Stage, problems: list[UserError]) ->
             _try(problems, stage.about, _check_images, stage.place, split)
 
 
-def _find_lists(pipeline: Pipeline, place: Place) -> bool:
+def _find_lists(pipeline: Pipeline, place: Files) -> bool:
     """Image lists and ground truth, made from the official layout where they are missing."""
     try:
-        find_lists(place.files, SIDES)
+        find_lists(place, SIDES)
     except MissingFile:
         if not place.dataset.reader:  # nothing makes them
             raise
-        pipeline.steps("prepare_set", *place.words)
+        pipeline.steps("prepare_set", *named(place))
     return True
 
 
-def _check_images(place: Place, split: str) -> None:
-    path, root = place.files.image_list(split), place.files.image_root
+def _check_images(place: Files, split: str) -> None:
+    path, root = place.image_list(split), place.image_root
     names = read_image_list(path).names
     absent = [name for name in names if not (root / name).is_file()]
     if absent:
@@ -153,7 +155,7 @@ def _check_images(place: Place, split: str) -> None:
             f"{len(absent)} of {len(names)} {split} images are missing, the first is '{absent[0]}'",
             where=root,
             expected=f"every image of {path}",
-            remedy=place.files.page,
+            remedy=place.page,
         )
 
 
@@ -189,7 +191,7 @@ def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) ->
     config = pipeline.steps.config(*pipeline.rerank(pipeline.places[0], name))
     counts = config.query_desc_num, config.gallery_desc_num
     scoring_options(config, torch.device("cpu"), *counts)
-    scorer = evaluate.check(config).scorer
+    _, scorer, _ = evaluate.check(config)
     if backbone is None:
         return
     wants, width = scorer.model.arguments.get("dim_in"), backbone.dim
@@ -201,12 +203,6 @@ def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) ->
     )
     if scorer.check is not None:
         scorer.check(backbone.provenance, "this run")
-
-
-def _check_scores(given: Path | None) -> None:
-    if given is not None and not (given / "config.yaml").is_file():
-        expected = "a run directory of this command"
-        raise MissingFile("missing: the earlier run", where=given, expected=expected)
 
 
 def _fill(pipeline: Pipeline, stage: Stage, networks: Container[str]) -> None:
@@ -224,10 +220,10 @@ def _fill(pipeline: Pipeline, stage: Stage, networks: Container[str]) -> None:
         pipeline.steps(*stage.command)
 
 
-def _rerank(pipeline: Pipeline, place: Place, folder: Path) -> Block:
+def _rerank(pipeline: Pipeline, place: Files, folder: Path) -> Block:
     """Evaluate every reranker on a dataset; returns its lines of the table."""
     config, entries = pipeline.config, []
-    path, by = place.globals.neighbors(config.global_).absolute(), config.global_
+    path, by = pipeline.of_globals(place).neighbors(config.global_).absolute(), config.global_
     lists = word("neighbors", str(path) if pipeline.from_images else by)
     for name in pipeline.rerankers:
         more = [lists, word("output_dir", folder / name)]
@@ -267,6 +263,3 @@ def _notes(pipeline: Pipeline) -> list[str]:
     if unverified:
         notes.append(f"{UNVERIFIED}: {', '.join(unverified)}")
     return notes
-
-
-main = partial(command, "place_recognition", run)

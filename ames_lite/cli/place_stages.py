@@ -11,13 +11,12 @@ from pathlib import Path
 from ames_lite.cli import build_vocabulary
 from ames_lite.cli.compose import compose, experiments_of, options_of
 from ames_lite.cli.evaluate import numbers_of
-from ames_lite.cli.schema.evaluation import OfHead, OfReranker, PlaceRecognition
+from ames_lite.cli.remedies import Files
+from ames_lite.cli.schema.evaluation import OfHead, PlaceRecognition
 from ames_lite.cli.schema.extraction import BuildVocabulary
-from ames_lite.cli.schema.keys import Dataset
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps, words
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import ConfigError, MissingFile, UserError, require
 from ames_lite.evaluation.protocols import get_protocol
@@ -37,19 +36,9 @@ OF_LOCAL, OF_GLOBAL = "local descriptors", "global descriptors"  # networks
 Command = tuple[str, ...]  # its name, then overrides
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A dataset. words: how a command names it; files, globals: by its two desc_names."""
-
-    words: Command
-    dataset: Dataset
-    files: DatasetFiles
-    globals: DatasetFiles
-
-    @property
-    def name(self) -> str:
-        """The dataset, and its direction; a folder of results is called so."""
-        return self.files.name
+def named(place: Files) -> Command:
+    """How a command names a dataset."""
+    return (f"dataset={place.option}", *["swap=true"] * place.swapped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +50,7 @@ class Stage:
     """
 
     about: str
-    place: Place
+    place: Files
     command: Command = ()
     fills: dict[str, list[Path]] = field(default_factory=dict)
     network: str | None = None
@@ -93,7 +82,7 @@ class Pipeline:
     steps: Steps
     rerankers: list[str]
     left_out: dict[str, str]
-    places: list[Place] = field(default_factory=list)
+    places: list[Files] = field(default_factory=list)
 
     @property
     def global_desc_name(self) -> str:
@@ -115,27 +104,30 @@ class Pipeline:
         """What the neighbour lists are by."""
         return f"{self.config.global_} of {self.global_desc_name}"
 
-    def place(self, name: str, swapped: bool = False) -> Place:
+    def place(self, name: str, swapped: bool = False) -> Files:
         """A dataset. Raises ConfigError for an unknown one."""
         if name not in options_of("dataset"):
             expected = f"some of {', '.join(options_of('dataset'))}"
             raise ConfigError(f"there is no dataset '{name}'", expected=expected)
-        named = (f"dataset={name}", *["swap=true"] * swapped)
-        composed = self.steps.config("evaluate", *named, word("desc_name", self.config.desc_name))
-        files = dataset_files(composed)
-        of_globals = replace(files, desc_name=self.global_desc_name)
-        return Place(named, composed.dataset, files, of_globals)
+        words = [f"dataset={name}", *["swap=true"] * swapped]
+        words.append(word("desc_name", self.config.desc_name))
+        return dataset_files(self.steps.config("evaluate", *words))
 
-    def stages(self) -> dict[Place, list[Stage]]:
+    def of_globals(self, place: Files) -> Files:
+        """The same dataset, by the prefix of the global descriptors."""
+        return replace(place, desc_name=self.global_desc_name)
+
+    def stages(self) -> dict[str, list[Stage]]:
         """What the local descriptors and neighbour lists of each dataset need, in order."""
         shared, found = self._vocabulary(), {}
         for place in self.places:
             path, stages = shared or self._vocabulary(place) or (None, [])
-            of_globals = [] if self.with_cls else [self.extract_global(place, path)]
-            found[place] = [self.extract_local(place), *stages, *of_globals, self.search(place)]
+            stages = [self.extract_local(place), *stages]
+            stages += [] if self.with_cls else [self.extract_global(place, path)]
+            found[place.name] = [*stages, self.search(place)]
         return found
 
-    def extract_local(self, place: Place, splits: Sequence[str] = SIDES) -> Stage:
+    def extract_local(self, place: Files, splits: Sequence[str] = SIDES) -> Stage:
         """Local descriptors, and in the same pass the CLS token where that makes the lists."""
         name, arguments = self.config.backbone.name, self.config.backbone.arguments
         plain = compose("extract_descriptors", [f"backbone={name}"]).backbone.arguments
@@ -145,7 +137,7 @@ class Pipeline:
         how = ("extract_descriptors", place, self.config.desc_name, given)
         return self._extract(*how, ["local", *["cls"] * self.with_cls], OF_LOCAL, splits)
 
-    def extract_global(self, place: Place, vocabulary: Path | None) -> Stage:
+    def extract_global(self, place: Files, vocabulary: Path | None) -> Stage:
         """Global descriptors: of the local ones, or of images by a backbone of their own."""
         config, given, network = self.config, [], None
         if self.from_images:
@@ -166,7 +158,7 @@ class Pipeline:
     def _extract(
         self,
         name: str,
-        place: Place,
+        place: Files,
         desc_name: str,
         given: Sequence[str],
         kinds: Sequence[str],
@@ -174,53 +166,48 @@ class Pipeline:
         splits: Sequence[str] = SIDES,
     ) -> Stage:
         """A command of that name; kinds: of the stores that it fills, under desc_name."""
-        files = replace(place.files, desc_name=desc_name)
+        files = replace(place, desc_name=desc_name)
         fills = {split: [files.global_path(split, kind) for kind in kinds] for split in splits}
-        command = (name, *place.words, word("desc_name", desc_name), *given)
+        command = (name, *named(place), word("desc_name", desc_name), *given)
         command += (word("splits", list(splits)), *words(self.config, *OF_EXTRACTION))
         return Stage(place.name, place, command, fills, network)
 
-    def search(self, place: Place) -> Stage:
+    def search(self, place: Files) -> Stage:
         """Neighbour lists."""
         given = [word("desc_name", self.global_desc_name)]
         given += words(self.config, "global_", "num_neighbors", "device")
-        command = ("prepare_topk_global", *place.words, *given)
+        command = ("prepare_topk_global", *named(place), *given)
         return Stage(place.name, place, command, keep=partial(self._keep_lists, place, command))
 
-    def rerank(self, place: Place, reranker: str, *more: str) -> Command:
+    def rerank(self, place: Files, reranker: str, *more: str) -> Command:
         """An evaluation; more: overrides of this one alone."""
-        config, own = self.config, self._of(reranker)
+        config, own = self.config, getattr(self.config, reranker)
         of_model = ["weights"] if isinstance(own, OfHead) else []
         of_model += ["tuned"] if own.tuned is not None else ["lamb", "temp"]
         given = [f"model={reranker}", word("desc_name", config.desc_name)]
         given += words(own, *of_model)
         given += words(config, "num_rerank", "device", "seed", *OF_SCORING)
-        return ("evaluate", *place.words, *given, f"precision={config.score_precision}", *more)
-
-    def _of(self, reranker: str) -> OfReranker:
-        """The keys of a reranker."""
-        found: OfReranker = getattr(self.config, reranker)
-        return found
+        return ("evaluate", *named(place), *given, f"precision={config.score_precision}", *more)
 
     def _weights(self) -> list[str]:
         """Weights of the global descriptors' backbone."""
         given = self.config.global_weights
         return [] if given is None else [word("backbone.arguments.weights", given)]
 
-    def _vocabulary(self, own: Place | None = None) -> tuple[Path, list[Stage]] | None:
+    def _vocabulary(self, own: Files | None = None) -> tuple[Path, list[Stage]] | None:
         """A vocabulary and what builds it: given, of the recipe's sources, or of an own gallery."""
         config = self.config
         if config.global_ != "vlad":
             return None
         if config.vocabulary is not None:
-            own_config = self.steps.config("build_vocabulary", *self.places[0].words)
+            own_config = self.steps.config("build_vocabulary", *named(self.places[0]))
             find = partial(find_vocabulary, own_config, config.vocabulary)
             return config.vocabulary, [Stage("vocabulary", self.places[0], keep=find)]
         recipe = config.vocabulary_recipe or "own"
         given = [f"recipe={recipe}"]
         if recipe == "own":
             given += [word("desc_name", config.desc_name), "split=gallery"]
-        command = ("build_vocabulary", *(own.words if own else ()), *given)
+        command = ("build_vocabulary", *(named(own) if own else ()), *given)
         command += tuple(map(str, config.vocabulary_options))
         made = self.steps.config(*command)
         if not made.sources and own is None:
@@ -234,7 +221,7 @@ class Pipeline:
         stores = [self._store(own or self.place(one.dataset), path.name, made) for one in sources]
         return path, [*stores, build]
 
-    def _store(self, place: Place, name: str, made: BuildVocabulary) -> Stage:
+    def _store(self, place: Files, name: str, made: BuildVocabulary) -> Stage:
         """What a vocabulary is built from, by the recipe's extraction if it has one."""
         splits, extraction = [made.split], made.extraction
         if extraction is None:
@@ -245,12 +232,12 @@ class Pipeline:
             stage = self._extract(*how, ["local"], "vocabulary", splits)
         return replace(stage, about=f"{place.name}, of which {name} is built")
 
-    def _keep_lists(self, place: Place, command: Command) -> Path | None:
+    def _keep_lists(self, place: Files, command: Command) -> Path | None:
         """The neighbour lists that are there. Raises BadInput where they are of other descriptors.
 
         Lists of the published form do not say what they were made from, and are taken as they are.
         """
-        files, kind = place.globals, self.config.global_
+        files, kind = self.of_globals(place), self.config.global_
         stores = [files.global_path(side, kind) for side in SIDES]
         try:
             path = files.neighbors(kind)
@@ -265,14 +252,12 @@ class Pipeline:
         check_topk(path, stores, names, self._depth(place), remedy)
         return path
 
-    def _depth(self, place: Place) -> int:
+    def _depth(self, place: Files) -> int:
         """How long the neighbour lists must be, if the gallery is not shorter."""
         numbers = [get_protocol(str(place.dataset.protocol)).depth]
         for name in self.rerankers:
-            tuned = self._of(name).tuned
-            numbers += numbers_of(
-                self.config.num_rerank, None if tuned is None else read_tuned(tuned)
-            )
+            tuned = getattr(self.config, name).tuned
+            numbers += numbers_of(self.config.num_rerank, tuned and read_tuned(tuned))
         return max(numbers)
 
 

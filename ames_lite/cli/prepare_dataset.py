@@ -7,12 +7,11 @@ training set and a validation set.
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.own_folder import choose_protocol, folder_of, prepare, show
 from ames_lite.cli.schema.extraction import PrepareDataset
-from ames_lite.cli.shell import command, data_root, print_table
+from ames_lite.cli.shell import data_root, print_table
 from ames_lite.datasets.custom.files import PARTS, write_split
 from ames_lite.datasets.custom.split import Split, split_folders
 from ames_lite.datasets.custom.truth import FORMS, CustomOptions
@@ -70,6 +69,3 @@ def _by_kind(made: Split) -> tuple[list[str], list[list[object]]]:
     if made.val.alone in images:
         rows.append(["(distractors)", "val", None, None, images[made.val.alone], None])
     return header, rows
-
-
-main = partial(command, "prepare_dataset", run)

@@ -5,13 +5,12 @@ gallery.txt and gnd_<folder>.json.
 """
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from ames_lite.cli.compose import compose, options_of
 from ames_lite.cli.schema.extraction import PrepareSet
 from ames_lite.cli.schema.keys import Dataset
-from ames_lite.cli.shell import command, data_root
+from ames_lite.cli.shell import data_root
 from ames_lite.datasets.relation import SIDES, Relation, files_of, write_folder
 from ames_lite.datasets.vpr import read_layout
 from ames_lite.errors import ConfigError
@@ -87,6 +86,3 @@ def _describe(dataset: Dataset, made: Relation, folder: Path) -> list[str]:
     if dataset.unverified:
         lines.append(UNVERIFIED)
     return lines
-
-
-main = partial(command, "prepare_set", run)

@@ -4,7 +4,7 @@ from functools import partial
 
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import PrepareTopkGlobal
-from ames_lite.cli.shell import command, dataset_files
+from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, find_all
 from ames_lite.errors import ConfigError
@@ -51,6 +51,3 @@ def _reranking(config: PrepareTopkGlobal) -> Reranker | None:
     if chosen == "published" and config.global_ in NETWORK_OF and not config.self_search:
         chosen = "mda"
     return RERANKERS[chosen](**vars(getattr(config, chosen))) if chosen in RERANKERS else None
-
-
-main = partial(command, "prepare_topk_global", run)

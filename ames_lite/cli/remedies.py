@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.schema.keys import Dataset
-from ames_lite.datasets.layout import DatasetFiles, Remedies
+from ames_lite.datasets.layout import DatasetFiles, is_path
 from ames_lite.io import remedies
 from ames_lite.io.overrides import paste, shell_word, word
 
@@ -41,9 +41,9 @@ def with_commands(message: str, named: str | None = None) -> str:
     return message
 
 
-@dataclass(frozen=True)
-class Commands(Remedies):
-    """The commands that make the files of a data set.
+@dataclass(frozen=True, kw_only=True)
+class Files(DatasetFiles):
+    """The files of a data set, with commands as remedies.
 
     dataset: its configuration; images: the folder of its images, where the user said so.
     """
@@ -51,69 +51,61 @@ class Commands(Remedies):
     dataset: Dataset
     images: Path | None = None
 
-    @property
-    def own(self) -> bool:
-        """Whether it is dataset=folder, which commands name by name=."""
-        return self.dataset.option == OPTION
-
-    def command(self, files: DatasetFiles, script: str, **more: object) -> str:
+    def command(self, script: str, **more: object) -> str:
         """A command on this data set."""
-        return paste(script, self._named(files, **more))
+        return paste(script, self.words(**more))
 
-    def named(self, files: DatasetFiles) -> str:
+    def words(self, **more: object) -> list[str]:
         """The overrides that name the set and its descriptors."""
-        return " ".join(map(shell_word, self._named(files)))
+        given = {"desc_name": self.desc_name, "data_root": self.data_root, **more}
+        return self._words(**given)
 
-    def _named(self, files: DatasetFiles, **more: object) -> list[str]:
-        given = {"desc_name": files.desc_name, "data_root": files.data_root, **more}
-        return self._words(files, **given)
-
-    def _words(self, files: DatasetFiles, **given: object) -> list[str]:
-        name = {"name": files.folder} if self.own else {}
+    def _words(self, **given: object) -> list[str]:
+        name = {"name": self.folder} if self.option == OPTION else {}
         words = (word(key, value) for key, value in {**name, **given}.items())
-        swap = ["swap=true"] if files.swapped else []
-        return [f"dataset={files.option}", *swap, *words]
+        swap = ["swap=true"] if self.swapped else []
+        return [f"dataset={self.option}", *swap, *words]
 
-    def lists(self, files: DatasetFiles, split: str | None = None) -> dict[str, str]:
+    def make_lists(self, split: str | None = None) -> dict[str, str]:
         """Training makes the training list of a folder of the user's."""
-        if self.own and split == "train":
-            return {"remedy": self._train(files)}
+        if self.option == OPTION and split == "train":
+            return {"remedy": self._train()}
         if self.dataset.base:  # append_distractors makes its files
-            made = self.command(files, "extract/append_distractors.py")
-            return {"expected": files.page, "remedy": made}
+            made = self.command("extract/append_distractors.py")
+            return {"expected": self.page, "remedy": made}
         if not self.dataset.reader:  # which makes lists and ground truth
-            return {"remedy": files.page}
-        made = paste("scripts/prepare_set.py", self._words(files, data_root=files.data_root))
-        return {"expected": f"made from the official files; {files.page}", "remedy": made}
+            return {"remedy": self.page}
+        made = paste("scripts/prepare_set.py", self._words(data_root=self.data_root))
+        return {"expected": f"made from the official files; {self.page}", "remedy": made}
 
-    def _train(self, files: DatasetFiles) -> str:
-        given = {"experiment": "own", "name": files.folder, "data_root": files.data_root}
+    def _train(self) -> str:
+        given = {"experiment": "own", "name": self.folder, "data_root": self.data_root}
         made = paste("scripts/train.py", [word(key, value) for key, value in given.items()])
         images = "images=<folder>"
         if self.images is not None:
             images = shell_word(word("images", self.images))
         return f"{made} {images} labels=<folders, or a CSV file,label>"
 
-    def local(self, files: DatasetFiles, **more: object) -> str:
+    def make_local(self, **more: object) -> str:
         """Extraction reads images, so it is told where they are."""
         images = {} if self.images is None else {"images": self.images}
         splits = {"splits": ["gallery"]} if self.dataset.gallery_alone else {}
-        return self.command(files, "extract/extract_descriptors.py", **{**images, **splits, **more})
+        return self.command("extract/extract_descriptors.py", **{**images, **splits, **more})
 
-    def globals(self, files: DatasetFiles, split: str, kind: str) -> str:
+    def make_globals(self, split: str, kind: str) -> str:
         """Whitened ones (kind ends in w) by the whitening that is there, else what fits one."""
         if kind == "cls":
-            return self.local(files, outputs=["global"], splits=[split])
-        base = {"global": kind.removesuffix("w"), "desc_name": files.prefix(kind)}
+            return self.make_local(outputs=["global"], splits=[split])
+        base = {"global": kind.removesuffix("w"), "desc_name": self.prefix(kind)}
         if not kind.endswith("w"):
-            return self.command(files, "extract/extract_globals.py", **base, splits=[split])
-        fitted = sorted(files.data_root.glob(files.whitening_path(base["global"], "*").name))
+            return self.command("extract/extract_globals.py", **base, splits=[split])
+        fitted = sorted(self.data_root.glob(self.whitening_path(base["global"], "*").name))
         if not fitted:
-            return self.command(files, "extract/fit_whitening.py", **base, split="gallery")
+            return self.command("extract/fit_whitening.py", **base, split="gallery")
         used = {"source": "globals", **base, "whitening": fitted[0], "splits": [split]}
-        return self.command(files, "extract/extract_globals.py", **used)
+        return self.command("extract/extract_globals.py", **used)
 
-    def neighbors(self, files: DatasetFiles, kind: str | None, **more: object) -> str:
-        """Lists by a kind of global descriptors."""
-        given = {} if kind is None else {"global": kind}
-        return self.command(files, "extract/prepare_topk_global.py", **given, **more)
+    def make_neighbors(self, kind: str, **more: object) -> str:
+        """Of lists at a path: those by default."""
+        given = {} if is_path(kind) else {"global": kind}
+        return self.command("extract/prepare_topk_global.py", **given, **more)

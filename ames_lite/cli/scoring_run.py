@@ -8,7 +8,7 @@ import torch
 
 from ames_lite.cli.schema.evaluation import Scored
 from ames_lite.cli.schema.keys import Device, Scoring
-from ames_lite.cli.shell import count_of, run_dir, run_prefix
+from ames_lite.cli.shell import run_dir, run_prefix
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.evaluator import Work, reuse, score
 from ames_lite.processes import ALONE, Processes
@@ -26,8 +26,6 @@ def scoring_options(
 ) -> ScoringOptions:
     """How to score. Raises ConfigError for what no machine can do."""
     threads, max_memory = config.threads, config.max_memory
-    if threads is not None:
-        count_of("threads", threads)
     if not max_memory > 0:
         raise ConfigError(f"max_memory={max_memory:g}", expected="GiB of memory, above 0")
     return ScoringOptions(

@@ -7,22 +7,23 @@ directory gets retrieval_results.json, the same with scores, and report.html.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from ames_lite.cli.answers import ABSENT, Answers, read_answers, write_answers
-from ames_lite.cli.evaluate import ensemble_settings, open_scorer
+from ames_lite.cli.evaluate import choose_ensemble, open_scorer
 from ames_lite.cli.extraction import configured_backbone
-from ames_lite.cli.released import released_head, released_vocabulary
 from ames_lite.cli.schema.evaluation import Search
 from ames_lite.cli.scoring_run import settled
-from ames_lite.cli.shell import command, count_of, data_root, print_table, run_dir
+from ames_lite.cli.shell import data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.evaluation.exports import FORMS, write_ranking
 from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.hub import shipped_head
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
+from ames_lite.io.shipped import shipped
 from ames_lite.models import HEADS
 from ames_lite.records import Neighbors
 from ames_lite.reranking.scorer import ScoringOptions
@@ -38,11 +39,16 @@ BASELINES = {
     "photo": {"chamfer": (0.1, 2.0), "mutual_nn": (0.4, 0.02), "ransac": (0.3, 0.02)},
     "sift": {"mutual_nn": (0.3, 0.1), "ransac": (0.2, 0.02)},
 }
+REMEDY = (
+    "of a whole checkout backbone=photo model=elvis, or backbone=sift model=elvis or ames; or "
+    "weights=<folder> of a head of your own: make demo trains one in minutes "
+    "(runs/demo_…/train); or model=ransac, which needs none"
+)
 ALL = 1 << 20  # descriptors: more than any image has
 NAMED = 20  # images that are named on the screen
 
 
-def _index(config: Search) -> None:
+def build_index(config: Search) -> None:
     if config.query is not None:
         raise ConfigError("index takes no query=", expected="ames search images=… query=…")
     run(config)
@@ -59,7 +65,7 @@ class _Model(NamedTuple):
 def run(config: Search) -> Found | None:
     """Index and search as configured; returns what was found, None without a query."""
     images = _images(config)
-    _check(config)
+    box = _box(config)
     described = "fp32" if config.precision == "auto" else config.precision
     backbone = configured_backbone(config.backbone, config, described)
     model = None
@@ -78,7 +84,8 @@ def run(config: Search) -> Found | None:
             images,
             index,
             backbone,
-            vocabulary=_vocabulary(config),
+            vocabulary=config.vocabulary
+            or released_vocabulary(config.backbone.name, config.model.name),
             workers=config.workers,
             rebuild=config.rebuild,
         )
@@ -89,7 +96,7 @@ def run(config: Search) -> Found | None:
             _say_empty(opened.empty(), len(opened))
     found = None
     if model is not None:
-        found = _search(config, index, backbone, model)
+        found = _search(config, index, backbone, model, box)
         said = bad if found.root == images else {}  # named with the index
         unsaid = {name: why for name, why in found.failed.items() if name not in said}
         of = len(found.queries) + len(found.failed)
@@ -100,13 +107,6 @@ def run(config: Search) -> Found | None:
         remedy = "mend or remove them, or on_bad_image=skip"
         raise BadInput(f"{len(bad)} images cannot be described:\n{listed}", remedy=remedy)
     return found
-
-
-def _check(config: Search) -> None:
-    _box(config)
-    for key in ("num_rerank", "top"):
-        count_of(key, getattr(config, key))
-    count_of("report_queries", config.report_queries or 1)  # 0: no report
 
 
 def index_folder(config: Search, images: Path) -> Path:
@@ -139,11 +139,11 @@ def _box(config: Search) -> Box | None:
     return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
 
 
-def _vocabulary(config: Search) -> Path | None:
-    """`vocabulary=`, or the released one of this backbone where there is one."""
-    if config.vocabulary is not None:
-        return config.vocabulary
-    return released_vocabulary(config.backbone.name, config.model.name)
+def released_vocabulary(desc_name: str, model: str) -> Path | None:
+    """The VLAD vocabulary beside that head; of a model without one, beside ames; None: none."""
+    folders = (shipped(f"{desc_name}_{name}") for name in (model, "ames"))
+    of_desc = f"vlad_{escape(desc_name)}_*.npz"
+    return next((path for folder in folders for path in sorted(folder.glob(of_desc))), None)
 
 
 def _model(config: Search) -> _Model:
@@ -151,19 +151,19 @@ def _model(config: Search) -> _Model:
     needs_weights = name in HEADS and HEADS[name].marker is not None
     desc_name, weights = config.backbone.name, config.weights
     if needs_weights and weights is None:
-        weights = released_head(desc_name, name)
+        weights = shipped_head(f"{desc_name}_{name}", REMEDY)
     scorer, meta = open_scorer(config.model, desc_name, weights)
     own = config.lamb is None and config.temp is None
     known = BASELINES.get(desc_name, BASELINES["sift"])
     if name in known and own:
         (lamb, temp), role = known[name], "chosen on a validation set"
     else:
-        lambs, temps, tuned_on = ensemble_settings(config, meta)
+        (lamb,), (temp,), tuned_on, _ = choose_ensemble(config, meta)
         chosen = f", chosen on {tuned_on}" if tuned_on else ""
-        lamb, temp, role = lambs[0], temps[0], f"frozen with the head{chosen}" if own else "given"
+        role = f"frozen with the head{chosen}" if own else "given"
     options = ScoringOptions(
-        query_count=count_of("query_desc_num", config.query_desc_num or ALL),
-        gallery_count=count_of("gallery_desc_num", config.gallery_desc_num or ALL),
+        query_count=config.query_desc_num or ALL,
+        gallery_count=config.gallery_desc_num or ALL,
         precision=config.precision,
         device=str(pick_device(config.device)),
     )
@@ -196,11 +196,13 @@ def _say_failed(failed: Mapping[str, str], what: str) -> None:
             print(f"  and {len(failed) - NAMED} more, which report.html lists")
 
 
-def _search(config: Search, index: Path, backbone: Backbone, model: _Model) -> Found:
+def _search(
+    config: Search, index: Path, backbone: Backbone, model: _Model, box: Box | None
+) -> Found:
     began = time.perf_counter()
     assert config.query is not None
     found = search_images(
-        index, config.query, backbone, model.ranker, box=_box(config), workers=config.workers
+        index, config.query, backbone, model.ranker, box=box, workers=config.workers
     )
     seconds = time.perf_counter() - began
     ranker, num = model.ranker, found.hits.ids.shape[1]
@@ -293,7 +295,3 @@ def _write_page(config: Search, path: Path, index: Path, model: _Model, found: F
         num_shown=config.top,
         num_queries=config.report_queries,
     )
-
-
-main = partial(command, "search", run)
-index = partial(command, "search", _index)

@@ -21,10 +21,10 @@ from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import as_dict, compose, given_words
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.preparing import REMEDY, make_missing
-from ames_lite.cli.remedies import THE_SET, Commands, with_commands
+from ames_lite.cli.remedies import THE_SET, Files, with_commands
 from ames_lite.cli.schema.keys import Data, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
-from ames_lite.datasets.layout import SPLITS, DatasetFiles
+from ames_lite.datasets.layout import SPLITS
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, existing_file, require
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
@@ -39,7 +39,7 @@ SCRIPT = r"python (?:scripts|extract)/(\w+)\.py"
 def command(
     name: str, work: Callable[[Any], object], overrides: Sequence[str] | None = None
 ) -> int:
-    """Compose configuration `name`, do the work, return the exit code."""
+    """Compose configuration `name`, do the work, return the exit code: its result, if a number."""
     print_any_text()
     given = sys.argv[1:] if overrides is None else list(overrides)
     if asks_help(given):
@@ -49,13 +49,13 @@ def command(
 
     configs: list[Any] = []
 
-    def composed() -> None:
+    def composed() -> object:
         configs.append(compose(name, in_our_words(name, given)))
         os.environ[PROGRESS] = str(int(getattr(configs[0], "progress", True)))
         if getattr(configs[0], "prepare", False):
-            make_missing(partial(work, configs[0]), lambda text: with_names(text, configs[0]))
-        else:
-            work(configs[0])
+            explain = partial(with_names, config=configs[0])
+            return make_missing(partial(work, configs[0]), explain)
+        return work(configs[0])
 
     return exit_code(composed, configs)
 
@@ -66,7 +66,7 @@ def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
     configs: the configuration, once the work has composed it.
     """
     try:
-        work()
+        done = work()
     except UserError as error:
         if os.environ.get("AMES_DEBUG") == "1":
             raise
@@ -83,7 +83,7 @@ def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         return 128 + getattr(stop, "signum", 2)  # as a shell says it: 130, or 143 for SIGTERM
-    return 0
+    return done if isinstance(done, int) else 0
 
 
 def with_names(message: str, config: object) -> str:
@@ -91,7 +91,7 @@ def with_names(message: str, config: object) -> str:
     general = with_commands(message)
     if THE_SET not in general or not isinstance(config, Data):
         return general
-    return with_commands(message, _commands(config).named(_files(config)))
+    return with_commands(message, " ".join(map(shell_word, _files(config).words())))
 
 
 def as_started(message: str) -> str:
@@ -119,20 +119,21 @@ def data_root(config: Root) -> Path:
     return (_checkout() or Path.cwd()) / "data"
 
 
-def dataset_files(config: Data) -> DatasetFiles:
+def dataset_files(config: Data) -> Files:
     """The files of the data set that a configuration names; completes that of dataset=folder."""
     own = settle(config, data_root(config))
     return _files(config, None if own is None else own.image_root)
 
 
-def _files(config: Data, images: Path | None = None) -> DatasetFiles:
+def _files(config: Data, images: Path | None = None) -> Files:
     """images: their folder, where images= does not say."""
     root, dataset = data_root(config), config.dataset
     page = dataset.page
     if dataset.option == OPTION:
         where = word("name", dataset.folder), word("data_root", root)
         page = page.replace("name=<name>", " ".join(map(shell_word, where)))
-    return DatasetFiles(
+    found = config.images or images
+    return Files(
         data_root=root,
         option=dataset.option,
         swapped=dataset.swap,
@@ -142,13 +143,9 @@ def _files(config: Data, images: Path | None = None) -> DatasetFiles:
         ground_truth_of=dataset.ground_truth_of,
         skip_queries=dataset.skip_queries,
         image_folder=dataset.images_folder,
-        remedies=_commands(config, images),
+        dataset=dataset,
+        images=found and found.absolute(),
     )
-
-
-def _commands(config: Data, images: Path | None = None) -> Commands:
-    found = config.images or images
-    return Commands(config.dataset, found and found.absolute())
 
 
 def protocol_of(config: Data) -> Protocol:
@@ -180,7 +177,7 @@ def _build_vocabulary(config: Data) -> str:
     if config.dataset.option == OPTION:
         looked_at = getattr(config, "splits", None) or [getattr(config, "split", "gallery")]
         split = "train" if "train" in looked_at else "gallery"
-        return _commands(config).command(_files(config), "extract/build_vocabulary.py", split=split)
+        return _files(config).command("extract/build_vocabulary.py", split=split)
     where = shell_word(word("data_root", data_root(config)))
     name = f"desc_name={config.desc_name} {where}"
     return f"python extract/build_vocabulary.py dataset=<training set> {name}"
@@ -246,13 +243,6 @@ def _of_a_run(path: Path) -> bool:
 def as_list(value: Any) -> list[Any]:
     """A value or a list of values, as a list."""
     return list(value) if isinstance(value, list) else [value]
-
-
-def count_of(key: str, value: object) -> int:
-    """A whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{key}={value}", expected="a whole number of at least 1")
-    return value
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from ames_lite.cli import compare, run
+from ames_lite.cli import run
 from ames_lite.cli.compose import CONFIG_NAME, compose, search_path, sweep_values
 from ames_lite.cli.shell import exit_code, stamped_dir
 from ames_lite.cli.spellings import in_our_words
@@ -82,4 +82,4 @@ def _print_table(folder: Path) -> None:
     found = sorted(path.parent for path in folder.rglob("results.json"))
     if len(found) > 1:
         names = [str(path.relative_to(folder)) for path in found]
-        compare.main([word("results", list(map(str, found))), word("names", names)])
+        run("compare", [word("results", list(map(str, found))), word("names", names)])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.scoring_run import settled
-from ames_lite.cli.shell import command, dataset_files, protocol_of
+from ames_lite.cli.shell import dataset_files, protocol_of
 from ames_lite.cli.training_folder import prepare_training_folder
 from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
@@ -316,6 +315,3 @@ def _provenance(config: Train, store: DescriptorStore, found: Mapping[str, Path]
     if config.teacher is not None:
         made["teacher"] = str(config.teacher)
     return made
-
-
-main = partial(command, "train", run)

@@ -9,7 +9,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.extraction import TrainDetector
-from ames_lite.cli.shell import command, dataset_files
+from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.layout import find_all
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled, require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
@@ -67,6 +67,3 @@ def _report(path: Path) -> None:
         f"{meta['map_mean']:.4f}: the detector {verdict} the feature norm"
     )
     print(f"detector: {path} (backbone.arguments.detector={path})")
-
-
-main = partial(command, "train_detector", run)

@@ -3,22 +3,21 @@
 python scripts/train.py experiment=own name=mine images=<class folders> labels=folders
 """
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ames_lite.cli.own_folder import OPTION, prepare_command
+from ames_lite.cli.preparing import make_missing
 from ames_lite.cli.schema.evaluation import Train
-from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
-from ames_lite.cli.steps import Steps
+from ames_lite.cli.shell import dataset_files, with_names
 from ames_lite.datasets.custom.files import read_description
 from ames_lite.datasets.custom.truth import make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
+from ames_lite.datasets.layout import find_all
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.io.overrides import word
-
-FROM_LOCAL = ("vlad", "gem", "mean")  # what global descriptors are made of
 
 
 def prepare_training_folder(config: Train) -> None:
@@ -34,30 +33,17 @@ def prepare_training_folder(config: Train) -> None:
         images = _training_list(files.root, path)
         write_image_list(path, images)
         print(f"{len(images)} images to train on: {path}")
-    step, named = Steps(data_root(config)), ["dataset=folder", word("name", files.folder)]
-    named.append(word("desc_name", config.desc_name))
-    split, device = "splits=[train]", word("device", config.device)
-    if not files.local_path("train").exists():  # training leaves bad images out
-        given = [word("images", config.images), "on_bad_image=skip", split, device]
-        step("extract_descriptors", *named, *given)
-    kind = config.neighbors
-    if kind not in (*FROM_LOCAL, "cls") or _there(lambda: files.neighbors(kind)):
-        return
-    named.append(word("global", kind))
-    if not files.global_path("train", kind).exists() and kind in FROM_LOCAL:
-        if kind == "vlad" and not _there(lambda: find_vocabulary(config, None)):
-            step("build_vocabulary", *named[:-1])
-        step("extract_globals", *named, split, device)
-    depth = ["self_search=true", word("num_neighbors", config.depth)]
-    step("prepare_topk_global", *named, *depth, device)
-
-
-def _there(find: Callable[[], Path]) -> bool:
-    try:
-        find()
-    except MissingFile:
-        return False
-    return True
+    device = word("device", config.device)
+    more = {
+        "extract_descriptors": ["on_bad_image=skip", device],  # training leaves bad images out
+        "extract_globals": [device],
+        "prepare_topk_global": [word("num_neighbors", config.depth), device],
+    }
+    needed = {
+        "store": partial(files.local, "train"),
+        "neighbors": partial(files.neighbors, config.neighbors, of_train=True),
+    }
+    make_missing(partial(find_all, needed), partial(with_names, config=config), more)
 
 
 def _training_list(root: Path, path: Path) -> ImageList:

@@ -4,7 +4,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import torch
 from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer
 from ames_lite.cli.schema.evaluation import Tune
 from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
-from ames_lite.cli.shell import as_list, command, dataset_files, print_table, protocol_of
+from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
@@ -111,6 +110,3 @@ def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
     tuned_on = {"tuned_on": "+".join(outcomes), "tuned_num_rerank": row.num_rerank}
     meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=kept)
     return save_meta(weights, replace(meta, provenance={**meta.provenance, **tuned_on}))
-
-
-main = partial(command, "tune", run)

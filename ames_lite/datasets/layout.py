@@ -29,24 +29,6 @@ PUBLISHED_BY_NAME = ("cls", "gem")  # their lists are published as nn_{desc}.pkl
 NETWORK_OF = {"superglobal": "cvnet"}
 
 
-class Remedies:
-    """What provides a missing file, in words; the command line has commands (cli/remedies.py)."""
-
-    def lists(self, files: DatasetFiles, split: str | None = None) -> dict[str, str]:
-        """Of an image list or the ground truth: remedy=, and expected= where there is more."""
-        return {"remedy": files.page}
-
-    def local(self, files: DatasetFiles, **more: object) -> str:
-        return remedies.EXTRACT
-
-    def globals(self, files: DatasetFiles, split: str, kind: str) -> str:
-        return remedies.EXTRACT
-
-    def neighbors(self, files: DatasetFiles, kind: str | None, **more: object) -> str:
-        """kind None: the lists by default."""
-        return remedies.NEIGHBORS
-
-
 @dataclass(frozen=True)
 class DatasetFiles:
     """The files of one data set.
@@ -67,7 +49,6 @@ class DatasetFiles:
     skip_queries: int = 0
     image_folder: str | None = None
     swapped: bool = False
-    remedies: Remedies = Remedies()
 
     @property
     def name(self) -> str:
@@ -117,7 +98,7 @@ class DatasetFiles:
         return _first_of(
             [self.root / name for name in (f"{split}.txt", *PUBLISHED_LISTS[split])],
             f"the {split} image list of {self.name}",
-            **self.remedies.lists(self, split),
+            **self.make_lists(split),
         )
 
     def families(self) -> Path | None:
@@ -131,7 +112,7 @@ class DatasetFiles:
         return _first_of(
             [self.root / f"gnd_{name}" for name in names],
             f"the ground truth of {self.name}",
-            **self.remedies.lists(self),
+            **self.make_lists(),
         )
 
     def read_truth(self, query_names: Sequence[str], gallery_names: Sequence[str]) -> GroundTruth:
@@ -157,7 +138,7 @@ class DatasetFiles:
 
     def neighbors(self, kind: str, *, of_train: bool = False) -> Path:
         """By a global descriptor's name, or at a path; of_train: the training set's own."""
-        own, more = _is_path(kind), {"self_search": True} if of_train else {}
+        own, more = is_path(kind), {"self_search": True} if of_train else {}
         return _first_of(
             [Path(kind)] if own else self._neighbors_paths(kind),
             f"the neighbour lists ({kind}) of {self.name}",
@@ -193,18 +174,24 @@ class DatasetFiles:
             kinds |= {path.name.removeprefix(start).split(".")[0] for path in found}
         return kinds
 
+    # What provides a missing file, in words; the command line has commands (cli/remedies.py).
+
+    def make_lists(self, split: str | None = None) -> dict[str, str]:
+        """Of an image list or the ground truth: remedy=, and expected= where there is more."""
+        return {"remedy": self.page}
+
     def make_local(self, **more: object) -> str:
-        return self.remedies.local(self, **more)
+        return remedies.EXTRACT
 
     def make_globals(self, split: str, kind: str) -> str:
-        return self.remedies.globals(self, split, kind)
+        return remedies.EXTRACT
 
     def make_neighbors(self, kind: str, **more: object) -> str:
-        """What makes the neighbour lists; of lists at a path, those by default."""
-        return self.remedies.neighbors(self, None if _is_path(kind) else kind, **more)
+        """kind: a global descriptor, or a path."""
+        return remedies.NEIGHBORS
 
 
-def _is_path(kind: str) -> bool:
+def is_path(kind: str) -> bool:
     """Whether neighbors= is a file and not the name of a global descriptor."""
     return bool(Path(kind).suffix) or len(Path(kind).parts) > 1
 

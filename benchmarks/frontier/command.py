@@ -25,7 +25,6 @@ from ames_lite.cli.scoring_run import scoring_options, settled
 from ames_lite.cli.shell import (
     as_list,
     command,
-    count_of,
     dataset_files,
     print_table,
     protocol_of,
@@ -43,6 +42,7 @@ from benchmarks.frontier.grid import COSTS, Cell, bytes_per_image, fronts
 from benchmarks.frontier.heads import Head, open_heads
 from benchmarks.frontier.plot import draw_frontier
 from benchmarks.frontier.score_cache import ScoreCache
+from benchmarks.keys import count_of
 from benchmarks.machine import describe_machine
 from benchmarks.schema import Frontier
 

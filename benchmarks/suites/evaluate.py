@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.shell import count_of, print_table
+from ames_lite.cli.shell import print_table
+from benchmarks.keys import count_of
 from benchmarks.metrics import MetricSpeed, measure_metrics
 from benchmarks.schema import Benchmark
 

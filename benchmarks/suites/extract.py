@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.shell import as_list, count_of, print_table
+from ames_lite.cli.shell import as_list, print_table
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones.dinov2 import PATCH
 from benchmarks.extraction.extraction import ExtractionSpeed, measure_extraction
@@ -23,6 +23,7 @@ from benchmarks.extraction.subjects import NETWORKS, PLAIN
 from benchmarks.keys import (
     PRECISIONS,
     chosen,
+    count_of,
     devices_of,
     parse_size,
     precisions_of,

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.shell import count_of, print_table
+from ames_lite.cli.shell import print_table
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation.figures import save_png
 from benchmarks.growth_plot import draw_growth
-from benchmarks.keys import devices_of, precisions_of
+from benchmarks.keys import count_of, devices_of, precisions_of
 from benchmarks.rerank import (
     AXES,
     RerankSize,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.shell import count_of, print_table
+from ames_lite.cli.shell import print_table
 from benchmarks.extraction.searching import SearchSpeed, measure_search
+from benchmarks.keys import count_of
 from benchmarks.schema import Benchmark
 
 KEYS = ("images", "descriptors", "num_rerank", "clusters")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ames_lite.cli.shell import count_of, print_table
+from ames_lite.cli.shell import print_table
 from ames_lite.errors import ConfigError
-from benchmarks.keys import PRECISIONS, chosen, devices_of, precisions_of, scratch_of
+from benchmarks.keys import PRECISIONS, chosen, count_of, devices_of, precisions_of, scratch_of
 from benchmarks.schema import Benchmark
 from benchmarks.subjects import DENSE
 from benchmarks.training.data import LOADER, DataSpeed, check_data, measure_data

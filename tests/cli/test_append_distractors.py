@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import append_distractors, check_store, evaluate, prepare_topk_global
+from ames_lite.cli import append_distractors, evaluate, prepare_topk_global
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
@@ -16,6 +16,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.protocols import evaluate_ranking
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 from tests.stores.files import read_globals
 
 CELL = ["model=mutual_nn", "num_rerank=10", "lamb=1.0", "temp=1.0", "report_queries=1"]
@@ -65,7 +66,7 @@ def test_a_gallery_with_distractors_is_evaluated_like_any_other(root: Path) -> N
     np.testing.assert_array_equal(joined.stored("descriptors", np.s_[:]), rows)
 
     prepare_topk_global.run(compose("prepare_topk_global", given(root, "global=vlad")))
-    assert check_store.main(given(root, "neighbors=vlad")) == 0
+    assert main_of("check_store")(given(root, "neighbors=vlad")) == 0
     options = given(root, "neighbors=vlad", f"output_dir={root / 'run'}")
     results = evaluate.run(compose("evaluate", [*CELL, *options]))
     vlad = np.concatenate(

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, tune
+from ames_lite.cli import evaluate
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 
 CELL = ["num_rerank=10", "lamb=0.5", "temp=1.0", "report_queries=0"]
 
@@ -44,7 +45,7 @@ class Own:
         overridden = {word.split("=")[0] for word in more}
         kept = [word for word in given if word.split("=")[0] not in overridden]
         self.capsys.readouterr()
-        code = evaluate.main([*kept, *more])
+        code = main_of("evaluate")([*kept, *more])
         return code, *self.capsys.readouterr()
 
     def refused(self, *words: str, more: tuple[str, ...] = ()) -> str:
@@ -306,7 +307,7 @@ def test_tuning_clamps_too(
 ) -> None:
     given = ["dataset=synthetic-val", f"data_root={tiny_world.root}", "model=chamfer"]
     given += ["num_rerank=[5,5000]", f"output_dir={tmp_path / 'run'}"]
-    assert tune.main(given) == 0
+    assert main_of("tune")(given) == 0
     assert capsys.readouterr().out.count("more than the gallery") == 1
 
 

@@ -13,7 +13,6 @@ import torch
 
 from ames_lite.cli import (
     build_vocabulary,
-    check_store,
     evaluate,
     extract_globals,
     prepare_topk_global,
@@ -28,6 +27,7 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.models import build_head
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
+from tests.helpers import main_of
 
 pytest.importorskip("transformers")
 SMALL = ["device=cpu", "workers=1", "backbone.arguments.image_size=56", "overwrite=true"]
@@ -99,7 +99,7 @@ def test_queries_and_gallery_are_made_alike_and_the_remedy_works(other: Path) ->
 def test_check_store_finds_it(other: Path, capsys: pytest.CaptureFixture[str]) -> None:
     extract(other, "splits=[query]", BICUBIC)
     given = words(other, "neighbors=cls")
-    assert check_store.main(given) == 3
+    assert main_of("check_store")(given) == 3
     assert "resize is 'bicubic' here, 'area' in" in capsys.readouterr().out
 
 

@@ -17,7 +17,6 @@ import torch
 
 from ames_lite.cli import (
     build_vocabulary,
-    check_store,
     evaluate,
     extract_descriptors,
     extract_globals,
@@ -29,7 +28,7 @@ from ames_lite.cli import (
 from ames_lite.cli.compose import compose
 from ames_lite.extraction.backbones.dinov2 import VARIANTS, original_shapes
 from ames_lite.stores.descriptor_store import DescriptorStore
-from tests.helpers import shared_file
+from tests.helpers import main_of, shared_file
 from tests.stores.files import read_globals
 
 COUNTS = {"query": 29, "gallery": 45}
@@ -121,7 +120,7 @@ def test_photographs_go_from_pixels_to_metrics(
         build_vocabulary.run(compose("build_vocabulary", given(kind, *more)))
         extract_globals.run(compose("extract_globals", given(kind)))
     prepare_topk_global.run(compose("prepare_topk_global", given(kind, f"global={how}")))
-    assert check_store.main(given(kind, f"neighbors={how}")) == 0
+    assert main_of("check_store")(given(kind, f"neighbors={how}")) == 0
     floats = evaluated(given, kind, tmp_path / "floats", f"neighbors={how}")
     assert 0 < floats["map@100"] <= 1
 
@@ -129,7 +128,7 @@ def test_photographs_go_from_pixels_to_metrics(
     packed = DescriptorStore.open(root / f"{kind}_bits_gallery_local.hdf5")
     assert packed.packed and packed.dim == 64
     shutil.copy(root / f"nn_{kind}_{how}.hdf5", root / f"nn_{kind}_bits_{how}.hdf5")
-    assert check_store.main(given(f"{kind}_bits", f"neighbors={how}")) == 0
+    assert main_of("check_store")(given(f"{kind}_bits", f"neighbors={how}")) == 0
     binary = evaluated(given, f"{kind}_bits", tmp_path / "bits", f"neighbors={how}")
     assert 0 < binary["map@100"] <= 1 and binary != floats
 
@@ -150,7 +149,7 @@ def test_shards_of_photographs_join_to_the_whole(
     for how in ("virtual", "copy"):
         options = given(parts, "splits=[gallery]", f"how={how}", "overwrite=true")
         merge_hdf5.run(compose("merge_hdf5", options))
-        assert check_store.main([f"store={path}"]) == 0
+        assert main_of("check_store")([f"store={path}"]) == 0
         one, other = DescriptorStore.open(path), DescriptorStore.open(wanted)
         for name in ("descriptors", "xy", "scale", "weight", "count", "size", "name"):
             np.testing.assert_array_equal(one.stored(name, np.s_[:]), other.stored(name, np.s_[:]))

@@ -396,7 +396,7 @@ def test_every_recipe_is_anylocs(name: str, size: str, layer: int) -> None:
     config = compose("place_recognition", [f"experiment={name}", f"size={size}"])
     pipeline = make_pipeline(config)
     domain = name.removeprefix("anyloc_")
-    for place, stages in pipeline.stages().items():
+    for place, stages in zip(pipeline.places, pipeline.stages().values(), strict=True):
         composed = {one.command[0]: pipeline.steps.config(*one.command) for one in stages}
         vocabulary, given = composed["build_vocabulary"], composed["extract_globals"]
         assert given.vocabulary.name == f"vlad_anyloc_{size}_{domain}.npz"

@@ -22,7 +22,7 @@ from ames_lite.records import Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import write_neighbors
 from tests.cli.test_commands import python
-from tests.helpers import in_process, touch
+from tests.helpers import in_process, main_of, touch
 
 
 @pytest.fixture(scope="module")
@@ -273,20 +273,20 @@ def test_a_folder_may_be_called_anything(
     monkeypatch.chdir(tmp_path)
     touch(tmp_path / called, [f"{called}/{called}.jpg", f"{called}/é,.jpg"])
     given = [f"images={called}", "labels=folders", f"name={called}", f"data_root={called} data"]
-    assert prepare_dataset.main(given) == 0
+    assert main_of("prepare_dataset")(given) == 0
     folder = tmp_path / f"{called} data" / called
     assert read_image_list(folder / "gallery.txt").names == (
         f"{called}/{called}.jpg",
         f"{called}/é,.jpg",
     )
-    assert prepare_dataset.main(given) == 0  # the same again
+    assert main_of("prepare_dataset")(given) == 0  # the same again
     config = compose("evaluate", ["dataset=folder", *given[2:]])
     settle(config, data_root(config))
     assert config.images == tmp_path / called
     description = read_description(folder)
     assert description is not None
     words = shlex.split(prepare_command(description.options, folder))[2:]
-    assert prepare_dataset.main(words) == 0  # the command as a remedy says it
+    assert main_of("prepare_dataset")(words) == 0  # the command as a remedy says it
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "n" * 300])
@@ -295,7 +295,7 @@ def test_a_place_that_cannot_be_is_one_message(
 ) -> None:
     touch(tmp_path, ["file", "p/a/0.jpg", "p/a/1.jpg"])
     given = [f"images={tmp_path}/p", "labels=folders", f"data_root={tmp_path}/{place}"]
-    assert prepare_dataset.main(given) == 1
+    assert main_of("prepare_dataset")(given) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and str(tmp_path / place) in said
     assert "free space" not in said

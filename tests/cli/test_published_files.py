@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import check_store, evaluate, prepare_topk_global, train
+from ames_lite.cli import evaluate, prepare_topk_global, train
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
@@ -21,7 +21,7 @@ from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.published.neighbors import open_planes
 from tests.cli.test_commands import SMALL, python
 from tests.conftest import TinyWorld
-from tests.helpers import in_process
+from tests.helpers import in_process, main_of
 from tests.stores.published.forms import of_store, write_published
 
 FLOATS = ("flat float16", "flat float32", "records", "records of one")
@@ -69,7 +69,7 @@ def test_published_files_evaluate_like_the_native_ones(
 ) -> None:
     write_stores(tiny_world, published, form, chunks)
     given = ["dataset=roxford", "desc_name=dinov2", f"data_root={published}"]
-    assert check_store.main(given) == 0
+    assert main_of("check_store")(given) == 0
     results = evaluate.run(compose("evaluate", [*given, *FLOOR, f"output_dir={tmp_path / 'a'}"]))
     native = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     wanted = evaluate.run(compose("evaluate", [*native, *FLOOR, f"output_dir={tmp_path / 'b'}"]))
@@ -94,11 +94,11 @@ def test_a_store_of_the_listed_images_alone_is_checked_and_read(
     write_published(path, of_store(whole)[asked], "flat float16")
     given = ["dataset=roxford", "desc_name=dinov2", f"data_root={published}"]
     lists.write_bytes(pickle.dumps(planes.clone(), 2))
-    assert check_store.main(given) == 3  # a store of other images
+    assert main_of("check_store")(given) == 3  # a store of other images
     place = {image: row for row, image in enumerate(asked.tolist())}
     third = planes[1].clone().apply_(lambda image: place[int(image)])
     lists.write_bytes(pickle.dumps(torch.cat([planes, third[None]]), 2))
-    assert check_store.main(given) == 0
+    assert main_of("check_store")(given) == 0
 
 
 def pack(store: DescriptorStore, path: Path) -> DescriptorStore:
@@ -127,7 +127,7 @@ def test_packed_published_files_evaluate_like_native_ones(
     for name in ("mine", "dinov2"):
         given = ["dataset=roxford", f"desc_name={name}", f"data_root={published}", *FLOOR[1:]]
         given += ["model=chamfer", f"output_dir={tmp_path / name}"]
-        assert check_store.main(given[:3]) == 0
+        assert main_of("check_store")(given[:3]) == 0
         rows[name] = evaluate.run(compose("evaluate", given))["rows"]
     if form == "packed records":  # bits alone have no mask
         assert rows["mine"] == rows["dinov2"]
@@ -142,7 +142,7 @@ def test_a_missing_chunk_stops_check_and_evaluation(
     given = ["dataset=roxford", "desc_name=dinov2", f"data_root={published}"]
     with pytest.raises(BadInput, match=chunk.name):
         evaluate.run(compose("evaluate", [*given, *FLOOR, f"output_dir={tmp_path / 'a'}"]))
-    assert check_store.main(given) == 3
+    assert main_of("check_store")(given) == 3
     said = capsys.readouterr().out
     assert chunk.name in said and "would be zeros" in said and "1 fault" in said
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import check_store, compare, evaluate, tune
+from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.io.checkpoint import HeadMeta, save_head
@@ -24,6 +24,7 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 from tests.models.seeded import seeded_head
 from tests.stores.published.forms import of_store, write_published
 from tools.view import command as view
@@ -72,7 +73,7 @@ def test_check_store_notes_lists_that_do_not_fall(
     *_, found = lists_of(tiny_world)
     path = written(tmp_path / "nn.hdf5", tiny_world, found.ids, found.sims[:, ::-1])
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
-    assert check_store.main([*given, f"neighbors={path}"]) == 0
+    assert main_of("check_store")([*given, f"neighbors={path}"]) == 0
     assert f"of {len(found.ids)} lists do not fall" in capsys.readouterr().out
 
 
@@ -107,7 +108,7 @@ def test_the_divisor_of_ap_is_said_where_lists_are_shorter_than_the_positives(
         assert two["ap"] == pytest.approx(2 * one["ap"])
     assert other["per_query"][4:] == official["per_query"][4:]
     both = f"results=[{tmp_path / 'official'},{tmp_path / 'published'}]"
-    assert compare.main([both]) == 1
+    assert main_of("compare")([both]) == 1
     assert "other ap_divisor: official, published" in capsys.readouterr().err
 
 
@@ -138,7 +139,7 @@ def test_a_published_head_has_the_ensemble_of_its_name(
     torch.save({"state": head.state_dict(), "optim": None, "epoch": 9}, path)
     where = ["dataset=synthetic", "desc_name=sift", f"data_root={wide_world}", "num_rerank=5"]
     where += ["query_desc_num=20", "gallery_desc_num=20", "report_queries=0"]
-    assert evaluate.main([*where, f"weights={path}", f"output_dir={tmp_path / 'a'}"]) == 0
+    assert main_of("evaluate")([*where, f"weights={path}", f"output_dir={tmp_path / 'a'}"]) == 0
     said = capsys.readouterr().out
     assert f"λ {lamb:g}, γ {temp:g}: published for {name}, chosen on gldv2-val" in said
     found = json.loads((tmp_path / "a" / "results.json").read_text())
@@ -146,7 +147,7 @@ def test_a_published_head_has_the_ensemble_of_its_name(
     assert (row["lamb"], row["temp"], row["role"]) == (lamb, temp, "frozen")
     assert row["tuned_on"] == "gldv2-val" and found["ensemble_source"] == f"published for {name}"
     given = [f"weights={path}", "lamb=0.9", f"output_dir={tmp_path / 'b'}"]
-    assert evaluate.main([*where, *given]) == 0
+    assert main_of("evaluate")([*where, *given]) == 0
     found = json.loads((tmp_path / "b" / "results.json").read_text())
     assert (found["rows"][0]["temp"], found["rows"][0]["role"]) == (temp, "given")
     assert found["ensemble_source"] == f"lamb given, the other published for {name}"
@@ -154,12 +155,12 @@ def test_a_published_head_has_the_ensemble_of_its_name(
     renamed = path.rename(tmp_path / "my head (1).pt")
     words = [*where, f"weights='{renamed}'", f"output_dir={tmp_path / 'c'}"]
     capsys.readouterr()
-    assert evaluate.main(words) == 1
+    assert main_of("evaluate")(words) == 1
     said = capsys.readouterr().err
     for one, form in PUBLISHED_HEADS.items():
         assert f"{one} lamb={form.lamb:g} temp={form.temp:g}" in said
     (line,) = re.findall("remedy: +python scripts/evaluate.py (.*)", said)
-    assert evaluate.main(shlex.split(line)) == 0
+    assert main_of("evaluate")(shlex.split(line)) == 0
     found = json.loads((tmp_path / "c" / "results.json").read_text())
     assert (found["rows"][0]["lamb"], found["rows"][0]["temp"]) == (lamb, temp)
     assert found["ensemble_source"] == "given"
@@ -170,7 +171,7 @@ def test_an_own_head_without_an_ensemble_gets_none(
 ) -> None:
     save_head(tmp_path / "dinov2_ames", seeded_head(dim_in=768, num_layers=1), HeadMeta())
     where = ["dataset=synthetic", "desc_name=sift", f"data_root={wide_world}"]
-    assert evaluate.main([*where, f"weights={tmp_path / 'dinov2_ames'}"]) == 1
+    assert main_of("evaluate")([*where, f"weights={tmp_path / 'dinov2_ames'}"]) == 1
     assert "remedy:   choose them on a validation set" in capsys.readouterr().err
 
 
@@ -195,7 +196,7 @@ def test_unknown_positions_stop_ransac_and_pictures_and_nothing_else(
 ) -> None:
     root = with_lost_positions(tiny_world, tmp_path / "data")
     where = ["dataset=synthetic", "desc_name=sift", f"data_root={root}"]
-    assert check_store.main([*where, "neighbors=vlad"]) == 0
+    assert main_of("check_store")([*where, "neighbors=vlad"]) == 0
     said = capsys.readouterr().out
     assert "6 images have positions outside the image" in said and "no faults" in said
     for head in ("mutual_nn", "chamfer"):
@@ -206,14 +207,17 @@ def test_unknown_positions_stop_ransac_and_pictures_and_nothing_else(
         assert found["rows"] == same["rows"]
     capsys.readouterr()
     stopped = ["model=ransac", "lamb=0.5", "temp=1.0", f"output_dir={tmp_path / 'ransac'}"]
-    for code, words in ((evaluate.main, stopped), (view.main, ["split=query", "what=[weights]"])):
+    for code, words in (
+        (main_of("evaluate"), stopped),
+        (view.main, ["split=query", "what=[weights]"]),
+    ):
         assert code([*where, *words]) == 1
         said = capsys.readouterr().err
         assert "sift_query_local.hdf5" in said and "positions are unknown" in said
         assert f"extract_descriptors.py dataset=synthetic desc_name=sift data_root={root}" in said
 
 
-@pytest.mark.parametrize("command", [evaluate.main, tune.main, frontier.main])
+@pytest.mark.parametrize("command", [main_of("evaluate"), main_of("tune"), frontier.main])
 def test_a_divisor_that_is_none_is_refused(
     command: Any, tiny_world: TinyWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,45 +12,30 @@ import h5py
 import numpy as np
 import pytest
 
-from ames_lite.cli import (
-    append_distractors,
-    build_vocabulary,
-    check_store,
-    evaluate,
-    extract_descriptors,
-    extract_globals,
-    fit_binarization,
-    fit_whitening,
-    merge_hdf5,
-    prepare_dataset,
-    prepare_set,
-    prepare_topk_global,
-    train,
-    tune,
-)
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction import batches
 from ames_lite.io.images import save_jpeg
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 from tools.view import command as view
 
 MAINS: dict[str, Callable[[list[str]], int]] = {
-    "extract/extract_descriptors.py": extract_descriptors.main,
-    "extract/extract_globals.py": extract_globals.main,
-    "extract/build_vocabulary.py": build_vocabulary.main,
-    "extract/fit_whitening.py": fit_whitening.main,
-    "extract/fit_binarization.py": fit_binarization.main,
-    "extract/prepare_topk_global.py": prepare_topk_global.main,
-    "extract/merge_hdf5.py": merge_hdf5.main,
-    "extract/append_distractors.py": append_distractors.main,
-    "scripts/prepare_dataset.py": prepare_dataset.main,
-    "scripts/prepare_set.py": prepare_set.main,
-    "scripts/check_store.py": check_store.main,
-    "scripts/evaluate.py": evaluate.main,
+    "extract/extract_descriptors.py": main_of("extract_descriptors"),
+    "extract/extract_globals.py": main_of("extract_globals"),
+    "extract/build_vocabulary.py": main_of("build_vocabulary"),
+    "extract/fit_whitening.py": main_of("fit_whitening"),
+    "extract/fit_binarization.py": main_of("fit_binarization"),
+    "extract/prepare_topk_global.py": main_of("prepare_topk_global"),
+    "extract/merge_hdf5.py": main_of("merge_hdf5"),
+    "extract/append_distractors.py": main_of("append_distractors"),
+    "scripts/prepare_dataset.py": main_of("prepare_dataset"),
+    "scripts/prepare_set.py": main_of("prepare_set"),
+    "scripts/check_store.py": main_of("check_store"),
+    "scripts/evaluate.py": main_of("evaluate"),
     "scripts/frontier.py": frontier.main,
-    "scripts/tune.py": tune.main,
+    "scripts/tune.py": main_of("tune"),
     "scripts/view.py": view.main,
 }
 NAMES = ["my set (1)", "it's", "k"]
@@ -125,7 +110,7 @@ def prepared(root: Path, name: str, pictures: Path) -> list[str]:
     """A folder with lists and nothing else, and what names it."""
     words = folder_words(root, name)
     made = [f"images='{pictures}'", "labels=folders", "role=val", *words[1:2], *words[3:]]
-    assert prepare_dataset.main(made) == 0
+    assert main_of("prepare_dataset")(made) == 0
     return words
 
 
@@ -187,7 +172,7 @@ def test_the_lists_of_a_folder_are_made_by_its_name(tmp_path: Path, shell: Shell
         if "image list" in said:
             assert "scripts/prepare_dataset.py" in said
             assert "\"name='my set (1)'\" \"data_root='" in said
-    assert train.main([*words]) == 1
+    assert main_of("train")([*words]) == 1
     said = shell.capsys.readouterr().err
     assert "train.py experiment=own \"name='my set (1)'\"" in said and "images=<folder>" in said
     assert "splits=[train]" in said and "self_search=true" in said
@@ -228,6 +213,6 @@ def test_check_store_names_the_set_in_what_it_tells_of_a_damaged_file(
         (folder / f"{side}.txt").write_text("a.jpg\n")
         (folder / f"sift_{side}_local.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     given = ["dataset=folder", "name=mine", "desc_name=sift", f"data_root={tmp_path}"]
-    assert check_store.main(given) == 3
+    assert main_of("check_store")(given) == 3
     said = capsys.readouterr().out
     assert "dataset=folder name=mine desc_name=sift" in said and "<name>" not in said

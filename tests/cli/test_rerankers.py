@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from ames_lite.cli.compose import compose
-from ames_lite.cli.prepare_topk_global import main as topk_main
 from ames_lite.cli.prepare_topk_global import run as run_topk
 from ames_lite.retrieval import rerank_parts
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rerankers import RERANKERS
 from ames_lite.stores import hdf5
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
+from tests.helpers import main_of
 from tests.retrieval.test_rerankers import made, unit
 from tests.stores.files import read_globals, write_globals
 
@@ -151,7 +151,7 @@ def test_more_than_the_gallery_is_clamped(root: Path, words: list[str]) -> None:
 def test_wrong_input_is_one_message(
     root: Path, words: list[str], what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert topk_main(given(root, *words)) == 1
+    assert main_of("prepare_topk_global")(given(root, *words)) == 1
     said = capsys.readouterr().err
     assert what in said and "Traceback" not in said
     assert not list(root.rglob("nn_*"))
@@ -162,10 +162,10 @@ def test_beyond_the_memory_bound_the_remedy_works_as_printed(
 ) -> None:
     monkeypatch.setattr(rerank_parts, "HELD_BYTES", 1 << 16)
     words = given(root, "rerank=kreciprocal")
-    assert topk_main(words) == 1
+    assert main_of("prepare_topk_global")(words) == 1
     said = capsys.readouterr().err
     assert "GiB" in said and "kreciprocal.num=400:" in said
-    assert topk_main([*words, "kreciprocal.num=400"]) == 0
-    assert topk_main(given(root, "rerank=diffusion", "overwrite=true")) == 1
+    assert main_of("prepare_topk_global")([*words, "kreciprocal.num=400"]) == 0
+    assert main_of("prepare_topk_global")(given(root, "rerank=diffusion", "overwrite=true")) == 1
     assert "rerank=aqe" in capsys.readouterr().err
-    assert topk_main(given(root, "rerank=aqe", "overwrite=true")) == 0
+    assert main_of("prepare_topk_global")(given(root, "rerank=aqe", "overwrite=true")) == 0

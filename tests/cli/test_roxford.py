@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import evaluate, extract_descriptors, prepare_set, prepare_topk_global
+from ames_lite.cli import evaluate, prepare_set
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.ground_truth import read_ground_truth
@@ -25,7 +25,7 @@ from ames_lite.models import published
 from benchmarks.reproduce import command as reproduce
 from benchmarks.reproduce.rows import AMES_ROWS
 from tests.cli.planted import local_images, plant, write_lists
-from tests.helpers import shared_file
+from tests.helpers import main_of, shared_file
 from tests.models.seeded import seeded_head
 from tests.stores.published.forms import write_published
 
@@ -33,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 QUERIES = [f"all_souls_{i:06d}" for i in range(3)]
 GALLERY = [f"oxford_{i:06d}" for i in (7, 3, 9, 1, 12, 4, 5, 6, 8, 11, 10, 2)]  # in no order
 MAINS: dict[str, Callable[[list[str]], int]] = {
-    "scripts/prepare_set.py": prepare_set.main,
-    "extract/extract_descriptors.py": extract_descriptors.main,
-    "extract/prepare_topk_global.py": prepare_topk_global.main,
-    "scripts/evaluate.py": evaluate.main,
+    "scripts/prepare_set.py": main_of("prepare_set"),
+    "extract/extract_descriptors.py": main_of("extract_descriptors"),
+    "extract/prepare_topk_global.py": main_of("prepare_topk_global"),
+    "scripts/evaluate.py": main_of("evaluate"),
     "scripts/reproduce.py": reproduce.main,
 }
 
@@ -64,11 +64,11 @@ def test_lists_are_those_of_the_ground_truth(
 ) -> None:
     place = official(tmp_path, folder)
     given = [f"dataset={dataset}", f"data_root={tmp_path}"]
-    assert evaluate.main([*given, "model=mutual_nn"]) == 1
+    assert main_of("evaluate")([*given, "model=mutual_nn"]) == 1
     said = capsys.readouterr().err
     assert f"remedy:   python scripts/prepare_set.py dataset={dataset} data_root={tmp_path}" in said
     for _ in range(2):  # again: the same lists are no conflict
-        assert prepare_set.main(given) == 0
+        assert main_of("prepare_set")(given) == 0
     said = capsys.readouterr().out
     assert "3 queries, 12 gallery images" in said and "9 positives" in said
     files = dataset_files(compose("evaluate", given))
@@ -88,10 +88,10 @@ def test_published_lists_are_kept(tmp_path: Path) -> None:
         lines = [f"jpg/{name}.jpg,0,120,90" for name in names]
         (place / f"test_{side}.txt").write_text("\n".join(lines))
     given = ["dataset=roxford", f"data_root={tmp_path}"]
-    assert prepare_set.main(given) == 0
+    assert main_of("prepare_set")(given) == 0
     assert not (place / "query.txt").exists()
     (place / "test_query.txt").write_text("jpg/other.jpg,0,120,90")
-    assert prepare_set.main(given) == 1
+    assert main_of("prepare_set")(given) == 1
 
 
 def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,11 +99,11 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     given = ["dataset=roxford", f"data_root={tmp_path}"]
     for name in (GALLERY[4], GALLERY[7]):
         (place / "jpg" / f"{name}.jpg").unlink()
-    assert prepare_set.main(given) == 1
+    assert main_of("prepare_set")(given) == 1
     said = capsys.readouterr().err
     assert f"2 of 12 listed images are absent, first 'jpg/{GALLERY[4]}.jpg'" in said
     (place / "gnd_roxford5k.pkl").unlink()
-    assert prepare_set.main(given) == 1
+    assert main_of("prepare_set")(given) == 1
     said = capsys.readouterr().err
     assert "gnd_roxford5k.pkl" in said and "github.com/filipradenovic/revisitop" in said
     assert not (place / "gallery.txt").exists()
@@ -120,15 +120,15 @@ def test_both_parts_of_a_set_with_distractors_are_prepared(
         (more / "jpg" / name).write_bytes(b"an image")
     (more / "revisitop1m.txt").write_text("\n".join(names) + "\n")
     given = ["dataset=roxford+1m", f"data_root={tmp_path}"]
-    assert prepare_set.main(given) == 0
+    assert main_of("prepare_set")(given) == 0
     assert "3 gallery images, documented are 1001001" in capsys.readouterr().out
     assert read_image_list(more / "gallery.txt").names == tuple(f"jpg/{name}" for name in names)
     assert (tmp_path / "roxford5k" / "query.txt").is_file() and not (more / "query.txt").exists()
-    assert evaluate.main([*given, "model=mutual_nn"]) == 1
+    assert main_of("evaluate")([*given, "model=mutual_nn"]) == 1
     said = capsys.readouterr().err
     assert f"append_distractors.py dataset=roxford+1m desc_name=dinov2 data_root={tmp_path}" in said
     (more / "jpg" / names[1]).unlink()
-    assert prepare_set.main(["dataset=revisitop1m", f"data_root={tmp_path}"]) == 1
+    assert main_of("prepare_set")(["dataset=revisitop1m", f"data_root={tmp_path}"]) == 1
     assert "revisitop1m.txt, line 2" in capsys.readouterr().err
 
 

@@ -24,6 +24,7 @@ from ames_lite.reranking.tasks import PairTask
 from ames_lite.stores.pair_scores import read_pair_scores
 from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = ["dataset=synthetic", "desc_name=sift", "num_rerank=15", "lamb=0.5", "temp=1.0"]
@@ -233,7 +234,7 @@ def test_an_interrupt_is_said_and_what_was_finished_is_kept(
 
     with monkeypatch.context() as patch:
         patch.setattr(PairTask, "put", put)
-        assert evaluate.main(given) == 130
+        assert main_of("evaluate")(given) == 130
     assert "interrupted" in capsys.readouterr().err
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert names == ["config.json", "scores.partial.hdf5"]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import released, search
+from ames_lite import hub
+from ames_lite.cli import search
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones.sift import Sift
@@ -24,7 +25,7 @@ from ames_lite.reranking import Reranker
 from ames_lite.reranking.calibration import Calibration, Curve
 from ames_lite.search import image_search
 from ames_lite.search.image_search import Found
-from tests.helpers import shared_file
+from tests.helpers import main_of, shared_file
 
 SIFT = {"top_k": 40, "image_size": 200}
 LAMB, TEMP = 0.3, 0.7
@@ -171,7 +172,7 @@ def test_the_page_shows_the_list_and_escapes_names(photos: Path, tmp_path: Path)
     given = [f"images={folder}", f"query={queries}", f"data_root={tmp_path}", "workers=1"]
     given += [f"backbone.arguments.{key}={value}" for key, value in SIFT.items()]
     given += ["backbone=sift", "model=mutual_nn", "top=4", f"output_dir={tmp_path / 'run'}"]
-    assert search.main(given) == 0
+    assert main_of("search")(given) == 0
     listed = json.loads((tmp_path / "run" / "retrieval_results.json").read_text())[odd]
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -240,7 +241,7 @@ def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: 
         (ConfigError, "a number or null", [query, "model=ransac", "lamb=[0.1,0.2]", "temp=1.0"]),
         (ConfigError, "λ and γ are unknown", [query, "model=chamfer"]),
         (MissingFile, "no head", [query, f"weights={tmp_path / 'nowhere'}"]),
-        (MissingFile, "no head is released", [query, "model=elvis", "backbone=tiny_random"]),
+        (MissingFile, "no head .* is shipped", [query, "model=elvis", "backbone=tiny_random"]),
     ]
     for kind, message, given in cases:
         own = [one for one in SIFT if "backbone=tiny_random" in given]
@@ -267,9 +268,10 @@ def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: 
 def test_a_missing_release_says_what_to_do(
     photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(released, "shipped", lambda name: tmp_path / name)
+    for module in (hub, search):
+        monkeypatch.setattr(module, "shipped", lambda name: tmp_path / name)
     query = f"query={photos / list_images(photos)[0]}"
-    with pytest.raises(MissingFile, match="no head is released") as caught:
+    with pytest.raises(MissingFile, match="no head .* is shipped") as caught:
         search.run(config(photos, root, query))
     assert "make demo" in str(caught.value) and "model=ransac" in str(caught.value)
 
@@ -279,7 +281,8 @@ def test_a_released_head_and_vocabulary_are_used_without_being_named(
 ) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder / "sift_ames")
-    monkeypatch.setattr(released, "shipped", lambda name: folder / name)
+    for module in (hub, search):
+        monkeypatch.setattr(module, "shipped", lambda name: folder / name)
     query = f"query={photos / list_images(photos)[0]}"
     fitted = found(photos, tmp_path, tmp_path / "one", query)
     index = search.index_folder(config(photos, tmp_path), photos)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.cli import prepare_dataset, print_any_text
+from ames_lite.cli import print_any_text
 from ames_lite.cli.shell import command, print_table
 from ames_lite.io.images import save_jpeg
+from tests.helpers import main_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("é λ.jpg", "名前 → γ.jpg", "bad\udcff.jpg")  # the last is not UTF-8 on the disk
@@ -86,5 +87,5 @@ def test_a_name_that_no_list_can_hold_is_refused_by_name(
     except OSError:
         pytest.skip("this file system refuses names that are not UTF-8")
     given = [f"images={tmp_path}", "labels=folders", "name=x", f"data_root={tmp_path / 'd'}"]
-    assert prepare_dataset.main(given) == 1
+    assert main_of("prepare_dataset")(given) == 1
     assert "not UTF-8: 'a/bad\\udcff.jpg'" in capsys.readouterr().err

@@ -25,14 +25,15 @@ from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import SCHEMA, read_neighbors
 from tests.extraction.backbones.test_cvnet import filled
+from tests.helpers import main_of
 from tests.stores.files import read_globals, write_globals
 
 QUERIES = tuple(f"jpg/q{i}.jpg" for i in range(2))
 GALLERY = tuple(f"jpg/g{i}.jpg" for i in range(9))
 COMMANDS = {
-    "scripts/evaluate.py": evaluate.main,
-    "extract/prepare_topk_global.py": prepare_topk_global.main,
-    "extract/extract_globals.py": extract_globals.main,
+    "scripts/evaluate.py": main_of("evaluate"),
+    "extract/prepare_topk_global.py": main_of("prepare_topk_global"),
+    "extract/extract_globals.py": main_of("extract_globals"),
 }
 FLOOR = "model=mutual_nn lamb=0.5 temp=0.1 report_queries=0"
 TINY = Shape((1, 1, 1, 1), 64, 2048)
@@ -164,7 +165,7 @@ def test_missing_lists_name_those_that_are_there(root: Path) -> None:
     assert "neighbors=vlad, whose lists are there" in said and "neighbors=gem" not in said
     assert "neighbors=local" not in said
     made = re.search(r"neighbors=cls, whose descriptors are there: python \S+ (.*)", said)
-    assert made is not None and prepare_topk_global.main(shlex.split(made[1])) == 0
+    assert made is not None and main_of("prepare_topk_global")(shlex.split(made[1])) == 0
     for kind in ("cls", "vlad"):
         more = [f"neighbors={kind}", f"output_dir={root / kind}"]
         assert evaluate.run(compose("evaluate", [*where, *FLOOR.split(), *more]))["global"]
@@ -175,10 +176,10 @@ def test_a_small_image_fails_alone_and_is_named(
 ) -> None:
     save_jpeg(root / "roxford5k" / GALLERY[3], np.zeros((60, 96, 3), np.uint8), 95)
     words = extraction(root, weights, "splits=[gallery]", "backbone.arguments.scales=[1.0]")
-    assert extract_globals.main(words) == 1
+    assert main_of("extract_globals")(words) == 1
     said = capsys.readouterr().err
     assert "1 of 9 images failed" in said and GALLERY[3] in said and "2×3 is too small" in said
-    again = extract_globals.main([*words, "overwrite=true", "on_bad_image=skip"])
+    again = main_of("extract_globals")([*words, "overwrite=true", "on_bad_image=skip"])
     assert again == 0
 
 

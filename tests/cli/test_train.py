@@ -30,6 +30,7 @@ from ames_lite.training.recipe import Recipe
 from ames_lite.training.state import Watch
 from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["dataset=synthetic-train", "desc_name=sift", "device=cpu", "max_count=12", "epochs=1"]
@@ -272,7 +273,7 @@ def test_class_folders_are_trained_on_by_one_command(
     given = ["experiment=own", "name=mine", "labels=folders", f"data_root={tmp_path / 'data'}"]
     given += ["epochs=1", "max_count=12", "device=cpu", f"output_dir={tmp_path / 'run'}"]
     given += ["model.arguments.dim=32", f"images='{images}'"]
-    assert train.main(given) == 0
+    assert main_of("train")(given) == 0
     said = capsys.readouterr().out
     for name in ("extract_descriptors", "build_vocabulary", "extract_globals", "prepare_topk"):
         assert f" s] ames {name}" in said
@@ -283,12 +284,12 @@ def test_class_folders_are_trained_on_by_one_command(
     alone = [i for i, name in enumerate(listed.names) if name.startswith("distractor")]
     assert all((listed.labels == listed.labels[i]).sum() == 1 for i in alone)
     again = [w for w in given if not w.startswith("output_dir")]
-    assert train.main([*again, f"output_dir={tmp_path / 'again'}"]) == 0
+    assert main_of("train")([*again, f"output_dir={tmp_path / 'again'}"]) == 0
     assert " s] ames " not in capsys.readouterr().out  # all of it is there
     files = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("run", "again")]
     assert files[0] == files[1]
     (images / "landmark, 0" / "one more.jpg").write_bytes(b"")
-    assert train.main([*again, f"output_dir={tmp_path / 'no'}"]) == 1
+    assert main_of("train")([*again, f"output_dir={tmp_path / 'no'}"]) == 1
     assert "images changed since the lists were made" in capsys.readouterr().err
 
 
@@ -388,7 +389,7 @@ def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on_from_it(
     """The disk is full from the third state on, in the middle of writing it."""
     given = words(tiny_world, tmp_path / "run", *AMES_SMALL, "save_every=1", "batch_size=16")
     whole = [w for w in given if not w.startswith("output_dir")]
-    assert train.main([*whole, f"output_dir={tmp_path / 'whole'}"]) == 0
+    assert main_of("train")([*whole, f"output_dir={tmp_path / 'whole'}"]) == 0
     write, states = Path.write_bytes, []
 
     def full(self: Path, content: bytes) -> int:
@@ -401,14 +402,14 @@ def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on_from_it(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     capsys.readouterr()
-    assert train.main(given) == 1
+    assert main_of("train")(given) == 1
     said = capsys.readouterr().err
     assert "No space left on device" in said and "last.pt" in said and "free space" in said
     assert "Traceback" not in said
     left = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert left["step"] == 2 and not list((tmp_path / "run").glob(".*.partial"))
     monkeypatch.setattr(Path, "write_bytes", write)
-    assert train.main(given) == 0
+    assert main_of("train")(given) == 0
     files = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("run", "whole")]
     assert files[0] == files[1]
 

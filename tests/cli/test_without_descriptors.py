@@ -9,12 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
-from ames_lite.cli import check_store, evaluate
+from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.records import NO_EVIDENCE
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import read_pair_scores
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 from tests.stores.files import read_digests
 from tests.stores.published.forms import of_store, write_published
 
@@ -46,7 +47,7 @@ def test_they_are_named_and_ranked_by_the_global_similarity(
             write_published(path, of_store(DescriptorStore.open(path)), form)
     run = tmp_path / "run"
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={root}"]
-    assert check_store.main(given) == 0
+    assert main_of("check_store")(given) == 0
     printed = capsys.readouterr().out
     assert "1 of 6 images have no descriptors" in printed and names["query"][0] in printed
     more = ["model=chamfer", "lamb=0.0", "temp=1.0", "report_queries=1", f"output_dir={run}"]

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 
-from ames_lite.cli.check_store import main
 from ames_lite.datasets import check
 from ames_lite.datasets.check import Report, check_dataset, check_store
 from ames_lite.datasets.image_lists import ImageList, read_image_list
@@ -18,6 +17,7 @@ from ames_lite.errors import MissingFile
 from ames_lite.extraction.merging import merge_stores
 from tests.conftest import TinyWorld
 from tests.extraction.test_merging import sharded
+from tests.helpers import main_of
 from tests.stores.published.forms import FORMS, images, images_for, laid_out, write_published
 from tests.stores.test_descriptor_store import NAMES, create, fill
 
@@ -294,14 +294,14 @@ def test_damaged_files_are_listed_and_the_others_looked_at(
     files: DatasetFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={files.data_root}"]
-    assert main(given) == 0
+    assert main_of("check_store")(given) == 0
     damaged = [files.local("query"), files.local("gallery"), files.neighbors("vlad")]
     for path in damaged:
         content = bytearray(path.read_bytes())
         content[200] ^= 1
         path.write_bytes(content)
     capsys.readouterr()
-    assert main(given) == 3
+    assert main_of("check_store")(given) == 3
     said = capsys.readouterr().out
     assert "3 faults" in said and said.count("the file is damaged") == 3
     assert all(f"found: {path}" in said for path in damaged)

@@ -46,6 +46,7 @@ from ames_lite.synthetic.views import project
 from ames_lite.synthetic.world import world_facade
 from tests.conftest import TINY, TinyWorld
 from tests.extraction.detector_measure import landmark_masks, measure
+from tests.helpers import main_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = {"image_size": 140, "top_k": 0, "device": "cpu"}
@@ -455,21 +456,21 @@ def test_the_command_trains_and_goes_on(
 ) -> None:
     output = tmp_path / "run"
     words = command(tiny_world, output, "val_dataset=synthetic-val")
-    assert train_detector_command.main(words) == 0
+    assert main_of("train_detector")(words) == 0
     said = capsys.readouterr().out
     assert f"detector={output / 'detector.pt'}" in said and "feature norm" in said
     meta = json.loads((output / "meta.json").read_text())
     assert meta["data"]["val_dataset"] == "synthetic-val"
     assert meta["data"]["train_images"] == 84 and meta["data"]["val_images"] == 29
     before = (output / "last.pt").read_bytes()
-    assert train_detector_command.main(words) == 0
+    assert main_of("train_detector")(words) == 0
     assert (output / "last.pt").read_bytes() == before
-    assert train_detector_command.main([*words, "lr=0.5"]) == 1
+    assert main_of("train_detector")([*words, "lr=0.5"]) == 1
     assert "lr: 0.001 there" in capsys.readouterr().err
-    assert train_detector_command.main([*words, "resume=never"]) == 1
+    assert main_of("train_detector")([*words, "resume=never"]) == 1
     assert "in use" in capsys.readouterr().err
     (output / "other.txt").touch()
-    assert train_detector_command.main(words) == 1
+    assert main_of("train_detector")(words) == 1
     assert "holds other.txt" in capsys.readouterr().err
 
 

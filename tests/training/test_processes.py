@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from ames_lite.cli import train
 from ames_lite.errors import ConfigError
 from ames_lite.io.checkpoint import load_head
 from ames_lite.processes import ALONE, Processes, local_device, processes_of
 from tests.cli.test_scoring_run import free_port, start
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -55,7 +55,7 @@ def differences(one: Path, two: Path) -> tuple[float, float]:
 @pytest.fixture(scope="module")
 def alone(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "alone"
-    assert train.main(words_of(tiny_world, folder)) == 0
+    assert main_of("train")(words_of(tiny_world, folder)) == 0
     return folder
 
 
@@ -102,7 +102,7 @@ def test_two_processes_stop_together_and_go_on_as_one(
     assert run.returncode != 0 and "goes on from here" in said, said
     stopped = torch.load(folder / "last.pt", weights_only=True)["step"]
     assert stopped == len(log(folder))
-    assert train.main(words_of(tiny_world, folder)) == 0
+    assert main_of("train")(words_of(tiny_world, folder)) == 0
     losses, weights = differences(alone, folder)
     assert losses < 1e-5 and weights < 1e-4
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from ames_lite.cli import train
 from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import load_head, save_head
 from ames_lite.io.writing import is_locked
@@ -29,6 +28,7 @@ from ames_lite.training.state import (
 )
 from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
+from tests.helpers import main_of
 from tests.training.test_trainer import trainer_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ def test_a_run_over_its_end_changes_no_weights(
 TRAINING = """
 import sys, time
 from pathlib import Path
-from ames_lite.cli import train
+from ames_lite.cli import run
 from ames_lite.training.stepping import Stepper
 
 step = Stepper.step
@@ -122,7 +122,7 @@ def slowly(self, *given):
     time.sleep(float(sys.argv[1]))
     return step(self, *given)
 Stepper.step = slowly
-sys.exit(train.main(sys.argv[2:]))
+sys.exit(run("train", sys.argv[2:]))
 """
 
 
@@ -148,7 +148,7 @@ def lines_of(folder: Path) -> int:
 def unbroken(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an unbroken run of the command."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    assert train.main(words_of(tiny_world, folder)) == 0
+    assert main_of("train")(words_of(tiny_world, folder)) == 0
     return folder
 
 
@@ -173,7 +173,7 @@ def test_the_command_goes_on_after_a_signal(
     else:
         assert stopped.returncode == -9
     assert not (broken / "weights.safetensors").exists()
-    assert train.main(words_of(tiny_world, broken)) == 0
+    assert main_of("train")(words_of(tiny_world, broken)) == 0
     assert "continuing after step" in capsys.readouterr().err
     for name in ("weights.safetensors", "epoch_001/weights.safetensors", "meta.json"):
         assert (broken / name).read_bytes() == (unbroken / name).read_bytes(), name

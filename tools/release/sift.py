@@ -22,8 +22,7 @@ from typing import Any
 
 from ames_lite.cli import tune
 from ames_lite.cli.compose import compose
-from ames_lite.cli.demo import BASELINES, prepare_sift, worlds
-from ames_lite.cli.released import NUM_RERANK
+from ames_lite.cli.demo import BASELINES, RELEASED_RERANK, prepare_sift, worlds
 from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.cli.steps import Steps
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -217,7 +216,7 @@ def figures_of(
     stands in `folder`/figures_<model>.json is not measured again.
     """
     done = _figures(folder, model)
-    given = [f"model={model}", "desc_name=sift", f"num_rerank={NUM_RERANK}"]
+    given = [f"model={model}", "desc_name=sift", f"num_rerank={RELEASED_RERANK}"]
     given += [] if head is None else [f"weights={head}"]
     if done.is_file():
         found = json.loads(done.read_text())

@@ -5,33 +5,14 @@ from typing import Any
 
 import yaml
 
+from ames_lite.cli import NAMES
 from ames_lite.cli.schema import evaluation, extraction
 from ames_lite.cli.schema.keys import helps_of, keys_of
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir
 
-SCHEMAS: dict[str, type] = {
-    "extract_descriptors": extraction.ExtractDescriptors,
-    "merge_hdf5": extraction.MergeHdf5,
-    "append_distractors": extraction.AppendDistractors,
-    "fit_binarization": extraction.FitBinarization,
-    "build_vocabulary": extraction.BuildVocabulary,
-    "extract_globals": extraction.ExtractGlobals,
-    "fit_whitening": extraction.FitWhitening,
-    "prepare_topk_global": extraction.PrepareTopkGlobal,
-    "train_detector": extraction.TrainDetector,
-    "prepare_dataset": extraction.PrepareDataset,
-    "prepare_set": extraction.PrepareSet,
-    "check_store": extraction.CheckStore,
-    "train": evaluation.Train,
-    "tune": evaluation.Tune,
-    "evaluate": evaluation.Evaluate,
-    "compare": evaluation.Compare,
-    "failures": evaluation.Failures,
-    "place_recognition": evaluation.PlaceRecognition,
-    "search": evaluation.Search,
-    "demo": evaluation.Demo,
-}
+_CLASSES: dict[str, type] = {**vars(extraction), **vars(evaluation)}
+SCHEMAS = {name: _CLASSES[name.title().replace("_", "")] for name in NAMES}  # FitWhitening, …
 
 
 def help_of(name: str) -> Iterator[tuple[str, str, str]]:

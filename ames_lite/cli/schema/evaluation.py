@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ames_lite.cli.schema.keys import (
+    Count,
+    CountOr0,
     Data,
     Describing,
     Device,
@@ -248,7 +250,7 @@ class PlaceRecognition(Heads, Run, Extracting, Root):
     report_queries: int = 0  # queries in the report.html of each set and reranker; 0: none
     score_precision: Precision = "fp32"  # of reranking; also auto
     max_memory: float = 8.0  # GiB that reranking may take
-    threads: int | None = None  # of the CPU; null: torch's default
+    threads: Count | None = None  # of the CPU; null: torch's default
     seed: int = 0  # of the intervals
 
 
@@ -270,16 +272,16 @@ class Search(Heads, Run, Describing, Root):
     lamb: Number | None = None  # λ, weight of the global similarity; null: as the head was released
     # with
     temp: Number | None = None  # γ, factor of the logit; null: as the head was released with
-    num_rerank: int = 100  # candidates reranked per query
+    num_rerank: Count = 100  # candidates reranked per query
     threshold: Number | None = None  # an answer must score above it, else "not in this gallery";
     # null: every query is answered
     certain: Number | None = None  # candidates of a query are scored until one is right with this
     # probability, such as 0.99
     max_false: Number | None = None  # instead of threshold: the share of queries without a right
     # image that may be answered, such as 0.05
-    query_desc_num: int | None = None  # strongest descriptors of a query; null: all, as λ and γ
+    query_desc_num: Count | None = None  # strongest descriptors of a query; null: all, as λ and γ
     # were chosen with
-    gallery_desc_num: int | None = None  # and of an image of the folder
+    gallery_desc_num: Count | None = None  # and of an image of the folder
     index: Path | None = None  # folder of the index; null: data_root/search/<folder>_<digest of its
     # path>/<backbone>
     vocabulary: Path | None = None  # a vlad_*.npz; null: the backbone's own global vector; where it
@@ -287,8 +289,8 @@ class Search(Heads, Run, Describing, Root):
     update: bool = True  # look for new, changed and deleted images; false: search the index without
     # updating it
     rebuild: bool = False  # rebuild the index from scratch
-    top: int = 12  # images of a query that are printed and shown
-    report_queries: int = 50  # queries shown in report.html; 0: no report
+    top: Count = 12  # images of a query that are printed and shown
+    report_queries: CountOr0 = 50  # queries shown in report.html; 0: no report
     workers: int = 2  # processes that describe images
     precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively (near
     # ties may change places), else fp32; or fp32, bf16, fp16, also for description

@@ -22,6 +22,8 @@ Number = int | float
 
 PathText = Annotated[str, "path"]
 """A text that may be a path."""
+Count = Annotated[int, "at least 1"]
+CountOr0 = Annotated[int, "at least 0"]
 Head = Annotated[Path, "head"]
 """A trained head: a path, or the name of a shipped head."""
 
@@ -160,7 +162,7 @@ class Scoring(Device):
 
     max_memory: float = 8.0  # GiB of host memory for the process; beyond it queries are processed
     # in groups
-    threads: int | None = None  # of the CPU; null: torch's default
+    threads: Count | None = None  # of the CPU; null: torch's default
     compile: bool = False  # torch.compile: pays where pairs are many, and needs a compiler
 
 
