@@ -15,13 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-NAMES = (
-    *("extract_descriptors", "merge_hdf5", "append_distractors", "fit_binarization"),
-    *("build_vocabulary", "extract_globals", "fit_whitening", "prepare_topk_global"),
-    *("train_detector", "prepare_dataset", "prepare_set", "check_store", "train", "tune"),
-    *("evaluate", "compare", "failures", "place_recognition", "search", "demo"),
-)
-COMMANDS = {name: f"ames_lite.cli.{name}:run" for name in NAMES} | {  # shorter words for `ames`
+from ames_lite.cli.schema import SCHEMAS, help_of
+
+COMMANDS = {name: f"ames_lite.cli.{name}:run" for name in SCHEMAS} | {  # shorter words for `ames`
     "extract": "ames_lite.cli.extract_descriptors:run",
     "globals": "ames_lite.cli.extract_globals:run",
     "neighbors": "ames_lite.cli.prepare_topk_global:run",
@@ -88,8 +84,6 @@ def print_any_text() -> None:
 
 def print_help(name: str) -> None:
     """What a command does; every key, its default and what it means."""
-    from ames_lite.cli.schema import SCHEMAS, help_of
-
     columns = shutil.get_terminal_size((100, 24)).columns
     print(f"usage: {name} key=value …\n\n{inspect.getdoc(SCHEMAS[name])}\n")
     for key, default, meaning in help_of(name):

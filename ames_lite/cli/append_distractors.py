@@ -3,10 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ames_lite.cli.compose import compose
 from ames_lite.cli.schema.extraction import AppendDistractors
-from ames_lite.cli.shell import dataset_files
-from ames_lite.datasets.layout import DatasetFiles
+from ames_lite.cli.shell import dataset_files, dataset_named
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.merging import append_distractors
 
@@ -18,18 +16,12 @@ def run(config: AppendDistractors) -> list[Path]:
         raise ConfigError(
             f"dataset={dataset.option} has no distractors", expected="roxford+1m or rparis+1m"
         )
-    paths = append_distractors(
-        _files(config, dataset.base),
-        _files(config, dataset.distractors),
-        dataset_files(config),
-        kinds=config.globals,
-        overwrite=config.overwrite,
+    base, distractors = (
+        dataset_files(replace(config, dataset=dataset_named(name)))
+        for name in (dataset.base, dataset.distractors)
     )
+    files, kinds, overwrite = dataset_files(config), config.globals, config.overwrite
+    paths = append_distractors(base, distractors, files, kinds=kinds, overwrite=overwrite)
     for path in paths:
         print(path)
     return paths
-
-
-def _files(config: AppendDistractors, name: str) -> DatasetFiles:
-    dataset = compose("append_distractors", [f"dataset={name}"]).dataset
-    return dataset_files(replace(config, dataset=dataset))

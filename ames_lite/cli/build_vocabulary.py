@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ames_lite.cli.compose import compose, options_of
+from ames_lite.cli.compose import options_of
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import BuildVocabulary
-from ames_lite.cli.shell import dataset_files
+from ames_lite.cli.shell import dataset_files, dataset_named
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -105,7 +105,6 @@ def parse_source(text: object) -> tuple[str, int]:
 
 
 def _chosen(config: BuildVocabulary) -> list[Chosen]:
-    """The data sets of sources=, or that of dataset=. Raises ConfigError."""
     config = replace(config, desc_name=config.stores or config.desc_name)
     if not config.sources:
         return [Chosen(config.dataset.option, 1, dataset_files(config))]
@@ -116,12 +115,8 @@ def _chosen(config: BuildVocabulary) -> list[Chosen]:
         what = f"there is no data set {', '.join(unknown)}" if unknown else f"sources={names}"
         expected = f"some of {', '.join(options_of('dataset'))}" if unknown else "each once"
         raise ConfigError(what, where="sources=", expected=expected)
-    chosen = []
-    for name, step in parsed:
-        own = f"name={config.name}"
-        dataset = compose("build_vocabulary", [f"dataset={name}", own]).dataset
-        chosen.append(Chosen(name, step, dataset_files(replace(config, dataset=dataset))))
-    return chosen
+    sets = [replace(config, dataset=dataset_named(name, config.name)) for name in names]
+    return [Chosen(*one, dataset_files(own)) for one, own in zip(parsed, sets, strict=True)]
 
 
 def _store(one: Chosen, split: str, extraction: Sequence[str] | None) -> Path:

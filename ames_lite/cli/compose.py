@@ -196,7 +196,6 @@ def given_words(config: Any) -> list[str]:
 
 
 def _chosen(config: object) -> dict[str, str | None]:
-    """What each group of a configuration is set to."""
     found = {group: getattr(config, group) for group in groups_of(type(config))}
     return {group: one and one.name for group, one in found.items()}
 

@@ -55,7 +55,6 @@ def training_dir(
 
 
 def _unfinished(config: Train | TrainDetector, prefix: str) -> Path | None:
-    """The newest run of this configuration that is neither finished nor running."""
     found = Path("runs").glob(f"{escape(prefix)}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
         finished = (folder / "weights.safetensors").is_file()
@@ -73,5 +72,4 @@ def _config_of(folder: Path) -> Any:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without what does not make it another run."""
     return {key: value for key, value in config.items() if key not in OF_NO_RUN}

@@ -151,7 +151,6 @@ def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, 
 
 
 def _firsts(before: Floats, after: Floats) -> str:
-    """before, after: `best_ranks`."""
     without = int(np.isnan(after).sum())
     firsts = [int((ranks == 1).sum()) for ranks in (before, after)]
     said = f"correct image first: {firsts[0]} → {firsts[1]} of {len(after) - without} queries"

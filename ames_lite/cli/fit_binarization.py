@@ -5,6 +5,8 @@ from ames_lite.cli.schema.extraction import FitBinarization
 from ames_lite.cli.shell import dataset_files
 from ames_lite.extraction.fitting import fit_binarization
 
+SETTINGS = ("bits", "seed", "iterations", "max_descriptors", "max_images", "overwrite")
+
 
 def run(config: FitBinarization) -> None:
     """Fit a projection to bits, named after the data set's folder."""
@@ -14,11 +16,6 @@ def run(config: FitBinarization) -> None:
         store,
         files.binarization_path(files.folder),
         names=names_of_published(files, split, store),
-        bits=config.bits,
-        seed=config.seed,
-        iterations=config.iterations,
-        max_descriptors=config.max_descriptors,
-        max_images=config.max_images,
-        overwrite=config.overwrite,
+        **{key: getattr(config, key) for key in SETTINGS},
     )
     print(f"binarization: {path}")

@@ -6,6 +6,8 @@ from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction.fitting import fit_whitening
 
+SETTINGS = ("method", "dim", "shrinkage", "max_images", "overwrite")
+
 
 def run(config: FitWhitening) -> None:
     """Fit a whitening, named after the data set's folder."""
@@ -17,12 +19,8 @@ def run(config: FitWhitening) -> None:
     path = fit_whitening(
         source,
         files.whitening_path(kind, files.folder),
-        method=config.method,
-        dim=config.dim,
-        shrinkage=config.shrinkage,
         labels=labels,
         names=names_of_published(files, split, source),
-        max_images=config.max_images,
-        overwrite=config.overwrite,
+        **{key: getattr(config, key) for key in SETTINGS},
     )
     print(f"whitening: {path}")

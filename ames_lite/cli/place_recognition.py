@@ -107,12 +107,10 @@ def _try(problems: list[UserError], about: str, work: Callable[..., Any], *given
 
 
 def _only_missing(problems: Sequence[UserError]) -> bool:
-    """Whether nothing is wrong with what is there."""
     return all(isinstance(error, MissingFile) for error in problems)
 
 
 def _check_columns(pipeline: Pipeline) -> None:
-    """Raises ConfigError for columns that no dataset has."""
     right, none = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
     hits = find_hits(np.zeros((1, 1), np.int32), right, none)
     known: set[str] = set()

@@ -190,7 +190,6 @@ class Pipeline:
         return ("evaluate", *named(place), *given, f"precision={config.score_precision}", *more)
 
     def _weights(self) -> list[str]:
-        """Weights of the global descriptors' backbone."""
         given = self.config.global_weights
         return [] if given is None else [word("backbone.arguments.weights", given)]
 

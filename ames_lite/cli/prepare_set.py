@@ -7,10 +7,10 @@ gallery.txt and gnd_<folder>.json.
 from dataclasses import replace
 from pathlib import Path
 
-from ames_lite.cli.compose import compose, options_of
+from ames_lite.cli.compose import options_of
 from ames_lite.cli.schema.extraction import PrepareSet
 from ames_lite.cli.schema.keys import Dataset
-from ames_lite.cli.shell import data_root
+from ames_lite.cli.shell import data_root, dataset_named
 from ames_lite.datasets.relation import SIDES, Relation, files_of, write_folder
 from ames_lite.datasets.vpr import read_layout
 from ames_lite.errors import ConfigError
@@ -28,9 +28,10 @@ def run(config: PrepareSet) -> Relation:
     if dataset.base is not None:
         return _parts(config)
     if not dataset.reader:
+        readable = [name for name in options_of("dataset") if dataset_named(name).reader]
         raise ConfigError(
             f"dataset={dataset.option} has no official layout to be read",
-            expected=f"one of {', '.join(readable())}",
+            expected=f"one of {', '.join(readable)}",
             remedy=dataset.page,
         )
     root = data_root(config) / dataset.images_folder
@@ -46,22 +47,13 @@ def run(config: PrepareSet) -> Relation:
 def _parts(config: PrepareSet) -> Relation:
     dataset = config.dataset
     for part in (dataset.base, dataset.distractors):
-        made = run(replace(config, dataset=compose("prepare_set", [f"dataset={part}"]).dataset))
+        assert part is not None
+        made = run(replace(config, dataset=dataset_named(part)))
     print(f"next, when both are described: {dataset.page}")
     return made
 
 
-def readable() -> list[str]:
-    """The data sets that this command prepares."""
-    return [
-        name
-        for name in options_of("dataset")
-        if compose("prepare_set", [f"dataset={name}"]).dataset.reader
-    ]
-
-
 def _describe(dataset: Dataset, made: Relation, folder: Path) -> list[str]:
-    """The lines for the user."""
     counts, right = made.counts(), [len(rows) for rows in made.rows["easy"]]
     queries, gallery = (counts[side] for side in SIDES)
     lines = [f"{dataset.option}: {queries} queries, {gallery} gallery images: {folder}"]

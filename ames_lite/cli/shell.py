@@ -22,7 +22,7 @@ from ames_lite.cli.compose import as_dict, compose, given_words
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.preparing import REMEDY, make_missing
 from ames_lite.cli.remedies import THE_SET, Files, with_commands
-from ames_lite.cli.schema.keys import Data, Root, Run, Splits
+from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.datasets.layout import SPLITS
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, existing_file, require
@@ -146,6 +146,12 @@ def _files(config: Data, images: Path | None = None) -> Files:
         dataset=dataset,
         images=found and found.absolute(),
     )
+
+
+def dataset_named(name: str, folder: str = "own") -> Dataset:
+    """The data set of that name as a further one; folder: name= of dataset=folder."""
+    found: Dataset = compose("prepare_set", [f"dataset={name}", word("name", folder)]).dataset
+    return found
 
 
 def protocol_of(config: Data) -> Protocol:

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.cli.compose import as_dict, compose
+from ames_lite.cli.compose import as_dict
 from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.scoring_run import settled
-from ames_lite.cli.shell import dataset_files, protocol_of
+from ames_lite.cli.shell import dataset_files, dataset_named, protocol_of
 from ames_lite.cli.training_folder import prepare_training_folder
 from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
@@ -231,12 +231,10 @@ def _validation_set(config: Train) -> ValidationSet | None:
     name = config.val_dataset
     if name is None:
         return None
-    chosen = compose("train", [f"dataset={name}"]).dataset
+    if name == OPTION and config.val_name is None:
+        raise ConfigError("val_dataset=folder", expected="val_name=<the folder's name>")
+    chosen = dataset_named(name, config.val_name or OPTION)
     given = replace(config, dataset=chosen, labels=None, images=None)
-    if chosen.option == OPTION:
-        if config.val_name is None:
-            raise ConfigError("val_dataset=folder", expected="val_name=<the folder's name>")
-        chosen.folder = config.val_name
     files = dataset_files(given)
     if chosen.role != "val":
         raise ConfigError(
@@ -263,7 +261,6 @@ def _open_validation(
 def _initialize(
     config: Train, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
 ) -> None:
-    """Initialize the head by start= and, where it has one, its projection to bits."""
     initialize = INITIALIZATIONS[config.model.name][config.start]
     initialize(head, lambda: sample_descriptors(store, config.seed), generator)
     if _takes_projection(config):

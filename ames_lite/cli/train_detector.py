@@ -5,11 +5,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ames_lite.cli.compose import compose
 from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.extraction import TrainDetector
-from ames_lite.cli.shell import dataset_files
+from ames_lite.cli.shell import dataset_files, dataset_named
 from ames_lite.datasets.layout import find_all
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled, require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
@@ -48,9 +47,7 @@ def _image_sets(config: TrainDetector) -> tuple[LabelledImages, LabelledImages |
     name = config.val_dataset
     if name is None:
         return images, None
-    chosen = compose("train_detector", [f"dataset={name}"]).dataset
-    if chosen.option == "folder":
-        chosen.folder = config.name
+    chosen = dataset_named(name, config.name)
     given = replace(config, dataset=chosen, images=config.val_images, labels=None)
     other = dataset_files(given)  # fills in where the images of a set of one's own are
     splits = ["train"] if chosen.role == "train" else ["query", "gallery"]

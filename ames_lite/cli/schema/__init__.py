@@ -5,12 +5,17 @@ from typing import Any
 
 import yaml
 
-from ames_lite.cli import NAMES
 from ames_lite.cli.schema import evaluation, extraction
 from ames_lite.cli.schema.keys import helps_of, keys_of
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir
 
+NAMES = (
+    *("extract_descriptors", "merge_hdf5", "append_distractors", "fit_binarization"),
+    *("build_vocabulary", "extract_globals", "fit_whitening", "prepare_topk_global"),
+    *("train_detector", "prepare_dataset", "prepare_set", "check_store", "train", "tune"),
+    *("evaluate", "compare", "failures", "place_recognition", "search", "demo"),
+)
 _CLASSES: dict[str, type] = {**vars(extraction), **vars(evaluation)}
 SCHEMAS = {name: _CLASSES[name.title().replace("_", "")] for name in NAMES}  # FitWhitening, …
 
