@@ -13,7 +13,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.descriptors import BinaryCode, extract_descriptors
-from ames_lite.stores.shards import parse_shard
+from ames_lite.stores.merging import parse_shard
 
 OUTPUTS = ("local", "global")
 

@@ -11,7 +11,6 @@ from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.images import Box
-from ames_lite.stores.merging import Shard, parse_shard
 from ames_lite.stores.published.store import is_published
 
 
