@@ -57,13 +57,10 @@ def explain_write_errors(path: Path, remedy: str = "free space, then try again")
     except MissingFile:  # an OSError that explains itself
         raise
     except OSError as error:
-        refused = error.errno in NOT_WRITABLE
-        raise BadInput(
-            f"writing failed: {error}",
-            where=path,
-            expected="a writable place with enough space",
-            remedy="choose another place, or make this one writable" if refused else remedy,
-        ) from error
+        if error.errno in NOT_WRITABLE:
+            remedy = "choose another place, or make this one writable"
+        what, expected = f"writing failed: {error}", "a writable place with enough space"
+        raise BadInput(what, where=path, expected=expected, remedy=remedy) from error
 
 
 @contextmanager

@@ -78,15 +78,15 @@ def read_neighbors(
     most: where all of them would take more than WHOLE_BYTES, so many of each query are read, and
     the others stay in the file. Raises MissingFile; BadInput for other lists and too short ones.
     """
+    both = query_names, gallery_names
     if is_pickle(path):
-        lists = open_published_rows(path, query_names, gallery_names)
+        lists = open_published_rows(path, *both)
         large = 8 * len(lists) * lists.width > WHOLE_BYTES
         found = lists.block(slice(0, len(lists)), (num or most) if large else None)
-        stored = found.ids.shape[1]
-        return found.first(_width(path, stored, num, query_names, gallery_names, remedy))
+        return found.first(_width(path, found.ids.shape[1], num, both, remedy))
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         ids, sims = datasets_of(file, query_names, gallery_names, remedy)
-        width = _width(path, ids.shape[1], num, query_names, gallery_names, remedy)
+        width = _width(path, ids.shape[1], num, both, remedy)
         if most is not None and 8 * len(query_names) * width > WHOLE_BYTES:
             width = min(width, most)
         parts = ids[:, :width], sims[:, :width]
@@ -159,23 +159,18 @@ def _describe(query_names: Names, gallery_names: Names) -> dict[str, Any]:
 
 
 def _width(
-    path: str | Path,
-    stored: int,
-    num: int | None,
-    query_names: Names,
-    gallery_names: Names,
-    remedy: str,
+    path: str | Path, stored: int, num: int | None, names: tuple[Names, Names], remedy: str
 ) -> int:
     """How many columns to read. Raises BadInput where num asks for more than is there."""
     if num is None:
         return stored
     require(num >= 1, f"{num} neighbours were asked for", expected="at least 1")
     # an image is no neighbour of its own, so lists of a set against itself end one earlier
-    overlap = not set(gallery_names).isdisjoint(query_names)
+    gallery, overlap = len(names[1]), not set(names[1]).isdisjoint(names[0])
     what = f"{num} neighbours a query were asked for, the list has {stored}"
-    expected = f"{num} neighbours, or all of the {len(gallery_names)} gallery images"
+    expected = f"{num} neighbours, or all of the {gallery} gallery images"
     longer = f"ask for at most {stored}, or make a longer list: {remedy}"
-    enough = stored >= min(num, len(gallery_names) - overlap)
+    enough = stored >= min(num, gallery - overlap)
     require(enough, what, where=path, expected=expected, remedy=longer)
     return min(stored, num)
 

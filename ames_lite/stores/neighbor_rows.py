@@ -14,7 +14,8 @@ from ames_lite.errors import BadInput, explained
 from ames_lite.records import Neighbors, count_rising
 
 BLOCK, BLOCK_BYTES = 8192, 1 << 26  # lists that are looked at together, at most
-Rows = npt.NDArray[np.integer[Any]]
+Array, Rows = npt.NDArray[Any], npt.NDArray[np.integer[Any]]
+Where = str | Path | None  # a file, for messages
 
 
 class NeighborRows:
@@ -26,11 +27,11 @@ class NeighborRows:
 
     def __init__(
         self,
-        ids: npt.NDArray[Any],
-        sims: npt.NDArray[Any],
+        ids: Array,
+        sims: Array,
         num_gallery: int,
         own: Rows | None = None,
-        where: str | Path | None = None,
+        where: Where = None,
         mapped: mmap.mmap | None = None,
     ) -> None:
         self.num_gallery, self.where, self.width = num_gallery, where, int(ids.shape[1])
@@ -105,9 +106,7 @@ class NeighborRows:
             self.mapped.madvise(mmap.MADV_RANDOM)
 
 
-def check_ids(
-    ids: npt.NDArray[Any], what: str, num_gallery: int, where: str | Path | None, first: int = 0
-) -> None:
+def check_ids(ids: Array, what: str, num_gallery: int, where: Where, first: int = 0) -> None:
     """Raise BadInput where ids [n, K], of the queries from `first` on, are no gallery rows."""
     with np.errstate(invalid="ignore"):  # NaN is found by the comparison
         bad = ~((ids >= 0) & (ids < num_gallery))
@@ -118,12 +117,7 @@ def check_ids(
 
 
 def _refuse_first(
-    bad: npt.NDArray[np.bool_],
-    values: npt.NDArray[Any],
-    what: str,
-    expected: str,
-    where: str | Path | None,
-    first: int,
+    bad: npt.NDArray[np.bool_], values: Array, what: str, expected: str, where: Where, first: int
 ) -> None:
     if bad.any():
         q, k = np.argwhere(bad)[0]

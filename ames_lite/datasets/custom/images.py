@@ -180,11 +180,9 @@ def find_listed(
         first = absent[0]
         what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[first]}'"
         example = "".join(f", such as '{name}'" for name in images.names[:1])
-        raise BadInput(
-            what + _why_absent(images, names[first]),
-            where=f"{where(first)} against {images.folder(sides[first])}",
-            expected=f"paths from {images.root}{example}",
-        )
+        what += _why_absent(images, names[first])
+        against = f"{where(first)} against {images.folder(sides[first])}"
+        raise BadInput(what, where=against, expected=f"paths from {images.root}{example}")
     return found
 
 
