@@ -112,12 +112,10 @@ def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
     scores, pairs = read_pair_scores(path, work.digests), work.pairs
     lacking = lacking_pairs(scores, pairs)
     if lacking:
-        raise BadInput(
-            f"{lacking} of the {len(pairs[0])} pairs that are needed have no score",
-            where=path,
-            expected="scores of the same neighbour lists, up to this num_rerank",
-            remedy="score anew: leave scores= away",
-        )
+        what = f"{lacking} of the {len(pairs[0])} pairs that are needed have no score"
+        expected = "scores of the same neighbour lists, up to this num_rerank"
+        remedy = "score anew: leave scores= away"
+        raise BadInput(what, where=path, expected=expected, remedy=remedy)
     return scores, Cost()
 
 

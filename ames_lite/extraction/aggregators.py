@@ -138,11 +138,9 @@ AGGREGATORS: dict[str, Callable[..., Aggregator]] = {"vlad": Vlad, "gem": Gem, "
 def build_aggregator(name: str, **arguments: Any) -> Aggregator:
     """The aggregator of that name. Raises ConfigError, with what exists, for an unknown one."""
     if name == "cls":
-        raise ConfigError(
-            "global=cls is no sum of local descriptors: the backbone gives it",
-            expected=f"one of {', '.join(AGGREGATORS)}",
-            remedy=remedies.EXTRACT_GLOBAL,
-        )
+        what = "global=cls is no sum of local descriptors: the backbone gives it"
+        expected = f"one of {', '.join(AGGREGATORS)}"
+        raise ConfigError(what, expected=expected, remedy=remedies.EXTRACT_GLOBAL)
     if name not in AGGREGATORS:
         raise ConfigError(
             f"there is no global descriptor '{name}'",

@@ -184,10 +184,8 @@ def _compiled(score: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         try:
             return fast(query, gallery)
         except TorchDynamoException as error:
-            raise BadInput(
-                f"torch.compile failed: {str(error).splitlines()[0]}",
-                expected="a compiler that torch.compile can use (g++, on a GPU triton)",
-                remedy="compile=false",
-            ) from error
+            what = f"torch.compile failed: {str(error).splitlines()[0]}"
+            expected = "a compiler that torch.compile can use (g++, on a GPU triton)"
+            raise BadInput(what, expected=expected, remedy="compile=false") from error
 
     return run

@@ -118,12 +118,10 @@ def _check_width(head: SimilarityHead, store: DescriptorStore, dim: int) -> None
     wanted = (head.packed_bits if store.packed else head.dim_in) or dim
     if store.dim != wanted:
         kind = "packed descriptors of {} bits" if store.packed else "descriptors of width {}"
-        raise BadInput(
-            f"the store has {kind.format(store.dim)}",
-            where=store.path,
-            expected=f"{kind.format(wanted)}, as the head takes them",
-            remedy="use the desc_name that the head was trained on",
-        )
+        what = f"the store has {kind.format(store.dim)}"
+        expected = f"{kind.format(wanted)}, as the head takes them"
+        remedy = "use the desc_name that the head was trained on"
+        raise BadInput(what, where=store.path, expected=expected, remedy=remedy)
 
 
 def _put(task: PairTask, stores: Stores, pairs: Rows, logits: npt.NDArray[np.float32]) -> None:
@@ -133,10 +131,8 @@ def _put(task: PairTask, stores: Stores, pairs: Rows, logits: npt.NDArray[np.flo
         at = int(bad.argmax())
         rows = task.query[pairs[at]], task.gallery[pairs[at]]
         names = [store.names[row] for store, row in zip(stores, rows, strict=True)]
-        raise BadInput(
-            f"the logit of query '{names[0]}' and gallery image '{names[1]}' is {logits[at]}",
-            where=" and ".join(str(store.path) for store in stores),
-            expected="finite logits",
-            remedy="check the weights, or give precision=fp32",
-        )
+        what = f"the logit of query '{names[0]}' and gallery image '{names[1]}' is {logits[at]}"
+        where = " and ".join(str(store.path) for store in stores)
+        remedy = "check the weights, or give precision=fp32"
+        raise BadInput(what, where=where, expected="finite logits", remedy=remedy)
     task.put(pairs, logits)

@@ -264,11 +264,8 @@ def system(affinity: Any, alpha: float) -> Any:
 def diffused(matrix: Any, start: Float64, alpha: float) -> Float64:
     """f [N] of y [N]."""
     found, failed = cg(matrix, start, rtol=TOLERANCE, atol=0)
-    require(
-        not failed,
-        f"conjugate gradients did not converge with alpha = {alpha}",
-        expected="an alpha that is not so near to 1",
-        remedy="diffusion.alpha=0.99",
-    )
+    what = f"conjugate gradients did not converge with alpha = {alpha}"
+    expected = "an alpha that is not so near to 1"
+    require(not failed, what, expected=expected, remedy="diffusion.alpha=0.99")
     f: Float64 = np.maximum((1 - alpha) * found, 0)
     return f

@@ -221,11 +221,9 @@ def find_candidates(
     """The `count` images with the highest similarity for vectors [Q, V], ties by name."""
     left_out = [None if name is None else index.id_of.get(name) for name in own_names or []]
     if len(index) == 1 and left_out[:1] == [0]:
-        raise BadInput(
-            "nothing can be found: the query is the only image of the index",
-            where=index.folder.absolute(),
-            expected="an index of at least one other image",
-        )
+        what = "nothing can be found: the query is the only image of the index"
+        expected = "an index of at least one other image"
+        raise BadInput(what, where=index.folder.absolute(), expected=expected)
     return most_similar(vectors, index.vectors(), count, len(index), left_out or None)
 
 

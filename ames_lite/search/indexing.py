@@ -190,13 +190,11 @@ class _Run:
         """The record, unless it was made with other settings. BadInput for another folder's."""
         if record is None:
             return None
-        require(
-            record.images == str(self.root),
-            f"the index is that of the folder {record.images}",
-            where=self.place,
-            expected=f"an index of {self.root}, or a new folder",
-            remedy="another index=, or none; rebuild=true if the folder was moved",
-        )
+        fine = record.images == str(self.root)
+        what = f"the index is that of the folder {record.images}"
+        expected = f"an index of {self.root}, or a new folder"
+        remedy = "another index=, or none; rebuild=true if the folder was moved"
+        require(fine, what, where=self.place, expected=expected, remedy=remedy)
         both = differences(record.backbone, self.made)
         other = [f"{key} was {a!r} and is {b!r}" for key, a, b in both]
         if other and not quietly:
@@ -275,13 +273,10 @@ class _Run:
             with DescriptorStore.open(path) as store:
                 tokens += int(store.count.sum())
         fits = [num for num in CLUSTERS if num * TOKENS_PER_CLUSTER <= tokens]
-        require(
-            fits,
-            f"{tokens} descriptors of {len(entries)} images are too few for a vocabulary",
-            where=self.root,
-            expected=f"at least {CLUSTERS[-1] * TOKENS_PER_CLUSTER} descriptors",
-            remedy="more images, or vocabulary=<a vlad_*.npz that was built on others>",
-        )
+        what = f"{tokens} descriptors of {len(entries)} images are too few for a vocabulary"
+        expected = f"at least {CLUSTERS[-1] * TOKENS_PER_CLUSTER} descriptors"
+        remedy = "more images, or vocabulary=<a vlad_*.npz that was built on others>"
+        require(fits, what, where=self.root, expected=expected, remedy=remedy)
         path = build_vocabulary(
             [Source(store, dataset=self.root.name) for store in stores],
             self.place / "vocabulary_fitting.npz",

@@ -183,10 +183,7 @@ class Stepper:
 
 def _check_mirror(store: DescriptorStore) -> None:
     made_by = store.provenance.get("backbone")
-    require(
-        made_by == "sift" and store.dim == 128,
-        f"descriptors of {made_by}, D = {store.dim}, cannot be mirrored",
-        where=store.path,
-        expected="SIFT, D = 128: of no others is known what mirroring does",
-        remedy="mirror=0.0",
-    )
+    fine = made_by == "sift" and store.dim == 128
+    what = f"descriptors of {made_by}, D = {store.dim}, cannot be mirrored"
+    expected = "SIFT, D = 128: of no others is known what mirroring does"
+    require(fine, what, where=store.path, expected=expected, remedy="mirror=0.0")
