@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.errors import BadInput, existing_file
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.evaluation.data import SIDES, find_files, read_lists
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
@@ -119,12 +119,9 @@ class Reread(Retrieval):
             came = found.metrics.get(name, math.nan)
             wanted = math.nan if value is None else value
             if not (abs(came - wanted) <= SAME or (math.isnan(came) and math.isnan(wanted))):
-                raise BadInput(
-                    f"{name} of {what} is {wanted:.6f} there, and {came:.6f} by the files of today",
-                    where=self.where,
-                    expected="the neighbour lists and the ground truth that the run read",
-                    remedy=ANEW,
-                )
+                said = f"{name} of {what} is {wanted:.6f} there, and {came:.6f} by today's files"
+                expected = "the neighbour lists and the ground truth that the run read"
+                raise BadInput(said, where=self.where, expected=expected, remedy=ANEW)
 
 
 def reread(
@@ -142,13 +139,9 @@ def reread(
     lists = read_lists(paths)
     for side, listed in zip(SIDES, lists, strict=True):
         there, here = results["digests"].get(f"{side}_names"), names_digest(listed.names)
-        if there != here:
-            raise BadInput(
-                f"the run had another {side} list: its digest is {there} there, {here} here",
-                where=f"{where} against {paths[side]}",
-                expected="the image lists that the run read",
-                remedy=ANEW,
-            )
+        what = f"the run had another {side} list: its digest is {there} there, {here} here"
+        both, expected = f"{where} against {paths[side]}", "the image lists that the run read"
+        require(there == here, what, where=both, expected=expected, remedy=ANEW)
     truth = files.read_truth(*(images.names for images in lists))
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
     found = read_pair_scores(paths["scores"], results["digests"], remedy=ANEW)

@@ -107,13 +107,10 @@ class Tuned(Cell):
     def check(self, model: str, weights: str, path: str | Path) -> None:
         """Raise BadInput where it was chosen for another model."""
         for what, mine, its in (("model", model, self.model), ("weights", weights, self.weights)):
-            require(
-                mine == its,
-                f"tuned with {what} {its}, this run has {mine}",
-                where=path,
-                expected=f"what was chosen with the same {what}",
-                remedy=f"{remedies.TUNE} with this model",
-            )
+            said = f"tuned with {what} {its}, this run has {mine}"
+            expected = f"what was chosen with the same {what}"
+            remedy = f"{remedies.TUNE} with this model"
+            require(mine == its, said, where=path, expected=expected, remedy=remedy)
 
 
 def write_tuned(path: str | Path, tuned: Tuned) -> Path:

@@ -44,11 +44,9 @@ class Tokens:
 def refuse_width(width: int, wanted: int, what: str, where: str | Path, path: str | Path) -> None:
     """Raises BadInput where descriptors have another width than a file was fitted on."""
     if width != wanted:
-        raise BadInput(
-            f"the descriptors have width {width}, {what} {wanted}",
-            where=f"{where} and {path}",
-            expected=f"{what.replace('the', 'a', 1)} that was fitted on such descriptors",
-        )
+        said = f"the descriptors have width {width}, {what} {wanted}"
+        expected = f"{what.replace('the', 'a', 1)} that was fitted on such descriptors"
+        raise BadInput(said, where=f"{where} and {path}", expected=expected)
 
 
 class Aggregator(ABC):

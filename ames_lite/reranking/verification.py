@@ -45,14 +45,11 @@ class Verifier(ABC):
     def check(self, made: Mapping[str, Any], place: object) -> None:
         """Raises BadInput for descriptors, by their provenance, that it does not take."""
         found = made.get("backbone", "unknown")
-        require(
-            self.backbone in (None, found),
-            f"model={self.name} takes descriptors of the backbone '{self.backbone}', these are of "
-            f"'{found}'",
-            where=str(place),
-            expected=f"descriptors made with backbone={self.backbone}",
-            remedy=f"desc_name={self.backbone}, or model=mutual_nn or ransac, which take any",
-        )
+        taken, fits = f"of the backbone '{self.backbone}'", self.backbone in (None, found)
+        what = f"model={self.name} takes descriptors {taken}, these are of '{found}'"
+        expected = f"descriptors made with backbone={self.backbone}"
+        remedy = f"desc_name={self.backbone}, or model=mutual_nn or ransac, which take any"
+        require(fits, what, where=str(place), expected=expected, remedy=remedy)
 
     @abstractmethod
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
