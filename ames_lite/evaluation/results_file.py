@@ -119,9 +119,10 @@ class Reread(Retrieval):
             came = found.metrics.get(name, math.nan)
             wanted = math.nan if value is None else value
             if not (abs(came - wanted) <= SAME or (math.isnan(came) and math.isnan(wanted))):
-                said = f"{name} of {what} is {wanted:.6f} there, and {came:.6f} by today's files"
+                both = f"is {wanted:.6f} there, and {came:.6f} by the files of today"
                 expected = "the neighbour lists and the ground truth that the run read"
-                raise BadInput(said, where=self.where, expected=expected, remedy=ANEW)
+                fault = f"{name} of {what} {both}"
+                raise BadInput(fault, where=self.where, expected=expected, remedy=ANEW)
 
 
 def reread(

@@ -14,7 +14,8 @@ from ames_lite.errors import BadInput, explained
 from ames_lite.records import Neighbors, count_rising
 
 BLOCK, BLOCK_BYTES = 8192, 1 << 26  # lists that are looked at together, at most
-Array, Rows = npt.NDArray[Any], npt.NDArray[np.integer[Any]]
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.integer[Any]]
 Where = str | Path | None  # a file, for messages
 
 
