@@ -20,10 +20,10 @@ import yaml
 from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import as_dict, compose, given_words
 from ames_lite.cli.own_folder import OPTION, settle
-from ames_lite.cli.preparing import REMEDY, make_missing
 from ames_lite.cli.remedies import THE_SET, Files, with_commands
 from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
+from ames_lite.cli.steps import REMEDY, make_missing
 from ames_lite.datasets.layout import SPLITS
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, existing_file, require
 from ames_lite.evaluation.metrics import DIVISORS

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ames_lite.cli.own_folder import OPTION, prepare_command
-from ames_lite.cli.preparing import make_missing
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.shell import dataset_files, with_names
+from ames_lite.cli.steps import make_missing
 from ames_lite.datasets.custom.files import read_description
 from ames_lite.datasets.custom.truth import make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
