@@ -28,10 +28,9 @@ def run(config: PrepareSet) -> Relation:
     if dataset.base is not None:
         return _parts(config)
     if not dataset.reader:
-        readable = [name for name in options_of("dataset") if dataset_named(name).reader]
         raise ConfigError(
             f"dataset={dataset.option} has no official layout to be read",
-            expected=f"one of {', '.join(readable)}",
+            expected=f"one of {', '.join(readable())}",
             remedy=dataset.page,
         )
     root = data_root(config) / dataset.images_folder
@@ -51,6 +50,11 @@ def _parts(config: PrepareSet) -> Relation:
         made = run(replace(config, dataset=dataset_named(part)))
     print(f"next, when both are described: {dataset.page}")
     return made
+
+
+def readable() -> list[str]:
+    """The data sets that this command prepares."""
+    return [name for name in options_of("dataset") if dataset_named(name).reader]
 
 
 def _describe(dataset: Dataset, made: Relation, folder: Path) -> list[str]:

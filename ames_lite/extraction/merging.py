@@ -182,8 +182,8 @@ def _open(
         path = found[f"{part} {what}"]
         stores[part] = store = stack.enter_context(opening(path))
         same, expected = tuple(store.names) == tuple(names), "a store made from this very list"
-        what = f"{path} has other names than {found[part]}, or in another order"
-        require(same, what, expected=expected)
+        odd = f"{path} has other names than {found[part]}, or in another order"
+        require(same, odd, expected=expected)
     alike = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
     for part in ("query", "more"):
         check_alike(stores["gallery"], stores[part], alike, SAME)

@@ -46,7 +46,7 @@ def test_streams_that_are_no_files_are_left_alone(monkeypatch: pytest.MonkeyPatc
 def test_a_command_lets_its_streams_take_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", errors="strict"))
-    assert command("search", lambda config: sys.stdout.write(f"{NAMES[0]}\n"), []) == 0
+    assert command("search", lambda config: str(sys.stdout.write(f"{NAMES[0]}\n")), []) == 0
     sys.stdout.flush()
     assert written.getvalue() == b"\\xe9 \\u03bb.jpg\n"
 
