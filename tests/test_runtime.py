@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ames_lite import runtime
 from ames_lite.cli import evaluate, tune
@@ -85,7 +85,7 @@ def test_what_auto_became_is_recorded_and_gives_its_very_scores(
         folder = tmp_path / precision
         asked = [*cell, f"precision={precision}", f"output_dir={folder}"]
         results = evaluate.run(compose("evaluate", asked))
-        config = json.loads((folder / "config.json").read_text())
+        config = yaml.safe_load((folder / "config.yaml").read_text())
         assert results["config"]["precision"] == config["precision"] == chosen
         assert chosen in results["digests"]["settings"]
         logits[precision] = results["rows"], results["digests"]
@@ -93,7 +93,7 @@ def test_what_auto_became_is_recorded_and_gives_its_very_scores(
     folder = tmp_path / "tune"
     asked = [*given, "dataset=synthetic-val", "precision=auto", f"output_dir={folder}"]
     tune.run(compose("tune", [*asked, "lamb=[0.5]", "temp=[1.0]"]))
-    assert json.loads((folder / "config.json").read_text())["precision"] == chosen
+    assert yaml.safe_load((folder / "config.yaml").read_text())["precision"] == chosen
 
 
 def test_the_reranker_takes_auto(native: bool) -> None:

@@ -71,7 +71,8 @@ def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
         if os.environ.get("AMES_DEBUG") == "1":
             raise
         message = with_names(str(error), configs[0] if configs else None)
-        if isinstance(error, MissingFile) and REMEDY.search(message):
+        takes_prepare = bool(configs) and isinstance(configs[0], Data)
+        if takes_prepare and isinstance(error, MissingFile) and REMEDY.search(message):
             message += "\nor all of it: the same command with prepare=true"
         print(f"error: {as_started(message)}", file=sys.stderr)
         return 1

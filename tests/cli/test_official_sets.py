@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from ames_lite.cli import evaluate
 from ames_lite.cli.compose import compose
@@ -230,7 +231,7 @@ def test_every_pass_leaves_its_own_junk_out(
 
 def opened(key: tuple[str, str], output: Path) -> EvaluationData:
     """What the run in this folder read."""
-    config = built(Evaluate, json.loads((output / "config.json").read_text()))
+    config = built(Evaluate, yaml.safe_load((output / "config.yaml").read_text()))
     files = dataset_files(config)
     return load_data(files, protocol_of(config), config.neighbors, NUM_RERANKS[1])
 
