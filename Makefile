@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum 
 
 DOCS := $(VENV)/docs/.installed-$(shell cat requirements-docs.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test slow dist docs clean
+.PHONY: setup demo test slow coverage dist docs clean
 
 setup: $(STAMP)
 
@@ -23,14 +23,20 @@ demo: setup
 	$(BIN)/python scripts/demo.py $(ARGS)
 
 # The tests run in two processes of one thread each.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+	$(TESTS)
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Which lines of ames_lite the tests run; what runs in a process of its own is not seen.
+coverage: setup
+	$(TESTS) --cov=ames_lite --cov-report=term-missing:skip-covered
 
 # The wheel: configurations and shipped heads inside, the command `ames`.
 dist: setup
@@ -49,4 +55,4 @@ $(DOCS): requirements-docs.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) site docs/commands.md .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) site docs/commands.md .pytest_cache .mypy_cache .ruff_cache .coverage build dist *.egg-info

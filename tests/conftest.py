@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process there
+    fcntl = None  # type: ignore[assignment]
 
 from ames_lite.cli import (
     build_vocabulary,
@@ -66,21 +74,55 @@ class TinyWorld:
         return self.root / name
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Two processes take the files as they stand: the doctests, which are short, come last."""
+    config.option.loadscopereorder = False
+
+
+@contextmanager
+def once(mark: Path) -> Iterator[bool]:
+    """Whether the work of this mark is to be done: by one process, the others wait for it."""
+    with mark.with_suffix(".lock").open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield not mark.exists()
+        mark.touch()
+
+
+def describe(root: Path, name: str) -> None:
+    """Render a set and extract its local descriptors."""
+    render_world(TINY[name], root / name, name)
+    extract_descriptors.run(compose("extract_descriptors", [*given(root, name), *SIFT]))
+
+
+def given(root: Path, name: str) -> list[str]:
+    splits = "splits=[train]" if name == "synthetic-train" else "splits=[query,gallery]"
+    return [f"dataset={name}", "desc_name=sift", f"data_root={root}", splits]
+
+
+def search(root: Path, name: str) -> None:
+    """Globals and neighbour lists."""
+    words = given(root, name)
+    train = name == "synthetic-train"
+    if train:
+        build_vocabulary.run(compose("build_vocabulary", [*words[:-1], "num_clusters=16"]))
+    extract_globals.run(compose("extract_globals", words))
+    self_search = f"self_search={str(train).lower()}"
+    prepare_topk_global.run(compose("prepare_topk_global", [*words[:-1], self_search]))
+
+
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
-    """Rendered once a session; tests only read it."""
-    root = tmp_path_factory.mktemp("data")
-    for name, spec in TINY.items():
-        render_world(spec, root / name, name)
-    for name in TINY:
-        train = name == "synthetic-train"
-        splits = "splits=[train]" if train else "splits=[query,gallery]"
-        given = [f"dataset={name}", "desc_name=sift", f"data_root={root}"]
-        extract_descriptors.run(compose("extract_descriptors", [*given, splits, *SIFT]))
-        if train:
-            build_vocabulary.run(compose("build_vocabulary", [*given, "num_clusters=16"]))
-        extract_globals.run(compose("extract_globals", [*given, splits]))
-        prepare_topk_global.run(
-            compose("prepare_topk_global", [*given, f"self_search={str(train).lower()}"])
-        )
+    """Rendered once a session, by the test processes together; tests only read it."""
+    worker, base = os.environ.get("PYTEST_XDIST_WORKER", ""), tmp_path_factory.getbasetemp()
+    marks = (base.parent if worker and fcntl else base) / "tiny_world"
+    root = marks / "data"
+    root.mkdir(parents=True, exist_ok=True)
+    for name in list(TINY)[:: -1 if worker == "gw1" else 1]:
+        with once(marks / name) as todo:
+            if todo:
+                describe(root, name)
+    with once(marks / "whole") as todo:
+        for name in TINY if todo else ():
+            search(root, name)
     return TinyWorld(root)

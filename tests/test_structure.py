@@ -188,15 +188,6 @@ def test_unsafe_loading_is_nowhere() -> None:
         assert not [word for word in words if word in text], path
 
 
-def test_importing_the_heads_stays_light() -> None:
-    heavy = ("h5py", "faiss", "hydra", "cv2", "transformers", "scipy", "PIL", "kornia")
-    code = f"import sys, ames_lite.models; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
 def test_the_reranker_needs_neither_hydra_nor_hdf5() -> None:
     code = (
         "import sys, ames_lite.reranking, ames_lite.extraction.backbones, ames_lite.io.images;"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, reduce
 from importlib import import_module
 from operator import getitem
 from pathlib import Path, PurePosixPath
@@ -287,23 +287,24 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
 @lru_cache(maxsize=256)  # it is slow, and commands that call others choose the same groups often
 def _composed(folders: tuple[Path, ...], name: str, groups: tuple[str, ...]) -> DictConfig:
     """The configuration with its groups chosen, its interpolations unresolved."""
-    _register()
+    for one in SCHEMAS:
+        _register(one)
     folder, others = search_path(name)
     with _explained(name), initialize_config_dir(folder, version_base="1.3", job_name=name):
         return hydra_compose(name, [*groups, *others])
 
 
-def _register() -> None:
-    """Let Hydra find the schemas: `- schema/evaluate` in the defaults of a configuration."""
-    for name, schema in SCHEMAS.items():
-        node: dict[str, Any] = {}
-        for key, about in keys_of(schema).items():
-            *parents, last = key.split(".")
-            inner = node
-            for parent in parents:
-                inner = inner.setdefault(parent, {})
-            inner[last] = about.default
-        ConfigStore.instance().store(name, node, "schema", "_global_")
+@cache
+def _register(name: str) -> None:
+    """Let Hydra find a schema: `- schema/evaluate` in the defaults of a configuration."""
+    node: dict[str, Any] = {}
+    for key, about in keys_of(SCHEMAS[name]).items():
+        *parents, last = key.split(".")
+        inner = node
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = about.default
+    ConfigStore.instance().store(name, node, "schema", "_global_")
 
 
 def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from ames_lite.extraction.backbones import build_backbone
 from ames_lite.retrieval.faiss_calls import lloyd
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
-from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.extraction.test_vocabulary import images, store_of
 from tests.helpers import in_process
@@ -53,7 +52,7 @@ def test_a_vocabulary_of_one_data_set_is_kmeans_of_its_tokens(root: Path) -> Non
 def test_several_data_sets_come_with_steps(root: Path) -> None:
     options = [f"data_root={root}", "sources=[synthetic:1,synthetic-val:2]", "split=gallery"]
     options += ["num_clusters=8", "distance=cosine", "unit=true", "sample_per_cluster=0"]
-    done = python(root, "extract/build_vocabulary.py", *options)
+    done = in_process(root, "extract/build_vocabulary.py", *options)
     assert done.returncode == 0, done.stderr
     path = root / "vlad_sift_synthetic+synthetic-val.npz"
     found = open_vocabulary(path)

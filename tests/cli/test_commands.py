@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ames_lite.reranking.calibration import Calibration, Outcome
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.helpers import ROOT, in_process
+from tests.processes import Child
 
 SMALL = [
     "experiment=sift_synthetic",
@@ -29,11 +31,6 @@ SMALL = [
     "model.arguments.dim=32",
     "model.arguments.dim_feedforward=32",
 ]
-
-
-def python(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / words[0]), *words[1:]]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +60,7 @@ def head(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_an_empty_data_root_gives_one_message_and_exit_code_1(
     words: list[str], names: list[str], tmp_path: Path
 ) -> None:
-    done = python(tmp_path, *words, f"data_root={tmp_path}")
+    done = in_process(tmp_path, *words, f"data_root={tmp_path}")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: missing: ") and "Traceback" not in done.stderr
     for name in [*names, str(tmp_path), "python extract/"]:
@@ -76,6 +73,13 @@ def test_wrong_words_give_exit_code_1_and_help_gives_0(tmp_path: Path) -> None:
     assert done.returncode == 1 and "roxford" in done.stderr and "Traceback" not in done.stderr
     done = in_process(tmp_path, "scripts/evaluate.py", "--help")
     assert done.returncode == 0 and "num_rerank" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["scripts/evaluate.py", "extract/extract_descriptors.py"])
+def test_a_script_runs_from_any_directory(script: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / script), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and f"usage: {Path(script).stem}" in done.stdout
 
 
 def test_evaluation_writes_results_and_a_report(
@@ -139,13 +143,8 @@ def test_where_no_candidate_is_right_the_head_is_frozen_without_a_calibration(
 
 
 def test_nothing_is_tuned_on_a_test_set(tiny_world: TinyWorld, head: Path, tmp_path: Path) -> None:
-    done = python(
-        tmp_path,
-        "scripts/tune.py",
-        "dataset=synthetic",
-        f"weights={head}",
-        f"data_root={tiny_world.root}",
-    )
+    given = ["dataset=synthetic", f"weights={head}", f"data_root={tiny_world.root}"]
+    done = in_process(tmp_path, "scripts/tune.py", *given)
     assert done.returncode == 1 and "role: val" in done.stderr
 
 
@@ -238,16 +237,33 @@ def test_extraction_names_every_bad_image_and_keeps_its_row(backbone: str, tmp_p
     assert DescriptorStore.open(folder / f"{backbone}_local.hdf5").names == tuple(names)
 
 
+WRITER = """
+import sys, time
+from pathlib import Path
+from ames_lite.stores.descriptor_store import DescriptorStore
+
+path = Path(sys.argv[1])
+with DescriptorStore.create(path, sys.argv[2:], 10, 128, "float16", {}) as store:
+    (path.parent / "open").touch()
+    while not (path.parent / "close").exists():
+        time.sleep(0.02)
+"""
+
+
 def test_a_store_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
     names = bad_images(folder)[::8]
     (folder / "train.txt").write_text("".join(f"{name},0\n" for name in names))
     given = ["dataset=folder", "name=own", f"data_root={tmp_path}", "splits=[train]"]
-    path = folder / "sift_local.hdf5"
-    writer = DescriptorStore.create(path, names, 10, 128, "float16", {})
+    writer = Child(WRITER, str(folder / "sift_local.hdf5"), *names)
+    while not (folder / "open").exists():
+        assert writer.poll() is None, writer.communicate()
+        time.sleep(0.02)
     for more in ([], ["overwrite=true"]):
         options = [*given, "backbone=sift", *more]
-        done = python(tmp_path, "extract/extract_descriptors.py", *options)
+        done = in_process(tmp_path, "extract/extract_descriptors.py", *options)
         assert done.returncode == 1 and "written by another process" in done.stderr
-    writer.close()
+    (folder / "close").touch()
+    writer.communicate()
+    assert writer.returncode == 0

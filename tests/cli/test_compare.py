@@ -12,7 +12,6 @@ from ames_lite.cli import compare, evaluate
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.results_file import read_results
-from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.evaluation.results_toy import make_results
 from tests.helpers import in_process
@@ -52,7 +51,7 @@ def test_real_results_are_compared(tiny_world: TinyWorld, tmp_path: Path) -> Non
 
 def test_the_command_prints_what_the_results_say(runs: Path) -> None:
     given = [f"results=[[{runs}/train_0/test,{runs}/train_1/test],{runs}/grid,{runs}/paris]"]
-    done = python(runs, "scripts/compare.py", *given, "names=[mine,grid,paris]")
+    done = in_process(runs, "scripts/compare.py", *given, "names=[mine,grid,paris]")
     assert done.returncode == 0, done.stderr
     for word in ("roxford\n", "rparis\n", "oracle", "as given", "±", "trapezoid", "sign-flip"):
         assert word in done.stdout, word

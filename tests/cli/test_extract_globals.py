@@ -22,7 +22,6 @@ from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.stores.fitted import read_whitening
 from ames_lite.stores.global_store import GlobalStore
-from tests.cli.test_commands import python
 from tests.conftest import SIFT, TinyWorld
 from tests.helpers import in_process
 from tests.stores.files import read_globals
@@ -49,8 +48,7 @@ def given(world: TinyWorld, dataset: str = "synthetic") -> list[str]:
 
 @pytest.mark.parametrize("kind", ["gem", "mean"])
 def test_every_kind_goes_on_to_neighbours_and_results(world: TinyWorld, kind: str) -> None:
-    run = python if kind == "gem" else in_process
-    done = run(world.root, "extract/extract_globals.py", *given(world), f"global={kind}")
+    done = in_process(world.root, "extract/extract_globals.py", *given(world), f"global={kind}")
     assert done.returncode == 0, done.stderr
     path = world.folder() / f"sift_gallery_{kind}.hdf5"
     assert f"gallery: {path}" in done.stdout and "they fit" in done.stdout + done.stderr
@@ -63,7 +61,7 @@ def test_every_kind_goes_on_to_neighbours_and_results(world: TinyWorld, kind: st
 
 def test_a_whitening_goes_from_the_training_set_to_results(world: TinyWorld) -> None:
     options = [*given(world, "synthetic-train"), "dim=16"]
-    done = python(world.root, "extract/fit_whitening.py", *options)
+    done = in_process(world.root, "extract/fit_whitening.py", *options)
     assert done.returncode == 0, done.stderr
     path = world.root / "pca_sift_vlad_synthetic-train.npz"
     names = read_globals(world.folder("synthetic-train") / "sift_vlad.hdf5")[0]

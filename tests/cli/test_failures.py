@@ -26,10 +26,10 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation import figures, pictures
 from ames_lite.evaluation.figures import Section
 from ames_lite.evaluation.pictures import Album
-from tests.cli.test_commands import python
 from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld
 from tests.datasets.vpr.miniatures import MINIATURES, draw
+from tests.helpers import in_process
 
 CELLS = ["num_rerank=[5,20]", "lamb=0.0", "temp=1.0"]
 
@@ -78,7 +78,7 @@ def test_the_command_draws_and_says_what_it_drew(
 ) -> None:
     monkeypatch.undo()  # the command draws pages as fine as they are
     words = [f"results={ran}", f"output_dir={tmp_path / 'a'}"]
-    done = python(tmp_path, "scripts/failures.py", *words)
+    done = in_process(tmp_path, "scripts/failures.py", *words)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "a" / "failures.png") in done.stdout
     assert "Worst:" in done.stdout and "of 6 queries" in done.stdout

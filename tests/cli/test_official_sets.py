@@ -7,8 +7,6 @@ reaches is recomputed in loops, pair by pair, from the words that were planted.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -43,10 +41,9 @@ from tests.cli.planted import (
 )
 from tests.evaluation import referee
 from tests.evaluation.official import official_neighbors, official_scores
-from tests.helpers import shared_file
+from tests.helpers import in_process, shared_file
 
-ROOT = Path(__file__).resolve().parents[2]
-NUM_RERANKS, LAMB, TEMP = (150, 700), 0.4, 4.0
+NUM_RERANKS, LAMB, TEMP = (100, 400), 0.4, 4.0
 GRID = [f"num_rerank=[{NUM_RERANKS[0]},{NUM_RERANKS[1]}]", f"lamb=[{LAMB},1.0]", f"temp={TEMP}"]
 MARGIN = 1e-6  # scores that differ at all differ by so much: float32 cannot swap them
 
@@ -242,11 +239,9 @@ def test_the_script_prints_what_it_wrote(
     tmp_path: Path,
 ) -> None:
     key = FORMS[1]
-    command = [sys.executable, str(ROOT / "scripts/evaluate.py"), *worlds[key].words, *GRID]
-    command += ["model=chamfer", "report_queries=0", f"scores={results[key][0]}"]
-    done = subprocess.run(
-        [*command, "output_dir=run"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    given = [*worlds[key].words, *GRID, "model=chamfer", "report_queries=0"]
+    given += [f"scores={results[key][0]}", "output_dir=run"]
+    done = in_process(tmp_path, "scripts/evaluate.py", *given)
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "run" / "results.json").read_text())
     found = results[key][1]

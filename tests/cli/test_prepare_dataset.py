@@ -21,7 +21,6 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.records import Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import write_neighbors
-from tests.cli.test_commands import python
 from tests.helpers import in_process, main_of, touch
 
 
@@ -239,7 +238,7 @@ def test_recall_of_positions_is_over_all_queries(
 def test_the_script_ends_in_one_message_or_the_folder(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("file,label\nold/0.jpg,a\nold/9.jpg,a\n")
     words = ["scripts/prepare_dataset.py", f"images={pictures}", "data_root=r", "name=own"]
-    done = python(tmp_path, *words, "labels=l.csv")
+    done = in_process(tmp_path, *words, "labels=l.csv")
     assert done.returncode == 1 and "'old/9.jpg'" in done.stderr and "line 3" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "r").exists()
     (tmp_path / "l.csv").write_text("file,label\nold/0.jpg,a\nnew/0.jpg,a\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from ames_lite.errors import BadInput, ConfigError
 from ames_lite.records import GroundTruth
 from tests.conftest import SIFT
 from tests.datasets.vpr.miniatures import MINIATURES, draw, save_objects, save_ragged
+from tests.helpers import in_process
 
 
 def prepare(name: str, root: Path, *more: str) -> Relation:
@@ -175,11 +174,8 @@ def test_lists_that_differ_are_replaced_only_when_told(tmp_path: Path) -> None:
 
 
 def test_the_command_says_where_to_get_what_is_not_there(tmp_path: Path) -> None:
-    script = Path(__file__).resolve().parents[2] / "scripts/prepare_set.py"
     given = ["dataset=gardens", f"data_root={tmp_path}"]
-    done = subprocess.run(
-        [sys.executable, script, *given], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = in_process(tmp_path, "scripts/prepare_set.py", *given)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert str(tmp_path / "gardens") in done.stderr and "AnyLoc" in done.stderr
     with pytest.raises(ConfigError, match="no official layout(.|\n)*nardo_air"):

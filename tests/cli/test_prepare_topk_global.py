@@ -17,8 +17,8 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_binarization
 from ames_lite.stores.merging import Shard, shard_path, shard_rows
 from ames_lite.stores.neighbor_lists import read_neighbors
-from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
+from tests.helpers import in_process
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_shard_that_is_missing_comes_with_the_command_that_makes_it(world: Tin
     path = world.folder() / "sift_gallery_local.hdf5"
     split_store(path, 3)
     shard_path(path, Shard(2, 3)).unlink()
-    done = python(world.root, "extract/merge_hdf5.py", *given(world), "splits=[gallery]")
+    done = in_process(world.root, "extract/merge_hdf5.py", *given(world), "splits=[gallery]")
     assert done.returncode == 1 and "shard=2/3" in done.stderr and "Traceback" not in done.stderr
     with pytest.raises(MissingFile, match="no shards"):
         merge_hdf5.run(compose("merge_hdf5", given(world)))
@@ -77,7 +77,7 @@ def test_a_shard_that_is_missing_comes_with_the_command_that_makes_it(world: Tin
 
 def test_a_projection_is_fitted_on_the_training_set(world: TinyWorld) -> None:
     options = [*given(world, "synthetic-train"), "bits=64"]
-    done = python(world.root, "extract/fit_binarization.py", *options)
+    done = in_process(world.root, "extract/fit_binarization.py", *options)
     assert done.returncode == 0, done.stderr
     projection, made = read_binarization(world.root / "itq_sift_synthetic-train.npz")
     assert projection.shape == (128, 64) and made["backbone"] == "sift"

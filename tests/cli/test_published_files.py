@@ -19,7 +19,7 @@ from ames_lite.extraction.descriptors import BinaryCode
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.published.neighbors import open_planes
-from tests.cli.test_commands import SMALL, python
+from tests.cli.test_commands import SMALL
 from tests.conftest import TinyWorld
 from tests.helpers import in_process, main_of
 from tests.stores.published.forms import of_store, write_published
@@ -207,7 +207,7 @@ def test_the_check_as_a_command(tiny_world: TinyWorld, tmp_path: Path) -> None:
     done = in_process(tmp_path, "scripts/check_store.py", f"store={path}")
     assert done.returncode == 0, done.stdout + done.stderr
     path.write_bytes(path.read_bytes()[:-5000])
-    done = python(tmp_path, "scripts/check_store.py", f"store={path}")
+    done = in_process(tmp_path, "scripts/check_store.py", f"store={path}")
     assert done.returncode == 3 and "1 fault" in done.stdout and "Traceback" not in done.stderr
     done = in_process(tmp_path, "scripts/check_store.py", *given, f"data_root={tmp_path}")
     assert done.returncode == 1 and "missing" in done.stderr

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +22,8 @@ from ames_lite.stores.pair_scores import read_pair_scores
 from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
 from tests.helpers import main_of
+from tests.processes import Child
 
-ROOT = Path(__file__).resolve().parents[2]
 CELL = ["dataset=synthetic", "desc_name=sift", "num_rerank=15", "lamb=0.5", "temp=1.0"]
 CELL += ["model=chamfer", "report_queries=0", "device=cpu"]
 
@@ -49,13 +46,10 @@ print(json.dumps(said))
 Said = dict[str, list[str]]
 
 
-def start(rank: int, size: int, commands: list[list[str]]) -> subprocess.Popen[str]:
+def start(rank: int, size: int, commands: list[list[str]]) -> Child:
     """One of the processes that torchrun would start; it runs the commands one by one."""
-    env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
-    env |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", BOTH, json.dumps(commands)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=env, text=True, **pipes)  # type: ignore[call-overload]
+    env = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+    return Child(BOTH, json.dumps(commands), **env, MASTER_ADDR="127.0.0.1")
 
 
 def free_port() -> int:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ames_lite.cli import print_any_text
+from ames_lite.cli import print_any_text, run
 from ames_lite.cli.shell import command, print_table
 from ames_lite.io.images import save_jpeg
 from tests.helpers import main_of
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("é λ.jpg", "名前 → γ.jpg", "bad\udcff.jpg")  # the last is not UTF-8 on the disk
 
 
@@ -51,7 +49,9 @@ def test_a_command_lets_its_streams_take_every_character(monkeypatch: pytest.Mon
     assert written.getvalue() == b"\\xe9 \\u03bb.jpg\n"
 
 
-def test_a_search_ends_well_where_the_streams_are_ascii(tmp_path: Path) -> None:
+def test_a_search_ends_well_where_the_streams_are_ascii(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "é λ").mkdir()
     for number in range(3):
         coarse = np.random.default_rng(number).integers(0, 255, (24, 30, 3))
@@ -59,21 +59,14 @@ def test_a_search_ends_well_where_the_streams_are_ascii(tmp_path: Path) -> None:
         save_jpeg(tmp_path / "é λ" / f"{number}.jpg", picture, 90)
     given = [f"images={tmp_path / 'é λ'}", f"query={tmp_path / 'é λ' / '0.jpg'}"]
     given += [f"data_root={tmp_path / 'data'}", f"output_dir={tmp_path / 'run'}", "top=2"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "scripts/search.py"),
-            *given,
-            "workers=1",
-            "model=ransac",
-            "backbone=sift",
-        ],
-        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert b"Traceback" not in done.stderr and b"\\u03bb" in done.stdout
+    written = [io.BytesIO(), io.BytesIO()]
+    for name, stream in zip(("stdout", "stderr"), written, strict=True):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(stream, "ascii", errors="strict"))
+    assert run("search", [*given, "workers=1", "model=ransac", "backbone=sift"]) == 0
+    for text in (sys.stdout, sys.stderr):
+        text.flush()
+    out, err = (stream.getvalue() for stream in written)
+    assert b"Traceback" not in err and b"\\u03bb" in out
 
 
 def test_a_name_that_no_list_can_hold_is_refused_by_name(

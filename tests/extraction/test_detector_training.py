@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -46,9 +44,9 @@ from ames_lite.synthetic.views import project
 from ames_lite.synthetic.world import world_facade
 from tests.conftest import TINY, TinyWorld
 from tests.extraction.detector_measure import landmark_masks, measure
-from tests.helpers import main_of
+from tests.helpers import in_process, main_of
+from tests.processes import Child
 
-ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = {"image_size": 140, "top_k": 0, "device": "cpu"}
 RECIPE = DetectorRecipe(epochs=2, batch_size=16, images_per_label=4, lr=1e-2, dim=24)
 LABELS = np.repeat([5, 2, 9, 7], [7, 4, 3, 9])
@@ -294,8 +292,7 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
     how: signal.Signals, tiny_world: TinyWorld, whole: Path, tmp_path: Path
 ) -> None:
     root, broken = tiny_world.folder("synthetic-train"), tmp_path / "broken"
-    words = [sys.executable, "-c", TRAINING, str(root), str(broken)]
-    run = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
+    run = Child(TRAINING, str(root), str(broken))
     enough, until = 9, time.monotonic() + 120  # steps: within the second epoch
     while time.monotonic() < until and run.poll() is None:
         state = broken / "last.pt"
@@ -304,7 +301,8 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
         time.sleep(0.02)
     time.sleep(0.2)
     run.send_signal(how)
-    assert run.wait() == (130 if how == signal.SIGINT else -how)
+    run.communicate()
+    assert run.returncode == (130 if how == signal.SIGINT else -how)
     stopped = torch.load(broken / "last.pt", weights_only=True)
     assert enough <= stopped["step"] < torch.load(whole / "last.pt", weights_only=True)["step"]
     recipe = DetectorRecipe(**LONG)
@@ -491,8 +489,7 @@ def test_the_command_refuses_before_it_writes(tiny_world: TinyWorld, tmp_path: P
 
 
 def test_a_missing_list_is_one_message(tmp_path: Path) -> None:
-    words = [str(ROOT / "extract/train_detector.py"), f"data_root={tmp_path}"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path)
+    done = in_process(tmp_path, "extract/train_detector.py", f"data_root={tmp_path}")
     assert done.returncode == 1 and done.stderr.startswith("error: missing: the train image list")
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 

@@ -216,11 +216,13 @@ def test_tokens_are_refused_where_there_are_none(build: Build) -> None:
         head.score(*encoded(head), return_tokens=True)
 
 
-@every_head
-def test_score_compiles_into_one_graph_for_all_sizes(build: Build) -> None:
+@pytest.mark.parametrize("name", [name for name in EVERY_HEAD if name != "binary"])
+def test_score_compiles_into_one_graph_for_all_sizes(name: str) -> None:
+    """A binary AMES differs in encode alone."""
+    build = EVERY_HEAD[name]
     head, graphs = build(), []
     if isinstance(head, HEADS["ames"]):
-        head = build(num_layers=2)  # type: ignore[call-arg]  # all are alike, each takes a second
+        head = build(num_layers=1)  # type: ignore[call-arg]  # all are alike, each takes a second
 
     def count(module: torch.fx.GraphModule, inputs: list[Any]) -> Any:
         graphs.append(module)

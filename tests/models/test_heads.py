@@ -64,4 +64,5 @@ def test_import_pulls_in_no_heavy_library() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(json.loads(run.stdout))
     assert "ames_lite" in loaded
-    assert not loaded & {"h5py", "faiss", "hydra", "omegaconf", "cv2", "transformers", "scipy"}
+    heavy = {"h5py", "faiss", "hydra", "omegaconf", "cv2", "transformers", "scipy", "PIL", "kornia"}
+    assert not loaded & heavy

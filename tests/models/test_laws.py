@@ -136,8 +136,8 @@ def test_length_of_descriptors_matters_only_without_normalisation() -> None:
 
 
 def test_score_with_tokens_and_gradients_compiles() -> None:
-    head = seeded_head(9, num_layers=2).train()
-    compiled = torch.compile(head, fullgraph=True, backend="aot_eager")
+    head = seeded_head(9, num_layers=1).train()
+    compiled = torch.compile(head, fullgraph=True, backend="eager")
     grads = []
     for model in (head, compiled):
         head.zero_grad()

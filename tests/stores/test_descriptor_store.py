@@ -4,8 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import hdf5, row_writer
 from ames_lite.stores.descriptor_store import DescriptorStore
+from tests.processes import Child, run_code
 
 NAMES = tuple(f"folder/ü{i}, {i}.jpg" for i in range(9))
 FAILED = {2, 8}
 K, D = 7, 16
 PROVENANCE = {"backbone": "tiny", "layer": 3, "scales": [1.0, 0.5]}
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def image(row: int, packed: bool = False, dtype: str = "float16") -> LocalDescriptors:
@@ -174,9 +173,8 @@ def test_the_handle_is_made_anew_after_a_close_and_a_fork(filled: Path) -> None:
 
 
 CHILD = """
-import os, signal, sys
+import os, signal
 from pathlib import Path
-sys.path.insert(0, {root!r})
 from ames_lite.stores import row_writer
 from tests.stores.test_descriptor_store import create, fill
 point, number, packed = {point!r}, {number}, {packed}
@@ -202,8 +200,7 @@ with create(Path({path!r}), packed, resume=True) as store:
 
 
 def killed_run(path: Path, point: str, number: int, packed: bool) -> None:
-    script = CHILD.format(root=str(ROOT), path=str(path), point=point, number=number, packed=packed)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = run_code(CHILD.format(path=str(path), point=point, number=number, packed=packed))
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -338,21 +335,27 @@ def test_an_existing_store_is_never_replaced_unasked(filled: Path, tmp_path: Pat
         assert store.todo == NAMES
 
 
+WRITER = """
+import sys, time
+from pathlib import Path
+from tests.stores.test_descriptor_store import create
+
+path, mark = map(Path, sys.argv[1:])
+store = create(path)
+mark.touch()
+while mark.exists():
+    time.sleep(0.02)
+"""
+
+
 def test_a_store_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "store.hdf5"
-    script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\n"
-        "from tests.stores.test_descriptor_store import create\n"
-        f"store = create(Path({str(path)!r}))\n"
-        "print('open', flush=True); sys.stdin.read()\n"
-    )
-    writer = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert writer.stdin is not None and writer.stdout is not None
+    mark = tmp_path / "open"
+    writer = Child(WRITER, str(path), str(mark))
     try:
-        assert writer.stdout.readline() == b"open\n"
+        while not mark.exists():
+            assert writer.poll() is None, writer.communicate()
+            time.sleep(0.02)
         for attempt in (
             lambda: DescriptorStore.open(path),
             lambda: create(path, resume=True),
@@ -362,6 +365,7 @@ def test_a_store_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
                 attempt()
             assert str(path) in str(error.value) and "remedy" in str(error.value)
     finally:
+        mark.unlink(missing_ok=True)
         writer.communicate()
     with create(path, resume=True) as store:
         assert store.todo == NAMES

@@ -1,8 +1,6 @@
 """What is said about the disk before the work is what the store then takes."""
 
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,7 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.row_layout import announce, num_bytes, store_layout
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import run_code
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])
@@ -38,8 +35,7 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:
 
 
 FULL = """
-import resource, signal, sys
-sys.path.insert(0, {root!r})
+import resource, signal
 from pathlib import Path
 from tests.stores.test_descriptor_store import create, fill
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
@@ -58,8 +54,8 @@ def test_a_disk_that_fills_up_is_one_message_and_loses_nothing(tmp_path: Path) -
     limit = whole.stat().st_size - 600
     if resource.getrlimit(resource.RLIMIT_FSIZE)[1] != resource.RLIM_INFINITY:
         pytest.skip("this process has a limit of its own")
-    script = FULL.format(root=str(ROOT), limit=limit, path=str(path))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    script = FULL.format(limit=limit, path=str(path))
+    done = run_code(script)
     assert done.returncode == 1, done.stderr
     assert "writing failed" in done.stderr and str(path) in done.stderr
     with pytest.raises(BadInput, match="not complete"):
@@ -71,8 +67,7 @@ def test_a_disk_that_fills_up_is_one_message_and_loses_nothing(tmp_path: Path) -
 
 
 NEW = """
-import os, sys
-sys.path.insert(0, {root!r})
+import os
 import numpy as np
 from ames_lite.stores import hdf5
 with hdf5.new_file({path!r}, "test/1", {{}}) as file:
@@ -85,8 +80,8 @@ with hdf5.new_file({path!r}, "test/1", {{}}) as file:
 def test_a_new_file_on_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
-    script = NEW.format(root=str(ROOT), path=str(tmp_path / "new.hdf5"))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    script = NEW.format(path=str(tmp_path / "new.hdf5"))
+    done = run_code(script)
     assert done.returncode == 1, done.stderr
     assert "writing failed" in done.stderr and "No space left" in done.stderr
     assert list(tmp_path.iterdir()) == []

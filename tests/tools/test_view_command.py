@@ -18,7 +18,6 @@ from ames_lite.io.images import save_jpeg
 from ames_lite.records import GroundTruth, LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, write_vocabulary
-from tests.cli.test_commands import python
 from tests.conftest import TinyWorld
 from tests.helpers import in_process
 from tests.stores.published.forms import images, write_published
@@ -75,7 +74,7 @@ def of_own(root: Path, *more: str) -> list[str]:
 def test_one_picture_of_each_kind(tiny_world: TinyWorld, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [*given(tiny_world.root), f"output_dir={run}", "num_images=3", "thumbnails=5"]
-    done = python(tmp_path, "scripts/view.py", *words)
+    done = in_process(tmp_path, "scripts/view.py", *words)
     assert done.returncode == 0, done.stderr
     names = ["clusters.png", "globals_vlad.png", "weights.png"]
     assert sorted(path.name for path in run.glob("*.png")) == names

@@ -6,8 +6,6 @@ import json
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,9 @@ from ames_lite.training.state import (
 from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
 from tests.helpers import main_of
+from tests.processes import Child, run_code
 from tests.training.test_trainer import trainer_of
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = Recipe(
     epochs=2, batch_size=24, lr=1e-3, max_count=12, min_count=4, clip_norm=1.0, rotate=0.5
 )
@@ -134,11 +132,6 @@ def words_of(world: TinyWorld, folder: Path) -> list[str]:
     ]
 
 
-def start(world: TinyWorld, folder: Path, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", TRAINING, str(seconds), *words_of(world, folder)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
 def lines_of(folder: Path) -> int:
     log = folder / "log.jsonl"
     return len(log.read_text().splitlines()) if log.exists() else 0
@@ -161,7 +154,7 @@ def test_the_command_goes_on_after_a_signal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     broken = tmp_path / "broken"
-    stopped = start(tiny_world, broken, 0.2)
+    stopped = Child(TRAINING, "0.2", *words_of(tiny_world, broken))
     until = time.monotonic() + 240
     while lines_of(broken) < 5 and time.monotonic() < until and stopped.poll() is None:
         time.sleep(0.02)
@@ -219,13 +212,12 @@ def test_one_process_trains_in_a_folder(tiny_world: TinyWorld, tmp_path: Path) -
 
 
 FULL = """
-import resource, signal, sys
+import resource, signal
 from pathlib import Path
 from ames_lite.errors import UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.models import AMES
 from ames_lite.training.state import write_state
-sys.path.insert(0, {root!r})
 from tests.training.test_resume import a_state
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
@@ -254,9 +246,8 @@ def test_without_room_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
     write_state(tmp_path / NAME, {}, a_state(1))
     save_head(tmp_path, AMES(dim_in=8, dim=16, num_layers=1, dim_feedforward=16), meta())
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    script = FULL.format(root=str(ROOT), folder=str(tmp_path))
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    script = FULL.format(folder=str(tmp_path))
+    done = run_code(script)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("writing failed") == done.stdout.count("free space") == 2
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

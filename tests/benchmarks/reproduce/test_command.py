@@ -17,7 +17,6 @@ from ames_lite.models import AMES
 from benchmarks.reproduce import command as reproduce
 from benchmarks.reproduce import outcomes as reproduction
 from benchmarks.reproduce.rows import NeededFile, Reproduction
-from tests.cli.test_commands import python
 from tests.cli.test_published_files import published, write_stores
 from tests.conftest import TinyWorld
 from tests.helpers import in_process
@@ -164,7 +163,7 @@ def test_the_rows_are_listed_and_unknown_ones_refused(
 def test_the_command_as_a_user_gives_it(tmp_path: Path) -> None:
     done = in_process(tmp_path, "scripts/reproduce.py")
     assert done.returncode == 0 and "cvnet_ames_dist.rparis" in done.stdout
-    done = python(tmp_path, "scripts/reproduce.py", "row=dinov2_ames", f"data_root={tmp_path}")
+    done = in_process(tmp_path, "scripts/reproduce.py", "row=dinov2_ames", f"data_root={tmp_path}")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for word in ("13 files", "networks/dinov2_ames.pt", "nn_superglobal.pkl", "gnd_rparis6k.pkl"):
         assert word in done.stderr, word

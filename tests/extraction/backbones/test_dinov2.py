@@ -94,7 +94,7 @@ def test_features_equal_the_original_code_at_every_size(
     network = Dinov2Network(load(tmp_path, golden_state(module, registers), variant), registers)
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
         network, pixels = network.to(dtype), torch.tensor(module.image(*size), dtype=dtype)
-        for facet in FACETS:
+        for facet in FACETS if dtype == torch.float64 else ("value",):
             network.facet = facet
             with torch.inference_mode():
                 found = network(pixels)
