@@ -85,8 +85,10 @@ def once(mark: Path) -> Iterator[bool]:
     with mark.with_suffix(".lock").open("w") as file:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield not mark.exists()
-        mark.touch()
+        todo = not mark.exists()
+        yield todo
+        if todo:
+            mark.touch()
 
 
 def describe(root: Path, name: str) -> None:

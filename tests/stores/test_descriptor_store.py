@@ -146,6 +146,7 @@ def read_in_child(store: DescriptorStore, queue) -> None:
     queue.put((descriptors.tobytes(), valid.tolist(), store.names.index(NAMES[1])))
 
 
+@pytest.mark.parametrize("filled", [True], ids=["packed"], indirect=True)
 def test_a_store_survives_the_journey_to_a_spawned_process(filled: Path) -> None:
     store = DescriptorStore.open(filled)
     descriptors, valid = store.read_descriptors([5, 0, 5], 3)  # the handle is open
