@@ -32,12 +32,13 @@ BOTH = """
 import io, json, os, sys
 from contextlib import redirect_stdout
 from importlib import import_module
+from ames_lite.cli import COMMANDS, run
 
 said = []
-for port, script, *words in json.loads(sys.argv[1]):
+for port, name, *words in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"] = port
     with redirect_stdout(io.StringIO()) as out:
-        code = import_module(script).main(words)
+        code = run(name, words) if name in COMMANDS else import_module(name).main(words)
     if code != 0:
         sys.exit(code)
     said.append(out.getvalue())
@@ -84,10 +85,7 @@ def said(given: dict[str, list[str]], root: Path) -> Said:
     words = {name: [*words, f"output_dir={root / name}"] for name, words in given.items()}
     words["frontier"].append(f"cache={root / 'cache'}")
     modules = {"frontier": "benchmarks.frontier.command"}
-    commands = [
-        [str(free_port()), modules.get(name, f"ames_lite.cli.{name}"), *words[name]]
-        for name in words
-    ]
+    commands = [[str(free_port()), modules.get(name, name), *words[name]] for name in words]
     both = [start(rank, 2, commands) for rank in range(2)]
     ended = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended

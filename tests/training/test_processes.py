@@ -63,7 +63,7 @@ def test_two_processes_give_the_losses_of_one(
     tiny_world: TinyWorld, alone: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "two"
-    commands = [[str(free_port()), "ames_lite.cli.train", *words_of(tiny_world, folder)]]
+    commands = [[str(free_port()), "train", *words_of(tiny_world, folder)]]
     both = [start(rank, 2, commands) for rank in range(2)]
     said = "".join(str(one) for process in both for one in process.communicate(timeout=200))
     assert [process.returncode for process in both] == [0, 0], said
