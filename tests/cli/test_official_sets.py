@@ -43,7 +43,7 @@ from tests.evaluation import referee
 from tests.evaluation.official import official_neighbors, official_scores
 from tests.helpers import in_process, shared_file
 
-NUM_RERANKS, LAMB, TEMP = (100, 400), 0.4, 4.0
+NUM_RERANKS, LAMB, TEMP = (150, 700), 0.4, 4.0
 GRID = [f"num_rerank=[{NUM_RERANKS[0]},{NUM_RERANKS[1]}]", f"lamb=[{LAMB},1.0]", f"temp={TEMP}"]
 MARGIN = 1e-6  # scores that differ at all differ by so much: float32 cannot swap them
 
