@@ -110,7 +110,8 @@ def test_two_processes_give_the_result_of_one(
     for counter in ("pairs", "encoded_gallery", "unique_images"):
         assert two["cost"][counter] == one["cost"][counter]  # no duplicates
     assert sorted(path.name for path in folder.iterdir()) == [
-        "config.json",
+        "config.yaml",
+        "overrides.yaml",
         "results.json",
         "scores.hdf5",
     ]
@@ -125,7 +126,7 @@ def test_two_processes_tune_as_one_and_speak_once(
     tune.run(compose("tune", [*given["tune"], f"output_dir={tmp_path / 'one'}"]))
     assert read_tuned(folder) == read_tuned(tmp_path / "one")
     left = [sorted(path.name for path in f.iterdir()) for f in (folder, tmp_path / "one")]
-    assert left == [["config.json", "scores.hdf5", "tuned.json"]] * 2
+    assert left == [["config.yaml", "overrides.yaml", "scores.hdf5", "tuned.json"]] * 2
 
 
 def test_two_processes_make_one_frontier(
@@ -229,7 +230,7 @@ def test_an_interrupt_is_said_and_what_was_finished_is_kept(
         assert main_of("evaluate")(given) == 130
     assert "interrupted" in capsys.readouterr().err
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert names == ["config.json", "scores.partial.hdf5"]
+    assert names == ["config.yaml", "overrides.yaml", "run.log", "scores.partial.hdf5"]
     resumed = evaluate.run(compose("evaluate", [*given, "resume=true"]))
     assert resumed["cost"]["pairs_kept"] > 0
     assert not list((tmp_path / "run").glob("*partial*"))
