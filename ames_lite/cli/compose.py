@@ -83,6 +83,8 @@ def _yaml(name: str) -> Path:
 
 def search_path(name: str) -> tuple[str, list[str]]:
     """The folder of a configuration, and Hydra's override for the other ones."""
+    for one in SCHEMAS:
+        _register(one)
     first = next(one for one in config_dirs() if _yaml(name).is_relative_to(one))
     others = [f"file://{one}" for one in config_dirs() if one != first]
     return str(first), [word("hydra.searchpath", others)] if others else []
@@ -287,8 +289,6 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
 @lru_cache(maxsize=256)  # it is slow, and commands that call others choose the same groups often
 def _composed(folders: tuple[Path, ...], name: str, groups: tuple[str, ...]) -> DictConfig:
     """The configuration with its groups chosen, its interpolations unresolved."""
-    for one in SCHEMAS:
-        _register(one)
     folder, others = search_path(name)
     with _explained(name), initialize_config_dir(folder, version_base="1.3", job_name=name):
         return hydra_compose(name, [*groups, *others])

@@ -32,6 +32,9 @@ def main(name: str, words: Sequence[str]) -> int:
 
 def _run(name: str, words: Sequence[str]) -> None:
     """Raises ConfigError, before any job, for words that one of the jobs would refuse."""
+    if {"-sc", "--shell-completion"} & set(words):
+        hydra.main(search_path(name)[0], name, version_base="1.3")(print)()
+        return
     many = bool({"-m", "--multirun"} & set(words))
     given = [text for text in words if "=" in text and not text.startswith(("-", "hydra."))]
     jobs = list(product(*map(sweep_values, given)))

@@ -141,3 +141,15 @@ def test_values_of_a_sweep() -> None:
     assert sweep_values("num_rerank=[50,100]") == ["num_rerank=[50,100]"]
     texts = sweep_values("images=my photos (1)")
     assert compose("evaluate", texts).images == Path("my photos (1)")
+
+
+def test_the_shell_completes_groups_and_keys(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for typed, offered in (("dataset=rox", "dataset=roxford"), ("query_desc", "query_desc_num=")):
+        line = f"evaluate.py {typed}"
+        monkeypatch.setattr("sys.argv", ["evaluate.py", "-sc", "query=bash"])
+        monkeypatch.setenv("COMP_LINE", line)
+        monkeypatch.setenv("COMP_POINT", str(len(line)))
+        assert run("evaluate", ["-sc", "query=bash"]) == 0
+        assert offered in capfd.readouterr().out
