@@ -50,7 +50,8 @@ def training_dir(
     )
     if not (folder / NAME).is_file():  # nothing was done yet
         write_settings(folder, config)
-    log_to(folder / "run.log")
+    if not (folder / "weights.safetensors").is_file():  # else the run has ended
+        log_to(folder / "run.log")
     return folder
 
 

@@ -74,9 +74,8 @@ def _run(
     files = dataset_files(config)
     exports, top, protocol = as_list(config.exports or []), config.export_top, protocol_of(config)
     setting = check_exports(exports, protocol, config.export_setting, top)
-    numbers, scorer, ensemble = check(config)
+    numbers, scorer, ensemble = _check(config, files)
     lambs, temps, tuned_on, source = ensemble
-    find_files(files, config.neighbors)  # all that is missing is one message
     data, numbers = open_data(
         files, protocol, config.neighbors, numbers, processes, whole=bool(exports)
     )
@@ -148,6 +147,20 @@ def check(config: Evaluate) -> tuple[list[int], PairScorer, Ensemble]:
     published = config.weights is not None and not is_native(config.weights)
     form = of_its_form(scorer.model.arguments) if published else None
     return numbers, scorer, choose_ensemble(config, meta, tuned, form)
+
+
+def _check(config: Evaluate, files: DatasetFiles) -> tuple[list[int], PairScorer, Ensemble]:
+    """Raises where anything is missing or does not fit; all that is missing is one message."""
+    try:
+        checked = check(config)
+    except ConfigError as error:
+        try:
+            find_files(files, config.neighbors)
+        except MissingFile as missing:
+            raise ConfigError(f"{error}\n{missing}") from error
+        raise
+    find_files(files, config.neighbors)
+    return checked
 
 
 def open_data(
@@ -228,7 +241,7 @@ def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairSco
     """The head at weights=. Raises where it is not that of model= or of desc_name=."""
     if path is None:
         known = [f"weights={one}{_with_trust(one)}" for one in names_for(desc_name, name)]
-        raise MissingFile(
+        raise ConfigError(
             f"model={name} needs trained weights",
             where="weights= is not given",
             expected=" or ".join(
