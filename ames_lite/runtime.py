@@ -153,12 +153,12 @@ def set_up_logging() -> None:
 
 
 def log_to(path: Path) -> None:
-    """Write what is logged to a file too, until another one is chosen; without messages: none."""
+    """Write what is logged to a file too, until another one is chosen."""
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, logging.FileHandler)]:
         root.removeHandler(handler)
         handler.close()
-    root.addHandler(logging.FileHandler(path, encoding="utf-8", delay=True))
+    root.addHandler(logging.FileHandler(path, encoding="utf-8"))
 
 
 def progress_bar(

@@ -285,9 +285,7 @@ def test_a_copy_without_the_shipped_weights_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ames_lite.hub, "shipped", lambda name: tmp_path / name)
-    with pytest.raises(
-        MissingFile, match="(?s)weights of sift_elvis.*weights=<folder>.*pretrained"
-    ):
+    with pytest.raises(MissingFile, match="(?s)no head sift_elvis.*weights=<folder>.*pretrained"):
         entry("sift_elvis")
 
 

@@ -53,7 +53,8 @@ def test_every_part_has_its_cells_and_its_table(
     printed = capsys.readouterr().out
     for words in ("cpu bf16 tiny_random", "MiB/s", "flat", "higher is better", "lower is better"):
         assert words in printed
-    assert sorted(path.name for path in folder.iterdir()) == ["benchmark.json", "config.json"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["benchmark.json", "config.yaml", "overrides.yaml", "run.log"]
 
 
 def test_parts_are_those_asked_for_and_scratch_is_left_clean(tmp_path: Path) -> None:

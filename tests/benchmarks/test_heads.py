@@ -48,7 +48,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         patch.setattr(speed, "peak_memory", lambda jobs, device: list(map(_peak_here, jobs)))
         found = results_of(folder)
     assert found == json.loads((folder / "benchmark.json").read_text())
-    assert (folder / "config.json").is_file()
+    assert (folder / "config.yaml").is_file()
     return found
 
 

@@ -36,8 +36,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert load_image(folder / "rerank.png").ndim == 3
     assert sorted(path.name for path in folder.iterdir()) == [
         "benchmark.json",
-        "config.json",
+        "config.yaml",
+        "overrides.yaml",
         "rerank.png",
+        "run.log",
     ]
     return found
 

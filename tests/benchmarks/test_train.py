@@ -42,7 +42,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             patch.setattr(module, "peak_of", lambda job, **given: 77.0)
         found = results_of(folder)
     assert found == json.loads((folder / "benchmark.json").read_text())
-    assert sorted(path.name for path in folder.iterdir()) == ["benchmark.json", "config.json"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["benchmark.json", "config.yaml", "overrides.yaml", "run.log"]
     return found
 
 

@@ -23,6 +23,8 @@ from tests.evaluation.trec import read_trec_run
 FLOOR = ["model=mutual_nn", "num_rerank=10", "lamb=0.3", "temp=0.1", "report_queries=0"]
 ALL = "exports=[trec,json,json_scores,csv,pairs]"
 
+SETTINGS = {"config.yaml", "overrides.yaml", "run.log"}
+
 
 def names_of(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     queries, gallery = (read_image_list(folder / f"{s}.txt").names for s in ("query", "gallery"))
@@ -98,7 +100,7 @@ def test_a_graded_set_exports_the_ranking_of_one_pass_and_says_which(
     written = {path.name for path in (tmp_path / "run").iterdir()}
     stems = ("run{}.trec", "retrieval_results{}.json", "retrieval_results{}_scores.json")
     expected = {one.format(f"_{name}") for one in (*stems, "ranking{}.csv", "pairs{}.csv")}
-    assert written == expected | {"config.json", "scores.hdf5", "results.json"}
+    assert written == expected | {*SETTINGS, "scores.hdf5", "results.json"}
     queries, gallery = names_of(tiny_world.folder())
     path = tmp_path / "run" / f"run_{name}.trec"
     assert path.read_text().split("\n")[0].endswith(f" mutual_nn-{name}")
@@ -130,6 +132,6 @@ def test_wrong_exports_are_refused_before_the_run(
 def test_without_exports_nothing_is_exported(ungraded: Path, tmp_path: Path) -> None:
     run_ungraded(ungraded, tmp_path / "run")
     written = {path.name for path in (tmp_path / "run").iterdir()}
-    assert written == {"config.json", "scores.hdf5", "results.json"}
+    assert written == {*SETTINGS, "scores.hdf5", "results.json"}
     run_ungraded(ungraded, tmp_path / "one", "exports=trec")  # one form needs no brackets
     assert (tmp_path / "one" / "run.trec").is_file()

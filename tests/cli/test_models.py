@@ -9,7 +9,7 @@ import pytest
 
 from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import compose
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import ELViS
 from tests.conftest import TinyWorld
@@ -102,7 +102,7 @@ def test_model_and_weights_must_be_of_one_head(
                 compose("evaluate", evaluate_overrides(tiny_world, tmp_path / "run", *more))
             )
     given = evaluate_overrides(tiny_world, tmp_path / "run", "model=elvis", "lamb=0.5", "temp=1.0")
-    with pytest.raises(MissingFile, match="(?s)model=elvis needs trained weights.*train.py.*elvis"):
+    with pytest.raises(ConfigError, match="(?s)model=elvis needs trained weights.*train.py.*elvis"):
         evaluate.run(compose("evaluate", given))
     assert not (tmp_path / "run").exists()
 

@@ -341,7 +341,7 @@ def test_rerankers_without_weights_are_left_out_or_an_error_if_asked_for(aerial:
         "left out: elvis: no weights are given"
         in (aerial.root / "without" / "table.md").read_text()
     )
-    with pytest.raises(MissingFile, match="elvis: model=elvis needs trained weights"):
+    with pytest.raises(BadInput, match="elvis: model=elvis needs trained weights"):
         run(aerial.root, "asked", *words, "rerankers=[elvis]")
     wrong = [w for w in words if not w.startswith("ames.")]
     other = heads(aerial.root / "wide", "sift", 64)[0]

@@ -114,4 +114,4 @@ def test_a_head_that_is_missing_is_offered_at_once(
     given = ["dataset=roxford", "num_rerank=1600", f"data_root={tmp_path}", *weights]
     assert run("evaluate", given) == 1
     said = capsys.readouterr().err
-    assert message in said and "image list" not in said
+    assert said.startswith("error: ") and message in said.split("missing: ")[0]

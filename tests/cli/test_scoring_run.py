@@ -113,6 +113,7 @@ def test_two_processes_give_the_result_of_one(
         "config.yaml",
         "overrides.yaml",
         "results.json",
+        "run.log",
         "scores.hdf5",
     ]
 
@@ -126,7 +127,7 @@ def test_two_processes_tune_as_one_and_speak_once(
     tune.run(compose("tune", [*given["tune"], f"output_dir={tmp_path / 'one'}"]))
     assert read_tuned(folder) == read_tuned(tmp_path / "one")
     left = [sorted(path.name for path in f.iterdir()) for f in (folder, tmp_path / "one")]
-    assert left == [["config.yaml", "overrides.yaml", "scores.hdf5", "tuned.json"]] * 2
+    assert left == [["config.yaml", "overrides.yaml", "run.log", "scores.hdf5", "tuned.json"]] * 2
 
 
 def test_two_processes_make_one_frontier(

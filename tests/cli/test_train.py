@@ -276,7 +276,7 @@ def test_class_folders_are_trained_on_by_one_command(
     assert main_of("train")(given) == 0
     said = capsys.readouterr().out
     for name in ("extract_descriptors", "build_vocabulary", "extract_globals", "prepare_topk"):
-        assert f" s] ames {name}" in said
+        assert f"prepare: ames {name}" in said
     assert "2 are the only image of their label" in said
     assert load_head(tmp_path / "run")
     listed = read_image_list(tmp_path / "data" / "mine" / "train.txt")
@@ -285,7 +285,7 @@ def test_class_folders_are_trained_on_by_one_command(
     assert all((listed.labels == listed.labels[i]).sum() == 1 for i in alone)
     again = [w for w in given if not w.startswith("output_dir")]
     assert main_of("train")([*again, f"output_dir={tmp_path / 'again'}"]) == 0
-    assert " s] ames " not in capsys.readouterr().out  # all of it is there
+    assert "prepare: ames " not in capsys.readouterr().out  # all of it is there
     files = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("run", "again")]
     assert files[0] == files[1]
     (images / "landmark, 0" / "one more.jpg").write_bytes(b"")

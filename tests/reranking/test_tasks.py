@@ -49,7 +49,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 class Alike(Processes):
     """One of several processes, whose exchanges are not made."""
 
-    def _reduce(self, values: np.ndarray, how: object) -> np.ndarray:
+    def total(self, values: np.ndarray, how: object = None) -> np.ndarray:
         return values
 
 
@@ -228,7 +228,8 @@ def test_a_killed_run_goes_on_and_gives_the_same_scores(
     folder = tmp_path / "run"
     words = [*given, f"output_dir={folder}"]
     assert forked(lambda: killed_after_flushes(4, words)) == -signal.SIGKILL
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "scores.partial.hdf5"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["config.yaml", "overrides.yaml", "run.log", "scores.partial.hdf5"]
     with pytest.raises(BadInput, match="the run directory is in use"):
         evaluate.run(compose("evaluate", [*given, f"output_dir={folder}"]))
     resumed = evaluate.run(compose("evaluate", [*given, f"output_dir={folder}", "resume=true"]))
