@@ -15,6 +15,8 @@ try:
 except ImportError:  # Windows: one process there
     fcntl = None  # type: ignore[assignment]
 
+import benchmarks.schema  # noqa: F401  # whose commands are then known
+import tools.schema  # noqa: F401
 from ames_lite.cli import (
     build_vocabulary,
     extract_descriptors,

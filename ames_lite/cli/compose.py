@@ -105,6 +105,9 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
         _check_group(group, value, name)
     composed = _composed(config_dirs(), primary, tuple(f"{key}={value}" for key, value in groups))
     plain = _contents(name, composed, [])
+    lacking = sorted(_declared(name) - set(plain))
+    what, expected = f"it has no {', '.join(lacking[:3])}", f"defaults: [{name}, …, _self_] in it"
+    require(not lacking, what, where=_yaml(primary), expected=expected, kind=ConfigError)
     known = hints(schema, plain)
     others = [(key, value) for key, value in words if key not in own_groups]
     for key, _ in others:
@@ -280,10 +283,16 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
         if isinstance(entry, dict):
             keys |= {str(key).removeprefix("override /") for key in entry}
         elif entry.startswith("schema/"):
-            keys |= {key.split(".")[0] for key in keys_of(SCHEMAS[entry.removeprefix("schema/")])}
+            keys |= _declared(entry.removeprefix("schema/"))
         elif entry != "_self_":
             keys |= _keys_of(str(PurePosixPath(name).parent / entry), folders)
     return frozenset(keys)
+
+
+def _declared(name: str) -> set[str]:
+    if name not in SCHEMAS:
+        raise unknown(f"there are no keys schema/{name}", name, SCHEMAS, "schema/<command>, of ")
+    return {key.partition(".")[0] for key in keys_of(SCHEMAS[name])}
 
 
 @lru_cache(maxsize=256)  # it is slow, and commands that call others choose the same groups often

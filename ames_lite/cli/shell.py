@@ -53,6 +53,9 @@ def command(
         configs.append(compose(name, in_our_words(name, given)))
         os.environ[PROGRESS] = str(int(getattr(configs[0], "progress", True)))
         if getattr(configs[0], "prepare", False):
+            one = int(os.environ.get("WORLD_SIZE", "1")) == 1
+            what, expected = "prepare=true in several processes", "one process, which prepares"
+            require(one, what, expected=expected, kind=ConfigError)
             explain = partial(with_names, config=configs[0])
             return make_missing(partial(work, configs[0]), explain)
         return work(configs[0])

@@ -115,3 +115,14 @@ def test_a_head_that_is_missing_is_offered_at_once(
     assert run("evaluate", given) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and message in said.split("missing: ")[0]
+
+
+def test_several_processes_do_not_prepare(
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run("extract_descriptors", [*job(pictures, tmp_path / "data")[:6], "prepare=true"]) == 1
+    assert "one process" in capsys.readouterr().err and not (tmp_path / "data").exists()

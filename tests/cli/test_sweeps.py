@@ -153,3 +153,24 @@ def test_the_shell_completes_groups_and_keys(
         monkeypatch.setenv("COMP_POINT", str(len(line)))
         assert run("evaluate", ["-sc", "query=bash"]) == 0
         assert offered in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "defaults, message",
+    [
+        ("[schema/evalaute, _self_]", "schema/evalaute"),
+        ("[dataset: synthetic]", "defaults: [evaluate"),
+    ],
+)
+def test_a_configuration_of_ones_own_that_cannot_be_is_refused(
+    defaults: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(CONFIG_DIR, "")  # what a test sets is undone
+    (tmp_path / "mine.yaml").write_text(f"defaults: {defaults}\nnum_rerank: 5\n")
+    assert run("evaluate", ["--config-dir", str(tmp_path), "-cn", "mine"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said

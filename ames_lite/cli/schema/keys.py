@@ -1,8 +1,8 @@
 """What the commands' keys are declared with; the keys that several commands share.
 
 A command's keys are the fields of a dataclass: their types, their defaults, which may be
-interpolations of Hydra, and the comments behind and
-below them, their help. `global_` is the key `global`.
+interpolations of Hydra, and, in the comments behind and below them, their help. `global_` is the
+key `global`.
 """
 
 import inspect
@@ -18,8 +18,6 @@ OnBadImage = Literal["error", "skip"]
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Split = Literal["query", "gallery", "train"]
 Number = int | float
-
-
 PathText = Annotated[str, "path"]
 """A text that may be a path."""
 Count = Annotated[int, "at least 1"]
@@ -102,7 +100,6 @@ class Data(Root):
     desc_name: str = "dinov2"  # prefix of the descriptor files
     prepare: bool = False  # true: missing files are made first, by the commands that would be named
     name: str = "own"  # dataset=folder: the folder's name under data_root
-
     images: Path | None = None  # folder that image names are relative to; null: the data set's own
     labels: PathText | None = None  # dataset=folder: what images= is prepared from on first use
     # (scripts/prepare_dataset.py)
@@ -213,7 +210,7 @@ def _helps(schema: type) -> dict[str, str]:
     helps: dict[str, str] = {}
     name = ""
     for line in inspect.getsource(schema).splitlines():
-        code, _, comment = line.partition("  # ") if "  # " in line else (line, "", "")
+        code, _, comment = line.partition("  # ")
         declared = re.match(r"    (\w+): ", code)
         if declared:
             name = declared[1]
