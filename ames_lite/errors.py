@@ -60,6 +60,18 @@ def require(
         raise kind(what, where=where, expected=expected, remedy=remedy)
 
 
+def check_config(
+    fine: object,
+    what: str,
+    expected: str,
+    *,
+    where: str | Path | None = None,
+    remedy: str | None = None,
+) -> None:
+    """Raise ConfigError unless `fine`."""
+    require(fine, what, where=where, expected=expected, remedy=remedy, kind=ConfigError)
+
+
 @contextmanager
 def explained(
     what: str = "{}",

@@ -68,7 +68,6 @@ def is_for_hydra(word: str) -> bool:
 
 
 def asks_help(words: Sequence[str]) -> bool:
-    """Whether -h or --help is among them."""
     return any(word in ("-h", "--help") for word in words)
 
 

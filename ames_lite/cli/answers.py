@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.cli.schema.evaluation import Search
-from ames_lite.errors import ConfigError, explained
+from ames_lite.errors import check_config, explained
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.writing import replacing
 from ames_lite.reranking.calibration import Calibration
@@ -45,25 +45,24 @@ class Answers:
 def read_answers(config: Search, meta: HeadMeta, frozen: bool) -> Answers:
     """From threshold=, max_false=, certain=. frozen: λ and γ are the head's own, as calibrated."""
     threshold, calibration = config.threshold, None
-    if threshold is not None and not math.isfinite(threshold):
-        raise ConfigError(f"threshold={threshold}", expected="a finite score")
+    finite = threshold is None or math.isfinite(threshold)
+    check_config(finite, f"threshold={threshold}", "a finite score")
     if frozen and meta.calibration is not None:
         with explained(where=config.weights):
             calibration = Calibration.from_json(meta.calibration)
-    given = {"max_false": config.max_false, "certain": config.certain}
-    asked = {key: value for key, value in given.items() if value is not None}
-    if asked and calibration is None:
-        said = " ".join(f"{key}={value}" for key, value in asked.items())
-        raise ConfigError(
-            f"{said}, but the scores are not calibrated",
-            expected="a head that scripts/tune.py calibrated, with its own λ and γ",
-            remedy="threshold=<score>; or python scripts/tune.py dataset=<validation set> "
-            "weights=<head> first",
-        )
-    if threshold is not None and "max_false" in asked:
-        raise ConfigError(
-            f"threshold={threshold} max_false={asked['max_false']}", expected="one of them"
-        )
+    both = {"max_false": config.max_false, "certain": config.certain}
+    asked = {key: value for key, value in both.items() if value is not None}
+    given = " ".join(f"{key}={value}" for key, value in asked.items())
+    expected = "a head that scripts/tune.py calibrated, with its own λ and γ"
+    tune = "python scripts/tune.py dataset=<validation set> weights=<head> first"
+    check_config(
+        calibration is not None or not asked,
+        f"{given}, but the scores are not calibrated",
+        expected,
+        remedy=f"threshold=<score>; or {tune}",
+    )
+    one = threshold is None or "max_false" not in asked
+    check_config(one, f"threshold={threshold} max_false={config.max_false}", "one of them")
     said = "" if threshold is None else f"threshold {threshold:g}, as given"
     certain = math.inf
     if calibration is not None and "max_false" in asked:

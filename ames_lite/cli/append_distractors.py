@@ -10,12 +10,10 @@ from ames_lite.extraction.merging import append_distractors
 
 
 def run(config: AppendDistractors) -> list[Path]:
-    """Join the two sets that the data set names."""
     dataset = config.dataset
     if dataset.base is None or dataset.distractors is None:
-        raise ConfigError(
-            f"dataset={dataset.option} has no distractors", expected="roxford+1m or rparis+1m"
-        )
+        what = f"dataset={dataset.option} has no distractors"
+        raise ConfigError(what, expected="roxford+1m or rparis+1m")
     base, distractors = (
         dataset_files(replace(config, dataset=dataset_named(name)))
         for name in (dataset.base, dataset.distractors)

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ames_lite.cli.compose import options_of
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import BuildVocabulary
 from ames_lite.cli.shell import dataset_files, dataset_named
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, MissingFile, check_config
 from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.stores.fitted import ImagesOf, read_vocabulary, read_vocabulary_images
@@ -96,12 +95,11 @@ def parse_source(text: object) -> tuple[str, int]:
     (('pitts30k', 4), ('gardens', 1))
     """
     name, _, step = str(text).partition(":")
-    if not name or not (step or "1").isdecimal() or int(step or "1") < 1:
-        raise ConfigError(
-            f"sources has '{text}'",
-            expected="<data set>:<step>, as in sources=[pitts30k:4,st_lucia:1]",
-        )
-    return name, int(step or "1")
+    step = step or "1"
+    expected = "<data set>:<step>, as in sources=[pitts30k:4,st_lucia:1]"
+    fine = name and step.isdecimal() and int(step) >= 1
+    check_config(fine, f"sources has '{text}'", expected)
+    return name, int(step)
 
 
 def _chosen(config: BuildVocabulary) -> list[Chosen]:
@@ -110,11 +108,7 @@ def _chosen(config: BuildVocabulary) -> list[Chosen]:
         return [Chosen(config.dataset.option, 1, dataset_files(config))]
     parsed = [parse_source(text) for text in config.sources]
     names = [name for name, _ in parsed]
-    unknown = [name for name in names if name not in options_of("dataset")]
-    if unknown or len(set(names)) < len(names):
-        what = f"there is no data set {', '.join(unknown)}" if unknown else f"sources={names}"
-        expected = f"some of {', '.join(options_of('dataset'))}" if unknown else "each once"
-        raise ConfigError(what, where="sources=", expected=expected)
+    check_config(len(set(names)) == len(names), f"sources={names}", "each once")
     sets = [replace(config, dataset=dataset_named(name, config.name)) for name in names]
     return [Chosen(*one, dataset_files(own)) for one, own in zip(parsed, sets, strict=True)]
 

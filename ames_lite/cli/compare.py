@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ames_lite.cli.schema.evaluation import Compare
 from ames_lite.cli.shell import as_list
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import BadInput, check_config
 from ames_lite.evaluation.comparison import GLOBAL, Block, Entry, compare
 from ames_lite.evaluation.comparison_table import render
 from ames_lite.evaluation.results_file import read_results, results_path
@@ -35,8 +35,7 @@ def run(config: Compare) -> list[Block]:
 
 
 def _paths(entry: Path | list[Path]) -> list[Path]:
-    if not entry:
-        raise ConfigError("results= has the entry []", expected=EXPECTED)
+    check_config(entry, "results= has the entry []", EXPECTED)
     return [results_path(path) for path in as_list(entry)]
 
 
@@ -60,10 +59,9 @@ def _names(given: list[str] | None, groups: Sequence[Sequence[Path]]) -> list[st
         what = f"results= lists {twice} twice" if twice else "results= is not given"
         raise BadInput(what, expected=EXPECTED)
     if given is not None:
-        if len(given) != len(groups):
-            what = f"{len(given)} names for {len(groups)} entries"
-            raise ConfigError(what, expected="names=[…], one an entry of results=")
-        return [str(name) for name in given]
+        what = f"{len(given)} names for {len(groups)} entries"
+        check_config(len(given) == len(groups), what, "names=[…], one an entry of results=")
+        return given
     folders = [paths[0].absolute().parent.parts for paths in groups]
     depth = 1
     while len({folder[-depth:] for folder in folders}) < len(folders) and depth < 20:

@@ -41,7 +41,7 @@ from ames_lite.cli.schema.keys import Key, groups_of, keys_of
 from ames_lite.cli.schema.values import built, converted, element, takes_text
 from ames_lite.cli.spellings import synonyms
 from ames_lite.datasets.layout import network_of
-from ames_lite.errors import ConfigError, MissingFile, require
+from ames_lite.errors import ConfigError, MissingFile, check_config
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir
 
@@ -68,7 +68,6 @@ def config_dirs() -> tuple[Path, ...]:
 
 
 def options_of(group: str) -> list[str]:
-    """The values that a group has, sorted."""
     found = (path.stem for folder in config_dirs() for path in (folder / group).glob("*.yaml"))
     return sorted(set(found))
 
@@ -107,7 +106,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
     plain = _contents(name, composed, [])
     lacking = sorted(_declared(name) - set(plain))
     what, expected = f"it has no {', '.join(lacking[:3])}", f"defaults: [{name}, …, _self_] in it"
-    require(not lacking, what, where=_yaml(primary), expected=expected, kind=ConfigError)
+    check_config(not lacking, what, expected, where=_yaml(primary))
     known = hints(schema, plain)
     others = [(key, value) for key, value in words if key not in own_groups]
     for key, _ in others:
@@ -131,7 +130,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
 
 def _check_count(key: str, value: object, mark: str) -> None:
     fits = not isinstance(value, int) or value >= int(mark.rpartition(" ")[2])
-    require(fits, f"{key}={value}", expected=f"a whole number of {mark}", kind=ConfigError)
+    check_config(fits, f"{key}={value}", f"a whole number of {mark}")
 
 
 def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:
@@ -171,13 +170,11 @@ def _as_text(key: str, value: str, about: Key) -> str:
         return f"{key}={literal_list(value, written) if texts else value}"
     if value == "null" or not (takes_text(about.hint) or (of_list and about.path)):
         return f"{key}={value}"
-    if about.path and not value.strip():
-        raise ConfigError(f"{key}= is empty", expected="a path, or null")
+    check_config(not about.path or value.strip(), f"{key}= is empty", "a path, or null")
     return f"{key}={written(value)}"
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """The values of a configuration as JSON has them."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     return {key.removesuffix("_"): value for key, value in plain.items()}
 
@@ -232,9 +229,8 @@ def _parse(text: str) -> Override:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:
         raise ConfigError(f"'{text}' is not an override", expected=FORM) from error
-    if override.is_sweep_override():
-        expected = "a list: key=[value,value]; decimals with a point; a sweep: -m"
-        raise ConfigError(f"'{text}' lists values", expected=expected)
+    expected = "a list: key=[value,value]; decimals with a point; a sweep: -m"
+    check_config(not override.is_sweep_override(), f"'{text}' lists values", expected)
     return override
 
 

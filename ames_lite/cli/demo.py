@@ -125,7 +125,6 @@ RECIPES = {
 
 
 def run(config: Demo) -> None:
-    """The whole job."""
     desc_name, trains = config.desc_name, config.train
     recipe = RECIPES[desc_name]
     precision = settle_precision(config.precision, pick_device())

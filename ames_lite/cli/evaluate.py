@@ -22,7 +22,7 @@ from ames_lite.cli.scoring_run import (
 )
 from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import ConfigError, MissingFile, check_config
 from ames_lite.evaluation.data import (
     EvaluationData,
     excluded,
@@ -61,8 +61,8 @@ def run(
     """
     with process_group(config.device) as (processes, device):
         config = settled(config, device, processes)
-        options = scoring_options(config, device, config.query_desc_num, config.gallery_desc_num)
-        return _run(config, comparisons, processes, options)
+        counts = config.query_desc_num, config.gallery_desc_num
+        return _run(config, comparisons, processes, scoring_options(config, device, *counts))
 
 
 def _run(
@@ -75,10 +75,9 @@ def _run(
     exports, top, protocol = as_list(config.exports or []), config.export_top, protocol_of(config)
     setting = check_exports(exports, protocol, config.export_setting, top)
     numbers, scorer, ensemble = _check(config, files)
+    whole = bool(exports)
+    data, numbers = open_data(files, protocol, config.neighbors, numbers, processes, whole=whole)
     lambs, temps, tuned_on, source = ensemble
-    data, numbers = open_data(
-        files, protocol, config.neighbors, numbers, processes, whole=bool(exports)
-    )
     if processes.first and source != "given":  # on the command line
         print(ensemble)
     work = Work(data, scorer, max(numbers), options)
@@ -219,8 +218,8 @@ def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:
     if given is None:
         return [NUM_RERANK if tuned is None else tuned.num_rerank]
     numbers = [int(n) for n in as_list(given)]
-    if not numbers or min(numbers) < 1:
-        raise ConfigError(f"num_rerank={given}", expected="numbers of at least 1")
+    fine = numbers and min(numbers) >= 1
+    check_config(fine, f"num_rerank={given}", "numbers of at least 1")
     return numbers
 
 
@@ -229,8 +228,7 @@ def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[Pai
     name, arguments = model.name, model.arguments
     if name in HEADS and HEADS[name].marker is not None:
         return _open_weights(name, desc_name, weights)
-    if weights is not None:
-        raise ConfigError(f"model={name} takes no weights=")
+    check_config(weights is None, f"model={name} takes no weights=", "no weights=")
     if name not in HEADS:
         return verifier_scorer(name, **arguments), HeadMeta()
     settings = f"{name} {json.dumps(arguments, sort_keys=True)}"
@@ -238,36 +236,26 @@ def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[Pai
 
 
 def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairScorer, HeadMeta]:
-    """The head at weights=. Raises where it is not that of model= or of desc_name=."""
     if path is None:
         known = [f"weights={one}{_with_trust(one)}" for one in names_for(desc_name, name)]
-        raise ConfigError(
-            f"model={name} needs trained weights",
-            where="weights= is not given",
-            expected=" or ".join(
-                ["weights=<folder of a training run, or a published .pt>", *known]
-            ),
-            remedy=f"python scripts/train.py desc_name={desc_name}"
-            + (f" model={name}" if name != "ames" else ""),
-        )
+        what, where = f"model={name} needs trained weights", "weights= is not given"
+        expected = " or ".join(["weights=<folder of a training run, or a published .pt>", *known])
+        remedy = f"python scripts/train.py desc_name={desc_name}"
+        remedy += f" model={name}" if name != "ames" else ""
+        raise ConfigError(what, where=where, expected=expected, remedy=remedy)
     head, meta = load_head(path)
-    if type(head) is not HEADS[name]:
-        is_of = next(other for other in HEADS if type(head) is HEADS[other])
-        what = f"the weights are of the head '{is_of}', model is '{name}'"
-        raise ConfigError(what, where=path, expected=f"model={is_of}, or other weights")
-    if meta.desc_name is not None and meta.desc_name != desc_name:
-        raise ConfigError(
-            f"the head was trained on '{meta.desc_name}', desc_name is '{desc_name}'",
-            where=path,
-            expected=f"desc_name={meta.desc_name}, or another head",
-        )
+    is_of = next(other for other in HEADS if type(head) is HEADS[other])
+    what = f"the weights are of the head '{is_of}', model is '{name}'"
+    check_config(is_of == name, what, f"model={is_of}, or other weights", where=path)
+    what = f"the head was trained on '{meta.desc_name}', desc_name is '{desc_name}'"
+    expected = f"desc_name={meta.desc_name}, or another head"
+    check_config(meta.desc_name in (None, desc_name), what, expected, where=path)
     weights = path / "weights.safetensors" if path.is_dir() else path
     check = partial(meta.check_descriptors, path)
     return PairScorer(head, name, file_digest(weights), check), meta
 
 
 def _with_trust(name: str) -> str:
-    """What allows the download of a published head."""
     return "" if ENTRIES[name].address is None else " trust=true"
 
 

@@ -2,15 +2,11 @@
 
 import os
 
-from ames_lite.cli.extraction import (
-    configured_backbone,
-    find_lists,
-    query_boxes,
-)
+from ames_lite.cli.extraction import configured_backbone, find_lists, query_boxes
 from ames_lite.cli.schema.extraction import ExtractDescriptors
 from ames_lite.cli.shell import chosen_splits, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.errors import ConfigError
+from ames_lite.errors import check_config
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.descriptors import BinaryCode, extract_descriptors
 from ames_lite.stores.merging import parse_shard
@@ -19,7 +15,6 @@ OUTPUTS = ("local", "global")
 
 
 def run(config: ExtractDescriptors) -> None:
-    """Extract every split of a data set."""
     files, splits = dataset_files(config), chosen_splits(config)
     shard = parse_shard(config.shard, os.environ)
     find_lists(files, splits)
@@ -30,15 +25,13 @@ def run(config: ExtractDescriptors) -> None:
     outputs = _outputs(config, backbone)
     for split in splits:
         boxes = query_boxes(files, lists[split]) if split == "query" else None
-        vectors = None
-        if "global" in outputs:
-            vectors = files.global_path(split, backbone.global_kind or "cls")
+        vectors = files.global_path(split, backbone.global_kind or "cls")
         written = extract_descriptors(
             backbone,
             config.images or files.image_root,
             lists[split],
             local=files.local_path(split) if "local" in outputs else None,
-            vectors=vectors,
+            vectors=vectors if "global" in outputs else None,
             boxes=boxes,
             binarization=binarization,
             shard=shard,
@@ -54,6 +47,5 @@ def _outputs(config: ExtractDescriptors, backbone: Backbone) -> list[str]:
     """`outputs=`; null: local descriptors, and the global one of a backbone that has one."""
     if config.outputs is None:
         return ["local"] if backbone.global_kind is None else list(OUTPUTS)
-    if not config.outputs:
-        raise ConfigError("outputs=[]", expected=f"some of {', '.join(OUTPUTS)}")
+    check_config(config.outputs, "outputs=[]", f"some of {', '.join(OUTPUTS)}")
     return list(config.outputs)

@@ -15,14 +15,14 @@ from ames_lite.stores.published.store import is_published
 
 
 def configured_backbone(
-    backbone: Named | None, how: Describing, precision: str | None = None, desc_name: str = ""
+    backbone: Named | None, how: Describing, precision: str | None = None
 ) -> Backbone:
     """The backbone of `backbone=`, on `device=`. Raises ConfigError where none is named."""
     if backbone is None:
-        raise ConfigError(
-            f"desc_name={desc_name} is no backbone, and backbone= is not given",
-            expected=f"backbone= one of {', '.join(sorted(BACKBONES))}",
+        what = (
+            f"desc_name={getattr(how, 'desc_name', '')} is no backbone, and backbone= is not given"
         )
+        raise ConfigError(what, expected=f"backbone= one of {', '.join(sorted(BACKBONES))}")
     return build_backbone(
         backbone.name,
         device=how.device,

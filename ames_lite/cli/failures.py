@@ -14,7 +14,7 @@ import numpy as np
 from ames_lite.cli.schema.evaluation import Evaluate, Failures
 from ames_lite.cli.schema.values import built
 from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation.exports import check_exports
 from ames_lite.evaluation.failures import (
     COLUMNS,
@@ -40,12 +40,11 @@ OF_DATASET = {"option", "folder", "protocol", "page"}
 
 
 def run(config: Failures) -> Path:
-    """Draw the sheet; returns the path of the picture."""
     expected, most = "results=<results.json or its folder>", MAX_LINES // 2
     if config.results is None:
         raise ConfigError("results= is not given", expected=expected)
-    if not 1 <= config.num_rows <= most:
-        raise ConfigError(f"num_rows={config.num_rows}", expected=f"a number from 1 to {most}")
+    num = config.num_rows
+    check_config(1 <= num <= most, f"num_rows={num}", f"a number from 1 to {most}")
     where = results_path(config.results)
     results = read_results(where)
     ran = settings_of(results, config, where)
@@ -120,8 +119,7 @@ def scores_of(ran: Evaluate, config: Failures, where: Path) -> Path:
 def chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) -> int:
     """The place of `row=` among the rows. Raises ConfigError for one that is not there."""
     count = len(results["rows"])
-    if not 0 <= row <= count:
-        raise ConfigError(f"row={row}", where=where, expected=f"1 to {count}, or 0: the best")
+    check_config(0 <= row <= count, f"row={row}", f"1 to {count}, or 0: the best", where=where)
     return row - 1 if row else pick_row(results["rows"], metric)
 
 
@@ -167,7 +165,6 @@ def _moves(before: Floats, after: Floats) -> str:
 
 
 def title_of(results: Mapping[str, Any], place: int, setting: str) -> str:
-    """What was reranked by what."""
     row = results["rows"][place]
     settings = f"num_rerank {row['num_rerank']}, λ {row['lamb']:g}, γ {row['temp']:g}"
     role = f" ({row['role']})" if row.get("role") else ""

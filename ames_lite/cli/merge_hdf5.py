@@ -6,19 +6,16 @@ from ames_lite.cli.schema.extraction import MergeHdf5
 from ames_lite.cli.shell import chosen_splits, dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.errors import ConfigError
+from ames_lite.errors import check_config
 from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores.merging import find_shards
 
 
 def run(config: MergeHdf5) -> None:
-    """Join the shards of every split."""
     kind, how, compression = config.global_, config.how, config.compression
-    if kind is not None and (how != "copy" or compression is not None):
-        raise ConfigError(
-            f"global={kind} with how={how}, compression={compression}",
-            expected="how=copy compression=null: global descriptors are copied as they are",
-        )
+    what = f"global={kind} with how={how}, compression={compression}"
+    expected = "how=copy compression=null: global descriptors are copied as they are"
+    check_config(kind is None or (how == "copy" and compression is None), what, expected)
     files, splits = dataset_files(config), chosen_splits(config)
     found = {split: _find(files, split, kind) for split in splits}
     for split, (output, shards) in found.items():
@@ -36,7 +33,6 @@ def run(config: MergeHdf5) -> None:
 
 
 def _find(files: DatasetFiles, split: str, kind: str | None) -> tuple[Path, list[Path]]:
-    """The store of a split, of local or some kind of global descriptors, and its shards."""
     if kind is None:
         path, remedy = files.local_path(split), files.make_local(splits=[split])
     else:

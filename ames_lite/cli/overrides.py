@@ -76,7 +76,6 @@ def literal_list(value: str, written: Callable[[str], str] = literal) -> str:
 
 
 def is_list(value: str) -> bool:
-    """Whether a value is written as a list."""
     return value.startswith("[") and value.endswith("]")
 
 

@@ -19,7 +19,7 @@ from ames_lite.datasets.custom.files import (
 from ames_lite.datasets.custom.truth import FORMS, CustomOptions, make_custom
 from ames_lite.datasets.layout import PUBLISHED_LISTS
 from ames_lite.datasets.relation import Relation
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError, check_config, require
 from ames_lite.evaluation.protocols import PROTOCOLS, get_protocol
 from ames_lite.io.overrides import paste, word
 
@@ -31,13 +31,12 @@ DEFAULT_PROTOCOL = "instance"
 
 def folder_of(data_root: Path, name: str) -> Path:
     """The folder of a dataset. Raises ConfigError for a name that leads elsewhere."""
-    if not name.strip(". ") or Path(name).name != name:
-        raise ConfigError(f"name={name}", expected="the name of one folder, below data_root")
+    fine = name.strip(". ") and Path(name).name == name
+    check_config(fine, f"name={name}", "the name of one folder, below data_root")
     return data_root / name
 
 
 def prepare_command(options: CustomOptions, folder: Path) -> str:
-    """The command that makes the lists."""
     given = {key: value for key, value in asdict(options).items() if value is not None}
     name = folder.name
     if options.val_share is not None:
@@ -55,8 +54,8 @@ def prepare(
     overwrite: bool = False,
 ) -> Description:
     """Write the lists of a dataset, and print what came of it."""
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise ConfigError(f"protocol={protocol}", expected=f"one of {', '.join(PROTOCOLS)}")
+    known = protocol is None or protocol in PROTOCOLS
+    check_config(known, f"protocol={protocol}", f"one of {', '.join(PROTOCOLS)}")
     made = make_custom(options)
     chosen = choose_protocol(made, protocol)
     description = write_custom(folder, made, options, chosen, role, overwrite)
@@ -68,14 +67,12 @@ def choose_protocol(made: Relation, asked: str | None) -> str:
     """The protocol asked for, or that of the kind. Raises ConfigError where grades do not fit."""
     fits = "revisitop" if made.truth.graded else PROTOCOL_OF.get(made.kind, DEFAULT_PROTOCOL)
     chosen = asked or fits
-    if get_protocol(chosen).graded != made.truth.graded:
-        has = "grades" if made.truth.graded else "no grades"
-        raise ConfigError(f"protocol={chosen}, and the labels have {has}", expected=fits)
+    what = f"protocol={chosen}, and the labels have {'' if made.truth.graded else 'no '}grades"
+    check_config(get_protocol(chosen).graded == made.truth.graded, what, fits)
     return chosen
 
 
 def show(folder: Path, made: Relation, description: Description) -> None:
-    """Print what came of a set."""
     truth, without = made.truth, made.without_positives
     right = sum(map(len, truth.easy)) + sum(map(len, truth.hard))
     queries, gallery = len(truth.query_names), len(truth.gallery_names)
@@ -99,9 +96,8 @@ def settle(config: Data, data_root: Path) -> Description | None:
     dataset = config.dataset
     images, labels = config.images, config.labels
     if dataset.option != OPTION:
-        if labels is not None:
-            what = f"labels= is given and dataset={dataset.option} brings its own"
-            raise ConfigError(what, expected=f"dataset={OPTION}, or no labels=")
+        what = f"labels= is given and dataset={dataset.option} brings its own"
+        check_config(labels is None, what, f"dataset={OPTION}, or no labels=")
         if not dataset.prepared:
             return None
     folder = folder_of(data_root, dataset.folder)
@@ -130,13 +126,10 @@ def _prepare_or_check(folder: Path, images: Path | None, labels: str) -> None:
         return
     lists = [f"{side}.txt" for side in PUBLISHED_LISTS] + [f"gnd_{folder.name}.json"]
     there = [name for name in lists if (folder / name).exists()]
-    if there:
-        raise BadInput(
-            f"labels= is given, and {', '.join(there)} came from elsewhere",
-            where=folder,
-            expected="lists made from these labels, or no labels=",
-            remedy=f"{prepare_command(options, folder)} overwrite=true",
-        )
+    what = f"labels= is given, and {', '.join(there)} came from elsewhere"
+    expected = "lists made from these labels, or no labels="
+    remedy = f"{prepare_command(options, folder)} overwrite=true"
+    require(not there, what, where=folder, expected=expected, remedy=remedy)
     try:
         prepare(folder, options)
     except ConfigError as error:  # what these labels need has no key here

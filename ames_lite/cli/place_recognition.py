@@ -17,7 +17,7 @@ import torch
 
 from ames_lite.cli import evaluate
 from ames_lite.cli.extraction import configured_backbone, find_lists
-from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Stage, make_pipeline, named
+from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Stage, named
 from ames_lite.cli.prepare_set import UNVERIFIED
 from ames_lite.cli.remedies import Files
 from ames_lite.cli.schema.evaluation import PlaceRecognition
@@ -25,7 +25,14 @@ from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.shell import as_list, refuse_used, run_dir, stamped_dir
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
-from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
+from ames_lite.errors import (
+    BadInput,
+    ConfigError,
+    MissingFile,
+    UserError,
+    check_config,
+    require,
+)
 from ames_lite.evaluation.comparison import Block, Entry, compare
 from ames_lite.evaluation.comparison_table import one_table, render
 from ames_lite.evaluation.metrics import find_hits
@@ -38,13 +45,11 @@ from ames_lite.stores.published.store import is_published
 
 def run(config: PlaceRecognition) -> list[Block]:
     """The whole job; returns the table, one block a dataset."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # stages share their work out by themselves
-        raise ConfigError(
-            "place_recognition was started as several processes",
-            expected="one process",
-            remedy="run the stages that it prints under torchrun, then this: complete files stay",
-        )
-    pipeline = make_pipeline(config)
+    one = int(os.environ.get("WORLD_SIZE", "1")) == 1  # stages share their work out by themselves
+    what = "place_recognition was started as several processes"
+    remedy = "run the stages that it prints under torchrun, then this: complete files stay"
+    check_config(one, what, "one process", remedy=remedy)
+    pipeline = Pipeline(config)
     title = config.title or "+".join(place.name for place in pipeline.places)
     folder = config.output_dir or stamped_dir(f"place_recognition_{title}")
     refuse_used(folder)
@@ -248,7 +253,6 @@ def _write_tables(pipeline: Pipeline, blocks: Sequence[Block], folder: Path) -> 
 
 
 def _notes(pipeline: Pipeline) -> list[str]:
-    """What a reader must know beside the metrics."""
     notes = [f"global: {pipeline.lists}"]
     notes += [f"left out: {name}: {why}" for name, why in pipeline.left_out.items()]
     own = {name: getattr(pipeline.config, name) for name in pipeline.rerankers}

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ames_lite.cli import build_vocabulary
-from ames_lite.cli.compose import compose, experiments_of, options_of
+from ames_lite.cli.compose import compose, experiments_of
 from ames_lite.cli.evaluate import numbers_of
 from ames_lite.cli.remedies import Files
 from ames_lite.cli.schema.evaluation import OfHead, PlaceRecognition
@@ -18,7 +18,7 @@ from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps, words
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
-from ames_lite.errors import ConfigError, MissingFile, UserError, require
+from ames_lite.errors import MissingFile, UserError, check_config
 from ames_lite.evaluation.protocols import get_protocol
 from ames_lite.evaluation.tuning import read_tuned
 from ames_lite.extraction.neighbors import check_topk
@@ -37,7 +37,6 @@ Command = tuple[str, ...]  # its name, then overrides
 
 
 def named(place: Files) -> Command:
-    """How a command names a dataset."""
     return (f"dataset={place.option}", *["swap=true"] * place.swapped)
 
 
@@ -74,43 +73,24 @@ def is_complete(path: Path) -> bool:
     return True
 
 
-@dataclass(eq=False)
 class Pipeline:
     """The stages of a run. left_out: rerankers and datasets that are not run, and why."""
 
-    config: PlaceRecognition
-    steps: Steps
-    rerankers: list[str]
-    left_out: dict[str, str]
-    places: list[Files] = field(default_factory=list)
+    def __init__(self, config: PlaceRecognition) -> None:
+        self.config, self.steps = config, Steps(data_root(config))
+        self.rerankers, self.left_out = _rerankers(config)
+        self.global_desc_name = config.global_desc_name or config.desc_name
+        # the global descriptors have a backbone of their own
+        self.from_images = self.global_desc_name != config.desc_name
+        # the pass that makes the local descriptors gives the global ones too
+        self.with_cls = config.global_ == "cls" and not self.from_images
+        self.lists = f"{config.global_} of {self.global_desc_name}"
+        self.places = [self.place(*one) for one in _sets(config)]
+        _check_globals(config, self.from_images)
 
-    @property
-    def global_desc_name(self) -> str:
-        """Prefix of the global descriptors' files."""
-        return str(self.config.global_desc_name or self.config.desc_name)
-
-    @property
-    def from_images(self) -> bool:
-        """Whether the global descriptors have a backbone of their own."""
-        return self.global_desc_name != self.config.desc_name
-
-    @property
-    def with_cls(self) -> bool:
-        """Whether the pass that makes the local descriptors gives the global ones too."""
-        return self.config.global_ == "cls" and not self.from_images
-
-    @property
-    def lists(self) -> str:
-        """What the neighbour lists are by."""
-        return f"{self.config.global_} of {self.global_desc_name}"
-
-    def place(self, name: str, swapped: bool = False) -> Files:
+    def place(self, name: str, *more: str) -> Files:
         """A dataset. Raises ConfigError for an unknown one."""
-        if name not in options_of("dataset"):
-            expected = f"some of {', '.join(options_of('dataset'))}"
-            raise ConfigError(f"there is no dataset '{name}'", expected=expected)
-        words = [f"dataset={name}", *["swap=true"] * swapped]
-        words.append(word("desc_name", self.config.desc_name))
+        words = (word("dataset", name), word("desc_name", self.config.desc_name), *more)
         return dataset_files(self.steps.config("evaluate", *words))
 
     def of_globals(self, place: Files) -> Files:
@@ -133,47 +113,42 @@ class Pipeline:
         plain = compose("extract_descriptors", [f"backbone={name}"]).backbone.arguments
         changed = {f"backbone.arguments.{k}": v for k, v in arguments.items() if v != plain[k]}
         given = [f"backbone={name}", *(word(key, value) for key, value in changed.items())]
-        given += ["outputs=[local]"] * (not self.with_cls)
-        how = ("extract_descriptors", place, self.config.desc_name, given)
-        return self._extract(*how, ["local", *["cls"] * self.with_cls], OF_LOCAL, splits)
+        kinds = ["local", "cls"] if self.with_cls else ["local"]
+        given += [] if self.with_cls else ["outputs=[local]"]
+        return self._extract("extract_descriptors", place, kinds, OF_LOCAL, given, splits)
 
     def extract_global(self, place: Files, vocabulary: Path | None) -> Stage:
         """Global descriptors: of the local ones, or of images by a backbone of their own."""
         config, given, network = self.config, [], None
         if self.from_images:
             network = OF_GLOBAL
-            given = [*map(str, config.global_extraction), *self._weights()]
+            given = [*config.global_extraction, *self._weights()]
             size, key = place.dataset.published_size, "backbone.arguments.image_size"
             if config.published_size and size:
                 given = [*(w for w in given if not w.startswith(f"{key}=")), word(key, size)]
+        name = "extract_descriptors" if config.global_ == "cls" else "extract_globals"
         if config.global_ == "cls":
-            name, more = "extract_descriptors", ["outputs=[global]"]
+            given.append("outputs=[global]")
         else:
-            name, more = "extract_globals", words(config, "global_")
-            more += ["source=images"] * self.from_images
-            more += [word("vocabulary", vocabulary)] if vocabulary else []
-        how = (name, place, self.global_desc_name, [*given, *more])
-        return self._extract(*how, [config.global_], network)
+            given += [*words(config, "global_"), *["source=images"] * self.from_images]
+            given += [word("vocabulary", vocabulary)] if vocabulary else []
+        return self._extract(name, self.of_globals(place), [config.global_], network, given)
 
     def _extract(
         self,
         name: str,
         place: Files,
-        desc_name: str,
-        given: Sequence[str],
         kinds: Sequence[str],
         network: str | None,
+        given: Sequence[str],
         splits: Sequence[str] = SIDES,
     ) -> Stage:
-        """A command of that name; kinds: of the stores that it fills, under desc_name."""
-        files = replace(place, desc_name=desc_name)
-        fills = {split: [files.global_path(split, kind) for kind in kinds] for split in splits}
-        command = (name, *named(place), word("desc_name", desc_name), *given)
+        fills = {split: [place.global_path(split, kind) for kind in kinds] for split in splits}
+        command = (name, *named(place), word("desc_name", place.desc_name), *given)
         command += (word("splits", list(splits)), *words(self.config, *OF_EXTRACTION))
         return Stage(place.name, place, command, fills, network)
 
     def search(self, place: Files) -> Stage:
-        """Neighbour lists."""
         given = [word("desc_name", self.global_desc_name)]
         given += words(self.config, "global_", "num_neighbors", "device")
         command = ("prepare_topk_global", *named(place), *given)
@@ -195,40 +170,39 @@ class Pipeline:
 
     def _vocabulary(self, own: Files | None = None) -> tuple[Path, list[Stage]] | None:
         """A vocabulary and what builds it: given, of the recipe's sources, or of an own gallery."""
-        config = self.config
+        config, first = self.config, self.places[0]
         if config.global_ != "vlad":
             return None
         if config.vocabulary is not None:
-            own_config = self.steps.config("build_vocabulary", *named(self.places[0]))
+            own_config = self.steps.config("build_vocabulary", *named(first))
             find = partial(find_vocabulary, own_config, config.vocabulary)
-            return config.vocabulary, [Stage("vocabulary", self.places[0], keep=find)]
+            return config.vocabulary, [Stage("vocabulary", first, keep=find)]
         recipe = config.vocabulary_recipe or "own"
         given = [f"recipe={recipe}"]
         if recipe == "own":
             given += [word("desc_name", config.desc_name), "split=gallery"]
         command = ("build_vocabulary", *(named(own) if own else ()), *given)
-        command += tuple(map(str, config.vocabulary_options))
+        command += tuple(config.vocabulary_options)
         made = self.steps.config(*command)
         if not made.sources and own is None:
             return None
         sources, path = build_vocabulary.sources_and_path(made)
         keep = partial(build_vocabulary.keep, made, self.steps.text(*command, "overwrite=true"))
-        build = Stage("vocabulary", self.places[0], command, keep=keep)
-        from_local = own is not None and made.extraction is None
-        if path.is_file() or from_local:  # which is extracted anyway
+        build = Stage("vocabulary", first, command, keep=keep)
+        if path.is_file() or (own and made.extraction is None):  # which is extracted anyway
             return path, [build]
         stores = [self._store(own or self.place(one.dataset), path.name, made) for one in sources]
         return path, [*stores, build]
 
     def _store(self, place: Files, name: str, made: BuildVocabulary) -> Stage:
         """What a vocabulary is built from, by the recipe's extraction if it has one."""
-        splits, extraction = [made.split], made.extraction
-        if extraction is None:
-            stage = self.extract_local(place, splits)
+        if made.extraction is None:
+            stage = self.extract_local(place, [made.split])
         else:
-            given = [*map(str, extraction), *self._weights()]
-            how = ("extract_descriptors", place, made.stores or made.desc_name, given)
-            stage = self._extract(*how, ["local"], "vocabulary", splits)
+            place = replace(place, desc_name=made.stores or made.desc_name)
+            given = [*made.extraction, *self._weights()]
+            how = (["local"], "vocabulary", given, [made.split])
+            stage = self._extract("extract_descriptors", place, *how)
         return replace(stage, about=f"{place.name}, of which {name} is built")
 
     def _keep_lists(self, place: Files, command: Command) -> Path | None:
@@ -260,33 +234,26 @@ class Pipeline:
         return max(numbers)
 
 
-def make_pipeline(config: PlaceRecognition) -> Pipeline:
-    """The pipeline of a configuration. Raises ConfigError for what does not go together."""
-    kind, given = config.global_, config.global_extraction
-    pipeline = Pipeline(config, Steps(data_root(config)), *_rerankers(config))
-    pipeline.places = [pipeline.place(*one) for one in _sets(config)]
-    if not pipeline.from_images:
+def _check_globals(config: PlaceRecognition, from_images: bool) -> None:
+    given, prefix = config.global_extraction, f"global_desc_name={config.global_desc_name}"
+    if not from_images:
         what = "global_extraction= is given without global_desc_name="
-        expected = "global_desc_name=<another prefix>, or no global_extraction="
-        require(not given, what, expected=expected, kind=ConfigError)
-        return pipeline
-    prefix = f"global_desc_name={pipeline.global_desc_name}"
-    if not any(text.startswith("backbone=") for text in given):
-        what, expected = "nothing says what makes them", "global_extraction=[backbone=<name>, …]"
-        raise ConfigError(f"{prefix}: {what}", expected=expected)
-    if kind == "vlad" and config.vocabulary is None and config.vocabulary_recipe is None:
-        expected = "vocabulary=<file>, or vocabulary_recipe=<of conf/recipe>"
-        raise ConfigError(f"{prefix}: no vocabulary", expected=expected)
-    return pipeline
+        check_config(not given, what, "global_desc_name=<another prefix>, or no global_extraction=")
+        return
+    named = any(text.startswith("backbone=") for text in given)
+    expected = "global_extraction=[backbone=<name>, …]"
+    check_config(named, f"{prefix}: nothing says what makes them", expected)
+    vocabulary = config.vocabulary or config.vocabulary_recipe or config.global_ != "vlad"
+    expected = "vocabulary=<file>, or vocabulary_recipe=<of conf/recipe>"
+    check_config(vocabulary, f"{prefix}: no vocabulary", expected)
 
 
 def _rerankers(config: PlaceRecognition) -> tuple[list[str], dict[str, str]]:
     """Those that run, and why others do not: a head without weights runs only if asked for."""
     asked = config.rerankers
     if asked is not None:
-        if not asked or set(asked) - set(RERANKERS) or len(set(asked)) < len(asked):
-            expected = f"some of {', '.join(RERANKERS)}, once"
-            raise ConfigError(f"rerankers={asked}", expected=expected)
+        fine = asked and set(asked) <= set(RERANKERS) and len(set(asked)) == len(asked)
+        check_config(fine, f"rerankers={asked}", f"some of {', '.join(RERANKERS)}, once")
         return asked, {}
     without = [
         name for name in RERANKERS if name in HEADS and getattr(config, name).weights is None
@@ -295,17 +262,14 @@ def _rerankers(config: PlaceRecognition) -> tuple[list[str], dict[str, str]]:
     return [name for name in RERANKERS if name not in left_out], left_out
 
 
-def _sets(config: PlaceRecognition) -> list[tuple[str, bool]]:
-    """The datasets, and whether each is its other direction."""
-    if not config.sets:
-        fitting = [name for name in experiments_of("place_recognition") if name.startswith("a")]
-        expected = f"sets=[<dataset>, …] or experiment= one of {', '.join(fitting)}"
-        raise ConfigError("sets= is not given", expected=expected)
-    parsed = [str(text).partition(":") for text in config.sets]
+def _sets(config: PlaceRecognition) -> list[tuple[str, ...]]:
+    """The datasets, and swap=true where it is the other direction of one."""
+    fitting = [name for name in experiments_of("place_recognition") if name.startswith("a")]
+    expected = f"sets=[<dataset>, …] or experiment= one of {', '.join(fitting)}"
+    check_config(config.sets, "sets= is not given", expected)
+    parsed = [text.partition(":") for text in config.sets]
     for name, colon, more in parsed:
-        if not name or more not in ("", "swap"):
-            what = f"sets has '{name}{colon}{more}'"
-            raise ConfigError(what, expected="<dataset>, or <dataset>:swap")
-    if len(set(parsed)) < len(parsed):
-        raise ConfigError(f"sets={config.sets}", expected="each set once")
-    return [(name, bool(more)) for name, _, more in parsed]
+        fine = name and more in ("", "swap")
+        check_config(fine, f"sets has '{name}{colon}{more}'", "<dataset>, or <dataset>:swap")
+    check_config(len(set(parsed)) == len(parsed), f"sets={config.sets}", "each set once")
+    return [(name, *["swap=true"] * bool(more)) for name, _, more in parsed]

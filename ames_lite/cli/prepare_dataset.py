@@ -15,7 +15,7 @@ from ames_lite.cli.shell import data_root, print_table
 from ames_lite.datasets.custom.files import PARTS, write_split
 from ames_lite.datasets.custom.split import Split, split_folders
 from ames_lite.datasets.custom.truth import FORMS, CustomOptions
-from ames_lite.errors import ConfigError
+from ames_lite.errors import check_config
 
 OPTIONS = (
     *("images", "labels", "kind", "query_images", "queries", "gallery", "radius", "tolerance"),
@@ -26,17 +26,16 @@ OPTIONS = (
 def run(config: PrepareDataset) -> Path:
     """Write the lists and the ground truth; returns their folder, of a split the first."""
     for key in ("images", "labels"):
-        if getattr(config, key) is None:
-            raise ConfigError(f"{key}= is not given", expected=f"images=<folder> {FORMS}")
+        given = getattr(config, key) is not None
+        check_config(given, f"{key}= is not given", f"images=<folder> {FORMS}")
     options = CustomOptions(**{key: getattr(config, key) for key in OPTIONS})
     folder = folder_of(data_root(config), config.name)
     if options.val_share is not None:
         options = replace(options, seed=config.seed, queries_per_label=config.queries_per_label)
         return _split(folder, options, config.protocol, config.overwrite)
     for key in ("families", "distractors"):
-        if getattr(config, key) is not None:
-            expected = "val_share=<the share of the instances to validate on>"
-            raise ConfigError(f"{key}= is given without val_share=", expected=expected)
+        expected = "val_share=<the share of the instances to validate on>"
+        check_config(getattr(config, key) is None, f"{key}= is given without val_share=", expected)
     prepare(folder, options, protocol=config.protocol, role=config.role, overwrite=config.overwrite)
     return folder
 

@@ -28,11 +28,8 @@ def run(config: PrepareSet) -> Relation:
     if dataset.base is not None:
         return _parts(config)
     if not dataset.reader:
-        raise ConfigError(
-            f"dataset={dataset.option} has no official layout to be read",
-            expected=f"one of {', '.join(readable())}",
-            remedy=dataset.page,
-        )
+        what = f"dataset={dataset.option} has no official layout to be read"
+        raise ConfigError(what, expected=f"one of {', '.join(readable())}", remedy=dataset.page)
     root = data_root(config) / dataset.images_folder
     made = read_layout(dataset.reader, root, dataset.options or {}, dataset.page)
     if dataset.swap:

@@ -7,9 +7,8 @@ from ames_lite.cli.schema.extraction import PrepareTopkGlobal
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, find_all
-from ames_lite.errors import ConfigError
+from ames_lite.errors import check_config
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
-from ames_lite.retrieval.compressed import IvfPq
 from ames_lite.retrieval.rerank_parts import Reranker
 from ames_lite.retrieval.rerankers import RERANKERS
 from ames_lite.runtime import pick_device
@@ -33,7 +32,7 @@ def run(config: PrepareTopkGlobal) -> None:
             num_neighbors=config.num_neighbors,
             names=[names_of_published(files, side, found[side]) for side in sides],
             device="cuda" if pick_device(config.device).type == "cuda" else "cpu",
-            index=IvfPq(**vars(config.ivf_pq)) if config.index == "ivf_pq" else None,
+            index=config.ivf_pq if config.index == "ivf_pq" else None,
             rerank=rerank,
             overwrite=config.overwrite,
         )
@@ -43,11 +42,9 @@ def run(config: PrepareTopkGlobal) -> None:
 def _reranking(config: PrepareTopkGlobal) -> Reranker | None:
     """`rerank=`; published: SuperGlobal's lists of queries are reranked, others are not."""
     chosen: str = config.rerank
-    if chosen in RERANKERS and config.lists is not None:
-        raise ConfigError(
-            f"rerank={chosen} with lists=: these are rewritten as they are",
-            expected=f"lists= or rerank={chosen}, which needs the global descriptors",
-        )
+    what = f"rerank={chosen} with lists=: these are rewritten as they are"
+    expected = f"lists= or rerank={chosen}, which needs the global descriptors"
+    check_config(config.lists is None or chosen not in RERANKERS, what, expected)
     if chosen == "published" and config.global_ in NETWORK_OF and not config.self_search:
         chosen = "mda"
     return RERANKERS[chosen](**vars(getattr(config, chosen))) if chosen in RERANKERS else None

@@ -52,7 +52,6 @@ class Files(DatasetFiles):
     images: Path | None = None
 
     def command(self, script: str, **more: object) -> str:
-        """A command on this data set."""
         return paste(script, self.words(**more))
 
     def words(self, **more: object) -> list[str]:

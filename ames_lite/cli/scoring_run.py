@@ -7,9 +7,9 @@ from typing import TypeVar
 import torch
 
 from ames_lite.cli.schema.evaluation import Scored
-from ames_lite.cli.schema.keys import Device, Scoring
+from ames_lite.cli.schema.keys import Dataset, Device, Scoring
 from ames_lite.cli.shell import run_dir, run_prefix
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError, check_config, require
 from ames_lite.evaluation.evaluator import Work, reuse, score
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
@@ -25,17 +25,16 @@ def scoring_options(
     config: Scoring, device: torch.device, query_count: int, gallery_count: int
 ) -> ScoringOptions:
     """How to score. Raises ConfigError for what no machine can do."""
-    threads, max_memory = config.threads, config.max_memory
-    if not max_memory > 0:
-        raise ConfigError(f"max_memory={max_memory:g}", expected="GiB of memory, above 0")
+    most = config.max_memory
+    check_config(most > 0, f"max_memory={most:g}", "GiB of memory, above 0")
     return ScoringOptions(
         query_count=query_count,
         gallery_count=gallery_count,
         precision=config.precision,
         device=str(device),
-        max_memory=max_memory,
+        max_memory=most,
         compile=config.compile,
-        threads=threads,
+        threads=config.threads,
     )
 
 
@@ -49,6 +48,13 @@ def settled(config: C, device: torch.device, processes: Processes = ALONE) -> C:
     return replace(config, precision=processes.from_first(found))
 
 
+def check_validation_set(key: str, dataset: Dataset) -> None:
+    """Raises ConfigError for a set that is reported on."""
+    what = f"{key}={dataset.option} has the role '{dataset.role}'"
+    expected = "a validation set (role: val): nothing is chosen on what is reported"
+    check_config(dataset.role == "val", what, expected)
+
+
 def run_folder(config: Scored, command_name: str, processes: Processes) -> Path:
     """The run directory, the same for all processes; raises also where nothing can be resumed."""
     made = ""
@@ -59,18 +65,16 @@ def run_folder(config: Scored, command_name: str, processes: Processes) -> Path:
 
 
 def _resumed(config: Scored) -> Path:
-    if config.output_dir is None:
-        raise ConfigError("resume=true without output_dir=", expected="the folder of the run")
     folder = config.output_dir
-    begun = (folder / "config.yaml").exists()
+    if folder is None:
+        raise ConfigError("resume=true without output_dir=", expected="the folder of the run")
+    where, expected = folder.absolute(), "the folder of a run that was interrupted"
     ended = any((folder / name).exists() for name in ENDED)
-    if ended or not begun:
-        raise BadInput(
-            "the run has ended" if ended else "no run was begun here",
-            where=folder.absolute(),
-            expected="the folder of a run that was interrupted",
-            remedy="give another output_dir=" if ended else "leave resume=true away",
-        )
+    what, remedy = "the run has ended", "give another output_dir="
+    require(not ended, what, where=where, expected=expected, remedy=remedy)
+    begun = (folder / "config.yaml").exists()
+    what, remedy = "no run was begun here", "leave resume=true away"
+    require(begun, what, where=where, expected=expected, remedy=remedy)
     return folder
 
 

@@ -17,7 +17,7 @@ from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.evaluation import Search
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import data_root, print_table, run_dir
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation.exports import FORMS, write_ranking
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.hub import shipped_head
@@ -49,8 +49,7 @@ NAMED = 20  # images that are named on the screen
 
 
 def build_index(config: Search) -> None:
-    if config.query is not None:
-        raise ConfigError("index takes no query=", expected="ames search images=… query=…")
+    check_config(config.query is None, "index takes no query=", "ames search images=… query=…")
     run(config)
 
 
@@ -132,10 +131,10 @@ def _box(config: Search) -> Box | None:
     box = config.box
     if box is None:
         return None
-    if len(box) != 4 or box[0] >= box[2] or box[1] >= box[3]:
-        raise ConfigError(f"box={box}", expected="[x1,y1,x2,y2] in pixels, x1 < x2 and y1 < y2")
-    if config.query is None or config.query.is_dir():
-        raise ConfigError("box= goes with a single query image", expected="query=<image>")
+    fine = len(box) == 4 and box[0] < box[2] and box[1] < box[3]
+    check_config(fine, f"box={box}", "[x1,y1,x2,y2] in pixels, x1 < x2 and y1 < y2")
+    single = config.query is not None and not config.query.is_dir()
+    check_config(single, "box= goes with a single query image", "query=<image>")
     return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
 
 

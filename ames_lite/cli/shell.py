@@ -25,7 +25,7 @@ from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.cli.steps import REMEDY, make_missing
 from ames_lite.datasets.layout import SPLITS
-from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, existing_file, require
+from ames_lite.errors import MissingFile, UserError, check_config, existing_file, require
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import shell_word, word
@@ -54,8 +54,7 @@ def command(
         os.environ[PROGRESS] = str(int(getattr(configs[0], "progress", True)))
         if getattr(configs[0], "prepare", False):
             one = int(os.environ.get("WORLD_SIZE", "1")) == 1
-            what, expected = "prepare=true in several processes", "one process, which prepares"
-            require(one, what, expected=expected, kind=ConfigError)
+            check_config(one, "prepare=true in several processes", "one process, which prepares")
             explain = partial(with_names, config=configs[0])
             return make_missing(partial(work, configs[0]), explain)
         return work(configs[0])
@@ -117,8 +116,8 @@ def data_root(config: Root) -> Path:
     """Where the data sets are: `data_root=`, or the checkout's data/ (./data once installed)."""
     if config.data_root is not None:
         root = config.data_root.absolute()
-        if root.is_file():
-            raise BadInput("data_root= is a file", where=root, expected="a folder, or a new one")
+        expected = "a folder, or a new one"
+        require(not root.is_file(), "data_root= is a file", where=root, expected=expected)
         return root
     return (_checkout() or Path.cwd()) / "data"
 
@@ -153,7 +152,6 @@ def _files(config: Data, images: Path | None = None) -> Files:
 
 
 def dataset_named(name: str, folder: str = "own") -> Dataset:
-    """The data set of that name as a further one; folder: name= of dataset=folder."""
     found: Dataset = compose("prepare_set", [f"dataset={name}", word("name", folder)]).dataset
     return found
 
@@ -195,8 +193,7 @@ def _build_vocabulary(config: Data) -> str:
 
 def chosen_splits(config: Splits) -> list[str]:
     """`splits=`. Raises ConfigError for none."""
-    expected = f"some of {', '.join(SPLITS)}"
-    require(config.splits, "splits=[]", expected=expected, kind=ConfigError)
+    check_config(config.splits, "splits=[]", f"some of {', '.join(SPLITS)}")
     return list(config.splits)
 
 
@@ -251,12 +248,10 @@ def _of_a_run(path: Path) -> bool:
 
 
 def as_list(value: Any) -> list[Any]:
-    """A value or a list of values, as a list."""
     return list(value) if isinstance(value, list) else [value]
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print columns, numbers to the right."""
     lines = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in [lines[0], ["-" * width for width in widths], *lines[1:]]:

@@ -40,7 +40,6 @@ class Steps:
         return " ".join(["ames", name, *map(shell_word, self._given(overrides))])
 
     def config(self, name: str, *overrides: str) -> Any:
-        """Its configuration. Raises ConfigError."""
         return compose(name, self._given(overrides))
 
     def _given(self, overrides: tuple[str, ...]) -> list[str]:

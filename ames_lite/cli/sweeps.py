@@ -19,7 +19,7 @@ from ames_lite.cli import run
 from ames_lite.cli.compose import CONFIG_NAME, compose, search_path, sweep_values
 from ames_lite.cli.shell import exit_code, stamped_dir
 from ames_lite.cli.spellings import in_our_words
-from ames_lite.errors import ConfigError
+from ames_lite.errors import check_config
 from ames_lite.io.overrides import word
 
 INTERRUPTED = 128  # exit codes above it are of signals
@@ -38,10 +38,8 @@ def _run(name: str, words: Sequence[str]) -> None:
     many = bool({"-m", "--multirun"} & set(words))
     given = [text for text in words if "=" in text and not text.startswith(("-", "hydra."))]
     jobs = list(product(*map(sweep_values, given)))
-    if len(jobs) > 1 and not many:
-        raise ConfigError(
-            "some keys have several values", expected="--multirun, or -m, for a sweep"
-        )
+    one = many or len(jobs) == 1
+    check_config(one, "some keys have several values", "--multirun, or -m, for a sweep")
     primary = [text for text in words if text.startswith(CONFIG_NAME)]
     for job in jobs:
         compose(name, [*primary, *(text for text in job if not text.startswith("hydra/"))])

@@ -19,12 +19,12 @@ from ames_lite.cli.compose import as_dict
 from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.schema.evaluation import Train
-from ames_lite.cli.scoring_run import settled
+from ames_lite.cli.scoring_run import check_validation_set, settled
 from ames_lite.cli.shell import dataset_files, dataset_named, protocol_of
 from ames_lite.cli.training_folder import prepare_training_folder
 from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, MissingFile, check_config, require
 from ames_lite.evaluation.data import find_files, load_data
 from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.digest import file_digest, names_digest
@@ -107,30 +107,27 @@ def recipe_of(config: Train) -> Recipe:
     """The recipe of a configuration; batch_size in triplets. Raises BadInput, ConfigError."""
     given = {key: getattr(config, key) for key in Recipe.__dataclass_fields__}
     size, unit = config.batch_size, config.batch_unit
-    if unit == "images" and (size < 3 or size % 3):
-        raise ConfigError(
-            f"batch_size={size} batch_unit=images: triplets of three images do not fill it",
-            expected="a multiple of 3, such as 600 (200 triplets)",
-            remedy=f"batch_size={max(1, size // 3) * 3} batch_unit=images, or batch_unit=triplets",
-        )
+    what = f"batch_size={size} batch_unit=images: triplets of three images do not fill it"
+    expected = "a multiple of 3, such as 600 (200 triplets)"
+    remedy = f"batch_size={max(1, size // 3) * 3} batch_unit=images, or batch_unit=triplets"
+    fine = unit != "images" or (size >= 3 and size % 3 == 0)
+    check_config(fine, what, expected, remedy=remedy)
     return Recipe(**{**given, "batch_size": size // 3 if unit == "images" else size})
 
 
 def _check_start(config: Train) -> None:
     """Refuses, before any file is opened, a start= that the head does not have."""
     name, start = config.model.name, config.start
-    if name not in INITIALIZATIONS:
-        what = f"model={name} has no parameters to train"
-        raise ConfigError(what, expected=f"model= one of {', '.join(INITIALIZATIONS)}")
-    if start not in INITIALIZATIONS[name]:
-        what = f"start={start} is no initialization of the head '{name}'"
-        raise ConfigError(what, expected=f"start= one of {', '.join(INITIALIZATIONS[name])}")
-    if config.distil and config.teacher is None:
-        what = "this experiment learns from a teacher, and teacher= is not given"
-        raise ConfigError(what, expected="teacher=<the run of an fp head, or its .pt>")
-    if config.binarization is not None and not _takes_projection(config):
-        binary = "model=ames model.arguments.binary=true start=published"
-        raise ConfigError(f"binarization= is given with start={start}", expected=binary)
+    what, known = f"model={name} has no parameters to train", INITIALIZATIONS.get(name, {})
+    check_config(known, what, f"model= one of {', '.join(INITIALIZATIONS)}")
+    what = f"start={start} is no initialization of the head '{name}'"
+    check_config(start in known, what, f"start= one of {', '.join(known)}")
+    what = "this experiment learns from a teacher, and teacher= is not given"
+    fine = config.teacher is not None or not config.distil
+    check_config(fine, what, "teacher=<the run of an fp head, or its .pt>")
+    fine = config.binarization is None or _takes_projection(config)
+    binary = "model=ames model.arguments.binary=true start=published"
+    check_config(fine, f"binarization= is given with start={start}", binary)
 
 
 def _takes_projection(config: Train) -> bool:
@@ -166,10 +163,13 @@ def open_training_set(
     if labels is None:
         what = "the training list has no labels"
         raise BadInput(what, where=found["list"], expected="path,label lines")
-    if tuple(store.names) != tuple(images.names):
-        counts = f"{len(images.names)} names and the store {len(store)}"
-        what = f"the image list has {counts}, or in another order"
-        raise BadInput(what, where=store.path, expected="a store extracted from this very list")
+    counts = f"{len(images.names)} names and the store {len(store)}"
+    what = f"the image list has {counts}, or in another order"
+    same, expected = (
+        tuple(store.names) == tuple(images.names),
+        "a store extracted from this very list",
+    )
+    require(same, what, where=store.path, expected=expected)
     sampler = TripletSampler(
         open_neighbor_rows(found["neighbors"], images.names),
         labels,
@@ -201,7 +201,6 @@ def _usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
 
 
 def _open_teacher(config: Train, store: DescriptorStore) -> SimilarityHead | None:
-    """The head of teacher=. Raises BadInput where it is for other descriptors."""
     if config.teacher is None:
         return None
     head, meta = load_head(config.teacher)
@@ -231,16 +230,12 @@ def _validation_set(config: Train) -> ValidationSet | None:
     name = config.val_dataset
     if name is None:
         return None
-    if name == OPTION and config.val_name is None:
-        raise ConfigError("val_dataset=folder", expected="val_name=<the folder's name>")
+    named = name != OPTION or config.val_name is not None
+    check_config(named, "val_dataset=folder", "val_name=<the folder's name>")
     chosen = dataset_named(name, config.val_name or OPTION)
     given = replace(config, dataset=chosen, labels=None, images=None)
     files = dataset_files(given)
-    if chosen.role != "val":
-        raise ConfigError(
-            f"val_dataset={name} has the role '{chosen.role}'",
-            expected="a validation set (role: val): nothing is chosen on what is reported",
-        )
+    check_validation_set("val_dataset", chosen)
     return ValidationSet(given, files, config.val_neighbors or chosen.neighbors)
 
 
@@ -287,13 +282,9 @@ def _set_projection(
     else:
         sample = sample_descriptors(store, config.seed)
         projection = fit_itq(sample[:: -(-len(sample) // ITQ_SAMPLE)], head.dim, generator)
-    require(
-        projection.shape == layer.W.shape,
-        f"the projection is {list(projection.shape)}, the head's {list(layer.W.shape)}",
-        where=given,
-        expected="one that was fitted on such descriptors, with bits= the head's dim",
-        kind=ConfigError,
-    )
+    what = f"the projection is {list(projection.shape)}, the head's {list(layer.W.shape)}"
+    expected = "one that was fitted on such descriptors, with bits= the head's dim"
+    check_config(projection.shape == layer.W.shape, what, expected, where=given)
     with torch.no_grad():
         layer.W.copy_(projection)
 

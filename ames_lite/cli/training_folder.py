@@ -16,7 +16,7 @@ from ames_lite.datasets.custom.files import read_description
 from ames_lite.datasets.custom.truth import make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.datasets.layout import find_all
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, MissingFile, check_config, require
 from ames_lite.io.overrides import word
 
 
@@ -24,9 +24,8 @@ def prepare_training_folder(config: Train) -> None:
     """Make the missing files of a training on dataset=folder. Raises as the commands do."""
     if config.images is None:
         return
-    if config.dataset.option != OPTION:
-        what = f"images= is given and dataset={config.dataset.option} brings its own"
-        raise ConfigError(what, expected=f"dataset={OPTION}, or no images=")
+    what = f"images= is given and dataset={config.dataset.option} brings its own"
+    check_config(config.dataset.option == OPTION, what, f"dataset={OPTION}, or no images=")
     files = dataset_files(config)  # prepares lists of queries and gallery, or checks them
     path = files.root / "train.txt"
     if not path.exists():

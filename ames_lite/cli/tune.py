@@ -11,9 +11,15 @@ import torch
 
 from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer
 from ames_lite.cli.schema.evaluation import Tune
-from ames_lite.cli.scoring_run import run_folder, scores_in, scoring_options, settled
+from ames_lite.cli.scoring_run import (
+    check_validation_set,
+    run_folder,
+    scores_in,
+    scoring_options,
+    settled,
+)
 from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import BadInput
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
 from ames_lite.evaluation.tuning import Row, Tuned, best, grid, outcome, write_tuned
@@ -34,7 +40,6 @@ class Scored(NamedTuple):
     folder: Path
 
     def outcome(self, row: Row) -> Outcome:
-        """The final scores of candidates with the λ and γ of a row."""
         return outcome(self.data, self.scores, row)
 
 
@@ -60,12 +65,8 @@ def all_rows(config: Tune) -> Scored:
 def _scored(config: Tune, processes: Processes, device: torch.device) -> Scored:
     config = settled(config, device, processes)
     options = scoring_options(config, device, config.query_desc_num, config.gallery_desc_num)
-    files, dataset = dataset_files(config), config.dataset
-    if dataset.role != "val":
-        raise ConfigError(
-            f"dataset={dataset.option} has the role '{dataset.role}'",
-            expected="a validation set (role: val): nothing is tuned on what is reported",
-        )
+    files = dataset_files(config)
+    check_validation_set("dataset", config.dataset)
     scorer, _ = open_scorer(config.model, config.desc_name, config.weights)
     data, numbers = open_data(
         files, protocol_of(config), config.neighbors, numbers_of(config.num_rerank), processes

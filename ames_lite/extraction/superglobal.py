@@ -6,7 +6,7 @@ Shao et al., arXiv 2308.06954.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,42 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import check_fields
 from ames_lite.extraction.backbones.cvnet import Cvnet, CvnetNetwork, load_cvnet
 from ames_lite.extraction.backbones.interface import Described
 from ames_lite.extraction.backbones.map_backbone import Features
 from ames_lite.io.resizing import Prepared
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.pooling import gem_map, rgem, sgem
+from ames_lite.retrieval.settings import SuperGlobalPooling
 
 SMALLEST = 1e-8  # GeM: activations are clamped from below
 UNUSED = {"top_k": 0, "detector": None, "space": None}  # settings of local descriptors
 OF_CVNET = ("global_scales",)  # what provenance says of CVNet's own global descriptor
-
-
-@dataclass(frozen=True)
-class SuperGlobalPooling:
-    """The settings; the defaults are published. Raises BadInput for what cannot be."""
-
-    relup: float = 0.014  # least activation behind the blocks of stages 1 to 3; 0: ReLU
-    rgem_power: float = 2.5  # of the 5×5 windows
-    gem_power: float = 4.6  # over the map
-    sgem: float | str = "max"  # over scales: the maximum of unit vectors; or a power
-
-    def __post_init__(self) -> None:
-        sgem, far = self.sgem, float("inf")
-        joins = sgem == "max" or (isinstance(sgem, int | float) and 0 < sgem < far)
-        fits = {
-            "rgem_power": (0 < self.rgem_power < far, "a number above 0"),
-            "gem_power": (0 < self.gem_power < far, "a number above 0"),
-            "sgem": (joins, "a number above 0, or max"),
-            "relup": (0 <= self.relup < far, "a number from 0"),
-        }
-        check_fields(self, fits)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return {key: v if v == "max" else float(v) for key, v in asdict(self).items()}
 
 
 class SuperGlobalNetwork(nn.Module):
@@ -81,7 +56,8 @@ class SuperGlobal(Cvnet):
     @property
     def provenance(self) -> dict[str, Any]:
         of_network = {k: v for k, v in super().provenance.items() if k not in OF_CVNET}
-        return {**of_network, **self.pooling.provenance}
+        pooled = {k: v if v == "max" else float(v) for k, v in asdict(self.pooling).items()}
+        return {**of_network, **pooled}
 
     def _network(self) -> tuple[nn.Module, str]:
         network, digest = load_cvnet(self.weights, self.shape)

@@ -5,12 +5,12 @@ its recall against the exact lists of some queries is measured every time.
 """
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from ames_lite.errors import BadInput, at_least, check_fields, require
+from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.faiss_calls import IvfPqIndex, similarities
@@ -27,6 +27,7 @@ from ames_lite.retrieval.rows import (
     sampled_points,
     search_sides,
 )
+from ames_lite.retrieval.settings import IvfPq
 
 SEARCH_BYTES = 1 << 29  # of candidates, held at a time
 SAMPLE_BYTES = 1 << 30  # of rows that the index is trained on
@@ -34,23 +35,6 @@ CODES = 256  # values of a byte: so many rows a part of the codes is trained fro
 ROWS_PER_LIST = 40  # of the sample that centroids are trained on; faiss wants 39
 CODE_SIZE = 96  # where none is given
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class IvfPq:
-    """The settings of the index."""
-
-    code_size: int | None = None  # bytes of a row's code; None: the width's largest divisor to 96
-    nlist: int | None = None  # inverted lists; None: 4 * sqrt(N), the nearest power of two
-    nprobe: int = 64  # lists that are looked at for a query
-    refine: int = 4  # candidates beyond k, as a factor, whose similarity is computed exactly
-    recall_queries: int = 100  # queries whose exact lists the recall is measured against
-    seed: int = 0  # of the samples and the clustering
-
-    def __post_init__(self) -> None:
-        counts = {key: value for key, value in vars(self).items() if key != "seed"}
-        seed = {"seed": (0 <= self.seed < 2**31, "0 to 2147483647")}
-        check_fields(self, at_least(1, **counts) | seed)
 
 
 class Found(NamedTuple):

@@ -14,13 +14,13 @@ maximum over the refined vectors that come first. The other images keep their pl
 and Reranking", arXiv 2308.06954.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import at_least, check_fields, require
+from ames_lite.errors import require
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.rerank_parts import (
     Reranker,
@@ -31,23 +31,16 @@ from ames_lite.retrieval.rerank_parts import (
     falling,
 )
 from ames_lite.retrieval.rows import Float32, Float64, Floats, Held
+from ames_lite.retrieval.settings import AqeSettings, DbaSettings, MdaSettings
 
 NEAR_UNIT = 1e-2  # how far from 1 the length of a vector in half precision may be
 SIMS = {"final": "final score, behind mda_num first-stage", "first": "first-stage"}
 
 
-@dataclass(frozen=True)
-class Aqe(Reranker):
+class Aqe(AqeSettings, Reranker):
     """α query expansion: a new search by every query, expanded by the first of its list."""
 
     name, told = "aqe", "inner product with the expanded query"
-
-    neighbors: int = 10  # images that expand a query; 0: none
-    alpha: float = 3.0  # power of their cosine
-
-    def __post_init__(self) -> None:
-        alpha = {"alpha": (0 <= self.alpha < float("inf"), "a number from 0")}
-        check_fields(self, at_least(0, neighbors=self.neighbors) | alpha)
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         return max(1, self.neighbors)
@@ -59,22 +52,13 @@ class Aqe(Reranker):
         return search.lists(rows, search.gallery, neighbors.ids.shape[1])
 
 
-@dataclass(frozen=True)
-class Dba(Reranker):
+class Dba(DbaSettings, Reranker):
     """Database-side augmentation: a new search among the augmented images.
 
     Memory beside the arguments: three times the gallery in float32 and as `exact_knn`.
     """
 
     name, told = "dba", "inner product with the augmented image"
-
-    neighbors: int = 10  # images that augment a gallery image; 0: none
-    alpha: float = 3.0  # power of their cosine
-    query_neighbors: int = 0  # augmented images that expand a query; 0: none
-
-    def __post_init__(self) -> None:
-        Aqe(self.neighbors, self.alpha)
-        check_fields(self, at_least(0, query_neighbors=self.query_neighbors))
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         taken = num_gallery * (12 * dim + 8 * min(self.neighbors, num_gallery))
@@ -115,8 +99,7 @@ def augmented(gallery: Float32, neighbors: int, alpha: float, device: str = "cpu
     return joined
 
 
-@dataclass(frozen=True)
-class Mda(Reranker):
+class Mda(MdaSettings, Reranker):
     """SuperGlobal's reranking; the defaults are published. num is clamped to the lists.
 
     sims: what the first `num` images get: the final score, which falls along them, or the
@@ -124,19 +107,6 @@ class Mda(Reranker):
     """
 
     name, told = "mda", ""
-
-    num: int = 400  # images of a list that are reranked, M
-    neighbors: int = 9  # images that refine another, K; and that expand the query, with the first
-    beta: float = 0.15  # weight of a neighbour, times its similarity
-    sims: str = "final"
-
-    def __post_init__(self) -> None:
-        others = {
-            "neighbors": (self.neighbors >= 0, "from 0"),
-            "beta": (0 <= self.beta < float("inf"), "a number from 0"),
-            "sims": (self.sims in SIMS, " or ".join(SIMS)),
-        }
-        check_fields(self, at_least(1, num=self.num) | others)
 
     @property
     def provenance(self) -> dict[str, Any]:

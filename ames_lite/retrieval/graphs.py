@@ -21,7 +21,6 @@ Source: Iscen, Tolias, Avrithis, Furon and Chum, "Efficient Diffusion on Region 
 Recovering Small Objects with Compact CNN Representations", CVPR 2017, arXiv 1611.05113.
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from ames_lite.errors import at_least, check_fields, require
+from ames_lite.errors import require
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.faiss_calls import similarities
 from ames_lite.retrieval.rerank_parts import (
@@ -42,6 +41,7 @@ from ames_lite.retrieval.rerank_parts import (
     falling,
 )
 from ames_lite.retrieval.rows import Float32, Float64, Ids, Ids32
+from ames_lite.retrieval.settings import DiffusionSettings, KreciprocalSettings
 
 PAIRS = 1 << 14  # whose distance is computed at a time
 TOLERANCE = 1e-8  # of the residual, relative to y, where conjugate gradients end
@@ -55,8 +55,7 @@ class Encoding(NamedTuple):
     sums: Float64
 
 
-@dataclass(frozen=True)
-class Kreciprocal(Reranker):
+class Kreciprocal(KreciprocalSettings, Reranker):
     """The first `num` images of every list by the final score; the defaults are published.
 
     num: None is the published form, where neighborhoods are among all queries and gallery images
@@ -67,15 +66,6 @@ class Kreciprocal(Reranker):
 
     name, told = "kreciprocal", "1 - final distance"
     more = {"kreciprocal_distance": "1 - cosine"}
-
-    num: int | None = None
-    k1: int = 20  # of the mutual neighbourhoods
-    k2: int = 6  # vectors that are averaged, the own one among them; 1: none
-    lamb: float = 0.3  # λ, weight of the similarity; 1: the order by similarity
-
-    def __post_init__(self) -> None:
-        lamb = {"lamb": (0 <= self.lamb <= 1, "a number from 0 to 1")}
-        check_fields(self, at_least(1, num=self.num, k1=self.k1, k2=self.k2) | lamb)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -186,8 +176,7 @@ def _all_points(search: Search) -> tuple[Float32, Ids]:
     return directions(np.concatenate([search.whole(), search.query[outside]])), probes
 
 
-@dataclass(frozen=True)
-class Diffusion(Reranker):
+class Diffusion(DiffusionSettings, Reranker):
     """The first `num` images of every list by f, equal ones in the order they had; the rest get 0.
 
     num: None diffuses over the whole gallery; a number over the first `num` images of each list,
@@ -197,20 +186,6 @@ class Diffusion(Reranker):
 
     name, told = "diffusion", "manifold similarity f, 0 where none arrives"
     more = {"diffusion_tolerance": TOLERANCE}
-
-    num: int | None = None
-    neighbors: int = 50  # k of the graph
-    query_neighbors: int = 10  # images that y of a query has
-    alpha: float = 0.99  # 0: the order by similarity
-    gamma: float = 3.0  # power of a cosine
-
-    def __post_init__(self) -> None:
-        counts = {"neighbors": self.neighbors, "query_neighbors": self.query_neighbors}
-        powers = {
-            "alpha": (0 <= self.alpha < 1, "a number from 0, below 1"),
-            "gamma": (0 < self.gamma < float("inf"), "a number above 0"),
-        }
-        check_fields(self, at_least(1, num=self.num, **counts) | powers)
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         listed = num_gallery if self.num is None else min(self.num, num_gallery)

@@ -67,8 +67,6 @@ class Hits:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The result of a search."""
-
     root: Path  # folder that query names are relative to
     queries: tuple[str, ...]
     own: tuple[str | None, ...]  # each query's name in the gallery, where it was left out

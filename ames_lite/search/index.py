@@ -64,8 +64,6 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class IndexRecord:
-    """The content of index.json."""
-
     images: str  # absolute path of the folder
     backbone: Provenance  # of the local descriptors
     vocabulary: str  # digest; empty where the vectors are the backbone's own
@@ -74,7 +72,6 @@ class IndexRecord:
 
 
 def segments_of(entries: Sequence[Entry]) -> list[int]:
-    """The segments in use, ascending."""
     return sorted({entry.segment for entry in entries})
 
 
@@ -101,7 +98,6 @@ def first_free(folder: Path) -> int:
 
 
 def local_path(folder: Path, segment: int) -> Path:
-    """The local descriptors of a segment."""
     return folder / f"{segment:06}_local.hdf5"
 
 
@@ -112,7 +108,6 @@ def vector_path(folder: Path, segment: int, vocabulary: str) -> Path:
 
 
 def vocabulary_path(folder: Path, vocabulary: str) -> Path:
-    """The vocabulary of that digest."""
     return folder / f"vocabulary_{vocabulary[:8]}.npz"
 
 
@@ -182,7 +177,6 @@ class OpenIndex(ExitStack):
         return vocabulary_path(self.folder, self.record.vocabulary)
 
     def store(self, segment: int) -> DescriptorStore:
-        """The local descriptors of a segment."""
         if segment not in self._stores:
             path = local_path(self.folder, segment)
             self._stores[segment] = self.enter_context(DescriptorStore.open(path, REMEDY))
@@ -199,7 +193,6 @@ class OpenIndex(ExitStack):
                     yield from _blocks(store, self.row[ids], ids)
 
     def empty(self) -> list[str]:
-        """Names of the images that were described and have no descriptor."""
         return empty_names(self.folder, self.record.entries)
 
 

@@ -69,8 +69,6 @@ class Changes(NamedTuple):
 
 
 class Indexed(NamedTuple):
-    """The result of indexing."""
-
     folder: Path
     total: int
     changes: Changes

@@ -2,34 +2,42 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ames_lite.errors import check_fields
 
 WARMUP_FORMS = ("published", "from_zero")
+Loss = Literal["classification", "triplet"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recipe:
-    """The numbers of a run; the defaults are the published recipe (AMES on GLDv2)."""
+    """The numbers of a run; the defaults are the published recipe (AMES on GLDv2).
+
+    They are keys of the command line too, whose help is the comments.
+    """
 
     epochs: int = 10
     batch_size: int = 200  # triplets
-    lr: float = 5e-4
-    weight_decay: float = 5e-4
-    warmup: float = 0.0  # share of all steps with a rising learning rate (ELViS: 0.1)
-    warmup_form: str = "published"  # see `learning_rate`
+    lr: float = 0.0005
+    weight_decay: float = 0.0005
+    warmup: float = 0.0  # share of the steps with a rising learning rate
+    warmup_form: str = "published"  # from lr/3 up to lr (torch's LinearLR); from_zero: lr/n, 2lr/n,
+    # … lr in n steps
     max_count: int = 400  # descriptors a side, at most
-    min_count: int = 10  # counts are drawn per batch from min_count to max_count; 0: always max
-    draw_max_count: bool = False  # whether max_count is among them (published: it is not)
+    min_count: int = 10  # drawn per batch, from it to below max_count; 0: always max_count
+    draw_max_count: bool = False  # true: max_count itself can be drawn too
     clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
-    rotate: float = 0.0  # share of the batches that are rotated in descriptor space
-    mirror: float = 0.0  # share of the batches that are mirrored (SIFT alone)
+    rotate: float = 0.0  # share of the batches rotated in descriptor space (augmentation)
+    mirror: float = 0.0  # share of the batches mirrored, as if the images were (SIFT alone)
     depth: int = 300  # neighbours that triplets are drawn from
-    min_each: int = 5  # an anchor has so many of its own and of other labels among them
-    accumulate: int = 1  # parts that a batch is computed in, one after the other (memory)
-    beta: float = 10.0  # weight of the distance to the teacher's tokens, where there is a teacher
-    distill_padding: bool = True  # the tokens of padding count in it (published)
-    soft_targets: float = 0.0  # share of the labels that the teacher's probabilities take over
+    min_each: int = 5  # positives, and negatives, that an anchor has among them
+    accumulate: int = 1  # parts of a step, per device, for less memory; the same step
+    beta: float = 10.0  # weight of the distance to the teacher's tokens
+    distill_padding: bool = True  # tokens of padding count in the distance, as published; false:
+    # those of descriptors alone
+    soft_targets: float = 0.0  # weight of the teacher's probabilities in the labels; a teacher of
+    # another kind needs beta=0.0
     precision: str = "fp32"
     seed: int = 0
 
@@ -46,6 +54,42 @@ class Recipe:
         fits["lr"] = (self.lr > 0, "above 0")
         fits["warmup"] = (0 <= self.warmup < 1, "in [0, 1)")
         fits["warmup_form"] = (self.warmup_form in WARMUP_FORMS, " or ".join(WARMUP_FORMS))
+        check_fields(self, fits)
+
+
+@dataclass
+class DetectorRecipe:
+    """How a detector is trained; keys of the command line too."""
+
+    epochs: int = 20
+    batch_size: int = 64  # images, at least two groups
+    images_per_label: int = 4  # a batch is of groups of one label
+    loss: Loss = "classification"  # cosine softmax over all labels;
+    # or triplet, the hardest of the batch
+    margin: float = 0.1  # of either loss, in cosines
+    scale: float = 20.0  # of the cosine softmax
+    learn_scale: bool = False  # true: scale is its initial value
+    dim: int = 0  # width of the descriptors; 0: that of the features
+    lr: float = 0.001
+    weight_decay: float = 0.0001
+    warmup: float = 0.05  # share of the steps with a rising learning rate
+    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = 2 if self.loss == "triplet" else 1
+        natural = ("dim", "weight_decay", "clip_norm", "seed")
+        groups = 2 * self.images_per_label
+        fits = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "images_per_label": (self.images_per_label >= least, f"at least {least}"),
+            "batch_size": (self.batch_size >= groups, "two labels or more (2 · images_per_label)"),
+            "loss": (self.loss in get_args(Loss), " or ".join(get_args(Loss))),
+            "margin": (0 <= self.margin < 2, "in [0, 2)"),
+            "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
+            **{key: (getattr(self, key) > 0, "above 0") for key in ("scale", "lr")},
+            **{key: (getattr(self, key) >= 0, "at least 0") for key in natural},
+        }
         check_fields(self, fits)
 
 

@@ -25,7 +25,7 @@ from ames_lite.cli import (
     prepare_topk_global,
 )
 from ames_lite.cli.compose import compose, experiments_of
-from ames_lite.cli.place_stages import make_pipeline
+from ames_lite.cli.place_stages import Pipeline
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
 from ames_lite.io.overrides import word
@@ -368,7 +368,7 @@ def test_rerankers_without_weights_are_left_out_or_an_error_if_asked_for(aerial:
 )
 def test_what_does_not_go_together_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_pipeline(compose("place_recognition", words))
+        Pipeline(compose("place_recognition", words))
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ RECIPES = [name for name in experiments_of("place_recognition") if "anyloc_" in 
 def test_every_recipe_is_anylocs(name: str, size: str, layer: int) -> None:
     """ViT-g/14 layer 31 value, 32 clusters, centre crop of images as they are, or as published."""
     config = compose("place_recognition", [f"experiment={name}", f"size={size}"])
-    pipeline = make_pipeline(config)
+    pipeline = Pipeline(config)
     domain = name.removeprefix("anyloc_")
     for place, stages in zip(pipeline.places, pipeline.stages().values(), strict=True):
         composed = {one.command[0]: pipeline.steps.config(*one.command) for one in stages}
@@ -417,5 +417,5 @@ def test_words_are_what_hydra_reads_back() -> None:
     for values in (0.5, [0.1, 2]):
         assert compose("evaluate", [word("temp", values)]).temp == values
     assert compose("evaluate", [word("resume", True), word("tuned", None)]).resume is True
-    (place,) = make_pipeline(compose("place_recognition", ["sets=[17places]"])).places
+    (place,) = Pipeline(compose("place_recognition", ["sets=[17places]"])).places
     assert place.name == "17places"

@@ -1,12 +1,13 @@
 """The keys of every command, as dataclasses; nothing heavy is imported for --help."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
 from ames_lite.cli.schema import evaluation, extraction
-from ames_lite.cli.schema.keys import helps_of, keys_of
+from ames_lite.cli.schema.keys import Key, helps_of, keys_of
+from ames_lite.cli.schema.values import alternatives, said
 from ames_lite.io.overrides import word
 from ames_lite.io.shipped import conf_dir
 
@@ -38,4 +39,13 @@ def help_of(name: str) -> Iterator[tuple[str, str, str]]:
         if dot and about.get(part):
             yield f"{part}.…", "", about.pop(part)
         computed = isinstance(one.default, str) and one.default.startswith("${")
-        yield key, one.default if computed else word(key, one.default).partition("=")[2], one.help
+        default = one.default if computed else word(key, one.default).partition("=")[2]
+        yield key, default, _meaning(one)
+
+
+def _meaning(key: Key) -> str:
+    """Its help, and the words that it takes where the help does not name them."""
+    literals = [one for one in alternatives(key.hint) if get_origin(one) is Literal]
+    words = [text for one in literals for text in get_args(one) if text != key.default]
+    named = all(text in key.help for text in words)
+    return key.help if named else "; ".join(filter(None, [key.help, said(key.hint)]))

@@ -23,6 +23,7 @@ from ames_lite.cli.schema.keys import (
     Scoring,
     listed,
 )
+from ames_lite.training.recipe import Recipe
 
 Divisor = Literal["official", "published"]
 
@@ -35,8 +36,7 @@ class Scored(Scoring, Heads, Run, Data):
     neighbors: PathText = "${dataset.neighbors}"  # superglobal, cls, gem, vlad, or a path
     weights: Head | None = None  # a trained head: a folder (weights.safetensors + meta.json), a
     # published .pt, or a name: sift_ames (shipped), dinov2_ames (published, needs trust=true)
-    num_rerank: int | list[int] | None = None  # or a list; beyond the gallery it is clamped; null:
-    # as tuned, else 400
+    num_rerank: int | list[int] | None = None  # or a list, within the gallery; null: tuned, or 400
     lamb: Number | list[Number] | None = None  # λ, weight of the global similarity, or a list;
     # null: from the weights' meta.json, or published for a file's name (dinov2_ames.pt)
     temp: Number | list[Number] | None = None  # γ, factor of the logit, or a list; null: as lamb
@@ -51,15 +51,12 @@ class Scored(Scoring, Heads, Run, Data):
 class Evaluate(Scored):
     """Global ranking → reranked, with the official metrics"""
 
-    tuned: Path | None = None  # tuned.json of scripts/tune.py, or its run directory: num_rerank, λ
-    # and γ
-    scores: Path | None = None  # scores.hdf5 of an earlier run, or its run directory: nothing is
-    # scored again
+    tuned: Path | None = None  # tuned.json of scripts/tune.py, or its run directory
+    scores: Path | None = None  # scores.hdf5 of an earlier run, or that run: nothing is scored anew
     report_queries: int = 12  # queries shown in report.html; 0: no report
     exports: str | list[str] | None = None  # of the first row: [trec, json, json_scores, csv,
     # pairs] or some of them; null: none
-    export_setting: str | None = None  # ROxford, RParis: easy, medium or hard, whose pass is
-    # exported; null: medium
+    export_setting: str | None = None  # ROxford, RParis: easy, medium or hard; null: medium
     export_top: int | None = None  # first images of every query in exports; null: all
     seed: int = 0  # of the bootstrap intervals
 
@@ -78,43 +75,21 @@ class Tune(Scored):
 
 
 @dataclass
-class Train(Device, Heads, Run, Data):
+class Train(Device, Heads, Run, Recipe, Data):
     """Train a head; the defaults are the published recipe (AMES on GLDv2). On several devices:
     torchrun --nproc-per-node=<devices> scripts/train.py …"""
 
     model: Named = field(default_factory=Named)
-    neighbors: PathText = "${dataset.neighbors}"  # cls, gem, vlad, or a path: what triplets are
-    # drawn from
-    images: Path | None = None  # dataset=folder: the images; missing image lists, stores and
-    # neighbours are then made
+    neighbors: PathText = "${dataset.neighbors}"  # cls, gem, vlad, or a path: of the triplets
+    images: Path | None = None  # dataset=folder: the images; missing files are then made
     labels: PathText | None = None  # dataset=folder: folders (classes), or a CSV file,label
     resume: Literal["auto", "never"] = "auto"  # resume the run in output_dir, or without one the
     # newest unfinished run of these settings; never
-    save_every: int = 200  # steps between checkpoints (last.pt); also written at the end of an
-    # epoch and on SIGINT or SIGTERM
-    seed: int = 0
-    epochs: int = 10
+    save_every: int = 200  # steps between checkpoints (last.pt); also at epoch ends and on signals
+    precision: Precision = "fp32"  # fp32, bf16, fp16 (on a GPU), or auto: bf16 where the device
+    # supports it natively
     batch_size: int = 600  # of a step, over all devices, in batch_unit
-    batch_unit: Literal["images", "triplets"] = "images"  # three a triplet, as the published code
-    # counts; or triplets
-    accumulate: int = 1  # gradient accumulation: parts per device and step, for less memory; the
-    # same step
-    lr: float = 0.0005
-    weight_decay: float = 0.0005
-    warmup: float = 0.0  # share of the steps with a rising learning rate
-    warmup_form: str = "published"  # from lr/3 up to lr (torch's LinearLR); from_zero: lr/n, 2lr/n,
-    # … lr in n steps
-    max_count: int = 400  # descriptors a side, at most
-    min_count: int = 10  # counts are drawn per batch, from min_count to below max_count; 0: always
-    # max_count
-    draw_max_count: bool = False  # true: max_count itself can be drawn too
-    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
-    rotate: float = 0.0  # share of the batches rotated in descriptor space (augmentation)
-    mirror: float = 0.0  # share of the batches mirrored, as if the images were (SIFT descriptors
-    # only)
-    depth: int = 300  # neighbours that triplets are drawn from
-    min_each: int = 5  # least number of positives and of negatives among them for an anchor to be
-    # used
+    batch_unit: Literal["images", "triplets"] = "images"  # three a triplet (published); or triplets
     prefetch: int = 2  # parts of batches read ahead; 0: none
     start: str = "published"  # initialization: published, random (torch's defaults), matches (good
     # matches count from step 0); AMES: correspondences too
@@ -122,34 +97,24 @@ class Train(Device, Heads, Run, Data):
     # extract/fit_binarization.py; null: ITQ of training descriptors
     teacher: Head | None = None  # a trained head to distil from (a run's folder or a .pt)
     distil: bool = False  # true: the recipe needs teacher=
-    beta: float = 10.0  # weight of the distance to the teacher's tokens
-    distill_padding: bool = True  # tokens of padding count in the distance, as published; false:
-    # those of descriptors alone
-    soft_targets: float = 0.0  # weight of the teacher's probabilities in the labels; a teacher of
-    # another kind needs beta=0.0
     val_dataset: str | None = "${oc.select:dataset.val,null}"  # validated on after every epoch, the
     # best head goes to best/; null: none
     val_name: str | None = None  # val_dataset=folder: the folder's name under data_root
     val_neighbors: PathText | None = None  # null: those of the data set
     val_num_rerank: int = 100  # candidates of a query in validation
-    tensorboard: bool = False  # also write TensorBoard files (pip install
-    # 'ames_lite[tensorboard]'); log.jsonl is always written
+    tensorboard: bool = False  # also write TensorBoard files (pip install 'ames_lite[tensorboard]')
 
 
 @dataclass
 class Compare:
     """One table a data set of many results.json"""
 
-    results: list[Path | list[Path]] = listed()  # results.json files or run directories; [a,b,c]
-    # within the list: runs that differ in their seed
-    names: list[str] | None = None  # one an entry of results; null: as much of its folder as tells
-    # it from the others
-    baseline: str | None = None  # results whose first row is the baseline; null: each result's
-    # global ranking
-    metric: str | None = None  # what differences are of; null: the one that the average precision
-    # per query belongs to
+    results: list[Path | list[Path]] = listed()  # results.json or runs; [a,b,c] in it: seeds of one
+    names: list[str] | None = None  # one an entry of results; null: of their folders
+    baseline: str | None = None  # results whose first row it is; null: each one's global ranking
+    metric: str | None = None  # of the differences; null: that of the average precision per query
     columns: str | list[str] | None = None  # metrics shown, a list; null: all but precisions at k
-    form: Literal["table", "markdown", "latex", "csv"] = "table"  # or markdown, latex, csv
+    form: Literal["table", "markdown", "latex", "csv"] = "table"
     mixed: bool = False  # true: runs of one entry may differ in more than their seed
     seed: int = 0  # of the bootstrap and the sign-flip test
 
@@ -159,16 +124,13 @@ class Failures(Run, Root):
     """One picture of what an evaluation got right by reranking, and of its worst queries"""
 
     results: Path | None = None  # results.json of an evaluation, or its run directory
-    row: int = 0  # of results.json, from 1; 0: the best row by the main metric, given or frozen
-    # ones before those of a grid
+    row: int = 0  # of results.json, from 1; 0: the best by the main metric, of a grid last
     num_rows: int = 4  # queries that reranking helped most, and as many of the worst
     setting: str = "auto"  # ROxford, RParis: easy, medium or hard; auto: medium
     data_root: Path | None = None  # folder of the data sets; null: as in the run
     images: Path | None = None  # folder that image names are relative to; null: as in the run
-    neighbors: PathText | None = None  # the neighbour lists of the run, if they were moved; null:
-    # as in the run
-    scores: Path | None = None  # scores.hdf5 of the run, where it was moved; null: beside
-    # results.json
+    neighbors: PathText | None = None  # the neighbour lists, if they moved; null: as in the run
+    scores: Path | None = None  # scores.hdf5, if it was moved; null: beside results.json
 
 
 @dataclass
@@ -186,67 +148,40 @@ class OfHead(OfReranker):
 
 
 @dataclass
-class OfMatching(OfReranker):
-    lamb: Number | list[Number] | None = 0.3  # λ, chosen on the rendered validation world, with
-    # RootSIFT (BENCHMARKS.md)
-    temp: Number | list[Number] | None = 0.1  # γ, chosen on the rendered validation world, with
-    # RootSIFT (BENCHMARKS.md)
-
-
-@dataclass
-class OfRansac(OfReranker):
-    lamb: Number | list[Number] | None = 0.2  # λ, chosen on the rendered validation world, with
-    # RootSIFT (BENCHMARKS.md)
-    temp: Number | list[Number] | None = 0.02  # γ, chosen on the rendered validation world, with
-    # RootSIFT (BENCHMARKS.md)
-
-
-@dataclass
 class PlaceRecognition(Heads, Run, Extracting, Root):
     """Sets from their layouts to one table, global → reranked"""
 
-    backbone: Named = field(default_factory=Named)  # of the local descriptors; by default the
-    # backbone that desc_name= names
+    backbone: Named = field(default_factory=Named)  # of local descriptors; default: desc_name
     title: str | None = None  # of the run directory; null: the names of the sets
-    sets: list[str] = listed()  # data sets, in the order of the table; amstertime:swap is the other
-    # direction of one
+    sets: list[str] = listed()  # data sets, in the table's order; <set>:swap: its other direction
     skip_missing: bool = False  # true: skip sets whose files are missing, with a message
     size: str = "vitg"  # of AnyLoc's experiments: ViT-g/14, layer 31; or vitb: ViT-B/14, layer 11
     layers: dict[str, Any] = field(default_factory=lambda: {"vitg": 31, "vitb": 11})
     # of AnyLoc's experiments
     domain: str = "own"  # in the names of the global descriptors, as each vocabulary makes others
     desc_name: str = "dinov2"  # prefix of the files of the local descriptors, which rerank
-    global_: Literal["vlad", "gem", "mean", "cls"] = "vlad"  # global descriptors, for the neighbour
-    # lists: vlad, gem, mean, cls
-    global_desc_name: str | None = None  # prefix of their files; null: desc_name, made of the same
-    # local descriptors
+    global_: Literal["vlad", "gem", "mean", "cls"] = "vlad"  # of the neighbour lists
+    global_desc_name: str | None = None  # prefix of their files; null: desc_name, its descriptors
     global_extraction: list[str] = listed()  # of another prefix: what extract/extract_globals.py
     # source=images is given, backbone= among it
-    global_weights: Path | None = None  # of another prefix: weights of its backbone; null: the
-    # hub's cache
-    published_size: bool = False  # of another prefix: true: images first get the height and width
-    # of the set's published numbers
-    vocabulary: Path | None = None  # of vlad: a vlad_*.npz or AnyLoc's c_centers.pt; null: as
-    # vocabulary_recipe says
-    vocabulary_recipe: str | None = None  # of conf/recipe; null: each set has its own, from its
-    # gallery's local descriptors
-    vocabulary_options: list[str] = listed()  # more for extract/build_vocabulary.py, as in
-    # ['num_clusters=16']
+    global_weights: Path | None = None  # of another prefix: its backbone's; null: the hub's cache
+    published_size: bool = False  # of another prefix: true: resize to the set's published size
+    vocabulary: Path | None = None  # of vlad: a file as of extract_globals; null: vocabulary_recipe
+    vocabulary_recipe: str | None = None  # of conf/recipe; null: one a set, of its gallery
+    vocabulary_options: list[str] = listed()  # more for build_vocabulary: ['num_clusters=16']
     num_neighbors: int = 1600  # clamped to the gallery
-    rerankers: list[str] | None = None  # [ames, elvis, mutual_nn, ransac] or some of them; null:
-    # all that can be run
+    rerankers: list[str] | None = None  # some of ames, elvis, mutual_nn, ransac; null: all that run
     num_rerank: int | list[int] | None = 100  # or a list; null: as tuned, else 400
     ames: OfHead = field(default_factory=OfHead)
     elvis: OfHead = field(default_factory=OfHead)
-    mutual_nn: OfMatching = field(default_factory=OfMatching)
-    ransac: OfRansac = field(default_factory=OfRansac)
+    mutual_nn: OfReranker = field(default_factory=lambda: OfReranker(lamb=0.3, temp=0.1))
+    ransac: OfReranker = field(default_factory=lambda: OfReranker(lamb=0.2, temp=0.02))
+    # λ and γ of both: chosen on the rendered validation world, with RootSIFT (BENCHMARKS.md)
     query_desc_num: int = 600  # strongest descriptors of a query
     gallery_desc_num: int = 600  # strongest descriptors of a gallery image
-    scores: Path | None = None  # an earlier run directory of this command: pairs that it scored are
-    # not scored again
+    scores: Path | None = None  # an earlier run of this command, whose pairs are not scored again
     columns: str | list[str] | None = None  # metrics of the table; null: all of the sets' protocols
-    metric: str | None = None  # what the table's differences are of; null: the one that has average
-    # precision per query
+    metric: str | None = None  # of the differences; null: that of the average precision per query
     report_queries: int = 0  # queries in the report.html of each set and reranker; 0: none
     score_precision: Precision = "fp32"  # of reranking; also auto
     max_memory: float = 8.0  # GiB that reranking may take
@@ -259,43 +194,33 @@ class Search(Heads, Run, Describing, Root):
     """Search your own images: images=<folder> query=<image or folder>. The first run describes the
     folder; later runs only new or changed images"""
 
-    backbone: Named = field(default_factory=Named)  # or sift, which needs no network: RootSIFT and
-    # VLAD
+    backbone: Named = field(default_factory=Named)  # or sift (RootSIFT and VLAD): no network
     model: Named = field(default_factory=Named)
     images: Path | None = None  # the folder to search in, with all folders below it
-    query: Path | None = None  # an image, or a folder of images; null: only bring the index up to
-    # date
-    box: list[Number] | None = None  # [x1,y1,x2,y2] in pixels: the part of a single query to search
-    # for
+    query: Path | None = None  # an image, or a folder of images; null: only update the index
+    box: list[Number] | None = None  # [x1,y1,x2,y2] in pixels: the part of a single query
     weights: Head | None = None  # a trained head; null: the released one,
     # weights/<backbone>_<model>: photo_elvis, sift_elvis, sift_ames
-    lamb: Number | None = None  # λ, weight of the global similarity; null: as the head was released
-    # with
+    lamb: Number | None = None  # λ, weight of the global similarity; null: the head's own
     temp: Number | None = None  # γ, factor of the logit; null: as the head was released with
     num_rerank: Count = 100  # candidates reranked per query
     threshold: Number | None = None  # an answer must score above it, else "not in this gallery";
     # null: every query is answered
-    certain: Number | None = None  # candidates of a query are scored until one is right with this
-    # probability, such as 0.99
-    max_false: Number | None = None  # instead of threshold: the share of queries without a right
-    # image that may be answered, such as 0.05
-    query_desc_num: Count | None = None  # strongest descriptors of a query; null: all, as λ and γ
-    # were chosen with
+    certain: Number | None = None  # score a query's candidates until one is right by this, as 0.99
+    max_false: Number | None = None  # instead of threshold: share of absent queries answered
+    query_desc_num: Count | None = None  # strongest descriptors of a query; null: all
     gallery_desc_num: Count | None = None  # and of an image of the folder
-    index: Path | None = None  # folder of the index; null: data_root/search/<folder>_<digest of its
-    # path>/<backbone>
+    index: Path | None = None  # its folder; null: data_root/search/<folder>_<digest>/<backbone>
     vocabulary: Path | None = None  # a vlad_*.npz; null: the backbone's own global vector; where it
     # has none, the vocabulary beside the released head, else one fitted on the images
-    update: bool = True  # look for new, changed and deleted images; false: search the index without
-    # updating it
+    update: bool = True  # look for new, changed and deleted images; false: search as it is
     rebuild: bool = False  # rebuild the index from scratch
     top: Count = 12  # images of a query that are printed and shown
     report_queries: CountOr0 = 50  # queries shown in report.html; 0: no report
     workers: int = 2  # processes that describe images
     precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively (near
     # ties may change places), else fp32; or fp32, bf16, fp16, also for description
-    on_bad_image: OnBadImage = "skip"  # skip images that cannot be read, exit code 0; error: exit
-    # code 1
+    on_bad_image: OnBadImage = "skip"  # exit code 0; error: exit code 1
 
 
 @dataclass
@@ -309,5 +234,4 @@ class Demo(Run, Root):
     workers: int = 2  # processes for rendering and extraction
     train: bool = True  # false: the released heads (weights/photo_elvis; of sift weights/sift_ames,
     # weights/sift_elvis) with their own λ and γ; minutes less
-    precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively, else
-    # fp32; training is in fp32
+    precision: Precision = "auto"  # of scoring: bf16 if native, else fp32; training is in fp32

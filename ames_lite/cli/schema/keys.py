@@ -27,7 +27,6 @@ Head = Annotated[Path, "head"]
 
 
 def listed(*values: Any) -> Any:
-    """A field whose default is a list."""
     return field(default_factory=lambda: list(values))
 
 
@@ -101,8 +100,7 @@ class Data(Root):
     prepare: bool = False  # true: missing files are made first, by the commands that would be named
     name: str = "own"  # dataset=folder: the folder's name under data_root
     images: Path | None = None  # folder that image names are relative to; null: the data set's own
-    labels: PathText | None = None  # dataset=folder: what images= is prepared from on first use
-    # (scripts/prepare_dataset.py)
+    labels: PathText | None = None  # dataset=folder: as of scripts/prepare_dataset.py, on first use
 
 
 @dataclass
@@ -114,8 +112,7 @@ class Run:
 class Device:
     """Where networks run."""
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:<n>; under torchrun auto and cuda are one card a
-    # process
+    device: str = "auto"  # auto, cpu, cuda, cuda:<n>; under torchrun one card a process
     precision: Precision = "fp32"  # fp32, bf16, fp16 (on a GPU), or auto: bf16 where the device
     # supports it natively
 
@@ -133,8 +130,7 @@ class Describing(Device):
 
 @dataclass
 class Extracting(Describing):
-    on_bad_image: OnBadImage = "error"  # or skip: images that cannot be read keep their rows,
-    # without descriptors; exit code 0
+    on_bad_image: OnBadImage = "error"  # or skip: rows without descriptors; exit code 0
 
 
 @dataclass
@@ -157,8 +153,7 @@ class Splits:
 class Scoring(Device):
     """How pairs are scored."""
 
-    max_memory: float = 8.0  # GiB of host memory for the process; beyond it queries are processed
-    # in groups
+    max_memory: float = 8.0  # GiB of host memory; beyond it queries are processed in groups
     threads: Count | None = None  # of the CPU; null: torch's default
     compile: bool = False  # torch.compile: pays where pairs are many, and needs a compiler
 
@@ -189,8 +184,8 @@ def keys_of(schema: type) -> dict[str, Key]:
         name = one.name.removesuffix("_")
         default = one.default if one.default_factory is MISSING else one.default_factory()
         if is_dataclass(default):
-            inner = keys_of(default.__class__)
-            found |= {f"{name}.{key}": about for key, about in inner.items()}
+            for key, about in keys_of(default.__class__).items():
+                found[f"{name}.{key}"] = about._replace(default=getattr(default, key))
         else:
             mark = "".join(getattr(alternatives(marked[one.name])[0], "__metadata__", ()))
             found[name] = Key(hints[one.name], default, helps.get(one.name, ""), mark)
@@ -223,5 +218,4 @@ def _helps(schema: type) -> dict[str, str]:
 
 
 def groups_of(schema: type) -> dict[str, type]:
-    """The groups of conf/ that a command chooses from, and what each value becomes."""
     return {one.name: NODES[one.name] for one in fields(schema) if one.name in NODES}

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ames_lite.errors import BadInput, check_fields, require
+from ames_lite.errors import BadInput, require
 from ames_lite.extraction.backbones.detector import save_detector
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.detector_training.data import (
@@ -43,52 +43,12 @@ from ames_lite.extraction.detector_training.model import (
     retrieval_maps,
 )
 from ames_lite.io.provenance import check_provenance
-from ames_lite.training.recipe import Recipe, learning_rate
+from ames_lite.training.recipe import DetectorRecipe, Recipe, learning_rate
 from ames_lite.training.run import Entry, TrainingRun
 from ames_lite.training.state import Watch
 
 logger = logging.getLogger(__name__)
-LOSSES = ("classification", "triplet")
 EVALUATION_BATCH = 16  # images, for the sake of memory
-
-
-@dataclass(frozen=True)
-class DetectorRecipe:
-    """How a detector is trained."""
-
-    epochs: int = 20
-    batch_size: int = 64  # images, in groups of one label
-    images_per_label: int = 4  # of a group
-    loss: str = "classification"  # cosine softmax over all labels; or triplet, hardest in batch
-    margin: float = 0.1  # of either loss, in cosines
-    scale: float = 20.0  # of the cosine softmax
-    learn_scale: bool = False  # scale is where it starts
-    dim: int = 0  # width of the descriptors; 0: that of the features
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    warmup: float = 0.05  # share of all steps with a rising learning rate
-    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = 2 if self.loss == "triplet" else 1
-        natural = ("dim", "weight_decay", "clip_norm", "seed")
-        check_fields(
-            self,
-            {
-                "epochs": (self.epochs >= 1, "at least 1"),
-                "images_per_label": (self.images_per_label >= least, f"at least {least}"),
-                "batch_size": (
-                    self.batch_size >= 2 * self.images_per_label,
-                    "two labels or more (2 · images_per_label)",
-                ),
-                "loss": (self.loss in LOSSES, " or ".join(LOSSES)),
-                "margin": (0 <= self.margin < 2, "in [0, 2)"),
-                "warmup": (0 <= self.warmup < 1, "in [0, 1)"),
-                **{key: (getattr(self, key) > 0, "above 0") for key in ("scale", "lr")},
-                **{key: (getattr(self, key) >= 0, "at least 0") for key in natural},
-            },
-        )
 
 
 class DetectorTrainer(TrainingRun):
