@@ -7,7 +7,7 @@ chooses the groups. Every group's value must be a file of that group.
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import asdict
 from functools import cache, lru_cache, reduce
@@ -98,7 +98,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
     primary, schema = flag.removeprefix(CONFIG_NAME), SCHEMAS[name]
     words = [split_override(text) for text in overrides if text != flag]
     words = _with_backbone(name, [(SHORT.get(key, key), value) for key, value in words])
-    own_groups = _groups_of(primary)
+    own_groups = _keys(primary) & set(GROUPS)
     groups = [(key, value) for key, value in words if key in own_groups]
     for group, value in groups:
         _check_group(group, value, name)
@@ -123,14 +123,10 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
         owner = reduce(getitem, parents, values)
         if about.mark == "head":
             owner[last] = _head_by_name(owner[last], values["trust"] is True)
-        elif about.mark.startswith("at least"):
-            _check_count(key, owner[last], about.mark)
+        elif about.mark.startswith("at least") and isinstance(owner[last], int):
+            fits = owner[last] >= int(about.mark.rpartition(" ")[2])
+            check_config(fits, f"{key}={owner[last]}", f"a whole number of {about.mark}")
     return built(schema, values)
-
-
-def _check_count(key: str, value: object, mark: str) -> None:
-    fits = not isinstance(value, int) or value >= int(mark.rpartition(" ")[2])
-    check_config(fits, f"{key}={value}", f"a whole number of {mark}")
 
 
 def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:
@@ -225,21 +221,25 @@ def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, s
 def _parse(text: str) -> Override:
     """Raises ConfigError for what Hydra cannot read, or would read as several runs."""
     GlobalHydra.instance().clear()
-    try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise ConfigError(f"'{text}' is not an override", expected=FORM) from error
+    override = _read(text)
+    if override is None:
+        raise ConfigError(f"'{text}' is not an override", expected=FORM)
     expected = "a list: key=[value,value]; decimals with a point; a sweep: -m"
     check_config(not override.is_sweep_override(), f"'{text}' lists values", expected)
     return override
 
 
+def _read(text: str) -> Override | None:
+    with suppress(HydraException):
+        return OverridesParser.create().parse_override(text)
+    return None
+
+
 def sweep_values(text: str) -> list[str]:
     """The overrides of the jobs that one override of a sweep stands for: `a=1,2` is a=1 and a=2."""
     key, value = text.split("=", 1)
-    try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException:
+    override = _read(text)
+    if override is None:
         return [f"{key}={literal(value)}"]
     if not override.is_sweep_override():
         return [text]
@@ -253,10 +253,6 @@ def _check_group(group: str, value: str, name: str) -> None:
         of_others = f"{group}={value} is not one of {name}"
         what = of_others if value in options_of(group) else f"there is no {group} '{value}'"
         raise unknown(what, value, options)
-
-
-def _groups_of(name: str) -> frozenset[str]:
-    return _keys(name) & set(GROUPS)
 
 
 def experiments_of(name: str) -> list[str]:

@@ -13,13 +13,7 @@ import numpy as np
 from ames_lite.cli.compose import as_dict, given_words
 from ames_lite.cli.schema.evaluation import Evaluate, Scored, Search
 from ames_lite.cli.schema.keys import Named
-from ames_lite.cli.scoring_run import (
-    SCORES,
-    run_folder,
-    scores_in,
-    scoring_options,
-    settled,
-)
+from ames_lite.cli.scoring_run import SCORES, run_folder, scores_in, scoring
 from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile, check_config
@@ -32,19 +26,18 @@ from ames_lite.evaluation.data import (
 )
 from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
-from ames_lite.evaluation.passes import Cell
 from ames_lite.evaluation.protocols import Protocol, footnotes
 from ames_lite.evaluation.report import write_report
 from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
 from ames_lite.evaluation.significance import bootstrap_mean
-from ames_lite.evaluation.tuning import Tuned, read_tuned
+from ames_lite.evaluation.tuning import Tuned, grid, read_tuned
 from ames_lite.hub import ENTRIES, names_for
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
 from ames_lite.io.overrides import paste
 from ames_lite.models import HEADS, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, list_ensembles, of_its_form
-from ames_lite.processes import Processes, process_group
+from ames_lite.processes import Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions, verifier_scorer
@@ -59,10 +52,8 @@ def run(
 
     Of several processes all but the first return {}: they only score.
     """
-    with process_group(config.device) as (processes, device):
-        config = settled(config, device, processes)
-        counts = config.query_desc_num, config.gallery_desc_num
-        return _run(config, comparisons, processes, scoring_options(config, device, *counts))
+    with scoring(config) as (config, processes, options):
+        return _run(config, comparisons, processes, options)
 
 
 def _run(
@@ -84,17 +75,9 @@ def _run(
     folder, scores, cost = _scores_of(config, work, processes)
     if not processes.first:
         return {}
-    results = report(
-        work,
-        scores,
-        cost,
-        num_reranks=numbers,
-        lambs=lambs,
-        temps=temps,
-        tuned_on=tuned_on,
-        role=role_of(config.dataset.role, len(lambs) * len(temps), tuned_on),
-        config=as_dict(config),
-    )
+    rows = grid(data, scores, num_reranks=numbers, lambs=lambs, temps=temps)
+    role, plain = role_of(config.dataset.role, len(lambs) * len(temps), tuned_on), as_dict(config)
+    results = report(work, scores, cost, rows, tuned_on=tuned_on, role=role, config=plain)
     results["ensemble_source"] = source
     write_results(folder / "results.json", results)
     show(results, config.seed)
@@ -109,11 +92,9 @@ def _run(
             comparisons=comparisons,
         )
         print(f"report:  {page}")
-    cell = Cell.of(results["rows"][0])
     tag = f"{results['model']}-{setting}"
-    for path in write_exports(
-        folder, exports, data, scores, cell, tag=tag, setting=setting, top=top
-    ):
+    lists = (folder, exports, data, scores, rows[0])
+    for path in write_exports(*lists, tag=tag, setting=setting, top=top):
         print(f"export:  {path}")
     print(f"results: {folder / 'results.json'}")
     return results

@@ -1,5 +1,7 @@
 """What commands that score share: options, and the run directory, new or resumed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,12 +13,13 @@ from ames_lite.cli.schema.keys import Dataset, Device, Scoring
 from ames_lite.cli.shell import run_dir, run_prefix
 from ames_lite.errors import ConfigError, check_config, require
 from ames_lite.evaluation.evaluator import Work, reuse, score
-from ames_lite.processes import ALONE, Processes
+from ames_lite.processes import ALONE, Processes, process_group
 from ames_lite.records import PairScores
 from ames_lite.reranking.scorer import Cost, ScoringOptions
 from ames_lite.runtime import autocast, settle_precision
 
 C = TypeVar("C", bound=Device)
+S = TypeVar("S", bound=Scored)
 SCORES = "scores.hdf5"
 ENDED = ("results.json", "tuned.json")  # what a run writes last
 
@@ -36,6 +39,15 @@ def scoring_options(
         compile=config.compile,
         threads=config.threads,
     )
+
+
+@contextmanager
+def scoring(config: S) -> Iterator[tuple[S, Processes, ScoringOptions]]:
+    """The processes that score, the configuration with its precision settled, how to score."""
+    with process_group(config.device) as (processes, device):
+        config = settled(config, device, processes)
+        counts = config.query_desc_num, config.gallery_desc_num
+        yield config, processes, scoring_options(config, device, *counts)
 
 
 def settled(config: C, device: torch.device, processes: Processes = ALONE) -> C:

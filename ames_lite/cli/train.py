@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,10 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
         validation = _open_validation(config, val, device, store)
     generator = seed_everything(recipe.seed)
     head = build_head(config.model.name, **config.model.arguments, dim_in=store.dim)
-    _initialize(config, head, store, generator)
+    initialize = INITIALIZATIONS[config.model.name][config.start]
+    initialize(head, partial(sample_descriptors, store, config.seed), generator)
+    if _takes_projection(config):
+        _set_projection(config, head, store, generator)
     folder = processes.from_first(training_dir(config) if processes.first else None)
     plain = as_dict(config)
     trainer = Trainer(
@@ -191,12 +195,9 @@ def _usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
         failed = int((store.status == FAILED).sum())
         first = ", ".join(store.names[row] for row in left_out[:3])
         more = ", …" if len(left_out) > 3 else ""
-        text = (
-            "%s: %d of %d images are left out of training: %d failed in extraction, "
-            "nothing was found in %d (%s%s)"
-        )
-        counts = (len(left_out), len(store), failed, len(left_out) - failed)
-        logger.warning(text, store.path, *counts, first, more)
+        why = f"{failed} failed in extraction, nothing was found in {len(left_out) - failed}"
+        said = f"{len(left_out)} of {len(store)} images are left out of training: {why}"
+        logger.warning("%s: %s (%s%s)", store.path, said, first, more)
     return usable
 
 
@@ -251,15 +252,6 @@ def _open_validation(
         query_count=count, gallery_count=count, precision=config.precision, device=str(device)
     )
     return Validation(data, val.files.option, num, options)
-
-
-def _initialize(
-    config: Train, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
-) -> None:
-    initialize = INITIALIZATIONS[config.model.name][config.start]
-    initialize(head, lambda: sample_descriptors(store, config.seed), generator)
-    if _takes_projection(config):
-        _set_projection(config, head, store, generator)
 
 
 def _set_projection(

@@ -7,27 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer
 from ames_lite.cli.schema.evaluation import Tune
-from ames_lite.cli.scoring_run import (
-    check_validation_set,
-    run_folder,
-    scores_in,
-    scoring_options,
-    settled,
-)
+from ames_lite.cli.scoring_run import check_validation_set, run_folder, scores_in, scoring
 from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
 from ames_lite.evaluation.tuning import Row, Tuned, best, grid, outcome, write_tuned
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
-from ames_lite.processes import Processes, process_group
+from ames_lite.processes import Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome, fit_calibration
-from ames_lite.reranking.scorer import PairScorer
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
 
 class Scored(NamedTuple):
@@ -48,8 +40,8 @@ def run(config: Tune) -> Row:
 
     Several processes share the scoring; the first one writes and prints.
     """
-    with process_group(config.device) as (processes, device):
-        scored = _scored(config, processes, device)
+    with scoring(config) as (config, processes, options):
+        scored = _scored(config, processes, options)
         row = best(scored.rows, scored.data.protocol.main)
         if processes.first:
             _keep(config, scored, row)
@@ -58,13 +50,11 @@ def run(config: Tune) -> Row:
 
 def all_rows(config: Tune) -> Scored:
     """Every cell of the grid on a validation set, and what it was computed from."""
-    with process_group(config.device) as (processes, device):
-        return _scored(config, processes, device)
+    with scoring(config) as scoring_run:
+        return _scored(*scoring_run)
 
 
-def _scored(config: Tune, processes: Processes, device: torch.device) -> Scored:
-    config = settled(config, device, processes)
-    options = scoring_options(config, device, config.query_desc_num, config.gallery_desc_num)
+def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scored:
     files = dataset_files(config)
     check_validation_set("dataset", config.dataset)
     scorer, _ = open_scorer(config.model, config.desc_name, config.weights)

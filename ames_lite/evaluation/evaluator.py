@@ -20,7 +20,7 @@ from ames_lite.evaluation.data import SIDES, EvaluationData, short_lists
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.evaluation.protocols import Evaluation, Protocol
 from ames_lite.evaluation.results_file import SCHEMA, WITHOUT_DESCRIPTORS
-from ames_lite.evaluation.tuning import grid
+from ames_lite.evaluation.tuning import Row
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
@@ -134,18 +134,15 @@ def report(
     work: Work,
     scores: PairScores,
     cost: Cost,
+    rows: Sequence[Row],
     *,
-    num_reranks: Sequence[int],
-    lambs: Sequence[float],
-    temps: Sequence[float],
     tuned_on: str | None,
     role: str,
     config: dict[str, Any],
 ) -> dict[str, Any]:
-    """The results dict: the global ranking, every row of the grid, the first row per query."""
+    """The results dict: the global ranking, the rows of a grid, the first row per query."""
     data, options = work.data, work.options
     before = data.evaluate()
-    rows = grid(data, scores, num_reranks=num_reranks, lambs=lambs, temps=temps)
     counts = {"query_desc_num": options.query_count, "gallery_desc_num": options.gallery_count}
     names = data.ground_truth.query_names
     per_query = zip(names, before.main_ap, rows[0].main_ap, strict=True)

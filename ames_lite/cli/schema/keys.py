@@ -9,6 +9,7 @@ import inspect
 import re
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
@@ -185,7 +186,7 @@ def keys_of(schema: type) -> dict[str, Key]:
         default = one.default if one.default_factory is MISSING else one.default_factory()
         if is_dataclass(default):
             for key, about in keys_of(default.__class__).items():
-                found[f"{name}.{key}"] = about._replace(default=getattr(default, key))
+                found[f"{name}.{key}"] = about._replace(default=attrgetter(key)(default))
         else:
             mark = "".join(getattr(alternatives(marked[one.name])[0], "__metadata__", ()))
             found[name] = Key(hints[one.name], default, helps.get(one.name, ""), mark)
