@@ -15,7 +15,8 @@ EXPECTED = "results=[<results.json or run directory>, …]; [a,b,c] within the l
 
 def run(config: Compare) -> list[Block]:
     """Compare as configured, print the tables and return what they hold."""
-    groups = [_paths(entry) for entry in config.results]
+    check_config(all(config.results), "results= has the entry []", EXPECTED)
+    groups = [[results_path(path) for path in as_list(entry)] for entry in config.results]
     names, baseline = _names(config.names, groups), config.baseline or GLOBAL
     if baseline not in (GLOBAL, *names):
         groups, names, baseline = _with_baseline(groups, names, results_path(baseline))
@@ -32,11 +33,6 @@ def run(config: Compare) -> list[Block]:
     columns = None if config.columns is None else as_list(config.columns)
     print(render(blocks, config.form, columns), end="")
     return blocks
-
-
-def _paths(entry: Path | list[Path]) -> list[Path]:
-    check_config(entry, "results= has the entry []", EXPECTED)
-    return [results_path(path) for path in as_list(entry)]
 
 
 def _with_baseline(

@@ -218,7 +218,10 @@ def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[Pai
 
 def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairScorer, HeadMeta]:
     if path is None:
-        known = [f"weights={one}{_with_trust(one)}" for one in names_for(desc_name, name)]
+        known = [
+            f"weights={one}" + " trust=true" * (ENTRIES[one].address is not None)
+            for one in names_for(desc_name, name)
+        ]
         what, where = f"model={name} needs trained weights", "weights= is not given"
         expected = " or ".join(["weights=<folder of a training run, or a published .pt>", *known])
         remedy = f"python scripts/train.py desc_name={desc_name}"
@@ -234,10 +237,6 @@ def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairSco
     weights = path / "weights.safetensors" if path.is_dir() else path
     check = partial(meta.check_descriptors, path)
     return PairScorer(head, name, file_digest(weights), check), meta
-
-
-def _with_trust(name: str) -> str:
-    return "" if ENTRIES[name].address is None else " trust=true"
 
 
 def choose_ensemble(

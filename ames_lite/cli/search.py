@@ -79,12 +79,12 @@ def run(config: Search) -> Found | None:
     index = index_folder(config, images)
     bad: dict[str, str] = {}
     if config.update:
+        released = released_vocabulary(config.backbone.name, config.model.name)
         indexed = index_images(
             images,
             index,
             backbone,
-            vocabulary=config.vocabulary
-            or released_vocabulary(config.backbone.name, config.model.name),
+            vocabulary=config.vocabulary or released,
             workers=config.workers,
             rebuild=config.rebuild,
         )

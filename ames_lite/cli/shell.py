@@ -232,19 +232,12 @@ def write_settings(folder: Path, config: Any) -> None:
 
 
 def refuse_used(folder: Path) -> None:
-    """Raises BadInput where a run directory holds an earlier run."""
-    require(
-        not folder.is_file() and not (folder.exists() and any(map(_of_a_run, folder.iterdir()))),
-        "the run directory is in use",
-        where=folder.absolute(),
-        expected="an empty or new folder: a run never overwrites another",
-        remedy="give another output_dir=",
-    )
-
-
-def _of_a_run(path: Path) -> bool:
-    """Whether a file tells of an earlier run; Hydra's own files stand there before one begins."""
-    return path.name != ".hydra" and path.suffix != ".log"
+    """Raises BadInput where a run directory holds more than Hydra's files of this run."""
+    there = folder.iterdir() if folder.is_dir() else ()
+    used = folder.is_file() or any(p.name != ".hydra" and p.suffix != ".log" for p in there)
+    expected = "an empty or new folder: a run never overwrites another"
+    what, remedy = "the run directory is in use", "give another output_dir="
+    require(not used, what, where=folder.absolute(), expected=expected, remedy=remedy)
 
 
 def as_list(value: Any) -> list[Any]:

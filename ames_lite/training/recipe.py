@@ -34,10 +34,8 @@ class Recipe:
     min_each: int = 5  # positives, and negatives, that an anchor has among them
     accumulate: int = 1  # parts of a step, per device, for less memory; the same step
     beta: float = 10.0  # weight of the distance to the teacher's tokens
-    distill_padding: bool = True  # tokens of padding count in the distance, as published; false:
-    # those of descriptors alone
-    soft_targets: float = 0.0  # weight of the teacher's probabilities in the labels; a teacher of
-    # another kind needs beta=0.0
+    distill_padding: bool = True  # tokens of padding count in the distance, as published
+    soft_targets: float = 0.0  # weight of the teacher's probabilities in the labels
     precision: str = "fp32"
     seed: int = 0
 
@@ -64,8 +62,7 @@ class DetectorRecipe:
     epochs: int = 20
     batch_size: int = 64  # images, at least two groups
     images_per_label: int = 4  # a batch is of groups of one label
-    loss: Loss = "classification"  # cosine softmax over all labels;
-    # or triplet, the hardest of the batch
+    loss: Loss = "classification"  # cosine softmax over all labels; or triplet, hardest of a batch
     margin: float = 0.1  # of either loss, in cosines
     scale: float = 20.0  # of the cosine softmax
     learn_scale: bool = False  # true: scale is its initial value

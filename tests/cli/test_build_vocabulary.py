@@ -72,7 +72,7 @@ def test_a_source_is_a_name_and_a_step() -> None:
 
 def test_unknown_data_sets_come_with_those_that_exist(root: Path) -> None:
     options = [f"data_root={root}", "sources=[synthetic:1,atlantis:2]"]
-    with pytest.raises(ConfigError, match="no data set atlantis") as error:
+    with pytest.raises(ConfigError, match="no dataset 'atlantis'") as error:
         run_vocabulary(compose("build_vocabulary", options))
     assert "roxford" in str(error.value)
     done = in_process(root, "extract/build_vocabulary.py", *options)

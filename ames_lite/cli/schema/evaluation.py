@@ -83,11 +83,9 @@ class Train(Device, Heads, Run, Recipe, Data):
     neighbors: PathText = "${dataset.neighbors}"  # cls, gem, vlad, or a path: of the triplets
     images: Path | None = None  # dataset=folder: the images; missing files are then made
     labels: PathText | None = None  # dataset=folder: folders (classes), or a CSV file,label
-    resume: Literal["auto", "never"] = "auto"  # resume the run in output_dir, or without one the
-    # newest unfinished run of these settings; never
+    resume: Literal["auto", "never"] = "auto"  # of output_dir=, or the newest unfinished; never
     save_every: int = 200  # steps between checkpoints (last.pt); also at epoch ends and on signals
-    precision: Precision = "fp32"  # fp32, bf16, fp16 (on a GPU), or auto: bf16 where the device
-    # supports it natively
+    precision: Precision = "fp32"  # fp32, bf16, fp16 (on a GPU); auto: bf16 where native
     batch_size: int = 600  # of a step, over all devices, in batch_unit
     batch_unit: Literal["images", "triplets"] = "images"  # three a triplet (published); or triplets
     prefetch: int = 2  # parts of batches read ahead; 0: none
@@ -199,13 +197,11 @@ class Search(Heads, Run, Describing, Root):
     images: Path | None = None  # the folder to search in, with all folders below it
     query: Path | None = None  # an image, or a folder of images; null: only update the index
     box: list[Number] | None = None  # [x1,y1,x2,y2] in pixels: the part of a single query
-    weights: Head | None = None  # a trained head; null: the released one,
-    # weights/<backbone>_<model>: photo_elvis, sift_elvis, sift_ames
+    weights: Head | None = None  # a trained head; null: the released weights/<backbone>_<model>
     lamb: Number | None = None  # λ, weight of the global similarity; null: the head's own
     temp: Number | None = None  # γ, factor of the logit; null: as the head was released with
     num_rerank: Count = 100  # candidates reranked per query
-    threshold: Number | None = None  # an answer must score above it, else "not in this gallery";
-    # null: every query is answered
+    threshold: Number | None = None  # an answer must score above it; null: every query is answered
     certain: Number | None = None  # score a query's candidates until one is right by this, as 0.99
     max_false: Number | None = None  # instead of threshold: share of absent queries answered
     query_desc_num: Count | None = None  # strongest descriptors of a query; null: all
@@ -232,6 +228,5 @@ class Demo(Run, Root):
     data_root: Path | None = None  # where the world goes; null: data/demo/seed<seed> of the
     # checkout, its folder photo for these descriptors; of train=false its folder released
     workers: int = 2  # processes for rendering and extraction
-    train: bool = True  # false: the released heads (weights/photo_elvis; of sift weights/sift_ames,
-    # weights/sift_elvis) with their own λ and γ; minutes less
+    train: bool = True  # false: the released heads (weights/photo_elvis, …), their λ and γ
     precision: Precision = "auto"  # of scoring: bf16 if native, else fp32; training is in fp32

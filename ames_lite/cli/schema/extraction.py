@@ -36,8 +36,7 @@ class ExtractDescriptors(Overwrite, Extracting, Splits, Data):
     """Local descriptors of a data set, and global ones of the same pass"""
 
     backbone: Named = field(default_factory=Named)  # by default the backbone that desc_name= names
-    outputs: list[Literal["local", "global"]] | None = None  # [local], [global] (CLS of DINOv2) or
-    # both; null: all that the backbone has
+    outputs: list[Literal["local", "global"]] | None = None  # null: all that the backbone has
     binarization: Path | None = None  # of extract/fit_binarization.py: packed bits, not floats
     shard: str | None = None  # 3/8: the third of eight parts, to be merged; null: torchrun's rank
 
@@ -48,8 +47,7 @@ class ExtractGlobals(Overwrite, Extracting, Splits, Data):
 
     backbone: Named | None = None  # source=images: by default that of desc_name=, or cvnet
     desc_name: str = "sift"  # prefix of the files that are read and written
-    global_: str = "vlad"  # kind of global descriptors: vlad, gem, mean (weighted by the detector),
-    # cls, superglobal; cls: see extract/extract_descriptors.py
+    global_: str = "vlad"  # vlad, gem, mean (weighted), superglobal; cls: extract_descriptors
     source: Literal["store", "images", "globals"] | None = None  # store: local descriptors; images:
     # nothing local is stored (backbone.arguments.top_k=0: all tokens); globals: only whitened;
     # null: store, for superglobal images
@@ -57,8 +55,7 @@ class ExtractGlobals(Overwrite, Extracting, Splits, Data):
     soft: str | None = None  # of vlad: standard or anyloc instead of hard assignment
     temperature: float = 1.0  # of soft assignment
     power: float = 3.0  # of gem
-    superglobal: SuperGlobalPooling = SuperGlobalPooling()  # as published; scales and weights:
-    # backbone.arguments.scales, backbone.arguments.weights
+    superglobal: SuperGlobalPooling = SuperGlobalPooling()  # scales: backbone.arguments.scales
     whitening: Path | None = None  # pca_*.npz of extract/fit_whitening.py; vlad becomes vladw
     dtype: Literal["float32", "float16"] = "float32"  # or float16
     shard: str | None = None  # 3/8: the third of eight parts, to be merged; null: torchrun's rank
@@ -121,12 +118,10 @@ class FitWhitening(Overwrite, Data):
 
     desc_name: str = "sift"  # prefix of the descriptor files
     split: Split = "train"  # whose global descriptors it is fitted on
-    global_: str = "vlad"  # kind of global descriptors: vlad, gem, mean (weighted by the detector),
-    # cls, superglobal
+    global_: str = "vlad"  # vlad, gem, mean (weighted by the detector), cls, superglobal
     method: Literal["pca", "within_class"] = "pca"  # or within_class: by the labels of the list,
     # what varies within a class counts less
-    dim: int = 512  # pca: output width, fewer than images, at most the width; within_class:
-    # directions that are estimated
+    dim: int = 512  # pca: output width; within_class: directions that are estimated
     shrinkage: float = 0.3  # within_class: part of the mean variance added to every direction
     max_images: int = 10000  # sampled evenly; memory: 8 bytes * min(images, width) squared
 
@@ -139,8 +134,7 @@ class PrepareTopkGlobal(Overwrite, Data):
     """Neighbour lists by global similarity"""
 
     desc_name: str = "dinov2"  # prefix of the files; superglobal: always cvnet
-    global_: str = "vlad"  # kind of global descriptors: vlad, gem, mean (weighted by the detector),
-    # cls, superglobal; with a w behind it: whitened
+    global_: str = "vlad"  # vlad, gem, mean, cls, superglobal; with a w behind it: whitened
     num_neighbors: int = 1600  # clamped to the gallery
     self_search: bool = False  # true: the training set against itself
     form: Literal["native", "published"] = "native"  # or published: nn_*.pkl
@@ -148,16 +142,11 @@ class PrepareTopkGlobal(Overwrite, Data):
     index: Literal["flat", "ivf_pq"] = "flat"  # exact; or ivf_pq, a compressed index
     ivf_pq: IvfPq = IvfPq()
     rerank: Rerank = "published"  # mda for superglobal (not with self_search), else none
-    mda: MdaSettings = MdaSettings()  # SuperGlobal's reranking of the first of every list; the
-    # settings are published
-    aqe: AqeSettings = AqeSettings()  # α query expansion: every query searches again, joined by
-    # the first of its list
-    dba: DbaSettings = DbaSettings()  # database-side augmentation: every gallery image is joined by
-    # its nearest, then searched
-    kreciprocal: KreciprocalSettings = KreciprocalSettings()  # k-reciprocal reranking with the
-    # Jaccard distance; published settings
-    diffusion: DiffusionSettings = DiffusionSettings()  # on the graph of mutual neighbours of the
-    # gallery
+    mda: MdaSettings = MdaSettings()  # SuperGlobal's reranking; the settings are published
+    aqe: AqeSettings = AqeSettings()  # α query expansion by the first of every list
+    dba: DbaSettings = DbaSettings()  # database-side augmentation of every gallery image
+    kreciprocal: KreciprocalSettings = KreciprocalSettings()  # Jaccard distance; as published
+    diffusion: DiffusionSettings = DiffusionSettings()  # on the graph of mutual neighbours
     lists: Path | None = None  # existing neighbour lists, to be rewritten as form=
     keep: int | None = None  # of lists=: neighbours kept an image (training: 300); null: all
 
@@ -182,8 +171,7 @@ class PrepareDataset(Overwrite, Root):
     """Image lists and ground truth of your own folder"""
 
     images: Path | None = None  # the folder of the pictures, or of the gallery's
-    labels: PathText | None = None  # folders (class folders), frames (numbers in names), a CSV, or
-    # a matrix (.npy, .npz): data/README.md
+    labels: PathText | None = None  # folders, frames, a CSV, a matrix (.npy, .npz): data/README.md
     name: str = "own"  # the folder's name under data_root
     query_images: Path | None = None  # the queries' folder; null: as the column split says, or all
     queries: Path | None = None  # an image list: these are the queries, in this order
@@ -196,8 +184,7 @@ class PrepareDataset(Overwrite, Root):
     role: Literal["test", "val"] = "test"  # or val: a set on which scripts/tune.py may choose
     val_share: Number | None = None  # class folders: the share of the instances of each kind that
     # <name>-val gets, whole families; <name>-train the others
-    families: Path | None = None  # of val_share=: a CSV instance,family[,kind]; instances (class
-    # folders) of a family stay on one side
+    families: Path | None = None  # of val_share=: a CSV instance,family[,kind], kept on one side
     distractors: Path | None = None  # of val_share=: images without partners, for <name>-val
     queries_per_label: int = 3  # of val_share=: queries of a class in <name>-val, at most
     seed: int = 0  # of val_share=: draws families and queries

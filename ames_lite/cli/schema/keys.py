@@ -114,8 +114,7 @@ class Device:
     """Where networks run."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:<n>; under torchrun one card a process
-    precision: Precision = "fp32"  # fp32, bf16, fp16 (on a GPU), or auto: bf16 where the device
-    # supports it natively
+    precision: Precision = "fp32"  # fp32, bf16, fp16 (on a GPU); auto: bf16 where native
 
 
 @dataclass
@@ -123,10 +122,8 @@ class Describing(Device):
     """How images are read and described."""
 
     workers: int = 2  # processes that decode and prepare (sift: that do it all)
-    precision: Precision = "fp32"  # of networks: fp32, bf16 (faster; 1 - cosine up to 1e-5), fp16
-    # on a GPU
-    batch_pixels: int | None = None  # pixels of a batch of images of one shape; 0: single images;
-    # null: 8 million on a GPU, 0 on a CPU
+    precision: Precision = "fp32"  # fp32, bf16 (faster; 1 - cosine up to 1e-5), fp16 (on a GPU)
+    batch_pixels: int | None = None  # of a batch; 0: single images; null: 8 million, on a CPU 0
 
 
 @dataclass
