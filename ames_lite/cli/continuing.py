@@ -41,13 +41,9 @@ def training_dir(
         return run_dir(config, prefix)
     names = {path.name for path in folder.iterdir()} - OF_A_RUN
     foreign = sorted(name for name in names if not name.startswith(("epoch_", ".")))
-    require(
-        not foreign,
-        f"the run directory holds {', '.join(foreign[:3])}",
-        where=folder.absolute(),
-        expected="a training run to resume",
-        remedy="give another output_dir=",
-    )
+    what = f"the run directory holds {', '.join(foreign[:3])}"
+    expected, remedy = "a training run to resume", "give another output_dir="
+    require(not foreign, what, where=folder.absolute(), expected=expected, remedy=remedy)
     if not (folder / NAME).is_file():  # nothing was done yet
         write_settings(folder, config)
     if not (folder / "weights.safetensors").is_file():  # else the run has ended

@@ -94,13 +94,10 @@ def settings_of(results: Mapping[str, Any], config: Failures, where: Path) -> Ev
     ran = results["config"]
     missing = [key for key in NEEDED if key not in ran]
     dataset = ran.get("dataset")
-    require(
-        not missing and isinstance(dataset, dict) and OF_DATASET <= set(dataset),
-        f"the configuration in it lacks {', '.join(missing) or 'parts of dataset'}",
-        where=where,
-        expected="results.json of scripts/evaluate.py",
-        remedy="evaluate again",
-    )
+    fine = not missing and isinstance(dataset, dict) and OF_DATASET <= set(dataset)
+    what = f"the configuration in it lacks {', '.join(missing) or 'parts of dataset'}"
+    expected, remedy = "results.json of scripts/evaluate.py", "evaluate again"
+    require(fine, what, where=where, expected=expected, remedy=remedy)
     given = {key: getattr(config, key) for key in ("data_root", "images", "neighbors")}
     kept = {key: ran[key] for key in OF_RUN if key in ran}
     kept |= {key: value for key, value in given.items() if value is not None}

@@ -154,12 +154,9 @@ def _check_images(place: Files, split: str) -> None:
     names = read_image_list(path).names
     absent = [name for name in names if not (root / name).is_file()]
     if absent:
-        raise MissingFile(
-            f"{len(absent)} of {len(names)} {split} images are missing, the first is '{absent[0]}'",
-            where=root,
-            expected=f"every image of {path}",
-            remedy=place.page,
-        )
+        missing = f"{len(absent)} of {len(names)} {split} images"
+        what = f"{missing} are missing, the first is '{absent[0]}'"
+        raise MissingFile(what, where=root, expected=f"every image of {path}", remedy=place.page)
 
 
 def _load_networks(
@@ -198,12 +195,9 @@ def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) ->
     if backbone is None:
         return
     wants, width = scorer.model.arguments.get("dim_in"), backbone.dim
-    require(
-        wants in (None, width),
-        f"the head takes descriptors of width {wants}, {config.desc_name} has {width}",
-        where=config.weights,
-        expected="a head that was trained on these descriptors",
-    )
+    what = f"the head takes descriptors of width {wants}, {config.desc_name} has {width}"
+    expected = "a head that was trained on these descriptors"
+    require(wants in (None, width), what, where=config.weights, expected=expected)
     if scorer.check is not None:
         scorer.check(backbone.provenance, "this run")
 

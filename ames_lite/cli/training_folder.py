@@ -54,20 +54,15 @@ def _training_list(root: Path, path: Path) -> ImageList:
     if description is None:
         expected = "labels=folders, labels=<a CSV file,label>, or a train.txt"
         raise MissingFile("missing: the training list", where=path, expected=expected)
-    require(
-        description.options.val_share is None,
-        f"a {description.role} set of images that were split has no training list",
-        where=path,
-        expected="the training set of the split",
-        remedy=prepare_command(description.options, root),
-    )
-    made = make_custom(description.options)
+    options, expected = description.options, "the training set of the split"
+    what = f"a {description.role} set of images that were split has no training list"
+    remedy = prepare_command(options, root)
+    require(options.val_share is None, what, where=path, expected=expected, remedy=remedy)
+    made = make_custom(options)
     if made.codes is None:
-        raise BadInput(
-            f"the labels are {made.kind}: they do not say which images show the same",
-            where=description.options.labels,
-            expected="class folders (labels=folders) or a CSV file,label",
-        )
+        what = f"the labels are {made.kind}: they do not say which images show the same"
+        expected = "class folders (labels=folders) or a CSV file,label"
+        raise BadInput(what, where=options.labels, expected=expected)
     codes = np.array(list(made.codes.values()), np.int64)
     alone = codes == made.alone
     codes[alone] = codes.max() + 1 + np.arange(int(alone.sum()))

@@ -100,10 +100,8 @@ def index_images(
     given = None if vocabulary is None else Vlad(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
     other = place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place))
-    expected = "an index, an empty folder or a new one"
-    require(
-        not other, "the place of the index holds something else", where=place, expected=expected
-    )
+    what = "the place of the index holds something else"
+    require(not other, what, where=place, expected="an index, an empty folder or a new one")
     with locked(place, "another process is indexing this folder", "wait until it has finished"):
         indexed = _Run(root, place, backbone, workers, given).run(files, rebuild)
     return indexed._replace(notes=(*notes, *indexed.notes))
