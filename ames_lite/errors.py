@@ -7,6 +7,9 @@ its traceback. They also derive from the built-in that Python users expect (`Val
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+Entry = TypeVar("Entry")
 
 
 class UserError(Exception):
@@ -99,6 +102,15 @@ def existing_file(
     path = Path(path)
     require(path.is_file(), what, where=path, expected=expected, remedy=remedy, kind=MissingFile)
     return path
+
+
+def chosen(
+    name: str, known: Mapping[str, Entry], what: str, kind: type[UserError] = ConfigError
+) -> Entry:
+    """The entry of that name. Raises an error, with what exists, for an unknown one."""
+    missing, expected = f"there is no {what} '{name}'", f"one of {', '.join(known)}"
+    require(name in known, missing, expected=expected, kind=kind)
+    return known[name]
 
 
 def check_fields(record: object, fits: Mapping[str, tuple[bool, str]]) -> None:

@@ -18,6 +18,7 @@ from ames_lite.models.published import PUBLISHED_HEADS, of_its_form
 
 PUBLIC = "http://ptak.felk.cvut.cz/personal/sumapave/public"
 SHIPPED_REMEDY = "a whole checkout, weights=<folder> of a head of your own, or pretrained=False"
+FETCH = "fetch it by a way that you trust and pass weights=<path>"
 TIMEOUT = 30.0  # seconds without a byte before a download is given up
 DOCUMENTATION = """{about}
 
@@ -54,10 +55,8 @@ def _published_ames(name: str, backbone: str) -> Entry:
 
 
 def _published_elvis(name: str, backbone: str, dim_in: int, trained_on: str) -> Entry:
-    about = (
-        f"ELViS on {backbone} descriptors [B, N, {dim_in}], trained on {trained_on}. Its output "
-    )
-    about += "is a sum of votes, at most Q + T, and depends on padding: trim before."
+    about = f"ELViS on {backbone} descriptors [B, N, {dim_in}], trained on {trained_on}. "
+    about += "Its output is a sum of votes, at most Q + T, and depends on padding: trim before."
     return Entry(about, "elvis", {"dim_in": dim_in}, f"{PUBLIC}/elvis/networks/{name}.pt")
 
 
@@ -147,29 +146,20 @@ def _load(name: str, path: str | Path, arguments: dict[str, Any]) -> SimilarityH
 def shipped_head(name: str, remedy: str = SHIPPED_REMEDY) -> Path:
     """The folder of a shipped head. Raises MissingFile."""
     folder = shipped(name)
-    require(
-        (folder / "weights.safetensors").is_file(),
-        f"no head {name} is shipped with this copy of the repository",
-        where=folder,
-        expected="weights.safetensors and meta.json",
-        remedy=remedy,
-        kind=MissingFile,
-    )
+    what = f"no head {name} is shipped with this copy of the repository"
+    expected = "weights.safetensors and meta.json"
+    existing_file(folder / "weights.safetensors", what, expected=expected, remedy=remedy)
     return folder
 
 
 def _published(address: str, sha256: str | None, progress: bool, trust: bool) -> Path:
     """Path of a published file in the hub's checkpoint folder, fetched if it is not there yet."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[1]
-    require(
-        trust or sha256 is not None,
-        f"{address} is plain http and no hash of it is published",
-        where=path,
-        expected="trust=True (trust=true in a shell) to download and use it (tensors only), "
-        "or sha256=<digest> where you know it",
-        remedy="or fetch it by a way that you trust and pass weights=<path>",
-        kind=ConfigError,
-    )
+    what = f"{address} is plain http and no hash of it is published"
+    expected = "trust=True (trust=true in a shell) to download and use it (tensors only), "
+    expected += "or sha256=<digest> where you know it"
+    remedy, known = f"or {FETCH}", trust or sha256 is not None
+    require(known, what, where=path, expected=expected, remedy=remedy, kind=ConfigError)
     if not path.is_file():
         _download(address, path, sha256, progress)
     sys.stderr.write(f"{path}: sha256 {_check_sha256(path, sha256)}\n")
@@ -195,19 +185,14 @@ def _download(address: str, path: Path, sha256: str | None, progress: bool) -> N
         torch.hub.download_url_to_file(address, str(path), sha256, progress)
         _refuse_cut(path)
     except OSError as error:  # URLError, HTTPError and time-outs are OSErrors
-        raise MissingFile(
-            f"{address} could not be fetched: {error or type(error).__name__}",
-            where=f"{path} (not there yet)",
-            expected="the published weights",
-            remedy="try again, or fetch them by another way and pass weights=<path>",
-        ) from error
+        what = f"{address} could not be fetched: {error or type(error).__name__}"
+        where, remedy = f"{path} (not there yet)", f"try again, or {FETCH}"
+        expected = "the published weights"
+        raise MissingFile(what, where=where, expected=expected, remedy=remedy) from error
     except RuntimeError as error:  # torch.hub raises it for another digest
-        raise BadInput(
-            f"what came from {address} is another file: {error}",
-            where=f"{path} (nothing was kept)",
-            expected=f"sha256 {sha256}",
-            remedy="fetch it by a way that you trust and pass weights=<path>",
-        ) from error
+        what = f"what came from {address} is another file: {error}"
+        where, expected = f"{path} (nothing was kept)", f"sha256 {sha256}"
+        raise BadInput(what, where=where, expected=expected, remedy=FETCH) from error
     finally:
         socket.setdefaulttimeout(before)
 

@@ -4,6 +4,7 @@ Findings make the files unfit, notes do not. Rows are read in runs, so memory is
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,22 +15,14 @@ import numpy.typing as npt
 
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
+from ames_lite.datasets.names import say_difference
 from ames_lite.errors import MissingFile, UserError
 from ames_lite.io.provenance import SAME_STORES, differences
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
+from ames_lite.stores.published import store as published
 from ames_lite.stores.published.neighbors import read_shortlist
-from ames_lite.stores.published.store import (
-    COLUMNS,
-    MASK,
-    SCALE,
-    WEIGHT,
-    Block,
-    PublishedStore,
-    X,
-    Y,
-    open_store,
-)
+from ames_lite.stores.published.store import PublishedStore, open_store
 from ames_lite.stores.row_layout import FAILED
 
 NO_DESCRIPTORS = "no descriptors"  # a note: such images are legal
@@ -91,12 +84,10 @@ def _shortlist(
     files: DatasetFiles, neighbors: str, queries: ImageList | None, gallery: ImageList | None
 ) -> npt.NDArray[np.int64] | None:
     """Rows of a store that has some images only; what is wrong with the lists is found later."""
-    if queries is None or gallery is None:
-        return None
-    try:
-        return read_shortlist(files.neighbors(neighbors), queries.names, gallery.names)
-    except UserError:
-        return None
+    if queries is not None and gallery is not None:
+        with suppress(UserError):
+            return read_shortlist(files.neighbors(neighbors), queries.names, gallery.names)
+    return None
 
 
 def _check_lists(
@@ -141,7 +132,7 @@ def check_store(
     if store is None:
         return None
     if images is not None and store.names != images.names:
-        report.find(path, _first_difference(store.names, images.names))
+        report.find(path, say_difference(store.names, images.names))
     if isinstance(store, PublishedStore):
         faults = _published_faults(store)
     else:
@@ -160,8 +151,8 @@ def check_store(
     if failed:
         report.note(path, f"{len(failed)} images failed in extraction: {_shown(store, failed)}")
     if empty:
-        said = f"{len(empty)} of {len(store)} images have no descriptors"
-        report.note(path, f"{said}: {_shown(store, empty)}")
+        of = f"{len(empty)} of {len(store)} images"
+        report.note(path, f"{of} have {NO_DESCRIPTORS}: {_shown(store, empty)}")
     if len(failed) == len(store):
         report.find(path, "every image failed in extraction")
     return store
@@ -177,14 +168,6 @@ def _scan(faults: Iterator[tuple[int, Faults]], found: dict[str, list[int]]) -> 
 def _shown(store: DescriptorStore, rows: Sequence[int]) -> str:
     named = [f"row {row} ('{store.stored_name(row)}')" for row in rows[:SHOWN]]
     return ", ".join(named) + (", …" if len(rows) > SHOWN else "")
-
-
-def _first_difference(there: Sequence[str], listed: Sequence[str]) -> str:
-    both = min(len(there), len(listed))
-    row = next((row for row in range(both) if there[row] != listed[row]), both)
-    a, b = (names[row] if row < len(names) else "nothing" for names in (there, listed))
-    said = f"{len(there)} names, the image list {len(listed)}"
-    return f"the store has {said}; row {row} is '{a}' there and '{b}' in the list"
 
 
 def _descriptor_faults(
@@ -217,15 +200,10 @@ def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
     for first in range(0, len(store), step):
         rows = np.s_[first : min(first + step, len(store))]
         valid = np.arange(store.max_count) < store.count[rows, None]
-        weight = store.stored("weight", rows)
-        yield (
-            first,
-            {
-                NO_DESCRIPTORS: (store.count[rows] == 0) & (store.status[rows] != FAILED),
-                **_descriptor_faults(store.stored("descriptors", rows), valid, store.packed),
-                **_placed_faults(store.stored("xy", rows), weight, valid),
-            },
-        )
+        faults = _descriptor_faults(store.stored("descriptors", rows), valid, store.packed)
+        faults |= _placed_faults(store.stored("xy", rows), store.stored("weight", rows), valid)
+        empty = (store.count[rows] == 0) & (store.status[rows] != FAILED)
+        yield first, {NO_DESCRIPTORS: empty, **faults}
 
 
 def _published_faults(store: PublishedStore) -> Iterator[tuple[int, Faults]]:
@@ -239,16 +217,18 @@ def _published_faults(store: PublishedStore) -> Iterator[tuple[int, Faults]]:
         yield first, {**found, ZEROS: zeros}
 
 
-def _metadata_faults(block: Block) -> Faults:
+def _metadata_faults(block: published.Block) -> Faults:
     metadata, valid = block.metadata, block.valid
-    assert metadata is not None and metadata.shape[-1] == COLUMNS
-    mask, scale = metadata[..., MASK], metadata[..., SCALE]
+    assert metadata is not None and metadata.shape[-1] == published.COLUMNS
+    mask, scale = metadata[..., published.MASK], metadata[..., published.SCALE]
     whole = (scale == np.rint(scale)) & (scale >= 0) & (scale <= 255)
     return {
         "a mask that is neither 0 nor 1": ((mask != 0) & (mask != 1)).any(axis=1),
         "padding before real descriptors": (valid[:, 1:] & ~valid[:, :-1]).any(axis=1),
         "scales that are no numbers of a scale": (~whole & valid).any(axis=1),
-        **_placed_faults(metadata[..., [X, Y]], metadata[..., WEIGHT], valid),
+        **_placed_faults(
+            metadata[..., [published.X, published.Y]], metadata[..., published.WEIGHT], valid
+        ),
     }
 
 
@@ -261,7 +241,7 @@ def _check_chunks(store: DescriptorStore, report: Report) -> None:
         part = report.attempt(path, partial(DescriptorStore.open, path))
         names = store.names[chunk.start : chunk.start + chunk.rows]
         if part is not None and not _called_alike(names, part.names):
-            report.find(path, f"as a chunk of {store.path}: {_first_difference(part.names, names)}")
+            report.find(path, f"as a chunk of {store.path}: {say_difference(part.names, names)}")
 
 
 def _called_alike(names: Sequence[str], own: Sequence[str]) -> bool:
@@ -273,9 +253,7 @@ def _called_alike(names: Sequence[str], own: Sequence[str]) -> bool:
 
 def check_pair(query: DescriptorStore, gallery: DescriptorStore, report: Report) -> None:
     """Whether two stores were made alike."""
-    for key, first, second in differences(query.provenance, gallery.provenance, SAME_STORES):
+    found = differences(query.provenance, gallery.provenance, SAME_STORES)
+    both = ((key, getattr(query, key), getattr(gallery, key)) for key in ("dim", "packed"))
+    for key, first, second in (*found, *(one for one in both if one[1] != one[2])):
         report.find(query.path, f"{key} is {first!r} here, {second!r} in {gallery.path}")
-    for what in ("dim", "packed"):
-        first, second = getattr(query, what), getattr(gallery, what)
-        if first != second:
-            report.find(query.path, f"{what} is {first} here, {second} in {gallery.path}")

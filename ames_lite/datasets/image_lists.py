@@ -1,12 +1,10 @@
 """Image lists: text files with one image per line, `path[,label[,width,height]]`.
 
-Further columns, as published training lists have them, are ignored. The path is the image's name
-from then on, extension included, and its row number is its id. A path with a comma stands in
-quotes, as in CSV. The file says width before height; `sizes` are (height, width). Published lists
-end without a newline: both ways are read.
+Further columns, as published training lists have them, are ignored. The path is the image's name,
+its row number is its id. The file says width before height; `sizes` are (height, width).
 
-`families.csv` beside `train.txt` (`label,family`, further columns are ignored) has a row for each
-label: images of another label of the same family are no negatives in training.
+`families.csv` beside `train.txt` has a row for each label: images of another label of the same
+family are no negatives in training.
 """
 
 import csv

@@ -52,6 +52,15 @@ def check_present(root: Path, names: Sequence[str], where: Where) -> None:
         raise BadInput(what, where=where(absent[0]), expected=expected)
 
 
+def say_difference(there: Sequence[str], listed: Sequence[str]) -> str:
+    """Where the names of a store first differ from those of its image list, in words."""
+    both = min(len(there), len(listed))
+    row = next((row for row in range(both) if there[row] != listed[row]), both)
+    a, b = (names[row] if row < len(names) else "nothing" for names in (there, listed))
+    said = f"{len(there)} names, the image list {len(listed)}"
+    return f"the store has {said}; row {row} is '{a}' there and '{b}' in the list"
+
+
 def check_utf8(names: Iterable[str], where: str | Path) -> None:
     """Raise BadInput for a file name whose bytes are not UTF-8: no list can hold it."""
     for name in names:

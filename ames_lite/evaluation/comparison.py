@@ -58,18 +58,15 @@ class Entry:
         first, second = _identity(self.runs[0]), _identity(run)
         for key in ("dataset", "rows", "metrics") if self.mixed else tuple(first | second):
             if first.get(key) != second.get(key):
-                raise BadInput(
-                    f"runs of '{self.name}' differ in {key}: {first.get(key)!r} in "
-                    f"{self.files[0]}, {second.get(key)!r} in {file}",
-                    expected="runs that differ in their seed alone",
-                    remedy="compare them as entries of their own, or give mixed=true",
-                )
+                both = f"{first.get(key)!r} in {self.files[0]}, {second.get(key)!r} in {file}"
+                what = f"runs of '{self.name}' differ in {key}: {both}"
+                expected = "runs that differ in their seed alone"
+                remedy = "compare them as entries of their own, or give mixed=true"
+                raise BadInput(what, expected=expected, remedy=remedy)
         weights = [one["digests"].get("weights") for one in (self.runs[0], run)]
         if weights[0] is not None and weights[0] == weights[1] and not self.mixed:
-            raise BadInput(
-                f"runs of '{self.name}' have the same weights: {self.files[0]} and {file}",
-                expected="runs of heads that were trained with several seeds",
-            )
+            what = f"runs of '{self.name}' have the same weights: {self.files[0]} and {file}"
+            raise BadInput(what, expected="runs of heads that were trained with several seeds")
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,11 +102,9 @@ def _check_comparable(entry: Entry, other: Entry) -> None:
                 [name for name in one if name not in two][:1]
                 for one, two in ((here, there), (there, here))
             )
-        raise BadInput(
-            f"two results of {entry.runs[0]['dataset']} have other {key}: {here}, {there}",
-            where=f"{entry.files[0]} and {other.files[0]}",
-            expected=expected,
-        )
+        what = f"two results of {entry.runs[0]['dataset']} have other {key}: {here}, {there}"
+        where = f"{entry.files[0]} and {other.files[0]}"
+        raise BadInput(what, where=where, expected=expected)
 
 
 @dataclass(frozen=True)
@@ -181,11 +176,10 @@ def _block(entries: Sequence[Entry], baseline: str, metric: str | None, seed: in
         pairs += [(_row_line(entry, i), of_entry) for i in range(len(entry.runs[0]["rows"]))]
     base = next((line for line, _ in pairs if line.name == baseline), None)
     if base is None:
-        raise BadInput(
-            f"the baseline '{baseline}' is not among the results of {first['dataset']}: "
-            f"{', '.join(entry.files[0] for entry in entries)}",
-            expected="a baseline of the same data set, or none: the global ranking of each",
-        )
+        files = ", ".join(entry.files[0] for entry in entries)
+        what = f"the baseline '{baseline}' is not among the results of {first['dataset']}: {files}"
+        expected = "a baseline of the same data set, or none: the global ranking of each"
+        raise BadInput(what, expected=expected)
     lines = []
     for line, own in pairs:
         against = own if baseline == GLOBAL else base

@@ -1,11 +1,13 @@
 """What an evaluation reads: all files of a data set, opened and checked before any work."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
+from ames_lite.datasets.names import say_difference
 from ames_lite.errors import BadInput, require
 from ames_lite.evaluation.protocols import (
     Protocol,
@@ -38,14 +40,12 @@ def find_files(
 ) -> dict[str, Path]:
     """Paths by name. Raises MissingFile that names all that is missing."""
     finders: dict[str, Callable[[], Path]] = {
-        "query": lambda: files.image_list("query"),
-        "gallery": lambda: files.image_list("gallery"),
+        **{side: partial(files.image_list, side) for side in SIDES},
         "ground truth": files.ground_truth,
     }
     if stores:
-        finders["query store"] = lambda: files.local("query")
-        finders["gallery store"] = lambda: files.local("gallery")
-    return find_all({**finders, "neighbors": lambda: files.neighbors(neighbors), **more})
+        finders |= {f"{side} store": partial(files.local, side) for side in SIDES}
+    return find_all({**finders, "neighbors": partial(files.neighbors, neighbors), **more})
 
 
 def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
@@ -77,14 +77,15 @@ def load_data(
     near = long_lists(paths["neighbors"], truth, needed, maker, most)
     data = EvaluationData(protocol, truth, near, files, stores)
     for side, store, images in zip(SIDES, stores, lists, strict=True):
-        _check_same_names(store, images.names, paths[side], files.make_local(overwrite=True))
-    compare_provenance(
-        stores[0].provenance,
-        stores[1].provenance,
-        SAME_STORES,
-        files=(stores[0].path, stores[1].path),
-        anew=files.make_local(splits=["query"], overwrite=True),
-    )
+        if store.names != images.names:
+            what = say_difference(store.names, images.names)
+            both, remedy = f"{store.path} against {paths[side]}", files.make_local(overwrite=True)
+            expected = "a store extracted from this very list"
+            raise BadInput(what, where=both, expected=expected, remedy=remedy)
+    made, other = (store.provenance for store in stores)
+    places = stores[0].path, stores[1].path
+    anew = files.make_local(splits=["query"], overwrite=True)
+    compare_provenance(made, other, SAME_STORES, files=places, anew=anew)
     if min(excluded(data).values()) == len(queries.names):
         what, where = "no query has a positive", paths["ground truth"]
         expected = f"positives among the {len(gallery.names)} images of {paths['gallery']}"
@@ -126,18 +127,6 @@ def _count_queries(data: EvaluationData, holds: Callable[[int], bool]) -> dict[s
         setting: sum(holds(len(rows)) for rows in setting_positives(data.ground_truth, setting))
         for setting in data.protocol.settings
     }
-
-
-def _check_same_names(
-    store: DescriptorStore, names: Sequence[str], path: Path, remedy: str
-) -> None:
-    if store.names == names:
-        return
-    pairs = enumerate(zip(store.names, names, strict=False))
-    odd = next((f"; row {n} is '{a}' there, '{b}' here" for n, (a, b) in pairs if a != b), "")
-    what = f"the store has {len(store)} names and the image list {len(names)}{odd}"
-    where, expected = f"{store.path} against {path}", "a store extracted from this very list"
-    raise BadInput(what, where=where, expected=expected, remedy=remedy)
 
 
 def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | None:

@@ -174,11 +174,7 @@ def report(
             "bytes_over_unique": cost.bytes_over_unique,
             "peak_memory_mib": _number(peak_memory_mib()),
         },
-        "versions": {
-            "ames_lite": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": {"ames_lite": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "digests": work.digests,
     }
 

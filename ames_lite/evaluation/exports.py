@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -184,11 +185,6 @@ def _short(value: np.float32) -> str:
 
 
 def _escaped(name: str) -> str:
-    return "".join(
-        char if char.isprintable() and not char.isspace() and char != "%" else _hex(char)
-        for char in name
-    )
-
-
-def _hex(char: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", ODD_NAMES))
+    plain = (char.isprintable() and not char.isspace() and char != "%" for char in name)
+    pairs = zip(name, plain, strict=True)
+    return "".join(char if kept else quote(char, errors=ODD_NAMES) for char, kept in pairs)

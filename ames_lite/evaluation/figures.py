@@ -62,7 +62,9 @@ def failure_sheet(sections: Sequence[Section], *, title: str, notes: Sequence[st
     columns = max(len(section.columns) for section in sections)
     width = 2 * MARGIN + columns * (WIDTH + GAP) - GAP
     wrapped = [*textwrap.wrap(title, int(width * 11)), *notes]
-    heights = [height for section in sections for height in _heights(section)]
+    heights = []  # inches of each heading and of each line
+    for section in sections:
+        heights += [HEADING, *(max(map(_height, line)) for line in section.lines)]
     top = MARGIN + 0.22 * len(wrapped)
     total = top + sum(heights) + TEXT * (len(heights) - 1) + MARGIN
     figure = Figure((width, total), dpi=DPI)
@@ -92,11 +94,6 @@ def failure_sheet(sections: Sequence[Section], *, title: str, notes: Sequence[st
             for axes, tile, column in zip(next(remaining), line, above, strict=False):
                 _draw(axes, tile, column)
     return figure
-
-
-def _heights(section: Section) -> list[float]:
-    """Inches of the heading and of each line."""
-    return [HEADING, *(max(map(_height, line)) for line in section.lines)]
 
 
 def _height(tile: Tile) -> float:

@@ -27,12 +27,7 @@ from ames_lite.evaluation.protocols import (
     summarize,
 )
 from ames_lite.records import Neighbors, PairScores, pair_keys, split_pair_keys
-from ames_lite.reranking.ensemble import (
-    check_ensemble,
-    ensemble_scores,
-    rerank,
-    stable_descending,
-)
+from ames_lite.reranking.ensemble import check_ensemble, ensemble_scores, rerank, stable_descending
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ has the setting "all". Metrics are fractions in [0, 1]. Axis letters: Q queries,
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, chosen
 from ames_lite.evaluation import metrics
 from ames_lite.evaluation.metrics import Floats, Hits, Ids
 from ames_lite.records import GroundTruth, Neighbors
@@ -27,14 +26,12 @@ class Setting(NamedTuple):
     junk: tuple[str, ...]
 
 
-SETTINGS: Mapping[str, Setting] = MappingProxyType(
-    {
-        "easy": Setting(positives=("easy",), junk=("junk", "hard")),
-        "medium": Setting(positives=("easy", "hard"), junk=("junk",)),
-        "hard": Setting(positives=("hard",), junk=("junk", "easy")),
-        "all": Setting(positives=("easy",), junk=("junk",)),  # ungraded: positives are in `easy`
-    }
-)
+SETTINGS: Mapping[str, Setting] = {
+    "easy": Setting(positives=("easy",), junk=("junk", "hard")),
+    "medium": Setting(positives=("easy", "hard"), junk=("junk",)),
+    "hard": Setting(positives=("hard",), junk=("junk", "easy")),
+    "all": Setting(positives=("easy",), junk=("junk",)),  # ungraded: positives are in `easy`
+}
 
 
 @dataclass(frozen=True)
@@ -83,24 +80,22 @@ class Protocol:
 
 # place recognition reports recall; the AP is there for tests that compare per query
 _VPR = Protocol(main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20))
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {
-        "revisitop": Protocol(
-            main="map",
-            settings=("easy", "medium", "hard"),
-            main_settings=("medium", "hard"),
-            precision_at=(1, 5, 10),
-        ),
-        "gldv2": Protocol(main="map@100", ap_at=100),
-        "instance": Protocol(main="map@100", ap_at=100, recall_at=(1, 10, 100)),
-        # vpr leaves queries without positives out, vpr_all counts them as missed (AnyLoc and the
-        # common folder format of place recognition)
-        "vpr": _VPR,
-        "vpr_all": replace(_VPR, misses=True),
-        "category": Protocol(main="map@100", ap_at=100, ap_also=(5,), recall_at=(1, 5)),
-        "ilias": Protocol(main="map@1000", ap_at=1000),
-    }
-)
+PROTOCOLS: Mapping[str, Protocol] = {
+    "revisitop": Protocol(
+        main="map",
+        settings=("easy", "medium", "hard"),
+        main_settings=("medium", "hard"),
+        precision_at=(1, 5, 10),
+    ),
+    "gldv2": Protocol(main="map@100", ap_at=100),
+    "instance": Protocol(main="map@100", ap_at=100, recall_at=(1, 10, 100)),
+    # vpr leaves queries without positives out, vpr_all counts them as missed (AnyLoc and the
+    # common folder format of place recognition)
+    "vpr": _VPR,
+    "vpr_all": replace(_VPR, misses=True),
+    "category": Protocol(main="map@100", ap_at=100, ap_also=(5,), recall_at=(1, 5)),
+    "ilias": Protocol(main="map@1000", ap_at=1000),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +115,7 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
     """The protocol of that name. Raises BadInput for an unknown one."""
     if isinstance(protocol, Protocol):
         return protocol
-    if protocol not in PROTOCOLS:
-        raise BadInput(f"no protocol '{protocol}'", expected=", ".join(PROTOCOLS))
-    return PROTOCOLS[protocol]
+    return chosen(protocol, PROTOCOLS, "protocol", BadInput)
 
 
 def evaluate_ranking(
@@ -201,9 +194,8 @@ def setting_junk(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np
 
 
 def _joined(ground_truth: GroundTruth, setting: str, what: str) -> list[npt.NDArray[np.int64]]:
-    if setting not in SETTINGS:
-        raise BadInput(f"no setting '{setting}'", expected=", ".join(SETTINGS))
-    none, names = np.zeros(0, np.int64), getattr(SETTINGS[setting], what)
+    none = np.zeros(0, np.int64)
+    names = getattr(chosen(setting, SETTINGS, "setting", BadInput), what)
     return [
         np.concatenate([none, *(getattr(ground_truth, name)[q] for name in names)])
         for q in range(len(ground_truth.query_names))
@@ -223,16 +215,12 @@ def check_fit(ranking: Neighbors, ground_truth: GroundTruth, protocol: Protocol)
     queries, gallery = len(ground_truth.query_names), len(ground_truth.gallery_names)
     count, length = ranking.ids.shape
     if (count, ranking.num_gallery) != (queries, gallery):
-        raise BadInput(
-            f"a ranking of {count} queries over {ranking.num_gallery} images meets ground truth "
-            f"of {queries} queries over {gallery} images",
-            expected="a ranking and ground truth of the same image lists",
-        )
+        truth = f"ground truth of {queries} queries over {gallery} images"
+        what = f"a ranking of {count} queries over {ranking.num_gallery} images meets {truth}"
+        raise BadInput(what, expected="a ranking and ground truth of the same image lists")
     if not 0 <= protocol.private < queries:
-        raise BadInput(
-            f"the last {protocol.private} of {queries} queries are said to be private",
-            expected=f"a number below {queries}: private_queries= of the data set",
-        )
+        what = f"the last {protocol.private} of {queries} queries are said to be private"
+        raise BadInput(what, expected=f"a number below {queries}: private_queries= of the data set")
     inside = bool(set(ground_truth.query_names) & set(ground_truth.gallery_names))
     needed = min(protocol.depth, gallery - inside)  # a query is left out of its own list
     if length < needed:

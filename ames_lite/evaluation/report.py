@@ -3,8 +3,6 @@
 The page holds its pictures itself and needs no script and no network. Junk takes no place in the
 lists shown: rank 1 is the first image that the protocol counts. An image that is not on disk leaves
 a placeholder, since a store may be evaluated without its images.
-
-Axis letters: Q queries, K ranked images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +12,10 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import require
+from ames_lite.evaluation import pictures
 from ames_lite.evaluation.metrics import Ids
 from ames_lite.evaluation.passes import Cell, rerank_setting
-from ames_lite.evaluation.pictures import (
-    HERE,
-    NOT_FOUND,
-    NOT_READABLE,
-    QUERY_THUMBNAIL,
-    Album,
-    write_page,
-)
+from ames_lite.evaluation.pictures import Album
 from ames_lite.evaluation.protocols import Retrieval, setting_junk
 from ames_lite.evaluation.results_file import say_without_descriptors
 from ames_lite.records import GroundTruth, Neighbors, PairScores
@@ -105,10 +97,10 @@ def write_report(
         "counts": _counts(per_query),
         "curve": _gain_curve(per_query, picked),
         "without_descriptors": say_without_descriptors(results),
-        "not_found": troubles.count(NOT_FOUND),
-        "unreadable": troubles.count(NOT_READABLE),
+        "not_found": troubles.count(pictures.NOT_FOUND),
+        "unreadable": troubles.count(pictures.NOT_READABLE),
     }
-    return write_page(path, "report.html.j2", HERE, content)
+    return pictures.write_page(path, "report.html.j2", pictures.HERE, content)
 
 
 def _example(
@@ -143,7 +135,7 @@ def _example(
         strips.append(tiles)
         ranks = {row: rank for rank, row in enumerate(ids[places].tolist(), 1)}
     box = truth.bbox[q]
-    picture = album.picture(truth.query_names[q], QUERY_THUMBNAIL, box)
+    picture = album.picture(truth.query_names[q], pictures.QUERY_THUMBNAIL, box)
     return {"picture": picture, "box": box, "before": strips[0], "after": strips[1]}
 
 

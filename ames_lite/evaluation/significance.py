@@ -126,9 +126,7 @@ def mean_std(values: Sequence[float]) -> Spread:
 def _counted(values: Floats) -> npt.NDArray[np.float64]:
     counted = values[~np.isnan(values)].astype(np.float64)
     if values.ndim != 1 or not len(counted) or np.isinf(counted).any():
-        raise BadInput(
-            f"{len(counted)} queries count, values are {values.shape} with "
-            f"{np.isinf(counted).sum()} infinite",
-            expected="[Q] values, at least one that counts, nan or finite",
-        )
+        infinite = f"{np.isinf(counted).sum()} infinite"
+        what = f"{len(counted)} queries count, values are {values.shape} with {infinite}"
+        raise BadInput(what, expected="[Q] values, at least one that counts, nan or finite")
     return counted

@@ -140,10 +140,8 @@ def build_aggregator(name: str, **arguments: Any) -> Aggregator:
         expected = f"one of {', '.join(AGGREGATORS)}"
         raise ConfigError(what, expected=expected, remedy=remedies.EXTRACT_GLOBAL)
     if name not in AGGREGATORS:
-        raise ConfigError(
-            f"there is no global descriptor '{name}'",
-            expected=f"one of {', '.join(AGGREGATORS)}, superglobal",
-        )
+        expected = f"one of {', '.join(AGGREGATORS)}, superglobal"
+        raise ConfigError(f"there is no global descriptor '{name}'", expected=expected)
     return AGGREGATORS[name](**arguments)
 
 

@@ -5,9 +5,8 @@ resumed run forms the same batches, and gives the same numbers to the last bit.
 """
 
 import multiprocessing
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ import torch
 from ames_lite.errors import BadInput, UserError, require
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.io.images import MIN_SIDE, Box, load_image
+from ames_lite.reranking.batches import results_of
 from ames_lite.stores.merging import Shard, shard_rows
 
 WINDOW = 32  # jobs that batches are formed of
@@ -73,14 +73,13 @@ def compute_all(
     workers: int,
 ) -> Iterator[Out | str]:
     """As `describe_all`, of what `compute` gives for a batch of prepared images."""
-    work = partial(prepare_job, prepare=backbone.prepare)
-    ready = in_order(work, jobs, workers)
-    compute_batch = partial(_compute_batch, compute, backbone.batch_pixels)
+    ready = in_order(partial(prepare_job, prepare=backbone.prepare), jobs, workers)
     while window := list(islice(ready, window_of(backbone))):
         found: list[Any] = [item if isinstance(item, str) else None for item in window]
         good = [index for index, item in enumerate(window) if not isinstance(item, str)]
         for batch in batches_of([window[index] for index in good], backbone.batch_pixels):
-            results = compute_batch([window[good[at]] for at in batch])
+            images = [window[good[at]] for at in batch]
+            results = _compute_batch(compute, backbone.batch_pixels, images)
             for at, result in zip(batch, results, strict=True):
                 found[good[at]] = result
         yield from found
@@ -119,23 +118,14 @@ def in_order(
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context(start_method)
-    waiting: deque[Future[Out]] = deque()
-    remaining = iter(jobs)
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
         try:
-            for job in islice(remaining, max(WINDOW, 4 * workers)):
-                waiting.append(pool.submit(work, job))
-            while waiting:
-                done = waiting.popleft().result()
-                for job in islice(remaining, 1):
-                    waiting.append(pool.submit(work, job))
-                yield done
+            yield from results_of(pool, work, jobs, max(WINDOW, 4 * workers) - 1)
         except BrokenProcessPool as error:
-            raise BadInput(
-                "a worker process died, as it does when memory runs out",
-                expected=f"memory for {workers} processes",
-                remedy="fewer workers=; a run continues where it stopped",
-            ) from error
+            what = "a worker process died, as it does when memory runs out"
+            expected = f"memory for {workers} processes"
+            remedy = "fewer workers=; a run continues where it stopped"
+            raise BadInput(what, expected=expected, remedy=remedy) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -147,11 +137,10 @@ def _compute_batch(
     try:
         return list(compute(batch))
     except torch.cuda.OutOfMemoryError as error:
-        raise BadInput(
-            f"the device's memory does not hold a batch of {len(batch)} images",
-            expected=f"batches within batch_pixels={bound}",
-            remedy="a smaller batch_pixels=; the run continues where it stopped",
-        ) from error
+        what = f"the device's memory does not hold a batch of {len(batch)} images"
+        expected = f"batches within batch_pixels={bound}"
+        remedy = "a smaller batch_pixels=; the run continues where it stopped"
+        raise BadInput(what, expected=expected, remedy=remedy) from error
     except UserError as error:
         if len(batch) == 1:
             return [str(error)]

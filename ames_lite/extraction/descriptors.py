@@ -149,13 +149,10 @@ def _local_output(
     crop: bool,
 ) -> _Output:
     made = _provenance(backbone, binarization, crop)
-    if not made["top_k"]:
-        raise BadInput(
-            "top_k is 0, all descriptors of an image, whose number differs",
-            expected="a number for a store of local descriptors, whose rows are of one length",
-            remedy="top_k=700, or global descriptors straight from images: "
-            + remedies.DESCRIBE_IMAGES,
-        )
+    what = "top_k is 0, all descriptors of an image, whose number differs"
+    expected = "a number for a store of local descriptors, whose rows are of one length"
+    remedy = f"top_k=700, or global descriptors straight from images: {remedies.DESCRIBE_IMAGES}"
+    require(made["top_k"], what, expected=expected, remedy=remedy)
     dim = backbone.dim if binarization is None else binarization.bits
     sizes = (int(made["top_k"]), dim, "float16" if binarization is None else "uint8")
     create = partial(DescriptorStore.create, path, names, *sizes, made)
@@ -167,11 +164,9 @@ def _local_output(
 
 
 def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: bool) -> _Output:
-    if backbone.global_kind is None:
-        raise BadInput(
-            "this backbone, with this facet, has no global descriptor",
-            expected="one that has (dinov2 with facet=patch), or outputs=[local]",
-        )
+    what = "this backbone, with this facet, has no global descriptor"
+    expected = "one that has (dinov2 with facet=patch), or outputs=[local]"
+    require(backbone.global_kind, what, expected=expected)
     made = {"global": backbone.global_kind, "normalisation": "L2", "crop": crop}
     made = {**made_of_globals(backbone.provenance), **made}
     dim = backbone.global_dim
@@ -244,8 +239,6 @@ def report_bad(
     if on_bad_image == "skip":
         logger.warning("%d of %d images failed and were skipped:\n%s", len(bad), total, listed)
         return
-    raise BadInput(
-        f"{len(bad)} of {total} images failed; their rows are marked:\n{listed}",
-        where=" and ".join(map(str, outputs)),
-        remedy="mend the images and extract again with overwrite=true, or on_bad_image=skip",
-    )
+    what = f"{len(bad)} of {total} images failed; their rows are marked:\n{listed}"
+    remedy = "mend the images and extract again with overwrite=true, or on_bad_image=skip"
+    raise BadInput(what, where=" and ".join(map(str, outputs)), remedy=remedy)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import explained, require
 from ames_lite.extraction.aggregators import (
@@ -35,6 +34,7 @@ from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.extraction.fitting import refuse_packed
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
+from ames_lite.retrieval.rows import Floats
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore, RowStore
 from ames_lite.stores.global_store import GlobalStore
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 class Block(NamedTuple):
     """Of consecutive images: vectors [n, V], and why some have none, by their place in it."""
 
-    vectors: npt.NDArray[np.floating[Any]]
+    vectors: Floats
     failed: dict[int, str]
 
 
@@ -86,11 +86,8 @@ def extract_globals(
     if whitening is not None:
         whitening.check(made, dim, "this run")
         before, dim = made.get("normalisation", "as given"), whitening.whitening.dim
-        how = {
-            "global": whitened_kind(source.kind),
-            "normalisation": f"{before}; whitened, then L2",
-        }
-        made = {**made, **whitening.digests, **how}
+        made = {**made, **whitening.digests, "global": whitened_kind(source.kind)}
+        made["normalisation"] = f"{before}; whitened, then L2"
     logger.info(announce(path, globals_layout(source.names, dim, dtype), overwrite=overwrite))
     with GlobalWriter(
         path, source.names, dim, made, dtype=dtype, resume=not overwrite, overwrite=overwrite
@@ -132,43 +129,38 @@ def from_store(
     made = {**store.provenance, "store": store.fingerprint()}
     made |= {**aggregator.provenance, "global": aggregator.kind}
     largest = max(store.max_count * store.dim * store.dtype.itemsize, 8 * dim)
-    rows, step = shard_rows(len(store), shard), _step(largest)
-    blocks = partial(_blocks, partial(_aggregated, store, aggregator), rows, step)
-    return Source(store.names[rows.start : rows.stop], step, aggregator.kind, dim, made, blocks)
+
+    def aggregated(first: int, stop: int) -> Vectors:
+        with explained(where=f"{store.path}, images counted from row {first}"):
+            return aggregator(read_tokens(store, first, stop, aggregator.needs_weight))
+
+    return _of_rows(store, shard, aggregated, largest, aggregator.kind, dim, made)
 
 
 def from_globals(store: GlobalStore, shard: Shard | None = None) -> Source:
     """Global descriptors as they are, to be whitened."""
     kind, made = str(store.provenance.get("global", "global")), dict(store.provenance)
-    rows, step = shard_rows(len(store), shard), _step(8 * store.dim)
-    blocks = partial(_blocks, partial(_read, store), rows, step)
-    return Source(store.names[rows.start : rows.stop], step, kind, store.dim, made, blocks)
+    return _of_rows(store, shard, store.read, 8 * store.dim, kind, store.dim, made)
 
 
-def _step(row_bytes: int) -> int:
-    """Rows of a block; row_bytes: of what a row reads or gives, the larger."""
-    return min(MOST_ROWS, max(1, BLOCK_BYTES // row_bytes))
+def _of_rows(
+    store: RowStore,
+    shard: Shard | None,
+    read: Callable[[int, int], Floats],  # the vectors from a row to before another
+    row_bytes: int,  # of what a row reads or gives, the larger
+    kind: str,
+    dim: int,
+    made: Provenance,
+) -> Source:
+    rows, step = shard_rows(len(store), shard), min(MOST_ROWS, max(1, BLOCK_BYTES // row_bytes))
 
+    def blocks(done: int) -> Iterator[Block]:
+        for first in range(rows.start + done, rows.stop, step):
+            stop = min(first + step, rows.stop)
+            failed = {row - first: why for row, why in store.failed(first, stop).items()}
+            yield Block(read(first, stop), failed)
 
-def _blocks(
-    block: Callable[[int, int], Block], rows: range, step: int, first: int
-) -> Iterator[Block]:
-    for start in range(rows.start + first, rows.stop, step):
-        yield block(start, min(start + step, rows.stop))
-
-
-def _read(store: GlobalStore, first: int, stop: int) -> Block:
-    return Block(store.read(first, stop), _failed(store, first, stop))
-
-
-def _failed(store: RowStore, first: int, stop: int) -> dict[int, str]:
-    return {row - first: why for row, why in store.failed(first, stop).items()}
-
-
-def _aggregated(store: DescriptorStore, aggregator: Aggregator, first: int, stop: int) -> Block:
-    with explained(where=f"{store.path}, images counted from row {first}"):
-        vectors = aggregator(read_tokens(store, first, stop, aggregator.needs_weight))
-    return Block(vectors, _failed(store, first, stop))
+    return Source(store.names[rows.start : rows.stop], step, kind, dim, made, blocks)
 
 
 def read_tokens(store: DescriptorStore, first: int, stop: int, with_weight: bool) -> Tokens:

@@ -1,12 +1,8 @@
 """Stores joined: shards of local or of global descriptors, and distractors behind a gallery.
 
 A copy of shards equals an unbroken run byte for byte; a virtual store of local descriptors reads
-them where they are. Before anything is written every shard must be complete, made alike, and hold
-its own part of the list; together they are all of it.
-
-Distractors (ROxford + 1M) go into a folder of their own: local descriptors are virtual stores over
-those of the two sets, global ones copies. Names are relative to data_root, so that those of two
-folders never clash.
+them where they are. A gallery with distractors (ROxford + 1M) is a folder of its own: local
+descriptors are virtual stores, global ones copies; names are relative to data_root.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -7,6 +7,7 @@ form.
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,8 @@ from ames_lite.retrieval.compressed import Found, IvfPq, compressed_knn
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rerank_parts import Reranker
 from ames_lite.retrieval.rows import own_rows
+from ames_lite.stores import neighbor_lists
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.neighbor_lists import (
-    convert_published,
-    read_neighbors,
-    read_provenance,
-    say_rising,
-    write_neighbors,
-)
 from ames_lite.stores.published.neighbors import is_pickle
 from ames_lite.stores.row_layout import FAILED
 
@@ -82,7 +77,7 @@ def prepare_topk(
             neighbors = rerank.rerank(rows, gallery, neighbors, own=own, device=device)
             neighbors, how = neighbors.first(num_neighbors), how | rerank.provenance
     provenance = {**gallery.provenance, **how}
-    return write_neighbors(
+    return neighbor_lists.write_neighbors(
         output, neighbors, queries.names, gallery.names, provenance, overwrite=overwrite
     )
 
@@ -103,37 +98,32 @@ def _say_failed(store: GlobalStore) -> None:
 
 
 def check_topk(
-    path: Path,
-    stores: Sequence[Path],
-    names: Sequence[Sequence[str]],
-    needed: int,
-    remedy: str,
+    path: Path, stores: Sequence[Path], names: Sequence[Sequence[str]], needed: int, remedy: str
 ) -> None:
     """Raise BadInput where lists are not those of these descriptors, or shorter than needed.
 
     stores, names: of queries and gallery. What provenance cannot tell, the numbers do: some
     similarities are computed again.
     """
-    lists = read_neighbors(path, names[0], names[1], needed, remedy=remedy)
-    made = read_provenance(path)
+    lists = neighbor_lists.read_neighbors(path, names[0], names[1], needed, remedy=remedy)
+    made = neighbor_lists.read_provenance(path)
     made.pop("search", None)  # how the neighbours were found
     rows, width = lists.ids.shape
-    with GlobalStore(stores[0], names=names[0]) as queries:
-        with GlobalStore(stores[1], names=names[1]) as gallery:
-            compare_provenance(made, gallery.provenance, files=(path, gallery.path), remedy=remedy)
-            for row in spread(np.arange(rows), CHECKED_QUERIES):
-                for rank in spread(np.arange(width), CHECKED_RANKS):
-                    found, stored = int(lists.ids[row, rank]), float(lists.sims[row, rank])
-                    pair = queries.read(row, row + 1)[0], gallery.read(found, found + 1)[0]
-                    value = float(pair[1].astype(np.float64) @ pair[0].astype(np.float64))
-                    require(
-                        abs(value - stored) <= TOLERANCE,
-                        f"the lists give '{queries.names[row]}' and '{gallery.names[found]}' the "
-                        f"similarity {stored:.4f}, their descriptors have {value:.4f}",
-                        where=f"{path} and {gallery.path}",
-                        expected="lists of these very descriptors",
-                        remedy=remedy,
-                    )
+    some, ranks = spread(np.arange(rows), CHECKED_QUERIES), spread(np.arange(width), CHECKED_RANKS)
+    with (
+        GlobalStore(stores[0], names=names[0]) as queries,
+        GlobalStore(stores[1], names=names[1]) as gallery,
+    ):
+        compare_provenance(made, gallery.provenance, files=(path, gallery.path), remedy=remedy)
+        for row, rank in product(some, ranks):
+            found, stored = int(lists.ids[row, rank]), float(lists.sims[row, rank])
+            pair = queries.read(row, row + 1)[0], gallery.read(found, found + 1)[0]
+            value = float(pair[1].astype(np.float64) @ pair[0].astype(np.float64))
+            what = f"the lists give '{queries.names[row]}' and '{gallery.names[found]}' the "
+            what += f"similarity {stored:.4f}, their descriptors have {value:.4f}"
+            where, expected = f"{path} and {gallery.path}", "lists of these very descriptors"
+            alike = abs(value - stored) <= TOLERANCE
+            require(alike, what, where=where, expected=expected, remedy=remedy)
 
 
 def convert_topk(
@@ -156,8 +146,12 @@ def convert_topk(
     refuse_existing(Path(output), overwrite)
     names = (query_names, gallery_names)
     if is_pickle(source) and not is_pickle(output):
-        return convert_published(source, output, *names, keep=keep, overwrite=overwrite)
-    neighbors = read_neighbors(source, *names).first(keep)
-    say_rising(neighbors.rising, len(neighbors.ids), source)
+        return neighbor_lists.convert_published(
+            source, output, *names, keep=keep, overwrite=overwrite
+        )
+    neighbors = neighbor_lists.read_neighbors(source, *names).first(keep)
+    neighbor_lists.say_rising(neighbors.rising, len(neighbors.ids), source)
     provenance = {"origin": ORIGIN if is_pickle(source) else Path(source).name}
-    return write_neighbors(output, neighbors, *names, provenance, overwrite=overwrite)
+    return neighbor_lists.write_neighbors(
+        output, neighbors, *names, provenance, overwrite=overwrite
+    )

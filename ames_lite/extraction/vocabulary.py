@@ -131,14 +131,12 @@ def _check_arguments(sources: Sequence[Source], max_images: int, sample_per_clus
 
 
 def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None:
-    require(
-        total >= num_clusters,
-        f"{total} descriptors of {sum(len(part.rows) for part in parts)} images for "
-        f"{num_clusters} clusters",
-        where=" and ".join(str(part.store.path) for part in parts),
-        expected="at least one descriptor per cluster",
-        remedy="more images, or fewer clusters (num_clusters=)",
-    )
+    images = sum(len(part.rows) for part in parts)
+    what = f"{total} descriptors of {images} images for {num_clusters} clusters"
+    where = " and ".join(str(part.store.path) for part in parts)
+    expected = "at least one descriptor per cluster"
+    remedy = "more images, or fewer clusters (num_clusters=)"
+    require(total >= num_clusters, what, where=where, expected=expected, remedy=remedy)
 
 
 def _tokens(parts: Sequence[_Part], unit: bool) -> Iterator[Float32]:

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from ames_lite.errors import ConfigError
+from ames_lite.errors import ConfigError, chosen
 from ames_lite.models.ames import AMES
 from ames_lite.models.blocks import EncodedImages
 from ames_lite.models.chamfer import Chamfer
@@ -21,11 +21,10 @@ def build_head(name: str, **arguments: Any) -> SimilarityHead:
     >>> build_head("ames", dim_in=16, num_layers=1).arguments["dim_in"]
     16
     """
-    if name not in HEADS:
-        raise ConfigError(f"there is no head '{name}'", expected=f"one of {', '.join(HEADS)}")
-    known = inspect.signature(HEADS[name]).parameters
+    head = chosen(name, HEADS, "head")
+    known = inspect.signature(head).parameters
     unknown = [argument for argument in arguments if argument not in known]
     if unknown:
         what = f"the head '{name}' has no argument '{unknown[0]}'"
         raise ConfigError(what, expected=f"some of {', '.join(known)}")
-    return HEADS[name](**arguments)
+    return head(**arguments)

@@ -50,12 +50,9 @@ def lay_out(query: EncodedImages, gallery: EncodedImages) -> Layout:
     match = query.tokens.new_ones(query.tokens.shape[0], 1, dtype=torch.bool)
     parts = [_valid(query), match, _valid(gallery)]
     keys = torch.cat(parts, dim=1)[:, None, None]
-    return Layout(
-        num_query,
-        None if query.valid is None else keys[..., : num_query + 1],
-        None if gallery.valid is None else keys[..., num_query:],
-        keys,
-    )
+    query_keys = None if query.valid is None else keys[..., : num_query + 1]
+    gallery_keys = None if gallery.valid is None else keys[..., num_query:]
+    return Layout(num_query, query_keys, gallery_keys, keys)
 
 
 def _valid(images: EncodedImages) -> Tensor:

@@ -72,10 +72,8 @@ def spread(kind: type[E], query: E, gallery: E) -> tuple[E, E]:
             raise BadInput(what, expected=f"{kind.__name__}, as encode() of this head gives it")
     num = len(query), len(gallery)
     if 0 in num or (num[0] != num[1] and 1 not in num):
-        raise BadInput(
-            f"query has {num[0]} images and gallery {num[1]}",
-            expected="as many, or one on either side",
-        )
+        what = f"query has {num[0]} images and gallery {num[1]}"
+        raise BadInput(what, expected="as many, or one on either side")
     if num[0] == num[1]:
         return query, gallery
     wide = [images.each(lambda x: x.expand(max(num), *x.shape[1:])) for images in (query, gallery)]
@@ -254,10 +252,8 @@ def _check_finite(x: Tensor, name: str) -> None:
     # The sum is finite unless an entry is not (or, once in a blue moon, it overflows).
     if not x.detach().sum(dtype=torch.float32).isfinite() and not x.isfinite().all():
         image, row, _ = (~x.isfinite()).nonzero()[0].tolist()
-        raise BadInput(
-            f"{name} has NaN or infinity, first in descriptor {row} of image {image}",
-            expected="finite numbers, on padding too",
-        )
+        what = f"{name} has NaN or infinity, first in descriptor {row} of image {image}"
+        raise BadInput(what, expected="finite numbers, on padding too")
 
 
 def _expected(dim_in: int | None, bits: int | None) -> str:
@@ -272,10 +268,8 @@ def _check_mask(mask: Tensor | None, name: str, x: Tensor, meaning: str) -> None
         return
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != x.shape[:2]:
         came = f"{list(mask.shape)} {mask.dtype}" if isinstance(mask, Tensor) else f"{type(mask)}"
-        raise BadInput(
-            f"{name} is {came}",
-            expected=f"a bool tensor {list(x.shape[:2])}, {meaning}, or None",
-        )
+        expected = f"a bool tensor {list(x.shape[:2])}, {meaning}, or None"
+        raise BadInput(f"{name} is {came}", expected=expected)
 
 
 def check_sizes(**sizes: int) -> None:

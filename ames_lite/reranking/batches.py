@@ -8,7 +8,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -22,6 +22,7 @@ from ames_lite.runtime import peak_memory_mib
 
 CPU_TOKENS, DEVICE_TOKENS = 1 << 14, 1 << 18  # a head cuts a batch on a CPU further, for its caches
 NO_ROOM = ("not enough memory", "can't allocate memory", "out of memory")
+FEWER = "fewer descriptors (query_desc_num=, gallery_desc_num=)"
 LEAST = 1 << 28  # 256 MiB, below which nothing sensible can be done
 BLOCK_BYTES = 1 << 26  # more than that at a time reads no faster
 COPIES = 8  # of a block: waiting, being read, in use, converted
@@ -74,12 +75,9 @@ class Batches:
         num = batch.stop - batch.start
         tokens = num * sum(int(part[batch].max()) for part in lengths)
         if num == 1:
-            raise BadInput(
-                f"{self.device} is out of memory with {tokens} tokens at once",
-                expected="room for one pair of images",
-                remedy="fewer descriptors (query_desc_num=, gallery_desc_num=), precision=bf16, "
-                "or a device with more memory",
-            )
+            what = f"{self.device} is out of memory with {tokens} tokens at once"
+            remedy = f"{FEWER}, precision=bf16, or a device with more memory"
+            raise BadInput(what, expected="room for one pair of images", remedy=remedy)
         if not self._said:
             log.warning("%s is out of memory with %d tokens: smaller batches", self.device, tokens)
         self._said, self.tokens = True, max(1, tokens // 2)
@@ -110,10 +108,8 @@ def share_out(max_memory: float, device: torch.device) -> Budget:
     held = _resident_bytes()
     free = int(max_memory * 2**30) - held
     if free < LEAST:
-        raise BadInput(
-            f"max_memory={max_memory:g} GiB, and the process has {held / 2**30:.2f} GiB already",
-            expected=f"at least {(held + LEAST) / 2**30:.1f}",
-        )
+        what = f"max_memory={max_memory:g} GiB, and the process has {held / 2**30:.2f} GiB already"
+        raise BadInput(what, expected=f"at least {(held + LEAST) / 2**30:.1f}")
     block = min(BLOCK_BYTES, free // 8 // COPIES)
     encoded = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free
     return Budget(encoded * 2 // 5, encoded // 4, block)
@@ -144,17 +140,20 @@ def prefetched(
         yield map(work, items)
         return
     pool = ThreadPoolExecutor(1, "prefetch")
-
-    def results() -> Iterator[Made]:
-        waiting = deque[Future[Made]]()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
     try:
-        yield results()
+        yield results_of(pool, work, items, ahead)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def results_of(
+    pool: Executor, work: Callable[[Given], Made], items: Iterable[Given], ahead: int
+) -> Iterator[Made]:
+    """`work(item)` of every item in order; at most `ahead` are begun beyond the one waited for."""
+    waiting = deque[Future[Made]]()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

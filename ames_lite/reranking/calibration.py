@@ -114,10 +114,8 @@ class Calibration:
         for name, best in self.absent.items():
             rank = math.ceil((1 - max_false) * (len(best) + 1))
             if rank > len(best):
-                raise BadInput(
-                    f"max_false is {max_false}, but only {len(best)} queries of {name} tell",
-                    expected=f"at least {1 / (len(best) + 1):.3f}",
-                )
+                what = f"max_false is {max_false}, but only {len(best)} queries of {name} tell"
+                raise BadInput(what, expected=f"at least {1 / (len(best) + 1):.3f}")
             thresholds.append(best[rank - 1])
         return max(thresholds)
 

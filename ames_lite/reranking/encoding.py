@@ -186,8 +186,5 @@ def _located(error: BadInput, stored: Stored, chosen: Rows, part: Tensor) -> Bad
     if not bad.any():
         return BadInput(str(error), where=stored.store.path)
     row = int(stored.rows[chosen[int(bad.argmax())]])
-    return BadInput(
-        str(error),
-        where=f"{stored.store.path}, row {row} ('{stored.store.names[row]}')",
-        remedy=f"{remedies.CHECK}; extract them again",
-    )
+    where = f"{stored.store.path}, row {row} ('{stored.store.names[row]}')"
+    return BadInput(str(error), where=where, remedy=f"{remedies.CHECK}; extract them again")

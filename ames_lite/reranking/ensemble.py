@@ -67,10 +67,8 @@ def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Nei
     check_ensemble(lamb, temp)
     ids, sims = neighbors.ids.astype(np.int32), neighbors.sims.astype(np.float32)  # copies
     if logits.ndim != 2 or len(logits) != len(ids) or logits.shape[1] > ids.shape[1]:
-        raise BadInput(
-            f"logits {logits.shape} do not fit ids {ids.shape}",
-            expected="logits [Q, num_rerank] for ids [Q, K], with num_rerank <= K",
-        )
+        what = f"logits {logits.shape} do not fit ids {ids.shape}"
+        raise BadInput(what, expected="logits [Q, num_rerank] for ids [Q, K], with num_rerank <= K")
     if not np.isfinite(logits.astype(np.float32, copy=False)).all():
         raise BadInput("logits have NaN or infinity", expected="finite numbers")
     n = logits.shape[1]

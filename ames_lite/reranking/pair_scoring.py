@@ -17,7 +17,7 @@ from torch import Tensor
 from ames_lite.errors import BadInput
 from ames_lite.models import SimilarityHead
 from ames_lite.records import NO_EVIDENCE
-from ames_lite.reranking.batches import Batches, is_out_of_memory, prefetched, share_out
+from ames_lite.reranking.batches import FEWER, Batches, is_out_of_memory, prefetched, share_out
 from ames_lite.reranking.encoding import Encoded, Encoder
 from ames_lite.reranking.tasks import PairTask, ReadMeter, gallery_blocks
 from ames_lite.runtime import autocast
@@ -77,12 +77,10 @@ class PairScoring:
         except RuntimeError as error:  # batches make themselves smaller; what else has no room
             if not is_out_of_memory(error):
                 raise
-            raise BadInput(
-                f"{self.device} is out of memory beside the batches",
-                expected="room for encoded queries and a block of gallery images",
-                remedy="a smaller max_memory=, fewer descriptors (query_desc_num=, "
-                "gallery_desc_num=), or a device that nothing else is using",
-            ) from error
+            what = f"{self.device} is out of memory beside the batches"
+            expected = "room for encoded queries and a block of gallery images"
+            remedy = f"a smaller max_memory=, {FEWER}, or a device that nothing else is using"
+            raise BadInput(what, expected=expected, remedy=remedy) from error
 
     def _run(self, put: Put) -> None:
         """Groups of queries for which there is room, each against all blocks of gallery rows.

@@ -66,9 +66,7 @@ class Reranker:
 
     @torch.inference_mode()
     def logits(
-        self,
-        query: Described,
-        candidates: Sequence[Described] | npt.NDArray[np.generic] | Tensor,
+        self, query: Described, candidates: Sequence[Described] | npt.NDArray[np.generic] | Tensor
     ) -> npt.NDArray[np.float32]:
         """The head's logits [K] of the query with each candidate; the query is encoded once.
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, ConfigError, require
+from ames_lite.errors import BadInput, at_least, check_fields, chosen, require
 from ames_lite.io.xfeat_package import lighterglue_version, load_lighterglue
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 
@@ -71,11 +71,8 @@ def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matche
     """
     a, b = query.descriptors, gallery.descriptors
     if a.dtype == np.uint8 or b.dtype == np.uint8 or a.shape[1] != b.shape[1]:
-        raise BadInput(
-            f"query descriptors are {a.dtype} of width {a.shape[1]}, gallery {b.dtype} of "
-            f"{b.shape[1]}",
-            expected="float descriptors of one width",
-        )
+        widths = f"{a.dtype} of width {a.shape[1]}, gallery {b.dtype} of {b.shape[1]}"
+        raise BadInput(f"query descriptors are {widths}", expected="float descriptors of one width")
     if not (len(a) and len(b)):
         none = np.zeros(0, np.intp)
         return Matches(none, none, np.zeros(0, np.float32))
@@ -114,11 +111,8 @@ class Ransac(Verifier):
     min_matches: int = 5  # four always agree
 
     def __post_init__(self) -> None:
-        require(
-            self.threshold > 0 and self.iterations >= 1 and self.min_matches >= 4,
-            ", ".join(f"{key} {value}" for key, value in self.arguments.items()),
-            expected="threshold > 0, iterations >= 1, min_matches >= 4",
-        )
+        fits = at_least(1, iterations=self.iterations) | at_least(4, min_matches=self.min_matches)
+        check_fields(self, {"threshold": (self.threshold > 0, "above 0"), **fits})
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """The number of inliers; 0 below min_matches. The same pair gives the same number.
@@ -145,19 +139,14 @@ class Ransac(Verifier):
                 break
             cv2.setRNGSeed(0)
             homography, mask = cv2.findHomography(
-                query,
-                gallery,
-                method=cv2.USAC_MAGSAC,
-                ransacReprojThreshold=gallery_error,
-                maxIters=self.iterations,
+                query, gallery, cv2.USAC_MAGSAC, gallery_error, maxIters=self.iterations
             )
             if homography is None:
                 break
             forward = mask.ravel() > 0
             agree = forward.copy()
-            agree[forward] = (
-                _errors_back(homography, query[forward], gallery[forward]) < BACK * query_error
-            )
+            errors = _errors_back(homography, query[forward], gallery[forward])
+            agree[forward] = errors < BACK * query_error
             one_way = forward & ~agree
             if one_way.sum() <= max(agree.sum(), 2 * self.min_matches):
                 return query[agree], gallery[agree]
@@ -228,10 +217,8 @@ class Lighterglue(Verifier):
 def _as_input(image: LocalDescriptors) -> dict[str, Any]:
     """An image as kornia's LightGlue takes it: keypoints and (width, height) in pixels."""
     if image.descriptors.dtype == np.uint8 or image.descriptors.shape[1] != XFEAT_DIM:
-        raise BadInput(
-            f"descriptors are {image.descriptors.dtype} of width {image.descriptors.shape[1]}",
-            expected=f"float descriptors of width {XFEAT_DIM}, as XFeat's",
-        )
+        what = f"descriptors are {image.descriptors.dtype} of width {image.descriptors.shape[1]}"
+        raise BadInput(what, expected=f"float descriptors of width {XFEAT_DIM}, as XFeat's")
     if not image.placed:
         raise BadInput("positions are unknown", expected="x, y of every descriptor")
     size = torch.tensor([[image.size[1], image.size[0]]], dtype=torch.float32)
@@ -249,8 +236,4 @@ VERIFIERS: dict[str, type[Verifier]] = {
 
 def build_verifier(name: str, **arguments: Any) -> Verifier:
     """The verifier of that name. Raises ConfigError, with what exists, for an unknown one."""
-    if name not in VERIFIERS:
-        raise ConfigError(
-            f"there is no pair scorer '{name}'", expected=f"one of {', '.join(VERIFIERS)}"
-        )
-    return VERIFIERS[name](**arguments)
+    return chosen(name, VERIFIERS, "pair scorer")(**arguments)

@@ -68,11 +68,9 @@ def check_clustering(
     num_clusters: int, seed: int, iterations: int, distance: str = "euclidean"
 ) -> None:
     """Raises BadInput for arguments out of range."""
-    require(
-        min(num_clusters, iterations) >= 1 and 0 <= seed < 2**31,
-        f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}",
-        expected="counts of at least 1, a seed from 0 to 2147483647",
-    )
+    fits = min(num_clusters, iterations) >= 1 and 0 <= seed < 2**31
+    what = f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}"
+    require(fits, what, expected="counts of at least 1, a seed from 0 to 2147483647")
     known = distance in DISTANCES
     require(known, f"distance is '{distance}'", expected=" or ".join(DISTANCES))
 
@@ -142,10 +140,8 @@ def _farthest(
             gaps = (squares - sims) / (scale or 1.0)
         if float(gaps.max()) > best:
             best, farthest = float(gaps.max()), values[int(gaps.argmax())].clone()
-    require(
-        best > SAME,
-        f"there are fewer distinct tokens than the {num_clusters} clusters",
-        expected="at least one distinct token per cluster",
-        remedy="descriptors of more images, or fewer clusters",
-    )
+    what = f"there are fewer distinct tokens than the {num_clusters} clusters"
+    expected = "at least one distinct token per cluster"
+    remedy = "descriptors of more images, or fewer clusters"
+    require(best > SAME, what, expected=expected, remedy=remedy)
     return farthest

@@ -85,14 +85,12 @@ def _settled(options: IvfPq, gallery: Gallery) -> IvfPq:
     wanted = 2 ** round(np.log2(4 * num**0.5))
     nlist = options.nlist or int(max(1, min(wanted, most // ROWS_PER_LIST)))
     if most < max(nlist, CODES):
-        few = "gallery images are" if most == num else f"rows of width {dim} to train on are"
-        raise BadInput(
-            f"{most} {few} too few for {nlist} lists and codes of {CODES} values",
-            expected=f"{max(nlist, CODES)} or more",
-            remedy="index=flat: an exact search of so few takes no time"
-            if most == num
-            else f"fewer lists (nlist), or {remedies.WHITENED}",
-        )
+        few, remedy = "gallery images are", "index=flat: an exact search of so few takes no time"
+        if most < num:
+            few = f"rows of width {dim} to train on are"
+            remedy = f"fewer lists (nlist), or {remedies.WHITENED}"
+        what = f"{most} {few} too few for {nlist} lists and codes of {CODES} values"
+        raise BadInput(what, expected=f"{max(nlist, CODES)} or more", remedy=remedy)
     divisors = [n for n in range(1, dim + 1) if dim % n == 0]
     size = options.code_size or max(n for n in divisors if n <= CODE_SIZE)
     near = sorted(sorted(divisors, key=lambda n: abs(n - size))[:4])

@@ -87,15 +87,14 @@ class Kreciprocal(KreciprocalSettings, Reranker):
         if self.num is None:
             points, probes = _all_points(search)
             encoding = encoded(points, self.k1, self.k2, search.device)
-            for q, probe in enumerate(probes):
-                self._reorder(
-                    ids[q], sims[q], points, encoding, int(probe), ids[q].astype(np.int64)
-                )
-            return Neighbors(ids, sims, neighbors.num_gallery)
-        for q, near in search.listed(ids[:, : self.num]):
-            points = directions(np.concatenate([search.query[q : q + 1], near]))
-            encoding = encoded(points, self.k1, self.k2, search.device)
-            self._reorder(ids[q], sims[q], points, encoding, 0, np.arange(1, len(points)))
+            for q, probe in enumerate(probes.tolist()):
+                others = ids[q].astype(np.int64)
+                self._reorder(ids[q], sims[q], points, encoding, probe, others)
+        else:
+            for q, near in search.listed(ids[:, : self.num]):
+                points = directions(np.concatenate([search.query[q : q + 1], near]))
+                encoding = encoded(points, self.k1, self.k2, search.device)
+                self._reorder(ids[q], sims[q], points, encoding, 0, np.arange(1, len(points)))
         return Neighbors(ids, sims, neighbors.num_gallery)
 
     def _reorder(
@@ -103,9 +102,7 @@ class Kreciprocal(KreciprocalSettings, Reranker):
     ) -> None:
         """A list [K] in place, whose first images are the points `others`."""
         num = len(others)
-        cosines = similarities(points[probe : probe + 1], points, others[None])[0].astype(
-            np.float64
-        )
+        cosines = similarities(points[[probe]], points, others[None])[0].astype(np.float64)
         scores = (1 - self.lamb) * jaccard(v, probe)[others] + self.lamb * cosines
         order = falling(scores)
         ids[:num] = ids[order]

@@ -48,10 +48,8 @@ def weighted_mean(descriptors: Floats, weight: Floats, count: npt.NDArray[np.int
     for n, values in _real(descriptors, count):
         shares = weight[n, : len(values)].astype(np.float64)
         if len(values) and not (shares.min() >= 0 and 0 < shares.sum() < np.inf):
-            raise BadInput(
-                f"the weights of image {n} lie in [{shares.min():g}, {shares.max():g}]",
-                expected="weights from 0, not all of them 0",
-            )
+            what = f"the weights of image {n} lie in [{shares.min():g}, {shares.max():g}]"
+            raise BadInput(what, expected="weights from 0, not all of them 0")
         vectors[n] = shares @ values / max(shares.sum(), np.finfo(np.float64).tiny)
     return unit_rows(vectors)
 
@@ -104,12 +102,10 @@ def rgem(x: Tensor, power: float) -> Tensor:
     Windows at the border are filled by reflection. Raises BadInput for maps below 3×3.
     """
     margin = WINDOW // 2
-    require(
-        min(x.shape[2:]) > margin,
-        f"a feature map of {x.shape[2]}×{x.shape[3]} is too small for rGeM",
-        expected=f"at least {margin + 1}×{margin + 1} at every scale",
-        remedy="a larger image, or larger scales",
-    )
+    what = f"a feature map of {x.shape[2]}×{x.shape[3]} is too small for rGeM"
+    expected = f"at least {margin + 1}×{margin + 1} at every scale"
+    remedy = "a larger image, or larger scales"
+    require(min(x.shape[2:]) > margin, what, expected=expected, remedy=remedy)
     wide = _wide(x)
     padded = functional.pad(wide, (margin,) * 4, mode="reflect")
     # lp_pool2d sums over a window where GeM takes the mean

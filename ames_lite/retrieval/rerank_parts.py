@@ -115,9 +115,6 @@ def falling(scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.intp]:
 
 def check_memory(wanted: int, what: str, remedy: str = REMEDY) -> None:
     """Raises BadInput for more bytes than HELD_BYTES."""
-    require(
-        wanted <= HELD_BYTES,
-        f"{what} would take {wanted / 2**30:.3g} GiB of memory",
-        expected=f"at most {HELD_BYTES / 2**30:.3g} GiB",
-        remedy=remedy,
-    )
+    what = f"{what} would take {wanted / 2**30:.3g} GiB of memory"
+    expected = f"at most {HELD_BYTES / 2**30:.3g} GiB"
+    require(wanted <= HELD_BYTES, what, expected=expected, remedy=remedy)

@@ -52,10 +52,8 @@ def not_finite(what: str, *, where: str | Path | None = None) -> BadInput:
 def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
     """The rows as contiguous float32. Raises BadInput for anything but finite rows of a width."""
     if values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
-        raise BadInput(
-            f"{what} are {list(values.shape)} ({values.dtype.name})",
-            expected="rows [N, D] of floating-point numbers, at least one",
-        )
+        what = f"{what} are {list(values.shape)} ({values.dtype.name})"
+        raise BadInput(what, expected="rows [N, D] of floating-point numbers, at least one")
     if width is not None:
         _check_width(values.shape[1], width, what)
     with np.errstate(over="ignore"):
@@ -67,12 +65,9 @@ def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
 
 
 def _check_width(width: int, wanted: int, what: str) -> None:
-    require(
-        width == wanted,
-        f"{what} have width {width}",
-        expected=f"width {wanted}, as the query descriptors",
-        remedy="extract both with the same backbone and settings",
-    )
+    said, expected = f"{what} have width {width}", f"width {wanted}, as the query descriptors"
+    remedy = "extract both with the same backbone and settings"
+    require(width == wanted, said, expected=expected, remedy=remedy)
 
 
 def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> Ids:

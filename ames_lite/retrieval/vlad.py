@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import check_fields
-from ames_lite.retrieval.rows import Float32, Floats, Ids, not_finite
+from ames_lite.retrieval.rows import Float32, Floats, not_finite
 
 DISTANCES = ("euclidean", "cosine")
 SOFT = ("standard", "anyloc")
@@ -61,7 +61,7 @@ def vlad_images(
     result. Memory: a few copies of one image's descriptors. Raises BadInput for NaN or infinity
     among the real ones.
     """
-    centers = _as_float64(centroids)
+    centers = fill(torch.empty(centroids.shape, dtype=torch.float64), centroids)
     held = torch.empty(descriptors.shape[1:], dtype=torch.float64)  # one image's, again and again
     vectors = np.empty((len(descriptors), centroids.size), np.float32)
     for n, real in enumerate(count.tolist()):
@@ -71,14 +71,6 @@ def vlad_images(
             raise not_finite(f"a descriptor of image {n}")
         vectors[n] = _vector(values, lengths, centers, form).numpy()
     return vectors
-
-
-def assign(descriptors: Floats, centroids: Floats, *, distance: str = "euclidean") -> Ids:
-    """The row [K] of the nearest centroid [C, D] of each descriptor [K, D]; ties: the first."""
-    VladForm(distance)
-    sims = similarities(_as_float64(descriptors), _as_float64(centroids), distance)
-    assigned: Ids = sims.argmax(dim=0).numpy()
-    return assigned
 
 
 def similarities(values: Tensor, centers: Tensor, distance: str) -> Tensor:
@@ -107,10 +99,6 @@ def fill(out: Tensor, values: Floats) -> Tensor:
         return out.copy_(torch.from_numpy(values))  # of float16 many times as fast as NumPy
     out.numpy()[...] = values
     return out
-
-
-def _as_float64(values: Floats) -> Tensor:
-    return fill(torch.empty(values.shape, dtype=torch.float64), values)
 
 
 def _vector(values: Tensor, lengths: Tensor, centers: Tensor, form: VladForm) -> Tensor:

@@ -53,19 +53,15 @@ class Whitening:
 
     def __post_init__(self) -> None:
         p, d = self.components.shape if self.components.ndim == 2 else (0, 0)
-        require(
-            min(p, d) >= 1 and self.mean.shape == (d,) and self.variance.shape == (p,),
-            f"mean {list(self.mean.shape)}, components {list(self.components.shape)} and "
-            f"variance {list(self.variance.shape)} do not fit",
-            expected="[D], [P, D] and [P]",
-        )
-        finite = all(np.isfinite(a).all() for a in (self.mean, self.components, self.variance))
+        arrays = {"mean": self.mean, "components": self.components, "variance": self.variance}
+        fits = min(p, d) >= 1 and self.mean.shape == (d,) and self.variance.shape == (p,)
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+        require(fits, f"{shapes} do not fit", expected="[D], [P, D] and [P]")
+        finite = all(np.isfinite(array).all() for array in arrays.values())
         least = np.append(self.variance, 1.0 if self.remainder is None else self.remainder).min()
-        require(
-            finite and 0 < least < np.inf,
-            "the whitening has NaN, infinite entries or a variance that is not above 0",
-            expected="finite numbers, variances above 0",
-        )
+        what = "the whitening has NaN, infinite entries or a variance that is not above 0"
+        fits = finite and 0 < least < np.inf
+        require(fits, what, expected="finite numbers, variances above 0")
 
     @property
     def width(self) -> int:
@@ -101,18 +97,14 @@ def fit_whitening(source: Matrix, dim: int) -> Whitening:
     directions in the data than dim, NaN or infinity, and where both N and D are above MAX_SIDE.
     """
     num, width = source.shape
-    require(
-        1 <= dim <= min(num - 1, width),
-        f"dim is {dim}, for {num} descriptors of width {width}",
-        expected=f"from 1 to {min(num - 1, width)}: fewer than descriptors, at most the width",
-        remedy="a smaller dim=, or more images",
-    )
-    require(
-        min(num, width) <= MAX_SIDE,
-        f"{num} descriptors of width {width} need a matrix of {min(num, width)} squared",
-        expected=f"at most {MAX_SIDE} images, or a width of at most that",
-        remedy="a smaller max_images=",
-    )
+    most, side = min(num - 1, width), min(num, width)
+    what = f"dim is {dim}, for {num} descriptors of width {width}"
+    expected = f"from 1 to {most}: fewer than descriptors, at most the width"
+    remedy = "a smaller dim=, or more images"
+    require(1 <= dim <= most, what, expected=expected, remedy=remedy)
+    what = f"{num} descriptors of width {width} need a matrix of {side} squared"
+    expected = f"at most {MAX_SIDE} images, or a width of at most that"
+    require(side <= MAX_SIDE, what, expected=expected, remedy="a smaller max_images=")
     fit = _from_covariance if num > width else _from_products
     return _whitening(*fit(source, dim))
 
@@ -195,12 +187,10 @@ def _largest(matrix: Float64, dim: int, num: int) -> tuple[Float64, Float64]:
     )
     values, vectors = values[::-1] / (num - 1), vectors[:, ::-1].copy()
     found = int((values > LEAST * max(values[0], 0.0)).sum()) if values[0] > 0 else 0
-    require(
-        found >= dim,
-        f"the descriptors span {found} directions, dim is {dim}",
-        expected=f"at least {dim} directions: more images, and images that differ",
-        remedy=f"dim={found} at most" if found else "images that differ",
-    )
+    what = f"the descriptors span {found} directions, dim is {dim}"
+    expected = f"at least {dim} directions: more images, and images that differ"
+    remedy = f"dim={found} at most" if found else "images that differ"
+    require(found >= dim, what, expected=expected, remedy=remedy)
     return values, vectors
 
 

@@ -77,13 +77,9 @@ def _load_side(store: DescriptorStore, rows: npt.NDArray[np.integer], count: int
 
 def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> Tensor:
     """Float32 descriptors [M, D] of some images of a store. Raises BadInput where it has none."""
-    require(
-        not store.packed,
-        "the store holds packed bits",
-        where=store.path,
-        expected="float descriptors: start= or rotate= needs a sample of them",
-        remedy="rotate=0.0 start=published",
-    )
+    what, remedy = "the store holds packed bits", "rotate=0.0 start=published"
+    expected = "float descriptors: start= or rotate= needs a sample of them"
+    require(not store.packed, what, where=store.path, expected=expected, remedy=remedy)
     rows = np.flatnonzero(store.has_descriptors)
     what = f"none of its {len(store)} images has a descriptor"
     require(len(rows), what, where=store.path, remedy=store.remedy)

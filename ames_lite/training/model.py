@@ -152,21 +152,17 @@ def check_teacher(
         return
     what = "beta=0 and soft_targets=0: the head would learn nothing from its teacher"
     require(tokens or soft > 0, what, expected="beta or soft_targets above 0, or no teacher")
-    require(
-        not tokens or (isinstance(teacher, AMES) and isinstance(head, AMES)),
-        f"{type(teacher).__name__} cannot teach {type(head).__name__} its tokens",
-        expected="two heads 'ames': the others make no output tokens",
-        remedy="beta=0.0 soft_targets=1.0, to learn its probabilities alone",
-    )
+    fits = not tokens or (isinstance(teacher, AMES) and isinstance(head, AMES))
+    what = f"{type(teacher).__name__} cannot teach {type(head).__name__} its tokens"
+    expected = "two heads 'ames': the others make no output tokens"
+    remedy = "beta=0.0 soft_targets=1.0, to learn its probabilities alone"
+    require(fits, what, expected=expected, remedy=remedy)
     other = "a teacher that was trained on these descriptors"
     widths = {"dim_in": ("descriptors", other)}
     if tokens:
         widths["dim"] = ("tokens", f"another teacher=, or model.arguments.dim={teacher.dim}")
     for key, (what, remedy) in widths.items():
         known, wanted = getattr(teacher, key), getattr(head, key)
-        require(
-            known == wanted,
-            f"the teacher has {what} of width {known}, the head of width {wanted}",
-            expected=f"a teacher with the same {key}",
-            remedy=remedy,
-        )
+        said = f"the teacher has {what} of width {known}, the head of width {wanted}"
+        expected = f"a teacher with the same {key}"
+        require(known == wanted, said, expected=expected, remedy=remedy)

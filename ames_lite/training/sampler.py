@@ -78,11 +78,9 @@ class TripletSampler:
     ) -> None:
         lists = NeighborRows.of(neighbors) if isinstance(neighbors, Neighbors) else neighbors
         what = f"{len(labels)} labels, neighbour lists of {len(lists)} images among "
-        require(
-            len(labels) == len(lists) == lists.num_gallery,
-            what + str(lists.num_gallery),
-            expected="one label and one list an image, of the training set against itself",
-        )
+        fits = len(labels) == len(lists) == lists.num_gallery
+        expected = "one label and one list an image, of the training set against itself"
+        require(fits, what + str(lists.num_gallery), expected=expected)
         require(batch_size >= 1, f"batch_size is {batch_size}", expected="at least 1 triplet")
         self.batch_size, self.seed, self.depth, self.power = batch_size, seed, depth, power
         self._lists = lists
@@ -93,13 +91,11 @@ class TripletSampler:
         enough = (own >= min_each) & (other >= min_each)
         self.anchors: Rows = np.flatnonzero(enough & self._usable)
         self.excluded = _excluded(self._labels, own, other, min_each, self._usable)
-        require(
-            len(self.anchors),
-            f"no image has {min_each} neighbours of its own label and {min_each} of others "
-            f"among the first {min(depth, lists.width)} with sim > 0: {self.excluded}",
-            expected="a labelled training set with several images a landmark",
-            remedy="more images, a smaller min_each=, or other lists, such as neighbors=gem",
-        )
+        what = f"no image has {min_each} neighbours of its own label and {min_each} of others "
+        what += f"among the first {min(depth, lists.width)} with sim > 0: {self.excluded}"
+        expected = "a labelled training set with several images a landmark"
+        remedy = "more images, a smaller min_each=, or other lists, such as neighbors=gem"
+        require(len(self.anchors), what, expected=expected, remedy=remedy)
         self._order: tuple[int, Rows] = -1, self.anchors
         arrays: dict[str, Codes | Mask | None] = {
             "anchors": self.anchors,

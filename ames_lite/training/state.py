@@ -135,9 +135,8 @@ def _open_tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # needs the package tensorboard
     except ImportError as error:
-        raise BadInput(
-            "tensorboard=true, and TensorBoard is not installed",
-            expected="the extra: pip install 'ames_lite[tensorboard]'",
-            remedy="tensorboard=false: log.jsonl has every figure",
-        ) from error
+        what = "tensorboard=true, and TensorBoard is not installed"
+        expected = "the extra: pip install 'ames_lite[tensorboard]'"
+        remedy = "tensorboard=false: log.jsonl has every figure"
+        raise BadInput(what, expected=expected, remedy=remedy) from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.evaluation.tuning import best, grid
@@ -74,8 +74,7 @@ class Validation:
 def best_epoch(curve: list[dict[str, Any]]) -> dict[str, Any]:
     """The first line with the highest `val`. Raises BadInput for none."""
     counted = [line for line in curve if not math.isnan(line.get("val", math.nan))]
-    if not counted:
-        raise BadInput("no epoch was validated", expected="a curve with a figure `val`")
+    require(counted, "no epoch was validated", expected="a curve with a figure `val`")
     return max(counted, key=lambda line: float(line["val"]))
 
 
@@ -119,22 +118,11 @@ class Trainer(TrainingRun):
         self.meta, self.validation, self.teacher = meta or HeadMeta(), validation, teacher
         check_teacher(teacher, head, recipe)
         self.identity = {**self._own_identity(), **(identity or {})}
-        self.loader = BatchLoader(
-            store,
-            sampler,
-            recipe,
-            processes,
-            prefetch=prefetch,
-            pin=self.device.type == "cuda",
-            whole=teacher is not None,
-        )
-        self.stepper = Stepper(head, teacher, self.loader, self.device, self.output_dir)
-        self.stateful = {
-            "state": head,
-            "optim": self.stepper.optimizer,
-            "scaler": self.stepper.scaler,
-            "sampler": sampler,
-        }
+        pin, whole = self.device.type == "cuda", teacher is not None
+        self.loader = BatchLoader(store, sampler, recipe, processes, prefetch, pin, whole)
+        self.stepper = step = Stepper(head, teacher, self.loader, self.device, self.output_dir)
+        self.stateful = {"state": head, "optim": step.optimizer, "scaler": step.scaler}
+        self.stateful["sampler"] = sampler
 
     def fit(self) -> Path:
         """Train, or resume training; returns the folder of the final head."""

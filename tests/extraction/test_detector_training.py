@@ -401,7 +401,7 @@ def test_labels_that_cannot_teach_are_refused(tiny_world: TinyWorld, tmp_path: P
     with pytest.raises(BadInput, match="both trained on"):
         train_detector(backbone_of(), images, tmp_path / "no", RECIPE, val=images)
     moved = LabelledImages(tmp_path, images.names, images.labels, "a list")
-    with pytest.raises(MissingFile, match="images are missing"):
+    with pytest.raises(BadInput, match="listed images are absent"):
         train_detector(backbone_of(), moved, tmp_path / "no", RECIPE)
     assert not (tmp_path / "no").exists()
 

@@ -11,7 +11,7 @@ from ames_lite.retrieval.vlad import (
     VladForm,
     _hard,
     _lengths,
-    assign,
+    similarities,
     unit_rows,
     vlad_images,
 )
@@ -45,6 +45,11 @@ FORMS = [
     )
     for temperature in ((1.0,) if soft is None else (1.0, 7.5))
 ]
+
+
+def assign(given: np.ndarray, centers: np.ndarray, distance: str) -> np.ndarray:
+    values, rows = (torch.from_numpy(x).double() for x in (given, centers))
+    return similarities(values, rows, distance).argmax(dim=0).numpy()
 
 
 def centroids() -> np.ndarray:

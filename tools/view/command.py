@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.figure import Figure
 
 from ames_lite.cli.shell import (
@@ -33,7 +34,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.figures import save_png
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.io.images import Box, load_image, thumbnail
-from ames_lite.retrieval.vlad import assign
+from ames_lite.retrieval.vlad import similarities
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import is_published, open_store
 from ames_lite.stores.row_layout import FAILED
@@ -236,7 +237,8 @@ def clusters_of(picture: Shown, vocabulary: Vlad) -> npt.NDArray[np.int64]:
     if vocabulary.made.get("unit"):
         lengths = np.linalg.norm(values, axis=1, keepdims=True)
         values /= np.where(lengths > 0, lengths, 1.0)
-    return assign(values, vocabulary.centroids, distance=vocabulary.distance)
+    rows, centroids = (torch.from_numpy(x).double() for x in (values, vocabulary.centroids))
+    return similarities(rows, centroids, vocabulary.distance).argmax(dim=0).numpy()
 
 
 def draw_weights(config: View, shown: Sequence[Shown], store: DescriptorStore) -> Figure:

@@ -14,19 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets import rules
 from ames_lite.datasets.custom.images import ImageFolders, find_listed, respelt
 from ames_lite.datasets.ground_truth import GRADES
 from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import SIDES, Relation
-from ames_lite.datasets.rules import (
-    ALONE,
-    Floats,
-    Rows,
-    near_frames,
-    near_on_the_earth,
-    near_on_the_plane,
-    same_label,
-)
+from ames_lite.datasets.rules import ALONE, Floats, Rows
 from ames_lite.datasets.tables import LIMIT, Table
 from ames_lite.errors import BadInput, require
 
@@ -91,12 +84,11 @@ def _read_values(kind: str, table: Table, radius: float, tolerance: int) -> Valu
     if kind == "coordinates":
         return read_positions(table, radius)
     if kind == "frames":
-        return Values(table, table.integers("frame"), partial(near_frames, tolerance=tolerance))
+        return Values(
+            table, table.integers("frame"), partial(rules.near_frames, tolerance=tolerance)
+        )
     labels = table.filled("label", f"a label; {ALONE} for an image without a partner")
-    return Values(table, np.array(labels, object), same_label, _notes_on(labels))
-
-
-# ---------------------------------------------------------------- which images
+    return Values(table, np.array(labels, object), rules.same_label, _notes_on(labels))
 
 
 def _of_paths(kind: str, images: ImageFolders) -> Table:
@@ -166,9 +158,6 @@ def _check_complete(source: Path, names: list[str], images: ImageFolders, lists:
         raise BadInput(f"{len(names)} images have a frame, {there}", where=where, expected=expected)
 
 
-# ---------------------------------------------------------------- classes
-
-
 def _codes(
     names: Sequence[str], labels: Sequence[str] | None
 ) -> tuple[dict[str, int] | None, int | None]:
@@ -205,9 +194,6 @@ def _notes_on(labels: list[str]) -> tuple[str, ...]:
     return tuple(f"{said}: {pair}{more}" for pair in pairs[:1])
 
 
-# ---------------------------------------------------------------- positions
-
-
 def read_positions(table: Table, radius: float) -> Values:
     """The positions of a table. Raises BadInput with file and line of one that is none."""
     metric = "x" in table.columns
@@ -232,7 +218,7 @@ def read_positions(table: Table, radius: float) -> Values:
         _check_degrees(rest, values)
         (south, west), (north, east) = values.min(axis=0), values.max(axis=0)
         span = f"positions span lat {south:.5f} to {north:.5f}, lon {west:.5f} to {east:.5f}"
-    rule = near_on_the_plane if metric else near_on_the_earth
+    rule = rules.near_on_the_plane if metric else rules.near_on_the_earth
     return Values(rest, values, partial(rule, radius=radius), (*notes, span))
 
 

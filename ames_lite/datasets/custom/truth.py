@@ -1,12 +1,10 @@
 """Image lists and ground truth of a custom dataset, from images and labels of several forms.
 
-Labels are class folders; a CSV of labels, of pairs, of coordinates or of frames (tables has the
-headers); frame numbers in file names; or a matrix of 0 and 1. Where nothing says which images are
-queries (a column `split`, a folder `query_images`, a list `queries`, the column `query` of pairs),
-every image with a positive is one, and all of them stay in the gallery; a query is never an answer
-to itself. Queries that were named stay queries without positives too; whether metrics leave them
-out or count them as misses is the protocol's. A pair that is not labelled is a negative; the
-gallery of a CSV of pairs is every image of the gallery's folder unless a list says which.
+Where nothing says which images are queries (a column `split`, a folder `query_images`, a list
+`queries`, the column `query` of pairs), every image with a positive is one, and all of them stay in
+the gallery; a query is never an answer to itself. Queries that were named stay queries without
+positives too. A pair that is not labelled is a negative; the gallery of a CSV of pairs is every
+image of the gallery's folder unless a list says which.
 """
 
 from collections import defaultdict
@@ -145,9 +143,6 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> Relation:
         note = "nothing is graded hard: metrics of that setting will be undefined"
         relation = replace(relation, notes=(*relation.notes, note))
     return replace(relation, kind=kind, root=root)
-
-
-# ---------------------------------------------------------------- pairs
 
 
 def _relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:

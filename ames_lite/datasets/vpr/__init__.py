@@ -9,7 +9,7 @@ from typing import Any
 
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.vpr import by_list, by_position, published
-from ames_lite.errors import ConfigError, MissingFile
+from ames_lite.errors import MissingFile, chosen
 
 READERS: Mapping[str, Callable[..., Relation]] = {
     "utm": by_position.read_utm,
@@ -30,11 +30,10 @@ READERS: Mapping[str, Callable[..., Relation]] = {
 
 def read_layout(reader: str, root: Path, options: Mapping[str, Any], page: str) -> Relation:
     """Read the set at `root`. page: where it comes from, for messages when a part is not there."""
-    if reader not in READERS:
-        raise ConfigError(f"there is no reader '{reader}'", expected=f"one of {', '.join(READERS)}")
+    read = chosen(reader, READERS, "reader")
     if not root.is_dir():
         raise MissingFile("the set is not there", where=root, remedy=page)
     try:
-        return READERS[reader](root, **options)
+        return read(root, **options)
     except MissingFile as error:
         raise MissingFile(str(error), remedy=page) from error

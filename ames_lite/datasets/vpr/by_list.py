@@ -14,15 +14,7 @@ from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Rows, near_frames, same_label
 from ames_lite.datasets.tables import Form, read_table
-from ames_lite.datasets.vpr.folders import (
-    check_length,
-    check_rows,
-    listed_images,
-    listed_positives,
-    natural_names,
-    numbers_of,
-    read_lines,
-)
+from ames_lite.datasets.vpr import folders
 from ames_lite.errors import BadInput, ConfigError, require
 from ames_lite.stores.published.safe_pickle import read_npy
 
@@ -45,7 +37,7 @@ def read_traverses(
     per query, whose second column lists gallery rows. Or by `frames`: |i * stride - j| <= frames.
     Distractors follow the gallery. names_from: the folder whose listing names the queries.
     """
-    gallery = natural_names(root, database)
+    gallery = folders.natural_names(root, database)
     asked = _query_names(root, queries, names_from)
     notes: tuple[str, ...] = ()
     if frames is not None:
@@ -56,14 +48,14 @@ def read_traverses(
     else:
         what = "neither a ground-truth file nor frames is given"
         raise BadInput(what, where=root, expected="ground_truth or frames")
-    more = [] if distractors is None else natural_names(root, distractors)
+    more = [] if distractors is None else folders.natural_names(root, distractors)
     return Relation(asked, [*gallery, *more], {"easy": positives}, notes=notes)
 
 
 def _query_names(root: Path, queries: str, names_from: str | None) -> list[str]:
     if names_from is None or not (root / names_from).is_dir():
-        return natural_names(root, queries)
-    others = natural_names(root, names_from)
+        return folders.natural_names(root, queries)
+    others = folders.natural_names(root, names_from)
     names = [f"{queries}/{name.removeprefix(names_from + '/')}" for name in others]
     check_present(root, names, lambda row: f"{root / queries}, as {root / others[row]}")
     return names
@@ -89,13 +81,13 @@ def _listed(
     rows = read_npy(path, expected)
     require(rows.ndim, "a single value", where=path, expected=expected)
     what = f"the list{f' after the first {first_row}' if first_row else ''}"
-    check_length(max(len(rows) - first_row, 0), num_query, what, path, folder)
+    folders.check_length(max(len(rows) - first_row, 0), num_query, what, path, folder)
 
     def where(query: int) -> str:
         return f"{path}, row {first_row + query}"
 
     lists = [_second(row, where(q), expected) for q, row in enumerate(rows[first_row:])]
-    return listed_positives(lists, num_gallery, where, expected)
+    return folders.listed_positives(lists, num_gallery, where, expected)
 
 
 def _second(row: Any, where: str, expected: str) -> object:
@@ -119,7 +111,7 @@ def read_index_arrays(
     gallery, everyone = (_names(root / name) for name in (db_images, query_images))
     path, expected = root / query_rows, f"rows of {query_images}"
     rows = read_npy(path, expected)
-    asked = check_rows(rows.ravel(), len(everyone), str(path), expected, "queries")
+    asked = folders.check_rows(rows.ravel(), len(everyone), str(path), expected, "queries")
     rising, expected = np.array_equal(asked, rows.ravel()), "ascending rows, each once"
     require(rising, "the rows do not rise", where=path, expected=expected)
     names = [everyone[row] for row in asked.tolist()]
@@ -127,8 +119,8 @@ def read_index_arrays(
     check_present(root, gallery, lambda row: f"{root / db_images}, row {row}")
     path, expected = root / positives, f"for each query of {query_rows} rows of {db_images}"
     lists = read_npy(path, expected)
-    check_length(len(lists) if lists.ndim else 0, len(names), "the array", path, query_rows)
-    found, notes = listed_positives(
+    folders.check_length(len(lists) if lists.ndim else 0, len(names), "the array", path, query_rows)
+    found, notes = folders.listed_positives(
         list(lists), len(gallery), lambda row: f"{path}, row {row}", expected
     )
     return Relation(names, gallery, {"easy": found}, notes=notes)
@@ -155,19 +147,21 @@ def read_matches(
     """
     if top < 1:
         raise ConfigError(f"top is {top}", expected="a number of at least 1")
-    asked, gallery = natural_names(root, queries), natural_names(root, database)
+    asked, gallery = folders.natural_names(root, queries), folders.natural_names(root, database)
     columns = ("query_ind", *(f"top_{k}_ref_ind" for k in range(1, top + 1)))
     table = read_table(root / matches, "matches", (Form("matches", columns, ()),))
-    check_length(len(table), len(asked), "the file", table.path, queries)
+    folders.check_length(len(table), len(asked), "the file", table.path, queries)
     numbers = np.stack([table.numbers(column) for column in columns], axis=1)
     rows_of = [
-        int(check_rows(number, len(asked), table.where(line), ROW, "query_ind")[0])
+        int(folders.check_rows(number, len(asked), table.where(line), ROW, "query_ind")[0])
         for line, number in enumerate(numbers[:, 0].tolist())
     ]
     check_once([f"query {row}" for row in rows_of], table.where, expected="once")
     lines = np.argsort(rows_of).tolist()
     lists = [numbers[line, 1:] for line in lines]
-    found, notes = listed_positives(lists, len(gallery), lambda q: table.where(lines[q]), ROW)
+    found, notes = folders.listed_positives(
+        lists, len(gallery), lambda q: table.where(lines[q]), ROW
+    )
     return Relation(asked, gallery, {"easy": found}, notes=notes)
 
 
@@ -187,7 +181,7 @@ def read_pairs_by_id(root: Path, *, database: str, queries: str) -> Relation:
 def _by_number(root: Path, folder: str) -> dict[int, str]:
     """Names by number, in natural order."""
     found: dict[int, str] = {}
-    for name in natural_names(root, folder):
+    for name in folders.natural_names(root, folder):
         stem = PurePosixPath(name).stem
         fine, what = stem.isascii() and stem.isdigit(), f"'{name}' has no number for a name"
         require(fine, what, where=root / name, expected="names such as 12.jpg")
@@ -211,8 +205,10 @@ def read_ilias(
     name.
     """
     folder = images if images.strip("./") else ""
-    asked, right = (listed_images(root, listed, folder, IDS) for listed in (queries, positives))
-    far = [] if distractors is None else listed_images(root, distractors, folder, IDS)
+    asked, right = (
+        folders.listed_images(root, listed, folder, IDS) for listed in (queries, positives)
+    )
+    far = [] if distractors is None else folders.listed_images(root, distractors, folder, IDS)
     wanted = _objects(asked, folder, line_of(root / queries))
     found = same_label(wanted, _objects(right, folder, line_of(root / positives)))
     for row, rows in enumerate(found):
@@ -233,8 +229,8 @@ def _box(path: Path) -> Box | None:
     """(x1, y1, x2, y2); None where there is no such file."""
     if not path.is_file():
         return None
-    text = " ".join(read_lines(path, BOX))
-    x, y, width, height = numbers_of(text, 4).tolist()
+    text = " ".join(folders.read_lines(path, BOX))
+    x, y, width, height = folders.numbers_of(text, 4).tolist()
     fine = bool(np.isfinite([x, y, width, height]).all()) and min(width, height) > 0
     require(fine, f"a box '{text}'", where=f"{path}, line 1", expected=BOX)
     return (x, y, x + width, y + height)

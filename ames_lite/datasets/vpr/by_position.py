@@ -17,14 +17,7 @@ from ames_lite.datasets import rules
 from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
-from ames_lite.datasets.vpr.folders import (
-    check_length,
-    listed_images,
-    natural_names,
-    numbers_of,
-    read_lines,
-    sorted_names,
-)
+from ames_lite.datasets.vpr import folders
 from ames_lite.errors import ConfigError, existing_file, explained, require
 from ames_lite.stores.published.safe_pickle import read_npy
 
@@ -45,9 +38,6 @@ def by_position(query: Floats, gallery: Floats, radius: float | None, count: int
 def _relate(query: Side, gallery: Side, radius: float | None, count: int | None) -> Relation:
     found = by_position(query[1], gallery[1], radius, count)
     return Relation(query[0], gallery[0], {"easy": found})
-
-
-# ---------------------------------------------------------------- utm
 
 
 UTM = "@UTM_east@UTM_north@zone@letter@…@.jpg, metres, such as @0499638.99@6958015.36@56@J@…@.jpg"
@@ -77,9 +67,9 @@ def read_utm(
 def _utm_side(root: Path, folder: str, mock: bool) -> Side:
     listed = f"{folder}_images_paths.txt"
     if (root / listed).is_file():
-        names = listed_images(root, listed, folder, "one path a line")
+        names = folders.listed_images(root, listed, folder, "one path a line")
         return names, parse_positions(names, line_of(root / listed), mock=mock)
-    names = sorted_names(root, folder)
+    names = folders.sorted_names(root, folder)
     return names, parse_positions(names, lambda row: str(root / names[row]), mock=mock)
 
 
@@ -92,7 +82,7 @@ def parse_positions(names: Sequence[str], where: Where, *, mock: bool = False) -
         require(len(parts) > 3, what, where=where(row), expected=UTM)
         for column, field in enumerate(("UTM_east", "UTM_north")):
             text = parts[column + 1]
-            (found[row, column],) = numbers_of(text, 1)
+            (found[row, column],) = folders.numbers_of(text, 1)
             what = f"{field} is '{text}'" if text.strip() else f"{field} is missing"
             fine = np.isfinite(found[row, column]) and "_" not in text
             require(fine, what, where=where(row), expected=UTM)
@@ -109,9 +99,6 @@ def _check_range(east: float, north: float, where: str) -> None:
     limits = f"east from {EAST[0]:.0f} to {EAST[1]:.0f}, north from 0 to {NORTH[1]:.0f}"
     what = f"UTM_east is {east:.2f} and UTM_north {north:.2f}{swapped}"
     require(fits(east, north), what, where=where, expected=f"{UTM}; {limits}")
-
-
-# ---------------------------------------------------------------- robotcar
 
 
 FIELDS = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
@@ -173,9 +160,6 @@ def _matlab_side(fields: dict[str, Any], side: str, path: Path, root: Path, imag
     return names, array.astype(np.float64)
 
 
-# ---------------------------------------------------------------- baidu
-
-
 CAMERA = "a camera: lines 5 to 7 the rows of a rotation, the last but one x y z in metres"
 CAMERA_LINES = 9  # at least: rotation in 5 to 7, position before the last
 ORTHONORMAL = 1e-2  # of a rotation's rows being orthonormal, as text has few digits
@@ -201,7 +185,7 @@ def read_baidu(
         raise ConfigError(f"max_angle is {max_angle}", expected="degrees, above 0 and up to 180")
     sides = []
     for folder, poses in ((queries, query_poses), (database, database_poses)):
-        names = natural_names(root, folder)
+        names = folders.natural_names(root, folder)
         paths = [root / poses / f"{PurePosixPath(name).stem}.camera" for name in names]
         cameras = [_read_camera(path, rotated=max_angle is not None) for path in paths]
         turns, positions = (np.array(part) for part in zip(*cameras, strict=True))
@@ -217,13 +201,13 @@ def read_baidu(
 
 def _read_camera(path: Path, rotated: bool) -> tuple[Floats, Floats]:
     """Rotation [3, 3], which is checked where `rotated`, and position [3]."""
-    lines = read_lines(path, CAMERA)
+    lines = folders.read_lines(path, CAMERA)
     expected = f"{CAMERA_LINES} or more: {CAMERA}"
     fine = len(lines) >= CAMERA_LINES
     require(fine, f"a camera of {len(lines)} lines", where=path, expected=expected)
     rows = []
     for row in (4, 5, 6, len(lines) - 2):
-        rows.append(numbers_of(lines[row], 3))
+        rows.append(folders.numbers_of(lines[row], 3))
         what, where = f"'{lines[row][:60]}'", f"{path}, line {row + 1}"
         fine = bool(np.isfinite(rows[-1]).all())
         require(fine, what, where=where, expected=f"three numbers; {CAMERA}")
@@ -239,9 +223,6 @@ def angles(turns: Floats, turn: Floats) -> Floats:
     traces = np.einsum("nij,ij->n", turns, turn)
     degrees: Floats = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
     return degrees
-
-
-# ---------------------------------------------------------------- poses
 
 
 def read_pose_rows(
@@ -262,19 +243,17 @@ def read_pose_rows(
     """
     path, expected = root / poses, f"numbers [N, {columns} or more]: metres"
     table = _poses(read_npy(path, expected), columns, path, expected)
+    places = (("query", queries, query_rows), ("gallery", database, database_rows))
     sides = []
-    for side, folder, bounds in (
-        ("query", queries, query_rows),
-        ("gallery", database, database_rows),
-    ):
+    for side, folder, bounds in places:
         if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
             raise ConfigError(f"rows of {side} are {list(bounds)}", expected="[first, stop]")
         first, stop = bounds
         what = f"{len(table)} poses, and the {side} side ends at row {stop}"
         expected = f"at least {stop} rows: of another release?"
         require(stop <= len(table), what, where=path, expected=expected)
-        names, where = natural_names(root, folder), f"{path}, rows {first} to {stop - 1}"
-        check_length(stop - first, len(names), "the list of poses", where, folder)
+        names, where = folders.natural_names(root, folder), f"{path}, rows {first} to {stop - 1}"
+        folders.check_length(stop - first, len(names), "the list of poses", where, folder)
         sides.append((names, table[first:stop]))
     return _relate(sides[0], sides[1], radius, nearest)
 

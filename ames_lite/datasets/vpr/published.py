@@ -76,14 +76,8 @@ def read_distractors(root: Path, *, names: str) -> Relation:
 def _as_published(truth: GroundTruth, has_lists: bool) -> Relation:
     """Easy and hard answers count alike."""
     right = [np.sort(np.concatenate(rows)) for rows in zip(truth.easy, truth.hard, strict=True)]
-    return Relation(
-        truth.query_names,
-        truth.gallery_names,
-        {"easy": right, "junk": list(truth.junk)},
-        bbox=truth.bbox,
-        has_lists=has_lists,
-        has_truth=True,
-    )
+    names, rows = (truth.query_names, truth.gallery_names), {"easy": right, "junk": [*truth.junk]}
+    return Relation(*names, rows, bbox=truth.bbox, has_lists=has_lists, has_truth=True)
 
 
 def _list_path(root: Path, side: str) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ames_lite.errors import ConfigError
+from ames_lite.errors import chosen
 from ames_lite.extraction.backbones import dinov2
 from ames_lite.extraction.backbones.cvnet import Cvnet
 from ames_lite.extraction.backbones.dinov2 import Dinov2, TinyRandom
@@ -45,11 +45,7 @@ def build_backbone(
 
     device, precision, batch_pixels: for those that are networks. Weights load on first use.
     """
-    if name not in BACKBONES:
-        raise ConfigError(
-            f"there is no backbone '{name}'", expected=f"one of {', '.join(BACKBONES)}"
-        )
+    build = chosen(name, BACKBONES, "backbone")
     if name in NETWORKS:
-        placed = {"device": device, "precision": precision, "batch_pixels": batch_pixels}
-        return NETWORKS[name](**arguments, **placed)
-    return BACKBONES[name](**arguments)
+        arguments |= {"device": device, "precision": precision, "batch_pixels": batch_pixels}
+    return build(**arguments)

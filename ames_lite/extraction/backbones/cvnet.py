@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import MissingFile, require
 from ames_lite.extraction.backbones.map_backbone import (
     Features,
     MapBackbone,
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 STRIDE = 16  # pixels between the cells of the map
 SMALLEST = 1e-6  # GeM: activations are clamped from below
 EXPECTED = "the state of CVNet's ResNet, plain or under 'state' or 'model_state'"
+REMEDY = "download them from the page of CVNet (github.com/sungonce/CVNet), then give "
+REMEDY += "backbone.arguments.weights=<that file>"
 WRAPPED = "module."  # what DataParallel puts before every name
 ENCODER = "encoder_q."  # in the published file, which holds CVNet's reranking network too
 RESNETS: dict[tuple[int, ...], str] = {
@@ -52,11 +54,9 @@ class Shape:
 
     def __post_init__(self) -> None:
         numbers = [*self.depths, self.width, self.dim]
-        if len(self.depths) != 4 or not all(isinstance(n, int) and n > 0 for n in numbers):
-            raise BadInput(
-                f"depths are {self.depths}, width is {self.width}, global_dim is {self.dim}",
-                expected="four depths, a width and a dimension, whole numbers from 1",
-            )
+        fits = len(self.depths) == 4 and all(isinstance(n, int) and n > 0 for n in numbers)
+        what = f"depths are {self.depths}, width is {self.width}, global_dim is {self.dim}"
+        require(fits, what, expected="four depths, a width and a dimension, whole numbers from 1")
 
 
 class Block(nn.Module):
@@ -169,13 +169,8 @@ class Cvnet(MapBackbone):
         self.weights, self.channels = weights, channels
         self.shape = Shape(tuple(depths), width, global_dim)
         self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")
-        super().__init__(
-            16 * width,
-            patch=1,  # any size
-            global_kind="gem",
-            global_dim=self.shape.dim,
-            **options,
-        )
+        # patch=1: any size
+        super().__init__(16 * width, patch=1, global_kind="gem", global_dim=global_dim, **options)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -204,15 +199,11 @@ def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[CvnetNetwork, 
     Names may begin with `module.`; where some begin with `encoder_q.`, only those are used. Raises
     MissingFile, and BadInput where the file is not the whole of that network.
     """
-    if weights is None or not Path(weights).expanduser().is_file():
-        raise MissingFile(
-            "the weights of CVNet are missing" if weights else "CVNet needs weights",
-            where=weights,
-            expected=f"{EXPECTED}, such as CVPR2022_CVNet_R101.pyth",
-            remedy="download them from the page of CVNet (github.com/sungonce/CVNet), then give "
-            "backbone.arguments.weights=<that file>",
-        )
-    path = Path(weights).expanduser()
+    path = None if weights is None else Path(weights).expanduser()
+    if path is None or not path.is_file():
+        what = "the weights of CVNet are missing" if weights else "CVNet needs weights"
+        expected = f"{EXPECTED}, such as CVPR2022_CVNet_R101.pyth"
+        raise MissingFile(what, where=weights, expected=expected, remedy=REMEDY)
     state = _encoder(read_state(path, EXPECTED), path)
     with torch.device("meta"):  # nothing is drawn that the file replaces
         network = CvnetNetwork(shape)

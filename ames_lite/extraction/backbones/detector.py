@@ -91,22 +91,16 @@ def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
         return
     known = meta.get("detector_sha256") == file_digest(path)
     if path.name == "detector.pt" and not known:
-        raise BadInput(
-            "detector.pt is not the file that meta.json was written with",
-            where=path,
-            expected=f"sha256 {meta.get('detector_sha256')}",
-            remedy="resume its training, or remove a meta.json of another file",
-        )
+        what = "detector.pt is not the file that meta.json was written with"
+        expected = f"sha256 {meta.get('detector_sha256')}"
+        remedy = "resume its training, or remove a meta.json of another file"
+        raise BadInput(what, where=path, expected=expected, remedy=remedy)
     if not known and path.name != "last.pt":
         return
     fine = isinstance(meta.get("backbone"), dict)
     require(fine, "has no 'backbone'", where=beside, expected="the meta of a detector")
     keys = [key for key in SAME_FEATURES if key in made]
-    compare_provenance(
-        meta["backbone"],
-        made,
-        keys,
-        files=(beside, "the backbone that is to use it"),
-        remedy="the backbone= and arguments that the detector was trained with, or a detector "
-        f"trained for these ({remedies.DETECTOR})",
-    )
+    remedy = "the backbone= and arguments that the detector was trained with, or a detector "
+    remedy += f"trained for these ({remedies.DETECTOR})"
+    files = (beside, "the backbone that is to use it")
+    compare_provenance(meta["backbone"], made, keys, files=files, remedy=remedy)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.extraction.backbones.map_backbone import Features, MapOptions, as_map, grid_of
 from ames_lite.extraction.backbones.pretrained import (
     Checkpoint,
@@ -77,25 +77,14 @@ def dinov2_checkpoint(
     original: str | None = None,
 ) -> Checkpoint:
     """swiglu: feed-forward of ViT-g; grid: patches a side of the trained position embeddings."""
-    return Checkpoint(
-        title="DINOv2",
-        model="Dinov2WithRegistersModel" if registers else "Dinov2Model",
-        model_type="dinov2_with_registers" if registers else "dinov2",
-        config={
-            "hidden_size": dim,
-            "num_hidden_layers": depth,
-            "num_attention_heads": heads,
-            "mlp_ratio": 4,
-            "use_swiglu_ffn": swiglu,
-            "image_size": 14 * grid,
-            "patch_size": 14,
-            "layer_norm_eps": 1e-6,
-            **({"num_register_tokens": registers} if registers else {}),
-        },
-        hub=hub,
-        original=original,
-        unused=("mask_token",),
-    )
+    more: dict[str, Any] = {"mlp_ratio": 4, "use_swiglu_ffn": swiglu, "layer_norm_eps": 1e-6}
+    more["image_size"] = PATCH * grid
+    kind = ("DINOv2", "Dinov2Model", "dinov2")
+    if registers:
+        kind = ("DINOv2", "Dinov2WithRegistersModel", "dinov2_with_registers")
+        more["num_register_tokens"] = registers
+    shape, unused = (dim, depth, heads, PATCH), ("mask_token",)
+    return Checkpoint(*kind, *shape, more, hub=hub, original=original, unused=unused)
 
 
 SHAPES = {
@@ -110,12 +99,10 @@ def _published(letter: str, registers: int) -> Checkpoint:
     word, dim, depth, heads = SHAPES[letter]
     kind, suffix = ("-with-registers", "_reg4") if registers else ("", "")
     stem = f"dinov2_vit{letter}14"
-    return dinov2_checkpoint(
-        *(dim, depth, heads, registers),
-        swiglu=letter == "g",
-        hub=f"facebook/dinov2{kind}-{word}",
-        original=f"{ORIGINALS}/{stem}/{stem}{suffix}_pretrain.pth",
-    )
+    hub = f"facebook/dinov2{kind}-{word}"
+    original = f"{ORIGINALS}/{stem}/{stem}{suffix}_pretrain.pth"
+    sizes, swiglu = (dim, depth, heads, registers), letter == "g"
+    return dinov2_checkpoint(*sizes, swiglu=swiglu, hub=hub, original=original)
 
 
 VARIANTS = {
@@ -229,12 +216,11 @@ def _run(block: nn.Module, hidden: Tensor) -> Tensor:
 
 
 def _find(block: nn.Module, paths: Sequence[str]) -> nn.Module:
-    """The sub-module at the first of paths that the block has."""
-    names: Mapping[str, nn.Module] = dict(block.named_modules())
-    for path in paths:
-        if path in names:
-            return names[path]
-    raise BadInput(f"the block has none of {', '.join(paths)}", expected="transformers 4.48 to 5")
+    """The sub-module of the block at one of paths."""
+    found = [module for name, module in block.named_modules() if name in paths]
+    what = f"the block has none of {', '.join(paths)}"
+    require(found, what, expected="transformers 4.48 to 5")
+    return found[0]
 
 
 def load_network(spec: Checkpoint, weights: str | Path | None = None) -> tuple[nn.Module, str]:

@@ -194,13 +194,8 @@ class EfficientNet(MapBackbone):
         require(fine, f"power is {power}", expected="a number above 0")
         self.weights, self.power = weights, float(power)
         self.facet = f"output of block {', '.join(map(str, self.blocks))}"
-        super().__init__(
-            sum(self.shapes[block].dim for block in self.blocks),
-            patch=STRIDE,
-            global_kind="gem",
-            global_dim=HEAD,
-            **options,
-        )
+        dim = sum(self.shapes[block].dim for block in self.blocks)
+        super().__init__(dim, patch=STRIDE, global_kind="gem", global_dim=HEAD, **options)
 
     @property
     def provenance(self) -> dict[str, Any]:

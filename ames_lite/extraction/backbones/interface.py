@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
@@ -55,13 +55,10 @@ class Backbone(ABC):
 
 def check_prepared(batch: Sequence[Any], kind: type) -> None:
     """Raises BadInput for anything but what `prepare` gives."""
+    expected = "what prepare(image, box) gives for RGB uint8 [H, W, 3]"
     for item in batch:
-        if not isinstance(item, kind):
-            raise BadInput(
-                f"describe is given {type(item).__name__}",
-                expected="what prepare(image, box) gives for RGB uint8 [H, W, 3]",
-                remedy="extract(image) does both",
-            )
+        what, fine = f"describe is given {type(item).__name__}", isinstance(item, kind)
+        require(fine, what, expected=expected, remedy="extract(image) does both")
 
 
 def check_count(**counts: object) -> None:

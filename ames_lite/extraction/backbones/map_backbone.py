@@ -296,14 +296,9 @@ class MapBackbone(Backbone):
     def _record(self, found: TopK, row: int, prepared: Prepared) -> LocalDescriptors:
         scale = found.scale[row].numpy() + self._described.start
         regions = np.array([self._region(view) for view in prepared.views])[scale]
-        xy = to_whole_image(found.xy[row].numpy(), regions, prepared.size)
-        return LocalDescriptors(
-            descriptors=found.descriptors[row].numpy(),
-            xy=xy.astype(np.float32),
-            scale=scale.astype(np.uint8),
-            weight=found.weight[row].numpy(),
-            size=prepared.size,
-        )
+        xy = to_whole_image(found.xy[row].numpy(), regions, prepared.size).astype(np.float32)
+        descriptors, weight = found.descriptors[row].numpy(), found.weight[row].numpy()
+        return LocalDescriptors(descriptors, xy, scale, weight, prepared.size)
 
 
 def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch.device, int]:

@@ -38,10 +38,7 @@ WHITENING = "photo_elvis/pca_photo_gem_photos-train.npz"
 
 
 def prepare_both(
-    keypoints: Preparation,
-    cells: Preparation,
-    image: npt.NDArray[np.uint8],
-    box: Box | None = None,
+    keypoints: Preparation, cells: Preparation, image: npt.NDArray[np.uint8], box: Box | None = None
 ) -> Prepared:
     """The view of XFeat, then those of EfficientNet: what worker processes do."""
     one, other = keypoints(image, box), cells(image, box)
@@ -146,10 +143,5 @@ def merged(keypoints: LocalDescriptors, cells: LocalDescriptors) -> LocalDescrip
     weight = (1 - np.concatenate(ranks)).astype(np.float32)
     order = np.argsort(-weight, kind="stable")
     xy = np.concatenate([keypoints.xy, cells.xy[: counts[1]]])
-    return LocalDescriptors(
-        descriptors=wide[order],
-        xy=xy[order],
-        scale=np.repeat([KEYPOINT, CELL], counts).astype(np.uint8)[order],
-        weight=weight[order],
-        size=keypoints.size,
-    )
+    kind = np.repeat([KEYPOINT, CELL], counts)
+    return LocalDescriptors(wide[order], xy[order], kind[order], weight[order], keypoints.size)

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, chosen
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.weights_file import refuse_keys
@@ -23,6 +23,7 @@ from ames_lite.io.weights_file import refuse_keys
 logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HOW = {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
 PROBE = "import urllib.request as u; u.urlopen('https://huggingface.co', timeout=1.2)"
 PROBE_SECONDS = 1.3
 
@@ -34,7 +35,11 @@ class Checkpoint:
     title: str  # for messages
     model: str  # the class in transformers
     model_type: str  # what config.json must say
-    config: Mapping[str, Any]  # what it must say, or leave to transformers' defaults
+    dim: int  # width of the tokens
+    depth: int  # number of blocks
+    heads: int
+    patch: int  # pixels a side
+    more: Mapping[str, Any]  # of `config`
     section: str | None = None  # the key of config.json that may hold the network's part
     hub: str | None = None  # the repository
     gated: bool = False  # whether access has to be requested
@@ -43,21 +48,16 @@ class Checkpoint:
     beside: tuple[str, ...] = ()  # beginnings of those of other networks
 
     @property
-    def dim(self) -> int:
-        return int(self.config["hidden_size"])
-
-    @property
-    def depth(self) -> int:
-        return int(self.config["num_hidden_layers"])
-
-    @property
-    def patch(self) -> int:
-        return int(self.config["patch_size"])
+    def config(self) -> dict[str, Any]:
+        """What config.json must say, or leave to transformers' defaults."""
+        sizes = {"hidden_size": self.dim, "num_hidden_layers": self.depth}
+        sizes |= {"num_attention_heads": self.heads, "patch_size": self.patch}
+        return {**sizes, **self.more}
 
     @property
     def registers(self) -> int:
         """Tokens between CLS and the patches."""
-        return int(self.config.get("num_register_tokens", 0))
+        return int(self.more.get("num_register_tokens", 0))
 
     @property
     def config_class(self) -> str:
@@ -72,9 +72,8 @@ class Checkpoint:
 
 def choose(variant: str, variants: Mapping[str, Checkpoint]) -> Checkpoint:
     """The variant of that name. Raises BadInput, with what exists, for an unknown one."""
-    what = f"{next(iter(variants.values())).title} variant '{variant}'"
-    require(variant in variants, what, expected=f"one of {', '.join(variants)}")
-    return variants[variant]
+    title = next(iter(variants.values())).title
+    return chosen(variant, variants, f"{title} variant", BadInput)
 
 
 def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple[nn.Module, str]:
@@ -91,12 +90,7 @@ def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple
     _check_config(folder / CONFIG, checkpoint)
     try:
         with _quiet():
-            network, info = transformers_class(checkpoint.model).from_pretrained(
-                folder,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
+            network, info = transformers_class(checkpoint.model).from_pretrained(folder, **HOW)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         said = str(error).strip().split("\n")[0]
         raise BadInput(f"does not load: {said}", where=folder, expected=expected) from error
@@ -185,16 +179,14 @@ def hub_answers() -> bool:
 def missing(checkpoint: Checkpoint, where: str | Path) -> MissingFile:
     """The error that says what to download and where to put it."""
     hub, original = checkpoint.hub, checkpoint.original
-    page = f"https://huggingface.co/{hub}"
-    access = f"access has to be requested first at {page} (`hf auth login`); then "
+    what = f"the weights of {hub} are missing, and the hub was not reached or not asked"
+    expected, given = f"{CONFIG} and {WEIGHTS} of a transformers folder", "<that folder>"
     download = f"`hf download {hub} {CONFIG} {WEIGHTS} --local-dir <folder>`"
-    download += f", or download {original}" if original else ""
-    given = "<that folder or file>" if original else "<that folder>"
-    return MissingFile(
-        f"the weights of {hub} are missing, and the hub was not reached or not asked",
-        where=where,
-        expected=f"{CONFIG} and {WEIGHTS} of a transformers folder"
-        + (", or the original .pth" if original else ""),
-        remedy=(access if checkpoint.gated else "")
-        + f"on a machine with a network {download}; then give backbone.arguments.weights={given}",
-    )
+    if original:
+        expected, given = f"{expected}, or the original .pth", "<that folder or file>"
+        download += f", or download {original}"
+    remedy = f"on a machine with a network {download}; then give backbone.arguments.weights={given}"
+    if checkpoint.gated:
+        page = f"https://huggingface.co/{hub}"
+        remedy = f"access has to be requested first at {page} (`hf auth login`); then {remedy}"
+    return MissingFile(what, where=where, expected=expected, remedy=remedy)

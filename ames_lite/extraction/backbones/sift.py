@@ -86,10 +86,4 @@ class Sift(Backbone):
         position, octave, response, descriptors = root_sift(shrunk, self.top_k, self.contrast)
         back = np.array([crop.shape[1] / shrunk.shape[1], crop.shape[0] / shrunk.shape[0]])
         xy = (position * back + [x1, y1]) / [size[1], size[0]]
-        return LocalDescriptors(
-            descriptors=descriptors,
-            xy=np.clip(xy, 0, 1).astype(np.float32),
-            scale=octave,
-            weight=response,
-            size=size,
-        )
+        return LocalDescriptors(descriptors, np.clip(xy, 0, 1), octave, response, size)

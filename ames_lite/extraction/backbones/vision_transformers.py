@@ -1,12 +1,9 @@
 """Vision transformers as backbones: the base of all, and DINOv3 and SigLIP 2 by transformers.
 
-DINOv3: its CLS. Positions are rotary: any size that is a multiple of 16 works without
-interpolation. The weights are gated: access has to be requested on the hub.
-
+DINOv3: positions are rotary, any size that is a multiple of 16 works without interpolation.
 SigLIP 2: the global vector, of kind `cls`, is what the model's attention head pools from the
-tokens. Checkpoints of a fixed resolution are of transformers' SigLIP class; the naflex ones, of its
-Siglip2 class, are refused. Position embeddings are interpolated (bicubic) for other grids than the
-trained square one; image_size=[384, 384] stretches an image to the trained one.
+tokens. Checkpoints of a fixed resolution are of transformers' SigLIP class; the naflex ones are
+refused. Position embeddings are interpolated (bicubic) for other grids than the trained one.
 """
 
 from collections.abc import Mapping
@@ -59,11 +56,9 @@ class Transformer(MapBackbone):
         require(facet in self.facets, f"facet '{facet}' of {self.name}", expected=expected)
         known = isinstance(layer, int) and 0 <= layer < depth
         require(known, f"layer is {layer}", expected=f"a block from 0 to {depth - 1}")
-        require(
-            facet != "patch" or layer == depth - 1,
-            f"facet=patch is the final output, layer is {layer}",
-            expected="layer=null, or facet=token of a DINOv2 for the output of that block",
-        )
+        fits, what = facet != "patch" or layer == depth - 1, "facet=patch is the final output"
+        expected = "layer=null, or facet=token of a DINOv2 for the output of that block"
+        require(fits, f"{what}, layer is {layer}", expected=expected)
 
     def _network(self) -> tuple[nn.Module, str]:
         model, digest = load_pretrained(self._spec, self.weights)
@@ -89,26 +84,12 @@ def dinov3_checkpoint(
     dim: int, depth: int, heads: int, hidden: int, *, gated: bool = False, word: str | None = None
 ) -> Checkpoint:
     """gated: the feed-forward is a SwiGLU; word: the name on the hub."""
-    return Checkpoint(
-        title="DINOv3",
-        model="DINOv3ViTModel",
-        model_type="dinov3_vit",
-        config={
-            "hidden_size": dim,
-            "intermediate_size": hidden,
-            "num_hidden_layers": depth,
-            "num_attention_heads": heads,
-            "num_register_tokens": 4,
-            "patch_size": 16,
-            "layer_norm_eps": 1e-5,
-            "rope_theta": 100.0,
-            "use_gated_mlp": gated,
-            "hidden_act": "silu" if gated else "gelu",
-        },
-        hub=None if word is None else f"facebook/dinov3-{word}-pretrain-lvd1689m",
-        gated=True,
-        unused=("mask_token",),
-    )
+    more: dict[str, Any] = {"intermediate_size": hidden, "num_register_tokens": 4}
+    more |= {"layer_norm_eps": 1e-5, "rope_theta": 100.0}
+    more |= {"use_gated_mlp": gated, "hidden_act": "silu" if gated else "gelu"}
+    hub = None if word is None else f"facebook/dinov3-{word}-pretrain-lvd1689m"
+    kind, shape = ("DINOv3", "DINOv3ViTModel", "dinov3_vit"), (dim, depth, heads, 16)
+    return Checkpoint(*kind, *shape, more, hub=hub, gated=True, unused=("mask_token",))
 
 
 DINOV3 = {
@@ -130,25 +111,11 @@ def siglip2_checkpoint(
     dim: int, depth: int, heads: int, hidden: int, size: int, hub: str | None = None
 ) -> Checkpoint:
     """The vision part, alone or beside the text part; size: pixels a side of training images."""
-    return Checkpoint(
-        title="SigLIP 2",
-        model="SiglipVisionModel",
-        model_type="siglip_vision_model",
-        config={
-            "hidden_size": dim,
-            "intermediate_size": hidden,
-            "num_hidden_layers": depth,
-            "num_attention_heads": heads,
-            "image_size": size,
-            "patch_size": 16,
-            "layer_norm_eps": 1e-6,
-            "hidden_act": "gelu_pytorch_tanh",
-            "vision_use_head": True,
-        },
-        section="vision_config",
-        hub=hub,
-        beside=("text_model.", "logit_scale", "logit_bias"),
-    )
+    more: dict[str, Any] = {"intermediate_size": hidden, "image_size": size}
+    more |= {"layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh", "vision_use_head": True}
+    beside = ("text_model.", "logit_scale", "logit_bias")
+    kind, shape = ("SigLIP 2", "SiglipVisionModel", "siglip_vision_model"), (dim, depth, heads, 16)
+    return Checkpoint(*kind, *shape, more, section="vision_config", hub=hub, beside=beside)
 
 
 SIGLIP2_SHAPES = {

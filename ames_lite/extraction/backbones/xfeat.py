@@ -16,11 +16,7 @@ from torch.nn import functional
 
 from ames_lite.errors import require
 from ames_lite.extraction.backbones.interface import Backbone, Described, check_count
-from ames_lite.extraction.backbones.map_backbone import (
-    check_batch,
-    placed,
-    require_text,
-)
+from ames_lite.extraction.backbones.map_backbone import check_batch, placed, require_text
 from ames_lite.io.resizing import Preparation, Prepared, to_whole_image
 from ames_lite.io.xfeat_package import load_xfeat, package_version
 from ames_lite.records import LocalDescriptors
@@ -164,13 +160,6 @@ def _record(found: Keypoints, size: tuple[int, int], prepared: Prepared) -> Desc
     """Keypoints of a view of that size, in the whole image, on the CPU."""
     pixel, score, descriptors = (values.cpu().numpy() for values in found)
     centre = (pixel + 0.5) / np.maximum([size[1], size[0]], 1)
-    xy = to_whole_image(centre, prepared.views[0].region, prepared.size)
-    return Described(
-        LocalDescriptors(
-            descriptors=descriptors,
-            xy=xy.astype(np.float32),
-            scale=np.zeros(len(xy), np.uint8),
-            weight=score,
-            size=prepared.size,
-        )
-    )
+    xy = to_whole_image(centre, prepared.views[0].region, prepared.size).astype(np.float32)
+    scale = np.zeros(len(xy), np.uint8)
+    return Described(LocalDescriptors(descriptors, xy, scale, score, prepared.size))

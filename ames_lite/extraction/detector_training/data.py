@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.errors import BadInput, MissingFile, require
+from ames_lite.errors import BadInput, require
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.batches import Job, compute_all
@@ -77,18 +77,6 @@ def read_labelled(lists: Sequence[str | Path], root: str | Path) -> LabelledImag
     return LabelledImages(Path(root), tuple(names), np.concatenate(labels), source)
 
 
-def refuse_missing(images: LabelledImages) -> None:
-    """Raises MissingFile for files that are not there."""
-    missing = [name for name in images.names if not (images.root / name).is_file()]
-    require(
-        not missing,
-        f"{len(missing)} of {len(images)} images are missing: {', '.join(missing[:3])}",
-        where=images.root,
-        expected=f"the images of {images.source}",
-        kind=MissingFile,
-    )
-
-
 def partners(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """How many images carry the label of each, itself included: [N]."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -102,13 +90,10 @@ def drop_single(images: LabelledImages) -> tuple[LabelledImages, int]:
     """
     several = partners(images.labels) > 1
     kept = images.take(several)
-    found = len(np.unique(kept.labels))
-    require(
-        found >= 2,
-        f"{found} labels have two images or more, of {len(np.unique(images.labels))} labels",
-        where=images.source,
-        expected="at least two labels with two images each",
-    )
+    found, every = (len(np.unique(part.labels)) for part in (kept, images))
+    what = f"{found} labels have two images or more, of {every} labels"
+    expected = "at least two labels with two images each"
+    require(found >= 2, what, where=images.source, expected=expected)
     return kept, int((~several).sum())
 
 
@@ -121,13 +106,11 @@ def hold_out(
     """
     labels = np.unique(images.labels)
     count = max(2, round(share * len(labels)))
-    require(
-        0 < share < 1 and len(labels) - count >= 2,
-        f"{len(labels)} labels with two images or more, val_share is {share}",
-        where=images.source,
-        expected="at least two labels to train on and two to evaluate by",
-        remedy="more labels, another val_share=, or val_dataset=",
-    )
+    fits = 0 < share < 1 and len(labels) - count >= 2
+    what = f"{len(labels)} labels with two images or more, val_share is {share}"
+    expected = "at least two labels to train on and two to evaluate by"
+    remedy = "more labels, another val_share=, or val_dataset="
+    require(fits, what, where=images.source, expected=expected, remedy=remedy)
     drawn = stream(seed, Draw.HELD_OUT).permutation(labels)[:count]
     held = np.isin(images.labels, drawn)
     return images.take(~held), images.take(held)
@@ -137,12 +120,9 @@ def refuse_shared(train: LabelledImages, val: LabelledImages) -> None:
     """Raises BadInput for images that are trained on and evaluated by."""
     files = [{str(path.absolute()) for path in part.paths} for part in (train, val)]
     shared = sorted(files[0] & files[1])
-    require(
-        not shared,
-        f"{len(shared)} images are both trained on and evaluated by, e.g. {shared[:1]}",
-        where=f"{train.source} and {val.source}",
-        expected="two sets without a common image",
-    )
+    what = f"{len(shared)} images are both trained on and evaluated by, e.g. {shared[:1]}"
+    where = f"{train.source} and {val.source}"
+    require(not shared, what, where=where, expected="two sets without a common image")
 
 
 def num_batches(labels: npt.NDArray[np.int64], batch_size: int, per_label: int) -> int:
@@ -181,12 +161,7 @@ class FrozenFeatures:
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        paths: Sequence[Path],
-        *,
-        cache_gib: float = 4.0,
-        workers: int = 1,
+        self, backbone: Backbone, paths: Sequence[Path], *, cache_gib: float = 4.0, workers: int = 1
     ) -> None:
         require(cache_gib >= 0, f"cache_gib is {cache_gib}", expected="GiB of memory, 0: none")
         self.backbone, self.workers = require_maps(backbone), workers
@@ -240,12 +215,9 @@ class FrozenFeatures:
 def require_maps(backbone: Backbone) -> MapBackbone:
     """Raises BadInput for a backbone that has no maps, or weighs them by a detector already."""
     if not isinstance(backbone, MapBackbone):
-        name = type(backbone).__name__
-        expected = "a network, such as backbone=dinov2"
-        raise BadInput(f"the backbone {name} has no feature maps", expected=expected)
-    require(
-        backbone.detector_path is None,
-        f"the backbone has a detector already: {backbone.detector_path}",
-        expected="backbone.arguments.detector=null: training starts from the features",
-    )
+        what = f"the backbone {type(backbone).__name__} has no feature maps"
+        raise BadInput(what, expected="a network, such as backbone=dinov2")
+    what = f"the backbone has a detector already: {backbone.detector_path}"
+    expected = "backbone.arguments.detector=null: training starts from the features"
+    require(backbone.detector_path is None, what, expected=expected)
     return backbone

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ames_lite.errors import BadInput, require
+from ames_lite.datasets.names import check_present, line_of
+from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.detector import save_detector
 from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.detector_training import model
 from ames_lite.extraction.detector_training.data import (
     FrozenFeatures,
     LabelledImages,
@@ -28,19 +30,8 @@ from ames_lite.extraction.detector_training.data import (
     epoch_batches,
     hold_out,
     num_batches,
-    refuse_missing,
     refuse_shared,
     require_maps,
-)
-from ames_lite.extraction.detector_training.model import (
-    CosineSoftmax,
-    HardTriplet,
-    baseline_ways,
-    describe_tokens,
-    detector_ways,
-    new_detector,
-    pool,
-    retrieval_maps,
 )
 from ames_lite.io.provenance import check_provenance
 from ames_lite.training.recipe import DetectorRecipe, Recipe, learning_rate
@@ -102,12 +93,13 @@ class DetectorTrainer(TrainingRun):
     def _build(self) -> None:
         recipe, generator = self.recipe, torch.Generator().manual_seed(self.recipe.seed)
         dim_in = self.features.backbone.dim
-        self.detector = new_detector(dim_in, recipe.dim or dim_in, generator).to(self.device)
-        self.criterion: nn.Module = HardTriplet(recipe.margin)
+        dim = recipe.dim or dim_in
+        self.detector = model.new_detector(dim_in, dim, generator).to(self.device)
+        self.criterion: nn.Module = model.HardTriplet(recipe.margin)
         if recipe.loss == "classification":
             num_labels = int(self.labels.max()) + 1
             chosen = {key: getattr(recipe, key) for key in ("scale", "margin", "learn_scale")}
-            self.criterion = CosineSoftmax(num_labels, recipe.dim or dim_in, generator, **chosen)
+            self.criterion = model.CosineSoftmax(num_labels, dim, generator, **chosen)
         self.criterion = self.criterion.to(self.device)
         learned = [*self.detector.parameters(), *self.criterion.parameters()]
         self.parameters = [p for p in learned if p.requires_grad]
@@ -118,7 +110,8 @@ class DetectorTrainer(TrainingRun):
         self.stateful["optim"] = self.optimizer
 
     def _measure_baselines(self) -> None:
-        self.baselines = retrieval_maps(self._tokens_to_evaluate(), self.val.labels, baseline_ways)
+        tokens = self._tokens_to_evaluate()
+        self.baselines = model.retrieval_maps(tokens, self.val.labels, model.baseline_ways)
         with closing(Watch(self.output_dir, 0)) as watch:
             watch.line({"epoch": 0, **self.baselines})
         said = ", ".join(f"{name} {value:.4f}" for name, value in self.baselines.items())
@@ -150,18 +143,15 @@ class DetectorTrainer(TrainingRun):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         joined = torch.cat(list(tokens)).to(self.device)
-        descriptors, weights = describe_tokens(self.detector, joined)
-        vectors = pool(descriptors, weights, [len(t) for t in tokens])
+        descriptors, weights = model.describe_tokens(self.detector, joined)
+        vectors = model.pool(descriptors, weights, [len(t) for t in tokens])
         labels = torch.from_numpy(self.labels[rows]).to(self.device)
         loss, accuracy = self.criterion(vectors, labels)
-        first = ", ".join(self.train_set.names[row] for row in rows[:3])
-        require(
-            bool(loss.isfinite()),
-            f"the loss is not finite at step {self.step}",
-            where=f"{first} and the others of the batch",
-            expected="a finite loss",
-            remedy="lower lr=, or set clip_norm=1; the run resumes from its last checkpoint",
-        )
+        if not bool(loss.isfinite()):
+            first = ", ".join(self.train_set.names[row] for row in rows[:3])
+            what, where = f"the loss is not finite at step {self.step}", f"the batch of {first} …"
+            remedy = "lower lr=, or set clip_norm=1; the run resumes from its last checkpoint"
+            raise BadInput(what, where=where, expected="a finite loss", remedy=remedy)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, given.clip_norm or math.inf)
@@ -182,8 +172,8 @@ class DetectorTrainer(TrainingRun):
 
     def finish_epoch(self, watch: Watch) -> None:
         """The epoch's line in log and curve, meta.json, and the detector where it is the best."""
-        ways = partial(detector_ways, self.detector.eval(), self.device)
-        maps = retrieval_maps(self._tokens_to_evaluate(), self.val.labels, ways)
+        ways = partial(model.detector_ways, self.detector.eval(), self.device)
+        maps = model.retrieval_maps(self._tokens_to_evaluate(), self.val.labels, ways)
         seen, self.seen = np.array(self.seen), []
         loss, accuracy = (np.average(seen[:, column], weights=seen[:, 2]) for column in (0, 1))
         epoch = len(self.curve) + 1
@@ -249,7 +239,7 @@ def train_detector(
         drop_single(val)  # refuses what cannot be evaluated by
     refuse_shared(train, val)
     for part in (train, val):
-        refuse_missing(part)
+        check_present(part.root, part.names, line_of(part.source, "image"))
     paths = [*train.paths, *val.paths]
     features = FrozenFeatures(backbone, paths, cache_gib=cache_gib, workers=workers)
     facts = {
