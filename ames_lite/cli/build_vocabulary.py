@@ -51,6 +51,8 @@ def run(config: BuildVocabulary) -> None:
 
 def sources_and_path(config: BuildVocabulary) -> tuple[list[Chosen], Path]:
     """What a vocabulary is built from, and where it belongs. Raises ConfigError."""
+    what, expected = f"size={config.size} belongs to a recipe", "recipe=anyloc, or one of anyloc_…"
+    check_config(config.size is None or config.extraction, what, expected)
     chosen = _chosen(config)
     domain = config.domain or "+".join(one.files.folder for one in chosen)
     return chosen, dataset_files(config).vocabulary_path(domain)

@@ -55,6 +55,8 @@ def _unfinished(config: Train | TrainDetector, prefix: str) -> Path | None:
     found = Path("runs").glob(f"{escape(prefix)}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
         finished = (folder / "weights.safetensors").is_file()
+        if not finished and (folder / "config.json").is_file():
+            print(f"not resumed: {folder}, which an older version began (config.json)")
         if not finished and _config_of(folder) == _plain(as_dict(config)) and not is_locked(folder):
             return folder
     return None

@@ -217,12 +217,13 @@ def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[Pai
 
 
 def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairScorer, HeadMeta]:
-    if path is None:
+    if path is None or not path.exists():
         known = [
             f"weights={one}" + " trust=true" * (ENTRIES[one].address is not None)
             for one in names_for(desc_name, name)
         ]
-        what, where = f"model={name} needs trained weights", "weights= is not given"
+        what = f"model={name} needs trained weights"
+        where = "weights= is not given" if path is None else f"{path.absolute()} is not there"
         expected = " or ".join(["weights=<folder of a training run, or a published .pt>", *known])
         remedy = f"python scripts/train.py desc_name={desc_name}"
         remedy += f" model={name}" if name != "ames" else ""

@@ -76,7 +76,9 @@ class _Job:
         if code >= INTERRUPTED:
             raise KeyboardInterrupt
         if code:
-            raise CompactHydraException(f"{self.name} ended with exit code {code}")
+            logs = settings.launcher.get("submitit_folder")  # submitit's, of one job
+            said = f"; what it printed is below {Path(logs).parent}" if logs else ""
+            raise CompactHydraException(f"{self.name} ended with exit code {code}{said}")
 
 
 def _print_table(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
+from itertools import chain
 from pathlib import Path
 
 from ames_lite.datasets.ground_truth import read_ground_truth
@@ -206,15 +207,17 @@ def network_of(kind: str) -> str | None:
 
 
 def find_all(finders: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
-    """All paths by name, or one MissingFile that names everything that is missing."""
-    found, missing = {}, []
+    """All paths by name, or one MissingFile: all that is missing, each remedy once."""
+    found: dict[str, Path] = {}
+    missing: dict[tuple[str, ...], list[str]] = {}  # by what provides it
     for name, finder in finders.items():
         try:
             found[name] = finder()
         except MissingFile as error:
-            missing.append(str(error))
+            lines = str(error).split("\n")
+            missing.setdefault(tuple(lines[2:]), []).extend(lines[:2])
     if missing:
-        raise MissingFile("\n".join(missing))
+        raise MissingFile("\n".join(chain(*(files + [*how] for how, files in missing.items()))))
     return found
 
 

@@ -63,6 +63,12 @@ def test_several_data_sets_come_with_steps(root: Path) -> None:
     assert other.names == store.names[::2]
 
 
+def test_a_size_without_a_recipe_is_refused(tmp_path: Path) -> None:
+    options = ["dataset=nardo_air", "size=vitb", f"data_root={tmp_path}"]
+    with pytest.raises(ConfigError, match="size=vitb(.|\n)*recipe=anyloc"):
+        build_vocabulary.run(compose("build_vocabulary", options))
+
+
 def test_a_source_is_a_name_and_a_step() -> None:
     assert parse_source("17places:1") == ("17places", 1) and parse_source(7) == ("7", 1)
     for wrong in ("", ":3", "a:0", "a:-1", "a:1.5", "a:b", "a:1:2", {"a": 1}):

@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,38 +12,43 @@ from ames_lite.cli import run
 from ames_lite.cli.compose import compose, options_of
 from tests.conftest import TinyWorld
 
-PASTED = re.compile(r"remedy: +(python (?:extract|scripts)/(\w+)\.py ([^\n<]*))$", re.MULTILINE)
+PASTED = re.compile(
+    r"remedy: +((?:python (?:extract|scripts)/|ames )(\w+)(?:\.py)? ([^\n<]*))$", re.MULTILINE
+)
 LONGEST = 3  # remedies of remedies
+Call = Callable[[str, list[str]], tuple[int, str]]  # runs a command: exit code, what it complained
 
 
 @pytest.fixture
 def pictures(tiny_world: TinyWorld, tmp_path: Path) -> Path:
+    return copy_pictures(tiny_world, tmp_path / "my pictures")
+
+
+def copy_pictures(world: TinyWorld, place: Path) -> Path:
     """Six pictures in two class folders."""
-    found = sorted(tiny_world.folder().rglob("*.jpg"))[:6]
+    found = sorted(world.folder().rglob("*.jpg"))[:6]
     assert len(found) == 6
     for number, path in enumerate(found):
-        folder = tmp_path / "my pictures" / f"class {number // 3}"
+        folder = place / f"class {number // 3}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder)
-    return tmp_path / "my pictures"
+    return place
 
 
-def paste(
-    name: str, words: list[str], capsys: pytest.CaptureFixture[str], above: tuple[str, ...] = ()
-) -> list[str]:
+def paste(call: Call, name: str, words: list[str], above: tuple[str, ...] = ()) -> list[str]:
     """Run a command, the remedies of what is missing first; returns all that was pasted."""
     pasted: list[str] = []
     while True:
-        code, said = run(name, words), capsys.readouterr()
+        code, said = call(name, words)
         if code == 0:
             return pasted
-        found = PASTED.search(said.err)
-        assert found is not None, said.err
+        found = PASTED.search(said)
+        assert found is not None, said
         line = found[1]
         assert line not in above, f"a circle: {above} {line}"
-        assert line not in pasted, f"{line} was run, and is asked for again: {said.err}"
+        assert line not in pasted, f"{line} was run, and is asked for again: {said}"
         assert len(above) < LONGEST, f"a long chain: {above} {line}"
-        pasted += [line, *paste(found[2], shlex.split(found[3]), capsys, (*above, line))]
+        pasted += [line, *paste(call, found[2], shlex.split(found[3]), (*above, line))]
 
 
 def job(pictures: Path, root: Path, desc_name: str = "sift") -> list[str]:
@@ -56,7 +62,10 @@ def job(pictures: Path, root: Path, desc_name: str = "sift") -> list[str]:
 def test_remedies_lead_from_an_empty_folder_to_a_ranking(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pasted = paste("evaluate", job(pictures, tmp_path / "data"), capsys)
+    def call(name: str, words: list[str]) -> tuple[int, str]:
+        return run(name, words), capsys.readouterr().err
+
+    pasted = paste(call, "evaluate", job(pictures, tmp_path / "data"))
     commands = [line.split()[1].split("/")[1] for line in pasted]
     assert {"extract_descriptors.py", "build_vocabulary.py", "prepare_topk_global.py"} <= {
         *commands

@@ -42,8 +42,9 @@ LINES = {
     (
         "build_vocabulary",
         "--datasets nardo nardo-r --clusters 32",
-    ): "sources=[nardo_air:1,nardo_air_r:1] num_clusters=32",
-    ("place_recognition", "--dataset nardo-r --recall 1,5,10,20"): "sets=[nardo_air_r]",
+    ): "sources=[nardo_air:1,nardo_air_r:1] recipe=anyloc num_clusters=32",
+    ("place_recognition", "--dataset nardo-r --recall 1,5,10,20"): "sets=[nardo_air_r] "
+    "experiment=anyloc",
     ("evaluate", "dataset=sop-1k"): "dataset=sop",
     ("evaluate", "dataset=rp2k-test"): "dataset=rp2k",
 }

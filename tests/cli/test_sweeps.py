@@ -42,6 +42,32 @@ def test_a_sweep_runs_every_combination_and_ends_with_one_table(
     ]
 
 
+def test_the_local_executor_of_submitit_runs_every_job_and_ends_with_one_table(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The launcher of Slurm, whose jobs are processes of this machine."""
+    why = "pip install hydra-submitit-launcher"
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason=why)
+    swept = ["-m", "model=chamfer,mutual_nn", "num_rerank=2", "hydra/launcher=submitit_local"]
+    assert run("evaluate", [*swept, *words, "hydra.sweep.dir=swept"]) == 0
+    table = capsys.readouterr().out.rpartition("\nname ")[2].splitlines()
+    assert [line.split()[:2] for line in table[3:5]] == [["0", "chamfer"], ["1", "mutual_nn"]]
+    for job in ("0", "1"):
+        names = {path.name for path in (Path("swept") / job).iterdir()}
+        assert {"config.yaml", "overrides.yaml", "run.log", "results.json", ".hydra"} <= names
+
+
+def test_the_log_of_a_job_of_submitit_that_fails_is_named(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    swept = ["-m", "model=chamfer", "neighbors=none.hdf5", "hydra/launcher=submitit_local"]
+    with pytest.raises(SystemExit):
+        run("evaluate", [*swept, *words, "hydra.sweep.dir=swept"])
+    said = capsys.readouterr().err
+    assert "below swept/.submitit" in said and "Traceback" not in said
+
+
 def test_a_sweep_is_the_single_runs(words: list[str]) -> None:
     assert run("evaluate", ["-m", "model=chamfer", *words, "hydra.sweep.dir=swept"]) == 0
     assert run("evaluate", ["model=chamfer", *words, "output_dir=single"]) == 0

@@ -178,7 +178,10 @@ def test_a_binary_head_starts_from_a_projection(tiny_world: TinyWorld, tmp_path:
 
 
 def test_without_output_dir_the_newest_unfinished_run_goes_on(
-    tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_world: TinyWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = [w for w in words(tiny_world, tmp_path, *AMES_SMALL) if not w.startswith("output_dir")]
@@ -195,8 +198,12 @@ def test_without_output_dir_the_newest_unfinished_run_goes_on(
     (first,) = Path("runs").iterdir()
     other = train.run(compose("train", [*given, "lr=0.001", "output_dir=other"]))
     assert other == Path("other")
+    old = first.with_name(f"{first.name}-old")
+    shutil.copytree(first, old)
+    (old / "config.yaml").rename(old / "config.json")
     again = train.run(compose("train", given))
     assert again == first and (first / "weights.safetensors").is_file()
+    assert f"not resumed: {old}, which an older version began" in capsys.readouterr().out
     (first / "last.pt").touch()
     third = train.run(compose("train", given))  # the first is finished
     assert third != first

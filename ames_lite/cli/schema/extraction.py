@@ -105,9 +105,9 @@ class BuildVocabulary(Overwrite, Data):
     max_images: int = 5000  # of each data set, sampled evenly; 0: all
     sample_per_cluster: int = 1000  # tokens per cluster that k-means looks at; 0: all
     seed: int = 0
-    size: str = "vitg"  # of AnyLoc's recipes: ViT-g/14, layer 31; or vitb: ViT-B/14, layer 11
-    layers: dict[str, Any] = field(default_factory=lambda: {"vitg": 31, "vitb": 11})
-    # of AnyLoc's recipes
+    size: Literal["vitg", "vitb"] | None = None  # of AnyLoc's recipes: ViT-g/14, layer 31, or
+    # ViT-B/14, layer 11
+    layers: dict[str, Any] | None = None  # of AnyLoc's recipes
     expected: dict[str, Any] | None = None  # of a recipe: what the stores' provenance must say
     extraction: list[str] | None = None  # of a recipe: overrides of extract_descriptors
 
