@@ -133,7 +133,7 @@ def test_a_list_in_another_order_than_the_store(own: Own, side: str) -> None:
     lists = own.publish()
     swap_first_lines(own.path(f"{side}.txt"))
     words = [f"sift_{side}_local.hdf5 against", f"{side}.txt", "row 0"]
-    own.refused(*words, f"'{names[0]}' there", f"'{names[1]}' here", more=(lists,))
+    own.refused(*words, f"'{names[0]}' there", f"'{names[1]}' in the list", more=(lists,))
 
 
 def test_a_gallery_list_that_is_cut(own: Own) -> None:
