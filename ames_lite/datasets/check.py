@@ -198,10 +198,12 @@ def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
     width = store.dim // 8 if store.packed else store.dim
     step = max(1, RUN_BYTES // (store.max_count * (width * store.dtype.itemsize + 13)))
     for first in range(0, len(store), step):
-        rows = np.s_[first : min(first + step, len(store))]
+        stop = min(first + step, len(store))
+        rows = np.s_[first:stop]
         valid = np.arange(store.max_count) < store.count[rows, None]
-        faults = _descriptor_faults(store.stored("descriptors", rows), valid, store.packed)
-        faults |= _placed_faults(store.stored("xy", rows), store.stored("weight", rows), valid)
+        parts = [store.stored(name, first, stop) for name in ("descriptors", "xy", "weight")]
+        faults = _descriptor_faults(parts[0], valid, store.packed)
+        faults |= _placed_faults(*parts[1:], valid)
         empty = (store.count[rows] == 0) & (store.status[rows] != FAILED)
         yield first, {NO_DESCRIPTORS: empty, **faults}
 

@@ -1,6 +1,6 @@
 """What is fitted on images spread over one store: a projection to bits, a whitening."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ames_lite.stores.row_layout import DONE
 
 Rows = npt.NDArray[np.int64]
 METHODS = ("pca", "within_class")
-RUN_IMAGES = 64  # read at a time
+RUN_IMAGES, RUN_ROWS = 64, 256  # read at a time, of local and global descriptors
 
 
 def open_floats(path: str | Path, names: Sequence[str] | None) -> DescriptorStore:
@@ -157,17 +157,25 @@ class _Chosen:
     def __init__(self, store: GlobalStore, rows: Rows) -> None:
         self.store, self.rows = store, rows
         self.shape = (len(rows), store.dim)
+        for _, run in _runs(rows):
+            store.rows(run.start, run.stop)  # whole, to be verified
 
     def __getitem__(self, part: tuple[slice, slice]) -> npt.NDArray[Any]:
         rows, columns = self.rows[part[0]], part[1]
         out = np.empty((len(rows), len(range(self.store.dim)[columns])), np.float32)
-        breaks = np.flatnonzero(np.diff(rows) > 1) + 1
-        edges = [0, *breaks.tolist(), len(rows)]
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
-            run = slice(int(rows[start]), int(rows[stop - 1]) + 1)
-            out[start:stop] = self.store.part(run, columns)
+        for place, run in _runs(rows):
+            out[place] = self.store.part(run, columns)
         bad = ~np.isfinite(out).all(axis=1)
         if bad.any():
             row = int(rows[int(bad.argmax())])
             raise not_finite(f"the descriptor of '{self.store.names[row]}' (row {row})")
         return out
+
+
+def _runs(rows: Rows) -> Iterator[tuple[slice, slice]]:
+    """Where rows follow each other: their places in the list, and in the file."""
+    edges = [0, *(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for at in range(start, stop, RUN_ROWS):
+            end = min(stop, at + RUN_ROWS)
+            yield slice(at, end), slice(int(rows[at]), int(rows[end - 1]) + 1)

@@ -214,6 +214,6 @@ def _blocks(
         stop = min(first + step, len(store))
         start, end = np.searchsorted(rows, [first, stop])
         if start < end:
-            block = store.part(np.s_[first:stop], np.s_[:])
+            block = store.rows(first, stop)
             alive = rows[start:end] - first
             yield block if len(alive) == len(block) else block[alive], ids[start:end]

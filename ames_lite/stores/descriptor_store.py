@@ -26,7 +26,7 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores import hdf5, storage
+from ames_lite.stores import checksums, hdf5, storage
 from ames_lite.stores.direct import DirectRows, locate
 from ames_lite.stores.row_layout import (
     DONE,
@@ -35,7 +35,9 @@ from ames_lite.stores.row_layout import (
     PER_DESCRIPTOR,
     Layout,
     check_layout,
+    checksum_columns,
     layout,
+    part_checksums,
     progress,
     store_layout,
 )
@@ -51,16 +53,18 @@ class RowStore:
     """A complete file, for reading. May be pickled: another process opens the file by itself.
 
     path; names: tuple of N; status uint8 [N] (1 done, 2 failed); provenance: flat dict; published:
-    whether the file is of a published form; remedy: what makes it.
+    whether the file is of a published form; has_checksums: not where it is, nor of an older
+    version; remedy: what makes it.
     """
 
-    schema = ""
+    schema = hdf5.Schema("")
     published = False
     names: tuple[str, ...]
     status: npt.NDArray[np.uint8]
     provenance: Provenance
     dim: int
     dtype: np.dtype[Any]
+    has_checksums = False
     _data_set = "descriptors"  # what is read by the row
 
     def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
@@ -68,6 +72,8 @@ class RowStore:
         self.path, self.remedy = Path(path).absolute(), remedy
         self._handle: hdf5.File | None = None
         self._pid = os.getpid()
+        self._ways: dict[str, DirectRows | None] = {}
+        self._columns: dict[str, int] = {}  # of data sets with checksums
         try:
             self._read_header(self._file())
         except BadInput:
@@ -84,14 +90,51 @@ class RowStore:
         """The data sets of a native store of these names that is made alike."""
         raise NotImplementedError
 
-    def stored(self, name: str, selection: Any) -> npt.NDArray[Any]:
-        """Part of a data set as the file has it; see `row_layout`."""
-        return self._file()[name][selection]
+    def stored(self, name: str, first: int, stop: int) -> npt.NDArray[Any]:
+        """Rows of a data set as the file has them, verified; see `row_layout`."""
+        rows = self._read_rows(name, first, stop)
+        self._verify(name, first, rows)
+        return rows
+
+    def _read_rows(
+        self, name: str, first: int, stop: int, count: int | None = None
+    ) -> npt.NDArray[Any]:
+        """Rows of a data set; count: their first entries only."""
+        direct = self._direct(name)
+        if direct is None:
+            part = np.s_[first:stop] if count is None else np.s_[first:stop, :count]
+            return self._file()[name][part]
+        try:
+            return direct.read(first, stop, count)
+        except OSError as error:
+            what = f"'{name}' cannot be read: {error}"
+            expected = "the store as it was when it was opened"
+            remedy = f"look after the disk, or make the store again: {self.remedy}"
+            raise BadInput(what, where=self.path, expected=expected, remedy=remedy) from error
+
+    def _direct(self, name: str) -> DirectRows | None:
+        """How a data set is read past HDF5, where it lies in one piece."""
+        if name not in self._ways:
+            self._ways[name] = locate(self._file()[name])
+        return self._ways[name]
+
+    def _verify(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
+        """Raise BadInput where rows, or of local descriptors their first runs, were changed."""
+        if name not in self._columns:
+            return
+        found, column = part_checksums(name, rows), self._columns[name]
+        table = self._read_rows("checksum", first, first + len(rows))
+        changed = (found != table[:, column : column + found.shape[1]]).any(axis=1)
+        if changed.any():
+            row = first + int(changed.argmax())
+            what = f"'{name}' of row {row} ('{self.names[row]}') was changed: another checksum"
+            remedy = f"make the store again: {self.remedy}"
+            raise BadInput(what, where=self.path, expected="as it was written", remedy=remedy)
 
     def failed(self, first: int, stop: int) -> dict[int, str]:
         """The rows from first to stop that failed, and why."""
         rows = (first + np.flatnonzero(self.status[first:stop] == FAILED)).tolist()
-        return {r: hdf5.decode_names(self.stored("reason", np.s_[r : r + 1]))[0] for r in rows}
+        return {row: hdf5.decode_names(self.stored("reason", row, row + 1))[0] for row in rows}
 
     def chunks(self) -> list[storage.Chunk]:
         """The files that hold the descriptors of a virtual store; none of a plain one."""
@@ -102,6 +145,9 @@ class RowStore:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+        for direct in self._ways.values():
+            if direct is not None:
+                direct.close()
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +227,7 @@ class DescriptorStore(RowStore):
     @cached_property
     def count(self) -> npt.NDArray[np.int32]:
         """Real descriptors of every image, int32 [N]."""
-        return self._file()["count"][:]
+        return self._file().whole("count")
 
     def empty_rows(self) -> npt.NDArray[np.int64]:
         """Rows of images that were described and have no descriptor, ascending."""
@@ -220,12 +266,12 @@ class DescriptorStore(RowStore):
             return found
 
     def _parts(self, row: int, count: int) -> list[Any]:
-        real = np.s_[row, : min(int(self.count[row]), count)]
-        return [self.stored(name, real) for name in PER_DESCRIPTOR]
+        real = min(int(self.count[row]), count)
+        return [self.stored(name, row, row + 1)[0, :real] for name in PER_DESCRIPTOR]
 
     def weights(self, first: int, stop: int) -> npt.NDArray[Any]:
         """[n, K] of rows first to stop of the file, padding among them."""
-        return self.stored("weight", np.s_[first:stop])
+        return self.stored("weight", first, stop)
 
     def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
         """Raise BadInput where positions of these rows are unknown; native stores have them all."""
@@ -255,7 +301,7 @@ class DescriptorStore(RowStore):
                 block, real = (part[ordered[start:stop] - first] for part in (block, real))
             out[order[start:stop]], valid[order[start:stop]] = block, real
 
-        threads = 1 if self._direct is None else THREADS
+        threads = 1 if self._direct(self._data_set) is None else THREADS
         run_bytes = RUN_BYTES // threads
         runs = list(_runs(ordered, max(1, run_bytes // (k * width * out.itemsize))))
         if threads == 1 or len(runs) == 1:
@@ -270,14 +316,18 @@ class DescriptorStore(RowStore):
         self, first: int, stop: int, count: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Of rows first to stop: the strongest `count` descriptors, and which of them are valid."""
-        descriptors = self._first_entries("descriptors", first, stop, count)
-        return descriptors, np.arange(count) < self.count[first:stop, None]
+        whole_runs = min(self.max_count, checksums.RUN * checksums.num_runs(count))
+        descriptors = self._read_rows("descriptors", first, stop, whole_runs)
+        self._verify("descriptors", first, descriptors)
+        return descriptors[:, :count], np.arange(count) < self.count[first:stop, None]
 
     def fingerprint(self) -> str:
-        """What tells this store from another of the same provenance: counts, and three rows.
+        """What tells this store from another of the same provenance: its checksums.
 
-        Changes elsewhere, with every count the same, are not seen.
+        Of a store without them counts and three rows: changes elsewhere are not seen.
         """
+        if self._columns:
+            return array_digest(self.stored("checksum", 0, len(self)))[:32]
         rows = np.unique([0, len(self) // 2, len(self) - 1])
         ends, _ = self.read_descriptors(rows)
         return f"{array_digest(self.count)[:16]} {array_digest(ends)[:16]}"
@@ -285,23 +335,23 @@ class DescriptorStore(RowStore):
     def layout(self, names: Sequence[str]) -> Layout:
         return store_layout(names, self.max_count, self.dim, self.dtype.name)
 
-    def close(self) -> None:
-        super().close()
-        if self.__dict__.get("_direct") is not None:
-            self.__dict__.pop("_direct").close()
-
     def _read_header(self, file: hdf5.File) -> None:
         descriptors = hdf5.dataset(file, "descriptors", (None, None, None), ("float16", "uint8"))
         self.packed: bool = descriptors.dtype == np.uint8
         num, self.max_count, width = (int(length) for length in descriptors.shape)
         self.dim = width * 8 if self.packed else width
         self.dtype = descriptors.dtype
-        check_layout(file, layout(num, self.max_count, self.dim, self.packed))
+        wanted = layout(num, self.max_count, self.dim, self.packed)
+        self.has_checksums = file.has_checksums
+        if not file.has_checksums:
+            del wanted["checksum"]
+        self._columns = checksum_columns(wanted) if file.verifies else {}
+        check_layout(file, wanted)
         for name in PER_DESCRIPTOR:
             storage.check_stored(file[name])
-        self.names = hdf5.decode_names(file["name"][:])
-        self.size: npt.NDArray[np.int32] = file["size"][:]
-        self.status = file["status"][:]
+        self.names = hdf5.decode_names(file.whole("name"))
+        self.size: npt.NDArray[np.int32] = file.whole("size")
+        self.status = file.whole("status")
         self.provenance = hdf5.read_json(file, "provenance")
         self._check_rows_are_written()
 
@@ -312,23 +362,6 @@ class DescriptorStore(RowStore):
         bad |= done & (self.size < 1).any(axis=1)
         expected = f"status 1 or 2, count 0 to {self.max_count}, sides above 0"
         self._refuse_rows(bad, expected, count=self.count, size=self.size)
-
-    @cached_property
-    def _direct(self) -> DirectRows | None:
-        """How descriptors are read past HDF5, where they lie in one piece."""
-        return locate(self._file()[self._data_set])
-
-    def _first_entries(self, name: str, first: int, stop: int, count: int) -> npt.NDArray[Any]:
-        """Rows first to stop of the descriptors' data set, their first `count` entries."""
-        if self._direct is None:
-            return self.stored(name, np.s_[first:stop, :count])
-        try:
-            return self._direct.read(first, stop, count)
-        except OSError as error:
-            what = f"'{name}' cannot be read: {error}"
-            expected = "the store as it was when it was opened"
-            remedy = f"look after the disk, or make the store again: {self.remedy}"
-            raise BadInput(what, where=self.path, expected=expected, remedy=remedy) from error
 
     def _limit(self, max_count: int | None) -> int:
         if max_count is None:

@@ -33,8 +33,9 @@ class DirectRows:
         self._starts = [piece.start for piece in pieces]
         self._open: dict[Path, int] = {}
 
-    def read(self, first: int, stop: int, count: int) -> npt.NDArray[Any]:
-        """Rows first to stop, their first `count` entries. Raises OSError."""
+    def read(self, first: int, stop: int, count: int | None = None) -> npt.NDArray[Any]:
+        """Rows first to stop, their first `count` entries (None: all). Raises OSError."""
+        count = self._row_shape[0] if count is None else count
         out = np.empty((stop - first, count, *self._row_shape[1:]), self._dtype)
         in_one_piece = count == self._row_shape[0]
         row, row_bytes = first, math.prod(self._row_shape) * self._dtype.itemsize

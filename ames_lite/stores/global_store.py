@@ -26,6 +26,7 @@ from ames_lite.stores.row_layout import (
     GLOBAL_KINDS,
     GLOBAL_SCHEMA,
     Layout,
+    checksum_columns,
     globals_layout,
 )
 
@@ -64,34 +65,47 @@ class GlobalStore(RowStore):
             self.provenance, names = {"origin": ORIGIN}, self._listed or ()
         else:
             self.provenance = hdf5.read_json(file, "provenance")
-            names = hdf5.decode_names(hdf5.dataset(file, "name", (num,), ("text",))[:])
+            hdf5.dataset(file, "name", (num,), ("text",))
+            names = hdf5.decode_names(file.whole("name"))
         self.names = hdf5.check_names(names, f"the name list of {self.path}")
         self.has_status = not self.published and "status" in file
         self.status = np.full(num, DONE, np.uint8)
         if self.has_status:
-            self.status = hdf5.dataset(file, "status", (num,), ("uint8",))[:]
+            hdf5.dataset(file, "status", (num,), ("uint8",))
             hdf5.dataset(file, "reason", (num,), ("text",))
+            self.status = file.whole("status")
+        self.has_checksums = file.has_checksums
+        if file.has_checksums:
+            hdf5.dataset(file, "checksum", (num, 3), ("uint64",))
+        if file.verifies:
+            self._columns = checksum_columns(("reason", "descriptors"))
         odd = ~np.isin(self.status, (DONE, FAILED))
         self._refuse_rows(odd, "1 (done) or 2 (failed) in a complete file")
 
     def read(self, first: int, stop: int) -> Floats:
         """Descriptors [stop - first, D] as stored. Raises BadInput for NaN and rows of zeros."""
-        block = self.part(np.s_[first:stop], np.s_[:])
+        block = self.rows(first, stop)
         for start in range(0, len(block), BLOCK_ROWS):
             self._check_numbers(block[start : start + BLOCK_ROWS], first + start)
         return block
 
+    def rows(self, first: int, stop: int) -> Floats:
+        """As `read`, for numbers that were checked before or are after."""
+        return super().stored(self._data_set, first, stop)
+
     def part(self, rows: slice, columns: slice) -> Floats:
-        """Rows and columns as stored, unchecked."""
+        """Rows and columns as stored, neither verified nor checked."""
         return self._file()[self._data_set][rows, columns]
 
-    def stored(self, name: str, rows: Any) -> npt.NDArray[Any]:
+    def stored(self, name: str, first: int, stop: int) -> npt.NDArray[Any]:
         """Rows of a data set, for copies; a file without `status` failed nowhere."""
         if name == "descriptors":
-            return self.read(rows.start, rows.stop)
-        if self.has_status:
-            return super().stored(name, rows)
-        return self.status[rows] if name == "status" else np.zeros(rows.stop - rows.start, "S1")
+            return self.read(first, stop)
+        if name == "status":
+            return self.status[first:stop]
+        return (
+            super().stored(name, first, stop) if self.has_status else np.zeros(stop - first, "S1")
+        )
 
     def layout(self, names: Sequence[str]) -> Layout:
         return globals_layout(names, self.dim, self.dtype.name)

@@ -1,8 +1,9 @@
 """HDF5 files that say what they are: the sole owner of h5py.
 
-Every file has three attributes: `schema`, `provenance` (a flat dict as JSON) and `complete` (0 or
-1), which is written last, after a flush, and checked before anything is read. A file appears under
-its name by a rename, whole; only a store that can be resumed appears with `complete` 0.
+Every file has four attributes: `schema`, `provenance` (a flat dict as JSON), `checksums` of the
+others and of small data sets, and `complete` (0 or 1), which is written last, after a flush, and
+checked before anything is read. A file appears under its name by a rename, whole; only a store that
+can be resumed appears with `complete` 0, and without checksums.
 """
 
 import json
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from ames_lite.errors import BadInput, MissingFile, explained, require
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.writing import replacing
+from ames_lite.stores import checksums
 from ames_lite.stores.hdf5_objects import AGAIN, DataSet, File, Selection, Source, write_errors
 
 __all__ = ["DataSet", "File", "Selection", "Source", "write_errors"]
@@ -30,9 +32,17 @@ filter_available = h5py.h5z.filter_avail
 
 FORMAT = ("v108", "v108")  # fixed, so that the same content gives the same bytes everywhere
 VIRTUAL_FORMAT = ("v110", "v110")
+CHECKSUMS = "checksums"
 ATTRIBUTE_BYTES = 60_000  # HDF5 ends a compact attribute at 64 KiB
 LOCK_REMEDY = "wait until that process has ended (or end it), then try again"
 BEGIN_ANEW = "begin anew: overwrite=true on the command line, overwrite=True in Python"
+
+
+class Schema(NamedTuple):
+    """What kind of file it is: as it is written, and as it was before files had checksums."""
+
+    name: str
+    older: str = ""
 
 
 def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:
@@ -52,17 +62,18 @@ def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:
 @contextmanager
 def new_file(
     path: str | Path,
-    schema: str,
+    schema: Schema,
     provenance: Mapping[str, Any],
     *,
     overwrite: bool = False,
     complete: bool = True,
     virtual: bool = False,
+    small: Sequence[str] = (),
 ) -> Iterator[File]:
     """An empty file to fill in the block; it takes its name when the block ends without error.
 
     complete=False leaves the mark at 0, for a store that is filled in place afterwards. virtual:
-    the file will have virtual data sets, which need a newer format.
+    the file will have virtual data sets, which need a newer format. small: see `mark_complete`.
     """
     checked = check_provenance(provenance)
     if overwrite and Path(path).is_file():
@@ -73,11 +84,11 @@ def new_file(
         try:
             with write_errors():
                 write_json(file, "provenance", checked)
-                file.set_attribute("schema", _fixed_text(schema))
+                file.set_attribute("schema", _fixed_text(schema.name))
                 file.set_attribute("complete", np.uint8(0))
                 yield file
                 if complete:
-                    mark_complete(file)
+                    mark_complete(file, small)
                 file.flush()
         except BaseException:
             abandon(file, new=True)
@@ -101,11 +112,23 @@ def abandon(file: File, *, new: bool = False) -> None:
     file.close()
 
 
-def mark_complete(file: File) -> None:
-    """Set the mark, once everything before it is with the operating system."""
+def mark_complete(file: File, small: Sequence[str] = ()) -> None:
+    """Set the mark, once everything before it is with the operating system.
+
+    small: data sets that are always read whole, to have one checksum each.
+    """
+    sums = {name: checksums.checksum(file[name][:]) for name in small if name in file}
+    sums |= {key: checksums.checksum(text) for key, text in _texts(file)}
+    write_json(file, CHECKSUMS, sums)
     file.flush()
     file.set_attribute("complete", np.uint8(1))
     file.flush()
+
+
+def _texts(file: File) -> Iterator[tuple[str, bytes]]:
+    for key in file.attributes():
+        if key not in (CHECKSUMS, "complete"):
+            yield f"attribute {key}", str(file.attribute(key)).encode()
 
 
 def is_complete(file: File) -> bool:
@@ -173,20 +196,22 @@ def refuse_being_written(path: Path) -> None:
 
 
 def open_unfinished(
-    path: str | Path, schema: str, mode: str = "r", *, remedy: str | None = None
+    path: str | Path, schema: Schema, mode: str = "r", *, remedy: str | None = None
 ) -> File:
     """A file of this schema, complete or not; mode: `r`, or `r+` to write. As `open_foreign`."""
     file = open_foreign(path, mode, remedy=remedy)
     with closed_on_error(file):
         marked = file.attribute("schema")
         found = ABSENT if marked is None else _text(marked)
-        what, expected = f"the file's schema is '{found}'", f"schema '{schema}'"
+        what, expected = f"the file's schema is '{found}'", f"schema '{schema.name}'"
         other = "name a file of that kind, or make it with this version of ames_lite"
-        require(found == schema, what, where=path, expected=expected, remedy=other)
+        fine = found == schema.name or (found == schema.older and mode == "r")
+        require(fine, what, where=path, expected=expected, remedy=other)
+        file.has_checksums = found == schema.name
     return file
 
 
-def open_to_fill(path: str | Path, schema: str) -> File:
+def open_to_fill(path: str | Path, schema: Schema) -> File:
     """An unfinished file, to write; a complete one, to which nothing is added, to read.
 
     Opening for writing changes a file's time, and needs the right to write.
@@ -201,7 +226,7 @@ def open_to_fill(path: str | Path, schema: str) -> File:
 
 def open_complete(
     path: str | Path,
-    schema: str,
+    schema: Schema,
     *,
     remedy: str | None = None,
     progress: Callable[[File], str] | None = None,
@@ -213,6 +238,7 @@ def open_complete(
     file = open_unfinished(path, schema, remedy=remedy)
     with closed_on_error(file):
         if is_complete(file):
+            _check_attributes(file)
             return file
         came, resume = "it was left half-way", ""
         if progress is not None:
@@ -220,6 +246,16 @@ def open_complete(
         what, expected = f"the file is not complete: {came}", "a file whose writing was finished"
         again = f"run the command that writes it again{resume}" + (f" ({remedy})" if remedy else "")
         raise BadInput(what, where=path, expected=expected, remedy=again)
+
+
+def _check_attributes(file: File) -> None:
+    """Raise BadInput where a complete file's attributes are not those that were written."""
+    file.verifies = file.has_checksums and checksums.verified()
+    if file.verifies:
+        file.sums = read_json(file, CHECKSUMS)
+        found = {key: checksums.checksum(text) for key, text in _texts(file)}
+        for key in found.keys() | {key for key in file.sums if key.startswith("attribute")}:
+            file.verify(key, found.get(key))
 
 
 @contextmanager
@@ -232,7 +268,7 @@ def closed_on_error(file: File) -> Iterator[None]:
         raise
 
 
-def read_provenance(path: str | Path, schema: str, *, remedy: str | None = None) -> Provenance:
+def read_provenance(path: str | Path, schema: Schema, *, remedy: str | None = None) -> Provenance:
     """The provenance of a complete file."""
     with open_complete(path, schema, remedy=remedy) as file:
         return read_json(file, "provenance")

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
+from ames_lite.stores.checksums import checksum
 
 AGAIN = "make the file again"
 
@@ -180,13 +181,19 @@ def _in_order(dtype: np.dtype[Any]) -> bool:
 
 
 class File(_Guarded):
-    """An open file; a context manager, false once it is closed."""
+    """An open file; a context manager, false once it is closed.
+
+    has_checksums: older files have none; verifies: whether they are compared; sums: those of what
+    is read whole.
+    """
 
     def __init__(
         self, inner: Any, path: Path, remedy: str | None = None, new: bool = False
     ) -> None:
         super().__init__(inner, path, remedy, new)
         self._found: dict[str, DataSet] = {}  # looking one up takes as long as reading a row
+        self.has_checksums = self.verifies = False
+        self.sums: dict[str, Any] = {}
 
     def __contains__(self, name: str) -> bool:
         with self.reading(f"'{name}'"):
@@ -202,6 +209,23 @@ class File(_Guarded):
     def __setitem__(self, name: str, values: Any) -> None:
         with self.writing("the file"):
             self.inner[name] = values
+
+    def whole(self, name: str) -> npt.NDArray[Any]:
+        """All of a small data set. Raises BadInput where its checksum is another."""
+        values = self[name][:]
+        if self.verifies:
+            self.verify(name, checksum(values))
+        return values
+
+    def verify(self, name: str, found: int | None) -> None:
+        if found is None or self.sums.get(name) != found:
+            raise self.damaged(
+                f"'{name}' was changed after it was written: its checksum is another"
+            )
+
+    def attributes(self) -> list[str]:
+        with self.reading("the attributes"):
+            return sorted(self.inner.attrs)
 
     def attribute(self, key: str) -> object:
         """The value of an attribute; None where it is absent."""

@@ -10,17 +10,26 @@ itself; what is large stays in the sources, which must not be moved without it.
 """
 
 import itertools
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.stores import hdf5, storage
 from ames_lite.stores.descriptor_store import RowStore
-from ames_lite.stores.row_layout import PER_DESCRIPTOR, require_room
+from ames_lite.stores.row_layout import (
+    PER_DESCRIPTOR,
+    SMALL,
+    Layout,
+    checksum_table,
+    num_bytes,
+    require_room,
+)
 
 RUN_BYTES = 1 << 26  # copied at a time
 REMEDY = "free space, or write elsewhere; how=virtual copies no local descriptors"
@@ -150,7 +159,9 @@ def join_stores(
     if not linked and compression is None and (overwrite or not output.exists()):
         require_room(output, wanted, REMEDY)
     made = first.provenance
-    with hdf5.new_file(output, first.schema, made, overwrite=overwrite, virtual=linked) as file:
+    with hdf5.new_file(
+        output, first.schema, made, overwrite=overwrite, virtual=linked, small=SMALL
+    ) as file:
         for name, (shape, dtype) in wanted.items():
             if name in PER_DESCRIPTOR and linked:
                 storage.create_virtual(file, output, name, shape, dtype, _chunks(stores))
@@ -161,7 +172,7 @@ def join_stores(
         file["name"][:] = hdf5.encode_names(names)
         for name in wanted:
             if name != "name" and not (name in PER_DESCRIPTOR and linked):
-                for copied in _copy(stores, file[name]):
+                for copied in _copy(stores, file[name], wanted):
                     progress(copied if name == "descriptors" else 0)
     return output
 
@@ -171,9 +182,9 @@ def _chunks(stores: Sequence[RowStore]) -> list[storage.Chunk]:
     return [storage.Chunk(s.path, at, len(s)) for s, at in zip(stores, starts, strict=False)]
 
 
-def _copy(stores: Sequence[RowStore], target: hdf5.DataSet) -> Iterator[int]:
+def _copy(stores: Sequence[RowStore], target: hdf5.DataSet, wanted: Layout) -> Iterator[int]:
     """Write all rows of a data set, in runs of whole chunks; yields how many were written."""
-    row_bytes = max(1, math.prod(target.shape[1:]) * target.dtype.itemsize)
+    row_bytes = max(1, num_bytes(wanted) // target.shape[0])
     unit = target.chunks[0] if target.chunks else 1
     step = max(1, RUN_BYTES // row_bytes // unit) * unit
     at = 0
@@ -181,7 +192,16 @@ def _copy(stores: Sequence[RowStore], target: hdf5.DataSet) -> Iterator[int]:
         begin, end = at, at + len(store)
         while at < end:
             stop = min(end, (at // step + 1) * step)
-            rows = store.stored(target.name, slice(at - begin, stop - begin))
-            target[at:stop] = rows.astype(target.dtype, copy=False)
+            target[at:stop] = _rows(store, target.name, at - begin, stop - begin, wanted)
             yield stop - at
             at = stop
+
+
+def _rows(
+    store: RowStore, name: str, first: int, stop: int, wanted: Layout
+) -> npt.NDArray[np.generic]:
+    """Rows of a data set, verified; the checksums of an older store are made here."""
+    if name != "checksum" or store.has_checksums:
+        return store.stored(name, first, stop).astype(wanted[name][1], copy=False)
+    others = wanted.keys() - {"name", "checksum"}
+    return checksum_table({other: _rows(store, other, first, stop, wanted) for other in others})

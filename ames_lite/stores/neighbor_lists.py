@@ -1,8 +1,9 @@
 """Neighbour lists on disk: `nn_{desc}_{global}.hdf5`, a `Neighbors` tied to two name lists.
 
-`ids` int32 [Q, K], rows of the gallery list, and `sims` float32 [Q, K]. The file keeps the digests
-of both lists, and reading demands both. A path that ends in `.pkl` is of the published form.
-Lists of a training set against itself may stay in their file (`NeighborRows`).
+`ids` int32 [Q, K], rows of the gallery list, `sims` float32 [Q, K] and `checksum` uint64 [Q] of
+both. The file keeps the digests of both name lists, and reading demands both. A path that ends in
+`.pkl` is of the published form. Lists of a training set against itself may stay in their file
+(`NeighborRows`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import ORIGIN, Provenance
 from ames_lite.records import Neighbors
 from ames_lite.stores import hdf5
-from ames_lite.stores.neighbor_rows import NeighborRows
+from ames_lite.stores.checksums import row_checksums
+from ames_lite.stores.neighbor_rows import NeighborRows, row_blocks, verify_lists
 from ames_lite.stores.published.neighbors import (
     is_pickle,
     open_published_rows,
@@ -30,7 +32,7 @@ from ames_lite.stores.published.neighbors import (
 
 logger = logging.getLogger(__name__)
 WHOLE_BYTES = 1 << 30  # lists that take more are read as far as they are needed
-SCHEMA = "ames_lite/neighbors/1"
+SCHEMA = hdf5.Schema("ames_lite/neighbors/2", "ames_lite/neighbors/1")
 REMEDY = remedies.NEIGHBORS
 Names = Sequence[str]
 
@@ -58,8 +60,9 @@ def write_neighbors(
     if is_pickle(path):
         return write_published_neighbors(path, neighbors, overwrite=overwrite)
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
-        file["ids"] = neighbors.ids.astype(np.int32, copy=False)
-        file["sims"] = neighbors.sims.astype(np.float32, copy=False)
+        ids = file["ids"] = neighbors.ids.astype(np.int32, copy=False)
+        sims = file["sims"] = neighbors.sims.astype(np.float32, copy=False)
+        file["checksum"] = row_checksums(ids, sims)
         hdf5.write_json(file, "lists", _describe(query_names, gallery_names))
     return Path(path)
 
@@ -89,7 +92,13 @@ def read_neighbors(
         width = _width(path, ids.shape[1], num, both, remedy)
         if most is not None and 8 * len(query_names) * width > WHOLE_BYTES:
             width = min(width, most)
-        parts = ids[:, :width], sims[:, :width]
+        parts = np.empty((len(ids), width), np.int32), np.empty((len(ids), width), np.float32)
+        for rows in row_blocks(len(ids), 8 * ids.shape[1]):
+            block = ids[rows], sims[rows]
+            if file.verifies:
+                verify_lists(*block, file["checksum"][rows], np.r_[rows], path)
+            for part, values in zip(parts, block, strict=True):
+                part[rows] = values[:, :width]
     with explained(where=path, remedy=remedy):
         return Neighbors(*parts, len(gallery_names))
 
@@ -113,9 +122,12 @@ def convert_published(
     with hdf5.new_file(output, SCHEMA, {"origin": ORIGIN}, overwrite=overwrite) as file:
         for name, dtype in (("ids", np.int32), ("sims", np.float32)):
             hdf5.create_contiguous(file, name, (rows, width), dtype)
+        hdf5.create_contiguous(file, "checksum", (rows,), np.uint64)
         for block in lists.blocks():
             found = lists.block(block)
-            file["ids"][block], file["sims"][block] = found.ids[:, :width], found.sims[:, :width]
+            ids, sims = (np.ascontiguousarray(p[:, :width]) for p in (found.ids, found.sims))
+            file["ids"][block], file["sims"][block] = ids, sims
+            file["checksum"][block] = row_checksums(ids, sims)
             rising += found.rising
         hdf5.write_json(file, "lists", _describe(query_names, gallery_names))
     say_rising(rising, rows, source)
@@ -149,6 +161,8 @@ def datasets_of(
         expected = f"{same}, or neighbours made again"
         require(there == here, what, where=file.path, expected=expected, remedy=remedy)
     ids = hdf5.dataset(file, "ids", (len(query_names), None), ("int32",))
+    if file.has_checksums:
+        hdf5.dataset(file, "checksum", (len(query_names),), ("uint64",))
     return ids, hdf5.dataset(file, "sims", ids.shape, ("float32",))
 
 
@@ -190,4 +204,5 @@ def open_neighbor_rows(
         with open(path, "rb") as plain:
             mapped = mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ)
         ids, sims = (part.over(mapped) for part in found)
-    return NeighborRows(ids, sims, len(names), where=path, mapped=mapped)
+        sums = file["checksum"][:] if file.verifies else None
+    return NeighborRows(ids, sims, len(names), where=path, mapped=mapped, checksums=sums)

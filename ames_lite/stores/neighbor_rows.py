@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, explained
+from ames_lite.io import remedies
 from ames_lite.records import Neighbors, count_rising
+from ames_lite.stores.checksums import row_checksums
 
 BLOCK, BLOCK_BYTES = 8192, 1 << 26  # lists that are looked at together, at most
 Array = npt.NDArray[Any]
@@ -23,7 +25,8 @@ class NeighborRows:
     """Lists of Q queries among N images. ids, sims [Q, K]: integers or whole floats, and floats.
 
     own [Q]: the gallery row of each query, or -1; None: of a set against itself. where: their file,
-    for messages; mapped: where they lie, None: in memory.
+    for messages; mapped: where they lie, None: in memory. checksums [Q]: of the lists, to be
+    verified; None: there are none.
     """
 
     def __init__(
@@ -34,10 +37,12 @@ class NeighborRows:
         own: Rows | None = None,
         where: Where = None,
         mapped: mmap.mmap | None = None,
+        checksums: Array | None = None,
     ) -> None:
         self.num_gallery, self.where, self.width = num_gallery, where, int(ids.shape[1])
         self._ids, self._sims, self.mapped = ids, sims, mapped
         self._own = np.arange(len(ids)) if own is None else own
+        self._checksums = checksums
 
     @classmethod
     def of(cls, neighbors: Neighbors) -> NeighborRows:
@@ -50,6 +55,7 @@ class NeighborRows:
         self, rows: Rows | slice, depth: int
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """ids and sims [n, min(depth, K)] of some lists, copied; an own entry goes to the end."""
+        self._verify(rows)
         ids = self._ids[rows, : depth + 1].astype(np.int32)
         sims = self._sims[rows, : depth + 1].astype(np.float32)
         own = ids == self._own[rows, None]
@@ -62,10 +68,18 @@ class NeighborRows:
 
     def check(self, rows: slice, depth: int) -> int:
         """How many lists are not in the order of their sims. BadInput for bad ids, NaN."""
+        self._verify(rows)
         ids, sims = self._ids[rows, :depth], self._sims[rows, :depth]
         check_ids(ids, "id", self.num_gallery, self.where, rows.start)
         _refuse_first(~np.isfinite(sims), sims, "sim", "finite sims", self.where, rows.start)
         return count_rising(sims)
+
+    def _verify(self, rows: Rows | slice) -> None:
+        if self._checksums is not None:
+            numbers = np.arange(len(self))[rows]
+            verify_lists(
+                self._ids[rows], self._sims[rows], self._checksums[rows], numbers, self.where
+            )
 
     def block(self, rows: slice, depth: int | None = None) -> Neighbors:
         """The lists of some queries, checked, with their first `depth` neighbours (None: all).
@@ -85,10 +99,8 @@ class NeighborRows:
 
     def blocks(self) -> Iterator[slice]:
         """All queries, a bounded number of bytes at a time, which are then given back."""
-        row_bytes = self._ids.strides[0] or self._ids.itemsize
-        step = max(1, min(BLOCK, BLOCK_BYTES // row_bytes))
-        for first in range(0, len(self), step):
-            yield slice(first, min(first + step, len(self)))
+        for rows in row_blocks(len(self), self._ids.strides[0] or self._ids.itemsize):
+            yield rows
             self.release()
 
     @property
@@ -105,6 +117,22 @@ class NeighborRows:
         """From now on rows are taken here and there: what follows one is not read ahead."""
         if self.mapped is not None and hasattr(mmap, "MADV_RANDOM"):
             self.mapped.madvise(mmap.MADV_RANDOM)
+
+
+def row_blocks(num: int, row_bytes: int) -> Iterator[slice]:
+    """All of `num` rows, a bounded number of bytes at a time."""
+    step = max(1, min(BLOCK, BLOCK_BYTES // max(1, row_bytes)))
+    for first in range(0, num, step):
+        yield slice(first, min(first + step, num))
+
+
+def verify_lists(ids: Array, sims: Array, wanted: Array, queries: Rows, where: Where) -> None:
+    """Raise BadInput where lists [n, K] of these queries [n] are not those that were written."""
+    changed = row_checksums(ids, sims) != wanted
+    if changed.any():
+        what = f"the list of query {queries[int(changed.argmax())]} was changed: another checksum"
+        remedy = f"make the neighbour lists again: {remedies.NEIGHBORS}"
+        raise BadInput(what, where=where, expected="the list as it was written", remedy=remedy)
 
 
 def check_ids(ids: Array, what: str, num_gallery: int, where: Where, first: int = 0) -> None:

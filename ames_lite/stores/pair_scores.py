@@ -3,10 +3,10 @@
 `query`, `gallery` int32 [P] and `logit` float32 [P] (raw, before λ and γ), with digests of all that
 determines them: weights, stores, neighbours, settings. A file is reused only where all agree.
 
-While a run is under way, `scores.partial.hdf5` beside it keeps `logit` float32 [P] and `done` uint8
-[P] of all pairs, in the run's order. A pair is done only after its logit is with the operating
-system, so a process may be killed at any moment; `complete` is never set. Each process has its own
-file; a resumed run reads all.
+While a run is under way, `scores.partial.hdf5` beside it keeps `logit` float32 [P] and `done`
+uint64 [P] of all pairs, in the run's order: a checksum of the pair's number and logit, or 0. A pair
+is done only after its logit is with the operating system, so a process may be killed at any moment;
+`complete` is never set. Each process has its own file; a resumed run reads all.
 """
 
 import time
@@ -23,8 +23,10 @@ from ames_lite.io.provenance import ABSENT
 from ames_lite.io.writing import explain_write_errors
 from ames_lite.records import PairScores
 from ames_lite.stores import hdf5
+from ames_lite.stores.checksums import row_checksums
 
-SCHEMA = "ames_lite/pair_scores/1"
+SCHEMA = hdf5.Schema("ames_lite/pair_scores/2", "ames_lite/pair_scores/1")
+PARTS = ("query", "gallery", "logit")
 REMEDY = remedies.SCORES
 Digests = Mapping[str, str]
 
@@ -41,7 +43,7 @@ def write_pair_scores(
     for key, value in digests.items():
         text = isinstance(key, str) and isinstance(value, str)
         require(text, f"digest {key!r} is {value!r}", where=path, expected="text")
-    with hdf5.new_file(path, SCHEMA, provenance or {}, overwrite=overwrite) as file:
+    with hdf5.new_file(path, SCHEMA, provenance or {}, overwrite=overwrite, small=PARTS) as file:
         file["query"] = scores.query.astype(np.int32, copy=False)
         file["gallery"] = scores.gallery.astype(np.int32, copy=False)
         file["logit"] = scores.logit.astype(np.float32, copy=False)
@@ -54,9 +56,9 @@ def read_pair_scores(path: str | Path, digests: Digests, *, remedy: str = REMEDY
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         check_digests(file, digests, "the scores were made", remedy)
         query = hdf5.dataset(file, "query", (None,), ("int32",))
-        gallery = hdf5.dataset(file, "gallery", query.shape, ("int32",))[:]
-        logit = hdf5.dataset(file, "logit", query.shape, ("float32",))[:]
-        parts = query[:], gallery, logit
+        hdf5.dataset(file, "gallery", query.shape, ("int32",))
+        hdf5.dataset(file, "logit", query.shape, ("float32",))
+        parts = [file.whole(name) for name in PARTS]
     with explained(where=path, remedy=remedy):
         return PairScores(*parts)
 
@@ -75,7 +77,7 @@ def read_provenance(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]
     return hdf5.read_provenance(path, SCHEMA, remedy=remedy)
 
 
-PARTIAL_SCHEMA = "ames_lite/partial_scores/1"
+PARTIAL_SCHEMA = hdf5.Schema("ames_lite/partial_scores/2")
 FLUSH_SECONDS = 1.0  # what a kill can cost
 BEGIN_ANEW = "give another output_dir=, or remove the file and score anew"
 Logits = npt.NDArray[np.float32]
@@ -117,9 +119,14 @@ class PartialScores:
         for path in self.found():
             with hdf5.open_unfinished(path, PARTIAL_SCHEMA, remedy=BEGIN_ANEW) as file:
                 check_digests(file, self.digests, "the run was begun", BEGIN_ANEW)
-                there = hdf5.dataset(file, "done", (num,), ("uint8",))[:] == 1
-                logit[there] = hdf5.dataset(file, "logit", (num,), ("float32",))[:][there]
-            done |= there
+                marks = hdf5.dataset(file, "done", (num,), ("uint64",))[:]
+                found = hdf5.dataset(file, "logit", (num,), ("float32",))[:]
+            pairs = np.flatnonzero(marks)
+            changed = _marks(pairs, found[pairs]) != marks[pairs]
+            if changed.any():
+                what = f"pair {pairs[changed.argmax()]} was changed after it was written"
+                raise BadInput(what, where=path, expected="its checksum", remedy=BEGIN_ANEW)
+            logit[pairs], done[pairs] = found[pairs], True
         bad = done & ~np.isfinite(logit)
         if bad.any():
             what = f"pair {int(bad.argmax())} has the logit {logit[bad][0]}"
@@ -133,7 +140,7 @@ class PartialScores:
         if not self.path.exists():
             with hdf5.new_file(self.path, PARTIAL_SCHEMA, {}, complete=False) as file:
                 hdf5.create_contiguous(file, "logit", logit.shape, np.float32)
-                hdf5.create_contiguous(file, "done", done.shape, np.uint8)
+                hdf5.create_contiguous(file, "done", done.shape, np.uint64)
                 hdf5.write_json(file, "digests", self.digests)
         self._file = hdf5.open_unfinished(self.path, PARTIAL_SCHEMA, "r+", remedy=BEGIN_ANEW)
         self._flushed = time.monotonic()
@@ -154,7 +161,8 @@ class PartialScores:
             with explain_write_errors(self.path), hdf5.write_errors():
                 self._file["logit"][part] = self._logit[part]
                 self._file.flush()
-                self._file["done"][part] = self._done[part]
+                marks = _marks(np.arange(*self._range), self._logit[part])
+                self._file["done"][part] = np.where(self._done[part], marks, np.uint64(0))
                 self._file.flush()
         except BadInput:
             hdf5.abandon(self._file)
@@ -170,3 +178,8 @@ class PartialScores:
     def remove(self) -> None:
         for path in self.found():
             path.unlink(missing_ok=True)
+
+
+def _marks(pairs: npt.NDArray[np.int64], logit: Logits) -> npt.NDArray[np.uint64]:
+    """Checksums of the numbers of pairs and their logits [n], none of them 0."""
+    return row_checksums(pairs.astype(np.int64), logit) | np.uint64(1)

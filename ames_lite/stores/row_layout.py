@@ -2,23 +2,28 @@
 
 N images, K descriptors per image at most, D width (bits where packed). All data sets are
 contiguous, uncompressed and allocated at once, so that the size of a file is known before the work.
-Rows never shift: a failed image keeps its row.
+Rows never shift: a failed image keeps its row. The first of a row's checksums is of its status,
+count and size together, the others are of its BY_ROW data sets, in that order.
 """
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
-from ames_lite.stores import hdf5
+from ames_lite.stores import checksums, hdf5
 
-LOCAL_SCHEMA = "ames_lite/local_descriptors/1"
-GLOBAL_SCHEMA = "ames_lite/global_descriptors/1"
+LOCAL_SCHEMA = hdf5.Schema("ames_lite/local_descriptors/2", "ames_lite/local_descriptors/1")
+GLOBAL_SCHEMA = hdf5.Schema("ames_lite/global_descriptors/2", "ames_lite/global_descriptors/1")
 PER_DESCRIPTOR = ("descriptors", "xy", "scale", "weight")
+HEAD = ("status", "count", "size")
+SMALL = (*HEAD, "name")  # read whole
+BY_ROW = ("reason", "weight", "scale", "xy", "descriptors")
 GLOBAL_KINDS = ("float16", "float32")
 TODO, DONE, FAILED = 0, 1, 2  # values of `status`
 REASON_BYTES = 160
@@ -35,6 +40,7 @@ def layout(num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1
         "size": ((num, 2), np.dtype(np.int32)),  # height, width
         "name": ((num,), hdf5.text_dtype(name_bytes)),
         "reason": ((num,), hdf5.text_dtype(REASON_BYTES)),
+        "checksum": ((num, 5 + checksums.num_runs(max_count)), np.dtype(np.uint64)),
         "weight": ((num, max_count), np.dtype(np.float32)),
         "scale": ((num, max_count), np.dtype(np.uint8)),
         "xy": ((num, max_count, 2), np.dtype(np.float32)),
@@ -62,8 +68,32 @@ def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> La
         "status": ((num,), np.dtype(np.uint8)),
         "name": ((num,), hdf5.encode_names(names).dtype),
         "reason": ((num,), hdf5.text_dtype(REASON_BYTES)),
+        "checksum": ((num, 3), np.dtype(np.uint64)),
         "descriptors": ((num, dim), np.dtype(dtype)),
     }
+
+
+def checksum_columns(names: Iterable[str]) -> dict[str, int]:
+    """The column of the (first) checksum of every BY_ROW data set of a file with these."""
+    return {name: 1 + at for at, name in enumerate(n for n in BY_ROW if n in names)}
+
+
+def part_checksums(name: str, rows: npt.NDArray[Any]) -> checksums.Checksums:
+    """[n, 1], or of local descriptors [n, runs], of rows of a BY_ROW data set."""
+    if name == "descriptors" and rows.ndim == 3:
+        return checksums.run_checksums(rows)
+    return checksums.row_checksums(rows)[:, None]
+
+
+def head_checksums(parts: Mapping[str, npt.NDArray[Any]]) -> checksums.Checksums:
+    """[n, 1], of what there is of HEAD."""
+    return checksums.row_checksums(*(parts[name] for name in HEAD if name in parts))[:, None]
+
+
+def checksum_table(rows: Mapping[str, npt.NDArray[Any]]) -> checksums.Checksums:
+    """The data set `checksum` of whole rows of all others but the names."""
+    parts = [part_checksums(name, rows[name]) for name in BY_ROW if name in rows]
+    return np.concatenate([head_checksums(rows), *parts], axis=1)
 
 
 def num_bytes(wanted: Layout) -> int:

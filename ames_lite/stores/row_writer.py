@@ -23,19 +23,24 @@ from ames_lite.stores.row_layout import (
     DONE,
     FAILED,
     GLOBAL_SCHEMA,
+    HEAD,
     LOCAL_SCHEMA,
     PER_DESCRIPTOR,
     REASON_BYTES,
+    SMALL,
     TODO,
     Layout,
     check_layout,
+    checksum_table,
     globals_layout,
+    head_checksums,
     require_room,
     store_layout,
 )
 
 Floats = npt.NDArray[np.floating[Any]]
 BEGIN_ANEW = "or begin anew with overwrite=True"
+ANEW = "begin anew: overwrite=True"
 
 
 def as_reason(text: str) -> bytes:
@@ -56,7 +61,7 @@ class RowWriter:
     def __init__(
         self,
         path: str | Path,
-        schema: str,
+        schema: hdf5.Schema,
         names: Sequence[str],
         wanted: Layout,
         provenance: Mapping[str, Any],
@@ -73,9 +78,11 @@ class RowWriter:
             self._begin(overwrite)
         self._file = hdf5.open_to_fill(self.path, schema)
         with hdf5.closed_on_error(self._file):
+            if not self._file.has_checksums:  # complete, of an older version
+                self._layout = {name: wanted[name] for name in wanted.keys() - {"checksum"}}
             self._check_same_store()
+            self._sets = {name: self._file[name] for name in self._layout}
             self._next = self._first_todo()
-        self._sets = {name: self._file[name] for name in self._layout}
         self._refused = False
 
     @property
@@ -114,7 +121,7 @@ class RowWriter:
             return
         with self._writing():
             if finished and not hdf5.is_complete(self._file):
-                hdf5.mark_complete(self._file)
+                hdf5.mark_complete(self._file, SMALL)
             self._file.close()
 
     @contextmanager
@@ -162,11 +169,17 @@ class RowWriter:
         check_layout(self._file, self._layout)
 
     def _first_todo(self) -> int:
-        todo = self._file["status"][:] == TODO
+        heads = {name: values[:] for name, values in self._sets.items() if name in HEAD}
+        todo = heads["status"] == TODO
         finished, first = int((~todo).sum()), int(todo.argmax())
         what = f"row {first} is to do although later rows are done"
         fine, expected = not todo[:finished].any(), "rows filled in order"
-        require(fine, what, where=self.path, expected=expected, remedy="begin anew: overwrite=True")
+        require(fine, what, where=self.path, expected=expected, remedy=ANEW)
+        if self._file.has_checksums:
+            changed = head_checksums(heads) != self._sets["checksum"][:, :1]
+            row = int(changed[:finished].argmax()) if finished else 0
+            what = f"row {row} was changed after it was written: its checksum is another"
+            require(not changed[:finished].any(), what, where=self.path, remedy=ANEW)
         return finished
 
     def _expect(self, names: Sequence[str]) -> int:
@@ -184,12 +197,27 @@ class RowWriter:
         what = f"the descriptors of '{name}' {what}"
         require(fine, what, where=self.path, expected=expected, remedy=self._remedy)
 
-    def _finish(self, rows: slice, status: int | npt.NDArray[np.uint8]) -> None:
+    def _write(self, first: int, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Whole rows [n, ...] of all data sets but name and checksum, from row `first` on."""
+        at = slice(first, first + len(rows["status"]))
+        with self._writing():
+            for name, values in {**rows, "checksum": checksum_table(rows)}.items():
+                if name != "status":
+                    self._sets[name][at] = values
+            self._finish(at, rows["status"])
+
+    def _finish(self, rows: slice, status: npt.NDArray[np.uint8]) -> None:
         # what is not flushed is lost at a kill; a status must never outlive its row
         self._file.flush()
         self._sets["status"][rows] = status
         self._file.flush()
         self._next = rows.stop
+
+    def _blank(self, num: int, status: int = DONE) -> dict[str, npt.NDArray[Any]]:
+        """Rows [num, ...] of zeros, for `_write`."""
+        rows = {n: np.zeros((num, *shape[1:]), kind) for n, (shape, kind) in self._layout.items()}
+        rows["status"][:] = status
+        return {name: rows[name] for name in rows.keys() - {"name", "checksum"}}
 
 
 class DescriptorWriter(RowWriter):
@@ -222,40 +250,26 @@ class DescriptorWriter(RowWriter):
         super().__init__(
             path, LOCAL_SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
         )
-        self._dirty = self.resumed  # the row that was being written may have been left half-way
 
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
         """Write the next row; float32 descriptors are rounded to float16.
 
         Raises BadInput where it is not the next, does not fit, or the disk refuses: it stays to do.
         """
-        row, kind = self._expect([name]), type(descriptors)
+        first, kind = self._expect([name]), type(descriptors)
         self._fit(kind is LocalDescriptors, name, f"are {kind.__name__}", "LocalDescriptors")
+        rows, count = self._blank(1), descriptors.count
         parts = {part: getattr(descriptors, part) for part in PER_DESCRIPTOR}
-        parts["descriptors"] = self._stored(name, descriptors)
-        whole = {"count": descriptors.count, "size": descriptors.size}
-        self._write(row, parts, whole, DONE)
+        for part, values in (parts | {"descriptors": self._stored(name, descriptors)}).items():
+            rows[part][0, :count] = values
+        rows["count"][0], rows["size"][0] = count, descriptors.size
+        self._write(first, rows)
 
     def mark_failed(self, name: str, reason: str) -> None:
         """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
-        self._write(self._expect([name]), {}, {"reason": as_reason(reason)}, FAILED)
-
-    def _write(
-        self, row: int, parts: Mapping[str, npt.NDArray[Any]], whole: Mapping[str, Any], status: int
-    ) -> None:
-        """parts: by data set, what stands at the head of the row; whole: what fills it."""
-        with self._writing():
-            if self._dirty:  # nothing of an earlier attempt stays as padding
-                for name in self._layout.keys() - {"name", "status"}:
-                    shape, dtype = self._layout[name]
-                    self._sets[name][row] = np.zeros(shape[1:], dtype)
-            self._dirty = True
-            for name, values in parts.items():
-                self._sets[name][row, : len(values)] = values
-            for name, value in whole.items():
-                self._sets[name][row] = value
-            self._finish(slice(row, row + 1), status)
-            self._dirty = False
+        first, rows = self._expect([name]), self._blank(1, FAILED)
+        rows["reason"][0] = as_reason(reason)
+        self._write(first, rows)
 
     def _stored(self, name: str, given: LocalDescriptors) -> npt.NDArray[np.generic]:
         values, width = given.descriptors, self._layout["descriptors"][0][2]
@@ -320,11 +334,14 @@ class GlobalWriter(RowWriter):
         done = np.array([name not in failed for name in names])
         stored = self._rounded(names, block, done)
         reasons = [as_reason(failed.get(name, "")) for name in names]
-        rows = slice(first, first + len(names))
-        with self._writing():
-            self._sets["descriptors"][rows] = stored
-            self._sets["reason"][rows] = np.array(reasons, self._layout["reason"][1])
-            self._finish(rows, np.where(done, DONE, FAILED).astype(np.uint8))
+        self._write(
+            first,
+            {
+                "status": np.where(done, DONE, FAILED).astype(np.uint8),
+                "reason": np.array(reasons, self._layout["reason"][1]),
+                "descriptors": stored,
+            },
+        )
 
     def _rounded(self, names: Sequence[str], block: Floats, done: npt.NDArray[np.bool_]) -> Floats:
         with np.errstate(over="ignore"):

@@ -14,6 +14,8 @@ from ames_lite.stores.fitted import read_vocabulary
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import GLOBAL_SCHEMA
 
+OLDER = hdf5.Schema(GLOBAL_SCHEMA.older)
+
 
 def write_globals(
     path: str | Path,
@@ -23,8 +25,8 @@ def write_globals(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Global descriptors as older runs wrote them: without a status. Nothing is checked."""
-    with hdf5.new_file(path, GLOBAL_SCHEMA, provenance, overwrite=overwrite) as file:
+    """Global descriptors as older runs wrote them: without status and checksums, unchecked."""
+    with hdf5.new_file(path, OLDER, provenance, overwrite=overwrite) as file:
         file["name"] = hdf5.encode_names(names)
         file["descriptors"] = descriptors
     return Path(path)

@@ -12,8 +12,9 @@ import pytest
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores import hdf5, row_writer
+from ames_lite.stores import checksums, hdf5, row_writer
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.row_layout import LOCAL_SCHEMA
 from tests.processes import Child, run_code
 
 NAMES = tuple(f"folder/ü{i}, {i}.jpg" for i in range(9))
@@ -82,7 +83,7 @@ def test_what_was_appended_is_read(filled: Path) -> None:
 
 
 def test_the_file_has_the_published_layout(filled: Path) -> None:
-    with hdf5.open_complete(filled, "ames_lite/local_descriptors/1") as file:
+    with hdf5.open_complete(filled, LOCAL_SCHEMA) as file:
         packed = file["descriptors"].dtype == np.uint8
         shapes = {
             "descriptors": ((9, K, D // 8 if packed else D), "u1" if packed else "f2"),
@@ -130,13 +131,13 @@ def test_what_lies_beyond_the_count_is_never_valid(filled: Path) -> None:
 def test_each_row_is_read_once(filled: Path, monkeypatch) -> None:
     store = DescriptorStore.open(filled)
     read: list[int] = []
-    original = store._first_entries
+    original = store._read_rows
 
-    def counted(name, first, stop, count):
-        read.extend(range(first, stop))
+    def counted(name, first, stop, count=None):
+        read.extend(range(first, stop) if name == "descriptors" else ())
         return original(name, first, stop, count)
 
-    monkeypatch.setattr(store, "_first_entries", counted)
+    monkeypatch.setattr(store, "_read_rows", counted)
     store.read_descriptors([5, 1, 5, 2, 8, 1])
     assert sorted(read) == [1, 2, 5, 8]  # from several threads
 
@@ -474,7 +475,10 @@ def test_reading_what_is_not_there_says_so(filled: Path) -> None:
         DescriptorStore.open(filled.with_name("no.hdf5"))
 
 
-def test_a_store_that_contradicts_itself_is_refused(filled: Path, tmp_path: Path) -> None:
+def test_a_store_that_contradicts_itself_is_refused(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(checksums.VERIFY, "0")
     for name, row, value in [
         ("status", 1, 0),
         ("count", 1, K + 1),
@@ -483,7 +487,7 @@ def test_a_store_that_contradicts_itself_is_refused(filled: Path, tmp_path: Path
     ]:
         path = tmp_path / f"{name}{row}.hdf5"
         path.write_bytes(filled.read_bytes())
-        with hdf5.open_unfinished(path, "ames_lite/local_descriptors/1", "r+") as file:
+        with hdf5.open_unfinished(path, LOCAL_SCHEMA, "r+") as file:
             file[name][row] = value
         with pytest.raises(BadInput, match=f"row {row} ") as error:
             DescriptorStore.open(path)

@@ -16,7 +16,8 @@ from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.direct import locate
 from ames_lite.stores.hdf5 import open_foreign
-from ames_lite.stores.published.store import PublishedStore, open_store
+from ames_lite.stores.published.store import DATA_SET, PublishedStore, open_store
+from ames_lite.stores.row_layout import BY_ROW
 from tests.stores.published.forms import FORMS, VIRTUAL, images_for, write_published
 from tests.stores.test_descriptor_store import NAMES, K, create, fill, image
 
@@ -26,7 +27,7 @@ ROWS = np.array([7, 3, 3, 0, 8, 1, 7, 2, 5, 6])
 
 def slowly(store: DescriptorStore) -> DescriptorStore:
     """The same store, read by HDF5 alone."""
-    store.__dict__["_direct"] = None
+    store._ways = dict.fromkeys((*BY_ROW, "checksum", DATA_SET))
     return store
 
 
@@ -37,7 +38,7 @@ def test_native_rows_are_those_of_hdf5(packed: bool, count: int | None, tmp_path
     with create(path, packed) as writer:
         fill(writer, packed)
     fast, slow = DescriptorStore.open(path), slowly(DescriptorStore.open(path))
-    assert fast._direct is not None and slow._direct is None
+    assert fast._direct("descriptors") is not None and slow._direct("descriptors") is None
     for rows in (ROWS, np.arange(9), np.array([4])):
         for a, b in zip(
             fast.read_descriptors(rows, count), slow.read_descriptors(rows, count), strict=True
@@ -58,7 +59,7 @@ def test_published_rows_are_those_of_hdf5(form: str, chunks: int, tmp_path: Path
     slow = slowly(open_store(path, LISTED))
     assert isinstance(fast, PublishedStore)
     if form.startswith("flat") or form == "bits":
-        assert fast._direct is not None
+        assert fast._direct(DATA_SET) is not None
     rows = np.array([7, 3, 3, 0, 8, 1])
     for count in (2, None):
         for a, b in zip(
@@ -78,7 +79,8 @@ def test_merged_chunks_are_read_where_they_lie(tmp_path: Path) -> None:
         parts.append(path)
     whole = merge_stores(parts, tmp_path / "store.hdf5", NAMES, how="virtual")
     fast, slow = DescriptorStore.open(whole), slowly(DescriptorStore.open(whole))
-    assert fast._direct is not None and len(fast._direct._pieces) == 2
+    direct = fast._direct("descriptors")
+    assert direct is not None and len(direct._pieces) == 2
     for a, b in zip(fast.read_descriptors(ROWS, 3), slow.read_descriptors(ROWS, 3), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -140,11 +142,12 @@ def test_a_file_that_is_cut_short_or_gone_is_one_message(tmp_path: Path) -> None
     with create(path) as writer:
         fill(writer)
     store = DescriptorStore.open(path)
-    assert store._direct is not None
-    os.truncate(path, store._direct._pieces[0].offset + 10)
+    direct = store._direct("descriptors")
+    assert direct is not None
+    os.truncate(path, direct._pieces[0].offset + 10)
     with pytest.raises(BadInput, match="cannot be read"):
         store.read_descriptors([1])
-    store._direct.close()
+    direct.close()
     path.unlink()
     with pytest.raises(BadInput, match="cannot be read"):
         store.read_descriptors([1])

@@ -70,7 +70,7 @@ NEW = """
 import os
 import numpy as np
 from ames_lite.stores import hdf5
-with hdf5.new_file({path!r}, "test/1", {{}}) as file:
+with hdf5.new_file({path!r}, hdf5.Schema("test/1"), {{}}) as file:
     full = os.open("/dev/full", os.O_RDWR)
     os.dup2(full, file.inner.id.get_vfd_handle())
     file["values"] = np.ones(1 << 22)

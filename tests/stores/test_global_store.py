@@ -10,7 +10,7 @@ from ames_lite.stores import hdf5
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import join_stores
 from ames_lite.stores.row_writer import GlobalWriter
-from tests.stores.files import read_globals, write_globals
+from tests.stores.files import OLDER, read_globals, write_globals
 
 NAMES = ["a.jpg", "ü, b.jpg", "c.jpg"]
 
@@ -69,7 +69,7 @@ def test_repeated_names_and_other_shapes_are_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused_at_reading(tmp_path: Path) -> None:
     path = write_globals(tmp_path / "g.hdf5", NAMES, rows(), {})
-    with hdf5.open_unfinished(path, "ames_lite/global_descriptors/1", "r+") as file:
+    with hdf5.open_unfinished(path, OLDER, "r+") as file:
         file["descriptors"][1] = 0
     with pytest.raises(BadInput, match="all zeros") as error:
         read_globals(path)

@@ -12,6 +12,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.stores import hdf5
+from ames_lite.stores.row_layout import GLOBAL_SCHEMA
 from ames_lite.stores.row_writer import GlobalWriter
 from tests.helpers import forked
 from tests.stores.files import read_globals
@@ -73,7 +74,7 @@ def test_a_block_that_was_being_written_leaves_nothing_behind(tmp_path: Path, si
     """What a kill between the two flushes leaves: data and reasons of rows that are to do."""
     path = tmp_path / "b.hdf5"
     in_blocks(path, "float32", 2, stop=2)
-    with hdf5.open_unfinished(path, "ames_lite/global_descriptors/1", "r+") as file:
+    with hdf5.open_unfinished(path, GLOBAL_SCHEMA, "r+") as file:
         file["descriptors"][2:9] = 7
         file["reason"][2:9] = b"left behind"
     if size:

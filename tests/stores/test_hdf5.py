@@ -9,7 +9,7 @@ from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.stores import hdf5
 
-SCHEMA = "test/1"
+SCHEMA = hdf5.Schema("test/1")
 
 
 def write(path: Path, **options: bool) -> None:
@@ -105,7 +105,7 @@ def test_text_named_hdf5_is_refused(tmp_path: Path) -> None:
 def test_another_schema_is_refused_with_both_named(tmp_path: Path) -> None:
     write(tmp_path / "a.hdf5")
     with pytest.raises(BadInput) as error:
-        hdf5.open_complete(tmp_path / "a.hdf5", "other/1")
+        hdf5.open_complete(tmp_path / "a.hdf5", hdf5.Schema("other/1"))
     assert "test/1" in str(error.value) and "other/1" in str(error.value)
 
 

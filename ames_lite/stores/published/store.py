@@ -234,10 +234,10 @@ class PublishedStore(DescriptorStore):
     def rows(self, first: int, stop: int, count: int) -> Block:
         """Rows first to stop as they are in the file, their first `count` places."""
         if self.form == "records":
-            records = self.stored(DATA_SET, np.s_[first:stop])
+            records = self._file()[DATA_SET][first:stop]
             metadata = records["metadata"][:, :count].astype(np.float32)
             return Block(records["descriptor"][:, :count], metadata)
-        values = self._first_entries(DATA_SET, first, stop, count)
+        values = self._read_rows(DATA_SET, first, stop, count)
         if self.form == "bits":
             return Block(values, None)
         return Block(values[..., COLUMNS:], values[..., :COLUMNS].astype(np.float32))

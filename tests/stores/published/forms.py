@@ -69,8 +69,8 @@ def images_for(form: str) -> Images:
 
 def of_store(store: DescriptorStore) -> Images:
     """The images of a native store."""
-    parts = {name: store.stored(name, np.s_[:]) for name in ("descriptors", "xy", "scale")}
-    return Images(*parts.values(), weight=store.stored("weight", np.s_[:]), count=store.count)
+    parts = {name: store.stored(name, 0, len(store)) for name in ("descriptors", "xy", "scale")}
+    return Images(*parts.values(), weight=store.stored("weight", 0, len(store)), count=store.count)
 
 
 def laid_out(given: Images, form: str) -> npt.NDArray[np.generic]:

@@ -1,23 +1,10 @@
-"""Every kind of file that is read, damaged at many places: what its reader makes of it.
-
-    python -m tests.stores.damage <folder> <versions> [kind …]
-
-prints, as JSON, how often the file of each kind was read, refused by a user's error, or brought
-another exception. They are read in forked processes: damage can bring HDF5 down.
-"""
+"""Every kind of file that is read: how one is made, and read to its end."""
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import resource
-import signal
-import sys
-import traceback
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +13,6 @@ import numpy as np
 import torch
 
 from ames_lite.datasets.ground_truth import read_ground_truth
-from ames_lite.errors import UserError
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import AMES
 from ames_lite.records import Neighbors, PairScores
@@ -41,7 +27,12 @@ from ames_lite.stores.fitted import (
     write_vocabulary,
 )
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.neighbor_lists import open_neighbor_rows, read_neighbors, write_neighbors
+from ames_lite.stores.neighbor_lists import (
+    open_neighbor_rows,
+    read_neighbors,
+    read_provenance,
+    write_neighbors,
+)
 from ames_lite.stores.pair_scores import PartialScores
 from ames_lite.stores.published.safe_pickle import read_npy
 from ames_lite.stores.published.store import open_store
@@ -50,17 +41,15 @@ from tests.stores.files import read_digests, write_globals
 from tests.stores.published.forms import FORMS, images_for, write_published
 
 NAMES = tuple(f"jpg/{i}.jpg" for i in range(9))
-MEMORY = 8 << 30  # a length that was flipped must not take the machine's
-CRASHED = "HDF5 hung or crashed"
-SECONDS = 10  # for one version of one file
 
 
 class Kind(NamedTuple):
-    """How a file is made at a path, and read to its end."""
+    """A kind of file. read: what is in it; ours: whether this version writes it."""
 
     name: str
     write: Callable[[Path], object]
     read: Callable[[Path], object]
+    ours: bool = True
 
 
 def native(path: Path, packed: bool = False, rows: int = 9) -> DescriptorStore:
@@ -80,15 +69,18 @@ def native(path: Path, packed: bool = False, rows: int = 9) -> DescriptorStore:
     return DescriptorStore.open(path) if rows == len(NAMES) else store  # type: ignore[return-value]
 
 
-def read_all(store: DescriptorStore) -> None:
+def read_all(store: DescriptorStore) -> object:
     with store:
-        for row in range(len(store)):
-            try:
-                store.read(row)
-            except UserError:
-                store.reason(row)
-        store.fingerprint(), store.chunks(), store.count.sum()
-        store.read_descriptors(range(len(store)), 3)
+        rows = [store.reason(row) or _row(store, row) for row in range(len(store))]
+        told = store.names, store.provenance, store.status, store.count, store.has_descriptors
+        return rows, told, store.read_descriptors(range(len(store)), 3), len(store.chunks())
+
+
+def _row(store: DescriptorStore, row: int) -> object:
+    """Of a published form without positions, its descriptors."""
+    if store.published and store.provenance["form"].startswith("bits"):
+        return store.read_descriptors([row])
+    return vars(store.read(row))
 
 
 def of_native(change: Callable[[DescriptorStore, Path], object]) -> Callable[[Path], object]:
@@ -99,7 +91,7 @@ def of_native(change: Callable[[DescriptorStore, Path], object]) -> Callable[[Pa
     return write
 
 
-def resume(path: Path) -> None:
+def resume(path: Path) -> object:
     from ames_lite.records import LocalDescriptors
 
     given = images_for("records")
@@ -109,6 +101,7 @@ def resume(path: Path) -> None:
             parts = given.descriptors[0], given.xy[0], given.scale[0], given.weight[0]
             real = [part[: given.count[0]] for part in parts]
             store.append(name, LocalDescriptors(*real, size=(32, 48)))
+    return read_all(DescriptorStore.open(path))
 
 
 def write_vectors(path: Path) -> None:
@@ -122,9 +115,10 @@ def vectors() -> Any:
     return np.random.default_rng(0).standard_normal((9, 8)).astype(np.float32)
 
 
-def read_vectors(path: Path) -> None:
+def read_vectors(path: Path) -> object:
     with GlobalStore(path, names=NAMES) as store:
-        store.read(0, len(store)), store.failed(0, len(store)), store.part(np.s_[:2], np.s_[:3])
+        told = store.names, store.provenance, store.status, store.failed(0, len(store))
+        return store.read(0, len(store)), told, store.part(np.s_[:2], np.s_[:3])
 
 
 def lists() -> Neighbors:
@@ -132,29 +126,31 @@ def lists() -> Neighbors:
     return Neighbors(ids, np.tile(np.linspace(1, 0.5, 5, dtype=np.float32), (9, 1)), 9)
 
 
-def read_lists(path: Path) -> None:
-    read_neighbors(path, NAMES, NAMES, 3)
+def read_lists(path: Path) -> object:
+    found = read_neighbors(path, NAMES, NAMES, 3)
     rows = open_neighbor_rows(path, NAMES)
-    rows.check(slice(0, 9), 3)
-    rows.take(np.arange(9), 3)
+    rising = rows.check(slice(0, 9), 3)
+    return found.ids, found.sims, rising, rows.take(np.arange(9), 3), read_provenance(path)
 
 
 def begin_partial(path: Path) -> None:
     partial = PartialScores(path.parent / "scores.hdf5", {"weights": "x"})
-    partial.begin(np.zeros(40, np.float32), np.zeros(40, bool))
+    partial.begin(np.linspace(-3, 3, 40, dtype=np.float32), np.arange(40) % 3 > 0)
     partial.note(0, 40)
     partial.close()
     partial.path.rename(path)
 
 
-def resume_partial(path: Path) -> None:
+def resume_partial(path: Path) -> object:
     folder = path.parent / "partial"
     folder.mkdir(exist_ok=True)
     partial = PartialScores(folder / "scores.hdf5", {"weights": "x"})
     partial.path.write_bytes(path.read_bytes())
-    partial.begin(*partial.read(40))
+    found = partial.read(40)
+    partial.begin(*found)
     partial.note(0, 40)
     partial.close()
+    return found
 
 
 def scores(path: Path) -> None:
@@ -162,9 +158,10 @@ def scores(path: Path) -> None:
     pair_scores.write_pair_scores(path, pairs, {"weights": "x"}, {"a": 1})
 
 
-def read_scores(path: Path) -> None:
-    pair_scores.read_pair_scores(path, read_digests(path))
-    pair_scores.read_provenance(path)
+def read_scores(path: Path) -> object:
+    digests = read_digests(path)
+    found = pair_scores.read_pair_scores(path, digests)
+    return vars(found), digests, pair_scores.read_provenance(path)
 
 
 def published_globals(path: Path) -> None:
@@ -182,21 +179,19 @@ def published_compressed(path: Path) -> None:
 def head(path: Path) -> None:
     model = AMES(dim_in=8, dim=32, num_layers=1, dim_feedforward=8)
     save_head(path.parent, model, HeadMeta(desc_name="sift"))
-    meta = json.loads((path.parent / "meta.json").read_text())
-    meta.pop("weights_sha256")  # it would refuse every change
-    (path.parent / "meta.json").write_text(json.dumps(meta))
 
 
-def read_head(path: Path) -> None:
-    load_head(path)
+def read_head(path: Path) -> object:
+    model, meta = load_head(path)
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}, vars(meta)
 
 
 def vocabulary(path: Path) -> None:
     write_vocabulary(path, vectors(), {"a": 1}, images=[ImagesOf("set", 1, NAMES)])
 
 
-def read_vocabulary_whole(path: Path) -> None:
-    read_vocabulary(path), read_vocabulary_images(path)
+def read_vocabulary_whole(path: Path) -> object:
+    return read_vocabulary(path), read_vocabulary_images(path)
 
 
 def truth() -> dict[str, Any]:
@@ -212,8 +207,8 @@ def pickled(content: Callable[[], Any], protocol: int) -> Callable[[Path], objec
     return lambda path: path.write_bytes(pickle.dumps(content(), protocol))
 
 
-def read_truth(path: Path) -> None:
-    read_ground_truth(path, NAMES[:2], NAMES)
+def read_truth(path: Path) -> object:
+    return vars(read_ground_truth(path, NAMES[:2], NAMES))
 
 
 def objects(path: Path) -> None:
@@ -227,8 +222,8 @@ def published_head(path: Path) -> None:
     torch.save({"state": model.state_dict()}, path)
 
 
-def read_published_head(path: Path) -> None:
-    load_head(path)
+def read_published(path: Path) -> object:
+    return read_all(open_store(path, NAMES))
 
 
 def kinds() -> list[Kind]:
@@ -246,133 +241,55 @@ def kinds() -> list[Kind]:
             lambda p: read_all(DescriptorStore.open(p)),
         ),
         Kind("unfinished.hdf5", lambda p: native(p, rows=6), resume),
-        Kind("globals.hdf5", lambda p: write_globals(p, NAMES, vectors(), {}), read_vectors),
+        Kind("older.hdf5", lambda p: write_globals(p, NAMES, vectors(), {}), read_vectors, False),
         Kind("vectors.hdf5", write_vectors, read_vectors),
         Kind("nn.hdf5", lambda p: write_neighbors(p, lists(), NAMES, NAMES, {}), read_lists),
         Kind("scores.hdf5", scores, read_scores),
         Kind("partial.hdf5", begin_partial, resume_partial),
-        Kind("published_globals.hdf5", published_globals, read_vectors),
-        Kind("chunked.hdf5", published_compressed, lambda p: read_all(open_store(p, NAMES))),
+        Kind("published_globals.hdf5", published_globals, read_vectors, False),
+        Kind("chunked.hdf5", published_compressed, read_published, False),
     ]
     for number, form in enumerate(FORMS):
         stores.append(
             Kind(
                 f"published{number}.hdf5",
                 lambda p, form=form: write_published(p, images_for(form), form),
-                lambda p: read_all(open_store(p, NAMES)),
+                read_published,
+                False,
             )
         )
     stores.append(
         Kind(
             "chunks.hdf5",
             lambda p: write_published(p, images_for("records"), "records", 2),
-            lambda p: read_all(open_store(p, NAMES)),
+            read_published,
+            False,
         )
     )
     others = [
-        Kind("nn.pkl", lambda p: write_neighbors(p, lists(), NAMES, NAMES, {}), read_lists),
-        Kind("nn2.pkl", pickled(lambda: np.stack([lists().sims, lists().ids]), 2), read_lists),
+        Kind("nn.pkl", lambda p: write_neighbors(p, lists(), NAMES, NAMES, {}), read_lists, False),
+        Kind(
+            "nn2.pkl", pickled(lambda: np.stack([lists().sims, lists().ids]), 2), read_lists, False
+        ),
         Kind("vocabulary.npz", vocabulary, read_vocabulary_whole),
         Kind(
             "itq.npz",
             lambda p: write_binarization(p, vectors(), {"a": 1}),
             read_binarization,
         ),
-        Kind("gnd2.pkl", pickled(truth, 2), read_truth),
-        Kind("gnd4.pkl", pickled(truth, 4), read_truth),
-        Kind("gnd5.pkl", pickled(truth, 5), read_truth),
-        Kind("gnd.json", truth_json, read_truth),
-        Kind("objects.npy", objects, read_npy),
-        Kind("plain.npy", lambda p: np.save(p, vectors()), read_npy),
+        Kind("gnd2.pkl", pickled(truth, 2), read_truth, False),
+        Kind("gnd4.pkl", pickled(truth, 4), read_truth, False),
+        Kind("gnd5.pkl", pickled(truth, 5), read_truth, False),
+        Kind("gnd.json", truth_json, read_truth, False),
+        Kind("objects.npy", objects, read_npy, False),
+        Kind("plain.npy", lambda p: np.save(p, vectors()), read_npy, False),
         Kind("weights.safetensors", head, read_head),
-        Kind("published.pt", published_head, read_published_head),
+        Kind("published.pt", published_head, read_head, False),
         Kind(
             "centroids.pt",
             lambda p: torch.save(torch.from_numpy(vectors()), p),
             read_vocabulary,
+            False,
         ),
     ]
     return stores + others
-
-
-def versions(whole: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Damaged copies: a bit, a byte, a block of zeros, a tail that is absent or random."""
-    rng = np.random.default_rng(seed)
-    for number in range(count):
-        at = int(rng.integers(len(whole)))
-        damaged = bytearray(whole)
-        how = ("bit", "byte", "byte", "zeros", "cut", "ones")[number % 6]
-        if how == "bit":
-            damaged[at] ^= 1 << int(rng.integers(8))
-        elif how == "byte":
-            damaged[at] ^= int(rng.integers(1, 256))
-        elif how in ("zeros", "ones"):
-            end = min(len(whole), at + int(rng.integers(1, 65)))
-            damaged[at:end] = (b"\0" if how == "zeros" else b"\xff") * (end - at)
-        else:
-            del damaged[at:]
-        yield f"{how} at {at}", bytes(damaged)
-
-
-def outcomes(kind: Kind, folder: Path, count: int, seed: int = 0) -> Counter[str]:
-    """How often the reader gave which outcome."""
-    folder.mkdir(parents=True)
-    path = folder / kind.name
-    kind.write(path)
-    kind.read(path)  # undamaged
-    left = list(versions(path.read_bytes(), count, seed))
-    found: list[str] = []
-    while left:
-        came, signal_number = _in_a_fork(kind, path, left)
-        if signal_number:
-            came.append(f"{CRASHED}: signal {signal_number} ({left[len(came)][0]})")
-        left = left[len(came) :]
-        found += came
-    return Counter(found)
-
-
-def _in_a_fork(kind: Kind, path: Path, left: list[tuple[str, bytes]]) -> tuple[list[str], int]:
-    """Outcomes of as many versions as a process survives, and the signal that ended it (or 0)."""
-    log = path.with_name("outcomes")
-    log.write_text("[]")
-    child = os.fork()
-    if not child:
-        came: list[str] = []
-        for said, damaged in left:
-            path.write_bytes(damaged)
-            signal.alarm(SECONDS)
-            came.append(outcome(kind, path, said))
-            log.write_text(json.dumps(came))
-        sys.exit()  # as a command ends: HDF5 closes what is open
-    _, status = os.waitpid(child, 0)
-    came = json.loads(log.read_text())
-    died = os.WTERMSIG(status) if os.WIFSIGNALED(status) and len(came) < len(left) else 0
-    return came, died
-
-
-def outcome(kind: Kind, path: Path, said: str) -> str:
-    """What became of reading a damaged file: read, refused, or what else was raised."""
-    try:
-        kind.read(path)
-    except UserError as error:
-        named = str(path.parent) in str(error)
-        return "refused" if named else f"refused without a path ({said}): {error!s:.300}"
-    except Exception as error:  # noqa: BLE001 - to be counted
-        return f"{type(error).__name__} ({said}): {''.join(traceback.format_exception(error)[-2:])}"
-    return "read"
-
-
-def main() -> None:
-    """See the head of the file."""
-    folder, count, wanted = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    warnings.simplefilter("ignore")
-    for kind in kinds():
-        if not wanted or kind.name in wanted:
-            found = outcomes(kind, folder / kind.name.replace(".", "_"), count)
-            sys.stdout.write(json.dumps([kind.name, found]) + "\n")
-            sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
