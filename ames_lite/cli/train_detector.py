@@ -1,6 +1,5 @@
 """`python extract/train_detector.py`: labelled images in, a trained detector out."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from ames_lite.cli.shell import dataset_files, dataset_named
 from ames_lite.datasets.layout import find_all
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled, require_maps
 from ames_lite.extraction.detector_training.loop import DetectorRecipe, train_detector
+from ames_lite.io.json_file import read_json_file
 from ames_lite.runtime import pick_device
 
 
@@ -56,7 +56,7 @@ def _image_sets(config: TrainDetector) -> tuple[LabelledImages, LabelledImages |
 
 
 def _report(path: Path) -> None:
-    meta = json.loads(path.with_name("meta.json").read_text(encoding="utf-8"))
+    meta = read_json_file(path.with_name("meta.json"), "the meta of a detector")
     verdict = "beats" if meta["beats_feature_norm"] else "does NOT beat"
     print(
         f"mAP on {meta['data']['val_images']} images of held-out labels: {meta['map']:.4f} (epoch "

@@ -3,7 +3,6 @@ evaluation opened again, with scores.hdf5 and the files it read. Name lists and 
 digests of results.json, and a row must give its metrics again; descriptor stores may be gone.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
 from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
-from ames_lite.io.json_file import read_json_file
+from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.records import PairScores
 from ames_lite.stores.descriptor_store import say_empty
 from ames_lite.stores.neighbor_lists import read_neighbors
@@ -52,8 +51,7 @@ def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
 
 def write_results(path: Path, results: dict[str, Any]) -> Path:
     """Write results.json; returns its path."""
-    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+    return write_json_file(path, results)
 
 
 def results_path(path: str | Path) -> Path:

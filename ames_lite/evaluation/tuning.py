@@ -4,7 +4,6 @@ A grid on the set that is reported is an oracle: choose on another set and carry
 tuned.json, which holds for one model and its weights alone.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,8 +18,7 @@ from ames_lite.evaluation.metrics import JUNK, POSITIVE, Floats
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Retrieval
 from ames_lite.io import remedies
-from ames_lite.io.json_file import read_json_file
-from ames_lite.io.writing import replacing
+from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome
 from ames_lite.reranking.ensemble import ensemble_scores
@@ -115,10 +113,7 @@ class Tuned(Cell):
 
 def write_tuned(path: str | Path, tuned: Tuned) -> Path:
     """Write the choice; returns the path."""
-    with replacing(path) as partial:
-        text = json.dumps({"schema": 1, **asdict(tuned)}, indent=1, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-    return Path(path)
+    return write_json_file(path, {"schema": 1, **asdict(tuned)}, overwrite=False)
 
 
 def read_tuned(path: str | Path) -> Tuned:

@@ -7,7 +7,6 @@ two files do not belong together. Loading is strict; weights may be stored in ha
 are float32 once loaded, on the CPU, in eval mode.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields, explained, require
 from ames_lite.io.digest import file_digest
-from ames_lite.io.json_file import read_json_file
+from ames_lite.io.json_file import json_bytes, read_json_file, write_json_file
 from ames_lite.io.provenance import check_trained_on
 from ames_lite.io.weights_file import fill_network, load_weights
 from ames_lite.io.writing import replacing
@@ -86,7 +85,8 @@ def save_head(
         replacing(meta_file, overwrite=True) as new_meta,
     ):
         new_weights.write_bytes(save(state))  # save_file makes files that only their owner can read
-        _write_json(new_meta, {**record, "weights_sha256": file_digest(new_weights)})
+        record["weights_sha256"] = file_digest(new_weights)
+        new_meta.write_bytes(json_bytes(record, 2))
     return weights
 
 
@@ -94,20 +94,12 @@ def save_meta(path: str | Path, meta: HeadMeta) -> Path:
     """Give the native head at `path` another meta, its weights unchanged; returns its path."""
     _, record = _read_native(path)
     record.pop("calibration", None)
-    meta_file = _native_files(path)[1]
-    with replacing(meta_file, overwrite=True) as new_meta:
-        _write_json(new_meta, record | _as_json(meta))
-    return meta_file
+    return write_json_file(_native_files(path)[1], record | _as_json(meta), indent=2)
 
 
 def _as_json(meta: HeadMeta) -> dict[str, Any]:
     """Without a calibration there is no such key: readers of older files know none."""
     return {k: v for k, v in asdict(meta).items() if k != "calibration" or v is not None}
-
-
-def _write_json(path: Path, record: Mapping[str, Any]) -> None:
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 def is_native(path: str | Path) -> bool:

@@ -1,18 +1,59 @@
-"""JSON of files, read so that what is wrong with it is a user's error."""
+"""JSON files: written whole, with a digest of what they say; what is wrong with one is said."""
 
+import hashlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ames_lite.errors import explained
+from ames_lite.errors import explained, require
+from ames_lite.io.writing import replacing
+
+DIGEST = "content_sha256"
+
+
+def write_json_file(
+    path: str | Path,
+    content: Mapping[str, Any],
+    *,
+    overwrite: bool = True,
+    indent: int | None = 1,
+    default: Callable[[Any], object] | None = None,
+) -> Path:
+    """Write a dict and its digest; returns the path. As `replacing`; ValueError for NaN."""
+    with replacing(path, overwrite) as partial:
+        partial.write_bytes(json_bytes(content, indent, default))
+    return Path(path)
+
+
+def json_bytes(
+    content: Mapping[str, Any],
+    indent: int | None = 1,
+    default: Callable[[Any], object] | None = None,
+) -> bytes:
+    """A dict as JSON that `read_json_file` verifies, in UTF-8."""
+    plain = json.loads(json.dumps(dict(content), allow_nan=False, default=default))
+    separators = None if indent else (",", ":")
+    whole = plain | {DIGEST: _digest(plain)}
+    text = json.dumps(whole, indent=indent, separators=separators, ensure_ascii=False)
+    return f"{text}\n".encode("utf-8", "surrogatepass")  # names that are not UTF-8 on the disk
 
 
 def read_json_file(path: Path, expected: str, remedy: str | None = None) -> Any:
-    """The content of a file that is there. Raises BadInput where it is no JSON in UTF-8."""
+    """The content of a file that is there; its digest, where it has one, is verified and dropped.
+
+    Raises BadInput where it is no JSON in UTF-8, or was changed.
+    """
     what = "the file cannot be read: {}"
     with explained(what, OSError, where=path, expected=expected, remedy=remedy):
         content = path.read_bytes()
-    return parse_json(content, path, expected, remedy)
+    found = parse_json(content, path, expected, remedy)
+    if isinstance(found, dict) and DIGEST in found:
+        same = found.pop(DIGEST) == _digest(found)
+        what = "the file was changed after it was written: its digest is another"
+        anew = f"{remedy or 'make it again'}; if you changed it knowingly, drop its {DIGEST}"
+        require(same, what, where=path, expected=expected, remedy=anew)
+    return found
 
 
 def parse_json(text: Any, where: str | Path, expected: str, remedy: str | None = None) -> Any:
@@ -20,6 +61,10 @@ def parse_json(text: Any, where: str | Path, expected: str, remedy: str | None =
     kinds = (ValueError, TypeError, RecursionError)
     with explained("not JSON ({})", kinds, where=where, expected=expected, remedy=remedy):
         return json.loads(text, object_pairs_hook=_unique)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state
 """
 
 import io
+import zipfile
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ames_lite.errors import BadInput, MissingFile, existing_file
 from ames_lite.io.writing import replacing
 
+FOLDER = 0x10  # the attribute of an archive's member
 STATE_KEYS = ("state", "model_state")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -23,11 +25,23 @@ def load_weights(path: str | Path, expected: str) -> Any:
     """What a file of tensors and containers holds, none of it run. Raises MissingFile, BadInput."""
     existing_file(path, "a file of weights is missing", expected=expected)
     try:
+        _verify_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of cut, damaged and foreign files nearly anything is raised
         said = str(error).strip().split("\n")[0]
         what = f"cannot be read as weights alone: {type(error).__name__}: {said}"
         raise BadInput(what, where=path, expected=expected) from error
+
+
+def _verify_archive(path: str | Path) -> None:
+    """Raise ValueError where a member of an archive was changed: PyTorch does not look at it."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        changed = archive.testzip()
+        folders = [one.filename for one in archive.infolist() if one.external_attr & FOLDER]
+    if changed is not None or folders:  # of a folder PyTorch gives memory that nothing was read to
+        raise ValueError(f"{changed or folders[0]} was changed after it was written")
 
 
 def write_tensors(path: str | Path, content: Mapping[str, Any]) -> None:

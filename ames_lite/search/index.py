@@ -14,7 +14,6 @@ gone is no longer named. An image's id is its place in the sorted names, whateve
 images that could not be described have no id.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,10 +26,10 @@ import numpy.typing as npt
 from ames_lite.errors import MissingFile, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.images import is_image_name, left_out
-from ames_lite.io.json_file import read_json_file
+from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.walking import walk_images
-from ames_lite.io.writing import LOCK, replacing
+from ames_lite.io.writing import LOCK
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 
@@ -128,9 +127,7 @@ def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
 
 def write_record(folder: Path, record: IndexRecord, file: str = INDEX) -> None:
     """Write index.json (or pending.json), in place of one that is there."""
-    text = json.dumps({"schema": SCHEMA, **vars(record)}, separators=(",", ":"))
-    with replacing(folder / file, overwrite=True) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_json_file(folder / file, {"schema": SCHEMA, **vars(record)}, indent=None)
 
 
 def remove_unnamed(folder: Path, records: Sequence[IndexRecord]) -> None:

@@ -336,14 +336,18 @@ class _Row:
 
     def __init__(self, store: Any, entry: Entry) -> None:
         self.schema, self.path, self.provenance = store.schema, store.path, store.provenance
-        self.names, self.layout = (entry.name,), store.layout
-        self._stored, self._rows = store.stored, slice(entry.row, entry.row + 1)
+        self.names, self.layout, self.has_checksums = (
+            (entry.name,),
+            store.layout,
+            store.has_checksums,
+        )
+        self._stored, self._row = store.stored, entry.row
 
     def __len__(self) -> int:
         return 1
 
-    def stored(self, name: str, _: slice) -> npt.NDArray[Any]:
-        return self._stored(name, self._rows)
+    def stored(self, name: str, _first: int, _stop: int) -> npt.NDArray[Any]:
+        return self._stored(name, self._row, self._row + 1)
 
 
 def vocabulary_digest(vlad: Vlad) -> str:

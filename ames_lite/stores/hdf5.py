@@ -86,6 +86,7 @@ def new_file(
                 write_json(file, "provenance", checked)
                 file.set_attribute("schema", _fixed_text(schema.name))
                 file.set_attribute("complete", np.uint8(0))
+                _write_sums(file, dict.fromkeys((*small, *(key for key, _ in _texts(file))), 0))
                 yield file
                 if complete:
                     mark_complete(file, small)
@@ -117,12 +118,16 @@ def mark_complete(file: File, small: Sequence[str] = ()) -> None:
 
     small: data sets that are always read whole, to have one checksum each.
     """
-    sums = {name: checksums.checksum(file[name][:]) for name in small if name in file}
-    sums |= {key: checksums.checksum(text) for key, text in _texts(file)}
-    write_json(file, CHECKSUMS, sums)
+    sums = {name: checksums.checksum(file[name][:]) for name in small}
+    _write_sums(file, sums | {key: checksums.checksum(text) for key, text in _texts(file)})
     file.flush()
     file.set_attribute("complete", np.uint8(1))
     file.flush()
+
+
+def _write_sums(file: File, sums: Mapping[str, int]) -> None:
+    """As text of a length that does not depend on the values, to be rewritten in place."""
+    write_json(file, CHECKSUMS, {key: f"{value:016x}" for key, value in sums.items()})
 
 
 def _texts(file: File) -> Iterator[tuple[str, bytes]]:

@@ -218,7 +218,7 @@ class File(_Guarded):
         return values
 
     def verify(self, name: str, found: int | None) -> None:
-        if found is None or self.sums.get(name) != found:
+        if found is None or self.sums.get(name) != f"{found:016x}":
             raise self.damaged(
                 f"'{name}' was changed after it was written: its checksum is another"
             )
@@ -238,7 +238,11 @@ class File(_Guarded):
         So a kill between two steps cannot leave the file without it.
         """
         with self.writing("the file"):
-            self.inner.attrs.modify(key, value)
+            attributes = self.inner.attrs
+            if key in attributes and attributes.get_id(key).dtype == np.asarray(value).dtype:
+                attributes.modify(key, value)
+            else:
+                attributes[key] = value
 
     def flush(self) -> None:
         with self.writing("the file"):

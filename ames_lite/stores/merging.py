@@ -24,11 +24,11 @@ from ames_lite.stores import hdf5, storage
 from ames_lite.stores.descriptor_store import RowStore
 from ames_lite.stores.row_layout import (
     PER_DESCRIPTOR,
-    SMALL,
     Layout,
     checksum_table,
     num_bytes,
     require_room,
+    small_of,
 )
 
 RUN_BYTES = 1 << 26  # copied at a time
@@ -160,7 +160,12 @@ def join_stores(
         require_room(output, wanted, REMEDY)
     made = first.provenance
     with hdf5.new_file(
-        output, first.schema, made, overwrite=overwrite, virtual=linked, small=SMALL
+        output,
+        first.schema,
+        made,
+        overwrite=overwrite,
+        virtual=linked,
+        small=small_of(wanted),
     ) as file:
         for name, (shape, dtype) in wanted.items():
             if name in PER_DESCRIPTOR and linked:

@@ -22,7 +22,6 @@ LOCAL_SCHEMA = hdf5.Schema("ames_lite/local_descriptors/2", "ames_lite/local_des
 GLOBAL_SCHEMA = hdf5.Schema("ames_lite/global_descriptors/2", "ames_lite/global_descriptors/1")
 PER_DESCRIPTOR = ("descriptors", "xy", "scale", "weight")
 HEAD = ("status", "count", "size")
-SMALL = (*HEAD, "name")  # read whole
 BY_ROW = ("reason", "weight", "scale", "xy", "descriptors")
 GLOBAL_KINDS = ("float16", "float32")
 TODO, DONE, FAILED = 0, 1, 2  # values of `status`
@@ -71,6 +70,11 @@ def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> La
         "checksum": ((num, 3), np.dtype(np.uint64)),
         "descriptors": ((num, dim), np.dtype(dtype)),
     }
+
+
+def small_of(wanted: Layout) -> list[str]:
+    """The data sets that are always read whole."""
+    return [name for name in ("name", *HEAD) if name in wanted]
 
 
 def checksum_columns(names: Iterable[str]) -> dict[str, int]:

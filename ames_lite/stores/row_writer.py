@@ -27,7 +27,6 @@ from ames_lite.stores.row_layout import (
     LOCAL_SCHEMA,
     PER_DESCRIPTOR,
     REASON_BYTES,
-    SMALL,
     TODO,
     Layout,
     check_layout,
@@ -35,6 +34,7 @@ from ames_lite.stores.row_layout import (
     globals_layout,
     head_checksums,
     require_room,
+    small_of,
     store_layout,
 )
 
@@ -121,7 +121,7 @@ class RowWriter:
             return
         with self._writing():
             if finished and not hdf5.is_complete(self._file):
-                hdf5.mark_complete(self._file, SMALL)
+                hdf5.mark_complete(self._file, small_of(self._layout))
             self._file.close()
 
     @contextmanager
@@ -144,7 +144,12 @@ class RowWriter:
         encoded = hdf5.encode_names(self.names)
         require_room(self.path, self._layout)
         with hdf5.new_file(
-            self.path, self.schema, self.provenance, overwrite=overwrite, complete=False
+            self.path,
+            self.schema,
+            self.provenance,
+            overwrite=overwrite,
+            complete=False,
+            small=small_of(self._layout),
         ) as file:
             for name, (shape, dtype) in self._layout.items():
                 hdf5.create_contiguous(file, name, shape, dtype)

@@ -7,7 +7,6 @@ Every landmark is drawn from its own child seed, so neither the order nor the nu
 changes a byte, and the roles (train, val, test) of one seed share no style, texture or clutter.
 """
 
-import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,7 +23,7 @@ from ames_lite.datasets.ground_truth import GRADES, write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.errors import require
 from ames_lite.io.images import Box, save_jpeg
-from ames_lite.io.json_file import read_json_file
+from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.records import GroundTruth
 from ames_lite.runtime import progress_bar
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
@@ -228,7 +227,7 @@ def render_world(
         "visible": np.stack([shot.visible for shot in shots]),
     }
     np.savez_compressed(folder / "geometry.npz", **arrays)
-    (folder / "world.json").write_text(json.dumps(wanted, indent=1))
+    write_json_file(folder / "world.json", wanted)
     return folder
 
 

@@ -5,7 +5,6 @@ names of the batch saved; only in fp16, where the loss is scaled, a gradient may
 is skipped, and the scale lowered.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ames_lite.errors import BadInput, require
-from ames_lite.io.writing import replacing
+from ames_lite.io.json_file import write_json_file
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.runtime import Draw, autocast, stream
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -175,8 +174,7 @@ class Stepper:
             names = {key: [self.loader.store.names[row] for row in rows[key]] for key in rows}
             content = {"step": step, "reason": what.split("\n")[0], **rows}
             content["counts"] = self.loader.counts(step)
-            with replacing(path, overwrite=True) as partial:
-                partial.write_text(json.dumps({**content, "names": names}, indent=1))
+            write_json_file(path, {**content, "names": names})
         expected = "finite numbers; the rows and names of the batch are in that file"
         raise BadInput(what, where=path, expected=expected, remedy=REMEDY)
 

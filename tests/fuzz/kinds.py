@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.evaluation.tuning import Tuned, read_tuned, write_tuned
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.models import AMES
 from ames_lite.records import Neighbors, PairScores
+from ames_lite.search.index import Entry, IndexRecord, read_record, write_record
 from ames_lite.stores import merging, pair_scores
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import (
@@ -37,6 +39,7 @@ from ames_lite.stores.pair_scores import PartialScores
 from ames_lite.stores.published.safe_pickle import read_npy
 from ames_lite.stores.published.store import open_store
 from ames_lite.stores.row_writer import GlobalWriter
+from ames_lite.training.state import read_state, write_state
 from tests.stores.files import read_digests, write_globals
 from tests.stores.published.forms import FORMS, images_for, write_published
 
@@ -133,9 +136,12 @@ def read_lists(path: Path) -> object:
     return found.ids, found.sims, rising, rows.take(np.arange(9), 3), read_provenance(path)
 
 
+LOGITS = np.linspace(-3, 3, 40, dtype=np.float32)
+
+
 def begin_partial(path: Path) -> None:
     partial = PartialScores(path.parent / "scores.hdf5", {"weights": "x"})
-    partial.begin(np.linspace(-3, 3, 40, dtype=np.float32), np.arange(40) % 3 > 0)
+    partial.begin(LOGITS.copy(), np.arange(40) % 3 > 0)
     partial.note(0, 40)
     partial.close()
     partial.path.rename(path)
@@ -150,7 +156,8 @@ def resume_partial(path: Path) -> object:
     partial.begin(*found)
     partial.note(0, 40)
     partial.close()
-    return found
+    logit, done = found
+    return np.where(done, logit, LOGITS)  # what is not done is scored again
 
 
 def scores(path: Path) -> None:
@@ -188,6 +195,27 @@ def read_head(path: Path) -> object:
 
 def vocabulary(path: Path) -> None:
     write_vocabulary(path, vectors(), {"a": 1}, images=[ImagesOf("set", 1, NAMES)])
+
+
+def write_index(path: Path) -> None:
+    entries = tuple(Entry(name, 9, 9, "d", 1, row, "") for row, name in enumerate(NAMES))
+    write_record(path.parent, IndexRecord("/images", {"layer": 11}, "v", 3, entries), path.name)
+
+
+def read_index(path: Path) -> object:
+    return read_record(path.parent, path.name)
+
+
+TUNED = Tuned(100, 0.5, 1.0, "val", "ames", "w", "map", 0.5)
+
+
+def write_checkpoint(path: Path) -> None:
+    write_state(path, {"seed": 0}, {"weights": torch.arange(60.0), "log_bytes": 3})
+
+
+def read_checkpoint(path: Path) -> object:
+    found = read_state(path, {"seed": 0}, {"weights"})
+    return found["weights"].numpy(), found["log_bytes"]
 
 
 def read_vocabulary_whole(path: Path) -> object:
@@ -271,6 +299,10 @@ def kinds() -> list[Kind]:
         Kind(
             "nn2.pkl", pickled(lambda: np.stack([lists().sims, lists().ids]), 2), read_lists, False
         ),
+        Kind("index.json", write_index, read_index),
+        Kind("tuned.json", lambda p: write_tuned(p, TUNED), read_tuned),
+        Kind("meta.json", head, lambda p: read_head(p.parent)),
+        Kind("last.pt", write_checkpoint, read_checkpoint),
         Kind("vocabulary.npz", vocabulary, read_vocabulary_whole),
         Kind(
             "itq.npz",

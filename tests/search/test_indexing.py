@@ -421,5 +421,7 @@ def test_a_store_that_was_deleted_is_made_again(
 def test_the_record_is_plain_json(photos: Path, vocabulary: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "index", vocabulary)
     record = json.loads((tmp_path / "index" / "index.json").read_text())
-    assert record.keys() == image_index.KEYS and record["images"] == str(photos)
+    assert record.keys() == image_index.KEYS | {"content_sha256"} and record["images"] == str(
+        photos
+    )
     assert [entry[0] for entry in record["entries"]] == list_images(photos)

@@ -6,7 +6,6 @@ run with the same labels is accepted and one with changed labels is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,7 +19,7 @@ from ames_lite.datasets.layout import FAMILIES
 from ames_lite.datasets.relation import Files, Relation, files_of, write_folder
 from ames_lite.errors import BadInput, explained
 from ames_lite.io.digest import file_digest, names_digest
-from ames_lite.io.json_file import read_json_file
+from ames_lite.io.json_file import read_json_file, write_json_file
 
 DESCRIPTION = "dataset.json"
 SCHEMA = 1
@@ -56,8 +55,7 @@ class Description:
             for key, value in plain["options"].items()
             if value is not None or key not in OF_SPLIT
         }
-        text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)  # paths
-        path.write_text(text + "\n", encoding="utf-8")
+        write_json_file(path, plain, default=str)  # paths
 
 
 def write_custom(

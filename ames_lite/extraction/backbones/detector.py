@@ -4,7 +4,6 @@ A detector trained here has a `meta.json` beside it, which says what features it
 files have none and are not checked.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from torch.nn import functional
 from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import file_digest
-from ames_lite.io.json_file import read_json_file
+from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.io.weights_file import fill_network, read_state, write_tensors
-from ames_lite.io.writing import replacing
 
 EXPECTED = "the state of SpatialAttention2d: conv1, bn and conv2, plain or under 'state'"
 KIND = "SpatialAttention2d"
@@ -73,8 +71,7 @@ def save_detector(
         state = {name: value.detach().cpu() for name, value in detector.state_dict().items()}
         write_tensors(path, {"state": state})
     record = {"schema": 1, "kind": KIND, **meta, "detector_sha256": file_digest(path)}
-    with replacing(path.with_name("meta.json"), overwrite=True) as partial:
-        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json_file(path.with_name("meta.json"), record)
     return path
 
 
