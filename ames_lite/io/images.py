@@ -3,8 +3,8 @@
 `load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, all
 colour spaces converted, the first frame or page of several, more than 8 bits scaled by their range.
 A size beyond MAX_PIXELS is refused from the file's header, before anything is decoded, so that a
-small file cannot fill the memory. Files are decoded by their content; IMAGE_SUFFIXES says which are
-listed as images.
+small file cannot fill the memory. Files are decoded by their content, which must be of FORMATS:
+Pillow knows others, some of which run programs (EPS). IMAGE_SUFFIXES says which are listed.
 """
 
 import io
@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
+from PIL import Image, ImageDraw, TiffImagePlugin, UnidentifiedImageError, features
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.walking import walk_images
@@ -44,15 +44,30 @@ IMAGE_SUFFIXES = (  # of the files that are listed as images
     *(suffix for suffixes, readable in _OPTIONAL.items() if readable for suffix in suffixes),
 )
 
-MAX_PIXELS = 80_000_000  # larger images are refused
+FORMATS = (
+    *("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000", "AVIF"),
+    "HEIF",  # where the package is installed
+)
+MAX_PIXELS = 64_000_000  # larger images are refused
+BAND = 512  # rows of an image that are looked at together
 MIN_SIDE = 8  # extraction refuses images with a shorter side: nothing can be described there
 _BROKEN = (
     *(UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, LookupError),
-    *(EOFError, OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
+    *(EOFError, OverflowError, struct.error, zlib.error, MemoryError, RecursionError),
+    Image.DecompressionBombError,
 )  # what damaged or forged files make the decoders raise
 SHOWN_SUFFIXES = 8  # that a message lists
 BRIGHT = 191.0  # mean luminance above which transparent content is laid on black
 ORIENTATION, PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLE_FORMAT = 274, 262, 258, 339  # TIFF tags
+UPRIGHT = {  # by the value of ORIENTATION
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # their 16-bit values fill 16 bits, whatever the file's
 
 
@@ -64,8 +79,11 @@ def load_image(
         width, height = opened.size
         least, most = min(width, height), width * height
         if least >= min_side and most <= max_pixels:
-            upright = ImageOps.exif_transpose(_eight_bits(path, opened))
-            return np.array(_on_background(upright))
+            if getattr(opened, "is_animated", False) and opened.format != "MPO":
+                logger.info("%s has several frames or pages: the first is read", path)
+            image = _on_background(_eight_bits(path, opened))
+            turn = UPRIGHT.get(opened.getexif().get(ORIENTATION, 1))
+            return np.array(image if turn is None else image.transpose(turn))
     fault = "thin" if least < min_side else "many"
     what = f"an image has {width} × {height} pixels, which is too {fault}"
     expected = f"at least {min_side} pixels a side and at most {max_pixels} in all"
@@ -98,22 +116,17 @@ def _open(path: str | Path) -> Image.Image:
         pillow_heif.register_heif_opener()
     with warnings.catch_warnings():  # Pillow warns of sizes that are refused here, by name
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+        Image.init()
+        return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
-    """The image with at most 8 bits a channel, orientation and transparency kept."""
+    """The image with at most 8 bits a channel, transparency kept."""
     if image.mode[0] in "IF":
-        deep = _deep_grey(image)
-    elif image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ())):
-        found = _deep_colour(path)
-        if found is None:
-            return image  # the high bytes, which is what Pillow reads
-        deep = found
-    else:
-        return image
-    deep.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
-    return deep
+        return _deep_grey(image)
+    if image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ())):
+        return _deep_colour(path) or image  # the high bytes are what Pillow reads
+    return image
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
@@ -149,11 +162,12 @@ def _deep_colour(path: str | Path) -> Image.Image | None:
 def _on_background(image: Image.Image) -> Image.Image:
     """RGB; transparent images lie on white, or on black where white would hide what is visible."""
     if image.mode not in ("RGBA", "LA", "PA", "RGBa") and "transparency" not in image.info:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
-    luminance = np.asarray(image.convert("L"), np.float64)
-    alpha = np.asarray(image.getchannel("A"), np.float64)
-    nearly_white = (luminance * alpha).sum() > BRIGHT * alpha.sum()
+    luminance, alpha = np.asarray(image.convert("L")), np.asarray(image.getchannel("A"))
+    bands = [slice(at, at + BAND) for at in range(0, image.height, BAND)]
+    light = sum(int(np.multiply(luminance[b], alpha[b], dtype=np.uint32).sum()) for b in bands)
+    nearly_white = light > BRIGHT * int(alpha.sum())
     background = Image.new("RGBA", image.size, "black" if nearly_white else "white")
     return Image.alpha_composite(background, image).convert("RGB")
 
@@ -256,8 +270,11 @@ def to_eight_bits(
 ) -> npt.NDArray[np.uint8]:
     """Values scaled so that `white` (None: `full_scale`) becomes 255; inverted: 0 is white."""
     full = white or full_scale(values)
-    scaled = np.clip(values.astype(np.float32) / full, 0, 1)
-    return np.round((1 - scaled if inverted else scaled) * 255).astype(np.uint8)
+    out = np.empty(values.shape, np.uint8)
+    for first in range(0, len(values), BAND):
+        scaled = np.clip(values[first : first + BAND].astype(np.float32) / full, 0, 1)
+        out[first : first + BAND] = np.round((1 - scaled if inverted else scaled) * 255)
+    return out
 
 
 def full_scale(values: npt.NDArray[Any]) -> float:

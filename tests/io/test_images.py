@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 import zlib
@@ -19,6 +20,7 @@ from ames_lite.io.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     MIN_SIDE,
+    check_header,
     list_folder,
     list_images,
     load_image,
@@ -254,3 +256,41 @@ def test_files_left_out_are_counted_by_suffix(tmp_path: Path) -> None:
     assert list_folder(tmp_path) == (["e.png"], (said,))
     files, notes = scan_images(tmp_path)
     assert [file.name for file in files] == ["e.png"] and notes == (said,)
+
+
+PROGRAMS = {  # what other readers of Pillow's would take these for
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n",
+    "pdf": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n",
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+    "wmf": b"\xd7\xcd\xc6\x9a" + bytes(40),
+    "mic": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1016),
+}
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_what_runs_a_program_is_no_image_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, suffix: str
+) -> None:
+    mark, programs = tmp_path / "mark", tmp_path / "bin"
+    programs.mkdir()
+    for name in ("gs", "gswin64c", "inkscape", "rsvg-convert"):
+        (programs / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PROGRAMS[kind])
+    for read in (load_image, check_header):
+        with pytest.raises(BadInput, match=r"(?s)cannot be decoded.*a\."):
+            read(path)
+    assert not mark.exists()
+
+
+def test_the_first_frame_of_several_is_read_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [Image.new("L", (9, 9), value) for value in (10, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with caplog.at_level("INFO"):
+        assert load_image(tmp_path / "a.gif")[0, 0].tolist() == [10] * 3
+    assert "a.gif has several frames" in caplog.text
