@@ -201,9 +201,10 @@ def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
         stop = min(first + step, len(store))
         rows = np.s_[first:stop]
         valid = np.arange(store.max_count) < store.count[rows, None]
-        parts = [store.stored(name, first, stop) for name in ("descriptors", "xy", "weight")]
-        faults = _descriptor_faults(parts[0], valid, store.packed)
-        faults |= _placed_faults(*parts[1:], valid)
+        xy, weight = (store.stored(name, first, stop) for name in ("xy", "weight"))
+        descriptors = store.stored("descriptors", first, stop)
+        faults = _descriptor_faults(descriptors, valid, store.packed)
+        faults |= _placed_faults(xy, weight, valid)
         empty = (store.count[rows] == 0) & (store.status[rows] != FAILED)
         yield first, {NO_DESCRIPTORS: empty, **faults}
 
