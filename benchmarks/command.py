@@ -58,6 +58,8 @@ logit: largest difference from the referee's; in brackets, where a head has none
 fp32, pair by pair.
 """
 
+LAST = "benchmark.json"  # what a run writes last
+
 
 def main(overrides: Sequence[str] | None = None) -> int:
     """The command."""
@@ -73,7 +75,7 @@ def run(config: Benchmark) -> dict[str, Any]:
     prepare, show = SUITES[config.suite]
     threads = None if config.threads is None else count_of("threads", config.threads)
     measure = prepare(config)
-    folder = run_dir(config, f"benchmark_{config.suite}")
+    folder = run_dir(config, f"benchmark_{config.suite}", LAST)
     began = time.perf_counter()
     with cpu_threads(threads):
         machine, cells = describe_machine(), measure(folder)
@@ -85,7 +87,7 @@ def run(config: Benchmark) -> dict[str, Any]:
         "seconds": time.perf_counter() - began,
         "cells": cells,
     }
-    path = folder / "benchmark.json"
+    path = folder / LAST
     with replacing(path) as partial:
         partial.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     show(results)

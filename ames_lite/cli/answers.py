@@ -91,5 +91,5 @@ def write_answers(
         }
         for q, query in enumerate(queries)
     }
-    with replacing(path) as partial:
+    with replacing(path, overwrite=True) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -5,23 +5,27 @@ That is the output_dir= given, or the newest unfinished run of the same configur
 
 from glob import escape
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ames_lite.cli.compose import as_dict
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.schema.extraction import TrainDetector
-from ames_lite.cli.shell import run_dir, run_prefix, write_settings
+from ames_lite.cli.shell import (
+    plain_settings,
+    refuse_used,
+    run_dir,
+    run_prefix,
+    settings_of,
+    write_settings,
+)
 from ames_lite.errors import require
 from ames_lite.io.writing import is_locked
 from ames_lite.runtime import log_to
 from ames_lite.training.state import NAME
 
-OF_NO_RUN = ("output_dir", "resume", "progress")  # keys that make no other run
+WEIGHTS = "weights.safetensors"  # what a training writes last
 OF_A_RUN = {
     *("config.yaml", "overrides.yaml", "run.log", "log.jsonl", "epochs.jsonl", "bad_batch.json"),
-    *(NAME, "weights.safetensors", "meta.json", "best", "tensorboard", "detector.pt"),
+    *(NAME, WEIGHTS, "meta.json", "best", "tensorboard", "detector.pt"),
 }
 
 
@@ -37,8 +41,10 @@ def training_dir(
         folder = _unfinished(config, prefix)
         if folder is not None:
             return folder
-    if folder is None or config.resume == "never" or not (folder / "config.yaml").is_file():
-        return run_dir(config, prefix)
+    if folder is not None and config.resume == "never":
+        refuse_used(folder, WEIGHTS)
+    if folder is None or not (folder / "config.yaml").is_file():
+        return run_dir(config, prefix, last=WEIGHTS)
     names = {path.name for path in folder.iterdir()} - OF_A_RUN
     foreign = sorted(name for name in names if not name.startswith(("epoch_", ".")))
     what = f"the run directory holds {', '.join(foreign[:3])}"
@@ -46,7 +52,7 @@ def training_dir(
     require(not foreign, what, where=folder.absolute(), expected=expected, remedy=remedy)
     if not (folder / NAME).is_file():  # nothing was done yet
         write_settings(folder, config)
-    if not (folder / "weights.safetensors").is_file():  # else the run has ended
+    if not (folder / WEIGHTS).is_file():  # else the run has ended
         log_to(folder / "run.log")
     return folder
 
@@ -54,21 +60,10 @@ def training_dir(
 def _unfinished(config: Train | TrainDetector, prefix: str) -> Path | None:
     found = Path("runs").glob(f"{escape(prefix)}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
-        finished = (folder / "weights.safetensors").is_file()
+        finished = (folder / WEIGHTS).is_file()
         if not finished and (folder / "config.json").is_file():
             print(f"not resumed: {folder}, which an older version began (config.json)")
-        if not finished and _config_of(folder) == _plain(as_dict(config)) and not is_locked(folder):
+        same = settings_of(folder) == plain_settings(as_dict(config))
+        if same and not finished and not is_locked(folder):
             return folder
     return None
-
-
-def _config_of(folder: Path) -> Any:
-    try:
-        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # nobody's run
-        return None
-    return _plain(written) if isinstance(written, dict) else None
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in OF_NO_RUN}

@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 from ames_lite.cli.schema.evaluation import Demo
 from ames_lite.cli.search import released_vocabulary
-from ames_lite.cli.shell import data_root, print_table, refuse_used, stamped_dir
+from ames_lite.cli.shell import RESULTS, data_root, print_table, run_dir
 from ames_lite.cli.steps import Steps
+from ames_lite.cli.tune import TUNED
+from ames_lite.evaluation.results_file import read_results
+from ames_lite.evaluation.tuning import read_tuned
 from ames_lite.extraction.backbones.photo import WHITENING
 from ames_lite.hub import shipped_head
 from ames_lite.io.shipped import shipped
@@ -129,7 +132,7 @@ def run(config: Demo) -> None:
     recipe = RECIPES[desc_name]
     precision = settle_precision(config.precision, pick_device())
     heads = {} if trains else {name: shipped_head(f"{desc_name}_{name}") for name in recipe.heads}
-    root, folder = _folders(config)
+    root, folder = _folders(config, recipe.heads[0 if trains else -1])
     step = Steps(root)
     _prepare(step, config, recipe)
     if trains:
@@ -172,15 +175,16 @@ def _tune_and_evaluate(
 
     given: what both commands are told of the model; not tuned: λ and γ come with the head.
     """
-    chosen = [*given]
-    if tuned:
-        output = f"output_dir={folder / f'tune_{model}'}"
-        row = step("tune", "dataset=synthetic-val", *given, output)
+    chosen, choice, output = [*given], folder / f"tune_{model}", folder / f"test_{model}"
+    if tuned and not (choice / TUNED).is_file():
+        step("tune", "dataset=synthetic-val", *given, f"output_dir={choice}")
     if model in BASELINES:
+        row = read_tuned(choice)
         chosen += [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
+    if (output / RESULTS).is_file():
+        return read_results(output)
     lines = [(name, found["rows"][0]["metrics"]) for name, found in others.items()]
-    output = f"output_dir={folder / f'test_{model}'}"
-    return step("evaluate", "dataset=synthetic", *chosen, output, comparisons=lines)
+    return step("evaluate", "dataset=synthetic", *chosen, f"output_dir={output}", comparisons=lines)
 
 
 def summarize(results: Mapping[str, Any], folder: Path, neighbors: str, remark: str | None) -> None:
@@ -200,14 +204,16 @@ def summarize(results: Mapping[str, Any], folder: Path, neighbors: str, remark: 
     )
 
 
-def _folders(config: Demo) -> tuple[Path, Path]:
-    """Where the worlds go, and the run directory. Raises BadInput where that is in use."""
+def _folders(config: Demo, head: str) -> tuple[Path, Path]:
+    """Where the worlds go, and the run directory. Raises BadInput where that is in use.
+
+    head: the one that is evaluated last.
+    """
     root = data_root(config)
     if config.data_root is None:
         root = root / "demo" / f"seed{config.seed}"
         root = root if config.desc_name == "sift" else root / config.desc_name
     if not config.train:
         root = root / "released"  # other descriptors and another vocabulary of the same pictures
-    folder = config.output_dir or stamped_dir(f"demo_seed{config.seed}")
-    refuse_used(folder)
+    folder = run_dir(config, f"demo_seed{config.seed}", f"test_{head}/{RESULTS}")
     return root, folder.absolute()

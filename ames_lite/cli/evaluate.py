@@ -14,7 +14,7 @@ from ames_lite.cli.compose import as_dict, given_words
 from ames_lite.cli.schema.evaluation import Evaluate, Scored, Search
 from ames_lite.cli.schema.keys import Named
 from ames_lite.cli.scoring_run import SCORES, run_folder, scores_in, scoring
-from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
+from ames_lite.cli.shell import RESULTS, as_list, dataset_files, print_table, protocol_of
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile, check_config
 from ames_lite.evaluation.data import (
@@ -79,7 +79,6 @@ def _run(
     role, plain = role_of(config.dataset.role, len(lambs) * len(temps), tuned_on), as_dict(config)
     results = report(work, scores, cost, rows, tuned_on=tuned_on, role=role, config=plain)
     results["ensemble_source"] = source
-    write_results(folder / "results.json", results)
     show(results, config.seed)
     if config.report_queries:
         page = write_report(
@@ -96,7 +95,7 @@ def _run(
     lists = (folder, exports, data, scores, rows[0])
     for path in write_exports(*lists, tag=tag, setting=setting, top=top):
         print(f"export:  {path}")
-    print(f"results: {folder / 'results.json'}")
+    print(f"results: {write_results(folder / RESULTS, results)}")
     return results
 
 
@@ -187,11 +186,11 @@ def _say_queries(data: EvaluationData) -> None:
 def _scores_of(config: Evaluate, work: Work, processes: Processes) -> tuple[Path, PairScores, Cost]:
     """The run directory, and the scores: of `scores=`, or of this run, resumed or not."""
     if config.scores is None:
-        folder = run_folder(config, "evaluate", processes)
+        folder = run_folder(config, "evaluate", processes, RESULTS)
         return folder, *scores_in(folder, work, processes)
     path = config.scores / SCORES if config.scores.is_dir() else config.scores
     scores, cost = reuse(work, path)
-    return run_folder(config, "evaluate", processes), scores, cost
+    return run_folder(config, "evaluate", processes, RESULTS), scores, cost
 
 
 def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:

@@ -66,7 +66,7 @@ def run(config: Failures) -> Path:
     _say_missing(tiles.album, files.page)
     title = title_of(results, place, setting)
     figure = failure_sheet(sections, title=title, notes=notes)
-    folder = run_dir(config, run_prefix(ran, "failures"))
+    folder = run_dir(config, run_prefix(ran, "failures"), "failures.png")
     path = save_png(figure, folder / "failures.png")
     print("\n".join([title, *notes, *(head for head, _ in parts), f"failures: {path}"]))
     return path

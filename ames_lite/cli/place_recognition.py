@@ -22,7 +22,14 @@ from ames_lite.cli.prepare_set import UNVERIFIED
 from ames_lite.cli.remedies import Files
 from ames_lite.cli.schema.evaluation import PlaceRecognition
 from ames_lite.cli.scoring_run import scoring_options
-from ames_lite.cli.shell import as_list, refuse_used, run_dir, stamped_dir
+from ames_lite.cli.shell import (
+    RESULTS,
+    as_list,
+    refuse_used,
+    run_dir,
+    stamped_dir,
+    was_interrupted,
+)
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import (
@@ -40,7 +47,10 @@ from ames_lite.evaluation.protocols import get_protocol, summarize
 from ames_lite.evaluation.results_file import read_results
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.overrides import word
+from ames_lite.io.writing import replacing
 from ames_lite.stores.published.store import is_published
+
+LAST = "table.csv"
 
 
 def run(config: PlaceRecognition) -> list[Block]:
@@ -52,11 +62,12 @@ def run(config: PlaceRecognition) -> list[Block]:
     pipeline = Pipeline(config)
     title = config.title or "+".join(place.name for place in pipeline.places)
     folder = config.output_dir or stamped_dir(f"place_recognition_{title}")
-    refuse_used(folder)
+    if not was_interrupted(folder, config, LAST):
+        refuse_used(folder, LAST)
     stages, networks = check(pipeline)
     for name, why in pipeline.left_out.items():
         print(f"left out: {name}: {why}")
-    run_dir(replace(config, output_dir=folder), "place_recognition")
+    run_dir(replace(config, output_dir=folder), "place_recognition", LAST)
     for stage in stages:
         _fill(pipeline, stage, networks)
     blocks = [_rerank(pipeline, place, folder / place.name) for place in pipeline.places]
@@ -227,7 +238,8 @@ def _rerank(pipeline: Pipeline, place: Files, folder: Path) -> Block:
         if config.scores is not None:
             earlier = config.scores / place.name / name / "scores.hdf5"
             more += [word("scores", earlier)] if earlier.is_file() else []
-        pipeline.steps(*pipeline.rerank(place, name, *more))
+        if not (folder / name / RESULTS).is_file():  # of an interrupted run
+            pipeline.steps(*pipeline.rerank(place, name, *more))
         results = dict(read_results(folder / name / "results.json"))
         results["config"] = {**results["config"], "neighbors": pipeline.lists}
         entries.append(Entry(name, (str(folder / name / "results.json"),), (results,)))
@@ -242,7 +254,8 @@ def _write_tables(pipeline: Pipeline, blocks: Sequence[Block], folder: Path) -> 
     listed = "\n".join(f"- {note}" for note in notes)
     markdown = f"{one_table(blocks, columns, markdown=True)}{listed}\n"
     (folder / "table.md").write_text(markdown, encoding="utf-8")
-    (folder / "table.csv").write_text(render(blocks, "csv"), encoding="utf-8")
+    with replacing(folder / LAST) as partial:
+        partial.write_text(render(blocks, "csv"), encoding="utf-8")
     return "\n".join([one_table(blocks, columns), *notes])
 
 

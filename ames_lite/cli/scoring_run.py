@@ -21,7 +21,6 @@ from ames_lite.runtime import autocast, settle_precision
 C = TypeVar("C", bound=Device)
 S = TypeVar("S", bound=Scored)
 SCORES = "scores.hdf5"
-ENDED = ("results.json", "tuned.json")  # what a run writes last
 
 
 def scoring_options(
@@ -67,23 +66,25 @@ def check_validation_set(key: str, dataset: Dataset) -> None:
     check_config(dataset.role == "val", what, expected)
 
 
-def run_folder(config: Scored, command_name: str, processes: Processes) -> Path:
-    """The run directory, the same for all processes; raises also where nothing can be resumed."""
+def run_folder(config: Scored, command_name: str, processes: Processes, last: str) -> Path:
+    """The run directory, the same for all processes; raises also where nothing can be resumed.
+
+    last: the file that the run writes last.
+    """
     made = ""
     if processes.first:
         named = run_prefix(config, command_name)
-        made = str(_resumed(config) if config.resume else run_dir(config, named))
+        made = str(_resumed(config, last) if config.resume else run_dir(config, named, last))
     return Path(processes.from_first(made))
 
 
-def _resumed(config: Scored) -> Path:
+def _resumed(config: Scored, last: str) -> Path:
     folder = config.output_dir
     if folder is None:
         raise ConfigError("resume=true without output_dir=", expected="the folder of the run")
     where, expected = folder.absolute(), "the folder of a run that was interrupted"
-    ended = any((folder / name).exists() for name in ENDED)
     what, remedy = "the run has ended", "give another output_dir="
-    require(not ended, what, where=where, expected=expected, remedy=remedy)
+    require(not (folder / last).exists(), what, where=where, expected=expected, remedy=remedy)
     begun = (folder / "config.yaml").exists()
     what, remedy = "no run was begun here", "leave resume=true away"
     require(begun, what, where=where, expected=expected, remedy=remedy)

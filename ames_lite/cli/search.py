@@ -254,16 +254,17 @@ def _print_hits(found: Found, q: int, top: int, answers: Answers) -> None:
 
 
 def _write(config: Search, index: Path, model: _Model, found: Found) -> None:
-    folder = run_dir(config, f"search_{_images(config).name}_{config.backbone.name}")
+    last = FORMS["json"].format("")
+    folder = run_dir(config, f"search_{_images(config).name}_{config.backbone.name}", last)
     sides = (found.queries, found.gallery)
     ranking = Neighbors(found.hits.ids, found.hits.scores, len(found.gallery))
-    for form in ("json", "json_scores"):
-        write_ranking(folder / FORMS[form].format(""), form, *sides, ranking)
+    scored = folder / FORMS["json_scores"].format("")
+    write_ranking(scored, "json_scores", *sides, ranking)
     if model.answers != Answers():
         write_answers(folder / "answers.json", *sides, found.hits, model.answers)
     if config.report_queries:
         print(f"report:  {_write_page(config, folder / 'report.html', index, model, found)}")
-    print(f"results: {folder / 'retrieval_results.json'}")
+    print(f"results: {write_ranking(folder / last, 'json', *sides, ranking)}")
 
 
 def _write_page(config: Search, path: Path, index: Path, model: _Model, found: Found) -> Path:

@@ -6,7 +6,7 @@ A user's mistake is one message and exit code 1, without a traceback; AMES_DEBUG
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -30,9 +30,12 @@ from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import shell_word, word
 from ames_lite.io.shipped import conf_dir
-from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors
+from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors, replacing
 from ames_lite.runtime import PROGRESS, log_to, set_up_logging
+from ames_lite.stores.checksums import VERIFY
 
+OF_NO_RUN = ("output_dir", "resume", "progress", "verify")  # keys that make no other run
+RESULTS = "results.json"
 SCRIPT = r"python (?:scripts|extract)/(\w+)\.py"
 
 
@@ -52,6 +55,7 @@ def command(
     def composed() -> object:
         configs.append(compose(name, in_our_words(name, given)))
         os.environ[PROGRESS] = str(int(getattr(configs[0], "progress", True)))
+        os.environ[VERIFY] = str(int(getattr(configs[0], "verify", True)))
         if getattr(configs[0], "prepare", False):
             one = int(os.environ.get("WORLD_SIZE", "1")) == 1
             check_config(one, "prepare=true in several processes", "one process, which prepares")
@@ -210,33 +214,58 @@ def stamped_dir(name: str) -> Path:
     return next(folder for folder in found if not folder.exists())
 
 
-def run_dir(config: Run, name: str) -> Path:
-    """A fresh run directory, with the configuration in it: output_dir=, or runs/<name>_<time>.
+def run_dir(config: Run, name: str, last: str) -> Path:
+    """The run directory, with the configuration in it: output_dir=, or runs/<name>_<time>.
 
-    Raises BadInput where it is in use.
+    last: the file that a run writes last. output_dir= is new, or of a run of the same configuration
+    that was interrupted, which goes on. Raises BadInput where it is in use.
     """
     folder = config.output_dir or stamped_dir(name)
-    refuse_used(folder)
-    with explain_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    if not was_interrupted(folder, config, last):
+        refuse_used(folder, last)
+        with explain_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         write_settings(folder, config)
     log_to(folder / "run.log")
     return folder
 
 
+def was_interrupted(folder: Path, config: Run, last: str) -> bool:
+    """Whether a run of this configuration was begun there and has not written its last file."""
+    same = settings_of(folder) == plain_settings(as_dict(config))
+    return same and not (folder / last).is_file()
+
+
+def settings_of(folder: Path) -> dict[str, Any] | None:
+    """The configuration of the run there, but for keys that make no other run; None: no run."""
+    try:
+        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return plain_settings(written) if isinstance(written, dict) else None
+
+
+def plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in OF_NO_RUN}
+
+
 def write_settings(folder: Path, config: Any) -> None:
     """config.yaml, all keys, and overrides.yaml, those that are not the defaults."""
-    for name, content in (("config", as_dict(config)), ("overrides", given_words(config))):
+    for name, content in (("overrides", given_words(config)), ("config", as_dict(config))):
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        with replacing(folder / f"{name}.yaml", overwrite=True) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
-def refuse_used(folder: Path) -> None:
+def refuse_used(folder: Path, last: str) -> None:
     """Raises BadInput where a run directory holds more than Hydra's files of this run."""
     there = folder.iterdir() if folder.is_dir() else ()
     used = folder.is_file() or any(p.name != ".hydra" and p.suffix != ".log" for p in there)
     expected = "an empty or new folder: a run never overwrites another"
     what, remedy = "the run directory is in use", "give another output_dir="
+    if (folder / last).is_file():
+        what, shown = "the run has ended", word("results", [str(folder.absolute())])
+        remedy += f"; to see it: python scripts/compare.py {shown}" * (last == RESULTS)
     require(not used, what, where=folder.absolute(), expected=expected, remedy=remedy)
 
 

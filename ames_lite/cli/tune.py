@@ -21,6 +21,8 @@ from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome, fit_calibration
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
+TUNED = "tuned.json"
+
 
 class Scored(NamedTuple):
     """A validation set with the logits of all pairs, and every cell of the grid on it."""
@@ -61,7 +63,7 @@ def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scor
     data, numbers = open_data(
         files, protocol_of(config), config.neighbors, numbers_of(config.num_rerank), processes
     )
-    folder = run_folder(config, "tune", processes)
+    folder = run_folder(config, "tune", processes, TUNED)
     scores, _ = scores_in(folder, Work(data, scorer, max(numbers), options), processes)
     values = {"lambs": as_list(config.lamb), "temps": as_list(config.temp)}
     rows = grid(data, scores, num_reranks=numbers, **values)
@@ -76,7 +78,7 @@ def _keep(config: Tune, scored: Scored, row: Row) -> None:
     tuned = Tuned(
         row.num_rerank, row.lamb, row.temp, option, scorer.name, scorer.digest, metric, value
     )
-    print(f"frozen in {write_tuned(scored.folder / 'tuned.json', tuned)}")
+    print(f"frozen in {write_tuned(scored.folder / TUNED, tuned)}")
     if config.weights is not None and is_native(config.weights):
         print(f"      and {freeze(config.weights, row, {option: scored.outcome(row)})}")
 

@@ -72,7 +72,7 @@ def write_exports(
     """Write the reranked lists into a folder, once a form; returns the paths.
 
     forms, setting: of `check_exports`; tag: the name of the TREC run; top: the first images of
-    every query, None: all. Raises BadInput for a file that is there.
+    every query, None: all.
     """
     if not forms:
         return []
@@ -109,15 +109,15 @@ def write_ranking(
 
     form: `trec`, one line an image, with the tag of the run; `json`, {query: [images, best first]};
     `json_scores`, with [image, score]; `csv`, query, rank, gallery, score; `pairs`, query, gallery,
-    sim, logit, score, of sims [Q, K] and logits [Q, n], n <= K, of the images as ranked. Raises
-    BadInput for an existing file.
+    sim, logit, score, of sims [Q, K] and logits [Q, n], n <= K, of the images as ranked. An
+    existing file is replaced.
     """
     lists = (
         (query, [gallery_names[image] for image in ids.tolist()])
         for query, ids in zip(query_names, ranking.ids, strict=True)
     )
     scores = ranking.sims
-    with replacing(path) as partial:
+    with replacing(path, overwrite=True) as partial:
         with partial.open("w", encoding="utf-8", errors=ODD_NAMES, newline="") as file:
             if form == "trec":
                 _write_trec(file, lists, falling_scores(scores), tag)

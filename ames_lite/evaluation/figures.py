@@ -29,8 +29,8 @@ EMPTY = np.full((3, 4, 3), 225, np.uint8)  # in the place of an image that is no
 
 
 def save_png(figure: Figure, path: str | Path) -> Path:
-    """Write the figure; returns the path. Raises BadInput for a file that exists already."""
-    with replacing(path) as partial:
+    """Write or replace the figure; returns the path."""
+    with replacing(path, overwrite=True) as partial:
         figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
     return Path(path)
 

@@ -54,6 +54,8 @@ of a query with so many candidates, reading and encoding the images included; ~:
 the largest num_rerank, the one that was scored.
 """
 
+LAST = "frontier.json"  # what a run writes last
+
 
 def main(overrides: Sequence[str] | None = None) -> int:
     """The command."""
@@ -82,7 +84,7 @@ def _run(config: Frontier, processes: Processes, options: ScoringOptions) -> dic
     metric = _metric(config.metric, data)
     folder = Path(
         processes.from_first(
-            str(run_dir(config, run_prefix(config, "frontier"))) if processes.first else ""
+            str(run_dir(config, run_prefix(config, "frontier"), LAST)) if processes.first else ""
         )
     )
     cache = ScoreCache(config.cache or folder / "scores", processes)
@@ -188,7 +190,7 @@ def _write(folder: Path, results: dict[str, Any], cells: Sequence[Cell]) -> None
         cells, results["fronts"], metric, results["global"][metric], title, timed
     )
     save_png(figure, folder / "frontier.png")
-    with replacing(folder / "frontier.json") as partial:
+    with replacing(folder / LAST) as partial:
         text = json.dumps(results, indent=1, allow_nan=False, default=str)
         partial.write_text(text + "\n", encoding="utf-8")
 

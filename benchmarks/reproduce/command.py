@@ -96,7 +96,8 @@ def _evaluate(config: Evaluate, ranking: str) -> dict[str, Any]:
         return evaluate.run(config)
     lists = dataset_files(config), protocol_of(config)
     results = evaluate_lists(*lists, config.neighbors, as_dict(config))
-    write_results(run_dir(config, run_prefix(config, "reproduce")) / "global.json", results)
+    last = "global.json"
+    write_results(run_dir(config, run_prefix(config, "reproduce"), last) / last, results)
     return results
 
 

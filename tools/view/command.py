@@ -73,11 +73,12 @@ def run(config: View) -> dict[str, Path]:
     if "globals" in what:
         found = load_map(config, files, chosen_splits(config))
         figures["globals"] = partial(draw_map, config, found)
-    folder = run_dir(config, run_prefix(config, "view"))
-    names = {"globals": f"globals_{config.global_}"}
-    paths = {}
+    named = {kind: f"{kind}.png" for kind in what}
+    if "globals" in named:
+        named["globals"] = f"globals_{config.global_}.png"
+    folder, paths = run_dir(config, run_prefix(config, "view"), named[what[-1]]), {}
     for kind in what:
-        paths[kind] = save_png(figures[kind](), folder / f"{names.get(kind, kind)}.png")
+        paths[kind] = save_png(figures[kind](), folder / named[kind])
         print(f"{kind}: {paths[kind]}")
     return paths
 

@@ -90,6 +90,7 @@ NODES = {"dataset": Dataset, "model": Named, "backbone": Named}
 class Root:
     data_root: Path | None = None  # folder of the data sets; null: the checkout's data/
     progress: bool = True  # false: no progress bars, which are for terminals alone
+    verify: bool = True  # the checksums of files that are read; false: of very large stores
 
 
 @dataclass
