@@ -26,6 +26,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation import figures, pictures
 from ames_lite.evaluation.figures import Section
 from ames_lite.evaluation.pictures import Album
+from ames_lite.io.json_file import read_json_file
 from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld
 from tests.datasets.vpr.miniatures import MINIATURES, draw
@@ -121,7 +122,7 @@ def test_the_sheet_shows_what_the_exported_ranking_has(
 def test_rows_and_settings_are_chosen(
     ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = json.loads((ran / "results.json").read_text())["rows"]
+    rows = read_json_file(ran / "results.json", "")["rows"]
     best = max(range(2), key=lambda i: (rows[i]["metrics"]["map"], -i))
     for row, shown in ((0, best), (1, 0), (2, 1)):
         sheet(f"results={ran}", f"row={row}", "num_rows=1", f"output_dir={tmp_path / str(row)}")
@@ -156,7 +157,7 @@ def test_a_run_whose_data_moved_is_shown_with_data_root(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(ran, run)
-    results = json.loads((run / "results.json").read_text())
+    results = read_json_file(run / "results.json", "")
     results["config"]["data_root"] = str(tmp_path / "gone")
     (run / "results.json").write_text(json.dumps(results))
     with pytest.raises(MissingFile, match="images"):
@@ -257,7 +258,7 @@ def test_settings_that_cannot_be_are_refused(word: str, expected: str, ran: Path
 
 
 def test_results_without_their_configuration_are_refused(ran: Path, tmp_path: Path) -> None:
-    results = json.loads((ran / "results.json").read_text())
+    results = read_json_file(ran / "results.json", "")
     for config, what in (({}, "dataset, desc_name, neighbors"), (None, "of a wrong type: config")):
         path = tmp_path / "results.json"
         path.write_text(json.dumps({**results, "config": config}))

@@ -232,6 +232,11 @@ def test_an_interrupt_is_said_and_what_was_finished_is_kept(
     assert "interrupted" in capsys.readouterr().err
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert names == ["config.yaml", "overrides.yaml", "run.log", "scores.partial.hdf5"]
-    resumed = evaluate.run(compose("evaluate", [*given, "resume=true"]))
+    other = [word if not word.startswith("lamb=") else "lamb=0.9" for word in given]
+    with pytest.raises(BadInput, match="in use"):
+        evaluate.run(compose("evaluate", [*other, "num_rerank=3"]))
+    resumed = evaluate.run(compose("evaluate", given))  # the same command
     assert resumed["cost"]["pairs_kept"] > 0
     assert not list((tmp_path / "run").glob("*partial*"))
+    with pytest.raises(BadInput, match=r"(?s)has ended.*compare\.py results="):
+        evaluate.run(compose("evaluate", given))
