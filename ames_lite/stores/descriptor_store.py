@@ -37,6 +37,7 @@ from ames_lite.stores.row_layout import (
     check_layout,
     checksum_columns,
     layout,
+    num_parts,
     part_checksums,
     progress,
     store_layout,
@@ -74,6 +75,7 @@ class RowStore:
         self._pid = os.getpid()
         self._ways: dict[str, DirectRows | None] = {}
         self._columns: dict[str, int] = {}  # of data sets with checksums
+        self._verified: dict[str, npt.NDArray[np.int32]] = {}  # how many of them, by row
         try:
             self._read_header(self._file())
         except BadInput:
@@ -119,8 +121,11 @@ class RowStore:
         return self._ways[name]
 
     def _verify(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Raise BadInput where rows, or of local descriptors their first runs, were changed."""
-        if name not in self._columns:
+        """Raise BadInput where rows, or of local descriptors their first runs, were changed.
+
+        Once an open store: a row that is read again is taken as it is.
+        """
+        if self._is_verified(name, first, first + len(rows), num_parts(name, rows.shape)):
             return
         found, column = part_checksums(name, rows), self._columns[name]
         table = self._read_rows("checksum", first, first + len(rows))
@@ -130,6 +135,15 @@ class RowStore:
             what = f"'{name}' of row {row} ('{self.names[row]}') was changed: another checksum"
             remedy = f"make the store again: {self.remedy}"
             raise BadInput(what, where=self.path, expected="as it was written", remedy=remedy)
+        seen = self._verified[name][first : first + len(rows)]
+        np.maximum(seen, found.shape[1], out=seen)
+
+    def _is_verified(self, name: str, first: int, stop: int, parts: int) -> bool:
+        """Whether so many checksums of each of these rows were compared, or there are none."""
+        if name not in self._columns:
+            return True
+        seen = self._verified.setdefault(name, np.zeros(len(self), np.int32))
+        return bool((seen[first:stop] >= parts).all())
 
     def failed(self, first: int, stop: int) -> dict[int, str]:
         """The rows from first to stop that failed, and why."""
@@ -316,8 +330,10 @@ class DescriptorStore(RowStore):
         self, first: int, stop: int, count: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Of rows first to stop: the strongest `count` descriptors, and which of them are valid."""
-        whole_runs = min(self.max_count, checksums.RUN * checksums.num_runs(count))
-        descriptors = self._read_rows("descriptors", first, stop, whole_runs)
+        runs, whole = checksums.num_runs(count), count
+        if not self._is_verified("descriptors", first, stop, runs):
+            whole = min(self.max_count, checksums.RUN * runs)
+        descriptors = self._read_rows("descriptors", first, stop, whole)
         self._verify("descriptors", first, descriptors)
         return descriptors[:, :count], np.arange(count) < self.count[first:stop, None]
 

@@ -82,8 +82,13 @@ def checksum_columns(names: Iterable[str]) -> dict[str, int]:
     return {name: 1 + at for at, name in enumerate(n for n in BY_ROW if n in names)}
 
 
+def num_parts(name: str, shape: tuple[int, ...]) -> int:
+    """How many checksums a row of a BY_ROW data set [n, ...] has."""
+    return checksums.num_runs(shape[1]) if name == "descriptors" and len(shape) == 3 else 1
+
+
 def part_checksums(name: str, rows: npt.NDArray[Any]) -> checksums.Checksums:
-    """[n, 1], or of local descriptors [n, runs], of rows of a BY_ROW data set."""
+    """[n, num_parts] of rows of a BY_ROW data set."""
     if name == "descriptors" and rows.ndim == 3:
         return checksums.run_checksums(rows)
     return checksums.row_checksums(rows)[:, None]

@@ -77,6 +77,17 @@ def test_a_changed_column_is_refused_at_opening(store: Path, name: str) -> None:
         DescriptorStore.open(store).count  # noqa: B018
 
 
+def test_a_row_is_verified_once_an_open_store(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, hashed = DescriptorStore.open(store), []
+    real = checksums.run_checksums
+    monkeypatch.setattr(checksums, "run_checksums", lambda rows: hashed.append(1) or real(rows))
+    for _ in range(3):
+        opened.read_descriptors([1, 2])
+    assert len(hashed) == 1
+    opened.read_descriptors([0, 1, 2])
+    assert len(hashed) == 2
+
+
 def test_verification_can_be_left_out(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(store, "descriptors", 1)
     monkeypatch.setenv(checksums.VERIFY, "0")
@@ -98,13 +109,13 @@ def test_a_copy_verifies_what_it_copies_and_has_checksums(store: Path, tmp_path:
     whole = DescriptorStore.open(store)
     copy = join_stores([whole], tmp_path / "copy.hdf5")
     assert copy.read_bytes() == store.read_bytes()
-    linked = DescriptorStore.open(join_stores([whole], tmp_path / "linked.hdf5", linked=True))
+    linked = join_stores([whole], tmp_path / "linked.hdf5", linked=True)
     change(store, "descriptors", 1)
-    for damaged in (linked, whole):
+    for damaged in (linked, store):
         with pytest.raises(BadInput, match="row 1 "):
-            damaged.read_descriptors([1])
+            DescriptorStore.open(damaged).read_descriptors([1])
     with pytest.raises(BadInput, match="row 1 "):
-        join_stores([whole], tmp_path / "again.hdf5")
+        join_stores([DescriptorStore.open(store)], tmp_path / "again.hdf5")
 
 
 def test_files_of_older_versions_are_read_and_a_copy_of_one_has_checksums(tmp_path: Path) -> None:
