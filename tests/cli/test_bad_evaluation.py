@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
 from tests.helpers import main_of
+from tests.stores.files import rewritten
 
 CELL = ["num_rerank=10", "lamb=0.5", "temp=1.0", "report_queries=0"]
 
@@ -155,7 +155,7 @@ def test_a_published_id_outside_the_gallery(own: Own, value: float) -> None:
 
 @pytest.mark.parametrize("value", [40, -1])
 def test_a_native_id_outside_the_gallery(own: Own, value: int) -> None:
-    with h5py.File(own.path("nn_sift_vlad.hdf5"), "r+") as file:
+    with rewritten(own.path("nn_sift_vlad.hdf5")) as file:
         file["ids"][2, 5] = value
     own.refused(str(value), "0 to 39", "nn_sift_vlad.hdf5", "prepare_topk_global.py")
 
@@ -205,7 +205,7 @@ def test_a_truncated_pickle(own: Own) -> None:
 @pytest.mark.parametrize("model", ["chamfer", "mutual_nn", "ransac"])
 @pytest.mark.parametrize("side", ["query", "gallery"])
 def test_a_descriptor_that_is_nan_is_named_with_its_store(own: Own, side: str, model: str) -> None:
-    with h5py.File(own.path(f"sift_{side}_local.hdf5"), "r+") as file:
+    with rewritten(own.path(f"sift_{side}_local.hdf5")) as file:
         file["descriptors"][3, 1, 0] = np.nan
     code, _, message = own.run(model=model)
     assert code == 1 and "NaN" in message
@@ -237,7 +237,7 @@ def test_a_logit_that_is_nan_stops_the_scoring(own: Own, monkeypatch: pytest.Mon
 def test_a_nan_among_stored_scores(own: Own) -> None:
     assert own.run()[0] == 0
     scores = own.output / "scores.hdf5"
-    with h5py.File(scores, "r+") as file:
+    with rewritten(scores) as file:
         file["logit"][7] = np.nan
     code, _, message = own.run(f"scores={scores}", f"output_dir={own.folder / 'again'}")
     assert code == 1 and "NaN" in message and "scores.hdf5" in message

@@ -206,7 +206,7 @@ def test_every_printed_command_composes(aerial: Done, capsys: pytest.CaptureFixt
 
 
 def test_another_run_directory_is_asked_for(aerial: Done) -> None:
-    with pytest.raises(BadInput, match="in use"):
+    with pytest.raises(BadInput, match="the run has ended"):
         run(aerial.root, "first", *aerial.words)
 
 

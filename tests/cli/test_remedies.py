@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
@@ -19,6 +18,7 @@ from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from benchmarks.frontier import command as frontier
 from tests.conftest import TinyWorld
 from tests.helpers import main_of
+from tests.stores.files import rewritten
 from tools.view import command as view
 
 MAINS: dict[str, Callable[[list[str]], int]] = {
@@ -148,7 +148,7 @@ def test_remedies_mend_files_of_other_images(
     lists = folder / "nn_sift_vlad.hdf5"
     found, others = read_neighbors(lists, *names), [side[::-1] for side in names]
     write_neighbors(lists, found, *others, {}, overwrite=True)
-    with h5py.File(folder / "sift_gallery_local.hdf5", "r+") as file:
+    with rewritten(folder / "sift_gallery_local.hdf5") as file:
         file["name"][:2] = file["name"][:2][::-1]
     shell.pasted.clear()
     shell.lead("scripts/evaluate.py", evaluation)

@@ -186,9 +186,11 @@ def test_every_command_composes_to_what_its_annotations_say(name: str) -> None:
     config = compose(name)
     assert type(config) is SCHEMAS[name]
     check(config)
-    if "dataset" in groups_of(SCHEMAS[name]):
-        for option in options_of("dataset"):
-            check(compose(name, [f"dataset={option}"]).dataset)
+
+
+@pytest.mark.parametrize("option", options_of("dataset"))
+def test_every_data_set_composes_to_what_its_annotations_say(option: str) -> None:
+    check(compose("check_store", [f"dataset={option}"]).dataset)
 
 
 def check(config: Any) -> None:

@@ -240,7 +240,7 @@ def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: 
         (ConfigError, "on_bad_image=maybe", ["on_bad_image=maybe"]),
         (ConfigError, "a number or null", [query, "model=ransac", "lamb=[0.1,0.2]", "temp=1.0"]),
         (ConfigError, "λ and γ are unknown", [query, "model=chamfer"]),
-        (MissingFile, "no head", [query, f"weights={tmp_path / 'nowhere'}"]),
+        (ConfigError, "needs trained weights", [query, f"weights={tmp_path / 'nowhere'}"]),
         (MissingFile, "no head .* is shipped", [query, "model=elvis", "backbone=tiny_random"]),
     ]
     for kind, message, given in cases:

@@ -9,7 +9,6 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -31,6 +30,7 @@ from ames_lite.training.state import Watch
 from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
 from tests.helpers import main_of
+from tests.stores.files import rewritten
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["dataset=synthetic-train", "desc_name=sift", "device=cpu", "max_count=12", "epochs=1"]
@@ -220,7 +220,7 @@ def test_resume_never_and_foreign_folders_are_refused(
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     with pytest.raises(BadInput, match=r"lr: 0.0005 there, 0.1 here"):
         trained(tiny_world, folder, *given, "lr=0.1")
-    with pytest.raises(BadInput, match="in use"):
+    with pytest.raises(BadInput, match="the run has ended"):
         trained(tiny_world, folder, *given, "resume=never")
     with pytest.raises(ConfigError, match="auto or never"):
         trained(tiny_world, folder, *given, "resume=always")
@@ -331,7 +331,7 @@ def test_failed_images_are_in_no_triplet_and_no_sample(
     root = copied(tiny_world, tmp_path)
     found = {"list": root / "train.txt", "store": root / "sift_local.hdf5"}
     found["neighbors"] = root / "nn_sift_vlad.hdf5"
-    with h5py.File(found["store"], "r+") as file:
+    with rewritten(found["store"]) as file:
         file["status"][::4], file["count"][::4] = FAILED, 0
         file["count"][1] = 0  # a plain wall
     store, sampler = train.open_training_set(found, Recipe(min_each=1, batch_size=8))
@@ -339,7 +339,7 @@ def test_failed_images_are_in_no_triplet_and_no_sample(
     assert len(drawn) and (drawn % 4 != 0).all() and (drawn != 1).all()
     assert len(sample_descriptors(store, 0, 10)) == 10 * 60
     store.close()
-    with h5py.File(found["store"], "r+") as file:
+    with rewritten(found["store"]) as file:
         file["count"][:] = 0
     with pytest.raises(BadInput, match="none of its 84 images has a descriptor"):
         sample_descriptors(DescriptorStore.open(found["store"]), 0)

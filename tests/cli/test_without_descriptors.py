@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
@@ -16,7 +15,7 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import read_pair_scores
 from tests.conftest import TinyWorld
 from tests.helpers import main_of
-from tests.stores.files import read_digests
+from tests.stores.files import read_digests, rewritten
 from tests.stores.published.forms import of_store, write_published
 
 EMPTY = {"query": [2], "gallery": [0, 7]}
@@ -28,7 +27,7 @@ def root(tiny_world: TinyWorld, tmp_path: Path) -> Path:
     root = tmp_path / "data"
     shutil.copytree(tiny_world.folder(), root / "synthetic")
     for side, rows in EMPTY.items():
-        with h5py.File(root / "synthetic" / f"sift_{side}_local.hdf5", "r+") as file:
+        with rewritten(root / "synthetic" / f"sift_{side}_local.hdf5") as file:
             file["count"][rows] = 0
     return root
 

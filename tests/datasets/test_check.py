@@ -18,6 +18,7 @@ from ames_lite.extraction.merging import merge_stores
 from tests.conftest import TinyWorld
 from tests.extraction.test_merging import sharded
 from tests.helpers import main_of
+from tests.stores.files import rewritten
 from tests.stores.published.forms import FORMS, images, images_for, laid_out, write_published
 from tests.stores.test_descriptor_store import NAMES, create, fill
 
@@ -80,14 +81,14 @@ def test_a_fault_of_a_native_store_is_found(
     native: Path, change: Callable[[h5py.File], None], match: str, run_bytes: int, monkeypatch
 ) -> None:
     monkeypatch.setattr(check, "RUN_BYTES", run_bytes)
-    with h5py.File(native, "r+") as file:
+    with rewritten(native) as file:
         change(file)
     found = findings(native)
     assert len(found) == 1 and match in found[0], found
 
 
 def test_what_lies_beyond_the_count_is_no_fault(native: Path) -> None:
-    with h5py.File(native, "r+") as file:
+    with rewritten(native) as file:
         row = int(np.flatnonzero((file["count"][:] < 6) & (file["status"][:] == 1))[0])
         file["descriptors"][row, 6] = np.nan
         file["weight"][row, 6] = 99
@@ -96,7 +97,7 @@ def test_what_lies_beyond_the_count_is_no_fault(native: Path) -> None:
 
 
 def test_faults_of_several_rows_are_counted_together(native: Path) -> None:
-    with h5py.File(native, "r+") as file:
+    with rewritten(native) as file:
         for row in (0, 1, 3, 5, 6):
             file["descriptors"][row] = 0
     (found,) = findings(native)
@@ -245,14 +246,14 @@ def test_absent_lists_and_truth_are_notes_and_absent_stores_an_error(files: Data
 
 def test_ids_out_of_range_are_found(files: DatasetFiles) -> None:
     path = files.neighbors("vlad")
-    with h5py.File(path, "r+") as file:
+    with rewritten(path) as file:
         file["ids"][1, 2] = 4000
     ((where, what),) = of_dataset(files)
     assert where == str(path) and "4000" in what
 
 
 def test_provenance_that_does_not_fit_is_found(files: DatasetFiles) -> None:
-    with h5py.File(files.local("query"), "r+") as file:
+    with rewritten(files.local("query")) as file:
         made = json.loads(file.attrs["provenance"]) | {"top_k": 7, "backbone": "other"}
         file.attrs["provenance"] = np.bytes_(json.dumps(made))
     said = [what for _, what in of_dataset(files)]

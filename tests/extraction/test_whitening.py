@@ -19,7 +19,7 @@ from ames_lite.retrieval.whitening import fit_whitening as fit
 from ames_lite.stores.fitted import read_whitening
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_writer import GlobalWriter
-from tests.stores.files import read_globals, write_globals
+from tests.stores.files import read_globals, rewritten, write_globals
 
 NAMES = tuple(f"{i}.jpg" for i in range(40))
 D = 24
@@ -124,7 +124,7 @@ def test_data_that_hold_too_little_are_refused_with_their_file(tmp_path: Path) -
         with pytest.raises(BadInput, match=what):
             fit_whitening(source, tmp_path / "p.npz", dim=dim, **more)
     damaged = globals_file(tmp_path / "nan.hdf5")
-    with h5py.File(damaged, "r+") as file:
+    with rewritten(damaged) as file:
         file["descriptors"][3, 2] = np.nan
     with pytest.raises(BadInput, match=r"'3.jpg' \(row 3\) has NaN") as caught:
         fit_whitening(damaged, tmp_path / "p.npz", dim=6)
