@@ -187,7 +187,8 @@ def _rows(rows: Any, count: int, key: str, where: str) -> Rows:
     else:  # a bool is an int to Python, and a row to nobody
         fine = _is_list(rows, int | np.integer) and not any(isinstance(row, bool) for row in rows)
     require(fine, f"'{key}' is no list of rows", where=where, expected=OFFICIAL)
-    values = np.asarray(rows, np.int64)
+    with explained(kinds=OverflowError, where=where, expected=OFFICIAL):
+        values = np.asarray(rows, np.int64)
     if values.size and not 0 <= values.min() <= values.max() < count:
         what = f"'{key}' names rows {values.min()} to {values.max()}"
         raise BadInput(what, where=where, expected=f"rows 0 to {count - 1} of the image list")

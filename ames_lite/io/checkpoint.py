@@ -125,6 +125,7 @@ def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadM
     else:
         state, record = _read_native(path)
         name, known, meta = _unpack(record, _native_files(path)[1])
+        _refuse_other_sizes(name, known, state, _native_files(path)[1])
     try:
         with torch.device("meta"):  # no memory, and no random numbers drawn
             model = build_head(name, **{**known, **arguments})
@@ -188,6 +189,21 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
     with explained(where=path):
         meta = HeadMeta(**{key: record[key] for key in fields & set(record)})
     return record["model"], record["arguments"], meta
+
+
+def _refuse_other_sizes(
+    name: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
+) -> None:
+    """Raise BadInput for sizes that the weights do not have, before a model of them is built."""
+    if name not in HEADS or HEADS[name].marker is None:
+        return
+    with explained(where=path.parent):
+        told = HEADS[name].arguments_from_state(state)
+    expected = "the meta that was written with the weights"
+    for key, value in told.items():
+        given = arguments.get(key, value)
+        what = f"{key} is {given!r}, the weights have {value!r}"
+        require(given == value, what, where=path, expected=expected)
 
 
 def _read_published(path: Path) -> dict[str, Tensor]:

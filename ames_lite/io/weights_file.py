@@ -4,6 +4,8 @@ A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state
 """
 
 import io
+import mmap
+import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
@@ -17,6 +19,11 @@ from ames_lite.errors import BadInput, MissingFile, existing_file
 from ames_lite.io.writing import replacing
 
 FOLDER = 0x10  # the attribute of an archive's member
+BOMB = 64 << 20, 100  # bytes, and the archive's size so often, that its members may take
+PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8} | {
+    *(torch.int8, torch.int16, torch.int32, torch.int64)
+}
+BYTES_OF_ANY_LENGTH = b"\nbytearray\n"  # a call that PyTorch allows
 STATE_KEYS = ("state", "model_state")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -26,7 +33,9 @@ def load_weights(path: str | Path, expected: str) -> Any:
     existing_file(path, "a file of weights is missing", expected=expected)
     try:
         _verify_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _check_tensors(content, os.path.getsize(path))
+        return content
     except Exception as error:  # of cut, damaged and foreign files nearly anything is raised
         said = str(error).strip().split("\n")[0]
         what = f"cannot be read as weights alone: {type(error).__name__}: {said}"
@@ -36,12 +45,58 @@ def load_weights(path: str | Path, expected: str) -> Any:
 def _verify_archive(path: str | Path) -> None:
     """Raise ValueError where a member of an archive was changed: PyTorch does not look at it."""
     if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as old:
+            called = old.find(BYTES_OF_ANY_LENGTH) >= 0
+        if called:
+            raise ValueError("it asks for bytes of any length")
         return
+    refuse_bomb(path)
     with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
+        if any(BYTES_OF_ANY_LENGTH in archive.read(name) for name in pickles):
+            raise ValueError("it asks for bytes of any length")
         changed = archive.testzip()
         folders = [one.filename for one in archive.infolist() if one.external_attr & FOLDER]
     if changed is not None or folders:  # of a folder PyTorch gives memory that nothing was read to
         raise ValueError(f"{changed or folders[0]} was changed after it was written")
+
+
+def refuse_bomb(path: str | Path) -> None:
+    """Raise ValueError where the members of an archive take far more than it does."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > max(BOMB[0], BOMB[1] * os.path.getsize(path)):
+        raise ValueError(f"its members take {size} bytes, {BOMB[1]} times the file and more")
+
+
+def _check_tensors(content: Any, size: int) -> None:
+    """Raise ValueError for a tensor that is not plain numbers of a file of that size.
+
+    Sparse, quantized, nested, conjugate ones and those without values fail where they are used; a
+    view that repeats its numbers may be of any shape.
+    """
+    left, seen = [content], set()
+    storages: dict[int, int] = {}
+    while left:
+        value = left.pop()
+        if isinstance(value, Tensor):
+            storages |= _storage(value)
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            left += value.values() if isinstance(value, Mapping) else value
+    if sum(storages.values()) > size:
+        raise ValueError("tensors that take more bytes than the file")
+
+
+def _storage(tensor: Tensor) -> dict[int, int]:
+    """Where the numbers of a plain tensor begin, and how many bytes there are."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+    if not plain or tensor.dtype not in PLAIN or tensor.is_neg():
+        raise ValueError(f"a {tensor.layout} tensor of {tensor.dtype} on {tensor.device.type}")
+    storage = tensor.untyped_storage()
+    if tensor.numel() * tensor.itemsize > storage.nbytes():
+        raise ValueError(f"a tensor {list(tensor.shape)} of {storage.nbytes()} bytes")
+    return {storage.data_ptr(): storage.nbytes()}
 
 
 def write_tensors(path: str | Path, content: Mapping[str, Any]) -> None:

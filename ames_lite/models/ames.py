@@ -4,7 +4,6 @@ A logit depends neither on the order of descriptors, nor on padding, nor on the 
 Parameters have their published names.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from ames_lite.models.binarization import Binarization, unpack_bits
 from ames_lite.models.blocks import EncodedImages, PairDecoder
 from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state
 
+LAYER_PARAMETERS = 18
 CPU_BLOCK_TOKENS = 4096  # of a block of pairs, see _block_size
 
 
@@ -70,11 +70,11 @@ class AMES(SimilarityHead[EncodedImages]):
         """As in SimilarityHead; num_heads and the flags cannot be read from the shapes."""
         binary = "remap_local.0.W" in state
         width = shape_in_state(state, "remap_local.0.W" if binary else "remap_local.0.weight", 2)
-        layers = {m[1] for name in state if (m := re.match(r"decoder\.layers\.(\d+)\.", name))}
+        layers = sum(name.startswith("decoder.layers.") for name in state) / LAYER_PARAMETERS
         return {
             "dim_in": width[0 if binary else 1],
             "dim": shape_in_state(state, "mtc_token", 1)[0],
-            "num_layers": max(1, len(layers)),
+            "num_layers": max(1, round(layers)),
             "dim_feedforward": shape_in_state(state, "decoder.layers.0.linear1.weight", 2)[0],
             "binary": binary,
             "pre_norm": any(name.startswith("decoder.norm.") for name in state),

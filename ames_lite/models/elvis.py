@@ -18,6 +18,7 @@ from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import unpack_bits
 from ames_lite.models.head import Encoding, SimilarityHead, check_sizes, shape_in_state
 
+MOST_ITERATIONS = 10_000
 NEVER = -1e30  # a logarithm of nothing that can be subtracted from itself
 
 
@@ -57,6 +58,8 @@ class ELViS(SimilarityHead[EncodedSets]):
         )
         if not 0 < sharpness <= 40:
             raise ConfigError(f"sharpness is {sharpness!r}", expected="a number in (0, 40]")
+        if iterations > MOST_ITERATIONS:
+            raise ConfigError(f"iterations is {iterations}", expected=f"at most {MOST_ITERATIONS}")
         self.dim_in, self.dim, self.embed_dim, self.proj_dim = dim_in, dim, embed_dim, proj_dim
         self.iterations, self.sharpness = iterations, sharpness
         self.count_padding = count_padding

@@ -103,7 +103,7 @@ def _pieces(dataset: hdf5.DataSet) -> list[Chunk] | None:
 def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Chunk | None:
     """The rows that one chunk file gives, where both select whole rows."""
     rows, whole = source.placed.rows(dataset.shape)
-    chunk = path if source.file_name == "." else find_chunk(source.file_name, path)
+    chunk = find_chunk(source.file_name, path)
     if not whole or chunk is None:
         return None
     with hdf5.open_foreign(chunk) as file:

@@ -28,7 +28,7 @@ from ames_lite.errors import BadInput, existing_file, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance, check_provenance
-from ames_lite.io.weights_file import load_weights
+from ames_lite.io.weights_file import load_weights, refuse_bomb
 from ames_lite.io.writing import replacing
 from ames_lite.retrieval.whitening import Whitening
 
@@ -85,6 +85,7 @@ class ArrayFile(NamedTuple):
             explained(what, Exception, where=path, expected=expected, remedy=remedy),
             np.load(path, allow_pickle=False) as file,
         ):
+            refuse_bomb(path)
             made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
             return {name: array_of(file, name) for name in names}, made
 
@@ -162,9 +163,8 @@ def read_vocabulary(
 
 def _read_anyloc(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
     content = load_weights(path, ANYLOC)
-    if not isinstance(content, torch.Tensor) or content.layout != torch.strided:
-        kind = getattr(content, "layout", "")  # of tensors: sparse ones are refused too
-        what = f"the file holds a {type(content).__name__} {kind}".rstrip()
+    if not isinstance(content, torch.Tensor):
+        what = f"the file holds a {type(content).__name__}"
         raise BadInput(what, where=path, expected=ANYLOC)
     floating = content.detach().to(torch.float32) if content.is_floating_point() else content
     centroids = floating.numpy()

@@ -133,7 +133,7 @@ def _write_sums(file: File, sums: Mapping[str, int]) -> None:
 def _texts(file: File) -> Iterator[tuple[str, bytes]]:
     for key in file.attributes():
         if key not in (CHECKSUMS, "complete"):
-            yield f"attribute {key}", str(file.attribute(key)).encode()
+            yield f"attribute {key}", str(file.attribute(key)).encode("utf-8", "surrogateescape")
 
 
 def is_complete(file: File) -> bool:
@@ -176,8 +176,9 @@ def open_foreign(path: str | Path, mode: str = "r", *, remedy: str | None = None
     Raises MissingFile; BadInput where it is no HDF5 file, cut short, or being written.
     """
     path = Path(path)
-    if path.is_dir() or not path.exists():
-        what = "the path is a folder" if path.is_dir() else "the file is missing"
+    if not path.is_file():  # a pipe would not end
+        there = "is a folder" if path.is_dir() else "is no file"
+        what = f"the path {there}" if path.exists() else "the file is missing"
         raise MissingFile(what, where=path, expected="an HDF5 file", remedy=remedy)
     try:
         return File(h5py.File(path, mode, libver=FORMAT), path, remedy)

@@ -21,6 +21,8 @@ from ames_lite.errors import BadInput
 from ames_lite.stores.checksums import checksum
 
 AGAIN = "make the file again"
+LINKS = 16  # soft links of a path, at most
+SMALL, SPARSE = 64 << 20, 1000  # bytes, and the file's size so often: see _refuse_beyond
 
 
 @contextmanager
@@ -116,12 +118,34 @@ class DataSet(_Guarded):
             raise self.damaged(f"{self._what} is a group or without values, not a data set")
         self.shape: tuple[int, ...] = tuple(map(int, shape))
         with self.reading(self._what):
+            if inner.external:  # a pipe among them would not end
+                raise ValueError(f"its values lie in another file, '{inner.external[0][0]}'")
             self.stored_dtype: np.dtype[Any] = inner.dtype
             if not _in_order(self.stored_dtype):  # reading it would bring HDF5 down
                 raise ValueError("fields that overlap")
             self.dtype = self.stored_dtype.newbyteorder("=")
             self.chunks: tuple[int, ...] | None = inner.chunks
             self.is_virtual = bool(inner.is_virtual)
+            if not (new or self.is_virtual):
+                self._refuse_beyond(os.path.getsize(path))
+
+    def _refuse_beyond(self, size: int) -> None:
+        """Raise ValueError where more is declared than a file of that size can hold.
+
+        Refused are values in one piece that end beyond the file; and, of more than SMALL and than
+        SPARSE times the file, values of which a part was never written. What was written is never
+        refused, however small it was compressed.
+        """
+        begins = self.inner.id.get_offset()  # None of chunks, and of what was never written
+        declared = math.prod(self.shape) * self.stored_dtype.itemsize
+        if begins is not None and begins + declared > size:
+            raise ValueError("its values end beyond the end of the file")
+        if begins is not None or declared <= max(SMALL, SPARSE * size):
+            return
+        axes = zip(self.shape, self.chunks or self.shape, strict=True)
+        every = math.prod(-(-length // chunk) for length, chunk in axes)
+        if self.chunks is None or self.inner.id.get_num_chunks() < every:
+            raise ValueError(f"of {declared} bytes, parts were never written")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -139,10 +163,7 @@ class DataSet(_Guarded):
         """The byte of the file where all its values begin; None where they lie in another way."""
         with self.reading(self._what):
             found = self.inner.id.get_offset()
-            if found is None or self.inner.external is not None:
-                return None
-            size = os.path.getsize(self.path)
-            return int(found) if found + self.inner.nbytes <= size else None
+            return None if found is None else int(found)
 
     def over(self, buffer: Any) -> npt.NDArray[Any]:
         """The array in a buffer that begins where the file does; `offset` is not None."""
@@ -197,14 +218,33 @@ class File(_Guarded):
 
     def __contains__(self, name: str) -> bool:
         with self.reading(f"'{name}'"):
+            self._refuse_links_outside(name)
             return name in self.inner
 
     def __getitem__(self, name: str) -> DataSet:
         if name not in self._found:
             with self.reading(f"'{name}'"):
+                self._refuse_links_outside(name)
                 inner = self.inner[name]
             self._found[name] = DataSet(inner, self.path, self.remedy, self._new, name)
         return self._found[name]
+
+    def _refuse_links_outside(self, name: str) -> None:
+        """Raise ValueError where a path leads to another file (not opened) or in circles."""
+        at, left, followed = "/", name.split("/"), 0
+        while left:
+            part = left.pop(0)
+            link: Any = self.inner[at].get(part, getlink=True) if part else None
+            if hasattr(link, "filename"):
+                raise ValueError(f"a link to another file, '{link.filename}'")
+            if hasattr(link, "path"):
+                followed += 1
+                at = "/" if link.path.startswith("/") else at
+                left = [*link.path.split("/"), *left]
+            elif part:
+                at = f"{at}{part}/"
+            if followed > LINKS:
+                raise ValueError(f"more than {LINKS} links behind each other")
 
     def __setitem__(self, name: str, values: Any) -> None:
         with self.writing("the file"):

@@ -25,6 +25,7 @@ CHUNK_BYTES = 1 << 20
 PLUGINS = {"zstd": "Zstd", "lz4": "LZ4", "blosc": "Blosc"}  # to its class in hdf5plugin
 COMPRESSIONS = ("gzip", *PLUGINS)
 INSTALL = "pip install hdf5plugin"
+DEEP = 8  # chunks that are spread over chunks, at most
 
 
 class Chunk(NamedTuple):
@@ -70,22 +71,33 @@ def check_stored(dataset: hdf5.DataSet) -> None:
     _check_filters(dataset)
 
 
-def source_faults(dataset: hdf5.DataSet) -> list[str]:
-    """Why rows of a virtual data set would be zeros; empty where none would, or it is plain."""
+def source_faults(
+    dataset: hdf5.DataSet, seen: dict[tuple[str, str], bool] | None = None
+) -> list[str]:
+    """Why rows of a virtual data set would be zeros; empty where none would, or it is plain.
+
+    seen: data sets that were looked at, True while their sources are: HDF5 itself would follow one
+    that leads back to itself until the process dies.
+    """
     if not dataset.is_virtual:
         return []
-    path = dataset.path
-    covered = np.zeros(dataset.shape[0] if dataset.shape else 0, bool)
-    faults = []
-    for source in dataset.sources():
-        rows, whole = source.placed.rows(dataset.shape)
-        if whole:
-            covered[rows] = True
-        if source.file_name != ".":
-            faults += [f"{fault}: {_said(rows)}" for fault in _chunk_faults(source, path)]
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], covered, [True]])))
-    gaps = [slice(*edge) for edge in edges.reshape(-1, 2).tolist()]
-    return faults + [f"no chunk holds {_said(rows)}" for rows in gaps]
+    seen, key = {} if seen is None else seen, (os.path.realpath(dataset.path), dataset.name)
+    if seen.get(key) or sum(seen.values()) == DEEP or not dataset.shape:
+        return [f"'{dataset.name}' of {dataset.path} leads back to itself, or too deep"]
+    if key in seen:
+        return []
+    seen[key] = True
+    faults, reached = [], 0
+    placed = [(source.placed.rows(dataset.shape), source) for source in dataset.sources()]
+    for (rows, whole), source in sorted(placed, key=lambda entry: entry[0][0].start):
+        faults += [f"{fault}: {_said(rows)}" for fault in _chunk_faults(source, dataset.path, seen)]
+        if whole and rows.start > reached:
+            faults.append(f"no chunk holds {_said(slice(reached, rows.start))}")
+        reached = max(reached, rows.stop) if whole else reached
+    if reached < len(dataset):
+        faults.append(f"no chunk holds {_said(slice(reached, len(dataset)))}")
+    seen[key] = False
+    return faults
 
 
 def _said(rows: slice) -> str:
@@ -107,10 +119,11 @@ def chunks_of(dataset: hdf5.DataSet) -> list[Chunk]:
 
 def find_chunk(name: str, path: Path) -> Path | None:
     """Where HDF5 finds a chunk that the file at `path` calls `name`; None: nowhere."""
-    return next((place for place in _places(name, path) if place.is_file()), None)
+    places = [path] if name == "." else _places(name, path)
+    return next((place for place in places if place.is_file()), None)
 
 
-def _chunk_faults(source: hdf5.Source, path: Path) -> list[str]:
+def _chunk_faults(source: hdf5.Source, path: Path, seen: dict[tuple[str, str], bool]) -> list[str]:
     found = find_chunk(source.file_name, path)
     if found is None:
         places = " or ".join(dict.fromkeys(map(str, _places(source.file_name, path))))
@@ -124,7 +137,7 @@ def _chunk_faults(source: hdf5.Source, path: Path) -> list[str]:
             inner = file[source.dset_name]
             if not _holds(inner.shape, source):
                 return [f"the chunk {found} is too small, {list(inner.shape)}"]
-            return source_faults(inner)
+            return source_faults(inner, seen)
     except UserError as error:
         first = str(error).split("\n")[0]
         return [f"the chunk {found} cannot be read ({first})"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import require
+from ames_lite.errors import explained, require
 from ames_lite.io.writing import locked
 from ames_lite.processes import ALONE, Processes
 from ames_lite.training.state import NAME, Watch, advance, read_state, write_state
@@ -83,10 +83,13 @@ class TrainingRun(ABC):
             if self.processes.first:
                 log.write_text("")
             return False
-        for name in self.own:
-            setattr(self, name, state[name])
-        for name, part in self.stateful.items():
-            part.load_state_dict(state[name])
+        with explained("the checkpoint cannot be resumed: {}", Exception, where=last):
+            for name in self.own:
+                if type(state[name]) is not type(getattr(self, name)):
+                    raise TypeError(f"{name} is {type(state[name]).__name__}")
+                setattr(self, name, state[name])
+            for name, part in self.stateful.items():
+                part.load_state_dict(state[name])
         if self.processes.first:
             with log.open("r+b") as file:
                 file.truncate(state["log_bytes"])  # steps after the checkpoint are done again

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import comparable, differences
 from ames_lite.io.weights_file import load_weights, write_tensors
@@ -41,6 +41,7 @@ def read_state(path: Path, identity: Mapping[str, Any], keys: Set[str]) -> dict[
     if not isinstance(content, dict) or not content.keys() >= KEYS | keys:
         raise BadInput("holds something else", where=path, expected=EXPECTED)
     found = parse_json(content.pop("identity"), path, EXPECTED)
+    require(isinstance(found, dict), "holds something else", where=path, expected=EXPECTED)
     refuse_differences(found, json.loads(json.dumps(dict(identity))), path)
     return content
 

@@ -53,7 +53,7 @@ def test_what_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
         (torch.empty(0, 6), "centroids are"),
         ({"centers": tensor(4, 6)}, "holds a dict"),
         (Path("/"), "cannot be read as weights alone"),
-        (tensor(4, 6).to_sparse(), "holds a Tensor"),
+        (tensor(4, 6).to_sparse(), "a torch.sparse_coo tensor"),
     ]:
         with pytest.raises(BadInput, match=part) as error:
             read_vocabulary(saved(path, content))

@@ -134,11 +134,12 @@ def test_records_whose_fields_overlap_are_refused_before_hdf5_reads_them(offset:
         "itemsize": 392,
     }
     inner = SimpleNamespace(shape=(9,), dtype=np.dtype(fields), chunks=None, is_virtual=False)
+    inner.external = None
     if offset >= 120:  # where the metadata end
-        assert hdf5.DataSet(inner, Path("a"), None, False, "x").dtype.itemsize == 392
+        assert hdf5.DataSet(inner, Path("a"), None, True, "x").dtype.itemsize == 392
         return
     with pytest.raises(BadInput, match="damaged: 'x'.*overlap"):
-        hdf5.DataSet(inner, Path("a"), None, False, "x")
+        hdf5.DataSet(inner, Path("a"), None, True, "x")
 
 
 def records(metadata: Any, descriptor: Any) -> Any:

@@ -10,6 +10,7 @@ protocol 2) are read into memory.
 """
 
 import io
+import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,8 @@ class _Tensor(NamedTuple):
         steps = zip(self.shape, self.stride, strict=True)
         last = self.offset + sum((length - 1) * step for length, step in steps)
         held = (len(buffer) - start) // dtype.itemsize
-        if 0 in self.shape or entries > held or not last < entries:
+        repeats = math.prod(self.shape) > entries  # then it may be of any size
+        if 0 in self.shape or repeats or entries > held or not last < entries:
             raise BadInput("a tensor's shape and storage do not fit", where=path, expected=FORM)
         flat = np.frombuffer(buffer, dtype, entries, start)[self.offset :]
         strides = [step * dtype.itemsize for step in self.stride]

@@ -8,6 +8,7 @@ are read through it too.
 
 import math
 import pickle
+import pickletools
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from ames_lite.errors import BadInput, existing_file
 
 GlobalTable = Mapping[tuple[str, str], object]
 NUMBERS = "biuf"  # kinds of dtypes
+PLACES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, struct.error, UnicodeError, ValueError, TypeError),
@@ -174,6 +176,8 @@ def read_pickled(
     """`read_pickle` of an open file; persistent: references outside stand for themselves."""
     start = file.tell()
     try:
+        _check_places(file)
+        file.seek(start)
         try:
             return _AllowListUnpickler(file, path, allowed, persistent).load()
         except UnicodeDecodeError:
@@ -185,6 +189,16 @@ def read_pickled(
     except _BROKEN as error:
         what = f"a pickle cannot be read ({str(error) or type(error).__name__})"
         raise BadInput(what, where=path, expected="a whole pickle of plain data") from error
+
+
+def _check_places(file: IO[bytes]) -> None:
+    """Raise ValueError where a value is to be remembered at a number beyond the pickle's bytes.
+
+    The unpickler makes room for all numbers below it.
+    """
+    for opcode, argument, at in pickletools.genops(file):
+        if opcode.name in PLACES and int(argument or 0) > (at or 0):
+            raise ValueError(f"a value is remembered as number {argument}")
 
 
 def _with_text(value: Any, done: dict[int, Any]) -> Any:
@@ -202,7 +216,8 @@ def _with_text(value: Any, done: dict[int, Any]) -> Any:
         value.clear()
         value.update(entries)
     elif isinstance(value, tuple):
-        value = done[id(value)] = tuple(_with_text(entry, done) for entry in value)
+        read = tuple(_with_text(entry, done) for entry in value)
+        done[id(value)], value = read, read
     elif isinstance(value, np.ndarray) and value.dtype == object:
         done[id(value)] = value
         for index in np.ndindex(value.shape):

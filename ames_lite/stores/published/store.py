@@ -93,6 +93,7 @@ def open_store(
     if is_published(path, remedy):
         if names is None:
             with hdf5.open_foreign(path) as file:
+                storage.check_stored(file[DATA_SET])
                 names = [f"row {row}" for row in range(len(file[DATA_SET]))]
         return PublishedStore(path, names, sizes, remedy, shortlist)
     return DescriptorStore.open(path, remedy)
