@@ -93,7 +93,8 @@ def read_image_list(path: str | Path) -> ImageList:
 def _numbers(fields: list[str], width: int, path: Path, line: int) -> list[int]:
     """The numbers of a line; width: how many fields the first line has."""
     where = f"{path}, line {line}"
-    require(fields and fields[0].strip(), "a line without a path", where=where, expected=LINE)
+    named = fields and fields[0].strip() and "\0" not in fields[0]
+    require(named, "a line without a path", where=where, expected=LINE)
     if len(fields) > COLUMNS:
         _say_ignored(path)
     fields = fields[:COLUMNS]

@@ -110,6 +110,8 @@ def _explained(path: str | Path) -> Iterator[None]:
 
 
 def _open(path: str | Path) -> Image.Image:
+    if Path(path).is_fifo():
+        raise OSError("a pipe")
     if Path(path).suffix.lower() in HEIF_SUFFIXES and _OPTIONAL[HEIF_SUFFIXES]:
         import pillow_heif
 

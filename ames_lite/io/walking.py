@@ -120,7 +120,7 @@ def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
     what = "an image folder is missing"
     require(root.is_dir(), what, where=root, expected=expected, kind=MissingFile)
     what, expected = "the folder cannot be read: {}", "a folder that may be read"
-    with explained(what, OSError, where=root, expected=expected):
+    with explained(what, (OSError, RecursionError), where=root, expected=expected):
         return Walk(str(root), wanted)
 
 

@@ -7,8 +7,10 @@ import json
 import os
 import pickle
 import struct
+import subprocess
 import zipfile
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.errors import BadInput
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
+from ames_lite.io.images import load_image
 from ames_lite.io.walking import walk_images
 from ames_lite.io.weights_file import read_state as read_weights
 from ames_lite.models import AMES, ELViS
@@ -87,7 +92,7 @@ def test_a_deep_meta_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_published_state_with_names_of_many_layers_is_refused(tmp_path: Path) -> None:
     state = AMES(dim_in=8, dim=32, num_layers=1, dim_feedforward=8).state_dict()
-    state |= {f"decoder.layers.{at}.x": torch.ones(1) for at in range(2000)}
+    state |= {f"decoder.layers.{at}.x": torch.ones(1) for at in range(500)}
     torch.save({"state": state}, tmp_path / "head.pt")
     assert_refused(lambda: load_head(tmp_path / "head.pt"), tmp_path / "head.pt")
 
@@ -249,6 +254,27 @@ def test_a_row_beyond_all_numbers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "gnd.pkl"
     path.write_bytes(pickle.dumps({"gnd": [{"ok": [10**30], "junk": []}] * 2}, 2))
     assert_refused(lambda: kinds.read_truth(path), path)
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    assert "a pipe" in assert_refused(lambda: load_image(tmp_path / "a.jpg"), tmp_path / "a.jpg")
+
+
+def test_a_list_with_a_name_that_no_file_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.txt"
+    path.write_bytes(b"a.jpg\nb\0.jpg\n")
+    assert "line 2" in assert_refused(lambda: read_image_list(path), path)
+
+
+def test_folders_too_deep_to_walk_are_refused(tmp_path: Path) -> None:
+    with chdir(tmp_path):
+        for _ in range(1200):
+            os.mkdir("x")
+            os.chdir("x")
+    with pytest.raises(BadInput, match="cannot be read"):
+        walk_images(tmp_path, lambda name: True)
+    subprocess.run(["rm", "-r", tmp_path / "x"], check=True)  # pytest's own removal is too deep
 
 
 def test_links_in_circles_are_followed_once(tmp_path: Path) -> None:
