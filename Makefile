@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum 
 
 DOCS := $(VENV)/docs/.installed-$(shell cat requirements-docs.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test slow coverage dist docs clean
+.PHONY: setup demo test test-min slow coverage dist docs clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,14 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(TESTS)
+
+# The same with the lowest versions that pyproject.toml allows, in an environment of its own.
+MIN := .venv-min
+test-min: setup
+	$(PYTHON) -m venv $(MIN)
+	$(MIN)/bin/python -m pip install --quiet $$($(BIN)/python tools/lower_bounds.py) "pytest>=9" "pytest-xdist>=3.6" hypothesis
+	$(MIN)/bin/python -m pip install --quiet --no-deps -e .
+	OMP_NUM_THREADS=1 $(MIN)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -55,4 +63,4 @@ $(DOCS): requirements-docs.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) site docs/commands.md .pytest_cache .mypy_cache .ruff_cache .coverage build dist *.egg-info
+	rm -rf $(VENV) $(MIN) site docs/commands.md .pytest_cache .mypy_cache .ruff_cache .coverage build dist *.egg-info
