@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, existing_file
+from ames_lite.errors import BadInput, UserError, existing_file
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones.interface import Backbone, Described, unit_vector
 from ames_lite.extraction.batches import Job, describe_all
@@ -29,7 +29,7 @@ from ames_lite.records import NO_EVIDENCE, Neighbors
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.retrieval.knn import most_similar
-from ames_lite.search.index import OpenIndex
+from ames_lite.search.index import OpenIndex, read_record
 from ames_lite.stores.descriptor_store import DescriptorStore
 
 STEP = 20  # candidates that are scored between two looks at the best score
@@ -94,8 +94,25 @@ def search_images(
 
     box: the part of a single query to search for; workers: processes that describe queries. Raises
     MissingFile; BadInput where index, backbone or scorer do not fit and where no query can be
-    described.
+    described. An index that is updated meanwhile is searched as it is afterwards.
     """
+    while True:
+        record = read_record(Path(index))
+        try:
+            return _search(index, query, backbone, ranker, box, workers)
+        except UserError:
+            if read_record(Path(index)) == record:
+                raise
+
+
+def _search(
+    index: str | Path,
+    query: str | Path,
+    backbone: Backbone,
+    ranker: Ranker,
+    box: Box | None,
+    workers: int,
+) -> Found:
     root, query_names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
         raise BadInput("a crop box for a folder of queries", expected="a single image")
