@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, explained, require
+from ames_lite.errors import BadInput, MissingFile, existing_file, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance
@@ -206,6 +206,7 @@ class Watch:
         self.remedy: dict[Path, str] = {}
         for store in stores:
             for path in (store.path, *(chunk.path for chunk in store.chunks())):
+                existing_file(path, "the store has gone", remedy=store.remedy)
                 self.remedy[path] = store.remedy
         self.size = {path: path.stat().st_size for path in self.remedy}
 
