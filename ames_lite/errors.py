@@ -7,31 +7,26 @@ its traceback. They also derive from the built-in that Python users expect (`Val
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 Entry = TypeVar("Entry")
 
 
+class Told(TypedDict, total=False):
+    """What an error says beside its sentence, in this order."""
+
+    where: str | Path | None  # a path or config key
+    expected: str | None  # what would have been right
+    remedy: str | None  # a command or page that provides it
+
+
 class UserError(Exception):
-    """What went wrong and how to mend it.
+    """What went wrong (one sentence) and how to mend it."""
 
-    what: one sentence; where: a path or config key; expected: what would have been right;
-    remedy: a command or page that provides it.
-    """
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        where: str | Path | None = None,
-        expected: str | None = None,
-        remedy: str | None = None,
-    ) -> None:
-        lines = [what]
-        lines += [f"  where:    {where}"] if where is not None else []
-        lines += [f"  expected: {expected}"] if expected is not None else []
-        lines += [f"  remedy:   {remedy}"] if remedy is not None else []
-        super().__init__("\n".join(lines))
+    def __init__(self, what: str, **told: Unpack[Told]) -> None:
+        said = ((key, told.get(key)) for key in Told.__annotations__)
+        lines = [f"  {key + ':':<9} {value}" for key, value in said if value is not None]
+        super().__init__("\n".join([what, *lines]))
 
 
 class BadInput(UserError, ValueError):
@@ -50,49 +45,33 @@ class ConfigError(UserError, ValueError):
 
 
 def require(
-    fine: object,
-    what: str,
-    *,
-    where: str | Path | None = None,
-    expected: str | None = None,
-    remedy: str | None = None,
-    kind: type[UserError] = BadInput,
+    fine: object, what: str, *, kind: type[UserError] = BadInput, **told: Unpack[Told]
 ) -> None:
     """Raise an error of that kind unless `fine`."""
     if not fine:
-        raise kind(what, where=where, expected=expected, remedy=remedy)
+        raise kind(what, **told)
 
 
-def check_config(
-    fine: object,
-    what: str,
-    expected: str,
-    *,
-    where: str | Path | None = None,
-    remedy: str | None = None,
-) -> None:
+def check_config(fine: object, what: str, expected: str, /, **told: Unpack[Told]) -> None:
     """Raise ConfigError unless `fine`."""
-    require(fine, what, where=where, expected=expected, remedy=remedy, kind=ConfigError)
+    told["expected"] = expected
+    require(fine, what, kind=ConfigError, **told)
 
 
 @contextmanager
 def explained(
     what: str = "{}",
     kinds: type[Exception] | tuple[type[Exception], ...] = BadInput,
-    *,
-    where: str | Path | None = None,
-    expected: str | None = None,
-    remedy: str | None = None,
+    **told: Unpack[Told],
 ) -> Iterator[None]:
     """Within: errors of these kinds become a BadInput. what: the message, {} for that of the error.
-
     Of a damaged file a library may raise nearly anything: its kind is Exception.
     """
     try:
         yield
     except kinds as error:
         said = what.replace("{}", str(error) or type(error).__name__)
-        raise BadInput(said, where=where, expected=expected, remedy=remedy) from error
+        raise BadInput(said, **told) from error
 
 
 def existing_file(

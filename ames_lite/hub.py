@@ -35,14 +35,12 @@ DOCUMENTATION = """{about}
 
 
 class Entry(NamedTuple):
-    """A head of HEADS with arguments of its constructor; address: of published weights, of which no
-    hash is published; None: they are shipped (weights/<name>).
-    """
+    """A head by name."""
 
     about: str
-    head: str
-    arguments: Mapping[str, Any]
-    address: str | None = None
+    head: str  # of HEADS
+    arguments: Mapping[str, Any]  # of its constructor
+    address: str | None = None  # of published weights; None: they are shipped (weights/<name>)
 
 
 def _published_ames(name: str, backbone: str) -> Entry:
@@ -116,9 +114,7 @@ def entry_point(name: str) -> Callable[..., SimilarityHead]:
 
 
 def head_files(name: str, trust: bool) -> Path | None:
-    """The files of an entry: of a shipped head its folder, of a published one the file, fetched
-    where trust allows it; None for another name. Raises ConfigError without trust.
-    """
+    """The folder of a shipped head, the file of a published one (ConfigError without trust)."""
     entry = ENTRIES.get(name)
     if entry is None:
         return None

@@ -76,12 +76,10 @@ def _download(name: str, **download: Any) -> Path:
         patterns = ["*.safetensors", "*.json"]
         return Path(snapshot_download(name, allow_patterns=patterns, **download))
     except (HFValidationError, OSError) as error:  # of the network and of the cache too
-        raise MissingFile(
-            f"there is no head '{name}': {str(error).splitlines()[0]}",
-            where=Path(name).absolute(),
-            expected="a folder with weights.safetensors and meta.json, or <user>/<model> of the "
-            "Hugging Face Hub",
-        ) from error
+        what = f"there is no head '{name}': {str(error).splitlines()[0]}"
+        expected = "a folder with weights.safetensors and meta.json, or <user>/<model> of the "
+        expected += "Hugging Face Hub"
+        raise MissingFile(what, where=Path(name).absolute(), expected=expected) from error
 
 
 def on_hub(head: SimilarityHead) -> HubHead:

@@ -73,9 +73,7 @@ ALONE = Processes()
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[tuple[Processes, torch.device]]:
     """The processes of this job, and the device of this one; ALONE where torchrun did not start it.
-
-    device: as for `runtime.pick_device`; auto and cuda are one GPU a process, by NCCL; else gloo.
-    Raises ConfigError, BadInput.
+    device: auto and cuda are one GPU a process, by NCCL; else gloo. Raises ConfigError, BadInput.
     """
     processes = processes_of(os.environ)
     if processes.size == 1:

@@ -55,24 +55,17 @@ def _unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class LocalDescriptors:
-    """The local descriptors of one image, strongest first.
+    """The local descriptors of one image, strongest first; K may be 0.
 
-    descriptors  [K, D] float16/float32, or uint8 [K, D/8] (bits packed big-endian)
-    xy           [K, 2] float32, x then y, in [0, 1] of the whole image; all NaN: unknown
-    scale        [K] uint8, index of the scale that the descriptor was found at
-    weight       [K] float32, descending
-    size         (height, width) of the image in pixels
-
-    K may be 0: an image without a keypoint is an image all the same.
     Arrays in another byte order, and other numbers in xy, scale and weight, are converted. Raises
-    BadInput (a ValueError) where any of this does not hold, or a value is NaN or infinite.
+    BadInput (a ValueError) where they do not fit, or a value is NaN or infinite.
     """
 
-    descriptors: Array
-    xy: npt.NDArray[np.float32]
-    scale: npt.NDArray[np.uint8]
-    weight: npt.NDArray[np.float32]
-    size: tuple[int, int]
+    descriptors: Array  # [K, D] float16/float32, or uint8 [K, D/8] (bits packed big-endian)
+    xy: npt.NDArray[np.float32]  # [K, 2] in [0, 1] of the whole image; all NaN: unknown
+    scale: npt.NDArray[np.uint8]  # [K] index of the scale that the descriptor was found at
+    weight: npt.NDArray[np.float32]  # [K] descending
+    size: tuple[int, int]  # (height, width) of the image in pixels
 
     def __post_init__(self) -> None:
         arrays = {name: _native(getattr(self, name), name, kind) for name, kind in KINDS.items()}
@@ -129,14 +122,12 @@ def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
 class Neighbors:
     """A ranking: for each query the gallery rows, best first.
 
-    ids [Q, K] integers in [0, num_gallery), unique in a row; sims [Q, K] float32, finite: global
-    similarities, or the scores of what was reranked. The order is that of the ids: lists that were
-    reordered may keep the sims of their first stage, and these then rise somewhere (`rising`), as
-    they may behind the reranked part.
+    The order is that of the ids: lists that were reordered may keep the sims of their first stage,
+    and these then rise somewhere (`rising`), as they may behind the reranked part.
     """
 
-    ids: npt.NDArray[np.int32]
-    sims: npt.NDArray[np.float32]
+    ids: npt.NDArray[np.int32]  # [Q, K] in [0, num_gallery), unique in a row
+    sims: npt.NDArray[np.float32]  # [Q, K] finite: global similarities, or scores
     num_gallery: int
 
     def __post_init__(self) -> None:
@@ -183,15 +174,11 @@ def split_pair_keys(
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """Raw logits of unique (query, gallery) pairs, over all passes of an evaluation.
+    """Raw logits of unique (query, gallery) pairs, sorted by them, whatever the order given."""
 
-    query, gallery [P] int32 row numbers; logit [P] float32, finite. Stored sorted by (query,
-    gallery), whatever the order given.
-    """
-
-    query: npt.NDArray[np.int32]
-    gallery: npt.NDArray[np.int32]
-    logit: npt.NDArray[np.float32]
+    query: npt.NDArray[np.int32]  # [P] row numbers
+    gallery: npt.NDArray[np.int32]  # [P]
+    logit: npt.NDArray[np.float32]  # [P], finite
     _keys: npt.NDArray[np.int64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -209,10 +196,7 @@ class PairScores:
         _freeze(self, query=q[order], gallery=g[order], logit=logit[order], _keys=keys)
 
     def lookup(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Logits [Q, k] of the gallery rows ids [Q, k]; row i belongs to query i.
-
-        Raises BadInput where a pair was never scored.
-        """
+        """Logits [Q, k] of the gallery rows ids [Q, k]; BadInput where a pair was never scored."""
         wanted = pair_keys(np.arange(len(ids))[:, None], ids)
         if wanted.size == 0:
             return np.zeros(wanted.shape, np.float32)
@@ -231,18 +215,16 @@ class PairScores:
 class GroundTruth:
     """What is right for each query, as rows of the gallery.
 
-    query_names [Q] and gallery_names [N], unique; easy, hard, junk: one integer array a query,
-    disjoint; bbox: (x1, y1, x2, y2) in pixels of the whole query image, or None.
-    A set without degrees of difficulty keeps its positives in `easy`, leaves `hard` empty and has
-    `graded=False`; junk it seldom has (INSTRE may).
+    easy, hard, junk: one integer array a query, disjoint. A set without degrees of difficulty keeps
+    its positives in `easy`, leaves `hard` empty and has `graded=False`.
     """
 
-    query_names: tuple[str, ...]
-    gallery_names: tuple[str, ...]
+    query_names: tuple[str, ...]  # [Q], unique
+    gallery_names: tuple[str, ...]  # [N], unique
     easy: tuple[npt.NDArray[np.int64], ...]
     hard: tuple[npt.NDArray[np.int64], ...]
     junk: tuple[npt.NDArray[np.int64], ...]
-    bbox: tuple[tuple[float, float, float, float] | None, ...]
+    bbox: tuple[tuple[float, float, float, float] | None, ...]  # in pixels of the whole image
     graded: bool = True
 
     def __post_init__(self) -> None:

@@ -55,10 +55,8 @@ class Draw(IntEnum):
 
 
 def stream(seed: int, draw: Draw, *key: int) -> np.random.Generator:
-    """An independent generator for every key of a seed.
-
-    default_rng((seed, epoch)) would be default_rng((seed, epoch, 0)): entropy is padded with zeros,
-    spawn keys are not.
+    """An independent generator for every key of a seed: spawn keys, unlike entropy, are not padded
+    with zeros.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw, *key)))
 
@@ -171,9 +169,8 @@ def progress_bar(
     shown: bool = True,
     scaled: bool = False,
 ) -> "tqdm[T]":
-    """A bar with rate and time left; none where standard error is no terminal, or progress=false.
-
-    each: what is iterated over; shown: whether this process shows it; scaled: counts as 1.2k.
+    """A bar with rate and time left; none where standard error is no terminal, or progress=false;
+    shown: whether this process shows it; scaled: counts as 1.2k.
     """
     hidden = True if not shown or os.environ.get(PROGRESS) == "0" else None
     how = {"total": total, "initial": initial, "desc": desc, "unit": unit, "unit_scale": scaled}

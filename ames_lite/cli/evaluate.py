@@ -28,12 +28,13 @@ from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.protocols import Protocol, footnotes
 from ames_lite.evaluation.report import write_report
-from ames_lite.evaluation.results_file import role_of, say_without_descriptors, write_results
+from ames_lite.evaluation.results_file import role_of, say_without_descriptors
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.evaluation.tuning import Tuned, grid, read_tuned
 from ames_lite.hub import ENTRIES, names_for
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
+from ames_lite.io.json_file import write_json_file
 from ames_lite.io.overrides import paste
 from ames_lite.models import HEADS, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, list_ensembles, of_its_form
@@ -95,7 +96,7 @@ def _run(
     lists = (folder, exports, data, scores, rows[0])
     for path in write_exports(*lists, tag=tag, setting=setting, top=top):
         print(f"export:  {path}")
-    print(f"results: {write_results(folder / RESULTS, results)}")
+    print(f"results: {write_json_file(folder / RESULTS, results)}")
     return results
 
 

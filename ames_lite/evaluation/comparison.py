@@ -3,6 +3,7 @@
 Intervals and p-values need average precision per query, which results hold for their first row.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +12,9 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import BadInput
+from ames_lite.evaluation import significance
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.results_file import role_of
-from ames_lite.evaluation.significance import (
-    Interval,
-    Spread,
-    bootstrap_mean,
-    mean_std,
-    sign_flip_test,
-)
 
 GLOBAL = "global"
 MAY_DIFFER = frozenset(  # keys of a configuration that runs of one entry need not share
@@ -39,16 +34,14 @@ SETTINGS = ("model", "num_rerank", "lamb", "temp", "role")
 
 @dataclass(frozen=True)
 class Entry:
-    """Results under one name: of one run, or of several that differ in their seed alone.
-
-    files: of each run, for messages. mixed: let the runs differ; else BadInput names two files and
-    the first difference.
+    """Results under one name: of one run, or of several that differ in their seed alone. Raises
+    BadInput that names two files and the first difference.
     """
 
     name: str
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # of each run, for messages
     runs: tuple[Mapping[str, Any], ...]
-    mixed: bool = False
+    mixed: bool = False  # let the runs differ
 
     def __post_init__(self) -> None:
         for file, run in zip(self.files[1:], self.runs[1:], strict=True):
@@ -112,22 +105,19 @@ class Difference:
     """A metric minus the baseline's; interval and test where queries are paired."""
 
     value: float
-    interval: Interval | None = None
+    interval: significance.Interval | None = None
     p: float | None = None  # of the sign-flip test
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One row of one entry. settings: SETTINGS as text, as runs may have chosen otherwise;
-    metrics: None where undefined; difference: None for the baseline itself, or undefined; ap: by
-    query name, of first rows alone.
-    """
+    """One row of one entry."""
 
     name: str
-    settings: Mapping[str, str]
-    metrics: Mapping[str, Spread | None]
-    difference: Difference | None = None
-    ap: Mapping[str, float] | None = None
+    settings: Mapping[str, str]  # SETTINGS as text, as runs may have chosen otherwise
+    metrics: Mapping[str, significance.Spread | None]  # None where undefined
+    difference: Difference | None = None  # None for the baseline itself, or undefined
+    ap: Mapping[str, float] | None = None  # by query name, of first rows alone
 
 
 @dataclass(frozen=True)
@@ -147,8 +137,7 @@ def compare(
     """A block for each data set, in the order of the entries.
 
     baseline: the name of an entry, of which the first row counts, or `global`: every entry's own
-    global ranking. metric: None: the mean of average precision per query. Raises BadInput, naming
-    both files, where entries of one data set are not comparable or its baseline is missing.
+    global ranking. metric: None: the mean of average precision per query. Raises BadInput.
     """
     if not entries:
         raise BadInput("no results to compare", expected="at least one results.json")
@@ -235,10 +224,10 @@ def _line(
     ap: Mapping[str, float] | None,
 ) -> Line:
     """settings, metrics: of each run; a metric that is undefined in one of them is None."""
-    spreads: dict[str, Spread | None] = {}
+    spreads: dict[str, significance.Spread | None] = {}
     for metric in metrics[0]:
         values = [value for one in metrics if (value := one.get(metric)) is not None]
-        spreads[metric] = mean_std(values) if len(values) == len(metrics) else None
+        spreads[metric] = significance.mean_std(values) if len(values) == len(metrics) else None
     texts = {key: _common(one[key] for one in settings) for key in SETTINGS}
     return Line(name, texts, spreads, ap=ap)
 
@@ -262,7 +251,7 @@ def _per_query(runs: Sequence[Mapping[str, Any]], key: str) -> dict[str, float] 
     if not first or any(set(other) != set(first) for other in others):
         return None
     values = {name: [run[name] for run in (first, *others)] for name in first}
-    return {name: float("nan") if None in v else float(np.mean(v)) for name, v in values.items()}
+    return {name: math.nan if None in v else float(np.mean(v)) for name, v in values.items()}
 
 
 def _difference(
@@ -277,7 +266,8 @@ def _difference(
     gains = np.array([ap - against.ap[name] for name, ap in line.ap.items()], np.float64)
     if np.isnan(gains).all():
         return Difference(value)
-    return Difference(value, bootstrap_mean(gains, seed=seed), sign_flip_test(gains, seed=seed))
+    interval = significance.bootstrap_mean(gains, seed=seed)
+    return Difference(value, interval, significance.sign_flip_test(gains, seed=seed))
 
 
 def mean_block(blocks: Sequence[Block]) -> Block | None:
@@ -294,11 +284,11 @@ def mean_block(blocks: Sequence[Block]) -> Block | None:
 
 
 def _mean_line(lines: Sequence[Line]) -> Line:
-    metrics: dict[str, Spread | None] = {}
+    metrics: dict[str, significance.Spread | None] = {}
     for name in lines[0].metrics:
         found = [value.mean for line in lines if (value := line.metrics[name]) is not None]
         whole = len(found) == len(lines)
-        metrics[name] = Spread(float(np.mean(found)), float("nan"), 1) if whole else None
+        metrics[name] = significance.Spread(float(np.mean(found)), math.nan, 1) if whole else None
     changes = [line.difference.value for line in lines if line.difference is not None]
     change = Difference(float(np.mean(changes))) if len(changes) == len(lines) else None
     texts = {key: _common(line.settings[key] for line in lines) for key in SETTINGS}

@@ -9,13 +9,7 @@ from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.names import say_difference
 from ames_lite.errors import BadInput, require
-from ames_lite.evaluation.protocols import (
-    Protocol,
-    Retrieval,
-    get_protocol,
-    setting_junk,
-    setting_positives,
-)
+from ames_lite.evaluation import protocols
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.records import GroundTruth, Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -28,7 +22,7 @@ Stores = tuple[DescriptorStore, DescriptorStore]
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationData(Retrieval):
+class EvaluationData(protocols.Retrieval):
     """All that an evaluation reads, opened and checked. stores: of the queries, of the gallery."""
 
     files: DatasetFiles
@@ -55,17 +49,16 @@ def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
 
 def load_data(
     files: DatasetFiles,
-    protocol: str | Protocol,
+    protocol: str | protocols.Protocol,
     neighbors: str,
     num_rerank: int,
     *,
     whole: bool = False,
 ) -> EvaluationData:
-    """Open and check everything. Raises MissingFile that names all that is missing, or BadInput.
-
+    """Open and check everything. Raises MissingFile that names all that is missing, or BadInput;
     whole: read lists of any size in full, not only as far as the protocol looks.
     """
-    paths, protocol = find_files(files, neighbors), get_protocol(protocol)
+    paths, protocol = find_files(files, neighbors), protocols.get_protocol(protocol)
     lists = queries, gallery = read_lists(paths)
     # A query that is in the gallery is left out of its own list.
     longest = len(gallery.names) - bool(set(queries.names) & set(gallery.names))
@@ -111,9 +104,8 @@ def excluded(data: EvaluationData) -> dict[str, int]:
 
 
 def short_lists(data: EvaluationData) -> dict[str, int]:
-    """By setting, the number of queries with more positives than a list has images, if any.
-
-    AP@k is over min(k, positives), and lists are never shorter than k: none there.
+    """By setting, the number of queries with more positives than a list has images, if any; none
+    for AP@k: it is over min(k, positives), and lists are never shorter than k.
     """
     if data.protocol.ap_at is not None:
         return {}
@@ -124,16 +116,18 @@ def short_lists(data: EvaluationData) -> dict[str, int]:
 
 def _count_queries(data: EvaluationData, holds: Callable[[int], bool]) -> dict[str, int]:
     return {
-        setting: sum(holds(len(rows)) for rows in setting_positives(data.ground_truth, setting))
+        setting: sum(
+            holds(len(rows)) for rows in protocols.setting_positives(data.ground_truth, setting)
+        )
         for setting in data.protocol.settings
     }
 
 
-def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | None:
+def _looked_at(truth: GroundTruth, protocol: protocols.Protocol, needed: int) -> int | None:
     """How far into a list anything can matter, junk included; None: to its end (trapezoidal AP)."""
     if protocol.ap_at is None:
         return None
-    junk = [setting_junk(truth, setting) for setting in protocol.settings]
+    junk = [protocols.setting_junk(truth, setting) for setting in protocol.settings]
     return needed + max(len(rows) for setting in junk for rows in setting)
 
 

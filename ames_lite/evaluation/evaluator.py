@@ -105,10 +105,7 @@ def _timed_on(options: ScoringOptions, processes: Processes) -> str:
 
 
 def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
-    """The logits of an earlier run, at no cost.
-
-    Raises BadInput where anything that they depend on has changed, and where a pair is missing.
-    """
+    """An earlier run's logits. BadInput where what they follow from changed, or one is missing."""
     scores, pairs = read_pair_scores(path, work.digests), work.pairs
     lacking = lacking_pairs(scores, pairs)
     if lacking:

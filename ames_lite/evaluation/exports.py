@@ -43,10 +43,7 @@ FORMS = {  # file name; {} is the setting of a graded protocol
 def check_exports(
     forms: Sequence[str], protocol: Protocol, setting: str | None = None, top: int | None = None
 ) -> str:
-    """The setting whose ranking is written, by default medium, or all where ungraded.
-
-    Raises BadInput for unknown forms, an unknown setting, or top < 1.
-    """
+    """The setting whose ranking is written, by default medium, or all where ungraded. BadInput."""
     fine = set(forms) <= set(FORMS) and len(set(forms)) == len(forms)
     require(fine, f"exports {list(forms)}", expected=f"some of {', '.join(FORMS)}, each once")
     what = f"the first {top} images are to be exported"
@@ -69,10 +66,8 @@ def write_exports(
     setting: str,
     top: int | None = None,
 ) -> list[Path]:
-    """Write the reranked lists into a folder, once a form; returns the paths.
-
-    forms, setting: of `check_exports`; tag: the name of the TREC run; top: the first images of
-    every query, None: all.
+    """Write the reranked lists into a folder, once a form; returns the paths. Arguments are those
+    of `check_exports`; tag: the name of the TREC run.
     """
     if not forms:
         return []
@@ -117,16 +112,16 @@ def write_ranking(
         for query, ids in zip(query_names, ranking.ids, strict=True)
     )
     scores = ranking.sims
-    with replacing(path, overwrite=True) as partial:
-        with partial.open("w", encoding="utf-8", errors=ODD_NAMES, newline="") as file:
-            if form == "trec":
-                _write_trec(file, lists, falling_scores(scores), tag)
-            elif form == "pairs" and sims is not None and logits is not None:
-                _write_csv(file, lists, {"sim": sims, "logit": logits, "score": scores})
-            elif form == "csv":
-                _write_csv(file, lists, {"score": scores}, ranked=True)
-            else:
-                _write_json(file, lists, scores if form == "json_scores" else None)
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": ODD_NAMES, "newline": ""}
+    with replacing(path, overwrite=True) as partial, partial.open("w", **how) as file:
+        if form == "trec":
+            _write_trec(file, lists, falling_scores(scores), tag)
+        elif form == "pairs" and sims is not None and logits is not None:
+            _write_csv(file, lists, {"sim": sims, "logit": logits, "score": scores})
+        elif form == "csv":
+            _write_csv(file, lists, {"score": scores}, ranked=True)
+        else:
+            _write_json(file, lists, scores if form == "json_scores" else None)
     return Path(path)
 
 

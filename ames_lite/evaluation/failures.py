@@ -26,27 +26,18 @@ PICKED = ("given", "frozen")  # roles of rows that were not chosen on what they 
 
 
 class Case(NamedTuple):
-    """What happened to one query: its lists of gallery rows without junk, best first.
-
-    before: by the global similarity; after: reranked; right: the correct rows, listed or not; aps:
-    average precision before and after.
-    """
+    """What happened to one query: its lists of gallery rows without junk, best first."""
 
     query: int
-    before: Ids
-    after: Ids
-    right: Ids
-    aps: tuple[float, float]
+    before: Ids  # by the global similarity
+    after: Ids  # reranked
+    right: Ids  # the correct rows, listed or not
+    aps: tuple[float, float]  # average precision before and after
 
 
 def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
-    """The place in `rows` (of results.json) of the best one by `metric`, the first of equals.
-
-    Rows that are given or frozen go before those of a grid. Raises BadInput where none has it.
-
-    >>> rows = [{"metrics": {"map": value}, "role": "given"} for value in (0.4, 0.6, 0.6)]
-    >>> pick_row(rows, "map")
-    1
+    """The place in `rows` (of results.json) of the best one by `metric`, the first of equals. Rows
+    that are given or frozen go before those of a grid. Raises BadInput where none has it.
     """
     having = [i for i, row in enumerate(rows) if row["metrics"].get(metric) is not None]
     known = ", ".join(rows[0]["metrics"])
@@ -56,12 +47,7 @@ def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
 
 
 def best_ranks(hits: Hits) -> Floats:
-    """The rank from 1 of each query's best correct image [Q]; inf: not listed; nan: it has none.
-
-    >>> rank, a = np.array([3, 5]), np.array
-    >>> best_ranks(Hits(query=a([1, 1]), rank=rank, num_positives=a([0, 2, 4]), length=9))
-    array([nan,  4., inf])
-    """
+    """The rank from 1 of each query's best correct image [Q]; inf: not listed; nan: it has none."""
     ranks = np.full(len(hits.num_positives), np.inf)
     np.minimum.at(ranks, hits.query, hits.rank + 1.0)
     ranks[hits.num_positives == 0] = np.nan
@@ -71,12 +57,10 @@ def best_ranks(hits: Hits) -> Floats:
 def best_and_worst(
     before: Floats, after: Floats, ap_before: Floats, ap_after: Floats, count: int
 ) -> tuple[list[int], list[int]]:
-    """Up to `count` successes and up to `count` of the worst queries, as rows [Q].
-
-    before, after: `best_ranks`; ap_*: average precisions. A success has a correct image first;
-    those whose best correct image rose most come first, then those that gained most AP. The worst
-    are the others with the lowest best correct image, then the lowest AP; a query with all that
-    is right in front is not among them.
+    """Up to `count` successes and up to `count` of the worst queries, as rows [Q]; before, after:
+    `best_ranks`. A success has a correct image first; those whose best correct image rose most come
+    first, then those that gained most AP. The worst are the others with the lowest best correct
+    image, then the lowest AP; a query with all that is right in front is not among them.
 
     >>> a = np.array
     >>> best_and_worst(a([9.0, 1, 4, 2]), a([1.0, 1, 3, 8]), a([0.1, 1, 0.2, 0.3]),
@@ -100,9 +84,8 @@ def make_cases(
     setting: str,
     aps: tuple[Floats, Floats],
 ) -> list[Case]:
-    """The cases of the queries `rows`, each of which has a positive, in their order.
-
-    reranked: of `rerank_setting`, a reordering of the neighbors; aps: before and after [Q].
+    """The cases of the queries `rows`, each of which has a positive; reranked: a reordering of the
+    neighbors; aps: before and after [Q].
     """
     right, junk = (one(ground_truth, setting) for one in (setting_positives, setting_junk))
     cases = []

@@ -72,10 +72,7 @@ def _head(lists: Retrieval, setting: str, num_rerank: int) -> Neighbors:
 def pairs_to_score(
     lists: Retrieval, num_rerank: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The pairs that the passes need a logit for, each once: query rows and gallery rows [P].
-
-    Sorted by query, then gallery.
-    """
+    """Query rows and gallery rows [P] of the pairs that the passes need, each once, sorted."""
     _check_count(num_rerank)
     heads = [_head(lists, setting, num_rerank).ids for setting in lists.protocol.settings]
     rows = np.arange(len(lists.neighbors.ids))[:, None]
@@ -84,16 +81,12 @@ def pairs_to_score(
 
 @dataclass(frozen=True, eq=False)
 class RerankPass:
-    """One setting, ready to be reranked by any cell with num_rerank up to n.
+    """One setting, ready to be reranked by any cell with num_rerank up to n."""
 
-    sims, logits and labels [Q, n] are those of the neighbours after junk moved; before is where the
-    positives stand when nothing is reranked. `prepare_passes` makes it.
-    """
-
-    sims: npt.NDArray[np.float32]
-    logits: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.uint8]
-    before: Hits
+    sims: npt.NDArray[np.float32]  # [Q, n] of the neighbours after junk moved
+    logits: npt.NDArray[np.float32]  # [Q, n]
+    labels: npt.NDArray[np.uint8]  # [Q, n]
+    before: Hits  # where the positives stand when nothing is reranked
 
     def hits(self, cell: Cell) -> Hits:
         """Where the positives stand after the first num_rerank were reordered."""
@@ -110,10 +103,7 @@ class RerankPass:
 
 
 def prepare_passes(lists: Retrieval, scores: PairScores, num_rerank: int) -> dict[str, RerankPass]:
-    """All that the passes of a protocol need up to num_rerank, by setting.
-
-    Raises BadInput where a pair has no score.
-    """
+    """All that the passes need up to num_rerank, by setting. BadInput where a score is missing."""
     truth, passes = lists.ground_truth, {}
     for setting in lists.protocol.settings:
         head = _head(lists, setting, num_rerank)
@@ -130,9 +120,8 @@ def evaluate_passes(passes: Mapping[str, RerankPass], protocol: Protocol, cell: 
 
 
 def rerank_setting(lists: Retrieval, scores: PairScores, setting: str, cell: Cell) -> Neighbors:
-    """The whole ranking [Q, K] that the pass of one setting ends with.
-
-    Its junk moved to the end beforehand; where num_rerank reaches it, it is reranked with the rest.
+    """The whole ranking [Q, K] that the pass of one setting ends with; where num_rerank reaches its
+    junk, at the end, it is reranked with the rest.
     """
     moved = move_to_end(lists.neighbors, setting_junk(lists.ground_truth, setting))
     logits = scores.lookup(moved.first(cell.num_rerank).ids)

@@ -66,9 +66,8 @@ class Album:
 
 
 def write_page(path: str | Path, template: str, folder: Path, content: Mapping[str, Any]) -> Path:
-    """Render a template of a folder, in place of a page that is there; returns the path.
-
-    A template may import from those of this folder; what is put in is escaped.
+    """Render a template of a folder, in place of a page that is there; returns the path. A template
+    may import from those of this folder; what is put in is escaped.
     """
     environment = Environment(
         loader=FileSystemLoader([folder, HERE]),

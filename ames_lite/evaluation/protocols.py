@@ -100,15 +100,12 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """metrics: fractions in [0, 1], nan where no query counts; ap: average precision per query [Q]
-    by setting, nan for a query without positives; main_ap [Q]: its mean over the main settings;
-    hits: where the positives stand, by setting.
-    """
+    """What a protocol says of a ranking."""
 
-    metrics: dict[str, float]
-    ap: dict[str, Floats]
-    main_ap: Floats
-    hits: Mapping[str, Hits]
+    metrics: dict[str, float]  # fractions in [0, 1], nan where no query counts
+    ap: dict[str, Floats]  # by setting, average precision per query [Q], nan without positives
+    main_ap: Floats  # [Q] its mean over the main settings
+    hits: Mapping[str, Hits]  # where the positives stand, by setting
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
@@ -255,11 +252,10 @@ GRADED_MAP = "(map_medium + map_hard) / 2, each by trapezoids from its own ranki
 
 def definition(metric_name: str, *, graded: bool = False) -> str:
     """What a metric is; graded: of a protocol with settings, where `map` is a mean of two.
+    Raises BadInput for a name that no metric has.
 
     >>> definition("recall@5")
     'share of the queries with any positive among the first 5 ranks'
-
-    Raises BadInput for a name that no metric has.
     """
     if metric_name == "map" and graded:
         return GRADED_MAP
@@ -275,10 +271,7 @@ def definition(metric_name: str, *, graded: bool = False) -> str:
 
 
 def footnotes(metric_names: Iterable[str], counted: str | None = None) -> list[str]:
-    """A line for each name, and one on the queries that the means are over.
-
-    counted: that line (`Protocol.counted`); None: as most protocols have it.
-    """
+    """A line for each name, and `Protocol.counted` (None: as most protocols have it)."""
     names = list(dict.fromkeys(metric_names))
     graded = any(name.startswith("map_") for name in names)
     lines = [f"{name}: {definition(name, graded=graded)}" for name in names]

@@ -40,9 +40,8 @@ def _by_gain(per_query: PerQuery) -> tuple[list[int], list[float]]:
 def pick_queries(per_query: PerQuery, count: int) -> list[int]:
     """Rows of `count` queries (or all, where there are fewer), from best gain to worst loss.
 
-    Evenly spread over the queries sorted by gain (ap - global_ap, ties by row), both ends
-    included; a single one is the median. Queries without an AP are left out. Raises BadInput
-    where count is below 1.
+    Evenly spread over the queries sorted by gain, both ends included; a single one is the median.
+    Queries without an AP are left out. Raises BadInput where count is below 1.
 
     >>> gains = [0.1, -0.3, 0.0, 0.5, 0.2]
     >>> pick_queries([{"name": "", "global_ap": 0.4, "ap": 0.4 + g} for g in gains], 3)
@@ -69,10 +68,9 @@ def write_report(
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
 
-    results: the dict of `evaluator.report`, of these lists and scores; its first row is shown, of
-    a graded set in its medium setting. Names are relative to image_root. num_queries are shown (see
-    `pick_queries`), of each list the first NUM_SHOWN. comparisons: further lines (name, metrics)
-    for the table of metrics.
+    results: of `evaluator.report`, of these lists and scores; its first row is shown, of a graded
+    set in its medium setting. num_queries are shown (see `pick_queries`), of each list the first
+    NUM_SHOWN. comparisons: further lines (name, metrics) for the table of metrics.
     """
     per_query, first = results["per_query"], results["rows"][0]
     picked = pick_queries(per_query, num_queries)

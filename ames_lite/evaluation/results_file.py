@@ -6,6 +6,7 @@ digests of results.json, and a row must give its metrics again; descriptor store
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
 from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
-from ames_lite.io.json_file import read_json_file, write_json_file
+from ames_lite.io.json_file import read_json_file
 from ames_lite.records import PairScores
 from ames_lite.stores.descriptor_store import say_empty
 from ames_lite.stores.neighbor_lists import read_neighbors
@@ -47,11 +48,6 @@ def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
     if cells > 1:
         return "oracle" if dataset_role == "test" else "grid"
     return "given" if tuned_on is None else "frozen"
-
-
-def write_results(path: Path, results: dict[str, Any]) -> Path:
-    """Write results.json; returns its path."""
-    return write_json_file(path, results)
 
 
 def results_path(path: str | Path) -> Path:
@@ -100,10 +96,7 @@ class Reread(Retrieval):
     where: Path
 
     def row(self, place: int) -> tuple[Evaluation, Evaluation]:
-        """The global ranking and a row of results.json, evaluated again.
-
-        Raises BadInput where their metrics differ.
-        """
+        """The global ranking and a row, evaluated again. BadInput where their metrics differ."""
         row, before = self.results["rows"][place], self.evaluate()
         self._compare("global", self.results["global"], before)  # other files: before any lookup
         cell = Cell.of(row)
@@ -134,7 +127,11 @@ def reread(
     """Read the files of a run; where: its results.json. Raises MissingFile that names all that is
     missing; BadInput where lists or scores are not those of results.json.
     """
-    paths = find_files(files, neighbors, stores=False, scores=lambda: _scores_file(scores))
+    expected = "scores.hdf5, which evaluate.py writes beside results.json"
+    remedy = "scores=<where they are now>, or evaluate again"
+    missing = {"what": "missing: the scores of the run", "expected": expected, "remedy": remedy}
+    found_at = partial(existing_file, scores.absolute(), **missing)
+    paths = find_files(files, neighbors, stores=False, scores=found_at)
     lists = read_lists(paths)
     for side, listed in zip(SIDES, lists, strict=True):
         there, here = results["digests"].get(f"{side}_names"), names_digest(listed.names)
@@ -145,12 +142,3 @@ def reread(
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
     found = read_pair_scores(paths["scores"], results["digests"], remedy=ANEW)
     return Reread(protocol, truth, near, found, results, where)
-
-
-def _scores_file(path: Path) -> Path:
-    return existing_file(
-        path.absolute(),
-        "missing: the scores of the run",
-        expected="scores.hdf5, which evaluate.py writes beside results.json",
-        remedy="scores=<where they are now>, or evaluate again",
-    )

@@ -40,10 +40,7 @@ class Spread(NamedTuple):
 
 
 def bootstrap_mean(values: Floats, *, seed: int) -> Interval:
-    """The interval of the mean of values [Q], such as differences of paired queries.
-
-    Raises BadInput where no value counts.
-    """
+    """Of the mean of values [Q], such as differences of pairs. BadInput where none counts."""
     counted = _counted(values)
     low = high = mean = float(counted.mean())
     if len(counted) > 1:
@@ -63,9 +60,9 @@ def bootstrap_mean(values: Floats, *, seed: int) -> Interval:
 def sign_flip_test(differences: Floats, *, seed: int) -> float:
     """The chance (two-sided p) of a mean difference at least as large, were the two exchangeable.
 
-    differences [Q]: of paired queries. All signs of those that are not zero are tried where there
-    are at most SIGNINGS of them; else as many random ones, and p = (1 + as large) / (1 + SIGNINGS),
-    never 0 (Phipson and Smyth, 2010). Raises BadInput where no value counts.
+    All signs of differences [Q] that are not zero are tried where there are at most SIGNINGS; else
+    as many random ones, and p = (1 + as large) / (1 + SIGNINGS), never 0 (Phipson and Smyth, 2010).
+    Raises BadInput where no value counts.
 
     >>> sign_flip_test(np.array([0.1, 0.2, 0.3]), seed=0)
     0.25
@@ -113,7 +110,7 @@ def _random_signs(values: npt.NDArray[np.float64], seed: int) -> float:
 
 
 def mean_std(values: Sequence[float]) -> Spread:
-    """The mean of a metric over runs that differ in their seed, with the sample deviation (n - 1).
+    """Of a metric over runs that differ in their seed; the deviation is that of a sample (n - 1).
 
     >>> mean_std([0.5, 1.5])
     Spread(mean=1.0, std=0.7071067811865476, runs=2)

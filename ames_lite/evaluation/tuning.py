@@ -23,15 +23,13 @@ from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome
 from ames_lite.reranking.ensemble import ensemble_scores
 
-NO_AP = np.zeros(0)
-
 
 @dataclass(frozen=True)
 class Row(Cell):
     """A cell with what it reached: metrics and main_ap [Q] as of `Evaluation`."""
 
     metrics: dict[str, float]
-    main_ap: Floats = field(default_factory=lambda: NO_AP, compare=False, repr=False)
+    main_ap: Floats = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
 
 def grid(
@@ -42,10 +40,8 @@ def grid(
     lambs: Iterable[float],
     temps: Iterable[float],
 ) -> list[Row]:
-    """The metrics of every combination; num_rerank changes slowest, temp fastest.
-
-    scores: logits of all pairs up to the largest num_rerank (`pairs_to_score` names them).
-    Raises BadInput before any work where a value is out of range or there is no combination.
+    """The metrics of every combination; num_rerank changes slowest, temp fastest. Raises BadInput
+    before any work where a value is out of range or there is no combination.
     """
     cells = [Cell(*values) for values in product(num_reranks, lambs, temps)]
     require(cells, "a grid has no cells", expected="values for num_rerank, lamb and temp")
@@ -69,8 +65,7 @@ def _orders(row: Row, rows: Sequence[Row]) -> bool:
 
 def best(rows: Sequence[Row], metric: str) -> Row:
     """The row with the highest metric, the first of equals; with λ = 0 only the smallest γ counts.
-
-    Raises BadInput where there is no row, no such metric, or no number among its values.
+    Raises BadInput where there is none.
     """
     require(rows, "there is no row to choose from", expected="a grid with cells")
     known = all(metric in row.metrics for row in rows)
@@ -81,10 +76,7 @@ def best(rows: Sequence[Row], metric: str) -> Row:
 
 
 def outcome(lists: Retrieval, scores: PairScores, cell: Cell) -> Outcome:
-    """Final scores of the first num_rerank candidates, and which of them are right.
-
-    Of a graded protocol in its medium setting.
-    """
+    """Of the first num_rerank candidates (of a graded protocol, in its medium setting)."""
     one = prepare_passes(lists, scores, cell.num_rerank)[lists.protocol.main_settings[0]]
     final = ensemble_scores(one.sims, one.logits, cell.lamb, cell.temp)
     return Outcome(final, one.labels == POSITIVE, one.labels != JUNK)
@@ -92,15 +84,13 @@ def outcome(lists: Retrieval, scores: PairScores, cell: Cell) -> Outcome:
 
 @dataclass(frozen=True)
 class Tuned(Cell):
-    """What tuning chose. tuned_on: the validation set; model: its name and `weights` a digest of
-    it; metric and value: what was reached there, a fraction in [0, 1].
-    """
+    """What tuning chose."""
 
-    tuned_on: str
+    tuned_on: str  # the validation set
     model: str
-    weights: str
+    weights: str  # digest
     metric: str
-    value: float
+    value: float  # that was reached there, a fraction in [0, 1]
 
     def check(self, model: str, weights: str, path: str | Path) -> None:
         """Raise BadInput where it was chosen for another model."""
@@ -117,10 +107,7 @@ def write_tuned(path: str | Path, tuned: Tuned) -> Path:
 
 
 def read_tuned(path: str | Path) -> Tuned:
-    """The choice at `path`, a file or a run directory with `tuned.json`.
-
-    Raises MissingFile, or BadInput where the file is none or its values are out of range.
-    """
+    """The choice at `path`, a file or a run directory with it. Raises MissingFile, BadInput."""
     path = Path(path).expanduser()
     path = path / "tuned.json" if path.is_dir() else path
     existing_file(path, "a choice of tuning is missing", remedy=remedies.TUNE)

@@ -40,7 +40,7 @@ def _value(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in the quotes in which Hydra reads it back unchanged.
+    """A text in the quotes in which Hydra reads it back.
 
     >>> print(quoted("it's (1)"))
     'it\\'s (1)'

@@ -44,8 +44,7 @@ def check_rgb(image: object) -> Picture:
 
 def crop_image(image: Picture, box: Box | None, rounding: str = "cover") -> tuple[Picture, Box]:
     """Cut a box (None: all) out of an image [H, W, 3]; returns the crop and the box that it covers.
-
-    rounding: a key of CROPS. Raises BadInput where nothing of the box lies in the image.
+    rounding: a key of CROPS. Raises BadInput where nothing is left.
     """
     height, width = check_rgb(image).shape[:2]
     if box is None:
@@ -70,21 +69,17 @@ def _edges(box: object) -> npt.NDArray[np.float64]:
     return edges
 
 
-# the first pixel of a centre crop, from half of what is cut off
+# the first pixel of a centre crop, from half of what is cut off; published: half to even
 CROP_ROUNDINGS: dict[str, Callable[[float], int]] = {"even": round, "floor": int}
 Pixels = npt.NDArray[Any]  # uint8, or float32
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the network sees: pixels [h, w, 3], 0 to 255, and the region of the image they show.
+    """What the network sees."""
 
-    region: (x1, y1, x2, y2) in pixels of the whole image, not rounded. Float pixels
-    (resize=bicubic_float) may lie a little beyond 0 to 255.
-    """
-
-    pixels: Pixels
-    region: Box
+    pixels: Pixels  # [h, w, 3], 0 to 255; floats (bicubic_float) may lie a little beyond
+    region: Box  # that they show, in pixels of the whole image, not rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,28 +101,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images become views; small enough to be sent to a worker process.
+    """How images become views; small enough to be sent to a worker process."""
 
-    method      resize: stretched to multiples of the patch; center_crop: the centre is cut out
-    image_size  longer side of the whole image at scale 1; 0: as on disk; or a pair (height, width),
-                to which both sides of the whole image are stretched first
-    enlarge     whether images of a shorter longer side are enlarged to it
-    patch       side of a patch in pixels
-    scales      factors on top of image_size, one view each
-    resize      of RESIZES: area is AMES' and CVNet's, bicubic_float ELViS'
-    query_crop  how crop boxes become whole pixels: int is published; or cover, all they touch
-    crop_rounding  of center_crop, where an odd number of pixels is cut off: even is published (the
-                first pixel is half of it, rounded to the nearest, half to even); or floor
-    """
-
-    method: str = "resize"
+    method: str = "resize"  # stretched to multiples of the patch; center_crop: the centre is cut
+    # longer side of the whole image at scale 1; 0: as on disk; or both sides: it is stretched first
     image_size: int | Sequence[int] = 770
-    patch: int = 14
-    scales: Sequence[float] = (1.0,)
-    resize: str = "area"
-    query_crop: str = "int"
-    crop_rounding: str = "even"
-    enlarge: bool = True
+    patch: int = 14  # side of a patch in pixels
+    scales: Sequence[float] = (1.0,)  # factors on top of image_size, one view each
+    resize: str = "area"  # of RESIZES: AMES' and CVNet's; ELViS' is bicubic_float
+    query_crop: str = "int"  # of CROPS
+    crop_rounding: str = "even"  # of CROP_ROUNDINGS, where center_crop cuts an odd number of pixels
+    enlarge: bool = True  # to image_size
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -230,10 +214,7 @@ def patch_centres(rows: int, columns: int) -> npt.NDArray[np.float64]:
 def to_whole_image(
     xy: npt.NDArray[np.floating], region: npt.ArrayLike, size: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
-    """Positions [..., 2] in [0, 1] of a region, as positions in [0, 1] of its image.
-
-    region: [..., 4], (x1, y1, x2, y2) in pixels; size: (height, width) of the whole image.
-    """
+    """Positions [..., 2] in [0, 1] of a region [..., 4], as positions in [0, 1] of its image."""
     corners = np.asarray(region, np.float64)
     first, last = corners[..., :2], corners[..., 2:]
     return np.clip((xy * (last - first) + first) / [size[1], size[0]], 0.0, 1.0)

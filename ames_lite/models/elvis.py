@@ -30,13 +30,12 @@ class EncodedSets(Encoding):
 
 
 class ELViS(SimilarityHead[EncodedSets]):
-    """Descriptors are not L2-normalised first.
+    """Descriptors are not L2-normalised first. Output: in eval the sum of the votes of all
+    descriptors, in (0, Q + T); in training that sum through `g`, a logit for the loss.
 
-    Output: in eval the sum of the votes of all descriptors, in (0, Q + T); in training that sum
-    through `g`, a logit for the loss. Where an image has no valid descriptor, every descriptor of
-    its partner votes with the probability 0 of a match. With a mask and count_padding=True, as
-    published, logits depend on Q and T and on the descriptors in the padding: unpad, pad always
-    alike, or use count_padding=False.
+    Where an image has no valid descriptor, every descriptor of its partner votes with the
+    probability 0. With count_padding=True, as published, logits depend on the padding: unpad, pad
+    always alike, or use count_padding=False.
     """
 
     marker, encoding = "dust_bin", EncodedSets
@@ -153,9 +152,8 @@ def best_matches(
     """The probability of the best match of every query [B, Q] and gallery [B, T] descriptor.
 
     kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner: affinity of the dustbins with each
-    other, a scalar. Every descriptor has the mass 1 / (Q + T), a dustbin that of all of the other
-    side; rows are fitted before columns. Probabilities are shares of a descriptor's mass; padding
-    has 0.
+    other. Every descriptor has the mass 1 / (Q + T), a dustbin that of all of the other side; rows
+    are fitted before columns. Probabilities are shares of a descriptor's mass; padding has 0.
     """
     total = torch.logaddexp(query.log_count, gallery.log_count)
     back = kernel.transpose(1, 2)
@@ -181,9 +179,8 @@ def _fit(
     sharpness: float,
     total: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Log-potentials [B, N] of a side, and [B, 1] of its dustbin, that give it its masses.
-
-    kernel [B, M, N]; others: the potentials [B, M] and [B, 1] of the other side and its dustbin.
+    """Log-potentials [B, N] of a side, and [B, 1] of its dustbin, that give it its masses; kernel
+    [B, M, N]; others: those of the other side.
     """
     potentials, dustbin = others
     weights, peak = _weights(potentials, other.padding)
@@ -197,10 +194,7 @@ def _fit(
 
 
 def _weights(potentials: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-    """exp(potentials - peak) [B, N] and their peak [B, 1], over what is no padding.
-
-    Where all is padding the peak is NEVER, and so is all that comes of it.
-    """
+    """exp(potentials - peak) [B, N] and their peak [B, 1], over what is no padding (or NEVER)."""
     potentials = _without(potentials, padding)
     peak = potentials.detach().amax(1, keepdim=True)
     return (potentials - peak).exp(), peak

@@ -35,10 +35,8 @@ class Pairs(nn.Module):
 
 
 def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | None = None) -> Path:
-    """Write a head as `torch` (torch.export, .pt2) or `onnx`; returns the path.
-
-    width: of descriptors, for a head that takes any. Raises ConfigError for another
-    form or suffix, without the packages of the extra `onnx`, and where the width is missing.
+    """Write a head as `torch` (torch.export, .pt2) or `onnx`; returns the path. Raises ConfigError.
+    width: of descriptors, for a head that takes any.
     """
     if form not in FORMS:
         raise ConfigError(f"form={form}", expected=" or ".join(FORMS))

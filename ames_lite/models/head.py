@@ -91,9 +91,7 @@ def score_in_blocks(score: Callable[[E, E], R], query: E, gallery: E, size: int 
 
 class SimilarityHead(nn.Module, Generic[E]):
     """Base of all heads, E the encoding of images. A head implements `_encode`, `_score` and
-    `arguments_from_state`; one that makes output tokens also `_score_tokens`.
-
-    Each constructor argument is kept as an attribute of the same name.
+    `arguments_from_state`; each constructor argument is kept as an attribute of the same name.
     """
 
     marker: ClassVar[str | None]  # parameter by which a state is recognised; None: has no weights
@@ -104,10 +102,8 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **download: Any) -> Self:
-        """A head in eval mode from its folder, or by its name on the Hugging Face Hub.
-
-        download: revision, token, cache_dir, force_download, local_files_only. Raises MissingFile,
-        or BadInput where it is of another class than this one.
+        """A head in eval mode from its folder, or by its name on the Hugging Face Hub. download: as
+        of snapshot_download. Raises MissingFile; BadInput for another class of head.
         """
         found: Self = _files().from_pretrained(cls, name, **download)
         return found
@@ -117,10 +113,7 @@ class SimilarityHead(nn.Module, Generic[E]):
         _files().on_hub(self).save_pretrained(folder, **card)
 
     def push_to_hub(self, name: str, **upload: Any) -> str:
-        """Upload to the Hugging Face Hub; returns the address of the commit.
-
-        upload: commit_message, private, token, branch, create_pr, model_card_kwargs.
-        """
+        """Upload to the Hugging Face Hub; returns the commit's address. upload: as of its mixin."""
         address: str = _files().on_hub(self).push_to_hub(name, **upload)
         return address
 
@@ -147,9 +140,8 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     @classmethod
     def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The constructor arguments that can be read from the shapes of a published state.
-
-        Raises BadInput that names the parameter where one is missing or has the wrong rank.
+        """The constructor arguments that can be read from the shapes of a published state; errors
+        as of `shape_in_state`.
         """
         raise NotImplementedError
 
@@ -158,9 +150,9 @@ class SimilarityHead(nn.Module, Generic[E]):
     ) -> E:
         """What depends on one image, for `score`.
 
-        descriptors [B, N, Din], float and finite, or packed bits; valid [B, N] bool, True = a real
-        descriptor, None where all are; gallery: whether they are of gallery images. Raises
-        BadInput; that numbers are finite is checked on a CPU alone, so as not to synchronize.
+        descriptors [B, N, Din]; valid [B, N] bool, None where all are; gallery: whether they are of
+        gallery images. Raises BadInput; that numbers are finite is checked on a CPU alone, so as
+        not to synchronize.
         """
         self._check_descriptors(descriptors, "descriptors")
         if descriptors.device.type == "cpu":
@@ -176,8 +168,8 @@ class SimilarityHead(nn.Module, Generic[E]):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
 
-        Without gradients pairs are scored in blocks, so that memory is bounded. return_tokens: also
-        the output tokens [B, 1 + Q + T, D], of a head that makes them. Raises BadInput.
+        return_tokens: also the output tokens [B, 1 + Q + T, D], of a head that makes them. Raises
+        BadInput.
         """
         query, gallery = spread(self.encoding, query, gallery)
         size = self._pairs_at_a_time(query, gallery)
@@ -214,11 +206,8 @@ class SimilarityHead(nn.Module, Generic[E]):
         tgt_mask: Tensor | None = None,
         return_tokens: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits [B] of pairs: query src_local [B, Q, Din], gallery tgt_local [B, T, Din].
-
-        Descriptors are float and finite (on padding too), or packed bits; the sides may differ.
-        src_mask [B, Q], tgt_mask [B, T]: bool, True on padding (as published); None: no padding.
-        return_tokens: as of `score`. Raises BadInput.
+        """Logits [B] of pairs: query src_local [B, Q, Din], gallery tgt_local [B, T, Din]; masks
+        [B, Q], [B, T]: bool, True on padding (as published). Raises BadInput.
         """
         encoded = []
         sides = (("src", src_local, src_mask), ("tgt", tgt_local, tgt_mask))
@@ -234,7 +223,10 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     def _check_descriptors(self, x: Tensor | None, name: str) -> None:
         bits = self.packed_bits
-        expected = _expected(self.dim_in, bits)
+        expected = f"a float tensor [B, N, {self.dim_in or 'Din'}]"
+        if bits is None or bits % 8 == 0:
+            expected += f" or packed bits, uint8 [B, N, {bits // 8 if bits else 'Din/8'}],"
+        expected += " with at least one image and one descriptor"
         if not isinstance(x, Tensor):
             raise BadInput(f"{name} is {'missing' if x is None else type(x)}", expected=expected)
         packed = x.dtype == torch.uint8 and (bits is None or bits % 8 == 0)
@@ -254,13 +246,6 @@ def _check_finite(x: Tensor, name: str) -> None:
         image, row, _ = (~x.isfinite()).nonzero()[0].tolist()
         what = f"{name} has NaN or infinity, first in descriptor {row} of image {image}"
         raise BadInput(what, expected="finite numbers, on padding too")
-
-
-def _expected(dim_in: int | None, bits: int | None) -> str:
-    text = f"a float tensor [B, N, {'Din' if dim_in is None else dim_in}]"
-    if bits is None or bits % 8 == 0:
-        text += f" or packed bits, uint8 [B, N, {'Din/8' if bits is None else bits // 8}],"
-    return f"{text} with at least one image and one descriptor"
 
 
 def _check_mask(mask: Tensor | None, name: str, x: Tensor, meaning: str) -> None:

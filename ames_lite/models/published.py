@@ -28,7 +28,7 @@ PUBLISHED_HEADS: Mapping[str, PublishedHead] = {
 
 
 def of_its_form(arguments: Mapping[str, Any]) -> str | None:
-    """The published head with these constructor arguments; None where there is none.
+    """The published head with these constructor arguments, if any.
 
     >>> of_its_form({"dim_in": 768, "binary": True})
     'dinov2_ames_dist'

@@ -43,9 +43,7 @@ class Batches:
 
     def run(self, work: Callable[[slice], None], *lengths: Lengths) -> None:
         """Call work on runs of pieces until all are done; lengths [n]: a piece's parts, in tokens.
-
-        A run for which there is no room is cut smaller. Raises BadInput where one piece alone has
-        none.
+        Raises BadInput where there is no room for one piece alone.
         """
         at = 0
         while at < len(lengths[0]):
@@ -100,10 +98,8 @@ class Budget(NamedTuple):
 
 
 def share_out(max_memory: float, device: torch.device) -> Budget:
-    """What max_memory GiB are for. Raises BadInput where they are too few.
-
-    What the process holds already counts. Encoded images lie on the device: on a GPU its free
-    memory bounds them.
+    """What max_memory GiB are for, what the process holds already included. Raises BadInput where
+    they are too few. Encoded images lie on the device: on a GPU its free memory bounds them.
     """
     held = _resident_bytes()
     free = int(max_memory * 2**30) - held

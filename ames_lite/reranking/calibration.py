@@ -39,14 +39,11 @@ class Bin:
 
 @dataclass(frozen=True)
 class Curve:
-    """A probability that never falls with the score: steps of a fit, linear between two of them.
+    """A probability that never falls with the score: steps of a fit, linear between two of them."""
 
-    scores, probabilities [n]: the knots, rising. reliability: of the fit, on queries left out.
-    """
-
-    scores: tuple[float, ...]
-    probabilities: tuple[float, ...]
-    reliability: tuple[Bin, ...] = ()
+    scores: tuple[float, ...]  # [n] of the knots, rising
+    probabilities: tuple[float, ...]  # [n]
+    reliability: tuple[Bin, ...] = ()  # of the fit, on queries left out
 
     def __post_init__(self) -> None:
         s, p = np.asarray(self.scores, np.float64), np.asarray(self.probabilities, np.float64)
@@ -70,8 +67,11 @@ class Curve:
 
     @property
     def error(self) -> float:
-        """The expected calibration error on queries left out of the fit."""
-        return calibration_error(self.reliability)
+        """ECE on queries left out of the fit: |predicted - observed|, weighted by pairs (Guo et
+        al., ICML 2017); 0 without rows.
+        """
+        rows, pairs = self.reliability, sum(row.pairs for row in self.reliability)
+        return sum(row.pairs * abs(row.predicted - row.observed) for row in rows) / max(pairs, 1)
 
     @classmethod
     def from_json(cls, content: Any) -> Curve:
@@ -82,13 +82,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibration:
-    """pairs: that a candidate is right; first: that the first of a list is, where half of the
-    queries have a right image in the gallery; absent: by data set, the best score of every query
-    whose right images were taken out, rising.
-    """
+    """What scores of a head say."""
 
-    pairs: Curve
-    first: Curve
+    pairs: Curve  # that a candidate is right
+    first: Curve  # that the first of a list is, where half of the queries have a right image
+    # by data set, the best score of every query whose right images were taken out, rising
     absent: Mapping[str, tuple[float, ...]]
 
     def __post_init__(self) -> None:
@@ -104,9 +102,8 @@ class Calibration:
 
     def threshold(self, max_false: float) -> float:
         """The score above which an answer is given, so that of queries without a right image at
-        most a share of max_false get one; the strictest of the data sets.
-
-        Raises BadInput for a share outside (0, 1), or below what so few queries can promise.
+        most a share of max_false get one; the strictest of the data sets. Raises BadInput for a
+        share outside (0, 1), or below what so few queries can promise.
         """
         if not 0 < max_false < 1:
             raise BadInput(f"max_false is {max_false}", expected="a share between 0 and 1")
@@ -221,9 +218,3 @@ def reliability(probability: Floats, right: Flags, bins: int = BINS) -> tuple[Bi
         predicted, observed = float(probability[inside].mean()), float(right[inside].mean())
         rows.append(Bin(b / bins, (b + 1) / bins, int(inside.sum()), predicted, observed))
     return tuple(rows)
-
-
-def calibration_error(rows: tuple[Bin, ...]) -> float:
-    """ECE: |predicted - observed|, weighted by pairs (Guo et al., ICML 2017); 0 without rows."""
-    pairs = sum(row.pairs for row in rows)
-    return sum(row.pairs * abs(row.predicted - row.observed) for row in rows) / max(pairs, 1)

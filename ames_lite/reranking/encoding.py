@@ -54,10 +54,7 @@ class Encoded(NamedTuple):
     extent: Extent
 
     def pick(self, numbers: Rows, index: Tensor) -> Encoding:
-        """These images (index: the same numbers, on the device), no longer than they need.
-
-        Images that stand side by side, or a single one for all, are not copied.
-        """
+        """These images (index: the same numbers, on the device), no longer than they need."""
         lengths = self.extent.length[numbers]
         longest = int(lengths.max())
         images = self.images.first(longest)
@@ -69,20 +66,14 @@ class Encoded(NamedTuple):
 
 
 class Encoder:
-    """Reads images of stores and encodes them with a head, as many at a time as there is room for.
-
-    On its cost `meter` counts what is read and encoded.
-    """
+    """Reads stored images and encodes them with a head, as many at a time as there is room for."""
 
     def __init__(self, head: SimilarityHead, batches: Batches, meter: ReadMeter) -> None:
         self._head, self._batches, self._meter = head, batches, meter
         self._device = batches.device
 
     def read(self, store: DescriptorStore, rows: Rows, count: int) -> Stored:
-        """Images with at most their `count` strongest descriptors.
-
-        Raises BadInput, MissingFile where the file is no longer what it was.
-        """
+        """Images with at most their `count` strongest descriptors; errors as of `ReadMeter`."""
         with self._meter.reading():
             descriptors, valid = store.read_descriptors(rows, count)
         self._meter.note(store, count, rows, descriptors.nbytes)

@@ -27,9 +27,8 @@ def check_ensemble(lamb: float, temp: float) -> None:
 
 
 def ensemble_scores(sims: Array, logits: Array, lamb: float, temp: float) -> Floats:
-    """Scores of any shape, float32; lamb = 1 gives the sims themselves, bit for bit.
-
-    The logits become float32 before the sigmoid: half precision would tie the confident ones.
+    """Scores of any shape, float32; lamb = 1 gives the sims themselves, bit for bit. The logits
+    become float32 before the sigmoid: half precision would tie the confident ones.
     """
     local = expit(np.float32(temp) * logits.astype(np.float32))
     scores: Floats = np.float32(lamb) * sims.astype(np.float32) + np.float32(1 - lamb) * local
@@ -56,8 +55,8 @@ def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
 def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Neighbors:
     """Reorder the first n of each list by the ensemble score; behind them scores are the sims.
 
-    logits [Q, n], n <= K, of the images ids[q, k]. Raises BadInput for logits that do not fit or
-    are not finite, and as `check_ensemble`.
+    logits [Q, n], n <= K. Raises BadInput where they do not fit or are not finite, and as
+    `check_ensemble`.
 
     >>> a = np.array
     >>> near = Neighbors(a([[7, 3, 5]]), a([[0.9, 0.8, 0.7]]), num_gallery=8)

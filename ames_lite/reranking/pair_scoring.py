@@ -83,9 +83,8 @@ class PairScoring:
             raise BadInput(what, expected=expected, remedy=remedy) from error
 
     def _run(self, put: Put) -> None:
-        """Groups of queries for which there is room, each against all blocks of gallery rows.
-
-        What is encoded of the first `keep` blocks stays for the next group.
+        """Groups of queries for which there is room, each against all blocks of gallery rows; what
+        is encoded of the first `keep` blocks stays for the next group.
         """
         options, budget = self.options, share_out(self.options.max_memory, self.device)
         task, store, count = self.task, self.stores[1], options.gallery_count

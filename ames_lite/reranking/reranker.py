@@ -49,9 +49,8 @@ class Reranker:
         """Order candidates by lamb * sim + (1 - lamb) * sigmoid(temp * logit).
 
         query: [Q, D] float descriptors of one image, or packed bits, uint8 [Q, D/8]; candidates: K
-        of them, of any lengths, or one array [K, T, D]; sims [K]: higher = better, None: the
-        logits alone decide. Returns lists [1, K], whose sims are the scores; equal ones keep the
-        order given. Raises BadInput for arrays that do not fit the head or each other.
+        of them, of any lengths, or one array [K, T, D]; sims [K]; None: the logits alone decide.
+        Returns lists [1, K], whose sims are the scores. Raises BadInput.
         """
         logits = self.logits(query, candidates)[None]
         count = logits.shape[1]
@@ -70,9 +69,8 @@ class Reranker:
     ) -> npt.NDArray[np.float32]:
         """The head's logits [K] of the query with each candidate; the query is encoded once.
 
-        Descriptors of zeros count as none; where an image has none at all the logit is NO_EVIDENCE,
-        whose score is 0. Candidates of a head that depends on padding are not padded: equal lengths
-        go together.
+        Descriptors of zeros count as none; where an image has none at all the logit is NO_EVIDENCE.
+        For a head that depends on padding, candidates of equal lengths go together.
         """
         if len(candidates) == 0:
             raise BadInput("there are no candidates", expected="at least one")

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, chosen
 from ames_lite.models import SimilarityHead
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import LocalDescriptors, PairScores
 from ames_lite.reranking.batches import prefetched
 from ames_lite.reranking.pair_scoring import PairScoring, Put, ScoringOptions
 from ames_lite.reranking.tasks import Cost, PairTask, ReadMeter, gallery_blocks
-from ames_lite.reranking.verification import Verifier, build_verifier
+from ames_lite.reranking.verification import VERIFIERS, Verifier
 from ames_lite.runtime import cpu_threads
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores
@@ -34,14 +34,12 @@ VERIFIED_IMAGES = 16  # gallery images read at a time for a verifier
 
 @dataclass(frozen=True, eq=False)
 class PairScorer:
-    """A head or a verifier under its name. digest: of its weights or settings, to tell scores
-    apart; check: raises BadInput for a provenance of descriptors, at a place, that does not fit.
-    """
+    """A head or a verifier under its name."""
 
     model: SimilarityHead | Verifier
     name: str = ""
-    digest: str = ""
-    check: Check | None = None
+    digest: str = ""  # of its weights or settings, to tell scores apart
+    check: Check | None = None  # of descriptors' provenance, at a place: raises BadInput
 
     def score(
         self,
@@ -85,7 +83,7 @@ class PairScorer:
 
 def verifier_scorer(name: str, **arguments: Any) -> PairScorer:
     """The verifier of that name as a pair scorer. Raises ConfigError for an unknown one."""
-    verifier = build_verifier(name, **arguments)
+    verifier = chosen(name, VERIFIERS, "pair scorer")(**arguments)
     settings = f"{name} {json.dumps(verifier.arguments, sort_keys=True)} {verifier.rule}".rstrip()
     return PairScorer(verifier, name, settings, verifier.check)
 

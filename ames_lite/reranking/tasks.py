@@ -98,9 +98,8 @@ class ReadMeter:
 class PairTask:
     """The pairs (query[p], gallery[p]), rows of two stores; a context manager while it lasts.
 
-    kept: where finished logits go at once, and come from after an interrupt. query, gallery int32
-    [P]: sorted; logit float32 [P]; done bool [P]; todo: numbers of this process' pairs without a
-    logit. Raises BadInput for a pair that is given twice.
+    kept: where finished logits go at once, and come from after an interrupt; todo: numbers of this
+    process' pairs without a logit. Raises BadInput for a pair that is given twice.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, at_least, check_fields, chosen, require
+from ames_lite.errors import BadInput, at_least, check_fields, require
 from ames_lite.io.xfeat_package import lighterglue_version, load_lighterglue
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 
@@ -65,9 +65,8 @@ class Matches(NamedTuple):
 
 
 def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matches:
-    """Pairs of descriptors that are each other's nearest neighbour by inner product.
-
-    Descriptors are unit length as stored. Raises BadInput for packed or unequally wide ones.
+    """Pairs of descriptors that are each other's nearest neighbour by inner product. Descriptors
+    are unit length as stored. Raises BadInput for packed or unequally wide ones.
     """
     a, b = query.descriptors, gallery.descriptors
     if a.dtype == np.uint8 or b.dtype == np.uint8 or a.shape[1] != b.shape[1]:
@@ -115,10 +114,7 @@ class Ransac(Verifier):
         check_fields(self, {"threshold": (self.threshold > 0, "above 0"), **fits})
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
-        """The number of inliers; 0 below min_matches. The same pair gives the same number.
-
-        Raises BadInput for an image whose positions are unknown.
-        """
+        """The number of inliers; 0 below min_matches. BadInput where positions are unknown."""
         if not (query.placed and gallery.placed):
             raise BadInput("positions are unknown", expected="x, y of every descriptor")
         matches = mutual_matches(query, gallery)
@@ -155,9 +151,8 @@ class Ransac(Verifier):
 
 
 def _errors_back(homography: Places, query: Places, gallery: Places) -> npt.NDArray[np.float64]:
-    """How far from their query places [M, 2] the inverse maps gallery places [M, 2].
-
-    Infinite beyond the horizon: on the side of it on which fewer are.
+    """How far from their query places [M, 2] the inverse maps gallery places [M, 2]. Infinite
+    beyond the horizon: on the side of it on which fewer are.
     """
     inverse = cv2.invert(homography, flags=cv2.DECOMP_SVD)[1]
     offsets = cv2.perspectiveTransform(gallery[None], inverse)[0] - query
@@ -190,7 +185,6 @@ class Lighterglue(Verifier):
 
     @property
     def rule(self) -> str:
-        """Versions and weights. Raises ConfigError where the package is not installed."""
         return lighterglue_version()
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
@@ -200,10 +194,7 @@ class Lighterglue(Verifier):
         return float(len(self.match(query, gallery)))
 
     def match(self, query: LocalDescriptors, gallery: LocalDescriptors) -> npt.NDArray[np.int64]:
-        """Rows of query and gallery that match [M, 2].
-
-        Raises BadInput for packed descriptors, those of another width and unknown positions.
-        """
+        """Rows of query and gallery that match [M, 2]. BadInput as of `_as_input`."""
         pair = {f"image{i}": _as_input(image) for i, image in enumerate((query, gallery))}
         with torch.inference_mode():
             matches: Tensor = self._network(pair)["matches"][0]
@@ -215,7 +206,9 @@ class Lighterglue(Verifier):
 
 
 def _as_input(image: LocalDescriptors) -> dict[str, Any]:
-    """An image as kornia's LightGlue takes it: keypoints and (width, height) in pixels."""
+    """An image as kornia's LightGlue takes it: keypoints and (width, height) in pixels. Raises
+    BadInput for packed descriptors, those of another width and unknown positions.
+    """
     if image.descriptors.dtype == np.uint8 or image.descriptors.shape[1] != XFEAT_DIM:
         what = f"descriptors are {image.descriptors.dtype} of width {image.descriptors.shape[1]}"
         raise BadInput(what, expected=f"float descriptors of width {XFEAT_DIM}, as XFeat's")
@@ -232,8 +225,3 @@ def _as_input(image: LocalDescriptors) -> dict[str, Any]:
 VERIFIERS: dict[str, type[Verifier]] = {
     kind.name: kind for kind in (MutualNearest, Ransac, Lighterglue)
 }
-
-
-def build_verifier(name: str, **arguments: Any) -> Verifier:
-    """The verifier of that name. Raises ConfigError, with what exists, for an unknown one."""
-    return chosen(name, VERIFIERS, "pair scorer")(**arguments)

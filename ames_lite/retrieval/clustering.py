@@ -41,11 +41,10 @@ def kmeans_blocks(
 ) -> Clustering:
     """Centroids of all tokens, of which there are as many as clusters or more.
 
-    blocks: [m, D] of finite floats, read iterations + 2 times.
-    distance: euclidean or cosine (a token of zeros then belongs to the first cluster). It starts
-    from a sample drawn by seed and ends after `iterations` steps, or when the squared movement of
-    all centroids together is at most tolerance times the mean squared length of a token. An empty
-    cluster takes the token that is farthest from every centroid (the first of equals). Products are
+    blocks: [m, D] of finite floats, read iterations + 2 times. distance: euclidean or cosine. It
+    starts from a sample drawn by seed and ends after `iterations` steps, or when the squared
+    movement of all centroids together is at most tolerance times the mean squared length of a
+    token. An empty cluster takes the token that is farthest from every centroid. Products are
     float32, sums float64. Raises BadInput for fewer distinct tokens than clusters.
     """
     tokens, scale = _survey(blocks)

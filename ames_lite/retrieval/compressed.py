@@ -6,14 +6,14 @@ its recall against the exact lists of some queries is measured every time.
 
 import logging
 from dataclasses import asdict, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.faiss_calls import IvfPqIndex, similarities
+from ames_lite.retrieval.faiss_calls import ivf_pq_index, similarities
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rows import (
     Float32,
@@ -57,10 +57,9 @@ def compressed_knn(
     """About the k gallery rows with the highest inner product, for each query; see `exact_knn`.
 
     Similarities are exact, ties ordered by id; only which ids are found is approximate. Where the
-    nprobe lists hold fewer than k rows, more lists are searched. Memory beside the queries and the
-    result: code_size + 8 bytes a gallery row, the sample (at most SAMPLE_BYTES), a block, and
-    SEARCH_BYTES of candidates. device: of the exact lists. Raises BadInput as `exact_knn`, and
-    where the gallery is too small or code_size does not divide its width.
+    nprobe lists hold fewer than k rows, more lists are searched. Memory: code_size + 8 bytes a
+    gallery row, SAMPLE_BYTES, SEARCH_BYTES. device: of the exact lists. Raises BadInput as
+    `exact_knn`, and where the gallery is too small or code_size does not divide its width.
     """
     require(k >= 1, f"k is {k}", expected="at least 1")
     rows, _, own = search_sides(query, gallery, own)
@@ -100,10 +99,10 @@ def _settled(options: IvfPq, gallery: Gallery) -> IvfPq:
     return replace(options, nlist=nlist, code_size=size)
 
 
-def _filled(gallery: Gallery, options: IvfPq) -> IvfPqIndex:
+def _filled(gallery: Gallery, options: IvfPq) -> Any:
     nlist, size, seed = options.nlist or 0, options.code_size or 0, options.seed
     sample = min(_sample_limit(gallery), ROWS_PER_LIST * max(nlist, CODES))
-    index = IvfPqIndex(gallery.dim, nlist, size, seed)
+    index = ivf_pq_index(gallery.dim, nlist, size, seed)
     index.train(rows_of(gallery, sampled_points(len(gallery), sample, seed)))
     for first, stop in ranges(gallery):
         index.add(float_range(gallery, first, stop))
@@ -111,7 +110,7 @@ def _filled(gallery: Gallery, options: IvfPq) -> IvfPqIndex:
 
 
 def _search(
-    index: IvfPqIndex, query: Float32, gallery: Gallery, own: Ids, k: int, options: IvfPq
+    index: Any, query: Float32, gallery: Gallery, own: Ids, k: int, options: IvfPq
 ) -> tuple[Ids32, Float32]:
     """ids, sims [Q, k]."""
     wide = min(len(gallery), k * options.refine + 1)  # one of them may be the query itself
@@ -125,18 +124,18 @@ def _search(
     return ids, sims
 
 
-def _candidates(index: IvfPqIndex, query: Float32, wide: int, least: int, nprobe: int) -> Ids:
+def _candidates(index: Any, query: Float32, wide: int, least: int, nprobe: int) -> Ids:
     """Ids [Q, wide], or -1; at least `least` of each query, or the whole gallery."""
-    nlist = index.nlist
-    nprobe, least = min(nprobe, nlist), min(least, wide)
-    ids, _ = index.search(query, wide, nprobe)
-    while nprobe < nlist:
-        few = np.flatnonzero((ids >= 0).sum(axis=1) < least)
+    index.nprobe = min(nprobe, index.nlist)
+    ids: Ids = index.search(query, wide)[1]
+    while index.nprobe < index.nlist:
+        few = np.flatnonzero((ids >= 0).sum(axis=1) < min(least, wide))
         if len(few) == 0:
             break
-        nprobe = min(2 * nprobe, nlist)
-        logger.info("%d queries found too few neighbours: nprobe=%d for them", len(few), nprobe)
-        ids[few], _ = index.search(query[few], wide, nprobe)
+        index.nprobe = min(2 * index.nprobe, index.nlist)
+        told = len(few), index.nprobe
+        logger.info("%d queries found too few neighbours: nprobe=%d for them", *told)
+        ids[few] = index.search(query[few], wide)[1]
     return ids
 
 

@@ -22,14 +22,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import require
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.rerank_parts import (
-    Reranker,
-    Search,
-    among,
-    check_memory,
-    directions,
-    falling,
-)
+from ames_lite.retrieval import rerank_parts as parts
 from ames_lite.retrieval.rows import Float32, Float64, Floats, Held
 from ames_lite.retrieval.settings import AqeSettings, DbaSettings, MdaSettings
 
@@ -37,7 +30,7 @@ NEAR_UNIT = 1e-2  # how far from 1 the length of a vector in half precision may 
 SIMS = {"final": "final score, behind mda_num first-stage", "first": "first-stage"}
 
 
-class Aqe(AqeSettings, Reranker):
+class Aqe(AqeSettings, parts.Reranker):
     """α query expansion: a new search by every query, expanded by the first of its list."""
 
     name, told = "aqe", "inner product with the expanded query"
@@ -45,27 +38,26 @@ class Aqe(AqeSettings, Reranker):
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         return max(1, self.neighbors)
 
-    def _lists(self, search: Search, neighbors: Neighbors) -> Neighbors:
+    def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:
         rows = search.query.copy()
         for q, near in search.listed(neighbors.ids[:, : self.neighbors]):
             rows[q] = expanded(rows[q], near, self.alpha)
         return search.lists(rows, search.gallery, neighbors.ids.shape[1])
 
 
-class Dba(DbaSettings, Reranker):
-    """Database-side augmentation: a new search among the augmented images.
-
-    Memory beside the arguments: three times the gallery in float32 and as `exact_knn`.
+class Dba(DbaSettings, parts.Reranker):
+    """Database-side augmentation: a new search among the augmented images. Memory beside the
+    arguments: three times the gallery in float32 and as `exact_knn`.
     """
 
     name, told = "dba", "inner product with the augmented image"
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         taken = num_gallery * (12 * dim + 8 * min(self.neighbors, num_gallery))
-        check_memory(taken, f"rerank=dba of {num_gallery} images of width {dim}")
+        parts.check_memory(taken, f"rerank=dba of {num_gallery} images of width {dim}")
         return 1
 
-    def _lists(self, search: Search, neighbors: Neighbors) -> Neighbors:
+    def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:
         joined = augmented(search.whole(), self.neighbors, self.alpha, search.device)
         length = neighbors.ids.shape[1]
         found = search.lists(search.query, joined, max(length, self.query_neighbors))
@@ -77,7 +69,7 @@ class Dba(DbaSettings, Reranker):
 
 def expanded(vector: Float32, near: Float32, alpha: float) -> Float32:
     """A vector [D] joined by its neighbours [n, D], as long as it was."""
-    exact, others = vector.astype(np.float64), directions(near).astype(np.float64)
+    exact, others = vector.astype(np.float64), parts.directions(near).astype(np.float64)
     length = np.linalg.norm(exact)
     if length == 0 or len(near) == 0:
         return vector
@@ -92,19 +84,15 @@ def augmented(gallery: Float32, neighbors: int, alpha: float, device: str = "cpu
     """The gallery [N, D] with every row joined by its `neighbors` most similar others (cosine)."""
     if neighbors == 0:
         return gallery
-    ids = among(directions(gallery), neighbors, device).ids
+    ids = parts.among(parts.directions(gallery), neighbors, device).ids
     joined = np.empty_like(gallery)
     for row, near in enumerate(ids):
         joined[row] = expanded(gallery[row], gallery[near], alpha)
     return joined
 
 
-class Mda(MdaSettings, Reranker):
-    """SuperGlobal's reranking; the defaults are published. num is clamped to the lists.
-
-    sims: what the first `num` images get: the final score, which falls along them, or the
-    first-stage similarity, whose order is another.
-    """
+class Mda(MdaSettings, parts.Reranker):
+    """SuperGlobal's reranking; the defaults are published. num is clamped to the lists."""
 
     name, told = "mda", ""
 
@@ -116,7 +104,7 @@ class Mda(MdaSettings, Reranker):
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         return self.num
 
-    def _lists(self, search: Search, neighbors: Neighbors) -> Neighbors:
+    def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:
         _check_unit(search.query, "query descriptors")
         ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
         num = min(self.num, ids.shape[1])
@@ -129,10 +117,8 @@ class Mda(MdaSettings, Reranker):
 
 
 def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
-    """Refined vectors [M, D] of unit vectors [M, D] (MDescAug), not of unit length.
-
-    Weighted mean of a vector (weight 1) and its `neighbors` nearest (weight beta · similarity).
-    Raises BadInput where the weights do not sum to above 0.
+    """Means [M, D] of unit vectors [M, D], weight 1, and `neighbors` nearest, beta · similarity
+    (MDescAug); not of unit length. Raises BadInput where the weights do not sum to above 0.
     """
     sims = vectors @ vectors.T
     weights = beta * sims
@@ -153,17 +139,16 @@ def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
 def mda_order(
     query: Floats, vectors: Floats, neighbors: int, beta: float
 ) -> tuple[npt.NDArray[np.intp], Float32]:
-    """The order [M] of the places of a list, and their falling scores [M].
-
-    query [D] and vectors [M, D] of unit length. With refined vectors r: s1 = query · r; expanded =
-    maximum of the r of the first neighbors + 1 by s1; score = (s1 + expanded · r) / 2.
+    """The order [M] of vectors [M, D] of a list, and their falling scores [M]. With refined vectors
+    r: s1 = query · r; expanded = maximum of the r of the first neighbors + 1 by s1; score =
+    (s1 + expanded · r) / 2.
     """
     refined = refined_vectors(vectors.astype(np.float64), neighbors, beta)
     first = refined @ query.astype(np.float64)
-    by_first = falling(first)
+    by_first = parts.falling(first)
     second = refined @ refined[by_first[: neighbors + 1]].max(axis=0)
     scores = ((first + second) / 2)[by_first]
-    best = falling(scores)
+    best = parts.falling(scores)
     return by_first[best], scores[best].astype(np.float32)
 
 

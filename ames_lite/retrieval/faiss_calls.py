@@ -17,9 +17,8 @@ def flat_candidates(query: Float32, block: Float32, wide: int) -> tuple[Ids, Flo
 
 
 def similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
-    """Inner products [Q, m] of each query with the block rows ids [Q, m]; -infinity for id -1.
-
-    Each is a function of its two rows alone, to the bit.
+    """Inner products [Q, m] of each query with the block rows ids [Q, m]; -infinity for id -1. Each
+    is a function of its two rows alone, to the bit.
     """
     sims: Float32 = np.empty(ids.shape, np.float32)
     query, ids = np.ascontiguousarray(query), np.ascontiguousarray(ids, np.int64)
@@ -43,34 +42,17 @@ def lloyd(rows: Float32, num_clusters: int, seed: int, iterations: int, most: in
     return np.array(clustering.centroids, np.float32).reshape(num_clusters, -1)
 
 
-class IvfPqIndex:
-    """Rows in `nlist` lists by their nearest centroid, their residuals as `code_size` bytes.
+def ivf_pq_index(dim: int, nlist: int, code_size: int, seed: int) -> Any:
+    """faiss' index of rows in `nlist` lists, their residuals as `code_size` bytes, to be trained.
 
     dim must be a multiple of code_size; memory: code_size + 8 bytes a row. Source: Jégou, Douze and
     Schmid, "Product quantization for nearest neighbor search", 2011.
     """
-
-    def __init__(self, dim: int, nlist: int, code_size: int, seed: int) -> None:
-        self.nlist = nlist
-        factory = f"IVF{nlist},PQ{code_size}x8"
-        made: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-        self._index = made
-        for clustering in (self._index.cp, self._index.pq.cp):
-            clustering.seed = seed
-            clustering.min_points_per_centroid = 1
-        self._index.pq.cp.max_points_per_centroid = CODE_ROWS
-        # for a search that is not made here; it would take 50 times the rest
-        self._index.do_polysemous_training = False
-
-    def train(self, rows: Float32) -> None:
-        """Centroids and codes from a sample [M, D], at least nlist and 256 of them."""
-        self._index.train(rows)
-
-    def add(self, rows: Float32) -> None:
-        self._index.add(rows)
-
-    def search(self, query: Float32, wide: int, nprobe: int) -> tuple[Ids, Float32]:
-        """Ids and approximate similarities [Q, wide] from the nprobe nearest lists, best first."""
-        self._index.nprobe = nprobe
-        sims, ids = self._index.search(query, wide)
-        return ids, sims
+    factory = f"IVF{nlist},PQ{code_size}x8"
+    index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    for clustering in (index.cp, index.pq.cp):
+        clustering.seed = seed
+        clustering.min_points_per_centroid = 1
+    index.pq.cp.max_points_per_centroid = CODE_ROWS
+    index.do_polysemous_training = False  # it would take 50 times the rest
+    return index

@@ -30,16 +30,8 @@ from scipy.sparse.linalg import cg
 
 from ames_lite.errors import require
 from ames_lite.records import Neighbors
+from ames_lite.retrieval import rerank_parts as parts
 from ames_lite.retrieval.faiss_calls import similarities
-from ames_lite.retrieval.rerank_parts import (
-    REMEDY,
-    Reranker,
-    Search,
-    among,
-    check_memory,
-    directions,
-    falling,
-)
 from ames_lite.retrieval.rows import Float32, Float64, Ids, Ids32
 from ames_lite.retrieval.settings import DiffusionSettings, KreciprocalSettings
 
@@ -55,13 +47,12 @@ class Encoding(NamedTuple):
     sums: Float64
 
 
-class Kreciprocal(KreciprocalSettings, Reranker):
+class Kreciprocal(KreciprocalSettings, parts.Reranker):
     """The first `num` images of every list by the final score; the defaults are published.
 
-    num: None is the published form, where neighborhoods are among all queries and gallery images
-    together; a number takes them among the query and the first `num` images of its list alone, and
-    images behind them score λ · similarity, at most the last one's. Cosines are compared; a row of
-    zeros is like none. A query that is in the gallery is that point, not a second one.
+    num: None is the published form, neighborhoods among all queries and gallery images together; a
+    number takes them among the query and the first `num` images of its list, and images behind them
+    score λ · similarity, at most the last one's. A query that is in the gallery is that point.
     """
 
     name, told = "kreciprocal", "1 - final distance"
@@ -69,8 +60,8 @@ class Kreciprocal(KreciprocalSettings, Reranker):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        among = "all queries and gallery images" if self.num is None else "the query and its list"
-        return {**super().provenance, "kreciprocal_among": among}
+        where = "all queries and gallery images" if self.num is None else "the query and its list"
+        return {**super().provenance, "kreciprocal_among": where}
 
     def depth(self, num_query: int, num_gallery: int, dim: int) -> int:
         if self.num is not None:
@@ -79,10 +70,12 @@ class Kreciprocal(KreciprocalSettings, Reranker):
         entries = min(points, self.k2 * (self.k1 + 1) * (self.k1 // 2 + 3))
         taken = points * (12 * dim + 24 * entries) + 24 * num_query * num_gallery
         what = f"rerank=kreciprocal of {num_query} queries and {num_gallery} images of width {dim}"
-        check_memory(taken, what, f"kreciprocal.num=400: the first of each list alone; or {REMEDY}")
+        parts.check_memory(
+            taken, what, f"kreciprocal.num=400: the first of each list alone; or {parts.REMEDY}"
+        )
         return num_gallery
 
-    def _lists(self, search: Search, neighbors: Neighbors) -> Neighbors:
+    def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:
         ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
         if self.num is None:
             points, probes = _all_points(search)
@@ -92,7 +85,7 @@ class Kreciprocal(KreciprocalSettings, Reranker):
                 self._reorder(ids[q], sims[q], points, encoding, probe, others)
         else:
             for q, near in search.listed(ids[:, : self.num]):
-                points = directions(np.concatenate([search.query[q : q + 1], near]))
+                points = parts.directions(np.concatenate([search.query[q : q + 1], near]))
                 encoding = encoded(points, self.k1, self.k2, search.device)
                 self._reorder(ids[q], sims[q], points, encoding, 0, np.arange(1, len(points)))
         return Neighbors(ids, sims, neighbors.num_gallery)
@@ -104,7 +97,7 @@ class Kreciprocal(KreciprocalSettings, Reranker):
         num = len(others)
         cosines = similarities(points[[probe]], points, others[None])[0].astype(np.float64)
         scores = (1 - self.lamb) * jaccard(v, probe)[others] + self.lamb * cosines
-        order = falling(scores)
+        order = parts.falling(scores)
         ids[:num] = ids[order]
         sims[num:] = np.minimum(self.lamb * sims[num:], scores.min(initial=1))
         sims[:num] = scores[order]
@@ -112,7 +105,7 @@ class Kreciprocal(KreciprocalSettings, Reranker):
 
 def encoded(points: Float32, k1: int, k2: int, device: str = "cpu") -> Encoding:
     """V of points [P, D] of unit length. k1 and k2 are clamped to the points."""
-    near = among(points, max(k1, k2 - 1), device).ids
+    near = parts.among(points, max(k1, k2 - 1), device).ids
     wide, half = _mutual(near, k1), _mutual(near, round(k1 / 2))
     shared = wide.multiply(wide @ half.T).tocoo()  # |R(p, k1) ∩ R(g, k1 / 2)| for g in R(p, k1)
     size = half.sum(axis=1)
@@ -165,20 +158,19 @@ def jaccard(encoding: Encoding, probe: int) -> Float64:
     return found
 
 
-def _all_points(search: Search) -> tuple[Float32, Ids]:
+def _all_points(search: parts.Search) -> tuple[Float32, Ids]:
     """Gallery and queries that are not in it, of unit length, and the point of each query."""
     probes = search.own.copy()
     outside = np.flatnonzero(probes < 0)
     probes[outside] = len(search.gallery) + np.arange(len(outside))
-    return directions(np.concatenate([search.whole(), search.query[outside]])), probes
+    return parts.directions(np.concatenate([search.whole(), search.query[outside]])), probes
 
 
-class Diffusion(DiffusionSettings, Reranker):
+class Diffusion(DiffusionSettings, parts.Reranker):
     """The first `num` images of every list by f, equal ones in the order they had; the rest get 0.
 
     num: None diffuses over the whole gallery; a number over the first `num` images of each list,
-    with the graph cut down to them (its D is then of them alone). Cosines are compared; a row of
-    zeros is like none.
+    with the graph cut down to them (its D is then of them alone).
     """
 
     name, told = "diffusion", "manifold similarity f, 0 where none arrives"
@@ -189,11 +181,13 @@ class Diffusion(DiffusionSettings, Reranker):
         neighbors = min(self.neighbors, num_gallery)
         taken = num_gallery * (8 * dim + 64 * neighbors) + 24 * num_query * listed
         what = f"rerank=diffusion of {num_query} queries and {num_gallery} images of width {dim}"
-        check_memory(taken, what, f"diffusion.num=1000, where queries are many; or {REMEDY}")
+        parts.check_memory(
+            taken, what, f"diffusion.num=1000, where queries are many; or {parts.REMEDY}"
+        )
         return num_gallery if self.num is None else max(self.num, self.query_neighbors)
 
-    def _lists(self, search: Search, neighbors: Neighbors) -> Neighbors:
-        rows, points = directions(search.query), directions(search.whole())
+    def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:
+        rows, points = parts.directions(search.query), parts.directions(search.whole())
         affinity = affinities(points, self.neighbors, self.gamma, search.device)
         whole: Any = system(affinity, self.alpha) if self.num is None else None
         ids, sims = neighbors.ids.copy(), np.zeros_like(neighbors.sims)
@@ -208,14 +202,14 @@ class Diffusion(DiffusionSettings, Reranker):
             start = np.zeros(matrix.shape[0])
             start[nodes[: len(begin)]] = begin[: len(nodes)]
             scores = diffused(matrix, start, self.alpha)[nodes]
-            order = falling(scores)
+            order = parts.falling(scores)
             ids[q, : len(listed)], sims[q, : len(listed)] = listed[order], scores[order]
         return Neighbors(ids, sims, neighbors.num_gallery)
 
 
 def affinities(points: Float32, k: int, gamma: float, device: str = "cpu") -> Any:
     """A, sparse [N, N], of points [N, D] of unit length."""
-    near = among(points, k, device)
+    near = parts.among(points, k, device)
     rows = np.repeat(np.arange(len(points)), near.ids.shape[1])
     weights = np.clip(near.sims.ravel().astype(np.float64), 0, 1) ** gamma
     shape = (len(points), len(points))

@@ -44,9 +44,8 @@ def exact_knn(
     query [Q, D] and gallery [N, D], float16 or float32 (computed in float32). own [Q]: the gallery
     row of the query's own image (`own_rows`), which is left out of its list, or -1. k is clamped to
     what every query has. device: where candidates are searched, cpu by faiss, cuda by torch; the
-    result is the same. Memory beside the arguments: the result, a block of BLOCK_BYTES as it is
-    read and in float32, and QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN,
-    infinity, and widths that differ.
+    result is the same. Memory: the result, a block of BLOCK_BYTES as it is read and in float32, and
+    QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN, infinity, widths that differ.
     """
     require(k >= 1, f"k is {k}", expected="at least 1")
     rows, searched, own = search_sides(query, gallery, own)

@@ -25,9 +25,7 @@ WINDOW = 5  # side of rGeM's windows
 
 def gem(descriptors: Floats, count: npt.NDArray[np.integer], power: float = 3.0) -> Float32:
     """GeM vectors [N, D] float32 of descriptors [N, K, D], of which the first count[n] are real.
-
-    power: above 0; 1 is the mean, a large one the entry of the largest magnitude. Raises BadInput
-    for NaN or infinity among the real ones.
+    Raises BadInput for NaN or infinity among these.
     """
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
@@ -39,10 +37,8 @@ def gem(descriptors: Floats, count: npt.NDArray[np.integer], power: float = 3.0)
 
 
 def weighted_mean(descriptors: Floats, weight: Floats, count: npt.NDArray[np.integer]) -> Float32:
-    """Averages [N, D] float32 of descriptors [N, K, D] by their weights [N, K], from 0.
-
-    Of each image the first count[n] are real. Raises BadInput for NaN, infinity, negative weights
-    or only zeros among the real ones.
+    """Averages [N, D] float32 of descriptors [N, K, D] by weights [N, K]; see `gem`. Raises
+    BadInput also for negative weights, or only zeros.
     """
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
@@ -87,9 +83,8 @@ def _real(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[tuple
 
 
 def gem_map(x: Tensor, power: float | Tensor, least: float) -> Tensor:
-    """GeM [B, C]: mean over positions of max(x, least)^power, to the power 1 / power.
-
-    At least float32: powers of small activations leave the range of half precision.
+    """GeM [B, C]: mean over positions of max(x, least)^power, to the power 1 / power. At least
+    float32: powers of small activations leave the range of half precision.
     """
     powers = _wide(x).clamp(min=least) ** power
     mean: Tensor = powers.mean(dim=(2, 3)) ** (1 / power)
@@ -97,9 +92,8 @@ def gem_map(x: Tensor, power: float | Tensor, least: float) -> Tensor:
 
 
 def rgem(x: Tensor, power: float) -> Tensor:
-    """Regional GeM [B, C, h, w]: half the map, half the GeM of the 5×5 window around each cell.
-
-    Windows at the border are filled by reflection. Raises BadInput for maps below 3×3.
+    """Regional GeM [B, C, h, w]: half the map, half the GeM of the 5×5 window around each cell,
+    filled by reflection at the border. Raises BadInput for maps below 3×3.
     """
     margin = WINDOW // 2
     what = f"a feature map of {x.shape[2]}×{x.shape[3]} is too small for rGeM"

@@ -53,15 +53,11 @@ def among(rows: Float32, k: int, device: str = "cpu") -> Neighbors:
 
 
 class Reranker(ABC):
-    """Settings of a reranker, a frozen record; making it raises BadInput for values out of range.
+    """Settings of a reranker, a frozen record that raises BadInput for values out of range."""
 
-    name: the key of `rerank=`; told: what the similarities of its lists are; more: what else the
-    lists' provenance says.
-    """
-
-    name: ClassVar[str]
-    told: ClassVar[str]
-    more: ClassVar[Mapping[str, Any]] = {}
+    name: ClassVar[str]  # the key of `rerank=`
+    told: ClassVar[str]  # what the similarities of its lists are
+    more: ClassVar[Mapping[str, Any]] = {}  # what else the lists' provenance says
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -85,10 +81,8 @@ class Reranker(ABC):
         own: Ids | None = None,
         device: str = "cpu",
     ) -> Neighbors:
-        """The lists of queries [Q, D] in a gallery [N, D], or rows read by the range, reranked.
-
-        The lists are those of these very rows; own, device: as in `exact_knn`. Raises BadInput for
-        NaN, infinity, more than HELD_BYTES.
+        """The lists of these queries [Q, D] in this gallery, reranked; more as in `exact_knn`.
+        Raises BadInput for NaN, infinity, more than HELD_BYTES.
         """
         if neighbors.ids.size == 0:  # a gallery of nothing but the query itself
             return neighbors

@@ -58,8 +58,7 @@ def vlad_images(
     """VLAD vectors [N, C*D] float32 of descriptors [N, K, D], of which the first count[n] are real.
 
     Computed in float64, image by image: neither the order of descriptors nor the batch shows in the
-    result. Memory: a few copies of one image's descriptors. Raises BadInput for NaN or infinity
-    among the real ones.
+    result. Raises BadInput for NaN or infinity among the real ones.
     """
     centers = fill(torch.empty(centroids.shape, dtype=torch.float64), centroids)
     held = torch.empty(descriptors.shape[1:], dtype=torch.float64)  # one image's, again and again
@@ -74,10 +73,7 @@ def vlad_images(
 
 
 def similarities(values: Tensor, centers: Tensor, distance: str) -> Tensor:
-    """[C, K]: |x| cos(x, c), or |x|^2 minus the squared distance; the highest is the nearest.
-
-    values [K, D], centers [C, D], both of one dtype.
-    """
+    """[C, K] of values [K, D], centers [C, D]: |x| cos(x, c), or |x|^2 - the squared distance."""
     if distance == "cosine":
         return unit_rows(centers) @ values.T
     return (centers @ values.T).mul_(2).sub_(centers.square().sum(dim=1, keepdim=True))

@@ -40,15 +40,13 @@ class Matrix(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """mean [D], components [P, D] (orthonormal rows), variance [P] (descending); float32.
-
-    remainder: variance of every direction outside the components, which then stay in the output,
+    """remainder: variance of every direction outside the components, which then stay in the output,
     [N, D]; None: the output is [N, P], in coordinates of the components.
     """
 
-    mean: Float32
-    components: Float32
-    variance: Float32
+    mean: Float32  # [D]
+    components: Float32  # [P, D], orthonormal rows
+    variance: Float32  # [P], descending
     remainder: float | None = None
 
     def __post_init__(self) -> None:
@@ -92,9 +90,9 @@ def whiten(vectors: Floats, whitening: Whitening) -> Float64:
 def fit_whitening(source: Matrix, dim: int) -> Whitening:
     """The whitening of N descriptors of width D to `dim` dimensions.
 
-    Exact: from the D × D covariance, or for D above N from the N × N inner products; that matrix
-    and a block of descriptors are in memory. Raises BadInput for a dim above N - 1 or D, for fewer
-    directions in the data than dim, NaN or infinity, and where both N and D are above MAX_SIDE.
+    Exact: from the D × D covariance, or for D above N from the N × N inner products, in memory.
+    Raises BadInput for a dim that N, D or the data do not have, NaN, infinity, or too large a
+    matrix.
     """
     num, width = source.shape
     most, side = min(num - 1, width), min(num, width)

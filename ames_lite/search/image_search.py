@@ -39,17 +39,13 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Ranker:
-    """How candidates are retrieved and reranked.
-
-    num_rerank: candidates per query, clamped to the size of the index. certain: once a candidate
-    reaches this score, the query's others are not scored: without local evidence, λ · sim, they
-    stay behind, in their order.
-    """
+    """How candidates are retrieved and reranked."""
 
     scorer: PairScorer
     lamb: float
     temp: float
-    num_rerank: int = 100
+    num_rerank: int = 100  # candidates per query, clamped to the size of the index
+    # once a candidate reaches this score, the query's others are not scored and stay behind
     certain: float = np.inf
     options: ScoringOptions = ScoringOptions()
 
@@ -93,8 +89,8 @@ def search_images(
     """Search the index in a folder for an image, or for every image of a folder.
 
     box: the part of a single query to search for; workers: processes that describe queries. Raises
-    MissingFile; BadInput where index, backbone or scorer do not fit and where no query can be
-    described. An index that is updated meanwhile is searched as it is afterwards.
+    MissingFile; BadInput where things do not fit and where no query can be described. An index that
+    is updated meanwhile is searched as it is afterwards.
     """
     while True:
         record = read_record(Path(index))
@@ -200,10 +196,8 @@ def search_index(
     ranker: Ranker,
     own_names: Sequence[str | None] | None = None,
 ) -> Hits:
-    """Search for the queries, rows of a store, by their vectors [Q, V].
-
-    own_names [Q]: names of the index to leave out, each query's own; None: none. Raises BadInput
-    where scorer and stores do not fit, and where nothing is left to be found.
+    """Search for the queries, rows of a store, by their vectors [Q, V]; own_names [Q]: names of the
+    index to leave out, each query's own. Raises BadInput.
     """
     near = find_candidates(index, vectors, ranker.num_rerank, own_names)
     lamb, temp, num = ranker.lamb, ranker.temp, near.ids.shape[1]

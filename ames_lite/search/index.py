@@ -75,9 +75,8 @@ def segments_of(entries: Sequence[Entry]) -> list[int]:
 
 
 def scan_images(folder: str | Path) -> tuple[list[ImageFile], tuple[str, ...]]:
-    """All images below a folder, as `list_images` names them, and notes on what was left out.
-
-    Raises MissingFile where there is no such folder, BadInput where part of it cannot be read.
+    """All images below a folder, as `list_images` names them, and notes on what was left out;
+    errors as of `walk_images`.
     """
     walk = walk_images(folder, is_image_name)
     with explained("an image cannot be read: {}", OSError, where=Path(folder)):
@@ -155,10 +154,8 @@ class OpenIndex(ExitStack):
             raise MissingFile(what, where=where, expected=expected, remedy=remedy)
         self.record: IndexRecord = record
         described = [entry for entry in record.entries if not entry.failed]
-        what = "the index has no image that could be described"
-        require(
-            described, what, where=where, expected=f"images that can be read in {record.images}"
-        )
+        what, expected = "the index has no image that could be described", "images that can be read"
+        require(described, what, where=where, expected=f"{expected} in {record.images}")
         self.names = tuple(entry.name for entry in described)  # sorted
         self.id_of = {name: number for number, name in enumerate(self.names)}
         self.segment = np.array([entry.segment for entry in described], np.int64)  # [N]

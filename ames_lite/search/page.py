@@ -27,9 +27,8 @@ def write_search_page(
     """Write the page to `path`, in place of one that is there, and return the path.
 
     images: the indexed folder; facts: label and value, at the head of the page; probability [Q, K]:
-    of every hit; absent [Q]: whether no image is similar enough to be an answer; not_indexed:
-    images that could not be described, and why. The first num_queries are shown, of each the first
-    num_shown.
+    of every hit; absent [Q]: whether no image is similar enough to be an answer. The first
+    num_queries are shown, of each the first num_shown.
     """
     asked, album, hits = Album(found.root), Album(images), found.hits
     shown = [

@@ -19,12 +19,9 @@ HARD = (0.30, 55.0)  # less than this visible or more oblique: junk
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a picture is taken from.
+    """Where a picture is taken from."""
 
-    projection [3, 4] maps (x, y, depth, 1), in pixels of the front, to the image.
-    """
-
-    projection: npt.NDArray[np.float64]
+    projection: npt.NDArray[np.float64]  # [3, 4]: front pixels (x, y, depth, 1) → image pixels
     size: tuple[int, int]  # (height, width)
     oblique: float  # angle to the front's normal
 

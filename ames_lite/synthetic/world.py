@@ -133,17 +133,9 @@ def photograph_facade(
         view = _view_of_kind(rng, facade, kind, clutter)
         name = f"jpg/{'landmark' if is_landmark else 'distractor'}{label:04d}_{index}_{kind}.jpg"
         save_jpeg(folder / name, view.picture, quality=int(rng.integers(60, 93)))
-        shots.append(
-            Shot(
-                name=name,
-                kind=kind if is_landmark else "distractor",
-                label=label,
-                size=view.picture.shape[:2],
-                homography=view.homography,
-                visible=view.visible,
-                box=_visible_box(view, facade.size),
-            )
-        )
+        size, box = view.picture.shape[:2], _visible_box(view, facade.size)
+        known = kind if is_landmark else "distractor"
+        shots.append(Shot(name, known, label, size, view.homography, view.visible, box))
     return shots
 
 
@@ -201,9 +193,8 @@ def render_world(
     workers: int = 1,
     take: Take = photograph_facade,
 ) -> Path:
-    """Write the dataset `name` into `folder` and return the folder. take: makes the pictures.
-
-    A folder that already holds this world is left as it is; one that holds another is refused.
+    """Write the dataset `name` into `folder` and return the folder. take: makes the pictures. A
+    folder that already holds this world is left as it is; one that holds another is refused.
     """
     folder = Path(folder)
     wanted: dict[str, object] = {"name": name, "version": __version__, "spec": asdict(spec)}

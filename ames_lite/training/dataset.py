@@ -89,14 +89,11 @@ def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> 
 
 
 def rotate(batch: TripletBatch, center: Tensor, generator: torch.Generator) -> TripletBatch:
-    """The batch with x → center + (x − center) R, one random orthogonal R [D, D] for all of it.
-
-    center [D]: the mean descriptor. The result is float, of nearly unit length. The generator is on
-    the CPU, so that all devices draw alike.
+    """The batch with x → center + (x − center) R, one random orthogonal R [D, D] for all of it;
+    center [D]: the mean descriptor. The generator is on the CPU, so that all devices draw alike.
     """
     device = batch.query.descriptors.device
     rotation, mean = random_rotation(len(center), generator).to(device), center.to(device)
-
     return TripletBatch(*(Side((x.float() - mean) @ rotation + mean, valid) for x, valid in batch))
 
 

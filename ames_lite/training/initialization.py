@@ -66,22 +66,18 @@ def start_from_correspondences(
     """Remap := isometry of (descriptor - mean); cross-attention: query = key = scaled identity.
 
     descriptors [M, Din] float, some thousand rows; generator: on the CPU. Two tokens then have the
-    cross-attention logit sharpness * cosine in each head, the cosine being that of their
-    descriptors after the mean is subtracted and all but the strongest D principal directions are
-    dropped. Raises BadInput.
+    cross-attention logit sharpness * cosine in each head, that of their centred descriptors in the
+    strongest D principal directions. Raises BadInput.
     """
     x = _sample(model, descriptors)
-    mean = x.mean(0)
-    basis = _principal_basis(x - mean, model.dim, generator)
     if model.binary:
+        basis = _principal_basis(x - x.mean(0), model.dim, generator)
         cast(Binarization, model.remap_local[0]).W.copy_(basis.T)
         linear = cast(nn.Linear, model.remap_local[1])
         linear.weight.copy_(torch.eye(model.dim))
         linear.bias.copy_(-torch.sign(x @ basis.T).mean(0))
     else:
-        linear = cast(nn.Linear, model.remap_local[0])
-        linear.weight.copy_(basis)
-        linear.bias.copy_(-basis @ mean)
+        _isometry(model.remap_local[0], x, generator)
     # tokens have the length sqrt(D), by LayerNorm
     scale = (sharpness / (model.dim / model.num_heads) ** 0.5) ** 0.5
     identity = scale * torch.eye(model.dim)
@@ -89,6 +85,14 @@ def start_from_correspondences(
         attention = cast(PairLayer, layer).cross_attn
         attention.in_proj_weight[: 2 * model.dim].copy_(torch.cat([identity, identity]))
         nn.init.zeros_(attention.in_proj_bias[: 2 * model.dim])
+
+
+def _isometry(layer: nn.Module, x: Tensor, generator: torch.Generator) -> None:
+    """Linear layer := isometry of (row of x [M, Din] - mean)."""
+    linear, mean = cast(nn.Linear, layer), x.mean(0)
+    basis = _principal_basis(x - mean, linear.out_features, generator)
+    linear.weight.copy_(basis)
+    linear.bias.copy_(-basis @ mean)
 
 
 def _sample(model: AMES, descriptors: Tensor) -> Tensor:
@@ -272,15 +276,8 @@ ELVIS_GAIN = 0.15  # logits a vote
 def start_elvis_from_matches(model: ELViS, descriptors: Tensor, generator: torch.Generator) -> None:
     """Before the first step the logit counts good matches: tokens keep the angles of centred
     descriptors, the dustbin is a cosine, votes rise with the probability of a match.
-
-    Arguments and errors as in `start_from_correspondences`.
     """
-    x = check_sample(descriptors, model.dim_in).cpu()
-    mean = x.mean(0)
-    basis = _principal_basis(x - mean, model.dim, generator)
-    linear = cast(nn.Linear, model.remap_local[0])
-    linear.weight.copy_(basis)
-    linear.bias.copy_(-basis @ mean)
+    _isometry(model.remap_local[0], check_sample(descriptors, model.dim_in).cpu(), generator)
     fits, expected = model.embed_dim >= 4 and model.proj_dim >= 2, "embed_dim >= 4, proj_dim >= 2"
     require(fits, f"a head with {model.arguments}", expected=expected)
     model.dust_bin.fill_(1.0)
@@ -311,9 +308,8 @@ def _votes_of_unlike(model: ELViS, descriptors: Tensor, count: int = 100, pairs:
 
 
 def _votes(model: ELViS) -> None:
-    """f rises from -DOUBT at probability 0 to about DOUBT at 1.
-
-    The LayerNorm only keeps directions: (p w + b) turns from b to w, which share no entry.
+    """f rises from -DOUBT at probability 0 to about DOUBT at 1. Its LayerNorm keeps directions
+    alone: (p w + b) turns from b to w, which share no entry.
     """
     half = model.embed_dim // 2
     first, last = model.f[0], model.f[3]
@@ -329,8 +325,8 @@ def _votes(model: ELViS) -> None:
     last.bias.fill_(-DOUBT)
 
 
-def _random(head: Any, sample: Sample, generator: torch.Generator) -> None:
-    """As constructed."""
+def _as_constructed(*_: Any) -> None:
+    pass
 
 
 def _of_sample(start: Callable[[Any, Tensor, torch.Generator], None]) -> Initialization:
@@ -340,13 +336,13 @@ def _of_sample(start: Callable[[Any, Tensor, torch.Generator], None]) -> Initial
 INITIALIZATIONS: dict[str, dict[str, Initialization]] = {
     "ames": {
         "published": _published_ames,
-        "random": _random,
+        "random": _as_constructed,
         "correspondences": _of_sample(start_from_correspondences),
         "matches": _of_sample(start_from_matches),
     },
     "elvis": {
         "published": _published_elvis,
-        "random": _random,
+        "random": _as_constructed,
         "matches": _of_sample(start_elvis_from_matches),
     },
 }

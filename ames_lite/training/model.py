@@ -51,8 +51,7 @@ def pair_accuracy(positive: Tensor, negative: Tensor) -> float:
     >>> pair_accuracy(torch.tensor([1.0, -1.0]), torch.tensor([-2.0, -3.0]))
     0.75
     """
-    right = torch.cat([positive > 0, negative < 0])
-    return float(right.float().mean())
+    return float(torch.cat([positive > 0, negative < 0]).float().mean())
 
 
 def score_pairs(head: SimilarityHead, batch: TripletBatch, tokens: bool = False) -> list[Any]:
@@ -70,10 +69,10 @@ def token_distance(
     all_queries: int,
     padding: bool = True,
 ) -> Tensor:
-    """Mean squared difference of output tokens to a teacher's, a mean over pairs (scalar).
+    """Mean squared difference of output tokens [B, 1+q+t, D] to a teacher's, a mean over pairs.
 
-    tokens [B, 1+q+t, D]; taught [B, 1+all_queries+T, D]: of the same images with all descriptors,
-    those of query and gallery first. padding: its tokens count too, as published.
+    taught [B, 1+all_queries+T, D]: of all descriptors, those of query and gallery first. padding:
+    its tokens count too, as published.
     """
     num_query, num_gallery = (side.descriptors.shape[1] for side in (query, gallery))
     start = 1 + all_queries
@@ -93,9 +92,7 @@ def _real(side: Side) -> Tensor:
 
 
 class TripletModel(nn.Module):
-    """The head that is trained and, where there is one, its teacher.
-
-    Of the recipe count beta, soft_targets and distill_padding. The teacher sees all descriptors
+    """The head that is trained and, where there is one, its teacher, which sees all descriptors
     that were read: for its tokens a batch augmented as the head's, for its probabilities alone as
     it was read.
     """

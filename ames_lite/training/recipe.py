@@ -12,9 +12,8 @@ Loss = Literal["classification", "triplet"]
 
 @dataclass
 class Recipe:
-    """The numbers of a run; the defaults are the published recipe (AMES on GLDv2).
-
-    They are keys of the command line too, whose help is the comments.
+    """The numbers of a run; the defaults are the published recipe (AMES on GLDv2). They are keys of
+    the command line too, whose help is the comments.
     """
 
     epochs: int = 10

@@ -28,15 +28,13 @@ STREAMS = {"streams": 2}  # of random numbers: a checkpoint of others cannot be 
 
 
 class TrainingRun(ABC):
-    """The loop of a training. Subclasses compute steps and write the files of an epoch.
-
-    identity: flat, the settings and data that a checkpoint must match to be resumed. save_every:
-    steps between checkpoints; an epoch's end and a signal (SIGINT, SIGTERM) are checkpoints too.
+    """The loop of a training. Subclasses compute steps and write the files of an epoch. save_every:
+    steps between checkpoints; an epoch's end and a signal are checkpoints too.
     """
 
     stateful: dict[str, Any]  # what a checkpoint holds beside `own`, by state_dict()
     own: tuple[str, ...] = ("step", "seen", "curve")  # attributes that it holds as they are
-    identity: dict[str, Any]
+    identity: dict[str, Any]  # flat: what a checkpoint must match to be resumed
 
     def __init__(
         self,
@@ -149,10 +147,8 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
-    """Defer SIGINT (Ctrl-C) and SIGTERM (a scheduler's) to the end of a step.
-
-    Yields a function that gives the number of the signal that came, 0 before one does and outside
-    of the main thread. Raises Stopped at a second signal.
+    """Defer SIGINT (Ctrl-C) and SIGTERM (a scheduler's) to the end of a step; Stopped at a second.
+    Yields a function that gives the number of the signal that came, else 0.
     """
     noted = [0]
     if threading.current_thread() is not threading.main_thread():

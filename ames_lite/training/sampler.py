@@ -59,9 +59,7 @@ class Excluded(NamedTuple):
 
 
 class TripletSampler:
-    """Raises BadInput where no anchor is valid, labels and lists do not fit, or families split
-    a label.
-    """
+    """Raises BadInput where no anchor is valid, or labels, lists and families do not fit."""
 
     def __init__(
         self,
@@ -141,9 +139,7 @@ def count_neighbors(
     lists: NeighborRows, labels: Codes, depth: int, usable: Mask, families: Codes | None = None
 ) -> tuple[Rows, Rows]:
     """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
-
-    Those that are not usable [N], or of another label of the own family [N], do not count. Raises
-    BadInput where the lists are of another set; logs how many are not in descending order.
+    Raises BadInput where the lists are of another set; logs how many are not in descending order.
     """
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
     rising = 0

@@ -31,8 +31,7 @@ OF = ("of descriptors: ", "of ")  # before the keys of provenance in an identity
 
 def write_state(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Write the checkpoint, atomically. Raises BadInput where the disk is full."""
-    content = {"identity": json.dumps(dict(identity), sort_keys=True), **state}
-    write_tensors(path, content)
+    write_tensors(path, {"identity": json.dumps(dict(identity), sort_keys=True), **state})
 
 
 def read_state(path: Path, identity: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:
@@ -92,9 +91,7 @@ def memory(device: torch.device) -> dict[str, float]:
 
 
 class Watch:
-    """Writes metrics; writes: False in all processes but the first. Raises BadInput where
-    TensorBoard is not installed.
-    """
+    """Writes metrics, but for `writes` off. Raises BadInput where TensorBoard is not installed."""
 
     def __init__(
         self, folder: Path, step: int, *, writes: bool = True, tensorboard: bool = False

@@ -23,14 +23,7 @@ from ames_lite.io.json_file import write_json_file
 from ames_lite.models import AMES, SimilarityHead
 from ames_lite.runtime import Draw, autocast, stream
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.training.dataset import (
-    BatchLoader,
-    Part,
-    TripletBatch,
-    mirror,
-    rotate,
-    sample_descriptors,
-)
+from ames_lite.training import dataset
 from ames_lite.training.model import Result, TripletModel
 from ames_lite.training.recipe import learning_rate
 from ames_lite.training.state import memory
@@ -46,7 +39,7 @@ class Stepper:
         self,
         head: SimilarityHead,
         teacher: SimilarityHead | None,
-        loader: BatchLoader,
+        loader: dataset.BatchLoader,
         device: torch.device,
         folder: Path,
     ) -> None:
@@ -57,7 +50,7 @@ class Stepper:
         if recipe.mirror > 0:
             _check_mirror(loader.store)
         if recipe.rotate > 0:  # else nothing is read before the first step
-            self.center = sample_descriptors(loader.store, recipe.seed).mean(0)
+            self.center = dataset.sample_descriptors(loader.store, recipe.seed).mean(0)
         if loader.store.packed and isinstance(head, AMES) and head.binary:
             head.remap_local[0].requires_grad_(False)  # its bits were made by it
         self.parameters = [p for p in head.parameters() if p.requires_grad]
@@ -76,7 +69,7 @@ class Stepper:
         """Start the time of the next step, waiting for its data included."""
         self.since = time.perf_counter()
 
-    def step(self, step: int, steps: int, parts: Iterator[Part]) -> dict[str, Any]:
+    def step(self, step: int, steps: int, parts: Iterator[dataset.Part]) -> dict[str, Any]:
         """Take step `step` of `steps`; returns its line of the log. Raises BadInput, see above."""
         rate = learning_rate(step, steps, self.recipe)
         for group in self.optimizer.param_groups:
@@ -109,36 +102,25 @@ class Stepper:
             entry |= {"scale": self.scaler.get_scale(), "skipped": not math.isfinite(norm)}
         return entry
 
-    def _backward(self, part: Part) -> npt.NDArray[np.float64]:
-        """Add the gradient of a part; processes synchronize at the last one of a step.
-
-        Returns loss, accuracy and distance to the teacher (0 without one), times its share.
-        """
+    def _backward(self, part: dataset.Part) -> npt.NDArray[np.float64]:
+        """Add the gradient of a part; returns loss, accuracy and distance, times its share."""
         weight = part.share * self.loader.processes.size  # gradients are averaged over processes
-        together = self.loader.processes.size == 1 or part.last
+        together = self.loader.processes.size == 1 or part.last  # processes synchronize then
         with nullcontext() if together else self.model.no_sync():  # type: ignore[operator]
             try:
                 read = part.batch.each(lambda x: x.to(self.device, non_blocking=True))
                 augmented = self._augment(part.step, read)
-                result = self.forward(augmented, part.counts, read)
+                with autocast(self.recipe.precision, self.device):
+                    result: Result = self.model(augmented, part.counts, read)
             except BadInput as error:  # descriptors that are not finite
                 self._refuse(part.step, str(error), always=True)
             loss = result.loss if weight == 1 else result.loss * weight
             self.scaler.scale(loss).backward()
         if part.share == 0:
             return np.zeros(3)
-        figures = (result.loss.item(), result.accuracy, result.distance or 0.0)
-        return part.share * np.array(figures)
+        return part.share * np.array([result.loss.item(), result.accuracy, result.distance or 0.0])
 
-    def forward(
-        self, batch: TripletBatch, counts: tuple[int, int], as_read: TripletBatch | None = None
-    ) -> Result:
-        """`TripletModel` in the precision of the recipe."""
-        with autocast(self.recipe.precision, self.device):
-            result: Result = self.model(batch, counts, as_read)
-        return result
-
-    def _augment(self, step: int, batch: TripletBatch) -> TripletBatch:
+    def _augment(self, step: int, batch: dataset.TripletBatch) -> dataset.TripletBatch:
         """The batch, mirrored and rotated or not; all parts of a step alike."""
         recipe = self.recipe
         seed = stream(recipe.seed, Draw.AUGMENTATION, step).integers(2**63)
@@ -149,10 +131,10 @@ class Stepper:
 
         rotated = drawn(recipe.rotate)
         if drawn(recipe.mirror):
-            batch = mirror(batch)
+            batch = dataset.mirror(batch)
         if self.center is None or not rotated:
             return batch
-        return rotate(batch, self.center, generator)
+        return dataset.rotate(batch, self.center, generator)
 
     def _update(self, step: int) -> float:
         """Update the weights; returns the norm of the gradient before clipping."""

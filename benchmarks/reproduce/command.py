@@ -25,7 +25,7 @@ from ames_lite.cli.shell import (
     stamped_dir,
 )
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.evaluation.results_file import write_results
+from ames_lite.io.json_file import write_json_file
 from benchmarks.reproduce import outcomes as reproduction
 from benchmarks.reproduce.global_ranking import evaluate_lists
 from benchmarks.reproduce.outcomes import Outcome
@@ -97,7 +97,7 @@ def _evaluate(config: Evaluate, ranking: str) -> dict[str, Any]:
     lists = dataset_files(config), protocol_of(config)
     results = evaluate_lists(*lists, config.neighbors, as_dict(config))
     last = "global.json"
-    write_results(run_dir(config, run_prefix(config, "reproduce"), last) / last, results)
+    write_json_file(run_dir(config, run_prefix(config, "reproduce"), last) / last, results)
     return results
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from ames_lite.models import AMES
 from ames_lite.processes import ALONE
+from ames_lite.runtime import autocast
 from ames_lite.training.dataset import BatchLoader, Part, Side, TripletBatch
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.stepping import Stepper
@@ -170,7 +171,9 @@ def _compare(
 ) -> dict[str, Any]:
     """The cell, with how far loss and gradient are from the referee's."""
     loss, gradient = _learned(exact.referee.model, exact.referee.loss(exact.batch, exact.counts))
-    own_loss, own = _learned(work.head, work.stepper.forward(work.batch, work.counts).loss)
+    with autocast(precision, work.device):
+        result = work.stepper.model(work.batch, work.counts)
+    own_loss, own = _learned(work.head, result.loss)
     found = {
         "loss": abs(own_loss - loss),
         "gradient": float((own - gradient).norm() / gradient.norm()),

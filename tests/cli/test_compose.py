@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ames_lite.evaluation.protocols import PROTOCOLS
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.io.shipped import conf_dir, shipped
 from ames_lite.models import HEADS, build_head
-from ames_lite.reranking.verification import VERIFIERS, build_verifier
+from ames_lite.reranking.verification import VERIFIERS
 from ames_lite.training.recipe import Recipe
 
 COMMANDS = sorted(path.stem for path in conf_dir().glob("*.yaml"))
@@ -77,7 +78,7 @@ def test_every_model_has_one_file_and_is_built_from_it() -> None:
         assert build_head(name, **arguments, dim_in=16)
     for name in VERIFIERS:
         arguments = compose("evaluate", [f"model={name}"]).model.arguments
-        assert build_verifier(name, **arguments).arguments == arguments
+        assert asdict(VERIFIERS[name](**arguments)) == arguments
 
 
 def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from ames_lite.reranking.calibration import (
     Calibration,
     Curve,
     Outcome,
-    calibration_error,
     fit_calibration,
     reliability,
 )
@@ -77,7 +77,7 @@ def test_what_a_curve_was_fitted_on_it_is_calibrated_for() -> None:
         outcome = drawn(60, 5, seed)
         scores, right, _ = outcome.first()
         fitted = fit_calibration({"val": outcome}).first
-        assert calibration_error(reliability(fitted(scores), right)) < 1e-9
+        assert replace(fitted, reliability=reliability(fitted(scores), right)).error < 1e-9
 
 
 def test_of_unseen_queries_without_a_right_image_the_promised_share_is_answered() -> None:
@@ -140,16 +140,17 @@ def test_reliability_by_hand() -> None:
     p, right = np.array([0.05, 0.07, 0.95, 1.0]), np.array([False, True, True, True])
     rows = reliability(p, right)
     assert [(r.low, r.pairs) for r in rows] == [(0.0, 2), (0.9, 2)]
-    assert calibration_error(rows) == pytest.approx((2 * 0.44 + 2 * 0.025) / 4)
-    assert calibration_error(()) == 0
+    curve = Curve((0.1, 0.2), (0.0, 1.0), rows)
+    assert curve.error == pytest.approx((2 * 0.44 + 2 * 0.025) / 4)
+    assert replace(curve, reliability=()).error == 0
 
 
 def test_it_survives_json() -> None:
     fitted = fit_calibration({"val": drawn(30)})
     content = json.loads(json.dumps(fitted.as_json()))
     assert Calibration.from_json(content) == fitted
-    assert content["ece"] == calibration_error(fitted.pairs.reliability)
-    assert content["ece_first"] == calibration_error(fitted.first.reliability)
+    assert content["ece"] == fitted.pairs.error
+    assert content["ece_first"] == fitted.first.error
 
 
 CURVE: dict[str, Any] = {"scores": [0.1, 0.2], "probabilities": [0.0, 1.0], "reliability": []}

@@ -18,7 +18,7 @@ from ames_lite.extraction.backbones import build_backbone
 from ames_lite.io import weights_file, xfeat_package
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 from ames_lite.reranking.scorer import PairScorer, verifier_scorer
-from ames_lite.reranking.verification import VERIFIERS, Lighterglue, build_verifier
+from ames_lite.reranking.verification import VERIFIERS, Lighterglue
 from ames_lite.stores.descriptor_store import DescriptorStore
 
 
@@ -91,7 +91,7 @@ def test_what_others_change_of_the_defaults_does_not_matter(
 def test_every_verifier_tells_a_view_of_the_same_from_another_picture(
     name: str, images: list[LocalDescriptors]
 ) -> None:
-    verifier = build_verifier(name)
+    verifier = VERIFIERS[name]()
     same, other = (verifier.score(images[0], images[g]) for g in (1, 2))
     assert same > 2 * other and same > 50
 
@@ -153,7 +153,7 @@ def test_pairs_of_stores_are_scored(
 ) -> None:
     store = a_store(tmp_path / "a.hdf5", images, {"backbone": "xfeat"})
     logits = scored(verifier_scorer(name), store, store)
-    verifier = build_verifier(name)
+    verifier = VERIFIERS[name]()
     for q in range(4):
         for g in range(4):
             expected = verifier.score(store.read(q), store.read(g))

@@ -10,7 +10,7 @@ from ames_lite.errors import BadInput, ConfigError
 from ames_lite.models import AMES
 from ames_lite.reranking import scorer as scoring
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
-from ames_lite.reranking.verification import VERIFIERS, MutualNearest, build_verifier
+from ames_lite.reranking.verification import VERIFIERS, MutualNearest
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 
@@ -87,7 +87,6 @@ def test_a_store_of_another_width_is_refused_before_any_reading(tiny_world: Tiny
 
 def test_every_verifier_is_built_by_name_and_an_unknown_one_lists_them() -> None:
     for name in VERIFIERS:
-        assert build_verifier(name).arguments
         assert scoring.verifier_scorer(name).name == name
     with pytest.raises(ConfigError, match="mutual_nn, ransac"):
-        build_verifier("nothing")
+        scoring.verifier_scorer("nothing")

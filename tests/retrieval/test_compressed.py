@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,13 +99,16 @@ def test_lists_follow_from_the_seed_and_not_from_the_blocks(monkeypatch) -> None
 
 
 def test_a_sample_is_bounded_in_bytes(monkeypatch) -> None:
-    seen, train = [], compressed.IvfPqIndex.train
+    seen, make = [], compressed.ivf_pq_index
+
+    def watched(*given: int) -> Any:
+        index = make(*given)
+        train = index.train
+        index.train = lambda sample: (seen.append(len(sample)), train(sample))
+        return index
+
     monkeypatch.setattr(compressed, "SAMPLE_BYTES", 4 * 16 * 700)
-    monkeypatch.setattr(
-        compressed.IvfPqIndex,
-        "train",
-        lambda self, rows: (seen.append(len(rows)), train(self, rows)),
-    )
+    monkeypatch.setattr(compressed, "ivf_pq_index", watched)
     found = compressed_knn(clustered(8, 5), Rows(clustered(9, 2000)), 5, IvfPq(4, recall_queries=5))
     assert seen == [700] and found.settings["nlist"] == 700 // compressed.ROWS_PER_LIST
     with pytest.raises(BadInput, match=r"(?s)700 rows of width 16.*800 lists.*by a whitening"):

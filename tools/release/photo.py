@@ -34,7 +34,7 @@ from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.evaluation.tuning import outcome
 from ames_lite.io.checkpoint import load_head, save_head
 from ames_lite.io.images import load_image, save_jpeg
-from ames_lite.reranking.calibration import Bin, Calibration, calibration_error, reliability
+from ames_lite.reranking.calibration import Bin, Calibration, reliability
 from ames_lite.synthetic import render_world
 from tools.release.files import gain_of
 
@@ -226,7 +226,7 @@ def answers(root: Path, run: Path, dataset: str, head: Path) -> list[str]:
     threshold = calibration.threshold(MAX_FALSE)
     best, right, _ = told.first()
     errors = [
-        calibration_error(reliability(curve(scores), right))
+        replace(curve, reliability=reliability(curve(scores), right)).error
         for curve, (scores, right, _) in (
             (calibration.pairs, told.pairs()),
             (calibration.first, told.first()),

@@ -41,9 +41,8 @@ def build_backbone(
     batch_pixels: int | None = None,
     **arguments: Any,
 ) -> Backbone:
-    """The backbone of that name. Raises ConfigError, with what exists, for an unknown one.
-
-    device, precision, batch_pixels: for those that are networks. Weights load on first use.
+    """The backbone of that name. Raises ConfigError, with what exists, for an unknown one. device,
+    precision, batch_pixels: for those that are networks. Weights load on first use.
     """
     build = chosen(name, BACKBONES, "backbone")
     if name in NETWORKS:

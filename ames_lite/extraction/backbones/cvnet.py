@@ -16,12 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import MissingFile, require
-from ames_lite.extraction.backbones.map_backbone import (
-    Features,
-    MapBackbone,
-    MapOptions,
-    require_text,
-)
+from ames_lite.extraction.backbones import map_backbone
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
@@ -88,17 +83,6 @@ class Block(nn.Module):
         return total
 
 
-def _stem(width: int) -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict(
-            conv=nn.Conv2d(3, width, 7, 2, padding=3, bias=False),
-            bn=nn.BatchNorm2d(width),
-            relu=nn.ReLU(),
-            pool=nn.MaxPool2d(3, 2, padding=1),
-        )
-    )
-
-
 def _stage(dim_in: int, inner: int, depth: int, stride: int) -> nn.Sequential:
     """Blocks b1, b2, …; the first has the stride."""
     blocks = {"b1": Block(dim_in, inner, stride)}
@@ -124,14 +108,21 @@ class CvnetNetwork(nn.Module):
         super().__init__()
         self.shape = shape = shape or Shape()
         width, depths = shape.width, shape.depths
-        self.stem = _stem(width)
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv=nn.Conv2d(3, width, 7, 2, padding=3, bias=False),
+                bn=nn.BatchNorm2d(width),
+                relu=nn.ReLU(),
+                pool=nn.MaxPool2d(3, 2, padding=1),
+            )
+        )
         self.s1 = _stage(width, width, depths[0], 1)
         self.s2 = _stage(4 * width, 2 * width, depths[1], 2)
         self.s3 = _stage(8 * width, 4 * width, depths[2], 2)
         self.s4 = _stage(16 * width, 8 * width, depths[3], 2)
         self.head = nn.Sequential(OrderedDict(pool=GeM(), fc=nn.Linear(32 * width, shape.dim)))
 
-    def forward(self, pixels: Tensor) -> Features:
+    def forward(self, pixels: Tensor) -> map_backbone.Features:
         """pixels [B, 3, H, W], normalized.
 
         The map [B, 16·width, ⌈H/16⌉, ⌈W/16⌉] is stage 3's output before its last ReLU, so it has
@@ -143,17 +134,17 @@ class CvnetNetwork(nn.Module):
         local = x
         for block in self.s4:
             x = block(functional.relu(x))
-        return Features(local, self.head(functional.relu(x)))
+        return map_backbone.Features(local, self.head(functional.relu(x)))
 
 
-class Cvnet(MapBackbone):
+class Cvnet(map_backbone.MapBackbone):
     """Stage 3 of CVNet's ResNet, chosen by a detector or by the norm; weights load on first use."""
 
     name = "cvnet"
     facet = "stage 3 before its ReLU"
     layer = None
 
-    defaults = MapOptions(scales=(0.7071, 1.0, 1.4142))
+    defaults = map_backbone.MapOptions(scales=(0.7071, 1.0, 1.4142))
 
     def __init__(
         self,
@@ -164,7 +155,7 @@ class Cvnet(MapBackbone):
         channels: str = "bgr",  # the order that the network sees; or rgb
         **options: Any,  # of MapOptions
     ) -> None:
-        require_text(weights=weights)
+        map_backbone.require_text(weights=weights)
         require(channels in ("bgr", "rgb"), f"channels is {channels!r}", expected="bgr or rgb")
         self.weights, self.channels = weights, channels
         self.shape = Shape(tuple(depths), width, global_dim)
@@ -194,11 +185,7 @@ class Cvnet(MapBackbone):
 
 
 def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[CvnetNetwork, str]:
-    """The network in float32 and eval mode, and the SHA-256 of its file.
-
-    Names may begin with `module.`; where some begin with `encoder_q.`, only those are used. Raises
-    MissingFile, and BadInput where the file is not the whole of that network.
-    """
+    """The network in eval mode, and the SHA-256 of its file. Raises MissingFile, BadInput."""
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not path.is_file():
         what = "the weights of CVNet are missing" if weights else "CVNet needs weights"
@@ -212,6 +199,7 @@ def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[CvnetNetwork, 
 
 
 def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Names may begin with WRAPPED; where some begin with ENCODER, only those are used."""
     plain = {name.removeprefix(WRAPPED): value for name, value in state.items()}
     own = {n.removeprefix(ENCODER): v for n, v in plain.items() if n.startswith(ENCODER)}
     if own and len(own) < len(plain):
@@ -220,9 +208,8 @@ def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _covered(side: int) -> tuple[float, float]:
-    """Where the row of cells begins and ends, as fractions of a side of so many pixels.
-
-    Cell i is centred on pixel 16·i of the resized image, whose own centre is 16·i + 1/2.
+    """Where the row of cells begins and ends, as fractions of a side of so many pixels. Cell i is
+    centred on pixel 16·i of the resized image, whose own centre is 16·i + 1/2.
     """
     cells = -(-side // STRIDE)
     first = 0.5 - STRIDE / 2

@@ -25,10 +25,7 @@ SAME_FEATURES = ("backbone", "variant", "weights", "facet", "layer")  # what a d
 
 
 class SpatialAttention2d(nn.Module):
-    """1×1 convolution → BatchNorm: the descriptor; → ReLU → 1×1 convolution → softplus: weight.
-
-    Parameters are named as in the published files.
-    """
+    """1×1 convolution → BatchNorm: the descriptor; → ReLU → 1×1 convolution → softplus: weight."""
 
     def __init__(self, dim_in: int, dim: int) -> None:
         super().__init__()
@@ -47,8 +44,7 @@ def load_detector(
     path: str | Path, dim_in: int, made: Mapping[str, Any] | None = None
 ) -> SpatialAttention2d:
     """The detector of a file, in eval mode, for features of width dim_in; made: `check_detector`.
-
-    Raises MissingFile, and BadInput where the file is no detector of such features.
+    Raises MissingFile, BadInput.
     """
     state = read_state(path, EXPECTED)
     check_detector(path, made or {})
@@ -61,10 +57,8 @@ def load_detector(
 def save_detector(
     path: str | Path, detector: SpatialAttention2d | None, meta: Mapping[str, Any]
 ) -> Path:
-    """Write a detector as the published files are, {"state": …}, and meta.json beside it.
-
-    detector: None writes the meta alone. meta: with "backbone", the provenance of the features.
-    Existing files are replaced.
+    """Write or replace a detector as the published files are, {"state": …}, and meta.json beside it
+    (meta: with "backbone", the provenance of the features); detector: None writes the meta alone.
     """
     path = Path(path)
     if detector is not None:

@@ -162,10 +162,8 @@ def position_embeddings(trained: Tensor, rows: int, columns: int, registers: boo
 
 
 class Dinov2Network(nn.Module):
-    """A transformers DINOv2 that gives the original features and stops where nothing more is due.
-
-    model: Dinov2Model or Dinov2WithRegistersModel of any version since 4.48; layer: the block of
-    the facet, None: the last.
+    """A transformers DINOv2, of any version since 4.48, that gives the original features and stops
+    where nothing more is due; layer: the block of the facet, None: the last.
     """
 
     def __init__(
@@ -257,9 +255,8 @@ def original_shapes(spec: Checkpoint) -> dict[str, tuple[int, ...]]:
 def originals_to_transformers(
     state: Mapping[str, Tensor], wanted: Iterable[str]
 ) -> dict[str, Tensor]:
-    """A state under the original names, renamed to those `wanted` by this version of transformers.
-
-    A tensor that has no place there keeps its original name, for the check to find.
+    """A state under the original names, renamed to those `wanted` by this version of transformers;
+    a tensor that has no place there keeps its name, for the check to find.
     """
     # the `.pth` of ViT-g groups its blocks (blocks.<chunk>.<block>.…)
     given = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", n): v for n, v in state.items()}

@@ -17,12 +17,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ames_lite.errors import require
-from ames_lite.extraction.backbones.map_backbone import (
-    Features,
-    MapBackbone,
-    MapOptions,
-    require_text,
-)
+from ames_lite.extraction.backbones import map_backbone
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
@@ -70,9 +65,8 @@ def block_shapes() -> list[BlockShape]:
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's `same` where sides are even; a bias once it is folded.
-
-    With a stride of 2 the odd pixel of padding is behind: a cell is centred on pixel 2i + 1.
+    """A convolution padded as TensorFlow's `same` where sides are even: with a stride of 2 the odd
+    pixel of padding is behind, and a cell is centred on pixel 2i + 1.
     """
 
     def __init__(
@@ -142,10 +136,10 @@ class EfficientNetLite(nn.Module):
         found.append(_relu6(self._bn1(self._conv_head(x))))
         return found
 
-    def forward(self, pixels: Tensor) -> Features:
+    def forward(self, pixels: Tensor) -> map_backbone.Features:
         """pixels [B, 3, H, W], normalized; H and W are multiples of 32."""
         found = self.maps(pixels)
-        return Features(self._local(found), gem_map(found[-1], self.power, LEAST))
+        return map_backbone.Features(self._local(found), gem_map(found[-1], self.power, LEAST))
 
     def _local(self, found: Sequence[Tensor]) -> Tensor:
         maps = [found[block] for block in self.blocks]
@@ -167,14 +161,14 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     return network.to(memory_format=LAYOUT)  # type: ignore[call-overload]
 
 
-class EfficientNet(MapBackbone):
+class EfficientNet(map_backbone.MapBackbone):
     """A map of one block or of several side by side, and GeM; weights load on first use."""
 
     name = "efficientnet"
     variant = "lite0"
     has_published_detector = False
     layer = None
-    defaults = MapOptions(image_size=512, top_k=300)
+    defaults = map_backbone.MapOptions(image_size=512, top_k=300)
 
     def __init__(
         self,
@@ -183,7 +177,7 @@ class EfficientNet(MapBackbone):
         power: float = 3.0,  # of GeM
         **options: Any,  # of MapOptions
     ) -> None:
-        require_text(weights=weights)
+        map_backbone.require_text(weights=weights)
         self.shapes = block_shapes()
         known = range(len(self.shapes))
         self.blocks = tuple(blocks)

@@ -27,9 +27,7 @@ class Described(NamedTuple):
 
 
 class Backbone(ABC):
-    """The base of every backbone.
-
-    prepare: from RGB uint8 [H, W, 3] and a crop box to what `describe` takes, of one `shape` in a
+    """prepare: from RGB uint8 [H, W, 3] and a crop box to what `describe` takes, of one `shape` a
     batch; picklable; raises BadInput for an image that it cannot use.
     """
 

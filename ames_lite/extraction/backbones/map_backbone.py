@@ -43,10 +43,7 @@ class Features(NamedTuple):
 
 
 def grid_of(pixels: Tensor, patch: int) -> tuple[int, int]:
-    """The (rows, columns) of patches of pixels [B, 3, H, W].
-
-    Raises BadInput where a side is no multiple: the network would cut it off silently.
-    """
+    """The (rows, columns) of patches of pixels [B, 3, H, W]. BadInput where one is cut."""
     height, width = pixels.shape[-2:]
     if height % patch or width % patch or not height or not width:
         raise BadInput(f"pixels are {height} × {width}", expected=f"multiples of {patch}")
@@ -131,13 +128,9 @@ def _gather(maps: Sequence[Tensor], scale: Tensor, position: Tensor) -> Tensor:
 
 
 class MapBackbone(Backbone):
-    """A subclass gives its network by `_network`.
-
-    name, variant, facet, layer: for provenance; mean, std: of RGB pixels in [0, 1].
-    """
+    """name, variant, facet, layer: for provenance; mean, std: of RGB pixels in [0, 1]."""
 
     defaults = MapOptions()
-
     prepare: Preparation
     name: str
     variant: str
@@ -186,10 +179,7 @@ class MapBackbone(Backbone):
         raise NotImplementedError
 
     def _vector(self, found: Sequence[Features]) -> Tensor | None:
-        """The global vectors [B, D] of a batch, from its features at every scale.
-
-        Of several scales the mean of their unit vectors, unless global_scales=one.
-        """
+        """The global vectors [B, D] of a batch, from its features at every scale."""
         vectors = [features.cls for features in found if features.cls is not None]
         if not vectors:
             return None
@@ -302,10 +292,7 @@ class MapBackbone(Backbone):
 
 
 def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch.device, int]:
-    """The device and the bound of its batches, in pixels.
-
-    Raises BadInput for a device that is not there, or cannot compute in that precision.
-    """
+    """The device and the bound of its batches, in pixels. Raises BadInput."""
     place = pick_device(device)
     default = GPU_BATCH_PIXELS if place.type == "cuda" else 0
     bound = default if batch_pixels is None else batch_pixels

@@ -15,15 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.extraction.aggregators import FittedWhitening, whitened_kind
+from ames_lite.extraction.backbones import interface
 from ames_lite.extraction.backbones.efficientnet import EfficientNet
-from ames_lite.extraction.backbones.interface import (
-    Backbone,
-    Described,
-    check_count,
-    check_prepared,
-    made_of_globals,
-    unit_vector,
-)
 from ames_lite.extraction.backbones.xfeat import Xfeat
 from ames_lite.io.digest import names_digest
 from ames_lite.io.images import Box
@@ -45,7 +38,7 @@ def prepare_both(
     return Prepared(one.size, one.views + other.views)
 
 
-class Photo(Backbone):
+class Photo(interface.Backbone):
     """XFeat and EfficientNet-Lite0; weights load on first use, from their packages."""
 
     def __init__(
@@ -61,7 +54,7 @@ class Photo(Backbone):
         whitening: str | None = SHIPPED,  # of GeM: a file of fit_whitening.py; None: not whitened
         **shared: Any,  # resize, query_crop, device, precision, batch_pixels: as of either
     ) -> None:
-        check_count(keypoints=keypoints, cells=cells)
+        interface.check_count(keypoints=keypoints, cells=cells)
         self._keypoints = Xfeat(top_k=keypoints, image_size=keypoint_size, **shared)
         self._cells = EfficientNet(
             top_k=cells,
@@ -106,33 +99,31 @@ class Photo(Backbone):
         }
         if self._whitening is None:
             return made
-        of_gem = {**made_of_globals(made), "global": "gem"}
+        of_gem = {**interface.made_of_globals(made), "global": "gem"}
         self._whitening.check(of_gem, self._cells.global_dim, "backbone=photo")
         return {**made, **self._whitening.digests}
 
-    def describe(self, batch: Sequence[Prepared]) -> list[Described]:
+    def describe(self, batch: Sequence[Prepared]) -> list[interface.Described]:
         """Both kinds of images of one shape, and the global vector."""
-        check_prepared(batch, Prepared)
+        interface.check_prepared(batch, Prepared)
         keypoints = self._keypoints.describe(
             [replace(item, views=item.views[:1]) for item in batch]
         )
         cells = self._cells.describe([replace(item, views=item.views[1:]) for item in batch])
         return [
-            Described(merged(one.local, other.local), self._whitened(other.vector))
+            interface.Described(merged(one.local, other.local), self._whitened(other.vector))
             for one, other in zip(keypoints, cells, strict=True)
         ]
 
     def _whitened(self, vector: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
         if self._whitening is None or vector is None:
             return vector
-        return self._whitening(unit_vector(vector)[None])[0]
+        return self._whitening(interface.unit_vector(vector)[None])[0]
 
 
 def merged(keypoints: LocalDescriptors, cells: LocalDescriptors) -> LocalDescriptors:
-    """One set of both, weighted by rank: the r-th of n has 1 - (r + 1/2) / n.
-
-    Where there is no keypoint, as without texture, there are no descriptors: cells alone would
-    make blank images alike.
+    """One set of both, weighted by rank: the r-th of n has 1 - (r + 1/2) / n. Without a keypoint
+    there are no descriptors: cells alone would make blank images alike.
     """
     width = keypoints.descriptors.shape[1]
     counts = keypoints.count, cells.count if keypoints.count else 0

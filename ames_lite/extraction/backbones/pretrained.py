@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile, chosen
+from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.weights_file import refuse_keys
@@ -70,17 +70,11 @@ class Checkpoint:
         return f"the original weights {self.original}, or {folder}" if self.original else folder
 
 
-def choose(variant: str, variants: Mapping[str, Checkpoint]) -> Checkpoint:
-    """The variant of that name. Raises BadInput, with what exists, for an unknown one."""
-    title = next(iter(variants.values())).title
-    return chosen(variant, variants, f"{title} variant", BadInput)
-
-
 def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple[nn.Module, str]:
     """The network in float32 and eval mode, and the SHA-256 of its file of weights.
 
     weights: a transformers folder, or None for the hub (its cache first). Raises MissingFile with
-    what to download, and BadInput where the folder is not the whole of that network.
+    what to download, BadInput.
     """
     folder = from_hub(checkpoint) if weights is None else Path(weights).expanduser()
     for name in (CONFIG, WEIGHTS):

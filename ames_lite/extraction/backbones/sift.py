@@ -11,12 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.extraction.backbones.interface import (
-    Backbone,
-    Described,
-    check_count,
-    check_prepared,
-)
+from ames_lite.extraction.backbones import interface
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import crop_image, resize_image
 from ames_lite.records import LocalDescriptors
@@ -25,12 +20,11 @@ from ames_lite.records import LocalDescriptors
 def root_sift(
     image: npt.NDArray[np.uint8], count: int, contrast: float = 0.02
 ) -> tuple[npt.NDArray[Any], ...]:
-    """The `count` strongest SIFT keypoints of RGB uint8 [H, W, 3] with RootSIFT descriptors.
+    """The `count` strongest SIFT keypoints of RGB uint8 [H, W, 3]: positions [K, 2] (x, y), octaves
+    uint8 [K], responses [K] and RootSIFT descriptors [K, 128], float32. Ties keep OpenCV's order.
 
-    Positions [K, 2] (x, y), octaves uint8 [K], responses [K] and descriptors [K, 128], float32.
-    contrast: OpenCV's contrast threshold; low, so that dull images have keypoints too.
-    Source: Arandjelović and Zisserman, CVPR 2012: L1-normalise, then the square root of each
-    entry; the result has unit length. Ties in response keep OpenCV's order.
+    contrast: OpenCV's contrast threshold; low, so that dull images have keypoints too. Source:
+    Arandjelović and Zisserman, CVPR 2012: L1-normalise, then the square root of each entry.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found, descriptors = cv2.SIFT_create(contrastThreshold=contrast).detectAndCompute(grey, None)
@@ -45,7 +39,7 @@ def root_sift(
     return position, octave, response[strongest], unit.astype(np.float32)
 
 
-class Sift(Backbone):
+class Sift(interface.Backbone):
     """RootSIFT, D = 128; images are shrunk to image_size, never enlarged."""
 
     dim = 128
@@ -56,7 +50,7 @@ class Sift(Backbone):
         image_size: int = 480,  # longer images are shrunk to this many pixels; 0: never
         contrast: float = 0.02,  # OpenCV's contrastThreshold
     ) -> None:
-        check_count(top_k=top_k)
+        interface.check_count(top_k=top_k)
         self.top_k, self.image_size, self.contrast = top_k, image_size, contrast
 
     @property
@@ -71,10 +65,10 @@ class Sift(Backbone):
             "contrast": self.contrast,
         }
 
-    def describe(self, batch: Sequence[LocalDescriptors]) -> list[Described]:
+    def describe(self, batch: Sequence[LocalDescriptors]) -> list[interface.Described]:
         """The prepared images as they are: there is nothing to batch."""
-        check_prepared(batch, LocalDescriptors)
-        return [Described(local) for local in batch]
+        interface.check_prepared(batch, LocalDescriptors)
+        return [interface.Described(local) for local in batch]
 
     def prepare(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
         """The descriptors themselves; the shrink factor comes from the whole image."""

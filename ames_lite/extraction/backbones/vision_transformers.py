@@ -11,19 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ames_lite.errors import require
-from ames_lite.extraction.backbones.map_backbone import (
-    Features,
-    MapBackbone,
-    MapOptions,
-    as_map,
-    grid_of,
-    require_text,
-)
-from ames_lite.extraction.backbones.pretrained import Checkpoint, choose, load_pretrained
+from ames_lite.errors import BadInput, chosen, require
+from ames_lite.extraction.backbones import map_backbone
+from ames_lite.extraction.backbones.pretrained import Checkpoint, load_pretrained
 
 
-class Transformer(MapBackbone):
+class Transformer(map_backbone.MapBackbone):
     """Patch tokens of a vision transformer, chosen by a detector or by their norm."""
 
     variants: Mapping[str, Checkpoint]
@@ -39,9 +32,10 @@ class Transformer(MapBackbone):
         layer: int | None = None,  # that block, 0-based; None: the last
         **options: Any,  # of MapOptions
     ) -> None:
-        require_text(weights=weights)
+        map_backbone.require_text(weights=weights)
         self.variant, self.weights, self.facet = variant or self.default, weights, facet
-        self._spec = spec = choose(self.variant, self.variants)
+        title = next(iter(self.variants.values())).title
+        self._spec = spec = chosen(self.variant, self.variants, f"{title} variant", BadInput)
         self.layer = spec.depth - 1 if layer is None else layer
         self._check_facet()
         if options.setdefault("image_size", self.defaults.image_size) is None:
@@ -72,12 +66,14 @@ class FinalTokens(nn.Module):
         super().__init__()
         self.model, self.patch, self.call = model, patch, call
 
-    def forward(self, pixels: Tensor) -> Features:
+    def forward(self, pixels: Tensor) -> map_backbone.Features:
         """pixels [B, 3, H, W], normalized, sides multiples of the patch."""
-        rows, columns = grid_of(pixels, self.patch)
+        rows, columns = map_backbone.grid_of(pixels, self.patch)
         found = self.model(pixel_values=pixels, **self.call)
         patches = found.last_hidden_state[:, -rows * columns :]
-        return Features(as_map(patches, (rows, columns)), found.pooler_output)
+        return map_backbone.Features(
+            map_backbone.as_map(patches, (rows, columns)), found.pooler_output
+        )
 
 
 def dinov3_checkpoint(
@@ -104,7 +100,7 @@ DINOV3 = {
 class Dinov3(Transformer):
     name = "dinov3"
     variants, default = DINOV3, "vitb16"
-    defaults = MapOptions(image_size=768, resize="bicubic_float")  # as ELViS has it
+    defaults = map_backbone.MapOptions(image_size=768, resize="bicubic_float")  # as ELViS has it
 
 
 def siglip2_checkpoint(
@@ -135,4 +131,4 @@ class Siglip2(Transformer):
     variants, default = SIGLIP2, "base_512"
     call = {"interpolate_pos_encoding": True}
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    defaults = MapOptions(image_size=None, resize="bicubic_float")  # as ELViS has it
+    defaults = map_backbone.MapOptions(image_size=None, resize="bicubic_float")  # as ELViS has it

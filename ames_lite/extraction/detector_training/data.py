@@ -84,10 +84,7 @@ def partners(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def drop_single(images: LabelledImages) -> tuple[LabelledImages, int]:
-    """The images whose label has another image, and how many had none.
-
-    Raises BadInput where fewer than two labels are left.
-    """
+    """The images whose label has another image, and how many have none. BadInput for one label."""
     several = partners(images.labels) > 1
     kept = images.take(several)
     found, every = (len(np.unique(part.labels)) for part in (kept, images))
@@ -100,9 +97,8 @@ def drop_single(images: LabelledImages) -> tuple[LabelledImages, int]:
 def hold_out(
     images: LabelledImages, share: float, seed: int
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Images to train on and images to evaluate by: a share of the labels, at least two, drawn.
-
-    Raises BadInput where too few labels are left on either side.
+    """Images to train on and to evaluate by: a share of the labels, at least two, drawn. Raises
+    BadInput where too few are left on either side.
     """
     labels = np.unique(images.labels)
     count = max(2, round(share * len(labels)))
@@ -156,8 +152,7 @@ class FrozenFeatures:
     """Tokens of images by row, by a frozen backbone. Raises BadInput for one without maps.
 
     The first rows are kept in memory, the rest computed every epoch; on a CPU, where images are
-    computed one by one, both give the same numbers. paths [R]: the files; cache_gib: memory for
-    features; workers: processes that decode.
+    computed one by one, both give the same numbers.
     """
 
     def __init__(

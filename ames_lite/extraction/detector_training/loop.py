@@ -21,18 +21,8 @@ from ames_lite.datasets.names import check_present, line_of
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.detector import save_detector
 from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.detector_training import data as sets
 from ames_lite.extraction.detector_training import model
-from ames_lite.extraction.detector_training.data import (
-    FrozenFeatures,
-    LabelledImages,
-    Rows,
-    drop_single,
-    epoch_batches,
-    hold_out,
-    num_batches,
-    refuse_shared,
-    require_maps,
-)
 from ames_lite.io.provenance import check_provenance
 from ames_lite.training.recipe import DetectorRecipe, Recipe, learning_rate
 from ames_lite.training.run import Entry, TrainingRun
@@ -43,19 +33,17 @@ EVALUATION_BATCH = 16  # images, for the sake of memory
 
 
 class DetectorTrainer(TrainingRun):
-    """Trains a detector by a recipe on tokens; `fit` does all of it.
-
-    features: of the images to train on, then those to evaluate by. data: what the images are, flat,
-    for meta.json.
+    """Trains a detector by a recipe on tokens; `fit` does all of it. features: of the images to
+    train on, then those to evaluate by; data: flat, for meta.json.
     """
 
     own = (*TrainingRun.own, "baselines")
 
     def __init__(
         self,
-        features: FrozenFeatures,
-        train: LabelledImages,
-        val: LabelledImages,
+        features: sets.FrozenFeatures,
+        train: sets.LabelledImages,
+        val: sets.LabelledImages,
         recipe: DetectorRecipe,
         output_dir: str | Path,
         *,
@@ -64,7 +52,7 @@ class DetectorTrainer(TrainingRun):
         save_every: int,
     ) -> None:
         self.labels = np.unique(train.labels, return_inverse=True)[1].astype(np.int64)
-        per_epoch = num_batches(self.labels, recipe.batch_size, recipe.images_per_label)
+        per_epoch = sets.num_batches(self.labels, recipe.batch_size, recipe.images_per_label)
         super().__init__(output_dir, recipe.epochs, per_epoch, save_every=save_every)
         self.features, self.train_set, self.val, self.recipe = features, train, val, recipe
         self.device = torch.device(device)
@@ -121,7 +109,7 @@ class DetectorTrainer(TrainingRun):
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
         """The steps of an epoch: their log lines; loss, accuracy and number of images."""
         recipe, epoch = self.recipe, len(self.curve)
-        batches = epoch_batches(
+        batches = sets.epoch_batches(
             self.labels, recipe.batch_size, recipe.images_per_label, recipe.seed, epoch
         )[first - stop :]
         self.detector.train()
@@ -136,7 +124,7 @@ class DetectorTrainer(TrainingRun):
                 entry = self._step(rows, tokens)
                 yield entry, [entry["loss"], entry["accuracy"], float(len(rows))]
 
-    def _step(self, rows: Rows, tokens: Sequence[torch.Tensor]) -> dict[str, Any]:
+    def _step(self, rows: sets.Rows, tokens: Sequence[torch.Tensor]) -> dict[str, Any]:
         given = self.recipe
         schedule = Recipe(lr=given.lr, warmup=given.warmup, warmup_form="from_zero")
         rate = learning_rate(self.step, self.steps, schedule)
@@ -212,11 +200,12 @@ class DetectorTrainer(TrainingRun):
 
 def train_detector(
     backbone: Backbone,
-    images: LabelledImages,
+    images: sets.LabelledImages,
     output_dir: str | Path,
     recipe: DetectorRecipe,
     *,
-    val: LabelledImages | None = None,  # to evaluate by; None: val_share of the labels is held out
+    val: sets.LabelledImages
+    | None = None,  # to evaluate by; None: val_share of the labels is held out
     val_share: float = 0.2,
     data: Mapping[str, Any] | None = None,  # what meta.json says of the images, flat
     device: torch.device | str = "cpu",
@@ -224,24 +213,22 @@ def train_detector(
     workers: int = 1,  # processes that decode; above 1, call from under a main guard
     save_every: int = 200,  # steps
 ) -> Path:
-    """Train, or resume the run of output_dir; returns the path of `detector.pt`.
-
-    Images that share their label with no other are left out of training, and only distract in val.
-    Raises BadInput and MissingFile before any work.
+    """Train, or resume the run of output_dir; returns the path of `detector.pt`. Images that share
+    their label with no other only distract in val. Raises BadInput, MissingFile before any work.
     """
-    require_maps(backbone)
-    train, single = drop_single(images)
+    sets.require_maps(backbone)
+    train, single = sets.drop_single(images)
     if single:
         logger.info("%d images share their label with no other: left out of training", single)
     if val is None:
-        train, val = hold_out(train, val_share, recipe.seed)
+        train, val = sets.hold_out(train, val_share, recipe.seed)
     else:
-        drop_single(val)  # refuses what cannot be evaluated by
-    refuse_shared(train, val)
+        sets.drop_single(val)  # refuses what cannot be evaluated by
+    sets.refuse_shared(train, val)
     for part in (train, val):
         check_present(part.root, part.names, line_of(part.source, "image"))
     paths = [*train.paths, *val.paths]
-    features = FrozenFeatures(backbone, paths, cache_gib=cache_gib, workers=workers)
+    features = sets.FrozenFeatures(backbone, paths, cache_gib=cache_gib, workers=workers)
     facts = {
         **(data or {}),
         "train_images": len(train),

@@ -43,10 +43,8 @@ def describe_tokens(detector: SpatialAttention2d, tokens: Tensor) -> tuple[Tenso
 
 
 def pool(descriptors: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
-    """Unit vectors [B, D]: normalize(Σ wᵢ dᵢ) over each image's patches.
-
-    descriptors [N, D], weights [N]; counts: patches of each image, N together. Sums run image by
-    image, so that they are the same on every run.
+    """Unit vectors [B, D]: normalize(Σ wᵢ dᵢ) over each image's patches, image by image, so that
+    sums are the same on every run; descriptors [N, D], weights [N].
     """
     parts = torch.split(descriptors * weights[:, None], list(counts))
     return functional.normalize(torch.stack([part.sum(0) for part in parts]), dim=1)
@@ -54,7 +52,6 @@ def pool(descriptors: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
 
 class CosineSoftmax(nn.Module):
     """Cross-entropy over all labels: scale · (cosine to the label's vector, own minus margin).
-
     Source: Wang et al., CosFace, CVPR 2018.
     """
 
@@ -109,14 +106,8 @@ class HardTriplet(nn.Module):
 
 
 def leave_one_out_map(vectors: Tensor, labels: npt.NDArray[np.int64]) -> float:
-    """Mean average precision (trapezoids) of unit vectors [N, D], each image out of its own list.
-
-    Images without a partner of their label are distractors.
-
-    >>> import numpy as np, torch
-    >>> vectors = torch.nn.functional.normalize(torch.tensor([[1., 0], [1, .1], [0, 1], [.1, 1]]))
-    >>> leave_one_out_map(vectors, np.array([0, 0, 1, 1]))
-    1.0
+    """Mean average precision (trapezoids) of unit vectors [N, D], each image out of its own list;
+    images without a partner of their label are distractors.
     """
     queries = np.flatnonzero(partners(labels) > 1)
     require(len(queries), "no label has two images", expected="images to evaluate by")
