@@ -61,11 +61,6 @@ def best_and_worst(
     `best_ranks`. A success has a correct image first; those whose best correct image rose most come
     first, then those that gained most AP. The worst are the others with the lowest best correct
     image, then the lowest AP; a query with all that is right in front is not among them.
-
-    >>> a = np.array
-    >>> best_and_worst(a([9.0, 1, 4, 2]), a([1.0, 1, 3, 8]), a([0.1, 1, 0.2, 0.3]),
-    ...              a([1.0, 1, 0.3, 0.1]), count=2)
-    ([0, 1], [3, 2])
     """
     rows = np.flatnonzero(~np.isnan(after)).tolist()
     won = sorted(

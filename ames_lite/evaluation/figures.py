@@ -103,11 +103,7 @@ def _height(tile: Tile) -> float:
 
 
 def shortened(name: str) -> str:
-    """A name that fits above a tile: a long one without its folders, and cut at its end.
-
-    >>> shortened("jpg/a.jpg"), len(shortened("images/test/database/" + "@0499638.99" * 6))
-    ('jpg/a.jpg', 30)
-    """
+    """A name that fits above a tile: a long one without its folders, and cut at its end."""
     if len(name) > LONGEST_NAME:
         name = name.rsplit("/", 1)[-1]
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

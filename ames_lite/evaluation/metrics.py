@@ -105,13 +105,8 @@ def average_precision(hits: Hits, divisor: str = "official") -> Floats:
 
 
 def average_precision_at(hits: Hits, k: int) -> Floats:
-    """Rectangular average precision over the first k ranks, [Q] (GLDv2, INSTRE, ...).
-
-    The sum of the precisions at the positives among the first k, over min(k, positives).
-
-    >>> hits = find_hits(np.array([[3, 8, 1, 9, 5]]), [np.array([3, 5])])
-    >>> average_precision_at(hits, k=100).round(4), average_precision_at(hits, k=1)
-    (array([0.7]), array([1.]))
+    """Rectangular average precision over the first k ranks, [Q] (GLDv2, INSTRE, ...). The sum of
+    the precisions at the positives among the first k, over min(k, positives).
     """
     precision = np.where(hits.rank < k, (_found_before(hits) + 1) / (hits.rank + 1), 0.0)
     return _divide(_sum_per_query(hits, precision), np.minimum(hits.num_positives, k))
@@ -122,9 +117,6 @@ def revisited_precision_at(hits: Hits, k: int) -> Floats:
 
     Where the last positive of the ranking stands before rank k, it counts only up to there, so
     that a query with few positives can reach 1. 0 where the ranking lists no positive.
-
-    >>> revisited_precision_at(find_hits(np.array([[3, 8, 1, 9, 5]]), [np.array([3, 8])]), k=5)
-    array([1.])
     """
     last = np.zeros(len(hits.num_positives), np.int64)
     np.maximum.at(last, hits.query, hits.rank + 1)
@@ -135,13 +127,7 @@ def revisited_precision_at(hits: Hits, k: int) -> Floats:
 
 
 def hit_at(hits: Hits, k: int) -> Floats:
-    """1 where a positive is among the first k ranks, else 0, [Q] (recall@k of place recognition).
-
-    >>> a = np.array
-    >>> hits = find_hits(a([[3, 8, 1], [4, 2, 0]]), [a([1]), a([7])])
-    >>> hit_at(hits, k=2), hit_at(hits, k=3)
-    (array([0., 0.]), array([1., 0.]))
-    """
+    """1 where a positive is among the first k ranks, else 0, [Q] (recall@k of place recognition)."""
     inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64)) > 0
     return np.where(hits.num_positives > 0, inside.astype(np.float64), np.nan)
 

@@ -42,10 +42,6 @@ def pick_queries(per_query: PerQuery, count: int) -> list[int]:
 
     Evenly spread over the queries sorted by gain, both ends included; a single one is the median.
     Queries without an AP are left out. Raises BadInput where count is below 1.
-
-    >>> gains = [0.1, -0.3, 0.0, 0.5, 0.2]
-    >>> pick_queries([{"name": "", "global_ap": 0.4, "ap": 0.4 + g} for g in gains], 3)
-    [3, 0, 1]
     """
     require(count >= 1, f"{count} queries are to be shown", expected="at least 1")
     rows, _ = _by_gain(per_query)

@@ -63,9 +63,6 @@ def sign_flip_test(differences: Floats, *, seed: int) -> float:
     All signs of differences [Q] that are not zero are tried where there are at most SIGNINGS; else
     as many random ones, and p = (1 + as large) / (1 + SIGNINGS), never 0 (Phipson and Smyth, 2010).
     Raises BadInput where no value counts.
-
-    >>> sign_flip_test(np.array([0.1, 0.2, 0.3]), seed=0)
-    0.25
     """
     counted = _counted(differences)
     moved = counted[counted != 0]

@@ -202,11 +202,7 @@ CHOICES = {
 
 
 def patch_centres(rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """Centres (x, y) in [0, 1] of a grid of patches, row after row: [rows * columns, 2].
-
-    >>> patch_centres(1, 2).tolist()
-    [[0.25, 0.5], [0.75, 0.5]]
-    """
+    """Centres (x, y) in [0, 1] of a grid of patches, row after row: [rows * columns, 2]."""
     y, x = np.mgrid[0:rows, 0:columns]
     return np.stack([(x.ravel() + 0.5) / columns, (y.ravel() + 0.5) / rows], axis=1)
 

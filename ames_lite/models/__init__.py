@@ -17,11 +17,7 @@ __all__ = ["AMES", "HEADS", "Chamfer", "ELViS", "EncodedImages", "SimilarityHead
 
 
 def build_head(name: str, **arguments: Any) -> SimilarityHead:
-    """The head of that name; arguments go to its constructor. Raises ConfigError for unknown ones.
-
-    >>> build_head("ames", dim_in=16, num_layers=1).arguments["dim_in"]
-    16
-    """
+    """The head of that name; arguments go to its constructor. Raises ConfigError for unknown ones."""
     head = chosen(name, HEADS, "head")
     known = inspect.signature(head).parameters
     unknown = [argument for argument in arguments if argument not in known]

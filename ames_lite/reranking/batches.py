@@ -127,10 +127,6 @@ def prefetched(
     """`work(item)` for every item, made in one thread, at most `ahead` of them beforehand (0: none,
     without a thread). What it raises is raised in place of the result; the thread ends with the
     context.
-
-    >>> with prefetched(str, [1, 2, 3]) as results:
-    ...     list(results)
-    ['1', '2', '3']
     """
     if ahead == 0:
         yield map(work, items)

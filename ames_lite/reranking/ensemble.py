@@ -40,9 +40,6 @@ def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
 
     Score and position are packed into one integer, and integers sort many times faster than a
     stable argsort of floats. Scores must not be NaN.
-
-    >>> stable_descending(np.array([[0.5, 1.0, -2.0, 1.0]], np.float32))
-    array([[1, 3, 0, 2]])
     """
     bits = (scores + np.float32(0)).view(np.int32)  # adding 0 turns -0.0 into 0.0: they are equal
     # the bits of a float, read as an integer, rise with it; below zero they fall
@@ -57,11 +54,6 @@ def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Nei
 
     logits [Q, n], n <= K. Raises BadInput where they do not fit or are not finite, and as
     `check_ensemble`.
-
-    >>> a = np.array
-    >>> near = Neighbors(a([[7, 3, 5]]), a([[0.9, 0.8, 0.7]]), num_gallery=8)
-    >>> rerank(near, a([[-5.0, 5.0]]), lamb=0.5, temp=1.0).ids
-    array([[3, 7, 5]], dtype=int32)
     """
     check_ensemble(lamb, temp)
     ids, sims = neighbors.ids.astype(np.int32), neighbors.sims.astype(np.float32)  # copies

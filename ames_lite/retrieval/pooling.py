@@ -51,11 +51,7 @@ def weighted_mean(descriptors: Floats, weight: Floats, count: npt.NDArray[np.int
 
 
 def unit_rows(vectors: Floats) -> Float32:
-    """Rows [N, D] brought to unit length; a row of zeros becomes the constant unit vector.
-
-    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).round(3).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.7070000171661377, 0.7070000171661377]]
-    """
+    """Rows [N, D] brought to unit length; a row of zeros becomes the constant unit vector."""
     exact = vectors.astype(np.float64)
     length = np.linalg.norm(exact, axis=1, keepdims=True)
     unit = np.divide(

@@ -95,9 +95,6 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     warmup_form: published (ELViS): from lr / 3, over int(warmup * steps) steps, as torch's
     SequentialLR of LinearLR and CosineAnnealingLR. from_zero: step k of n = round(warmup * steps)
     has lr * (k + 1) / n.
-
-    >>> [round(learning_rate(s, 4, Recipe(lr=1.0)), 3) for s in range(5)]
-    [1.0, 0.854, 0.5, 0.146, 0.0]
     """
     published = recipe.warmup_form == "published"
     rising = (int if published else round)(recipe.warmup * steps)
