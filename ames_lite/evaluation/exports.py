@@ -137,7 +137,7 @@ def _write_trec(file: TextIO, lists: Lists, scores: Floats, tag: str) -> None:
 
 
 def falling_scores(scores: Floats) -> Floats:
-    """Scores [Q, K] that fall strictly along each row: the given ones, lowered where they do not."""
+    """Scores [Q, K] that fall strictly along each row: lowered where they do not."""
     falling = scores.astype(np.float32)  # a copy
     for k in range(1, falling.shape[1]):
         before = falling[:, k - 1]

@@ -127,7 +127,7 @@ def revisited_precision_at(hits: Hits, k: int) -> Floats:
 
 
 def hit_at(hits: Hits, k: int) -> Floats:
-    """1 where a positive is among the first k ranks, else 0, [Q] (recall@k of place recognition)."""
+    """1 where a positive is among the first k ranks, else 0, [Q] (recall@k)."""
     inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64)) > 0
     return np.where(hits.num_positives > 0, inside.astype(np.float64), np.nan)
 

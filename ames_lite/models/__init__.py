@@ -17,7 +17,7 @@ __all__ = ["AMES", "HEADS", "Chamfer", "ELViS", "EncodedImages", "SimilarityHead
 
 
 def build_head(name: str, **arguments: Any) -> SimilarityHead:
-    """The head of that name; arguments go to its constructor. Raises ConfigError for unknown ones."""
+    """The head of that name; arguments: of its constructor. ConfigError for unknown ones."""
     head = chosen(name, HEADS, "head")
     known = inspect.signature(head).parameters
     unknown = [argument for argument in arguments if argument not in known]
