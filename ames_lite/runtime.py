@@ -55,9 +55,7 @@ class Draw(IntEnum):
 
 
 def stream(seed: int, draw: Draw, *key: int) -> np.random.Generator:
-    """An independent generator for every key of a seed: spawn keys, unlike entropy, are not padded
-    with zeros.
-    """
+    """An independent generator for every key of a seed; spawn keys are not padded with zeros."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw, *key)))
 
 

@@ -66,27 +66,22 @@ def write_exports(
     setting: str,
     top: int | None = None,
 ) -> list[Path]:
-    """Write the reranked lists into a folder, once a form; returns the paths. Arguments are those
-    of `check_exports`; tag: the name of the TREC run.
-    """
+    """Write the reranked lists into a folder, once a form; returns the paths. tag: of TREC."""
     if not forms:
         return []
     ranking, truth = rerank_setting(data, scores, setting, cell).first(top), data.ground_truth
     names, end = (truth.query_names, truth.gallery_names), f"_{setting}" * data.protocol.graded
     sims = logits = None
     if "pairs" in forms:
-        sims = _sims_of(data.neighbors, ranking.ids)
+        query = np.repeat(np.arange(len(ranking.ids), dtype=np.int32), data.neighbors.ids.shape[1])
+        given = query, data.neighbors.ids.ravel(), data.neighbors.sims.ravel()
+        sims = PairScores(*given).lookup(ranking.ids)
         logits = scores.lookup(ranking.ids[:, : cell.num_rerank])
-    given: dict[str, Any] = {"tag": tag, "sims": sims, "logits": logits}
+    more: dict[str, Any] = {"tag": tag, "sims": sims, "logits": logits}
     return [
-        write_ranking(folder / FORMS[form].format(end), form, *names, ranking, **given)
+        write_ranking(folder / FORMS[form].format(end), form, *names, ranking, **more)
         for form in forms
     ]
-
-
-def _sims_of(neighbors: Neighbors, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    query = np.repeat(np.arange(len(neighbors.ids), dtype=np.int32), neighbors.ids.shape[1])
-    return PairScores(query, neighbors.ids.ravel(), neighbors.sims.ravel()).lookup(ids)
 
 
 def write_ranking(

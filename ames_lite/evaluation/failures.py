@@ -79,9 +79,7 @@ def make_cases(
     setting: str,
     aps: tuple[Floats, Floats],
 ) -> list[Case]:
-    """The cases of the queries `rows`, each of which has a positive; reranked: a reordering of the
-    neighbors; aps: before and after [Q].
-    """
+    """The cases of the queries `rows`, each of which has a positive; aps: before, after [Q]."""
     right, junk = (one(ground_truth, setting) for one in (setting_positives, setting_junk))
     cases = []
     for q in rows:

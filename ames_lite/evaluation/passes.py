@@ -120,9 +120,7 @@ def evaluate_passes(passes: Mapping[str, RerankPass], protocol: Protocol, cell: 
 
 
 def rerank_setting(lists: Retrieval, scores: PairScores, setting: str, cell: Cell) -> Neighbors:
-    """The whole ranking [Q, K] that the pass of one setting ends with; where num_rerank reaches its
-    junk, at the end, it is reranked with the rest.
-    """
+    """The whole ranking [Q, K] that the pass of one setting ends with, its junk moved before."""
     moved = move_to_end(lists.neighbors, setting_junk(lists.ground_truth, setting))
     logits = scores.lookup(moved.first(cell.num_rerank).ids)
     return rerank(moved, logits, cell.lamb, cell.temp)

@@ -64,9 +64,7 @@ def _orders(row: Row, rows: Sequence[Row]) -> bool:
 
 
 def best(rows: Sequence[Row], metric: str) -> Row:
-    """The row with the highest metric, the first of equals; with λ = 0 only the smallest γ counts.
-    Raises BadInput where there is none.
-    """
+    """The row with the highest metric, first of equals; with λ = 0 only the smallest γ counts."""
     require(rows, "there is no row to choose from", expected="a grid with cells")
     known = all(metric in row.metrics for row in rows)
     require(known, f"no metric '{metric}'", expected=", ".join(rows[0].metrics))

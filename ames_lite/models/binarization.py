@@ -28,9 +28,7 @@ class Binarization(nn.Module):
 
 
 def pack_bits(signs: Tensor) -> Tensor:
-    """Packed bits, uint8 [..., D/8], big-endian: a bit is 1 where signs [..., D] are above 0.
-    Raises BadInput where D is no multiple of 8.
-    """
+    """Packed bits, uint8 [..., D/8], big-endian: 1 where signs [..., D] are above 0. BadInput."""
     if signs.ndim == 0 or signs.shape[-1] % 8:
         what = f"signs have shape {list(signs.shape)}"
         raise BadInput(what, expected="[..., D], D a multiple of 8")

@@ -140,9 +140,7 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     @classmethod
     def arguments_from_state(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The constructor arguments that can be read from the shapes of a published state; errors
-        as of `shape_in_state`.
-        """
+        """The constructor arguments that the shapes of a published state tell. Raises BadInput."""
         raise NotImplementedError
 
     def encode(

@@ -67,9 +67,7 @@ class Curve:
 
     @property
     def error(self) -> float:
-        """ECE on queries left out of the fit: |predicted - observed|, weighted by pairs (Guo et
-        al., ICML 2017); 0 without rows.
-        """
+        """ECE (Guo et al., ICML 2017) on queries left out of the fit; 0 without rows."""
         rows, pairs = self.reliability, sum(row.pairs for row in self.reliability)
         return sum(row.pairs * abs(row.predicted - row.observed) for row in rows) / max(pairs, 1)
 
@@ -143,9 +141,6 @@ class Outcome:
     right: Flags
     counted: Flags
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
     @property
     def _wrong(self) -> npt.NDArray[np.float64]:
         """[Q] The best wrong score of every query; -inf without a wrong candidate."""
@@ -167,9 +162,9 @@ class Outcome:
         """The same of first places: of every query as it is, and with its right images out."""
         counted = np.where(self.counted, self.scores.astype(np.float64), -np.inf)
         best = counted.argmax(axis=1)
-        rows = np.arange(len(self))
+        rows = np.arange(len(self.scores))
         scores = np.concatenate([counted[rows, best], self._wrong])
-        right = np.concatenate([self.right[rows, best], np.zeros(len(self), np.bool_)])
+        right = np.concatenate([self.right[rows, best], np.zeros(len(rows), np.bool_)])
         there = np.isfinite(scores)
         return scores[there], right[there], np.tile(rows, 2)[there]
 

@@ -75,9 +75,7 @@ def segments_of(entries: Sequence[Entry]) -> list[int]:
 
 
 def scan_images(folder: str | Path) -> tuple[list[ImageFile], tuple[str, ...]]:
-    """All images below a folder, as `list_images` names them, and notes on what was left out;
-    errors as of `walk_images`.
-    """
+    """All images below a folder, as `list_images` names them, and notes on what was left out."""
     walk = walk_images(folder, is_image_name)
     with explained("an image cannot be read: {}", OSError, where=Path(folder)):
         stats = [(name, entry.stat()) for name, entry in walk.files]

@@ -14,6 +14,7 @@ import torch
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.training.model import TripletModel
 from benchmarks import command as benchmark
 from benchmarks.made_stores import write_noise
 from benchmarks.training import data, steps
@@ -74,12 +75,13 @@ def test_a_step_is_a_ratio_to_the_dense_one_of_the_same_rounds(results: dict[str
 def test_a_step_that_learns_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     options = StepSpeed(["ames_fp"], ["fp32"], 2, 5, dim_in=32, repeats=1)
 
-    def spoiled(self: Any, batch: Any, counts: Any) -> Any:
-        result = self.head_forward(batch, counts)
+    forward = TripletModel.forward
+
+    def spoiled(self: Any, *given: Any) -> Any:
+        result = forward(self, *given)
         return result._replace(loss=result.loss * 1.01)
 
-    monkeypatch.setattr(steps.Stepper, "head_forward", steps.Stepper.forward, raising=False)
-    monkeypatch.setattr(steps.Stepper, "forward", spoiled)
+    monkeypatch.setattr(TripletModel, "forward", spoiled)
     with pytest.raises(RuntimeError, match="ames_fp in fp32 differs.*nothing was timed"):
         steps.measure_steps(options, torch.device("cpu"))
 

@@ -43,9 +43,7 @@ class SpatialAttention2d(nn.Module):
 def load_detector(
     path: str | Path, dim_in: int, made: Mapping[str, Any] | None = None
 ) -> SpatialAttention2d:
-    """The detector of a file, in eval mode, for features of width dim_in; made: `check_detector`.
-    Raises MissingFile, BadInput.
-    """
+    """The detector of a file, in eval mode, for features of width dim_in. MissingFile, BadInput."""
     state = read_state(path, EXPECTED)
     check_detector(path, made or {})
     dim = state["bn.weight"].numel() if "bn.weight" in state else 1

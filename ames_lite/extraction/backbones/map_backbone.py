@@ -16,11 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput, check_fields, require
-from ames_lite.extraction.backbones.detector import (
-    SpatialAttention2d,
-    check_detector,
-    load_detector,
-)
+from ames_lite.extraction.backbones.detector import check_detector, load_detector
 from ames_lite.extraction.backbones.interface import Backbone, Described, check_prepared
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
@@ -161,13 +157,11 @@ class MapBackbone(Backbone):
         )
         self.dim, self.global_kind, self.global_dim = dim, global_kind, global_dim
         self.detector_path = chosen.detector and str(Path(chosen.detector).expanduser())
-        self._detector: SpatialAttention2d | None = None
         self.space = chosen.space or ("detector" if chosen.detector else "backbone")
-        if self.detector_path is not None:
-            found = load_detector(self.detector_path, dim, self._features_are())
-            self._detector = found.to(self.device)
-            if self.space == "detector":
-                self.dim = found.bn.num_features
+        path, known = self.detector_path, self._features_are()
+        self._detector = load_detector(path, dim, known).to(self.device) if path else None
+        if self._detector is not None and self.space == "detector":
+            self.dim = self._detector.bn.num_features
 
     def _features_are(self) -> dict[str, Any]:
         """Provenance of the features, without the weights."""

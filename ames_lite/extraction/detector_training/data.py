@@ -97,9 +97,7 @@ def drop_single(images: LabelledImages) -> tuple[LabelledImages, int]:
 def hold_out(
     images: LabelledImages, share: float, seed: int
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Images to train on and to evaluate by: a share of the labels, at least two, drawn. Raises
-    BadInput where too few are left on either side.
-    """
+    """Images to train on and to evaluate by: a drawn share of the labels, two or more. BadInput."""
     labels = np.unique(images.labels)
     count = max(2, round(share * len(labels)))
     fits = 0 < share < 1 and len(labels) - count >= 2
