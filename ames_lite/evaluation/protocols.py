@@ -8,6 +8,7 @@ has the setting "all". Metrics are fractions in [0, 1]. Axis letters: Q queries,
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,23 +181,18 @@ def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:
     return {f"{name}{part}": metrics.mean(values) for part, values in parts.items()}
 
 
-def setting_positives(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
-    """The gallery rows that are right in a setting, by query."""
-    return _joined(ground_truth, setting, "positives")
-
-
-def setting_junk(ground_truth: GroundTruth, setting: str) -> list[npt.NDArray[np.int64]]:
-    """The gallery rows that are neither right nor wrong in a setting, by query."""
-    return _joined(ground_truth, setting, "junk")
-
-
 def _joined(ground_truth: GroundTruth, setting: str, what: str) -> list[npt.NDArray[np.int64]]:
+    """The gallery rows of a list of `Setting`, by query."""
     none = np.zeros(0, np.int64)
     names = getattr(chosen(setting, SETTINGS, "setting", BadInput), what)
     return [
         np.concatenate([none, *(getattr(ground_truth, name)[q] for name in names)])
         for q in range(len(ground_truth.query_names))
     ]
+
+
+setting_positives = partial(_joined, what="positives")
+setting_junk = partial(_joined, what="junk")
 
 
 def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
