@@ -230,9 +230,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_scores(
     assert forked(lambda: killed_after_flushes(4, words)) == -signal.SIGKILL
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["config.yaml", "overrides.yaml", "run.log", "scores.partial.hdf5"]
-    with pytest.raises(BadInput, match="the run directory is in use"):
-        evaluate.run(compose("evaluate", [*given, f"output_dir={folder}"]))
-    resumed = evaluate.run(compose("evaluate", [*given, f"output_dir={folder}", "resume=true"]))
+    resumed = evaluate.run(compose("evaluate", [*given, f"output_dir={folder}"]))
     whole = evaluate.run(compose("evaluate", [*given, f"output_dir={tmp_path / 'whole'}"]))
     assert resumed["rows"] == whole["rows"] and resumed["digests"] == whole["digests"]
     assert resumed["cost"]["pairs_kept"] > 0
