@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum 
 
 DOCS := $(VENV)/docs/.installed-$(shell cat requirements-docs.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test test-min slow coverage dist docs clean
+.PHONY: setup demo test test-min slow fuzz coverage dist docs clean
 
 setup: $(STAMP)
 
@@ -41,6 +41,16 @@ test-min: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Damaged files through all readers: make fuzz SECONDS=2400 COUNT=200 (of each kind) SEED=1
+SECONDS ?= 600
+COUNT ?= 0
+SEED ?= 0
+OUT ?= build/fuzz.json
+fuzz: setup
+	mkdir -p $(dir $(OUT))
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m tests.fuzz.run \
+		--seconds $(SECONDS) --count $(COUNT) --seed $(SEED) --out $(OUT) $(ARGS)
 
 # Which lines of ames_lite the tests run; what runs in a process of its own is not seen.
 coverage: setup

@@ -21,6 +21,7 @@ Array = npt.NDArray[np.generic]
 # Logit of a pair of which an image has no descriptors: below what any head gives, its sigmoid is 0.
 # Finite, so that it can be stored and multiplied by any γ.
 NO_EVIDENCE = -1e30
+LAST_ROW = 2**31 - 1  # of an image list
 KINDS = {"descriptors": None, "xy": np.float32, "scale": np.uint8, "weight": np.float32}
 
 
@@ -131,7 +132,7 @@ class Neighbors:
     num_gallery: int
 
     def __post_init__(self) -> None:
-        ids, sims = self.ids, self.sims
+        ids, sims = _native(self.ids, "ids"), _native(self.sims, "sims")
         fits = ids.ndim == 2 and sims.shape == ids.shape and np.issubdtype(ids.dtype, np.integer)
         what = f"ids {ids.shape} {ids.dtype} and sims {sims.shape} do not fit"
         require(fits, what, expected="integer ids [Q, K] and sims of the same shape")
@@ -182,13 +183,17 @@ class PairScores:
     _keys: npt.NDArray[np.int64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        q, g, logit = self.query, self.gallery, self.logit
+        fields = ("query", "gallery", "logit")
+        q, g, logit = (_native(getattr(self, name), name) for name in fields)
         fits = q.ndim == 1 and q.shape == g.shape == logit.shape
         what = f"query {q.shape}, gallery {g.shape} and logit {logit.shape} do not fit"
         require(fits, what, expected="three arrays of one length")
         require(np.isfinite(logit).all(), "logits have NaN or infinity", expected="finite logits")
-        negative = len(q) > 0 and min(int(q.min()), int(g.min())) < 0
-        require(not negative, "row numbers below 0", expected="row numbers from 0")
+        for rows in (q, g):
+            low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
+            fits = rows.dtype.kind in "iu" and 0 <= low and high <= LAST_ROW
+            what = f"row numbers are {low} to {high} ({rows.dtype})"
+            require(fits, what, expected=f"row numbers, 0 to {LAST_ROW}")
         keys = pair_keys(q, g)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]

@@ -24,7 +24,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ames_lite.cli.overrides import (
     FORM,
@@ -268,7 +267,8 @@ def _keys(name: str) -> frozenset[str]:
 @lru_cache(maxsize=256)
 def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
     """The keys of a YAML and of those that it is composed of, and the groups that it chooses."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(_yaml(name))) or {}
+    with _explained(str(_yaml(name))):
+        content: Any = OmegaConf.to_container(OmegaConf.load(_yaml(name))) or {}
     defaults = content.pop("defaults", [])
     keys = {str(key) for key in content}
     for entry in defaults:
@@ -323,9 +323,10 @@ def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> dic
 def _explained(name: str) -> Iterator[None]:
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
-        first = str(error).strip().split("\n")[0]
-        raise ConfigError(f"the configuration does not compose: {first}", where=name) from error
+    except Exception as error:  # of a damaged file YAML, OmegaConf and Hydra raise nearly anything
+        first, *rest = str(error).strip().split("\n")
+        said = ", ".join([first, *(line.strip() for line in rest if ".yaml" in line)])
+        raise ConfigError(f"the configuration does not compose: {said}", where=name) from error
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ ascending. Nothing of size Q × N is made. A query that is its own answer is the
 """
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ Rows = list[npt.NDArray[np.int64]]
 Floats = npt.NDArray[np.float64]
 ALONE = "distractor"  # the label that never makes a partner
 EARTH = 6_371_008.8  # metres: the mean radius
+FARTHEST = 1e9  # metres: what lies farther is no position
 SLACK = 1e-6  # metres: decimals are not exact, and 25.00 m apart is within 25 m
 MAX_POSITIVES = 50_000_000  # in all: beyond it the rule, not the data, is wrong
 BLOCK = 2_000_000  # pairs looked at at a time
@@ -70,6 +72,11 @@ def near_on_the_earth(queries: Floats, gallery: Floats, radius: float) -> Rows:
     check_radius(radius)
     angle = min((radius + SLACK) / (2 * EARTH), np.pi / 2)
     return _near(_on_sphere(queries), _on_sphere(gallery), 2 * np.sin(angle) + 1e-15)
+
+
+def are_metres(values: npt.NDArray[Any]) -> bool:
+    """Whether all are finite, and not so large that no distance could be told."""
+    return bool((np.abs(values) < FARTHEST).all())
 
 
 def check_radius(radius: float) -> None:

@@ -28,14 +28,15 @@ SCHEMA = 1
 # only the global similarity ranks them
 WITHOUT_DESCRIPTORS = "without_descriptors"
 CALLED = {"query": "queries", "gallery": "gallery images"}
-KINDS: dict[str, type] = {
+NUMBER, TEXT = int | float, str | None
+METRICS = {...: int | float | None}  # ...: every key
+FORM: dict[str, Any] = {  # [a form]: a list of such
     **dict.fromkeys(("dataset", "desc_name", "model"), str),
-    **dict.fromkeys(("config", "global", "digests"), dict),
-    **dict.fromkeys(("rows", "per_query"), list),
-}
-KEYS = {  # of every entry of a list
-    "rows": ("num_rerank", "lamb", "temp", "tuned_on", "metrics"),
-    "per_query": ("name", "global_ap", "ap"),
+    **{"config": dict, "global": METRICS, "digests": {...: TEXT}},
+    "rows": [
+        {"num_rerank": int, "lamb": NUMBER, "temp": NUMBER, "tuned_on": TEXT, "metrics": METRICS}
+    ],
+    "per_query": [{"name": str, "global_ap": NUMBER | None, "ap": NUMBER | None}],
 }
 SAME = 1e-6  # metrics of another machine may differ in their last digits
 ANEW = "evaluate again, or name the run's own files by data_root=, neighbors= or scores="
@@ -65,15 +66,28 @@ def read_results(path: str | Path) -> dict[str, Any]:
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
         raise BadInput(f"schema is {schema!r}", where=path, expected=expected)
-    wrong = [key for key, kind in KINDS.items() if not isinstance(results.get(key), kind)]
-    for name, keys in KEYS.items():
-        entries = [] if name in wrong else results[name]
-        if not all(isinstance(entry, dict) and entry.keys() >= set(keys) for entry in entries):
-            wrong.append(f"{name} (each with {', '.join(keys)})")
+    wrong = [
+        f"{key} (each with {', '.join(form[0])})" if isinstance(form, list) else key
+        for key, form in FORM.items()
+        if not _fits(results.get(key), form)
+    ]
     if wrong or not results["rows"]:
         what = f"absent, empty or of a wrong type: {', '.join(wrong) or 'rows'}"
         raise BadInput(what, where=path, expected=expected, remedy=remedy)
     return results
+
+
+def _fits(value: Any, form: Any) -> bool:
+    if isinstance(form, list):
+        return isinstance(value, list) and all(_fits(one, form[0]) for one in value)
+    if not isinstance(form, dict):
+        return isinstance(value, form)
+    if not isinstance(value, dict):
+        return False
+    named = {key: one for key, one in form.items() if key is not ...} or dict.fromkeys(
+        value, form[...]
+    )
+    return all(key in value and _fits(value[key], one) for key, one in named.items())
 
 
 def say_without_descriptors(results: Mapping[str, Any]) -> list[str]:

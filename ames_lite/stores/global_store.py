@@ -68,7 +68,7 @@ class GlobalStore(RowStore):
             hdf5.dataset(file, "name", (num,), ("text",))
             names = hdf5.decode_names(file.whole("name"))
         self.names = hdf5.check_names(names, f"the name list of {self.path}")
-        self.has_status = not self.published and "status" in file
+        self.has_status = not self.published and (file.has_checksums or "status" in file)
         self.status = np.full(num, DONE, np.uint8)
         if self.has_status:
             hdf5.dataset(file, "status", (num,), ("uint8",))

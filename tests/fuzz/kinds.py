@@ -47,12 +47,19 @@ NAMES = tuple(f"jpg/{i}.jpg" for i in range(9))
 
 
 class Kind(NamedTuple):
-    """A kind of file. read: what is in it; ours: whether this version writes it."""
+    """A kind of file. read: what is in it; ours: whether this version writes it, with checksums.
+
+    file: where in a folder it lies, if not by the kind's name.
+    """
 
     name: str
     write: Callable[[Path], object]
     read: Callable[[Path], object]
     ours: bool = True
+    file: str = ""
+
+    def path(self, folder: Path) -> Path:
+        return folder / (self.file or self.name)
 
 
 def native(path: Path, packed: bool = False, rows: int = 9) -> DescriptorStore:
@@ -184,6 +191,7 @@ def published_compressed(path: Path) -> None:
 
 
 def head(path: Path) -> None:
+    torch.manual_seed(0)
     model = AMES(dim_in=8, dim=32, num_layers=1, dim_feedforward=8)
     save_head(path.parent, model, HeadMeta(desc_name="sift"))
 
@@ -246,6 +254,7 @@ def objects(path: Path) -> None:
 
 
 def published_head(path: Path) -> None:
+    torch.manual_seed(0)
     model = AMES(dim_in=8, dim=32, num_layers=1, dim_feedforward=8)
     torch.save({"state": model.state_dict()}, path)
 
@@ -254,7 +263,15 @@ def read_published(path: Path) -> object:
     return read_all(open_store(path, NAMES))
 
 
+def every_kind() -> list[Kind]:
+    from tests.fuzz.image_kinds import image_kinds
+    from tests.fuzz.other_kinds import other_kinds
+
+    return kinds() + other_kinds() + image_kinds()
+
+
 def kinds() -> list[Kind]:
+    """Stores, and the first of other files."""
     stores = [
         Kind("local.hdf5", native, lambda p: read_all(DescriptorStore.open(p))),
         Kind("packed.hdf5", lambda p: native(p, True), lambda p: read_all(DescriptorStore.open(p))),

@@ -1,106 +1,204 @@
 """Damaged files of every kind: what their readers make of them.
 
-    python -m tests.fuzz.run <folder> <versions> [kind …]
+    python -m tests.fuzz.run [--seconds 600] [--count 400] [--seed 0] [--kind NAME …]
+    python -m tests.fuzz.run --kind NAME --seed S --number N     # one version again
 
-prints, as JSON, how often the file of each kind was read as the whole one is ("same") or otherwise
-("silent"), refused by a user's error, or brought another exception. They are read in forked
-processes: damage can bring HDF5 down.
+Readers run in forked processes: damage may bring a library down. Outcomes of a version:
+
+same, refused   read as the whole file is; refused by a user's error that names the file
+other           read as another file of its kind, where nothing can tell: foreign forms have no
+                checksums, and a forged version has checksums that fit
+silent          the same of a file that has checksums
+unnamed         refused without the name of the file
+traceback, crash, hang (over SECONDS), memory (over MEMORY, or more asked for than GUARD)
+
+All but the first three are defects: printed with the command that repeats them, their files kept.
 """
 
 from __future__ import annotations
 
+import argparse
+import ctypes
 import dataclasses
+import gc
 import hashlib
 import json
 import os
+import re
 import resource
 import signal
 import sys
+import tempfile
+import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ames_lite.errors import UserError
-from tests.fuzz.kinds import Kind, kinds
+from ames_lite.runtime import peak_memory_mib
+from tests.fuzz.kinds import Kind, every_kind
+from tests.fuzz.mutations import Version, version
 
-MEMORY = 8 << 30  # a length that was flipped must not take the machine's
-CRASHED = "HDF5 hung or crashed"
 SECONDS = 10  # for one version of one file
-FINE = {"same", "refused"}  # of a file of ours
-FOREIGN = FINE | {"silent"}  # nothing tells that it was changed
+MEMORY = 1 << 10  # MiB that a reader may take above what it began with
+GUARD = 4 << 30  # bytes of address space above that, which nobody gets
+FINE = ("same", "refused", "other")
+DEFECTS = ("silent", "unnamed", "traceback", "crash", "hang", "memory")
+ROUND = 60  # versions of a kind that are read before the next kind's turn
+NO_MEMORY = re.compile(r"allocation failed|(unable to|can.t|cannot) allocate|enough memory", re.I)
 
 
-def versions(whole: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Damaged copies: a bit, a byte, a block of zeros, a tail that is absent or random."""
-    rng = np.random.default_rng(seed)
-    for number in range(count):
-        at = int(rng.integers(len(whole)))
-        damaged = bytearray(whole)
-        how = ("bit", "byte", "byte", "zeros", "cut", "ones")[number % 6]
-        if how == "bit":
-            damaged[at] ^= 1 << int(rng.integers(8))
-        elif how == "byte":
-            damaged[at] ^= int(rng.integers(1, 256))
-        elif how in ("zeros", "ones"):
-            end = min(len(whole), at + int(rng.integers(1, 65)))
-            damaged[at:end] = (b"\0" if how == "zeros" else b"\xff") * (end - at)
-        else:
-            del damaged[at:]
-        yield f"{how} at {at}", bytes(damaged)
+class Outcome(NamedTuple):
+    """What became of a version; said: how it was made, and of a defect what was seen."""
+
+    number: int
+    what: str
+    said: str
+    peak: float  # MiB, of the process until then
 
 
-def outcomes(kind: Kind, folder: Path, count: int, seed: int = 0) -> Counter[str]:
-    """How often the reader gave which outcome."""
-    folder.mkdir(parents=True)
-    path = folder / kind.name
-    kind.write(path)
-    whole = fingerprint(kind.read(path))
-    left = list(versions(path.read_bytes(), count, seed))
-    found: list[str] = []
-    while left:
-        came, signal_number = _in_a_fork(kind, path, left, whole)
-        if signal_number:
-            came.append(f"{CRASHED}: signal {signal_number} ({left[len(came)][0]})")
-        left = left[len(came) :]
-        found += came
-    return Counter(found)
+@dataclasses.dataclass
+class Found:
+    """Of one kind: how often which outcome came, the peak, and the defects."""
+
+    ours: bool
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    peak: float = 0.0
+    seconds: float = 0.0
+    defects: list[Outcome] = dataclasses.field(default_factory=list)
+
+    def add(self, came: Sequence[Outcome]) -> None:
+        self.counts.update(one.what for one in came)
+        self.peak = max([self.peak, *(one.peak for one in came)])
+        self.defects += [one for one in came if one.what in DEFECTS]
+
+    def plain(self) -> dict[str, Any]:
+        counts = {what: self.counts[what] for what in (*FINE, *DEFECTS)}
+        return {
+            "ours": self.ours,
+            "inputs": self.counts.total(),
+            **counts,
+            "peak_mib": round(self.peak),
+            "seconds": round(self.seconds, 1),
+        }
 
 
-def _in_a_fork(
-    kind: Kind, path: Path, left: list[tuple[str, bytes]], whole: str
-) -> tuple[list[str], int]:
-    """Outcomes of as many versions as a process survives, and the signal that ended it (or 0)."""
-    log = path.with_name("outcomes")
-    log.write_text("[]")
+class Fuzzed:
+    """A kind in a folder of its own: the whole file, and damaged versions of it."""
+
+    def __init__(self, kind: Kind, folder: Path, seed: int = 0) -> None:
+        self.kind, self.folder, self.seed = kind, folder, seed
+        self.path = kind.path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        kind.write(self.path)
+        self.bytes = self.path.read_bytes()
+        self.whole = fingerprint(kind.read(self.path))  # here, so that forks find all imported
+
+    def outcomes(self, numbers: Sequence[int]) -> list[Outcome]:
+        """Of these versions; a process that ends early is followed by another."""
+        found: list[Outcome] = []
+        log = self.folder / "outcomes"
+        while len(found) < len(numbers):
+            left = numbers[len(found) :]
+            log.write_text("")
+            ended_by = forked(lambda left=left: self._read_all(left, log), GUARD)  # type: ignore[misc]
+            came = [Outcome(*json.loads(line)) for line in log.read_text().splitlines()]
+            if not came:
+                raise RuntimeError(f"version {left[0]} of {self.kind.name} cannot be made")
+            if came[-1].what == "begun":  # its reader has ended the process
+                what = "hang" if ended_by == signal.SIGALRM else "crash"
+                came[-1] = came[-1]._replace(what=what)
+                self._keep(came[-1])
+            found += [one for one in came if one.what != "begun"]
+        return found
+
+    def _read_all(self, numbers: Sequence[int], log: Path) -> None:
+        start, peak = peak_memory_mib(), 0.0
+        with log.open("a") as file:
+
+            def note(*outcome: Any) -> None:
+                file.write(json.dumps(outcome) + "\n")
+                file.flush()
+
+            for number in numbers:
+                one = version(self.path, self.kind.name, self.bytes, number, self.seed)
+                self.path.write_bytes(one.content)
+                note(number, "begun", one.said, peak)
+                signal.alarm(SECONDS)
+                what, said = self.outcome(one)
+                signal.alarm(0)
+                peak = peak_memory_mib() - start
+                outcome = Outcome(number, "memory" if peak > MEMORY else what, said, peak)
+                if outcome.what in DEFECTS:
+                    self._keep(outcome)
+                note(*outcome)
+                if peak > MEMORY:  # the peak of a process does not fall: another one goes on
+                    return
+
+    def _keep(self, defect: Outcome) -> None:
+        """The file as it is, and the command that makes it again."""
+        kept = self.folder.parent / "defects"
+        kept.mkdir(exist_ok=True)
+        copy = kept / f"{self.folder.name}_{self.seed}_{defect.number}{self.path.suffix}"
+        copy.write_bytes(self.path.read_bytes())
+        again = f'--kind "{self.kind.name}" --seed {self.seed} --number {defect.number}'
+        said = f"{defect.what}: {self.kind.name}, {defect.said}"
+        print(f"{said}\n  again: python -m tests.fuzz.run {again}", flush=True)
+
+    def outcome(self, one: Version) -> tuple[str, str]:
+        """What becomes of reading the file, which is that version."""
+        try:
+            same = fingerprint(self.kind.read(self.path)) == self.whole
+        except UserError as error:
+            if out_of_memory(error):
+                return "memory", f"{one.said}: {error!s:.300}"
+            named = str(self.folder) in str(error) or self.path.suffix == ".yaml"  # by their keys
+            return ("refused", one.said) if named else ("unnamed", f"{one.said}: {error!s:.300}")
+        except Exception as error:  # noqa: BLE001 - to be counted
+            seen = "".join(traceback.format_exception(error)[-3:])
+            kind = "memory" if out_of_memory(error) else "traceback"
+            return kind, f"{one.said}: {type(error).__name__}: {seen}"
+        if same:
+            return "same", one.said
+        return ("silent" if self.kind.ours and not one.forged else "other"), one.said
+
+
+def forked(work: Callable[[], object], guard: int) -> int:
+    """Do it in a process of its own; the signal that ended it, or 0.
+
+    It ends as a program in C does, so that HDF5 closes what is open; Python's end would take longer
+    than the work, as it touches every object that is shared with this process.
+
+    guard: bytes of address space that it may add.
+    """
     child = os.fork()
-    if not child:
-        came: list[str] = []
-        for said, damaged in left:
-            path.write_bytes(damaged)
-            signal.alarm(SECONDS)
-            came.append(outcome(kind, path, said, whole))
-            log.write_text(json.dumps(came))
-        sys.exit()  # as a command ends: HDF5 closes what is open
-    _, status = os.waitpid(child, 0)
-    came = json.loads(log.read_text())
-    died = os.WTERMSIG(status) if os.WIFSIGNALED(status) and len(came) < len(left) else 0
-    return came, died
-
-
-def outcome(kind: Kind, path: Path, said: str, whole: str) -> str:
-    """What became of reading a damaged file; whole: the fingerprint of the one before."""
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     try:
-        found = fingerprint(kind.read(path))
-    except UserError as error:
-        named = str(path.parent) in str(error)
-        return "refused" if named else f"refused without a path ({said}): {error!s:.300}"
-    except Exception as error:  # noqa: BLE001 - to be counted
-        return f"{type(error).__name__} ({said}): {''.join(traceback.format_exception(error)[-2:])}"
-    return "same" if found == whole else "silent"
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + guard
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        work()
+    except BaseException:  # noqa: BLE001 - of the harness itself
+        traceback.print_exc()
+        os._exit(1)
+    ctypes.CDLL(None).exit(0)
+    raise AssertionError
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it follows from, is that of memory that was not given."""
+    while error is not None:
+        if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def fingerprint(value: object) -> str:
@@ -110,7 +208,7 @@ def fingerprint(value: object) -> str:
 
 def _parts(value: object) -> Iterator[str]:
     if isinstance(value, np.ndarray):
-        yield f"{value.dtype} {value.shape} {value.tobytes().hex()}"
+        yield f"{value.dtype} {value.shape} {_numbers(value)}"
     elif isinstance(value, Mapping):
         yield from _parts(sorted(value.items(), key=lambda item: str(item[0])))
     elif isinstance(value, list | tuple):
@@ -123,16 +221,75 @@ def _parts(value: object) -> Iterator[str]:
         yield repr(value)
 
 
+def _numbers(values: Any) -> str:
+    return (
+        repr(values.tolist())
+        if values.dtype.hasobject
+        else hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+    )
+
+
+def fuzz(
+    chosen: Sequence[Kind], folder: Path, seed: int, seconds: float, count: int
+) -> dict[str, Found]:
+    """Rounds over all kinds until the time is over or each has so many versions (0: no limit)."""
+    began, first = time.monotonic(), 0
+    gc.collect()
+    files = [Fuzzed(one, folder / f"{place:03}", seed) for place, one in enumerate(chosen)]
+    found = {one.kind.name: Found(one.kind.ours) for one in files}
+    gc.freeze()
+    while not count or first < count:
+        stop = min(first + ROUND, count) if count else first + ROUND
+        for one in files:
+            if time.monotonic() - began > seconds:
+                return found
+            start = time.monotonic()
+            found[one.kind.name].add(one.outcomes(range(first, stop)))
+            found[one.kind.name].seconds += time.monotonic() - start
+        first = stop
+    return found
+
+
+def chosen_kinds(names: Sequence[str] | None) -> list[Kind]:
+    known = {kind.name: kind for kind in every_kind()}
+    unknown = set(names or ()) - set(known)
+    if unknown:
+        raise SystemExit(f"there is no kind {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
 def main() -> None:
     """See the head of the file."""
-    folder, count, wanted = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--count", type=int, default=0, help="versions of each kind, 0: no limit")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", action="append")
+    parser.add_argument("--number", type=int, help="this version alone")
+    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--out", type=Path, help="the counts, as JSON")
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="ames_fuzz_"))
     warnings.simplefilter("ignore")
-    for kind in kinds():
-        if not wanted or kind.name in wanted:
-            found = outcomes(kind, folder / kind.name.replace(".", "_"), count)
-            sys.stdout.write(json.dumps([kind.name, found]) + "\n")
-            sys.stdout.flush()
+    kinds = chosen_kinds(given.kind)
+    if given.number is not None:
+        for kind in kinds:
+            print(*Fuzzed(kind, folder, given.seed).outcomes([given.number]), sep="\n")
+        return
+    began = time.monotonic()
+    found = fuzz(kinds, folder, given.seed, given.seconds, given.count)
+    report = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "command": f"python -m tests.fuzz.run {' '.join(sys.argv[1:])}",
+        "seconds": round(time.monotonic() - began),
+        "kinds": {name: one.plain() for name, one in found.items()},
+        "defects": {name: one.defects for name, one in found.items() if one.defects},
+    }
+    if given.out:
+        given.out.write_text(json.dumps(report, indent=1) + "\n")
+    total = sum((one.counts for one in found.values()), Counter[str]())
+    print(f"{total.total()} versions of {len(found)} kinds: {dict(total)}; files in {folder}")
+    sys.exit(any(total[what] for what in DEFECTS))
 
 
 if __name__ == "__main__":

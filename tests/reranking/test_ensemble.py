@@ -63,14 +63,6 @@ def test_a_constant_scorer_keeps_the_order(lamb: float) -> None:
     np.testing.assert_array_equal(came.ids, neighbors.ids)
 
 
-def test_lamb_1_is_the_global_ranking_bit_for_bit() -> None:
-    neighbors = make_neighbors(0)
-    came = rerank(neighbors, make_logits(1, (6, 40)), 1.0, 0.5)
-    np.testing.assert_array_equal(came.ids, neighbors.ids)
-    np.testing.assert_array_equal(came.sims, neighbors.sims)
-    assert came.sims.dtype == np.float32
-
-
 def test_lamb_0_is_the_order_of_the_logits() -> None:
     neighbors = make_neighbors(0)
     logits = make_logits(1, (6, 40))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,41 +17,10 @@ from ames_lite.stores import hdf5
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import open_store
 from tests.fuzz import kinds as damage
-from tests.fuzz import run
 from tests.stores.files import read_globals
 from tests.stores.published.forms import FORMS, images_for, laid_out
 
-ROOT = Path(__file__).resolve().parents[2]
 KINDS = {kind.name: kind for kind in damage.kinds()}
-MANY_FILES = ("virtual.hdf5", "chunks.hdf5")  # their damage can hang HDF5: in processes alone
-
-
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in MANY_FILES])
-@pytest.mark.filterwarnings("ignore")
-def test_a_damaged_file_is_read_or_refused_by_name(tmp_path: Path, name: str) -> None:
-    kind, path = KINDS[name], tmp_path / name
-    kind.write(path)
-    whole = run.fingerprint(kind.read(path))
-    for said, damaged in run.versions(path.read_bytes(), 24, seed=1):
-        path.write_bytes(damaged)
-        assert run.outcome(kind, path, said, whole) in (run.FINE if kind.ours else run.FOREIGN)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", KINDS)
-def test_600_damaged_files_are_read_or_refused_by_name(tmp_path: Path, name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.run", str(tmp_path), "600", name],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    _, found = json.loads(done.stdout)
-    if name in MANY_FILES:
-        found = {how: n for how, n in found.items() if not how.startswith(run.CRASHED)}
-    assert set(found) <= (run.FINE if KINDS[name].ours else run.FOREIGN)
-    assert sum(found.values()) > 590
 
 
 def flipped(path: Path, at: int = 200) -> None:

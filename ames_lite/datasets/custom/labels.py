@@ -202,6 +202,8 @@ def read_positions(table: Table, radius: float) -> Values:
     empty = np.array([all(cell.strip().lower() in EMPTY for cell in pair) for pair in cells], bool)
     rest = table.of_rows(np.flatnonzero(~empty))
     values = np.stack([rest.numbers(column) for column in columns], axis=1)
+    what, expected = "positions beyond the earth", "metres, or degrees of latitude and longitude"
+    require(rules.are_metres(values), what, where=table.path, expected=expected)
     zero = (values == 0).all(axis=1)
     if metric:
         others = np.hypot(*values[~zero].T)

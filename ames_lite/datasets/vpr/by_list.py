@@ -4,6 +4,7 @@ traverses: two traverses of one route; index_arrays: four `.npy` arrays, as for 
 validation set; matches_csv: Nardo-Air; pairs_by_id: AmsterTime; ilias: ids that name their object.
 """
 
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -128,8 +129,12 @@ def read_index_arrays(
 
 def _names(path: Path) -> list[str]:
     expected = "an array of names"
-    array = read_npy(path, expected)
-    names: list[str] = array.ravel().tolist()
+    array = read_npy(path, expected).ravel()
+    if array.dtype.kind == "U":  # NumPy makes texts of numbers that are no letters
+        letters = array.astype(array.dtype.newbyteorder("=")).view(np.uint32)
+        fine = letters.size and letters.max() <= sys.maxunicode
+        require(fine, "letters that there are not", where=path, expected=expected)
+    names: list[str] = array.tolist()
     fine = names and all(isinstance(name, str) and name for name in names)
     require(fine, f"an array of {array.dtype}", where=path, expected=expected)
     return names

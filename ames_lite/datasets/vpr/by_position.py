@@ -4,6 +4,9 @@ utm: metres in the names; robotcar: a MATLAB file; baidu: a camera file an image
 list of poses for both sides. A radius is inclusive; what is nearest counts at any distance.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -11,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.io import loadmat
 
 from ames_lite.datasets import rules
 from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.datasets.vpr import folders
-from ames_lite.errors import ConfigError, existing_file, explained, require
+from ames_lite.errors import ConfigError, existing_file, require
 from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
@@ -102,6 +104,14 @@ def _check_range(east: float, north: float, where: str) -> None:
 
 
 FIELDS = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
+# In a process of its own, as a damaged file can bring SciPy down; NaN and infinity are kept.
+READ_MATLAB = """
+import json, sys
+from scipy.io import loadmat
+read = loadmat(sys.argv[1], simplify_cells=True)["dbStruct"]
+sys.stdout.reconfigure(encoding="utf-8")
+json.dump(read, sys.stdout, default=lambda value: value.tolist())
+"""
 MATLAB = f"a MATLAB file with dbStruct: {', '.join(FIELDS)}"
 
 
@@ -132,8 +142,11 @@ def read_robotcar(
 
 def _read_structure(path: Path) -> dict[str, Any]:
     existing_file(path, "a file of the set is missing", expected=MATLAB)
-    with explained("cannot be read ({})", Exception, where=path, expected=MATLAB):
-        fields = loadmat(str(path), simplify_cells=True)["dbStruct"]
+    command = [sys.executable, "-c", READ_MATLAB, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    said = done.stderr.strip().split("\n")[-1] or "the reader crashed"
+    require(done.returncode == 0, f"cannot be read ({said})", where=path, expected=MATLAB)
+    fields = json.loads(done.stdout)
     missing = [name for name in FIELDS if not isinstance(fields, dict) or name not in fields]
     require(not missing, f"dbStruct lacks {', '.join(missing)}", where=path, expected=MATLAB)
     return dict(fields)
@@ -156,7 +169,7 @@ def _matlab_side(fields: dict[str, Any], side: str, path: Path, root: Path, imag
     fine = array.shape == (len(names), 2) and array.dtype.kind in "iuf"
     what = f"{place} is {list(array.shape)} ({array.dtype.name})"
     expected = f"[2, {len(names)}] or [{len(names)}, 2] finite metres"
-    require(fine and np.isfinite(array).all(), what, where=path, expected=expected)
+    require(fine and rules.are_metres(array), what, where=path, expected=expected)
     return names, array.astype(np.float64)
 
 
@@ -209,7 +222,7 @@ def _read_camera(path: Path, rotated: bool) -> tuple[Floats, Floats]:
     for row in (4, 5, 6, len(lines) - 2):
         rows.append(folders.numbers_of(lines[row], 3))
         what, where = f"'{lines[row][:60]}'", f"{path}, line {row + 1}"
-        fine = bool(np.isfinite(rows[-1]).all())
+        fine = rules.are_metres(rows[-1])
         require(fine, what, where=where, expected=f"three numbers; {CAMERA}")
     rotation = np.array(rows[:3])
     fine = not rotated or bool(np.abs(rotation @ rotation.T - np.eye(3)).max() <= ORTHONORMAL)
@@ -267,6 +280,6 @@ def _poses(rows: npt.NDArray[np.generic], columns: int, path: Path, expected: st
         plain = [isinstance(v, int | float) and not isinstance(v, bool) for v in given]
         if len(given) == columns and all(plain):
             found[row] = given
-        fine, what = np.isfinite(found[row]).all(), f"pose {row} is not finite numbers"
+        fine, what = rules.are_metres(found[row]), f"pose {row} is not finite metres"
         require(fine, what, where=path, expected=expected)
     return found

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile
+from ames_lite.errors import BadInput, ConfigError, MissingFile, explained
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.weights_file import refuse_keys
@@ -82,12 +82,9 @@ def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple
             raise missing(checkpoint, folder / name if folder.is_dir() else folder)
     expected = checkpoint.expected
     _check_config(folder / CONFIG, checkpoint)
-    try:
-        with _quiet():
-            network, info = transformers_class(checkpoint.model).from_pretrained(folder, **HOW)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        said = str(error).strip().split("\n")[0]
-        raise BadInput(f"does not load: {said}", where=folder, expected=expected) from error
+    loader = transformers_class(checkpoint.model).from_pretrained
+    with explained("does not load: {}", Exception, where=folder, expected=expected), _quiet():
+        network, info = loader(folder, **HOW)
     kinds = ("missing", "unexpected", "mismatched")
     faults = {kind: _names(info.get(f"{kind}_keys") or (), checkpoint) for kind in kinds}
     refuse_keys(folder, expected, **faults, unreadable=map(str, info.get("error_msgs") or ()))

@@ -1,0 +1,101 @@
+"""Damaged files of every kind are read as the whole one, or refused by name; the short form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fuzz import report
+from tests.fuzz.kinds import Kind, every_kind
+from tests.fuzz.run import DEFECTS, Found, Fuzzed, Outcome
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = {kind.name: kind for kind in every_kind()}
+FEW, MANY = range(6), range(600)
+# Damage of virtual data sets can make HDF5 itself hang or crash; it is counted by `make fuzz`.
+OF_HDF5 = ("virtual.hdf5", "chunks.hdf5")
+
+
+def defects(found: list[Outcome], name: str) -> list[Outcome]:
+    excused = ("crash", "hang") if name in OF_HDF5 else ()
+    return [one for one in found if one.what in DEFECTS and one.what not in excused]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_file_is_read_or_refused_by_name(tmp_path: Path, name: str) -> None:
+    found = Fuzzed(KINDS[name], tmp_path / "f").outcomes(FEW)
+    assert len(found) == len(FEW) and not defects(found, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_600_damaged_files_are_read_or_refused_by_name(tmp_path: Path, name: str) -> None:
+    found = Fuzzed(KINDS[name], tmp_path / "f", seed=1).outcomes(MANY)
+    assert len(found) == len(MANY) and not defects(found, name)
+
+
+def _do(what: str) -> object:
+    if what == "raise":
+        raise ZeroDivisionError
+    if what == "crash":
+        import os
+
+        os.abort()
+    if what == "memory":
+        np.ones(1 << 31, np.uint8)
+    if what == "too much":
+        np.ones(1 << 40, np.uint8)
+    return what
+
+
+@pytest.mark.parametrize(
+    "what, outcome",
+    [
+        ("raise", "traceback"),
+        ("crash", "crash"),
+        ("memory", "memory"),
+        ("too much", "memory"),
+        ("a", "silent"),
+    ],
+)
+def test_what_goes_wrong_is_counted_and_the_run_goes_on(
+    tmp_path: Path, what: str, outcome: str
+) -> None:
+    def read(path: Path) -> object:
+        whole = path.read_bytes() == b"whole"
+        return "whole" if whole else _do(what)
+
+    fuzzed = Fuzzed(Kind("a.bin", lambda p: p.write_bytes(b"whole"), read), tmp_path / "f")
+    found = Found(True)
+    found.add(fuzzed.outcomes(range(3)))
+    assert found.counts[outcome] >= 2 and found.counts.total() == 3
+    assert len(list((tmp_path / "defects").iterdir())) == len(found.defects)
+
+
+def test_versions_are_the_same_in_every_run(tmp_path: Path) -> None:
+    one, other = (
+        [outcome[:3] for outcome in Fuzzed(KINDS["vocabulary.npz"], tmp_path / at).outcomes(FEW)]
+        for at in ("a", "b")
+    )
+    assert one == other
+
+
+def test_the_table_of_reliability_names_every_kind() -> None:
+    text = (ROOT / "RELIABILITY.md").read_text("utf-8")
+    between = text[text.index(report.BEGIN) : text.index(report.END)]
+    assert not [name for name in KINDS if f"| {name} |" not in between]
+
+
+def test_the_table_sums_what_a_run_counted() -> None:
+    plain = {**Found(True).plain(), "inputs": 1200, "same": 1200, "peak_mib": 30}
+    given = {"a": plain, "b": {**plain, "ours": False, "peak_mib": 70}}
+    made = report.put(
+        f"x\n{report.BEGIN}old{report.END}\ny",
+        {"date": "2026-01-01", "command": "c", "seconds": 60, "kinds": given},
+    )
+    assert "old" not in made and made.startswith("x\n") and made.endswith("\ny")
+    assert "| **all** |  | 2 400 | 0 | 2 400 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 70 |" in made
