@@ -269,6 +269,7 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
     """The keys of a YAML and of those that it is composed of, and the groups that it chooses."""
     with _explained(str(_yaml(name))):
         content: Any = OmegaConf.to_container(OmegaConf.load(_yaml(name))) or {}
+    check_config(isinstance(content, dict), "not a table of keys", "YAML keys", where=_yaml(name))
     defaults = content.pop("defaults", [])
     keys = {str(key) for key in content}
     for entry in defaults:

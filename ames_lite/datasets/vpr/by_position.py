@@ -20,7 +20,7 @@ from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.datasets.vpr import folders
-from ames_lite.errors import ConfigError, existing_file, require
+from ames_lite.errors import ConfigError, existing_file, explained, require
 from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
@@ -132,7 +132,7 @@ def read_robotcar(
     fields = _read_structure(path)
     query, gallery = (_matlab_side(fields, side, path, root, images) for side in ("q", "db"))
     if radius is None and nearest is None:
-        value = np.asarray(fields["posDistThr"]).ravel()
+        value = fields["posDistThr"].ravel()
         fine = value.size == 1 and value.dtype.kind in "iuf" and 0 < float(value[0]) < np.inf
         what = f"posDistThr is {value.tolist()}"
         require(fine, what, where=path, expected="one distance in metres")
@@ -140,7 +140,7 @@ def read_robotcar(
     return replace(_relate(query, gallery, radius, nearest), notes=(f"radius: {radius} m",))
 
 
-def _read_structure(path: Path) -> dict[str, Any]:
+def _read_structure(path: Path) -> dict[str, npt.NDArray[Any]]:
     existing_file(path, "a file of the set is missing", expected=MATLAB)
     command = [sys.executable, "-c", READ_MATLAB, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
@@ -149,19 +149,22 @@ def _read_structure(path: Path) -> dict[str, Any]:
     fields = json.loads(done.stdout)
     missing = [name for name in FIELDS if not isinstance(fields, dict) or name not in fields]
     require(not missing, f"dbStruct lacks {', '.join(missing)}", where=path, expected=MATLAB)
-    return dict(fields)
+    with explained("dbStruct has ragged fields ({})", ValueError, where=path, expected=MATLAB):
+        return {name: np.asarray(fields[name]) for name in FIELDS}
 
 
-def _matlab_side(fields: dict[str, Any], side: str, path: Path, root: Path, images: str) -> Side:
+def _matlab_side(
+    fields: dict[str, npt.NDArray[Any]], side: str, path: Path, root: Path, images: str
+) -> Side:
     listed, number, place = f"{side}Image", f"num{side.capitalize()}", f"loc{side.capitalize()}"
-    texts = np.atleast_1d(fields[listed]).ravel().tolist()
+    texts = fields[listed].ravel().tolist()
     names = [f"{images}/{str(name).strip()}" for name in texts]
-    count = np.asarray(fields[number]).ravel().tolist()
+    count = fields[number].ravel().tolist()
     what = f"{listed} has {len(names)} names and {number} is {count}"
     require(count == [len(names)], what, where=path, expected="as many names as it says")
     check_once(names, line_of(path, listed))
     check_present(root, names, line_of(path, listed))
-    array = np.asarray(fields[place])
+    array = fields[place]
     if array.ndim == 1 and len(names) == 1:
         array = array[:, None]
     if array.shape == (2, len(names)):  # as MATLAB has it; with two images both would fit
