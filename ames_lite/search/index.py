@@ -30,6 +30,7 @@ from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.walking import walk_images
 from ames_lite.io.writing import LOCK
+from ames_lite.records import LAST_ROW
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 
@@ -118,8 +119,17 @@ def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
         if read["schema"] != SCHEMA or read.keys() != KEYS:
             raise ValueError(f"schema {read['schema']!r} with {sorted(read)}")
         entries = tuple(Entry(*entry) for entry in read["entries"])
+        odd = [entry for entry in entries if not _is_entry(entry)]
+        if odd:
+            raise ValueError(f"an entry is {odd[0]!r:.200}")
         known = {key: read[key] for key in KEYS - {"schema", "entries"}}
         return IndexRecord(entries=entries, **known)
+
+
+def _is_entry(entry: Entry) -> bool:
+    kinds = (str, int, int, str, int, int, str)
+    typed = all(type(value) is kind for value, kind in zip(entry, kinds, strict=True))
+    return typed and 0 <= min(entry.segment, entry.row) <= max(entry.segment, entry.row) <= LAST_ROW
 
 
 def write_record(folder: Path, record: IndexRecord, file: str = INDEX) -> None:

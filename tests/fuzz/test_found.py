@@ -127,3 +127,21 @@ def test_globals_that_no_longer_say_what_failed(tmp_path: Path) -> None:
         del file["status"]
     with pytest.raises(UserError, match="status"):
         GlobalStore(path)
+
+
+@pytest.mark.parametrize("place, value", [(5, [[]]), (4, "1"), (5, 2**63), (5, -1), (2, None)])
+def test_an_index_whose_entries_are_of_other_types(
+    tmp_path: Path, place: int, value: object
+) -> None:
+    kind, path = written(tmp_path, "folder's index.json")
+    record = json.loads(path.read_text())
+    del record[DIGEST]
+    record["entries"][1][place] = value
+    path.write_bytes(json_bytes(record))
+    refused(kind, path, "the index cannot be read: an entry is")
+
+
+def test_a_description_with_unknown_keys(tmp_path: Path) -> None:
+    kind, path = written(tmp_path, "dataset.json")
+    path.write_text(path.read_text().replace(DIGEST, "content").replace("category", "vpr"))
+    refused(kind, path, "cannot be read: schema 1 with")

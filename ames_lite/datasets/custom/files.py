@@ -144,8 +144,8 @@ def read_description(folder: Path) -> Description | None:
     what = "the description of a set cannot be read: {}"
     kinds = (ValueError, KeyError, TypeError, AttributeError)
     with explained(what, kinds, where=path, expected=expected, remedy=remedy):
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']}")
+        if content["schema"] != SCHEMA or content.keys() - {"schema", *Description.__annotations__}:
+            raise ValueError(f"schema {content['schema']} with {', '.join(content)}")
         return Description(
             **{key: str(content[key]) for key in ("kind", "protocol", "role")},
             image_root=Path(content["image_root"]),
