@@ -28,7 +28,7 @@ from ames_lite.datasets.vpr import read_layout
 from ames_lite.evaluation.comparison import Entry as Compared
 from ames_lite.evaluation.comparison import compare
 from ames_lite.evaluation.comparison_table import render
-from ames_lite.evaluation.results_file import read_results, write_results
+from ames_lite.evaluation.results_file import read_results
 from ames_lite.extraction.backbones import pretrained
 from ames_lite.extraction.backbones.detector import (
     SpatialAttention2d,
@@ -36,6 +36,7 @@ from ames_lite.extraction.backbones.detector import (
     save_detector,
 )
 from ames_lite.io.checkpoint import HeadMeta, save_head
+from ames_lite.io.json_file import write_json_file
 from ames_lite.retrieval.whitening import Whitening
 from ames_lite.search import index
 from ames_lite.stores.fitted import read_whitening, write_vocabulary, write_whitening
@@ -324,7 +325,7 @@ def read_folder(path: Path) -> object:
 
 def other_kinds() -> list[Kind]:
     own = [
-        Kind("results.json", lambda p: write_results(p, make_results()), read_and_compare),
+        Kind("results.json", lambda p: write_json_file(p, make_results()), read_and_compare),
         Kind("dataset.json", description, lambda p: read_description(p.parent)),
         Kind("mine.yaml", write_experiment, read_experiment, False, "experiment/mine.yaml"),
         Kind("config.yaml", write_settings, lambda p: settings_of(p.parent), False),

@@ -13,7 +13,7 @@ from tests.fuzz.run import DEFECTS, Found, Fuzzed, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {kind.name: kind for kind in every_kind()}
-FEW, MANY = range(6), range(600)
+FEW, MANY = range(4), range(600)
 # Damage of virtual data sets can make HDF5 itself hang or crash; it is counted by `make fuzz`.
 OF_HDF5 = ("virtual.hdf5", "chunks.hdf5")
 
