@@ -1,6 +1,6 @@
-"""The table of RELIABILITY.md, from the counts of a run.
+"""The table of RELIABILITY.md, from the counts of one run or the sums of several.
 
-python -m tests.fuzz.report counts.json [RELIABILITY.md]
+python -m tests.fuzz.report counts.json …
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,22 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
     return [f"{found[key]:,}".replace(",", " ") for key in COLUMNS]
 
 
+def together(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One report of several runs."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for report in reports:
+        for name, one in report["kinds"].items():
+            found.setdefault(name, []).append(one)
+    kinds = {name: {"ours": some[0]["ours"], **_sum(some)} for name, some in found.items()}
+    commands = dict.fromkeys(report["command"] for report in reports)
+    return {
+        "date": max(report["date"] for report in reports),
+        "command": "`, `".join(commands),
+        "seconds": sum(report["seconds"] for report in reports),
+        "kinds": kinds,
+    }
+
+
 def put(text: str, report: Mapping[str, Any]) -> str:
     """The text with the table between its marks."""
     between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
@@ -61,10 +77,9 @@ def put(text: str, report: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """See the head of the file."""
-    path = Path(sys.argv[2] if len(sys.argv) > 2 else "RELIABILITY.md")
-    path.write_text(
-        put(path.read_text("utf-8"), json.loads(Path(sys.argv[1]).read_text())), "utf-8"
-    )
+    path = Path("RELIABILITY.md")
+    reports = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    path.write_text(put(path.read_text("utf-8"), together(reports)), "utf-8")
 
 
 if __name__ == "__main__":
