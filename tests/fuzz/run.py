@@ -258,6 +258,11 @@ def chosen_kinds(names: Sequence[str] | None) -> list[Kind]:
     return [known[name] for name in names or known]
 
 
+def _said(given: argparse.Namespace) -> str:
+    few = f", {len(given.kind)} kinds" if given.kind else ""
+    return f"--seconds {given.seconds:g} --count {given.count} --seed {given.seed}{few}"
+
+
 def main() -> None:
     """See the head of the file."""
     parser = argparse.ArgumentParser()
@@ -280,7 +285,7 @@ def main() -> None:
     found = fuzz(kinds, folder, given.seed, given.seconds, given.count)
     report = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "command": f"python -m tests.fuzz.run {' '.join(sys.argv[1:])}",
+        "command": f"python -m tests.fuzz.run {_said(given)}",
         "seconds": round(time.monotonic() - began),
         "kinds": {name: one.plain() for name, one in found.items()},
         "defects": {name: one.defects for name, one in found.items() if one.defects},
