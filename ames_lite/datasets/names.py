@@ -45,7 +45,7 @@ def check_once(
 
 def check_present(root: Path, names: Sequence[str], where: Where) -> None:
     """Raise BadInput where listed images are absent: the first with file and line, and how many."""
-    absent = [row for row, name in enumerate(names) if not (root / name).is_file()]
+    absent = [row for row, name in enumerate(names) if not os.path.isfile(root / name)]
     if absent:
         what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[absent[0]]}'"
         expected = f"an image at {root / names[absent[0]]}"

@@ -145,3 +145,9 @@ def test_a_description_with_unknown_keys(tmp_path: Path) -> None:
     kind, path = written(tmp_path, "dataset.json")
     path.write_text(path.read_text().replace(DIGEST, "content").replace("category", "vpr"))
     refused(kind, path, "cannot be read: schema 1 with")
+
+
+def test_a_listed_name_that_is_too_long_for_any_file(tmp_path: Path) -> None:
+    kind, path = written(tmp_path, "ilias: positive_ids.txt")
+    path.write_text("lamp/" + "x" * 5000)
+    refused(kind, path, "absent")
