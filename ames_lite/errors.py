@@ -4,6 +4,9 @@ The command line prints them as one message and exits with 1; everything else is
 its traceback. They also derive from the built-in that Python users expect (`ValueError`, ...).
 """
 
+import errno
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +93,38 @@ def chosen(
     missing, expected = f"there is no {what} '{name}'", f"one of {', '.join(known)}"
     require(name in known, missing, expected=expected, kind=kind)
     return known[name]
+
+
+_WRITABLE = "choose another place, or make this one writable"
+DISK = {  # what the system refuses in writing, and what to do about it
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space"),
+    errno.EIO: "the disk fails: see the system's log, or choose another place",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another place",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _WRITABLE),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG), _WRITABLE),
+}
+
+
+def disk_errno(error: BaseException | None) -> int | None:
+    """Which of DISK an error is of, or came from at first; HDF5 says it only in its message."""
+    found = None
+    while error is not None:
+        said = re.search(r"errno = (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else None
+        number = int(said[1]) if number is None and said else number
+        found = number if number in DISK else found
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def disk_error(error: OSError, where: object, then: str = "try again") -> BadInput:
+    """What a refusal of the system is for the user. then: what to do once it is mended."""
+    number = disk_errno(error)
+    said = os.strerror(number) if number else str(error)
+    if error.filename not in (None, str(where)) and ".partial" not in str(error.filename):
+        said += f" ({error.filename})"
+    remedy = f"{DISK[number] if number else 'choose another place'}, then {then}"
+    return BadInput(f"writing failed: {said}", where=str(where), remedy=remedy)
 
 
 def check_fields(record: object, fits: Mapping[str, tuple[bool, str]]) -> None:

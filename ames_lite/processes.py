@@ -3,7 +3,11 @@
 Only the first process writes; one that fails ends with its error, and torchrun ends the others.
 """
 
+import ctypes
+import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +23,7 @@ from ames_lite.errors import ConfigError, require
 from ames_lite.runtime import pick_device
 
 WAIT = timedelta(days=2)  # for the slowest: its share may be larger by hours, not by days
+SET_DEATH_SIGNAL = 1  # of prctl(2)
 Array = npt.NDArray[Any]
 
 
@@ -85,6 +90,15 @@ def process_group(device: str = "auto") -> Iterator[tuple[Processes, torch.devic
     dist.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=WAIT)
     yield replace(processes, device=here), here
     dist.destroy_process_group()  # not after an error: it would wait for those who go on
+
+
+def watch_parent() -> None:
+    """In a worker process, on Linux: it ends as soon as its parent does, killed or not."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent.pid:  # it has ended already
+            os._exit(1)
 
 
 def processes_of(environment: Mapping[str, str]) -> Processes:

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import random
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
@@ -154,7 +155,16 @@ def log_to(path: Path) -> None:
     for handler in [one for one in root.handlers if isinstance(one, logging.FileHandler)]:
         root.removeHandler(handler)
         handler.close()
-    root.addHandler(logging.FileHandler(path, encoding="utf-8"))
+    root.addHandler(_RunLog(path, encoding="utf-8"))
+
+
+class _RunLog(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """An error of the disk is raised, where logging would print a traceback for each line."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, self.baseFilename) from error
+        super().handleError(record)
 
 
 def progress_bar(

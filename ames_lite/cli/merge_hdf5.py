@@ -8,6 +8,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import check_config
 from ames_lite.extraction.merging import merge_stores
+from ames_lite.io.writing import refuse_existing
 from ames_lite.stores.merging import find_shards
 
 
@@ -18,6 +19,8 @@ def run(config: MergeHdf5) -> None:
     check_config(kind is None or (how == "copy" and compression is None), what, expected)
     files, splits = dataset_files(config), chosen_splits(config)
     found = {split: _find(files, split, kind) for split in splits}
+    if all(output.exists() for output, _ in found.values()):
+        refuse_existing(found[splits[0]][0], config.overwrite)
     for split, (output, shards) in found.items():
         names = read_image_list(files.image_list(split)).names
         merge_stores(
@@ -28,6 +31,7 @@ def run(config: MergeHdf5) -> None:
             how=how,
             compression=compression,
             overwrite=config.overwrite,
+            keep=True,  # those that an interrupted run has written
         )
         print(f"{split}: {output} ({len(shards)} shards, {how})")
 

@@ -253,9 +253,9 @@ def _write_tables(pipeline: Pipeline, blocks: Sequence[Block], folder: Path) -> 
     columns = None if columns is None else as_list(columns)
     listed = "\n".join(f"- {note}" for note in notes)
     markdown = f"{one_table(blocks, columns, markdown=True)}{listed}\n"
-    (folder / "table.md").write_text(markdown, encoding="utf-8")
-    with replacing(folder / LAST) as partial:
-        partial.write_text(render(blocks, "csv"), encoding="utf-8")
+    for name, text in (("table.md", markdown), (LAST, render(blocks, "csv"))):
+        with replacing(folder / name, overwrite=True) as partial:
+            partial.write_text(text, encoding="utf-8")
     return "\n".join([one_table(blocks, columns), *notes])
 
 

@@ -25,12 +25,20 @@ from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.cli.steps import REMEDY, make_missing
 from ames_lite.datasets.layout import SPLITS
-from ames_lite.errors import MissingFile, UserError, check_config, existing_file, require
+from ames_lite.errors import (
+    MissingFile,
+    UserError,
+    check_config,
+    disk_errno,
+    disk_error,
+    existing_file,
+    require,
+)
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import shell_word, word
 from ames_lite.io.shipped import conf_dir
-from ames_lite.io.writing import NOT_WRITABLE, explain_write_errors, replacing
+from ames_lite.io.writing import explain_write_errors, replacing
 from ames_lite.runtime import PROGRESS, log_to, set_up_logging
 from ames_lite.stores.checksums import VERIFY
 
@@ -83,9 +91,9 @@ def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
         print(f"error: {as_started(message)}", file=sys.stderr)
         return 1
     except OSError as error:  # what the system refuses is no bug either
-        if os.environ.get("AMES_DEBUG") == "1" or error.errno not in NOT_WRITABLE:
+        if os.environ.get("AMES_DEBUG") == "1" or disk_errno(error) is None:
             raise
-        print(f"error: {error.strerror}\n  where:    {error.filename}", file=sys.stderr)
+        print(f"error: {disk_error(error, error.filename)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
@@ -225,7 +233,7 @@ def run_dir(config: Run, name: str, last: str) -> Path:
         refuse_used(folder, last)
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_settings(folder, config)
+    write_settings(folder, config)
     log_to(folder / "run.log")
     return folder
 
@@ -251,7 +259,7 @@ def plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_settings(folder: Path, config: Any) -> None:
     """config.yaml, all keys, and overrides.yaml, those that are not the defaults."""
-    for name, content in (("overrides", given_words(config)), ("config", as_dict(config))):
+    for name, content in (("config", as_dict(config)), ("overrides", given_words(config))):
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         with replacing(folder / f"{name}.yaml", overwrite=True) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -260,7 +268,7 @@ def write_settings(folder: Path, config: Any) -> None:
 def refuse_used(folder: Path, last: str) -> None:
     """Raises BadInput where a run directory holds more than Hydra's files of this run."""
     there = folder.iterdir() if folder.is_dir() else ()
-    used = folder.is_file() or any(p.name != ".hydra" and p.suffix != ".log" for p in there)
+    used = folder.is_file() or any(p.name[0] != "." and p.suffix != ".log" for p in there)
     expected = "an empty or new folder: a run never overwrites another"
     what, remedy = "the run directory is in use", "give another output_dir="
     if (folder / last).is_file():

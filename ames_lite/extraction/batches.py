@@ -19,6 +19,7 @@ import torch
 from ames_lite.errors import BadInput, UserError, require
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.io.images import MIN_SIDE, Box, load_image
+from ames_lite.processes import watch_parent
 from ames_lite.reranking.batches import results_of
 from ames_lite.stores.merging import Shard, shard_rows
 
@@ -118,7 +119,7 @@ def in_order(
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context(start_method)
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
         try:
             yield from results_of(pool, work, jobs, max(WINDOW, 4 * workers) - 1)
         except BrokenProcessPool as error:
@@ -128,6 +129,11 @@ def in_order(
             raise BadInput(what, expected=expected, remedy=remedy) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    watch_parent()
+    torch.set_num_threads(1)
 
 
 def _compute_batch(

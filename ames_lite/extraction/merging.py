@@ -39,11 +39,13 @@ def merge_stores(
     how: str = "copy",
     compression: str | None = None,
     overwrite: bool = False,
+    keep: bool = False,
 ) -> Path:
     """Write the store `output` of all names from the shards `sources`; returns the path.
 
     sources in any order, of local or of global descriptors. compression (copies of local ones): see
-    `ames_lite.stores.storage`; one source with all the names is a way to compress a store.
+    `ames_lite.stores.storage`; one source with all the names is a way to compress a store. keep:
+    see `join_stores`.
     Raises BadInput where shards do not fit.
     """
     require(how in HOW, f"how is '{how}'", expected=" or ".join(HOW))
@@ -63,6 +65,7 @@ def merge_stores(
                 linked=linked,
                 compression=compression,
                 overwrite=overwrite,
+                keep=keep,
                 progress=bar.update,
             )
 
@@ -136,11 +139,9 @@ def append_distractors(
         targets[side] = joined.root / f"{side}.txt"
         targets[f"{side} local"] = joined.local_path(side)
         targets |= {f"{side} {kind}": joined.global_path(side, kind) for kind in kinds}
-    for path in targets.values():
-        refuse_existing(path, overwrite)
+    refuse_existing(targets["gnd"], overwrite)  # written last: others are of an interrupted run
     with ExitStack() as stack:
         stores = {what: _open(what, found, lists, stack) for what in ("local", *kinds)}
-        joined.root.mkdir(parents=True, exist_ok=True)
         for side in SIDES:
             for what in stores:
                 join_stores(
@@ -149,8 +150,14 @@ def append_distractors(
                     names=names[side],
                     linked=what == "local",
                     overwrite=overwrite,
+                    keep=True,
                 )
-            write_image_list(targets[side], ImageList(tuple(names[side])))
+            if overwrite or not targets[side].exists():
+                write_image_list(targets[side], ImageList(tuple(names[side])))
+            found_names = read_image_list(targets[side]).names
+            what, expected = "the list is there already, with other images", "overwrite=true"
+            same = found_names == tuple(names[side])
+            require(same, what, where=targets[side], expected=expected)
     query, gallery = tuple(names["query"]), tuple(names["gallery"])
     renamed = replace(truth, query_names=query, gallery_names=gallery)  # its rows stay
     write_ground_truth(targets["gnd"], renamed)

@@ -87,6 +87,7 @@ def save_head(
         new_weights.write_bytes(save(state))  # save_file makes files that only their owner can read
         record["weights_sha256"] = file_digest(new_weights)
         new_meta.write_bytes(json_bytes(record, 2))
+        weights.unlink(missing_ok=True)  # never beside a meta of others; put in place last
     return weights
 
 

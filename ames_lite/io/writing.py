@@ -3,10 +3,9 @@
 An existing file is refused before the work starts, not after it. And a lock on a folder.
 """
 
-import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -14,13 +13,9 @@ try:
 except ImportError:
     fcntl = None  # type: ignore[assignment]
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, UserError, disk_error
 
 LOCK = ".lock"
-NOT_WRITABLE = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-)
 
 
 @contextmanager
@@ -38,8 +33,10 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         with explain_write_errors(path):
             yield partial
             os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -50,17 +47,14 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def explain_write_errors(path: Path, remedy: str = "free space, then try again") -> Iterator[None]:
+def explain_write_errors(path: Path, then: str = "try again") -> Iterator[None]:
     """Turn the operating system's refusal (disk full, no permission) into a BadInput."""
     try:
         yield
-    except MissingFile:  # an OSError that explains itself
+    except UserError:  # one that explains itself, also a MissingFile, which is an OSError
         raise
     except OSError as error:
-        if error.errno in NOT_WRITABLE:
-            remedy = "choose another place, or make this one writable"
-        what, expected = f"writing failed: {error}", "a writable place with enough space"
-        raise BadInput(what, where=path, expected=expected, remedy=remedy) from error
+        raise disk_error(error, path, then) from error
 
 
 @contextmanager
@@ -78,7 +72,8 @@ def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise BadInput(what, where=folder, remedy=remedy) from error
-        yield
+        with explain_write_errors(folder):
+            yield
 
 
 def is_locked(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, explained, require
+from ames_lite.errors import (
+    BadInput,
+    MissingFile,
+    disk_errno,
+    disk_error,
+    explained,
+    require,
+)
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.writing import replacing
@@ -91,10 +98,10 @@ def new_file(
                 if complete:
                     mark_complete(file, small)
                 file.flush()
+                file.close()
         except BaseException:
             abandon(file, new=True)
             raise
-        file.close()
 
 
 def abandon(file: File, *, new: bool = False) -> None:
@@ -102,15 +109,24 @@ def abandon(file: File, *, new: bool = False) -> None:
 
     HDF5 keeps what it could not write, tries again when the file is closed and when the process
     ends, and brings the process down when that fails. So its descriptor is led elsewhere first.
-    new: the file was created by this handle, and so will be given its length at the end.
+    new: the file was created by this handle, which gives it its length where its end is not
+    written; that no place takes under a limit on the size of files.
     """
     if not file:
         return
-    in_memory = new and hasattr(os, "memfd_create")
-    nowhere = os.memfd_create("abandoned") if in_memory else os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, file.inner.id.get_vfd_handle())
-    os.close(nowhere)
-    file.close()
+    _lead(file, os.open(os.devnull, os.O_RDWR))
+    if new:
+        with suppress(Exception):
+            file.write_ends()
+        if hasattr(os, "memfd_create"):
+            _lead(file, os.memfd_create("abandoned"))
+    with suppress(Exception):
+        file.close()
+
+
+def _lead(file: File, descriptor: int) -> None:
+    os.dup2(descriptor, file.inner.id.get_vfd_handle())
+    os.close(descriptor)
 
 
 def mark_complete(file: File, small: Sequence[str] = ()) -> None:
@@ -186,6 +202,8 @@ def open_foreign(path: str | Path, mode: str = "r", *, remedy: str | None = None
         what = "the file is being written by another process"
         raise BadInput(what, where=path, remedy=LOCK_REMEDY) from error
     except Exception as error:  # of a damaged file h5py raises nearly anything
+        if mode != "r" and isinstance(error, OSError) and disk_errno(error):
+            raise disk_error(error, path) from error
         expected = "a whole HDF5 file (this one is empty, cut short, damaged or of another kind)"
         what = f"the file cannot be opened: {error}"
         raise BadInput(what, where=path, expected=expected, remedy=remedy or AGAIN) from error

@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
-from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.provenance import Provenance, compare_provenance
 from ames_lite.stores import hdf5, storage
 from ames_lite.stores.descriptor_store import RowStore
 from ames_lite.stores.row_layout import (
     PER_DESCRIPTOR,
     Layout,
+    check_layout,
     checksum_table,
     num_bytes,
     require_room,
@@ -143,22 +144,26 @@ def join_stores(
     linked: bool = False,
     compression: str | None = None,
     overwrite: bool = False,
+    keep: bool = False,
     progress: Callable[[int], object] = lambda images: None,
 ) -> Path:
     """Write all rows into one store; returns the path.
 
     names: of all rows, where they are called otherwise than in the sources. linked: a virtual store
     over local ones, which stay where they are. compression: of local descriptors, a name of
-    `ames_lite.stores.storage`. progress: called with the number of images that were copied.
-    Raises BadInput for NaN or zeros, and where the disk refuses.
+    `ames_lite.stores.storage`. keep: a whole output of the same images, made alike, stays as it is.
+    progress: called with the number of images that were copied. Raises BadInput for NaN or zeros,
+    and where the disk refuses.
     """
     output, first = Path(output), stores[0]
     storage.check_compression(compression)
     names = [name for store in stores for name in store.names] if names is None else names
-    wanted = first.layout(names)
+    wanted, made = first.layout(names), first.provenance
+    if keep and not overwrite and output.exists():
+        _check_made(output, first.schema, names, wanted, made)
+        return output
     if not linked and compression is None and (overwrite or not output.exists()):
         require_room(output, wanted, REMEDY)
-    made = first.provenance
     with hdf5.new_file(
         output,
         first.schema,
@@ -180,6 +185,18 @@ def join_stores(
                 for copied in _copy(stores, file[name], wanted):
                     progress(copied if name == "descriptors" else 0)
     return output
+
+
+def _check_made(
+    path: Path, schema: hdf5.Schema, names: Sequence[str], wanted: Layout, made: Provenance
+) -> None:
+    """Raise BadInput where the file there is not whole, or not what would be written."""
+    with hdf5.open_complete(path, schema) as file:
+        there = hdf5.decode_names(hdf5.dataset(file, "name", (None,), ("text",))[:])
+        what, expected = "the output is there already, with other images", "overwrite=true"
+        require(there == tuple(names), what, where=path, expected=expected)
+        compare_provenance(hdf5.read_json(file, "provenance"), made, files=(path, "this run"))
+        check_layout(file, wanted)
 
 
 def _chunks(stores: Sequence[RowStore]) -> list[storage.Chunk]:

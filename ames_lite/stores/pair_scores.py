@@ -10,7 +10,8 @@ is done only after its logit is with the operating system, so a process may be k
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -157,23 +158,30 @@ class PartialScores:
         if self._range is None or not self._file:
             return
         part = slice(*self._range)
-        try:
-            with explain_write_errors(self.path), hdf5.write_errors():
-                self._file["logit"][part] = self._logit[part]
-                self._file.flush()
-                marks = _marks(np.arange(*self._range), self._logit[part])
-                self._file["done"][part] = np.where(self._done[part], marks, np.uint64(0))
-                self._file.flush()
-        except BadInput:
-            hdf5.abandon(self._file)
-            raise
+        with self._writing() as file:
+            file["logit"][part] = self._logit[part]
+            file.flush()
+            marks = _marks(np.arange(*self._range), self._logit[part])
+            file["done"][part] = np.where(self._done[part], marks, np.uint64(0))
+            file.flush()
         self._range, self._flushed = None, time.monotonic()
 
     def close(self) -> None:
         """Write what is left and let go of the file; it stays for whoever goes on."""
         if self._file:
             self.flush()
-            self._file.close()
+            with self._writing() as file:
+                file.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[hdf5.File]:
+        assert self._file is not None
+        try:
+            with explain_write_errors(self.path), hdf5.write_errors():
+                yield self._file
+        except BadInput:
+            hdf5.abandon(self._file)
+            raise
 
     def remove(self) -> None:
         for path in self.found():

@@ -83,7 +83,6 @@ class RowWriter:
             self._check_same_store()
             self._sets = {name: self._file[name] for name in self._layout}
             self._next = self._first_todo()
-        self._refused = False
 
     @property
     def num_finished(self) -> int:
@@ -116,9 +115,6 @@ class RowWriter:
     def _close(self, finished: bool) -> None:
         if not self._file:
             return
-        if self._refused:
-            hdf5.abandon(self._file)
-            return
         with self._writing():
             if finished and not hdf5.is_complete(self._file):
                 hdf5.mark_complete(self._file, small_of(self._layout))
@@ -126,13 +122,12 @@ class RowWriter:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        remedy = "free space, then continue with resume=True"
-        with writing.explain_write_errors(self.path, remedy):
+        with writing.explain_write_errors(self.path, "continue with resume=True"):
             try:
                 with hdf5.write_errors():
                     yield
             except (OSError, BadInput):  # from here on nothing is written: a later row must not be
-                self._refused = True
+                hdf5.abandon(self._file)
                 raise
 
     def _begin(self, overwrite: bool) -> None:

@@ -24,6 +24,7 @@ from ames_lite.datasets.image_lists import ImageList, write_image_list
 from ames_lite.errors import require
 from ames_lite.io.images import Box, save_jpeg
 from ames_lite.io.json_file import read_json_file, write_json_file
+from ames_lite.processes import watch_parent
 from ames_lite.records import GroundTruth
 from ames_lite.runtime import progress_bar
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
@@ -164,7 +165,8 @@ def _photograph_all(spec: WorldSpec, folder: Path, workers: int, take: Take) -> 
     if workers <= 1:
         yield from (shot for shots in bar(map(work, numbers)) for shot in shots)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, watch_parent) as pool:
         done: Iterable[list[Shot]] = pool.map(work, numbers, chunksize=4)
         yield from (shot for shots in bar(done) for shot in shots)
 

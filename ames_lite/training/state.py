@@ -99,12 +99,12 @@ class Watch:
         self.writes, self.path = writes, folder / "log.jsonl"
         self._board = _open_tensorboard(folder, step) if writes and tensorboard else None
         path = self.path if writes else os.devnull
-        self._file = open(path, "a", encoding="utf-8", buffering=1)
+        self._file = open(path, "ab", buffering=0)  # nothing is left to be written when it closes
 
     def line(self, figures: Mapping[str, Any]) -> None:
         """A line of the log."""
         with explain_write_errors(self.path):
-            self._file.write(json_line(figures) + "\n")
+            self._file.write(f"{json_line(figures)}\n".encode())
         if self._board is not None and "step" in figures:
             for key, value in figures.items():
                 if isinstance(value, float) and math.isfinite(value):

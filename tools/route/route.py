@@ -27,6 +27,7 @@ import numpy.typing as npt
 from ames_lite import __version__
 from ames_lite.errors import BadInput
 from ames_lite.io.images import save_jpeg
+from ames_lite.processes import watch_parent
 from ames_lite.runtime import progress_bar
 from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
 from ames_lite.synthetic.views import light
@@ -207,7 +208,8 @@ def render_route(spec: RouteSpec, folder: str | Path, workers: int = 1) -> Path:
     if workers <= 1:
         _exhaust(bar(map(work, frames)))
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, watch_parent) as pool:
             _exhaust(bar(pool.map(work, frames, chunksize=16)))
     (folder / "world.json").write_text(json.dumps(wanted, indent=1))
     return folder

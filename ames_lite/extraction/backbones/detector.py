@@ -60,6 +60,7 @@ def save_detector(
     """
     path = Path(path)
     if detector is not None:
+        path.with_name("meta.json").unlink(missing_ok=True)  # never beside a file of others
         state = {name: value.detach().cpu() for name, value in detector.state_dict().items()}
         write_tensors(path, {"state": state})
     record = {"schema": 1, "kind": KIND, **meta, "detector_sha256": file_digest(path)}

@@ -111,7 +111,7 @@ class DetectorTrainer(TrainingRun):
         recipe, epoch = self.recipe, len(self.curve)
         batches = sets.epoch_batches(
             self.labels, recipe.batch_size, recipe.images_per_label, recipe.seed, epoch
-        )[first - stop :]
+        )[first - epoch * self.per_epoch :]
         self.detector.train()
         with closing(self.features.batches(batches)) as found:
             for rows in batches:

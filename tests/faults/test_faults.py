@@ -1,0 +1,47 @@
+"""Stages killed and refused by the disk at a few calls; `make faults` does it at all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.injection import KILL, LIMIT, ONCE, Server, missing
+from tests.faults.stages import STAGES, make_small_world
+from tests.faults.trials import Trials
+
+# at a share of a stage's calls
+FAULTS = [(KILL, 0.1), (KILL, 0.6), (KILL, 0.95), ("ENOSPC", 0.5), ("ENOSPC" + ONCE, 0.4)]
+FAULTS += [("EROFS", 0.2), (LIMIT, 20000)]
+SHORT = ["merge", "top-k", "evaluate", "index, then one changed", "update, then a picture more"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    why = missing()
+    if why is not None:
+        pytest.skip(why)
+    with Server(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faults")
+    make_small_world(server, folder / "trial")
+    (folder / "trial").rename(folder / "world")
+    return folder
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_the_same_command_again_gives_what_an_unbroken_one_gives(
+    name: str, server: Server, folder: Path
+) -> None:
+    trials = Trials(server, name, STAGES[name], folder / "world", folder / "trial")
+    assert trials.calls > 10
+    wrong = []
+    for fault, share in FAULTS:
+        at = int(share) if fault == LIMIT else 1 + int(share * trials.calls)
+        wrong.append(trials.try_one(fault, at).wrong)
+    assert wrong == [""] * len(FAULTS)
