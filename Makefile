@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum 
 
 DOCS := $(VENV)/docs/.installed-$(shell cat requirements-docs.txt | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test test-min slow fuzz coverage dist docs clean
+.PHONY: setup demo test test-min slow fuzz faults coverage dist docs clean
 
 setup: $(STAMP)
 
@@ -55,6 +55,10 @@ fuzz: setup
 # Which lines of ames_lite the tests run; what runs in a process of its own is not seen.
 coverage: setup
 	$(TESTS) --cov=ames_lite --cov-report=term-missing:skip-covered
+
+# Every stage killed, and refused by the disk, at calls that write: make faults FAULTS="seconds=600"
+faults: setup
+	$(BIN)/python -m tests.faults.run out=faults.json doc=RELIABILITY.md $(FAULTS)
 
 # The wheel: configurations and shipped heads inside, the command `ames`.
 dist: setup

@@ -1,9 +1,9 @@
 """Every stage under faults: killed at calls that write, and refused by the disk.
 
-    python -m tests.faults.run [seconds=1800] [seed=0] [every=1] [out=faults.json] [stage …]
+    python -m tests.faults.run [seconds=1800] [seed=0] [out=faults.json] [doc=<page>] [stage …]
 
-prints a table and writes it, with every trial that failed, as JSON. In seconds= the calls of each
-stage are tried in an order that seed= draws; every=1 tries all, however long it takes.
+prints a table and writes it, with every trial that failed, as JSON; with doc=, its part of a page.
+The calls of each stage are tried in an order that seed= draws, until its share of seconds= is over.
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ from tests.faults.stages import STAGES, make_world
 from tests.faults.trials import DISK, Outcome, Trials
 
 FULL = ("ENOSPC", "ENOSPC" + ONCE)
+BEGIN, END = "<!-- faults: written by make faults -->", "<!-- end of faults -->"
+SAID = """## Faults
+
+Of {date}, seed {seed}, on a world of two dozen small images. Calls: those of a stage that write
+files. At a call the process is killed (SIGKILL), or that call and all later ones fail (once: that
+one alone); RLIMIT_FSIZE bounds the size of files. A trial counts where the refusal is one message
+that names the error, the file and a fitting remedy, no file under its final name is half written,
+and the same command again exits with 0 and gives what an unbroken run gives."""
 LIMITS = (5000, 20000, 60000)  # bytes of the largest file
 
 
@@ -64,6 +72,25 @@ def row(calls: int, found: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
+def write_part(page: Path, result: dict[str, Any]) -> None:
+    """Put the table between its marks on a page; they are added where they are not there."""
+    stages = result["stages"]
+    kinds = list(dict.fromkeys(kind for one in stages.values() for kind in one["faults"]))
+    rows = [["stage", "calls", *kinds]]
+    rows += [
+        [name, str(one["calls"]), *(one["faults"].get(kind, "–") for kind in kinds)]
+        for name, one in stages.items()
+    ]
+    rows.insert(1, ["---"] * len(rows[0]))
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    said = SAID.format(date=result["date"], seed=result["seed"])
+    part = f"{BEGIN}\n{said}\n\n{table}\n{END}"
+    text = page.read_text(encoding="utf-8") if page.is_file() else "# Reliability\n"
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2].lstrip("\n")
+    page.write_text(f"{before.rstrip()}\n\n{part}\n" + f"\n{after}" * bool(after), encoding="utf-8")
+
+
 def main(words: Sequence[str]) -> int:
     given = dict(word.split("=") for word in words if "=" in word)
     names = [word for word in words if "=" not in word] or list(STAGES)
@@ -89,6 +116,8 @@ def main(words: Sequence[str]) -> int:
             print(f"{name}: {trials.calls} calls; {kinds}", flush=True)
     result = {"date": time.strftime("%Y-%m-%d"), "seed": seed, "seconds": seconds, "stages": table}
     Path(given.get("out", "faults.json")).write_text(json.dumps(result, indent=1) + "\n")
+    if "doc" in given:
+        write_part(Path(given["doc"]), result)
     if "folder" not in given:
         shutil.rmtree(folder)
     return int(any(one["failed"] for one in table.values()))
