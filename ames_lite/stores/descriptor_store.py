@@ -353,7 +353,8 @@ class DescriptorStore(RowStore):
         return store_layout(names, self.max_count, self.dim, self.dtype.name)
 
     def _read_header(self, file: hdf5.File) -> None:
-        descriptors = hdf5.dataset(file, "descriptors", (None, None, None), ("float16", "uint8"))
+        kinds, shape = ("float16", "uint8"), (None, None, None)
+        descriptors = hdf5.dataset(file, "descriptors", shape, kinds, spread=True)
         self.packed: bool = descriptors.dtype == np.uint8
         num, self.max_count, width = (int(length) for length in descriptors.shape)
         self.dim = width * 8 if self.packed else width

@@ -57,7 +57,7 @@ class GlobalStore(RowStore):
             expected = "a native file, or the image list beside it"
             raise BadInput(what, where=self.path, expected=expected, remedy=self.remedy)
         length = len(self._listed) if self.published and self._listed else None
-        rows = hdf5.dataset(file, self._data_set, (length, None), GLOBAL_KINDS)
+        rows = hdf5.dataset(file, self._data_set, (length, None), GLOBAL_KINDS, spread=True)
         storage.check_stored(rows)
         num, self.dim, self.dtype = len(rows), rows.shape[1], rows.dtype
         require(self.dim, "the descriptors have width 0", where=self.path, expected="[N, D]")

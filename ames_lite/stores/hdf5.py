@@ -331,11 +331,23 @@ def decode_names(values: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(value.decode("utf-8", "surrogateescape") for value in values)
 
 
-def dataset(file: File, name: str, shape: tuple[int | None, ...], kinds: Sequence[str]) -> DataSet:
-    """A data set of this shape (None: any length) and dtype ('text': fixed-length text)."""
+def dataset(
+    file: File,
+    name: str,
+    shape: tuple[int | None, ...],
+    kinds: Sequence[str],
+    *,
+    spread: bool = False,
+) -> DataSet:
+    """A data set of this shape (None: any length) and dtype ('text': fixed-length text).
+
+    spread: it may be virtual; the caller looks at its sources (`storage.check_stored`).
+    """
     if name not in file:
         raise file.damaged(f"the data set '{name}' is absent")
     found = file[name]
+    if found.is_virtual and not spread:
+        raise file.damaged(f"'{name}' is spread over files")
     kind = "text" if found.dtype.kind == "S" else found.dtype.name
     fits = len(found.shape) == len(shape) and all(
         want is None or have == want for have, want in zip(found.shape, shape, strict=True)

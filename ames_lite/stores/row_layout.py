@@ -112,7 +112,8 @@ def num_bytes(wanted: Layout) -> int:
 def check_layout(file: hdf5.File, wanted: Layout) -> None:
     """Raise BadInput where a data set is absent or has another shape or dtype."""
     for name, (shape, dtype) in wanted.items():
-        hdf5.dataset(file, name, shape, ("text" if dtype.kind == "S" else dtype.name,))
+        kinds, spread = ("text" if dtype.kind == "S" else dtype.name,), name in PER_DESCRIPTOR
+        hdf5.dataset(file, name, shape, kinds, spread=spread)
 
 
 def progress(file: hdf5.File) -> str:

@@ -167,9 +167,15 @@ def test_the_demo_of_the_shipped_heads_leaves_the_files_of_the_other_alone(tmp_p
     from ames_lite.cli import demo
     from ames_lite.cli.compose import compose
 
-    given = [f"data_root={tmp_path}", f"output_dir={tmp_path / 'run'}"]
     trained, shipped = (
-        demo._folders(compose("demo", [*given, f"train={train}"]))[0] for train in (True, False)
+        demo._folders(
+            compose(
+                "demo",
+                [f"data_root={tmp_path}", f"output_dir={tmp_path / str(train)}", f"train={train}"],
+            ),
+            "elvis",
+        )[0]
+        for train in (True, False)
     )
     assert trained == tmp_path and shipped == tmp_path / "released"
 
