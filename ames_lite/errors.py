@@ -77,12 +77,10 @@ def explained(
         raise BadInput(said, **told) from error
 
 
-def existing_file(
-    path: str | Path, what: str, *, expected: str | None = None, remedy: str | None = None
-) -> Path:
+def existing_file(path: str | Path, what: str, **told: Unpack[Told]) -> Path:
     """The path of a file that is there. Raises MissingFile."""
-    path = Path(path)
-    require(path.is_file(), what, where=path, expected=expected, remedy=remedy, kind=MissingFile)
+    told["where"] = path = Path(path)
+    require(path.is_file(), what, kind=MissingFile, **told)
     return path
 
 

@@ -41,10 +41,7 @@ def run(config: BuildVocabulary) -> None:
         names = names_of_published(one.files, split, store)
         sources.append(Source(store, one.step, names, one.dataset))
     path = build_vocabulary(
-        sources,
-        output,
-        **{key: getattr(config, key) for key in SETTINGS},
-        expected=config.expected,
+        sources, output, **{key: getattr(config, key) for key in SETTINGS}, expected=config.expected
     )
     print(f"vocabulary: {path}")
 

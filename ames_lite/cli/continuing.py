@@ -6,17 +6,10 @@ That is the output_dir= given, or the newest unfinished run of the same configur
 from glob import escape
 from pathlib import Path
 
+from ames_lite.cli import shell
 from ames_lite.cli.compose import as_dict
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.schema.extraction import TrainDetector
-from ames_lite.cli.shell import (
-    plain_settings,
-    refuse_used,
-    run_dir,
-    run_prefix,
-    settings_of,
-    write_settings,
-)
 from ames_lite.errors import require
 from ames_lite.io.writing import is_locked
 from ames_lite.runtime import log_to
@@ -36,22 +29,22 @@ def training_dir(
 
     search: look for an unfinished run where no output_dir= is given.
     """
-    prefix, folder = run_prefix(config, command_name), config.output_dir
+    prefix, folder = shell.run_prefix(config, command_name), config.output_dir
     if folder is None and search and config.resume == "auto":
         folder = _unfinished(config, prefix)
         if folder is not None:
             return folder
     if folder is not None and config.resume == "never":
-        refuse_used(folder, WEIGHTS)
+        shell.refuse_used(folder, WEIGHTS)
     if folder is None or not (folder / "config.yaml").is_file():
-        return run_dir(config, prefix, last=WEIGHTS)
+        return shell.run_dir(config, prefix, last=WEIGHTS)
     names = {path.name for path in folder.iterdir()} - OF_A_RUN
     foreign = sorted(name for name in names if not name.startswith(("epoch_", ".")))
     what = f"the run directory holds {', '.join(foreign[:3])}"
     expected, remedy = "a training run to resume", "give another output_dir="
     require(not foreign, what, where=folder.absolute(), expected=expected, remedy=remedy)
     if not (folder / NAME).is_file():  # nothing was done yet
-        write_settings(folder, config)
+        shell.write_settings(folder, config)
     if not (folder / WEIGHTS).is_file():  # else the run has ended
         log_to(folder / "run.log")
     return folder
@@ -63,7 +56,7 @@ def _unfinished(config: Train | TrainDetector, prefix: str) -> Path | None:
         finished = (folder / WEIGHTS).is_file()
         if not finished and (folder / "config.json").is_file():
             print(f"not resumed: {folder}, which an older version began (config.json)")
-        same = settings_of(folder) == plain_settings(as_dict(config))
+        same = shell.settings_of(folder) == shell.plain_settings(as_dict(config))
         if same and not finished and not is_locked(folder):
             return folder
     return None

@@ -15,21 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.cli import evaluate
+from ames_lite.cli import evaluate, shell
 from ames_lite.cli.extraction import configured_backbone, find_lists
 from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Stage, named
 from ames_lite.cli.prepare_set import UNVERIFIED
 from ames_lite.cli.remedies import Files
 from ames_lite.cli.schema.evaluation import PlaceRecognition
 from ames_lite.cli.scoring_run import scoring_options
-from ames_lite.cli.shell import (
-    RESULTS,
-    as_list,
-    refuse_used,
-    run_dir,
-    stamped_dir,
-    was_interrupted,
-)
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import (
@@ -61,13 +53,13 @@ def run(config: PlaceRecognition) -> list[Block]:
     check_config(one, what, "one process", remedy=remedy)
     pipeline = Pipeline(config)
     title = config.title or "+".join(place.name for place in pipeline.places)
-    folder = config.output_dir or stamped_dir(f"place_recognition_{title}")
-    if not was_interrupted(folder, config, LAST):
-        refuse_used(folder, LAST)
+    folder = config.output_dir or shell.stamped_dir(f"place_recognition_{title}")
+    if not shell.was_interrupted(folder, config, LAST):
+        shell.refuse_used(folder, LAST)
     stages, networks = check(pipeline)
     for name, why in pipeline.left_out.items():
         print(f"left out: {name}: {why}")
-    run_dir(replace(config, output_dir=folder), "place_recognition", LAST)
+    shell.run_dir(replace(config, output_dir=folder), "place_recognition", LAST)
     for stage in stages:
         _fill(pipeline, stage, networks)
     blocks = [_rerank(pipeline, place, folder / place.name) for place in pipeline.places]
@@ -134,7 +126,7 @@ def _check_columns(pipeline: Pipeline) -> None:
         protocol = get_protocol(str(place.dataset.protocol))
         known |= summarize(dict.fromkeys(protocol.settings, hits), protocol).metrics.keys()
     for key in ("columns", "metric"):
-        unknown = set(as_list(getattr(pipeline.config, key) or [])) - known
+        unknown = set(shell.as_list(getattr(pipeline.config, key) or [])) - known
         if unknown:
             what = f"{key}={getattr(pipeline.config, key)}: no set has '{min(unknown)}'"
             raise ConfigError(what, expected=f"some of {', '.join(sorted(known))}")
@@ -238,7 +230,7 @@ def _rerank(pipeline: Pipeline, place: Files, folder: Path) -> Block:
         if config.scores is not None:
             earlier = config.scores / place.name / name / "scores.hdf5"
             more += [word("scores", earlier)] if earlier.is_file() else []
-        if not (folder / name / RESULTS).is_file():  # of an interrupted run
+        if not (folder / name / shell.RESULTS).is_file():  # of an interrupted run
             pipeline.steps(*pipeline.rerank(place, name, *more))
         results = dict(read_results(folder / name / "results.json"))
         results["config"] = {**results["config"], "neighbors": pipeline.lists}
@@ -250,7 +242,7 @@ def _rerank(pipeline: Pipeline, place: Files, folder: Path) -> Block:
 def _write_tables(pipeline: Pipeline, blocks: Sequence[Block], folder: Path) -> str:
     """table.csv has every metric at full precision; table.md and the text returned, columns=."""
     notes, columns = _notes(pipeline), pipeline.config.columns
-    columns = None if columns is None else as_list(columns)
+    columns = None if columns is None else shell.as_list(columns)
     listed = "\n".join(f"- {note}" for note in notes)
     markdown = f"{one_table(blocks, columns, markdown=True)}{listed}\n"
     for name, text in (("table.md", markdown), (LAST, render(blocks, "csv"))):

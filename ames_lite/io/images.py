@@ -52,14 +52,10 @@ MIN_SIDE = 8  # extraction refuses images with a shorter side: nothing can be de
 SHOWN_SUFFIXES = 8  # that a message lists
 BRIGHT = 191.0  # mean luminance above which transparent content is laid on black
 ORIENTATION, PHOTOMETRIC, BITS_PER_SAMPLE, SAMPLE_FORMAT = 274, 262, 258, 339  # TIFF tags
+T = Image.Transpose
 UPRIGHT = {  # by the value of ORIENTATION
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    **{2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM, 5: T.TRANSPOSE},
+    **{6: T.ROTATE_270, 7: T.TRANSVERSE, 8: T.ROTATE_90},
 }
 SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # their 16-bit values fill 16 bits, whatever the file's
 

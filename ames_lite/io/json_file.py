@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,17 @@ DIGEST = "content_sha256"
 
 
 def write_json_file(
-    path: str | Path,
-    content: Mapping[str, Any],
-    *,
-    overwrite: bool = True,
-    indent: int | None = 1,
-    default: Callable[[Any], object] | None = None,
+    path: str | Path, content: Mapping[str, Any], *, overwrite: bool = True, indent: int | None = 1
 ) -> Path:
-    """Write a dict and its digest; returns the path. As `replacing`; ValueError for NaN."""
+    """Write a dict (paths as text) and its digest; returns the path. ValueError for NaN."""
     with replacing(path, overwrite) as partial:
-        partial.write_bytes(json_bytes(content, indent, default))
+        partial.write_bytes(json_bytes(content, indent))
     return Path(path)
 
 
-def json_bytes(
-    content: Mapping[str, Any],
-    indent: int | None = 1,
-    default: Callable[[Any], object] | None = None,
-) -> bytes:
+def json_bytes(content: Mapping[str, Any], indent: int | None = 1) -> bytes:
     """A dict as JSON that `read_json_file` verifies, in UTF-8."""
-    plain = json.loads(json.dumps(dict(content), allow_nan=False, default=default))
+    plain = json.loads(json.dumps(dict(content), allow_nan=False, default=os.fspath))
     separators = None if indent else (",", ":")
     whole = plain | {DIGEST: _digest(plain)}
     text = json.dumps(whole, indent=indent, separators=separators, ensure_ascii=False)

@@ -35,6 +35,7 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 STEP = 20  # candidates that are scored between two looks at the best score
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
+Place = str | Path
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class Found:
 
 
 def search_images(
-    index: str | Path,
-    query: str | Path,
+    index: Place,
+    query: Place,
     backbone: Backbone,
     ranker: Ranker,
     *,
@@ -102,12 +103,7 @@ def search_images(
 
 
 def _search(
-    index: str | Path,
-    query: str | Path,
-    backbone: Backbone,
-    ranker: Ranker,
-    box: Box | None,
-    workers: int,
+    index: Place, query: Place, backbone: Backbone, ranker: Ranker, box: Box | None, workers: int
 ) -> Found:
     root, query_names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
@@ -222,10 +218,7 @@ def search_index(
 
 
 def find_candidates(
-    index: OpenIndex,
-    vectors: Floats,
-    count: int,
-    own_names: Sequence[str | None] | None = None,
+    index: OpenIndex, vectors: Floats, count: int, own_names: Sequence[str | None] | None = None
 ) -> Neighbors:
     """The `count` images with the highest similarity for vectors [Q, V], ties by name."""
     left_out = [None if name is None else index.id_of.get(name) for name in own_names or []]

@@ -336,11 +336,8 @@ class _Row:
 
     def __init__(self, store: Any, entry: Entry) -> None:
         self.schema, self.path, self.provenance = store.schema, store.path, store.provenance
-        self.names, self.layout, self.has_checksums = (
-            (entry.name,),
-            store.layout,
-            store.has_checksums,
-        )
+        self.has_checksums, self.layout = store.has_checksums, store.layout
+        self.names = (entry.name,)
         self._stored, self._row = store.stored, entry.row
 
     def __len__(self) -> int:

@@ -26,22 +26,8 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores import checksums, hdf5, storage
+from ames_lite.stores import checksums, hdf5, row_layout, storage
 from ames_lite.stores.direct import DirectRows, locate
-from ames_lite.stores.row_layout import (
-    DONE,
-    FAILED,
-    LOCAL_SCHEMA,
-    PER_DESCRIPTOR,
-    Layout,
-    check_layout,
-    checksum_columns,
-    layout,
-    num_parts,
-    part_checksums,
-    progress,
-    store_layout,
-)
 from ames_lite.stores.row_writer import DescriptorWriter
 
 REMEDY = remedies.EXTRACT
@@ -88,7 +74,7 @@ class RowStore:
     def _read_header(self, file: hdf5.File) -> None:
         raise NotImplementedError
 
-    def layout(self, names: Sequence[str]) -> Layout:
+    def layout(self, names: Sequence[str]) -> row_layout.Layout:
         """The data sets of a native store of these names that is made alike."""
         raise NotImplementedError
 
@@ -125,9 +111,11 @@ class RowStore:
 
         Once an open store: a row that is read again is taken as it is.
         """
-        if self._is_verified(name, first, first + len(rows), num_parts(name, rows.shape)):
+        if self._is_verified(
+            name, first, first + len(rows), row_layout.num_parts(name, rows.shape)
+        ):
             return
-        found, column = part_checksums(name, rows), self._columns[name]
+        found, column = row_layout.part_checksums(name, rows), self._columns[name]
         table = self._read_rows("checksum", first, first + len(rows))
         changed = (found != table[:, column : column + found.shape[1]]).any(axis=1)
         if changed.any():
@@ -147,7 +135,7 @@ class RowStore:
 
     def failed(self, first: int, stop: int) -> dict[int, str]:
         """The rows from first to stop that failed, and why."""
-        rows = (first + np.flatnonzero(self.status[first:stop] == FAILED)).tolist()
+        rows = (first + np.flatnonzero(self.status[first:stop] == row_layout.FAILED)).tolist()
         return {row: hdf5.decode_names(self.stored("reason", row, row + 1))[0] for row in rows}
 
     def chunks(self) -> list[storage.Chunk]:
@@ -180,7 +168,9 @@ class RowStore:
     def _open_file(self) -> hdf5.File:
         if self.published:
             return hdf5.open_foreign(self.path, remedy=self.remedy)
-        return hdf5.open_complete(self.path, self.schema, remedy=self.remedy, progress=progress)
+        return hdf5.open_complete(
+            self.path, self.schema, remedy=self.remedy, progress=row_layout.progress
+        )
 
     def _refuse_rows(
         self, bad: npt.NDArray[np.bool_], expected: str, **more: npt.NDArray[Any]
@@ -232,7 +222,7 @@ class DescriptorStore(RowStore):
     """
 
     create = DescriptorWriter
-    schema = LOCAL_SCHEMA
+    schema = row_layout.LOCAL_SCHEMA
 
     @classmethod
     def open(cls, path: str | Path, remedy: str = REMEDY) -> DescriptorStore:
@@ -246,7 +236,7 @@ class DescriptorStore(RowStore):
 
     def empty_rows(self) -> npt.NDArray[np.int64]:
         """Rows of images that were described and have no descriptor, ascending."""
-        return np.flatnonzero((self.status == DONE) & (self.count == 0))
+        return np.flatnonzero((self.status == row_layout.DONE) & (self.count == 0))
 
     @cached_property
     def has_descriptors(self) -> npt.NDArray[np.bool_]:
@@ -267,7 +257,7 @@ class DescriptorStore(RowStore):
         Raises BadInput for a row that failed, and for a store without positions and weights.
         """
         (at,) = self._file_rows(np.asarray([row])).tolist()
-        if self.status[row] == FAILED:
+        if self.status[row] == row_layout.FAILED:
             what = f"'{self.names[row]}' (row {row}) failed in extraction: {self.reason(row)}"
             remedy = f"mend the image or drop it from the list, then {self.remedy}"
             raise BadInput(what, where=self.path, expected="a row that is done", remedy=remedy)
@@ -282,7 +272,7 @@ class DescriptorStore(RowStore):
 
     def _parts(self, row: int, count: int) -> list[Any]:
         real = min(int(self.count[row]), count)
-        return [self.stored(name, row, row + 1)[0, :real] for name in PER_DESCRIPTOR]
+        return [self.stored(name, row, row + 1)[0, :real] for name in row_layout.PER_DESCRIPTOR]
 
     def weights(self, first: int, stop: int) -> npt.NDArray[Any]:
         """[n, K] of rows first to stop of the file, padding among them."""
@@ -349,8 +339,8 @@ class DescriptorStore(RowStore):
         ends, _ = self.read_descriptors(rows)
         return f"{array_digest(self.count)[:16]} {array_digest(ends)[:16]}"
 
-    def layout(self, names: Sequence[str]) -> Layout:
-        return store_layout(names, self.max_count, self.dim, self.dtype.name)
+    def layout(self, names: Sequence[str]) -> row_layout.Layout:
+        return row_layout.store_layout(names, self.max_count, self.dim, self.dtype.name)
 
     def _read_header(self, file: hdf5.File) -> None:
         kinds, shape = ("float16", "uint8"), (None, None, None)
@@ -359,13 +349,13 @@ class DescriptorStore(RowStore):
         num, self.max_count, width = (int(length) for length in descriptors.shape)
         self.dim = width * 8 if self.packed else width
         self.dtype = descriptors.dtype
-        wanted = layout(num, self.max_count, self.dim, self.packed)
+        wanted = row_layout.layout(num, self.max_count, self.dim, self.packed)
         self.has_checksums = file.has_checksums
         if not file.has_checksums:
             del wanted["checksum"]
-        self._columns = checksum_columns(wanted) if file.verifies else {}
-        check_layout(file, wanted)
-        for name in PER_DESCRIPTOR:
+        self._columns = row_layout.checksum_columns(wanted) if file.verifies else {}
+        row_layout.check_layout(file, wanted)
+        for name in row_layout.PER_DESCRIPTOR:
             storage.check_stored(file[name])
         self.names = hdf5.decode_names(file.whole("name"))
         self.size: npt.NDArray[np.int32] = file.whole("size")
@@ -374,7 +364,7 @@ class DescriptorStore(RowStore):
         self._check_rows_are_written()
 
     def _check_rows_are_written(self) -> None:
-        done, failed = self.status == DONE, self.status == FAILED
+        done, failed = self.status == row_layout.DONE, self.status == row_layout.FAILED
         bad = ~(done | failed) | (failed & (self.count != 0))
         bad |= (self.count < 0) | (self.count > self.max_count)
         bad |= done & (self.size < 1).any(axis=1)

@@ -17,18 +17,9 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
 from ames_lite.io.provenance import ORIGIN
-from ames_lite.stores import hdf5, storage
+from ames_lite.stores import hdf5, row_layout, storage
 from ames_lite.stores.descriptor_store import REMEDY, RowStore
 from ames_lite.stores.published.store import DATA_SET, is_published
-from ames_lite.stores.row_layout import (
-    DONE,
-    FAILED,
-    GLOBAL_KINDS,
-    GLOBAL_SCHEMA,
-    Layout,
-    checksum_columns,
-    globals_layout,
-)
 
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
 Floats = npt.NDArray[np.floating[Any]]
@@ -40,7 +31,7 @@ class GlobalStore(RowStore):
     dim: D; dtype; has_status: False for files of older runs and published ones.
     """
 
-    schema = GLOBAL_SCHEMA
+    schema = row_layout.GLOBAL_SCHEMA
 
     def __init__(
         self, path: str | Path, *, names: Sequence[str] | None = None, remedy: str = REMEDY
@@ -57,7 +48,9 @@ class GlobalStore(RowStore):
             expected = "a native file, or the image list beside it"
             raise BadInput(what, where=self.path, expected=expected, remedy=self.remedy)
         length = len(self._listed) if self.published and self._listed else None
-        rows = hdf5.dataset(file, self._data_set, (length, None), GLOBAL_KINDS, spread=True)
+        rows = hdf5.dataset(
+            file, self._data_set, (length, None), row_layout.GLOBAL_KINDS, spread=True
+        )
         storage.check_stored(rows)
         num, self.dim, self.dtype = len(rows), rows.shape[1], rows.dtype
         require(self.dim, "the descriptors have width 0", where=self.path, expected="[N, D]")
@@ -69,7 +62,7 @@ class GlobalStore(RowStore):
             names = hdf5.decode_names(file.whole("name"))
         self.names = hdf5.check_names(names, f"the name list of {self.path}")
         self.has_status = not self.published and (file.has_checksums or "status" in file)
-        self.status = np.full(num, DONE, np.uint8)
+        self.status = np.full(num, row_layout.DONE, np.uint8)
         if self.has_status:
             hdf5.dataset(file, "status", (num,), ("uint8",))
             hdf5.dataset(file, "reason", (num,), ("text",))
@@ -78,8 +71,8 @@ class GlobalStore(RowStore):
         if file.has_checksums:
             hdf5.dataset(file, "checksum", (num, 3), ("uint64",))
         if file.verifies:
-            self._columns = checksum_columns(("reason", "descriptors"))
-        odd = ~np.isin(self.status, (DONE, FAILED))
+            self._columns = row_layout.checksum_columns(("reason", "descriptors"))
+        odd = ~np.isin(self.status, (row_layout.DONE, row_layout.FAILED))
         self._refuse_rows(odd, "1 (done) or 2 (failed) in a complete file")
 
     def read(self, first: int, stop: int) -> Floats:
@@ -107,8 +100,8 @@ class GlobalStore(RowStore):
             super().stored(name, first, stop) if self.has_status else np.zeros(stop - first, "S1")
         )
 
-    def layout(self, names: Sequence[str]) -> Layout:
-        return globals_layout(names, self.dim, self.dtype.name)
+    def layout(self, names: Sequence[str]) -> row_layout.Layout:
+        return row_layout.globals_layout(names, self.dim, self.dtype.name)
 
     def _check_numbers(self, block: Floats, first: int) -> None:
         bad = ~np.isfinite(block).all(axis=1) | ~block.any(axis=1)

@@ -20,17 +20,8 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.io.provenance import Provenance, compare_provenance
-from ames_lite.stores import hdf5, storage
+from ames_lite.stores import hdf5, row_layout, storage
 from ames_lite.stores.descriptor_store import RowStore
-from ames_lite.stores.row_layout import (
-    PER_DESCRIPTOR,
-    Layout,
-    check_layout,
-    checksum_table,
-    num_bytes,
-    require_room,
-    small_of,
-)
 
 RUN_BYTES = 1 << 26  # copied at a time
 REMEDY = "free space, or write elsewhere; how=virtual copies no local descriptors"
@@ -163,32 +154,36 @@ def join_stores(
         _check_made(output, first.schema, names, wanted, made)
         return output
     if not linked and compression is None and (overwrite or not output.exists()):
-        require_room(output, wanted, REMEDY)
+        row_layout.require_room(output, wanted, REMEDY)
     with hdf5.new_file(
         output,
         first.schema,
         made,
         overwrite=overwrite,
         virtual=linked,
-        small=small_of(wanted),
+        small=row_layout.small_of(wanted),
     ) as file:
         for name, (shape, dtype) in wanted.items():
-            if name in PER_DESCRIPTOR and linked:
+            if name in row_layout.PER_DESCRIPTOR and linked:
                 storage.create_virtual(file, output, name, shape, dtype, _chunks(stores))
-            elif name in PER_DESCRIPTOR and compression is not None:
+            elif name in row_layout.PER_DESCRIPTOR and compression is not None:
                 storage.create_compressed(file, name, shape, dtype, compression)
             else:
                 hdf5.create_contiguous(file, name, shape, dtype)
         file["name"][:] = hdf5.encode_names(names)
         for name in wanted:
-            if name != "name" and not (name in PER_DESCRIPTOR and linked):
+            if name != "name" and not (name in row_layout.PER_DESCRIPTOR and linked):
                 for copied in _copy(stores, file[name], wanted):
                     progress(copied if name == "descriptors" else 0)
     return output
 
 
 def _check_made(
-    path: Path, schema: hdf5.Schema, names: Sequence[str], wanted: Layout, made: Provenance
+    path: Path,
+    schema: hdf5.Schema,
+    names: Sequence[str],
+    wanted: row_layout.Layout,
+    made: Provenance,
 ) -> None:
     """Raise BadInput where the file there is not whole, or not what would be written."""
     with hdf5.open_complete(path, schema) as file:
@@ -196,7 +191,7 @@ def _check_made(
         what, expected = "the output is there already, with other images", "overwrite=true"
         require(there == tuple(names), what, where=path, expected=expected)
         compare_provenance(hdf5.read_json(file, "provenance"), made, files=(path, "this run"))
-        check_layout(file, wanted)
+        row_layout.check_layout(file, wanted)
 
 
 def _chunks(stores: Sequence[RowStore]) -> list[storage.Chunk]:
@@ -204,9 +199,11 @@ def _chunks(stores: Sequence[RowStore]) -> list[storage.Chunk]:
     return [storage.Chunk(s.path, at, len(s)) for s, at in zip(stores, starts, strict=False)]
 
 
-def _copy(stores: Sequence[RowStore], target: hdf5.DataSet, wanted: Layout) -> Iterator[int]:
+def _copy(
+    stores: Sequence[RowStore], target: hdf5.DataSet, wanted: row_layout.Layout
+) -> Iterator[int]:
     """Write all rows of a data set, in runs of whole chunks; yields how many were written."""
-    row_bytes = max(1, num_bytes(wanted) // target.shape[0])
+    row_bytes = max(1, row_layout.num_bytes(wanted) // target.shape[0])
     unit = target.chunks[0] if target.chunks else 1
     step = max(1, RUN_BYTES // row_bytes // unit) * unit
     at = 0
@@ -220,10 +217,12 @@ def _copy(stores: Sequence[RowStore], target: hdf5.DataSet, wanted: Layout) -> I
 
 
 def _rows(
-    store: RowStore, name: str, first: int, stop: int, wanted: Layout
+    store: RowStore, name: str, first: int, stop: int, wanted: row_layout.Layout
 ) -> npt.NDArray[np.generic]:
     """Rows of a data set, verified; the checksums of an older store are made here."""
     if name != "checksum" or store.has_checksums:
         return store.stored(name, first, stop).astype(wanted[name][1], copy=False)
     others = wanted.keys() - {"name", "checksum"}
-    return checksum_table({other: _rows(store, other, first, stop, wanted) for other in others})
+    return row_layout.checksum_table(
+        {other: _rows(store, other, first, stop, wanted) for other in others}
+    )

@@ -18,25 +18,7 @@ from ames_lite.errors import BadInput, require
 from ames_lite.io import writing
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.records import LocalDescriptors
-from ames_lite.stores import hdf5
-from ames_lite.stores.row_layout import (
-    DONE,
-    FAILED,
-    GLOBAL_SCHEMA,
-    HEAD,
-    LOCAL_SCHEMA,
-    PER_DESCRIPTOR,
-    REASON_BYTES,
-    TODO,
-    Layout,
-    check_layout,
-    checksum_table,
-    globals_layout,
-    head_checksums,
-    require_room,
-    small_of,
-    store_layout,
-)
+from ames_lite.stores import hdf5, row_layout
 
 Floats = npt.NDArray[np.floating[Any]]
 BEGIN_ANEW = "or begin anew with overwrite=True"
@@ -45,7 +27,7 @@ ANEW = "begin anew: overwrite=True"
 
 def as_reason(text: str) -> bytes:
     """Why an image failed, as the data set `reason` takes it: what fits of it, in UTF-8."""
-    kept = text.replace("\0", " ").encode("utf-8", "replace")[:REASON_BYTES]
+    kept = text.replace("\0", " ").encode("utf-8", "replace")[: row_layout.REASON_BYTES]
     return kept.decode("utf-8", "ignore").encode("utf-8")
 
 
@@ -63,7 +45,7 @@ class RowWriter:
         path: str | Path,
         schema: hdf5.Schema,
         names: Sequence[str],
-        wanted: Layout,
+        wanted: row_layout.Layout,
         provenance: Mapping[str, Any],
         *,
         resume: bool = False,
@@ -95,7 +77,7 @@ class RowWriter:
 
     @property
     def failed(self) -> dict[str, str]:
-        rows = np.flatnonzero(self._sets["status"][:] == FAILED)
+        rows = np.flatnonzero(self._sets["status"][:] == row_layout.FAILED)
         reasons = hdf5.decode_names(self._sets["reason"][:][rows])
         return {self.names[row]: why for row, why in zip(rows, reasons, strict=True)}
 
@@ -117,7 +99,7 @@ class RowWriter:
             return
         with self._writing():
             if finished and not hdf5.is_complete(self._file):
-                hdf5.mark_complete(self._file, small_of(self._layout))
+                hdf5.mark_complete(self._file, row_layout.small_of(self._layout))
             self._file.close()
 
     @contextmanager
@@ -137,14 +119,14 @@ class RowWriter:
         what = "the store exists already"
         require(free, what, where=self.path, expected=expected, remedy=remedy)
         encoded = hdf5.encode_names(self.names)
-        require_room(self.path, self._layout)
+        row_layout.require_room(self.path, self._layout)
         with hdf5.new_file(
             self.path,
             self.schema,
             self.provenance,
             overwrite=overwrite,
             complete=False,
-            small=small_of(self._layout),
+            small=row_layout.small_of(self._layout),
         ) as file:
             for name, (shape, dtype) in self._layout.items():
                 hdf5.create_contiguous(file, name, shape, dtype)
@@ -166,17 +148,17 @@ class RowWriter:
             files=(self.path, "this run"),
             remedy=f"resume with the settings of the first run, {BEGIN_ANEW}",
         )
-        check_layout(self._file, self._layout)
+        row_layout.check_layout(self._file, self._layout)
 
     def _first_todo(self) -> int:
-        heads = {name: values[:] for name, values in self._sets.items() if name in HEAD}
-        todo = heads["status"] == TODO
+        heads = {name: values[:] for name, values in self._sets.items() if name in row_layout.HEAD}
+        todo = heads["status"] == row_layout.TODO
         finished, first = int((~todo).sum()), int(todo.argmax())
         what = f"row {first} is to do although later rows are done"
         fine, expected = not todo[:finished].any(), "rows filled in order"
         require(fine, what, where=self.path, expected=expected, remedy=ANEW)
         if self._file.has_checksums:
-            changed = head_checksums(heads) != self._sets["checksum"][:, :1]
+            changed = row_layout.head_checksums(heads) != self._sets["checksum"][:, :1]
             row = int(changed[:finished].argmax()) if finished else 0
             what = f"row {row} was changed after it was written: its checksum is another"
             require(not changed[:finished].any(), what, where=self.path, remedy=ANEW)
@@ -201,7 +183,7 @@ class RowWriter:
         """Whole rows [n, ...] of all data sets but name and checksum, from row `first` on."""
         at = slice(first, first + len(rows["status"]))
         with self._writing():
-            for name, values in {**rows, "checksum": checksum_table(rows)}.items():
+            for name, values in {**rows, "checksum": row_layout.checksum_table(rows)}.items():
                 if name != "status":
                     self._sets[name][at] = values
             self._finish(at, rows["status"])
@@ -213,7 +195,7 @@ class RowWriter:
         self._file.flush()
         self._next = rows.stop
 
-    def _blank(self, num: int, status: int = DONE) -> dict[str, npt.NDArray[Any]]:
+    def _blank(self, num: int, status: int = row_layout.DONE) -> dict[str, npt.NDArray[Any]]:
         """Rows [num, ...] of zeros, for `_write`."""
         rows = {n: np.zeros((num, *shape[1:]), kind) for n, (shape, kind) in self._layout.items()}
         rows["status"][:] = status
@@ -245,10 +227,16 @@ class DescriptorWriter(RowWriter):
         neither is given, and where the disk is too small for the whole store.
         """
         names = hdf5.check_names(names, "the image list")
-        wanted = store_layout(names, max_count, dim, dtype)
+        wanted = row_layout.store_layout(names, max_count, dim, dtype)
         self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"
         super().__init__(
-            path, LOCAL_SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
+            path,
+            row_layout.LOCAL_SCHEMA,
+            names,
+            wanted,
+            provenance,
+            resume=resume,
+            overwrite=overwrite,
         )
 
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
@@ -259,7 +247,7 @@ class DescriptorWriter(RowWriter):
         first, kind = self._expect([name]), type(descriptors)
         self._fit(kind is LocalDescriptors, name, f"are {kind.__name__}", "LocalDescriptors")
         rows, count = self._blank(1), descriptors.count
-        parts = {part: getattr(descriptors, part) for part in PER_DESCRIPTOR}
+        parts = {part: getattr(descriptors, part) for part in row_layout.PER_DESCRIPTOR}
         for part, values in (parts | {"descriptors": self._stored(name, descriptors)}).items():
             rows[part][0, :count] = values
         rows["count"][0], rows["size"][0] = count, descriptors.size
@@ -267,7 +255,7 @@ class DescriptorWriter(RowWriter):
 
     def mark_failed(self, name: str, reason: str) -> None:
         """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
-        first, rows = self._expect([name]), self._blank(1, FAILED)
+        first, rows = self._expect([name]), self._blank(1, row_layout.FAILED)
         rows["reason"][0] = as_reason(reason)
         self._write(first, rows)
 
@@ -303,9 +291,15 @@ class GlobalWriter(RowWriter):
         """names: N, unique; dtype: float32 or float16. resume: continue what is at `path`."""
         names = hdf5.check_names(names, "the image list")
         self.dim = dim
-        wanted = globals_layout(names, dim, dtype)
+        wanted = row_layout.globals_layout(names, dim, dtype)
         super().__init__(
-            path, GLOBAL_SCHEMA, names, wanted, provenance, resume=resume, overwrite=overwrite
+            path,
+            row_layout.GLOBAL_SCHEMA,
+            names,
+            wanted,
+            provenance,
+            resume=resume,
+            overwrite=overwrite,
         )
 
     def append(self, name: str, descriptor: Floats) -> None:
@@ -337,7 +331,7 @@ class GlobalWriter(RowWriter):
         self._write(
             first,
             {
-                "status": np.where(done, DONE, FAILED).astype(np.uint8),
+                "status": np.where(done, row_layout.DONE, row_layout.FAILED).astype(np.uint8),
                 "reason": np.array(reasons, self._layout["reason"][1]),
                 "descriptors": stored,
             },

@@ -189,11 +189,7 @@ def _write_list(path: Path, shots: list[Shot]) -> None:
 
 
 def render_world(
-    spec: WorldSpec,
-    folder: str | Path,
-    name: str,
-    workers: int = 1,
-    take: Take = photograph_facade,
+    spec: WorldSpec, folder: str | Path, name: str, workers: int = 1, take: Take = photograph_facade
 ) -> Path:
     """Write the dataset `name` into `folder` and return the folder. take: makes the pictures. A
     folder that already holds this world is left as it is; one that holds another is refused.

@@ -55,7 +55,7 @@ class Description:
             for key, value in plain["options"].items()
             if value is not None or key not in OF_SPLIT
         }
-        write_json_file(path, plain, default=str)  # paths
+        write_json_file(path, plain)
 
 
 def write_custom(

@@ -26,21 +26,14 @@ from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores.neighbor_rows import NeighborRows, check_ids
-from ames_lite.stores.published.safe_pickle import (
-    NUMPY_ARRAYS,
-    Allowed,
-    GlobalTable,
-    read_pickle,
-    read_pickled,
-    write_pickle,
-)
+from ames_lite.stores.published import safe_pickle
 
 FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
 HEADER_BYTES = 1 << 12  # of a pickled tensor before, between and behind its numbers, at most
 STORAGE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
 PROTOCOL = 1001  # and what follows
 DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Long": "<i8"}
-STORAGES: GlobalTable = MappingProxyType(
+STORAGES: safe_pickle.GlobalTable = MappingProxyType(
     {("torch", f"{name}Storage"): dtype for name, dtype in DTYPES.items()}
 )
 EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # gallery rows that the dtype tells apart
@@ -85,11 +78,13 @@ def _rebuild(storage: object, offset: int, shape: Any, stride: Any, *_: object) 
     return _Tensor(storage, offset, tuple(shape), tuple(stride))
 
 
-TENSOR: GlobalTable = MappingProxyType(
+TENSOR: safe_pickle.GlobalTable = MappingProxyType(
     {
-        ("torch._utils", "_rebuild_tensor_v2"): Allowed(_rebuild),
-        ("torch.storage", "_load_from_bytes"): Allowed(lambda content: content),
-        ("collections", "OrderedDict"): Allowed(lambda: ()),  # of backward hooks, and empty
+        ("torch._utils", "_rebuild_tensor_v2"): safe_pickle.Allowed(_rebuild),
+        ("torch.storage", "_load_from_bytes"): safe_pickle.Allowed(lambda content: content),
+        ("collections", "OrderedDict"): safe_pickle.Allowed(
+            lambda: ()
+        ),  # of backward hooks, and empty
     }
 )
 
@@ -102,7 +97,7 @@ def is_pickle(path: str | Path) -> bool:
 def open_planes(path: Path) -> Planes:
     planes = _mapped(path) if path.is_file() else None
     if planes is None:
-        content = read_pickle(path, {**NUMPY_ARRAYS, **TENSOR})
+        content = safe_pickle.read_pickle(path, {**safe_pickle.NUMPY_ARRAYS, **TENSOR})
         if isinstance(content, _Tensor):
             content = content.over(content.storage, 0, path)
         if not isinstance(content, np.ndarray):
@@ -119,7 +114,7 @@ def _mapped(path: Path) -> Planes | None:
     try:
         with open(path, "rb") as file:
             rest, begin = _without_storage(file)
-            tensor = read_pickled(io.BytesIO(rest), path, TENSOR)
+            tensor = safe_pickle.read_pickled(io.BytesIO(rest), path, TENSOR)
             if not isinstance(tensor, _Tensor) or tensor.storage:
                 return None
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -143,9 +138,9 @@ def _without_storage(file: IO[bytes]) -> tuple[bytes, int]:
 def _read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], int]:
     """dtype and entries of a storage as torch.save writes it. Raises BadInput."""
     begins = file.read(len(STORAGE)) == STORAGE
-    protocol, system = read_pickled(file, path), read_pickled(file, path)
-    described = read_pickled(file, path, STORAGES, persistent=True)
-    read_pickled(file, path)  # the keys: one storage
+    protocol, system = safe_pickle.read_pickled(file, path), safe_pickle.read_pickled(file, path)
+    described = safe_pickle.read_pickled(file, path, STORAGES, persistent=True)
+    safe_pickle.read_pickled(file, path)  # the keys: one storage
     count = file.read(8)
     little = isinstance(system, dict) and system.get("little_endian") is True
     fine = isinstance(described, tuple) and len(described) >= 5 and described[0] == "storage"
@@ -211,5 +206,5 @@ def write_published_neighbors(
     require(num <= most, what, where=path, expected=f"at most {most}, or the native form (.hdf5)")
     planes = np.stack([neighbors.sims, neighbors.ids]).astype(np.float32)
     with replacing(path, overwrite) as partial:
-        write_pickle(partial, torch.from_numpy(planes))
+        safe_pickle.write_pickle(partial, torch.from_numpy(planes))
     return Path(path)
