@@ -190,7 +190,7 @@ class PairScores:
         require(fits, what, expected="three arrays of one length")
         require(np.isfinite(logit).all(), "logits have NaN or infinity", expected="finite logits")
         for rows in (q, g):
-            low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
+            low, high = (rows.min(), rows.max()) if len(rows) else (0, 0)
             fits = rows.dtype.kind in "iu" and 0 <= low and high <= LAST_ROW
             what = f"row numbers are {low} to {high} ({rows.dtype})"
             require(fits, what, expected=f"row numbers, 0 to {LAST_ROW}")

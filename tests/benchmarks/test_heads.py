@@ -181,7 +181,7 @@ def test_what_does_not_exist_is_refused_before_any_work(
 def test_a_run_never_overwrites_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "benchmark.json").write_text("{}")
     assert benchmark.main([*TINY, f"output_dir={tmp_path}"]) == 1
-    assert "in use" in capsys.readouterr().err
+    assert "the run has ended" in capsys.readouterr().err
     assert (tmp_path / "benchmark.json").read_text() == "{}"
 
 

@@ -18,6 +18,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.evaluation.tuning import Row
 from ames_lite.io.checkpoint import load_head
 from ames_lite.io.images import save_jpeg
+from ames_lite.io.json_file import read_json_file
 from ames_lite.reranking.calibration import Calibration, Outcome
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
@@ -88,7 +89,7 @@ def test_evaluation_writes_results_and_a_report(
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     given += [f"weights={head}", "num_rerank=[10,1000]", f"output_dir={tmp_path / 'run'}"]
     results = evaluate.run(compose("evaluate", given))
-    written = json.loads((tmp_path / "run" / "results.json").read_text())
+    written = read_json_file(tmp_path / "run" / "results.json", "results")
     assert written == json.loads(json.dumps(results))
     assert written["schema"] == 1 and written["model"] == "ames"
     assert [row["num_rerank"] for row in written["rows"]] == [10, 40]

@@ -18,7 +18,7 @@ from ames_lite.retrieval.faiss_calls import lloyd
 from ames_lite.retrieval.rows import sampled_points
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import read_vocabulary, read_vocabulary_images
-from tests.stores.files import open_vocabulary
+from tests.stores.files import open_vocabulary, rewritten
 from tests.stores.published.forms import of_store, write_published
 
 D = 6
@@ -163,12 +163,8 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path, two: Any) -> None:
     few = store_of(tmp_path / "few.hdf5", {"x.jpg": np.ones((3, D), np.float16)})
     same = store_of(tmp_path / "same.hdf5", {"x.jpg": np.ones((5, D), np.float16)})
     broken = images(4, 9)
-    store = DescriptorStore.open(store_of(tmp_path / "nan.hdf5", broken))
-    offset = store._file()["descriptors"].offset + 5 * 9 * D * 2
-    store.close()
-    with open(store.path, "r+b") as file:  # a NaN in image 5
-        file.seek(offset)
-        file.write(np.float16("nan").tobytes())
+    with rewritten(store_of(tmp_path / "nan.hdf5", broken)) as file:
+        file["descriptors"][5, 0, 0] = np.nan
     packed = tmp_path / "packed.hdf5"
     with DescriptorStore.create(packed, ["x.jpg"], 9, 8, "uint8", MADE) as writer:
         writer.mark_failed("x.jpg", "no image")
@@ -178,8 +174,8 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path, two: Any) -> None:
         ([Source(two[0]), Source(other)], {}, "dim is 6 in .*a.hdf5 and 8 in .*w.hdf5"),
         ([Source(few)], {"num_clusters": 4}, "3 descriptors of 1 images for 4 clusters"),
         ([Source(same)], {}, "fewer distinct tokens than the"),
-        ([Source(store.path)], {}, "'4/5.jpg' .*NaN"),
-        ([Source(store.path)], {"sample_per_cluster": 1}, "'4/5.jpg' .*NaN"),
+        ([Source(tmp_path / "nan.hdf5")], {}, "'4/5.jpg' .*NaN"),
+        ([Source(tmp_path / "nan.hdf5")], {"sample_per_cluster": 1}, "'4/5.jpg' .*NaN"),
         ([Source(packed)], {}, "packed"),
         ([Source(two[0], 0)], {}, "steps are"),
         ([Source(two[0])], {"num_clusters": 0}, "num_clusters 0"),
