@@ -102,7 +102,7 @@ def test_a_shortlist_is_looked_for_without_reading_two_planes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_neighbors(tmp_path / "nn.pkl", make_neighbors(5, 6, LONG, LONG), *NAMES, {})
-    monkeypatch.setattr(published_neighbors, "read_pickle", None)
+    monkeypatch.setattr(published_neighbors.safe_pickle, "read_pickle", None)
     assert published_neighbors.read_shortlist(path, *NAMES) is None
 
 
