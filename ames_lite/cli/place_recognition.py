@@ -24,14 +24,7 @@ from ames_lite.cli.schema.evaluation import PlaceRecognition
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
-from ames_lite.errors import (
-    BadInput,
-    ConfigError,
-    MissingFile,
-    UserError,
-    check_config,
-    require,
-)
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, check_config, require
 from ames_lite.evaluation.comparison import Block, Entry, compare
 from ames_lite.evaluation.comparison_table import one_table, render
 from ames_lite.evaluation.metrics import find_hits
@@ -232,9 +225,9 @@ def _rerank(pipeline: Pipeline, place: Files, folder: Path) -> Block:
             more += [word("scores", earlier)] if earlier.is_file() else []
         if not (folder / name / shell.RESULTS).is_file():  # of an interrupted run
             pipeline.steps(*pipeline.rerank(place, name, *more))
-        results = dict(read_results(folder / name / "results.json"))
+        results = dict(read_results(folder / name / shell.RESULTS))
         results["config"] = {**results["config"], "neighbors": pipeline.lists}
-        entries.append(Entry(name, (str(folder / name / "results.json"),), (results,)))
+        entries.append(Entry(name, (str(folder / name / shell.RESULTS),), (results,)))
     metric = config.metric if config.metric in entries[0].runs[0]["global"] else None
     return compare(entries, metric=metric, seed=config.seed)[0]
 

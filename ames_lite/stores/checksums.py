@@ -13,9 +13,7 @@ import numpy.typing as npt
 import xxhash
 
 RUN = 50  # descriptors
-VERIFY = (
-    "AMES_LITE_VERIFY"  # in the environment, for the processes of a command: 0 verifies nothing
-)
+VERIFY = "AMES_LITE_VERIFY"  # in the environment, for all processes of a command: 0 for no
 Checksums = npt.NDArray[np.uint64]
 
 
@@ -30,23 +28,32 @@ def checksum(values: npt.NDArray[Any] | bytes) -> int:
 
 def row_checksums(*parts: npt.NDArray[Any]) -> Checksums:
     """[n], of the rows of all parts [n, ...] together."""
-    views = [_bytes(part).reshape(len(part), part[:1].nbytes) for part in parts if len(part)]
-    if not views:
-        return np.empty(0, np.uint64)
+    views = [_rows(part) for part in parts]
     rows = np.concatenate(views, axis=1) if len(views) > 1 else views[0]
-    digest, buffer, width = xxhash.xxh3_64_intdigest, rows.reshape(-1).data, rows.shape[1]
-    starts = range(0, len(rows) * width, width) if width else [0] * len(rows)
-    return np.fromiter((digest(buffer[at : at + width]) for at in starts), np.uint64, len(rows))
+    return _digests(rows, rows.shape[1])[:, 0]
 
 
 def run_checksums(rows: npt.NDArray[Any]) -> Checksums:
     """[n, runs] of rows [n, k, ...]; the last run is what is left."""
-    runs = [row_checksums(rows[:, at : at + RUN]) for at in range(0, rows.shape[1], RUN)]
-    return np.stack(runs, axis=1)
+    return _digests(_rows(rows), RUN * rows[:1, :1].nbytes)
+
+
+def _digests(rows: npt.NDArray[np.uint8], step: int) -> Checksums:
+    """[n, parts] of bytes [n, width], `step` of them a part."""
+    digest, buffer, width = xxhash.xxh3_64_intdigest, rows.reshape(-1).data, rows.shape[1]
+    parts = [(at, min(at + step, width)) for at in range(0, width, step)] if width else [(0, 0)]
+    starts = (row * width for row in range(len(rows)))
+    found = [digest(buffer[start + a : start + b]) for start in starts for a, b in parts]
+    return np.array(found, np.uint64).reshape(len(rows), len(parts))
 
 
 def num_runs(count: int) -> int:
     return -(-count // RUN)
+
+
+def _rows(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The bytes [n, width] of rows [n, ...]."""
+    return _bytes(values).reshape(len(values), values[:1].nbytes)
 
 
 def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -111,9 +111,8 @@ class RowStore:
 
         Once an open store: a row that is read again is taken as it is.
         """
-        if self._is_verified(
-            name, first, first + len(rows), row_layout.num_parts(name, rows.shape)
-        ):
+        parts = row_layout.num_parts(name, rows.shape)
+        if self._is_verified(name, first, first + len(rows), parts):
             return
         found, column = row_layout.part_checksums(name, rows), self._columns[name]
         table = self._read_rows("checksum", first, first + len(rows))
@@ -130,8 +129,9 @@ class RowStore:
         """Whether so many checksums of each of these rows were compared, or there are none."""
         if name not in self._columns:
             return True
-        seen = self._verified.setdefault(name, np.zeros(len(self), np.int32))
-        return bool((seen[first:stop] >= parts).all())
+        if name not in self._verified:
+            self._verified[name] = np.zeros(len(self), np.int32)
+        return bool((self._verified[name][first:stop] >= parts).all())
 
     def failed(self, first: int, stop: int) -> dict[int, str]:
         """The rows from first to stop that failed, and why."""

@@ -18,14 +18,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import (
-    BadInput,
-    MissingFile,
-    disk_errno,
-    disk_error,
-    explained,
-    require,
-)
+from ames_lite.errors import BadInput, MissingFile, disk_errno, disk_error, explained, require
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.writing import replacing
@@ -49,7 +42,7 @@ class Schema(NamedTuple):
     """What kind of file it is: as it is written, and as it was before files had checksums."""
 
     name: str
-    older: str = ""
+    older: str | None = None
 
 
 def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:

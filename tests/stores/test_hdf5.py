@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -107,6 +108,14 @@ def test_another_schema_is_refused_with_both_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as error:
         hdf5.open_complete(tmp_path / "a.hdf5", hdf5.Schema("other/1"))
     assert "test/1" in str(error.value) and "other/1" in str(error.value)
+
+
+def test_an_empty_schema_is_that_of_no_older_version(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5")
+    with h5py.File(tmp_path / "a.hdf5", "r+") as file:
+        file.attrs["schema"] = ""
+    with pytest.raises(BadInput, match="schema is ''"):
+        hdf5.open_complete(tmp_path / "a.hdf5", SCHEMA)
 
 
 def test_without_the_mark_nothing_is_read(tmp_path: Path) -> None:
