@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.stores.checksums import checksum
+from ames_lite.stores.virtual_mapping import check_mapping
 
 AGAIN = "make the file again"
 LINKS = 16  # soft links of a path, at most
+METADATA = 64 << 20  # bytes that one part of it may take
 SMALL, SPARSE = 64 << 20, 1000  # bytes, and the file's size so often: see _refuse_beyond
 
 
@@ -221,33 +223,46 @@ class File(_Guarded):
 
     def __contains__(self, name: str) -> bool:
         with self.reading(f"'{name}'"):
-            self._refuse_links_outside(name)
+            self._follow(name)
             return name in self.inner
 
     def __getitem__(self, name: str) -> DataSet:
         if name not in self._found:
             with self.reading(f"'{name}'"):
-                self._refuse_links_outside(name)
+                self._follow(name)
                 inner = self.inner[name]
             self._found[name] = DataSet(inner, self.path, self.remedy, self._new, name)
         return self._found[name]
 
-    def _refuse_links_outside(self, name: str) -> None:
-        """Raise ValueError where a path leads to another file (not opened) or in circles."""
+    def _follow(self, name: str) -> None:
+        """Look at what HDF5 would meet on a path, first.
+
+        Raise ValueError where it leads to another file (not opened) or in circles, or where the
+        mapping of a virtual data set is damaged.
+        """
         at, left, followed = "/", name.split("/"), 0
         while left:
             part = left.pop(0)
-            link: Any = self.inner[at].get(part, getlink=True) if part else None
+            group = self.inner[at]
+            link: Any = group.get(part, getlink=True) if part else None
             if hasattr(link, "filename"):
                 raise ValueError(f"a link to another file, '{link.filename}'")
             if hasattr(link, "path"):
                 followed += 1
                 at = "/" if link.path.startswith("/") else at
                 left = [*link.path.split("/"), *left]
-            elif part:
+            elif link is not None:
                 at = f"{at}{part}/"
+                if not self._new:
+                    check_mapping(self._bytes, group.id.links.get_info(os.fsencode(part)).u)
             if followed > LINKS:
                 raise ValueError(f"more than {LINKS} links behind each other")
+
+    def _bytes(self, begin: int, size: int) -> bytes:
+        """Of the file itself, from an address of HDF5 on: at most METADATA, fewer at its end."""
+        descriptor, begin = self.inner.id.get_vfd_handle(), begin + self.inner.userblock_size
+        left = min(size, METADATA, os.fstat(descriptor).st_size - begin)
+        return os.pread(descriptor, left, begin) if left > 0 else b""
 
     def __setitem__(self, name: str, values: Any) -> None:
         with self.writing("the file"):
@@ -276,9 +291,15 @@ class File(_Guarded):
             return sorted(self.inner.attrs)
 
     def attribute(self, key: str) -> object:
-        """The value of an attribute; None where it is absent."""
+        """The value of an attribute; None where it is absent.
+
+        One of text of any length, which is never written, lies where HDF5 may go in circles.
+        """
         with self.reading(f"the attribute '{key}'"):
-            return self.inner.attrs.get(key)
+            attributes = self.inner.attrs
+            if key in attributes and attributes.get_id(key).dtype.hasobject:
+                raise ValueError("it is of any length")
+            return attributes.get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set an attribute; one that is there with the same type is rewritten in place.

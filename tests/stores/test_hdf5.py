@@ -113,7 +113,7 @@ def test_another_schema_is_refused_with_both_named(tmp_path: Path) -> None:
 def test_an_empty_schema_is_that_of_no_older_version(tmp_path: Path) -> None:
     write(tmp_path / "a.hdf5")
     with h5py.File(tmp_path / "a.hdf5", "r+") as file:
-        file.attrs["schema"] = ""
+        file.attrs["schema"] = np.array(b"", "S1")
     with pytest.raises(BadInput, match="schema is ''"):
         hdf5.open_complete(tmp_path / "a.hdf5", SCHEMA)
 
