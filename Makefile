@@ -39,8 +39,10 @@ test-min: setup
 	$(MIN)/bin/python -m pip install --quiet --no-deps -e .
 	OMP_NUM_THREADS=1 $(MIN)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
+LAWS := $(wildcard tests/*_laws.py tests/*/*_laws.py)
 slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu"
+	LAW_EXAMPLES=1000 $(BIN)/python -m pytest $(LAWS)
 
 # Damaged files through all readers: make fuzz SECONDS=2400 COUNT=200 (of each kind) SEED=1
 SECONDS ?= 600

@@ -1,7 +1,11 @@
-"""What tests of laws share: few examples, the same in every run, and arrays of all kinds."""
+"""What tests of laws share: few examples, the same in every run, and arrays of all kinds.
+
+LAW_EXAMPLES in the environment: how many examples of each law (make slow: 1000).
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import hypothesis.extra.numpy as arrays
@@ -11,7 +15,7 @@ from hypothesis import strategies as st
 
 law = settings(
     derandomize=True,
-    max_examples=300,
+    max_examples=int(os.environ.get("LAW_EXAMPLES", 60)),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

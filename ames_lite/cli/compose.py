@@ -101,8 +101,8 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
     groups = [(key, value) for key, value in words if key in own_groups]
     for group, value in groups:
         _check_group(group, value, name)
-    composed = _composed(config_dirs(), primary, tuple(f"{key}={value}" for key, value in groups))
-    plain = _contents(name, composed, [])
+    chosen = tuple(f"{key}={value}" for key, value in groups)
+    composed, plain = _composed(config_dirs(), primary, chosen)
     lacking = sorted(_declared(name) - set(plain))
     what, expected = f"it has no {', '.join(lacking[:3])}", f"defaults: [{name}, …, _self_] in it"
     check_config(not lacking, what, expected, where=_yaml(primary))
@@ -289,11 +289,14 @@ def _declared(name: str) -> set[str]:
 
 
 @lru_cache(maxsize=256)  # it is slow, and commands that call others choose the same groups often
-def _composed(folders: tuple[Path, ...], name: str, groups: tuple[str, ...]) -> DictConfig:
-    """The configuration with its groups chosen, its interpolations unresolved."""
+def _composed(
+    folders: tuple[Path, ...], name: str, groups: tuple[str, ...]
+) -> tuple[DictConfig, dict[str, Any]]:
+    """The configuration with its groups chosen, and its values (not to be changed)."""
     folder, others = search_path(name)
     with _explained(name), initialize_config_dir(folder, version_base="1.3", job_name=name):
-        return hydra_compose(name, [*groups, *others])
+        composed = hydra_compose(name, [*groups, *others])
+    return composed, _contents(name, composed, [])
 
 
 @cache
@@ -311,7 +314,7 @@ def _register(name: str) -> None:
 
 def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> dict[str, Any]:
     """The values of a configuration, once those that are given stand in it."""
-    composed = deepcopy(composed)
+    composed = deepcopy(composed) if given else composed
     with _explained(name):
         for override in given:  # as Hydra does it after the groups
             OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)

@@ -7,7 +7,7 @@ reaches is recomputed in loops, pair by pair, from the words that were planted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,6 +66,16 @@ FORMS = [
     ("rparis6k", "native packed bits"),
     ("rparis6k", "published flat float16"),
 ]
+of_every_form = pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(key, marks=[pytest.mark.slow] if key[1].startswith("native") else [])
+        for key in FORMS
+    ],
+    ids=" ".join,
+)
+WorldOf = Callable[[str, str], World]
+ResultsOf = Callable[[str, str], tuple[Path, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,12 +93,11 @@ def planted() -> dict[str, Planted]:
 
 
 @pytest.fixture(scope="module")
-def worlds(
-    planted: dict[str, Planted], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], World]:
+def worlds(planted: dict[str, Planted], tmp_path_factory: pytest.TempPathFactory) -> WorldOf:
     """The native galleries are listed in another order than the official file's."""
-    found = {}
-    for dataset, form in FORMS:
+
+    @cache
+    def made(dataset: str, form: str) -> World:
         root, one = tmp_path_factory.mktemp(dataset), planted[dataset]
         where = [f"dataset={OPTIONS[dataset]}", f"data_root={root}"]
         if form.startswith("native"):
@@ -97,19 +106,19 @@ def worlds(
             where += ["desc_name=mine", "neighbors=cls"]
         else:
             write_published_world(root, one, form.removeprefix("published "))
-        found[dataset, form] = World(root, where)
-    return found
+        return World(root, where)
+
+    return made
 
 
 @pytest.fixture(scope="module")
-def results(
-    worlds: dict[tuple[str, str], World], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], tuple[Path, dict[str, Any]]]:
-    found = {}
-    for key, world in worlds.items():
+def results(worlds: WorldOf, tmp_path_factory: pytest.TempPathFactory) -> ResultsOf:
+    @cache
+    def made(dataset: str, form: str) -> tuple[Path, dict[str, Any]]:
         output = tmp_path_factory.mktemp("runs") / "run"
-        found[key] = output, world.run(output, *GRID)
-    return found
+        return output, worlds(dataset, form).run(output, *GRID)
+
+    return made
 
 
 def recomputed(one: Planted, num_rerank: int) -> dict[str, Any]:
@@ -155,13 +164,13 @@ def test_planted_scores_are_far_enough_apart(planted: dict[str, Planted], datase
     assert len(seen) > 5
 
 
-@pytest.mark.parametrize("key", FORMS, ids=" ".join)
+@of_every_form
 def test_the_global_ranking_reaches_what_the_official_evaluation_says(
-    results: dict[tuple[str, str], tuple[Path, dict[str, Any]]], key: tuple[str, str]
+    results: ResultsOf, key: tuple[str, str]
 ) -> None:
     official = json.loads(shared_file("fixtures/revisitop_expected.json").read_text())
     wanted = official[f"{key[0]}/planted"]
-    found = results[key][1]
+    found = results(*key)[1]
     for setting in ("easy", "medium", "hard"):
         assert found["global"][f"map_{setting}"] == pytest.approx(wanted[setting]["map"], abs=1e-12)
         precisions = [found["global"][f"mp@{k}_{setting}"] for k in (1, 5, 10)]
@@ -171,23 +180,23 @@ def test_the_global_ranking_reaches_what_the_official_evaluation_says(
     np.testing.assert_allclose(aps, np.mean(both, axis=0), atol=1e-12)
 
 
-@pytest.mark.parametrize("key", FORMS, ids=" ".join)
+@of_every_form
 def test_lamb_1_is_the_global_ranking_number_for_number(
-    results: dict[tuple[str, str], tuple[Path, dict[str, Any]]], key: tuple[str, str]
+    results: ResultsOf, key: tuple[str, str]
 ) -> None:
-    found = results[key][1]
+    found = results(*key)[1]
     rows = [row for row in found["rows"] if row["lamb"] == 1]
     assert [row["num_rerank"] for row in rows] == list(NUM_RERANKS)
     assert all(row["metrics"] == found["global"] for row in rows)
 
 
-@pytest.mark.parametrize("key", FORMS, ids=" ".join)
+@of_every_form
 def test_reranking_reaches_what_the_slow_referee_recomputes(
-    results: dict[tuple[str, str], tuple[Path, dict[str, Any]]],
+    results: ResultsOf,
     expected: dict[tuple[str, int], dict[str, Any]],
     key: tuple[str, str],
 ) -> None:
-    found = results[key][1]
+    found = results(*key)[1]
     rows = {row["num_rerank"]: row["metrics"] for row in found["rows"] if row["lamb"] == LAMB}
     for num in NUM_RERANKS:
         assert rows[num] == pytest.approx(expected[key[0], num]["metrics"], abs=1e-12)
@@ -198,9 +207,9 @@ def test_reranking_reaches_what_the_slow_referee_recomputes(
         assert rows[NUM_RERANKS[1]][metric] > found["global"][metric] + 0.02, metric
 
 
-@pytest.mark.parametrize("key", FORMS, ids=" ".join)
+@of_every_form
 def test_every_pass_leaves_its_own_junk_out(
-    results: dict[tuple[str, str], tuple[Path, dict[str, Any]]],
+    results: ResultsOf,
     planted: dict[str, Planted],
     key: tuple[str, str],
 ) -> None:
@@ -208,7 +217,7 @@ def test_every_pass_leaves_its_own_junk_out(
 
     Names, since the gallery lists differ in order.
     """
-    one, output = planted[key[0]], results[key][0]
+    one, output = planted[key[0]], results(*key)[0]
     with open_complete(output / "scores.hdf5", SCHEMA) as file:
         pairs = list(zip(file["query"][:].tolist(), file["gallery"][:].tolist(), strict=True))
     data = opened(key, output)
@@ -234,17 +243,17 @@ def opened(key: tuple[str, str], output: Path) -> EvaluationData:
 
 
 def test_the_script_prints_what_it_wrote(
-    worlds: dict[tuple[str, str], World],
-    results: dict[tuple[str, str], tuple[Path, dict[str, Any]]],
+    worlds: WorldOf,
+    results: ResultsOf,
     tmp_path: Path,
 ) -> None:
     key = FORMS[1]
-    given = [*worlds[key].words, *GRID, "model=chamfer", "report_queries=0"]
-    given += [f"scores={results[key][0]}", "output_dir=run"]
+    given = [*worlds(*key).words, *GRID, "model=chamfer", "report_queries=0"]
+    given += [f"scores={results(*key)[0]}", "output_dir=run"]
     done = in_process(tmp_path, "scripts/evaluate.py", *given)
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "run" / "results.json").read_text())
-    found = results[key][1]
+    found = results(*key)[1]
     assert written["rows"] == found["rows"] and written["global"] == found["global"]
     for metrics in (found["global"], *(row["metrics"] for row in found["rows"])):
         assert f"{metrics['map_hard']:.4f}" in done.stdout
@@ -253,11 +262,11 @@ def test_the_script_prints_what_it_wrote(
 
 @pytest.mark.parametrize("dataset", OPTIONS)
 def test_published_reranking_figures_come_out_of_the_command(
-    worlds: dict[tuple[str, str], World], dataset: str, tmp_path: Path
+    worlds: WorldOf, dataset: str, tmp_path: Path
 ) -> None:
     """The published code's lists and logits: the logits as the scores of an earlier run."""
     key = next(key for key in FORMS if key[0] == dataset and "published" in key[1])
-    world, lists = worlds[key], official_neighbors(dataset)
+    world, lists = worlds(*key), official_neighbors(dataset)
     write_lists(tmp_path, lists.ids, lists.sims)
     words = [f"neighbors={tmp_path / 'nn_superglobal.pkl'}", "num_rerank=[100,400]"]
     words += ["lamb=[0.0,0.5,0.55,1.0]", "temp=[0.2,0.3,0.5,1.0]"]

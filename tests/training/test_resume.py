@@ -145,7 +145,9 @@ def unbroken(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_the_command_goes_on_after_a_signal(
     how: signal.Signals,
     tiny_world: TinyWorld,
