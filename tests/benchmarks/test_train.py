@@ -144,6 +144,7 @@ def test_the_made_lists_give_triplets() -> None:
         assert (own[: images // A_LANDMARK * A_LANDMARK] == A_LANDMARK - 1).all()
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_a_process_of_its_own(tmp_path: Path) -> None:
     with data._made(SMALL, tmp_path) as files:
         work = data.ready(vars(SMALL), *map(str, Files(*files)))

@@ -42,6 +42,7 @@ def test_a_sweep_runs_every_combination_and_ends_with_one_table(
     ]
 
 
+@pytest.mark.slow
 def test_the_local_executor_of_submitit_runs_every_job_and_ends_with_one_table(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

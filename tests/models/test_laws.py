@@ -135,6 +135,7 @@ def test_length_of_descriptors_matters_only_without_normalisation() -> None:
     assert biggest_difference(same, head(*PAIR)) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_score_with_tokens_and_gradients_compiles() -> None:
     head = seeded_head(9, num_layers=1).train()
     compiled = torch.compile(head, fullgraph=True, backend="eager")

@@ -183,6 +183,7 @@ def test_the_precision_is_that_of_the_head(tiny_world: TinyWorld) -> None:
         PairScorer(a_head()).score(*given, *passes.pairs, ScoringOptions(precision="fp16"))
 
 
+@pytest.mark.slow
 def test_a_compiled_head_gives_the_same_logits(
     tiny_world: TinyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

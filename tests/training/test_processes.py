@@ -80,6 +80,7 @@ def test_two_processes_give_the_losses_of_one(
         assert a["val"] == pytest.approx(b["val"], abs=0.02) and "val_global" in b
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_as_one(
     tiny_world: TinyWorld, alone: Path, tmp_path: Path
 ) -> None:

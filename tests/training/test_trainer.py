@@ -75,7 +75,7 @@ def test_a_head_can_learn_one_batch_by_heart(tiny_world: TinyWorld) -> None:
     head = AMES(dim_in=128, dim=32, num_layers=2, dim_feedforward=64).train()
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
     losses = []
-    for _ in range(160):
+    for _ in range(100):
         loss = pair_loss(*score_pairs(head, batch))
         optimizer.zero_grad()
         loss.backward()
