@@ -81,8 +81,7 @@ def _yaml(name: str) -> Path:
 
 def search_path(name: str) -> tuple[str, list[str]]:
     """The folder of a configuration, and Hydra's override for the other ones."""
-    for one in SCHEMAS:
-        _register(one)
+    _keys(name)  # its schemas are registered
     first = next(one for one in config_dirs() if _yaml(name).is_relative_to(one))
     others = [f"file://{one}" for one in config_dirs() if one != first]
     return str(first), [word("hydra.searchpath", others)] if others else []
@@ -283,8 +282,10 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
 
 
 def _declared(name: str) -> set[str]:
+    """The keys of a schema, which Hydra finds from now on."""
     if name not in SCHEMAS:
         raise unknown(f"there are no keys schema/{name}", name, SCHEMAS, "schema/<command>, of ")
+    _register(name)
     return {key.partition(".")[0] for key in keys_of(SCHEMAS[name])}
 
 
