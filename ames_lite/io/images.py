@@ -159,8 +159,13 @@ def _on_background(image: Image.Image) -> Image.Image:
     bands = [slice(at, at + BAND) for at in range(0, image.height, BAND)]
     light = sum(int(np.multiply(luminance[b], alpha[b], dtype=np.uint32).sum()) for b in bands)
     nearly_white = light > BRIGHT * int(alpha.sum())
-    background = Image.new("RGBA", image.size, "black" if nearly_white else "white")
-    return Image.alpha_composite(background, image).convert("RGB")
+    colour = "black" if nearly_white else "white"
+    flat = Image.new("RGB", image.size)
+    for band in bands:
+        part = image.crop((0, band.start, image.width, min(band.stop, image.height)))
+        below = Image.new("RGBA", part.size, colour)
+        flat.paste(Image.alpha_composite(below, part).convert("RGB"), (0, band.start))
+    return flat
 
 
 def save_jpeg(path: str | Path, picture: npt.NDArray[np.uint8], quality: int) -> None:
