@@ -26,9 +26,9 @@ from ames_lite.cli.training_folder import prepare_training_folder
 from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, MissingFile, check_config, require
-from ames_lite.evaluation.data import find_files, load_data
+from ames_lite.evaluation.data import SIDES, find_files, load_data
 from ames_lite.io.checkpoint import HeadMeta, load_head
-from ames_lite.io.digest import file_digest, names_digest
+from ames_lite.io.digest import file_digest, file_identity, names_digest
 from ames_lite.io.provenance import check_trained_on
 from ames_lite.models import AMES, SimilarityHead, build_head
 from ames_lite.models.binarization import Binarization, fit_itq
@@ -44,6 +44,7 @@ from ames_lite.training.dataset import sample_descriptors
 from ames_lite.training.initialization import INITIALIZATIONS
 from ames_lite.training.recipe import Recipe
 from ames_lite.training.sampler import TripletSampler
+from ames_lite.training.state import OF_FILE
 from ames_lite.training.trainer import Trainer, Validation
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
         teacher=teacher,
         validation=validation,
         processes=processes,
-        identity={key: plain[key] for key in IDENTITY},
+        identity={**{key: plain[key] for key in IDENTITY}, **_files(found, validation)},
         save_every=config.save_every,
         prefetch=config.prefetch,
         tensorboard=config.tensorboard,
@@ -105,6 +106,17 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
             f"({3 * recipe.batch_size} images) an epoch, {recipe.epochs} epochs → {folder}"
         )
     return trainer.fit()
+
+
+def _files(found: Mapping[str, Path], validation: Validation | None) -> dict[str, str]:
+    """What tells the neighbour lists, and all that is validated on, from others."""
+    read = {"neighbors": file_identity(found["neighbors"])}
+    if validation is not None:
+        data = validation.data
+        stores = zip(SIDES, data.stores, strict=True)
+        of_val = {**data.read, **{f"{side}_store": one.fingerprint() for side, one in stores}}
+        read |= {f"{key} of validation": value for key, value in of_val.items()}
+    return {f"{OF_FILE}{key}": value for key, value in read.items()}
 
 
 def recipe_of(config: Train) -> Recipe:

@@ -25,10 +25,13 @@ MAY_DIFFER = frozenset(  # keys of a configuration that runs of one entry need n
 LISTS = ("query_names", "gallery_names")
 COMPARABLE = {  # what results of one data set share, and what is expected where they do not
     **dict.fromkeys(LISTS, "results over the same image lists"),
+    "ground_truth": "results by the same ground truth: evaluate again by one of the two",
     "queries": "results over the same queries",
     "ap_divisor": "one definition of AP: evaluate again (lists shorter than the positives)",
     "metrics": "results of the same protocol",
 }
+DIGEST = "the digest "
+UNSAID = ("queries", "ground_truth", "neighbors")  # by results of older versions
 SETTINGS = ("model", "num_rerank", "lamb", "temp", "role")
 
 
@@ -50,8 +53,10 @@ class Entry:
     def _check_alike(self, file: str, run: Mapping[str, Any]) -> None:
         first, second = _identity(self.runs[0]), _identity(run)
         for key in ("dataset", "rows", "metrics") if self.mixed else tuple(first | second):
-            if first.get(key) != second.get(key):
-                both = f"{first.get(key)!r} in {self.files[0]}, {second.get(key)!r} in {file}"
+            here, there = first.get(key), second.get(key)
+            unsaid = None in (here, there) and key.removeprefix(DIGEST) in UNSAID
+            if here != there and not unsaid:
+                both = f"{here!r} in {self.files[0]}, {there!r} in {file}"
                 what = f"runs of '{self.name}' differ in {key}: {both}"
                 expected = "runs that differ in their seed alone"
                 remedy = "compare them as entries of their own, or give mixed=true"
@@ -63,13 +68,14 @@ class Entry:
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
-    digests = (*LISTS, "query_store", "gallery_store")
+    digests = (*LISTS, "query_store", "gallery_store", "ground_truth", "neighbors")
+    said = _digests(run)
     return {
         **{key: value for key, value in run["config"].items() if key not in MAY_DIFFER},
         **{key: run[key] for key in ("dataset", "desc_name", "model")},
         "rows": [row["num_rerank"] for row in run["rows"]],
         **{key: _fact(run, key) for key in ("ap_divisor", "metrics")},
-        **{f"the digest {key}": run["digests"].get(key) for key in digests},
+        **{f"{DIGEST}{key}": said.get(key) for key in digests},
     }
 
 
@@ -82,13 +88,17 @@ def _fact(run: Mapping[str, Any], key: str) -> Any:
     if key == "ap_divisor":
         short = run.get("short_lists")
         return str(run["config"].get(key, DIVISORS[0])) if short else DIVISORS[0]
-    return run["digests"].get(key)
+    return _digests(run).get(key)
+
+
+def _digests(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {**run["digests"], **run.get("read", {})}
 
 
 def _check_comparable(entry: Entry, other: Entry) -> None:
     for key, expected in COMPARABLE.items():
         here, there = (_fact(one.runs[0], key) for one in (entry, other))
-        if here == there or (key == "queries" and not (here and there)):
+        if here == there or (key in UNSAID and not (here and there)):
             continue
         if isinstance(here, list):
             here, there = (

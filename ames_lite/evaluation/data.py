@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.names import say_difference
 from ames_lite.errors import BadInput, require
 from ames_lite.evaluation import protocols
+from ames_lite.io.digest import array_digest, file_identity, names_digest
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.records import GroundTruth, Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -23,10 +26,24 @@ Stores = tuple[DescriptorStore, DescriptorStore]
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData(protocols.Retrieval):
-    """All that an evaluation reads, opened and checked. stores: of the queries, of the gallery."""
+    """All that an evaluation reads, opened and checked.
+
+    stores: of the queries, of the gallery; read: digests of the other files that metrics follow
+    from (`read_digests`).
+    """
 
     files: DatasetFiles
     stores: Stores
+    read: Mapping[str, str]
+
+
+def read_digests(truth: GroundTruth, neighbors: Path) -> dict[str, str]:
+    """What tells a ground truth, in whatever form, and the file of neighbour lists from others."""
+    graded = (truth.easy, truth.hard, truth.junk)
+    rows = [array_digest(np.concatenate(of_queries)) for of_queries in graded]
+    counts = [array_digest(np.array([*map(len, of_queries)], np.int64)) for of_queries in graded]
+    of_truth = names_digest([*rows, *counts, str(truth.bbox)])
+    return {"ground_truth": of_truth, "neighbors": file_identity(neighbors)}
 
 
 def find_files(
@@ -68,7 +85,8 @@ def load_data(
     maker = files.make_neighbors(neighbors, overwrite=True)
     most = None if whole else _looked_at(truth, protocol, needed)
     near = long_lists(paths["neighbors"], truth, needed, maker, most)
-    data = EvaluationData(protocol, truth, near, files, stores)
+    read = read_digests(truth, paths["neighbors"])
+    data = EvaluationData(protocol, truth, near, files, stores, read)
     for side, store, images in zip(SIDES, stores, lists, strict=True):
         if store.names != images.names:
             what = say_difference(store.names, images.names)

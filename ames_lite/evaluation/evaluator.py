@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Work:
         """The pairs that the protocol's passes need."""
         return pairs_to_score(self.data, self.num_rerank)
 
-    @property
+    @cached_property
     def digests(self) -> dict[str, str]:
         """What the logits depend on."""
         data, options = self.data, self.options
@@ -173,6 +174,7 @@ def report(
         },
         "versions": {"ames_lite": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "digests": work.digests,
+        "read": data.read,
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, existing_file, require
-from ames_lite.evaluation.data import SIDES, find_files, read_lists
+from ames_lite.evaluation.data import SIDES, find_files, read_digests, read_lists
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
 from ames_lite.io import remedies
@@ -32,7 +32,7 @@ NUMBER, TEXT = int | float, str | None
 METRICS = {...: int | float | None}  # ...: every key
 FORM: dict[str, Any] = {  # [a form]: a list of such
     **dict.fromkeys(("dataset", "desc_name", "model"), str),
-    **{"config": dict, "global": METRICS, "digests": {...: TEXT}},
+    **{"config": dict, "global": METRICS, "digests": {...: TEXT}, "read": {...: str}},
     "rows": [
         {"num_rerank": int, "lamb": NUMBER, "temp": NUMBER, "tuned_on": TEXT, "metrics": METRICS}
     ],
@@ -66,6 +66,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
         raise BadInput(f"schema is {schema!r}", where=path, expected=expected)
+    results.setdefault("read", {})  # older versions did not say it
     wrong = [
         f"{key} (each with {', '.join(form[0])})" if isinstance(form, list) else key
         for key, form in FORM.items()
@@ -147,12 +148,20 @@ def reread(
     found_at = partial(existing_file, scores.absolute(), **missing)
     paths = find_files(files, neighbors, stores=False, scores=found_at)
     lists = read_lists(paths)
-    for side, listed in zip(SIDES, lists, strict=True):
-        there, here = results["digests"].get(f"{side}_names"), names_digest(listed.names)
-        what = f"the run had another {side} list: its digest is {there} there, {here} here"
-        both, expected = f"{where} against {paths[side]}", "the image lists that the run read"
-        require(there == here, what, where=both, expected=expected, remedy=ANEW)
+    said = {**results["digests"], **results["read"]}
+    for side, one in zip(SIDES, lists, strict=True):
+        _check_read(said, f"{side}_names", names_digest(one.names), where, paths[side])
     truth = files.read_truth(*(images.names for images in lists))
+    for key, here in read_digests(truth, paths["neighbors"]).items():
+        _check_read(said, key, here, where, paths[key.replace("_", " ")])
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
     found = read_pair_scores(paths["scores"], results["digests"], remedy=ANEW)
     return Reread(protocol, truth, near, found, results, where)
+
+
+def _check_read(said: Mapping[str, Any], key: str, here: str, where: Path, path: Path) -> None:
+    """Raise BadInput where a file, by its digest, is not the one that the run read."""
+    there = said.get(key, here)  # results of older versions do not say all
+    what = f"the run had another {path.name}: its digest is {there} there, {here} here"
+    both, expected = f"{where} against {path}", "the files that the run read"
+    require(there == here, what, where=both, expected=expected, remedy=ANEW)

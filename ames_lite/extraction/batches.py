@@ -18,7 +18,9 @@ import torch
 
 from ames_lite.errors import BadInput, UserError, require
 from ames_lite.extraction.backbones.interface import Backbone, Described
+from ames_lite.io.digest import names_digest
 from ames_lite.io.images import MIN_SIDE, Box, load_image
+from ames_lite.io.provenance import Provenance
 from ames_lite.processes import watch_parent
 from ames_lite.reranking.batches import results_of
 from ames_lite.stores.merging import Shard, shard_rows
@@ -50,6 +52,13 @@ def jobs_of(
     require(given == len(names), what, expected="one box per image")
     root, rows = Path(image_root), shard_rows(len(names), shard)
     return [Job(names[row], root / names[row], boxes[row] if boxes else None) for row in rows]
+
+
+def crop_of(boxes: Sequence[Box | None] | None) -> Provenance:
+    """What provenance says of the parts of images that are described."""
+    return (
+        {"crop": False} if boxes is None else {"crop": True, "boxes": names_digest(map(str, boxes))}
+    )
 
 
 def window_of(backbone: Backbone) -> int:

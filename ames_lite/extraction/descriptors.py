@@ -27,7 +27,7 @@ from ames_lite.extraction.backbones.interface import (
     made_of_globals,
     unit_vector,
 )
-from ames_lite.extraction.batches import Job, describe_all, jobs_of, window_of
+from ames_lite.extraction.batches import Job, crop_of, describe_all, jobs_of, window_of
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.images import Box
@@ -115,7 +115,7 @@ def extract_descriptors(
     MissingFile for missing weights, and BadInput at the end where an image failed.
     """
     check_on_bad_image(on_bad_image)
-    jobs, crop = jobs_of(image_root, names, boxes, shard), boxes is not None
+    jobs, crop = jobs_of(image_root, names, boxes, shard), crop_of(boxes)
     part = [job.name for job in jobs]
     outputs = []
     if local is not None:
@@ -146,7 +146,7 @@ def _local_output(
     path: Path,
     names: Sequence[str],
     binarization: BinaryCode | None,
-    crop: bool,
+    crop: Provenance,
 ) -> _Output:
     made = _provenance(backbone, binarization, crop)
     what = "top_k is 0, all descriptors of an image, whose number differs"
@@ -163,11 +163,13 @@ def _local_output(
     return _Output(path, store_layout(names, *sizes), create, stored)
 
 
-def _global_output(backbone: Backbone, path: Path, names: Sequence[str], crop: bool) -> _Output:
+def _global_output(
+    backbone: Backbone, path: Path, names: Sequence[str], crop: Provenance
+) -> _Output:
     what = "this backbone, with this facet, has no global descriptor"
     expected = "one that has (dinov2 with facet=patch), or outputs=[local]"
     require(backbone.global_kind, what, expected=expected)
-    made = {"global": backbone.global_kind, "normalisation": "L2", "crop": crop}
+    made = {"global": backbone.global_kind, "normalisation": "L2", **crop}
     made = {**made_of_globals(backbone.provenance), **made}
     dim = backbone.global_dim
     create = partial(GlobalWriter, path, names, dim, made)
@@ -217,7 +219,9 @@ def _fill(
     return bad
 
 
-def _provenance(backbone: Backbone, binarization: BinaryCode | None, crop: bool) -> dict[str, Any]:
+def _provenance(
+    backbone: Backbone, binarization: BinaryCode | None, crop: Provenance
+) -> Provenance:
     """What a store of local descriptors was made from. Loads the weights of a network."""
     made = dict(backbone.provenance)
     stored: Provenance = {"precision": "float16 store"}
@@ -226,7 +230,7 @@ def _provenance(backbone: Backbone, binarization: BinaryCode | None, crop: bool)
         stored = binarization.provenance
     if "precision" in made:  # of a network: how it computed
         stored = {**stored, "precision": f"{made['precision']}, {stored['precision']}"}
-    return {**made, **stored, "crop": crop}
+    return {**made, **stored, **crop}
 
 
 def report_bad(

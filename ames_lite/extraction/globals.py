@@ -29,7 +29,7 @@ from ames_lite.extraction.backbones.interface import (
     made_of_globals,
     unit_vector,
 )
-from ames_lite.extraction.batches import WINDOW, Job, describe_all, jobs_of
+from ames_lite.extraction.batches import WINDOW, Job, crop_of, describe_all, jobs_of
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.extraction.fitting import refuse_packed
 from ames_lite.io.images import Box
@@ -192,7 +192,7 @@ def from_images(
     aggregator or vectors do not fit the backbone; that loads its weights.
     """
     jobs = jobs_of(image_root, names, boxes, shard)
-    made = {**backbone.provenance, "crop": boxes is not None}
+    made = {**backbone.provenance, **crop_of(boxes)}
     if aggregator is None:
         what = "this backbone has no global descriptor"
         require(backbone.global_kind, what, expected="an aggregator")

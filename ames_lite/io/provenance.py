@@ -34,6 +34,8 @@ SAME_GLOBALS = (
     *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
     *("channels", "relup", "rgem_power", "gem_power", "sgem", "global_scales"),
 )
+# only centre crops have a rounding, which `method` tells from others; older files do not say boxes
+UNSAID = ("crop_rounding", "boxes")
 OLDER_RESIZE = "torch bicubic antialias to uint8"  # in `resize` of files from when it was the only
 
 
@@ -65,8 +67,8 @@ def differences(
     a, b = comparable(a), comparable(b)
     for key in sorted(a.keys() | b.keys()) if keys is None else keys:
         first, second = a.get(key, ABSENT), b.get(key, ABSENT)
-        if key == "crop_rounding" and ABSENT in (first, second):
-            continue  # only centre crops have one: `method` tells them from others
+        if key in UNSAID and ABSENT in (first, second):
+            continue
         if first != second:
             yield key, first, second
 

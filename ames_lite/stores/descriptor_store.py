@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile, existing_file, explained, require
 from ames_lite.io import remedies
-from ames_lite.io.digest import array_digest
+from ames_lite.io.digest import array_digest, file_identity, names_digest
 from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import checksums, hdf5, row_layout, storage
@@ -331,13 +331,12 @@ class DescriptorStore(RowStore):
     def fingerprint(self) -> str:
         """What tells this store from another of the same provenance: its checksums.
 
-        Of a store without them counts and three rows: changes elsewhere are not seen.
+        Of a store without them the sizes of images and `file_identity` of all its files.
         """
-        if self._columns:
+        if self.has_checksums:
             return array_digest(self.stored("checksum", 0, len(self)))[:32]
-        rows = np.unique([0, len(self) // 2, len(self) - 1])
-        ends, _ = self.read_descriptors(rows)
-        return f"{array_digest(self.count)[:16]} {array_digest(ends)[:16]}"
+        files = [self.path, *(chunk.path for chunk in self.chunks())]
+        return names_digest([array_digest(self.size), *map(file_identity, files)])[:32]
 
     def layout(self, names: Sequence[str]) -> row_layout.Layout:
         return row_layout.store_layout(names, self.max_count, self.dim, self.dtype.name)

@@ -26,6 +26,7 @@ EXPECTED = "the checkpoint of a training run"
 REMEDY = "resume with the same settings, or begin anew in another output_dir="
 KEYS = frozenset({"identity", "log_bytes"})  # of every run
 RECENT = 50  # steps that the progress bar averages
+OF_FILE = "file: "  # before what is read, in an identity; checkpoints of older versions have none
 OF = ("of descriptors: ", "of ")  # before the keys of provenance in an identity
 
 
@@ -64,7 +65,8 @@ def json_line(figures: Mapping[str, Any]) -> str:
 
 
 def refuse_differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    """Raise BadInput that lists every key whose value differs."""
+    """Raise BadInput that lists every key whose value differs; of files, those known by both."""
+    wanted = {k: v for k, v in wanted.items() if k in found or not k.startswith(OF_FILE)}
     differing = [
         f"    {key}: {there!r} there, {here!r} here"
         for key, there, here in differences(_comparable(found), _comparable(wanted))

@@ -7,10 +7,9 @@ from typing import Any
 
 from ames_lite import __version__
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.evaluation.data import find_files, long_lists, read_lists
+from ames_lite.evaluation.data import find_files, long_lists, read_digests, read_lists
 from ames_lite.evaluation.evaluator import heading, list_digests
 from ames_lite.evaluation.protocols import Protocol, evaluate_ranking
-from ames_lite.io.digest import file_digest
 from ames_lite.stores.neighbor_lists import read_provenance
 
 
@@ -30,9 +29,9 @@ def evaluate_lists(
         **heading(files, protocol, config, evaluate_ranking(ranking, truth, protocol)),
         "counts": {"query": len(queries.names), "gallery": len(gallery.names)},
         "versions": {"ames_lite": __version__},
+        "read": read_digests(truth, path),
         "digests": {
             **list_digests(queries.names, gallery.names),
-            "neighbors": file_digest(path),
             "neighbors_made": json.dumps(read_provenance(path), sort_keys=True),
         },
     }

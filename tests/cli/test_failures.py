@@ -26,7 +26,7 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.evaluation import figures, pictures
 from ames_lite.evaluation.figures import Section
 from ames_lite.evaluation.pictures import Album
-from ames_lite.io.json_file import read_json_file
+from ames_lite.io.json_file import read_json_file, write_json_file
 from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld
 from tests.datasets.vpr.miniatures import MINIATURES, draw
@@ -222,11 +222,17 @@ def test_files_that_changed_since_the_run_are_told(
     changed = {**first, "easy": first["easy"][1:], "junk": [*first["junk"], first["easy"][0]]}
     truth["queries"][0] = changed
     (folder / "gnd_synthetic.json").write_text(json.dumps(truth))
-    with pytest.raises(BadInput, match=r"of global is (.|\n)*results.json"):
+    with pytest.raises(BadInput, match="another gnd_synthetic.json: its digest"):
         sheet(*words)
+    results = read_json_file(ran / "results.json", "")
+    del results["read"]  # as of older versions
+    (tmp_path / "older").mkdir()
+    write_json_file(tmp_path / "older" / "results.json", results)
+    with pytest.raises(BadInput, match=r"of global is (.|\n)*results.json"):
+        sheet(f"results={tmp_path / 'older'}", f"scores={ran}", *words[1:])
     listed = (folder / "gallery.txt").read_text().splitlines()
     (folder / "gallery.txt").write_text("\n".join([*listed[1:], listed[0]]) + "\n")
-    with pytest.raises(BadInput, match="another gallery list: its digest"):
+    with pytest.raises(BadInput, match="another gallery.txt: its digest"):
         sheet(*words)
     (folder / "query.txt").unlink()
     (folder / "nn_sift_vlad.hdf5").unlink()

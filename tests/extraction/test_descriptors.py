@@ -151,6 +151,9 @@ def test_a_crop_is_described_in_place_of_the_whole(folder: Path, tmp_path: Path)
     store = DescriptorStore.open(run(Mean(), folder, tmp_path / "a.hdf5", boxes=boxes))
     assert store.provenance["crop"] is True and store.read(0).size in ((40, 60), (60, 40))
     assert store.read(0).count < Mean().extract(np.zeros((40, 60, 3), np.uint8)).count
+    run(Mean(), folder, tmp_path / "a.hdf5", boxes=boxes)
+    with pytest.raises(BadInput, match="boxes is"):  # of another ground truth
+        run(Mean(), folder, tmp_path / "a.hdf5", boxes=[*boxes[1:], (0.0, 0.0, 20.0, 21.0)])
 
 
 def both(backbone: Backbone, folder: Path, root: Path, **more: Any) -> tuple[Path, Path]:

@@ -289,7 +289,3 @@ class PublishedStore(DescriptorStore):
                 anew = f"move the file away and extract anew: {self.remedy}"
                 remedy = f"a head or model=mutual_nn, which need none; or {anew}"
                 raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
-
-    def fingerprint(self) -> str:
-        """As of a native store, but for the counts: to know them the whole file would be read."""
-        return " ".join(digest[:16] for digest in self.provenance["ends"])
