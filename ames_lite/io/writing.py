@@ -3,9 +3,11 @@
 An existing file is refused before the work starts, not after it. And a lock on a folder.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 try:
@@ -28,7 +30,8 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite)
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        _remove_left(path.parent.absolute())
+    partial = path.with_name(f".{path.name}.{_system()}.{os.getpid()}.partial")
     try:
         with explain_write_errors(path):
             yield partial
@@ -37,6 +40,27 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+@cache
+def _system() -> str:
+    """Where process numbers mean the same: a started system, its name space; `-` if unknown."""
+    with suppress(OSError):
+        started = Path("/proc/sys/kernel/random/boot_id").read_text()
+        place = f"{os.uname().nodename} {started} {os.readlink('/proc/self/ns/pid')}"
+        return hashlib.sha256(place.encode()).hexdigest()[:8]
+    return "-"
+
+
+@cache  # a folder is listed once, not for every file
+def _remove_left(folder: Path) -> None:
+    """Remove what killed processes were writing, of this system only: others may be alive."""
+    for path in folder.glob(f".*.{_system()}.*.partial") if _system() != "-" else ():
+        with suppress(OSError, ValueError, OverflowError):
+            try:
+                os.kill(int(path.name.split(".")[-2]), 0)
+            except ProcessLookupError:
+                path.unlink()
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
