@@ -1,9 +1,10 @@
 """Every stage under faults: killed at calls that write, and refused by the disk.
 
-    python -m tests.faults.run [seconds=1800] [seed=0] [out=faults.json] [doc=<page>] [stage …]
+    python -m tests.faults.run [seconds=1800] [seed=0] [only=<fault>] [out=…] [doc=<page>] [stage …]
 
 prints a table and writes it, with every trial that failed, as JSON; with doc=, its part of a page.
-The calls of each stage are tried in an order that seed= draws, until its share of seconds= is over.
+only: one kind of fault, such as SIGKILL or "SIGKILL twice". The calls of each stage are tried in an
+order that seed= draws, until its share of seconds= is over.
 """
 
 from __future__ import annotations
@@ -29,31 +30,34 @@ SAID = """## Faults
 
 Of {date}, seed {seed}, on a world of two dozen small images. Calls: those of a stage that write
 files. At a call the process is killed (SIGKILL), or that call and all later ones fail (once: that
-one alone); RLIMIT_FSIZE bounds the size of files. A trial counts where the refusal is one message
-that names the error, the file and a fitting remedy, no file under its final name is half written,
-and the same command again exits with 0 and gives what an unbroken run gives; 3/4: 3 of 4 trials."""
+one alone); twice: the same command is killed again, at another call; RLIMIT_FSIZE bounds the size of
+files. A trial counts where the refusal is one message that names the error, the file and a fitting
+remedy, no file under its final name is half written, and the same command again exits with 0 and
+gives what an unbroken run gives; 3/4: 3 of 4 trials."""
 LIMITS = (5000, 20000, 60000)  # bytes of the largest file
+TWICE = " twice"  # behind KILL: the next run is killed too
+Fault = tuple[str, tuple[int, ...]]  # its kind; the calls, or bytes, of one run after the other
 
 
-def plan(calls: int, generator: random.Random) -> list[tuple[str, int]]:
+def plan(calls: int, generator: random.Random) -> list[Fault]:
     """Faults at calls 1 to `calls`, each kind in a random order, kills first of every round."""
-    rounds = []
+    rounds: list[list[Fault]] = []
     for kind in (KILL, *FULL):
-        places = list(range(1, calls + 1))
-        generator.shuffle(places)
-        rounds.append([(kind, at) for at in places])
-    others = [(kind, generator.randint(1, calls)) for kind in DISK[1:]]
-    others += [(LIMIT, size) for size in LIMITS]
-    mixed = [one for three in zip(*rounds, strict=True) for one in three]
-    return [*mixed[:3], *others, *mixed[3:]]
+        rounds.append([(kind, (at,)) for at in generator.sample(range(1, calls + 1), calls)])
+    pairs = zip(*(generator.sample(range(1, calls + 1), calls) for _ in range(2)), strict=True)
+    rounds.append([(KILL + TWICE, pair) for pair in pairs])
+    others: list[Fault] = [(kind, (generator.randint(1, calls),)) for kind in DISK[1:]]
+    others += [(LIMIT, (size,)) for size in LIMITS]
+    mixed = [one for four in zip(*rounds, strict=True) for one in four]
+    return [*mixed[:4], *others, *mixed[4:]]
 
 
-def try_stage(trials: Trials, faults: Sequence[tuple[str, int]], until: float) -> list[Outcome]:
+def try_stage(trials: Trials, faults: Sequence[Fault], until: float) -> list[Outcome]:
     found: list[Outcome] = []
     for fault, at in faults:
         if found and time.monotonic() > until:
             break
-        found.append(trials.try_one(fault, at))
+        found.append(trials.try_one(fault.removesuffix(TWICE), *at)._replace(fault=fault))
         if found[-1].wrong:
             print(f"  {fault} at {at}: {found[-1].wrong}", flush=True)
     return found
@@ -95,6 +99,7 @@ def main(words: Sequence[str]) -> int:
     given = dict(word.split("=") for word in words if "=" in word)
     names = [word for word in words if "=" not in word] or list(STAGES)
     seconds, seed = float(given.get("seconds", 1800)), int(given.get("seed", 0))
+    only = given.get("only", "")
     folder = Path(given.get("folder") or tempfile.mkdtemp(prefix="faults."))
     table: dict[str, Any] = {}
     with Server(folder / "server") as server:
@@ -110,6 +115,7 @@ def main(words: Sequence[str]) -> int:
             until = now + left / (len(names) - number)
             trials = Trials(server, name, STAGES[name], world, base)
             faults = plan(trials.calls, random.Random(f"{seed} {name}"))
+            faults = [one for one in faults if only in ("", one[0])]
             found = try_stage(trials, faults, until)
             table[name] = row(trials.calls, found)
             kinds = ", ".join(f"{kind} {count}" for kind, count in table[name]["faults"].items())
