@@ -30,10 +30,10 @@ SAID = """## Faults
 
 Of {date}, seed {seed}, on a world of two dozen small images. Calls: those of a stage that write
 files. At a call the process is killed (SIGKILL), or that call and all later ones fail (once: that
-one alone); twice: the same command is killed again, at another call; RLIMIT_FSIZE bounds the size of
-files. A trial counts where the refusal is one message that names the error, the file and a fitting
-remedy, no file under its final name is half written, and the same command again exits with 0 and
-gives what an unbroken run gives; 3/4: 3 of 4 trials."""
+one alone); twice: the same command is killed again, at another call; RLIMIT_FSIZE bounds the size
+of files. A trial counts where the refusal is one message that names the error, the file and a
+fitting remedy, no file under its final name is half written, and the same command again exits with
+0 and gives what an unbroken run gives; 3/4: 3 of 4 trials."""
 LIMITS = (5000, 20000, 60000)  # bytes of the largest file
 TWICE = " twice"  # behind KILL: the next run is killed too
 Fault = tuple[str, tuple[int, ...]]  # its kind; the calls, or bytes, of one run after the other
