@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile, existing_file
+from ames_lite.io.arrays import refuse_bomb
 from ames_lite.io.writing import replacing
 
 FOLDER = 0x10  # the attribute of an archive's member
-BOMB = 64 << 20, 100  # bytes, and the archive's size so often, that its members may take
 PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8} | {
     *(torch.int8, torch.int16, torch.int32, torch.int64)
 }
@@ -59,14 +59,6 @@ def _verify_archive(path: str | Path) -> None:
         folders = [one.filename for one in archive.infolist() if one.external_attr & FOLDER]
     if changed is not None or folders:  # of a folder PyTorch gives memory that nothing was read to
         raise ValueError(f"{changed or folders[0]} was changed after it was written")
-
-
-def refuse_bomb(path: str | Path) -> None:
-    """Raise ValueError where the members of an archive take far more than it does."""
-    with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > max(BOMB[0], BOMB[1] * os.path.getsize(path)):
-        raise ValueError(f"its members take {size} bytes, {BOMB[1]} times the file and more")
 
 
 def _check_tensors(content: Any, size: int) -> None:

@@ -26,9 +26,10 @@ import torch
 
 from ames_lite.errors import BadInput, existing_file, explained, require
 from ames_lite.io import remedies
+from ames_lite.io.arrays import read_npz
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import Provenance, check_provenance
-from ames_lite.io.weights_file import load_weights, refuse_bomb
+from ames_lite.io.weights_file import load_weights
 from ames_lite.io.writing import replacing
 from ames_lite.retrieval.whitening import Whitening
 
@@ -72,7 +73,7 @@ class ArrayFile(NamedTuple):
     def read_json(self, path: str | Path, remedy: str) -> Any:
         """The value of the JSON. Raises MissingFile or BadInput."""
         found, _ = self._load(path, (self.json,), remedy)
-        return parse_json(bytes(found[self.json]), path, f"'{self.json}' as JSON bytes", remedy)
+        return parse_json(found[self.json].tobytes(), path, f"'{self.json}' as JSON bytes", remedy)
 
     def _load(
         self, path: str | Path, names: tuple[str, ...], remedy: str
@@ -81,21 +82,9 @@ class ArrayFile(NamedTuple):
         wanted = ", ".join(f"'{name}' {self.arrays.get(name, '[bytes]')}" for name in names)
         what = f"the {self.what} cannot be read: {{}}"
         expected = f"an .npz file with {wanted} and 'provenance'"
-        with (
-            explained(what, Exception, where=path, expected=expected, remedy=remedy),
-            np.load(path, allow_pickle=False) as file,
-        ):
-            refuse_bomb(path)
-            made = check_provenance(json.loads(bytes(array_of(file, "provenance"))))
-            return {name: array_of(file, name) for name in names}, made
-
-
-def array_of(file: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
-    """An array of an open archive, which gives other content as bytes. Raises ValueError."""
-    array = file[name]
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"'{name}' is no array")
-    return array
+        with explained(what, Exception, where=path, expected=expected, remedy=remedy):
+            found = read_npz(path, (*names, "provenance"))
+            return found, check_provenance(json.loads(found.pop("provenance").tobytes()))
 
 
 def check_numbers(

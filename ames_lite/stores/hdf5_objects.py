@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.stores.checksums import checksum
-from ames_lite.stores.virtual_mapping import check_mapping
+from ames_lite.stores.hdf5_metadata import check_object, check_root
 
 AGAIN = "make the file again"
 LINKS = 16  # soft links of a path, at most
@@ -237,9 +237,11 @@ class File(_Guarded):
     def _follow(self, name: str) -> None:
         """Look at what HDF5 would meet on a path, first.
 
-        Raise ValueError where it leads to another file (not opened) or in circles, or where the
-        mapping of a virtual data set is damaged.
+        Raise ValueError where it leads to another file (not opened) or in circles, or where
+        metadata are damaged (`hdf5_metadata`).
         """
+        if not self._new:
+            check_root(self._bytes)
         at, left, followed = "/", name.split("/"), 0
         while left:
             part = left.pop(0)
@@ -254,7 +256,7 @@ class File(_Guarded):
             elif link is not None:
                 at = f"{at}{part}/"
                 if not self._new:
-                    check_mapping(self._bytes, group.id.links.get_info(os.fsencode(part)).u)
+                    check_object(self._bytes, group.id.links.get_info(os.fsencode(part)).u)
             if followed > LINKS:
                 raise ValueError(f"more than {LINKS} links behind each other")
 

@@ -110,10 +110,14 @@ def num_bytes(wanted: Layout) -> int:
 
 
 def check_layout(file: hdf5.File, wanted: Layout) -> None:
-    """Raise BadInput where a data set is absent or has another shape or dtype."""
+    """Raise BadInput where a data set is absent or has another shape or dtype.
+
+    One that is written to is not virtual: HDF5 would write to its sources.
+    """
+    complete = hdf5.is_complete(file)
     for name, (shape, dtype) in wanted.items():
-        kinds, spread = ("text" if dtype.kind == "S" else dtype.name,), name in PER_DESCRIPTOR
-        hdf5.dataset(file, name, shape, kinds, spread=spread)
+        kinds = ("text" if dtype.kind == "S" else dtype.name,)
+        hdf5.dataset(file, name, shape, kinds, spread=complete and name in PER_DESCRIPTOR)
 
 
 def progress(file: hdf5.File) -> str:

@@ -93,7 +93,7 @@ class Fuzzed:
 
     def __init__(self, kind: Kind, folder: Path, seed: int = 0) -> None:
         self.kind, self.folder, self.seed = kind, folder, seed
-        self.path = kind.path(folder)
+        self.path, self.log = kind.path(folder), folder / "outcomes"
         folder.mkdir(parents=True, exist_ok=True)
         kind.write(self.path)
         self.bytes = self.path.read_bytes()
@@ -102,24 +102,46 @@ class Fuzzed:
     def outcomes(self, numbers: Sequence[int]) -> list[Outcome]:
         """Of these versions; a process that ends early is followed by another."""
         found: list[Outcome] = []
-        log = self.folder / "outcomes"
         while len(found) < len(numbers):
             left = numbers[len(found) :]
-            log.write_text("")
-            ended_by = forked(lambda left=left: self._read_all(left, log), GUARD)  # type: ignore[misc]
-            came = [Outcome(*json.loads(line)) for line in log.read_text().splitlines()]
+            self.log.write_text("")
+            ended_by = forked(lambda left=left: self._read_all(left), GUARD)  # type: ignore[misc]
+            came = self._noted()
             if not came:
                 raise RuntimeError(f"version {left[0]} of {self.kind.name} cannot be made")
             if came[-1].what == "begun":  # its reader has ended the process
                 what = "hang" if ended_by == signal.SIGALRM else "crash"
                 came[-1] = came[-1]._replace(what=what)
                 self._keep(came[-1])
-            found += [one for one in came if one.what != "begun"]
+            found += came
         return found
 
-    def _read_all(self, numbers: Sequence[int], log: Path) -> None:
+    @classmethod
+    def in_one_process(
+        cls, files: Sequence[Fuzzed], numbers: Sequence[int]
+    ) -> dict[str, list[Outcome]]:
+        """Of these versions of several kinds, by kind: a process takes longer than a few files.
+
+        Kinds that did not come to an end in it are read again, each in processes of its own.
+        """
+        for one in files:
+            one.log.write_text("")
+        forked(lambda: [one._read_all(numbers) for one in files], GUARD)
+        found = {}
+        for one in files:
+            came = one._noted()
+            ended = len(came) == len(numbers) and came[-1].what != "begun"
+            found[one.kind.name] = came if ended else one.outcomes(numbers)
+        return found
+
+    def _noted(self) -> list[Outcome]:
+        """What became of the versions that the last process read; the last may just have begun."""
+        came = [Outcome(*json.loads(line)) for line in self.log.read_text().splitlines()]
+        return [one for one in came[:-1] if one.what != "begun"] + came[-1:]
+
+    def _read_all(self, numbers: Sequence[int]) -> None:
         start, peak = peak_memory_mib(), 0.0
-        with log.open("a") as file:
+        with self.log.open("a") as file:
 
             def note(*outcome: Any) -> None:
                 file.write(json.dumps(outcome) + "\n")
@@ -181,6 +203,7 @@ def forked(work: Callable[[], object], guard: int) -> int:
         _, status = os.waitpid(child, 0)
         return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     try:
+        gc.freeze()  # a collection would touch them too
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + guard
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -234,10 +257,9 @@ def fuzz(
 ) -> dict[str, Found]:
     """Rounds over all kinds until the time is over or each has so many versions (0: no limit)."""
     began, first = time.monotonic(), 0
-    gc.collect()
     files = [Fuzzed(one, folder / f"{place:03}", seed) for place, one in enumerate(chosen)]
     found = {one.kind.name: Found(one.kind.ours) for one in files}
-    gc.freeze()
+    gc.collect()
     while not count or first < count:
         stop = min(first + ROUND, count) if count else first + ROUND
         for one in files:

@@ -18,6 +18,7 @@ from ames_lite.io.json_file import DIGEST, json_bytes, read_json_file, write_jso
 from ames_lite.stores.global_store import GlobalStore
 from tests.evaluation.results_toy import make_results
 from tests.fuzz.kinds import Kind, every_kind
+from tests.hostile import assert_refused
 
 KINDS = {kind.name: kind for kind in every_kind()}
 
@@ -28,7 +29,7 @@ def written(folder: Path, name: str) -> tuple[Kind, Path]:
     return kind, kind.path(folder)
 
 
-def refused(kind: Kind, path: Path, message: str = "") -> None:
+def refused(kind: Kind, path: Path, message: str | None = None) -> None:
     with pytest.raises(UserError, match=message):
         kind.read(path)
 
@@ -59,6 +60,15 @@ def test_a_transformers_folder_whose_config_has_a_field_of_another_type(tmp_path
     kind, path = written(tmp_path, "backbone's config.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"attention_dropout": "x"}))
     refused(kind, path, "does not load")
+
+
+@pytest.mark.parametrize("size", [10**5, 2**31 - 1, 2**63 - 1])
+def test_a_config_of_more_numbers_than_the_weights_asks_for_nothing(
+    tmp_path: Path, size: int
+) -> None:
+    kind, path = written(tmp_path, "backbone's config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_channels": size}))
+    assert "does not load" in assert_refused(lambda: kind.read(path), tmp_path)
 
 
 def test_letters_that_there_are_not(tmp_path: Path) -> None:

@@ -226,6 +226,35 @@ PICKLES = {
 }
 
 
+def nested(open_: bytes, close: bytes, deep: int = 40, again: bytes = b"2") -> bytes:
+    """A value that holds the one before twice."""
+    return (open_ * deep) + b"K\x01" + (again + close) * deep
+
+
+def remembered(deep: int) -> bytes:
+    """Lists of the list before, twice."""
+    parts = [b"]q\x00"]
+    for at in range(deep):
+        last, number = bytes([at]), bytes([at + 1])
+        parts.append(b"]q" + number + b"(h" + last + b"h" + last + b"e")
+    return b"".join(parts)
+
+
+PAIRS = nested(b"", b"\x86")
+PICKLES |= {
+    "pairs of pairs": b"\x80\x02" + PAIRS + b".",
+    "pairs of pairs for a key": b"\x80\x02}" + PAIRS + b"K\x01s.",
+    "pairs of pairs in a set": b"\x80\x04\x8f(" + PAIRS + b"\x90.",
+    "pairs of pairs in a frozen set": b"\x80\x04(" + PAIRS + b"\x91.",
+    "lists of lists": b"\x80\x02" + remembered(40) + b".",
+    "one key of many pairs, often": b"\x80\x02}"
+    + nested(b"", b"\x86", 20)
+    + b"q\x000"
+    + b"h\x00K\x01s" * 1000
+    + b".",
+}
+
+
 @pytest.mark.parametrize("what", PICKLES)
 def test_a_pickle_that_asks_for_memory_is_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / "nn_a.pkl"
@@ -240,7 +269,25 @@ def test_a_pickle_that_asks_for_memory_is_refused(tmp_path: Path, what: str) -> 
 
 def test_what_is_shared_a_million_times_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "gnd.pkl"
-    path.write_bytes(b"\x80\x02U\x01\xff" + b"2\x86" * 60 + b".")  # pairs of the pair before
+    path.write_bytes(b"\x80\x02U\x01\xff" + b"2\x86" * 20 + b".")  # pairs of the pair before
+    assert_refused(lambda: kinds.read_truth(path), path)
+
+
+@pytest.mark.parametrize("of", ["lists", "tuples"])
+def test_what_is_shared_within_bounds_comes_back(tmp_path: Path, of: str) -> None:
+    path, inner = tmp_path / "a.pkl", list(range(1000)) if of == "lists" else tuple(range(1000))
+    path.write_bytes(pickle.dumps([inner] * 1000, 4))
+    found: Any = read_pickle(path)
+    assert found == [inner] * 1000 and found[0] is found[999]
+
+
+def test_lists_that_are_filled_after_they_were_put_in_are_refused(tmp_path: Path) -> None:
+    parts = b"".join(b"]q" + bytes([at]) + b"0" for at in range(41))
+    filled = [b"h" + bytes([at]) + b"(" + (b"h" + bytes([at + 1])) * 2 + b"e0" for at in range(40)]
+    lists = parts + b"".join(filled) + b"h\x00"
+    path = tmp_path / "gnd.pkl"
+    query = b"}(X\x02\0\0\0ok" + lists + b"X\x04\0\0\0junk]u"
+    path.write_bytes(b"\x80\x02}X\x03\0\0\0gnd](" + query + b"es.")
     assert_refused(lambda: kinds.read_truth(path), path)
 
 

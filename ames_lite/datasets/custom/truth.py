@@ -25,7 +25,7 @@ from ames_lite.datasets.rules import check_radius, marked
 from ames_lite.datasets.tables import KINDS as TABLES
 from ames_lite.datasets.tables import Table, describe_forms, read_table
 from ames_lite.errors import BadInput, ConfigError, existing_file, explained, require
-from ames_lite.stores.fitted import array_of
+from ames_lite.io.arrays import read_npz
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
 MATRIX = (".npy", ".npz")
@@ -210,12 +210,10 @@ def _load_matrix(path: Path) -> npt.NDArray[Any]:
     expected = "a .npy, or a .npz with one array, of bool or 0 and 1"
     existing_file(path, "the matrix is missing", expected=expected)
     with explained("the matrix cannot be read: {}", Exception, where=path, expected=expected):
-        loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            names = loaded.files
-            if len(names) == 1:
-                return array_of(loaded, names[0])
-    what = f"the file holds arrays {', '.join(names) or 'none'}"
+        if path.suffix.lower() == ".npy":
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        found = read_npz(path)
+        if len(found) == 1:
+            return next(iter(found.values()))
+    what = f"the file holds arrays {', '.join(found) or 'none'}"
     raise BadInput(what, where=path, expected=expected)

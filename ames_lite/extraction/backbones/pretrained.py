@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile, explained
@@ -82,9 +83,10 @@ def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple
             raise missing(checkpoint, folder / name if folder.is_dir() else folder)
     expected = checkpoint.expected
     _check_config(folder / CONFIG, checkpoint)
-    loader = transformers_class(checkpoint.model).from_pretrained
+    model = transformers_class(checkpoint.model)
     with explained("does not load: {}", Exception, where=folder, expected=expected), _quiet():
-        network, info = loader(folder, **HOW)
+        _check_sizes(model, folder)
+        network, info = model.from_pretrained(folder, **HOW)
     kinds = ("missing", "unexpected", "mismatched")
     faults = {kind: _names(info.get(f"{kind}_keys") or (), checkpoint) for kind in kinds}
     refuse_keys(folder, expected, **faults, unreadable=map(str, info.get("error_msgs") or ()))
@@ -127,6 +129,16 @@ def _check_config(path: Path, checkpoint: Checkpoint) -> None:
         came = part.get(key, getattr(silent, key, None)) if isinstance(part, dict) else None
         if came != value:
             raise BadInput(f"{key} is {came!r}", where=path, expected=f"{value!r}: {expected}")
+
+
+def _check_sizes(model: Any, folder: Path) -> None:
+    """Raise ValueError where the network of config.json has more numbers than the weights bytes."""
+    config = model.config_class.from_pretrained(folder)
+    with torch.device("meta"):
+        network = model(config)
+    numbers = sum(part.numel() for part in (*network.parameters(), *network.buffers()))
+    if numbers > (folder / WEIGHTS).stat().st_size:
+        raise ValueError(f"{CONFIG} is of a network of {numbers} numbers, more than the weights")
 
 
 def _names(keys: Iterable[Any], checkpoint: Checkpoint) -> set[str]:

@@ -1,4 +1,4 @@
-"""Damaged mappings of virtual data sets are refused before HDF5 meets them."""
+"""Damaged mappings of virtual data sets, and names, are refused before HDF5 meets them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.stores import hdf5
-from ames_lite.stores.virtual_mapping import Read, _lookup3, check_mapping
+from ames_lite.stores.hdf5_metadata import Read, _lookup3, check_object
 from tests.hostile import assert_refused
 
 
@@ -64,12 +64,10 @@ def test_no_byte_of_a_mapping_can_be_changed(tmp_path: Path, libver: Any) -> Non
         damaged = bytearray(whole)
         damaged[at] ^= 0xFF
         with pytest.raises(ValueError, match="mapping") as refused:
-            check_mapping(
-                lambda begin, size, now=bytes(damaged): now[begin : begin + size], address
-            )
+            check_object(lambda begin, size, now=bytes(damaged): now[begin : begin + size], address)
         said.add(str(refused.value))
     assert len(said) == 4
-    check_mapping(of(whole), address)
+    check_object(of(whole), address)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +101,7 @@ def test_headers_in_circles_end(tmp_path: Path) -> None:
     header = (
         b"\x01\0\1\0" + bytes(4) + b"\x30\0\0\0" + bytes(4) + b"\x10\0\x10\0" + bytes(4) + again
     )
-    check_mapping(lambda begin, size: header.ljust(64, b"\0")[begin : begin + size], 0)
+    check_object(lambda begin, size: header.ljust(64, b"\0")[begin : begin + size], 0)
 
 
 def test_the_hash_is_the_one_of_hdf5() -> None:
@@ -112,4 +110,17 @@ def test_the_hash_is_the_one_of_hdf5() -> None:
 
 def test_what_is_no_header_is_left_to_hdf5() -> None:
     for content in (b"", b"OHDR", os.urandom(40).replace(b"\1", b"\2"), b"\x01" * 16):
-        check_mapping(of(content), 0)
+        check_object(of(content), 0)
+
+
+@pytest.mark.parametrize("libver", FORMS, ids=str)
+def test_names_beyond_the_end_are_refused(tmp_path: Path, libver: Any) -> None:
+    path = write(tmp_path / "a.hdf5", libver)
+    whole = path.read_bytes()
+    heaps = [at for at in range(len(whole)) if whole[at : at + 4] == b"HEAP"]
+    assert len(heaps) == (2 if libver == "earliest" else 0)
+    for heap in heaps:
+        for number in (1 << 40, len(whole)):
+            put = number.to_bytes(8, "little")
+            path.write_bytes(whole[: heap + 8] + put + whole[heap + 16 :])
+            assert "its names" in assert_refused(lambda: read(path), path)

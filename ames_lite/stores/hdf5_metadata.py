@@ -1,7 +1,8 @@
-"""The mapping of a virtual data set, looked at before HDF5 does.
+"""Metadata of an HDF5 file that HDF5 would take for true, looked at before.
 
-HDF5 keeps it in a heap of the file, whose numbers it takes for true: damaged ones bring it down, or
-lead it in circles. The mapping ends in a checksum, which HDF5 compares after it has used the rest.
+The names of a group of the older form, and the mapping of a virtual data set, lie in heaps without
+checksums: damaged sizes bring HDF5 down, lead it in circles or make it ask for any memory. A
+mapping ends in a checksum, which HDF5 compares after it has used the rest.
 """
 
 import struct
@@ -10,14 +11,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 Read = Callable[[int, int], bytes]  # from a place of the file, so many bytes
-LAYOUT, CONTINUED = 8, 16  # kinds of messages of an object's header
+LAYOUT, CONTINUED, NAMES = 8, 16, 17  # kinds of messages of an object's header
 VIRTUAL = 3  # a class of layouts
 NOWHERE = (1 << 64) - 1
 WORD = (1 << 32) - 1
+ROOT = {0: 64, 1: 68, 2: 36, 3: 36}  # where the first block says it, by its version
 
 
-def check_mapping(read: Read, address: int) -> None:
-    """Raise ValueError where an object of the file is virtual and its mapping was changed.
+def check_root(read: Read) -> None:
+    """`check_object` of the group that all paths begin in."""
+    head = read(0, 96).ljust(96, b"\0")
+    check_object(read, struct.unpack_from("<Q", head, ROOT.get(head[8], 36))[0])
+
+
+def check_object(read: Read, address: int) -> None:
+    """Raise ValueError where a group's names or a virtual data set's mapping were changed.
 
     What is no header, or ends beyond the file, is left to HDF5, which refuses it.
     """
@@ -27,6 +35,12 @@ def check_mapping(read: Read, address: int) -> None:
             mapping = b"" if at == NOWHERE else _in_heap(read, at, index)
             if mapping and _lookup3(mapping[:-4]) != int.from_bytes(mapping[-4:], "little"):
                 raise ValueError("its mapping was changed: another checksum")
+        elif kind == NAMES and len(body) >= 16:
+            size, _, begin = struct.unpack(
+                "<QQQ", read(int.from_bytes(body[8:16], "little"), 32)[8:].ljust(24, b"\0")
+            )
+            if len(read(begin, size)) != size:
+                raise ValueError("its names lie beyond the end of the file")
 
 
 def _messages(read: Read, address: int) -> Iterator[tuple[int, bytes]]:

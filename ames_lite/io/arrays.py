@@ -1,0 +1,59 @@
+"""Arrays of numbers in `.npy` files and `.npz` archives, read without pickle.
+
+A header is compared with the bytes that are there before memory for its array is asked for. What is
+raised is a ValueError, or what NumPy and zipfile raise of damage: for the caller to explain.
+"""
+
+import math
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+BOMB = 64 << 20, 100  # bytes, and the archive's size so often, that its members may take
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of the array that follows; its version is of neither long nor odd names."""
+    version = npy.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version}")
+    shape, _, dtype = npy.read_array_header_1_0(file)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"the shape {shape}")
+    return shape, dtype
+
+
+def read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
+    """The array of numbers or texts that a stream of so many bytes holds."""
+    file.seek(0)
+    shape, dtype = read_header(file)
+    if math.prod(shape) * max(1, dtype.itemsize) > size - file.tell():
+        raise ValueError(f"{size - file.tell()} bytes are no {list(shape)} of {dtype}")
+    file.seek(0)
+    return np.asarray(npy.read_array(file, allow_pickle=False))
+
+
+def read_npz(path: str | Path, names: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an archive that have these names, or all. KeyError where one is absent."""
+    refuse_bomb(path)
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in names or [member.removesuffix(".npy") for member in archive.namelist()]:
+            member = archive.NameToInfo[f"{name}.npy"]
+            with archive.open(member) as file:
+                found[name] = read_array(file, member.file_size)
+    return found
+
+
+def refuse_bomb(path: str | Path) -> None:
+    """Raise ValueError where the members of an archive take far more than it does."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > max(BOMB[0], BOMB[1] * os.path.getsize(path)):
+        raise ValueError(f"its members take {size} bytes, {BOMB[1]} times the file and more")
