@@ -69,13 +69,12 @@ class Entry:
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
     digests = (*LISTS, "query_store", "gallery_store", "ground_truth", "neighbors")
-    said = _digests(run)
     return {
         **{key: value for key, value in run["config"].items() if key not in MAY_DIFFER},
         **{key: run[key] for key in ("dataset", "desc_name", "model")},
         "rows": [row["num_rerank"] for row in run["rows"]],
         **{key: _fact(run, key) for key in ("ap_divisor", "metrics")},
-        **{f"{DIGEST}{key}": said.get(key) for key in digests},
+        **{f"{DIGEST}{key}": _fact(run, key) for key in digests},
     }
 
 
@@ -88,11 +87,7 @@ def _fact(run: Mapping[str, Any], key: str) -> Any:
     if key == "ap_divisor":
         short = run.get("short_lists")
         return str(run["config"].get(key, DIVISORS[0])) if short else DIVISORS[0]
-    return _digests(run).get(key)
-
-
-def _digests(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {**run["digests"], **run.get("read", {})}
+    return {**run["digests"], **run.get("read", {})}.get(key)
 
 
 def _check_comparable(entry: Entry, other: Entry) -> None:

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.names import say_difference
 from ames_lite.errors import BadInput, require
 from ames_lite.evaluation import protocols
-from ames_lite.io.digest import array_digest, file_identity, names_digest
+from ames_lite.io.digest import file_identity, names_digest
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.records import GroundTruth, Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -39,10 +37,8 @@ class EvaluationData(protocols.Retrieval):
 
 def read_digests(truth: GroundTruth, neighbors: Path) -> dict[str, str]:
     """What tells a ground truth, in whatever form, and the file of neighbour lists from others."""
-    graded = (truth.easy, truth.hard, truth.junk)
-    rows = [array_digest(np.concatenate(of_queries)) for of_queries in graded]
-    counts = [array_digest(np.array([*map(len, of_queries)], np.int64)) for of_queries in graded]
-    of_truth = names_digest([*rows, *counts, str(truth.bbox)])
+    graded = [[one.tolist() for one in rows] for rows in (truth.easy, truth.hard, truth.junk)]
+    of_truth = names_digest([str(graded), str(truth.bbox)])
     return {"ground_truth": of_truth, "neighbors": file_identity(neighbors)}
 
 

@@ -80,15 +80,17 @@ def test_a_folder_of_many_images_costs_what_has_changed(tmp_path: Path, vocabula
         os.utime(folder / f"{number:03}.jpg")
         (folder / f"{number + 10:03}.jpg").unlink()
         (folder / f"{number + 20:03}.jpg").rename(folder / f"moved{number}.jpg")
+        picture(folder / f"{number + 30:03}.jpg", number + 300)
     _, shown = run(folder, tmp_path / "index", vocabulary)
-    assert shown == 4  # the renamed ones; touched ones are compared by their bytes
+    assert shown == 8  # the renamed and the changed; touched ones are compared by their bytes
     run(folder, tmp_path / "fresh", vocabulary)
-    ranker, query = Ranker(verifier_scorer("mutual_nn"), 0.5, 0.1), folder / "050.jpg"
+    ranker = Ranker(verifier_scorer("mutual_nn"), 0.5, 0.1, num_rerank=10)
     one, other = (
-        search_images(tmp_path / name, query, Counting(), ranker) for name in ("index", "fresh")
+        search_images(tmp_path / name, folder, Counting(), ranker) for name in ("index", "fresh")
     )
-    assert one.gallery == other.gallery == tuple(list_images(folder))
-    np.testing.assert_array_equal(one.hits.ids, other.hits.ids)
+    assert one.gallery == other.gallery == one.queries == tuple(list_images(folder))
+    for field in ("ids", "scores", "global_rank", "sims"):
+        np.testing.assert_array_equal(getattr(one.hits, field), getattr(other.hits, field))
 
 
 def lists(value: float) -> Neighbors:
