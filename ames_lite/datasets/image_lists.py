@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ames_lite.datasets.names import check_once, check_utf8
 from ames_lite.datasets.tables import Form, Table, read_table
 from ames_lite.errors import BadInput, existing_file, require
-from ames_lite.io.writing import replacing
+from ames_lite.io.writing import csv_writer, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _write_rows(path: str | Path, rows: Iterable[Iterable[object]]) -> Path:
         replacing(path, overwrite=True) as partial,
         open(partial, "w", newline="", encoding="utf-8") as file,
     ):
-        csv.writer(file, lineterminator="\n").writerows(rows)
+        csv_writer(file).writerows(rows)
     return Path(path)
 
 

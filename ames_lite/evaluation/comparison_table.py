@@ -4,7 +4,6 @@ Metrics are printed in points (per cent), in CSV as fractions at full precision.
 bold or sorted: no row is picked here.
 """
 
-import csv
 import io
 import math
 import re
@@ -15,6 +14,7 @@ from ames_lite.errors import BadInput
 from ames_lite.evaluation.comparison import Block, Difference, Line, mean_block
 from ames_lite.evaluation.protocols import footnotes
 from ames_lite.evaluation.significance import Spread
+from ames_lite.io.writing import csv_writer
 
 SETTINGS = ("num_rerank", "λ", "γ", "role")
 WORDS = (0, 1, 5)  # columns of words, set to the left
@@ -37,7 +37,8 @@ def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = N
     for block, names in zip(blocks, shown, strict=True):
         cells = [["name", "model", *_header([block], names)]]
         cells += [[line.name, line.settings["model"], *_row(line, names)] for line in block.lines]
-        texts.append(WRITERS[form](block.dataset, cells, notes_of([block], names)))
+        cells = [[*map(_one_line, row)] for row in cells]
+        texts.append(WRITERS[form](_one_line(block.dataset), cells, notes_of([block], names)))
     return "\n".join(texts)
 
 
@@ -50,7 +51,12 @@ def one_table(
     for block in (*blocks, *([mean] if mean is not None else [])):
         for at, line in enumerate(block.lines):
             cells.append(["" if at else block.dataset, line.name, *_row(line, names)])
+    cells = [[*map(_one_line, row)] for row in cells]
     return (_markdown if markdown else _text)("", cells, notes_of(blocks, names))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
 def notes_of(blocks: Sequence[Block], shown: Sequence[str]) -> list[str]:
@@ -174,7 +180,7 @@ def _csv(blocks: Sequence[Block], columns: Sequence[str] | None) -> str:
     """One table of all blocks; a metric that a data set does not have stays empty."""
     names = columns or list(dict.fromkeys(chain(*(block.lines[0].metrics for block in blocks))))
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv_writer(out)
     settings = ("dataset", "name", "model", "num_rerank", "lamb", "temp", "role", "runs")
     found = ("baseline", "metric", "difference_points", "low_points", "high_points", "p")
     writer.writerow((*settings, *chain(*((name, f"{name}_std") for name in names)), *found))

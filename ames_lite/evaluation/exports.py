@@ -8,7 +8,6 @@ reranked part, are lowered by the least step that float32 keeps. Blanks and cont
 names are written as in URLs (`%20`), and `%` as `%25`. Ranks count from 1.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -23,7 +22,7 @@ from ames_lite.errors import require
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Protocol
-from ames_lite.io.writing import replacing
+from ames_lite.io.writing import csv_writer, replacing
 from ames_lite.records import Neighbors, PairScores
 
 Floats = npt.NDArray[np.float32]
@@ -91,7 +90,7 @@ def write_ranking(
     gallery_names: Sequence[str],
     ranking: Neighbors,
     *,
-    tag: str = "",
+    tag: str = "ames_lite",
     sims: Floats | None = None,
     logits: Floats | None = None,
 ) -> Path:
@@ -157,7 +156,7 @@ def _write_csv(
     file: TextIO, lists: Lists, numbers: dict[str, Floats], ranked: bool = False
 ) -> None:
     """numbers: [Q, n] by column, of the first n images of each list; ranked: with the rank."""
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv_writer(file)
     writer.writerow(("query", *["rank"] * ranked, "gallery", *numbers))
     for q, (query, images) in enumerate(lists):
         texts = [map(_short, values[q]) for values in numbers.values()]

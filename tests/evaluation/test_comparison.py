@@ -217,6 +217,17 @@ def test_the_forms_show_the_same_figures() -> None:
     assert len({row.count("&") - row.count(r"\&") for row in rows}) == 1 and len(rows) == 4
 
 
+@pytest.mark.parametrize("form", ["table", "markdown", "latex"])
+def test_a_name_with_line_ends_stays_in_its_row(form: str) -> None:
+    results = [make_results(0) | {"dataset": "d\nd", "model": "m\n|m"}, make_results(1)]
+    results[1] |= {"dataset": "d\nd", "model": "m\n|m"}
+    texts = [
+        render([one_block(entry(f"a{end}b", results[0]), entry("c", results[1]))], form)
+        for end in (" ", "\n")
+    ]
+    assert texts[0] == texts[1] and len(texts[0].splitlines()) > 5
+
+
 def test_the_csv_form_has_the_figures_in_full() -> None:
     runs = [make_results(seed) for seed in range(2)]
     block = one_block(entry("a", *runs), entry("b", make_results(5)))
