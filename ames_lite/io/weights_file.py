@@ -4,7 +4,6 @@ A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state
 """
 
 import io
-import mmap
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -17,13 +16,14 @@ from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile, existing_file
 from ames_lite.io.arrays import refuse_bomb
+from ames_lite.io.pickle_program import bytes_of, check_program
 from ames_lite.io.writing import replacing
 
 FOLDER = 0x10  # the attribute of an archive's member
 PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8} | {
     *(torch.int8, torch.int16, torch.int32, torch.int64)
 }
-BYTES_OF_ANY_LENGTH = b"\nbytearray\n"  # a call that PyTorch allows
+PICKLES = 5  # that files of the older form begin with
 STATE_KEYS = ("state", "model_state")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,7 +32,7 @@ def load_weights(path: str | Path, expected: str) -> Any:
     """What a file of tensors and containers holds, none of it run. Raises MissingFile, BadInput."""
     existing_file(path, "a file of weights is missing", expected=expected)
     try:
-        _verify_archive(path)
+        _verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         _check_tensors(content, os.path.getsize(path))
         return content
@@ -42,19 +42,18 @@ def load_weights(path: str | Path, expected: str) -> Any:
         raise BadInput(what, where=path, expected=expected) from error
 
 
-def _verify_archive(path: str | Path) -> None:
-    """Raise ValueError where a member of an archive was changed: PyTorch does not look at it."""
+def _verify(path: str | Path) -> None:
+    """Raise ValueError where PyTorch would be led astray: it does not look at what was changed."""
     if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as old:
-            called = old.find(BYTES_OF_ANY_LENGTH) >= 0
-        if called:
-            raise ValueError("it asks for bytes of any length")
+        with bytes_of(path) as file:
+            for _ in range(PICKLES):
+                check_program(file)
         return
     refuse_bomb(path)
     with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
-        if any(BYTES_OF_ANY_LENGTH in archive.read(name) for name in pickles):
-            raise ValueError("it asks for bytes of any length")
+        for name in archive.namelist():
+            if name.endswith(".pkl"):
+                check_program(io.BytesIO(archive.read(name)))
         changed = archive.testzip()
         folders = [one.filename for one in archive.infolist() if one.external_attr & FOLDER]
     if changed is not None or folders:  # of a folder PyTorch gives memory that nothing was read to

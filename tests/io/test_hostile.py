@@ -186,6 +186,13 @@ def called(module: str, name: str) -> bytes:
     return b"\x80\x02}X\x01\0\0\0a" + call + b"s."
 
 
+def pairs(deep: int = 40) -> bytes:
+    """Of pairs of the pair before, twice: named, as PyTorch does not double."""
+    steps = [b"h" + bytes([at]) + b"\x86q" + bytes([at + 1]) for at in range(deep)]
+    return b"K\x01q\0" + b"".join(steps)
+
+
+PAIRS = pairs()
 OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}."  # what came first
 WEIGHTS: dict[str, Callable[[], bytes]] = {
     "an archive that unpacks to far more": deflated,
@@ -194,6 +201,8 @@ WEIGHTS: dict[str, Callable[[], bytes]] = {
     "a tensor of any length": lambda: archive_of(called("torch", "Tensor")),
     "a place far behind": lambda: archive_of(b"\x80\x02K\x01r" + struct.pack("<I", 1 << 30) + b"."),
     "a text beyond the end": lambda: archive_of(b"\x80\x02X" + struct.pack("<I", INT) + b"abc."),
+    "pairs of pairs for a key": lambda: archive_of(b"\x80\x02" + PAIRS + b"}h\x28K\x01s."),
+    "pairs of pairs in an old file": lambda: OLD + b"\x80\x02" + PAIRS + b"}h\x28K\x01s.",
     "deep tuples": lambda: archive_of(b"\x80\x02K\x01" + b"\x85" * 100_000 + b"."),
 }
 
@@ -226,11 +235,6 @@ PICKLES = {
 }
 
 
-def nested(open_: bytes, close: bytes, deep: int = 40, again: bytes = b"2") -> bytes:
-    """A value that holds the one before twice."""
-    return (open_ * deep) + b"K\x01" + (again + close) * deep
-
-
 def remembered(deep: int) -> bytes:
     """Lists of the list before, twice."""
     parts = [b"]q\x00"]
@@ -240,7 +244,6 @@ def remembered(deep: int) -> bytes:
     return b"".join(parts)
 
 
-PAIRS = nested(b"", b"\x86")
 PICKLES |= {
     "pairs of pairs": b"\x80\x02" + PAIRS + b".",
     "pairs of pairs for a key": b"\x80\x02}" + PAIRS + b"K\x01s.",
@@ -248,7 +251,8 @@ PICKLES |= {
     "pairs of pairs in a frozen set": b"\x80\x04(" + PAIRS + b"\x91.",
     "lists of lists": b"\x80\x02" + remembered(40) + b".",
     "one key of many pairs, often": b"\x80\x02}"
-    + nested(b"", b"\x86", 20)
+    + b"K\x01"
+    + b"2\x86" * 20
     + b"q\x000"
     + b"h\x00K\x01s" * 1000
     + b".",

@@ -7,26 +7,23 @@ are read through it too.
 """
 
 import math
-import mmap
 import os
 import pickle
-import pickletools
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, existing_file
 from ames_lite.io.arrays import read_array, read_header
+from ames_lite.io.pickle_program import bytes_of, check_program
 
 GlobalTable = Mapping[tuple[str, str], object]
 NUMBERS = "biuf"  # kinds of dtypes
-AGAIN = 1 << 24, 16  # values that may be named again, written out; and so many a byte
 
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, struct.error, UnicodeError, ValueError, TypeError),
@@ -168,22 +165,8 @@ def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
     allowed: a table such as NUMPY_ARRAYS, (module, name) to what stands in for it. Raises
     MissingFile; BadInput at any other global, and where the stream is damaged or forged.
     """
-    with _bytes_of(existing_file(path, "a pickle is missing")) as file:
+    with bytes_of(existing_file(path, "a pickle is missing")) as file:
         return read_pickled(file, Path(path), allowed)
-
-
-@contextmanager
-def _bytes_of(path: Path) -> Iterator[IO[bytes]]:
-    """A file that gives the bytes it has, and asks for no memory for more, however many are read.
-
-    A length that was forged would be asked for by files of Python, before they read.
-    """
-    with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            yield file
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            yield cast(IO[bytes], mapped)
 
 
 def read_pickled(
@@ -192,7 +175,7 @@ def read_pickled(
     """`read_pickle` of a file in memory; persistent: references outside stand for themselves."""
     start = file.tell()
     try:
-        _check_program(file)
+        check_program(file)
         file.seek(start)
         try:
             return _AllowListUnpickler(file, path, allowed, persistent).load()
@@ -205,66 +188,6 @@ def read_pickled(
     except _BROKEN as error:
         what = f"a pickle cannot be read ({str(error) or type(error).__name__})"
         raise BadInput(what, where=path, expected="a whole pickle of plain data") from error
-
-
-class _Effect(NamedTuple):
-    """What an operation takes from the stack, from a mark on or a number of values, and gives."""
-
-    to_mark: bool
-    taken: int
-    given: int
-
-    @classmethod
-    def of(cls, opcode: pickletools.OpcodeInfo) -> "_Effect":
-        before, mark = opcode.stack_before, pickletools.markobject
-        taken = before.index(mark) if mark in before else len(before)
-        return cls(mark in before, taken, len(opcode.stack_after))
-
-
-EFFECTS = {opcode.name: _Effect.of(opcode) for opcode in pickletools.opcodes}
-PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), ("GET", "BINGET", "LONG_BINGET")
-GROWING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")  # the first they take
-ATOM = [1]
-
-
-def _check_program(file: IO[bytes]) -> None:
-    """Raise ValueError where a pickle would take far more memory or time than its bytes.
-
-    The unpickler makes room for all numbers below one that a value is remembered as. And what
-    is named again may be written out at each place, when it is hashed, copied or made an array:
-    pairs of pairs of a pair are 2^40 soon. Sizes are followed as the unpickler's stack would be.
-    """
-    stack: list[list[int]] = []  # of each value the size, shared as the value is
-    marks: list[int] = []
-    memo: dict[int, list[int]] = {}
-    again = 0
-    for opcode, argument, at in pickletools.genops(file):
-        name, (to_mark, taken, given), place = opcode.name, EFFECTS[opcode.name], at or 0
-        if name == "MARK":
-            marks.append(len(stack))
-        elif name in PUTS:
-            number = len(memo) if name == "MEMOIZE" else int(argument or 0)
-            if number > place:
-                raise ValueError(f"a value is remembered as number {number}")
-            memo[number] = stack[-1]
-        elif name in GETS or name == "DUP":
-            stack.append(stack[-1] if name == "DUP" else memo[int(argument or 0)])
-            again += stack[-1][0]
-            if again > max(AGAIN[0], AGAIN[1] * place):
-                raise ValueError("values that are named again would be far more than the pickle")
-        else:
-            first = (marks.pop() if to_mark else len(stack)) - taken
-            values = stack[first:]
-            del stack[first:]
-            size = sum(value[0] for value in values)
-            if name in GROWING:
-                if values[0] is ATOM:
-                    raise ValueError(f"{name} of what cannot grow")
-                stack.append(values[0])
-                values[0][0] = size
-            elif given:
-                new = values or name.endswith(("LIST", "DICT", "SET"))
-                stack.append([1 + size] if new else ATOM)
 
 
 def _with_text(value: Any, done: dict[int, Any]) -> Any:
@@ -302,7 +225,7 @@ def read_npy(path: str | Path, expected: str = "a .npy file") -> npt.NDArray[Any
     """The array of a file. Raises MissingFile; BadInput for damage, and for forbidden content."""
     path = existing_file(path, "a file is missing", expected=expected)
     try:
-        with _bytes_of(path) as file:
+        with bytes_of(path) as file:
             shape, dtype = read_header(file)
             if not dtype.hasobject:
                 return read_array(file, os.path.getsize(path))
