@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -35,6 +36,7 @@ def outcome_of(read: Callable[[], object], log: Path) -> Outcome:
     log.unlink(missing_ok=True)
     child = os.fork()
     if not child:
+        gc.freeze()  # a collection would copy what the processes share
         try:
             _limited(read, log)
         finally:

@@ -41,9 +41,9 @@ def read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
 
 def read_npz(path: str | Path, names: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an archive that have these names, or all. KeyError where one is absent."""
-    refuse_bomb(path)
     found = {}
     with zipfile.ZipFile(path) as archive:
+        refuse_bomb(archive)
         for name in names or [member.removesuffix(".npy") for member in archive.namelist()]:
             member = archive.NameToInfo[f"{name}.npy"]
             with archive.open(member) as file:
@@ -51,9 +51,8 @@ def read_npz(path: str | Path, names: Sequence[str] = ()) -> dict[str, npt.NDArr
     return found
 
 
-def refuse_bomb(path: str | Path) -> None:
+def refuse_bomb(archive: zipfile.ZipFile) -> None:
     """Raise ValueError where the members of an archive take far more than it does."""
-    with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > max(BOMB[0], BOMB[1] * os.path.getsize(path)):
+    size = sum(member.file_size for member in archive.infolist())
+    if size > max(BOMB[0], BOMB[1] * os.path.getsize(str(archive.filename))):
         raise ValueError(f"its members take {size} bytes, {BOMB[1]} times the file and more")

@@ -49,8 +49,8 @@ def _verify(path: str | Path) -> None:
             for _ in range(PICKLES):
                 check_program(file)
         return
-    refuse_bomb(path)
     with zipfile.ZipFile(path) as archive:
+        refuse_bomb(archive)
         for name in archive.namelist():
             if name.endswith(".pkl"):
                 check_program(io.BytesIO(archive.read(name)))

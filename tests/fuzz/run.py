@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
+import faulthandler
 import gc
 import hashlib
 import json
@@ -203,6 +204,7 @@ def forked(work: Callable[[], object], guard: int) -> int:
         _, status = os.waitpid(child, 0)
         return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     try:
+        faulthandler.disable()  # what ends it is counted
         gc.freeze()  # a collection would touch them too
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + guard

@@ -175,7 +175,7 @@ def deflated() -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02}.")
-        archive.writestr("archive/data/0", bytes(1 << 28))
+        archive.writestr("archive/data/0", bytes(72 << 20))
     return made.getvalue()
 
 
@@ -203,7 +203,7 @@ WEIGHTS: dict[str, Callable[[], bytes]] = {
     "a text beyond the end": lambda: archive_of(b"\x80\x02X" + struct.pack("<I", INT) + b"abc."),
     "pairs of pairs for a key": lambda: archive_of(b"\x80\x02" + PAIRS + b"}h\x28K\x01s."),
     "pairs of pairs in an old file": lambda: OLD + b"\x80\x02" + PAIRS + b"}h\x28K\x01s.",
-    "deep tuples": lambda: archive_of(b"\x80\x02K\x01" + b"\x85" * 100_000 + b"."),
+    "deep tuples": lambda: archive_of(b"\x80\x02K\x01" + b"\x85" * 20_000 + b"."),
 }
 
 
@@ -216,7 +216,7 @@ def test_forged_weights_are_refused(tmp_path: Path, what: str) -> None:
 
 def test_an_array_file_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.npz"
-    np.savez_compressed(path, centroids=np.zeros((1 << 16, 1 << 10), np.float32))
+    np.savez_compressed(path, centroids=np.zeros((18 << 10, 1 << 10), np.float32))
     assert_refused(lambda: read_vocabulary(path), path)
 
 
@@ -231,7 +231,7 @@ PICKLES = {
     "a text beyond the end": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 33) + b"abc.",
     "a frame beyond the end": b"\x80\x04\x95" + struct.pack("<Q", 1 << 33) + b"K\x01.",
     "a number beyond the end": b"\x80\x02\x8b" + struct.pack("<i", INT) + b"abc.",
-    "deep tuples of other text": b"\x80\x02U\x01\xff" + b"\x85" * 100_000 + b".",
+    "deep tuples of other text": b"\x80\x02U\x01\xff" + b"\x85" * 20_000 + b".",
 }
 
 
