@@ -27,9 +27,10 @@ from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, check_config, require
 from ames_lite.evaluation.comparison import Block, Entry, compare
 from ames_lite.evaluation.comparison_table import one_table, render
+from ames_lite.evaluation.data import find_files
 from ames_lite.evaluation.metrics import find_hits
 from ames_lite.evaluation.protocols import get_protocol, summarize
-from ames_lite.evaluation.results_file import read_results
+from ames_lite.evaluation.results_file import check_read, read_results
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.overrides import word
 from ames_lite.io.writing import replacing
@@ -217,17 +218,19 @@ def _rerank(pipeline: Pipeline, place: Files, folder: Path) -> Block:
     """Evaluate every reranker on a dataset; returns its lines of the table."""
     config, entries = pipeline.config, []
     path, by = pipeline.of_globals(place).neighbors(config.global_).absolute(), config.global_
-    lists = word("neighbors", str(path) if pipeline.from_images else by)
+    lists = str(path) if pipeline.from_images else by
     for name in pipeline.rerankers:
-        more = [lists, word("output_dir", folder / name)]
+        more = [word("neighbors", lists), word("output_dir", folder / name)]
         if config.scores is not None:
             earlier = config.scores / place.name / name / "scores.hdf5"
             more += [word("scores", earlier)] if earlier.is_file() else []
-        if not (folder / name / shell.RESULTS).is_file():  # of an interrupted run
+        found = folder / name / shell.RESULTS
+        if not found.is_file():  # of an interrupted run
             pipeline.steps(*pipeline.rerank(place, name, *more))
-        results = dict(read_results(folder / name / shell.RESULTS))
+        results = dict(read_results(found))
+        check_read(results, found, place, find_files(place, lists, stores=False))
         results["config"] = {**results["config"], "neighbors": pipeline.lists}
-        entries.append(Entry(name, (str(folder / name / shell.RESULTS),), (results,)))
+        entries.append(Entry(name, (str(found),), (results,)))
     metric = config.metric if config.metric in entries[0].runs[0]["global"] else None
     return compare(entries, metric=metric, seed=config.seed)[0]
 

@@ -18,7 +18,7 @@ from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
 from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
 from ames_lite.io.json_file import read_json_file
-from ames_lite.records import PairScores
+from ames_lite.records import GroundTruth, PairScores
 from ames_lite.stores.descriptor_store import say_empty
 from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.pair_scores import read_pair_scores
@@ -147,21 +147,30 @@ def reread(
     missing = {"what": "missing: the scores of the run", "expected": expected, "remedy": remedy}
     found_at = partial(existing_file, scores.absolute(), **missing)
     paths = find_files(files, neighbors, stores=False, scores=found_at)
-    lists = read_lists(paths)
-    said = {**results["digests"], **results["read"]}
-    for side, one in zip(SIDES, lists, strict=True):
-        _check_read(said, f"{side}_names", names_digest(one.names), where, paths[side])
-    truth = files.read_truth(*(images.names for images in lists))
-    for key, here in read_digests(truth, paths["neighbors"]).items():
-        _check_read(said, key, here, where, paths[key.replace("_", " ")])
+    truth = check_read(results, where, files, paths)
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
     found = read_pair_scores(paths["scores"], results["digests"], remedy=ANEW)
     return Reread(protocol, truth, near, found, results, where)
 
 
-def _check_read(said: Mapping[str, Any], key: str, here: str, where: Path, path: Path) -> None:
-    """Raise BadInput where a file, by its digest, is not the one that the run read."""
-    there = said.get(key, here)  # results of older versions do not say all
-    what = f"the run had another {path.name}: its digest is {there} there, {here} here"
-    both, expected = f"{where} against {path}", "the files that the run read"
-    require(there == here, what, where=both, expected=expected, remedy=ANEW)
+def check_read(
+    results: Mapping[str, Any], where: Path, files: DatasetFiles, paths: Mapping[str, Path]
+) -> GroundTruth:
+    """The ground truth. Raises BadInput where lists, ground truth or neighbours, by their digests,
+    are not those that the run read; where: its results.json; paths: of `find_files`.
+    """
+    said = {**results["digests"], **results["read"]}
+
+    def check(key: str, here: str, path: Path) -> None:
+        there = said.get(key, here)  # results of older versions do not say all
+        what = f"the run had another {path.name}: its digest is {there} there, {here} here"
+        both, expected = f"{where} against {path}", "the files that the run read"
+        require(there == here, what, where=both, expected=expected, remedy=ANEW)
+
+    lists = read_lists(paths)
+    for side, images in zip(SIDES, lists, strict=True):
+        check(f"{side}_names", names_digest(images.names), paths[side])
+    truth = files.read_truth(*(images.names for images in lists))
+    for key, here in read_digests(truth, paths["neighbors"]).items():
+        check(key, here, paths[key.replace("_", " ")])
+    return truth

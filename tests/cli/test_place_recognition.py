@@ -28,6 +28,7 @@ from ames_lite.cli.compose import compose, experiments_of
 from ames_lite.cli.place_stages import Pipeline
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from ames_lite.io.checkpoint import HeadMeta, save_head
+from ames_lite.io.json_file import read_json_file
 from ames_lite.io.overrides import word
 from ames_lite.models import AMES, ELViS
 from ames_lite.stores.fitted import read_vocabulary_images
@@ -228,6 +229,23 @@ def test_stale_files_are_refused_with_both_values(aerial: Done, tmp_path: Path) 
         (folder / f"anyloc_vitg_aerial_{side}_vlad.hdf5").unlink()
     with pytest.raises(BadInput, match="similarity(.|\n)*prepare_topk_global dataset=nardo_air"):
         run(root, "c", *words)
+
+
+def test_results_of_an_interrupted_run_are_taken_while_what_they_follow_from_is_the_same(
+    aerial: Done, tmp_path: Path
+) -> None:
+    shutil.copytree(aerial.root / "data", tmp_path / "data")
+    words = [*aerial.words, "rerankers=[ransac]"]
+    blocks = run(tmp_path, "run", *words)
+    (tmp_path / "run" / "table.csv").unlink()
+    assert repr(run(tmp_path, "run", *words)) == repr(blocks)
+    (tmp_path / "run" / "table.csv").unlink()
+    path = next((tmp_path / "data").glob("*/gnd_*midref_rot0.json"))
+    truth = read_json_file(path, "")
+    truth["queries"][0]["positives"].pop()
+    path.write_text(json.dumps(truth))
+    with pytest.raises(BadInput, match=f"the run had another {path.name}(.|\n)*evaluate again"):
+        run(tmp_path, "run", *words)
 
 
 def test_amstertime_by_its_cls_token_in_both_directions(
