@@ -17,6 +17,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -27,7 +29,8 @@ from typing import Any, NamedTuple, Self
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).with_name("shim.c")
 KILL, LIMIT = "SIGKILL", "RLIMIT_FSIZE"  # beside names of errno
-SECONDS = 120  # for one command
+SECONDS, LEFT_SECONDS = 120, 5  # for one command, and for what it began
+SUBREAPER = 36  # of prctl: processes whose parent has ended become this one's
 ONCE = " once"  # behind the name of an errno: that call alone fails
 STREAMS = ("stdout", "stderr")
 IMPORTED = [
@@ -38,10 +41,13 @@ IMPORTED = [
 
 
 class Done(NamedTuple):
-    """code: of the exit, negative for a signal; calls: those that wrote below the folder."""
+    """code: of the exit, negative for a signal; calls: those that wrote below the folder; left:
+    processes that the command began and that were there LEFT_SECONDS after it.
+    """
 
     code: int
     calls: int
+    left: int
     out: str
     err: str
 
@@ -93,15 +99,16 @@ class Server:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        code, calls = json.loads(self._process.stdout.readline())
+        code, calls, left = json.loads(self._process.stdout.readline())
         out, err = ((self.folder / name).read_text(errors="replace") for name in STREAMS)
-        return Done(code, calls, out, err)
+        return Done(code, calls, left, out, err)
 
 
 def serve(shim: Path) -> None:
     library = ctypes.CDLL(str(shim))
     library.fault_calls.restype = ctypes.c_long
     library.fault_server()
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     for name in IMPORTED:
         import_module(f"ames_lite.cli.{name}")
     import_module("benchmarks.frontier.command")
@@ -117,11 +124,28 @@ def serve(shim: Path) -> None:
         if child == 0:
             _end(_work(library, asked))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps([code, library.fault_calls()]), flush=True)
+        print(json.dumps([code, library.fault_calls(), _end_orphans()]), flush=True)
+
+
+def _end_orphans() -> int:
+    """How many processes the command has left; they are ended."""
+    until, left = time.monotonic() + LEFT_SECONDS, set[str]()
+    while True:
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return len(left)
+        if ended == 0 and time.monotonic() > until:
+            found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            left.update(found)
+            for process in found:
+                os.kill(int(process), signal.SIGKILL)
+        time.sleep(0 if ended else 0.01)
 
 
 def _end(code: int) -> None:
     """End this process as it ends, HDF5 closing what is open, but for two seconds of Python's."""
+    threading._shutdown()  # type: ignore[attr-defined]  # before it pools would lose their workers
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

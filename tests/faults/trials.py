@@ -98,6 +98,8 @@ class Trials:
 
     def _faults_of(self, done: Done, fault: str) -> Iterator[str]:
         """What is wrong with how the command ended."""
+        if done.left:
+            yield f"{done.left} processes are left"
         if fault == KILL:
             if done.code != -9:
                 yield f"exit code {done.code} where it was to be killed"
