@@ -1,6 +1,6 @@
 """What an evaluation reads: all files of a data set, opened and checked before any work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,11 @@ class EvaluationData(protocols.Retrieval):
     files: DatasetFiles
     stores: Stores
     read: Mapping[str, str]
+
+
+def list_digests(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, str]:
+    """By what results.json tells the image lists."""
+    return {"query_names": names_digest(queries), "gallery_names": names_digest(gallery)}
 
 
 def read_digests(truth: GroundTruth, neighbors: Path) -> dict[str, str]:

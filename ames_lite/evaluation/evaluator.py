@@ -17,12 +17,12 @@ import torch
 from ames_lite import __version__
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.data import SIDES, EvaluationData, short_lists
+from ames_lite.evaluation.data import SIDES, EvaluationData, list_digests, short_lists
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.evaluation.protocols import Evaluation, Protocol
 from ames_lite.evaluation.results_file import SCHEMA, WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.tuning import Row
-from ames_lite.io.digest import array_digest, names_digest
+from ames_lite.io.digest import array_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import NO_EVIDENCE, PairScores, pair_keys
@@ -121,11 +121,6 @@ def lacking_pairs(scores: PairScores, pairs: Pairs) -> int:
     """How many of the pairs have no score."""
     there = pair_keys(scores.query, scores.gallery)
     return int((~np.isin(pair_keys(*pairs), there)).sum())
-
-
-def list_digests(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, str]:
-    """By what results.json tells the image lists."""
-    return {"query_names": names_digest(queries), "gallery_names": names_digest(gallery)}
 
 
 def report(

@@ -12,11 +12,10 @@ from typing import Any
 
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, existing_file, require
-from ames_lite.evaluation.data import SIDES, find_files, read_digests, read_lists
+from ames_lite.evaluation.data import find_files, list_digests, read_digests, read_lists
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
 from ames_lite.io import remedies
-from ames_lite.io.digest import names_digest
 from ames_lite.io.json_file import read_json_file
 from ames_lite.records import GroundTruth, PairScores
 from ames_lite.stores.descriptor_store import say_empty
@@ -159,18 +158,12 @@ def check_read(
     """The ground truth. Raises BadInput where lists, ground truth or neighbours, by their digests,
     are not those that the run read; where: its results.json; paths: of `find_files`.
     """
-    said = {**results["digests"], **results["read"]}
-
-    def check(key: str, here: str, path: Path) -> None:
-        there = said.get(key, here)  # results of older versions do not say all
+    names = [images.names for images in read_lists(paths)]
+    truth = files.read_truth(*names)
+    said = {**results["digests"], **results["read"]}  # of older versions not all of it
+    for key, here in {**list_digests(*names), **read_digests(truth, paths["neighbors"])}.items():
+        path, there = paths[key.removesuffix("_names").replace("_", " ")], said.get(key, here)
         what = f"the run had another {path.name}: its digest is {there} there, {here} here"
         both, expected = f"{where} against {path}", "the files that the run read"
         require(there == here, what, where=both, expected=expected, remedy=ANEW)
-
-    lists = read_lists(paths)
-    for side, images in zip(SIDES, lists, strict=True):
-        check(f"{side}_names", names_digest(images.names), paths[side])
-    truth = files.read_truth(*(images.names for images in lists))
-    for key, here in read_digests(truth, paths["neighbors"]).items():
-        check(key, here, paths[key.replace("_", " ")])
     return truth

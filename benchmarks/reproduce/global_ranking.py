@@ -7,8 +7,8 @@ from typing import Any
 
 from ames_lite import __version__
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.evaluation.data import find_files, long_lists, read_digests, read_lists
-from ames_lite.evaluation.evaluator import heading, list_digests
+from ames_lite.evaluation.data import find_files, list_digests, long_lists, read_digests, read_lists
+from ames_lite.evaluation.evaluator import heading
 from ames_lite.evaluation.protocols import Protocol, evaluate_ranking
 from ames_lite.stores.neighbor_lists import read_provenance
 
