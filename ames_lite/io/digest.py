@@ -55,12 +55,12 @@ def file_identity(path: str | Path) -> str:
     """
     from xxhash import xxh3_64  # torch.hub's entries do not have it
 
-    digest = xxh3_64()
+    digest, block = xxh3_64(), memoryview(bytearray(BLOCK_BYTES))
     with open(existing_file(path, "a file is missing"), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         for start in range(0, size, max(BLOCK_BYTES, -(-size // BLOCKS))):
             file.seek(start)
-            digest.update(file.read(BLOCK_BYTES))
+            digest.update(block[: file.readinto(block)])
     return f"{size} bytes, xxh3 {digest.hexdigest()}"
 
 
