@@ -237,6 +237,8 @@ class Pipeline:
 def _check_globals(config: PlaceRecognition, from_images: bool) -> None:
     given, prefix = config.global_extraction, f"global_desc_name={config.global_desc_name}"
     if not from_images:
+        what = f"size={config.size} is of AnyLoc's experiments"
+        check_config(config.size is None, what, "experiment=anyloc_…")
         what = "global_extraction= is given without global_desc_name="
         check_config(not given, what, "global_desc_name=<another prefix>, or no global_extraction=")
         return

@@ -382,6 +382,7 @@ def test_rerankers_without_weights_are_left_out_or_an_error_if_asked_for(aerial:
         (["sets=[gardens]", word("global_extraction", ["backbone=sift"])], "global_desc_name="),
         (["experiment=ames_binary"], "experiment=ames_binary is not one of place_recognition"),
         (["experiment=anyloc_indoor", "size=vitx"], "vitx"),
+        (["sets=[gardens]", "size=vitb"], "size=vitb is of AnyLoc's experiments"),
     ],
 )
 def test_what_does_not_go_together_is_refused(words: list[str], message: str) -> None:
