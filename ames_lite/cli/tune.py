@@ -78,9 +78,12 @@ def _keep(config: Tune, scored: Scored, row: Row) -> None:
     tuned = Tuned(
         row.num_rerank, row.lamb, row.temp, option, scorer.name, scorer.digest, metric, value
     )
-    print(f"frozen in {write_tuned(scored.folder / TUNED, tuned)}")
+    frozen = None
     if config.weights is not None and is_native(config.weights):
-        print(f"      and {freeze(config.weights, row, {option: scored.outcome(row)})}")
+        frozen = freeze(config.weights, row, {option: scored.outcome(row)})
+    print(f"frozen in {write_tuned(scored.folder / TUNED, tuned)}")  # last: it ends the run
+    if frozen is not None:
+        print(f"      and {frozen}")
 
 
 def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
