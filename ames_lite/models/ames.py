@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import Binarization, unpack_bits
 from ames_lite.models.blocks import EncodedImages, PairDecoder
-from ames_lite.models.head import SimilarityHead, check_sizes, shape_in_state
+from ames_lite.models.head import PairWeights, SimilarityHead, check_sizes, shape_in_state
 
 LAYER_PARAMETERS = 18
 CPU_BLOCK_TOKENS = 4096  # of a block of pairs, see _block_size
@@ -105,6 +105,21 @@ class AMES(SimilarityHead[EncodedImages]):
         match, tokens = self.decoder.score(self.mtc_token, query, gallery, True)
         assert tokens is not None
         return self._classify(match), tokens
+
+    def _explain(self, query: EncodedImages, gallery: EncodedImages) -> PairWeights:
+        """Pairs: the product of the shares of the first cross-attention, from query to gallery and
+        back, scaled to sum to 1: which descriptors look at each other, not by how much the logit
+        would fall without them. Descriptors: the share that the match token, of which the logit is
+        made, has on them in the last layer; what is missing to 1 is on itself.
+        """
+        there, back, read = self.decoder.attention(self.mtc_token, query, gallery)
+        pairs, at = there * back.transpose(1, 2), query.tokens.shape[1]
+        for side, images in ((2, query), (1, gallery)):
+            if images.valid is not None:
+                pairs = pairs * images.valid.unsqueeze(side)
+        total = pairs.sum((1, 2), keepdim=True)
+        pairs = pairs / total.clamp_min(torch.finfo(pairs.dtype).tiny)
+        return PairWeights(pairs, read[:, :at], read[:, at + 1 :])
 
     def _classify(self, match: Tensor) -> Tensor:
         with torch.autocast(match.device.type, enabled=False):

@@ -10,6 +10,7 @@ C = D / H.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import torch
@@ -137,13 +138,30 @@ class PairAttention(nn.Module):
             [attend(q[:, :, rows], k[:, :, keys], v[:, :, keys], mask) for rows, keys, mask in runs]
         )
 
+    def across(self, projections: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """The shares of cross-attention, mean over heads: of query tokens on gallery tokens [B, Q,
+        T], and back [B, T, Q]; what a row has less than 1 is on the match token.
+        """
+        q, k, _ = self._heads(projections)
+        at, shares = layout.num_query, []
+        before, after = slice(0, at), slice(at + 1, None)
+        for rows, keys, mask in (
+            (before, slice(at, None), layout.gallery_keys),
+            (after, slice(0, at + 1), layout.query_keys),
+        ):
+            logits = q[:, :, rows] @ k[:, :, keys].transpose(2, 3) / q.shape[-1] ** 0.5
+            if mask is not None:
+                logits = logits.masked_fill(~mask, -torch.inf)
+            shares.append(logits.softmax(-1).mean(1))
+        return shares[0][:, :, 1:], shares[1][:, :, :-1]
+
     def pool(self, query: Tensor, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """The attention of one query token [B or 1, D] over x [B, N, D].
 
-        Returns the output [B, H, C], before out_proj, and the log-sum-exp [B, H] of its logits.
-        The key projection is folded into the query and the value projection comes after the sum,
-        so that tokens are never projected. The key's bias adds the same to every logit of a head:
-        it is left out, also of the log-sum-exp. In float32 at least: it costs next to nothing.
+        Returns the output [B, H, C], before out_proj, and its logits [B, H, N]. The key projection
+        is folded into the query and the value projection comes after the sum, so that tokens are
+        never projected. The key's bias adds the same to every logit of a head: it is left out. In
+        float32 at least: it costs next to nothing.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
@@ -162,7 +180,7 @@ class PairAttention(nn.Module):
                 logits = logits.masked_fill(~valid[:, None], torch.finfo(dtype).min)
             gathered = logits.softmax(-1) @ x
             output = torch.einsum("bhd,hcd->bhc", gathered, w_v) + b_v
-        return output, logits.logsumexp(-1)
+        return output, logits
 
     def finish(self, output: Tensor) -> Tensor:
         """The update [B, D] from the pooled output [B, H, C]."""
@@ -200,17 +218,17 @@ class PairLayer(nn.Module):
         match_in, x_in = self._before(self.norm1, match), self._before(self.norm1, x)
         tokens = self._after(self.norm1, x, self.self_attn.within_image(match_in, x_in, valid))
         crossing = self.cross_attn.project(self._before(self.norm2, tokens))
-        output, lse = self.self_attn.pool(match_in[None], x_in, valid)
-        return EncodedImages(tokens, valid, crossing, output, lse)
+        output, logits = self.self_attn.pool(match_in[None], x_in, valid)
+        return EncodedImages(tokens, valid, crossing, output, logits.logsumexp(-1))
 
     def join(
         self, match: Tensor, query: EncodedImages, gallery: EncodedImages
     ) -> tuple[Tensor, Tensor]:
         """Tokens [B, N, D] of the pairs after the first self-attention, and their projections."""
         match_in = self._before(self.norm1, match)[None]
-        itself = self.self_attn.pool(match_in, match_in[None], None)
+        itself, logits = self.self_attn.pool(match_in, match_in[None], None)
         seen = [(images.match_output, images.match_lse) for images in (query, gallery)]
-        update = self.self_attn.finish(merge_pooled([itself, *seen]))
+        update = self.self_attn.finish(merge_pooled([(itself, logits.logsumexp(-1)), *seen]))
         row = self._after(self.norm1, match, update)[:, None].to(query.tokens.dtype)
         crossing = self.cross_attn.project(self._before(self.norm2, row))
         return (
@@ -236,15 +254,17 @@ class PairLayer(nn.Module):
         hidden = hidden.relu() if hidden.requires_grad else hidden.relu_()
         return self._after(self.norm3, x, self.linear2(hidden))
 
-    def read_match(self, x: Tensor, layout: Layout) -> Tensor:
-        """The match token [B, D] after cross-attention and feed-forward, in full precision."""
+    def read_match(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """The match token [B, D] after cross-attention and feed-forward, in full precision; and
+        the logits [B, H, N] of its attention.
+        """
         valid = None if layout.all_keys is None else layout.all_keys[:, 0, 0]
         with torch.autocast(x.device.type, enabled=False):
             x_in = self._before(self.norm2, x)
-            output, _ = self.cross_attn.pool(_row(x_in, layout.num_query), x_in, valid)
+            output, logits = self.cross_attn.pool(_row(x_in, layout.num_query), x_in, valid)
             update = self.cross_attn.finish(output)
             match = self._after(self.norm2, _row(x, layout.num_query), update)
-            return self.feed_forward(match)
+            return self.feed_forward(match), logits
 
 
 def _row(x: Tensor, at: int) -> Tensor:
@@ -276,15 +296,34 @@ class PairDecoder(nn.Module):
         """The match token [B, D] after all layers; with return_tokens also all, [match, query,
         gallery], as published.
         """
-        layout, layers = lay_out(query, gallery), self._layers()
-        crossing: Tensor | None
-        x, crossing = layers[0].join(match, query, gallery)
-        for i, layer in enumerate(layers):
-            if i > 0:
-                x, crossing = layer.attend_self(x, layout), None
-            if i == len(layers) - 1 and not return_tokens:
-                return self.norm(layer.read_match(x, layout)), None
-            x = layer.feed_forward(layer.attend_cross(x, layout, crossing))
+        layout, last = lay_out(query, gallery), self._layers()[-1]
+        x, crossing = self._before_last(match, query, gallery, layout)
+        if not return_tokens:
+            return self.norm(last.read_match(x, layout)[0]), None
+        x = last.feed_forward(last.attend_cross(x, layout, crossing))
         at = layout.num_query
         tokens = self.norm(torch.cat([x[:, at : at + 1], x[:, :at], x[:, at + 1 :]], dim=1))
         return tokens[:, 0], tokens
+
+    def _before_last(
+        self, match: Tensor, query: EncodedImages, gallery: EncodedImages, layout: Layout
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens before the last cross-attention, and their projections where they are known."""
+        layers = self._layers()
+        crossing: Tensor | None
+        x, crossing = layers[0].join(match, query, gallery)
+        for before, layer in pairwise(layers):
+            x = before.feed_forward(before.attend_cross(x, layout, crossing))
+            x, crossing = layer.attend_self(x, layout), None
+        return x, crossing
+
+    def attention(
+        self, match: Tensor, query: EncodedImages, gallery: EncodedImages
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Shares, mean over heads: of the first cross-attention, see `PairAttention.across`, and of
+        the match token's last attention [B, Q + 1 + T], in the order of the tokens.
+        """
+        layout, layers = lay_out(query, gallery), self._layers()
+        there, back = layers[0].cross_attn.across(layers[0].join(match, query, gallery)[1], layout)
+        x, _ = self._before_last(match, query, gallery, layout)
+        return there, back, layers[-1].read_match(x, layout)[1].softmax(-1).mean(1)

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.head import Encoding, SimilarityHead, check_sizes
+from ames_lite.models.head import (
+    Encoding,
+    PairWeights,
+    SimilarityHead,
+    check_sizes,
+    weights_of,
+)
 
 NO_MATCH = -1.0  # the logit where an image has no valid descriptor
 
@@ -39,14 +45,38 @@ class Chamfer(SimilarityHead[Encoding]):
         return Encoding(F.normalize(x, dim=-1), valid)
 
     def _score(self, query: Encoding, gallery: Encoding) -> Tensor:
-        widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
-        if widths[0] != widths[1]:
-            what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
-            raise BadInput(what, expected="one width")
-        cosines = query.tokens @ gallery.tokens.transpose(1, 2)
+        cosines = _cosines(query, gallery)
         there = _mean_best(cosines, query.valid, gallery.valid)
         back = _mean_best(cosines.transpose(1, 2), gallery.valid, query.valid)
         return (there + back) / 2
+
+    def _explain(self, query: Encoding, gallery: Encoding) -> PairWeights:
+        """A pair's part of the logit: they sum to it. 0 where neither is the other's best."""
+        cosines = _cosines(query, gallery)
+        there = _parts(cosines, query.valid, gallery.valid)
+        back = _parts(cosines.transpose(1, 2), gallery.valid, query.valid)
+        return weights_of((there + back.transpose(1, 2)) / 2)
+
+
+def _cosines(query: Encoding, gallery: Encoding) -> Tensor:
+    """[B, Q, T]"""
+    widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
+    if widths[0] != widths[1]:
+        what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
+        raise BadInput(what, expected="one width")
+    return query.tokens @ gallery.tokens.transpose(1, 2)
+
+
+def _parts(cosines: Tensor, valid: Tensor | None, partner: Tensor | None) -> Tensor:
+    """What each pair of [B, N, M] adds to `_mean_best`; 0 where an image has no descriptors."""
+    if partner is not None:
+        cosines = cosines.masked_fill(~partner[:, None], NO_MATCH)
+    best = F.one_hot(cosines.argmax(2), cosines.shape[2]) * cosines
+    if partner is not None:
+        best = best * partner[:, None]
+    if valid is None:
+        return best / cosines.shape[1]
+    return best * valid[:, :, None] / valid.sum(1).clamp_min(1)[:, None, None]
 
 
 def _mean_best(cosines: Tensor, valid: Tensor | None, partner: Tensor | None) -> Tensor:

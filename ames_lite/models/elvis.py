@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from ames_lite.errors import ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.head import Encoding, SimilarityHead, check_sizes, shape_in_state
+from ames_lite.models.head import (
+    Encoding,
+    PairWeights,
+    SimilarityHead,
+    check_sizes,
+    shape_in_state,
+    weights_of,
+)
 
 MOST_ITERATIONS = 10_000
 NEVER = -1e30  # a logarithm of nothing that can be subtracted from itself
@@ -27,6 +34,31 @@ class EncodedSets(Encoding):
     """Tokens of unit length, and each one's affinity with the other image's dustbin."""
 
     dustbin: Tensor  # [B, N]
+
+
+class TransportSide(NamedTuple):
+    """One side of B pairs in the transport: the rows of a matrix, or its columns."""
+
+    dustbin: Tensor  # [B, N] affinities with the dustbin of the other side, float32 at least
+    padding: Tensor | None  # [B, N] True where no match is possible
+    left_out: Tensor | None  # [B, N] True where not even the dustbin is
+    log_count: Tensor  # [B, 1] of the descriptors that take part, at least of one
+
+
+class Transport(NamedTuple):
+    """What is transported in B pairs.
+
+    kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner: affinity of the dustbins with each
+    other. Every descriptor has the mass 1 / (Q + T), a dustbin that of all of the other side; rows
+    are fitted before columns.
+    """
+
+    kernel: Tensor
+    query: TransportSide
+    gallery: TransportSide
+    corner: Tensor
+    sharpness: float
+    iterations: int
 
 
 class ELViS(SimilarityHead[EncodedSets]):
@@ -101,33 +133,44 @@ class ELViS(SimilarityHead[EncodedSets]):
         return EncodedSets(tokens, valid, dustbin)
 
     def _score(self, query: EncodedSets, gallery: EncodedSets) -> Tensor:
+        problem = self._transport(query, gallery)
+        with torch.autocast(query.tokens.device.type, enabled=False):
+            there, back = best_matches(problem)
+            votes = self._votes(there, query.valid).sum(1) + self._votes(back, gallery.valid).sum(1)
+            return self.logit(votes) if self.training else votes
+
+    def _explain(self, query: EncodedSets, gallery: EncodedSets) -> PairWeights:
+        """By how much the votes of two descriptors rise because the other is their best match;
+        they sum to the score less the votes of as many descriptors without a match.
+        """
+        plans = transport_plan(self._transport(query, gallery))
+        sides = zip(plans, (query.valid, gallery.valid), strict=True)
+        there, back = (self._rises(plan, valid) for plan, valid in sides)
+        return weights_of(there + back.transpose(1, 2))
+
+    def _transport(self, query: EncodedSets, gallery: EncodedSets) -> Transport:
         cosines = query.tokens @ gallery.tokens.transpose(1, 2)
         rows, columns = (transport_side(x, self.count_padding) for x in (query, gallery))
         with torch.autocast(cosines.device.type, enabled=False):
             kernel = cosines.to(rows.dustbin.dtype).sub_(1).mul_(self.sharpness).exp_()
             corner = (self.sharpness * self.dust_bin).to(kernel.dtype)
-            best = best_matches(kernel, rows, columns, corner, self.sharpness, self.iterations)
-            votes = self._votes(best[0], query.valid) + self._votes(best[1], gallery.valid)
-            return self.logit(votes) if self.training else votes
+        return Transport(kernel, rows, columns, corner, self.sharpness, self.iterations)
+
+    def _rises(self, plan: Tensor, valid: Tensor | None) -> Tensor:
+        """[B, N, M], of shares [B, N, M] of the mass of each descriptor: at its best match."""
+        best, at = plan.max(2)
+        rise = self._votes(best, valid) - self._votes(torch.zeros_like(best), valid)
+        return F.one_hot(at, plan.shape[2]) * rise[..., None]
 
     def logit(self, scores: Tensor) -> Tensor:
         """g of the sums of votes [B]."""
         return self.g(scores[:, None].to(self.dust_bin.dtype))[:, 0]
 
     def _votes(self, probabilities: Tensor, valid: Tensor | None) -> Tensor:
-        """The sum [B] of the votes of valid descriptors, from probabilities [B, N] of a match."""
+        """[B, N] of the probabilities of a match; padding has none."""
         votes = self.f(probabilities[..., None].to(self.dust_bin.dtype))[..., 0]
         votes = votes.to(probabilities.dtype).sigmoid()
-        return (votes if valid is None else votes * valid).sum(1)
-
-
-class TransportSide(NamedTuple):
-    """One side of B pairs in the transport: the rows of a matrix, or its columns."""
-
-    dustbin: Tensor  # [B, N] affinities with the dustbin of the other side, float32 at least
-    padding: Tensor | None  # [B, N] True where no match is possible
-    left_out: Tensor | None  # [B, N] True where not even the dustbin is
-    log_count: Tensor  # [B, 1] of the descriptors that take part, at least of one
+        return votes if valid is None else votes * valid
 
 
 def transport_side(images: EncodedSets, count_padding: bool) -> TransportSide:
@@ -141,33 +184,42 @@ def transport_side(images: EncodedSets, count_padding: bool) -> TransportSide:
     return TransportSide(dustbin, padding, padding, count.log())
 
 
-def best_matches(
-    kernel: Tensor,
-    query: TransportSide,
-    gallery: TransportSide,
-    corner: Tensor,
-    sharpness: float,
-    iterations: int,
-) -> tuple[Tensor, Tensor]:
-    """The probability of the best match of every query [B, Q] and gallery [B, T] descriptor.
-
-    kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner: affinity of the dustbins with each
-    other. Every descriptor has the mass 1 / (Q + T), a dustbin that of all of the other side; rows
-    are fitted before columns. Probabilities are shares of a descriptor's mass; padding has 0.
-    """
+def _fitted(problem: Transport) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-potentials [B, Q] and [B, T], and what makes shares of a descriptor's mass of both."""
+    kernel, query, gallery, corner, sharpness, iterations = problem
     total = torch.logaddexp(query.log_count, gallery.log_count)
     back = kernel.transpose(1, 2)
     potentials = torch.zeros_like(gallery.dustbin), torch.zeros_like(total)
     for _ in range(iterations):
         others = _fit(back, query, gallery, potentials, corner, sharpness, total)
         potentials = _fit(kernel, gallery, query, others, corner, sharpness, total)
-    (u, _), (v, _) = others, potentials
-    scale = total + sharpness
+    return others[0], potentials[0], total + sharpness
+
+
+def best_matches(problem: Transport) -> tuple[Tensor, Tensor]:
+    """The probability of the best match of every query [B, Q] and gallery [B, T] descriptor: a
+    share of the descriptor's mass. Padding has 0.
+    """
+    kernel, query, gallery = problem[:3]
+    u, v, scale = _fitted(problem)
     weights, peak = _weights(v, gallery.padding)
     rows = (kernel * weights[:, None]).amax(2).log() + (peak + scale + u)
     weights, peak = _weights(u, query.padding)
     columns = (kernel * weights[:, :, None]).amax(1).log() + (peak + scale + v)
     return _without(rows, query.padding).exp(), _without(columns, gallery.padding).exp()
+
+
+def transport_plan(problem: Transport) -> tuple[Tensor, Tensor]:
+    """All of the probabilities whose largest `best_matches` gives: [B, Q, T] and [B, T, Q]."""
+    kernel, query, gallery = problem[:3]
+    u, v, scale = _fitted(problem)
+    weights, peak = _weights(v, gallery.padding)
+    rows = (kernel * weights[:, None]).log() + (peak + scale + u)[..., None]
+    weights, peak = _weights(u, query.padding)
+    columns = (kernel.transpose(1, 2) * weights[:, None]).log() + (peak + scale + v)[..., None]
+    sides = ((rows, query.padding), (columns, gallery.padding))
+    there, back = (_without(x, None if p is None else p[..., None]).exp() for x, p in sides)
+    return there, back
 
 
 def _fit(

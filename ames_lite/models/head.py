@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import torch
 import typing_extensions
@@ -53,6 +53,19 @@ class Encoding:
         """The same images, each with its first `count` descriptors alone (views)."""
         cut = {k: v[:, :count] for k, v in self.tensors.items() if k not in self.of_image}
         return replace(self, **cut)
+
+
+class PairWeights(NamedTuple):
+    """What `explain` says of B pairs; what the numbers are is the head's, see its `_explain`."""
+
+    pairs: Tensor  # [B, Q, T] of descriptor pairs
+    query: Tensor  # [B, Q] of descriptors of the query
+    gallery: Tensor  # [B, T]
+
+
+def weights_of(pairs: Tensor) -> PairWeights:
+    """Where a descriptor's weight is that of its pairs."""
+    return PairWeights(pairs, pairs.sum(2), pairs.sum(1))
 
 
 def _files() -> Any:
@@ -184,6 +197,15 @@ class SimilarityHead(nn.Module, Generic[E]):
         name = type(self).__name__.lower()
         what = f"return_tokens=True, but the head '{name}' makes no output tokens"
         raise BadInput(what, expected="return_tokens=False, or the head 'ames'")
+
+    def explain(self, query: E, gallery: E) -> PairWeights:
+        """Which descriptors the logits of the pairs come from. Computed here alone: `score` does
+        nothing for it. Raises BadInput.
+        """
+        return self._explain(*spread(self.encoding, query, gallery))
+
+    def _explain(self, query: E, gallery: E) -> PairWeights:
+        raise NotImplementedError
 
     def _pairs_at_a_time(self, query: E, gallery: E) -> int | None:
         """Pairs of a block, by the entries of their matrices [Q, T]; None: all, for gradients."""

@@ -55,6 +55,10 @@ class Verifier(ABC):
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """Similarity of the pair, higher is better."""
 
+    @abstractmethod
+    def match(self, query: LocalDescriptors, gallery: LocalDescriptors) -> npt.NDArray[np.int64]:
+        """Rows of query and gallery [M, 2] that the score counts."""
+
 
 class Matches(NamedTuple):
     """Mutual nearest neighbours: rows of the query [M], of the gallery [M], cosines [M]."""
@@ -62,6 +66,10 @@ class Matches(NamedTuple):
     query: npt.NDArray[np.intp]
     gallery: npt.NDArray[np.intp]
     cosine: npt.NDArray[np.float32]
+
+    def rows(self, chosen: slice | npt.NDArray[np.bool_] = slice(None)) -> npt.NDArray[np.int64]:
+        """[M, 2] of those chosen."""
+        return np.stack([self.query[chosen], self.gallery[chosen]], axis=1).astype(np.int64)
 
 
 def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matches:
@@ -90,7 +98,20 @@ class MutualNearest(Verifier):
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """The count, 0 to min(Q, T)."""
-        return float((mutual_matches(query, gallery).cosine > self.threshold).sum())
+        return float(len(self.match(query, gallery)))
+
+    def match(self, query: LocalDescriptors, gallery: LocalDescriptors) -> npt.NDArray[np.int64]:
+        """Mutual nearest neighbours above the threshold."""
+        found = mutual_matches(query, gallery)
+        return found.rows(found.cosine > self.threshold)
+
+
+class Agreement(NamedTuple):
+    """Matches that one homography maps onto each other, both ways."""
+
+    homography: Places | None  # [3, 3]: pixels of the query → of the gallery image; None: none fits
+    rows: npt.NDArray[np.intp]  # of the matches
+    places: tuple[Places, Places]  # [M, 2] of them, in pixels of the query and the gallery image
 
 
 @dataclass(frozen=True)
@@ -115,39 +136,53 @@ class Ransac(Verifier):
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """The number of inliers; 0 below min_matches. BadInput where positions are unknown."""
-        if not (query.placed and gallery.placed):
-            raise BadInput("positions are unknown", expected="x, y of every descriptor")
-        matches = mutual_matches(query, gallery)
-        sides = ((query, matches.query), (gallery, matches.gallery))
-        places = [i.xy[rows] * np.array([i.size[1], i.size[0]], np.float32) for i, rows in sides]
+        found = mutual_matches(query, gallery)
+        places = self.agreeing(query, gallery, found.rows()).places
         errors = [self.threshold * max(image.size) for image in (query, gallery)]
-        inliers = self._inliers(places[0], places[1], *errors)
-        spots = min(_spots(*part) for part in zip(inliers, errors, strict=True))
-        count = spots if 2 * spots < len(inliers[0]) else len(inliers[0])
+        spots = min(_spots(*part) for part in zip(places, errors, strict=True))
+        count = spots if 2 * spots < len(places[0]) else len(places[0])
         return float(count) if count >= self.min_matches else 0.0
 
-    def _inliers(
-        self, query: Places, gallery: Places, query_error: float, gallery_error: float
-    ) -> tuple[Places, Places]:
-        """The places of matches that agree with one homography in both directions."""
+    def match(self, query: LocalDescriptors, gallery: LocalDescriptors) -> npt.NDArray[np.int64]:
+        """The inliers."""
+        rows = mutual_matches(query, gallery).rows()
+        return rows[self.agreeing(query, gallery, rows).rows]
+
+    def agreeing(
+        self, query: LocalDescriptors, gallery: LocalDescriptors, matches: npt.NDArray[np.int64]
+    ) -> Agreement:
+        """Those of matches [M, 2], rows of query and gallery, that agree with one homography.
+        Raises BadInput where positions are unknown.
+        """
+        if not (query.placed and gallery.placed):
+            raise BadInput("positions are unknown", expected="x, y of every descriptor")
+        here, there = (pixels(i)[matches[:, n]] for n, i in enumerate((query, gallery)))
+        query_error, gallery_error = (self.threshold * max(i.size) for i in (query, gallery))
+        left = np.arange(len(matches))
         for _ in range(ATTEMPTS):
-            if len(query) < self.min_matches:
+            if len(left) < self.min_matches:
                 break
             cv2.setRNGSeed(0)
             homography, mask = cv2.findHomography(
-                query, gallery, cv2.USAC_MAGSAC, gallery_error, maxIters=self.iterations
+                here[left], there[left], cv2.USAC_MAGSAC, gallery_error, maxIters=self.iterations
             )
             if homography is None:
                 break
             forward = mask.ravel() > 0
             agree = forward.copy()
-            errors = _errors_back(homography, query[forward], gallery[forward])
+            errors = _errors_back(homography, here[left[forward]], there[left[forward]])
             agree[forward] = errors < BACK * query_error
             one_way = forward & ~agree
             if one_way.sum() <= max(agree.sum(), 2 * self.min_matches):
-                return query[agree], gallery[agree]
-            query, gallery = query[~one_way], gallery[~one_way]  # a degenerate homography
-        return query[:0], gallery[:0]
+                rows = left[agree]
+                return Agreement(homography, rows, (here[rows], there[rows]))
+            left = left[~one_way]  # a degenerate homography
+        return Agreement(None, left[:0], (here[:0], there[:0]))
+
+
+def pixels(image: LocalDescriptors) -> Places:
+    """Positions [K, 2] in pixels."""
+    return image.xy * np.array([image.size[1], image.size[0]], np.float32)
 
 
 def _errors_back(homography: Places, query: Places, gallery: Places) -> npt.NDArray[np.float64]:
