@@ -40,7 +40,7 @@ def test_the_same_command_again_gives_what_an_unbroken_one_gives(
     trials = Trials(server, name, STAGES[name], folder / "world", folder / "trial")
     assert trials.calls > 10
     wrong = []
-    for fault, share in FAULTS:
-        at = int(share) if fault == LIMIT else 1 + int(share * trials.calls)
-        wrong.append(trials.try_one(fault, at).wrong)
+    for fault, *shares in FAULTS:
+        at = shares if fault == LIMIT else [1 + int(share * trials.calls) for share in shares]
+        wrong.append(trials.try_one(fault, *at).wrong)
     assert wrong == [""] * len(FAULTS)
