@@ -134,22 +134,29 @@ def photograph_facade(
         view = _view_of_kind(rng, facade, kind, clutter)
         name = f"jpg/{'landmark' if is_landmark else 'distractor'}{label:04d}_{index}_{kind}.jpg"
         save_jpeg(folder / name, view.picture, quality=int(rng.integers(60, 93)))
-        size, box = view.picture.shape[:2], _visible_box(view, facade.size)
+        size = view.picture.shape[:2]
+        box = visible_box(view.homography, view.visible, size, facade.size)
         known = kind if is_landmark else "distractor"
         shots.append(Shot(name, known, label, size, view.homography, view.visible, box))
     return shots
 
 
-def _visible_box(view: View, facade: tuple[int, int]) -> Box:
-    height, width = view.picture.shape[:2]
-    if not view.visible.any():
+def visible_box(
+    homography: npt.NDArray[np.float64],
+    visible: npt.NDArray[np.bool_],
+    size: tuple[int, int],
+    facade: tuple[int, int],
+) -> Box:
+    """Around what is visible of a landmark in an image; see Shot. size, facade: (height, width)."""
+    height, width = size
+    if not visible.any():
         return (0.0, 0.0, float(width), float(height))
-    rows, columns = np.nonzero(view.visible)
-    cells = np.array(view.visible.shape)
+    rows, columns = np.nonzero(visible)
+    cells = np.array(visible.shape)
     low, high = np.array([rows.min(), columns.min()]), np.array([rows.max(), columns.max()]) + 1
     (top, left), (bottom, right) = low / cells * facade, high / cells * facade
     points = np.array([[left, top], [right, top], [left, bottom], [right, bottom]])
-    image = project(view.homography, points)
+    image = project(homography, points)
     least = np.clip(np.floor(np.nanmin(image, axis=0)), 0, [width - 33, height - 33])
     most = np.clip(np.ceil(np.nanmax(image, axis=0)), least + 32, [width, height])
     return (float(least[0]), float(least[1]), float(most[0]), float(most[1]))
