@@ -337,7 +337,7 @@ def _explained(name: str) -> Iterator[None]:
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat[prefix + key] = value
+        flat[f"{prefix}{key}"] = value  # a key of YAML may be a number
         if isinstance(value, dict):
             flat.update(_flat(value, f"{prefix}{key}."))
     return flat

@@ -41,6 +41,14 @@ def test_settings_that_are_no_yaml(tmp_path: Path, content: bytes) -> None:
     refused(kind, path)
 
 
+@pytest.mark.parametrize("key", ["1e999", "3", "true", "null", "[1, 2]", "2026-01-01"])
+@pytest.mark.parametrize("line", ["model:\n  {}:\n    dim: 64", "model:\n  {}: 64", "{}: 3"])
+def test_settings_whose_key_is_no_text(tmp_path: Path, key: str, line: str) -> None:
+    kind, path = written(tmp_path, "mine.yaml")
+    path.write_text("# @package _global_\n" + line.format(key) + "\n")
+    refused(kind, path)
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="Pillow is without AVIF")
 def test_an_avif_whose_data_are_gone(tmp_path: Path) -> None:
     kind, path = written(tmp_path, "rgb.avif")
