@@ -54,7 +54,10 @@ OWNERS = {
     ],
     "sklearn": ["tools/view/projection.py"],
     "jinja2": ["ames_lite/evaluation/pictures.py"],
-    "matplotlib": ["ames_lite/evaluation/figures.py", "benchmarks/", "tools/"],
+    "matplotlib": [
+        *("ames_lite/evaluation/figures.py", "ames_lite/evaluation/plots.py"),
+        *("ames_lite/evaluation/plot_style.py", "ames_lite/cli/plot.py", "benchmarks/", "tools/"),
+    ],
     "transformers": ["ames_lite/extraction/backbones/pretrained.py"],
     "huggingface_hub": ["ames_lite/extraction/backbones/pretrained.py", "ames_lite/pretrained.py"],
     "hdf5plugin": ["ames_lite/stores/storage.py"],

@@ -120,7 +120,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
         *parents, last = key.split(".")
         owner = reduce(getitem, parents, values)
         if about.mark == "head":
-            owner[last] = _head_by_name(owner[last], values["trust"] is True)
+            owner[last] = _head_by_name(owner[last], values.get("trust") is True)
         elif about.mark.startswith("at least") and isinstance(owner[last], int):
             fits = owner[last] >= int(about.mark.rpartition(" ")[2])
             check_config(fits, f"{key}={owner[last]}", f"a whole number of {about.mark}")

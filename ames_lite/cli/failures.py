@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.cli.schema.evaluation import Evaluate, Failures
+from ames_lite.cli.schema.evaluation import Evaluate, Failures, OfResults
 from ames_lite.cli.schema.values import built
 from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
@@ -26,7 +26,7 @@ from ames_lite.evaluation.failures import (
     make_cases,
     pick_row,
 )
-from ames_lite.evaluation.figures import MAX_LINES, Section, failure_sheet, save_png
+from ames_lite.evaluation.figures import MAX_LINES, Section, failure_sheet, save_figure
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import Album
@@ -67,7 +67,7 @@ def run(config: Failures) -> Path:
     title = title_of(results, place, setting)
     figure = failure_sheet(sections, title=title, notes=notes)
     folder = run_dir(config, run_prefix(ran, "failures"), "failures.png")
-    path = save_png(figure, folder / "failures.png")
+    path = save_figure(figure, folder / "failures.png")
     print("\n".join([title, *notes, *(head for head, _ in parts), f"failures: {path}"]))
     return path
 
@@ -89,7 +89,7 @@ def _say_missing(album: Album, page: str) -> None:
         logger.warning("%s: %s", shown, listed)
 
 
-def settings_of(results: Mapping[str, Any], config: Failures, where: Path) -> Evaluate:
+def settings_of(results: Mapping[str, Any], config: OfResults, where: Path) -> Evaluate:
     """The configuration of the run, with what is given now in its place."""
     ran = results["config"]
     missing = [key for key in NEEDED if key not in ran]
@@ -98,14 +98,14 @@ def settings_of(results: Mapping[str, Any], config: Failures, where: Path) -> Ev
     what = f"the configuration in it lacks {', '.join(missing) or 'parts of dataset'}"
     expected, remedy = "results.json of scripts/evaluate.py", "evaluate again"
     require(fine, what, where=where, expected=expected, remedy=remedy)
-    given = {key: getattr(config, key) for key in ("data_root", "images", "neighbors")}
+    given = {key: getattr(config, key, None) for key in ("data_root", "images", "neighbors")}
     kept = {key: ran[key] for key in OF_RUN if key in ran}
     kept |= {key: value for key, value in given.items() if value is not None}
     found: Evaluate = built(Evaluate, kept)
     return found
 
 
-def scores_of(ran: Evaluate, config: Failures, where: Path) -> Path:
+def scores_of(ran: Evaluate, config: OfResults, where: Path) -> Path:
     """`scores=`, those beside results.json, or those that the run took from an earlier one."""
     beside = where.parent / "scores.hdf5"
     earlier = None if beside.is_file() else ran.scores

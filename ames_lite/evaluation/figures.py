@@ -1,4 +1,4 @@
-"""Figures as PNG files, without pyplot: the same figure gives the same bytes.
+"""Figures as PNG or SVG files, without pyplot: the same figure gives the same bytes.
 
 The failure sheet: a line a query, beside it what was found first and what should have been. The
 frame says what an image is: blue the query, green correct, red wrong.
@@ -7,9 +7,10 @@ frame says what an image is: blue the query, green correct, red wrong.
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,10 +29,12 @@ FRAMES = {None: "#3870b0", True: "#22943e", False: "#d12a2a"}
 EMPTY = np.full((3, 4, 3), 225, np.uint8)  # in the place of an image that is not there
 
 
-def save_png(figure: Figure, path: str | Path) -> Path:
-    """Write or replace the figure; returns the path."""
-    with replacing(path, overwrite=True) as partial:
-        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write or replace the figure, in the form of the path's suffix; returns the path."""
+    form = Path(path).suffix[1:]
+    without: Any = {"png": {"Software": None}, "svg": {"Date": None}}[form]
+    with replacing(path, overwrite=True) as partial, rc_context({"svg.hashsalt": "ames_lite"}):
+        figure.savefig(partial, format=form, dpi=DPI, metadata=without)
     return Path(path)
 
 

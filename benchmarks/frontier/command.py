@@ -34,7 +34,7 @@ from ames_lite.cli.shell import (
 from ames_lite.errors import ConfigError
 from ames_lite.evaluation import evaluator, passes
 from ames_lite.evaluation.data import EvaluationData
-from ames_lite.evaluation.figures import save_png
+from ames_lite.evaluation.figures import save_figure
 from ames_lite.io.writing import replacing
 from ames_lite.processes import Processes, process_group
 from ames_lite.reranking.scorer import ScoringOptions
@@ -189,7 +189,7 @@ def _write(folder: Path, results: dict[str, Any], cells: Sequence[Cell]) -> None
     figure = draw_frontier(
         cells, results["fronts"], metric, results["global"][metric], title, timed
     )
-    save_png(figure, folder / "frontier.png")
+    save_figure(figure, folder / "frontier.png")
     with replacing(folder / LAST) as partial:
         text = json.dumps(results, indent=1, allow_nan=False, default=str)
         partial.write_text(text + "\n", encoding="utf-8")

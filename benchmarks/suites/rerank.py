@@ -8,7 +8,7 @@ from typing import Any
 
 from ames_lite.cli.shell import print_table
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.figures import save_png
+from ames_lite.evaluation.figures import save_figure
 from benchmarks.growth_plot import draw_growth
 from benchmarks.keys import count_of, devices_of, precisions_of
 from benchmarks.rerank import (
@@ -59,7 +59,7 @@ def prepare_rerank(config: Benchmark) -> Callable[[Path], list[dict[str, Any]]]:
         cells = measure_rerank(options, folder)
         if options.growth:
             title = f"seconds of scoring, {options.device}, {size.queries} × {size.num_rerank}"
-            save_png(draw_growth(cells, title), folder / PLOT)
+            save_figure(draw_growth(cells, title), folder / PLOT)
         return cells
 
     return measure

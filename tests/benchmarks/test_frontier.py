@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.evaluation.figures import save_png
+from ames_lite.evaluation.figures import save_figure
 from ames_lite.models import build_head
 from benchmarks.frontier.grid import Cell, bytes_per_image, front, fronts, kept_bits
 from benchmarks.frontier.plot import draw_frontier
@@ -116,13 +116,13 @@ def test_every_cell_is_drawn_in_its_place_and_the_front_is_named(tmp_path: Path)
         boxes = [text.get_window_extent() for text in axes.texts]
         assert not any(a.overlaps(b) for a, b in zip(boxes, boxes[1:], strict=False))
         assert axes.get_ylim()[0] < 31 < axes.get_ylim()[1]
-    first = save_png(figure, tmp_path / "a.png").read_bytes()
+    first = save_figure(figure, tmp_path / "a.png").read_bytes()
     again = draw_frontier(cells, best, "map", 0.31, "a set: $map$ against its cost", "a machine")
-    assert save_png(again, tmp_path / "b.png").read_bytes() == first
+    assert save_figure(again, tmp_path / "b.png").read_bytes() == first
 
 
 def test_a_grid_of_one_cell_and_one_without_times_are_drawn(tmp_path: Path) -> None:
     for number, cells in enumerate(([CELL], [replace(CELL, ms_per_query=None)])):
         best = fronts(cells, "map")
         figure = draw_frontier(cells, best, "map", None, "one")
-        assert save_png(figure, tmp_path / f"{number}.png").stat().st_size > 1000
+        assert save_figure(figure, tmp_path / f"{number}.png").stat().st_size > 1000

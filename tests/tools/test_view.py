@@ -13,7 +13,7 @@ from matplotlib.collections import Collection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.figures import save_png
+from ames_lite.evaluation.figures import save_figure
 from ames_lite.records import LocalDescriptors
 from tools.view import overlays
 from tools.view.colours import cluster_colours, label_styles
@@ -81,7 +81,7 @@ def marks_of(figure: Figure, panel: int = 1) -> tuple[Array, Array]:
 
 
 def bytes_of(figure: Figure, folder: Path, name: str) -> bytes:
-    return save_png(figure, folder / name).read_bytes()
+    return save_figure(figure, folder / name).read_bytes()
 
 
 # ---------------------------------------------------------------- overlays
@@ -155,7 +155,7 @@ def test_no_words_of_a_sheet_overlap_and_names_are_shown_as_they_are(tmp_path: P
     names = ["a/very/long/path" * 9 + "/end.jpg", "price_$5$_x_{.jpg", "b.jpg"]
     pictures = [shown(seed=i, name=name) for i, name in enumerate(names)]
     figure = cluster_sheet(pictures, [np.arange(40) % 20] * 3, 20, title="a title " * 40)
-    save_png(figure, tmp_path / "a.png")  # places everything
+    save_figure(figure, tmp_path / "a.png")  # places everything
     axes = [one for one in figure.axes if one.images]
     titles = [one._left_title for one in axes]  # as they are drawn
     said = [text.get_text() for text in titles]
@@ -321,7 +321,7 @@ def test_thumbnails_never_lie_over_each_other(tmp_path: Path) -> None:
     assert 5 < len(rows) < 80
     images = {row: picture(row) for row in rows}
     figure = draw_globals(points, np.zeros(80, np.int64), np.zeros(80, bool), thumbnails=images)
-    save_png(figure, tmp_path / "a.png")  # places everything
+    save_figure(figure, tmp_path / "a.png")  # places everything
     boxes = [artist.get_window_extent() for artist in figure.axes[0].artists]
     assert len(boxes) == len(rows)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -343,5 +343,5 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_pyplot_is_not_used(tmp_path: Path) -> None:
-    save_png(Figure((1, 1)), tmp_path / "a.png")
+    save_figure(Figure((1, 1)), tmp_path / "a.png")
     assert "matplotlib.pyplot" not in sys.modules

@@ -150,7 +150,7 @@ def test_clusters_are_those_of_the_nearest_centroid(
     write_vocabulary(vocabulary, centroids, made, overwrite=True)
     sheets: list[list[np.ndarray]] = []
     monkeypatch.setattr(view, "cluster_sheet", lambda _, found, *__, **___: sheets.append(found))
-    monkeypatch.setattr(view, "save_png", lambda figure, path: path)
+    monkeypatch.setattr(view, "save_figure", lambda figure, path: path)
     view.run(compose("view", of_own(own, "what=[clusters]", "show=[c.jpg]", "max_count=12")))
     values = DescriptorStore.open(own / "own" / "sift_gallery_local.hdf5").read(2).descriptors
     for descriptor, cluster in zip(values[:12], sheets[0][0], strict=True):

@@ -31,7 +31,7 @@ from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, ConfigError, MissingFile
-from ames_lite.evaluation.figures import save_png
+from ames_lite.evaluation.figures import save_figure
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.io.images import Box, load_image, thumbnail
 from ames_lite.retrieval.vlad import similarities
@@ -78,7 +78,7 @@ def run(config: View) -> dict[str, Path]:
         named["globals"] = f"globals_{config.global_}.png"
     folder, paths = run_dir(config, run_prefix(config, "view"), named[what[-1]]), {}
     for kind in what:
-        paths[kind] = save_png(figures[kind](), folder / named[kind])
+        paths[kind] = save_figure(figures[kind](), folder / named[kind])
         print(f"{kind}: {paths[kind]}")
     return paths
 

@@ -24,9 +24,9 @@ from matplotlib.patheffects import withStroke
 
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.figures import GREY, SMALL, plain
+from ames_lite.evaluation.plot_style import by_column, fitting, titled_figure
 from ames_lite.io.images import Box
 from ames_lite.records import LocalDescriptors
-from tools.figure import by_column, fitting, titled_figure
 from tools.view.colours import cluster_colours
 from tools.view.lattice import MIN_POINTS, find_cells
 

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from ames_lite.evaluation.figures import GREY, MEDIUM, SMALL, plain
-from tools.figure import PALE, fitting, mark, style_axes, titled_figure
+from ames_lite.evaluation.plot_style import PALE, fitting, mark, style_axes, titled_figure
 from tools.view.colours import label_styles
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -118,17 +118,35 @@ class Compare:
 
 
 @dataclass
-class Failures(Run, Root):
-    """One picture of what an evaluation got right by reranking, and of its worst queries"""
+class OfResults(Run, Root):
+    """An evaluation that is opened again."""
 
     results: Path | None = None  # results.json of an evaluation, or its run directory
     row: int = 0  # of results.json, from 1; 0: the best by the main metric, of a grid last
-    num_rows: int = 4  # queries that reranking helped most, and as many of the worst
     setting: str = "auto"  # ROxford, RParis: easy, medium or hard; auto: medium
     data_root: Path | None = None  # folder of the data sets; null: as in the run
-    images: Path | None = None  # folder that image names are relative to; null: as in the run
     neighbors: PathText | None = None  # the neighbour lists, if they moved; null: as in the run
     scores: Path | None = None  # scores.hdf5, if it was moved; null: beside results.json
+
+
+@dataclass
+class Failures(OfResults):
+    """One picture of what an evaluation got right by reranking, and of its worst queries"""
+
+    num_rows: int = 4  # queries that reranking helped most, and as many of the worst
+    images: Path | None = None  # folder that image names are relative to; null: as in the run
+
+
+@dataclass
+class Plot(OfResults):
+    """Plots of an evaluation, of two, of a training run or a calibration, as PNG or SVG"""
+
+    against: Path | None = None  # results of a second run: the AP of every query in both
+    training: Path | None = None  # the run directory of a training: loss, accuracy, validation
+    weights: Head | None = None  # a calibrated head: its reliability diagram
+    kinds: list[str] | None = None  # some of scores, precision_recall, recall, num_rerank,
+    # ensemble, scatter, training, reliability; null: all that what is given allows
+    form: Literal["png", "svg"] = "png"
 
 
 @dataclass

@@ -1,0 +1,157 @@
+"""`python scripts/plot.py results=<run>`: plots of what evaluate, tune and train left."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ames_lite.cli.failures import chosen_row, scores_of, settings_of
+from ames_lite.cli.schema.evaluation import Plot
+from ames_lite.cli.shell import dataset_files, protocol_of, run_dir
+from ames_lite.errors import check_config, existing_file, explained
+from ames_lite.evaluation import plots
+from ames_lite.evaluation.exports import check_exports
+from ames_lite.evaluation.figures import save_figure
+from ames_lite.evaluation.metrics import Floats
+from ames_lite.evaluation.passes import Cell, rerank_setting
+from ames_lite.evaluation.protocols import setting_junk, setting_positives
+from ames_lite.evaluation.results_file import Reread, read_results, reread, results_path
+from ames_lite.io.checkpoint import load_head
+from ames_lite.reranking.calibration import Calibration
+
+KINDS = (
+    *("scores", "precision_recall", "recall", "num_rerank", "ensemble"),  # of results
+    *("scatter", "training", "reliability"),
+)
+ORACLE = "chosen on this set"
+Draw = Callable[[], Figure]
+
+
+def run(config: Plot) -> list[Path]:
+    """All plots, drawn before the first one is written; returns their paths."""
+    drawn = {kind: draw() for kind, draw in _chosen(config).items()}
+    folder = run_dir(config, "plots", f"{list(drawn)[-1]}.{config.form}")
+    paths = [
+        save_figure(figure, folder / f"{kind}.{config.form}") for kind, figure in drawn.items()
+    ]
+    print("\n".join(f"{path.stem}: {path}" for path in paths))
+    return paths
+
+
+def _chosen(config: Plot) -> dict[str, Draw]:
+    """What is asked for, or all that can be drawn of what is given. Raises ConfigError."""
+    asked = KINDS if config.kinds is None else config.kinds
+    unknown = sorted(set(asked) - set(KINDS))
+    check_config(not unknown, f"kinds= has {', '.join(unknown)}", f"some of {', '.join(KINDS)}")
+    results, against, training, weights = (
+        config.results,
+        config.against,
+        config.training,
+        config.weights,
+    )
+    able: dict[str, Draw] = {}
+    if results is not None:
+        able |= _of_run(config, results_path(results))
+    if against is not None:
+        check_config(results is not None, "against= is given alone", "results=<run> beside it")
+        able["scatter"] = lambda: _scatter(*map(results_path, filter(None, (results, against))))
+    if training is not None:
+        able["training"] = lambda: _training(training)
+    if weights is not None:
+        able["reliability"] = lambda: _reliability(weights)
+    check_config(able, "nothing to plot is given", "results=, training= or weights=")
+    missing = [kind for kind in asked if kind not in able]
+    what = f"kinds= has {', '.join(missing)}, for which something is missing"
+    expected = "results=<run>, against=<another run>, training=<run>, weights=<a calibrated head>; "
+    expected += "for ensemble a run with several λ or γ, for num_rerank with several num_rerank"
+    check_config(config.kinds is None or not missing, what, expected)
+    return {kind: able[kind] for kind in asked if kind in able}
+
+
+def _of_run(config: Plot, where: Path) -> dict[str, Draw]:
+    results = read_results(where)
+    ran = settings_of(results, config, where)
+    files, protocol = dataset_files(ran), protocol_of(ran)
+    setting = check_exports((), protocol, None if config.setting == "auto" else config.setting)
+    place = chosen_row(results, config.row, protocol.main, where)
+    rows, row, metric = results["rows"], results["rows"][place], protocol.main
+    found = reread(results, where, files, protocol, ran.neighbors, scores_of(ran, config, where))
+    before, after = found.row(place)
+    lists = {"global": before.hits[setting], "reranked": after.hits[setting]}
+    graded = f", {setting}" if protocol.graded else ""
+    title = f"{results['dataset']}, {results['desc_name']}, {results['model']}{graded}"
+    count, cell = f"{row['num_rerank']} reranked", f"λ {row['lamb']:g}, γ {row['temp']:g}"
+    cell += f" ({ORACLE})" if row.get("role") == "oracle" else ""
+    note = f"{count}, {cell}"
+    able: dict[str, Draw] = {
+        "scores": lambda: plots.score_histogram(*_scores(found, place, setting), title, note),
+        "precision_recall": lambda: plots.precision_recall(lists, title, note),
+        "recall": lambda: plots.recall_at_k(lists, protocol.misses, title, note),
+    }
+    whole = title.removesuffix(graded)
+    column = [one for one in rows if (one["lamb"], one["temp"]) == (row["lamb"], row["temp"])]
+    grid = [one for one in rows if one["num_rerank"] == row["num_rerank"]]
+    if len(column) > 1:
+        value, draw = results["global"][metric], plots.metric_by_num_rerank
+        able["num_rerank"] = lambda: draw(column, value, metric, whole, cell)
+    if len(grid) > 1:
+        swept = f"{count}; best: {cell}"
+        able["ensemble"] = lambda: plots.ensemble_map(grid, metric, whole, swept)
+    return able
+
+
+def _scores(found: Reread, place: int, setting: str) -> tuple[Floats, Floats]:
+    """Of the reranked candidates: those of right ones, and of wrong ones; junk is neither."""
+    cell, truth = Cell.of(found.results["rows"][place]), found.ground_truth
+    ranking = rerank_setting(found, found.scores, setting, cell)
+    junk, right = setting_junk(truth, setting), setting_positives(truth, setting)
+    parts: tuple[list[Floats], list[Floats]] = ([], [])
+    for q, ids in enumerate(ranking.ids[:, : cell.num_rerank]):
+        counted, correct = ~np.isin(ids, junk[q]), np.isin(ids, right[q])
+        scores = ranking.sims[q, : len(ids)].astype(np.float64)
+        parts[0].append(scores[counted & correct])
+        parts[1].append(scores[counted & ~correct])
+    return np.concatenate(parts[0]), np.concatenate(parts[1])
+
+
+def _scatter(*paths: Path) -> Figure:
+    """Of the first row of two runs."""
+    runs = [read_results(path) for path in paths]
+    aps = [{one["name"]: one["ap"] for one in run["per_query"]} for run in runs]
+    same = runs[0]["dataset"] == runs[1]["dataset"] and aps[0].keys() == aps[1].keys()
+    both = " and ".join(str(run["dataset"]) for run in runs)
+    what = f"the two runs are of {both}, or of other queries"
+    check_config(same, what, "two evaluations of one data set", where=paths[1])
+    known = [name for name in aps[0] if all(found[name] is not None for found in aps)]
+    check_config(known, "no query has an AP in both runs", "queries with positives")
+    one, other = (np.array([found[name] for name in known], np.float64) for found in aps)
+    return plots.ap_scatter((_called(runs[0]), _called(runs[1])), (one, other), both.split()[0])
+
+
+def _called(results: Mapping[str, Any]) -> str:
+    row = results["rows"][0]
+    return f"{results['model']}, {results['desc_name']}, {row['num_rerank']} reranked"
+
+
+def _training(folder: Path) -> Figure:
+    steps, epochs = (_lines(folder / name) for name in ("log.jsonl", "epochs.jsonl"))
+    check_config(steps, "the training has no step yet", "a run of scripts/train.py", where=folder)
+    return plots.training_curves(steps, epochs, folder.absolute().name)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    existing_file(path, "this is no training run", expected="its log.jsonl and epochs.jsonl")
+    expected = "a JSON table a line"
+    with explained("a line is damaged: {}", ValueError, where=path, expected=expected):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _reliability(weights: Path) -> Figure:
+    _, meta = load_head(weights)
+    remedy = f"python scripts/tune.py weights={weights} dataset=<a validation set>"
+    expected, fine = "a calibration in its meta.json", meta.calibration is not None
+    check_config(fine, "the head is not calibrated", expected, where=weights, remedy=remedy)
+    return plots.reliability_diagram(Calibration.from_json(meta.calibration), weights.name)
