@@ -279,11 +279,14 @@ def test_results_without_their_configuration_are_refused(ran: Path, tmp_path: Pa
 # ---------------------------------------------------------------- every protocol
 
 
-CATEGORY_SETS = ("instre", "product1m", "sop", "rp2k", "met", "ilias")
+OTHERS = ("product1m", "sop", "rp2k", "met", "amstertime swap=true")  # of protocols seen already
 PLACES = ("pitts30k", "amstertime swap=true")
 
 
-@pytest.mark.parametrize("name", [*CATEGORY_SETS, *PLACES])
+@pytest.mark.parametrize(
+    "name",
+    ["instre", "ilias", "pitts30k", *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)],
+)
 def test_a_public_set_goes_from_its_layout_to_a_failure_sheet(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
