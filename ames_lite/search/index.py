@@ -37,7 +37,8 @@ from ames_lite.stores.global_store import GlobalStore
 SCHEMA = 1
 INDEX, PENDING = "index.json", "pending.json"
 REMEDY = "make the index again: rebuild=true"
-KEYS = {"schema", "images", "backbone", "vocabulary", "scanned_ns", "entries"}
+KINDS = {"images": str, "backbone": dict, "vocabulary": str, "scanned_ns": int}
+KEYS = {"schema", *KINDS, "entries"}
 NUMBER = "[0-9]" * 6
 BLOCK_BYTES = 1 << 26  # of vectors, as stored, read at a time
 
@@ -122,7 +123,10 @@ def read_record(folder: Path, file: str = INDEX) -> IndexRecord | None:
         odd = [entry for entry in entries if not _is_entry(entry)]
         if odd:
             raise ValueError(f"an entry is {odd[0]!r:.200}")
-        known = {key: read[key] for key in KEYS - {"schema", "entries"}}
+        known = {key: read[key] for key in KINDS}
+        for key, value in known.items():  # a digest is part of file names
+            if type(value) is not KINDS[key] or key == "vocabulary" and not f"0{value}".isalnum():
+                raise ValueError(f"'{key}' is {value!r:.200}")
         return IndexRecord(entries=entries, **known)
 
 

@@ -159,6 +159,24 @@ def test_an_index_whose_entries_are_of_other_types(
     refused(kind, path, "the index cannot be read: an entry is")
 
 
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        *(("vocabulary", value) for value in ([[]], 3, None, "../x", "\0", "a" * 7 + "/")),
+        *(("images", 3), ("backbone", []), ("backbone", "x"), ("scanned_ns", "1")),
+    ],
+)
+@pytest.mark.parametrize("name", ["folder's index.json", "pending.json"])
+def test_an_index_whose_head_is_of_other_types(
+    tmp_path: Path, name: str, key: str, value: object
+) -> None:
+    kind, path = written(tmp_path, name)
+    record = json.loads(path.read_text()) | {key: value}
+    del record[DIGEST]
+    path.write_bytes(json_bytes(record))
+    refused(kind, path, f"the index cannot be read: '{key}' is")
+
+
 def test_a_description_with_unknown_keys(tmp_path: Path) -> None:
     kind, path = written(tmp_path, "dataset.json")
     path.write_text(path.read_text().replace(DIGEST, "content").replace("category", "vpr"))
