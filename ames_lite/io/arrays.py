@@ -16,14 +16,15 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 BOMB = 64 << 20, 100  # bytes, and the archive's size so often, that its members may take
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of the array that follows; its version is of neither long nor odd names."""
+    """Shape and dtype of the array that follows. Version 3 is for names of fields: refused."""
     version = npy.read_magic(file)
-    if version != (1, 0):
+    if version not in HEADERS:
         raise ValueError(f"version {version}")
-    shape, _, dtype = npy.read_array_header_1_0(file)
+    shape, _, dtype = HEADERS[version](file)
     if any(length < 0 for length in shape):
         raise ValueError(f"the shape {shape}")
     return shape, dtype
@@ -39,20 +40,25 @@ def read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
     return np.asarray(npy.read_array(file, allow_pickle=False))
 
 
-def read_npz(path: str | Path, names: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an archive that have these names, or all. KeyError where one is absent."""
+def read_npz(
+    path: str | Path, names: Sequence[str] = (), most: int = 0
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an archive that have these names, or all. KeyError where one is absent.
+
+    most: bytes that they may take however small the archive is.
+    """
     found = {}
     with zipfile.ZipFile(path) as archive:
-        refuse_bomb(archive)
+        refuse_bomb(archive, most)
         for name in names or [member.removesuffix(".npy") for member in archive.namelist()]:
-            member = archive.NameToInfo[f"{name}.npy"]
+            member = archive.getinfo(f"{name}.npy")
             with archive.open(member) as file:
                 found[name] = read_array(file, member.file_size)
     return found
 
 
-def refuse_bomb(archive: zipfile.ZipFile) -> None:
+def refuse_bomb(archive: zipfile.ZipFile, most: int = 0) -> None:
     """Raise ValueError where the members of an archive take far more than it does."""
     size = sum(member.file_size for member in archive.infolist())
-    if size > max(BOMB[0], BOMB[1] * os.path.getsize(str(archive.filename))):
+    if size > max(most, BOMB[0], BOMB[1] * os.path.getsize(str(archive.filename))):
         raise ValueError(f"its members take {size} bytes, {BOMB[1]} times the file and more")

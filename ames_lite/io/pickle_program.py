@@ -12,6 +12,12 @@ from typing import IO, Any
 PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), ("GET", "BINGET", "LONG_BINGET", "DUP")
 GROWING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")  # the first they take
 ATOM = [1]
+OTHERS = (*GETS, "MARK", "GLOBAL", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET")
+ATOMS = {  # codes that put a number, a text or the like on the stack: nearly all of a long list
+    opcode.code
+    for opcode in pickletools.opcodes
+    if opcode.stack_after and not opcode.stack_before and opcode.name not in OTHERS
+}
 AGAIN = 1 << 24, 16  # values that may be named again, written out; and so many a byte
 
 
@@ -37,6 +43,9 @@ def check_program(file: IO[bytes]) -> None:
     memo: dict[int, list[int]] = {}
     again, mark = 0, pickletools.markobject
     for opcode, argument, at in pickletools.genops(file):
+        if opcode.code in ATOMS:
+            stack.append(ATOM)
+            continue
         name, before, place = opcode.name, opcode.stack_before, at or 0
         if name == "MARK":
             marks.append(len(stack))

@@ -190,7 +190,8 @@ def open_foreign(path: str | Path, mode: str = "r", *, remedy: str | None = None
         what = f"the path {there}" if path.exists() else "the file is missing"
         raise MissingFile(what, where=path, expected="an HDF5 file", remedy=remedy)
     try:
-        return File(h5py.File(path, mode, libver=FORMAT), path, remedy)
+        form = None if mode == "r" else FORMAT  # of others, any
+        return File(h5py.File(path, mode, libver=form), path, remedy)
     except BlockingIOError as error:
         what = "the file is being written by another process"
         raise BadInput(what, where=path, remedy=LOCK_REMEDY) from error

@@ -81,3 +81,18 @@ def test_arrays_come_back(tmp_path: Path, given: Any) -> None:
     assert list(read_npz(tmp_path / "a.npz", ["other"])) == ["other"]
     with pytest.raises(ValueError, match="bytes are no"):
         read_array(stream, stream.tell() - 1 if given.size else 0)
+
+
+def test_the_other_version_of_headers_is_read(tmp_path: Path) -> None:
+    """Other programs write it whatever the length; NumPy where 64 KiB do not suffice."""
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array(file, np.eye(3), version=(2, 0))
+    np.testing.assert_array_equal(read_npy(tmp_path / "a.npy"), np.eye(3))
+
+
+def test_an_archive_may_take_what_its_reader_expects(tmp_path: Path) -> None:
+    """A matrix of few positives is compressed a thousand times."""
+    np.savez_compressed(tmp_path / "a.npz", np.zeros((70, 1_000_000), bool))
+    with pytest.raises(ValueError, match="its members take"):
+        read_npz(tmp_path / "a.npz")
+    assert read_npz(tmp_path / "a.npz", most=8 * 70_000_000)["arr_0"].shape == (70, 1_000_000)

@@ -50,6 +50,13 @@ def test_whole_mappings_are_read(tmp_path: Path, libver: Any, block: int) -> Non
     assert read(path) == ([[float(at)] * 4 for at in range(3)], [0, 1, 2])
 
 
+def test_files_that_manage_their_space_are_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w", libver="latest", fs_strategy="fsm") as file:
+        file["a"] = np.arange(3)
+    with hdf5.open_foreign(tmp_path / "a.hdf5") as found:
+        assert found["a"][:].tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("libver", FORMS, ids=str)
 def test_no_byte_of_a_mapping_can_be_changed(tmp_path: Path, libver: Any) -> None:
     path = write(tmp_path / "a.hdf5", libver)

@@ -195,7 +195,8 @@ def _relate_matrix(path: Path, lists: Lists) -> Relation:
     if queries is None or gallery is None:
         what = "a matrix needs the names of its rows and columns"
         raise ConfigError(what, where=path, expected="queries=<image list> gallery=<image list>")
-    matrix, wanted = _load_matrix(path), (len(queries), len(gallery))
+    wanted = len(queries), len(gallery)
+    matrix = _load_matrix(path, 8 * len(queries) * len(gallery))
     transposed = ", as if it were transposed" if matrix.shape == wanted[::-1] else ""
     what = f"the matrix is {list(matrix.shape)} ({matrix.dtype.name}){transposed}"
     listed = f"{wanted[0]} in the query list, {wanted[1]} in the gallery list"
@@ -205,14 +206,14 @@ def _relate_matrix(path: Path, lists: Lists) -> Relation:
     return Relation(queries, gallery, {"easy": marked(matrix, str(path))})
 
 
-def _load_matrix(path: Path) -> npt.NDArray[Any]:
-    """The array of a .npy, or the only one of a .npz; nothing is unpickled."""
+def _load_matrix(path: Path, most: int) -> npt.NDArray[Any]:
+    """The array of a .npy, or the only one of a .npz, of at most so many bytes (or `BOMB`)."""
     expected = "a .npy, or a .npz with one array, of bool or 0 and 1"
     existing_file(path, "the matrix is missing", expected=expected)
     with explained("the matrix cannot be read: {}", Exception, where=path, expected=expected):
         if path.suffix.lower() == ".npy":
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        found = read_npz(path)
+        found = read_npz(path, most=most)
         if len(found) == 1:
             return next(iter(found.values()))
     what = f"the file holds arrays {', '.join(found) or 'none'}"
