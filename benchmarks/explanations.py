@@ -18,14 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.cli.evaluate import open_scorer
-from ames_lite.cli.failures import settings_of
-from ames_lite.cli.schema.evaluation import Evaluate, Failures
+from ames_lite.cli.failures import opened
+from ames_lite.cli.schema.evaluation import Evaluate, OfResults
 from ames_lite.cli.schema.values import built
-from ames_lite.cli.shell import dataset_files, print_table, protocol_of
+from ames_lite.cli.shell import exit_code, print_table
 from ames_lite.datasets.relation import SIDES
+from ames_lite.errors import check_config, existing_file
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import setting_positives
-from ames_lite.evaluation.results_file import read_results, reread, results_path
+from ames_lite.io.arrays import read_npz
 from ames_lite.io.json_file import read_json_file
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.explain import Box, PairExplanation, explain
@@ -54,8 +55,7 @@ class Geometry:
 
     def __init__(self, folder: Path) -> None:
         self.spec = WorldSpec(**read_json_file(folder / "world.json", "a rendered world")["spec"])
-        with np.load(folder / "geometry.npz") as file:
-            self.found = {name: file[name] for name in file.files}
+        self.found = read_npz(existing_file(folder / "geometry.npz", "this is no rendered world"))
         self.row = {name: row for row, name in enumerate(self.found["name"].tolist())}
 
     def homography(self, name: str) -> npt.NDArray[np.float64]:
@@ -89,19 +89,16 @@ def iou(one: Box, other: Box) -> float:
 
 def measured(run: Path) -> tuple[str, list[Measured]]:
     """The model's name, and every pair."""
-    where = results_path(run)
-    results = read_results(where)
-    ran, row = settings_of(results, Failures(), where), results["rows"][0]
-    files = dataset_files(ran)
-    scores = where.parent / "scores.hdf5"
-    found = reread(results, where, files, protocol_of(ran), ran.neighbors, scores)
+    ran, files, setting, place, read = opened(OfResults(row=1), run)
+    found = read()
+    results, row = found.results, found.results["rows"][place]
     of_model = built(Evaluate, {key: results["config"][key] for key in ("model", "weights")})
     scorer, _ = open_scorer(of_model.model, ran.desc_name, of_model.weights)
-    ranking = rerank_setting(found, found.scores, "medium", Cell.of(row))
+    ranking = rerank_setting(found, found.scores, setting, Cell.of(row))
     geometry, truth = Geometry(files.root), found.ground_truth
     stores = [DescriptorStore.open(files.local(side)) for side in SIDES]
     told = []
-    for q, right in enumerate(setting_positives(truth, "medium")):
+    for q, right in enumerate(setting_positives(truth, setting)):
         first = int(ranking.ids[q, 0])
         if first in right:
             counts = row["query_desc_num"], row["gallery_desc_num"]
@@ -135,9 +132,11 @@ def _truth(
 
 
 def main(runs: Sequence[str]) -> None:
-    rows = []
+    rows, expected = [], "run directories of scripts/evaluate.py on a rendered world"
+    check_config(runs, "no run is given", expected)
     for run in runs:
         name, pairs = measured(Path(run))
+        check_config(pairs, "no query has a correct first image", expected, where=run)
         table = np.array(pairs)
         reached = (table[:, 2:4] >= LEAST_IOU).mean(axis=0)
         shares = [*table[:, :2].mean(axis=0), *reached]
@@ -147,4 +146,4 @@ def main(runs: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -5,15 +5,17 @@ give the metrics of results.json. Missing images are grey tiles, counted in a me
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ames_lite.cli.schema.evaluation import Evaluate, Failures, OfResults
 from ames_lite.cli.schema.values import built
 from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
+from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation.exports import check_exports
 from ames_lite.evaluation.failures import (
@@ -45,26 +47,20 @@ def run(config: Failures) -> Path:
         raise ConfigError("results= is not given", expected=expected)
     num = config.num_rows
     check_config(1 <= num <= most, f"num_rows={num}", f"a number from 1 to {most}")
-    where = results_path(config.results)
-    results = read_results(where)
-    ran = settings_of(results, config, where)
-    files, protocol = dataset_files(ran), protocol_of(ran)
-    asked = None if config.setting == "auto" else config.setting
-    setting = check_exports((), protocol, asked)
-    place = chosen_row(results, config.row, protocol.main, where)
+    ran, files, setting, place, read = opened(config, config.results)
     images = ran.images or files.image_root
     if not images.is_dir():
         raise _no_images("the folder of the images is missing", images, files.page)
-    found = reread(results, where, files, protocol, ran.neighbors, scores_of(ran, config, where))
+    found = read()
     parts, notes = choose(found, place, setting, config.num_rows)
-    ap = "AP" if protocol.ap_at is None else f"AP@{protocol.ap_at}"
+    ap = "AP" if found.protocol.ap_at is None else f"AP@{found.protocol.ap_at}"
     tiles = Tiles(Album(images), found.ground_truth, ap)
     sections = [
         Section(head, columns, [tiles.line(case, columns) for case in cases])
         for (head, cases), columns in zip(parts, (OF_SUCCESS, COLUMNS), strict=True)
     ]
     _say_missing(tiles.album, files.page)
-    title = title_of(results, place, setting)
+    title = title_of(found.results, place, setting)
     figure = failure_sheet(sections, title=title, notes=notes)
     folder = run_dir(config, run_prefix(ran, "failures"), "failures.png")
     path = save_figure(figure, folder / "failures.png")
@@ -89,6 +85,29 @@ def _say_missing(album: Album, page: str) -> None:
         logger.warning("%s: %s", shown, listed)
 
 
+class Opened(NamedTuple):
+    """An evaluation that is opened again; read: its rankings, from the files that it read."""
+
+    ran: Evaluate
+    files: DatasetFiles
+    setting: str
+    place: int  # of the row
+    read: Callable[[], Reread]
+
+
+def opened(config: OfResults, run: Path) -> Opened:
+    """Raises ConfigError for another setting or row than there are."""
+    where = results_path(run)
+    results = read_results(where)
+    ran = settings_of(results, config, where)
+    files, protocol = dataset_files(ran), protocol_of(ran)
+    setting = check_exports((), protocol, None if config.setting == "auto" else config.setting)
+    place = _chosen_row(results, config.row, protocol.main, where)
+    scores = _scores_of(ran, config, where)
+    read = partial(reread, results, where, files, protocol, ran.neighbors, scores)
+    return Opened(ran, files, setting, place, read)
+
+
 def settings_of(results: Mapping[str, Any], config: OfResults, where: Path) -> Evaluate:
     """The configuration of the run, with what is given now in its place."""
     ran = results["config"]
@@ -105,7 +124,7 @@ def settings_of(results: Mapping[str, Any], config: OfResults, where: Path) -> E
     return found
 
 
-def scores_of(ran: Evaluate, config: OfResults, where: Path) -> Path:
+def _scores_of(ran: Evaluate, config: OfResults, where: Path) -> Path:
     """`scores=`, those beside results.json, or those that the run took from an earlier one."""
     beside = where.parent / "scores.hdf5"
     earlier = None if beside.is_file() else ran.scores
@@ -113,7 +132,7 @@ def scores_of(ran: Evaluate, config: OfResults, where: Path) -> Path:
     return path / "scores.hdf5" if path.is_dir() else path
 
 
-def chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) -> int:
+def _chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) -> int:
     """The place of `row=` among the rows. Raises ConfigError for one that is not there."""
     count = len(results["rows"])
     check_config(0 <= row <= count, f"row={row}", f"1 to {count}, or 0: the best", where=where)

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ames_lite.cli.failures import chosen_row, scores_of, settings_of
+from ames_lite.cli.failures import opened
 from ames_lite.cli.schema.evaluation import Plot
-from ames_lite.cli.shell import dataset_files, protocol_of, run_dir
+from ames_lite.cli.shell import run_dir
 from ames_lite.errors import check_config, existing_file, explained
 from ames_lite.evaluation import plots
-from ames_lite.evaluation.exports import check_exports
 from ames_lite.evaluation.figures import save_figure
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import setting_junk, setting_positives
-from ames_lite.evaluation.results_file import Reread, read_results, reread, results_path
+from ames_lite.evaluation.results_file import Reread, read_results, results_path
 from ames_lite.io.checkpoint import load_head
 from ames_lite.reranking.calibration import Calibration
 
@@ -54,7 +53,7 @@ def _chosen(config: Plot) -> dict[str, Draw]:
     )
     able: dict[str, Draw] = {}
     if results is not None:
-        able |= _of_run(config, results_path(results))
+        able |= _of_run(config, results)
     if against is not None:
         check_config(results is not None, "against= is given alone", "results=<run> beside it")
         able["scatter"] = lambda: _scatter(*map(results_path, filter(None, (results, against))))
@@ -71,20 +70,20 @@ def _chosen(config: Plot) -> dict[str, Draw]:
     return {kind: able[kind] for kind in asked if kind in able}
 
 
-def _of_run(config: Plot, where: Path) -> dict[str, Draw]:
-    results = read_results(where)
-    ran = settings_of(results, config, where)
-    files, protocol = dataset_files(ran), protocol_of(ran)
-    setting = check_exports((), protocol, None if config.setting == "auto" else config.setting)
-    place = chosen_row(results, config.row, protocol.main, where)
+def _of_run(config: Plot, run: Path) -> dict[str, Draw]:
+    _, _, setting, place, read = opened(config, run)
+    found = read()
+    results, protocol = found.results, found.protocol
     rows, row, metric = results["rows"], results["rows"][place], protocol.main
-    found = reread(results, where, files, protocol, ran.neighbors, scores_of(ran, config, where))
     before, after = found.row(place)
+    counted = after.hits[setting].num_positives.any()
+    check_config(counted, f"no query has a correct image in setting={setting}", "another setting=")
     lists = {"global": before.hits[setting], "reranked": after.hits[setting]}
     graded = f", {setting}" if protocol.graded else ""
     title = f"{results['dataset']}, {results['desc_name']}, {results['model']}{graded}"
-    count, cell = f"{row['num_rerank']} reranked", f"λ {row['lamb']:g}, γ {row['temp']:g}"
-    cell += f" ({ORACLE})" if row.get("role") == "oracle" else ""
+    oracle = f" ({ORACLE})" if row.get("role") == "oracle" else ""
+    count = f"{row['num_rerank']} reranked"
+    cell = f"λ {row['lamb']:g}, γ {row['temp']:g}{oracle}"
     note = f"{count}, {cell}"
     able: dict[str, Draw] = {
         "scores": lambda: plots.score_histogram(*_scores(found, place, setting), title, note),
@@ -94,12 +93,12 @@ def _of_run(config: Plot, where: Path) -> dict[str, Draw]:
     whole = title.removesuffix(graded)
     column = [one for one in rows if (one["lamb"], one["temp"]) == (row["lamb"], row["temp"])]
     grid = [one for one in rows if one["num_rerank"] == row["num_rerank"]]
-    if len(column) > 1:
+    if len({one["num_rerank"] for one in column}) > 1:
         value, draw = results["global"][metric], plots.metric_by_num_rerank
         able["num_rerank"] = lambda: draw(column, value, metric, whole, cell)
-    if len(grid) > 1:
-        swept = f"{count}; best: {cell}"
-        able["ensemble"] = lambda: plots.ensemble_map(grid, metric, whole, swept)
+    if len({(one["lamb"], one["temp"]) for one in grid}) > 1:
+        framed = f"{count}; framed: the best{oracle}"
+        able["ensemble"] = lambda: plots.ensemble_map(grid, metric, whole, framed)
     return able
 
 
@@ -128,7 +127,8 @@ def _scatter(*paths: Path) -> Figure:
     known = [name for name in aps[0] if all(found[name] is not None for found in aps)]
     check_config(known, "no query has an AP in both runs", "queries with positives")
     one, other = (np.array([found[name] for name in known], np.float64) for found in aps)
-    return plots.ap_scatter((_called(runs[0]), _called(runs[1])), (one, other), both.split()[0])
+    title = str(runs[0]["dataset"])
+    return plots.ap_scatter((_called(runs[0]), _called(runs[1])), (one, other), title)
 
 
 def _called(results: Mapping[str, Any]) -> str:
@@ -137,16 +137,18 @@ def _called(results: Mapping[str, Any]) -> str:
 
 
 def _training(folder: Path) -> Figure:
-    steps, epochs = (_lines(folder / name) for name in ("log.jsonl", "epochs.jsonl"))
+    ended = folder / "epochs.jsonl"  # of no epoch yet, there is none
+    steps, epochs = _lines(folder / "log.jsonl"), _lines(ended) if ended.is_file() else []
     check_config(steps, "the training has no step yet", "a run of scripts/train.py", where=folder)
     return plots.training_curves(steps, epochs, folder.absolute().name)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    existing_file(path, "this is no training run", expected="its log.jsonl and epochs.jsonl")
-    expected = "a JSON table a line"
-    with explained("a line is damaged: {}", ValueError, where=path, expected=expected):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    existing_file(path, "this is no training run", expected="its log.jsonl")
+    expected = "in each line a JSON table with its epoch"
+    with explained("a line is damaged: {}", Exception, where=path, expected=expected):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [{**line, "epoch": int(line["epoch"])} for line in map(json.loads, lines)]
 
 
 def _reliability(weights: Path) -> Figure:

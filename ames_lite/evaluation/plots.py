@@ -33,7 +33,7 @@ def score_histogram(right: Floats, wrong: Floats, title: str, note: str) -> Figu
     """Scores of the reranked candidates that are right and that are wrong, each of area 1."""
     figure, axes = _one(title, "score", "density", note)
     both = np.concatenate([right, wrong])
-    edges = np.linspace(both.min(), max(both.max(), both.min() + 1e-6), BINS + 1).tolist()
+    edges = np.histogram_bin_edges(both, BINS).tolist()
     for values, hue, name in ((wrong, VERMILION, "wrong"), (right, BLUE, "right")):
         if len(values):
             label = f"{name}: {len(values)}"

@@ -60,8 +60,17 @@ def explain(
     candidate: LocalDescriptors,
     region: Box | None = None,
 ) -> PairExplanation:
-    """region: of the query's image, in pixels; None: all of it. Raises BadInput where the scorer
-    does not take the descriptors.
+    """Which descriptors make the score of a pair, and where the query's region is in the candidate.
+
+    region: of the query's image, in pixels; None: all of it. A head is set to eval mode. Raises
+    BadInput where the scorer does not take the descriptors.
+
+    >>> from ames_lite.reranking.verification import MutualNearest
+    >>> xy, each = np.array([[0.1, 0.2], [0.6, 0.4], [0.5, 0.9]], np.float32), np.ones(3, np.uint8)
+    >>> image = LocalDescriptors(np.eye(3, dtype=np.float32), xy, each, np.ones(3), (100, 200))
+    >>> found = explain(MutualNearest(threshold=0.5), image, image)
+    >>> found.matches().tolist(), [round(x) for x in found.box]
+    ([[0, 0], [1, 1], [2, 2]], [20, 20, 120, 90])
     """
     if isinstance(scorer, Verifier):
         parts = _of_verifier(scorer, query, candidate)
@@ -95,9 +104,10 @@ def _of_head(
     rows, columns = (np.flatnonzero(i.descriptors.any(axis=1)) for i in (query, candidate))
     if len(rows) and len(columns):
         head = head.eval()
+        sides = ((query, rows, False), (candidate, columns, True))
         encoded = (
-            head.encode(_tensor(image.descriptors[real], head), gallery=image is candidate)
-            for image, real in ((query, rows), (candidate, columns))
+            head.encode(_tensor(image.descriptors[real], head), gallery=gallery)
+            for image, real, gallery in sides
         )
         found = [part[0].float().cpu().numpy() for part in head.explain(*encoded)]
         weights[np.ix_(rows, columns)], of_query[rows], of_candidate[columns] = found

@@ -64,9 +64,12 @@ def test_a_training_and_a_calibration_are_drawn(tmp_path: Path) -> None:
     words = [f"training={training}", "weights=photo_elvis"]
     paths = drawn(tmp_path / "a", *words, "kinds=[reliability,training]")
     assert [path.stem for path in paths] == ["reliability", "training"]
-    (training / "log.jsonl").write_text("{\n")
-    with pytest.raises(BadInput, match="a line is damaged"):
-        drawn(tmp_path / "b", f"training={training}")
+    (training / "epochs.jsonl").unlink()  # the first epoch has not ended
+    assert len(drawn(tmp_path / "c", f"training={training}")) == 1
+    for line in ("{", "3", "{}"):
+        (training / "log.jsonl").write_text(f"{line}\n")
+        with pytest.raises(BadInput, match="a line is damaged"):
+            drawn(tmp_path / "b", f"training={training}")
     with pytest.raises(MissingFile, match="no training run"):
         drawn(tmp_path / "b", f"training={tmp_path}")
     assert not (tmp_path / "b").exists()

@@ -90,6 +90,14 @@ def test_descriptors_of_zeros_weigh_nothing_and_shift_no_row() -> None:
         assert np.abs(descriptors[rows[:, 0]] - candidate.descriptors[rows[:, 1]]).max() < 1e-5
 
 
+def test_an_image_is_explained_to_itself_as_to_its_copy() -> None:
+    """The gallery's side may be encoded otherwise: here its descriptors are rounded."""
+    torch.manual_seed(0)
+    head, query = AMES(dim_in=16, dim=32, round_gallery_fp16=True), a_pair(moved=40)[0]
+    itself, copied = (explain(head, query, other) for other in (query, replace(query)))
+    np.testing.assert_array_equal(itself.weights, copied.weights)
+
+
 def test_without_a_homography_the_box_holds_most_of_the_weight() -> None:
     rng = np.random.default_rng(0)
     values, xy = rng.normal(size=(200, 32)), rng.uniform(0, 1, (2, 200, 2))
