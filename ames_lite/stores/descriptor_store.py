@@ -33,7 +33,8 @@ from ames_lite.stores.row_writer import DescriptorWriter
 REMEDY = remedies.EXTRACT
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
-THREADS = 8  # that read at once, where HDF5 is not in between
+TABLE_ROWS = 1 << 16  # of checksums, that are held: about 8 MiB
+THREADS = 4  # that read at once, where HDF5 is not in between; more wait for each other
 
 
 class RowStore:
@@ -62,6 +63,7 @@ class RowStore:
         self._ways: dict[str, DirectRows | None] = {}
         self._columns: dict[str, int] = {}  # of data sets with checksums
         self._verified: dict[str, npt.NDArray[np.int32]] = {}  # how many of them, by row
+        self._table: npt.NDArray[Any] | None = None  # all checksums, where they are held
         try:
             self._read_header(self._file())
         except BadInput:
@@ -115,7 +117,7 @@ class RowStore:
         if self._is_verified(name, first, first + len(rows), parts):
             return
         found, column = row_layout.part_checksums(name, rows), self._columns[name]
-        table = self._read_rows("checksum", first, first + len(rows))
+        table = self._checksums_of(first, first + len(rows))
         changed = (found != table[:, column : column + found.shape[1]]).any(axis=1)
         if changed.any():
             row = first + int(changed.argmax())
@@ -124,6 +126,13 @@ class RowStore:
             raise BadInput(what, where=self.path, expected="as it was written", remedy=remedy)
         seen = self._verified[name][first : first + len(rows)]
         np.maximum(seen, found.shape[1], out=seen)
+
+    def _checksums_of(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """Of rows; all of a store are read at once where they take little."""
+        if self._table is None and len(self) <= TABLE_ROWS:
+            self._table = self._read_rows("checksum", 0, len(self))
+        whole = self._table
+        return self._read_rows("checksum", first, stop) if whole is None else whole[first:stop]
 
     def _is_verified(self, name: str, first: int, stop: int, parts: int) -> bool:
         """Whether so many checksums of each of these rows were compared, or there are none."""
