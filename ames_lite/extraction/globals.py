@@ -36,10 +36,11 @@ from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
 from ames_lite.retrieval.rows import Floats
 from ames_lite.runtime import progress_bar
-from ames_lite.stores.descriptor_store import DescriptorStore, RowStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import Shard, shard_rows
 from ames_lite.stores.row_layout import announce, globals_layout
+from ames_lite.stores.row_store import RowStore
 from ames_lite.stores.row_writer import GlobalWriter
 
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors

@@ -20,10 +20,11 @@ from ames_lite.extraction.neighbors import SAME
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.runtime import progress_bar
-from ames_lite.stores.descriptor_store import DescriptorStore, RowStore
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import check_alike, join_stores
 from ames_lite.stores.published.store import is_published
+from ames_lite.stores.row_store import RowStore
 
 HOW = ("copy", "virtual")
 SIDES = ("query", "gallery")

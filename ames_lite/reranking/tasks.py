@@ -22,8 +22,9 @@ from ames_lite.errors import BadInput
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import PairScores
 from ames_lite.runtime import progress_bar
-from ames_lite.stores.descriptor_store import DescriptorStore, Watch
+from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores
+from ames_lite.stores.row_store import Watch
 
 Rows = npt.NDArray[np.integer]
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Files with a row an image, for reading, and the store of local descriptors: one HDF5 file.
+"""The store of local descriptors: one HDF5 file.
 
     with DescriptorStore.create(path, names, 600, 768, "float16", provenance) as store:
         store.append(name, descriptors)      # LocalDescriptors, in the order of names
@@ -11,216 +11,25 @@ the row's count is padding, whatever its bytes, and `valid` is False there.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, existing_file, explained, require
-from ames_lite.io import remedies
+from ames_lite.errors import BadInput, explained, require
 from ames_lite.io.digest import array_digest, file_identity, names_digest
-from ames_lite.io.provenance import Provenance
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores import checksums, hdf5, row_layout, storage
-from ames_lite.stores.direct import DirectRows, locate
+from ames_lite.stores.row_store import REMEDY, RowStore
 from ames_lite.stores.row_writer import DescriptorWriter
 
-REMEDY = remedies.EXTRACT
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
-TABLE_ROWS = 1 << 16  # of checksums, that are held: about 8 MiB
 THREADS = 4  # that read at once, where HDF5 is not in between; more wait for each other
-
-
-class RowStore:
-    """A complete file, for reading. May be pickled: another process opens the file by itself.
-
-    path; names: tuple of N; status uint8 [N] (1 done, 2 failed); provenance: flat dict; published:
-    whether the file is of a published form; has_checksums: not where it is, nor of an older
-    version; remedy: what makes it.
-    """
-
-    schema = hdf5.Schema("")
-    published = False
-    names: tuple[str, ...]
-    status: npt.NDArray[np.uint8]
-    provenance: Provenance
-    dim: int
-    dtype: np.dtype[Any]
-    has_checksums = False
-    _data_set = "descriptors"  # what is read by the row
-
-    def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
-        """Raises MissingFile, BadInput."""
-        self.path, self.remedy = Path(path).absolute(), remedy
-        self._handle: hdf5.File | None = None
-        self._pid = os.getpid()
-        self._ways: dict[str, DirectRows | None] = {}
-        self._columns: dict[str, int] = {}  # of data sets with checksums
-        self._verified: dict[str, npt.NDArray[np.int32]] = {}  # how many of them, by row
-        self._table: npt.NDArray[Any] | None = None  # all checksums, where they are held
-        try:
-            self._read_header(self._file())
-        except BadInput:
-            self.close()
-            raise
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def _read_header(self, file: hdf5.File) -> None:
-        raise NotImplementedError
-
-    def layout(self, names: Sequence[str]) -> row_layout.Layout:
-        """The data sets of a native store of these names that is made alike."""
-        raise NotImplementedError
-
-    def stored(self, name: str, first: int, stop: int) -> npt.NDArray[Any]:
-        """Rows of a data set as the file has them, verified; see `row_layout`."""
-        rows = self._read_rows(name, first, stop)
-        self._verify(name, first, rows)
-        return rows
-
-    def _read_rows(
-        self, name: str, first: int, stop: int, count: int | None = None
-    ) -> npt.NDArray[Any]:
-        """Rows of a data set; count: their first entries only."""
-        direct = self._direct(name)
-        if direct is None:
-            part = np.s_[first:stop] if count is None else np.s_[first:stop, :count]
-            return self._file()[name][part]
-        try:
-            return direct.read(first, stop, count)
-        except OSError as error:
-            what = f"'{name}' cannot be read: {error}"
-            expected = "the store as it was when it was opened"
-            remedy = f"look after the disk, or make the store again: {self.remedy}"
-            raise BadInput(what, where=self.path, expected=expected, remedy=remedy) from error
-
-    def _direct(self, name: str) -> DirectRows | None:
-        """How a data set is read past HDF5, where it lies in one piece."""
-        if name not in self._ways:
-            self._ways[name] = locate(self._file()[name])
-        return self._ways[name]
-
-    def _verify(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Raise BadInput where rows, or of local descriptors their first runs, were changed.
-
-        Once an open store: a row that is read again is taken as it is.
-        """
-        parts = row_layout.num_parts(name, rows.shape)
-        if self._is_verified(name, first, first + len(rows), parts):
-            return
-        found, column = row_layout.part_checksums(name, rows), self._columns[name]
-        table = self._checksums_of(first, first + len(rows))
-        changed = (found != table[:, column : column + found.shape[1]]).any(axis=1)
-        if changed.any():
-            row = first + int(changed.argmax())
-            what = f"'{name}' of row {row} ('{self.names[row]}') was changed: another checksum"
-            remedy = f"make the store again: {self.remedy}"
-            raise BadInput(what, where=self.path, expected="as it was written", remedy=remedy)
-        seen = self._verified[name][first : first + len(rows)]
-        np.maximum(seen, found.shape[1], out=seen)
-
-    def _checksums_of(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Of rows; all of a store are read at once where they take little."""
-        if self._table is None and len(self) <= TABLE_ROWS:
-            self._table = self._read_rows("checksum", 0, len(self))
-        whole = self._table
-        return self._read_rows("checksum", first, stop) if whole is None else whole[first:stop]
-
-    def _is_verified(self, name: str, first: int, stop: int, parts: int) -> bool:
-        """Whether so many checksums of each of these rows were compared, or there are none."""
-        if name not in self._columns:
-            return True
-        if name not in self._verified:
-            self._verified[name] = np.zeros(len(self), np.int32)
-        return bool((self._verified[name][first:stop] >= parts).all())
-
-    def failed(self, first: int, stop: int) -> dict[int, str]:
-        """The rows from first to stop that failed, and why."""
-        rows = (first + np.flatnonzero(self.status[first:stop] == row_layout.FAILED)).tolist()
-        return {row: hdf5.decode_names(self.stored("reason", row, row + 1))[0] for row in rows}
-
-    def chunks(self) -> list[storage.Chunk]:
-        """The files that hold the descriptors of a virtual store; none of a plain one."""
-        return storage.chunks_of(self._file()[self._data_set])
-
-    def close(self) -> None:
-        """Let go of the file; reading again reopens it."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-        for direct in self._ways.values():
-            if direct is not None:
-                direct.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None}
-
-    def _file(self) -> hdf5.File:
-        if self._handle is None or self._pid != os.getpid():  # a handle survives no fork
-            self._handle, self._pid = self._open_file(), os.getpid()
-        return self._handle
-
-    def _open_file(self) -> hdf5.File:
-        if self.published:
-            return hdf5.open_foreign(self.path, remedy=self.remedy)
-        return hdf5.open_complete(
-            self.path, self.schema, remedy=self.remedy, progress=row_layout.progress
-        )
-
-    def _refuse_rows(
-        self, bad: npt.NDArray[np.bool_], expected: str, **more: npt.NDArray[Any]
-    ) -> None:
-        """Raise BadInput for the first bad row, with its status and what else there is of it."""
-        if bad.any():
-            row = int(bad.argmax())
-            parts = {"status": self.status, **more}
-            listed = ", ".join(f"{name} {values[row].tolist()}" for name, values in parts.items())
-            what = f"row {row} ('{self.names[row]}') has {listed}"
-            remedy = f"make the store again: {self.remedy}"
-            raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
-
-
-class Watch:
-    """Whether the files of stores stay as they are now while they are read.
-
-    HDF5 gives zeros, without an error, beyond the end of a file that became shorter after it was
-    opened, and for a chunk file that has gone: `check` after reading.
-    """
-
-    def __init__(self, stores: Iterable[RowStore]) -> None:
-        self.remedy: dict[Path, str] = {}
-        for store in stores:
-            for path in (store.path, *(chunk.path for chunk in store.chunks())):
-                existing_file(path, "the store has gone", remedy=store.remedy)
-                self.remedy[path] = store.remedy
-        self.size = {path: path.stat().st_size for path in self.remedy}
-
-    def check(self) -> None:
-        """Raise MissingFile where a file has gone, BadInput where it has another size."""
-        expected = "the file as it was when it was opened"
-        for path, before in self.size.items():
-            kind: type[BadInput | MissingFile] = BadInput
-            try:
-                now = path.stat().st_size
-                what = f"the store had {before} bytes when it was opened and has {now}"
-            except FileNotFoundError:
-                kind, now, what = MissingFile, None, "the store has gone while it was read"
-            remedy = f"bring it back, or make it again: {self.remedy[path]}"
-            require(now == before, what, where=path, expected=expected, remedy=remedy, kind=kind)
 
 
 class DescriptorStore(RowStore):

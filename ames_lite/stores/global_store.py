@@ -18,8 +18,8 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, require
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import hdf5, row_layout, storage
-from ames_lite.stores.descriptor_store import REMEDY, RowStore
 from ames_lite.stores.published.store import DATA_SET, is_published
+from ames_lite.stores.row_store import REMEDY, RowStore
 
 BLOCK_ROWS = 1 << 15  # checked at a time: the check needs no copy of a large array
 Floats = npt.NDArray[np.floating[Any]]

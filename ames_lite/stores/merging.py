@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.io.provenance import Provenance, compare_provenance
 from ames_lite.stores import hdf5, row_layout, storage
-from ames_lite.stores.descriptor_store import RowStore
+from ames_lite.stores.row_store import RowStore
 
 RUN_BYTES = 1 << 26  # copied at a time
 REMEDY = "free space, or write elsewhere; how=virtual copies no local descriptors"

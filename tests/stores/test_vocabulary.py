@@ -80,7 +80,7 @@ def test_the_list_of_images_comes_back(tmp_path: Path) -> None:
     path = write_vocabulary(tmp_path / "v.npz", CENTROIDS, {}, images=images)
     assert read_vocabulary_images(path) == images
     np.savez(tmp_path / "old.npz", centroids=CENTROIDS, provenance=np.frombuffer(b"{}", np.uint8))
-    with pytest.raises(BadInput, match="cannot be read: 'images"):
+    with pytest.raises(BadInput, match="cannot be read: .*images"):
         read_vocabulary_images(tmp_path / "old.npz")
     broken = np.frombuffer(b'[{"dataset": "a"}]', np.uint8)
     empty = np.frombuffer(b"{}", np.uint8)

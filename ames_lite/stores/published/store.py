@@ -26,8 +26,9 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import hdf5, storage
-from ames_lite.stores.descriptor_store import REMEDY, RUN_BYTES, DescriptorStore
+from ames_lite.stores.descriptor_store import RUN_BYTES, DescriptorStore
 from ames_lite.stores.row_layout import DONE
+from ames_lite.stores.row_store import REMEDY
 
 DATA_SET = "features"
 COLUMNS = 5
