@@ -14,6 +14,7 @@ import numpy as np
 
 from ames_lite.cli.schema.evaluation import Evaluate, Failures, OfResults
 from ames_lite.cli.schema.values import built
+from ames_lite.cli.scoring_run import SCORES
 from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
@@ -126,10 +127,10 @@ def settings_of(results: Mapping[str, Any], config: OfResults, where: Path) -> E
 
 def _scores_of(ran: Evaluate, config: OfResults, where: Path) -> Path:
     """`scores=`, those beside results.json, or those that the run took from an earlier one."""
-    beside = where.parent / "scores.hdf5"
+    beside = where.parent / SCORES
     earlier = None if beside.is_file() else ran.scores
     path = config.scores or earlier or beside
-    return path / "scores.hdf5" if path.is_dir() else path
+    return path / SCORES if path.is_dir() else path
 
 
 def _chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) -> int:
@@ -157,27 +158,23 @@ def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, 
     helped, worst = (make_cases(rows, *lists, reranked, setting, aps) for rows in (won, lost))
     main = found.protocol.main
     values = [one.metrics[main] for one in both]
-    notes = [f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; {_firsts(before, after)}"]
+    firsts, moves = _moved(before, after)
+    notes = [f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; {firsts}", moves]
     return [
         (f"Helped most: {len(won)} of {right} with a correct image first", helped),
         (f"Worst: {len(lost)} of {total}; {wrong} have a wrong image first", worst),
-    ], [*notes, _moves(before, after)]
+    ], notes
 
 
-def _firsts(before: Floats, after: Floats) -> str:
+def _moved(before: Floats, after: Floats) -> tuple[str, str]:
+    """How many queries have a correct image first; of how many the best correct one moved."""
     without = int(np.isnan(after).sum())
     firsts = [int((ranks == 1).sum()) for ranks in (before, after)]
     said = f"correct image first: {firsts[0]} → {firsts[1]} of {len(after) - without} queries"
-    return said + (f" ({without} have no correct image)" if without else "")
-
-
-def _moves(before: Floats, after: Floats) -> str:
-    moves = (after < before, after > before, after == before)
-    higher, lower, same = (int(found.sum()) for found in moves)
-    return (
-        f"best correct image: higher for {higher} queries, lower for {lower}, at the same rank for "
-        f"{same}"
-    )
+    said += f" ({without} have no correct image)" if without else ""
+    higher, lower, same = (int(x.sum()) for x in (after < before, after > before, after == before))
+    moves = f"higher for {higher} queries, lower for {lower}, at the same rank for {same}"
+    return said, f"best correct image: {moves}"
 
 
 def title_of(results: Mapping[str, Any], place: int, setting: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from ames_lite.cli.failures import opened
 from ames_lite.cli.schema.evaluation import Plot
 from ames_lite.cli.shell import run_dir
-from ames_lite.errors import check_config, existing_file, explained
+from ames_lite.errors import ConfigError, check_config, existing_file, explained
 from ames_lite.evaluation import plots
 from ames_lite.evaluation.figures import save_figure
 from ames_lite.evaluation.metrics import Floats
@@ -45,22 +46,18 @@ def _chosen(config: Plot) -> dict[str, Draw]:
     asked = KINDS if config.kinds is None else config.kinds
     unknown = sorted(set(asked) - set(KINDS))
     check_config(not unknown, f"kinds= has {', '.join(unknown)}", f"some of {', '.join(KINDS)}")
-    results, against, training, weights = (
-        config.results,
-        config.against,
-        config.training,
-        config.weights,
-    )
     able: dict[str, Draw] = {}
-    if results is not None:
-        able |= _of_run(config, results)
-    if against is not None:
-        check_config(results is not None, "against= is given alone", "results=<run> beside it")
-        able["scatter"] = lambda: _scatter(*map(results_path, filter(None, (results, against))))
-    if training is not None:
-        able["training"] = lambda: _training(training)
-    if weights is not None:
-        able["reliability"] = lambda: _reliability(weights)
+    if config.results is not None:
+        able |= _of_run(config, config.results)
+        if config.against is not None:
+            both = results_path(config.results), results_path(config.against)
+            able["scatter"] = partial(_scatter, *both)
+    elif config.against is not None:
+        raise ConfigError("against= is given alone", expected="results=<run> beside it")
+    if config.training is not None:
+        able["training"] = partial(_training, config.training)
+    if config.weights is not None:
+        able["reliability"] = partial(_reliability, config.weights)
     check_config(able, "nothing to plot is given", "results=, training= or weights=")
     missing = [kind for kind in asked if kind not in able]
     what = f"kinds= has {', '.join(missing)}, for which something is missing"

@@ -71,7 +71,11 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
     files, val = dataset_files(config), _validation_set(config)
     found = _find(files, config.neighbors, val)
     store, sampler = open_training_set(found, recipe)
-    teacher = _open_teacher(config, store)
+    teacher = None
+    if config.teacher is not None:
+        teacher, meta = load_head(config.teacher)
+        meta.check_descriptors(config.teacher, store.provenance, store.path)
+        teacher.requires_grad_(False)
     validation = None
     if val is not None and processes.first:
         validation = _open_validation(config, val, device, store)
@@ -181,11 +185,8 @@ def open_training_set(
         raise BadInput(what, where=found["list"], expected="path,label lines")
     counts = f"{len(images.names)} names and the store {len(store)}"
     what = f"the image list has {counts}, or in another order"
-    same, expected = (
-        tuple(store.names) == tuple(images.names),
-        "a store extracted from this very list",
-    )
-    require(same, what, where=store.path, expected=expected)
+    same = tuple(store.names) == tuple(images.names)
+    require(same, what, where=store.path, expected="a store extracted from this very list")
     sampler = TripletSampler(
         open_neighbor_rows(found["neighbors"], images.names),
         labels,
@@ -211,14 +212,6 @@ def _usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
         said = f"{len(left_out)} of {len(store)} images are left out of training: {why}"
         logger.warning("%s: %s (%s%s)", store.path, said, first, more)
     return usable
-
-
-def _open_teacher(config: Train, store: DescriptorStore) -> SimilarityHead | None:
-    if config.teacher is None:
-        return None
-    head, meta = load_head(config.teacher)
-    meta.check_descriptors(config.teacher, store.provenance, store.path)
-    return head.requires_grad_(False)
 
 
 class ValidationSet(NamedTuple):

@@ -208,9 +208,6 @@ def _points_and_p(difference: Difference | None) -> list[float | None]:
     return [*points, difference.p]
 
 
-WRITERS: dict[str, Callable[[str, Cells, Sequence[str]], str]] = {
-    "table": _text,
-    "markdown": _markdown,
-    "latex": _latex,
-}
+Writer = Callable[[str, Cells, Sequence[str]], str]  # of a title, cells and notes
+WRITERS: dict[str, Writer] = {"table": _text, "markdown": _markdown, "latex": _latex}
 FORMS = (*WRITERS, "csv")  # a CSV is one table of all blocks

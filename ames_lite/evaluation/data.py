@@ -8,6 +8,7 @@ from pathlib import Path
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.names import say_difference
+from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, require
 from ames_lite.evaluation import protocols
 from ames_lite.io.digest import file_identity, names_digest
@@ -18,7 +19,6 @@ from ames_lite.stores.neighbor_lists import read_neighbors, say_rising
 from ames_lite.stores.published.neighbors import read_shortlist
 from ames_lite.stores.published.store import open_store
 
-SIDES = ("query", "gallery")
 Stores = tuple[DescriptorStore, DescriptorStore]
 
 

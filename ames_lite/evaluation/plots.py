@@ -4,13 +4,14 @@ A colour is a list: global, reranked. Axis letters: Q queries, K ranked images.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
+from ames_lite.evaluation.failures import best_ranks
 from ames_lite.evaluation.figures import GREY, MEDIUM, SMALL, plain
 from ames_lite.evaluation.metrics import Floats, Hits
 from ames_lite.evaluation.plot_style import HUES, PALE, style_axes, titled_figure
@@ -68,10 +69,9 @@ def recall_at_k(lists: Mapping[str, Hits], misses: bool, title: str, note: str) 
     deepest = min(DEEPEST, *(hits.length for hits in lists.values()))
     k = np.arange(1, deepest + 1)
     for name, hits in lists.items():
-        first = np.full(len(hits.num_positives), np.inf)
-        np.minimum.at(first, hits.query, hits.rank)
+        first = best_ranks(hits)
         counted = first if misses else first[hits.num_positives > 0]
-        shares = (counted[None] < k[:, None]).mean(axis=1)
+        shares = (counted[None] <= k[:, None]).mean(axis=1)
         axes.step(k, shares, where="post", color=LISTS[name], label=name)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -144,9 +144,7 @@ def training_curves(steps: Rows, epochs: Rows, title: str) -> Figure:
         window = min(SMOOTH, len(values))
         smooth = np.convolve(values, np.ones(window) / window, mode="valid")
         axes.plot(np.arange(len(smooth)) + window // 2, smooth, color=BLUE, label=key)
-        axes.set_xlabel("step", fontsize=MEDIUM)
-        axes.set_ylabel(key, fontsize=MEDIUM)
-        style_axes(axes)
+        _label(axes, "step", key)
     measured = [row for row in epochs if row.get("val") is not None]
     if measured:
         last = {row["epoch"]: number for number, row in enumerate(steps)}  # the step it ends with
@@ -170,26 +168,25 @@ def reliability_diagram(calibration: Calibration, title: str) -> Figure:
             words = {"textcoords": "offset points", "xytext": (4, -9), "color": GREY}
             axes.annotate(str(one.pairs), place, fontsize=SMALL - 1, **words)
         axes.set_title(f"{name}: calibration error {curve.error:.4f}", fontsize=MEDIUM, loc="left")
-        axes.set_xlabel("predicted", fontsize=MEDIUM)
-        axes.set_ylabel("share that was right", fontsize=MEDIUM)
-        style_axes(axes)
+        _label(axes, "predicted", "share that was right")
     return figure
 
 
-class Panel(NamedTuple):
-    figure: Figure
-    axes: Axes
-
-
-def _one(title: str, x: str, y: str, note: str = "", size: tuple[float, float] = SIZE) -> Panel:
+def _one(
+    title: str, x: str, y: str, note: str = "", size: tuple[float, float] = SIZE
+) -> tuple[Figure, Axes]:
     """One pair of axes; note: below the title."""
     figure = titled_figure(size, title)
     axes = figure.subplots()
+    axes.set_title(plain(note), fontsize=SMALL, loc="left", color=TONE)
+    _label(axes, x, y)
+    return figure, axes
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(plain(x), fontsize=MEDIUM)
     axes.set_ylabel(plain(y), fontsize=MEDIUM)
-    axes.set_title(plain(note), fontsize=SMALL, loc="left", color=TONE)
     style_axes(axes)
-    return Panel(figure, axes)
 
 
 def _shares(figure: Figure, axes: Axes, *, both: bool = False) -> Figure:

@@ -56,9 +56,8 @@ def jobs_of(
 
 def crop_of(boxes: Sequence[Box | None] | None) -> Provenance:
     """What provenance says of the parts of images that are described."""
-    return (
-        {"crop": False} if boxes is None else {"crop": True, "boxes": names_digest(map(str, boxes))}
-    )
+    made: Provenance = {"crop": boxes is not None}
+    return made if boxes is None else {**made, "boxes": names_digest(map(str, boxes))}
 
 
 def window_of(backbone: Backbone) -> int:

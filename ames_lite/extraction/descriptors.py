@@ -148,7 +148,13 @@ def _local_output(
     binarization: BinaryCode | None,
     crop: Provenance,
 ) -> _Output:
-    made = _provenance(backbone, binarization, crop)
+    made, stored_as = dict(backbone.provenance), {"precision": "float16 store"}  # loads the weights
+    if binarization is not None:
+        binarization.check(made, backbone.dim)
+        stored_as = binarization.provenance
+    if "precision" in made:  # of a network: how it computed
+        stored_as = {**stored_as, "precision": f"{made['precision']}, {stored_as['precision']}"}
+    made |= {**stored_as, **crop}
     what = "top_k is 0, all descriptors of an image, whose number differs"
     expected = "a number for a store of local descriptors, whose rows are of one length"
     remedy = f"top_k=700, or global descriptors straight from images: {remedies.DESCRIBE_IMAGES}"
@@ -217,20 +223,6 @@ def _fill(
                         writer.append(name, output.stored(result))
                 bar.update()
     return bad
-
-
-def _provenance(
-    backbone: Backbone, binarization: BinaryCode | None, crop: Provenance
-) -> Provenance:
-    """What a store of local descriptors was made from. Loads the weights of a network."""
-    made = dict(backbone.provenance)
-    stored: Provenance = {"precision": "float16 store"}
-    if binarization is not None:
-        binarization.check(made, backbone.dim)
-        stored = binarization.provenance
-    if "precision" in made:  # of a network: how it computed
-        stored = {**stored, "precision": f"{made['precision']}, {stored['precision']}"}
-    return {**made, **stored, **crop}
 
 
 def report_bad(

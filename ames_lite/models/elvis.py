@@ -6,7 +6,7 @@ a product of a matrix with a vector. A cosine bounds its entries to within exp(2
 Axis letters: B pairs or images, N descriptors of one image, M of the other, Q query, T gallery.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -184,8 +184,10 @@ def transport_side(images: EncodedSets, count_padding: bool) -> TransportSide:
     return TransportSide(dustbin, padding, padding, count.log())
 
 
-def _fitted(problem: Transport) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-potentials [B, Q] and [B, T], and what makes shares of a descriptor's mass of both."""
+def _weighed(problem: Transport) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Of the query's side, then the gallery's: the kernel [B, N, M] times the other side's
+    potentials; [B, N], which its logarithm needs to be that of the mass's shares; the padding.
+    """
     kernel, query, gallery, corner, sharpness, iterations = problem
     total = torch.logaddexp(query.log_count, gallery.log_count)
     back = kernel.transpose(1, 2)
@@ -193,32 +195,28 @@ def _fitted(problem: Transport) -> tuple[Tensor, Tensor, Tensor]:
     for _ in range(iterations):
         others = _fit(back, query, gallery, potentials, corner, sharpness, total)
         potentials = _fit(kernel, gallery, query, others, corner, sharpness, total)
-    return others[0], potentials[0], total + sharpness
+    u, v, scale = others[0], potentials[0], total + sharpness
+    weights, peak = _weights(v, gallery.padding)
+    yield kernel * weights[:, None], peak + scale + u, query.padding
+    weights, peak = _weights(u, query.padding)
+    yield back * weights[:, None], peak + scale + v, gallery.padding
 
 
 def best_matches(problem: Transport) -> tuple[Tensor, Tensor]:
     """The probability of the best match of every query [B, Q] and gallery [B, T] descriptor: a
     share of the descriptor's mass. Padding has 0.
     """
-    kernel, query, gallery = problem[:3]
-    u, v, scale = _fitted(problem)
-    weights, peak = _weights(v, gallery.padding)
-    rows = (kernel * weights[:, None]).amax(2).log() + (peak + scale + u)
-    weights, peak = _weights(u, query.padding)
-    columns = (kernel * weights[:, :, None]).amax(1).log() + (peak + scale + v)
-    return _without(rows, query.padding).exp(), _without(columns, gallery.padding).exp()
+    (rows, u, of_query), (columns, v, of_gallery) = _weighed(problem)
+    there, back = rows.amax(2).log() + u, columns.amax(2).log() + v
+    return _without(there, of_query).exp(), _without(back, of_gallery).exp()
 
 
 def transport_plan(problem: Transport) -> tuple[Tensor, Tensor]:
     """All of the probabilities whose largest `best_matches` gives: [B, Q, T] and [B, T, Q]."""
-    kernel, query, gallery = problem[:3]
-    u, v, scale = _fitted(problem)
-    weights, peak = _weights(v, gallery.padding)
-    rows = (kernel * weights[:, None]).log() + (peak + scale + u)[..., None]
-    weights, peak = _weights(u, query.padding)
-    columns = (kernel.transpose(1, 2) * weights[:, None]).log() + (peak + scale + v)[..., None]
-    sides = ((rows, query.padding), (columns, gallery.padding))
-    there, back = (_without(x, None if p is None else p[..., None]).exp() for x, p in sides)
+    there, back = (
+        _without(x.log() + at[..., None], None if padding is None else padding[..., None]).exp()
+        for x, at, padding in _weighed(problem)
+    )
     return there, back
 
 

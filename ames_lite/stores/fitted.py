@@ -132,16 +132,14 @@ def write_vocabulary(
     return VOCABULARY.write(path, {"centroids": centroids}, provenance, listed, overwrite=overwrite)
 
 
-def read_vocabulary(
-    path: str | Path, *, remedy: str = remedies.VOCABULARY
-) -> tuple[npt.NDArray[np.float32], Provenance]:
+def read_vocabulary(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
     """centroids [C, D] float32 and the provenance, in which `distance` and `unit` always stand.
 
     A `.pt` or `.pth` is AnyLoc's published form. Raises MissingFile or BadInput.
     """
     if Path(path).suffix in (".pt", ".pth"):
         return _read_anyloc(path)
-    found, made = VOCABULARY.read(path, remedy)
+    found, made = VOCABULARY.read(path, remedies.VOCABULARY)
     made = {**USE, **made}
     fine = made["distance"] in DISTANCES and isinstance(made["unit"], bool)
     what = f"distance is {made['distance']!r} and unit {made['unit']!r}"
@@ -183,23 +181,21 @@ def write_binarization(
     overwrite: bool = False,
 ) -> Path:
     """Write a projection [Din, D], D a multiple of 8, and what it was fitted on."""
-    _check_projection(projection, path, remedies.BINARIZATION)
+    _check_projection(projection, path)
     return BINARIZATION.write(path, {"projection": projection}, provenance, overwrite=overwrite)
 
 
-def read_binarization(
-    path: str | Path, *, remedy: str = remedies.BINARIZATION
-) -> tuple[npt.NDArray[np.float32], Provenance]:
+def read_binarization(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
     """projection [Din, D] float32 and the provenance. Raises MissingFile or BadInput."""
-    found, made = BINARIZATION.read(path, remedy)
-    _check_projection(found["projection"], path, remedy)
+    found, made = BINARIZATION.read(path, remedies.BINARIZATION)
+    _check_projection(found["projection"], path)
     return found["projection"], made
 
 
-def _check_projection(projection: npt.NDArray[Any], path: str | Path, remedy: str) -> None:
+def _check_projection(projection: npt.NDArray[Any], path: str | Path) -> None:
+    remedy, bits = remedies.BINARIZATION, projection.shape[-1]
     check_numbers(projection, "projections", "[Din, D]", path, remedy)
-    bits, expected = projection.shape[1], "a multiple of 8: bits are packed"
-    what = f"the projection has {bits} bits"
+    what, expected = f"the projection has {bits} bits", "a multiple of 8: bits are packed"
     require(bits % 8 == 0, what, where=path, expected=expected, remedy=remedy)
 
 

@@ -189,18 +189,16 @@ def _width(
     return min(stored, num)
 
 
-def open_neighbor_rows(
-    path: str | Path, names: Sequence[str], *, remedy: str = REMEDY
-) -> NeighborRows:
+def open_neighbor_rows(path: str | Path, names: Sequence[str]) -> NeighborRows:
     """The lists of a training set (names) against itself, left in their file where possible."""
-    path = existing_file(path, "the neighbour lists are missing", remedy=remedy)
+    path = existing_file(path, "the neighbour lists are missing", remedy=REMEDY)
     if is_pickle(path):
         lists = open_published_rows(path, names, names)
         return lists if lists.mapped else NeighborRows.of(lists.block(slice(0, len(lists))))
-    with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
-        found = datasets_of(file, names, names, remedy)
+    with hdf5.open_complete(path, SCHEMA, remedy=REMEDY) as file:
+        found = datasets_of(file, names, names, REMEDY)
         if any(part.offset is None or 0 in part.shape for part in found):
-            return NeighborRows.of(read_neighbors(path, names, names, remedy=remedy))
+            return NeighborRows.of(read_neighbors(path, names, names))
         with open(path, "rb") as plain:
             mapped = mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ)
         ids, sims = (part.over(mapped) for part in found)

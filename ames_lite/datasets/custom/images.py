@@ -198,11 +198,7 @@ def _why_absent(images: ImageFolders, name: str) -> str:
 def respelt(found: Mapping[str, str], images: ImageFolders) -> tuple[str, ...]:
     """A note where names, as written, are not those of the images found."""
     prefixes = {"", *images.prefixes.values()}
-    other = [
-        (name, image)
-        for name, image in found.items()
-        if image not in {prefix + name for prefix in prefixes}
-    ]
+    other = [pair for pair in found.items() if pair[1] not in {p + pair[0] for p in prefixes}]
     if not other:
         return ()
     (name, image), count = other[0], len(other)

@@ -84,9 +84,8 @@ def _read_values(kind: str, table: Table, radius: float, tolerance: int) -> Valu
     if kind == "coordinates":
         return read_positions(table, radius)
     if kind == "frames":
-        return Values(
-            table, table.integers("frame"), partial(rules.near_frames, tolerance=tolerance)
-        )
+        near = partial(rules.near_frames, tolerance=tolerance)
+        return Values(table, table.integers("frame"), near)
     labels = table.filled("label", f"a label; {ALONE} for an image without a partner")
     return Values(table, np.array(labels, object), rules.same_label, _notes_on(labels))
 
