@@ -18,14 +18,10 @@ def run(config: CheckStore) -> int:
     else:
         report = Report()
         check_store(config.store, None, report)
-    for where, what in report.notes:
-        print(f"note: {where}\n  {_indented(with_names(what, config))}")
-    for where, what in report.findings:
-        print(f"found: {where}\n  {_indented(with_names(what, config))}")
+    for kind, listed in (("note", report.notes), ("found", report.findings)):
+        for where, what in listed:
+            said = with_names(what, config).replace("\n", "\n  ")
+            print(f"{kind}: {where}\n  {said}")
     number = len(report.findings)
     print("no faults" if number == 0 else f"{number} fault{'s' if number > 1 else ''}")
     return FOUND_FAULTS if number else 0
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n  ")

@@ -21,12 +21,7 @@ def run(config: Compare) -> list[Block]:
     if baseline not in (GLOBAL, *names):
         groups, names, baseline = _with_baseline(groups, names, results_path(baseline))
     entries = [
-        Entry(
-            name,
-            tuple(map(str, paths)),
-            tuple(read_results(path) for path in paths),
-            mixed=config.mixed,
-        )
+        Entry(name, tuple(map(str, paths)), tuple(map(read_results, paths)), mixed=config.mixed)
         for name, paths in zip(names, groups, strict=True)
     ]
     blocks = compare(entries, baseline=baseline, metric=config.metric, seed=config.seed)

@@ -7,7 +7,6 @@ from glob import escape
 from pathlib import Path
 
 from ames_lite.cli import shell
-from ames_lite.cli.compose import as_dict
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.schema.extraction import TrainDetector
 from ames_lite.errors import require
@@ -53,10 +52,8 @@ def training_dir(
 def _unfinished(config: Train | TrainDetector, prefix: str) -> Path | None:
     found = Path("runs").glob(f"{escape(prefix)}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
-        finished = (folder / WEIGHTS).is_file()
-        if not finished and (folder / "config.json").is_file():
+        if (folder / "config.json").is_file() and not (folder / WEIGHTS).is_file():
             print(f"not resumed: {folder}, which an older version began (config.json)")
-        same = shell.settings_of(folder) == shell.plain_settings(as_dict(config))
-        if same and not finished and not is_locked(folder):
+        if shell.was_interrupted(folder, config, WEIGHTS) and not is_locked(folder):
             return folder
     return None

@@ -19,9 +19,8 @@ def configured_backbone(
 ) -> Backbone:
     """The backbone of `backbone=`, on `device=`. Raises ConfigError where none is named."""
     if backbone is None:
-        what = (
-            f"desc_name={getattr(how, 'desc_name', '')} is no backbone, and backbone= is not given"
-        )
+        named = getattr(how, "desc_name", "")
+        what = f"desc_name={named} is no backbone, and backbone= is not given"
         raise ConfigError(what, expected=f"backbone= one of {', '.join(sorted(BACKBONES))}")
     return build_backbone(
         backbone.name,

@@ -110,9 +110,9 @@ def settle(config: Data, data_root: Path) -> Description | None:
     dataset.protocol = dataset.protocol or description.protocol
     if dataset.role == "test":
         dataset.role = description.role
-    if description.image_root.is_dir():
-        if images is None or images.absolute() == description.options.images:
-            config.images = description.image_root
+    same = images is None or images.absolute() == description.options.images
+    if same and description.image_root.is_dir():
+        config.images = description.image_root
     return description
 
 

@@ -21,7 +21,7 @@ from ames_lite.cli.place_stages import OF_LOCAL, Command, Pipeline, Stage, named
 from ames_lite.cli.prepare_set import UNVERIFIED
 from ames_lite.cli.remedies import Files
 from ames_lite.cli.schema.evaluation import PlaceRecognition
-from ames_lite.cli.scoring_run import scoring_options
+from ames_lite.cli.scoring_run import SCORES, scoring_options
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, check_config, require
@@ -222,7 +222,7 @@ def _rerank(pipeline: Pipeline, place: Files, folder: Path) -> Block:
     for name in pipeline.rerankers:
         more = [word("neighbors", lists), word("output_dir", folder / name)]
         if config.scores is not None:
-            earlier = config.scores / place.name / name / "scores.hdf5"
+            earlier = config.scores / place.name / name / SCORES
             more += [word("scores", earlier)] if earlier.is_file() else []
         found = folder / name / shell.RESULTS
         if not found.is_file():  # of an interrupted run

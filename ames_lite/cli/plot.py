@@ -141,7 +141,7 @@ def _training(folder: Path) -> Figure:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    existing_file(path, "this is no training run", expected="its log.jsonl")
+    existing_file(path.absolute(), "this is no training run", expected="its log.jsonl")
     expected = "in each line a JSON table with its epoch"
     with explained("a line is damaged: {}", Exception, where=path, expected=expected):
         lines = path.read_text(encoding="utf-8").splitlines()

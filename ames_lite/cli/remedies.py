@@ -80,9 +80,7 @@ class Files(DatasetFiles):
     def _train(self) -> str:
         given = {"experiment": "own", "name": self.folder, "data_root": self.data_root}
         made = paste("scripts/train.py", [word(key, value) for key, value in given.items()])
-        images = "images=<folder>"
-        if self.images is not None:
-            images = shell_word(word("images", self.images))
+        images = shell_word(word("images", self.images)) if self.images else "images=<folder>"
         return f"{made} {images} labels=<folders, or a CSV file,label>"
 
     def make_local(self, **more: object) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from ames_lite.cli import run
 from ames_lite.cli.compose import CONFIG_NAME, compose, search_path, sweep_values
-from ames_lite.cli.shell import exit_code, stamped_dir
+from ames_lite.cli.shell import RESULTS, exit_code, stamped_dir
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.errors import check_config
 from ames_lite.io.overrides import word
@@ -82,7 +82,7 @@ class _Job:
 
 
 def _print_table(folder: Path) -> None:
-    found = sorted(path.parent for path in folder.rglob("results.json"))
+    found = sorted(path.parent for path in folder.rglob(RESULTS))
     if len(found) > 1:
         names = [str(path.relative_to(folder)) for path in found]
         run("compare", [word("results", list(map(str, found))), word("names", names)])

@@ -134,12 +134,8 @@ def short_lists(data: EvaluationData) -> dict[str, int]:
 
 
 def _count_queries(data: EvaluationData, holds: Callable[[int], bool]) -> dict[str, int]:
-    return {
-        setting: sum(
-            holds(len(rows)) for rows in protocols.setting_positives(data.ground_truth, setting)
-        )
-        for setting in data.protocol.settings
-    }
+    of = partial(protocols.setting_positives, data.ground_truth)
+    return {one: sum(holds(len(rows)) for rows in of(one)) for one in data.protocol.settings}
 
 
 def _looked_at(truth: GroundTruth, protocol: protocols.Protocol, needed: int) -> int | None:

@@ -107,12 +107,9 @@ def _example(
     album: Album,
 ) -> dict[str, Any]:
     """What the page shows of a query: its picture, and the tiles of both lists."""
-    lists = (
-        (neighbors.ids[q], neighbors.sims[q], 0),
-        (reranked.ids[q], reranked.sims[q], num_rerank),
-    )
     strips, ranks = [], dict[int, int]()  # ranks: in the list before
-    for ids, scores, num in lists:
+    for found, num in ((neighbors, 0), (reranked, num_rerank)):
+        ids, scores = found.ids[q], found.sims[q]
         places, tiles = np.flatnonzero(~np.isin(ids, junk)).tolist(), []
         for rank, place in enumerate(places[:NUM_SHOWN], 1):
             name = truth.gallery_names[row := int(ids[place])]

@@ -15,6 +15,7 @@ from typing import Any
 from ames_lite.datasets.ground_truth import read_ground_truth, write_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
+from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, require
 from ames_lite.extraction.neighbors import SAME
 from ames_lite.io.digest import names_digest
@@ -27,7 +28,6 @@ from ames_lite.stores.published.store import is_published
 from ames_lite.stores.row_store import RowStore
 
 HOW = ("copy", "virtual")
-SIDES = ("query", "gallery")
 OF_LOCAL, OF_GLOBAL = ("dim", "max_count", "packed", "dtype"), ("dim", "dtype", "has_status")
 
 

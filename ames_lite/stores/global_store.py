@@ -48,9 +48,8 @@ class GlobalStore(RowStore):
             expected = "a native file, or the image list beside it"
             raise BadInput(what, where=self.path, expected=expected, remedy=self.remedy)
         length = len(self._listed) if self.published and self._listed else None
-        rows = hdf5.dataset(
-            file, self._data_set, (length, None), row_layout.GLOBAL_KINDS, spread=True
-        )
+        kinds = row_layout.GLOBAL_KINDS
+        rows = hdf5.dataset(file, self._data_set, (length, None), kinds, spread=True)
         storage.check_stored(rows)
         num, self.dim, self.dtype = len(rows), rows.shape[1], rows.dtype
         require(self.dim, "the descriptors have width 0", where=self.path, expected="[N, D]")
@@ -96,9 +95,9 @@ class GlobalStore(RowStore):
             return self.read(first, stop)
         if name == "status":
             return self.status[first:stop]
-        return (
-            super().stored(name, first, stop) if self.has_status else np.zeros(stop - first, "S1")
-        )
+        if not self.has_status:
+            return np.zeros(stop - first, "S1")
+        return super().stored(name, first, stop)
 
     def layout(self, names: Sequence[str]) -> row_layout.Layout:
         return row_layout.globals_layout(names, self.dim, self.dtype.name)

@@ -36,9 +36,8 @@ def check_object(read: Read, address: int) -> None:
             if mapping and _lookup3(mapping[:-4]) != int.from_bytes(mapping[-4:], "little"):
                 raise ValueError("its mapping was changed: another checksum")
         elif kind == NAMES and len(body) >= 16:
-            size, _, begin = struct.unpack(
-                "<QQQ", read(int.from_bytes(body[8:16], "little"), 32)[8:].ljust(24, b"\0")
-            )
+            heap = read(int.from_bytes(body[8:16], "little"), 32)
+            size, _, begin = struct.unpack("<8xQQQ", heap.ljust(32, b"\0"))
             if len(read(begin, size)) != size:
                 raise ValueError("its names lie beyond the end of the file")
 

@@ -76,10 +76,8 @@ class NeighborRows:
 
     def _verify(self, rows: Rows | slice) -> None:
         if self._checksums is not None:
-            numbers = np.arange(len(self))[rows]
-            verify_lists(
-                self._ids[rows], self._sims[rows], self._checksums[rows], numbers, self.where
-            )
+            parts = self._ids[rows], self._sims[rows], self._checksums[rows]
+            verify_lists(*parts, np.arange(len(self))[rows], self.where)
 
     def block(self, rows: slice, depth: int | None = None) -> Neighbors:
         """The lists of some queries, checked, with their first `depth` neighbours (None: all).
