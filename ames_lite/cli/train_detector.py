@@ -36,7 +36,14 @@ def run(config: TrainDetector) -> Path:
         workers=config.workers,
         save_every=config.save_every,
     )
-    _report(path)
+    meta = read_json_file(path.with_name("meta.json"), "the meta of a detector")
+    verdict = "beats" if meta["beats_feature_norm"] else "does NOT beat"
+    print(
+        f"mAP on {meta['data']['val_images']} images of held-out labels: {meta['map']:.4f} (epoch "
+        f"{meta['best_epoch']}); feature norm {meta['map_feature_norm']:.4f}, plain mean "
+        f"{meta['map_mean']:.4f}: the detector {verdict} the feature norm"
+    )
+    print(f"detector: {path} (backbone.arguments.detector={path})")
     return path
 
 
@@ -53,14 +60,3 @@ def _image_sets(config: TrainDetector) -> tuple[LabelledImages, LabelledImages |
     splits = ["train"] if chosen.role == "train" else ["query", "gallery"]
     found = find_all({split: partial(other.image_list, split) for split in splits})
     return images, read_labelled(list(found.values()), given.images or other.image_root)
-
-
-def _report(path: Path) -> None:
-    meta = read_json_file(path.with_name("meta.json"), "the meta of a detector")
-    verdict = "beats" if meta["beats_feature_norm"] else "does NOT beat"
-    print(
-        f"mAP on {meta['data']['val_images']} images of held-out labels: {meta['map']:.4f} (epoch "
-        f"{meta['best_epoch']}); feature norm {meta['map_feature_norm']:.4f}, plain mean "
-        f"{meta['map_mean']:.4f}: the detector {verdict} the feature norm"
-    )
-    print(f"detector: {path} (backbone.arguments.detector={path})")
