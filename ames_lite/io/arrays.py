@@ -5,7 +5,6 @@ raised is a ValueError, or what NumPy and zipfile raise of damage: for the calle
 """
 
 import math
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-BOMB = 64 << 20, 100  # bytes, and the archive's size so often, that its members may take
+from ames_lite.io.archives import refuse_bomb
+
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -55,10 +55,3 @@ def read_npz(
             with archive.open(member) as file:
                 found[name] = read_array(file, member.file_size)
     return found
-
-
-def refuse_bomb(archive: zipfile.ZipFile, most: int = 0) -> None:
-    """Raise ValueError where the members of an archive take far more than it does."""
-    size = sum(member.file_size for member in archive.infolist())
-    if size > max(most, BOMB[0], BOMB[1] * os.path.getsize(str(archive.filename))):
-        raise ValueError(f"its members take {size} bytes, {BOMB[1]} times the file and more")

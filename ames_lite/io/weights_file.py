@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, MissingFile, existing_file
-from ames_lite.io.arrays import refuse_bomb
+from ames_lite.io.archives import refuse_bomb
 from ames_lite.io.pickle_program import bytes_of, check_program
 from ames_lite.io.writing import replacing
 
