@@ -34,7 +34,8 @@ def read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
     """The array of numbers or texts that a stream of so many bytes holds."""
     file.seek(0)
     shape, dtype = read_header(file)
-    if math.prod(shape) * max(1, dtype.itemsize) > size - file.tell():
+    wide = dtype.itemsize < 0  # NumPy 2.0 counts so what is beyond 2 GiB
+    if wide or math.prod(shape) * max(1, dtype.itemsize) > size - file.tell():
         raise ValueError(f"{size - file.tell()} bytes are no {list(shape)} of {dtype}")
     file.seek(0)
     return np.asarray(npy.read_array(file, allow_pickle=False))

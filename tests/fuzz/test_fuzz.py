@@ -39,7 +39,7 @@ def _do(what: str) -> object:
 
         os.abort()
     if what == "memory":
-        np.ones(1 << 28, np.uint8)
+        np.ones(1 << 30, np.uint8)  # more than a test before it can have left free
     if what == "too much":
         np.ones(1 << 40, np.uint8)
     return what
