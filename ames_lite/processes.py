@@ -97,7 +97,7 @@ def watch_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent.pid:  # it has ended already
+        if not parent.is_alive():  # a fork server stands between the two, and ends with it
             os._exit(1)
 
 
