@@ -53,6 +53,11 @@ TAKES: dict[str, Any] = {
     "image_size": int | list[int],
     "layer": int,
 }
+# Hydra's own groups; a composed configuration needs none of them, and a third of its time is theirs.
+OF_HYDRA = [
+    f"~hydra/{group}"
+    for group in "output launcher sweeper help hydra_help hydra_logging job_logging".split()
+]
 PATHS = ("weights", "detector", "whitening")  # of these keys, whose texts are paths
 CONFIG_NAME, CONFIG_DIR = "--config-name=", "AMES_CONFIG_DIR"
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
@@ -296,7 +301,7 @@ def _composed(
     """The configuration with its groups chosen, and its values (not to be changed)."""
     folder, others = search_path(name)
     with _explained(name), initialize_config_dir(folder, version_base="1.3", job_name=name):
-        composed = hydra_compose(name, [*groups, *others])
+        composed = hydra_compose(name, [*groups, *others, *OF_HYDRA])
     return composed, _contents(name, composed, [])
 
 
