@@ -25,6 +25,7 @@ from ames_lite.cli import (
 )
 from ames_lite.cli.compose import compose
 from ames_lite.synthetic import WorldSpec, render_world
+from tests.browser import chromium, chromium_driver  # noqa: F401
 
 TINY = {
     "synthetic-train": WorldSpec(
