@@ -111,7 +111,7 @@ def read_truth(folder: Path) -> tuple[str, ...]:
 
 def read_pictures(folder: Path) -> tuple[str, ...]:
     album = Album(folder)
-    assert all(album.picture(name).image is None for name in ODD)
+    assert all(album.picture(name, 9).image is None for name in ODD)
     return tuple(album.troubles())
 
 

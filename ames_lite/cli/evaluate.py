@@ -27,8 +27,8 @@ from ames_lite.evaluation.data import (
 from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
 from ames_lite.evaluation.protocols import Protocol, footnotes
-from ames_lite.evaluation.report import write_report
-from ames_lite.evaluation.results_file import role_of, say_without_descriptors
+from ames_lite.evaluation.report import Shown, write_report
+from ames_lite.evaluation.results_file import Rankings, role_of, say_without_descriptors
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.evaluation.tuning import Tuned, grid, read_tuned
 from ames_lite.hub import ENTRIES, names_for
@@ -82,19 +82,21 @@ def _run(
     results["ensemble_source"] = source
     show(results, config.seed)
     if config.report_queries:
+        found = Rankings(
+            data.protocol, data.ground_truth, data.neighbors, scores, results, folder / RESULTS
+        )
         page = write_report(
             folder / "report.html",
-            results,
-            data,
-            scores,
+            found,
             config.images or files.image_root,
-            num_queries=config.report_queries,
+            Shown(config.report_queries, config.report_images, config.report_pairs),
+            work.views() if config.report_pairs else None,
             comparisons=comparisons,
         )
         print(f"report:  {page}")
     tag = f"{results['model']}-{setting}"
-    lists = (folder, exports, data, scores, rows[0])
-    for path in write_exports(*lists, tag=tag, setting=setting, top=top):
+    exported = (folder, exports, data, scores, rows[0])
+    for path in write_exports(*exported, tag=tag, setting=setting, top=top):
         print(f"export:  {path}")
     print(f"results: {write_json_file(folder / RESULTS, results)}")
     return results

@@ -33,7 +33,7 @@ from ames_lite.evaluation.figures import MAX_LINES, Section, failure_sheet, save
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import Album
-from ames_lite.evaluation.results_file import Reread, read_results, reread, results_path
+from ames_lite.evaluation.results_file import Rankings, read_results, reread, results_path
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Opened(NamedTuple):
     files: DatasetFiles
     setting: str
     place: int  # of the row
-    read: Callable[[], Reread]
+    read: Callable[[], Rankings]
 
 
 def opened(config: OfResults, run: Path) -> Opened:
@@ -143,7 +143,7 @@ def _chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) 
 Parts = list[tuple[str, list[Case]]]  # heading and queries
 
 
-def choose(found: Reread, place: int, setting: str, count: int) -> tuple[Parts, list[str]]:
+def choose(found: Rankings, place: int, setting: str, count: int) -> tuple[Parts, list[str]]:
     """The queries of both parts of the sheet, and what is to be said of all of them."""
     both, row = found.row(place), found.results["rows"][place]
     before, after = (best_ranks(one.hits[setting]) for one in both)

@@ -1,7 +1,7 @@
 """`python scripts/plot.py results=<run>`: plots of what evaluate, tune and train left."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,13 @@ from ames_lite.cli.shell import run_dir
 from ames_lite.errors import ConfigError, check_config, existing_file, explained
 from ames_lite.evaluation import plots
 from ames_lite.evaluation.figures import save_figure
-from ames_lite.evaluation.metrics import Floats
-from ames_lite.evaluation.passes import Cell, rerank_setting
-from ames_lite.evaluation.protocols import setting_junk, setting_positives
-from ames_lite.evaluation.results_file import Reread, read_results, results_path
+from ames_lite.evaluation.results_file import read_results, results_path
+from ames_lite.evaluation.run_plots import KINDS as OF_RESULTS
+from ames_lite.evaluation.run_plots import Draw, plots_of
 from ames_lite.io.checkpoint import load_head
 from ames_lite.reranking.calibration import Calibration
 
-KINDS = (
-    *("scores", "precision_recall", "recall", "num_rerank", "ensemble"),  # of results
-    *("scatter", "training", "reliability"),
-)
-ORACLE = "chosen on this set"
-Draw = Callable[[], Figure]
+KINDS = (*OF_RESULTS, "scatter", "training", "reliability")
 
 
 def run(config: Plot) -> list[Path]:
@@ -68,49 +62,11 @@ def _chosen(config: Plot) -> dict[str, Draw]:
 
 
 def _of_run(config: Plot, run: Path) -> dict[str, Draw]:
-    _, _, setting, place, read = opened(config, run)
-    found = read()
-    results, protocol = found.results, found.protocol
-    rows, row, metric = results["rows"], results["rows"][place], protocol.main
-    before, after = found.row(place)
-    counted = after.hits[setting].num_positives.any()
-    check_config(counted, f"no query has a correct image in setting={setting}", "another setting=")
-    lists = {"global": before.hits[setting], "reranked": after.hits[setting]}
-    graded = f", {setting}" if protocol.graded else ""
-    title = f"{results['dataset']}, {results['desc_name']}, {results['model']}{graded}"
-    oracle = f" ({ORACLE})" if row.get("role") == "oracle" else ""
-    count = f"{row['num_rerank']} reranked"
-    cell = f"λ {row['lamb']:g}, γ {row['temp']:g}{oracle}"
-    note = f"{count}, {cell}"
-    able: dict[str, Draw] = {
-        "scores": lambda: plots.score_histogram(*_scores(found, place, setting), title, note),
-        "precision_recall": lambda: plots.precision_recall(lists, title, note),
-        "recall": lambda: plots.recall_at_k(lists, protocol.misses, title, note),
-    }
-    whole = title.removesuffix(graded)
-    column = [one for one in rows if (one["lamb"], one["temp"]) == (row["lamb"], row["temp"])]
-    grid = [one for one in rows if one["num_rerank"] == row["num_rerank"]]
-    if len({one["num_rerank"] for one in column}) > 1:
-        value, draw = results["global"][metric], plots.metric_by_num_rerank
-        able["num_rerank"] = lambda: draw(column, value, metric, whole, cell)
-    if len({(one["lamb"], one["temp"]) for one in grid}) > 1:
-        framed = f"{count}; framed: the best{oracle}"
-        able["ensemble"] = lambda: plots.ensemble_map(grid, metric, whole, framed)
+    opening = opened(config, run)
+    able = plots_of(opening.read(), opening.place, opening.setting)
+    what = f"no query has a correct image in setting={opening.setting}"
+    check_config(able, what, "another setting=")
     return able
-
-
-def _scores(found: Reread, place: int, setting: str) -> tuple[Floats, Floats]:
-    """Of the reranked candidates: those of right ones, and of wrong ones; junk is neither."""
-    cell, truth = Cell.of(found.results["rows"][place]), found.ground_truth
-    ranking = rerank_setting(found, found.scores, setting, cell)
-    junk, right = setting_junk(truth, setting), setting_positives(truth, setting)
-    parts: tuple[list[Floats], list[Floats]] = ([], [])
-    for q, ids in enumerate(ranking.ids[:, : cell.num_rerank]):
-        counted, correct = ~np.isin(ids, junk[q]), np.isin(ids, right[q])
-        scores = ranking.sims[q, : len(ids)].astype(np.float64)
-        parts[0].append(scores[counted & correct])
-        parts[1].append(scores[counted & ~correct])
-    return np.concatenate(parts[0]), np.concatenate(parts[1])
 
 
 def _scatter(*paths: Path) -> Figure:

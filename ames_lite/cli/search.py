@@ -7,6 +7,7 @@ directory gets retrieval_results.json, the same with scores, and report.html.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import data_root, print_table, run_dir
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation.exports import FORMS, write_ranking
+from ames_lite.evaluation.pair_view import PairViews
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.hub import shipped_head
 from ames_lite.io.digest import names_digest
@@ -201,7 +203,13 @@ def _search(
     began = time.perf_counter()
     assert config.query is not None
     found = search_images(
-        index, config.query, backbone, model.ranker, box=box, workers=config.workers
+        index,
+        config.query,
+        backbone,
+        model.ranker,
+        box=box,
+        workers=config.workers,
+        keep=config.report_queries if config.report_pairs else 0,
     )
     seconds = time.perf_counter() - began
     ranker, num = model.ranker, found.hits.ids.shape[1]
@@ -278,20 +286,22 @@ def _write_page(config: Search, path: Path, index: Path, model: _Model, found: F
             "Candidates": str(found.hits.ids.shape[1]),
             "λ, γ": f"{ranker.lamb:g}, {ranker.temp:g} ({model.role})",
         }
-        not_indexed, empty = opened.failed, opened.empty()
-    if answers.said:
-        facts["Answers"] = answers.said
-    for side, names in (("Queries", sorted(found.empty)), ("Images", empty)):
-        if names:
-            facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"
-    return write_search_page(
-        path,
-        found,
-        images,
-        facts=facts,
-        probability=answers.probability(found.hits.scores),
-        absent=answers.absent(found.hits),
-        not_indexed=not_indexed,
-        num_shown=config.top,
-        num_queries=config.report_queries,
-    )
+        if answers.said:
+            facts["Answers"] = answers.said
+        for side, names in (("Queries", sorted(found.empty)), ("Images", opened.empty())):
+            if names:
+                facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"
+        read = partial(opened.read, max_count=ranker.options.gallery_count)
+        return write_search_page(
+            path,
+            found,
+            images,
+            facts=facts,
+            probability=answers.probability(found.hits.scores),
+            absent=answers.absent(found.hits),
+            not_indexed=opened.failed,
+            num_shown=config.top,
+            num_queries=config.report_queries,
+            views=PairViews(ranker.scorer.model, found.local.__getitem__, read),
+            num_pairs=config.report_pairs,
+        )

@@ -18,7 +18,8 @@ from ames_lite.evaluation.results_file import role_of
 
 GLOBAL = "global"
 MAY_DIFFER = frozenset(  # keys of a configuration that runs of one entry need not share
-    {"seed", "output_dir", "weights", "data_root", "images", "device", "report_queries"}
+    {"seed", "output_dir", "weights", "data_root", "images", "device"}
+    | {"report_queries", "report_images", "report_pairs"}
     | {"exports", "export_setting", "export_top"}
     | {"resume", "max_memory", "threads", "compile", "scores"}
 )

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ames_lite import __version__
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.data import SIDES, EvaluationData, list_digests, short_lists
+from ames_lite.evaluation.pair_view import PairViews
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.evaluation.protocols import Evaluation, Protocol
 from ames_lite.evaluation.results_file import SCHEMA, WITHOUT_DESCRIPTORS
@@ -47,6 +48,15 @@ class Work:
     def pairs(self) -> Pairs:
         """The pairs that the protocol's passes need."""
         return pairs_to_score(self.data, self.num_rerank)
+
+    def views(self) -> PairViews:
+        """Of the pairs, as they are scored."""
+        counts = self.options.query_count, self.options.gallery_count
+        query, gallery = (
+            partial(store.read, max_count=count)
+            for store, count in zip(self.data.stores, counts, strict=True)
+        )
+        return PairViews(self.scorer.model, query, gallery)
 
     @cached_property
     def digests(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ The failure sheet: a line a query, beside it what was found first and what shoul
 frame says what an image is: blue the query, green correct, red wrong.
 """
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,11 +32,21 @@ EMPTY = np.full((3, 4, 3), 225, np.uint8)  # in the place of an image that is no
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write or replace the figure, in the form of the path's suffix; returns the path."""
-    form = Path(path).suffix[1:]
-    without: Any = {"png": {"Software": None}, "svg": {"Date": None}}[form]
-    with replacing(path, overwrite=True) as partial, rc_context({"svg.hashsalt": "ames_lite"}):
-        figure.savefig(partial, format=form, dpi=DPI, metadata=without)
+    with replacing(path, overwrite=True) as partial:
+        _draw_as(figure, partial, Path(path).suffix[1:])
     return Path(path)
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    _draw_as(figure, stream, "svg")
+    return stream.getvalue()
+
+
+def _draw_as(figure: Figure, target: Path | io.BytesIO, form: str) -> None:
+    without: Any = {"png": {"Software": None}, "svg": {"Date": None}}[form]
+    with rc_context({"svg.hashsalt": "ames_lite"}):
+        figure.savefig(target, format=form, dpi=DPI, metadata=without)
 
 
 def plain(text: str) -> str:

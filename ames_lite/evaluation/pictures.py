@@ -1,40 +1,37 @@
-"""What all pages with images share: thumbnails that are made once, and the HTML templates."""
+"""Thumbnails: of a failure sheet as arrays, of a page as text, each image once."""
 
 import base64
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io.images import Box, jpeg_bytes, load_image, thumbnail
-from ames_lite.io.writing import replacing
 
-HERE = Path(__file__).parent
-THUMBNAIL, QUERY_THUMBNAIL = 160, 240  # longer side, pixels
 NOT_FOUND, NOT_READABLE = "image not found", "image not readable"
+AT_ONCE = 4  # images that are decoded side by side
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
+class Picture(NamedTuple):
     """A thumbnail [h, w, 3], or None and what is wrong with the image."""
 
     image: npt.NDArray[np.uint8] | None
     trouble: str = ""
 
-    @cached_property
-    def address(self) -> str:
-        """The thumbnail as a data address; empty where there is none."""
-        if self.image is None:
-            return ""
-        encoded = base64.b64encode(jpeg_bytes(self.image)).decode("ascii")
-        return f"data:image/jpeg;base64,{encoded}"
+
+def make_picture(path: Path, longer_side: int, box: Box | None = None) -> Picture:
+    """box: a crop to outline, in pixels of the whole image."""
+    try:
+        return Picture(thumbnail(load_image(path), longer_side, box))
+    except MissingFile:
+        return Picture(None, NOT_FOUND)
+    except BadInput:
+        return Picture(None, NOT_READABLE)
 
 
 @dataclass
@@ -44,20 +41,12 @@ class Album:
     root: Path
     made: dict[tuple[str, int, Box | None], Picture] = field(default_factory=dict)
 
-    def picture(self, name: str, longer_side: int = THUMBNAIL, box: Box | None = None) -> Picture:
-        """box: a crop to outline, in pixels of the whole image."""
+    def picture(self, name: str, longer_side: int, box: Box | None = None) -> Picture:
+        """See `make_picture`."""
         key = (name, longer_side, box)
         if key not in self.made:
-            self.made[key] = self._make(*key)
+            self.made[key] = make_picture(self.root / name, longer_side, box)
         return self.made[key]
-
-    def _make(self, name: str, longer_side: int, box: Box | None) -> Picture:
-        try:
-            return Picture(thumbnail(load_image(self.root / name), longer_side, box))
-        except MissingFile:
-            return Picture(None, NOT_FOUND)
-        except BadInput:
-            return Picture(None, NOT_READABLE)
 
     def troubles(self) -> dict[str, str]:
         """What is wrong with the images that could not be shown, by name."""
@@ -65,23 +54,42 @@ class Album:
         return {name: picture.trouble for (name, *_), picture in made if picture.image is None}
 
 
-def write_page(path: str | Path, template: str, folder: Path, content: Mapping[str, Any]) -> Path:
-    """Render a template of a folder, in place of a page that is there; returns the path. A template
-    may import from those of this folder; what is put in is escaped.
-    """
-    environment = Environment(
-        loader=FileSystemLoader([folder, HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["fraction"] = _fraction
-    page = environment.get_template(template).render(content)
-    with replacing(path, overwrite=True) as partial:
-        partial.write_text(page, encoding="utf-8", errors="backslashreplace")
-    return Path(path)
+class Encoded(NamedTuple):
+    """A picture of a page; trouble: why it has no data."""
+
+    data: str  # base64 of a JPEG
+    trouble: str
 
 
-def _fraction(value: float | None, form: str = ".4f") -> str:
-    return "–" if value is None or math.isnan(value) else format(value, form)
+@dataclass
+class PagePictures:
+    """The images of a page by number: each once, at the largest size that something asks for."""
+
+    sides: dict[tuple[Path, Box | None], int] = field(default_factory=dict)
+    numbers: dict[tuple[Path, Box | None], int] = field(default_factory=dict)
+
+    def number(self, path: Path, longer_side: int, box: Box | None = None) -> int:
+        """See `make_picture`."""
+        key = (path, box)
+        self.sides[key] = max(self.sides.get(key, 0), longer_side)
+        return self.numbers.setdefault(key, len(self.numbers))
+
+    def encoded(self) -> list[Encoded]:
+        """All of them, by number."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(_encode, self.sides, self.sides.values()))
+
+
+def _encode(key: tuple[Path, Box | None], longer_side: int) -> Encoded:
+    path, box = key
+    found = make_picture(path, longer_side, box)
+    if found.image is None:
+        return Encoded("", found.trouble)
+    return Encoded(base64.b64encode(jpeg_bytes(found.image)).decode("ascii"), "")
+
+
+def say_troubles(pictures: Iterable[Encoded]) -> list[str]:
+    """How many could not be shown, in words."""
+    troubles = [one.trouble for one in pictures]
+    counts = {trouble: troubles.count(trouble) for trouble in (NOT_FOUND, NOT_READABLE)}
+    return [f"{what}: {count}" for what, count in counts.items() if count]

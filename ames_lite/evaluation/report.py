@@ -1,29 +1,50 @@
 """The report page of an evaluation: what reranking did to some queries, as one HTML file.
 
-The page holds its pictures itself and needs no script and no network. Junk takes no place in the
-lists shown: rank 1 is the first image that the protocol counts. An image that is not on disk leaves
-a placeholder, since a store may be evaluated without its images.
+Junk is shown where a list has it, without a rank; reranking moves it to the end. An image that is
+not on disk leaves a placeholder, since a store may be evaluated without its images.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ames_lite.errors import require
-from ames_lite.evaluation import pictures
+from ames_lite.evaluation import page
+from ames_lite.evaluation.figures import svg_bytes
 from ames_lite.evaluation.metrics import Ids
+from ames_lite.evaluation.page import LARGE, TILE, Queries, QueryView, Tile, write_page
+from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
-from ames_lite.evaluation.pictures import Album
-from ames_lite.evaluation.protocols import Retrieval, setting_junk
-from ames_lite.evaluation.results_file import say_without_descriptors
-from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.evaluation.pictures import PagePictures
+from ames_lite.evaluation.protocols import footnotes, setting_junk
+from ames_lite.evaluation.results_file import Rankings, say_without_descriptors
+from ames_lite.evaluation.run_plots import plots_of
+from ames_lite.records import GroundTruth, Neighbors
 
 PerQuery = Sequence[Mapping[str, Any]]  # {"name", "global_ap", "ap"}, null where undefined
 Metrics = Mapping[str, float | None]
-NUM_SHOWN = 10  # images of a list
-CURVE_POINTS = 400  # of the gain curve; more would only make the file larger
+PLOTS = {
+    "scores": "Scores of right and wrong candidates",
+    "precision_recall": "Precision against recall",
+    "recall": "Recall at k",
+    "num_rerank": "The main metric against the number of reranked candidates",
+    "ensemble": "The main metric of each λ and γ",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How much a report shows: queries, images of each list, and of the reranked list the first
+    `pairs` with their matches.
+    """
+
+    queries: int = 100
+    images: int = 20
+    pairs: int = 5
 
 
 def _by_gain(per_query: PerQuery) -> tuple[list[int], list[float]]:
@@ -54,28 +75,30 @@ def pick_queries(per_query: PerQuery, count: int) -> list[int]:
 
 def write_report(
     path: str | Path,
-    results: Mapping[str, Any],
-    lists: Retrieval,
-    scores: PairScores,
+    found: Rankings,
     image_root: str | Path,
+    shown: Shown,
+    views: PairViews | None = None,
     *,
-    num_queries: int = 12,
     comparisons: Sequence[tuple[str, Metrics]] = (),
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
 
-    results: of `evaluator.report`, of these lists and scores; its first row is shown, of a graded
-    set in its medium setting. num_queries are shown (see `pick_queries`), of each list the first
-    NUM_SHOWN. comparisons: further lines (name, metrics) for the table of metrics.
+    The first row of the results is shown, of a graded set in its medium setting; for the queries
+    see `pick_queries`. views: explains pairs; None: no pair is explained. comparisons: further
+    lines (name, metrics) for the table of metrics.
     """
+    results, truth = found.results, found.ground_truth
     per_query, first = results["per_query"], results["rows"][0]
-    picked = pick_queries(per_query, num_queries)
-    album, truth = Album(Path(image_root)), lists.ground_truth
-    setting, cell = lists.protocol.main_settings[0], Cell.of(first)
-    reranked, junk = rerank_setting(lists, scores, setting, cell), setting_junk(truth, setting)
-    shown = (lists.neighbors, reranked, cell.num_rerank, truth)
-    examples = [{**per_query[q], **_example(q, *shown, junk[q], album)} for q in picked]
-    troubles = list(album.troubles().values())
+    picked = pick_queries(per_query, shown.queries)
+    setting, cell = found.protocol.main_settings[0], Cell.of(first)
+    reranked = rerank_setting(found, found.scores, setting, cell)
+    lists, junk = (found.neighbors, reranked), setting_junk(truth, setting)
+    side = page.SMALL if 2 * len(picked) * shown.images > page.MANY else TILE
+    drawing = _Drawing(truth, lists, cell.num_rerank, Path(image_root), shown.images, side)
+    pairs = [drawing.pairs(q, junk[q], shown.pairs) for q in picked] if views else []
+    explained = views.of([pair for some in pairs for pair in some]) if views else {}
+    queries = [drawing.query(q, per_query[q], junk[q], explained) for q in picked]
     content = {
         "title": f"{results['dataset']}: reranked with {results['model']}",
         "results": results,
@@ -86,48 +109,108 @@ def write_report(
             *((name, {}, metrics) for name, metrics in comparisons),
             *(("reranked", row, row["metrics"]) for row in results["rows"]),
         ],
-        "examples": examples,
-        "num_shown": NUM_SHOWN,
+        "shown": shown,
+        "has_junk": any(len(rows) for rows in junk),
+        "boxes": any(truth.bbox[q] is not None for q in picked),
+        "explained": any(view.pairs for view in queries),
         "counts": _counts(per_query),
-        "curve": _gain_curve(per_query, picked),
+        "cost": _say_cost(results.get("cost", {})),
+        "definitions": footnotes(first["metrics"], results.get("counted")),
+        "plots": [
+            (PLOTS[kind], base64.b64encode(svg_bytes(draw())).decode("ascii"))
+            for kind, draw in plots_of(found, 0, setting).items()
+        ],
         "without_descriptors": say_without_descriptors(results),
-        "not_found": troubles.count(pictures.NOT_FOUND),
-        "unreadable": troubles.count(pictures.NOT_READABLE),
     }
-    return pictures.write_page(path, "report.html.j2", pictures.HERE, content)
+    data = Queries(queries, ("Global ranking", "Reranked"), NOTE if views is not None else "")
+    return write_page(path, "report.html.j2", page.HERE, content, data, drawing.pictures)
 
 
-def _example(
-    q: int,
-    neighbors: Neighbors,
-    reranked: Neighbors,
-    num_rerank: int,
-    truth: GroundTruth,
-    junk: Ids,
-    album: Album,
-) -> dict[str, Any]:
-    """What the page shows of a query: its picture, and the tiles of both lists."""
-    strips, ranks = [], dict[int, int]()  # ranks: in the list before
-    for found, num in ((neighbors, 0), (reranked, num_rerank)):
-        ids, scores = found.ids[q], found.sims[q]
-        places, tiles = np.flatnonzero(~np.isin(ids, junk)).tolist(), []
-        for rank, place in enumerate(places[:NUM_SHOWN], 1):
-            name = truth.gallery_names[row := int(ids[place])]
-            tile = {
-                "name": name,
-                "picture": album.picture(name),
-                "rank": rank,
-                "before": ranks.get(row),
-                "tag": _tag(truth, q, row),
-                "kind": "score" if place < num else "sim",
-                "score": float(scores[place]),
-            }
+@dataclass(frozen=True)
+class _Drawing:
+    """Turns rankings into views."""
+
+    truth: GroundTruth
+    lists: tuple[Neighbors, Neighbors]  # global, reranked
+    num_rerank: int
+    root: Path
+    images: int  # of a list
+    side: int  # of a tile, pixels
+    pictures: PagePictures = field(default_factory=PagePictures)
+
+    def pairs(self, q: int, junk: Ids, count: int) -> list[Pair]:
+        """The first of the reranked list, as far as both images are there."""
+        if not (self.root / self.truth.query_names[q]).is_file():
+            return []
+        ids = self.lists[1].ids[q]
+        first = ids[~np.isin(ids, junk)][:count].tolist()
+        there = [row for row in first if self._path(row).is_file()]
+        return [Pair(q, row, self.truth.bbox[q]) for row in there]
+
+    def query(
+        self, q: int, aps: Mapping[str, Any], junk: Ids, explained: Mapping[Pair, PairView]
+    ) -> QueryView:
+        name, box = self.truth.query_names[q], self.truth.bbox[q]
+        picture = self.pictures.number(self.root / name, LARGE, box)
+        before, after = (self._tiles(q, number, junk) for number in (0, 1))
+        pairs = {
+            self.pictures.number(self._path(pair.candidate), LARGE): view
+            for pair, view in explained.items()
+            if pair.query == q
+        }
+        marks = [_change(aps["ap"] - aps["global_ap"])]
+        if not any(tile.rank == 1 and tile.tag != "wrong" for tile in after):
+            marks.append("failed")
+        said = "" if box is None else f"crop box {', '.join(f'{x:.0f}' for x in box)}"
+        both = (aps["global_ap"], aps["ap"])
+        return QueryView(name, picture, said, both, marks, (before, after), pairs)
+
+    def _path(self, row: int) -> Path:
+        return self.root / self.truth.gallery_names[row]
+
+    def _tiles(self, q: int, number: int, junk: Ids) -> list[Tile]:
+        """Of the global ranking (0) or the reranked one (1)."""
+        found, tiles, rank = self.lists[number], list[Tile](), 0
+        num = (0, self.num_rerank)[number]
+        before = self.lists[0].ids[q]
+        counted = before[~np.isin(before, junk)]
+        rows, is_junk = found.ids[q], np.isin(found.ids[q], junk)
+        for place in range(len(rows)):
+            rank += not is_junk[place]
+            if rank > self.images or len(tiles) == 2 * self.images:
+                break
+            row = int(rows[place])
+            name = self.truth.gallery_names[row]
+            kind = "score" if place < num else "sim"
+            tile = Tile(
+                name,
+                self.pictures.number(self._path(row), self.side),
+                None if is_junk[place] else rank,
+                int(np.flatnonzero(counted == row)[0]) + 1
+                if number and not is_junk[place]
+                else None,
+                "junk" if is_junk[place] else _tag(self.truth, q, row),
+                f"{kind} {found.sims[q, place]:.3f}",
+            )
             tiles.append(tile)
-        strips.append(tiles)
-        ranks = {row: rank for rank, row in enumerate(ids[places].tolist(), 1)}
-    box = truth.bbox[q]
-    picture = album.picture(truth.query_names[q], pictures.QUERY_THUMBNAIL, box)
-    return {"picture": picture, "box": box, "before": strips[0], "after": strips[1]}
+        return tiles
+
+
+def _change(gain: float) -> str:
+    return "helped" if gain > 0 else "harmed" if gain < 0 else "unchanged"
+
+
+def _say_cost(cost: Mapping[str, Any]) -> dict[str, str]:
+    """What scoring took; of scores that an earlier run computed, nothing."""
+    if not cost.get("pairs"):
+        return {}
+    said = {
+        "Scored": f"{cost['pairs']} pairs in {cost['seconds_scoring']:.1f} s",
+        "Speed": f"{cost['pairs_per_second']:.0f} pairs/s",
+    }
+    if cost.get("peak_memory_mib"):
+        said["Peak memory"] = f"{cost['peak_memory_mib']:.0f} MiB"
+    return said
 
 
 def _tag(truth: GroundTruth, q: int, row: int) -> str:
@@ -154,23 +237,3 @@ def _counts(per_query: PerQuery) -> dict[str, int]:
     signs = np.sign(gains).tolist()
     counted = {"better": signs.count(1), "worse": signs.count(-1), "same": signs.count(0)}
     return {"queries": len(per_query), "undefined": len(per_query) - len(gains), **counted}
-
-
-def _gain_curve(per_query: PerQuery, picked: Sequence[int]) -> dict[str, Any] | None:
-    """The sorted gains as a line in a box 1000 wide and 100 high, y down; marks in percent."""
-    rows, found = _by_gain(per_query)
-    if len(rows) < 2:
-        return None
-    gains = np.array(found)
-    top, bottom = max(gains[0], 0.0), min(gains[-1], 0.0)
-    height = (top - bottom) or 1.0
-    x, y = np.linspace(0, 1000, len(rows)), 100 * (top - gains) / height
-    drawn = np.unique(np.linspace(0, len(rows) - 1, CURVE_POINTS).round().astype(np.int64))
-    places = [rows.index(row) for row in picked]
-    return {
-        "best": gains[0],
-        "worst": gains[-1],
-        "zero": round(100 * top / height, 2),
-        "points": " ".join(f"{x[at]:.1f},{y[at]:.1f}" for at in drawn),
-        "marks": [(round(x[at] / 10, 2), round(y[at], 2)) for at in places],
-    }

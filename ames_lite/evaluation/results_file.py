@@ -102,7 +102,7 @@ def say_without_descriptors(results: Mapping[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Reread(Retrieval):
+class Rankings(Retrieval):
     """What the rankings of a run follow from; where: its results.json, for messages."""
 
     scores: PairScores
@@ -137,7 +137,7 @@ def reread(
     protocol: Protocol,
     neighbors: str,
     scores: Path,
-) -> Reread:
+) -> Rankings:
     """Read the files of a run; where: its results.json. Raises MissingFile that names all that is
     missing; BadInput where lists or scores are not those of results.json.
     """
@@ -149,7 +149,7 @@ def reread(
     truth = check_read(results, where, files, paths)
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
     found = read_pair_scores(paths["scores"], results["digests"], remedy=ANEW)
-    return Reread(protocol, truth, near, found, results, where)
+    return Rankings(protocol, truth, near, found, results, where)
 
 
 def check_read(

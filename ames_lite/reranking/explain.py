@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ames_lite.errors import require
 from ames_lite.models import SimilarityHead
 from ames_lite.records import LocalDescriptors
 from ames_lite.reranking.verification import Agreement, Places, Ransac, Verifier, pixels
@@ -63,7 +64,7 @@ def explain(
     """Which descriptors make the score of a pair, and where the query's region is in the candidate.
 
     region: of the query's image, in pixels; None: all of it. A head is set to eval mode. Raises
-    BadInput where the scorer does not take the descriptors.
+    BadInput where the scorer does not take the descriptors or has no explanation.
 
     >>> from ames_lite.reranking.verification import MutualNearest
     >>> xy, each = np.array([[0.1, 0.2], [0.6, 0.4], [0.5, 0.9]], np.float32), np.ones(3, np.uint8)
@@ -76,6 +77,8 @@ def explain(
         parts = _of_verifier(scorer, query, candidate)
     else:
         parts = _of_head(scorer, query, candidate)
+    finite = all(np.isfinite(part).all() for part in parts)
+    require(finite, "weights are NaN or infinite", expected="a head that gives finite ones")
     if not (query.placed and candidate.placed):
         return PairExplanation(*parts, homography=None, box=None)
     ransac = scorer if isinstance(scorer, Ransac) else Ransac()

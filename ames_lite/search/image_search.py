@@ -25,7 +25,7 @@ from ames_lite.extraction.globals import from_store
 from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
-from ames_lite.records import NO_EVIDENCE, Neighbors
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.retrieval.knn import most_similar
@@ -72,6 +72,7 @@ class Found:
     gallery: tuple[str, ...]
     hits: Hits  # a row a query
     box: Box | None
+    local: tuple[LocalDescriptors, ...] = ()  # of the first `keep` queries
 
     def names(self, query: int) -> list[str]:
         """The images found for a query, best first."""
@@ -86,24 +87,32 @@ def search_images(
     *,
     box: Box | None = None,
     workers: int = 1,
+    keep: int = 0,
 ) -> Found:
     """Search the index in a folder for an image, or for every image of a folder.
 
-    box: the part of a single query to search for; workers: processes that describe queries. Raises
+    box: the part of a single query to search for; workers: processes that describe queries; keep:
+    so many queries' descriptors are kept, as they were scored. Raises
     MissingFile; BadInput where things do not fit and where no query can be described. An index that
     is updated meanwhile is searched as it is afterwards.
     """
     while True:
         record = read_record(Path(index))
         try:
-            return _search(index, query, backbone, ranker, box, workers)
+            return _search(index, query, backbone, ranker, box, workers, keep)
         except UserError:
             if read_record(Path(index)) == record:
                 raise
 
 
 def _search(
-    index: Place, query: Place, backbone: Backbone, ranker: Ranker, box: Box | None, workers: int
+    index: Place,
+    query: Place,
+    backbone: Backbone,
+    ranker: Ranker,
+    box: Box | None,
+    workers: int,
+    keep: int,
 ) -> Found:
     root, query_names, _ = list_queries(query)
     if box is not None and Path(query).is_dir():
@@ -121,7 +130,9 @@ def _search(
         own = [next((one for one in names if one in opened.id_of), None) for names in same]
         hits = search_index(opened, vectors, store, ranker, own)
         empty = frozenset(store.names[row] for row in store.empty_rows())
-        return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box)
+        most = ranker.options.query_count
+        local = tuple(store.read(row, most) for row in range(min(keep, len(store))))
+        return Found(root, store.names, tuple(own), failed, empty, opened.names, hits, box, local)
 
 
 def list_queries(query: str | Path) -> tuple[Path, list[str], tuple[str, ...]]:

@@ -30,7 +30,7 @@ from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.io.provenance import Provenance
 from ames_lite.io.walking import walk_images
 from ames_lite.io.writing import LOCK
-from ames_lite.records import LAST_ROW
+from ames_lite.records import LAST_ROW, LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 
@@ -187,6 +187,10 @@ class OpenIndex(ExitStack):
             path = local_path(self.folder, segment)
             self._stores[segment] = self.enter_context(DescriptorStore.open(path, REMEDY))
         return self._stores[segment]
+
+    def read(self, number: int, max_count: int | None = None) -> LocalDescriptors:
+        """The local descriptors of an image, or the strongest of them."""
+        return self.store(int(self.segment[number])).read(int(self.row[number]), max_count)
 
     def vectors(self) -> Iterator[tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]]:
         """All vectors, of unit length, in blocks [n, V], and the ids [n] that they are of."""

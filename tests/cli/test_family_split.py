@@ -32,6 +32,7 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.recipe import Recipe
 from tests.conftest import SIFT, TinyWorld
 from tests.helpers import main_of
+from tests.pages import Page
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +168,8 @@ def test_queries_of_a_result_are_joined_to_their_kinds(data: Path, tmp_path: Pat
     label_of = dict(zip(listed.names, listed.labels.tolist(), strict=True))
     kinds = [kind_of[label_of[query["name"]]] for query in results["per_query"]]
     assert sorted(kinds) == ["gate"] * 6 + ["tower"] * 6
-    report = (tmp_path / "run" / "report.html").read_text()
-    assert "data:image/jpeg" in report  # images are found without images=
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    assert page.pictures and all(data for data, _ in page.pictures)  # found without images=
     as_folder = evaluated(data, tmp_path / "2", "dataset=folder", "name=photos-val")
     assert as_folder["rows"] == results["rows"]
     assert as_folder["config"]["dataset"]["role"] == "val"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ames_lite.reranking.calibration import Calibration, Curve
 from ames_lite.search import image_search
 from ames_lite.search.image_search import Found
 from tests.helpers import main_of, shared_file
+from tests.pages import Page
 
 SIFT = {"top_k": 40, "image_size": 200}
 LAMB, TEMP = 0.3, 0.7
@@ -142,22 +142,6 @@ def test_a_box_searches_for_a_part(photos: Path, root: Path, tmp_path: Path) -> 
     assert whole.hits.ids.shape == (1, 3) and not np.array_equal(whole.hits.sims, part.hits.sims)
 
 
-class Page(HTMLParser):
-    """Tags, and what a reader reads."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-
 def test_the_page_shows_the_list_and_escapes_names(photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "<i>it's a (folder), [1]=&"
     shutil.copytree(photos, folder)
@@ -176,14 +160,19 @@ def test_the_page_shows_the_list_and_escapes_names(photos: Path, tmp_path: Path)
     listed = json.loads((tmp_path / "run" / "retrieval_results.json").read_text())[odd]
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert "script" not in [tag for tag, _ in page.tags] and "://" not in text
-    assert not {"i", "u"} & {tag for tag, _ in page.tags}
-    shown = [attrs["title"] for tag, attrs in page.tags if attrs.get("class") == "hit"]
+    assert page.tags.count("script") == 2 and "://" not in text  # its JSON and its own
+    assert not {"i", "u"} & set(page.tags)
+    (view,) = page.views
+    assert view["name"] == odd and view["marks"] == [] and view["aps"] is None
+    shown = [tile["name"] for tile in view["lists"][0]]
     assert shown == listed[:4] and odd in shown
-    pictures = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
-    assert len(pictures) == 5 and all(str(src).startswith("data:image/jpeg") for src in pictures)
-    for word in ("<b>bad.jpg", "<u>worse.jpg", str(folder), "mutual_nn", odd):
-        assert word in page.words
+    assert [tile["rank"] for tile in view["lists"][0]] == [1, 2, 3, 4]
+    assert len(page.pictures) == 5 and all(data for data, _ in page.pictures)
+    explained = [tile["picture"] for tile in view["lists"][0]]
+    assert set(view["pairs"]) == {str(number) for number in explained}  # first five: all four
+    assert view["pairs"][str(explained[0])]["matches"][0][4] == 1000
+    for word in ("<b>bad.jpg", "<u>worse.jpg", str(folder), "mutual_nn"):
+        assert word in page.text
 
 
 def test_bad_images_are_named_once_and_counted_and_may_be_an_error(
@@ -336,8 +325,10 @@ def test_a_calibrated_head_says_probabilities_and_refuses_what_is_not_there(
         answer = json.loads((run / "answers.json").read_text())["asked.jpg"]
         assert answer["in_gallery"] == there and answer["image"] == one.names(0)[0]
         assert answer["probability"] == pytest.approx(np.clip(one.hits.scores[0, 0], 0, 1))
-        page = (run / "report.html").read_text()
-        assert ("not in this gallery" in page) != there and "probability that it is right" in page
+        page = Page((run / "report.html").read_text())
+        assert page.views[0]["marks"] == ([] if there else ["not in this gallery"])
+        assert "p how often candidates of such a score were right" in page.text
+        assert ", p " in page.tiles()[0]["said"]
 
 
 def test_threshold_and_max_false_are_refused_where_they_say_nothing(

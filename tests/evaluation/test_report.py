@@ -1,30 +1,34 @@
 """The report page: what it shows is what the lists and the ground truth say, whatever is missing.
 
-The referee reads the page as a browser would (html.parser) and walks the lists one image at a time.
+The referee reads the page with html.parser and the JSON in it, and walks the lists one image at a
+time; what a browser makes of it is in test_report_browser.
 """
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-import io
+import hashlib
 import math
-from html.parser import HTMLParser
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation import pictures, report
+from ames_lite.evaluation import pictures
+from ames_lite.evaluation.pair_view import PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Retrieval
-from ames_lite.evaluation.report import pick_queries, write_report
+from ames_lite.evaluation.report import Shown, pick_queries, write_report
+from ames_lite.evaluation.results_file import Rankings
 from ames_lite.io.images import jpeg_bytes, load_image, save_jpeg, thumbnail
-from ames_lite.records import GroundTruth, Neighbors, PairScores
+from ames_lite.records import GroundTruth, LocalDescriptors, Neighbors, PairScores
+from ames_lite.reranking.verification import MutualNearest
 from tests.evaluation.toy import evaluate_reranked, judged, make_neighbors, make_scores, make_truth
+from tests.pages import Page
 
 ENSEMBLE = {"lamb": 0.25, "temp": 0.5}
 inf, nan = math.inf, math.nan
@@ -45,9 +49,14 @@ class Toy:
     lists: Retrieval
     scores: PairScores
 
-    def write(self, path: Path, images: Path, **options: Any) -> Page:
-        arguments = (self.results, self.lists, self.scores, images)
-        return Page(write_report(path, *arguments, **options).read_text("utf-8"))
+    def write(
+        self, path: Path, root: Path, *, views: PairViews | None = None, **options: Any
+    ) -> Page:
+        comparisons = options.pop("comparisons", ())
+        lists = self.lists.protocol, self.truth, self.neighbors
+        found = Rankings(*lists, self.scores, self.results, Path("results.json"))
+        written = write_report(path, found, root, Shown(**options), views, comparisons=comparisons)
+        return Page(written.read_text("utf-8"))
 
 
 def evaluate(
@@ -96,61 +105,10 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-class Page(HTMLParser):
-    """What a reader of the page sees: per section the tiles of its lists, and all text."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.source, self.text, self.tags = source, "", set[str]()
-        self.sections: list[dict[str, Any]] = []
-        self.table: list[list[str]] = []
-        self.addresses: list[str] = []
-        self._cell = self._tile = False
-        self.feed(source)
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {key: value or "" for key, value in attrs}
-        self.tags.add(tag)
-        self.addresses += [values[key] for key in ("src", "href") if key in values]
-        classes = values.get("class", "").split()
-        if tag == "section":
-            self.sections.append({"lists": [], "asked": None})
-        elif "asked" in classes:
-            self.sections[-1]["asked"] = values["title"]
-        elif "strip" in classes:
-            self.sections[-1]["lists"].append([])
-        elif "tile" in classes:
-            tile = {"name": values["title"], "tag": classes[1], "text": "", "alt": "", "src": ""}
-            self.sections[-1]["lists"][-1].append(tile)
-            self._tile = True
-        elif tag == "img" and self._tile:
-            self.sections[-1]["lists"][-1][-1].update(src=values["src"], alt=values["alt"])
-        elif tag == "tr":
-            self.table.append([])
-        self._cell = tag in ("th", "td") or (self._cell and tag == "small")
-        if tag in ("th", "td"):
-            self.table[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self._cell:
-            self.table[-1][-1] += data
-        if self._tile:
-            self.sections[-1]["lists"][-1][-1]["text"] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self._cell = self._cell and tag not in ("th", "td", "small")
-        self._tile = self._tile and tag != "li"
-
-    def shown(self, toy: Toy) -> list[tuple[int, list[dict[str, str]], list[dict[str, str]]]]:
-        """(query, global row, reranked row) of each section."""
-        rows = [toy.truth.query_names.index(section["asked"]) for section in self.sections]
-        return [(q, *s["lists"]) for q, s in zip(rows, self.sections, strict=True)]
-
-
-def words(tile: dict[str, str]) -> list[str]:
-    return tile["text"].split()
+def shown_in(page: Page, toy: Toy) -> list[tuple[int, list[dict[str, Any]], list[dict[str, Any]]]]:
+    """(query, global list, reranked list) of each view."""
+    rows = [toy.truth.query_names.index(view["name"]) for view in page.views]
+    return [(q, *view["lists"]) for q, view in zip(rows, page.views, strict=True)]
 
 
 def junk_of(toy: Toy, q: int) -> set[int]:
@@ -194,57 +152,69 @@ def test_a_single_query_is_neither_the_best_nor_the_worst() -> None:
 def test_a_count_below_one_is_refused(tmp_path: Path) -> None:
     toy = evaluate(make_neighbors(3), make_truth(3), make_scores(3), (5,))
     with pytest.raises(BadInput, match="at least 1"):
-        toy.write(tmp_path / "report.html", tmp_path, num_queries=0)
+        toy.write(tmp_path / "report.html", tmp_path, queries=0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_global_row_is_the_first_neighbours_that_are_not_junk(
-    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_global_list_is_the_neighbours_and_its_junk_has_no_rank(
+    toy: Toy, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(report, "NUM_SHOWN", 12)
-    page = toy.write(tmp_path / "report.html", tmp_path)
-    assert len(page.sections) == (5 if toy.truth.graded else 4)
-    for q, row, _ in page.shown(toy):
-        pairs = zip(toy.neighbors.ids[q], toy.neighbors.sims[q], strict=True)
-        kept = [(int(i), sim) for i, sim in pairs if int(i) not in junk_of(toy, q)][:12]
-        assert [tile["name"] for tile in row] == [toy.truth.gallery_names[i] for i, _ in kept]
-        for rank, (tile, (_, sim)) in enumerate(zip(row, kept, strict=True), 1):
-            assert words(tile)[-5] == str(rank)  # rank, mark, tag, "sim", similarity
-            assert f"sim {sim:.3f}" in tile["text"] and "was" not in tile["text"]
+    page, seen = toy.write(tmp_path / "report.html", tmp_path, images=12), 0
+    assert len(page.views) == (5 if toy.truth.graded else 4)
+    for q, row, _ in shown_in(page, toy):
+        junk = junk_of(toy, q)
+        ids = toy.neighbors.ids[q].tolist()
+        places = [place for place, i in enumerate(ids) if i not in junk][:12]
+        assert len(row) > places[-1]  # and the junk that follows
+        assert [tile["name"] for tile in row] == [
+            toy.truth.gallery_names[i] for i in ids[: len(row)]
+        ]
+        rank = 0
+        for place, tile in enumerate(row):
+            is_junk = ids[place] in junk
+            rank += not is_junk
+            seen += is_junk
+            assert tile["rank"] == (None if is_junk else rank)
+            assert (tile["tag"] == "junk") == is_junk
+            assert tile["said"] == f"sim {toy.neighbors.sims[q, place]:.3f}"
+            assert tile["before"] is None
+        assert rank == 12
+    assert seen or not any(len(rows) for rows in toy.truth.junk)
 
 
-def test_the_reranked_row_tells_rank_score_and_rank_before(
-    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "NUM_SHOWN", 18)
-    page = toy.write(tmp_path / "report.html", tmp_path)
+def test_the_reranked_list_tells_rank_score_and_rank_before(toy: Toy, tmp_path: Path) -> None:
+    page = toy.write(tmp_path / "report.html", tmp_path, images=18)
     num_rerank = toy.results["rows"][0]["num_rerank"]
-    for q, _, row in page.shown(toy):
+    for q, _, row in shown_in(page, toy):
         junk = junk_of(toy, q)
         before = [int(i) for i in toy.neighbors.ids[q] if int(i) not in junk]
         places = [p for p, i in enumerate(toy.reranked.ids[q]) if int(i) not in junk][:18]
-        assert len(row) == 18
-        for rank, (tile, place) in enumerate(zip(row, places, strict=True), 1):
+        ranked = [tile for tile in row if tile["tag"] != "junk"]
+        assert len(ranked) == 18 and all(
+            tile["before"] is None for tile in row if tile not in ranked
+        )
+        for rank, (tile, place) in enumerate(zip(ranked, places, strict=True), 1):
             i, score = int(toy.reranked.ids[q, place]), toy.reranked.sims[q, place]
             kind = "score" if place < num_rerank else "sim"
             assert tile["name"] == toy.truth.gallery_names[i]
-            was = before.index(i) + 1
-            arrow = ["↑"] if was > rank else ["↓"] if was < rank else []
-            told = [*arrow, "was", str(was), kind, f"{score:.3f}"]
-            assert words(tile)[-3 - len(told)] == str(rank)  # then the mark and the tag
-            assert words(tile)[-len(told) :] == told
+            assert (tile["rank"], tile["before"]) == (rank, before.index(i) + 1)
+            assert tile["said"] == f"{kind} {score:.3f}"
 
 
-def test_tags_in_text_and_class_equal_the_ground_truth(toy: Toy, tmp_path: Path) -> None:
+def test_tags_and_marks_equal_the_ground_truth(toy: Toy, tmp_path: Path) -> None:
     page, seen = toy.write(tmp_path / "report.html", tmp_path), set()
-    for q, *rows in page.shown(toy):
+    for (q, *rows), view in zip(shown_in(page, toy), page.views, strict=True):
         for tile in [*rows[0], *rows[1]]:
             i = toy.truth.gallery_names.index(tile["name"])
             easy = i in set(toy.truth.easy[q].tolist())
             wanted = "hard" if i in set(toy.truth.hard[q].tolist()) else "wrong"
             wanted = ("easy" if toy.truth.graded else "right") if easy else wanted
-            assert tile["tag"] == wanted and wanted in tile["text"].split()
+            assert tile["tag"] == ("junk" if i in junk_of(toy, q) else wanted)
             seen.add(wanted)
+        before, after = view["aps"]
+        change = "helped" if after > before else "harmed" if after < before else "unchanged"
+        failed = ["failed"] if rows[1][0]["tag"] == "wrong" else []
+        assert view["marks"] == [change, *failed]
     assert seen == ({"easy", "hard", "wrong"} if toy.truth.graded else {"right", "wrong"})
 
 
@@ -271,26 +241,34 @@ def test_every_row_of_the_grid_and_every_comparison_stands_in_the_table(tmp_path
 def test_the_page_says_what_was_evaluated_and_how_queries_were_chosen(
     toy: Toy, tmp_path: Path
 ) -> None:
-    page = toy.write(tmp_path / "report.html", tmp_path, num_queries=2)
-    for words in (
-        "toy: reranked with ames",
-        "dinov2",
-        "ames",
-        "60 / all",
-        "0.25",
-        "0.5",
-        "as given",
-    ):
+    page = toy.write(tmp_path / "report.html", tmp_path, queries=2)
+    said = ("toy: reranked with ames", "dinov2", "ames", "60 / all", "0.25", "0.5", "as given")
+    for words in (*said, "mean over queries of"):
         assert words in page.text
     defined = [query for query in toy.results["per_query"] if query["ap"] is not None]
-    assert f"2 of the {len(defined)} queries that have an AP, evenly spaced" in page.text
+    assert f"2 of the {len(defined)} queries that have an AP , evenly spaced" in page.text.replace(
+        "AP,", "AP ,"
+    )
     assert f"{6 - len(defined)} have no AP" in page.text
     gains = [query["ap"] - query["global_ap"] for query in defined]
     assert f"{sum(g > 0 for g in gains)} gained" in page.text
     assert f"{sum(g < 0 for g in gains)} lost" in page.text
     q = pick_queries(toy.results["per_query"], 2)[0]
     query = toy.results["per_query"][q]
-    assert f"AP {query['global_ap']:.3f} → {query['ap']:.3f}" in page.text
+    assert page.views[0]["aps"] == [query["global_ap"], query["ap"]]
+    whole = toy.write(tmp_path / "report.html", tmp_path)
+    assert "All queries that have an AP are shown" in whole.text
+
+
+def test_plots_are_those_that_the_run_allows(tmp_path: Path) -> None:
+    single = evaluate(make_neighbors(3), make_truth(3), make_scores(3), (15,))
+    several = evaluate(make_neighbors(3), make_truth(3), make_scores(3), (15, 5))
+    for toy, count in ((single, 3), (several, 4)):
+        page = toy.write(tmp_path / "report.html", tmp_path)
+        drawn = [a for a in page.addresses if a.startswith("data:image/svg+xml;base64,")]
+        assert len(drawn) == len(page.addresses) == count
+        for address in drawn:
+            assert b"<svg" in base64.b64decode(address.split(",")[1])
 
 
 def test_pictures_are_in_the_page_and_each_is_encoded_once(
@@ -304,68 +282,86 @@ def test_pictures_are_in_the_page_and_each_is_encoded_once(
 
     monkeypatch.setattr(pictures, "jpeg_bytes", counted)
     page = toy.write(tmp_path / "report.html", images)
-    tiles = [tile for _, *rows in page.shown(toy) for row in rows for tile in row]
-    assert len(encoded) == len({tile["name"] for tile in tiles}) + len(page.sections)
+    tiles = page.tiles()
+    assert len(encoded) == len({tile["name"] for tile in tiles}) + len(page.views)
     assert "not found" not in page.text
-    for tile in tiles:
-        head, data = tile["src"].split(",")
-        assert head == "data:image/jpeg;base64" and tile["name"] in tile["alt"]
-        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
-        assert np.abs(shown.mean((0, 1)) - load_image(images / tile["name"]).mean((0, 1))).max() < 4
+    for tile in [*tiles, *page.views]:
+        shown, original = page.image(tile["picture"]), load_image(images / tile["name"])
+        assert np.abs(shown.mean((0, 1)) - original.mean((0, 1))).max() < 4
 
 
-def test_nothing_is_loaded_from_outside_and_no_script_runs(
+def test_nothing_is_loaded_from_outside_and_only_the_script_of_the_page_runs(
     toy: Toy, tmp_path: Path, images: Path
 ) -> None:
     page = toy.write(tmp_path / "report.html", images)
-    assert page.addresses and page.tags.isdisjoint({"script", "link", "iframe", "object"})
-    assert all(a.startswith(("data:image/jpeg;base64,", "#query-")) for a in page.addresses)
+    assert set(page.tags).isdisjoint({"link", "iframe", "object", "base", "form"})
+    assert page.tags.count("script") == 2 and page.tags.count("style") == 1
+    assert all(a.startswith("data:image/svg+xml;base64,") for a in page.addresses)
     assert "http://" not in page.source and "https://" not in page.source
     assert "@import" not in page.source and "url(" not in page.source
+    assert " style=" not in page.source and " onclick" not in page.source
+    for tag, text in re.findall(r"<(script|style)>(.*?)</", page.source, re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in page.policy
+    assert "default-src 'none'; img-src data:" in page.policy and "unsafe" not in page.policy
 
 
 def test_missing_and_broken_images_leave_placeholders_and_are_counted(
     toy: Toy, tmp_path: Path, images: Path
 ) -> None:
-    whole = toy.write(tmp_path / "whole.html", images)
-    shown = {tile["name"] for _, *rows in whole.shown(toy) for row in rows for tile in row}
-    gone, broken = sorted(shown)[:3], sorted(shown)[3]
+    shown = sorted({tile["name"] for tile in toy.write(tmp_path / "whole.html", images).tiles()})
+    gone, broken = shown[:3], shown[3]
     for name in gone:
         (images / name).unlink()
     (images / broken).write_bytes(b"not a picture")
     page = toy.write(tmp_path / "report.html", images)
-    assert "3 of the images shown were not found" in page.text
-    assert "1 of the images shown could not be read" in page.text
-    for _, *rows in page.shown(toy):
-        for tile in [*rows[0], *rows[1]]:
-            absent = tile["name"] in gone
-            assert ("image not found " + tile["name"] in tile["text"]) == absent
-            assert ("image not readable" in tile["text"]) == (tile["name"] == broken)
-            assert bool(tile["src"]) == (not absent and tile["name"] != broken)
+    assert "image not found: 3; image not readable: 1" in page.text
+    for tile in page.tiles():
+        data, trouble = page.pictures[tile["picture"]]
+        absent = tile["name"] in gone
+        assert (trouble == "image not found") == absent
+        assert (trouble == "image not readable") == (tile["name"] == broken)
+        assert bool(data) == (not trouble)
 
 
 def test_a_folder_that_does_not_exist_still_gives_a_page(toy: Toy, tmp_path: Path) -> None:
-    page = toy.write(tmp_path / "new" / "report.html", tmp_path / "nowhere")
-    names = {tile["name"] for _, *rows in page.shown(toy) for row in rows for tile in row}
-    assert f"{len(names) + len(page.sections)} of the images shown were not found" in page.text
-    assert "img" not in page.tags
+    page = toy.write(tmp_path / "new" / "report.html", tmp_path / "nowhere", views=TOUCHED)
+    names = {tile["name"] for tile in page.tiles()}
+    assert f"image not found: {len(names) + len(page.views)}" in page.text
+    assert all(not view["pairs"] for view in page.views)  # nothing is explained that none can see
+
+
+def _untouched(row: int) -> LocalDescriptors:
+    raise AssertionError(f"row {row} was read")
+
+
+TOUCHED = PairViews(MutualNearest(), _untouched, _untouched)
 
 
 def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
-    truth = make_truth(3)
-    evil = "<script>alert('x')</script>&amp;\" onerror=\"x{{ 7 * 7 }}"
+    evil = "<script>alert('x')</script>&amp;\" onerror=\"x{{ 7 * 7 }}<!--<script>"
     truth = dataclasses.replace(
-        truth,
+        make_truth(3),
         query_names=tuple(f"{evil}/q{q}.jpg" for q in range(6)),
         gallery_names=tuple(f"{evil}/g{n}.jpg" for n in range(40)),
     )
     toy = evaluate(make_neighbors(3), truth, make_scores(3), (15,))
     toy.results |= {"dataset": evil, "model": evil, "desc_name": evil}
     page = toy.write(tmp_path / "report.html", tmp_path, comparisons=[(evil, {"map": 0.5})])
-    assert "script" not in page.tags and 'onerror="' not in page.source
-    assert page.sections[0]["asked"] in truth.query_names
-    assert {tile["name"] for tile in page.sections[0]["lists"][0]} <= set(truth.gallery_names)
+    assert page.tags.count("script") == 2 and 'onerror="' not in page.source
+    assert "<!--" not in page.source
+    assert page.views[0]["name"] in truth.query_names
+    assert {tile["name"] for tile in page.tiles()} <= set(truth.gallery_names)
     assert page.table[3][0] == evil
+
+
+@pytest.mark.parametrize("name", ["تجربة صورة", "\udcff\udc80", "é" * 127, "line\u2028end", "a\nb"])
+def test_odd_names_stay_what_they_are(name: str, tmp_path: Path) -> None:
+    queries = tuple(f"{name}{q}" for q in range(6))
+    truth = dataclasses.replace(make_truth(3), query_names=queries)
+    toy = evaluate(make_neighbors(3), truth, make_scores(3), (15,))
+    page = toy.write(tmp_path / "report.html", tmp_path)
+    assert {view["name"] for view in page.views} <= set(queries)
 
 
 def test_a_crop_box_is_outlined_and_odd_ones_do_no_harm(tmp_path: Path, images: Path) -> None:
@@ -373,7 +369,8 @@ def test_a_crop_box_is_outlined_and_odd_ones_do_no_harm(tmp_path: Path, images: 
     truth = dataclasses.replace(make_truth(3), bbox=boxes)
     toy = evaluate(make_neighbors(3), truth, make_scores(3), (15,))
     page = toy.write(tmp_path / "report.html", images)
-    assert "crop box 5, 5, 30, 20" in page.text
+    said = {view["name"]: view["said"] for view in page.views}
+    assert said["q0.jpg"] == "crop box 5, 5, 30, 20"
     assert "outline on a query is the crop box" in page.text
 
 
@@ -433,5 +430,5 @@ def test_a_set_in_which_no_query_counts_gives_a_page_all_the_same(tmp_path: Path
     truth = dataclasses.replace(make_truth(3), easy=none, hard=none)
     toy = evaluate(make_neighbors(3), truth, make_scores(3), (15,))
     page = toy.write(tmp_path / "report.html", tmp_path)
-    assert page.sections == [] and "No query has an AP" in page.text
+    assert page.views == [] and "No query has an AP" in page.text
     assert page.table[2][4:] == ["–"] * len(toy.results["global"])

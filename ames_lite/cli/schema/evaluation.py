@@ -53,7 +53,9 @@ class Evaluate(Scored):
 
     tuned: Path | None = None  # tuned.json of scripts/tune.py, or its run directory
     scores: Path | None = None  # scores.hdf5 of an earlier run, or that run: nothing is scored anew
-    report_queries: int = 12  # queries shown in report.html; 0: no report
+    report_queries: CountOr0 = 100  # queries shown in report.html; 0: no report
+    report_images: Count = 20  # images of each list shown in it
+    report_pairs: CountOr0 = 5  # of the reranked list shown with their matches
     exports: str | list[str] | None = None  # of the first row: [trec, json, json_scores, csv,
     # pairs] or some of them; null: none
     export_setting: str | None = None  # ROxford, RParis: easy, medium or hard; null: medium
@@ -232,6 +234,7 @@ class Search(Heads, Run, Describing, Root):
     rebuild: bool = False  # rebuild the index from scratch
     top: Count = 12  # images of a query that are printed and shown
     report_queries: CountOr0 = 50  # queries shown in report.html; 0: no report
+    report_pairs: CountOr0 = 5  # images of a query shown in it with their matches
     workers: int = 2  # processes that describe images
     precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively (near
     # ties may change places), else fp32; or fp32, bf16, fp16, also for description

@@ -1,0 +1,117 @@
+"""One HTML file that shows ranked lists of images and why pairs of them are similar: the template
+library of the reports of evaluations and searches.
+
+The page holds its pictures, style and script itself. Its policy (CSP) lets nothing else run or
+load. The script draws the queries that are in sight from the page's JSON.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ames_lite.evaluation.pair_view import PairView
+from ames_lite.evaluation.pictures import PagePictures, say_troubles
+from ames_lite.io.writing import replacing
+
+HERE = Path(__file__).parent
+TILE, LARGE = 160, 400  # longer side of a picture, pixels; LARGE: of a query, of a pair with a view
+SMALL, MANY = 96, 4000  # a page of more pictures than MANY has smaller ones
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a list."""
+
+    name: str
+    picture: int  # number
+    rank: int | None  # from 1; None: junk, which takes no rank
+    before: int | None  # its rank before; None: nothing is said of it
+    tag: str  # easy, hard, right, wrong, junk; empty: nobody has said
+    said: str  # score
+
+
+@dataclass(frozen=True)
+class QueryView:
+    """A query and its lists."""
+
+    name: str
+    picture: int
+    said: str
+    aps: tuple[float, float] | None  # average precision before and after; None: unknown
+    marks: Sequence[str]  # what the filter finds it by: harmed, failed, …
+    lists: Sequence[Sequence[Tile]]
+    pairs: Mapping[int, PairView] = field(default_factory=dict)  # by the number of the picture
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What the script draws; titles: of the lists of each query; before: of a rank, "was"."""
+
+    views: Sequence[QueryView]
+    titles: Sequence[str]
+    pair_note: str = ""  # what the marks of a pair mean
+    opened: bool = False  # the page is the first pair alone
+
+
+def write_page(
+    path: str | Path,
+    template: str,
+    folder: Path,
+    content: Mapping[str, Any],
+    queries: Queries,
+    pictures: PagePictures,
+) -> Path:
+    """Render a template of a folder, in place of a page that is there; returns the path. It extends
+    page.html.j2 of this folder; what is put in is escaped.
+    """
+    page = render_page(template, folder, content, queries, pictures)
+    with replacing(path, overwrite=True) as partial:
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return Path(path)
+
+
+def render_page(
+    template: str,
+    folder: Path,
+    content: Mapping[str, Any],
+    queries: Queries,
+    pictures: PagePictures,
+) -> str:
+    """The page as text; see `write_page`."""
+    environment = Environment(
+        loader=FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["fraction"] = _fraction
+    encoded = pictures.encoded()
+    data = {**asdict(queries), "pictures": encoded}
+    style, script = ((HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    return environment.get_template(template).render(
+        content,
+        style=Markup(style),
+        script=Markup(script),
+        hashes=[_policy_hash(text) for text in (script, style)],
+        data=Markup(json.dumps(data, allow_nan=False).replace("<", "\\u003c")),
+        num_views=len(queries.views),
+        troubles=say_troubles(encoded),
+    )
+
+
+def _policy_hash(text: str) -> str:
+    """What the page's policy knows an inline script or style by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+
+
+def _fraction(value: float | None, form: str = ".4f") -> str:
+    return "–" if value is None or math.isnan(value) else format(value, form)
