@@ -22,8 +22,14 @@ from ames_lite.evaluation.pictures import PagePictures, say_troubles
 from ames_lite.io.writing import replacing
 
 HERE = Path(__file__).parent
-TILE, LARGE = 160, 400  # longer side of a picture, pixels; LARGE: of a query, of a pair with a view
-SMALL, MANY = 96, 4000  # a page of more pictures than MANY has smaller ones
+PIXELS = {"tile": 160, "pair": 400}  # longer side; pair: of a query, of a pair with a view
+OF_MANY = {"tile": 96, "pair": 240}  # on a page of more
+MANY = {"tile": 4000, "pair": 1000}
+
+
+def pixels(kind: str, count: int) -> int:
+    """The longer side of pictures of a kind, of a page with so many."""
+    return (OF_MANY if count > MANY[kind] else PIXELS)[kind]
 
 
 @dataclass(frozen=True)

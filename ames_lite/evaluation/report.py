@@ -16,7 +16,7 @@ from ames_lite.errors import require
 from ames_lite.evaluation import page
 from ames_lite.evaluation.figures import svg_bytes
 from ames_lite.evaluation.metrics import Ids
-from ames_lite.evaluation.page import LARGE, TILE, Queries, QueryView, Tile, write_page
+from ames_lite.evaluation.page import Queries, QueryView, Tile, write_page
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import PagePictures
@@ -94,8 +94,11 @@ def write_report(
     setting, cell = found.protocol.main_settings[0], Cell.of(first)
     reranked = rerank_setting(found, found.scores, setting, cell)
     lists, junk = (found.neighbors, reranked), setting_junk(truth, setting)
-    side = page.SMALL if 2 * len(picked) * shown.images > page.MANY else TILE
-    drawing = _Drawing(truth, lists, cell.num_rerank, Path(image_root), shown.images, side)
+    sides = (
+        page.pixels("tile", 2 * len(picked) * shown.images),
+        page.pixels("pair", len(picked) * (shown.pairs + 1)),
+    )
+    drawing = _Drawing(truth, lists, cell.num_rerank, Path(image_root), shown.images, *sides)
     pairs = [drawing.pairs(q, junk[q], shown.pairs) for q in picked] if views else []
     explained = views.of([pair for some in pairs for pair in some]) if views else {}
     queries = [drawing.query(q, per_query[q], junk[q], explained) for q in picked]
@@ -135,7 +138,8 @@ class _Drawing:
     num_rerank: int
     root: Path
     images: int  # of a list
-    side: int  # of a tile, pixels
+    tile: int  # pixels
+    pair: int
     pictures: PagePictures = field(default_factory=PagePictures)
 
     def pairs(self, q: int, junk: Ids, count: int) -> list[Pair]:
@@ -151,10 +155,10 @@ class _Drawing:
         self, q: int, aps: Mapping[str, Any], junk: Ids, explained: Mapping[Pair, PairView]
     ) -> QueryView:
         name, box = self.truth.query_names[q], self.truth.bbox[q]
-        picture = self.pictures.number(self.root / name, LARGE, box)
+        picture = self.pictures.number(self.root / name, self.pair, box)
         before, after = (self._tiles(q, number, junk) for number in (0, 1))
         pairs = {
-            self.pictures.number(self._path(pair.candidate), LARGE): view
+            self.pictures.number(self._path(pair.candidate), self.pair): view
             for pair, view in explained.items()
             if pair.query == q
         }
@@ -184,7 +188,7 @@ class _Drawing:
             kind = "score" if place < num else "sim"
             tile = Tile(
                 name,
-                self.pictures.number(self._path(row), self.side),
+                self.pictures.number(self._path(row), self.tile),
                 None if is_junk[place] else rank,
                 int(np.flatnonzero(counted == row)[0]) + 1
                 if number and not is_junk[place]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.evaluation.page import LARGE, TILE, Queries, QueryView, Tile, write_page
+from ames_lite.evaluation.page import Queries, QueryView, Tile, pixels, write_page
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairViews
 from ames_lite.evaluation.pictures import PagePictures
 from ames_lite.search.image_search import Found
@@ -35,23 +35,25 @@ def write_search_page(
     num_queries are shown, of each the first num_shown, with the matches of the first num_pairs.
     """
     pictures, hits = PagePictures(), found.hits
+    num = min(num_queries, len(found.queries))
+    tile, pair = pixels("tile", num * num_shown), pixels("pair", num * (num_pairs + 1))
     pairs = {
         (q, k): Pair(q, row, found.box)
-        for q in range(min(num_queries, len(found.queries)))
+        for q in range(num)
         for k, row in enumerate(hits.ids[q, : min(num_pairs, num_shown)].tolist())
     }
     explained, shown = views.of(list(pairs.values())), []
-    for q, name in enumerate(found.queries[:num_queries]):
+    for q, name in enumerate(found.queries[:num]):
         places = [images / one for one in found.names(q)[:num_shown]]
         of_query = {
-            pictures.number(place, LARGE): explained[pairs[q, k]]
+            pictures.number(place, pair): explained[pairs[q, k]]
             for k, place in enumerate(places)
             if (q, k) in pairs
         }
         tiles = [
             Tile(
                 found.names(q)[k],
-                pictures.number(place, TILE),
+                pictures.number(place, tile),
                 rank=k + 1,
                 before=int(hits.global_rank[q, k]),
                 tag="",
@@ -60,7 +62,7 @@ def write_search_page(
             for k, place in enumerate(places)
         ]
         marks = ["not in this gallery"] if absent[q] else []
-        picture = pictures.number(found.root / name, LARGE, found.box)
+        picture = pictures.number(found.root / name, pair, found.box)
         shown.append(QueryView(name, picture, _about(found, q), None, marks, [tiles], of_query))
     content = {
         "title": f"Search in {images.name}",
