@@ -1,4 +1,4 @@
-"""`python scripts/failures.py results=<run>`: the failure sheet of an evaluation.
+"""`python scripts/failures.py results=<run>`: the failure sheet of an evaluation, and its page.
 
 The files that the run read (lists, ground truth, neighbours, scores.hdf5) are read again, and must
 give the metrics of results.json. Missing images are grey tiles, counted in a message.
@@ -33,12 +33,14 @@ from ames_lite.evaluation.figures import MAX_LINES, Section, failure_sheet, save
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import Album
+from ames_lite.evaluation.report import Shown, write_report
 from ames_lite.evaluation.results_file import Rankings, read_results, reread, results_path
 
 logger = logging.getLogger(__name__)
 
 NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
 OF_RUN = (*NEEDED, "data_root", "images", "scores", "ap_divisor")
+KINDS = ("helped most", "worst")  # queries on the page
 OF_DATASET = {"option", "folder", "protocol", "page"}
 
 
@@ -64,8 +66,19 @@ def run(config: Failures) -> Path:
     title = title_of(found.results, place, setting)
     figure = failure_sheet(sections, title=title, notes=notes)
     folder = run_dir(config, run_prefix(ran, "failures"), "failures.png")
+    rows = ([case.query for case in cases] for _, cases in parts)
+    page = write_report(
+        folder / "failures.html",
+        found,
+        images,
+        Shown(),
+        row=place,
+        setting=setting,
+        picked=dict(zip(KINDS, rows, strict=True)),
+    )
     path = save_figure(figure, folder / "failures.png")
-    print("\n".join([title, *notes, *(head for head, _ in parts), f"failures: {path}"]))
+    heads = [head for head, _ in parts]
+    print("\n".join([title, *notes, *heads, f"page:     {page}", f"failures: {path}"]))
     return path
 
 

@@ -25,7 +25,7 @@ from ames_lite.evaluation.results_file import Rankings, say_without_descriptors
 from ames_lite.evaluation.run_plots import plots_of
 from ames_lite.records import GroundTruth, Neighbors
 
-PerQuery = Sequence[Mapping[str, Any]]  # {"name", "global_ap", "ap"}, null where undefined
+PerQuery = Sequence[Mapping[str, Any]]  # {"global_ap", "ap"}, None where undefined
 Metrics = Mapping[str, float | None]
 PLOTS = {
     "scores": "Scores of right and wrong candidates",
@@ -81,47 +81,57 @@ def write_report(
     views: PairViews | None = None,
     *,
     comparisons: Sequence[tuple[str, Metrics]] = (),
+    row: int = 0,
+    setting: str | None = None,
+    picked: Mapping[str, Sequence[int]] | None = None,
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
 
-    The first row of the results is shown, of a graded set in its medium setting; for the queries
-    see `pick_queries`. views: explains pairs; None: no pair is explained. comparisons: further
-    lines (name, metrics) for the table of metrics.
+    views: explains pairs; None: no pair is explained. comparisons: further lines (name, metrics)
+    for the table of metrics. row: of the results; setting: of a graded set, None: medium, and the
+    AP is the mean of medium and hard. picked: rows of queries by what they are; None: those of
+    `pick_queries`. Raises BadInput as `Rankings.row`.
     """
-    results, truth = found.results, found.ground_truth
-    per_query, first = results["per_query"], results["rows"][0]
-    picked = pick_queries(per_query, shown.queries)
-    setting, cell = found.protocol.main_settings[0], Cell.of(first)
+    results, truth, first = found.results, found.ground_truth, found.results["rows"][row]
+    both = found.row(row)
+    aps = [one.main_ap if setting is None else one.ap[setting] for one in both]
+    per_query = [{"global_ap": _number(a), "ap": _number(b)} for a, b in zip(*aps, strict=True)]
+    marks = {q: word for word, rows in (picked or {}).items() for q in rows}
+    chosen = list(marks) if marks else pick_queries(per_query, shown.queries)
+    setting, cell = setting or found.protocol.main_settings[0], Cell.of(first)
     reranked = rerank_setting(found, found.scores, setting, cell)
     lists, junk = (found.neighbors, reranked), setting_junk(truth, setting)
     sides = (
-        page.pixels("tile", 2 * len(picked) * shown.images),
-        page.pixels("pair", len(picked) * (shown.pairs + 1)),
+        page.pixels("tile", 2 * len(chosen) * shown.images),
+        page.pixels("pair", len(chosen) * (shown.pairs + 1)),
     )
     drawing = _Drawing(truth, lists, cell.num_rerank, Path(image_root), shown.images, *sides)
-    pairs = [drawing.pairs(q, junk[q], shown.pairs) for q in picked] if views else []
+    pairs = [drawing.pairs(q, junk[q], shown.pairs) for q in chosen] if views else []
     explained = views.of([pair for some in pairs for pair in some]) if views else {}
-    queries = [drawing.query(q, per_query[q], junk[q], explained) for q in picked]
+    queries = [drawing.query(q, per_query[q], junk[q], explained, marks.get(q)) for q in chosen]
     content = {
         "title": f"{results['dataset']}: reranked with {results['model']}",
         "results": results,
+        "row": first,
+        "setting": setting,
+        "picked": {word: len(rows) for word, rows in (picked or {}).items()},
         "graded": truth.graded,
         "groups": _metric_groups(list(first["metrics"])),
         "lines": [
             ("global", {}, results["global"]),
             *((name, {}, metrics) for name, metrics in comparisons),
-            *(("reranked", row, row["metrics"]) for row in results["rows"]),
+            *(("reranked", one, one["metrics"]) for one in results["rows"]),
         ],
         "shown": shown,
         "has_junk": any(len(rows) for rows in junk),
-        "boxes": any(truth.bbox[q] is not None for q in picked),
+        "boxes": any(truth.bbox[q] is not None for q in chosen),
         "explained": any(view.pairs for view in queries),
         "counts": _counts(per_query),
         "cost": _say_cost(results.get("cost", {})),
         "definitions": footnotes(first["metrics"], results.get("counted")),
         "plots": [
             (PLOTS[kind], base64.b64encode(svg_bytes(draw())).decode("ascii"))
-            for kind, draw in plots_of(found, 0, setting).items()
+            for kind, draw in plots_of(found, row, setting).items()
         ],
         "without_descriptors": say_without_descriptors(results),
     }
@@ -152,7 +162,12 @@ class _Drawing:
         return [Pair(q, row, self.truth.bbox[q]) for row in there]
 
     def query(
-        self, q: int, aps: Mapping[str, Any], junk: Ids, explained: Mapping[Pair, PairView]
+        self,
+        q: int,
+        aps: Mapping[str, Any],
+        junk: Ids,
+        explained: Mapping[Pair, PairView],
+        mark: str | None,
     ) -> QueryView:
         name, box = self.truth.query_names[q], self.truth.bbox[q]
         picture = self.pictures.number(self.root / name, self.pair, box)
@@ -165,6 +180,7 @@ class _Drawing:
         marks = [_change(aps["ap"] - aps["global_ap"])]
         if not any(tile.rank == 1 and tile.tag != "wrong" for tile in after):
             marks.append("failed")
+        marks += [] if mark is None else [mark]
         said = "" if box is None else f"crop box {', '.join(f'{x:.0f}' for x in box)}"
         both = (aps["global_ap"], aps["ap"])
         return QueryView(name, picture, said, both, marks, (before, after), pairs)
@@ -198,6 +214,10 @@ class _Drawing:
             )
             tiles.append(tile)
         return tiles
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _change(gain: float) -> str:

@@ -31,6 +31,7 @@ from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld
 from tests.datasets.vpr.miniatures import MINIATURES, draw
 from tests.helpers import in_process
+from tests.pages import Page
 
 CELLS = ["num_rerank=[5,20]", "lamb=0.0", "temp=1.0"]
 
@@ -85,6 +86,12 @@ def test_the_command_draws_and_says_what_it_drew(
     assert "Worst:" in done.stdout and "of 6 queries" in done.stdout
     again = sheet(f"results={ran / 'results.json'}", f"output_dir={tmp_path / 'b'}")
     assert again.read_bytes() == (tmp_path / "a" / "failures.png").read_bytes()
+    page = Page((tmp_path / "a" / "failures.html").read_text("utf-8"))
+    marks = [view["marks"][-1] for view in page.views]
+    shown = {word: marks.count(word) for word in failures.KINDS}
+    assert sum(shown.values()) == len(marks) == 6 and min(shown.values()) > 0
+    for mark, view in zip(marks, page.views, strict=True):
+        assert (mark == "helped most") == (view["lists"][1][0]["tag"] != "wrong")
 
 
 def test_the_sheet_shows_what_the_exported_ranking_has(
