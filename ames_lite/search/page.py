@@ -8,18 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.evaluation.page import (
-    PIXELS,
-    Queries,
-    QueryView,
-    Tile,
-    pixels,
-    render_page,
-    write_page,
-)
-from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
+from ames_lite.evaluation.page import Queries, QueryView, Tile, pixels, write_page
+from ames_lite.evaluation.pair_view import NOTE, Pair, PairViews
 from ames_lite.evaluation.pictures import PagePictures
-from ames_lite.io.images import Box
 from ames_lite.search.image_search import Found
 
 
@@ -87,20 +78,6 @@ def write_search_page(
     }
     queries = Queries(shown, ("Found",), NOTE if num_pairs else "")
     return write_page(path, "search.html.j2", Path(__file__).parent, content, queries, pictures)
-
-
-def pair_page(query: Path, candidate: Path, view: PairView, box: Box | None = None) -> str:
-    """The page of one pair of images, opened; box: see `make_picture`, of the query."""
-    pictures = PagePictures()
-    numbers = (
-        pictures.number(query, PIXELS["pair"], box),
-        pictures.number(candidate, PIXELS["pair"]),
-    )
-    tile = Tile(candidate.name, numbers[1], rank=1, before=None, tag="", said="")
-    shown = QueryView(query.name, numbers[0], "", None, [], [[tile]], {numbers[1]: view})
-    queries = Queries([shown], ("Found",), NOTE, opened=True)
-    title = {"title": f"{query.name} and {candidate.name}"}
-    return render_page("page.html.j2", Path(__file__).parent, title, queries, pictures)
 
 
 def _say(
