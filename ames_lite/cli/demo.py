@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ames_lite.cli.schema.evaluation import Demo
-from ames_lite.cli.search import released_vocabulary
+from ames_lite.cli.searching import released_vocabulary
 from ames_lite.cli.shell import RESULTS, data_root, print_table, run_dir
 from ames_lite.cli.steps import Steps
 from ames_lite.cli.tune import TUNED

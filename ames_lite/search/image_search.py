@@ -10,7 +10,7 @@ the indexed folder is left out of its own ranking, a copy of it elsewhere is not
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,13 +53,22 @@ class Ranker:
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """The K candidates of Q queries, best first; scored: pairs that the head saw."""
+    """The K candidates of Q queries, best first."""
 
     ids: Ids  # [Q, K] into the names of the index
     scores: Floats  # [Q, K] after the ensemble, descending
     global_rank: npt.NDArray[np.int64]  # [Q, K] before reranking, from 1
     sims: Floats  # [Q, K] global similarities
-    scored: int
+    scored: int  # pairs that the head saw
+    near: Neighbors  # before reranking
+    logits: Floats  # [Q, K] of `near`; NO_EVIDENCE where none was needed
+
+    def again(self, lamb: float, temp: float, num_rerank: int) -> "Hits":
+        """The same candidates, of which the first num_rerank are reordered by other settings; the
+        scores of those behind are their sims. Nothing is scored.
+        """
+        part = _ordered(self.near, self.logits[:, :num_rerank], lamb, temp, self.scored)
+        return replace(part, logits=self.logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,12 +229,16 @@ def search_index(
         active = active[best < ranker.certain]
         if not len(active):
             break
+    return _ordered(near, logits, lamb, temp, scored)
+
+
+def _ordered(near: Neighbors, logits: Floats, lamb: float, temp: float, scored: int) -> Hits:
     ranked = rerank(near, logits, lamb, temp)
     rank = np.empty(near.ids.shape, np.int64)  # of every id before
     before, after = np.argsort(near.ids, axis=1), np.argsort(ranked.ids, axis=1)
     np.put_along_axis(rank, after, before, axis=1)
     sims = np.take_along_axis(near.sims, rank, axis=1)
-    return Hits(ranked.ids, ranked.sims, rank + 1, sims, scored)
+    return Hits(ranked.ids, ranked.sims, rank + 1, sims, scored, near, logits)
 
 
 def find_candidates(

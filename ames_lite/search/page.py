@@ -2,16 +2,28 @@
 so nothing on it says which images are right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.evaluation.page import Queries, QueryView, Tile, pixels, write_page
+from ames_lite.evaluation.page import (
+    PIXELS,
+    Queries,
+    QueryView,
+    Tile,
+    pixels,
+    render_page,
+    write_page,
+)
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairViews
 from ames_lite.evaluation.pictures import PagePictures
-from ames_lite.search.image_search import Found
+from ames_lite.search.image_search import Found, Hits, Ranker
+from ames_lite.search.index import OpenIndex
+
+ABSENT = "not in this gallery"
 
 
 def write_search_page(
@@ -51,17 +63,10 @@ def write_search_page(
             if (q, k) in pairs
         }
         tiles = [
-            Tile(
-                found.names(q)[k],
-                pictures.number(place, tile),
-                rank=k + 1,
-                before=int(hits.global_rank[q, k]),
-                tag="",
-                said=_say(hits.scores[q, k], hits.sims[q, k], probability, (q, k)),
-            )
+            _tile(found.gallery, hits, (q, k), pictures.number(place, tile), probability)
             for k, place in enumerate(places)
         ]
-        marks = ["not in this gallery"] if absent[q] else []
+        marks = [ABSENT] if absent[q] else []
         picture = pictures.number(found.root / name, pair, found.box)
         shown.append(QueryView(name, picture, _about(found, q), None, marks, [tiles], of_query))
     content = {
@@ -80,11 +85,43 @@ def write_search_page(
     return write_page(path, "search.html.j2", Path(__file__).parent, content, queries, pictures)
 
 
-def _say(
-    score: float, sim: float, probability: npt.NDArray[np.float64] | None, at: tuple[int, int]
-) -> str:
-    said = f"score {score:.3f}, sim {round(float(sim), 3) + 0:.3f}"
-    return said if probability is None else f"{said}, p {probability[at]:.2f}"
+def views_of(found: Found, index: OpenIndex, ranker: Ranker) -> PairViews:
+    """Explains pairs of the queries whose descriptors were kept, while the index is open."""
+    read = partial(index.read, max_count=ranker.options.gallery_count)
+    return PairViews(ranker.scorer.model, found.local.__getitem__, read)
+
+
+def pair_page(found: Found, hits: Hits, place: int, images: Path, views: PairViews) -> str:
+    """A page of the only query and one image of its list, hits, with their matches."""
+    pictures, number, large = PagePictures(), int(hits.ids[0, place]), PIXELS["pair"]
+    name, asked = found.gallery[number], found.queries[0]
+    candidate = pictures.number(images / name, large)
+    query = pictures.number(found.root / asked, large, found.box)
+    pair = Pair(0, number, found.box)
+    tile = _tile(found.gallery, hits, (0, place), candidate, None)
+    of_query = {candidate: views.of([pair])[pair]}
+    view = QueryView(asked, query, _about(found, 0), None, [], [[tile]], of_query)
+    queries = Queries([view], ("Found",), NOTE, opened=True)
+    content = {"title": f"{asked} and {name}"}
+    return render_page("page.html.j2", Path(__file__).parent, content, queries, pictures)
+
+
+def _tile(
+    gallery: Sequence[str],
+    hits: Hits,
+    at: tuple[int, int],
+    picture: int,
+    probability: npt.NDArray[np.float64] | None,
+) -> Tile:
+    said = f"score {hits.scores[at]:.3f}, sim {round(float(hits.sims[at]), 3) + 0:.3f}"
+    return Tile(
+        gallery[hits.ids[at]],
+        picture,
+        rank=at[1] + 1,
+        before=int(hits.global_rank[at]),
+        tag="",
+        said=said if probability is None else f"{said}, p {probability[at]:.2f}",
+    )
 
 
 def _about(found: Found, q: int) -> str:

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from ames_lite import hub
-from ames_lite.cli import search
+from ames_lite.cli import search, searching
 from ames_lite.cli.compose import compose
+from ames_lite.cli.searching import index_folder
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
@@ -119,7 +120,7 @@ def test_a_query_of_the_folder_is_left_out_of_its_own_list_and_that_is_said(
 
 
 def test_queries_later_leave_the_index_as_it_is(photos: Path, root: Path, tmp_path: Path) -> None:
-    index = search.index_folder(config(photos, root), photos)
+    index = index_folder(config(photos, root), photos)
 
     def state() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(index.iterdir())}
@@ -257,7 +258,7 @@ def test_mistakes_are_found_before_the_work(photos: Path, root: Path, tmp_path: 
 def test_a_missing_release_says_what_to_do(
     photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (hub, search):
+    for module in (hub, searching):
         monkeypatch.setattr(module, "shipped", lambda name: tmp_path / name)
     query = f"query={photos / list_images(photos)[0]}"
     with pytest.raises(MissingFile, match="no head .* is shipped") as caught:
@@ -270,16 +271,16 @@ def test_a_released_head_and_vocabulary_are_used_without_being_named(
 ) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(weights, folder / "sift_ames")
-    for module in (hub, search):
+    for module in (hub, searching):
         monkeypatch.setattr(module, "shipped", lambda name: folder / name)
     query = f"query={photos / list_images(photos)[0]}"
     fitted = found(photos, tmp_path, tmp_path / "one", query)
-    index = search.index_folder(config(photos, tmp_path), photos)
+    index = index_folder(config(photos, tmp_path), photos)
     shutil.copy(next(index.glob("vocabulary_*.npz")), folder / "sift_ames" / "vlad_sift_made.npz")
     other = tmp_path / "other"
     again = found(photos, other, tmp_path / "two", query)
     np.testing.assert_array_equal(fitted.hits.scores, again.hits.scores)
-    assert list((search.index_folder(config(photos, other), photos)).glob("vocabulary_*.npz"))
+    assert list((index_folder(config(photos, other), photos)).glob("vocabulary_*.npz"))
 
 
 def test_real_photographs_are_searched(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageDraw
 
@@ -210,8 +211,12 @@ def test_lab_ycbcr_and_inverted_cmyk_become_rgb(tmp_path: Path) -> None:
         "ycbcr.tif": image.convert("YCbCr"),
         "cmyk.jpg": image.convert("CMYK"),  # Adobe's, inverted in the file
     }.items():
-        found = load_image(saved(tmp_path / name, one))
-        assert np.abs(found.astype(int) - flat(RED)).max() <= 6, name
+        path = saved(tmp_path / name, one)
+        if name == "ycbcr.tif" and int(PIL.__version__.split(".")[0]) < 13:  # which cannot read it
+            with pytest.raises(BadInput, match="truncated"):
+                load_image(path)
+            continue
+        assert np.abs(load_image(path).astype(int) - flat(RED)).max() <= 6, name
 
 
 WRITTEN = {".jfif": "JPEG", ".jpe": "JPEG", ".mpo": "JPEG", ".apng": "PNG"}

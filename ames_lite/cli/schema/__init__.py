@@ -15,7 +15,7 @@ NAMES = (
     *("extract_descriptors", "merge_hdf5", "append_distractors", "fit_binarization"),
     *("build_vocabulary", "extract_globals", "fit_whitening", "prepare_topk_global"),
     *("train_detector", "prepare_dataset", "prepare_set", "check_store", "train", "tune"),
-    *("evaluate", "compare", "failures", "plot", "place_recognition", "search", "demo"),
+    *("evaluate", "compare", "failures", "plot", "place_recognition", "search", "app", "demo"),
 )
 _CLASSES: dict[str, type] = {**vars(extraction), **vars(evaluation)}
 SCHEMAS = {name: _CLASSES[name.title().replace("_", "")] for name in NAMES}  # FitWhitening, …

@@ -209,21 +209,17 @@ class PlaceRecognition(Heads, Run, Extracting, Root):
 
 
 @dataclass
-class Search(Heads, Run, Describing, Root):
-    """Search your own images: images=<folder> query=<image or folder>. The first run describes the
-    folder; later runs only new or changed images"""
+class Searching(Heads, Describing, Root):
+    """A folder of one's own images that is searched."""
 
     backbone: Named = field(default_factory=Named)  # or sift (RootSIFT and VLAD): no network
     model: Named = field(default_factory=Named)
     images: Path | None = None  # the folder to search in, with all folders below it
-    query: Path | None = None  # an image, or a folder of images; null: only update the index
-    box: list[Number] | None = None  # [x1,y1,x2,y2] in pixels: the part of a single query
     weights: Head | None = None  # a trained head; null: the released weights/<backbone>_<model>
     lamb: Number | None = None  # λ, weight of the global similarity; null: the head's own
     temp: Number | None = None  # γ, factor of the logit; null: as the head was released with
     num_rerank: Count = 100  # candidates reranked per query
     threshold: Number | None = None  # an answer must score above it; null: every query is answered
-    certain: Number | None = None  # score a query's candidates until one is right by this, as 0.99
     max_false: Number | None = None  # instead of threshold: share of absent queries answered
     query_desc_num: Count | None = None  # strongest descriptors of a query; null: all
     gallery_desc_num: Count | None = None  # and of an image of the folder
@@ -232,13 +228,31 @@ class Search(Heads, Run, Describing, Root):
     # has none, the vocabulary beside the released head, else one fitted on the images
     update: bool = True  # look for new, changed and deleted images; false: search as it is
     rebuild: bool = False  # rebuild the index from scratch
-    top: Count = 12  # images of a query that are printed and shown
-    report_queries: CountOr0 = 50  # queries shown in report.html; 0: no report
-    report_pairs: CountOr0 = 5  # images of a query shown in it with their matches
+    top: Count = 12  # images of a query that are shown
     workers: int = 2  # processes that describe images
     precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively (near
     # ties may change places), else fp32; or fp32, bf16, fp16, also for description
     on_bad_image: OnBadImage = "skip"  # exit code 0; error: exit code 1
+
+
+@dataclass
+class Search(Searching, Run):
+    """Search your own images: images=<folder> query=<image or folder>. The first run describes the
+    folder; later runs only new or changed images"""
+
+    query: Path | None = None  # an image, or a folder of images; null: only update the index
+    box: list[Number] | None = None  # [x1,y1,x2,y2] in pixels: the part of a single query
+    certain: Number | None = None  # score a query's candidates until one is right by this, as 0.99
+    report_queries: CountOr0 = 50  # queries shown in report.html; 0: no report
+    report_pairs: CountOr0 = 5  # images of a query shown in it with their matches
+
+
+@dataclass
+class App(Searching):
+    """Search your own images in a browser: images=<folder>. Needs pip install 'ames_lite[app]'"""
+
+    host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: whoever reaches it sees all the images
+    port: int = 7860  # 0: any that is free
 
 
 @dataclass

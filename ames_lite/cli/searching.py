@@ -1,0 +1,170 @@
+"""What the commands that search a folder of images share: its index, and the ranking."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from glob import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from ames_lite.cli.answers import Answers, read_answers
+from ames_lite.cli.evaluate import choose_ensemble, open_scorer
+from ames_lite.cli.extraction import configured_backbone
+from ames_lite.cli.schema.evaluation import Searching
+from ames_lite.cli.scoring_run import settled
+from ames_lite.cli.shell import data_root
+from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.hub import shipped_head
+from ames_lite.io.digest import names_digest
+from ames_lite.io.shipped import shipped
+from ames_lite.models import HEADS
+from ames_lite.reranking.scorer import ScoringOptions
+from ames_lite.runtime import pick_device
+from ames_lite.search.image_search import Ranker
+from ames_lite.search.index import OpenIndex
+from ames_lite.search.indexing import Indexed, index_images
+from ames_lite.stores.descriptor_store import say_empty
+
+# λ, γ of baselines by descriptors, chosen on the validation sets of the released heads
+BASELINES = {
+    "photo": {"chamfer": (0.1, 2.0), "mutual_nn": (0.4, 0.02), "ransac": (0.3, 0.02)},
+    "sift": {"mutual_nn": (0.3, 0.1), "ransac": (0.2, 0.02)},
+}
+REMEDY = (
+    "of a whole checkout backbone=photo model=elvis, or backbone=sift model=elvis or ames; or "
+    "weights=<folder> of a head of your own: make demo trains one in minutes "
+    "(runs/demo_…/train); or model=ransac, which needs none"
+)
+ALL = 1 << 20  # descriptors: more than any image has
+NAMED = 20  # images that are named on the screen
+
+
+class Model(NamedTuple):
+    """role: where λ and γ come from."""
+
+    ranker: Ranker
+    role: str
+    answers: Answers
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that can be searched."""
+
+    images: Path
+    index: Path
+    backbone: Backbone
+    model: Model | None  # None: it was only indexed
+    failed: dict[str, str]  # images that cannot be described, and why; of update=true
+
+
+def open_folder(config: Searching, ranks: bool = True, certain: float | None = None) -> Folder:
+    """The folder of `images=` with its index up to date; ranks: candidates are ranked too."""
+    images = images_folder(config)
+    described = "fp32" if config.precision == "auto" else config.precision
+    backbone, model = configured_backbone(config.backbone, config, described), None
+    if ranks:
+        model = _model(settled(config, pick_device(config.device)), certain)
+        if model.ranker.scorer.check is not None:
+            model.ranker.scorer.check(backbone.provenance, "this run")
+    index, failed = index_folder(config, images), {}
+    if config.update:
+        released = released_vocabulary(config.backbone.name, config.model.name)
+        indexed = index_images(
+            images,
+            index,
+            backbone,
+            vocabulary=config.vocabulary or released,
+            workers=config.workers,
+            rebuild=config.rebuild,
+        )
+        _say_indexed(indexed)
+        failed = indexed.failed
+    elif ranks:
+        with OpenIndex(index) as opened:
+            say_without_descriptors(opened.empty(), len(opened))
+    return Folder(images, index, backbone, model, failed)
+
+
+def check_bad_images(config: Searching, bad: Mapping[str, str]) -> None:
+    """Raises BadInput where some cannot be described and on_bad_image=error."""
+    if bad and config.on_bad_image == "error":
+        listed = "\n".join(f"  {name}: {why}" for name, why in bad.items())
+        remedy = "mend or remove them, or on_bad_image=skip"
+        raise BadInput(f"{len(bad)} images cannot be described:\n{listed}", remedy=remedy)
+
+
+def index_folder(config: Searching, images: Path) -> Path:
+    """`index=`, or the place of the index of this folder and backbone below data_root."""
+    if config.index is not None:
+        return config.index.absolute()
+    place = f"{images.name}_{names_digest([str(images)])[:8]}"
+    return data_root(config) / "search" / place / config.backbone.name
+
+
+def images_folder(config: Searching) -> Path:
+    if config.images is None:
+        expected = "images=<folder> query=<image or folder>"
+        raise ConfigError("images= is not given", expected=expected)
+    images = config.images.absolute()
+    require(not images.is_file(), "images= is a file", where=images, expected="a folder")
+    if not images.is_dir():
+        raise MissingFile("the folder of images is missing", where=images, expected="a folder")
+    return images
+
+
+def released_vocabulary(desc_name: str, model: str) -> Path | None:
+    """The VLAD vocabulary beside that head; of a model without one, beside ames; None: none."""
+    folders = (shipped(f"{desc_name}_{name}") for name in (model, "ames"))
+    of_desc = f"vlad_{escape(desc_name)}_*.npz"
+    return next((path for folder in folders for path in sorted(folder.glob(of_desc))), None)
+
+
+def _model(config: Searching, certain: float | None) -> Model:
+    name = config.model.name
+    needs_weights = name in HEADS and HEADS[name].marker is not None
+    desc_name, weights = config.backbone.name, config.weights
+    if needs_weights and weights is None:
+        weights = shipped_head(f"{desc_name}_{name}", REMEDY)
+    scorer, meta = open_scorer(config.model, desc_name, weights)
+    own = config.lamb is None and config.temp is None
+    known = BASELINES.get(desc_name, BASELINES["sift"])
+    if name in known and own:
+        (lamb, temp), role = known[name], "chosen on a validation set"
+    else:
+        (lamb,), (temp,), tuned_on, _ = choose_ensemble(config, meta)
+        chosen = f", chosen on {tuned_on}" if tuned_on else ""
+        role = f"frozen with the head{chosen}" if own else "given"
+    options = ScoringOptions(
+        query_count=config.query_desc_num or ALL,
+        gallery_count=config.gallery_desc_num or ALL,
+        precision=config.precision,
+        device=str(pick_device(config.device)),
+    )
+    answers = read_answers(replace(config, weights=weights), meta, own, certain)
+    ranker = Ranker(scorer, lamb, temp, config.num_rerank, answers.certain, options)
+    return Model(ranker, role, answers)
+
+
+def _say_indexed(indexed: Indexed) -> None:
+    for note in indexed.notes:
+        print(note)
+    counts = ((what, getattr(indexed.changes, what)) for what in ("new", "changed", "gone"))
+    said = ", ".join(f"{count} {what}" for what, count in counts if count)
+    print(f"index: {indexed.total} images, {said or 'nothing new'}: {indexed.folder}")
+    say_failed(indexed.failed, f"of {indexed.total} images cannot be described")
+    say_without_descriptors(indexed.empty, indexed.total)
+
+
+def say_without_descriptors(names: Sequence[str], total: int, what: str = "images") -> None:
+    if names:
+        print(say_empty(names, total, what))
+
+
+def say_failed(failed: Mapping[str, str], what: str) -> None:
+    if failed:
+        print(f"{len(failed)} {what} and {'is' if len(failed) == 1 else 'are'} left out:")
+        for name, reason in list(failed.items())[:NAMED]:
+            print(f"  {name}: {reason}")
+        if len(failed) > NAMED:
+            print(f"  and {len(failed) - NAMED} more, which report.html lists")
