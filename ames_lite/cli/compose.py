@@ -55,6 +55,7 @@ TAKES: dict[str, Any] = {
 }
 # Hydra's own groups, a third of the time of composing; no configuration here needs them.
 OWN = ("output", "launcher", "sweeper", "help", "hydra_help", "hydra_logging", "job_logging")
+PARSER = OverridesParser.create()
 PATHS = ("weights", "detector", "whitening")  # of these keys, whose texts are paths
 CONFIG_NAME, CONFIG_DIR = "--config-name=", "AMES_CONFIG_DIR"
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
@@ -231,7 +232,7 @@ def _parse(text: str) -> Override:
 
 def _read(text: str) -> Override | None:
     with suppress(HydraException):
-        return OverridesParser.create().parse_override(text)
+        return PARSER.parse_override(text)
     return None
 
 
@@ -312,7 +313,10 @@ def _register(name: str) -> None:
         for parent in parents:
             inner = inner.setdefault(parent, {})
         inner[last] = about.default
-    ConfigStore.instance().store(name, node, "schema", "_global_")
+    store: Any = ConfigStore.instance()
+    store.store(name, node, "schema", "_global_")
+    # Hydra copies all of it for every configuration, and again what it takes out.
+    store.__deepcopy__ = lambda memo: store
 
 
 def _contents(name: str, composed: DictConfig, given: Sequence[Override]) -> dict[str, Any]:

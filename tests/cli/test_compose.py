@@ -17,7 +17,6 @@ from ames_lite.cli.schema import SCHEMAS, help_of
 from ames_lite.cli.schema.keys import NODES
 from ames_lite.cli.train import recipe_of
 from ames_lite.errors import ConfigError
-from ames_lite.evaluation.protocols import PROTOCOLS
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.io.shipped import conf_dir, shipped
 from ames_lite.models import HEADS, build_head
@@ -79,14 +78,6 @@ def test_every_model_has_one_file_and_is_built_from_it() -> None:
     for name in VERIFIERS:
         arguments = compose("evaluate", [f"model={name}"]).model.arguments
         assert asdict(VERIFIERS[name](**arguments)) == arguments
-
-
-def test_every_dataset_names_a_protocol_a_role_and_where_it_comes_from() -> None:
-    for name in options_of("dataset"):
-        dataset = compose("evaluate", [f"dataset={name}"]).dataset
-        protocols = [None] if name == "folder" else PROTOCOLS  # its dataset.json names it
-        assert dataset.option == name and dataset.protocol in protocols
-        assert dataset.role in ("train", "val", "test") and dataset.page
 
 
 def test_every_experiment_makes_a_recipe() -> None:

@@ -15,6 +15,7 @@ from ames_lite.cli.schema import SCHEMAS, help_of
 from ames_lite.cli.schema.keys import Dataset, Head, PathText, groups_of, keys_of, listed
 from ames_lite.cli.schema.values import alternatives, built, converted, has_paths, said
 from ames_lite.errors import ConfigError
+from ames_lite.evaluation.protocols import PROTOCOLS
 from ames_lite.io.shipped import conf_dir
 from tools import command_docs
 
@@ -189,8 +190,13 @@ def test_every_command_composes_to_what_its_annotations_say(name: str) -> None:
 
 
 @pytest.mark.parametrize("option", options_of("dataset"))
-def test_every_data_set_composes_to_what_its_annotations_say(option: str) -> None:
-    check(compose("check_store", [f"dataset={option}"]).dataset)
+def test_every_data_set_is_what_its_annotations_say(option: str) -> None:
+    """It names a protocol, a role and where it comes from."""
+    dataset = compose("evaluate", [f"dataset={option}"]).dataset
+    check(dataset)
+    protocols = [None] if option == "folder" else PROTOCOLS  # its dataset.json names it
+    assert dataset.option == option and dataset.protocol in protocols
+    assert dataset.role in ("train", "val", "test") and dataset.page
 
 
 def check(config: Any) -> None:
