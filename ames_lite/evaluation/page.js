@@ -35,6 +35,8 @@ const sections = views.map((view, q) => {
   return make("section", { class: "query", id: `query-${q + 1}` }, header);
 });
 
+let tall = 0;
+
 function draw(q) {
   const section = sections[q], view = views[q];
   if (section.childElementCount > 1) return;
@@ -51,6 +53,10 @@ function draw(q) {
       make("p", { class: "quiet" }, view.said ? `query, ${view.said}` : "query")), lists));
   section.style.minHeight = "";
   dim(section);
+  if (!tall) {
+    tall = section.offsetHeight;
+    document.documentElement.style.setProperty("--tall", `${tall}px`);  // of those that are not drawn
+  }
 }
 
 function drawTile(q, number, place, tile) {
@@ -133,7 +139,21 @@ function go(place) {
   draw(listed[place]);
   section.classList.add("here");
   section.scrollIntoView();
+  requestAnimationFrame(() => requestAnimationFrame(() => section.scrollIntoView()));  // those above are drawn
   section.querySelector(".tile:not([hidden]) button")?.focus({ preventScroll: true });
+  remember(`#query-${listed[place] + 1}`);
+}
+
+// Where one is can be sent on: #query-3 and, for the second image of its first list, #pair-3-1-2
+function remember(place) {
+  if (location.protocol !== "about:") history.replaceState(null, "", place);
+}
+
+function recall() {
+  const [kind, ...numbers] = location.hash.slice(1).split("-"), [q, number, place] = numbers.map((n) => Number(n) - 1);
+  if (!views[q]) return;
+  go(listed.indexOf(q));
+  if (kind === "pair" && views[q].lists[number]?.[place]) openPair(q, number, place);
 }
 
 function step(by) {
@@ -185,6 +205,7 @@ function openPair(q, number, place) {
   byId("many").value = Math.min(most, 40);
   for (const id of ["lines", "heat", "box", "many"]) byId(id).disabled = !most;
   if (!byId("pair").open) byId("pair").showModal();
+  remember(`#pair-${q + 1}-${number + 1}-${place + 1}`);
   return drawPair();
 }
 
@@ -276,6 +297,7 @@ async function drawPair() {
 
 for (const id of ["lines", "heat", "box", "many"]) byId(id).addEventListener("input", drawPair);
 byId("close").addEventListener("click", () => byId("pair").close());
+byId("pair").addEventListener("close", () => remember(`#query-${shown.q + 1}`));
 byId("before").addEventListener("click", () => other(-1));
 byId("after").addEventListener("click", () => other(1));
 addEventListener("resize", () => byId("pair").open && drawPair());
@@ -291,6 +313,8 @@ if (views.length) {
   for (const section of sections) near.observe(section);
   list();
   if (data.opened) openPair(0, 0, 0);
+  else recall();
+  addEventListener("hashchange", recall);
 }
 addEventListener("beforeprint", () => listed.slice(0, 200).forEach(draw));
 })();

@@ -168,6 +168,21 @@ def test_a_pair_shows_its_matches_heat_and_box(opened: Any) -> None:
     assert not all_of(opened, "#pair")
 
 
+def test_an_address_leads_to_a_query_or_a_pair(chromium: Chromium, opened: Any, page: Path) -> None:
+    opened.execute_script("document.querySelector('.tile button').click()")
+    address = opened.current_url
+    assert re.search(r"#pair-\d-1-1$", address)
+    title = opened.find_element("id", "pair-title").text
+    opened.get("about:blank")
+    opened.get(address)
+    until(opened, lambda d: all_of(d, "#pair"))
+    assert opened.find_element("id", "pair-title").text == title
+    opened.get("about:blank")
+    opened.get(f"{page.as_uri()}#query-3")
+    here = until(opened, lambda d: d.find_elements("css selector", ".query.here"))
+    assert [one.get_attribute("id") for one in here] == ["query-3"]
+
+
 def test_a_phone_scrolls_only_downwards(chromium: Chromium, opened: Any, tmp_path: Path) -> None:
     chromium.resize(PHONE)
     width = "return [document.documentElement.scrollWidth, innerWidth]"
