@@ -46,16 +46,16 @@ STYLE = """
 .pictures .thumbnail-item { aspect-ratio: auto; height: auto; }
 .pictures .thumbnail-item img { aspect-ratio: 1; height: auto; }
 .pictures .caption-label {
-  position: static; max-width: 100%; border: 0; padding: 2px 4px; white-space: normal;
+  position: static; max-width: 100%; border: 0; padding: 2px 4px; white-space: pre-line;
   overflow-wrap: anywhere; text-align: left;
 }
 #folder .grid-wrap { max-height: 60vh; }
 #status p { margin: 0 0 0.3rem; overflow-wrap: anywhere; }
-#pair iframe { width: 100%; height: min(92vh, 700px); border: 0; border-radius: 8px; }
+#pair iframe { width: 100%; height: min(92vh, 640px); border: 0; border-radius: 8px; }
 @media (max-width: 700px) { #folder .grid-wrap { max-height: 19rem; } }
 """
 Picture = npt.NDArray[np.uint8]
-Found = tuple[str, list[tuple[Picture, str]], str]  # what is said, the results, the pair
+Found = tuple[str, Any, str]  # what is said, the results, the pair
 
 
 class Look(NamedTuple):
@@ -198,11 +198,11 @@ class _App:
 
     def _look(self, look: Look, settings: Sequence[float]) -> tuple[Look, Picture | None, *Found]:
         if look.query is None:
-            return look, None, _said(START), [], ""
+            return look, None, _said(START), None, ""
         try:
             image = load_image(look.query.path)
         except UserError as error:
-            return Look(), None, _trouble(error), [], ""
+            return Look(), None, _trouble(error), None, ""
         outline = look.query.box
         if look.corner is not None:
             (x, y), mark = look.corner, max(image.shape) / 100
@@ -211,18 +211,19 @@ class _App:
 
     def _order(self, look: Look, *settings: float) -> Found:
         if look.query is None:
-            return _said(START), [], ""
+            return _said(START), None, ""
         lamb, temp, most = settings
         try:
             listing = self._session.find(look.query, Settings(lamb, temp, int(most)), self._top)
         except UserError as error:
-            return _trouble(error), [], ""
+            return _trouble(error), None, ""
         captions = [
-            f"{one.rank} (was {one.global_rank}) · {one.score:.3f} · {Path(one.name).name}"
+            f"{one.rank} (was {one.global_rank}) · {one.score:.3f}\n{Path(one.name).name}"
             for one in listing.results
         ]
         pictures = self._captioned([one.name for one in listing.results], captions)
-        return _said(*_about(look, listing), strong=ABSENT * listing.absent), pictures, ""
+        said = _said(*_about(look, listing), strong=ABSENT * listing.absent)
+        return said, gr.Gallery(pictures, selected_index=None), ""
 
     def _pair(self, chosen: gr.SelectData, look: Look, *settings: float) -> str:
         assert look.query is not None
@@ -283,5 +284,6 @@ def served(session: Session, about: str, top: int, host: str) -> Iterator[uvicor
         gr.mount_gradio_app(
             web, blocks, "/", ssr_mode=False, mcp_server=False, run_history=False, pwa=False, **how
         )
-        config = uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=1)
+        # of open pages, which it does not wait for at the end, it would say that they were cut off
+        config = uvicorn.Config(web, log_level="critical", timeout_graceful_shutdown=1)
         yield uvicorn.Server(config)

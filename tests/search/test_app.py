@@ -143,6 +143,10 @@ def test_a_visitor_searches_reorders_and_looks_at_a_pair(
     assert served.asked[-1][1] == Settings(1, 0.5, 2) and page.captions() != first
     assert page.captions()[0].startswith("1 (was 1)")
     page.click(page.all("#results .thumbnail-item")[1])
+    page.wait(lambda: page.all("#pair iframe") and page.all("#results .selected"))
+    page.slide("num_rerank", 3)
+    page.wait(lambda: not page.all("#pair iframe") and not page.all("#results .selected"))
+    page.click(page.all("#results .thumbnail-item")[1])
     frame = page.wait(lambda: page.all("#pair iframe"))[0]
     page.driver.switch_to.frame(frame)
     page.wait(lambda: page.all("#pair[data-drawn]"))
@@ -159,7 +163,7 @@ def _captions(served: Served) -> list[str]:
     count = len(served.asked)
     results = served.session.find(query, settings, 6).results
     del served.asked[count:]
-    return [f"{r.rank} (was {r.global_rank}) · {r.score:.3f} · {r.name}" for r in results]
+    return [f"{r.rank} (was {r.global_rank}) · {r.score:.3f}\n{r.name}" for r in results]
 
 
 @pytest.mark.parametrize("number", [0, 3], ids=["lying", "upright"])
