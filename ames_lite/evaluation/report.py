@@ -34,6 +34,12 @@ PLOTS = {
     "num_rerank": "The main metric against the number of reranked candidates",
     "ensemble": "The main metric of each λ and γ",
 }
+COST = {
+    "pairs": ("Scored", "{:d} pairs"),
+    "seconds_scoring": ("Scoring", "{:.1f} s"),
+    "pairs_per_second": ("Speed", "{:.0f} pairs/s"),
+    "peak_memory_mib": ("Peak memory", "{:.0f} MiB"),
+}
 
 
 @dataclass(frozen=True)
@@ -225,16 +231,11 @@ def _change(gain: float) -> str:
 
 
 def _say_cost(cost: Mapping[str, Any]) -> dict[str, str]:
-    """What scoring took; of scores that an earlier run computed, nothing."""
+    """What scoring took; of scores that an earlier run computed, and in older results, nothing."""
     if not cost.get("pairs"):
         return {}
-    said = {
-        "Scored": f"{cost['pairs']} pairs in {cost['seconds_scoring']:.1f} s",
-        "Speed": f"{cost['pairs_per_second']:.0f} pairs/s",
-    }
-    if cost.get("peak_memory_mib"):
-        said["Peak memory"] = f"{cost['peak_memory_mib']:.0f} MiB"
-    return said
+    known = {key: cost[key] for key in COST if cost.get(key) is not None}
+    return {COST[key][0]: COST[key][1].format(value) for key, value in known.items()}
 
 
 def _tag(truth: GroundTruth, q: int, row: int) -> str:

@@ -260,6 +260,22 @@ def test_the_page_says_what_was_evaluated_and_how_queries_were_chosen(
     assert "All queries that have an AP are shown" in whole.text
 
 
+def test_cost_is_told_where_there_is_any(toy: Toy, tmp_path: Path) -> None:
+    toy.results["cost"] = {"pairs": 90, "seconds_scoring": 3.25, "pairs_per_second": 27.7}
+    page = toy.write(tmp_path / "report.html", tmp_path)
+    assert "Scored90 pairs Scoring3.2 s Speed28 pairs/s" in page.text
+    toy.results["cost"] = {"pairs": 0, "seconds_scoring": 0.0}  # of an earlier run
+    assert "Scored" not in toy.write(tmp_path / "report.html", tmp_path).text
+
+
+def test_older_results_without_versions_and_counts_have_a_page(toy: Toy, tmp_path: Path) -> None:
+    del toy.results["versions"]
+    for row in toy.results["rows"]:
+        del row["query_desc_num"], row["gallery_desc_num"]
+    page = toy.write(tmp_path / "report.html", tmp_path)
+    assert "image– / –" in page.text and "footer" not in page.tags
+
+
 def test_plots_are_those_that_the_run_allows(tmp_path: Path) -> None:
     single = evaluate(make_neighbors(3), make_truth(3), make_scores(3), (15,))
     several = evaluate(make_neighbors(3), make_truth(3), make_scores(3), (15, 5))
