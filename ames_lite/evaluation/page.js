@@ -46,7 +46,7 @@ function draw(q) {
     const counted = tiles.filter((tile) => tile.rank !== null).length;
     const share = tiles.some((tile) => tile.tag) ? make("span", { class: "quiet" }, `${right} of ${counted} right`) : "";
     lists.append(make("h3", {}, titles[number], " ", share),
-      make("ol", { class: "strip" }, ...tiles.map((tile, place) => drawTile(q, number, place, tile))));
+      make("ol", { class: titles.length > 1 ? "strip" : "strip wide" }, ...tiles.map((tile, place) => drawTile(q, number, place, tile))));
   });
   section.append(make("div", { class: "lists" },
     make("div", { class: "asked", title: view.name }, picture(view.picture, view.name, `query ${view.name}`),
@@ -71,7 +71,7 @@ function drawTile(q, number, place, tile) {
     const arrow = tile.before > tile.rank ? "↑ " : tile.before < tile.rank ? "↓ " : "";
     node.append(make("p", {}, `${arrow}was ${tile.before}`));
   }
-  node.append(make("p", { class: "quiet name", dir: "auto" }, tile.name), make("p", { class: "quiet" }, tile.said));
+  node.append(make("p", { class: "quiet name", dir: "auto" }, tile.name), make("p", { class: "quiet" }, tile.said.replace(/ (?=[-\d])/g, "\u00a0")));
   return node;
 }
 
@@ -303,7 +303,7 @@ byId("after").addEventListener("click", () => other(1));
 addEventListener("resize", () => byId("pair").open && drawPair());
 
 if (views.length) {
-  document.querySelector(".tools").hidden = false;
+  document.querySelector(".tools").hidden = views.length < 2;
   const judged = views.every((view) => view.aps);
   options(byId("mark"), [["", "all"], ...counts(views.flatMap((view) => view.marks))]);
   options(byId("tag"), [["", "all"], ...counts(views.flatMap((view) => view.lists.flat().map((tile) => tile.tag)))]);
