@@ -204,7 +204,7 @@ function openPair(q, number, place) {
   byId("many").max = most;
   byId("many").value = Math.min(most, 40);
   for (const id of ["lines", "heat", "box", "many"]) byId(id).disabled = !most;
-  if (!byId("pair").open) byId("pair").showModal();
+  if (!byId("pair").open) byId("pair")[data.opened ? "show" : "showModal"]();
   remember(`#pair-${q + 1}-${number + 1}-${place + 1}`);
   return drawPair();
 }
@@ -312,6 +312,7 @@ if (views.length) {
   byId("keys").addEventListener("click", help);
   for (const section of sections) near.observe(section);
   list();
+  document.body.classList.toggle("single", data.opened);
   if (data.opened) openPair(0, 0, 0);
   else recall();
   addEventListener("hashchange", recall);
