@@ -166,7 +166,7 @@ class Ransac(Verifier):
             homography, mask = cv2.findHomography(
                 here[left], there[left], cv2.USAC_MAGSAC, gallery_error, maxIters=self.iterations
             )
-            if homography is None:
+            if homography is None or not mask.any():
                 break
             forward = mask.ravel() > 0
             agree = forward.copy()

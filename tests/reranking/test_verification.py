@@ -81,6 +81,15 @@ def test_an_image_without_descriptors_scores_zero() -> None:
         assert verifier.score(nothing, a_pair(40)[0]) == verifier.score(nothing, nothing) == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_homography_fits_an_image_of_one_pixel(seed: int) -> None:
+    """OpenCV finds one for some places, with which no match agrees."""
+    rng = np.random.default_rng(seed)
+    sizes = ((600, 200), (1, 1))
+    query, pixel = (an_image(np.eye(30), rng.uniform(0, 1, (30, 2)), size) for size in sizes)
+    assert Ransac().score(query, pixel) == 0
+
+
 def test_packed_or_unequal_descriptors_are_refused() -> None:
     image = a_pair(40)[0]
     rng = np.random.default_rng(0)
