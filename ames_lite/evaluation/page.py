@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from ames_lite.evaluation.pair_view import PairView
 from ames_lite.evaluation.pictures import PagePictures, say_troubles
+from ames_lite.io.images import Box
 from ames_lite.io.writing import replacing
 
 HERE = Path(__file__).parent
@@ -59,12 +60,21 @@ class QueryView:
 
 @dataclass(frozen=True)
 class Queries:
-    """What the script draws; titles: of the lists of each query; before: of a rank, "was"."""
+    """What the script draws; titles: of the lists of each query."""
 
     views: Sequence[QueryView]
     titles: Sequence[str]
     pair_note: str = ""  # what the marks of a pair mean
     opened: bool = False  # the page is the first pair alone
+
+
+def say_score(value: float) -> str:
+    """Without the sign of a zero."""
+    return f"{round(value, 3) + 0:.3f}"
+
+
+def say_box(box: Box | None) -> list[str]:
+    return [] if box is None else [f"crop box {', '.join(f'{x:.0f}' for x in box)}"]
 
 
 def write_page(
@@ -110,6 +120,7 @@ def render_page(
         hashes=[_policy_hash(text) for text in (script, style)],
         data=Markup(json.dumps(data, allow_nan=False).replace("<", "\\u003c")),
         num_views=len(queries.views),
+        explained=any(pair.heat for view in queries.views for pair in view.pairs.values()),
         troubles=say_troubles(encoded),
     )
 

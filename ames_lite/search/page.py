@@ -3,12 +3,12 @@ so nothing on it says which images are right.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.errors import BadInput
 from ames_lite.evaluation.page import (
     PIXELS,
     Queries,
@@ -16,10 +16,13 @@ from ames_lite.evaluation.page import (
     Tile,
     pixels,
     render_page,
+    say_box,
+    say_score,
     write_page,
 )
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairViews
 from ames_lite.evaluation.pictures import PagePictures
+from ames_lite.records import LocalDescriptors
 from ames_lite.search.image_search import Found, Hits, Ranker
 from ames_lite.search.index import OpenIndex
 
@@ -49,18 +52,15 @@ def write_search_page(
     pictures, hits = PagePictures(), found.hits
     num = min(num_queries, len(found.queries))
     tile, pair = pixels("tile", num * num_shown), pixels("pair", num * (num_pairs + 1))
-    pairs = {
-        (q, k): Pair(q, row, found.box)
-        for q in range(num)
-        for k, row in enumerate(hits.ids[q, : min(num_pairs, num_shown)].tolist())
-    }
-    explained, shown = views.of(list(pairs.values())), []
+    first = hits.ids[:num, : min(num_pairs, num_shown)].tolist()
+    pairs = [Pair(q, row, found.box) for q, rows in enumerate(first) for row in rows]
+    explained, shown = views.of(pairs), []
     for q, name in enumerate(found.queries[:num]):
         places = [images / one for one in found.names(q)[:num_shown]]
         of_query = {
-            pictures.number(place, pair): explained[pairs[q, k]]
-            for k, place in enumerate(places)
-            if (q, k) in pairs
+            pictures.number(images / found.gallery[one.candidate], pair): view
+            for one, view in explained.items()
+            if one.query == q
         }
         tiles = [
             _tile(found.gallery, hits, (q, k), pictures.number(place, tile), probability)
@@ -77,7 +77,6 @@ def write_search_page(
         "num_candidates": hits.ids.shape[1],
         "box": found.box,
         "calibrated": probability is not None,
-        "explained": num_pairs > 0,
         "failed": found.failed,
         "not_indexed": not_indexed,
     }
@@ -86,8 +85,16 @@ def write_search_page(
 
 
 def views_of(found: Found, index: OpenIndex, ranker: Ranker) -> PairViews:
-    """Explains pairs of the queries whose descriptors were kept, while the index is open."""
-    read = partial(index.read, max_count=ranker.options.gallery_count)
+    """Explains pairs of the queries whose descriptors were kept, while the index is open. It may
+    have been updated since: images are found by their names.
+    """
+
+    def read(number: int) -> LocalDescriptors:
+        here = index.id_of.get(found.gallery[number])
+        if here is None:
+            raise BadInput("the image is no longer in the index")
+        return index.read(here, ranker.options.gallery_count)
+
     return PairViews(ranker.scorer.model, found.local.__getitem__, read)
 
 
@@ -113,7 +120,8 @@ def _tile(
     picture: int,
     probability: npt.NDArray[np.float64] | None,
 ) -> Tile:
-    said = f"score {hits.scores[at]:.3f}, sim {round(float(hits.sims[at]), 3) + 0:.3f}"
+    score, sim = (say_score(float(values[at])) for values in (hits.scores, hits.sims))
+    said = f"score {score}, sim {sim}"
     return Tile(
         gallery[hits.ids[at]],
         picture,
@@ -127,7 +135,7 @@ def _tile(
 def _about(found: Found, q: int) -> str:
     """What is said below the picture of a query."""
     name, own = found.queries[q], found.own[q]
-    parts = [] if found.box is None else [", ".join(f"{x:.0f}" for x in found.box)]
+    parts = say_box(found.box)
     if own is not None:
         place = f", as {own}" if own != name else ""
         parts.append(f"in the folder itself{place}, and left out of its list")
