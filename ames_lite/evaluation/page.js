@@ -2,6 +2,7 @@
 (() => {
 const data = JSON.parse(document.getElementById("data").textContent);
 const { views, titles, pictures } = data;
+if (!views.length) return;
 const byId = (id) => document.getElementById(id);
 const WHOLE = 1000;  // places of matches and boxes are in thousandths of an image
 
@@ -19,6 +20,15 @@ function picture(number, name, said) {
   if (found) return make("img", { src: address(number), alt: said, decoding: "async", draggable: "false" });
   return make("span", { class: "missing", role: "img", "aria-label": `${said}: ${trouble}` },
     make("b", {}, trouble), " ", make("span", { dir: "auto" }, name));
+}
+
+const NOTHING = { matches: [], heat: [], box: null };
+
+function pairOf(view, tile) {  // its view, or why there is none
+  const missing = [view.picture, tile.picture].map((number) => pictures[number][1]).find(Boolean);
+  if (missing) return { ...NOTHING, trouble: missing };
+  const first = data.pair_note && "only the first reranked images are explained";
+  return view.pairs[tile.picture] ?? { ...NOTHING, trouble: first };
 }
 
 // --- the list of queries: what is far from sight is not drawn
@@ -65,7 +75,7 @@ function drawTile(q, number, place, tile) {
   button.addEventListener("click", () => openPair(q, number, place));
   const first = make("p", {}, make("b", {}, tile.rank ?? "–"), " ");
   if (tile.tag) first.append(make("span", { class: "tag" }, `${{ wrong: "✗ ", junk: "" }[tile.tag] ?? "✓ "}${tile.tag}`));
-  const node = make("li", { class: `tile ${tile.tag} ${tile.picture in views[q].pairs ? "viewed" : ""}`, title: tile.name,
+  const node = make("li", { class: `tile ${tile.tag} ${pairOf(views[q], tile).heat.length ? "viewed" : ""}`, title: tile.name,
     "data-tag": tile.tag }, button, first);
   if (tile.before !== null) {
     const arrow = tile.before > tile.rank ? "↑ " : tile.before < tile.rank ? "↓ " : "";
@@ -192,15 +202,14 @@ let shown = null;
 
 function openPair(q, number, place) {
   shown = { q, number, place };
-  const view = views[q], tile = view.lists[number][place], pair = view.pairs[tile.picture];
+  const view = views[q], tile = view.lists[number][place], pair = pairOf(view, tile);
   byId("pair-title").replaceChildren(make("bdi", {}, view.name), " ⇄ ", make("bdi", {}, tile.name));
   const told = [titles[number], tile.rank === null ? "" : `rank ${tile.rank}`, tile.before === null ? "" : `was ${tile.before}`,
     tile.tag, tile.said];
-  if (pair && !pair.trouble) told.push(`${pair.matches.length} matches`, pair.box ? "" : "no box");
+  if (pair.heat.length) told.push(`${pair.matches.length} matches`, pair.box ? "" : "no box");
   byId("pair-said").textContent = told.filter(Boolean).join(" · ");
-  const why = pair ? pair.trouble : data.pair_note && "the report explains only the first images of the reranked list";
-  byId("pair-note").textContent = why ? `No matches are shown: ${why}.` : pair ? data.pair_note : "";
-  const most = pair ? pair.matches.length : 0;
+  byId("pair-note").textContent = pair.trouble ? `No matches are shown: ${pair.trouble}.` : data.pair_note;
+  const most = pair.matches.length;
   byId("many").max = most;
   byId("many").value = Math.min(most, 40);
   for (const id of ["lines", "heat", "box", "many"]) byId(id).disabled = !most;
@@ -237,7 +246,7 @@ let drawing = 0;
 
 async function drawPair() {
   const mine = ++drawing, view = views[shown.q], tile = view.lists[shown.number][shown.place];
-  const pair = view.pairs[tile.picture], numbers = [view.picture, tile.picture];
+  const pair = pairOf(view, tile), numbers = [view.picture, tile.picture];
   const images = await Promise.all(numbers.map(decoded));
   if (mine !== drawing) return;
   const sizes = images.map((image) => (image ? [image.naturalWidth, image.naturalHeight] : [300, 300]));
@@ -262,10 +271,10 @@ async function drawPair() {
       context.fillStyle = "#888";
       context.fillText(pictures[numbers[side]][1], place[0] + 10, place[1] + 20);
     }
-    if (pair?.heat.length && byId("heat").checked) context.drawImage(heatImage(pair.heat[side]), ...place);
+    if (pair.heat.length && byId("heat").checked) context.drawImage(heatImage(pair.heat[side]), ...place);
   });
-  const many = pair && byId("lines").checked ? Number(byId("many").value) : 0;
-  byId("number").value = pair ? `${many} of ${pair.matches.length}` : "";
+  const many = byId("lines").checked ? Number(byId("many").value) : 0;
+  byId("number").value = pair.heat.length ? `${many} of ${pair.matches.length}` : "";
   const stroke = (path, colour, thick) => {
     for (const [tone, more] of [["#000b", 1.5], [colour, 0]]) {
       context.strokeStyle = tone;
@@ -273,7 +282,7 @@ async function drawPair() {
       context.stroke(path);
     }
   };
-  for (const [x1, y1, x2, y2, weight] of (pair?.matches ?? []).slice(0, many).reverse()) {
+  for (const [x1, y1, x2, y2, weight] of pair.matches.slice(0, many).reverse()) {
     const path = new Path2D(), [a, b] = [at(0, x1, y1), at(1, x2, y2)];
     path.moveTo(...a);
     path.lineTo(...b);
@@ -286,7 +295,7 @@ async function drawPair() {
     }
   }
   context.globalAlpha = 1;
-  if (pair?.box && byId("box").checked) {
+  if (pair.box && byId("box").checked) {
     const [x1, y1, x2, y2] = pair.box, start = at(1, x1, y1), end = at(1, x2, y2), path = new Path2D();
     path.rect(...start, end[0] - start[0], end[1] - start[1]);
     stroke(path, "#00c8ff", 3);
@@ -302,20 +311,18 @@ byId("before").addEventListener("click", () => other(-1));
 byId("after").addEventListener("click", () => other(1));
 addEventListener("resize", () => byId("pair").open && drawPair());
 
-if (views.length) {
-  document.querySelector(".tools").hidden = views.length < 2;
-  const judged = views.every((view) => view.aps);
-  options(byId("mark"), [["", "all"], ...counts(views.flatMap((view) => view.marks))]);
-  options(byId("tag"), [["", "all"], ...counts(views.flatMap((view) => view.lists.flat().map((tile) => tile.tag)))]);
-  options(byId("order"), (judged ? Object.keys(ORDERS) : ["as asked", "by name"]).map((order) => [order, order]));
-  byId("find").addEventListener("input", list);
-  byId("keys").addEventListener("click", help);
-  for (const section of sections) near.observe(section);
-  list();
-  document.body.classList.toggle("single", data.opened);
-  if (data.opened) openPair(0, 0, 0);
-  else recall();
-  addEventListener("hashchange", recall);
-}
+document.querySelector(".tools").hidden = views.length < 2;
+const judged = views.every((view) => view.aps);
+options(byId("mark"), [["", "all"], ...counts(views.flatMap((view) => view.marks))]);
+options(byId("tag"), [["", "all"], ...counts(views.flatMap((view) => view.lists.flat().map((tile) => tile.tag)))]);
+options(byId("order"), (judged ? Object.keys(ORDERS) : ["as asked", "by name"]).map((order) => [order, order]));
+byId("find").addEventListener("input", list);
+byId("keys").addEventListener("click", help);
+for (const section of sections) near.observe(section);
+list();
+document.body.classList.toggle("single", data.opened);
+if (data.opened) openPair(0, 0, 0);
+else recall();
+addEventListener("hashchange", recall);
 addEventListener("beforeprint", () => listed.slice(0, 200).forEach(draw));
 })();

@@ -16,7 +16,7 @@ from ames_lite.errors import require
 from ames_lite.evaluation import page
 from ames_lite.evaluation.figures import svg_bytes
 from ames_lite.evaluation.metrics import Ids
-from ames_lite.evaluation.page import Queries, QueryView, Tile, write_page
+from ames_lite.evaluation.page import Queries, QueryView, Tile, say_box, say_score, write_page
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import PagePictures
@@ -122,6 +122,7 @@ def write_report(
         "setting": setting,
         "picked": {word: len(rows) for word, rows in (picked or {}).items()},
         "graded": truth.graded,
+        "ap_at": found.protocol.ap_at,
         "groups": _metric_groups(list(first["metrics"])),
         "lines": [
             ("global", {}, results["global"]),
@@ -131,7 +132,6 @@ def write_report(
         "shown": shown,
         "has_junk": any(len(rows) for rows in junk),
         "boxes": any(truth.bbox[q] is not None for q in chosen),
-        "explained": any(view.pairs for view in queries),
         "counts": _counts(per_query),
         "cost": _say_cost(results.get("cost", {})),
         "definitions": footnotes(first["metrics"], results.get("counted")),
@@ -187,9 +187,8 @@ class _Drawing:
         if not any(tile.rank == 1 and tile.tag != "wrong" for tile in after):
             marks.append("failed")
         marks += [] if mark is None else [mark]
-        said = "" if box is None else f"crop box {', '.join(f'{x:.0f}' for x in box)}"
         both = (aps["global_ap"], aps["ap"])
-        return QueryView(name, picture, said, both, marks, (before, after), pairs)
+        return QueryView(name, picture, "".join(say_box(box)), both, marks, (before, after), pairs)
 
     def _path(self, row: int) -> Path:
         return self.root / self.truth.gallery_names[row]
@@ -216,7 +215,7 @@ class _Drawing:
                 if number and not is_junk[place]
                 else None,
                 "junk" if is_junk[place] else _tag(self.truth, q, row),
-                f"{kind} {found.sims[q, place]:.3f}",
+                f"{kind} {say_score(float(found.sims[q, place]))}",
             )
             tiles.append(tile)
         return tiles

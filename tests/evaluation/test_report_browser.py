@@ -197,15 +197,50 @@ def test_a_phone_scrolls_only_downwards(chromium: Chromium, opened: Any, tmp_pat
     assert load_image(chromium.screenshot(tmp_path / "shot.png")).std() > 20
 
 
+def changed(page: Path, path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """The page with other data."""
+    head, data, tail = re.split(r'(?<=id="data">)(.*?)(?=</script>)', page.read_text("utf-8"))
+    content = json.loads(data)
+    change(content)
+    path.write_text(head + json.dumps(content).replace("<", "\\u003c") + tail)
+    return path
+
+
+def test_a_pair_whose_image_is_missing_says_so(
+    chromium: Chromium, page: Path, tmp_path: Path
+) -> None:
+    def remove(data: dict[str, Any]) -> None:
+        for view in data["views"]:
+            data["pictures"][view["picture"]] = ["", "image not found"]
+
+    driver = of_page(chromium, changed(page, tmp_path / "missing.html", remove))
+    assert not driver.find_elements("css selector", ".tile.viewed")
+    driver.execute_script("document.querySelector('.tile button').click()")
+    note = driver.find_element("id", "pair-note").text
+    assert note == "No matches are shown: image not found."
+    assert chromium.errors() == []
+
+
+def test_keys_do_no_harm_on_a_page_without_queries(
+    chromium: Chromium, page: Path, tmp_path: Path
+) -> None:
+    none = changed(page, tmp_path / "none.html", lambda data: data.update(views=[]))
+    text = re.sub(r"(?s)<nav.*?</nav>", "", none.read_text("utf-8"))  # as the template does
+    none.write_text(text)
+    chromium.open(none)
+    chromium.driver.find_element("css selector", "body").send_keys("j?/")
+    assert chromium.errors() == []
+
+
 def test_of_many_queries_only_those_in_sight_are_drawn(
     chromium: Chromium, page: Path, tmp_path: Path
 ) -> None:
     """The same page, its queries 1 000 times as many."""
-    head, data, tail = re.split(r'(?<=id="data">)(.*?)(?=</script>)', page.read_text("utf-8"))
-    many = json.loads(data)
-    many["views"] = [dict(many["views"][q % 6], name=f"query {q}") for q in range(1000)]
-    (tmp_path / "many.html").write_text(head + json.dumps(many).replace("<", "\\u003c") + tail)
-    driver = of_page(chromium, tmp_path / "many.html")
+
+    def repeat(data: dict[str, Any]) -> None:
+        data["views"] = [dict(data["views"][q % 6], name=f"query {q}") for q in range(1000)]
+
+    driver = of_page(chromium, changed(page, tmp_path / "many.html", repeat))
     drawn_ones = "return document.querySelectorAll('.lists').length"
     assert len(driver.find_elements("css selector", "section.query")) == 1000
     assert 0 < driver.execute_script(drawn_ones) < 20
