@@ -166,8 +166,14 @@ function recall() {
   if (kind === "pair" && views[q].lists[number]?.[place]) openPair(q, number, place);
 }
 
-function step(by) {
-  if (listed.length) go(Math.min(Math.max(here + by, 0), listed.length - 1));
+function inSight(q) {
+  const { top, bottom } = sections[q].getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
+}
+
+function step(by) {  // from the first in sight, where one has scrolled away
+  const place = listed[here] !== undefined && inSight(listed[here]) ? here + by : listed.findIndex(inSight);
+  if (listed.length) go(Math.min(Math.max(place, 0), listed.length - 1));
 }
 
 function help() {

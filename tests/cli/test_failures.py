@@ -90,6 +90,7 @@ def test_the_command_draws_and_says_what_it_drew(
     marks = [view["marks"][-1] for view in page.views]
     shown = {word: marks.count(word) for word in failures.KINDS}
     assert sum(shown.values()) == len(marks) == 6 and min(shown.values()) > 0
+    assert "The AP of a query is its medium AP" in page.text
     for mark, view in zip(marks, page.views, strict=True):
         assert (mark == "helped most") == (view["lists"][1][0]["tag"] != "wrong")
 

@@ -137,6 +137,10 @@ def test_keys_move_between_queries_and_open_a_pair(opened: Any) -> None:
     until(opened, lambda d: d.find_element("id", "pair-title").text != first)
     opened.switch_to.active_element.send_keys("\ue00c")  # Esc
     until(opened, lambda d: not all_of(d, "#pair"))
+    opened.execute_script("window.scrollTo(0, document.body.scrollHeight)")
+    body.send_keys("j")
+    (here,) = opened.find_elements("css selector", ".query.here h2")
+    assert titles(opened).index(here.text) > 2  # from what is in sight
     body.send_keys("?")
     assert all_of(opened, "#help")
     body.send_keys("/")
@@ -230,6 +234,16 @@ def test_keys_do_no_harm_on_a_page_without_queries(
     chromium.open(none)
     chromium.driver.find_element("css selector", "body").send_keys("j?/")
     assert chromium.errors() == []
+
+
+def test_a_pair_is_as_wide_as_the_view(chromium: Chromium, opened: Any) -> None:
+    chromium.resize((700, 500))
+    opened.execute_script("document.querySelector('.tile button').click()")
+    right, width = opened.execute_script(
+        """const { right } = document.getElementById("close").getBoundingClientRect();
+        return [right, document.documentElement.clientWidth];"""
+    )
+    assert right < width < 700  # beside the scroll bar
 
 
 def test_of_many_queries_only_those_in_sight_are_drawn(
