@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.reranking.scorer import verifier_scorer
 from ames_lite.search.image_search import Ranker, search_images
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import index_images
-from ames_lite.search.page import Pair, pair_page, views_of
+from ames_lite.search.page import Pair, pair_page, views_of, write_search_page
 from tests.pages import Page
 from tests.search.photos import save_photos
 
@@ -45,5 +48,20 @@ def test_the_part_that_was_searched_for_is_said_as_in_a_report(tmp_path: Path) -
     box = (10.0, 20.0, 300.4, 400.0)
     found = search_images(index, photos / "c_1.jpg", SIFT, RANKER, box=box, keep=1)
     with OpenIndex(index) as opened:
-        page = Page(pair_page(found, found.hits, 0, photos, views_of(found, opened, RANKER)))
-    assert page.views[0]["said"].startswith("crop box 10, 20, 300, 400; in the folder itself")
+        views = views_of(found, opened, RANKER)
+        pages = [pair_page(found, found.hits, 0, photos, views)]
+        facts, rest = {"Images": "12"}, {"not_indexed": {}, "probability": None}
+        counts = {"num_shown": 5, "num_queries": 1, "num_pairs": 2}
+        given: dict[str, Any] = {
+            "facts": facts,
+            "absent": np.zeros(1, bool),
+            "views": views,
+            **rest,
+            **counts,
+        }
+        pages += [write_search_page(tmp_path / "a.html", found, photos, **given).read_text("utf-8")]
+    for text in pages:
+        page = Page(text)
+        said = page.views[0]["said"]
+        assert said.startswith("crop box 10, 20, 300, 400; in the folder itself")
+    assert "the part that was searched for. A click on an image" in page.text
