@@ -43,7 +43,7 @@ def until(driver: Any, holds: Callable[[Any], Any]) -> Any:
     """What `holds` returns once it is true."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, 10, poll_frequency=0.02).until(holds)
+    return WebDriverWait(driver, 30, poll_frequency=0.02).until(holds)
 
 
 def all_of(driver: Any, selector: str) -> list[Any]:

@@ -174,11 +174,18 @@ def test_two_clicks_mark_a_part_of_the_query(page: Page, served: Served, number:
     height, width = load_image(path).shape[:2]
     shown = page.all("#query img")[0].rect
     scale = min(shown["width"] / width, shown["height"] / height)
-    for x, y in ((-0.25, 0.3), (0.25, -0.2)):
-        asked = len(served.asked)
+    ready = "const one = arguments[0]; return one.complete && one.naturalWidth ? one.src : ''"
+
+    def source() -> str:
+        """Of the query's picture, once it is drawn."""
+        return str(page.driver.execute_script(ready, page.all("#query img")[0]))
+
+    for x, y, said in ((-0.25, 0.3, "corner"), (0.25, -0.2, "part in the box")):
+        asked, before = len(served.asked), page.wait(source)
         page.click(page.all("#query img")[0], x * width * scale, y * height * scale)
         page.wait(lambda before=asked: len(served.asked) > before)
-        page.wait(lambda: "corner" in page.status() or "part in the box" in page.status())
+        page.wait(lambda said=said: said in page.status())
+        page.wait(lambda before=before: source() not in ("", before))
     query = served.asked[-1][0]
     wanted = 0.25 * width, 0.3 * height, 0.75 * width, 0.8 * height
     assert query.box is not None
