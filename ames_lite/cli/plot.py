@@ -63,7 +63,8 @@ def _chosen(config: Plot) -> dict[str, Draw]:
 
 def _of_run(config: Plot, run: Path) -> dict[str, Draw]:
     opening = opened(config, run)
-    able = plots_of(opening.read(), opening.place, opening.setting)
+    found, place = opening.read(), opening.place
+    able = plots_of(found, place, opening.setting, found.row(place))
     what = f"no query has a correct image in setting={opening.setting}"
     check_config(able, what, "another setting=")
     return able

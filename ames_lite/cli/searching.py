@@ -167,4 +167,4 @@ def say_failed(failed: Mapping[str, str], what: str) -> None:
         for name, reason in list(failed.items())[:NAMED]:
             print(f"  {name}: {reason}")
         if len(failed) > NAMED:
-            print(f"  and {len(failed) - NAMED} more, which report.html lists")
+            print(f"  and {len(failed) - NAMED} more (a report.html lists all)")

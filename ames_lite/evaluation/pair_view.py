@@ -68,12 +68,15 @@ class PairViews:
     candidate: Read
     lock: Lock = field(default_factory=Lock, repr=False)  # of the stores
 
-    def of(self, pairs: Sequence[Pair]) -> dict[Pair, PairView]:
-        """A thread a pair, which is faster than all threads on one. What cannot be explained is
-        told in the view.
+    def of(self, pairs: Sequence[Pair]) -> dict[int, dict[int, PairView]]:
+        """By query and candidate. A thread a pair, which is faster than all threads on one. What
+        cannot be explained is told in the view.
         """
+        found: dict[int, dict[int, PairView]] = {}
         with cpu_threads(1), ThreadPoolExecutor(os.cpu_count()) as pool:
-            return dict(zip(pairs, pool.map(self._view, pairs), strict=True))
+            for pair, view in zip(pairs, pool.map(self._view, pairs), strict=True):
+                found.setdefault(pair.query, {})[pair.candidate] = view
+        return found
 
     def _view(self, pair: Pair) -> PairView:
         try:

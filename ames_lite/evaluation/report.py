@@ -15,7 +15,7 @@ import numpy as np
 from ames_lite.errors import require
 from ames_lite.evaluation import page
 from ames_lite.evaluation.figures import svg_bytes
-from ames_lite.evaluation.metrics import Ids
+from ames_lite.evaluation.metrics import Floats, Ids
 from ames_lite.evaluation.page import Queries, QueryView, Tile, say_box, say_score, write_page
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
@@ -25,7 +25,6 @@ from ames_lite.evaluation.results_file import Rankings, say_without_descriptors
 from ames_lite.evaluation.run_plots import plots_of
 from ames_lite.records import GroundTruth, Neighbors
 
-PerQuery = Sequence[Mapping[str, Any]]  # {"global_ap", "ap"}, None where undefined
 Metrics = Mapping[str, float | None]
 PLOTS = {
     "scores": "Scores of right and wrong candidates",
@@ -53,25 +52,16 @@ class Shown:
     pairs: int = 5
 
 
-def _by_gain(per_query: PerQuery) -> tuple[list[int], list[float]]:
-    """The queries that have an AP, best gain first, ties by row; and their gains."""
-    gains = {
-        row: float(query["ap"]) - float(query["global_ap"])
-        for row, query in enumerate(per_query)
-        if query["global_ap"] is not None and query["ap"] is not None
-    }
-    rows = sorted(gains, key=lambda row: (-gains[row], row))
-    return rows, [gains[row] for row in rows]
-
-
-def pick_queries(per_query: PerQuery, count: int) -> list[int]:
+def pick_queries(gains: Floats, count: int) -> list[int]:
     """Rows of `count` queries (or all, where there are fewer), from best gain to worst loss.
 
-    Evenly spread over the queries sorted by gain, both ends included; a single one is the median.
-    Queries without an AP are left out. Raises BadInput where count is below 1.
+    gains [Q] in AP. Evenly spread over the queries sorted by gain, both ends included, ties by row;
+    a single one is the median. Queries without an AP (nan) are left out. Raises BadInput where
+    count is below 1.
     """
     require(count >= 1, f"{count} queries are to be shown", expected="at least 1")
-    rows, _ = _by_gain(per_query)
+    order = np.argsort(-gains, kind="stable")
+    rows = order[~np.isnan(gains[order])].tolist()
     if len(rows) <= count:
         return rows
     last = len(rows) - 1
@@ -100,10 +90,10 @@ def write_report(
     """
     results, truth, first = found.results, found.ground_truth, found.results["rows"][row]
     both = found.row(row)
-    aps = [one.main_ap if setting is None else one.ap[setting] for one in both]
-    per_query = [{"global_ap": _number(a), "ap": _number(b)} for a, b in zip(*aps, strict=True)]
+    before, after = (one.main_ap if setting is None else one.ap[setting] for one in both)
+    gains = after - before
     marks = {q: word for word, rows in (picked or {}).items() for q in rows}
-    chosen = list(marks) if marks else pick_queries(per_query, shown.queries)
+    chosen = list(marks) if marks else pick_queries(gains, shown.queries)
     setting, cell = setting or found.protocol.main_settings[0], Cell.of(first)
     reranked = rerank_setting(found, found.scores, setting, cell)
     lists, junk = (found.neighbors, reranked), setting_junk(truth, setting)
@@ -112,9 +102,12 @@ def write_report(
         page.pixels("pair", len(chosen) * (shown.pairs + 1)),
     )
     drawing = _Drawing(truth, lists, cell.num_rerank, Path(image_root), shown.images, *sides)
-    pairs = [drawing.pairs(q, junk[q], shown.pairs) for q in chosen] if views else []
-    explained = views.of([pair for some in pairs for pair in some]) if views else {}
-    queries = [drawing.query(q, per_query[q], junk[q], explained, marks.get(q)) for q in chosen]
+    pairs = [pair for q in chosen for pair in drawing.pairs(q, junk[q], shown.pairs)]
+    explained = {} if views is None else views.of(pairs)
+    aps = np.stack([before, after], axis=1).tolist()
+    queries = [
+        drawing.query(q, aps[q], junk[q], explained.get(q, {}), marks.get(q)) for q in chosen
+    ]
     content = {
         "title": f"{results['dataset']}: reranked with {results['model']}",
         "results": results,
@@ -132,12 +125,12 @@ def write_report(
         "shown": shown,
         "has_junk": any(len(rows) for rows in junk),
         "boxes": any(truth.bbox[q] is not None for q in chosen),
-        "counts": _counts(per_query),
+        "counts": _counts(gains),
         "cost": _say_cost(results.get("cost", {})),
         "definitions": footnotes(first["metrics"], results.get("counted")),
         "plots": [
             (PLOTS[kind], base64.b64encode(svg_bytes(draw())).decode("ascii"))
-            for kind, draw in plots_of(found, row, setting).items()
+            for kind, draw in plots_of(found, row, setting, both).items()
         ],
         "without_descriptors": say_without_descriptors(results),
     }
@@ -170,25 +163,23 @@ class _Drawing:
     def query(
         self,
         q: int,
-        aps: Mapping[str, Any],
+        aps: tuple[float, float],
         junk: Ids,
-        explained: Mapping[Pair, PairView],
+        explained: Mapping[int, PairView],
         mark: str | None,
     ) -> QueryView:
         name, box = self.truth.query_names[q], self.truth.bbox[q]
         picture = self.pictures.number(self.root / name, self.pair, box)
         before, after = (self._tiles(q, number, junk) for number in (0, 1))
         pairs = {
-            self.pictures.number(self._path(pair.candidate), self.pair): view
-            for pair, view in explained.items()
-            if pair.query == q
+            self.pictures.number(self._path(row), self.pair): view
+            for row, view in explained.items()
         }
-        marks = [_change(aps["ap"] - aps["global_ap"])]
+        marks = [_change(aps[1] - aps[0])]
         if not any(tile.rank == 1 and tile.tag != "wrong" for tile in after):
             marks.append("failed")
         marks += [] if mark is None else [mark]
-        both = (aps["global_ap"], aps["ap"])
-        return QueryView(name, picture, "".join(say_box(box)), both, marks, (before, after), pairs)
+        return QueryView(name, picture, "".join(say_box(box)), aps, marks, (before, after), pairs)
 
     def _path(self, row: int) -> Path:
         return self.root / self.truth.gallery_names[row]
@@ -219,10 +210,6 @@ class _Drawing:
             )
             tiles.append(tile)
         return tiles
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _change(gain: float) -> str:
@@ -256,8 +243,7 @@ def _metric_groups(names: Sequence[str]) -> list[tuple[str, list[tuple[str, str]
     return [(setting, metrics) for setting, metrics in groups.items() if metrics]
 
 
-def _counts(per_query: PerQuery) -> dict[str, int]:
-    _, gains = _by_gain(per_query)
-    signs = np.sign(gains).tolist()
-    counted = {"better": signs.count(1), "worse": signs.count(-1), "same": signs.count(0)}
-    return {"queries": len(per_query), "undefined": len(per_query) - len(gains), **counted}
+def _counts(gains: Floats) -> dict[str, int]:
+    signs = {"better": gains > 0, "worse": gains < 0, "same": gains == 0}
+    counted = {word: int(rows.sum()) for word, rows in signs.items()}
+    return {"queries": len(gains), "undefined": int(np.isnan(gains).sum()), **counted}

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from ames_lite.evaluation import plots
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.passes import Cell, rerank_setting
-from ames_lite.evaluation.protocols import setting_junk, setting_positives
+from ames_lite.evaluation.protocols import Evaluation, setting_junk, setting_positives
 from ames_lite.evaluation.results_file import Rankings
 
 KINDS = ("scores", "precision_recall", "recall", "num_rerank", "ensemble")
@@ -16,13 +16,15 @@ ORACLE = "chosen on this set"
 Draw = Callable[[], Figure]
 
 
-def plots_of(found: Rankings, place: int, setting: str) -> dict[str, Draw]:
-    """Those of KINDS that a row allows, and can be drawn: num_rerank and ensemble want several
-    values. Without a positive in the setting, none. Raises BadInput as `Rankings.row`.
+def plots_of(
+    found: Rankings, place: int, setting: str, evaluated: tuple[Evaluation, Evaluation]
+) -> dict[str, Draw]:
+    """Those of KINDS that a row allows: num_rerank and ensemble want several values. Without a
+    positive in the setting, none. evaluated: by `Rankings.row`.
     """
     results, protocol = found.results, found.protocol
     rows, row, metric = results["rows"], results["rows"][place], protocol.main
-    before, after = found.row(place)
+    before, after = evaluated
     if not after.hits[setting].num_positives.any():
         return {}
     lists = {"global": before.hits[setting], "reranked": after.hits[setting]}

@@ -33,6 +33,7 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware  # noqa: E402
 SIDE, LARGE = 240, 640  # longer side of a thumbnail, of the query
 PAGE = 24  # images of the folder shown at a time
 UPLOAD = "100mb"  # at most
+LOOPBACK = ["127.0.0.1", "localhost"]
 START = "Choose an image of the folder, or upload one."
 HOW = "Each image: its rank, its rank by global similarity, its score. A click shows the matches."
 FONT, MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
@@ -187,7 +188,10 @@ class _App:
     def _corner(self, chosen: gr.SelectData, look: Look, *settings: float) -> Any:
         """A click on the query: the first corner of a box, or the second."""
         assert look.query is not None
-        image = load_image(look.query.path)
+        try:
+            image = load_image(look.query.path)
+        except UserError as error:
+            return Look(), None, _trouble(error), None, ""
         enlarged = max(1.0, max(image.shape) / LARGE)  # of the picture that was clicked
         x, y = (enlarged * float(place) for place in chosen.index)
         if look.corner is None:
@@ -276,8 +280,8 @@ def served(session: Session, about: str, top: int, host: str) -> Iterator[uvicor
     with TemporaryDirectory(prefix="ames_lite_") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = scratch
         web = FastAPI(openapi_url=None)
-        if host == "127.0.0.1":  # a page of another address may not ask as if it were ours
-            web.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+        if host in LOOPBACK:  # a page of another address may not ask as if it were ours
+            web.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)
         theme = gr.themes.Default(font=FONT, font_mono=MONO)
         how: Any = {"theme": theme, "css": STYLE, "max_file_size": UPLOAD, "footer_links": []}
         blocks = build_app(session, about, top)

@@ -58,9 +58,8 @@ def write_search_page(
     for q, name in enumerate(found.queries[:num]):
         places = [images / one for one in found.names(q)[:num_shown]]
         of_query = {
-            pictures.number(images / found.gallery[one.candidate], pair): view
-            for one, view in explained.items()
-            if one.query == q
+            pictures.number(images / found.gallery[row], pair): view
+            for row, view in explained.get(q, {}).items()
         }
         tiles = [
             _tile(found.gallery, hits, (q, k), pictures.number(place, tile), probability)
@@ -104,9 +103,8 @@ def pair_page(found: Found, hits: Hits, place: int, images: Path, views: PairVie
     name, asked = found.gallery[number], found.queries[0]
     candidate = pictures.number(images / name, large)
     query = pictures.number(found.root / asked, large, found.box)
-    pair = Pair(0, number, found.box)
     tile = _tile(found.gallery, hits, (0, place), candidate, None)
-    of_query = {candidate: views.of([pair])[pair]}
+    of_query = {candidate: views.of([Pair(0, number, found.box)])[0][number]}
     view = QueryView(asked, query, _about(found, 0), None, [], [[tile]], of_query)
     queries = Queries([view], ("Found",), NOTE, opened=True)
     content = {"title": f"{asked} and {name}"}

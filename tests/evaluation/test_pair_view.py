@@ -92,11 +92,11 @@ def test_what_cannot_be_explained_says_why(monkeypatch: pytest.MonkeyPatch) -> N
         raise BadInput(f"row {row} failed in extraction", where="store")
 
     views = PairViews(head, lambda row: fine, unreadable)
-    (view,) = views.of([Pair(0, 7, None)]).values()
+    view = views.of([Pair(0, 7, None)])[0][7]
     assert "row 7 failed" in view.trouble and not view.matches
 
     monkeypatch.setattr(type(head), "_explain", SimilarityHead._explain)
-    (view,) = PairViews(head, lambda row: fine, lambda row: fine).of([Pair(0, 1, None)]).values()
+    view = PairViews(head, lambda row: fine, lambda row: fine).of([Pair(0, 1, None)])[0][1]
     assert "no explanation" in view.trouble
 
 
@@ -108,7 +108,7 @@ def test_weights_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch
         return np.full((30, 30), np.nan, np.float32), some, some
 
     monkeypatch.setattr(explaining, "_of_head", nan_weights)
-    (view,) = PairViews(head, lambda row: fine, lambda row: fine).of([Pair(0, 1, None)]).values()
+    view = PairViews(head, lambda row: fine, lambda row: fine).of([Pair(0, 1, None)])[0][1]
     assert "NaN" in view.trouble and not view.heat
 
 
@@ -119,4 +119,4 @@ def test_views_do_not_depend_on_the_threads_that_make_them() -> None:
     together = PairViews(head, described, lambda row: described(row + 10)).of(pairs)
     for pair in pairs:
         alone = pair_view(head, described(pair.query), described(pair.candidate + 10))
-        assert together[pair] == alone
+        assert together[pair.query][pair.candidate] == alone

@@ -29,7 +29,7 @@ def test_an_index_that_changed_since_the_search_explains_the_same_images(tmp_pat
     def explained() -> dict[str, object]:
         with OpenIndex(index) as opened:
             views = views_of(found, opened, RANKER).of(pairs)
-        return {found.gallery[pair.candidate]: view for pair, view in views.items()}
+        return {found.gallery[number]: view for number, view in views[0].items()}
 
     before = explained()
     (photos / "a_0.jpg").rename(photos / "z.jpg")
