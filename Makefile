@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed-$(shell cat requirements.txt requirements-app.txt pyproject.toml | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(shell cat requirements.txt requirements-extras.txt pyproject.toml | cksum | cut -d' ' -f1)
 
 DOCS := $(VENV)/docs/.installed-$(shell cat requirements-docs.txt | cksum | cut -d' ' -f1)
 
@@ -11,11 +11,11 @@ DOCS := $(VENV)/docs/.installed-$(shell cat requirements-docs.txt | cksum | cut 
 setup: $(STAMP)
 
 # The stamp carries a checksum of the requirements: unchanged requirements install nothing.
-$(STAMP): requirements.txt requirements-app.txt pyproject.toml
+$(STAMP): requirements.txt requirements-extras.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "setuptools>=77" wheel
 	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-app.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-extras.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	rm -f $(VENV)/.installed-*
 	touch $@
