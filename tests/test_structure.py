@@ -160,6 +160,12 @@ def test_a_library_has_its_owner(library: str) -> None:
     assert not others, f"{library} is imported by {others}"
 
 
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_pyplot_is_not_used(path: Path) -> None:
+    """Its figures stay in memory until somebody closes them."""
+    assert not any(name.startswith("matplotlib.pyplot") for name in imports_of(path))
+
+
 def test_every_folder_is_packaged() -> None:
     declared = set(
         tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]

@@ -340,8 +340,3 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     }.items():
         first, second = (bytes_of(make(), tmp_path, f"{name}{i}.png") for i in (1, 2))
         assert first == second and first.startswith(b"\x89PNG")
-
-
-def test_pyplot_is_not_used(tmp_path: Path) -> None:
-    save_figure(Figure((1, 1)), tmp_path / "a.png")
-    assert "matplotlib.pyplot" not in sys.modules
