@@ -22,6 +22,12 @@ Array = npt.NDArray[np.generic]
 # Finite, so that it can be stored and multiplied by any γ.
 NO_EVIDENCE = -1e30
 LAST_ROW = 2**31 - 1  # of an image list
+SIM_KINDS = (None, "similarity", "distance")
+LEAST_SORTED = 5  # numbers that rise by chance in one of 120 lists
+KIND_REMEDY = (
+    'kind="distance" for cosine distances d (1 - d is the similarity); for squared L2 distances d '
+    'of unit vectors sims=1 - d / 2; kind="similarity" where the list is meant to rise'
+)
 KINDS = {"descriptors": None, "xy": np.float32, "scale": np.uint8, "weight": np.float32}
 
 
@@ -117,6 +123,34 @@ def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
     1
     """
     return int((sims[:, 1:] > sims[:, :-1]).any(axis=1).sum())
+
+
+def as_sims(values: npt.ArrayLike, count: int, kind: str | None = None) -> npt.NDArray[np.float32]:
+    """Similarities [count] of one list, in any order, as float32. Raises BadInput.
+
+    kind: "similarity"; "distance": cosine distances d, which become 1 - d; None: similarities, but
+    a list of LEAST_SORTED and more that only rises is refused, as distances are sorted so.
+
+    >>> as_sims([0.25, 0.5], 2, "distance")
+    array([0.75, 0.5 ], dtype=float32)
+    """
+    given = np.asarray(values)
+    what = f"sims have shape {given.shape} and dtype {given.dtype}"
+    fits = given.shape == (count,) and given.dtype.kind in "fui"
+    require(fits, what, expected=f"[{count}] numbers, one a candidate")
+    require(kind in SIM_KINDS, f"kind is {kind!r}", expected="similarity, distance or None")
+    sims = given.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(sims))
+    what = f"the sim of candidate {bad[0]} is {given[bad[0]]}" if len(bad) else ""
+    require(not len(bad), what, expected="finite numbers")
+    if kind == "distance":
+        return np.float32(1) - sims
+    steps = np.diff(sims)
+    sorted_up = count >= LEAST_SORTED and (steps >= 0).all() and steps.any()
+    what = f"sims only rise along the list ({sims[0]:g} to {sims[-1]:g}), as distances do"
+    expected = "higher is more similar"
+    require(kind or not sorted_up, what, expected=expected, remedy=KIND_REMEDY)
+    return sims
 
 
 @dataclass(frozen=True, eq=False)

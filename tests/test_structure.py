@@ -204,7 +204,7 @@ def test_unsafe_loading_is_nowhere() -> None:
 
 def test_the_reranker_needs_neither_hydra_nor_hdf5() -> None:
     code = (
-        "import sys, ames_lite.reranking, ames_lite.extraction.backbones, ames_lite.io.images;"
+        "import sys, ames_lite.reranking, ames_lite.search.image_reranker;"
         "print([m for m in ('h5py', 'hydra', 'faiss', 'omegaconf', 'kornia') if m in sys.modules])"
     )
     done = subprocess.run(

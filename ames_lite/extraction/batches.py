@@ -19,11 +19,10 @@ import torch
 from ames_lite.errors import BadInput, UserError, require
 from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.io.digest import names_digest
-from ames_lite.io.images import MIN_SIDE, Box, load_image
+from ames_lite.io.images import MIN_SIDE, Box, ImageLike, as_image
 from ames_lite.io.provenance import Provenance
 from ames_lite.processes import watch_parent
 from ames_lite.reranking.batches import results_of
-from ames_lite.stores.merging import Shard, shard_rows
 
 WINDOW = 32  # jobs that batches are formed of
 FEW = 32  # jobs that are not worth starting processes for
@@ -33,10 +32,12 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class Job:
-    """One image: its name, its file and the part of it to describe (None: all)."""
+    """One image: its name, its file (or what else `as_image` takes) and the part of it to describe
+    (None: all).
+    """
 
     name: str
-    path: Path
+    image: ImageLike
     box: Box | None
 
 
@@ -44,13 +45,13 @@ def jobs_of(
     image_root: str | Path,
     names: Sequence[str],
     boxes: Sequence[Box | None] | None,
-    shard: Shard | None,
+    rows: range,
 ) -> list[Job]:
-    """The images of a shard (None: all); names and boxes [N] are of all. Raises BadInput."""
+    """The images of these rows; names and boxes [N] are of all. Raises BadInput."""
     given = len(names) if boxes is None else len(boxes)
     what = f"{given} boxes for {len(names)} images"
     require(given == len(names), what, expected="one box per image")
-    root, rows = Path(image_root), shard_rows(len(names), shard)
+    root = Path(image_root)
     return [Job(names[row], root / names[row], boxes[row] if boxes else None) for row in rows]
 
 
@@ -97,7 +98,7 @@ def compute_all(
 def prepare_job(job: Job, prepare: Callable[..., Any]) -> Any:
     """The prepared image of a job, or why there is none."""
     try:
-        return prepare(load_image(job.path, min_side=MIN_SIDE), job.box)
+        return prepare(as_image(job.image, min_side=MIN_SIDE), job.box)
     except UserError as error:
         return str(error)
 

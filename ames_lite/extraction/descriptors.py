@@ -37,7 +37,7 @@ from ames_lite.records import LocalDescriptors
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore, say_empty
 from ames_lite.stores.fitted import read_binarization
-from ames_lite.stores.merging import Shard, shard_path
+from ames_lite.stores.merging import Shard, shard_path, shard_rows
 from ames_lite.stores.row_layout import Layout, announce, globals_layout, store_layout
 from ames_lite.stores.row_writer import GlobalWriter
 
@@ -115,7 +115,8 @@ def extract_descriptors(
     MissingFile for missing weights, and BadInput at the end where an image failed.
     """
     check_on_bad_image(on_bad_image)
-    jobs, crop = jobs_of(image_root, names, boxes, shard), crop_of(boxes)
+    jobs = jobs_of(image_root, names, boxes, shard_rows(len(names), shard))
+    crop = crop_of(boxes)
     part = [job.name for job in jobs]
     outputs = []
     if local is not None:

@@ -192,7 +192,7 @@ def from_images(
     aggregator the vectors are the backbone's own, brought to unit length. Raises BadInput where
     aggregator or vectors do not fit the backbone; that loads its weights.
     """
-    jobs = jobs_of(image_root, names, boxes, shard)
+    jobs = jobs_of(image_root, names, boxes, shard_rows(len(names), shard))
     made = {**backbone.provenance, **crop_of(boxes)}
     if aggregator is None:
         what = "this backbone has no global descriptor"

@@ -11,7 +11,7 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +21,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, TiffImagePlugin, features
+from torch import Tensor
 
-from ames_lite.errors import BadInput, MissingFile
+from ames_lite.errors import BadInput, MissingFile, explained
 from ames_lite.io.walking import walk_images
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the whole image
+ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor  # what `as_image` takes
+IMAGES = "a path, a Pillow image, or an array [H, W, 3] or [H, W], uint8 or floats in [0, 1]"
 logger = logging.getLogger(__name__)
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -65,18 +68,79 @@ def load_image(
 ) -> npt.NDArray[np.uint8]:
     """Decode one image to RGB uint8 [H, W, 3]. MissingFile; BadInput also for its size."""
     with _explained(path), _open(path) as opened:
-        width, height = opened.size
-        least, most = min(width, height), width * height
-        if least >= min_side and most <= max_pixels:
+        fault = _size_fault(opened.size, path, min_side, max_pixels)
+        if fault is None:
             if getattr(opened, "is_animated", False) and opened.format != "MPO":
                 logger.info("%s has several frames or pages: the first is read", path)
-            image = _on_background(_eight_bits(path, opened))
-            turn = UPRIGHT.get(opened.getexif().get(ORIENTATION, 1))
-            return np.array(image if turn is None else image.transpose(turn))
-    fault = "thin" if least < min_side else "many"
+            return _as_shown(opened, path)
+    raise fault
+
+
+def as_image(
+    given: ImageLike, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3] of an image in any of these forms: a path; a Pillow image, which becomes
+    what its file would; an array or tensor [H, W, 3] (RGB) or [H, W] (grey) of uint8 or of floats
+    in [0, 1].
+
+    Errors as of `load_image`. BadInput for all else, nothing is guessed: whole numbers beside uint8
+    and floats beyond 1 do not say which value is white, and what was scaled twice would be black.
+    """
+    if isinstance(given, str | Path):
+        return load_image(given, min_side=min_side, max_pixels=max_pixels)
+    if isinstance(given, Image.Image):
+        path = getattr(given, "filename", "")
+        fault = _size_fault(given.size, path or "a Pillow image", min_side, max_pixels)
+        if fault is None:
+            with _explained(path or "a Pillow image"):
+                return _as_shown(given, path)
+        raise fault
+    values = _checked_pixels(given)
+    fault = _size_fault(values.shape[1::-1], "an array", min_side, max_pixels)
+    if fault is not None:
+        raise fault
+    picture = values if values.dtype == np.uint8 else to_eight_bits(values, white=1.0)
+    return picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
+
+
+def _checked_pixels(given: object) -> npt.NDArray[Any]:
+    """The array, where it can only mean one picture. Raises BadInput."""
+    said = type(given).__name__
+    if hasattr(given, "__array__"):
+        refused = (TypeError, ValueError, RuntimeError)  # tensors elsewhere, or with gradients
+        with explained(f"an image is given as {said}: {{}}", refused, expected=IMAGES):
+            values = np.asarray(given)
+        said += f", {values.dtype} {list(values.shape)}"
+        shaped = values.size and (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3))
+        if shaped and (values.dtype == np.uint8 or values.dtype.kind == "f"):
+            low, high = float(values.min()), float(values.max())
+            white = 255 if values.dtype == np.uint8 else 1
+            if low >= 0 and high <= white and (high == 0 or high * 255 > white):
+                return values
+            said += f" with values from {low:g} to {high:g}"
+    remedy = "[3, H, W]: x.transpose(1, 2, 0); RGBA: x[..., :3]; whole numbers or floats from 0 to "
+    remedy += "255: x.astype('uint8'); floats a little beyond [0, 1]: x.clip(0, 1)"
+    raise BadInput(f"an image is given as {said}", expected=IMAGES, remedy=remedy)
+
+
+def _size_fault(
+    size: Sequence[int], where: str | Path, min_side: int, max_pixels: int
+) -> BadInput | None:
+    """The error for (width, height) outside the bounds."""
+    width, height = size
+    if min(size) >= min_side and width * height <= max_pixels:
+        return None
+    fault = "thin" if min(size) < min_side else "many"
     what = f"an image has {width} × {height} pixels, which is too {fault}"
     expected = f"at least {min_side} pixels a side and at most {max_pixels} in all"
-    raise BadInput(what, where=path, expected=expected)
+    return BadInput(what, where=where, expected=expected)
+
+
+def _as_shown(opened: Image.Image, path: str | Path) -> npt.NDArray[np.uint8]:
+    """RGB as a viewer shows it; path: of its file, empty where it has none."""
+    image = _on_background(_eight_bits(path, opened))
+    turn = UPRIGHT.get(opened.getexif().get(ORIENTATION, 1))
+    return np.array(image if turn is None else image.transpose(turn))
 
 
 def check_header(path: str | Path) -> None:
@@ -115,7 +179,7 @@ def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
     """The image with at most 8 bits a channel, transparency kept."""
     if image.mode[0] in "IF":
         return _deep_grey(image)
-    if image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ())):
+    if path and image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ())):
         return _deep_colour(path) or image  # the high bytes are what Pillow reads
     return image
 

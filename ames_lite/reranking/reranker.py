@@ -1,6 +1,7 @@
-"""The reranker on arrays, without files or a configuration."""
+"""The reranker on arrays and on rows of stores, without a configuration."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -8,16 +9,32 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ames_lite.errors import BadInput, explained
+from ames_lite.errors import BadInput, explained, require
 from ames_lite.models import SimilarityHead
+from ames_lite.models.head import Encoding
 from ames_lite.models.published import PUBLISHED_HEADS
-from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors, as_sims
 from ames_lite.reranking.ensemble import check_ensemble, rerank
 from ames_lite.runtime import autocast
 
 LAMB, TEMP = PUBLISHED_HEADS["dinov2_ames"][2:]  # of a head that brings none
 EXPECTED = "descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]"
-Described = LocalDescriptors | npt.NDArray[np.generic] | Tensor
+CHUNK = 1024  # candidates that are read and converted at a time
+Array = npt.NDArray[Any]
+Described = LocalDescriptors | Array | Tensor
+
+
+class Store(Protocol):
+    """What a DescriptorStore does here; it is not imported, for HDF5."""
+
+    names: tuple[str, ...]
+
+    def read_descriptors(self, rows: Array, /) -> tuple[Array, npt.NDArray[np.bool_]]: ...
+
+
+StoredRow = tuple[Store, int]
+StoredRows = tuple[Store, Sequence[int] | npt.NDArray[np.integer]]
+Candidates = Sequence[Described] | Array | Tensor | StoredRows
 
 
 class Reranker:
@@ -42,50 +59,52 @@ class Reranker:
 
     def rerank(
         self,
-        query: Described,
-        candidates: Sequence[Described] | npt.NDArray[np.generic] | Tensor,
+        query: Described | StoredRow,
+        candidates: Candidates,
         sims: npt.ArrayLike | None = None,
+        *,
+        kind: str | None = None,
     ) -> Neighbors:
         """Order candidates by lamb * sim + (1 - lamb) * sigmoid(temp * logit).
 
-        query: [Q, D] float descriptors of one image, or packed bits, uint8 [Q, D/8]; candidates: K
-        of them, of any lengths, or one array [K, T, D]; sims [K]; None: the logits alone decide.
+        query: [Q, D] float descriptors of one image, or packed bits, uint8 [Q, D/8], or (store,
+        row); candidates: K of them, of any lengths, or one array [K, T, D], or (store, rows [K]);
+        sims [K] in any order, kind: what they are (`as_sims`); None: the logits alone decide.
         Returns lists [1, K], whose sims are the scores. Raises BadInput.
         """
+        count = _count(candidates)
+        given = np.zeros(count, np.float32) if sims is None else as_sims(sims, count, kind)
         logits = self.logits(query, candidates)[None]
-        count = logits.shape[1]
-        given = np.zeros(count) if sims is None else np.asarray(sims)
-        if given.shape != (count,) or given.dtype.kind not in "fui":
-            what = f"sims have shape {given.shape} and dtype {given.dtype}"
-            raise BadInput(what, expected=f"[{count}] numbers, one a candidate")
         lamb = 0.0 if sims is None else self.lamb
-        ids = np.arange(count, dtype=np.int32)[None]
-        near = Neighbors(ids, given[None].astype(np.float32), count)
+        near = Neighbors(np.arange(count, dtype=np.int32)[None], given[None], count)
         return rerank(near, logits, lamb, self.temp)
 
     @torch.inference_mode()
     def logits(
-        self, query: Described, candidates: Sequence[Described] | npt.NDArray[np.generic] | Tensor
+        self, query: Described | StoredRow, candidates: Candidates
     ) -> npt.NDArray[np.float32]:
         """The head's logits [K] of the query with each candidate; the query is encoded once.
 
         Descriptors of zeros count as none; where an image has none at all the logit is NO_EVIDENCE.
         For a head that depends on padding, candidates of equal lengths go together.
         """
-        if len(candidates) == 0:
-            raise BadInput("there are no candidates", expected="at least one")
-        device = self.model.device
-        asked = _as_tensor(query, "query")
-        tensors = [_as_tensor(c, f"candidate {i}") for i, c in enumerate(candidates)]
-        logits = np.empty(len(tensors), np.float32)
+        count, device = _count(candidates), self.model.device
+        asked = _one(query)
         with autocast(self.precision, device):
             encoded = self.model.encode(*_padded([asked], device))
-            for rows in self._batches([len(tensor) for tensor in tensors]):
-                part = _padded([tensors[row] for row in rows], device)
-                scored = self.model.score(encoded, self.model.encode(*part, gallery=True))
-                assert isinstance(scored, Tensor)
-                logits[rows] = scored.float().cpu().numpy()
-        blank = np.array([len(asked) == 0 or len(tensor) == 0 for tensor in tensors])
+            chunks = range(0, count, CHUNK)
+            parts = [self._scored(encoded, _tensors(candidates, start)) for start in chunks]
+        logits = np.concatenate(parts)
+        return logits if len(asked) else np.full_like(logits, NO_EVIDENCE)
+
+    def _scored(self, query: Encoding, images: Sequence[Tensor]) -> npt.NDArray[np.float32]:
+        logits = np.empty(len(images), np.float32)
+        for rows in self._batches([len(image) for image in images]):
+            part = _padded([images[row] for row in rows], self.model.device)
+            scored = self.model.score(query, self.model.encode(*part, gallery=True))
+            assert isinstance(scored, Tensor)
+            logits[rows] = scored.float().cpu().numpy()
+        blank = [len(image) == 0 for image in images]
         return np.where(blank, np.float32(NO_EVIDENCE), logits)
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -95,6 +114,45 @@ class Reranker:
         for rows in groups.values():
             for start in range(0, len(rows), self.batch_pairs):
                 yield rows[start : start + self.batch_pairs]
+
+
+def is_stored(given: object) -> bool:
+    """Whether it is StoredRow or StoredRows."""
+    return isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "read_descriptors")
+
+
+def _count(candidates: Any) -> int:
+    """How many there are. Raises BadInput where there are none, or a row of a store comes twice."""
+    count = len(candidates)
+    if is_stored(candidates):
+        rows = np.asarray(candidates[1])
+        count = len(rows)
+        unique, first = np.unique(rows, return_index=True)
+        if len(unique) < count:
+            twice = np.delete(np.arange(count), first)[0]
+            pair = np.flatnonzero(rows == rows[twice])[:2].tolist()
+            what = f"candidates {pair[0]} and {pair[1]} are both row {rows[twice]} of the store"
+            raise BadInput(what, expected="every image at most once")
+    require(count, "there are no candidates", expected="at least one")
+    return count
+
+
+def _one(query: Any) -> Tensor:
+    if is_stored(query):
+        store, row = query
+        return _tensors((store, [row]), 0)[0]
+    return _as_tensor(query, "query")
+
+
+def _tensors(candidates: Any, start: int) -> list[Tensor]:
+    """The candidates from `start` on, at most CHUNK."""
+    part = slice(start, start + CHUNK)
+    if not is_stored(candidates):
+        return [_as_tensor(c, f"candidate {i}") for i, c in enumerate(candidates[part], start)]
+    store, rows = candidates
+    found, valid = store.read_descriptors(np.asarray(rows)[part])
+    named = (f"candidate {i} ('{store.names[row]}')" for i, row in enumerate(rows[part], start))
+    return [_as_tensor(d[v], name) for d, v, name in zip(found, valid, named, strict=True)]
 
 
 def _as_tensor(described: Described, what: str) -> Tensor:

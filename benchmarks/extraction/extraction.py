@@ -89,7 +89,7 @@ def _measure_variant(
         cells[precision] |= compare(plain, jobs, run(jobs), precision)
         works[precision] = lambda run=run: run(jobs)  # type: ignore[misc]
     seconds = in_turns(works, o.repeats, device, until)
-    paths = [str(job.path) for job in jobs[: max(len(o.shapes), WEIGHED)]]
+    paths = [str(job.image) for job in jobs[: max(len(o.shapes), WEIGHED)]]
     given: dict[str, Any] = {"network": asdict(network), "device": str(device), "paths": paths}
     peaks = {what: peak_of(f"{__name__}:peak_job", what=what, **given) for what in works}
     for precision, cell in cells.items():
@@ -140,7 +140,7 @@ def compare(
     largest, shared = 0.0, []
     for job, one in zip(jobs, found, strict=True):
         if isinstance(one, str):
-            raise RuntimeError(f"{job.path} was not described: {one}")
+            raise RuntimeError(f"{job.image} was not described: {one}")
         unit, norm = (values.cpu().numpy() for values in plain.maps(job))
         rows, columns = plain.grid(one.local.size)
         shapes[f"{rows * PATCH}x{columns * PATCH}"] += 1

@@ -20,7 +20,7 @@ from ames_lite.extraction.backbones.dinov2 import PATCH, position_embeddings, ra
 from ames_lite.extraction.backbones.map_backbone import IMAGENET_MEAN, IMAGENET_STD
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from ames_lite.extraction.batches import Job
-from ames_lite.io.images import MIN_SIDE, load_image
+from ames_lite.io.images import MIN_SIDE, as_image
 from ames_lite.io.resizing import resize_image
 
 Float32 = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ class PlainLoop:
     @torch.inference_mode()
     def maps(self, job: Job) -> tuple[Tensor, Tensor]:
         """All unit descriptors [P, D] of an image and their norms [P], patches row by row."""
-        image = load_image(job.path, min_side=MIN_SIDE)
+        image = as_image(job.image, min_side=MIN_SIDE)
         rows, columns = self.grid((image.shape[0], image.shape[1]))
         size = (rows * PATCH, columns * PATCH)
         resized = resize_image(image, size, "area", max(image.shape) > self.image_size)

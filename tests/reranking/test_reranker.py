@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from ames_lite.errors import BadInput
+from ames_lite.io.descriptor_store import DescriptorStore
 from ames_lite.models import AMES
+from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 from ames_lite.reranking import Reranker
 
 
@@ -128,3 +131,79 @@ def test_what_is_no_array_of_numbers_is_refused(wrong: Any) -> None:
             reranker.logits(*given)
     with pytest.raises(BadInput, match="sims"):
         reranker.rerank(good, [good], ["0.5"])
+
+
+def a_store(path: Path, images: list[np.ndarray]) -> DescriptorStore:
+    names = [f"{i}.jpg" for i in range(len(images))]
+    with DescriptorStore.create(path, names, 12, 16, "float16", {"backbone": "test"}) as store:
+        for name, found in zip(names, images, strict=True):
+            n = len(found)
+            weight = np.linspace(1, 0.5, n, dtype=np.float32)
+            xy, scale = np.full((n, 2), 0.5, np.float32), np.zeros(n, np.uint8)
+            store.append(name, LocalDescriptors(found, xy, scale, weight, (30, 40)))
+    return DescriptorStore.open(path)
+
+
+def test_rows_of_a_store_equal_their_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, candidates = a_list()
+    images = [image.astype(np.float16) for image in (query, *candidates)]
+    images.insert(4, np.zeros((0, 16), np.float16))
+    store, reranker = a_store(tmp_path / "s.hdf5", images), Reranker(a_model(), batch_pairs=4)
+    rows = [7, 2, 4, 10, 1]
+    wanted = reranker.rerank(images[0], [images[row] for row in rows], np.arange(5.0)[::-1])
+    found = reranker.rerank((store, 0), (store, np.array(rows)), np.arange(5.0)[::-1])
+    assert np.array_equal(found.ids, wanted.ids) and np.array_equal(found.sims, wanted.sims)
+    assert reranker.logits(images[0], (store, rows))[2] == np.float32(NO_EVIDENCE)
+    assert (reranker.logits((store, 4), (store, rows)) == np.float32(NO_EVIDENCE)).all()
+    whole = reranker.logits((store, 0), (store, rows))
+    monkeypatch.setattr("ames_lite.reranking.reranker.CHUNK", 2)
+    assert np.allclose(reranker.logits((store, 0), (store, rows)), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        ([2, 1, 2], "candidates 0 and 2 are both row 2"),
+        ([2, 11], "rows 0 to 9|row numbers from 0"),
+        ([], "no candidates"),
+    ],
+)
+def test_wrong_rows_of_a_store_are_named(rows: list[int], said: str, tmp_path: Path) -> None:
+    query, candidates = a_list()
+    store = a_store(tmp_path / "s.hdf5", [query, *candidates])
+    with pytest.raises(BadInput, match=said):
+        Reranker(a_model()).rerank((store, 0), (store, rows))
+
+
+def test_sims_in_any_order_are_similarities_and_a_rising_list_is_asked_about() -> None:
+    query, candidates = a_list()
+    reranker = Reranker(a_model(), lamb=0.9)
+    falling = np.linspace(0.9, 0.1, 9)
+    wanted = reranker.rerank(query, candidates, falling)
+    order = np.array([4, 0, 8, 2, 6, 1, 3, 5, 7])
+    mixed = reranker.rerank(query, [candidates[i] for i in order], falling[order])
+    assert order[mixed.ids[0]].tolist() == wanted.ids[0].tolist()
+    distances = 1 - falling
+    with pytest.raises(BadInput, match='kind="distance"'):
+        reranker.rerank(query, candidates, distances)
+    found = reranker.rerank(query, candidates, distances, kind="distance")
+    assert np.array_equal(found.ids, wanted.ids) and np.allclose(found.sims, wanted.sims)
+    meant = reranker.rerank(query, candidates, distances, kind="similarity")
+    assert meant.ids.tolist() != wanted.ids.tolist()
+    for fine in (np.full(9, 0.5), distances[:4]):  # equal ones; few
+        reranker.rerank(query, candidates[: len(fine)], fine)
+
+
+def test_wrong_sims_are_named_before_anything_is_scored() -> None:
+    query, candidates = a_list()
+    reranker = Reranker(a_model())
+    reranker.logits = None  # type: ignore[method-assign, assignment]
+    sims = np.linspace(0.9, 0.1, 9)
+    for bad in (np.nan, -np.inf):
+        sims[3] = bad
+        with pytest.raises(BadInput, match=f"candidate 3 is {bad}"):
+            reranker.rerank(query, candidates, sims)
+    with pytest.raises(BadInput, match="kind is 'l2'"):
+        reranker.rerank(query, candidates, np.ones(9), kind="l2")
