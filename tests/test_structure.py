@@ -185,7 +185,7 @@ def test_what_is_not_installed_is_not_imported() -> None:
 
 def test_a_command_its_script_its_configuration_and_its_file_share_one_name() -> None:
     named = {name for name, function in COMMANDS.items() if function.endswith(f".{name}:run")}
-    short = {"extract", "globals", "neighbors", "index"}
+    short = {"extract", "globals", "import", "neighbors", "index"}
     assert set(COMMANDS) == named | short
     scripts = {path.stem for folder in ("extract", "scripts") for path in (ROOT / folder).iterdir()}
     assert scripts - {"__pycache__"} == named | NOT_INSTALLED

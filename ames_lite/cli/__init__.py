@@ -21,6 +21,7 @@ COMMANDS = {name: f"ames_lite.cli.{name}:run" for name in SCHEMAS} | {  # shorte
     "extract": "ames_lite.cli.extract_descriptors:run",
     "globals": "ames_lite.cli.extract_globals:run",
     "neighbors": "ames_lite.cli.prepare_topk_global:run",
+    "import": "ames_lite.cli.import_features:run",
     "index": "ames_lite.cli.search:build_index",
 }
 HELP_COLUMN = 32  # where the meaning of a key begins

@@ -121,3 +121,27 @@ def _match_short_forms(wanted: set[str], available: Sequence[str]) -> dict[str, 
         for form in ends & wanted:
             found.setdefault(form, []).append(row)
     return found
+
+
+def pair_names(names: Sequence[str], keys: Sequence[str], where: str | Path) -> dict[str, str]:
+    """The key of every name that has one: the same, or one is the end of the other, with or
+    without the extension. Raises BadInput where a key fits two names or a name two keys.
+
+    >>> pair_names(["jpg/a.jpg", "jpg/b.jpg", "c.png"], ["a", "jpg/b.jpg", "d"], "x")
+    {'jpg/b.jpg': 'jpg/b.jpg', 'jpg/a.jpg': 'a'}
+    """
+    same = {*names} & {*keys}
+    found, names_of = {name: name for name in names if name in same}, {key: key for key in same}
+    for_keys = _match_short_forms({*keys} - same, names)
+    for_names = _match_short_forms({*names} - same, keys)
+    pairs = {(names[row], key) for key, rows in for_keys.items() for row in rows}
+    pairs |= {(name, keys[row]) for name, rows in for_names.items() for row in rows}
+    for name, key in sorted(pairs):
+        if name in same or key in same:
+            continue
+        other, owner = found.setdefault(name, key), names_of.setdefault(key, name)
+        what = f"'{name}' fits '{other}' and '{key}'" if other != key else ""
+        what = what or (f"'{key}' fits '{owner}' and '{name}'" if owner != name else "")
+        if what:
+            raise BadInput(what, where=where, expected="names that tell images apart")
+    return found

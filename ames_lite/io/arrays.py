@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from ames_lite.errors import existing_file, explained
 from ames_lite.io.archives import refuse_bomb
 
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -39,6 +40,14 @@ def read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
         raise ValueError(f"{size - file.tell()} bytes are no {list(shape)} of {dtype}")
     file.seek(0)
     return np.asarray(npy.read_array(file, allow_pickle=False))
+
+
+def map_npy(path: str | Path) -> npt.NDArray[Any]:
+    """The array of a `.npy` file, read where it is used. Raises MissingFile, BadInput."""
+    path = existing_file(path, "a file is missing", expected="a .npy file")
+    what, expected = "not a whole .npy file of numbers ({})", "an array of numbers"
+    with explained(what, Exception, where=path, expected=expected):  # of damage nearly anything
+        return npy.open_memmap(path, mode="r")
 
 
 def read_npz(

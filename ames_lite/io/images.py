@@ -60,6 +60,7 @@ UPRIGHT = {  # by the value of ORIENTATION
     **{2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM, 5: T.TRANSPOSE},
     **{6: T.ROTATE_270, 7: T.TRANSVERSE, 8: T.ROTATE_90},
 }
+FIRST_TURNED = 5  # value of ORIENTATION, from which on sides change places
 SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # their 16-bit values fill 16 bits, whatever the file's
 
 
@@ -147,6 +148,14 @@ def check_header(path: str | Path) -> None:
     """Raise MissingFile or BadInput for a file that does not begin as an image does."""
     with _explained(path), _open(path):
         pass
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of what `load_image` gives, from the header. Raises as `check_header`."""
+    with _explained(path), _open(path) as opened:
+        width, height = opened.size
+        turned = opened.getexif().get(ORIENTATION, 1) >= FIRST_TURNED
+        return (width, height) if turned else (height, width)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import atexit
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -24,6 +24,7 @@ from ames_lite.stores.checksums import checksum
 from ames_lite.stores.hdf5_metadata import check_object, check_root
 
 AGAIN = "make the file again"
+HARD = 0  # a type of links: an object itself
 LINKS = 16  # soft links of a path, at most
 METADATA = 64 << 20  # bytes that one part of it may take
 SMALL, SPARSE = 64 << 20, 1000  # bytes, and the file's size so often: see _refuse_beyond
@@ -259,6 +260,47 @@ class File(_Guarded):
                     check_object(self._bytes, group.id.links.get_info(os.fsencode(part)).u)
             if followed > LINKS:
                 raise ValueError(f"more than {LINKS} links behind each other")
+
+    def groups(self, member: str) -> Iterator[str]:
+        """Paths of all groups that have such a member. Raises BadInput at any link."""
+        if not self._new:
+            check_root(self._bytes)
+        left, met = [""], set()
+        while left:
+            at = left.pop()
+            with self.reading(f"'{at}'"):
+                group = self.inner[at or "/"]
+                if not hasattr(group, "keys"):
+                    continue
+                names = list(group)
+                if member in names and at:
+                    yield at
+                    continue
+                for name in names:
+                    link = group.id.links.get_info(os.fsencode(name))
+                    if link.type != HARD or link.u in met:
+                        raise ValueError(f"'{name}' is a link")
+                    met.add(link.u)
+                    check_object(self._bytes, link.u)
+                    left.append(f"{at}/{name}" if at else name)
+
+    def members(self, path: str, names: Iterable[str]) -> dict[str, DataSet]:
+        """Data sets of a group by name, where they are there; none is kept. Raises BadInput."""
+        with self.reading(f"'{path}'"):
+            self._follow(path)
+            group = self.inner[path]
+            there = [name for name in names if name in group]
+            for name in there:
+                self._follow(f"{path}/{name}")
+            inner = {name: group[name] for name in there}
+        found = {
+            name: DataSet(one, self.path, self.remedy, self._new, f"{path}/{name}")
+            for name, one in inner.items()
+        }
+        for name, one in found.items():
+            if one.is_virtual:
+                raise self.damaged(f"'{path}/{name}' is spread over files")
+        return found
 
     def _bytes(self, begin: int, size: int) -> bytes:
         """Of the file itself, from an address of HDF5 on: at most METADATA, fewer at its end."""

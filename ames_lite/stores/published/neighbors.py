@@ -97,9 +97,7 @@ def is_pickle(path: str | Path) -> bool:
 def open_planes(path: Path) -> Planes:
     planes = _mapped(path) if path.is_file() else None
     if planes is None:
-        content = safe_pickle.read_pickle(path, {**safe_pickle.NUMPY_ARRAYS, **TENSOR})
-        if isinstance(content, _Tensor):
-            content = content.over(content.storage, 0, path)
+        content = read_tensors(path)
         if not isinstance(content, np.ndarray):
             raise BadInput(f"the file holds {type(content).__name__}", where=path, expected=FORM)
         planes = Planes(np.asarray(content))
@@ -107,6 +105,19 @@ def open_planes(path: Path) -> Planes:
     fits = len(shape) == 3 and shape[0] in (2, 3)
     require(fits, f"the file holds {list(shape)}", where=path, expected=FORM)
     return planes
+
+
+def read_tensors(path: Path) -> Any:
+    """What a pickle of NumPy arrays and tensors, or containers of them, holds, all as arrays."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, _Tensor):
+            return value.over(value.storage, 0, path)
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+    return plain(safe_pickle.read_pickle(path, {**safe_pickle.NUMPY_ARRAYS, **TENSOR}))
 
 
 def _mapped(path: Path) -> Planes | None:

@@ -1,0 +1,1 @@
+"""Features that other tools saved, read image by image: hloc, Patch-NetVLAD, SuperPoint, DELG, …"""

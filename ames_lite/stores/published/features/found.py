@@ -1,0 +1,188 @@
+"""Features of one image as another tool saved them, and the native record that they become.
+
+Arrays are read when `load` is called; their number and width are known before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.errors import BadInput, require
+from ames_lite.records import LocalDescriptors
+
+SCORES, SIZES = ("scores", "keypoint_scores"), ("image_size", "imsize")
+VECTOR = "global_descriptor"
+WANTED = ("keypoints", "descriptors", *SCORES, *SIZES, VECTOR)
+PIXELS = {"centre": 0.5, "corner": 0.0}  # of the upper left pixel's corner to (0, 0)
+MANY = 8  # keypoints, of which some lie beyond the first pixel
+SLACK = 0.5  # pixels that a keypoint may lie outside of the image
+
+
+class Loaded(NamedTuple):
+    """Descriptors as stored, or a vector [D]; keypoints [K, 2 or more] x, y; scores [K]."""
+
+    descriptors: npt.NDArray[Any]
+    keypoints: npt.NDArray[Any] | None = None
+    scores: npt.NDArray[Any] | None = None
+    scale: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """shape: of the descriptors as stored; count: K, of the keypoints; size: (height, width)."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    count: int
+    size: tuple[int, int] | None
+    load: Callable[[], Loaded]
+
+
+class Source(ABC):
+    """Features by key, the name that the tool gave an image.
+
+    form: the tool; digest: tells the files from others; listed: keys are rows of the image list;
+    grid: in words, where keypoints are in [0, 1] already; columns: descriptors [K, K] are [D, K].
+    """
+
+    form: str
+    digest: str
+    keys: Sequence[str]
+    listed = False
+    grid = ""
+    columns = True
+
+    @abstractmethod
+    def open(self, key: str) -> Found:
+        """Raises BadInput for features of another form."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:  # noqa: B027
+        """Files that are open are closed."""
+
+
+def of_members(members: Mapping[str, Any], vectors: bool) -> Found:
+    """From arrays by their usual names. Raises BadInput where one is absent or has other axes."""
+    kept = (VECTOR,) if vectors else ("keypoints", "descriptors")
+    for name in kept:
+        there = ", ".join(members) or "nothing"
+        require(
+            name in members, f"there is no '{name}'", expected=f"{', '.join(kept)}, not {there}"
+        )
+        kind = members[name].dtype
+        require(kind.kind in "fiu", f"'{name}' is {kind}", expected="an array of numbers")
+    if vectors:
+        vector = members[VECTOR]
+        return Found(vector.shape, vector.dtype, 1, None, lambda: Loaded(vector[...].reshape(-1)))
+    keypoints, descriptors = members["keypoints"], members["descriptors"]
+    scores = next((members[name] for name in SCORES if name in members), None)
+    size = next((members[name] for name in SIZES if name in members), None)
+    count = keypoints.shape[0] if len(keypoints.shape) else 0
+    fits = count == 0 or (len(keypoints.shape) == 2 and keypoints.shape[1] >= 2)
+    require(fits, f"'keypoints' is {list(keypoints.shape)}", expected="[K, 2], x and y in pixels")
+
+    def load() -> Loaded:
+        return Loaded(descriptors[...], keypoints[...], None if scores is None else scores[...])
+
+    return Found(descriptors.shape, descriptors.dtype, count, _size(size), load)
+
+
+def _size(given: Any) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    sides = np.asarray(given[...]).reshape(-1).tolist()
+    require(len(sides) == 2, f"the image size is {sides}", expected="width, height")
+    return round(sides[1]), round(sides[0])
+
+
+def layout(found: Found) -> bool | None:
+    """Whether descriptors are [D, K]; None where K equals D. Raises BadInput for other shapes."""
+    what = f"descriptors are {list(found.shape)} for {found.count} keypoints"
+    fits = len(found.shape) == 2 and found.count in found.shape
+    require(fits, what, expected="[D, K] or [K, D]")
+    return None if found.shape[0] == found.shape[1] else found.shape[1] == found.count
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How features become native ones. top_k: strongest that are kept; None: all."""
+
+    columns: bool  # descriptors are [D, K]
+    width: int  # of a descriptor as stored
+    grid: str = ""  # in words, where keypoints are in [0, 1], not pixels
+    pixels: str = "centre"  # what whole numbers are of a pixel: centre, or (upper left) corner
+    packed: bool = False
+    top_k: int | None = None
+
+    def local(self, found: Found, size: tuple[int, int]) -> LocalDescriptors:
+        """The record of an image of size (height, width). Raises BadInput for what does not fit."""
+        if not found.count:  # an empty array has any shape
+            none = np.zeros((0, self.width), np.uint8 if self.packed else np.float16)
+            column = np.zeros(0, np.float32)
+            no_scale = column.astype(np.uint8)
+            return LocalDescriptors(none, column.reshape(0, 2), no_scale, column, size)
+        loaded, count = found.load(), found.count
+        assert loaded.keypoints is not None
+        descriptors = loaded.descriptors.T if self.columns else loaded.descriptors
+        scores = np.ones(count, np.float32) if loaded.scores is None else loaded.scores.reshape(-1)
+        require(len(scores) == count, f"{len(scores)} scores", expected=f"{count}, one a keypoint")
+        require(np.isfinite(scores).all(), "scores have NaN or infinity", expected="finite numbers")
+        order = np.argsort(-scores.astype(np.float32), kind="stable")[: self.top_k]
+        if loaded.scores is None and self.top_k is not None:  # no order: spread over the image
+            order = np.linspace(0, count - 1, len(order)).astype(int)
+        xy = self._positions(loaded.keypoints[order, :2], size)
+        scale = np.zeros(count, np.uint8) if loaded.scale is None else loaded.scale
+        kept = self._numbers(descriptors[order])
+        weight = scores[order].astype(np.float32)
+        return LocalDescriptors(kept, xy, scale[order], weight, size)
+
+    def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.packed:
+            return values
+        require(np.isfinite(values).all(), "descriptors have NaN or infinity", expected="numbers")
+        with np.errstate(over="ignore"):
+            stored = values.astype(np.float16)
+        expected = "values up to 65504, of float16"
+        require(np.isfinite(stored).all(), "descriptors leave the range", expected=expected)
+        return stored
+
+    def _positions(
+        self, keypoints: npt.NDArray[Any], size: tuple[int, int]
+    ) -> npt.NDArray[np.float32]:
+        """x, y in [0, 1] of keypoints [K, 2]; those just outside are moved to the border."""
+        finite = np.isfinite(keypoints).all()
+        require(finite, "keypoints have NaN or infinity", expected="finite numbers")
+        if self.grid:
+            return keypoints.astype(np.float32)
+        sides = np.array(size[::-1], np.float64)
+        slack = SLACK
+        if keypoints.dtype == np.float16:  # which rounds, by one pixel from 2048 on
+            slack += float(np.spacing(np.abs(keypoints).max())) / 2
+        at = keypoints.astype(np.float64) + PIXELS[self.pixels]
+        first = len(at) >= MANY and at.max() <= 1.5 and min(size) > MANY
+        expected = "pixels: these look like shares of the image"
+        require(not first, "all keypoints lie in the first pixel", expected=expected)
+        outside = ((at < -slack) | (at > sides + slack)).any(axis=1)
+        if outside.any():
+            x, y = keypoints[int(outside.argmax())].tolist()
+            what = f"{outside.sum()} of {len(at)} keypoints lie outside, one at x {x:g}, y {y:g}"
+            expected = f"pixels of an image {size[1]} wide and {size[0]} high"
+            raise BadInput(what, expected=expected)
+        return np.clip(at / sides, 0, 1).astype(np.float32)
+
+
+def vector_of(found: Found) -> npt.NDArray[Any]:
+    """A global descriptor [D]. Raises BadInput where it is not finite, or all zeros."""
+    values = found.load().descriptors
+    fine = values.any() and np.isfinite(values).all()
+    expected = "finite numbers, not all zero"
+    require(fine, "the descriptor is all zeros or not finite", expected=expected)
+    return values
