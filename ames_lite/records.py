@@ -53,7 +53,7 @@ def _native(values: object, name: str, dtype: type[np.generic] | None = None) ->
     return converted
 
 
-def _unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
+def unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     names = tuple(names)
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     require(twice is None, f"{what} names '{twice}' more than once", expected="unique names")
@@ -234,16 +234,22 @@ class PairScores:
         require((np.diff(keys) > 0).all(), "a pair is listed twice", expected="unique pairs")
         _freeze(self, query=q[order], gallery=g[order], logit=logit[order], _keys=keys)
 
-    def lookup(self, ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Logits [Q, k] of the gallery rows ids [Q, k]; BadInput where a pair was never scored."""
-        wanted = pair_keys(np.arange(len(ids))[:, None], ids)
+    def lookup(
+        self, ids: npt.NDArray[np.integer], query: npt.NDArray[np.integer] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits [Q, k] of the gallery rows ids [Q, k] of the query rows [Q] (None: 0 to Q - 1).
+
+        BadInput where a pair was never scored.
+        """
+        query = np.arange(len(ids)) if query is None else query
+        wanted = pair_keys(query[:, None], ids)
         if wanted.size == 0:
             return np.zeros(wanted.shape, np.float32)
         at = np.minimum(np.searchsorted(self._keys, wanted), max(len(self._keys) - 1, 0))
         known = np.zeros(wanted.shape, bool) if len(self._keys) == 0 else self._keys[at] == wanted
         if not known.all():
             q, k = np.argwhere(~known)[0]
-            what = f"query {q} and gallery image {ids[q, k]} have no score"
+            what = f"query {query[q]} and gallery image {ids[q, k]} have no score"
             expected = "a score for every pair that is reranked"
             remedy = "score again with the same neighbours and at least this num_rerank"
             raise BadInput(what, expected=expected, remedy=remedy)
@@ -267,8 +273,8 @@ class GroundTruth:
     graded: bool = True
 
     def __post_init__(self) -> None:
-        queries = _unique_names(self.query_names, "the query list")
-        gallery = _unique_names(self.gallery_names, "the gallery list")
+        queries = unique_names(self.query_names, "the query list")
+        gallery = unique_names(self.gallery_names, "the gallery list")
         object.__setattr__(self, "query_names", queries)
         object.__setattr__(self, "gallery_names", gallery)
         for name in ("easy", "hard", "junk", "bbox"):

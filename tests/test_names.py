@@ -15,9 +15,9 @@ import pytest
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.exports import FORMS, write_ranking
 from ames_lite.evaluation.pictures import Album
 from ames_lite.records import LocalDescriptors, Neighbors
+from ames_lite.stores.candidates import FORMS, WRITTEN, write_ranking
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
@@ -126,7 +126,8 @@ def read_exports(folder: Path) -> tuple[str, ...]:
     behind = {"sims": found.sims, "logits": found.sims[:, :3]}
     paths = {
         form: write_ranking(folder / name.format(""), form, ODD, ODD, found, **behind)
-        for form, name in FORMS.items()
+        for form, name in WRITTEN.items()
+        if not FORMS[form].odd
     }
     run = paths["trec"].read_text("utf-8")
     assert all(len(line.split()) == 6 for line in run.split("\n")[:-1])

@@ -53,6 +53,7 @@ OWNERS = {
         *("benchmarks/reproduce/rows.py", "tools/release/files.py"),
     ],
     "sklearn": ["tools/view/projection.py"],
+    "ir_measures": ["ames_lite/stores/candidates/trec.py"],
     "jinja2": ["ames_lite/evaluation/page.py"],
     "markupsafe": ["ames_lite/evaluation/page.py"],
     "matplotlib": [

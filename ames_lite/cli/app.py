@@ -13,7 +13,7 @@ from ames_lite.search.session import Session
 
 
 def run(config: App) -> None:
-    images_folder(config)
+    images_folder(config.images)
     what, expected = "the app needs gradio, which is not installed", "the extra ames_lite[app]"
     check_config(find_spec("gradio"), what, expected, remedy="pip install 'ames_lite[app]'")
     check_config(0 <= config.port < 1 << 16, f"port={config.port}", "a port, 0 to 65535")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ames_lite.cli.compose import as_dict, given_words
 from ames_lite.cli.schema.evaluation import Evaluate, Scored, Searching
+from ames_lite.cli.schema.exchange import Rerank
 from ames_lite.cli.schema.keys import Named
 from ames_lite.cli.scoring_run import SCORES, run_folder, scores_in, scoring
 from ames_lite.cli.shell import RESULTS, as_list, dataset_files, print_table, protocol_of
@@ -243,7 +244,10 @@ def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairSco
 
 
 def choose_ensemble(
-    config: Scored | Searching, meta: HeadMeta, tuned: Tuned | None = None, form: str | None = None
+    config: Scored | Searching | Rerank,
+    meta: HeadMeta,
+    tuned: Tuned | None = None,
+    form: str | None = None,
 ) -> Ensemble:
     """As given, from `tuned=`, or as known of the weights.
 
@@ -268,7 +272,7 @@ def choose_ensemble(
     return Ensemble(lambs, temps, tuned_on, source)
 
 
-def _unknown_ensemble(config: Scored | Searching, form: str | None) -> ConfigError:
+def _unknown_ensemble(config: Scored | Searching | Rerank, form: str | None) -> ConfigError:
     remedy = "choose them on a validation set: python scripts/tune.py weights=<folder>"
     expected = "lamb=<0 to 1> temp=<above 0>; files of these names have the published ones: "
     expected += list_ensembles()

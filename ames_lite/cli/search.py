@@ -22,12 +22,12 @@ from ames_lite.cli.searching import (
 )
 from ames_lite.cli.shell import print_table, run_dir
 from ames_lite.errors import check_config
-from ames_lite.evaluation.exports import FORMS, write_ranking
 from ames_lite.io.images import Box
 from ames_lite.records import Neighbors
 from ames_lite.search.image_search import Found, list_queries, search_images
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.page import ABSENT, views_of, write_search_page
+from ames_lite.stores.candidates import WRITTEN, write_ranking
 
 
 def build_index(config: Search) -> None:
@@ -37,7 +37,7 @@ def build_index(config: Search) -> None:
 
 def run(config: Search) -> Found | None:
     """Index and search as configured; returns what was found, None without a query."""
-    images, box, asks = images_folder(config), _box(config), config.query is not None
+    images, box, asks = images_folder(config.images), _box(config), config.query is not None
     if config.query is not None:
         root, _, notes = list_queries(config.query)
         if root != images:  # of that folder the index says it
@@ -129,11 +129,11 @@ def _print_hits(found: Found, q: int, top: int, answers: Answers) -> None:
 
 
 def _write(config: Search, folder: Folder, model: Model, found: Found) -> None:
-    last = FORMS["json"].format("")
+    last = WRITTEN["json"].format("")
     run = run_dir(config, f"search_{folder.images.name}_{config.backbone.name}", last)
     sides = (found.queries, found.gallery)
     ranking = Neighbors(found.hits.ids, found.hits.scores, len(found.gallery))
-    scored = run / FORMS["json_scores"].format("")
+    scored = run / WRITTEN["json_scores"].format("")
     write_ranking(scored, "json_scores", *sides, ranking)
     if model.answers != Answers():
         write_answers(run / "answers.json", *sides, found.hits, model.answers)

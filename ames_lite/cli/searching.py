@@ -10,15 +10,17 @@ from ames_lite.cli.answers import Answers, read_answers
 from ames_lite.cli.evaluate import choose_ensemble, open_scorer
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.evaluation import Searching
+from ames_lite.cli.schema.exchange import Rerank
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import data_root
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.hub import shipped_head
+from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.digest import names_digest
 from ames_lite.io.shipped import shipped
 from ames_lite.models import HEADS
-from ames_lite.reranking.scorer import ScoringOptions
+from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.runtime import pick_device
 from ames_lite.search.image_search import Ranker
 from ames_lite.search.index import OpenIndex
@@ -60,7 +62,7 @@ class Folder:
 
 def open_folder(config: Searching, ranks: bool = True, certain: float | None = None) -> Folder:
     """The folder of `images=` with its index up to date; ranks: candidates are ranked too."""
-    images = images_folder(config)
+    images = images_folder(config.images)
     described = "fp32" if config.precision == "auto" else config.precision
     backbone, model = configured_backbone(config.backbone, config, described), None
     if ranks:
@@ -102,12 +104,12 @@ def index_folder(config: Searching, images: Path) -> Path:
     return data_root(config) / "search" / place / config.backbone.name
 
 
-def images_folder(config: Searching) -> Path:
-    if config.images is None:
+def images_folder(given: Path | None, key: str = "images") -> Path:
+    if given is None:
         expected = "images=<folder> query=<image or folder>"
         raise ConfigError("images= is not given", expected=expected)
-    images = config.images.absolute()
-    require(not images.is_file(), "images= is a file", where=images, expected="a folder")
+    images = given.absolute()
+    require(not images.is_file(), f"{key}= is a file", where=images, expected="a folder")
     if not images.is_dir():
         raise MissingFile("the folder of images is missing", where=images, expected="a folder")
     return images
@@ -120,21 +122,37 @@ def released_vocabulary(desc_name: str, model: str) -> Path | None:
     return next((path for folder in folders for path in sorted(folder.glob(of_desc))), None)
 
 
-def _model(config: Searching, certain: float | None) -> Model:
-    name = config.model.name
+class Head(NamedTuple):
+    """role: where λ and γ come from; weights: None: it needs none."""
+
+    scorer: PairScorer
+    meta: HeadMeta
+    lamb: float
+    temp: float
+    role: str
+    weights: Path | None
+
+
+def open_head(config: Searching | Rerank, desc_name: str) -> Head:
+    """The head of `model=` and `weights=`, by default the shipped one, with its λ and γ."""
+    name, weights = config.model.name, config.weights
     needs_weights = name in HEADS and HEADS[name].marker is not None
-    desc_name, weights = config.backbone.name, config.weights
     if needs_weights and weights is None:
         weights = shipped_head(f"{desc_name}_{name}", REMEDY)
     scorer, meta = open_scorer(config.model, desc_name, weights)
     own = config.lamb is None and config.temp is None
     known = BASELINES.get(desc_name, BASELINES["sift"])
     if name in known and own:
-        (lamb, temp), role = known[name], "chosen on a validation set"
-    else:
-        (lamb,), (temp,), tuned_on, _ = choose_ensemble(config, meta)
-        chosen = f", chosen on {tuned_on}" if tuned_on else ""
-        role = f"frozen with the head{chosen}" if own else "given"
+        return Head(scorer, meta, *known[name], "chosen on a validation set", weights)
+    (lamb,), (temp,), tuned_on, _ = choose_ensemble(config, meta)
+    chosen = f", chosen on {tuned_on}" if tuned_on else ""
+    role = f"frozen with the head{chosen}" if own else "given"
+    return Head(scorer, meta, lamb, temp, role, weights)
+
+
+def _model(config: Searching, certain: float | None) -> Model:
+    scorer, meta, lamb, temp, role, weights = open_head(config, config.backbone.name)
+    own = config.lamb is None and config.temp is None
     options = ScoringOptions(
         query_count=config.query_desc_num or ALL,
         gallery_count=config.gallery_desc_num or ALL,

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.names import check_once, line_of, match_names
+from ames_lite.datasets.names import check_once, line_of
 from ames_lite.errors import BadInput, existing_file, explained, require
 from ames_lite.io.json_file import read_json_file
+from ames_lite.io.names import match_names
 from ames_lite.io.writing import replacing
 from ames_lite.records import GroundTruth
 from ames_lite.stores.published.safe_pickle import NUMPY_ARRAYS, read_pickle, text_of

@@ -1,11 +1,8 @@
-"""Names of images: matched to those of a list, listed once, there on disk, in UTF-8."""
+"""Names of images: listed once, there on disk, in UTF-8."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 
@@ -70,78 +67,3 @@ def check_utf8(names: Iterable[str], where: str | Path) -> None:
             shown = name.encode("utf-8", "backslashreplace").decode()
             what = f"the name of an image is not UTF-8: '{shown}'"
             raise BadInput(what, where=where, expected="UTF-8", remedy="rename it") from error
-
-
-def match_names(
-    wanted: Sequence[str],
-    available: Sequence[str],
-    wanted_from: str = "the names asked for",
-    available_from: str = "the image list",
-) -> npt.NDArray[np.int64]:
-    """The row in `available` of every wanted name, [len(wanted)].
-
-    A name matches itself, or else the one path that it is the end of, with or without the
-    extension: official ground truth says `all_souls_000013` for `jpg/all_souls_000013.jpg`.
-
-    >>> match_names(["b", "jpg/a.jpg"], ["jpg/a.jpg", "jpg/b.jpg"])
-    array([1, 0])
-
-    Raises BadInput, naming both sides, where a name fits no image or several, or where two
-    different names fit the same image.
-    """
-    rows = {name: [row] for row, name in enumerate(available)}
-    unmatched = {name for name in wanted if name not in rows}
-    if unmatched:
-        rows |= _match_short_forms(unmatched, available)
-    between = f"{wanted_from} against {available_from}"
-    absent = [name for name in dict.fromkeys(wanted) if name not in rows]
-    if absent:
-        few = ", ".join(f"'{name}'" for name in absent[:3])
-        what = f"{len(absent)} of {len(wanted)} names fit no image: {few}"
-        example = f"'{available[0]}'" if available else "'(the list is empty)'"
-        raise BadInput(what, where=between, expected=f"names such as {example}")
-    taken: dict[int, str] = {}
-    for name in wanted:
-        fits = rows[name]
-        if len(fits) > 1:
-            both = " and ".join(f"'{available[row]}'" for row in fits[:2])
-            raise BadInput(f"'{name}' fits {both}", where=between, expected="one image per name")
-        if taken.setdefault(fits[0], name) != name:
-            what = f"'{taken[fits[0]]}' and '{name}' both fit '{available[fits[0]]}'"
-            raise BadInput(what, where=between, expected="one name per image")
-    return np.array([rows[name][0] for name in wanted], np.int64)
-
-
-def _match_short_forms(wanted: set[str], available: Sequence[str]) -> dict[str, list[int]]:
-    """For each wanted name the rows of the paths that it is a short form of."""
-    found: dict[str, list[int]] = {}
-    for row, name in enumerate(available):
-        paths = [path.split("/") for path in (name, os.path.splitext(name)[0])]
-        ends = {"/".join(path[start:]) for path in paths for start in range(len(path))}
-        for form in ends & wanted:
-            found.setdefault(form, []).append(row)
-    return found
-
-
-def pair_names(names: Sequence[str], keys: Sequence[str], where: str | Path) -> dict[str, str]:
-    """The key of every name that has one: the same, or one is the end of the other, with or
-    without the extension. Raises BadInput where a key fits two names or a name two keys.
-
-    >>> pair_names(["jpg/a.jpg", "jpg/b.jpg", "c.png"], ["a", "jpg/b.jpg", "d"], "x")
-    {'jpg/b.jpg': 'jpg/b.jpg', 'jpg/a.jpg': 'a'}
-    """
-    same = {*names} & {*keys}
-    found, names_of = {name: name for name in names if name in same}, {key: key for key in same}
-    for_keys = _match_short_forms({*keys} - same, names)
-    for_names = _match_short_forms({*names} - same, keys)
-    pairs = {(names[row], key) for key, rows in for_keys.items() for row in rows}
-    pairs |= {(name, keys[row]) for name, rows in for_names.items() for row in rows}
-    for name, key in sorted(pairs):
-        if name in same or key in same:
-            continue
-        other, owner = found.setdefault(name, key), names_of.setdefault(key, name)
-        what = f"'{name}' fits '{other}' and '{key}'" if other != key else ""
-        what = what or (f"'{key}' fits '{owner}' and '{name}'" if owner != name else "")
-        if what:
-            raise BadInput(what, where=where, expected="names that tell images apart")
-    return found

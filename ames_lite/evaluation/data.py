@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.names import say_difference
@@ -48,16 +51,20 @@ def read_digests(truth: GroundTruth, neighbors: Path) -> dict[str, str]:
 
 
 def find_files(
-    files: DatasetFiles, neighbors: str, *, stores: bool = True, **more: Callable[[], Path]
+    files: DatasetFiles, neighbors: str | None, *, stores: bool = True, **more: Callable[[], Path]
 ) -> dict[str, Path]:
-    """Paths by name. Raises MissingFile that names all that is missing."""
+    """Paths by name; neighbors None: without these and the ground truth. Raises MissingFile that
+    names all that is missing.
+    """
     finders: dict[str, Callable[[], Path]] = {
-        **{side: partial(files.image_list, side) for side in SIDES},
-        "ground truth": files.ground_truth,
+        side: partial(files.image_list, side) for side in SIDES
     }
     if stores:
         finders |= {f"{side} store": partial(files.local, side) for side in SIDES}
-    return find_all({**finders, "neighbors": partial(files.neighbors, neighbors), **more})
+    if neighbors is not None:
+        finders |= {"ground truth": files.ground_truth}
+        finders |= {"neighbors": partial(files.neighbors, neighbors)}
+    return find_all({**finders, **more})
 
 
 def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
@@ -81,23 +88,14 @@ def load_data(
     # A query that is in the gallery is left out of its own list.
     longest = len(gallery.names) - bool(set(queries.names) & set(gallery.names))
     needed = min(max(num_rerank, protocol.depth), longest)
-    stores = _open_stores(files, paths, lists)
+    shortlist = read_shortlist(paths["neighbors"], queries.names, gallery.names)
+    stores = open_stores(files, paths, lists, shortlist)
     truth = files.read_truth(*(images.names for images in lists))
     maker = files.make_neighbors(neighbors, overwrite=True)
     most = None if whole else _looked_at(truth, protocol, needed)
     near = long_lists(paths["neighbors"], truth, needed, maker, most)
     read = read_digests(truth, paths["neighbors"])
     data = EvaluationData(protocol, truth, near, files, stores, read)
-    for side, store, images in zip(SIDES, stores, lists, strict=True):
-        if store.names != images.names:
-            what = say_difference(store.names, images.names)
-            both, remedy = f"{store.path} against {paths[side]}", files.make_local(overwrite=True)
-            expected = "a store extracted from this very list"
-            raise BadInput(what, where=both, expected=expected, remedy=remedy)
-    made, other = (store.provenance for store in stores)
-    places = stores[0].path, stores[1].path
-    anew = files.make_local(splits=["query"], overwrite=True)
-    compare_provenance(made, other, SAME_STORES, files=places, anew=anew)
     if min(excluded(data).values()) == len(queries.names):
         what, where = "no query has a positive", paths["ground truth"]
         expected = f"positives among the {len(gallery.names)} images of {paths['gallery']}"
@@ -105,15 +103,30 @@ def load_data(
     return data
 
 
-def _open_stores(
-    files: DatasetFiles, paths: Mapping[str, Path], lists: tuple[ImageList, ImageList]
+def open_stores(
+    files: DatasetFiles,
+    paths: Mapping[str, Path],
+    lists: tuple[ImageList, ImageList],
+    shortlist: npt.NDArray[np.int64] | None = None,
 ) -> Stores:
+    """The stores of queries and gallery. Raises BadInput where they are of other lists or settings.
+
+    paths: of `find_files`; shortlist: `read_shortlist`.
+    """
     remedy = files.make_local()
-    shortlist = read_shortlist(paths["neighbors"], lists[0].names, lists[1].names)
     queries, gallery = (
         open_store(paths[f"{side} store"], images.names, images.sizes, remedy, shortlist=rows)
         for side, images, rows in zip(SIDES, lists, (None, shortlist), strict=True)
     )
+    for side, store, images in zip(SIDES, (queries, gallery), lists, strict=True):
+        if store.names != images.names:
+            what = say_difference(store.names, images.names)
+            both, remedy = f"{store.path} against {paths[side]}", files.make_local(overwrite=True)
+            expected = "a store extracted from this very list"
+            raise BadInput(what, where=both, expected=expected, remedy=remedy)
+    anew, places = files.make_local(splits=["query"], overwrite=True), (queries.path, gallery.path)
+    both_made = queries.provenance, gallery.provenance
+    compare_provenance(*both_made, SAME_STORES, files=places, anew=anew)
     return queries, gallery
 
 

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ames_lite.datasets.names import pair_names
 from ames_lite.errors import BadInput, MissingFile, explained, require
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.io.images import image_size
+from ames_lite.io.names import pair_names
 from ames_lite.io.provenance import Provenance
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import say_empty

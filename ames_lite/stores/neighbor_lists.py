@@ -2,8 +2,8 @@
 
 `ids` int32 [Q, K], rows of the gallery list, `sims` float32 [Q, K] and `checksum` uint64 [Q] of
 both. The file keeps the digests of both name lists, and reading demands both. A path that ends in
-`.pkl` is of the published form. Lists of a training set against itself may stay in their file
-(`NeighborRows`).
+`.pkl` is of the published form, one of a table or an archive of the forms of `candidates`. Lists of
+a training set against itself may stay in their file (`NeighborRows`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import names_digest
 from ames_lite.io.provenance import ORIGIN, Provenance
 from ames_lite.records import Neighbors
+from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores import hdf5
+from ames_lite.stores.candidates import is_foreign, read_candidates
 from ames_lite.stores.checksums import row_checksums
 from ames_lite.stores.neighbor_rows import NeighborRows, row_blocks, verify_lists
 from ames_lite.stores.published.neighbors import (
@@ -82,8 +84,8 @@ def read_neighbors(
     the others stay in the file. Raises MissingFile; BadInput for other lists and too short ones.
     """
     both = query_names, gallery_names
-    if is_pickle(path):
-        lists = open_published_rows(path, *both)
+    if is_foreign(Path(path)):
+        lists = _foreign_rows(path, *both)
         large = 8 * len(lists) * lists.width > WHOLE_BYTES
         found = lists.block(slice(0, len(lists)), (num or most) if large else None)
         return found.first(_width(path, found.ids.shape[1], num, both, remedy))
@@ -101,6 +103,16 @@ def read_neighbors(
                 part[rows] = values[:, :width]
     with explained(where=path, remedy=remedy):
         return Neighbors(*parts, len(gallery_names))
+
+
+def _foreign_rows(path: str | Path, query_names: Names, gallery_names: Names) -> NeighborRows:
+    if is_pickle(path):
+        return open_published_rows(path, query_names, gallery_names)
+    found = read_candidates(path)
+    logger.info("%s", found)
+    near = found.neighbors(query_names, gallery_names)
+    own = own_rows(query_names, gallery_names)
+    return NeighborRows(near.ids, near.sims, near.num_gallery, own, path)
 
 
 def convert_published(
@@ -136,7 +148,7 @@ def convert_published(
 
 def read_provenance(path: str | Path) -> Provenance:
     """What is known of the search that made the lists."""
-    return {"origin": ORIGIN} if is_pickle(path) else hdf5.read_provenance(path, SCHEMA)
+    return {"origin": ORIGIN} if is_foreign(Path(path)) else hdf5.read_provenance(path, SCHEMA)
 
 
 def say_rising(rising: int, num: int, where: str | Path | None) -> None:
@@ -192,8 +204,8 @@ def _width(
 def open_neighbor_rows(path: str | Path, names: Sequence[str]) -> NeighborRows:
     """The lists of a training set (names) against itself, left in their file where possible."""
     path = existing_file(path, "the neighbour lists are missing", remedy=REMEDY)
-    if is_pickle(path):
-        lists = open_published_rows(path, names, names)
+    if is_foreign(path):
+        lists = _foreign_rows(path, names, names)
         return lists if lists.mapped else NeighborRows.of(lists.block(slice(0, len(lists))))
     with hdf5.open_complete(path, SCHEMA, remedy=REMEDY) as file:
         found = datasets_of(file, names, names, REMEDY)

@@ -52,7 +52,7 @@ class Example(Base):
 
 
 HOME = Path.home()
-NO_GROUP = ("experiment=null", "recipe=null", "backbone=null")
+NO_GROUP = ("experiment=null", "recipe=null", "backbone=null", "dataset=null")
 FITTING: list[tuple[Any, Any, Any]] = [
     (bool, True, True),
     (int, 3, 3),

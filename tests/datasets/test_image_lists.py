@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
-from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, MissingFile
+from ames_lite.io.names import match_names
 from tests.helpers import shared_file
 
 

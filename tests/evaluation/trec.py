@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ames_lite.evaluation.exports import ODD_NAMES
 from ames_lite.records import Neighbors
+from ames_lite.stores.candidates.entries import ODD_NAMES
 
 
 def read_trec_run(

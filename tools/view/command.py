@@ -29,11 +29,11 @@ from ames_lite.cli.shell import (
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.datasets.names import match_names
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.evaluation.figures import save_figure
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.io.images import Box, load_image, thumbnail
+from ames_lite.io.names import match_names
 from ames_lite.retrieval.vlad import similarities
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import is_published, open_store

@@ -33,7 +33,8 @@ class Scored(Scoring, Heads, Run, Data):
     """What commands share that score the pairs of a data set."""
 
     model: Named = field(default_factory=Named)
-    neighbors: PathText = "${dataset.neighbors}"  # superglobal, cls, gem, vlad, or a path
+    neighbors: PathText = "${dataset.neighbors}"  # superglobal, cls, gem, vlad, or a path:
+    # lists in any form of docs/candidates.md
     weights: Head | None = None  # a trained head: a folder (weights.safetensors + meta.json), a
     # published .pt, or a name: sift_ames (shipped), dinov2_ames (published, needs trust=true)
     num_rerank: int | list[int] | None = None  # or a list, within the gallery; null: tuned, or 400
@@ -56,8 +57,8 @@ class Evaluate(Scored):
     report_queries: CountOr0 = 100  # queries shown in report.html; 0: no report
     report_images: Count = 20  # images of each list shown in it
     report_pairs: CountOr0 = 5  # of the reranked list shown with their matches
-    exports: str | list[str] | None = None  # of the first row: [trec, json, json_scores, csv,
-    # pairs] or some of them; null: none
+    exports: str | list[str] | None = None  # of the first row: some of [trec, json, json_scores,
+    # csv, pairs] and the other forms of docs/candidates.md; null: none
     export_setting: str | None = None  # ROxford, RParis: easy, medium or hard; null: medium
     export_top: int | None = None  # first images of every query in exports; null: all
     seed: int = 0  # of the bootstrap intervals

@@ -1,10 +1,24 @@
 """The keys of the commands that exchange data with other tools."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ames_lite.cli.schema.keys import Count, Data, OnBadImage, Overwrite, Split, listed
+from ames_lite.cli.schema.keys import (
+    Count,
+    Data,
+    Extracting,
+    Head,
+    Heads,
+    Named,
+    Number,
+    OnBadImage,
+    Overwrite,
+    Run,
+    Scoring,
+    Split,
+    listed,
+)
 
 
 @dataclass
@@ -28,3 +42,26 @@ class ImportFeatures(Overwrite, Data):
     resized: list[int] = listed(480, 640)  # Patch-NetVLAD's imageresizeh and imageresizew
     dtype: Literal["float32", "float16"] = "float32"  # of global descriptors
     on_bad_image: OnBadImage = "error"  # or skip: rows without descriptors
+
+
+@dataclass
+class Rerank(Heads, Run, Extracting, Scoring, Data):
+    """Rerank lists from anywhere: candidates=<file>, with the stores of dataset= or images="""
+
+    candidates: Path | None = None  # lists in any form of docs/candidates.md, of any lengths
+    form: str | None = None  # its form; null: guessed, and said
+    kind: str | None = None  # of its scores: similarity, distance; null: similarity, checked
+    sims: Path | None = None  # an .npy [Q, K], where candidates= is an .npy of rows
+    out_form: str | None = None  # null: as form
+    images: Path | None = None  # instead of dataset=: folder of the gallery; what the lists name is
+    # described by backbone=
+    query_images: Path | None = None  # folder of the queries; null: images
+    backbone: Named = field(default_factory=Named)  # of images=; of a data set desc_name= says it
+    model: Named = field(default_factory=Named)
+    weights: Head | None = None  # a trained head; null: the released one of the descriptors
+    lamb: Number | None = None  # λ, weight of the similarity given; null: the head's own
+    temp: Number | None = None  # γ, factor of the logit; null: as the head was released with
+    num_rerank: Count | None = None  # candidates reranked per query; null: all
+    top: Count | None = None  # candidates written per query; null: all
+    query_desc_num: Count = 600  # strongest descriptors of a query
+    gallery_desc_num: Count = 600  # strongest descriptors of a candidate

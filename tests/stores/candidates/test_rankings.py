@@ -10,12 +10,9 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation import exports
-from ames_lite.evaluation.exports import (
-    falling_scores,
-    write_ranking,
-)
 from ames_lite.records import Neighbors
+from ames_lite.stores.candidates import trec, write_ranking
+from ames_lite.stores.candidates.trec import falling_scores
 from tests.evaluation.trec import read_trec_run
 
 QUERIES = ["q a.jpg", "jpg/q%20b.jpg", "q\udcffc.jpg"]
@@ -131,7 +128,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError("disk full")
         return name
 
-    monkeypatch.setattr(exports, "_escaped", fail)
+    monkeypatch.setattr(trec, "escaped", fail)
     with pytest.raises(BadInput, match="disk full"):
         write_ranking(path, "trec", QUERIES, GALLERY, make_ranking(0), tag="r")
     assert (tmp_path / "run.trec").read_text() == "mine" and [

@@ -1,0 +1,263 @@
+"""Candidate lists and rankings in the forms of other programs, in and out.
+
+    candidates = read_candidates("run.trec")  # or form="trec"
+    near = candidates.neighbors(query_names, gallery_names)
+    write_candidates("pairs.txt", "kapture", candidates)
+
+`FORMS` names them all; docs/candidates.md shows a line of each.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ames_lite.errors import BadInput, MissingFile, chosen, require
+from ames_lite.io.writing import replacing
+from ames_lite.records import LEAST_SORTED, Neighbors
+from ames_lite.stores.candidates import arrays, json_forms, pairs, trec
+from ames_lite.stores.candidates.entries import ODD_NAMES, Entry, Floats, Lines, Ranked
+from ames_lite.stores.candidates.record import PAD, Candidates
+
+__all__ = ["FORMS", "Candidates", "read_candidates", "write_candidates", "write_ranking"]
+KINDS = ("similarity", "distance", "squared_l2")
+Names = Sequence[str]
+
+
+class Form(NamedTuple):
+    """file: name of what is written, {}: the setting of a graded protocol; read: entries of a path;
+    write: lists as text; odd: what a name must not have; scored: scores are needed; sorts: a list
+    is in the order of its scores, not of the file. Of rows: read and write take arrays.
+    """
+
+    file: str
+    read: Callable[[Path], Any]
+    write: Callable[..., None] | None = None
+    odd: str = ""
+    scored: bool = True
+    sorts: bool = False
+    rows: bool = False
+
+
+_json, _write_json = json_forms.read_json, json_forms.write_json
+_comma, _blank = r"[,\r\n]|^[\s#]|\s$", r"\s"
+FORMS = {
+    "trec": Form("run{}.trec", trec.read_trec, trec.write_trec, sorts=True),
+    "json": Form("retrieval_results{}.json", _json, _write_json, scored=False),
+    "json_scores": Form(
+        "retrieval_results{}_scores.json", _json, partial(_write_json, form="json_scores")
+    ),
+    "csv": Form("ranking{}.csv", pairs.read_csv, partial(pairs.write_csv, ranked=True)),
+    "pairs": Form("pairs{}.csv", pairs.read_csv, pairs.write_csv),
+    "run": Form("run{}.json", _json, partial(_write_json, form="run"), sorts=True),
+    "jsonl": Form("candidates{}.jsonl", json_forms.read_lines, json_forms.write_lines),
+    "hloc": Form(
+        "pairs{}.txt", pairs.read_pairs, partial(pairs.write_pairs, scores=False), _blank, False
+    ),
+    "hloc_scores": Form("predictions{}.txt", pairs.read_pairs, pairs.write_pairs, _blank),
+    "kapture": Form(
+        "pairsfile{}.txt",
+        partial(pairs.read_pairs, separator=","),
+        partial(pairs.write_pairs, between=", "),
+        _comma,
+    ),
+    "vpr_preds": Form("", pairs.read_predictions),
+    "vpr_descriptors": Form("", arrays.read_descriptors, rows=True),
+    "faiss": Form("neighbors{}.npz", arrays.read_faiss, arrays.write_faiss, rows=True),
+    "npy": Form("predictions{}.npy", arrays.read_npy, arrays.write_npy, scored=False, rows=True),
+    "pickle": Form("nn{}.pkl", arrays.read_published, arrays.write_published, rows=True),
+}
+WRITTEN = {name: form.file for name, form in FORMS.items() if form.write}
+SUFFIXES = {
+    **{".npz": "faiss", ".npy": "npy", ".pkl": "pickle", ".jsonl": "jsonl"},
+    **dict.fromkeys((".trec", ".run", ".res"), "trec"),
+}
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a path is not named as our own neighbour lists are."""
+    return path.suffix in (*SUFFIXES, ".json", ".csv", ".txt")
+
+
+def read_candidates(
+    path: str | Path,
+    form: str | None = None,
+    kind: str | None = None,
+    *,
+    sims: str | Path | None = None,
+) -> Candidates:
+    """Read lists of candidates; form: of FORMS, None: guessed from suffix and content.
+
+    kind: `similarity`, `distance` (cosine, d: 1 - d is the similarity) or `squared_l2` (of unit
+    vectors, as faiss gives it: 1 - d / 2); None: similarities, refused where all that they do is
+    rise. sims: an .npy [Q, K] of them beside one of ids. Raises MissingFile, BadInput with the line
+    or the place.
+    """
+    path = Path(path)
+    require(path.exists(), "the candidates are missing", where=path.absolute(), kind=MissingFile)
+    form = guess_form(path) if form is None else form
+    one = chosen(form, FORMS, "form of candidates", BadInput)
+    require(kind in (None, *KINDS), f"kind={kind}", expected=" or ".join(KINDS))
+    found = one.read(path)
+    if not one.rows:
+        return _settled(_gathered(found, path, form), kind)
+    if isinstance(found, np.ndarray):
+        found = found, None if sims is None else arrays.read_npy(Path(sims))
+    ids, given = found
+    return _settled(Candidates.of_arrays(ids, given, str(path), form), kind)
+
+
+def guess_form(path: Path) -> str:
+    """Raises BadInput where neither suffix nor content says it."""
+    if path.is_dir():
+        whole = (path / arrays.DESCRIPTORS[0]).is_file()
+        return "vpr_descriptors" if whole else "vpr_preds"
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix]
+    if path.suffix == ".json":
+        first = next((rows for rows in json_forms.read_table(path).values() if rows), [""])
+        names = isinstance(first, list) and isinstance(first[0], str)
+        return "run" if isinstance(first, dict) else "json" if names else "json_scores"
+    first = next((line.strip() for line in Lines(path) if line.strip()), "")
+    blanks, commas = len(first.split()), len(first.split(","))
+    guesses = {
+        "csv" if "rank" in first else "pairs": path.suffix == ".csv",
+        "kapture": first.startswith("# kapture") or commas == 3,
+        "vpr_preds": first in pairs.TITLES,
+        "jsonl": first.startswith("{"),
+        "trec": blanks == 6,
+        "hloc_scores": blanks == 3,
+        "hloc": blanks == 2,
+    }
+    found = next((form for form, fits in guesses.items() if fits), None)
+    what, expected = f"the form of '{first:.80}' is unknown", f"form= one of {', '.join(FORMS)}"
+    require(found, what, where=path, expected=expected)
+    return str(found)
+
+
+def _gathered(entries: Iterable[Entry], path: Path, form: str) -> Candidates:
+    lists = dict[str, list[Entry]]()
+    for entry in entries:
+        found = lists.setdefault(entry.query, [])
+        if entry.name is not None:
+            found.append(entry)
+    require(lists, f"no candidates, read as {form}", where=path, expected="lists of some query")
+    with_score = {one.score is not None for found in lists.values() for one in found}
+    what = "some candidates have a score and some have none"
+    require(len(with_score) < 2, what, where=path, expected="a score for all, or for none")
+    parts: list[Any] = [tuple([e[at] for e in one] for one in lists.values()) for at in (1, 2, 3)]
+    names, scores, numbers = parts
+    sims = scores if with_score == {True} else None
+    return Candidates(tuple(lists), names, sims, str(path), form, numbers)
+
+
+def _settled(read: Candidates, kind: str | None) -> Candidates:
+    """Similarities, best first."""
+    if read.sims is None:
+        return read
+    steps = np.concatenate([np.diff(row) for row in read.sims])
+    rises = len(steps) >= LEAST_SORTED - 1 and (steps >= 0).all() and steps.any()
+    what, expected = "the scores only rise along the lists, as distances do", "similarities"
+    remedy = "kind=squared_l2 (faiss), kind=distance (1 - cosine), or kind=similarity if they may"
+    believed = kind is not None or not rises or read.form == "run"  # of a table no order is meant
+    require(believed, what, where=read.at(0), expected=expected, remedy=remedy)
+    over = {"distance": 1, "squared_l2": 2}.get(kind or "")
+    sims: list[Any] = [row if over is None else 1 - row / over for row in read.sims]
+    if not FORMS[read.form].sorts:
+        return replace(read, sims=tuple(sims))
+    orders = [np.argsort(-row, kind="stable") for row in sims]
+    return read.reordered(orders, [row[at] for row, at in zip(sims, orders, strict=True)])
+
+
+def check_names(form: str, names: Iterable[str]) -> None:
+    """Raises BadInput for a name that the form cannot hold."""
+    odd = FORMS[form].odd
+    bad = next((name for name in names if re.search(odd, name)), None) if odd else None
+    what = f"the form {form} cannot hold the name {bad!r}"
+    require(bad is None, what, expected="another form, such as jsonl, csv or trec")
+
+
+def in_form(candidates: Candidates, form: str, queries: Names, gallery: Names) -> Candidates:
+    """By names or by rows of these lists, as the form has it. Raises BadInput where it cannot."""
+    by_name = candidates.queries is not None
+    if FORMS[form].rows:
+        return candidates.numbered(queries, gallery) if by_name else candidates
+    named = candidates if by_name else candidates.named(queries, gallery)
+    check_names(form, chain(named.queries or (), *named.found))
+    return named
+
+
+def write_candidates(
+    path: str | Path, form: str, candidates: Candidates, *, tag: str = "ames_lite"
+) -> Path:
+    """Write lists in a form of names or of rows, as they have (`in_form`); returns the path. tag:
+    of TREC. An existing file is replaced. Raises BadInput.
+    """
+    one = chosen(form, FORMS, "form of candidates", BadInput)
+    fits = one.write and (one.rows or candidates.queries is not None)
+    expected = f"one of {', '.join(WRITTEN)}, as they have names or rows"
+    require(fits, f"these candidates cannot be written as {form}", expected=expected)
+    require(candidates.sims is not None or not one.scored, f"the form {form} needs scores")
+    sims = candidates.sims or tuple(np.zeros(len(row), np.float32) for row in candidates.found)
+    if one.rows:
+        return _write(path, form, (_padded(candidates.found, PAD), _padded(sims, arrays.NO_SIM)))
+    check_names(form, chain(candidates.queries or (), *candidates.found))
+    lists = zip(candidates.queries or (), candidates.found, sims, strict=True)
+    return _write(path, form, (Ranked(q, list(f), {"score": s}) for q, f, s in lists), tag)
+
+
+def write_ranking(
+    path: str | Path,
+    form: str,
+    query_names: Names,
+    gallery_names: Names,
+    ranking: Neighbors,
+    *,
+    tag: str = "ames_lite",
+    sims: Floats | None = None,
+    logits: Floats | None = None,
+) -> Path:
+    """Write a ranking [Q, K] of rows in a form; returns the path. tag: of TREC.
+
+    sims [Q, K] and logits [Q, n], n <= K, of the images as ranked: further columns of `pairs`. An
+    existing file is replaced.
+    """
+    if FORMS[form].rows:
+        return _write(path, form, (ranking.ids, ranking.sims))
+    check_names(form, chain(query_names, gallery_names))
+    numbers = {"sim": sims, "logit": logits} if form == "pairs" else {}
+    columns = {name: rows for name, rows in (*numbers.items(), ("score", ranking.sims))}
+    lists = (
+        Ranked(
+            query,
+            [gallery_names[image] for image in ranking.ids[q].tolist()],
+            {name: rows[q] for name, rows in columns.items() if rows is not None},
+        )
+        for q, query in enumerate(query_names)
+    )
+    return _write(path, form, lists, tag)
+
+
+def _write(path: str | Path, form: str, content: Any, tag: str = "") -> Path:
+    write: Any = FORMS[form].write
+    with replacing(path, overwrite=True) as partial:
+        if FORMS[form].rows:
+            write(partial, *content)
+        else:
+            how: dict[str, Any] = {"encoding": "utf-8", "errors": ODD_NAMES, "newline": ""}
+            with partial.open("w", **how) as file:
+                write(file, content, tag)
+    return Path(path)
+
+
+def _padded(rows: Sequence[Any], fill: Any) -> Any:
+    """[Q, K] of lists of several lengths."""
+    padded = np.full((len(rows), max(map(len, rows), default=0)), fill)
+    for whole, row in zip(padded, rows, strict=True):
+        whole[: len(row)] = row
+    return padded
