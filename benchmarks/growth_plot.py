@@ -12,8 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ames_lite.evaluation.figures import MEDIUM
-from ames_lite.evaluation.plot_style import style_axes, titled_figure
+from ames_lite.evaluation.figures import MEDIUM, style_axes, titled_figure
 
 PANEL = 3.3  # inches
 WORDS = {

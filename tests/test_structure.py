@@ -58,7 +58,7 @@ OWNERS = {
     "markupsafe": ["ames_lite/evaluation/page.py"],
     "matplotlib": [
         *("ames_lite/evaluation/figures.py", "ames_lite/evaluation/plots.py"),
-        *("ames_lite/evaluation/plot_style.py", "ames_lite/evaluation/run_plots.py"),
+        "ames_lite/evaluation/run_plots.py",
         *("ames_lite/cli/plot.py", "benchmarks/", "tools/"),
     ],
     "transformers": ["ames_lite/extraction/backbones/pretrained.py"],

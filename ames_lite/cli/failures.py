@@ -1,10 +1,11 @@
-"""`python scripts/failures.py results=<run>`: the failure sheet of an evaluation, and its page.
+"""`python scripts/failures.py results=<run>`: the page of what an evaluation got right and wrong.
 
 The files that the run read (lists, ground truth, neighbours, scores.hdf5) are read again, and must
-give the metrics of results.json. Missing images are grey tiles, counted in a message.
+give the metrics of results.json. Images that are missing are counted in a message.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,25 +20,16 @@ from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation.exports import check_exports
-from ames_lite.evaluation.failures import (
-    COLUMNS,
-    OF_SUCCESS,
-    Case,
-    Tiles,
-    best_and_worst,
-    best_ranks,
-    make_cases,
-    pick_row,
-)
-from ames_lite.evaluation.figures import MAX_LINES, Section, failure_sheet, save_figure
+from ames_lite.evaluation.failures import best_and_worst, best_ranks, pick_row
 from ames_lite.evaluation.metrics import Floats
-from ames_lite.evaluation.passes import Cell, rerank_setting
-from ames_lite.evaluation.pictures import Album
+from ames_lite.evaluation.pictures import PagePictures
 from ames_lite.evaluation.report import Shown, write_report
 from ames_lite.evaluation.results_file import Rankings, read_results, reread, results_path
 
 logger = logging.getLogger(__name__)
 
+PAGE = "failures.html"
+MOST = 50  # queries of a kind
 NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
 OF_RUN = (*NEEDED, "data_root", "images", "scores", "ap_divisor")
 KINDS = ("helped most", "worst")  # queries on the page
@@ -45,41 +37,30 @@ OF_DATASET = {"option", "folder", "protocol", "page"}
 
 
 def run(config: Failures) -> Path:
-    expected, most = "results=<results.json or its folder>", MAX_LINES // 2
+    """Write the page and print what it shows; returns its path."""
     if config.results is None:
+        expected = "results=<results.json or its folder>"
         raise ConfigError("results= is not given", expected=expected)
     num = config.num_rows
-    check_config(1 <= num <= most, f"num_rows={num}", f"a number from 1 to {most}")
+    check_config(1 <= num <= MOST, f"num_rows={num}", f"a number from 1 to {MOST}")
     ran, files, setting, place, read = opened(config, config.results)
     images = ran.images or files.image_root
     if not images.is_dir():
         raise _no_images("the folder of the images is missing", images, files.page)
     found = read()
-    parts, notes = choose(found, place, setting, config.num_rows)
-    ap = "AP" if found.protocol.ap_at is None else f"AP@{found.protocol.ap_at}"
-    tiles = Tiles(Album(images), found.ground_truth, ap)
-    sections = [
-        Section(head, columns, [tiles.line(case, columns) for case in cases])
-        for (head, cases), columns in zip(parts, (OF_SUCCESS, COLUMNS), strict=True)
-    ]
-    _say_missing(tiles.album, files.page)
-    title = title_of(found.results, place, setting)
-    figure = failure_sheet(sections, title=title, notes=notes)
-    folder = run_dir(config, run_prefix(ran, "failures"), "failures.png")
-    rows = ([case.query for case in cases] for _, cases in parts)
+    picked, notes = choose(found, place, setting, num)
     page = write_report(
-        folder / "failures.html",
+        run_dir(config, run_prefix(ran, "failures"), PAGE) / PAGE,
         found,
         images,
         Shown(),
         row=place,
         setting=setting,
-        picked=dict(zip(KINDS, rows, strict=True)),
+        picked=picked,
+        check=partial(_say_missing, images, files.page),
     )
-    path = save_figure(figure, folder / "failures.png")
-    heads = [head for head, _ in parts]
-    print("\n".join([title, *notes, *heads, f"page:     {page}", f"failures: {path}"]))
-    return path
+    print("\n".join([title_of(found.results, place, setting), *notes, f"failures: {page}"]))
+    return page
 
 
 def _no_images(what: str, where: Path, page: str) -> MissingFile:
@@ -87,15 +68,17 @@ def _no_images(what: str, where: Path, page: str) -> MissingFile:
     return MissingFile(what, where=where.absolute(), expected=expected, remedy=page)
 
 
-def _say_missing(album: Album, page: str) -> None:
+def _say_missing(root: Path, page: str, pictures: PagePictures) -> None:
     """How many images could not be shown. Raises MissingFile where none could."""
-    missing, total = album.troubles(), len({name for name, *_ in album.made})
+    names = [os.path.relpath(path, root) for path, _ in pictures.sides]
+    found = zip(names, pictures.encoded, strict=True)
+    missing, total = {name: one.trouble for name, one in found if one.trouble}, len(set(names))
     if len(missing) == total:
         what = f"none of the {total} images can be shown, first '{next(iter(missing))}'"
-        raise _no_images(what, album.root, page)
+        raise _no_images(what, root, page)
     if missing:
         listed = "; ".join(f"{name}: {trouble}" for name, trouble in list(missing.items())[:3])
-        shown = f"{len(missing)} of {total} images are not shown, below {album.root}"
+        shown = f"{len(missing)} of {total} images are not shown, below {root}"
         logger.warning("%s: %s", shown, listed)
 
 
@@ -153,30 +136,25 @@ def _chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) 
     return row - 1 if row else pick_row(results["rows"], metric)
 
 
-Parts = list[tuple[str, list[Case]]]  # heading and queries
-
-
-def choose(found: Rankings, place: int, setting: str, count: int) -> tuple[Parts, list[str]]:
-    """The queries of both parts of the sheet, and what is to be said of all of them."""
-    both, row = found.row(place), found.results["rows"][place]
+def choose(
+    found: Rankings, place: int, setting: str, count: int
+) -> tuple[dict[str, list[int]], list[str]]:
+    """Rows of the queries of KINDS, and what is to be said of them and of all."""
+    both = found.row(place)
     before, after = (best_ranks(one.hits[setting]) for one in both)
     right, wrong = int((after == 1).sum()), int((after > 1).sum())
-    total = right + wrong
-    if not total:
+    if not right + wrong:
         raise BadInput("no query has a correct image in this setting", where=found.where)
-    aps = both[0].ap[setting], both[1].ap[setting]
-    won, lost = best_and_worst(before, after, *aps, count)
-    lists = found.neighbors, found.ground_truth
-    reranked = rerank_setting(found, found.scores, setting, Cell.of(row))
-    helped, worst = (make_cases(rows, *lists, reranked, setting, aps) for rows in (won, lost))
+    won, lost = best_and_worst(before, after, both[0].ap[setting], both[1].ap[setting], count)
     main = found.protocol.main
     values = [one.metrics[main] for one in both]
     firsts, moves = _moved(before, after)
-    notes = [f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; {firsts}", moves]
-    return [
-        (f"Helped most: {len(won)} of {right} with a correct image first", helped),
-        (f"Worst: {len(lost)} of {total}; {wrong} have a wrong image first", worst),
-    ], notes
+    return dict(zip(KINDS, (won, lost), strict=True)), [
+        f"{main}: global {values[0]:.4f} → reranked {values[1]:.4f}; {firsts}",
+        moves,
+        f"Helped most: {len(won)} of {right} with a correct image first",
+        f"Worst: {len(lost)} of {right + wrong}; {wrong} have a wrong image first",
+    ]
 
 
 def _moved(before: Floats, after: Floats) -> tuple[str, str]:

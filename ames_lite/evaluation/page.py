@@ -110,8 +110,7 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters["fraction"] = _fraction
-    encoded = pictures.encoded()
-    data = {**asdict(queries), "pictures": encoded}
+    data = {**asdict(queries), "pictures": pictures.encoded}
     style, script = ((HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     return environment.get_template(template).render(
         content,
@@ -121,7 +120,7 @@ def render_page(
         data=Markup(json.dumps(data, allow_nan=False).replace("<", "\\u003c")),
         num_views=len(queries.views),
         explained=any(pair.heat for view in queries.views for pair in view.pairs.values()),
-        troubles=say_troubles(encoded),
+        troubles=say_troubles(pictures.encoded),
     )
 
 

@@ -1,9 +1,10 @@
-"""Thumbnails: of a failure sheet as arrays, of a page as text, each image once."""
+"""Thumbnails of a page as text, each image once."""
 
 import base64
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,26 +35,6 @@ def make_picture(path: Path, longer_side: int, box: Box | None = None) -> Pictur
         return Picture(None, NOT_READABLE)
 
 
-@dataclass
-class Album:
-    """Thumbnails of the images below `root`, each made once; remembers what could not be shown."""
-
-    root: Path
-    made: dict[tuple[str, int, Box | None], Picture] = field(default_factory=dict)
-
-    def picture(self, name: str, longer_side: int, box: Box | None = None) -> Picture:
-        """See `make_picture`."""
-        key = (name, longer_side, box)
-        if key not in self.made:
-            self.made[key] = make_picture(self.root / name, longer_side, box)
-        return self.made[key]
-
-    def troubles(self) -> dict[str, str]:
-        """What is wrong with the images that could not be shown, by name."""
-        made = self.made.items()
-        return {name: picture.trouble for (name, *_), picture in made if picture.image is None}
-
-
 class Encoded(NamedTuple):
     """A picture of a page; trouble: why it has no data."""
 
@@ -74,8 +55,9 @@ class PagePictures:
         self.sides[key] = max(self.sides.get(key, 0), longer_side)
         return self.numbers.setdefault(key, len(self.numbers))
 
+    @cached_property
     def encoded(self) -> list[Encoded]:
-        """All of them, by number."""
+        """All of them, by number, once no more are added."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(_encode, self.sides, self.sides.values()))
 

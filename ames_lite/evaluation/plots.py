@@ -12,15 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from ames_lite.evaluation.failures import best_ranks
-from ames_lite.evaluation.figures import GREY, MEDIUM, SMALL, plain
+from ames_lite.evaluation.figures import (
+    GREY,
+    HUES,
+    MEDIUM,
+    PALE,
+    SMALL,
+    plain,
+    style_axes,
+    titled_figure,
+)
 from ames_lite.evaluation.metrics import Floats, Hits
-from ames_lite.evaluation.plot_style import HUES, PALE, style_axes, titled_figure
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.reranking.calibration import Calibration
 
 SIZE = (5.6, 4.2)  # inches
 WIDE = (9.6, 4.2)
-BLUE, VERMILION, GREEN = HUES[4], HUES[5], HUES[2]
+BLUE, VERMILION = HUES[4], HUES[5]
 LISTS = {"global": GREY, "reranked": BLUE}
 TONE = "0.3"  # of a note
 LEVELS = np.linspace(0, 1, 101)  # of recall

@@ -5,7 +5,7 @@ not on disk leaves a placeholder, since a store may be evaluated without its ima
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from ames_lite.evaluation.page import Queries, QueryView, Tile, say_box, say_sco
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import PagePictures
-from ames_lite.evaluation.protocols import footnotes, setting_junk
+from ames_lite.evaluation.protocols import footnotes, setting_junk, setting_positives
 from ames_lite.evaluation.results_file import Rankings, say_without_descriptors
 from ames_lite.evaluation.run_plots import plots_of
 from ames_lite.records import GroundTruth, Neighbors
 
 Metrics = Mapping[str, float | None]
+BEST = "Best right image, where another is first"
 PLOTS = {
     "scores": "Scores of right and wrong candidates",
     "precision_recall": "Precision against recall",
@@ -80,13 +81,15 @@ def write_report(
     row: int = 0,
     setting: str | None = None,
     picked: Mapping[str, Sequence[int]] | None = None,
+    check: Callable[[PagePictures], None] | None = None,
 ) -> Path:
     """Write the page to `path`, in place of one that is there, and return the path.
 
     views: explains pairs; None: no pair is explained. comparisons: further lines (name, metrics)
     for the table of metrics. row: of the results; setting: of a graded set, None: medium, and the
-    AP is the mean of medium and hard. picked: rows of queries by what they are; None: those of
-    `pick_queries`. Raises BadInput as `Rankings.row`.
+    AP is the mean of medium and hard. picked: rows of queries by what they are, each shown with its
+    best right image; None: those of `pick_queries`. check: of the pictures, before the page is
+    written. Raises BadInput as `Rankings.row`.
     """
     results, truth, first = found.results, found.ground_truth, found.results["rows"][row]
     both = found.row(row)
@@ -101,13 +104,16 @@ def write_report(
         page.pixels("tile", 2 * len(chosen) * shown.images),
         page.pixels("pair", len(chosen) * (shown.pairs + 1)),
     )
-    drawing = _Drawing(truth, lists, cell.num_rerank, Path(image_root), shown.images, *sides)
-    pairs = [pair for q in chosen for pair in drawing.pairs(q, junk[q], shown.pairs)]
+    right = setting_positives(truth, setting)
+    drawing = _Drawing(
+        truth, right, junk, lists, cell.num_rerank, Path(image_root), shown.images, *sides
+    )
+    pairs = [pair for q in chosen for pair in drawing.pairs(q, shown.pairs)]
     explained = {} if views is None else views.of(pairs)
     aps = np.stack([before, after], axis=1).tolist()
-    queries = [
-        drawing.query(q, aps[q], junk[q], explained.get(q, {}), marks.get(q)) for q in chosen
-    ]
+    queries = [drawing.query(q, aps[q], explained.get(q, {}), marks.get(q)) for q in chosen]
+    if check is not None:
+        check(drawing.pictures)
     content = {
         "title": f"{results['dataset']}: reranked with {results['model']}",
         "results": results,
@@ -134,7 +140,8 @@ def write_report(
         ],
         "without_descriptors": say_without_descriptors(results),
     }
-    data = Queries(queries, ("Global ranking", "Reranked"), NOTE if views is not None else "")
+    titles = ("Global ranking", "Reranked", *[BEST] * bool(marks))
+    data = Queries(queries, titles, NOTE if views is not None else "")
     return write_page(path, "report.html.j2", page.HERE, content, data, drawing.pictures)
 
 
@@ -143,6 +150,8 @@ class _Drawing:
     """Turns rankings into views."""
 
     truth: GroundTruth
+    right: Sequence[Ids]  # of each query, in the setting
+    junk: Sequence[Ids]
     lists: tuple[Neighbors, Neighbors]  # global, reranked
     num_rerank: int
     root: Path
@@ -151,65 +160,67 @@ class _Drawing:
     pair: int
     pictures: PagePictures = field(default_factory=PagePictures)
 
-    def pairs(self, q: int, junk: Ids, count: int) -> list[Pair]:
+    def pairs(self, q: int, count: int) -> list[Pair]:
         """The first of the reranked list, as far as both images are there."""
         if not (self.root / self.truth.query_names[q]).is_file():
             return []
         ids = self.lists[1].ids[q]
-        first = ids[~np.isin(ids, junk)][:count].tolist()
+        first = ids[~np.isin(ids, self.junk[q])][:count].tolist()
         there = [row for row in first if self._path(row).is_file()]
         return [Pair(q, row, self.truth.bbox[q]) for row in there]
 
     def query(
-        self,
-        q: int,
-        aps: tuple[float, float],
-        junk: Ids,
-        explained: Mapping[int, PairView],
-        mark: str | None,
+        self, q: int, aps: tuple[float, float], explained: Mapping[int, PairView], mark: str | None
     ) -> QueryView:
         name, box = self.truth.query_names[q], self.truth.bbox[q]
         picture = self.pictures.number(self.root / name, self.pair, box)
-        before, after = (self._tiles(q, number, junk) for number in (0, 1))
+        ranks = [self._ranks(q, number) for number in (0, 1)]
+        lists = [self._list(q, number, ranks) for number in (0, 1)]
         pairs = {
             self.pictures.number(self._path(row), self.pair): view
             for row, view in explained.items()
         }
         marks = [_change(aps[1] - aps[0])]
-        if not any(tile.rank == 1 and tile.tag != "wrong" for tile in after):
+        if not any(tile.rank == 1 and tile.tag != "wrong" for tile in lists[1]):
             marks.append("failed")
+            lists += [] if mark is None else [self._best(q, ranks)]
         marks += [] if mark is None else [mark]
-        return QueryView(name, picture, "".join(say_box(box)), aps, marks, (before, after), pairs)
+        return QueryView(name, picture, "".join(say_box(box)), aps, marks, lists, pairs)
 
     def _path(self, row: int) -> Path:
         return self.root / self.truth.gallery_names[row]
 
-    def _tiles(self, q: int, number: int, junk: Ids) -> list[Tile]:
-        """Of the global ranking (0) or the reranked one (1)."""
-        found, tiles, rank = self.lists[number], list[Tile](), 0
-        num = (0, self.num_rerank)[number]
-        before = self.lists[0].ids[q]
-        counted = before[~np.isin(before, junk)]
-        rows, is_junk = found.ids[q], np.isin(found.ids[q], junk)
-        for place in range(len(rows)):
-            rank += not is_junk[place]
-            if rank > self.images or len(tiles) == 2 * self.images:
-                break
-            row = int(rows[place])
-            name = self.truth.gallery_names[row]
-            kind = "score" if place < num else "sim"
-            tile = Tile(
-                name,
-                self.pictures.number(self._path(row), self.tile),
-                None if is_junk[place] else rank,
-                int(np.flatnonzero(counted == row)[0]) + 1
-                if number and not is_junk[place]
-                else None,
-                "junk" if is_junk[place] else _tag(self.truth, q, row),
-                f"{kind} {say_score(float(found.sims[q, place]))}",
-            )
-            tiles.append(tile)
-        return tiles
+    def _ranks(self, q: int, number: int) -> Ids:
+        """Of the images of the global ranking (0) or the reranked one (1); 0: junk."""
+        counted = ~np.isin(self.lists[number].ids[q], self.junk[q])
+        return np.where(counted, np.cumsum(counted), 0)
+
+    def _list(self, q: int, number: int, ranks: Sequence[Ids]) -> list[Tile]:
+        """The first images of a list, with the junk between them. ranks: in both lists."""
+        reached = np.flatnonzero(np.maximum.accumulate(ranks[number]) <= self.images)
+        places = reached[: 2 * self.images].tolist()
+        return [self._tile(q, number, place, ranks) for place in places]
+
+    def _best(self, q: int, ranks: Sequence[Ids]) -> list[Tile]:
+        """The right image that stands first after reranking, or one that is not listed."""
+        listed = np.flatnonzero(np.isin(self.lists[1].ids[q], self.right[q]))
+        if len(listed):
+            return [self._tile(q, 1, int(listed[0]), ranks)]
+        return [self._named(q, row, None, None, "not listed") for row in self.right[q][:1].tolist()]
+
+    def _tile(self, q: int, number: int, place: int, ranks: Sequence[Ids]) -> Tile:
+        found, rank = self.lists[number], int(ranks[number][place]) or None
+        row, before = int(found.ids[q, place]), None
+        if number and rank is not None:
+            before = int(ranks[0][self.lists[0].ids[q] == row][0])
+        kind = "score" if place < (0, self.num_rerank)[number] else "sim"
+        said = f"{kind} {say_score(float(found.sims[q, place]))}"
+        return self._named(q, row, rank, before, said)
+
+    def _named(self, q: int, row: int, rank: int | None, before: int | None, said: str) -> Tile:
+        tag = "junk" if row in self.junk[q] else _tag(self.truth, q, row)
+        number = self.pictures.number(self._path(row), self.tile)
+        return Tile(self.truth.gallery_names[row], number, rank, before, tag, said)
 
 
 def _change(gain: float) -> str:

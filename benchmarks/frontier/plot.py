@@ -15,9 +15,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from ames_lite.evaluation.figures import GREY, MEDIUM, SMALL, plain
-from ames_lite.evaluation.plot_style import HUES, by_column, mark, style_axes, titled_figure
+from ames_lite.evaluation.figures import (
+    GREY,
+    HUES,
+    MEDIUM,
+    SMALL,
+    plain,
+    style_axes,
+    titled_figure,
+)
 from benchmarks.frontier.grid import Cell
+from benchmarks.legends import by_column, mark
 
 SIZE = (12.2, 5.8)  # inches
 KEY_COLUMNS = 6

@@ -1,4 +1,4 @@
-"""`scripts/failures.py`: a sheet from the results of any protocol, and what it refuses."""
+"""`scripts/failures.py`: a page from the results of any protocol, and what it refuses."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ from ames_lite.cli.compose import compose
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
-from ames_lite.evaluation import figures, pictures
-from ames_lite.evaluation.figures import Section
-from ames_lite.evaluation.pictures import Album
 from ames_lite.io.json_file import read_json_file, write_json_file
 from tests.cli.test_prepare_set import whole_run
 from tests.conftest import SIFT, TinyWorld
@@ -49,60 +46,40 @@ def ran(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
     return evaluated(tiny_world, tmp_path_factory.mktemp("run") / "run", "exports=[json]")
 
 
-@pytest.fixture(autouse=True)
-def coarse_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test looks at pixels, and writing many of them takes a second a sheet."""
-    monkeypatch.setattr(figures, "DPI", 20)
-
-
-def sheet(*words: str) -> Path:
+def shown(*words: str) -> Page:
+    """The page that the command writes."""
     path = failures.run(compose("failures", list(words)))
-    assert path.read_bytes().startswith(b"\x89PNG")
-    return path
+    return Page(path.read_text("utf-8"))
 
 
-def sections_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[Section]:
-    """What the command hands to the page."""
-    seen: list[list[Section]] = []
-    drawn = failures.failure_sheet
-
-    def catch(sections: list[Section], **more: Any) -> Any:
-        seen.append(sections)
-        return drawn(sections, **more)
-
-    monkeypatch.setattr(failures, "failure_sheet", catch)
-    sheet(*words)
-    return seen[0]
+def of_kind(page: Page, kind: str) -> list[dict[str, Any]]:
+    return [view for view in page.views if view["marks"][-1] == kind]
 
 
-def test_the_command_draws_and_says_what_it_drew(
-    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()  # the command draws pages as fine as they are
+def test_the_command_says_what_it_shows(ran: Path, tmp_path: Path) -> None:
     words = [f"results={ran}", f"output_dir={tmp_path / 'a'}"]
     done = in_process(tmp_path, "scripts/failures.py", *words)
     assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "a" / "failures.png") in done.stdout
+    path = tmp_path / "a" / "failures.html"
+    assert str(path) in done.stdout
     assert "Worst:" in done.stdout and "of 6 queries" in done.stdout
-    again = sheet(f"results={ran / 'results.json'}", f"output_dir={tmp_path / 'b'}")
-    assert again.read_bytes() == (tmp_path / "a" / "failures.png").read_bytes()
-    page = Page((tmp_path / "a" / "failures.html").read_text("utf-8"))
+    again = shown(f"results={ran / 'results.json'}", f"output_dir={tmp_path / 'b'}")
+    page = Page(path.read_text("utf-8"))
+    assert again.source == page.source
     marks = [view["marks"][-1] for view in page.views]
-    shown = {word: marks.count(word) for word in failures.KINDS}
-    assert sum(shown.values()) == len(marks) == 6 and min(shown.values()) > 0
+    kinds = {word: marks.count(word) for word in failures.KINDS}
+    assert sum(kinds.values()) == len(marks) == 6 and min(kinds.values()) > 0
     assert "The AP of a query is its medium AP" in page.text
     for mark, view in zip(marks, page.views, strict=True):
         assert (mark == "helped most") == (view["lists"][1][0]["tag"] != "wrong")
 
 
-def test_the_sheet_shows_what_the_exported_ranking_has(
-    ran: Path, tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_shows_what_the_exported_ranking_has(ran: Path, tmp_path: Path) -> None:
     """Names and ranks from the file that other programs read, and names that tell what is right."""
     ranking = json.loads((ran / "retrieval_results_medium.json").read_text())
-    words = [f"results={ran}", "row=1", "num_rows=6", f"output_dir={tmp_path / 'a'}"]
-    won, lost = sections_of(monkeypatch, *words)
-    names = [line[0].name for line in (*won.lines, *lost.lines)]
+    page = shown(f"results={ran}", "row=1", "num_rows=6", f"output_dir={tmp_path / 'a'}")
+    won, lost = (of_kind(page, kind) for kind in failures.KINDS)
+    names = [view["name"] for view in (*won, *lost)]
     assert len(names) == len(set(names))
 
     def right(query: str, name: str) -> bool:
@@ -110,21 +87,22 @@ def test_the_sheet_shows_what_the_exported_ranking_has(
         return graded and name.split("_")[0] == query.split("_")[0]
 
     ranks = []
-    for line in (*won.lines, *lost.lines):
-        query, _, after = line[:3]
-        junk = f"{query.name.split('_')[0]}_"
-        listed = [n for n in ranking[query.name] if not (n.startswith(junk) and "junk" in n)]
-        assert after.name == listed[0]
-        assert after.correct == right(query.name, listed[0])
-        best = next(rank for rank, name in enumerate(listed, 1) if right(query.name, name))
-        if len(line) == 4:
-            assert line[3].name == listed[best - 1] and line[3].correct
-            assert line[3].said.startswith(f"rank {best}, was")
+    for view in (*won, *lost):
+        query, (_, after, *more) = view["name"], view["lists"]
+        junk = f"{query.split('_')[0]}_"
+        listed = [n for n in ranking[query] if not (n.startswith(junk) and "junk" in n)]
+        first = next(tile for tile in after if tile["rank"] == 1)
+        assert first["name"] == listed[0]
+        assert (first["tag"] != "wrong") == right(query, listed[0])
+        best = next(rank for rank, name in enumerate(listed, 1) if right(query, name))
+        assert bool(more) == (best > 1)
+        for (tile,) in more:
+            assert (tile["name"], tile["rank"]) == (listed[best - 1], best)
         ranks.append(best)
-    assert ranks[: len(won.lines)] == [1] * len(won.lines)
-    failed = ranks[len(won.lines) :]
+    assert ranks[: len(won)] == [1] * len(won)
+    failed = ranks[len(won) :]
     assert failed == sorted(failed, reverse=True)
-    assert 1 <= len(won.lines) < 6  # this tiny world has both
+    assert 1 <= len(won) < 6  # this tiny world has both
 
 
 def test_rows_and_settings_are_chosen(
@@ -133,12 +111,12 @@ def test_rows_and_settings_are_chosen(
     rows = read_json_file(ran / "results.json", "")["rows"]
     best = max(range(2), key=lambda i: (rows[i]["metrics"]["map"], -i))
     for row, shown in ((0, best), (1, 0), (2, 1)):
-        sheet(f"results={ran}", f"row={row}", "num_rows=1", f"output_dir={tmp_path / str(row)}")
+        shown(f"results={ran}", f"row={row}", "num_rows=1", f"output_dir={tmp_path / str(row)}")
         said = capsys.readouterr().out
         assert f"row {shown + 1} of 2" in said and f"num_rerank {(5, 20)[shown]}," in said
         assert "medium" in said and "(given)" in said
         assert f"reranked {rows[shown]['metrics']['map']:.4f}" in said
-    sheet(f"results={ran}", "setting=hard", "num_rows=1", f"output_dir={tmp_path / 'hard'}")
+    shown(f"results={ran}", "setting=hard", "num_rows=1", f"output_dir={tmp_path / 'hard'}")
     assert "hard" in capsys.readouterr().out
     refused = {"row=3": "1 to 2", "row=-1": "1 to 2", "setting=all": "easy or medium or hard"}
     for word, expected in refused.items():
@@ -151,13 +129,13 @@ def test_scores_of_an_earlier_run_serve_too(
 ) -> None:
     second = evaluated(tiny_world, tmp_path / "second", f"scores={ran}")
     assert not (second / "scores.hdf5").exists()
-    sheet(f"results={second}", f"output_dir={tmp_path / 'a'}")
+    shown(f"results={second}", f"output_dir={tmp_path / 'a'}")
     moved = tmp_path / "moved"
     moved.mkdir()
     shutil.copy(ran / "results.json", moved)
     with pytest.raises(MissingFile, match=r"scores of the run(.|\n)*moved(.|\n)*scores="):
-        sheet(f"results={moved}")
-    sheet(f"results={moved}", f"scores={ran}", f"output_dir={tmp_path / 'b'}")
+        shown(f"results={moved}")
+    shown(f"results={moved}", f"scores={ran}", f"output_dir={tmp_path / 'b'}")
 
 
 def test_a_run_whose_data_moved_is_shown_with_data_root(
@@ -169,8 +147,8 @@ def test_a_run_whose_data_moved_is_shown_with_data_root(
     results["config"]["data_root"] = str(tmp_path / "gone")
     (run / "results.json").write_text(json.dumps(results))
     with pytest.raises(MissingFile, match="images"):
-        sheet(f"results={run}")
-    sheet(f"results={run}", f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'a'}")
+        shown(f"results={run}")
+    shown(f"results={run}", f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'a'}")
 
 
 def copied(tiny_world: TinyWorld, root: Path) -> Path:
@@ -183,27 +161,21 @@ def copied(tiny_world: TinyWorld, root: Path) -> Path:
     return folder
 
 
-def test_missing_and_broken_images_are_grey_tiles_and_counted(
-    ran: Path,
-    tiny_world: TinyWorld,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_missing_and_broken_images_are_counted(
+    ran: Path, tiny_world: TinyWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = copied(tiny_world, tmp_path)
     words = [f"results={ran}", f"data_root={tmp_path}"]
-    whole = sections_of(monkeypatch, *words, f"output_dir={tmp_path / 'a'}")
-    shown = [tile for section in whole for line in section.lines for tile in line]
-    (folder / shown[0].name).unlink()
-    (folder / shown[2].name).write_bytes(b"no picture")
+    whole = shown(*words, f"output_dir={tmp_path / 'a'}")
+    asked, other = whole.views[0]["name"], whole.views[0]["lists"][0][0]["name"]
+    (folder / asked).unlink()
+    (folder / other).write_bytes(b"no picture")
     with caplog.at_level(logging.WARNING):
-        found = sections_of(monkeypatch, *words, f"output_dir={tmp_path / 'b'}")
-    tiles = {t.name: t for section in found for line in section.lines for t in line}
-    assert tiles[shown[0].name].picture.trouble == "image not found"
-    assert tiles[shown[2].name].picture.trouble == "image not readable"
-    assert sum(tile.picture.image is None for tile in tiles.values()) == 2
-    assert f"2 of {len(tiles)} images are not shown" in caplog.text
-    assert shown[0].name in caplog.text and shown[2].name in caplog.text
+        page = shown(*words, f"output_dir={tmp_path / 'b'}")
+    assert "image not found: 1; image not readable: 1" in page.text
+    assert f"2 of {len(page.pictures)} images are not shown" in caplog.text
+    assert f"{asked}: image not found" in caplog.text
+    assert f"{other}: image not readable" in caplog.text
 
 
 def test_without_any_image_the_remedy_is_images(
@@ -214,10 +186,10 @@ def test_without_any_image_the_remedy_is_images(
         path.unlink()
     words = [f"results={ran}", f"data_root={tmp_path}"]
     with pytest.raises(MissingFile, match=r"none of the \d+ images(.|\n)*images="):
-        sheet(*words)
+        shown(*words)
     with pytest.raises(MissingFile, match="images="):
-        sheet(*words, f"images={tmp_path / 'nowhere'}")
-    sheet(*words, f"images={tiny_world.folder()}", f"output_dir={tmp_path / 'a'}")
+        shown(*words, f"images={tmp_path / 'nowhere'}")
+    shown(*words, f"images={tiny_world.folder()}", f"output_dir={tmp_path / 'a'}")
 
 
 def test_files_that_changed_since_the_run_are_told(
@@ -231,21 +203,21 @@ def test_files_that_changed_since_the_run_are_told(
     truth["queries"][0] = changed
     (folder / "gnd_synthetic.json").write_text(json.dumps(truth))
     with pytest.raises(BadInput, match="another gnd_synthetic.json: its digest"):
-        sheet(*words)
+        shown(*words)
     results = read_json_file(ran / "results.json", "")
     del results["read"]  # as of older versions
     (tmp_path / "older").mkdir()
     write_json_file(tmp_path / "older" / "results.json", results)
     with pytest.raises(BadInput, match=r"of global is (.|\n)*results.json"):
-        sheet(f"results={tmp_path / 'older'}", f"scores={ran}", *words[1:])
+        shown(f"results={tmp_path / 'older'}", f"scores={ran}", *words[1:])
     listed = (folder / "gallery.txt").read_text().splitlines()
     (folder / "gallery.txt").write_text("\n".join([*listed[1:], listed[0]]) + "\n")
     with pytest.raises(BadInput, match="another gallery.txt: its digest"):
-        sheet(*words)
+        shown(*words)
     (folder / "query.txt").unlink()
     (folder / "nn_sift_vlad.hdf5").unlink()
     with pytest.raises(MissingFile, match=r"query image list(.|\n)*neighbour lists"):
-        sheet(*words)
+        shown(*words)
 
 
 def test_scores_of_something_else_are_refused(
@@ -253,7 +225,7 @@ def test_scores_of_something_else_are_refused(
 ) -> None:
     other = evaluated(tiny_world, tmp_path / "other", "query_desc_num=20")
     with pytest.raises(BadInput, match="another settings"):
-        sheet(f"results={ran}", f"scores={other}")
+        shown(f"results={ran}", f"scores={other}")
 
 
 @pytest.mark.parametrize(
@@ -277,11 +249,11 @@ def test_results_without_their_configuration_are_refused(ran: Path, tmp_path: Pa
         path = tmp_path / "results.json"
         path.write_text(json.dumps({**results, "config": config}))
         with pytest.raises(BadInput, match=what):
-            sheet(f"results={path}")
+            shown(f"results={path}")
     results["config"]["dataset"] = {"option": "synthetic"}
     path.write_text(json.dumps(results))
     with pytest.raises(BadInput, match="parts of dataset"):
-        sheet(f"results={path}")
+        shown(f"results={path}")
 
 
 # ---------------------------------------------------------------- every protocol
@@ -295,22 +267,21 @@ PLACES = ("pitts30k", "amstertime swap=true")
     "name",
     ["instre", "ilias", "pitts30k", *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)],
 )
-def test_a_public_set_goes_from_its_layout_to_a_failure_sheet(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_public_set_goes_from_its_layout_to_a_page_of_failures(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """λ is 1 in these runs: before and after are one ranking, and looks[q] stands first."""
     results = whole_run(name, tmp_path)
     main = {"ilias": "map@1000"}.get(name, "recall@1" if name in PLACES else "map@100")
     assert 0 <= results["global"][main] == results["rows"][0]["metrics"][main] <= 1
-    given = [f"results={tmp_path / 'run'}", f"output_dir={tmp_path / 'sheet'}"]
-    won, lost = sections_of(monkeypatch, *given)
+    page = shown(f"results={tmp_path / 'run'}", f"output_dir={tmp_path / 'page'}")
     small = MINIATURES[name.split()[0]]
-    queries = [line[0].name for line in (*won.lines, *lost.lines)]
-    for line in won.lines:
-        assert line[1].name == line[2].name and line[2].correct
-        assert line[2].said == "correct, was rank 1"
+    for view in of_kind(page, "helped most"):
+        before, after = (tiles[0] for tiles in view["lists"])
+        assert before["name"] == after["name"] and after["tag"] == "right"
+        assert (after["rank"], after["before"]) == (1, 1)
     asked = small.queries if "swap" not in name else small.gallery
-    assert set(queries) <= set(asked)
+    assert {view["name"] for view in page.views} <= set(asked)
     without = sum(not right for right in small.positives)
     said = capsys.readouterr().out
     assert f"{main}: global" in said and f"of {len(asked) - without} queries" in said
@@ -337,8 +308,8 @@ def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     own = [f"images={pictures}", "labels=folders", "name=mine", f"data_root={root}"]
     prepare_dataset.run(compose("prepare_dataset", own))
     run = extracted(root, ["dataset=folder", "name=mine"], [])
-    (pictures / "labels.csv").write_text("a sheet asks for no labels, and compares none\n")
-    sheet(f"results={run}", f"output_dir={tmp_path / 'a'}")
+    (pictures / "labels.csv").write_text("a page asks for no labels, and compares none\n")
+    shown(f"results={run}", f"output_dir={tmp_path / 'a'}")
     assert "of 8 queries" in capsys.readouterr().out
 
 
@@ -358,16 +329,6 @@ def test_gldv2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lists = [read_image_list(folder / f"{side}.txt").names for side in names]
     assert len(read_ground_truth(folder / "gnd_gldv2-test.json", *lists).easy) == 3
     run = extracted(tmp_path, ["dataset=gldv2-test"], ["dataset.private_queries=1"])
-    sheet(f"results={run}", f"output_dir={tmp_path / 'a'}")
+    shown(f"results={run}", f"output_dir={tmp_path / 'a'}")
     said = capsys.readouterr().out
     assert "map@100: global" in said and "of 2 queries (1 have no correct image)" in said
-
-
-def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw(tmp_path / "a.png", 0, side=96)
-    read: list[Path] = []
-    load = pictures.load_image
-    monkeypatch.setattr(pictures, "load_image", lambda path: read.append(path) or load(path))
-    album = Album(tmp_path)
-    made = [album.picture("a.png", 90, (24, 0, 48, 96)) for _ in range(3)]
-    assert len(read) == 1 and made[0] is made[2] and made[0].image is not None

@@ -52,10 +52,10 @@ class Toy:
     def write(
         self, path: Path, root: Path, *, views: PairViews | None = None, **options: Any
     ) -> Page:
-        comparisons = options.pop("comparisons", ())
+        given = {key: options.pop(key) for key in ("comparisons", "picked") if key in options}
         lists = self.lists.protocol, self.truth, self.neighbors
         found = Rankings(*lists, self.scores, self.results, Path("results.json"))
-        written = write_report(path, found, root, Shown(**options), views, comparisons=comparisons)
+        written = write_report(path, found, root, Shown(**options), views, **given)
         return Page(written.read_text("utf-8"))
 
 
@@ -190,6 +190,35 @@ def test_the_reranked_list_tells_rank_score_and_rank_before(toy: Toy, tmp_path: 
             assert tile["name"] == toy.truth.gallery_names[i]
             assert (tile["rank"], tile["before"]) == (rank, before.index(i) + 1)
             assert tile["said"] == f"{kind} {score:.3f}"
+
+
+@pytest.mark.parametrize("listed", [40, 10])
+def test_a_picked_query_that_failed_is_shown_with_its_best_right_image(
+    listed: int, tmp_path: Path
+) -> None:
+    truth, seen = make_truth(3), set()
+    toy = evaluate(make_neighbors(3).first(listed), truth, make_scores(3), (8,))
+    page = toy.write(tmp_path / "report.html", tmp_path, images=2, picked={"worst": range(2, 6)})
+    for q, view in zip(range(2, 6), page.views, strict=True):
+        junk, right = junk_of(toy, q), {*truth.easy[q].tolist(), *truth.hard[q].tolist()}
+        orders = [
+            [i for i in one.ids[q].tolist() if i not in junk]
+            for one in (toy.neighbors, toy.reranked)
+        ]
+        best = next((i for i in orders[1] if i in right), None)
+        ranks = [None if best is None else order.index(best) + 1 for order in orders]
+        assert view["marks"][-1] == "worst" and ("failed" in view["marks"]) == (ranks[1] != 1)
+        seen.add(ranks[1])
+        if ranks[1] == 1:
+            assert len(view["lists"]) == 2
+            continue
+        (tile,) = view["lists"][2]
+        shown = min(truth.easy[q]) if best is None else best
+        assert (tile["rank"], tile["before"]) == (ranks[1], ranks[0])
+        assert best is None or tile["name"] == truth.gallery_names[shown]
+        assert truth.gallery_names.index(tile["name"]) in right
+        assert (tile["said"] == "not listed") == (best is None)
+    assert seen > {1} if listed == 40 else None in seen
 
 
 def test_tags_and_marks_equal_the_ground_truth(toy: Toy, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from matplotlib.colors import hsv_to_rgb, to_rgb
 from scipy.spatial.distance import cdist
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.plot_style import HUES
+from ames_lite.evaluation.figures import HUES
 
 Float64 = npt.NDArray[np.float64]
 

@@ -23,10 +23,10 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.figures import GREY, SMALL, plain
-from ames_lite.evaluation.plot_style import by_column, fitting, titled_figure
+from ames_lite.evaluation.figures import GREY, SMALL, fitting, plain, titled_figure
 from ames_lite.io.images import Box
 from ames_lite.records import LocalDescriptors
+from benchmarks.legends import by_column
 from tools.view.colours import cluster_colours
 from tools.view.lattice import MIN_POINTS, find_cells
 

@@ -16,8 +16,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from ames_lite.evaluation.figures import GREY, MEDIUM, SMALL, plain
-from ames_lite.evaluation.plot_style import PALE, fitting, mark, style_axes, titled_figure
+from ames_lite.evaluation.figures import (
+    GREY,
+    MEDIUM,
+    PALE,
+    SMALL,
+    fitting,
+    plain,
+    style_axes,
+    titled_figure,
+)
+from benchmarks.legends import mark
 from tools.view.colours import label_styles
 
 Floats = npt.NDArray[np.floating[Any]]

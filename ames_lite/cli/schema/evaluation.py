@@ -134,7 +134,7 @@ class OfResults(Run, Root):
 
 @dataclass
 class Failures(OfResults):
-    """One picture of what an evaluation got right by reranking, and of its worst queries"""
+    """A page of what an evaluation got right by reranking, and of its worst queries"""
 
     num_rows: int = 4  # queries that reranking helped most, and as many of the worst
     images: Path | None = None  # folder that image names are relative to; null: as in the run
