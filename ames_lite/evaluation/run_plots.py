@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 
 from ames_lite.evaluation import plots
 from ames_lite.evaluation.metrics import Floats
-from ames_lite.evaluation.passes import Cell, rerank_setting
-from ames_lite.evaluation.protocols import Evaluation, setting_junk, setting_positives
+from ames_lite.evaluation.passes import Cell
+from ames_lite.evaluation.protocols import Evaluation
 from ames_lite.evaluation.results_file import Rankings
+from ames_lite.evaluation.tuning import outcome
 
 KINDS = ("scores", "precision_recall", "recall", "num_rerank", "ensemble")
 ORACLE = "chosen on this set"
@@ -53,13 +54,6 @@ def plots_of(
 
 def _scores(found: Rankings, place: int, setting: str) -> tuple[Floats, Floats]:
     """Of the reranked candidates: those of right ones, and of wrong ones; junk is neither."""
-    cell, truth = Cell.of(found.results["rows"][place]), found.ground_truth
-    ranking = rerank_setting(found, found.scores, setting, cell)
-    junk, right = setting_junk(truth, setting), setting_positives(truth, setting)
-    parts: tuple[list[Floats], list[Floats]] = ([], [])
-    for q, ids in enumerate(ranking.ids[:, : cell.num_rerank]):
-        counted, correct = ~np.isin(ids, junk[q]), np.isin(ids, right[q])
-        scores = ranking.sims[q, : len(ids)].astype(np.float64)
-        parts[0].append(scores[counted & correct])
-        parts[1].append(scores[counted & ~correct])
-    return np.concatenate(parts[0]), np.concatenate(parts[1])
+    one = outcome(found, found.scores, Cell.of(found.results["rows"][place]), setting)
+    scores = one.scores.astype(np.float64)
+    return scores[one.counted & one.right], scores[one.counted & ~one.right]

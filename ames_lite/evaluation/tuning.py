@@ -73,9 +73,12 @@ def best(rows: Sequence[Row], metric: str) -> Row:
     return max(counted, key=lambda row: row.metrics[metric])
 
 
-def outcome(lists: Retrieval, scores: PairScores, cell: Cell) -> Outcome:
-    """Of the first num_rerank candidates (of a graded protocol, in its medium setting)."""
-    one = prepare_passes(lists, scores, cell.num_rerank)[lists.protocol.main_settings[0]]
+def outcome(
+    lists: Retrieval, scores: PairScores, cell: Cell, setting: str | None = None
+) -> Outcome:
+    """Of the first num_rerank candidates; setting: of a graded protocol, None: medium."""
+    passes = prepare_passes(lists, scores, cell.num_rerank)
+    one = passes[setting or lists.protocol.main_settings[0]]
     final = ensemble_scores(one.sims, one.logits, cell.lamb, cell.temp)
     return Outcome(final, one.labels == POSITIVE, one.labels != JUNK)
 
