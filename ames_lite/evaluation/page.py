@@ -77,18 +77,8 @@ def say_box(box: Box | None) -> list[str]:
     return [] if box is None else [f"crop box {', '.join(f'{x:.0f}' for x in box)}"]
 
 
-def write_page(
-    path: str | Path,
-    template: str,
-    folder: Path,
-    content: Mapping[str, Any],
-    queries: Queries,
-    pictures: PagePictures,
-) -> Path:
-    """Render a template of a folder, in place of a page that is there; returns the path. It extends
-    page.html.j2 of this folder; what is put in is escaped.
-    """
-    page = render_page(template, folder, content, queries, pictures)
+def write_page(path: str | Path, page: str) -> Path:
+    """Write the text of a page, in place of one that is there; returns the path."""
     with replacing(path, overwrite=True) as partial:
         partial.write_text(page, encoding="utf-8", errors="backslashreplace")
     return Path(path)
@@ -101,7 +91,9 @@ def render_page(
     queries: Queries,
     pictures: PagePictures,
 ) -> str:
-    """The page as text; see `write_page`."""
+    """The page as text. The template, in the folder, extends page.html.j2 of this one; what is put
+    in is escaped.
+    """
     environment = Environment(
         loader=FileSystemLoader([folder, HERE]),
         autoescape=True,

@@ -16,7 +16,7 @@ from ames_lite.errors import require
 from ames_lite.evaluation import page
 from ames_lite.evaluation.figures import svg_bytes
 from ames_lite.evaluation.metrics import Floats, Ids
-from ames_lite.evaluation.page import Queries, QueryView, Tile, say_box, say_score, write_page
+from ames_lite.evaluation.page import Queries, QueryView, Tile, say_box, say_score
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.pictures import PagePictures
@@ -142,7 +142,8 @@ def write_report(
     }
     titles = ("Global ranking", "Reranked", *[BEST] * bool(marks))
     data = Queries(queries, titles, NOTE if views is not None else "")
-    return write_page(path, "report.html.j2", page.HERE, content, data, drawing.pictures)
+    text = page.render_page("report.html.j2", page.HERE, content, data, drawing.pictures)
+    return page.write_page(path, text)
 
 
 @dataclass(frozen=True)

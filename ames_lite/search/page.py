@@ -80,7 +80,8 @@ def write_search_page(
         "not_indexed": not_indexed,
     }
     queries = Queries(shown, ("Found",), NOTE if num_pairs else "")
-    return write_page(path, "search.html.j2", Path(__file__).parent, content, queries, pictures)
+    page = render_page("search.html.j2", Path(__file__).parent, content, queries, pictures)
+    return write_page(path, page)
 
 
 def views_of(found: Found, index: OpenIndex, ranker: Ranker) -> PairViews:
