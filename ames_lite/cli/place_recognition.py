@@ -113,8 +113,7 @@ def _only_missing(problems: Sequence[UserError]) -> bool:
 
 
 def _check_columns(pipeline: Pipeline) -> None:
-    right, none = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
-    hits = find_hits(np.zeros((1, 1), np.int32), right, none)
+    hits = find_hits(np.zeros((1, 1), np.int32), [np.zeros(1, np.int64)])
     known: set[str] = set()
     for place in pipeline.places:
         protocol = get_protocol(str(place.dataset.protocol))

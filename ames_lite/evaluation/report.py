@@ -8,7 +8,6 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,12 +32,6 @@ PLOTS = {
     "recall": "Recall at k",
     "num_rerank": "The main metric against the number of reranked candidates",
     "ensemble": "The main metric of each λ and γ",
-}
-COST = {
-    "pairs": ("Scored", "{:d} pairs"),
-    "seconds_scoring": ("Scoring", "{:.1f} s"),
-    "pairs_per_second": ("Speed", "{:.0f} pairs/s"),
-    "peak_memory_mib": ("Peak memory", "{:.0f} MiB"),
 }
 
 
@@ -132,7 +125,7 @@ def write_report(
         "has_junk": any(len(rows) for rows in junk),
         "boxes": any(truth.bbox[q] is not None for q in chosen),
         "counts": _counts(gains),
-        "cost": _say_cost(results.get("cost", {})),
+        "cost": results.get("cost", {}),
         "definitions": footnotes(first["metrics"], results.get("counted")),
         "plots": [
             (PLOTS[kind], base64.b64encode(svg_bytes(draw())).decode("ascii"))
@@ -226,14 +219,6 @@ class _Drawing:
 
 def _change(gain: float) -> str:
     return "helped" if gain > 0 else "harmed" if gain < 0 else "unchanged"
-
-
-def _say_cost(cost: Mapping[str, Any]) -> dict[str, str]:
-    """What scoring took; of scores that an earlier run computed, and in older results, nothing."""
-    if not cost.get("pairs"):
-        return {}
-    known = {key: cost[key] for key in COST if cost.get(key) is not None}
-    return {COST[key][0]: COST[key][1].format(value) for key, value in known.items()}
 
 
 def _tag(truth: GroundTruth, q: int, row: int) -> str:
