@@ -95,9 +95,14 @@ def print_help(name: str) -> None:
         print(f"\n{indent}".join(lines))
 
 
-def run_script(path: str) -> NoReturn:
-    """Run the command that a script is named like, on the words it was given, and exit."""
-    sys.exit(run(Path(path).stem, sys.argv[1:]))
+def run_script(path: str, module: str | None = None) -> NoReturn:
+    """Run the command that a script is named like, on the words it was given, and exit. module: of
+    the checkout, which has the command where it is not installed.
+    """
+    if module is None:
+        sys.exit(run(Path(path).stem, sys.argv[1:]))
+    sys.path.insert(0, str(Path(path).resolve().parents[1]))
+    sys.exit(import_module(module).main())
 
 
 def main() -> int:
