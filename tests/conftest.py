@@ -133,3 +133,9 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
         for name in TINY if todo else ():
             search(root, name)
     return TinyWorld(root)
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without plots, which are most of the work of a page; monkeypatch.undo() draws them."""
+    monkeypatch.setattr("ames_lite.evaluation.report.plots_of", lambda *_: {})

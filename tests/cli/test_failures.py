@@ -30,6 +30,7 @@ from tests.datasets.vpr.miniatures import MINIATURES, draw
 from tests.helpers import in_process
 from tests.pages import Page
 
+pytestmark = pytest.mark.usefixtures("no_plots")
 CELLS = ["num_rerank=[5,20]", "lamb=0.0", "temp=1.0"]
 
 
@@ -46,7 +47,7 @@ def ran(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
     return evaluated(tiny_world, tmp_path_factory.mktemp("run") / "run", "exports=[json]")
 
 
-def shown(*words: str) -> Page:
+def page_of(*words: str) -> Page:
     """The page that the command writes."""
     path = failures.run(compose("failures", list(words)))
     return Page(path.read_text("utf-8"))
@@ -56,14 +57,17 @@ def of_kind(page: Page, kind: str) -> list[dict[str, Any]]:
     return [view for view in page.views if view["marks"][-1] == kind]
 
 
-def test_the_command_says_what_it_shows(ran: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_it_shows(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # with the plots
     words = [f"results={ran}", f"output_dir={tmp_path / 'a'}"]
     done = in_process(tmp_path, "scripts/failures.py", *words)
     assert done.returncode == 0, done.stderr
     path = tmp_path / "a" / "failures.html"
     assert str(path) in done.stdout
     assert "Worst:" in done.stdout and "of 6 queries" in done.stdout
-    again = shown(f"results={ran / 'results.json'}", f"output_dir={tmp_path / 'b'}")
+    again = page_of(f"results={ran / 'results.json'}", f"output_dir={tmp_path / 'b'}")
     page = Page(path.read_text("utf-8"))
     assert again.source == page.source
     marks = [view["marks"][-1] for view in page.views]
@@ -77,7 +81,7 @@ def test_the_command_says_what_it_shows(ran: Path, tmp_path: Path) -> None:
 def test_the_page_shows_what_the_exported_ranking_has(ran: Path, tmp_path: Path) -> None:
     """Names and ranks from the file that other programs read, and names that tell what is right."""
     ranking = json.loads((ran / "retrieval_results_medium.json").read_text())
-    page = shown(f"results={ran}", "row=1", "num_rows=6", f"output_dir={tmp_path / 'a'}")
+    page = page_of(f"results={ran}", "row=1", "num_rows=6", f"output_dir={tmp_path / 'a'}")
     won, lost = (of_kind(page, kind) for kind in failures.KINDS)
     names = [view["name"] for view in (*won, *lost)]
     assert len(names) == len(set(names))
@@ -111,12 +115,12 @@ def test_rows_and_settings_are_chosen(
     rows = read_json_file(ran / "results.json", "")["rows"]
     best = max(range(2), key=lambda i: (rows[i]["metrics"]["map"], -i))
     for row, shown in ((0, best), (1, 0), (2, 1)):
-        shown(f"results={ran}", f"row={row}", "num_rows=1", f"output_dir={tmp_path / str(row)}")
+        page_of(f"results={ran}", f"row={row}", "num_rows=1", f"output_dir={tmp_path / str(row)}")
         said = capsys.readouterr().out
         assert f"row {shown + 1} of 2" in said and f"num_rerank {(5, 20)[shown]}," in said
         assert "medium" in said and "(given)" in said
         assert f"reranked {rows[shown]['metrics']['map']:.4f}" in said
-    shown(f"results={ran}", "setting=hard", "num_rows=1", f"output_dir={tmp_path / 'hard'}")
+    page_of(f"results={ran}", "setting=hard", "num_rows=1", f"output_dir={tmp_path / 'hard'}")
     assert "hard" in capsys.readouterr().out
     refused = {"row=3": "1 to 2", "row=-1": "1 to 2", "setting=all": "easy or medium or hard"}
     for word, expected in refused.items():
@@ -129,13 +133,13 @@ def test_scores_of_an_earlier_run_serve_too(
 ) -> None:
     second = evaluated(tiny_world, tmp_path / "second", f"scores={ran}")
     assert not (second / "scores.hdf5").exists()
-    shown(f"results={second}", f"output_dir={tmp_path / 'a'}")
+    page_of(f"results={second}", f"output_dir={tmp_path / 'a'}")
     moved = tmp_path / "moved"
     moved.mkdir()
     shutil.copy(ran / "results.json", moved)
     with pytest.raises(MissingFile, match=r"scores of the run(.|\n)*moved(.|\n)*scores="):
-        shown(f"results={moved}")
-    shown(f"results={moved}", f"scores={ran}", f"output_dir={tmp_path / 'b'}")
+        page_of(f"results={moved}")
+    page_of(f"results={moved}", f"scores={ran}", f"output_dir={tmp_path / 'b'}")
 
 
 def test_a_run_whose_data_moved_is_shown_with_data_root(
@@ -147,8 +151,8 @@ def test_a_run_whose_data_moved_is_shown_with_data_root(
     results["config"]["data_root"] = str(tmp_path / "gone")
     (run / "results.json").write_text(json.dumps(results))
     with pytest.raises(MissingFile, match="images"):
-        shown(f"results={run}")
-    shown(f"results={run}", f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'a'}")
+        page_of(f"results={run}")
+    page_of(f"results={run}", f"data_root={tiny_world.root}", f"output_dir={tmp_path / 'a'}")
 
 
 def copied(tiny_world: TinyWorld, root: Path) -> Path:
@@ -166,12 +170,12 @@ def test_missing_and_broken_images_are_counted(
 ) -> None:
     folder = copied(tiny_world, tmp_path)
     words = [f"results={ran}", f"data_root={tmp_path}"]
-    whole = shown(*words, f"output_dir={tmp_path / 'a'}")
+    whole = page_of(*words, f"output_dir={tmp_path / 'a'}")
     asked, other = whole.views[0]["name"], whole.views[0]["lists"][0][0]["name"]
     (folder / asked).unlink()
     (folder / other).write_bytes(b"no picture")
     with caplog.at_level(logging.WARNING):
-        page = shown(*words, f"output_dir={tmp_path / 'b'}")
+        page = page_of(*words, f"output_dir={tmp_path / 'b'}")
     assert "image not found: 1; image not readable: 1" in page.text
     assert f"2 of {len(page.pictures)} images are not shown" in caplog.text
     assert f"{asked}: image not found" in caplog.text
@@ -186,10 +190,10 @@ def test_without_any_image_the_remedy_is_images(
         path.unlink()
     words = [f"results={ran}", f"data_root={tmp_path}"]
     with pytest.raises(MissingFile, match=r"none of the \d+ images(.|\n)*images="):
-        shown(*words)
+        page_of(*words)
     with pytest.raises(MissingFile, match="images="):
-        shown(*words, f"images={tmp_path / 'nowhere'}")
-    shown(*words, f"images={tiny_world.folder()}", f"output_dir={tmp_path / 'a'}")
+        page_of(*words, f"images={tmp_path / 'nowhere'}")
+    page_of(*words, f"images={tiny_world.folder()}", f"output_dir={tmp_path / 'a'}")
 
 
 def test_files_that_changed_since_the_run_are_told(
@@ -203,21 +207,21 @@ def test_files_that_changed_since_the_run_are_told(
     truth["queries"][0] = changed
     (folder / "gnd_synthetic.json").write_text(json.dumps(truth))
     with pytest.raises(BadInput, match="another gnd_synthetic.json: its digest"):
-        shown(*words)
+        page_of(*words)
     results = read_json_file(ran / "results.json", "")
     del results["read"]  # as of older versions
     (tmp_path / "older").mkdir()
     write_json_file(tmp_path / "older" / "results.json", results)
     with pytest.raises(BadInput, match=r"of global is (.|\n)*results.json"):
-        shown(f"results={tmp_path / 'older'}", f"scores={ran}", *words[1:])
+        page_of(f"results={tmp_path / 'older'}", f"scores={ran}", *words[1:])
     listed = (folder / "gallery.txt").read_text().splitlines()
     (folder / "gallery.txt").write_text("\n".join([*listed[1:], listed[0]]) + "\n")
     with pytest.raises(BadInput, match="another gallery.txt: its digest"):
-        shown(*words)
+        page_of(*words)
     (folder / "query.txt").unlink()
     (folder / "nn_sift_vlad.hdf5").unlink()
     with pytest.raises(MissingFile, match=r"query image list(.|\n)*neighbour lists"):
-        shown(*words)
+        page_of(*words)
 
 
 def test_scores_of_something_else_are_refused(
@@ -225,7 +229,7 @@ def test_scores_of_something_else_are_refused(
 ) -> None:
     other = evaluated(tiny_world, tmp_path / "other", "query_desc_num=20")
     with pytest.raises(BadInput, match="another settings"):
-        shown(f"results={ran}", f"scores={other}")
+        page_of(f"results={ran}", f"scores={other}")
 
 
 @pytest.mark.parametrize(
@@ -249,11 +253,11 @@ def test_results_without_their_configuration_are_refused(ran: Path, tmp_path: Pa
         path = tmp_path / "results.json"
         path.write_text(json.dumps({**results, "config": config}))
         with pytest.raises(BadInput, match=what):
-            shown(f"results={path}")
+            page_of(f"results={path}")
     results["config"]["dataset"] = {"option": "synthetic"}
     path.write_text(json.dumps(results))
     with pytest.raises(BadInput, match="parts of dataset"):
-        shown(f"results={path}")
+        page_of(f"results={path}")
 
 
 # ---------------------------------------------------------------- every protocol
@@ -274,7 +278,7 @@ def test_a_public_set_goes_from_its_layout_to_a_page_of_failures(
     results = whole_run(name, tmp_path)
     main = {"ilias": "map@1000"}.get(name, "recall@1" if name in PLACES else "map@100")
     assert 0 <= results["global"][main] == results["rows"][0]["metrics"][main] <= 1
-    page = shown(f"results={tmp_path / 'run'}", f"output_dir={tmp_path / 'page'}")
+    page = page_of(f"results={tmp_path / 'run'}", f"output_dir={tmp_path / 'page'}")
     small = MINIATURES[name.split()[0]]
     for view in of_kind(page, "helped most"):
         before, after = (tiles[0] for tiles in view["lists"])
@@ -309,7 +313,7 @@ def test_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     prepare_dataset.run(compose("prepare_dataset", own))
     run = extracted(root, ["dataset=folder", "name=mine"], [])
     (pictures / "labels.csv").write_text("a page asks for no labels, and compares none\n")
-    shown(f"results={run}", f"output_dir={tmp_path / 'a'}")
+    page_of(f"results={run}", f"output_dir={tmp_path / 'a'}")
     assert "of 8 queries" in capsys.readouterr().out
 
 
@@ -329,6 +333,6 @@ def test_gldv2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lists = [read_image_list(folder / f"{side}.txt").names for side in names]
     assert len(read_ground_truth(folder / "gnd_gldv2-test.json", *lists).easy) == 3
     run = extracted(tmp_path, ["dataset=gldv2-test"], ["dataset.private_queries=1"])
-    shown(f"results={run}", f"output_dir={tmp_path / 'a'}")
+    page_of(f"results={run}", f"output_dir={tmp_path / 'a'}")
     said = capsys.readouterr().out
     assert "map@100: global" in said and "of 2 queries (1 have no correct image)" in said

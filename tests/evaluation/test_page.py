@@ -14,6 +14,8 @@ from tests.evaluation.test_pair_view import described
 from tests.evaluation.test_report import evaluate
 from tests.evaluation.toy import make_neighbors, make_scores, make_truth
 
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 
 @pytest.mark.parametrize(
     ("value", "said"), [(-0.0004, "0.000"), (-0.0, "0.000"), (-0.0006, "-0.001"), (2.5, "2.500")]

@@ -30,6 +30,7 @@ from ames_lite.reranking.verification import MutualNearest
 from tests.evaluation.toy import evaluate_reranked, judged, make_neighbors, make_scores, make_truth
 from tests.pages import Page
 
+pytestmark = pytest.mark.usefixtures("no_plots")
 ENSEMBLE = {"lamb": 0.25, "temp": 0.5}
 inf, nan = math.inf, math.nan
 
@@ -295,7 +296,10 @@ def test_older_results_without_versions_and_counts_have_a_page(toy: Toy, tmp_pat
     assert "image– / –" in page.text and "footer" not in page.tags
 
 
-def test_plots_are_those_that_the_run_allows(tmp_path: Path) -> None:
+def test_plots_are_those_that_the_run_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
     single = evaluate(make_neighbors(3), make_truth(3), make_scores(3), (15,))
     several = evaluate(make_neighbors(3), make_truth(3), make_scores(3), (15, 5))
     for toy, count in ((single, 3), (several, 4)):
@@ -326,9 +330,11 @@ def test_pictures_are_in_the_page_and_each_is_encoded_once(
 
 
 def test_nothing_is_loaded_from_outside_and_only_the_script_of_the_page_runs(
-    toy: Toy, tmp_path: Path, images: Path
+    toy: Toy, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()
     page = toy.write(tmp_path / "report.html", images)
+    assert page.addresses
     assert set(page.tags).isdisjoint({"link", "iframe", "object", "base", "form"})
     assert page.tags.count("script") == 2 and page.tags.count("style") == 1
     assert all(a.startswith("data:image/svg+xml;base64,") for a in page.addresses)
