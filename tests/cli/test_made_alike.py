@@ -78,7 +78,15 @@ def refuses(match: str, work: Any) -> str:
 
 
 def run_evaluation(root: Path, *more: str) -> None:
-    given = ["neighbors=cls", "num_rerank=5", "device=cpu", "lamb=0.5", "temp=0.1", *more]
+    given = [
+        "neighbors=cls",
+        "num_rerank=5",
+        "device=cpu",
+        "lamb=0.5",
+        "temp=0.1",
+        "report_queries=0",
+        *more,
+    ]
     evaluate.run(compose("evaluate", words(root, f"output_dir={root}/run", *given)))
 
 

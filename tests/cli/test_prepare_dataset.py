@@ -61,6 +61,7 @@ def evaluated(root: Path, output: Path, *given: str) -> dict[str, Any]:
     write_neighbors(path, Neighbors(order, sims.copy(), len(names[1])), *names, {})
     options = ["dataset=folder", "name=own", "desc_name=sift", f"data_root={root}"]
     options += ["model=chamfer", "lamb=0.0", "temp=1.0", "num_rerank=10", f"neighbors={path}"]
+    options.append("report_queries=0")
     return evaluate.run(compose("evaluate", [*options, f"output_dir={output}", *given]))
 
 
