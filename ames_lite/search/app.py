@@ -10,30 +10,26 @@ from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from socket import create_server, socket
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import UserError, explained
+from ames_lite.errors import UserError
 from ames_lite.evaluation.pictures import AT_ONCE, make_picture
 from ames_lite.io.images import load_image, thumbnail
 from ames_lite.search.page import ABSENT
 from ames_lite.search.session import Listing, Query, Session, Settings
+from ames_lite.search.web import Server, guarded, server_of
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr  # noqa: E402
-import uvicorn  # noqa: E402
-from fastapi import FastAPI  # noqa: E402
-from fastapi.middleware.trustedhost import TrustedHostMiddleware  # noqa: E402
 
 SIDE, LARGE = 240, 640  # longer side of a thumbnail, of the query
 PAGE = 24  # images of the folder shown at a time
 UPLOAD = "100mb"  # at most
-LOOPBACK = ["127.0.0.1", "localhost"]
 START = "Choose an image of the folder, or upload one."
 HOW = "Each image: its rank, its rank by global similarity, its score. A click shows the matches."
 FONT, MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
@@ -264,24 +260,11 @@ def _trouble(error: UserError) -> str:
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[socket]:
-    """Holds the port. BadInput where that cannot be."""
-    what, expected = f"port {port} of {host} cannot be listened on: {{}}", "a free port"
-    remedy = "port=<another>, or port=0 for one that is free"
-    with explained(what, OSError, expected=expected, remedy=remedy):
-        opened = create_server((host, port))
-    with opened:
-        yield opened
-
-
-@contextmanager
-def served(session: Session, about: str, top: int, host: str) -> Iterator[uvicorn.Server]:
+def served(session: Session, about: str, top: int, host: str) -> Iterator[Server]:
     """The server of the app, to be run; what visitors upload is removed at the end."""
     with TemporaryDirectory(prefix="ames_lite_") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = scratch
-        web = FastAPI(openapi_url=None)
-        if host in LOOPBACK:  # a page of another address may not ask as if it were ours
-            web.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)
+        web = guarded(host, openapi_url=None)
         theme = gr.themes.Default(font=FONT, font_mono=MONO)
         how: Any = {"theme": theme, "css": STYLE, "max_file_size": UPLOAD, "footer_links": []}
         blocks = build_app(session, about, top)
@@ -289,5 +272,4 @@ def served(session: Session, about: str, top: int, host: str) -> Iterator[uvicor
             web, blocks, "/", ssr_mode=False, mcp_server=False, run_history=False, pwa=False, **how
         )
         # of open pages, which it does not wait for at the end, it would say that they were cut off
-        config = uvicorn.Config(web, log_level="critical", timeout_graceful_shutdown=1)
-        yield uvicorn.Server(config)
+        yield server_of(web, "critical", 1)

@@ -12,7 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from ames_lite.cli import app
+from ames_lite.cli import app, searching
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError
 from tests.search.photos import save_photos
@@ -27,7 +27,7 @@ def config(images: Path, root: Path, *more: str) -> Any:
 
 
 def test_without_gradio_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    monkeypatch.setattr(searching, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"gradio(.|\n)*pip install 'ames_lite\[app\]'"):
         app.run(config(tmp_path, tmp_path))
 

@@ -58,7 +58,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patch.setattr(session, "find", noted)
         patch.setattr(PairScorer, "score", counted)
         with (
-            app.listen("127.0.0.1", 0) as port,
+            listen("127.0.0.1", 0) as port,
             app.served(session, "12 images", 6, "127.0.0.1") as server,
         ):
             thread = Thread(target=server.run, kwargs={"sockets": [port]})
@@ -249,8 +249,8 @@ def test_a_port_that_is_taken_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BadInput, match=f"port {port} of 127.0.0.1.*\n.*\n.*port=0"):
-            with app.listen("127.0.0.1", port):
+            with listen("127.0.0.1", port):
                 pass
     with pytest.raises(BadInput, match="of no.such.host"):
-        with app.listen("no.such.host", 0):
+        with listen("no.such.host", 0):
             pass

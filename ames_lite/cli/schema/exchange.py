@@ -1,9 +1,10 @@
-"""The keys of the commands that exchange data with other tools."""
+"""The keys of the commands that exchange data and answers with other tools."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ames_lite.cli.schema.evaluation import Searching
 from ames_lite.cli.schema.keys import (
     Count,
     Data,
@@ -65,3 +66,20 @@ class Rerank(Heads, Run, Extracting, Scoring, Data):
     top: Count | None = None  # candidates written per query; null: all
     query_desc_num: Count = 600  # strongest descriptors of a query
     gallery_desc_num: Count = 600  # strongest descriptors of a candidate
+
+
+@dataclass
+class Serve(Searching):
+    """Rerank over HTTP (POST /rerank), and with images=<folder> search (POST /search). Needs pip
+    install 'ames_lite[serve]'"""
+
+    host: str = "127.0.0.1"  # this machine alone; 0.0.0.0: all that reach it: give a token=
+    port: int = 8000  # 0: any that is free
+    token: str | None = None  # that requests bring (Authorization: Bearer …); null: AMES_TOKEN of
+    # the environment, else none
+    roots: list[Path] = listed()  # folders whose images requests may name by paths; []: none
+    max_mib: Count = 64  # of a request
+    max_documents: Count = 1000  # of a request
+    max_requests: Count = 32  # at a time; further ones get 503
+    timeout: Number = 30  # seconds from a request to its answer; later: 504
+    batch_pairs: Count = 64  # pairs that the head gets at a time, of one request or several

@@ -1,0 +1,87 @@
+"""`python scripts/serve.py`: rerank images and descriptors over HTTP; images=<folder>: search it.
+
+The index is brought up to date as by `ames search`; then requests are answered until Ctrl-C or
+SIGTERM, those that are open to the end.
+"""
+
+import math
+import os
+import signal
+from contextlib import suppress
+
+from ames_lite.cli.schema.exchange import Serve
+from ames_lite.cli.searching import (
+    check_bad_images,
+    check_served,
+    images_folder,
+    open_folder,
+    open_model,
+    session_of,
+)
+from ames_lite.errors import ConfigError, check_config, require
+from ames_lite.models import HEADS, SimilarityHead
+from ames_lite.reranking.reranker import Reranker
+from ames_lite.search.image_reranker import ImageReranker
+from ames_lite.search.image_search import Ranker
+from ames_lite.search.session import Session
+
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+
+
+def run(config: Serve) -> None:
+    check_served(config.port, "serve", PACKAGES)
+    token = os.environ.get("AMES_TOKEN") if config.token is None else config.token
+    check_config(token != "", "the token is empty", "token=<text>, or AMES_TOKEN not set")
+    check_config(config.timeout > 0, f"timeout={config.timeout}", "seconds, above 0")
+    for root in config.roots:
+        require(root.is_dir(), "a folder of roots= is missing", where=root, expected="a folder")
+    if config.images is not None:
+        images_folder(config.images)
+    from ames_lite.search.server.metrics import Metrics
+    from ames_lite.search.server.routes import build_web
+    from ames_lite.search.server.service import Limits, Service
+    from ames_lite.search.web import address_of, listen, server_of
+
+    with listen(config.host, config.port) as port:
+        ranker, images, session = _opened(config)
+        metrics, name = Metrics(), f"{config.backbone.name}_{config.model.name}"
+        limits = Limits(
+            body=config.max_mib << 20,
+            documents=config.max_documents,
+            seconds=config.timeout,
+            requests=config.max_requests,
+            query_count=ranker.options.query_count,
+            gallery_count=ranker.options.gallery_count,
+        )
+        service = Service(images, name, limits, config.roots, session, metrics.note_batch)
+        web = build_web(service, metrics, config.host, token)
+        server = server_of(web, "warning", math.ceil(config.timeout))
+        asks = "requests bring the token" if token else "whoever reaches it may ask"
+        print(f"{name} at {address_of(config.host, port)}: {asks}; Ctrl-C ends it", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn sends it on at its end
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[port])
+
+
+def _opened(config: Serve) -> tuple[Ranker, ImageReranker, Session | None]:
+    """The head, its backbone, and of images= the searches."""
+    folder = None if config.images is None else open_folder(config)
+    if folder is not None:
+        check_bad_images(config, folder.failed)
+    backbone, model = open_model(config) if folder is None else (folder.backbone, folder.model)
+    assert model is not None
+    ranker, role, answers = model
+    head, options = ranker.scorer.model, ranker.options
+    if not isinstance(head, SimilarityHead):
+        expected = " or ".join(f"model={name}" for name in HEADS)
+        raise ConfigError(f"model={config.model.name} is no head", expected=expected)
+    print(f"{ranker.scorer.name}: λ {ranker.lamb:g}, γ {ranker.temp:g} ({role})")
+    reranker = Reranker(
+        head.to(options.device),
+        ranker.lamb,
+        ranker.temp,
+        precision=options.precision,
+        batch_pairs=config.batch_pairs,
+    )
+    session = None if folder is None else session_of(folder)
+    return ranker, ImageReranker(backbone, reranker, answers.calibration), session

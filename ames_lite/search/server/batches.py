@@ -1,0 +1,86 @@
+"""Pairs of concurrent requests in common calls of the head, on one thread.
+
+A request waits WAIT for others, unless it fills a call on its own; while a call runs, the next one
+gathers. All but the call itself is done by the event loop, so that nothing needs a lock.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ames_lite.reranking.reranker import Reranker
+
+WAIT = 0.002  # seconds
+Logits = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+
+
+class Waiting(NamedTuple):
+    query: Array
+    candidates: Sequence[Array]
+    done: "asyncio.Future[Logits]"
+
+    @property
+    def kind(self) -> tuple[Any, int]:
+        return self.query.dtype, self.query.shape[1]
+
+
+class Batches:
+    """At most `batch_pairs` of the reranker together, but for a request that has more; note: called
+    with the number of requests of every call.
+    """
+
+    def __init__(self, reranker: Reranker, note: Callable[[int], None]) -> None:
+        self._reranker, self._most, self._note = reranker, reranker.batch_pairs, note
+        self.thread = ThreadPoolExecutor(1, "scoring")
+        self._waiting: deque[Waiting] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def logits(self, query: Array, candidates: Sequence[Array]) -> Logits:
+        """[K], as `Reranker.logits`. A caller that is cancelled is not scored any more."""
+        done: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(query, candidates, done))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await done
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            if sum(len(one.candidates) for one in self._waiting) < self._most:
+                await asyncio.sleep(WAIT)
+            batch = self._take()
+            if not batch:
+                continue
+            self._note(len(batch))
+            pairs = [(one.query, one.candidates) for one in batch]
+            scored = loop.run_in_executor(self.thread, self._reranker.logits_of, pairs)
+            await asyncio.wait([scored])
+            error = scored.exception()
+            for place, one in enumerate(batch):
+                if one.done.done():
+                    continue
+                if error is None:
+                    one.done.set_result(scored.result()[place])
+                else:
+                    one.done.set_exception(error)
+
+    def _take(self) -> list[Waiting]:
+        """The next requests that still wait, as many of one kind as fit."""
+        batch: list[Waiting] = []
+        room = self._most
+        while self._waiting:
+            one = self._waiting[0]
+            fits = len(one.candidates) <= room and one.kind == batch[0].kind if batch else True
+            if not (fits or one.done.done()):
+                break
+            self._waiting.popleft()
+            if not one.done.done():
+                batch.append(one)
+                room -= len(one.candidates)
+        return batch
