@@ -22,6 +22,7 @@ from tests.search.photos import save_photos
 from tests.search.test_session import SIFT, below
 
 app = pytest.importorskip("ames_lite.search.app", reason="no gradio here", exc_type=ImportError)
+listen = pytest.importorskip("ames_lite.search.web").listen
 by = pytest.importorskip("selenium.webdriver.common.by", reason="no selenium here").By
 RANKER = Ranker(verifier_scorer("mutual_nn"), 0.3, 0.1)
 

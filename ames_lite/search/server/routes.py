@@ -27,6 +27,7 @@ from ames_lite.search.web import ClientDisconnect, guarded, limit_body
 F = TypeVar("F", Rerank, Search)
 JSON, MULTIPART = "application/json", "multipart/form-data"
 SHOWN = 3  # faults of a request that are named
+UNREAD = (400, 401, 404, 405, 413, 415, 503, 504)  # the rest of such a request is not waited for
 OPEN = "/healthz"  # asks for no token
 SCHEMA = "#/components/schemas/{model}"
 FILE = {"type": "string", "format": "binary"}
@@ -68,6 +69,8 @@ def build_web(
                 said, asked = {"detail": "a token is needed"}, {"WWW-Authenticate": "Bearer"}
                 response = JSONResponse(said, 401, asked)
             status = response.status_code
+            if status in UNREAD:
+                response.headers["Connection"] = "close"
             return response
         finally:
             seconds = time.perf_counter() - began
@@ -90,7 +93,7 @@ class _Gate:
     """So many requests at a time, each within its time."""
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
-        self._limits, self._metrics, self._open = limits, metrics, 0
+        self._limits, self._shown, self._open = limits, metrics.open, 0
 
     @asynccontextmanager
     async def entered(self) -> AsyncIterator[None]:
@@ -98,8 +101,9 @@ class _Gate:
             raise HTTPException(503, "too many requests at a time", {"Retry-After": "1"})
         self._open += 1
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                yield
+            with self._shown.track_inprogress():
+                async with asyncio.timeout(self._limits.seconds):
+                    yield
         except TimeoutError as error:
             late = f"there is no answer within {self._limits.seconds:g} s"
             raise HTTPException(504, late) from error

@@ -29,12 +29,11 @@ from ames_lite.search.server.forms import (
     Given,
     Hit,
     Options,
-    Picture,
     Reranked,
     Result,
     Search,
 )
-from ames_lite.search.server.sources import Array, Upload, descriptors_of, image_file, named
+from ames_lite.search.server.sources import Array, Image, Upload, descriptors_of, image_file, named
 from ames_lite.search.session import Listing, Query, Session
 
 T = TypeVar("T")
@@ -148,18 +147,16 @@ class Service:
     def _describe(self, path: Path) -> Array:
         return self._images.describe(path).local.descriptors.astype(np.float32)
 
-    async def _each(
-        self, parts: Sequence[tuple[str, Given | Upload]], work: Callable[[Path], T]
-    ) -> list[T]:
+    async def _each(self, parts: Sequence[tuple[str, Image]], work: Callable[[Path], T]) -> list[T]:
         """Work on the file of every part, on the thread that describes; stops with its caller."""
         stop = Event()
 
         def run() -> list[T]:
             found: list[T] = []
             with TemporaryDirectory(prefix="ames_lite_") as scratch:
-                for which, given in parts:
+                for which, image in parts:
                     if not stop.is_set():
-                        found.append(self._one(which, given, Path(scratch), work))
+                        found.append(self._one(which, image, Path(scratch), work))
             return found
 
         try:
@@ -167,11 +164,8 @@ class Service:
         finally:
             stop.set()
 
-    def _one(
-        self, which: str, given: Given | Upload, scratch: Path, work: Callable[[Path], T]
-    ) -> T:
+    def _one(self, which: str, image: Image, scratch: Path, work: Callable[[Path], T]) -> T:
         with named(which):
-            image = given.image if isinstance(given, Picture) else given
             path = image_file(image, self._roots, scratch)
         with named(which, path):
             return work(path)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, UserError, explained, require
 from ames_lite.models import SimilarityHead
-from ames_lite.search.server.forms import IMAGE, MOST_DESCRIPTORS, Descriptors
+from ames_lite.search.server.forms import IMAGE, MOST_DESCRIPTORS, Descriptors, Picture
 
 Array = npt.NDArray[Any]
 KINDS = {1: "u1", 2: "<f2", 4: "<f4"}  # by bytes of an entry
@@ -29,6 +29,9 @@ class Upload(NamedTuple):
 
     name: str
     content: bytes
+
+
+Image = str | Picture | Upload
 
 
 @contextmanager
@@ -47,10 +50,11 @@ def plain(error: UserError) -> str:
     return "; ".join(" ".join(line.split()) for line in lines)
 
 
-def image_file(given: str | Upload, roots: Sequence[Path], scratch: Path) -> Path:
+def image_file(image: Image, roots: Sequence[Path], scratch: Path) -> Path:
     """The file of an image, in the scratch folder unless it is below a root. Raises BadInput."""
-    if isinstance(given, Upload):
-        return _written(given.content, Path(given.name).suffix, scratch)
+    if isinstance(image, Upload):
+        return _written(image.content, Path(image.name).suffix, scratch)
+    given = image.image if isinstance(image, Picture) else image
     url = DATA_URL.match(given)
     if url is None and re.match(r"\w[\w+.-]*:", given):
         raise BadInput("an address is not fetched", expected=IMAGE)
