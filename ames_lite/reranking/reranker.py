@@ -73,11 +73,17 @@ class Reranker:
         Returns lists [1, K], whose sims are the scores. Raises BadInput.
         """
         count = _count(candidates)
-        given = np.zeros(count, np.float32) if sims is None else as_sims(sims, count, kind)
-        logits = self.logits(query, candidates)[None]
-        lamb = 0.0 if sims is None else self.lamb
+        given = None if sims is None else as_sims(sims, count, kind)
+        return self.ordered(self.logits(query, candidates), given)
+
+    def ordered(
+        self, logits: npt.NDArray[np.float32], sims: npt.NDArray[np.float32] | None = None
+    ) -> Neighbors:
+        """As `rerank`, of logits [K] that are known."""
+        lamb, count = 0.0 if sims is None else self.lamb, len(logits)
+        given = np.zeros(count, np.float32) if sims is None else sims
         near = Neighbors(np.arange(count, dtype=np.int32)[None], given[None], count)
-        return rerank(near, logits, lamb, self.temp)
+        return rerank(near, logits[None], lamb, self.temp)
 
     @torch.inference_mode()
     def logits(

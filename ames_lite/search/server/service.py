@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import require
 from ames_lite.models import SimilarityHead
-from ames_lite.records import Neighbors
-from ames_lite.reranking.ensemble import rerank
+from ames_lite.records import as_sims
 from ames_lite.search.image_reranker import ImageReranker
 from ames_lite.search.server.batches import Batches
 from ames_lite.search.server.forms import (
@@ -80,18 +79,18 @@ class Service:
         sims: Sequence[float] | None = None,
     ) -> Reranked:
         """Raises BadInput, which names the document."""
-        self._check(options, len(documents), sims)
+        count, most, model = len(documents), self.limits.documents, options.model
+        require(model in (None, self.name), f"there is no model '{model}'", expected=self.name)
+        require(0 < count <= most, f"there are {count} documents", expected=f"1 to {most}")
+        given = None if sims is None else as_sims(sims, count, "similarity")
         arrays = await self._arrays([query, *documents])
         logits = await self._batches.logits(arrays[0], arrays[1:])
-        given = np.zeros(len(logits), np.float32) if sims is None else np.array(sims, np.float32)
-        near = Neighbors(np.arange(len(logits), dtype=np.int32)[None], given[None], len(logits))
-        lamb = 0.0 if sims is None else self._reranker.lamb
-        found = rerank(near, logits[None], lamb, self._reranker.temp)
-        ranked = zip(found.ids[0].tolist(), self._relevance(found.sims[0], lamb), strict=True)
-        results = [Result(index=n, relevance_score=x) for n, x in ranked][: options.top_n]
-        if options.return_documents:
-            for one in results:
-                one.document = _sent(documents[one.index])
+        found = self._reranker.ordered(logits, given)
+        scores = self._relevance(found.sims[0], 0.0 if given is None else self._reranker.lamb)
+        ids = found.ids[0, : options.top_n].tolist()
+        results = [Result(index=n, relevance_score=x) for n, x in zip(ids, scores, strict=False)]
+        for one in results if options.return_documents else ():
+            one.document = _sent(documents[one.index])
         usage = {"total_tokens": sum(map(len, arrays))}
         return Reranked(id=str(uuid4()), model=self.name, results=results, usage=usage)
 
@@ -123,19 +122,11 @@ class Service:
         relevance: list[float] = scores.tolist()
         return relevance
 
-    def _check(self, options: Options, count: int, sims: Sequence[float] | None) -> None:
-        known = options.model in (None, self.name)
-        require(known, f"there is no model '{options.model}'", expected=self.name)
-        most = self.limits.documents
-        require(0 < count <= most, f"there are {count} documents", expected=f"1 to {most}")
-        fits = sims is None or (len(sims) == count and np.isfinite(sims).all())
-        require(fits, "sims do not fit", expected=f"{count} numbers, one a document")
-
     async def _arrays(self, given: Sequence[Given | Upload]) -> list[Array]:
         """The descriptors of the query and all documents, of one width and kind."""
         parts = [(f"documents[{n - 1}]" if n else "query", one) for n, one in enumerate(given)]
-        sent = [(which, one) for which, one in parts if isinstance(one, Descriptors)]
         pictures = [(which, one) for which, one in parts if not isinstance(one, Descriptors)]
+        sent = [(which, one) for which, one in parts if isinstance(one, Descriptors)]
         arrays = iter(await self.read(_checked, sent, self._reranker.model))
         described = iter(await self._each(pictures, self._describe) if pictures else [])
         found = [next(arrays if isinstance(one, Descriptors) else described) for one in given]

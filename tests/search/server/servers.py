@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,13 @@ from tests.search.photos import save_photos
 for package in ("fastapi", "httpx", "prometheus_client", "python_multipart"):
     pytest.importorskip(package, reason="the extra serve is not installed")
 
-import httpx  # noqa: E402
+import httpx as httpx  # noqa: E402
 
+from ames_lite.search.server.forms import MOST_DESCRIPTORS as MOST_DESCRIPTORS  # noqa: E402
 from ames_lite.search.server.metrics import Metrics  # noqa: E402
 from ames_lite.search.server.routes import build_web  # noqa: E402
 from ames_lite.search.server.service import Limits, Service  # noqa: E402
+from ames_lite.search.web import address_of, listen, server_of  # noqa: E402
 
 SIFT = Sift(top_k=30, image_size=120)
 WIDTH = SIFT.dim
@@ -75,6 +79,20 @@ class Server:
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+
+@contextmanager
+def running(server: Server) -> Iterator[str]:
+    """Its address."""
+    with listen("127.0.0.1", 0) as port:
+        uvicorn = server_of(server.web, "critical", 5)
+        thread = Thread(target=uvicorn.run, kwargs={"sockets": [port]})
+        thread.start()
+        try:
+            yield address_of("127.0.0.1", port)
+        finally:
+            uvicorn.should_exit = True
+            thread.join()
 
 
 def scores_of(answer: dict[str, Any]) -> dict[int, float]:

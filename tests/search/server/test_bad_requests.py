@@ -80,7 +80,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "top_n of 0": ({"query": QUERY, "documents": [GOOD], "top_n": 0}, "top_n"),
     "top_n as a text": ({"query": QUERY, "documents": [GOOD], "top_n": "3"}, "top_n"),
     "another model": ({"query": QUERY, "documents": [GOOD], "model": "m0"}, "no model 'm0'"),
-    "too few sims": ({"query": QUERY, "documents": [GOOD], "sims": [1.0, 2.0]}, "sims do not fit"),
+    "too few sims": ({"query": QUERY, "documents": [GOOD], "sims": [1.0, 2.0]}, "sims have shape"),
     "an address": ({"query": QUERY, "documents": ["https://a.b/c.jpg"]}, "is not fetched"),
     "a file address": ({"query": "file:///etc/passwd", "documents": [GOOD]}, "is not fetched"),
     "a data URL of text": ({"query": "data:text/plain,x", "documents": [GOOD]}, "is not fetched"),

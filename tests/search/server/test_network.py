@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Thread
+from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
-from ames_lite.search.server.service import Limits
-from ames_lite.search.web import address_of, listen, server_of
-from tests.search.server.servers import Server, photos, scores_of, sent, some, text_of
+from tests.search.server.servers import (
+    MOST_DESCRIPTORS,
+    Limits,
+    Server,
+    httpx,
+    photos,
+    running,
+    scores_of,
+    sent,
+    some,
+    text_of,
+)
 
 QUERY, *DOCUMENTS = some(5, 6, 7, 8)
 BODY = {"query": sent(QUERY), "documents": [sent(one) for one in DOCUMENTS]}
-
-
-@contextmanager
-def running(server: Server) -> Iterator[str]:
-    """Its address."""
-    with listen("127.0.0.1", 0) as port:
-        uvicorn = server_of(server.web, "critical", 5)
-        thread = Thread(target=uvicorn.run, kwargs={"sockets": [port]})
-        thread.start()
-        try:
-            yield address_of("127.0.0.1", port)
-        finally:
-            uvicorn.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +109,34 @@ def test_other_hosts_and_tokens_are_refused(client: httpx.Client) -> None:
     assert client.get("/docs", headers={"host": "evil.example"}).status_code == 400
     answer = client.post("/rerank", json=BODY, headers={"authorization": "Bearer other"})
     assert answer.status_code == 401 and json.loads(answer.text)["detail"]
+
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["images", "descriptors"])
+def test_the_examples_of_the_page_run(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
+    for name, path in zip(("query", "a", "b"), photos(tmp_path / "photos"), strict=False):
+        (tmp_path / f"{name}.jpg").write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    given: dict[str, Any] = {"query": QUERY, "candidates": DOCUMENTS}
+    with running(Server()) as address:
+        exec(example.replace("http://127.0.0.1:8000", address), given)
+    assert given["answer"].status_code == 200
+
+
+def test_the_limits_of_the_page_are_those_of_the_server() -> None:
+    limits = Limits()
+    for row in (
+        f"| `max_mib=` | {limits.body >> 20} MiB |",
+        f"| `max_documents=` | {limits.documents} |",
+        f"| {MOST_DESCRIPTORS} |",
+        f"| `max_requests=` | {limits.requests} |",
+        f"| `timeout=` | {limits.seconds:g} s |",
+    ):
+        assert row in PAGE
