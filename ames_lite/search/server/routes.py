@@ -119,13 +119,13 @@ def _add_answers(web: FastAPI, service: Service, gate: _Gate) -> None:
         async with gate.entered():
             if _kind(request) == MULTIPART:
                 return await service.rerank(*await _uploads(request, service.limits.documents))
-            asked = await _body(request, service, Rerank)
+            asked = await _body(request, Rerank)
             return await service.rerank(asked, asked.query, asked.documents, asked.sims)
 
     async def search(request: Request) -> Found:
         """Images of the folder that show what the query shows."""
         async with gate.entered():
-            return await service.search(await _body(request, service, Search))
+            return await service.search(await _body(request, Search))
 
     how: Any = {"methods": ["POST"], "response_model_exclude_none": True}
     takes = _takes({JSON: {"$ref": SCHEMA.format(model="Rerank")}, MULTIPART: FILES})
@@ -171,11 +171,11 @@ def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _body(request: Request, service: Service, form: type[F]) -> F:
+async def _body(request: Request, form: type[F]) -> F:
     """Raises ValidationError."""
     if _kind(request) != JSON:
         raise HTTPException(415, f"the content type is not known, expected: {JSON}")
-    return await service.read(form.model_validate_json, await request.body())
+    return await asyncio.to_thread(form.model_validate_json, await request.body())
 
 
 async def _uploads(request: Request, most: int) -> tuple[Options, Upload, list[Upload]]:

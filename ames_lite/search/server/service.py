@@ -1,7 +1,7 @@
 """What the server does with a request, once it is read: describe, score, order.
 
-Three kinds of threads: `reading` parses and checks, `describing` alone runs the backbone and
-searches, and that of `batches` runs the head, so that descriptors do not wait for images.
+One thread alone runs the backbone and searches, that of `batches` runs the head, so that
+descriptors do not wait for images. Others read and check: the event loop only waits.
 """
 
 import asyncio
@@ -64,12 +64,7 @@ class Service:
         self._images, self._reranker = images, images.reranker
         self._roots = [root.resolve() for root in roots]
         self._batches = Batches(images.reranker, note)
-        self._reading = ThreadPoolExecutor(2, "reading")
         self._describing = ThreadPoolExecutor(1, "describing")
-
-    async def read(self, work: Callable[..., T], *given: Any) -> T:
-        """Work that takes no network, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, work, *given)
 
     async def rerank(
         self,
@@ -111,7 +106,7 @@ class Service:
         return Found(model=self.name, results=hits, absent=listing.absent)
 
     def close(self) -> None:
-        for pool in (self._reading, self._describing, self._batches.thread):
+        for pool in (self._describing, self._batches.thread):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _relevance(self, scores: npt.NDArray[np.floating[Any]], lamb: float) -> list[float]:
@@ -127,7 +122,7 @@ class Service:
         parts = [(f"documents[{n - 1}]" if n else "query", one) for n, one in enumerate(given)]
         pictures = [(which, one) for which, one in parts if not isinstance(one, Descriptors)]
         sent = [(which, one) for which, one in parts if isinstance(one, Descriptors)]
-        arrays = iter(await self.read(_checked, sent, self._reranker.model))
+        arrays = iter(await asyncio.to_thread(_checked, sent, self._reranker.model))
         described = iter(await self._each(pictures, self._describe) if pictures else [])
         found = [next(arrays if isinstance(one, Descriptors) else described) for one in given]
         kinds = {(array.dtype, array.shape[1]) for array in found}
