@@ -3,9 +3,9 @@
     python -m benchmarks.serving [clients=1,4,16] [seconds=20] [documents=50] [descriptors=100]
         [head=photo_elvis] [rate=20]
 
-A server process of its own and one client process, so that both share the machine's cores, as they
-do in use. Each client sends its next request when the last is answered (closed loop); the last row
-is an open loop: requests come at `rate` a second whatever the answers, as from many users.
+A server process of its own and one client process share the machine's cores. Each client sends its
+next request when the last is answered (closed loop); the last row is an open loop: requests come at
+`rate` a second whatever the answers, as from many users. CPU: of the server, an answer.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import numpy as np
@@ -28,7 +29,7 @@ from ames_lite.io.checkpoint import load_head
 
 KEYS = {"clients": "1,4,16", "seconds": "20", "documents": "50", "descriptors": "100"}
 KEYS |= {"head": "photo_elvis", "rate": "20"}
-HEADER = ["", "requests/s", "p50 ms", "p95 ms", "p99 ms", "answers", "others"]
+HEADER = ["", "requests/s", "p50 ms", "p95 ms", "p99 ms", "answers", "others", "CPU ms"]
 
 
 @dataclass
@@ -37,22 +38,20 @@ class Taken:
 
     answered: list[float] = field(default_factory=list)  # seconds of every answer
     others: int = 0  # answers that were none: 503, 504
+    cpu: float = 0.0  # seconds of the server's
     began: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0  # in all
-
-    def ended(self) -> "Taken":
-        self.seconds = time.perf_counter() - self.began
-        return self
 
     def row(self, name: str) -> list[object]:
         times = [f"{1000 * np.percentile(self.answered, p):.0f}" for p in (50, 95, 99)]
         rate = f"{len(self.answered) / self.seconds:.1f}"
-        return [name, rate, *times, len(self.answered), self.others]
+        cpu = f"{1000 * self.cpu / len(self.answered):.0f}"
+        return [name, rate, *times, len(self.answered), self.others, cpu]
 
 
 def bodies(head: str, documents: int, descriptors: int) -> list[bytes]:
     """Requests with float16 descriptors of unit length, as base64."""
-    width = load_head(shipped_head(head))[0].dim_in
+    width = load_head(shipped_head(head))[0].dim_in or 0
     rng = np.random.default_rng(0)
 
     def image() -> dict[str, object]:
@@ -83,7 +82,7 @@ class Load:
     """Requests to an address, in turns."""
 
     def __init__(self, address: str, sent: Sequence[bytes]) -> None:
-        self._url, self._sent = f"{address}/rerank", sent
+        self._address, self._sent = address, sent
 
     async def closed(self, clients: int, seconds: float) -> Taken:
         """Every client waits for its answer before it asks again."""
@@ -93,33 +92,41 @@ class Load:
                 await self._ask(client, taken, number)
                 number += 1
 
-        async with _client() as client:
-            taken = Taken()
+        async with self._measured() as (client, taken):
             await asyncio.gather(*(keep_asking(client, taken, n) for n in range(clients)))
-            return taken.ended()
+            return taken
 
     async def open(self, rate: float, seconds: float) -> Taken:
         """So many requests a second, whatever the answers."""
-        async with _client() as client:
-            taken, tasks = Taken(), []
+        async with self._measured() as (client, taken):
+            tasks = []
             for number in range(int(rate * seconds)):
                 await asyncio.sleep(max(0.0, taken.began + number / rate - time.perf_counter()))
                 tasks.append(asyncio.create_task(self._ask(client, taken, number)))
             await asyncio.gather(*tasks)
-            return taken.ended()
+            return taken
 
     async def _ask(self, client: httpx.AsyncClient, taken: Taken, number: int) -> None:
         body, start = self._sent[number % len(self._sent)], time.perf_counter()
-        answer = await client.post(self._url, content=body)
+        answer = await client.post(f"{self._address}/rerank", content=body)
         if answer.status_code == 200:
             taken.answered.append(time.perf_counter() - start)
         else:
             taken.others += 1
 
+    @asynccontextmanager
+    async def _measured(self) -> AsyncIterator[tuple[httpx.AsyncClient, Taken]]:
+        how: Any = {"limits": httpx.Limits(max_connections=None), "trust_env": False}
+        headers = {"content-type": "application/json"}
+        async with httpx.AsyncClient(headers=headers, timeout=120, **how) as client:
+            before, taken = await self._cpu(client), Taken()
+            yield client, taken
+            taken.seconds = time.perf_counter() - taken.began
+            taken.cpu = await self._cpu(client) - before
 
-def _client() -> httpx.AsyncClient:
-    headers, limits = {"content-type": "application/json"}, httpx.Limits(max_connections=None)
-    return httpx.AsyncClient(headers=headers, trust_env=False, timeout=120, limits=limits)
+    async def _cpu(self, client: httpx.AsyncClient) -> float:
+        text = (await client.get(f"{self._address}/metrics")).text
+        return float(text.split("\nprocess_cpu_seconds_total ")[1].split()[0])
 
 
 def run(words: Sequence[str]) -> None:

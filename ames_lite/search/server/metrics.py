@@ -1,6 +1,13 @@
 """What a server counts, for Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -11,6 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # CPU, memory, on Linux
         self._requests = Counter(
             "ames_requests", "Answers, by path and status", ["path", "status"], registry=registry
         )
