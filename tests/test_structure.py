@@ -32,7 +32,7 @@ LEVELS = [
     ["ames_lite.reranking"],
     ["ames_lite.evaluation"],
     ["ames_lite.training", "ames_lite.extraction"],
-    ["ames_lite.search"],
+    ["ames_lite.search", "ames_lite.interop"],
     ["ames_lite.cli"],
     ["benchmarks", "tools"],
     ["scripts", "extract", "hubconf", "ames_lite.__main__"],
@@ -72,6 +72,9 @@ OWNERS = {
     "uvicorn": ["ames_lite/search/web.py"],
     "pydantic": ["ames_lite/search/server/forms.py", "ames_lite/search/server/routes.py"],
     "prometheus_client": ["ames_lite/search/server/metrics.py"],
+    "mteb": ["ames_lite/interop/mteb.py"],
+    "datasets": ["ames_lite/interop/hugging_face.py"],
+    "sentence_transformers": [],
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.cli.schema.evaluation import Searching
-from ames_lite.errors import check_config, explained
+from ames_lite.errors import check_config
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.writing import replacing
 from ames_lite.reranking.calibration import Calibration
+from ames_lite.search.image_reranker import calibration_of
 from ames_lite.search.image_search import Hits
 
 
@@ -44,12 +45,10 @@ def read_answers(
     config: Searching, meta: HeadMeta, frozen: bool, certain: float | None = None
 ) -> Answers:
     """From threshold=, max_false=, certain=. frozen: λ and γ are the head's own, as calibrated."""
-    threshold, calibration = config.threshold, None
+    threshold = config.threshold
     finite = threshold is None or math.isfinite(threshold)
     check_config(finite, f"threshold={threshold}", "a finite score")
-    if frozen and meta.calibration is not None:
-        with explained(where=config.weights):
-            calibration = Calibration.from_json(meta.calibration)
+    calibration = calibration_of(meta, config.weights) if frozen else None
     both = {"max_false": config.max_false, "certain": certain}
     asked = {key: value for key, value in both.items() if value is not None}
     given = " ".join(f"{key}={value}" for key, value in asked.items())

@@ -133,10 +133,10 @@ def write_image_list(path: str | Path, images: ImageList) -> Path:
         columns.append(images.labels.tolist())
     if images.sizes is not None:
         columns += images.sizes[:, ::-1].T.tolist()
-    return _write_rows(path, zip(*columns, strict=True))
+    return write_csv(path, zip(*columns, strict=True))
 
 
-def _write_rows(path: str | Path, rows: Iterable[Iterable[object]]) -> Path:
+def write_csv(path: str | Path, rows: Iterable[Iterable[object]]) -> Path:
     """Write a CSV under a temporary name, then rename it."""
     with (
         replacing(path, overwrite=True) as partial,
@@ -174,4 +174,4 @@ def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np
 
 def write_families(path: Path, rows: Iterable[tuple[int, str, str, str]]) -> None:
     """Rows of HEADER; `read_families` reads them."""
-    _write_rows(path, [HEADER, *rows])
+    write_csv(path, [HEADER, *rows])

@@ -36,9 +36,7 @@ def check_rgb(image: object) -> Picture:
     raise BadInput(
         f"the image is given as {found}",
         expected="RGB uint8 [H, W, 3]: a NumPy array, values from 0 to 255",
-        remedy="load_image of ames_lite.io.images gives it. Floats in [0, 1]: "
-        "(255 * x).round().astype('uint8'); grey: np.stack([x] * 3, axis=-1); [3, H, W]: "
-        "x.transpose(1, 2, 0); RGBA: x[..., :3]; Pillow: np.asarray(x.convert('RGB'))",
+        remedy="as_image of ames_lite.io.images makes it of paths, Pillow images, grey and floats",
     )
 
 

@@ -14,7 +14,7 @@ from ames_lite.models import SimilarityHead
 from ames_lite.models.head import Encoding
 from ames_lite.models.published import PUBLISHED_HEADS
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors, as_sims
-from ames_lite.reranking.ensemble import check_ensemble, rerank
+from ames_lite.reranking.ensemble import check_ensemble, ensemble_scores, rerank
 from ames_lite.runtime import autocast
 
 LAMB, TEMP = PUBLISHED_HEADS["dinov2_ames"][2:]  # of a head that brings none
@@ -84,6 +84,13 @@ class Reranker:
         given = np.zeros(count, np.float32) if sims is None else sims
         near = Neighbors(np.arange(count, dtype=np.int32)[None], given[None], count)
         return rerank(near, logits[None], lamb, self.temp)
+
+    def scores(
+        self, query: Described | StoredRow, candidates: Candidates
+    ) -> npt.NDArray[np.float32]:
+        """sigmoid(temp * logit) [K], the scores without sims, in the order of the candidates."""
+        logits = self.logits(query, candidates)
+        return ensemble_scores(np.zeros_like(logits), logits, 0.0, self.temp)
 
     @torch.inference_mode()
     def logits(

@@ -138,10 +138,12 @@ class ImageReranker:
         head = self.reranker.model
         return Similarity(float(score[0]), float(logits[0]), probability, head, one, other)
 
-    def describe_all(self, images: Sequence[ImageLike | Described]) -> list[Described]:
+    def describe_all(
+        self, images: Sequence[ImageLike | Described], what: str = "image"
+    ) -> list[Described]:
         """Of every image, in batches; BadInput names the first that cannot be described."""
         new = [(i, image) for i, image in enumerate(images) if not isinstance(image, Described)]
-        jobs = [Job(f"candidate {i}", image, None) for i, image in new]
+        jobs = [Job(f"{what} {i}", image, None) for i, image in new]
         found = {i: image for i, image in enumerate(images) if isinstance(image, Described)}
         made = describe_all(jobs, self.backbone, workers=1)
         for (i, _), job, result in zip(new, jobs, made, strict=True):
@@ -165,7 +167,7 @@ class ImageReranker:
             rows = [i for i, path in enumerate(paths) if path == twice]
             what = f"candidates {rows[0]} and {rows[1]} are the same file"
             raise BadInput(what, where=str(twice), expected="every image at most once")
-        return [found.local for found in self.describe_all(candidates)]
+        return [found.local for found in self.describe_all(candidates, "candidate")]
 
 
 def calibration_of(meta: HeadMeta, where: str | Path | None) -> Calibration | None:

@@ -1,0 +1,1 @@
+"""The reranker in the interfaces of other libraries."""
