@@ -27,8 +27,6 @@ Described = LocalDescriptors | Array | Tensor
 class Store(Protocol):
     """What a DescriptorStore does here; it is not imported, for HDF5."""
 
-    names: tuple[str, ...]
-
     def read_descriptors(self, rows: Array, /) -> tuple[Array, npt.NDArray[np.bool_]]: ...
 
 
@@ -110,11 +108,15 @@ class Reranker:
         logits = np.concatenate(parts)
         return logits if len(asked) else np.full_like(logits, NO_EVIDENCE)
 
-    def _scored(self, query: Encoding, images: Sequence[Tensor]) -> npt.NDArray[np.float32]:
+    def _scored(self, query: Encoding, images: Tensor | list[Tensor]) -> npt.NDArray[np.float32]:
+        """Logits of images, [n, T, D] or a list of [T, D]."""
         logits = np.empty(len(images), np.float32)
         for rows in self._batches([len(image) for image in images]):
-            part = _padded([images[row] for row in rows], self.model.device)
-            scored = self.model.score(query, self.model.encode(*part, gallery=True))
+            if isinstance(images, Tensor):  # rows in a row: views
+                part, valid = images[rows[0] : rows[-1] + 1].to(self.model.device), None
+            else:
+                part, valid = _padded([images[row] for row in rows], self.model.device)
+            scored = self.model.score(query, self.model.encode(part, valid, gallery=True))
             assert isinstance(scored, Tensor)
             logits[rows] = scored.float().cpu().numpy()
         blank = [len(image) == 0 for image in images]
@@ -176,39 +178,66 @@ def _one(query: Any) -> Tensor:
     if is_stored(query):
         store, row = query
         return _tensors((store, [row]), 0)[0]
-    return _as_tensor(query, "query")
+    return _without_zeros(_checked(query, "query"))
 
 
-def _tensors(candidates: Any, start: int) -> list[Tensor]:
-    """The candidates from `start` on, at most CHUNK."""
+def _tensors(candidates: Any, start: int) -> Tensor | list[Tensor]:
+    """The candidates from `start` on, at most CHUNK: [n, T, D] where all are alike, else a list."""
     part = slice(start, start + CHUNK)
-    if not is_stored(candidates):
-        return [_as_tensor(c, f"candidate {i}") for i, c in enumerate(candidates[part], start)]
-    store, rows = candidates
-    found, valid = store.read_descriptors(np.asarray(rows)[part])
-    named = (f"candidate {i} ('{store.names[row]}')" for i, row in enumerate(rows[part], start))
-    return [_as_tensor(d[v], name) for d, v, name in zip(found, valid, named, strict=True)]
+    if is_stored(candidates):
+        found, valid = candidates[0].read_descriptors(np.asarray(candidates[1])[part])
+        block = found if valid.all() else [d[real] for d, real in zip(found, valid, strict=True)]
+    else:
+        block = candidates[part]
+    if getattr(block, "ndim", 0) == 3:
+        _checked(block[0], "candidate 0")
+        return _all_without_zeros(block)
+    images = [_checked(c, f"candidate {i}") for i, c in enumerate(block, start)]
+    if len({(image.shape, image.dtype) for image in images}) > 1:
+        return [_without_zeros(image) for image in images]
+    stack: Any = torch.stack if isinstance(images[0], Tensor) else np.stack
+    return _all_without_zeros(stack(images))
 
 
-def _as_tensor(described: Described, what: str) -> Tensor:
-    """[T, D] float32 without those that are zero, which have no direction; or packed bits."""
-    given = described.descriptors if isinstance(described, LocalDescriptors) else described
-    refused = (TypeError, ValueError)  # text, objects, ragged lists, other byte orders
-    with explained(f"{what} is no array of numbers: {{}}", refused, expected=EXPECTED):
-        tensor = given if isinstance(given, Tensor) else _from_array(given)
-    packed = tensor.dtype == torch.uint8
-    if tensor.ndim != 2 or not (packed or tensor.is_floating_point()):
-        what = f"{what} has shape {list(tensor.shape)} and dtype {tensor.dtype}"
+def _checked(described: Described, what: str) -> Array | Tensor:
+    """Descriptors of one image as they were given. Raises BadInput for all but numbers [T, D]."""
+    given: Any = described.descriptors if isinstance(described, LocalDescriptors) else described
+    if not isinstance(given, Tensor):
+        refused = (TypeError, ValueError)  # ragged lists, objects
+        with explained(f"{what} is no array of numbers: {{}}", refused, expected=EXPECTED):
+            given = np.asarray(given)
+    floating = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
+    packed = given.dtype in (torch.uint8, np.uint8)
+    if given.ndim != 2 or not (packed or floating):
+        what = f"{what} has shape {list(given.shape)} and dtype {given.dtype}"
         raise BadInput(what, expected=EXPECTED)
-    return tensor if packed else tensor[tensor.any(dim=1)].float()
+    return given
 
 
-def _from_array(given: npt.ArrayLike) -> Tensor:
-    """Descriptors of any float type and byte order as float32, all else as it is."""
-    array = np.array(given)
-    with np.errstate(over="ignore"):  # infinite then, and refused
-        wide = array.astype(np.float32) if array.dtype.kind == "f" else array
-    return torch.from_numpy(wide)
+def _floats(given: Array | Tensor) -> Tensor:
+    """Floats of any type and byte order as float32, packed bits as they are."""
+    if not isinstance(given, Tensor):
+        plain = given.dtype.isnative and given.dtype.itemsize <= 8
+        with np.errstate(over="ignore"):  # infinite then, and refused
+            given = given if plain else given.astype(np.float32)
+        given = torch.from_numpy(np.require(given, requirements=["C", "W"]))
+    return given if given.dtype == torch.uint8 else given.float()
+
+
+def _without_zeros(image: Array | Tensor) -> Tensor:
+    """[T, D] without the descriptors that are zero, which have no direction."""
+    floats = _floats(image)
+    return floats if floats.dtype == torch.uint8 else floats[floats.any(dim=1)]
+
+
+def _all_without_zeros(block: Array | Tensor) -> Tensor | list[Tensor]:
+    """The same of [n, T, D]: a list where an image may lose some, or has numbers that are not
+    finite, which `_padded` refuses.
+    """
+    floats = _floats(block)
+    sums = floats.sum(dim=-1)  # the fastest look: 0 of a descriptor of zeros, and of few others
+    whole = floats.dtype == torch.uint8 or bool(((sums != 0) & sums.isfinite()).all())
+    return floats if whole and floats.shape[1] else [_without_zeros(image) for image in floats]
 
 
 def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -28,7 +28,7 @@ from ames_lite.hub import shipped_head
 from ames_lite.io.checkpoint import HeadMeta, load_head
 from ames_lite.io.images import MIN_SIDE, ImageLike, as_image
 from ames_lite.models import SimilarityHead
-from ames_lite.records import LocalDescriptors, Neighbors
+from ames_lite.records import LocalDescriptors, Neighbors, as_sims
 from ames_lite.reranking.calibration import Calibration
 from ames_lite.reranking.ensemble import ensemble_scores
 from ames_lite.reranking.explain import PairExplanation, explain
@@ -125,6 +125,9 @@ class ImageReranker:
         """The candidates [1, K] in the order of their scores; see `Reranker.rerank`. The query is
         described and encoded once. Raises BadInput, which names the candidate.
         """
+        if sims is not None:  # refused before anything is described
+            listed: Any = candidates[1] if is_stored(candidates) else candidates
+            sims, kind = as_sims(sims, len(listed), kind), "similarity"
         asked: Any = query if is_stored(query) else self._local(query)
         return self.reranker.rerank(asked, self._candidates(candidates), sims, kind=kind)
 

@@ -125,6 +125,20 @@ def test_wrong_candidates_are_named(candidates: Any, said: str) -> None:
         reranker().rank(picture(0), candidates)
 
 
+def test_wrong_sims_are_refused_before_anything_is_described() -> None:
+    for sims, said in (([0.1], "sims have shape"), (np.arange(5.0), 'kind="distance"')):
+        with pytest.raises(BadInput, match=said):
+            reranker().rank("gone.png", ["gone.png"] * 5, sims=sims)
+
+
+def test_distances_are_one_minus_similarities() -> None:
+    own, images = reranker(lamb=0.9), [picture(seed) for seed in range(1, 6)]
+    distances = np.linspace(0.1, 0.9, 5)
+    wanted = own.rerank(picture(0), images, 1 - distances)
+    found = own.rerank(picture(0), images, distances, kind="distance")
+    assert np.array_equal(found.ids, wanted.ids) and np.allclose(found.sims, wanted.sims)
+
+
 def test_top_k_and_a_missing_query_are_refused() -> None:
     with pytest.raises(BadInput, match="top_k is 0"):
         reranker().rank(picture(0), [picture(1)], top_k=0)
