@@ -22,11 +22,15 @@ Array = npt.NDArray[np.generic]
 # Finite, so that it can be stored and multiplied by any γ.
 NO_EVIDENCE = -1e30
 LAST_ROW = 2**31 - 1  # of an image list
-SIM_KINDS = (None, "similarity", "distance")
+SIM_KINDS = {  # what lists hold, and for distances d the number of which 1 - d / number is a sim
+    "similarity": None,
+    "distance": 1,  # 1 - cosine
+    "squared_l2": 2,  # of unit vectors, as faiss gives it
+}
 LEAST_SORTED = 5  # numbers that rise by chance in one of 120 lists
 KIND_REMEDY = (
-    'kind="distance" for cosine distances d (1 - d is the similarity); for squared L2 distances d '
-    'of unit vectors sims=1 - d / 2; kind="similarity" where the list is meant to rise'
+    'kind="squared_l2" (of unit vectors, as faiss gives it), kind="distance" (1 - cosine), or '
+    'kind="similarity" where the list is meant to rise'
 )
 KINDS = {"descriptors": None, "xy": np.float32, "scale": np.uint8, "weight": np.float32}
 
@@ -128,8 +132,8 @@ def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
 def as_sims(values: npt.ArrayLike, count: int, kind: str | None = None) -> npt.NDArray[np.float32]:
     """Similarities [count] of one list, in any order, as float32. Raises BadInput.
 
-    kind: "similarity"; "distance": cosine distances d, which become 1 - d; None: similarities, but
-    a list of LEAST_SORTED and more that only rises is refused, as distances are sorted so.
+    kind: of SIM_KINDS; None: similarities, but a list of LEAST_SORTED and more that only rises is
+    refused, as distances are sorted so.
 
     >>> as_sims([0.25, 0.5], 2, "distance")
     array([0.75, 0.5 ], dtype=float32)
@@ -138,13 +142,15 @@ def as_sims(values: npt.ArrayLike, count: int, kind: str | None = None) -> npt.N
     what = f"sims have shape {given.shape} and dtype {given.dtype}"
     fits = given.shape == (count,) and given.dtype.kind in "fui"
     require(fits, what, expected=f"[{count}] numbers, one a candidate")
-    require(kind in SIM_KINDS, f"kind is {kind!r}", expected="similarity, distance or None")
+    known, expected = kind is None or kind in SIM_KINDS, f"one of {', '.join(SIM_KINDS)}, or None"
+    require(known, f"kind is {kind!r}", expected=expected)
     sims = given.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(sims))
     what = f"the sim of candidate {bad[0]} is {given[bad[0]]}" if len(bad) else ""
     require(not len(bad), what, expected="finite numbers")
-    if kind == "distance":
-        return np.float32(1) - sims
+    over = SIM_KINDS.get(kind or "")
+    if over is not None:
+        return np.float32(1) - sims / np.float32(over)
     steps = np.diff(sims)
     sorted_up = count >= LEAST_SORTED and (steps >= 0).all() and steps.any()
     what = f"sims only rise along the list ({sims[0]:g} to {sims[-1]:g}), as distances do"

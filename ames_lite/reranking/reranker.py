@@ -184,6 +184,7 @@ def _one(query: Any) -> Tensor:
 def _tensors(candidates: Any, start: int) -> Tensor | list[Tensor]:
     """The candidates from `start` on, at most CHUNK: [n, T, D] where all are alike, else a list."""
     part = slice(start, start + CHUNK)
+    block: Any
     if is_stored(candidates):
         found, valid = candidates[0].read_descriptors(np.asarray(candidates[1])[part])
         block = found if valid.all() else [d[real] for d, real in zip(found, valid, strict=True)]

@@ -189,7 +189,9 @@ def test_sims_in_any_order_are_similarities_and_a_rising_list_is_asked_about() -
     with pytest.raises(BadInput, match='kind="distance"'):
         reranker.rerank(query, candidates, distances)
     found = reranker.rerank(query, candidates, distances, kind="distance")
-    assert np.array_equal(found.ids, wanted.ids) and np.allclose(found.sims, wanted.sims)
+    squared = reranker.rerank(query, candidates, distances * 2, kind="squared_l2")
+    for other in (found, squared):
+        assert np.array_equal(other.ids, wanted.ids) and np.allclose(other.sims, wanted.sims)
     meant = reranker.rerank(query, candidates, distances, kind="similarity")
     assert meant.ids.tolist() != wanted.ids.tolist()
     for fine in (np.full(9, 0.5), distances[:4]):  # equal ones; few

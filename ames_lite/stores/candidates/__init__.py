@@ -19,13 +19,12 @@ import numpy as np
 
 from ames_lite.errors import BadInput, MissingFile, chosen, require
 from ames_lite.io.writing import replacing
-from ames_lite.records import LEAST_SORTED, Neighbors
+from ames_lite.records import LEAST_SORTED, SIM_KINDS, Neighbors
 from ames_lite.stores.candidates import arrays, json_forms, pairs, trec
 from ames_lite.stores.candidates.entries import ODD_NAMES, Entry, Floats, Lines, Ranked
 from ames_lite.stores.candidates.record import PAD, Candidates
 
 __all__ = ["FORMS", "Candidates", "read_candidates", "write_candidates", "write_ranking"]
-KINDS = ("similarity", "distance", "squared_l2")
 Names = Sequence[str]
 
 
@@ -102,7 +101,7 @@ def read_candidates(
     require(path.exists(), "the candidates are missing", where=path.absolute(), kind=MissingFile)
     form = guess_form(path) if form is None else form
     one = chosen(form, FORMS, "form of candidates", BadInput)
-    require(kind in (None, *KINDS), f"kind={kind}", expected=" or ".join(KINDS))
+    require(kind in (None, *SIM_KINDS), f"kind={kind}", expected=" or ".join(SIM_KINDS))
     found = one.read(path)
     if not one.rows:
         return _settled(_gathered(found, path, form), kind)
@@ -166,7 +165,7 @@ def _settled(read: Candidates, kind: str | None) -> Candidates:
     remedy = "kind=squared_l2 (faiss), kind=distance (1 - cosine), or kind=similarity if they may"
     believed = kind is not None or not rises or read.form == "run"  # of a table no order is meant
     require(believed, what, where=read.at(0), expected=expected, remedy=remedy)
-    over = {"distance": 1, "squared_l2": 2}.get(kind or "")
+    over = SIM_KINDS.get(kind or "")
     sims: list[Any] = [row if over is None else 1 - row / over for row in read.sims]
     if not FORMS[read.form].sorts:
         return replace(read, sims=tuple(sims))
