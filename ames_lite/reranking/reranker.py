@@ -131,8 +131,9 @@ class Reranker:
         """
         if len(requests) == 1 or self.model.depends_on_padding:
             return [self.logits(*request) for request in requests]
-        asked = [_as_tensor(query, "query") for query, _ in requests]
-        images = [_as_tensor(c, f"candidate {i}") for _, cs in requests for i, c in enumerate(cs)]
+        asked = [_one(query) for query, _ in requests]
+        starts = [(cs, start) for _, cs in requests for start in range(0, len(cs), CHUNK)]
+        images = [image for part in starts for image in _tensors(*part)]
         owner = np.repeat(np.arange(len(requests)), [len(cs) for _, cs in requests])
         device = self.model.device
         with autocast(self.precision, device):
