@@ -10,7 +10,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +21,13 @@ from ames_lite.io.provenance import Provenance
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import say_empty
 from ames_lite.stores.published.features.found import Rules, Source, layout, vector_of
-from ames_lite.stores.row_layout import Layout, announce, globals_layout, store_layout
+from ames_lite.stores.row_layout import announce, globals_layout, store_layout
 from ames_lite.stores.row_writer import DescriptorWriter, GlobalWriter
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 5  # images that a message lists
+LAYOUTS = {True: "[D, K]", False: "[K, D]"}
 IMAGES = "images=<folder of the images>, whose headers have the sizes"
 
 
@@ -44,14 +44,14 @@ class Options:
 
 
 class Survey(NamedTuple):
-    """What the images have in common. bad: why images cannot be imported, by name."""
+    """What is known before arrays are read."""
 
     most: int  # descriptors of an image
     width: int  # of them as stored
-    bytes_: bool  # they are uint8
+    kinds: set[str]  # dtypes
     columns: bool  # they are [D, K]
-    empty: tuple[str, ...]
-    bad: dict[str, str]
+    empty: list[str]
+    bad: dict[str, str]  # why images cannot be imported, by name
 
 
 def import_features(
@@ -69,16 +69,32 @@ def import_features(
     Raises BadInput before any work where an image cannot be imported (unless it is skipped) and
     where the disk is too small; later for NaN and for keypoints outside of their image.
     """
-    options = options or Options()
-    check_on_bad_image(options.on_bad_image)
-    where, skip = str(made_by["source"]), options.on_bad_image == "skip"
+    how, where = options or Options(), str(made_by["source"])
+    check_on_bad_image(how.on_bad_image)
     listed, keys = _names_and_keys(source, names, where)
     survey = _survey(source, listed, keys, vectors)
-    _refuse_bad(survey, listed, where, skip)
-    rules = _rules(survey, source, options, where)
+    _refuse(survey, len(listed), how, where)
+    rules = Rules(
+        survey.columns, survey.width, source.grid, how.pixels, bool(how.packed), how.top_k
+    )
     made = {**made_by, "imported": source.form, "source_digest": source.digest}
-    wanted, create = _output(survey, rules, listed, made, vectors, options)
-    logger.info(announce(output, wanted, overwrite=options.overwrite))
+    dim, dtype, anew = survey.width, how.dtype, how.overwrite
+    create: type[DescriptorWriter | GlobalWriter]
+    if vectors:
+        wanted, create = globals_layout(listed, dim, dtype), GlobalWriter
+        sizes: dict[str, Any] = {"dim": dim, "dtype": dtype}
+    else:
+        made |= {"top_k": how.top_k, "layout": LAYOUTS[survey.columns]}
+        made["positions"] = source.grid or f"pixels, whole numbers at their {how.pixels}s"
+        made["precision"] = "packed bits" if how.packed else "float16 store"
+        dim, dtype = (8 * dim, "uint8") if how.packed else (dim, "float16")
+        sizes = {
+            "max_count": min(survey.most, how.top_k or survey.most),
+            "dim": dim,
+            "dtype": dtype,
+        }
+        wanted, create = store_layout(listed, **sizes), DescriptorWriter
+    logger.info(announce(output, wanted, overwrite=anew))
 
     def read(name: str) -> Any:
         found = source.open(keys[name])
@@ -86,9 +102,9 @@ def import_features(
             return vector_of(found)
         return rules.local(found, found.size or _size(Path(image_root), name))
 
-    anew = options.overwrite
-    with create(Path(output), listed, resume=not anew, overwrite=anew) as writer:
-        bad = _fill(writer, read, survey.bad, where, skip)
+    sizes |= {"resume": not anew, "overwrite": anew}
+    with create(output, listed, provenance=made, **sizes) as writer:
+        bad = _fill(writer, read, survey.bad, where, how.on_bad_image == "skip")
     if survey.empty:
         logger.warning(say_empty(survey.empty, len(listed)))
     report_bad(bad, len(listed), [Path(output)], "skip")
@@ -97,21 +113,19 @@ def import_features(
 
 def _names_and_keys(
     source: Source, names: Sequence[str] | None, where: str
-) -> tuple[tuple[str, ...], dict[str, str]]:
+) -> tuple[Sequence[str], dict[str, str]]:
     """The image list, and the key of every image that has features."""
     if source.listed:
         what = f"{len(source.keys)} rows of features, and {len(names or ())} names"
         expected = "a row an image of the list, in its order"
         require(names and len(names) == len(source.keys), what, where=where, expected=expected)
-        return tuple(names or ()), dict(zip(names or (), source.keys, strict=True))
-    if names is None:
-        return tuple(sorted(source.keys)), {key: key for key in source.keys}
+        return names or (), dict(zip(names or (), source.keys, strict=True))
+    names = sorted(source.keys) if names is None else names
     keys = pair_names(names, source.keys, where)
-    left = sorted({*source.keys} - {*keys.values()})
-    if left:
+    if left := sorted({*source.keys} - {*keys.values()}):
         shown = ", ".join(left[:SHOWN])
         logger.info("%d features are of no image of the list: %s", len(left), shown)
-    return tuple(names), keys
+    return names, keys
 
 
 def _survey(source: Source, names: Sequence[str], keys: Mapping[str, str], vectors: bool) -> Survey:
@@ -119,82 +133,41 @@ def _survey(source: Source, names: Sequence[str], keys: Mapping[str, str], vecto
     bad = {name: "it has no features" for name in names if name not in keys}
     shapes: dict[str, tuple[tuple[int, ...], int]] = {}
     kinds, ways, empty = set(), Counter[bool | None](), []
-    for name in names:
-        if name in bad:
-            continue
+    for name in (name for name in names if name in keys):
         try:
             found = source.open(keys[name])
-            if vectors or found.count:
-                ways[None if vectors else layout(found)] += 1
-                shapes[name] = found.shape, found.count
-                kinds.add(found.dtype.name)
-            else:
+            if not vectors and not found.count:
                 empty.append(name)
+                continue
+            ways[False if vectors else layout(found)] += 1
+            shapes[name] = found.shape, found.count
+            kinds.add(found.dtype.name)
         except BadInput as error:
             bad[name] = str(error)
     columns = source.columns if ways[True] == ways[False] else ways[True] > ways[False]
-    if ways[None] and not vectors:
+    if ways[None]:
         text = "%d images have as many keypoints as descriptors have numbers: read as %s"
-        logger.warning(text, ways[None], "[D, K]" if columns else "[K, D]")
-    if not vectors:
-        logger.info("descriptors are %s", "[D, K]" if columns else "[K, D]")
-    widths = {
-        name: shape[-1] if vectors or not columns else shape[0]
-        for name, (shape, _) in shapes.items()
-    }
+        logger.warning(text, ways[None], LAYOUTS[columns])
+    widths = {name: shape[0 if columns else -1] for name, (shape, _) in shapes.items()}
     usual = Counter(widths.values()).most_common(1)[0][0] if widths else 0
-    bad |= {
-        name: f"its descriptors have width {width}, those of most images {usual}"
-        for name, width in widths.items()
-        if width != usual
-    }
+    for name in (name for name, width in widths.items() if width != usual):
+        bad[name] = f"its descriptors have width {widths[name]}, those of most images {usual}"
     most = max((count for name, (_, count) in shapes.items() if name not in bad), default=0)
-    return Survey(most, usual, kinds == {"uint8"}, columns, tuple(empty), bad)
+    return Survey(most, usual, kinds, columns, empty, bad)
 
 
-def _refuse_bad(survey: Survey, names: Sequence[str], where: str, skip: bool) -> None:
-    if survey.bad and not skip:
-        shown = "\n".join(f"  {name}: {why}" for name, why in [*survey.bad.items()][:SHOWN])
-        what = f"{len(survey.bad)} of {len(names)} images cannot be imported:\n{shown}"
-        remedy = "features and a list that fit, or on_bad_image=skip"
-        raise BadInput(what, where=where, remedy=remedy)
-    require(survey.width, "no image has a descriptor", where=where, expected="at least one")
-
-
-def _rules(survey: Survey, source: Source, options: Options, where: str) -> Rules:
-    what, packed = "descriptors are uint8", options.packed
-    remedy = "packed=true for packed bits (ORB, BRIEF), packed=false for numbers"
-    require(not survey.bytes_ or packed is not None, what, where=where, remedy=remedy)
-    fine, expected = survey.bytes_ or not packed, "uint8 descriptors where packed=true"
-    require(fine, "descriptors are not uint8", where=where, expected=expected)
-    form = (survey.columns, survey.width, source.grid)
-    return Rules(*form, options.pixels, bool(packed), options.top_k)
-
-
-def _output(
-    survey: Survey,
-    rules: Rules,
-    names: Sequence[str],
-    made: Provenance,
-    vectors: bool,
-    options: Options,
-) -> tuple[Layout, Callable[..., DescriptorWriter | GlobalWriter]]:
-    """The data sets of the store, and what creates it, for a path and the names."""
-    dim, dtype = survey.width, options.dtype
-    if vectors:
-        create = partial(GlobalWriter, dim=dim, dtype=dtype, provenance=made)
-        return globals_layout(names, dim, dtype), create
-    count = min(survey.most, rules.top_k or survey.most)
-    dim, dtype = (8 * dim, "uint8") if rules.packed else (dim, "float16")
-    whole = f"pixels, whole numbers at their {rules.pixels}s"
-    made = made | {
-        "top_k": rules.top_k,
-        "layout": "[D, K]" if rules.columns else "[K, D]",
-        "positions": rules.grid or whole,
-        "precision": "packed bits" if rules.packed else "float16 store",
-    }
-    create_local = partial(DescriptorWriter, max_count=count, dim=dim, dtype=dtype, provenance=made)
-    return store_layout(names, count, dim, dtype), create_local
+def _refuse(survey: Survey, total: int, how: Options, where: str) -> None:
+    """Raise BadInput for images that cannot be imported, and for bytes of an unknown meaning."""
+    shown = "\n".join(f"  {name}: {why}" for name, why in [*survey.bad.items()][:SHOWN])
+    what = f"{len(survey.bad)} of {total} images cannot be imported:\n{shown}"
+    remedy, fine = "features and a list that fit", not survey.bad or how.on_bad_image == "skip"
+    require(fine, what, where=where, remedy=f"{remedy}, or on_bad_image=skip")
+    require(survey.width, f"no image has a descriptor\n{shown}", where=where, remedy=remedy)
+    is_bytes = survey.kinds == {"uint8"}
+    fine = how.packed is not None if is_bytes else not how.packed
+    what = f"descriptors are {', '.join(sorted(survey.kinds))}"
+    expected = "for uint8: packed=true (packed bits, as of ORB) or packed=false (numbers)"
+    require(fine, what, where=where, expected=expected)
 
 
 def _size(root: Path, name: str) -> tuple[int, int]:
@@ -215,19 +188,15 @@ def _fill(
     """Write what is still to do; returns the images that failed, also in earlier runs."""
     failed, done = writer.failed, writer.num_finished
     for name in progress_bar(len(writer.names), "import", "image", writer.todo, initial=done):
-        given: Any = None
-        why = bad.get(name)
-        if why is None:
-            try:
-                with explained(f"'{name}' cannot be imported: {{}}", where=where):
-                    given = read(name)
-            except BadInput as error:
-                if not skip:
-                    raise
-                why = str(error)
-        if why is None:
-            writer.append(name, given)
-        else:
-            writer.mark_failed(name, why)
-            failed[name] = why
+        try:
+            require(name not in bad, bad.get(name, ""))
+            with explained(f"'{name}' cannot be imported: {{}}", where=where):
+                given = read(name)
+        except BadInput as error:
+            if not skip:
+                raise
+            failed[name] = str(error)
+            writer.mark_failed(name, failed[name])
+            continue
+        writer.append(name, given)
     return failed

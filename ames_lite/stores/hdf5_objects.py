@@ -286,20 +286,15 @@ class File(_Guarded):
 
     def members(self, path: str, names: Iterable[str]) -> dict[str, DataSet]:
         """Data sets of a group by name, where they are there; none is kept. Raises BadInput."""
-        with self.reading(f"'{path}'"):
-            self._follow(path)
-            group = self.inner[path]
-            there = [name for name in names if name in group]
-            for name in there:
-                self._follow(f"{path}/{name}")
-            inner = {name: group[name] for name in there}
-        found = {
-            name: DataSet(one, self.path, self.remedy, self._new, f"{path}/{name}")
-            for name, one in inner.items()
-        }
-        for name, one in found.items():
-            if one.is_virtual:
-                raise self.damaged(f"'{path}/{name}' is spread over files")
+        found = {}
+        for name in names:
+            whole = f"{path}/{name}"
+            if whole in self:
+                with self.reading(f"'{whole}'"):
+                    inner = self.inner[whole]
+                one = found[name] = DataSet(inner, self.path, self.remedy, self._new, whole)
+                if one.is_virtual:
+                    raise self.damaged(f"'{whole}' is spread over files")
         return found
 
     def _bytes(self, begin: int, size: int) -> bytes:

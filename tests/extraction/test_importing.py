@@ -179,7 +179,7 @@ def test_bytes_are_bits_or_numbers_as_is_said(tmp_path: Path) -> None:
         np.testing.assert_array_equal(store.read(0).descriptors, wanted)
     with imported(path, output="numbers.hdf5", packed=False) as store:
         check(store, content)
-    with pytest.raises(BadInput, match="are not uint8"):
+    with pytest.raises(BadInput, match="descriptors are float16"):
         imported(hloc(tmp_path), output="c.hdf5", packed=True)
 
 
@@ -241,7 +241,7 @@ def large(path: str, images: int) -> Any:
         values = np.zeros((256, 4096), np.float32)
         for number in range(images):
             group = file.create_group(f"{number:04}.jpg")
-            group["keypoints"], group["descriptors"] = np.ones((4096, 2)), values
+            group["keypoints"], group["descriptors"] = np.full((4096, 2), 9.0), values
             group["image_size"] = np.array((64, 48))
     output = Path(path).with_suffix(".hdf5")
     return lambda: import_features(open_features(path), output, None, MADE)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ames_lite.io.weights_file import load_weights
 from ames_lite.stores import hdf5
 from ames_lite.stores.published.features import delg
 from ames_lite.stores.published.features.found import (
+    SCORES,
     VECTOR,
     WANTED,
     Found,
@@ -45,182 +48,146 @@ SUFFIXES = {
 }
 PATCHES = re.compile(r"patchfeats_psize(\d+)_(.+)\.npy")
 GLOBALS = "globalfeats.npy"
-GRID = 16  # pixels a side of a cell of VGG-16's last feature map
-RESIZED = (480, 640)  # (height, width) of Patch-NetVLAD's images
-
-
-class Hloc(Source):
-    form = "hloc"
-
-    def __init__(self, path: Path, vectors: bool) -> None:
-        self._file, self._vectors = hdf5.open_foreign(path), vectors
-        self.digest = file_identity(path)
-        with hdf5.closed_on_error(self._file):
-            self.keys = sorted(self._file.groups(VECTOR if vectors else "keypoints"))
-
-    def open(self, key: str) -> Found:
-        return of_members(self._file.members(key, WANTED), self._vectors)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-class Files(Source):
-    """A file an image; its key is the path below the folder, without the suffix."""
-
-    def __init__(
-        self, form: str, path: Path, vectors: bool, read: Callable[[Path], Mapping[str, Any]]
-    ) -> None:
-        wanted = {suffix for suffix, one in SUFFIXES.items() if one == form}
-        if form == "delg":
-            wanted = {delg.GLOBAL} if vectors else wanted - {delg.GLOBAL}
-        found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        root = path.parent if path.is_file() else path
-        files = [file for file in found if file.suffix in wanted]
-        self.form, self._read, self._vectors = form, read, vectors
-        self.files = {file.relative_to(root).with_suffix("").as_posix(): file for file in files}
-        self.columns = form == "superpoint"
-        twice = len(files) - len(self.files)
-        what = f"{twice} files have the name of another, but for the suffix"
-        require(not twice, what, where=path, expected="one file an image")
-        self.keys, self.digest = list(self.files), _digest(root, files)
-
-    def open(self, key: str) -> Found:
-        return of_members(self._read(self.files[key]), self._vectors)
-
-
-class Table(Source):
-    """A dict of images in one pickle, which is read whole."""
-
-    form = "superpoint"
-
-    def __init__(self, path: Path, content: Mapping[str, Any], vectors: bool) -> None:
-        self._content, self._vectors = content, vectors
-        self.keys, self.digest = sorted(content), file_identity(path)
-
-    def open(self, key: str) -> Found:
-        return of_members(_plain(self._content[key]), self._vectors)
-
-
-class PatchNetVlad(Source):
-    """Patches of all sizes of an image, one behind the other; scale: the index of the size.
-
-    Positions are the middles of patches on the grid of RESIZED images; the files have none.
-    """
-
-    form = "patchnetvlad"
-
-    def __init__(self, path: Path, resized: tuple[int, int]) -> None:
-        matches = [(PATCHES.fullmatch(file.name), file) for file in sorted(path.iterdir())]
-        self._files: dict[str, dict[int, Path]] = {}
-        for match, file in matches:
-            if match:
-                self._files.setdefault(match[2], {})[int(match[1])] = file
-        self.keys, self._path, self._resized = sorted(self._files), path, resized
-        self.sizes = sorted({size for files in self._files.values() for size in files})
-        self.grid = f"patches of {self.sizes} in images of {resized[0]} × {resized[1]}"
-        self.digest = _digest(path, [file for match, file in matches if match])
-
-    def open(self, key: str) -> Found:
-        files, (rows, columns) = self._files[key], [side // GRID for side in self._resized]
-        there = f"patches of the sizes {sorted(files)}"
-        require(sorted(files) == self.sizes, there, expected=f"{self.sizes}, as of other images")
-        parts = [map_npy(files[size]) for size in self.sizes]
-        grids = [(rows - size + 1, columns - size + 1) for size in self.sizes]
-        shapes, counts = [part.shape for part in parts], [down * right for down, right in grids]
-        fits = all(len(shape) == 2 for shape in shapes)
-        fits = fits and [shape[-1] for shape in shapes] == counts
-        height, width = self._resized
-        what, expected = (
-            f"the arrays are {shapes}",
-            f"[D, K] with K {counts}, of {height} × {width}",
-        )
-        remedy = "resized=[imageresizeh,imageresizew] of the configuration that made them"
-        require(fits, what, where=self._path, expected=expected, remedy=remedy)
-
-        def load() -> Loaded:
-            middles = [
-                (np.indices(grid).reshape(2, -1).T[:, ::-1] + size / 2) / (columns, rows)
-                for grid, size in zip(grids, self.sizes, strict=True)
-            ]
-            scale = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
-            descriptors = np.concatenate(parts, axis=1)
-            return Loaded(descriptors, np.concatenate(middles), None, scale)
-
-        shape, count = (shapes[0][0], sum(counts)), sum(counts)
-        return Found(shape, parts[0].dtype, count, None, load)
-
-
-class Rows(Source):
-    """Global descriptors [N, D]; keys are rows."""
-
-    listed = True
-
-    def __init__(self, path: Path, form: str) -> None:
-        self.form, self._rows, self.digest = form, map_npy(path), file_identity(path)
-        fits = self._rows.ndim == 2 and self._rows.dtype.kind == "f"
-        what = f"the array is {list(self._rows.shape)} {self._rows.dtype}"
-        require(fits, what, where=path, expected="[N, D] floating-point numbers")
-        self.keys = [str(row) for row in range(len(self._rows))]
-
-    def open(self, key: str) -> Found:
-        row = self._rows[int(key)]
-        return Found(row.shape, row.dtype, 1, None, lambda: Loaded(np.array(row)))
+CELL = 16  # pixels a side of a cell of VGG-16's last feature map
 
 
 def open_features(
     path: str | Path,
     *,
-    form: str | None = None,  # null: by names and suffixes
+    form: str | None = None,  # None: by names and suffixes
     vectors: bool = False,  # global descriptors, not local ones
-    resized: tuple[int, int] = RESIZED,
+    resized: tuple[int, int] = (480, 640),  # (height, width) of Patch-NetVLAD's images
 ) -> Source:
     """The features at a path, a file or a folder. Raises MissingFile, BadInput."""
     path = Path(path)
     require(path.exists(), "the features are missing", where=path, kind=MissingFile)
-    form = form or _form_of(path)
+    patches = partial(_rows, path / GLOBALS) if vectors else partial(_patches, path, resized)
     openers: dict[str, Callable[[], Source]] = {
-        "hloc": lambda: Hloc(path, vectors),
-        "superpoint": lambda: _pickles(path, vectors),
-        "npz": lambda: Files("npz", path, vectors, _npz),
-        "delg": lambda: Files("delg", path, vectors, delg.read),
-        "patchnetvlad": lambda: (
-            Rows(path / GLOBALS, form) if vectors else PatchNetVlad(path, resized)
-        ),
-        "npy": lambda: Rows(path, form),
+        "hloc": partial(_hloc, path, vectors),
+        "superpoint": partial(_pickles, path, vectors),
+        "npz": partial(_files, "npz", path, _npz, vectors),
+        "delg": partial(_files, "delg", path, delg.read, vectors),
+        "patchnetvlad": patches,
+        "npy": partial(_rows, path),
     }
+    form = form or _form_of(path)
     source = chosen(form, openers, "form of features", kind=BadInput)()
     said, other = ("global", "local") if vectors else ("local", "global")
     remedy = f"{'no global=' if vectors else 'global=cls, or vlad'}, where it has {other} ones"
-    fine = bool(source.keys) and (vectors or not isinstance(source, Rows))
+    fine = bool(source.keys) and source.listed <= vectors
     require(fine, f"there are no {said} features of the form {form}", where=path, remedy=remedy)
-    return source
+    return replace(source, form=form)
 
 
 def _form_of(path: Path) -> str:
-    if path.is_file():
-        found = {SUFFIXES.get(path.suffix)}
-    else:
-        names = [file for file in path.rglob("*") if file.is_file()]
-        patches = any(PATCHES.fullmatch(file.name) or file.name == GLOBALS for file in names)
-        found = {SUFFIXES.get(file.suffix) for file in names} - {None, "npy"}
-        found = {"patchnetvlad"} if patches else found
-    named = [one for one in found if one]
-    what = f"the form is not known by the name ({', '.join(named) or 'no known suffix'})"
+    found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    forms = {SUFFIXES[file.suffix] for file in found if file.suffix in SUFFIXES}
+    if path.is_dir() and any(PATCHES.fullmatch(one.name) or one.name == GLOBALS for one in found):
+        forms = {"patchnetvlad"}
+    what = f"the form is not known by the name ({', '.join(sorted(forms)) or 'no known suffix'})"
     expected = f"a file or a folder of {', '.join(SUFFIXES)}"
-    require(len(named) == 1, what, where=path, expected=expected, remedy="form=<one of them>")
-    return named[0]
+    require(len(forms) == 1, what, where=path, expected=expected, remedy="form=<one of them>")
+    return forms.pop()
+
+
+def _hloc(path: Path, vectors: bool) -> Source:
+    digest, file = file_identity(path), hdf5.open_foreign(path)
+    with hdf5.closed_on_error(file):
+        keys = sorted(file.groups(VECTOR if vectors else "keypoints"))
+
+    def opened(key: str) -> Found:
+        return of_members(file.members(key, WANTED), vectors)
+
+    return Source("hloc", digest, keys, opened, close=file.close)
+
+
+def _files(
+    form: str, path: Path, read: Callable[[Path], Mapping[str, Any]], vectors: bool
+) -> Source:
+    """A file an image; its key is the path below the folder, without the suffix."""
+    wanted = {suffix for suffix, one in SUFFIXES.items() if one == form}
+    if form == "delg":
+        wanted = {delg.GLOBAL} if vectors else wanted - {delg.GLOBAL}
+    root = path.parent if path.is_file() else path
+    found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    paths = sorted(file for file in found if file.suffix in wanted)
+    files = {file.relative_to(root).with_suffix("").as_posix(): file for file in paths}
+    what = f"{len(paths) - len(files)} files have the name of another, but for the suffix"
+    require(len(paths) == len(files), what, where=path, expected="one file an image")
+
+    def opened(key: str) -> Found:
+        return of_members(read(files[key]), vectors)
+
+    return Source(form, _digest(paths), list(files), opened, columns=form == "superpoint")
+
+
+def _patches(path: Path, resized: tuple[int, int]) -> Source:
+    """Patches of all sizes of an image, one size behind the other; scale: the index of the size.
+
+    Files have no positions: they are the middles of the patches, which step by one cell.
+    """
+    files: dict[str, dict[int, Path]] = {}
+    for file in sorted(path.glob("*.npy")):
+        if match := PATCHES.fullmatch(file.name):
+            files.setdefault(match[2], {})[int(match[1])] = file
+    sizes = sorted({size for one in files.values() for size in one})
+    rows, columns = (side // CELL for side in resized)
+    grids = [(max(0, rows - size + 1), max(0, columns - size + 1)) for size in sizes]
+    counts = [down * right for down, right in grids]
+    grid = f"patches of {sizes} in images of {resized[0]} × {resized[1]}"
+
+    def opened(key: str) -> Found:
+        there = f"patches of the sizes {sorted(files[key])}"
+        require(sorted(files[key]) == sizes, there, expected=f"{sizes}, as of other images")
+        parts = [map_npy(files[key][size]) for size in sizes]
+        shapes = [part.shape for part in parts]
+        fits = shapes == [(*shapes[0][:1], count) for count in counts]
+        expected, what = f"[D, K] with K {counts}: {grid}", f"the arrays are {shapes}"
+        remedy = "resized=[imageresizeh,imageresizew] of the configuration that made them"
+        require(fits, what, where=path, expected=expected, remedy=remedy)
+
+        def load() -> Loaded:
+            middles = [
+                (np.indices(grid).reshape(2, -1).T[:, ::-1] + size / 2) / (columns, rows)
+                for grid, size in zip(grids, sizes, strict=True)
+            ]
+            scale = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
+            return Loaded(np.concatenate(parts, axis=1), np.concatenate(middles), None, scale)
+
+        return Found((shapes[0][0], sum(counts)), parts[0].dtype, sum(counts), None, load)
+
+    digest = _digest([file for one in files.values() for file in one.values()])
+    return Source("patchnetvlad", digest, sorted(files), opened, grid=grid)
+
+
+def _rows(path: Path) -> Source:
+    """Global descriptors [N, D]; keys are rows."""
+    rows = map_npy(path)
+    what = f"the array is {list(rows.shape)} {rows.dtype}"
+    fits = rows.ndim == 2 and rows.dtype.kind == "f"
+    require(fits, what, where=path, expected="[N, D] floating-point numbers")
+
+    def opened(key: str) -> Found:
+        row = rows[int(key)]
+        return Found(row.shape, row.dtype, 1, None, lambda: Loaded(np.array(row)))
+
+    keys = [str(row) for row in range(len(rows))]
+    return Source("npy", file_identity(path), keys, opened, listed=True)
 
 
 def _pickles(path: Path, vectors: bool) -> Source:
-    """A file an image; or one of all images, told by what it holds."""
+    """A file an image; or one of all images, told by what it holds, which is read whole."""
     content = _content(path) if path.is_file() else {}
-    if path.is_file() and not (isinstance(content, Mapping) and {*WANTED} & {*content}):
-        fits = isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
-        what = f"the file holds a {type(content).__name__}"
-        require(fits, what, where=path, expected="a dict by name, of an image or of images")
-        return Table(path, content, vectors)
-    return Files("superpoint", path, vectors, lambda file: _plain(_content(file)))
+    if path.is_dir() or (isinstance(content, dict) and not content.keys().isdisjoint(WANTED)):
+        return _files("superpoint", path, lambda file: _plain(_content(file)), vectors)
+    fits = isinstance(content, dict) and all(isinstance(key, str) for key in content)
+    what, expected = f"the file holds a {type(content).__name__}", "a dict of an image or of images"
+    require(fits, what, where=path, expected=expected)
+
+    def opened(key: str) -> Found:
+        return of_members(_plain(content[key]), vectors)
+
+    return Source("superpoint", file_identity(path), sorted(content), opened)
 
 
 def _content(path: Path) -> Any:
@@ -231,16 +198,17 @@ def _content(path: Path) -> Any:
 
 def _plain(content: Any) -> dict[str, Any]:
     """Arrays by name: tensors as arrays, without the axis of a batch of one image."""
-    fits = isinstance(content, Mapping)
-    require(fits, f"it holds a {type(content).__name__}", expected="arrays by name")
+    fits, what = isinstance(content, Mapping), f"it holds a {type(content).__name__}"
+    require(fits, what, expected="arrays by name")
     found = {}
-    for name in WANTED:
-        value = content.get(name)
+    for name in (name for name in WANTED if content.get(name) is not None):
+        value = content[name]
         while isinstance(value, list | tuple) and len(value) == 1:
             value = value[0]
-        if value is not None:
+        odd = (ValueError, TypeError, RuntimeError)  # ragged lists, tensors without a NumPy dtype
+        with explained(f"'{name}': {{}}", odd, expected="an array of numbers"):
             value = np.asarray(value)
-            axes = 1 if name in ("scores", "keypoint_scores", VECTOR) else 2
+            axes = 1 if name in (*SCORES, VECTOR) else 2
             found[name] = value[0] if value.ndim > axes and len(value) == 1 else value
     return found
 
@@ -252,6 +220,6 @@ def _npz(path: Path) -> dict[str, Any]:
     return {name: found[name] for name in WANTED if name in found}
 
 
-def _digest(root: Path, files: list[Path]) -> str:
+def _digest(files: list[Path]) -> str:
     """Of names and sizes: of many files their bytes would take as long as the import."""
-    return names_digest(f"{file.relative_to(root)} {file.stat().st_size}" for file in files)
+    return names_digest(f"{file.name} {file.stat().st_size}" for file in files)

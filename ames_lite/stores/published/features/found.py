@@ -5,7 +5,7 @@ Arrays are read when `load` is called; their number and width are known before.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -44,63 +44,57 @@ class Found:
     load: Callable[[], Loaded]
 
 
-class Source(ABC):
-    """Features by key, the name that the tool gave an image.
+@dataclass
+class Source:
+    """Features by key, the name that a tool gave an image."""
 
-    form: the tool; digest: tells the files from others; listed: keys are rows of the image list;
-    grid: in words, where keypoints are in [0, 1] already; columns: descriptors [K, K] are [D, K].
-    """
-
-    form: str
-    digest: str
+    form: str  # the tool
+    digest: str  # tells the files from others
     keys: Sequence[str]
-    listed = False
-    grid = ""
-    columns = True
-
-    @abstractmethod
-    def open(self, key: str) -> Found:
-        """Raises BadInput for features of another form."""
+    open: Callable[[str], Found]  # raises BadInput for features of another form
+    columns: bool = True  # descriptors [K, K] are [D, K]
+    listed: bool = False  # keys are rows of the image list
+    grid: str = ""  # in words, where keypoints are in [0, 1] already
+    close: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:  # noqa: B027
-        """Files that are open are closed."""
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def of_members(members: Mapping[str, Any], vectors: bool) -> Found:
     """From arrays by their usual names. Raises BadInput where one is absent or has other axes."""
-    kept = (VECTOR,) if vectors else ("keypoints", "descriptors")
-    for name in kept:
-        there = ", ".join(members) or "nothing"
-        require(
-            name in members, f"there is no '{name}'", expected=f"{', '.join(kept)}, not {there}"
-        )
-        kind = members[name].dtype
-        require(kind.kind in "fiu", f"'{name}' is {kind}", expected="an array of numbers")
+    for name in (VECTOR,) if vectors else ("keypoints", "descriptors"):
+        there = f"there are {', '.join(members) or 'no arrays'}"
+        require(name in members, there, expected=f"an array '{name}'")
+    for name, values in members.items():
+        what, fits = f"'{name}' is {values.dtype}", values.dtype.kind in "fiu"
+        require(fits, what, expected="an array of numbers")
     if vectors:
         vector = members[VECTOR]
-        return Found(vector.shape, vector.dtype, 1, None, lambda: Loaded(vector[...].reshape(-1)))
+        shape = vector.shape[-1:]
+        fits = shape == (math.prod(vector.shape),)
+        require(fits, f"'{VECTOR}' is {list(vector.shape)}", expected="[D]")
+        return Found(shape, vector.dtype, 1, None, lambda: Loaded(vector[...].reshape(-1)))
     keypoints, descriptors = members["keypoints"], members["descriptors"]
-    scores = next((members[name] for name in SCORES if name in members), None)
-    size = next((members[name] for name in SIZES if name in members), None)
-    count = keypoints.shape[0] if len(keypoints.shape) else 0
-    fits = count == 0 or (len(keypoints.shape) == 2 and keypoints.shape[1] >= 2)
-    require(fits, f"'keypoints' is {list(keypoints.shape)}", expected="[K, 2], x and y in pixels")
+    scores, size = (
+        next((members[name] for name in names if name in members), None)
+        for names in (SCORES, SIZES)
+    )
+    shape = keypoints.shape
+    fits = shape[:1] in ((), (0,)) or (len(shape) == 2 and shape[1] >= 2)
+    require(fits, f"'keypoints' is {list(shape)}", expected="[K, 2], x and y in pixels")
+    sides = (1, 1) if size is None else np.round(size[...]).astype(int).reshape(-1).tolist()
+    fits = len(sides) == 2 and min(sides) > 0
+    require(fits, f"the image size is {sides}", expected="width, height")
 
     def load() -> Loaded:
         return Loaded(descriptors[...], keypoints[...], None if scores is None else scores[...])
 
-    return Found(descriptors.shape, descriptors.dtype, count, _size(size), load)
-
-
-def _size(given: Any) -> tuple[int, int] | None:
-    if given is None:
-        return None
-    sides = np.asarray(given[...]).reshape(-1).tolist()
-    require(len(sides) == 2, f"the image size is {sides}", expected="width, height")
-    return round(sides[1]), round(sides[0])
+    known = None if size is None else (sides[1], sides[0])
+    return Found(descriptors.shape, descriptors.dtype, shape[0] if shape else 0, known, load)
 
 
 def layout(found: Found) -> bool | None:

@@ -126,7 +126,7 @@ def test_other_shapes_are_refused(shape: Any) -> None:
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"keypoints": None}, "no 'keypoints'"),
+        ({"keypoints": None}, "an array 'keypoints'"),
         ({"descriptors": np.array(["a"])}, "'descriptors' is <U1"),
         ({"keypoints": np.zeros(5)}, r"'keypoints' is \[5\]"),
         ({"keypoints": np.zeros((5, 1))}, r"'keypoints' is \[5, 1\]"),
