@@ -36,9 +36,7 @@ class ImportFeatures(Overwrite, Data):
     # local descriptors
     top_k: Count | None = None  # strongest descriptors that are kept; null: all
     packed: bool | None = None  # uint8 descriptors: true: packed bits, false: numbers
-    pixels: Literal["centre", "corner"] = (
-        "centre"  # what keypoints of whole numbers are of a pixel:
-    )
+    pixels: Literal["centre", "corner"] = "centre"  # of a pixel, where x, y are whole numbers:
     # its centre (hloc), or its upper left corner (COLMAP)
     resized: list[int] = listed(480, 640)  # Patch-NetVLAD's imageresizeh and imageresizew
     dtype: Literal["float32", "float16"] = "float32"  # of global descriptors

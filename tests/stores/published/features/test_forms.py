@@ -244,3 +244,22 @@ def test_a_message_that_ends_early_is_refused_and_fields_of_later_versions_are_n
             open_features(path).open("a")
     path.write_bytes(b"")
     assert open_features(path).open("a").count == 0
+
+
+@pytest.mark.parametrize("form", ["hloc", "superpoint 2", "superpoint tensors", "npz", "delg"])
+def test_damaged_files_never_raise_anything_but_bad_input(tmp_path: Path, form: str) -> None:
+    path, draw = FORMS[form](tmp_path), np.random.default_rng(0)
+    file = path if path.is_file() else next(p for p in sorted(path.rglob("*")) if p.is_file())
+    whole, refused = file.read_bytes(), 0
+    for turn in range(30):
+        damaged = bytearray(whole[: draw.integers(len(whole))] if turn % 3 == 0 else whole)
+        for place in draw.integers(0, max(1, len(damaged)), 2 if damaged else 0):
+            damaged[place] = draw.integers(256)
+        file.write_bytes(damaged)
+        try:
+            with open_features(path) as source:
+                for key in source.keys:
+                    source.open(key).load()
+        except BadInput:
+            refused += 1
+    assert refused > 5
