@@ -77,8 +77,9 @@ def show(folder: Path, made: Relation, description: Description) -> None:
     right = sum(map(len, truth.easy)) + sum(map(len, truth.hard))
     queries, gallery = len(truth.query_names), len(truth.gallery_names)
     print(f"{queries} queries, {gallery} gallery images: {folder}")
-    print(f"{made.kind}: {right} positives, {right / queries:.1f} a query")
-    if without:
+    if made.labelled:
+        print(f"{made.kind}: {right} positives, {right / queries:.1f} a query")
+    if without and made.labelled:
         misses = get_protocol(description.protocol).misses
         fate = "each counts as a miss" if misses else "metrics leave them out"
         print(f"{len(without)} queries have no positive, {fate}: {', '.join(without[:3])}")

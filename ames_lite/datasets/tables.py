@@ -1,17 +1,13 @@
 """CSV tables of labels, pairs, positions and the like, as people and spreadsheets write them.
 
-UTF-8, UTF-16 and UTF-32 (by their marks, UTF-16 also without) and, where a file is none of these,
-cp1252; cells between commas, semicolons, tabs or bars. Whatever is not a plain CSV in UTF-8 is said
-in a note. The header decides which form a file has; a form chosen by name may have further columns,
-which are ignored. Names of files are kept as they are; labels lose the blanks around them, words of
-a choice their capitals.
+The header decides which form a file has, by our names of columns or other people's (`headers`),
+which is said in a note; a form chosen by name may have further columns, which are ignored. Names of
+files are kept as they are; labels lose the blanks around them, words of a choice their capitals. A
+column `images` lists images between blanks: it becomes one row an image.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
@@ -22,79 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.datasets.cells import read_cells
+from ames_lite.datasets.headers import IGNORED, both_of, column_of, plain, taken_as
 from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io.images import IMAGE_SUFFIXES
-
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-MARKS = {  # the longer ones first: UTF-32's begins with UTF-16's
-    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
-    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-}
-WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .ods; .xls
-
-
-def _read_cells(
-    path: Path, words: Collection[str], expected: str
-) -> tuple[list[list[str]], list[int], str, list[str]]:
-    """The rows that are not blank, the (last) line of each, the separator, notes.
-
-    words: of headers, which tell the separator. Raises BadInput for no text or no CSV.
-    """
-    text, encoding = _decoded(path, expected)
-    said = re.match(r'"?sep=(.)"?(?:[\r\n]|\Z)', text, re.IGNORECASE)  # of a spreadsheet
-    separator = said[1] if said else _separator(text, words)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, lines = [], []
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row) and reader.line_num > bool(said):
-                rows.append(row)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        where = f"{path}, after line {reader.line_num}"
-        raise BadInput(f"not a CSV ({error})", where=where, expected=expected) from error
-    require(rows, "an empty file", where=path, expected=expected)
-    width = max(number for number, cell in enumerate(rows[0], 1) if cell.strip())
-    rows = [row if any(map(str.strip, row[width:])) else row[:width] for row in rows]
-    notes = [f"encoding {encoding}"] * (encoding != "UTF-8")
-    notes += [f"cells between {SEPARATORS.get(separator, separator)}"] * (separator != ",")
-    notes = [f"{path.name} is read with {', '.join(notes)}"] * bool(notes)
-    return rows, lines, separator, notes
-
-
-def _decoded(path: Path, expected: str) -> tuple[str, str]:
-    """The text and its encoding."""
-    data = path.read_bytes()
-    if data.startswith(WORKBOOKS):
-        remedy = "save it as CSV"
-        raise BadInput("a workbook, not a text", where=path, expected=expected, remedy=remedy)
-    marked = [name for name, marks in MARKS.items() if data.startswith(marks)]
-    odd, even = data[1::2].count(0), data[::2].count(0)
-    if marked:
-        guesses = marked[:1]
-    elif odd + even > len(data) // 4:  # ASCII in two bytes: every other one is 0
-        guesses = ["UTF-16-LE" if odd > even else "UTF-16-BE"]
-    else:
-        guesses = ["UTF-8", "cp1252", "latin-1"]
-    for name in guesses:
-        try:
-            text = data.decode("utf-8-sig" if name == "UTF-8" else name)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text, name
-    raise BadInput("not a text in UTF-8", where=path, expected=expected)
-
-
-def _separator(text: str, words: Collection[str]) -> str:
-    """The one between which the header has most of the words; a comma where none has any."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-
-    def count(separator: str) -> int:
-        return sum(cell.strip().strip('"').lower() in words for cell in header.split(separator))
-
-    return max(SEPARATORS, key=count)
-
 
 LIMIT = 2**62  # of integers: sums and differences of two stay in int64
 
@@ -113,12 +40,15 @@ class Form(NamedTuple):
 
 FORMS = (
     Form("labels", ("file", "label"), ("split", "grade")),
+    Form("labels", ("label", "images"), ()),
     Form("pairs", ("query", "gallery"), ("relevant", "grade")),
+    Form("pairs", ("file", "images"), ("usage",)),
     Form("coordinates", ("file", "x", "y"), ("split",)),
     Form("coordinates", ("file", "lat", "lon"), ("split",)),
     Form("frames", ("file", "frame"), ("split",)),
 )
-NAMES, CHOICES = ("file", "query", "gallery"), ("split", "grade", "relevant")
+NAMES, CHOICES = ("file", "query", "gallery", "images"), ("split", "grade", "relevant", "usage")
+USAGE = ("public", "private", "ignored")  # of Kaggle's solutions; the last are no queries
 NUMBERS = ("x", "y", "lat", "lon")
 KINDS = tuple(dict.fromkeys(form.kind for form in FORMS))
 
@@ -201,25 +131,71 @@ def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] 
     require(not path.is_dir(), what, where=path, expected=expected, remedy=remedy)
     existing_file(path, f"missing: the {kind or 'labels'}", expected=expected)
     words = {word for form in forms for word in form.columns}
-    (first, *rows), (_, *lines), separator, notes = _read_cells(path, words, expected)
+
+    def count(cell: str) -> int:
+        return 2 if both_of(cell, words) else int(column_of(cell, words) is not None)
+
+    (first, *rows), (_, *lines), separator, notes = read_cells(path, count, expected)
+    notes += _split_positions(first, rows, lines, words, path)
     written = [cell.strip() for cell in first]
-    header = [name.lower() if name.lower() in words else name for name in written]
-    form = _choose_form(header, kind, path, forms)
+    header = taken_as(written, words, f"{path}, line 1")
+    form = _choose_form(header, ",".join(written), kind, path, forms)
     require(rows, "a header and no rows", where=path, expected=expected)
     for row, line in zip(rows, lines, strict=True):
         what = f"a row has {len(row)} cells, the header {len(header)}"
-        hint = f"{','.join(header)}; a text with a comma in quotes, decimals with a point"
+        hint = f"{','.join(written)}; a text with a comma in quotes, decimals with a point"
         require(len(row) == len(header), what, where=f"{path}, line {line}", expected=hint)
-    if written != header:
-        notes.append(f"the header of {path.name} is taken as {','.join(header)}")
+    pairs = zip(written, header, strict=True)
+    notes += [f"column {theirs} is taken as {ours}" for theirs, ours in pairs if theirs != ours]
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
     kept = {name: cells for name, cells in columns.items() if name in form.columns}
     for name in [name for name in form.columns if name in kept]:
         kept[name], more = _tidied(name, kept[name], separator)
         notes += more
-    ignored = [name for name in header if name not in kept]
+    ignored = [name or "one without a name" for name in header if name not in kept]
     notes += [f"columns ignored: {', '.join(ignored)}"] * bool(ignored)
-    return Table(path, form.kind, kept, lines, tuple(notes))
+    table = Table(path, form.kind, kept, lines, tuple(notes))
+    return _one_each(table) if "images" in kept else table
+
+
+def _split_positions(
+    header: list[str], rows: list[list[str]], lines: list[int], words: Collection[str], path: Path
+) -> list[str]:
+    """Make two columns of one such as `lat; lon`, in place; notes. BadInput for a cell of one."""
+    notes = []
+    for at, cell in [*enumerate(header)][::-1]:
+        if found := both_of(cell, words):
+            *both, between = found
+            notes.append(f"column {cell.strip()} is taken as {' and '.join(both)}")
+            for row, line in zip(rows, lines, strict=True):
+                text = "".join(row[at : at + 1]).strip()
+                parts = text.split(between.strip() or None) if text else ["", ""]
+                what, where = f"{cell.strip()} is '{text}'", f"{path}, line {line}"
+                require(len(parts) == 2, what, where=where, expected=f"two, as '{cell.strip()}'")
+                row[at : at + 1] = parts
+            header[at : at + 1] = both
+    return notes
+
+
+def _one_each(table: Table) -> Table:
+    """One row for each of the images that a row lists; none where it says None.
+
+    Of a Kaggle solution the public queries come first, and those that are ignored are left out.
+    """
+    columns, notes, order = table.columns, table.notes, [*range(len(table))]
+    if "usage" in columns:
+        usage = table.choices("usage", USAGE)
+        order.sort(key=lambda row: USAGE.index(usage[row]))
+        order = order[: len(order) - usage.count(USAGE[-1])]
+        notes += (", ".join(f"{usage.count(word)} {word}" for word in USAGE) + " queries",)
+    lists = [cell.split() if cell.strip() != "None" else [] for cell in columns["images"]]
+    empty = sum(not lists[row] for row in order)
+    notes += (f"{empty} rows list no image: left out",) * bool(empty)
+    made = table.of_rows(np.repeat(order, [len(lists[row]) for row in order]))
+    first, second = ("label", "file") if table.kind == "labels" else ("query", "gallery")
+    kept = {first: made.columns["label" if first == "label" else "file"]}
+    kept[second] = [image for row in order for image in lists[row]]
+    return replace(made, columns=kept, notes=notes)
 
 
 def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], list[str]]:
@@ -242,9 +218,10 @@ def _tidied(name: str, column: list[str], separator: str) -> tuple[list[str], li
 
 
 def _choose_form(
-    header: Sequence[str], kind: str | None, path: Path, forms: Sequence[Form]
+    header: Sequence[str], shown: str, kind: str | None, path: Path, forms: Sequence[Form]
 ) -> Form:
-    shown, where = ",".join(header), f"{path}, line 1"
+    """The form that fits; shown: the header as it is written. Raises BadInput."""
+    where = f"{path}, line 1"
     expected = f"one of {describe_forms(kind, forms)}"
     twice = len(set(header)) != len(header)
     what = f"the header '{shown}' names a column twice"
@@ -260,9 +237,10 @@ def _choose_form(
         if any(name.lower().endswith(IMAGE_SUFFIXES) for name in header):
             what += ": the first line is a row already"
         remedy = "say which by kind=" if len({form.kind for form in fitting}) > 1 else None
+        remedy = "kind=qrels, where these are TREC qrels" if len(shown.split()) == 4 else remedy
         raise BadInput(what, where=where, expected=expected, remedy=remedy)
     form = fitting[0]
-    unknown = [name or "one without a name" for name in header if name not in form.columns]
+    unknown = [name for name in header if name not in form.columns and plain(name) not in IGNORED]
     what = f"the header '{shown}' has columns of no form: {', '.join(unknown)}"
     remedy = f"leave them out, or ignore them by kind={form.kind}"
     require(not unknown or kind, what, where=where, expected=expected, remedy=remedy)

@@ -200,7 +200,7 @@ def layouts() -> list[Kind]:
         layout("17places", truth, "traverses", ground_truth=truth, **two),
         *(layout("msls_val", file, "index_arrays", **arrays) for file in arrays.values()),
         layout("hawkins", "pose_topic_list.npy", "pose_rows", **folders, **poses),
-        layout("oxford_file", "oxdatapart.mat", "robotcar", **matlab),
+        layout("oxford_file", "oxdatapart.mat", "db_struct", **matlab),
         layout("nardo_air", "gt_matches.csv", "matches_csv", matches="gt_matches.csv", **nardo),
         layout("ilias", ids["positives"], "ilias", images=".", **ids),
         layout("ilias", "lamp/query/1.txt", "ilias", images=".", **ids),

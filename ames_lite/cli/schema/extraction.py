@@ -171,12 +171,13 @@ class PrepareDataset(Overwrite, Root):
     """Image lists and ground truth of your own folder"""
 
     images: Path | None = None  # the folder of the pictures, or of the gallery's
-    labels: PathText | None = None  # folders, frames, a CSV, a matrix (.npy, .npz): data/README.md
+    labels: PathText | None = None  # folders, frames, a CSV, a matrix, TREC qrels: data/README.md
     name: str = "own"  # the folder's name under data_root
     query_images: Path | None = None  # the queries' folder; null: as the column split says, or all
     queries: Path | None = None  # an image list: these are the queries, in this order
     gallery: Path | None = None  # an image list: this is the gallery, in this order
-    kind: str | None = None  # folders, labels, pairs, coordinates, frames, matrix; null: as the CSV
+    kind: str | None = None  # folders, labels, pairs, coordinates, frames, matrix, qrels; null: as
+    # the header or the suffix says
     radius: Number | None = None  # coordinates: metres within which an image is right; null: 25
     tolerance: int | None = None  # frames: |i - j| up to which an image is right; has to be given
     protocol: str | None = None  # revisitop, instance, gldv2, vpr_all, vpr (queries without

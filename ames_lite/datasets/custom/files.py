@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ames_lite.datasets.custom.images import find_images
 from ames_lite.datasets.custom.split import Split
-from ames_lite.datasets.custom.truth import WORDS, CustomOptions
+from ames_lite.datasets.custom.truth import WORDS, CustomOptions, image_folders
 from ames_lite.datasets.image_lists import write_families, write_image_list
 from ames_lite.datasets.layout import FAMILIES
 from ames_lite.datasets.relation import Files, Relation, files_of, write_folder
@@ -23,7 +23,7 @@ from ames_lite.io.json_file import read_json_file, write_json_file
 
 DESCRIPTION = "dataset.json"
 SCHEMA = 1
-BY_NAMES = ("folders", "frames", "pairs")  # kinds that depend on which images there are
+BY_NAMES = ("folders", "frames", "pairs", "qrels")  # kinds that depend on which images there are
 OF_SPLIT = ("families", "distractors", "val_share", "seed", "queries_per_label")
 PARTS = {"train": "-train", "val": "-val"}  # of a split set, by role: what follows its name
 
@@ -105,7 +105,7 @@ def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
     digests = {"labels": of_labels}
     digests |= {key: file_digest(path) for key, path in lists.items() if path is not None}
     if kind in BY_NAMES:
-        images = find_images(options.images, options.query_images)
+        images = find_images(*image_folders(options)[0])
         digests["images"] = names_digest(images.names)
     if options.distractors is not None:
         digests["distractors"] = names_digest(find_images(options.distractors).names)

@@ -16,7 +16,7 @@ from pathlib import Path
 from ames_lite.datasets.names import Where, check_utf8
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, require
-from ames_lite.io.images import check_header, list_folder, no_images
+from ames_lite.io.images import check_header, is_image_name, list_folder, no_images
 from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 
 
@@ -66,13 +66,14 @@ class ImageFolders:
     def find(self, name: str, side: str | None) -> str | None:
         """The image that a written name means, or None. side: where it must be, or None: anywhere.
 
+        An id is the one image whose file is called so (GLDv2's `0/1/2/0123456789abcdef.jpg`).
         `./a.jpg`, `b//a.jpg`, `b/../a.jpg`, backslashes, blanks around it and absolute paths are
         understood where no image is called just so, and a file that is there counts whatever its
         suffix. Raises BadInput where it is no image, where the name means two images, one of each
         folder, and for a path that leads out of the folders.
         """
         places = SIDES if side is None else (side,)
-        for look in (self._as_written, self._as_path, self._unlisted):
+        for look in (self._as_written, self._as_id, self._as_path, self._unlisted):
             found = list(dict.fromkeys(n for place in places for n in look(name, place)))
             if len(found) > 1:
                 what = f"'{name}' fits '{found[0]}' and '{found[1]}'"
@@ -89,6 +90,18 @@ class ImageFolders:
             if found := [image for image in known if image and image.startswith(prefix)]:
                 return found
         return []
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[str]]:
+        """Names by what their files are called, without folder and suffix."""
+        found: dict[str, list[str]] = {}
+        for name in self.names:
+            found.setdefault(os.path.splitext(os.path.basename(name))[0], []).append(name)
+        return found
+
+    def _as_id(self, name: str, place: str) -> list[str]:
+        images = [] if is_image_name(name) else self._by_id.get(name.strip(), [])
+        return [image for image in images if image.startswith(self.prefixes[place])]
 
     def _as_path(self, name: str, place: str) -> list[str]:
         """The images of a side that a path leads to, by links too."""

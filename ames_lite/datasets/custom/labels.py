@@ -25,6 +25,7 @@ from ames_lite.errors import BadInput, require
 
 EMPTY = ("", "nan", "null", "none", "na", "n/a", "-")
 FAR = 1000.0  # metres: x, y of 0 are an origin where another position is nearer
+NO_CLASSES = "has no class folders: nothing is right, lists can be made and not measured"
 DEGREES = "degrees: lat from -90 to 90, lon from -180 to 180"
 DIGITS = 4  # decimals of degrees: less says little, and metres have fewer
 
@@ -61,6 +62,8 @@ def relate_labels(
     if kind == "frames":
         _check_complete(table.path, names, images, lists)
     sides = [side or images.side_of(name) for name, side in zip(names, split, strict=True)]
+    flat = _flat_sides(images) if kind == "folders" else ()
+    notes += tuple(f"{images.folder(side)} {NO_CLASSES}" for side in flat)
     queries, gallery = (_chosen(side, names, sides, lists[side], table.path) for side in SIDES)
     rows = {"easy": rule(values[queries], values[gallery])}
     if "grade" in table.columns:
@@ -75,6 +78,7 @@ def relate_labels(
         rows,
         notes=respelt(dict(zip(table.columns["file"], names, strict=True)), images) + notes,
         queries_are_named=lists["query"] is not None or "query" in sides,
+        labelled=not flat,
         codes=codes,
         alone=alone,
     )
@@ -94,14 +98,31 @@ def _of_paths(kind: str, images: ImageFolders) -> Table:
     """Class folders or frame numbers as a table of all images."""
     names = list(images.names)
     if kind == "folders":
-        cells = {"label": [first_folder(images.within_side(name), images) for name in names]}
+        flat = _flat_sides(images)
+        cells = {
+            "label": [
+                ALONE if images.side_of(name) in flat else first_folder(name, images)
+                for name in names
+            ]
+        }
     else:
         cells = {"frame": [_frame_of(name, images) for name in names]}
     return Table(Path("the paths"), kind, {"file": names, **cells}, list(range(len(names))))
 
 
+def _flat_sides(images: ImageFolders) -> tuple[str, ...]:
+    """The sides that have a folder of their own, and no class folders in it."""
+    apart = images.prefixes["query"] != images.prefixes["gallery"]
+    return tuple(
+        side
+        for side in SIDES
+        if apart and not any("/" in images.within_side(name) for name in images.of_side(side))
+    )
+
+
 def first_folder(name: str, images: ImageFolders) -> str:
     """The class folder of an image. Raises BadInput where it is in none."""
+    name = images.within_side(name)
     expected = f"<class>/{name}; images without a class in {ALONE}/"
     what = f"'{name}' is in no class folder"
     require("/" in name, what, where=images.folder(None), expected=expected)

@@ -156,7 +156,7 @@ def _classes(images: ImageFolders) -> dict[str, str]:
         if images.side_of(name) == "query":
             found[name] = ALONE
         else:
-            label = first_folder(images.within_side(name), images)
+            label = first_folder(name, images)
             found[name] = unicodedata.normalize("NFC", label)  # as tables are read
     return found
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ames_lite.datasets.custom.images import ImageFolders, find_images, find_listed, respelt
 from ames_lite.datasets.custom.labels import Lists, relate_labels
+from ames_lite.datasets.custom.qrels import read_qrels
 from ames_lite.datasets.ground_truth import GRADES
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.names import check_once, line_of
@@ -28,12 +29,16 @@ from ames_lite.errors import BadInput, ConfigError, existing_file, explained, re
 from ames_lite.io.arrays import read_npz
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
-MATRIX = (".npy", ".npz")
-KINDS = ("folders", *TABLES, "matrix")
+BY_SUFFIX = {".npy": "matrix", ".npz": "matrix", ".qrels": "qrels", ".trec": "qrels"}
+KINDS = ("folders", *TABLES, "matrix", "qrels")
 FORMS = (
-    f"labels=folders, labels=frames (numbers in file names), a matrix (.npy, .npz), or a CSV: "
-    f"{describe_forms()}"
+    f"labels=folders, labels=frames (numbers in file names), a matrix (.npy, .npz), TREC qrels "
+    f"(.qrels, or kind=qrels), or a CSV: {describe_forms()}"
 )
+SIDE_FOLDERS = {  # of class folders: below images=, or below its folder test
+    "query": ("query", "queries"),
+    "gallery": ("gallery", "database", "index", "reference", "ref"),
+}
 PATHS = ("images", "query_images", "queries", "gallery", "families", "distractors")
 DEFAULT_RADIUS = 25.0  # metres: the custom of place recognition
 
@@ -74,23 +79,26 @@ class CustomOptions:
 def make_custom(options: CustomOptions) -> Relation:
     """Names and ground truth. Raises MissingFile, ConfigError or BadInput with file and line."""
     kind, table = _kind_of(options), None
-    if options.labels not in WORDS and kind != "matrix":
+    if options.labels not in WORDS and kind not in BY_SUFFIX.values():
         table = read_table(options.labels, kind)
         kind = table.kind
     assert kind is not None
     radius, tolerance = _measures(options, kind)
-    images = find_images(options.images, options.query_images, named=table is not None)
+    folders, said = image_folders(options)
+    images = find_images(*folders, named=table is not None or kind == "qrels")
+    if kind == "qrels":
+        table = read_qrels(Path(options.labels), images)
     lists = {
         side: None if path is None else _read_list(path, images, side)
         for side, path in (("query", options.queries), ("gallery", options.gallery))
     }
     if kind == "matrix":
         relation = _relate_matrix(Path(options.labels), lists)
-    elif table is not None and kind == "pairs":
+    elif table is not None and kind in ("pairs", "qrels"):
         relation = _relate_pairs(table, images, lists)
     else:
         relation = relate_labels(kind, table, images, lists, radius=radius, tolerance=tolerance)
-    notes = (*images.notes, *(table.notes if table is not None else ()), *relation.notes)
+    notes = (*said, *images.notes, *(table.notes if table is not None else ()), *relation.notes)
     return finish(replace(relation, notes=notes), kind, images.root, options.labels)
 
 
@@ -100,11 +108,24 @@ def _kind_of(options: CustomOptions) -> str | None:
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"there is no kind '{kind}'", expected=f"one of {', '.join(KINDS)}")
     meant = labels if labels in WORDS else None
-    if Path(labels).suffix.lower() in MATRIX:
-        meant = "matrix"
-    if kind not in (None, meant) and (meant is not None or kind not in TABLES):
+    meant = BY_SUFFIX.get(Path(labels).suffix.lower(), meant)
+    if kind not in (None, meant) and (meant is not None or kind not in (*TABLES, "qrels")):
         raise ConfigError(f"labels={labels} is not of kind={kind}", expected=FORMS)
     return meant or kind
+
+
+def image_folders(options: CustomOptions) -> tuple[tuple[Path, Path | None], tuple[str, ...]]:
+    """The folder of the gallery and that of the queries, which class folders may have by name."""
+    if options.labels == "folders" and options.query_images is None:
+        for base in (options.images, options.images / "test"):
+            found = {
+                side: next((base / name for name in names if (base / name).is_dir()), None)
+                for side, names in SIDE_FOLDERS.items()
+            }
+            if found["query"] and found["gallery"]:
+                note = f"queries are in {found['query']}, the gallery in {found['gallery']}"
+                return (found["gallery"], found["query"]), (note,)
+    return (options.images, options.query_images), ()
 
 
 def _measures(options: CustomOptions, kind: str) -> tuple[float, int]:
@@ -136,7 +157,7 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> Relation:
     what = f"none of {queries} queries has a positive among {among}"
     what, where = "; ".join((what, *relation.notes)), f"{labels} ({kind})"
     expected = "at least one query with a positive that is not the query itself"
-    require(right.any(), what, where=where, expected=expected)
+    require(right.any() or not relation.labelled, what, where=where, expected=expected)
     if not relation.queries_are_named:
         relation = relation.of_queries(np.flatnonzero(right))
     if "hard" in relation.rows and not any(map(len, relation.rows["hard"])):
@@ -178,9 +199,9 @@ def _relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
 
 
 def _grades(table: Table) -> list[str]:
-    """The grade of each pair; "": not relevant."""
+    """The grade of each pair; "" or "wrong": not relevant."""
     if "grade" in table.columns:
-        return table.choices("grade", GRADES)
+        return table.choices("grade", (*GRADES, "wrong"))
     if "relevant" in table.columns:
         return ["easy" * int(one) for one in table.choices("relevant", ("0", "1"))]
     return ["easy"] * len(table)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.datasets.relation import Relation
-from ames_lite.datasets.vpr import by_list, by_position, published
+from ames_lite.datasets.vpr import by_list, by_position, db_struct, published
 from ames_lite.errors import MissingFile, chosen
 
 READERS: Mapping[str, Callable[..., Relation]] = {
     "utm": by_position.read_utm,
     "traverses": by_list.read_traverses,
     "pose_rows": by_position.read_pose_rows,
-    "robotcar": by_position.read_robotcar,
+    "msls": by_position.read_msls,
+    "db_struct": db_struct.read_db_struct,
     "baidu": by_position.read_baidu,
     "matches_csv": by_list.read_matches,
     "pairs_by_id": by_list.read_pairs_by_id,

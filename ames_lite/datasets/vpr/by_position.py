@@ -1,16 +1,12 @@
 """Layouts that say where each image was taken: right is what is near.
 
-utm: metres in the names; robotcar: a MATLAB file; baidu: a camera file an image; pose_rows: one
-list of poses for both sides. A radius is inclusive; what is nearest counts at any distance.
+utm: metres in the names; msls: tables of a city; baidu: a camera file an image; pose_rows: one list
+of poses for both sides. A radius is inclusive; what is nearest counts at any distance.
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +15,9 @@ from ames_lite.datasets import rules
 from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
+from ames_lite.datasets.tables import Form, read_table
 from ames_lite.datasets.vpr import folders
-from ames_lite.errors import ConfigError, existing_file, explained, require
+from ames_lite.errors import ConfigError, require
 from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
@@ -37,7 +34,8 @@ def by_position(query: Floats, gallery: Floats, radius: float | None, count: int
     return [np.intersect1d(one, other) for one, other in zip(first, inside, strict=True)]
 
 
-def _relate(query: Side, gallery: Side, radius: float | None, count: int | None) -> Relation:
+def relate(query: Side, gallery: Side, radius: float | None, count: int | None) -> Relation:
+    """Two sides by their positions."""
     found = by_position(query[1], gallery[1], radius, count)
     return Relation(query[0], gallery[0], {"easy": found})
 
@@ -63,7 +61,7 @@ def read_utm(
     limits. Positives: within `radius` metres, the `nearest` so many, or both.
     """
     query, gallery = (_utm_side(root, folder, mock) for folder in (queries, database))
-    return _relate(query, gallery, radius, nearest)
+    return relate(query, gallery, radius, nearest)
 
 
 def _utm_side(root: Path, folder: str, mock: bool) -> Side:
@@ -103,77 +101,54 @@ def _check_range(east: float, north: float, where: str) -> None:
     require(fits(east, north), what, where=where, expected=f"{UTM}; {limits}")
 
 
-FIELDS = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
-# In a process of its own, as a damaged file can bring SciPy down; NaN and infinity are kept.
-READ_MATLAB = """
-import json, sys
-from scipy.io import loadmat
-read = loadmat(sys.argv[1], simplify_cells=True)["dbStruct"]
-sys.stdout.reconfigure(encoding="utf-8")
-json.dump(read, sys.stdout, default=lambda value: value.tolist())
-"""
-MATLAB = f"a MATLAB file with dbStruct: {', '.join(FIELDS)}"
-
-
-def read_robotcar(
+def read_msls(
     root: Path,
     *,
-    structure: str,
-    images: str,
-    radius: float | None = None,
+    cities: Sequence[str],
+    radius: float | None = 25.0,
     nearest: int | None = None,
+    subtask: str | None = "all",
+    panoramas: bool = False,
 ) -> Relation:
-    """Oxford RobotCar: `dbStruct` of a MATLAB file has names, positions and a threshold.
+    """Mapillary Street-level Sequences, `<city>/{query,database}/` with `postprocessed.csv`.
 
-    dbImage and qImage are names in the folder `images`, locDb and locQ metres, [2, N] or [N, 2].
-    Positives by distance; radius None: posDistThr of the file, unless `nearest` is given.
+    Positives by distance within a city. subtask: a column of `subtask_index.csv`, as its loader
+    picks images, or None; panoramas: whether those that `raw.csv` marks are kept. Queries without
+    positives are left out, as there.
     """
-    path = root / structure
-    fields = _read_structure(path)
-    query, gallery = (_matlab_side(fields, side, path, root, images) for side in ("q", "db"))
-    if radius is None and nearest is None:
-        value = fields["posDistThr"].ravel()
-        fine = value.size == 1 and value.dtype.kind in "iuf" and 0 < float(value[0]) < np.inf
-        what = f"posDistThr is {value.tolist()}"
-        require(fine, what, where=path, expected="one distance in metres")
-        radius = float(value[0])
-    return replace(_relate(query, gallery, radius, nearest), notes=(f"radius: {radius} m",))
+    asked: list[str] = []
+    gallery: list[str] = []
+    rows: Rows = []
+    for city in cities:
+        query, database = (
+            _msls_side(root, f"{city}/{side}", subtask, panoramas) for side in ("query", "database")
+        )
+        near = by_position(query[1], database[1], radius, nearest)
+        asked += query[0]
+        rows += [found + len(gallery) for found in near]
+        gallery += database[0]
+    made = Relation(asked, gallery, {"easy": rows})
+    without = len(made.without_positives)
+    kept = made.of_queries(np.flatnonzero(made.num_right()))
+    return replace(kept, notes=(f"{without} queries without a positive are left out",))
 
 
-def _read_structure(path: Path) -> dict[str, npt.NDArray[Any]]:
-    existing_file(path, "a file of the set is missing", expected=MATLAB)
-    command = [sys.executable, "-c", READ_MATLAB, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    said = done.stderr.strip().split("\n")[-1] or "the reader crashed"
-    require(done.returncode == 0, f"cannot be read ({said})", where=path, expected=MATLAB)
-    fields = json.loads(done.stdout)
-    missing = [name for name in FIELDS if not isinstance(fields, dict) or name not in fields]
-    require(not missing, f"dbStruct lacks {', '.join(missing)}", where=path, expected=MATLAB)
-    with explained("dbStruct has ragged fields ({})", ValueError, where=path, expected=MATLAB):
-        return {name: np.asarray(fields[name]) for name in FIELDS}
-
-
-def _matlab_side(
-    fields: dict[str, npt.NDArray[Any]], side: str, path: Path, root: Path, images: str
-) -> Side:
-    listed, number, place = f"{side}Image", f"num{side.capitalize()}", f"loc{side.capitalize()}"
-    texts = fields[listed].ravel().tolist()
-    names = [f"{images}/{str(name).strip()}" for name in texts]
-    count = fields[number].ravel().tolist()
-    what = f"{listed} has {len(names)} names and {number} is {count}"
-    require(count == [len(names)], what, where=path, expected="as many names as it says")
-    check_once(names, line_of(path, listed))
-    check_present(root, names, line_of(path, listed))
-    array = fields[place]
-    if array.ndim == 1 and len(names) == 1:
-        array = array[:, None]
-    if array.shape == (2, len(names)):  # as MATLAB has it; with two images both would fit
-        array = array.T
-    fine = array.shape == (len(names), 2) and array.dtype.kind in "iuf"
-    what = f"{place} is {list(array.shape)} ({array.dtype.name})"
-    expected = f"[2, {len(names)}] or [{len(names)}, 2] finite metres"
-    require(fine and rules.are_metres(array), what, where=path, expected=expected)
-    return names, array.astype(np.float64)
+def _msls_side(root: Path, folder: str, subtask: str | None, panoramas: bool) -> Side:
+    table = read_table(root / folder / "postprocessed.csv", "coordinates")
+    kept = {*table.columns["file"]}
+    filters = (("subtask_index", subtask, "True"), ("raw", None if panoramas else "pano", "False"))
+    for name, column, wanted in filters:
+        if column is not None:
+            form = Form(name, ("key", column), ())
+            marks = read_table(root / folder / f"{name}.csv", name, (form,))
+            said = zip(marks.columns["key"], marks.choices(column, ("True", "False")), strict=True)
+            kept &= {key for key, cell in said if cell == wanted}
+    rows = [row for row, key in enumerate(table.columns["file"]) if key in kept]
+    table = table.of_rows(np.array(rows, np.int64))
+    names = [f"{folder}/images/{key}.jpg" for key in table.columns["file"]]
+    check_once(names, table.where)
+    check_present(root, names, table.where)
+    return names, np.stack([table.numbers(column) for column in ("x", "y")], axis=1)
 
 
 CAMERA = "a camera: lines 5 to 7 the rows of a rotation, the last but one x y z in metres"
@@ -271,7 +246,7 @@ def read_pose_rows(
         names, where = folders.natural_names(root, folder), f"{path}, rows {first} to {stop - 1}"
         folders.check_length(stop - first, len(names), "the list of poses", where, folder)
         sides.append((names, table[first:stop]))
-    return _relate(sides[0], sides[1], radius, nearest)
+    return relate(sides[0], sides[1], radius, nearest)
 
 
 def _poses(rows: npt.NDArray[np.generic], columns: int, path: Path, expected: str) -> Floats:

@@ -128,6 +128,87 @@ def _oxford(root: Path) -> None:
     savemat(root / "oxdatapart.mat", {"dbStruct": fields})
 
 
+def netvlad(path: Path, gallery: Sequence[str], queries: Sequence[str], **changes: object) -> None:
+    """A dbStruct as NetVLAD releases it: cells of names, UTM as [2, N], distances in metres."""
+    east, north = 585_001.0, 4_477_000.0
+    x = {"db": np.array([0.0, 25.0, 60.0]), "q": np.array([0.0, 50.0, 500.0])}
+    fields: dict[str, object] = {
+        "whichSet": "test",
+        "dbImageFns": np.array([[name] for name in gallery], object),
+        "utmDb": np.array([x["db"] + east, np.full(3, north)]),
+        "qImageFns": np.array([[name] for name in queries], object),
+        "utmQ": np.array([x["q"] + east, np.full(3, north)]),
+        "numImages": 3,
+        "numQueries": 3,
+        "posDistThr": 25,
+        "posDistSqThr": 625,
+        "nonTrivPosDistSqThr": 100,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fields = {key: value for key, value in (fields | changes).items() if value is not None}
+    savemat(path, {"dbStruct": fields}, do_compression=True)
+
+
+def _pittsburgh(which: str) -> Miniature:
+    gallery = [f"000/000{i:03d}_pitch1_yaw1.jpg" for i in range(3)]
+    queries = [f"000/00000{i}_pitch1_yaw1.jpg" for i in range(3)]
+    return Miniature(
+        "pittsburgh",
+        [f"queries_real/{name}" for name in queries],
+        gallery,
+        [[0, 1], [1, 2], []],
+        [0, 0, 0],
+        lambda root: netvlad(root / f"datasets/{which}_test.mat", gallery, queries),
+    )
+
+
+def _tokyo() -> Miniature:
+    listed = [f"03814/381462_{i}_012_0.jpg" for i in range(3)]  # on disk .png
+    queries = [f"0000{i}.jpg" for i in range(3)]
+    return Miniature(
+        "tokyo247_mat",
+        [f"tokyo247/247query_subset_v2/{name}" for name in queries],
+        [f"tokyo247/{name.removesuffix('.jpg')}.png" for name in listed],
+        [[0, 1], [1, 2], []],
+        [0, 0, 0],
+        lambda root: netvlad(root / "datasets/tokyo247.mat", listed, queries),
+    )
+
+
+CITIES = {  # by side: key, easting, northing, whether it is a panorama, whether subtask all has it
+    "train_val/cph/query": [
+        ("qA", 347_000.0, 6_172_000.0, False, True),
+        ("qB", 347_100.0, 6_172_000.0, False, True),  # nothing is near
+        ("qC", 347_000.0, 6_172_001.0, True, True),
+        ("qD", 347_000.0, 6_172_002.0, False, False),
+    ],
+    "train_val/cph/database": [
+        ("dA", 347_000.0, 6_172_025.0, False, True),
+        ("dB", 347_000.0, 6_172_000.0, True, True),
+        ("dC", 347_015.0, 6_172_020.0, False, True),
+    ],
+    "train_val/sf/query": [("qE", 347_000.0, 6_172_000.0, False, True)],
+    "train_val/sf/database": [("dD", 347_000.0, 6_172_010.0, False, True)],
+}
+
+
+def _cities(root: Path) -> None:
+    for folder, rows in CITIES.items():
+        texts = {
+            "postprocessed": ",key,easting,northing,unique_cluster,night,control_panel,"
+            "view_direction",
+            "raw": ",key,lon,lat,ca,captured_at,pano",
+            "subtask_index": ",key,all,s2w,w2s,o2n,n2o,d2n,n2d",
+        }
+        for i, (key, east, north, pano, listed) in enumerate(rows):
+            texts["postprocessed"] += f"\n{i},{key},{east},{north},{i},False,False,Forward"
+            texts["raw"] += f"\n{i},{key},12.5,55.7,90.0,2017-08-01,{pano}"
+            texts["subtask_index"] += f"\n{i},{key},{listed}" + ",False" * 6
+        for name, text in texts.items():
+            (root / folder / f"{name}.csv").write_text(text + "\n")
+    draw(root / "train_val/cph/query/images/qB.jpg", 9)
+
+
 def _poses(root: Path, gallery: range, query: range, total: int) -> None:
     """Gallery image i stands at (i, 0), query j at (j + 0.25, 6); a third column is no position."""
     poses = np.full((total, 3), 1e6)
@@ -318,6 +399,28 @@ MINIATURES: dict[str, Miniature] = {
         [f"ref/{i:07d}.jpg" for i in range(23)],
         [[0, 1], [9, 10, 11], [19, 20, 21]],
         [0, 3, 20],
+    ),
+    "pitts30k_mat": _pittsburgh("pitts30k"),
+    "pitts250k_mat": _pittsburgh("pitts250k"),
+    "tokyo247_mat": _tokyo(),
+    "msls_csv": Miniature(
+        "msls_csv",
+        ["train_val/cph/query/images/qA.jpg", "train_val/sf/query/images/qE.jpg"],
+        [f"train_val/{name}.jpg" for name in ("cph/database/images/dA", "cph/database/images/dC")]
+        + ["train_val/sf/database/images/dD.jpg"],
+        [[0, 1], [2]],
+        [0, 2],
+        _cities,
+    ),
+    "sped": Miniature(
+        "SPEDTEST",
+        [f"query/{i:07d}.jpg" for i in range(3)],
+        [f"ref/{i:07d}.jpg" for i in range(3)],
+        [[0], [1], [1, 2]],  # rows 3 and 4 of a window are beyond the last image
+        [0, 1, 0],
+        lambda root: save_objects(
+            root / "ground_truth_new.npy", [[0, [0]], [1, [1]], [2, [1, 2, 3, 4]]]
+        ),
     ),
     "msls_val": Miniature(
         "msls_val",

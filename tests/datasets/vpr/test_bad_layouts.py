@@ -9,11 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
+from scipy.io.matlab import MatlabObject
 
 from ames_lite.cli import prepare_set
 from ames_lite.cli.compose import compose
 from ames_lite.errors import UserError
-from tests.datasets.vpr.miniatures import MINIATURES, camera, draw, save_objects, save_ragged, utm
+from tests.datasets.vpr.miniatures import (
+    MINIATURES,
+    camera,
+    draw,
+    netvlad,
+    save_objects,
+    save_ragged,
+    utm,
+)
 
 Spoil = Callable[[Path], object]
 
@@ -219,6 +228,51 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
         ["oxdatapart.mat, qImage 2", "oxDataPart/b2.png"],
     ),
     "no MATLAB file": ("oxford", write("oxdatapart.mat", "x"), ["oxdatapart.mat", "dbStruct"]),
+    # NetVLAD's dbStruct
+    "a MATLAB 7.3 file": (
+        "pitts30k_mat",
+        write("datasets/pitts30k_test.mat", "MATLAB 7.3 MAT-file, Platform: GLNXA64"),
+        ["pitts30k_test.mat", "HDF5", "'-v7'"],
+    ),
+    "fields of NetVLAD missing": (
+        "pitts30k_mat",
+        lambda root: netvlad(root / "datasets/pitts30k_test.mat", ["a.jpg"], ["b.jpg"], utmQ=None),
+        ["pitts30k_test.mat", "dbStruct lacks utmQ"],
+    ),
+    "an object for a struct": (
+        "tokyo247_mat",
+        lambda root: savemat(
+            root / "datasets/tokyo247.mat",
+            {"dbStruct": MatlabObject(np.zeros((1, 1), [("a", object)]), "evil")},
+        ),
+        ["tokyo247.mat", "dbStruct lacks"],
+    ),
+    "no structs at all": (
+        "tokyo247_mat",
+        lambda root: savemat(root / "datasets/tokyo247.mat", {"dbStruct": np.ones(3)}),
+        ["tokyo247.mat", "cannot be read"],
+    ),
+    # MSLS
+    "a city without a column": (
+        "msls_csv",
+        replace("train_val/cph/query/postprocessed.csv", "northing", "height"),
+        ["query/postprocessed.csv, line 1", "fits no form", "file,x,y"],
+    ),
+    "a position that is none": (
+        "msls_csv",
+        replace("train_val/cph/query/postprocessed.csv", "347000.0", "here"),
+        ["query/postprocessed.csv, line 2", "x is 'here'"],
+    ),
+    "a mark that is none": (
+        "msls_csv",
+        replace("train_val/cph/database/raw.csv", "True", "maybe"),
+        ["database/raw.csv, line 3", "pano is 'maybe'"],
+    ),
+    "an image of a city is absent": (
+        "msls_csv",
+        remove("train_val/cph/database/images/dC.jpg"),
+        ["database/postprocessed.csv, line 4", "images/dC.jpg"],
+    ),
     # Baidu
     "a camera missing": ("baidu", remove("query_gt/10.camera"), ["query_gt/10.camera", "missing"]),
     "a camera cut short": (
