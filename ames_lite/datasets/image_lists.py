@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.names import check_once, check_utf8
-from ames_lite.datasets.tables import Form, Table, read_table
+from ames_lite.datasets.tables import Form, read_table
 from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io.writing import csv_writer, replacing
 
@@ -150,17 +150,9 @@ FORM = Form("families", ("label", "family"), ())
 HEADER = ("label", "family", "instance", "kind")  # as written; the last two are for people
 
 
-def read_form(path: Path, form: Form) -> Table:
-    """A table of one form, its required columns without empty cells. Raises as `read_table`."""
-    table = read_table(path, form.kind, (form,))
-    for column in form.required:
-        table.filled(column, f"a CSV with the header {','.join(form.required)}")
-    return table
-
-
 def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """The family of every image as a number [N]; labels [N]. BadInput for one without a row."""
-    table = read_form(path, FORM)
+    table = read_table(path, FORM.kind, (FORM,))
     numbers = table.integers("label").tolist()
     check_once(map(str, numbers), table.where, expected="one row for each label")  # 07 is 7
     families = np.unique(table.columns["family"], return_inverse=True)[1]

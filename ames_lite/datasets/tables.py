@@ -124,7 +124,10 @@ def _is_whole(text: str) -> bool:
 
 
 def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] = FORMS) -> Table:
-    """Read a table of one of the forms (kind: which). MissingFile; BadInput with the line."""
+    """Read a table of one of the forms (kind: which). MissingFile; BadInput with the line.
+
+    Forms other than FORMS have no empty cells in the columns that they must have.
+    """
     path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind, forms)}"
     remedy = "labels=folders where its folders are the classes, and images=<the folder>"
     what = "a folder is given as labels"
@@ -155,6 +158,8 @@ def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] 
     ignored = [name or "one without a name" for name in header if name not in kept]
     notes += [f"columns ignored: {', '.join(ignored)}"] * bool(ignored)
     table = Table(path, form.kind, kept, lines, tuple(notes))
+    for column in form.required if forms is not FORMS else ():
+        table.filled(column, f"a CSV with the header {','.join(form.required)}")
     return _one_each(table) if "images" in kept else table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from ames_lite.datasets.headers import IGNORED, SPELLINGS, column_of
 from ames_lite.datasets.tables import FORMS, read_table
 from ames_lite.errors import BadInput
+from tests.datasets.test_tables import README
 
 OURS = {column for form in FORMS for column in form.columns}
 
@@ -98,3 +100,13 @@ def test_a_header_in_doubt_is_refused_with_both_columns(tmp_path: Path) -> None:
 def test_half_a_position_in_a_cell_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"lat; lon is '50\.1'(.|\n)*line 3"):
         read_table(written(tmp_path, "file,lat; lon\na,1; 2\nb,50.1\n"))
+
+
+def test_the_headers_that_the_documentation_shows_are_read(tmp_path: Path) -> None:
+    row = next(line for line in README.splitlines() if line.startswith("| tables of any project |"))
+    shown = re.findall(r"`([^`]+)`", row)
+    assert len(shown) == 5
+    for header in shown:
+        cells = ["1; 2" if "; " in cell else "1" for cell in header.split(",")]
+        table = read_table(written(tmp_path, f"{header}\n{','.join(cells)}\n"))
+        assert all("is taken as" in note for note in table.notes) and table.notes

@@ -92,6 +92,14 @@ class ImageFolders:
         return []
 
     @cached_property
+    def flat(self) -> tuple[str, ...]:
+        """The sides that have a folder of their own without folders in it."""
+        if self.prefixes["query"] == self.prefixes["gallery"]:
+            return ()
+        deep = {self.side_of(name) for name in self.names if "/" in self.within_side(name)}
+        return tuple(side for side in SIDES if side not in deep)
+
+    @cached_property
     def _by_id(self) -> dict[str, list[str]]:
         """Names by what their files are called, without folder and suffix."""
         found: dict[str, list[str]] = {}
@@ -177,9 +185,16 @@ def _composed(name: str) -> str:
 
 
 def find_listed(
-    images: ImageFolders, names: Sequence[str], sides: Sequence[str | None], where: Where
+    images: ImageFolders,
+    names: Sequence[str],
+    sides: Sequence[str | None],
+    where: Where,
+    some: bool = False,
 ) -> list[str]:
-    """The image of every written name; BadInput for those absent. sides: where each must be."""
+    """The image of every written name; BadInput for those absent, or "" where `some` may be.
+
+    sides: where each must be.
+    """
     found, absent = [], []
     for row, (name, side) in enumerate(zip(names, sides, strict=True)):
         try:
@@ -189,7 +204,7 @@ def find_listed(
         found.append(image or "")
         if image is None:
             absent.append(row)
-    if absent:
+    if absent and not some:
         first = absent[0]
         what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[first]}'"
         example = "".join(f", such as '{name}'" for name in images.names[:1])

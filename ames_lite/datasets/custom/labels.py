@@ -62,7 +62,7 @@ def relate_labels(
     if kind == "frames":
         _check_complete(table.path, names, images, lists)
     sides = [side or images.side_of(name) for name, side in zip(names, split, strict=True)]
-    flat = _flat_sides(images) if kind == "folders" else ()
+    flat = images.flat if kind == "folders" else ()
     notes += tuple(f"{images.folder(side)} {NO_CLASSES}" for side in flat)
     queries, gallery = (_chosen(side, names, sides, lists[side], table.path) for side in SIDES)
     rows = {"easy": rule(values[queries], values[gallery])}
@@ -98,30 +98,16 @@ def _of_paths(kind: str, images: ImageFolders) -> Table:
     """Class folders or frame numbers as a table of all images."""
     names = list(images.names)
     if kind == "folders":
-        flat = _flat_sides(images)
-        cells = {
-            "label": [
-                ALONE if images.side_of(name) in flat else first_folder(name, images)
-                for name in names
-            ]
-        }
+        cells = {"label": [first_folder(name, images) for name in names]}
     else:
         cells = {"frame": [_frame_of(name, images) for name in names]}
     return Table(Path("the paths"), kind, {"file": names, **cells}, list(range(len(names))))
 
 
-def _flat_sides(images: ImageFolders) -> tuple[str, ...]:
-    """The sides that have a folder of their own, and no class folders in it."""
-    apart = images.prefixes["query"] != images.prefixes["gallery"]
-    return tuple(
-        side
-        for side in SIDES
-        if apart and not any("/" in images.within_side(name) for name in images.of_side(side))
-    )
-
-
 def first_folder(name: str, images: ImageFolders) -> str:
-    """The class folder of an image. Raises BadInput where it is in none."""
+    """The class folder of an image, none on a flat side. Raises BadInput where it is in none."""
+    if images.side_of(name) in images.flat:
+        return ALONE
     name = images.within_side(name)
     expected = f"<class>/{name}; images without a class in {ALONE}/"
     what = f"'{name}' is in no class folder"

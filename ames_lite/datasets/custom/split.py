@@ -19,11 +19,11 @@ import numpy as np
 from ames_lite.datasets.custom.images import ImageFolders, find_images
 from ames_lite.datasets.custom.labels import first_folder
 from ames_lite.datasets.custom.truth import CustomOptions, finish
-from ames_lite.datasets.image_lists import ImageList, read_form
+from ames_lite.datasets.image_lists import ImageList
 from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import ALONE, same_label
-from ames_lite.datasets.tables import Form
+from ames_lite.datasets.tables import Form, read_table
 from ames_lite.errors import ConfigError, require
 
 KIND = "folders"  # of labels that can be split
@@ -86,7 +86,7 @@ def split_folders(options: CustomOptions) -> Split:
 
 def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
     """The instances of a table, sorted, without `distractor`; notes on how it was read."""
-    table = read_form(path, FORM)
+    table = read_table(path, FORM.kind, (FORM,))
     names, families = (table.columns[column] for column in FORM.required)
     kinds = table.columns.get("kind", [""] * len(table))
     kind_of: dict[str, str] = {}

@@ -9,6 +9,7 @@ image of the gallery's folder unless a list says which.
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +80,14 @@ class CustomOptions:
 def make_custom(options: CustomOptions) -> Relation:
     """Names and ground truth. Raises MissingFile, ConfigError or BadInput with file and line."""
     kind, table = _kind_of(options), None
-    if options.labels not in WORDS and kind not in BY_SUFFIX.values():
-        table = read_table(options.labels, kind)
+    if options.labels not in WORDS and kind != "matrix":
+        path = Path(options.labels)
+        table = read_qrels(path) if kind == "qrels" else read_table(path, kind)
         kind = table.kind
     assert kind is not None
     radius, tolerance = _measures(options, kind)
     folders, said = image_folders(options)
-    images = find_images(*folders, named=table is not None or kind == "qrels")
-    if kind == "qrels":
-        table = read_qrels(Path(options.labels), images)
+    images = find_images(*folders, named=table is not None)
     lists = {
         side: None if path is None else _read_list(path, images, side)
         for side, path in (("query", options.queries), ("gallery", options.gallery))
@@ -171,9 +171,7 @@ def _relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
 
     Pairs of other queries than the list's are left out. Raises BadInput with file and line.
     """
-    asked, right = (
-        find_listed(images, table.columns[side], [side] * len(table), table.where) for side in SIDES
-    )
+    table, asked, right, lost = _pairs_there(table, images)
     pairs = [f"{query},{image}" for query, image in zip(asked, right, strict=True)]
     said = table.columns.get("grade", table.columns.get("relevant"))
     check_once(pairs, table.where, said=said, expected="every pair once")
@@ -194,8 +192,28 @@ def _relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
         for grade in (GRADES if "grade" in table.columns else GRADES[:1])
     }
     written = [*table.columns["gallery"], *table.columns["query"]]
-    notes = respelt(dict(zip(written, [*right, *asked], strict=True)), images)
+    notes = respelt(dict(zip(written, [*right, *asked], strict=True)), images) + lost
     return Relation(queries, gallery, rows, notes=notes)
+
+
+def _pairs_there(
+    table: Table, images: ImageFolders
+) -> tuple[Table, list[str], list[str], tuple[str, ...]]:
+    """The pairs, the images of both sides, notes. Of qrels those not there are left out."""
+    some = table.kind == "qrels"
+    asked, right = (
+        find_listed(images, table.columns[side], [side] * len(table), table.where, some)
+        for side in SIDES
+    )
+    there = [bool(query and image) for query, image in zip(asked, right, strict=True)]
+    if all(there):
+        return table, asked, right, ()
+    what = f"{there.count(False)} of {len(table)} judgements are of images that are not there"
+    where, expected = table.where(there.index(False)), "names of the images, or their ids"
+    require(any(there), what, where=where, expected=expected)
+    note = f"{what}, first in line {table.lines[there.index(False)]}: left out"
+    kept = table.of_rows(np.flatnonzero(there))
+    return kept, [*compress(asked, there)], [*compress(right, there)], (note,)
 
 
 def _grades(table: Table) -> list[str]:

@@ -210,10 +210,8 @@ def read_ilias(
     name.
     """
     folder = images if images.strip("./") else ""
-    asked, right = (
-        folders.listed_images(root, listed, folder, IDS) for listed in (queries, positives)
-    )
-    far = [] if distractors is None else folders.listed_images(root, distractors, folder, IDS)
+    asked, right = (folders.listed_images(root, listed, folder) for listed in (queries, positives))
+    far = [] if distractors is None else folders.listed_images(root, distractors, folder)
     wanted = _objects(asked, folder, line_of(root / queries))
     found = same_label(wanted, _objects(right, folder, line_of(root / positives)))
     for row, rows in enumerate(found):

@@ -67,7 +67,7 @@ def read_utm(
 def _utm_side(root: Path, folder: str, mock: bool) -> Side:
     listed = f"{folder}_images_paths.txt"
     if (root / listed).is_file():
-        names = folders.listed_images(root, listed, folder, "one path a line")
+        names = folders.listed_images(root, listed, folder)
         return names, parse_positions(names, line_of(root / listed), mock=mock)
     names = folders.sorted_names(root, folder)
     return names, parse_positions(names, lambda row: str(root / names[row]), mock=mock)

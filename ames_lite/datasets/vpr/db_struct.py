@@ -1,6 +1,6 @@
 """`dbStruct` of a MATLAB file: the lists of NetVLAD's releases (Pittsburgh, Tokyo) and of AnyLoc's.
 
-Names of both sides, their metres and a distance. FIELDS: by NetVLAD's names and AnyLoc's.
+Names of both sides, their metres and a distance.
 """
 
 import json
@@ -20,15 +20,8 @@ from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.vpr.by_position import Side, relate
 from ames_lite.errors import existing_file, explained, require
 
-FIELDS = {
-    "dbImage": "dbImageFns",
-    "locDb": "utmDb",
-    "qImage": "qImageFns",
-    "locQ": "utmQ",
-    "numDb": "numImages",
-    "numQ": "numQueries",
-    "posDistThr": "posDistThr",
-}
+ANYLOC = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
+NETVLAD = ("dbImageFns", "utmDb", "qImageFns", "utmQ", "numImages", "numQueries", "posDistThr")
 # In a process of its own, as a damaged file can bring SciPy down or ask for any memory; NaN and
 # infinity are kept.
 READ_MATLAB = """
@@ -43,7 +36,7 @@ sys.stdout.reconfigure(encoding="utf-8")
 json.dump(read, sys.stdout, default=lambda value: value.tolist())
 """
 SECONDS = 300  # that reading may take
-MATLAB = f"a MATLAB file with dbStruct: {', '.join(FIELDS)}, or {', '.join(FIELDS.values())}"
+MATLAB = f"a MATLAB file with dbStruct: {', '.join(NETVLAD)}, or {', '.join(ANYLOC)}"
 HDF5 = (b"MATLAB 7.3", b"\x89HDF")
 AS_V7 = "in MATLAB: load it, then save('<name>.mat', 'dbStruct', '-v7')"
 
@@ -81,7 +74,7 @@ def _read_structure(path: Path) -> dict[str, npt.NDArray[Any]]:
     with path.open("rb") as file:
         what = "a MATLAB 7.3 file, which is HDF5"
         require(not file.read(10).startswith(HDF5), what, where=path, expected=MATLAB, remedy=AS_V7)
-    command = [sys.executable, "-c", READ_MATLAB, str(path), *FIELDS, *FIELDS.values()]
+    command = [sys.executable, "-c", READ_MATLAB, str(path), *ANYLOC, *NETVLAD]
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # threads would take what memory there may be
     with explained(kinds=subprocess.TimeoutExpired, where=path, expected=MATLAB):
         done = subprocess.run(
@@ -90,11 +83,11 @@ def _read_structure(path: Path) -> dict[str, npt.NDArray[Any]]:
     said = done.stderr.strip().split("\n")[-1] or "the reader crashed"
     require(done.returncode == 0, f"cannot be read ({said})", where=path, expected=MATLAB)
     fields = json.loads(done.stdout)
-    names = FIELDS if "dbImageFns" in fields else {name: name for name in FIELDS}
-    missing = [name for name in names.values() if name not in fields]
+    names = NETVLAD if NETVLAD[0] in fields else ANYLOC
+    missing = [name for name in names if name not in fields]
     require(not missing, f"dbStruct lacks {', '.join(missing)}", where=path, expected=MATLAB)
     with explained("dbStruct has ragged fields ({})", ValueError, where=path, expected=MATLAB):
-        return {name: np.asarray(fields[theirs]) for name, theirs in names.items()}
+        return {ours: np.asarray(fields[name]) for ours, name in zip(ANYLOC, names, strict=True)}
 
 
 def _side(

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.names import check_once, check_present, line_of
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.names import check_present, line_of
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.errors import BadInput, MissingFile, existing_file, explained, require
 from ames_lite.io.images import is_image_name, list_folder, no_images
@@ -68,19 +69,9 @@ def read_lines(path: Path, expected: str) -> list[str]:
         return path.read_text(encoding="utf-8-sig").splitlines()
 
 
-def read_names(path: Path, expected: str) -> list[str]:
-    """One name a line. Raises BadInput, with the line, for a blank one and one listed twice."""
-    names = [line.strip() for line in read_lines(path, expected)]
-    require(names, "an empty list", where=path, expected=expected)
-    blank = names.index("") if "" in names else 0
-    require(all(names), "a blank line", where=f"{path}, line {blank + 1}", expected=expected)
-    check_once(names, line_of(path), expected=expected)
-    return names
-
-
-def listed_images(root: Path, listed: str, folder: str, expected: str) -> list[str]:
-    """Names of the images that a file lists, one a line, below a folder ("": the root)."""
-    names = [f"{folder}/{name}".lstrip("/") for name in read_names(root / listed, expected)]
+def listed_images(root: Path, listed: str, folder: str) -> list[str]:
+    """Names of the images of a list, below a folder ("": the root)."""
+    names = [f"{folder}/{name}".lstrip("/") for name in read_image_list(root / listed).names]
     check_present(root, names, line_of(root / listed))
     return names
 

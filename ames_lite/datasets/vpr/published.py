@@ -69,7 +69,7 @@ def read_revisitop(root: Path, *, ground_truth: str) -> Relation:
 
 
 def read_distractors(root: Path, *, names: str) -> Relation:
-    listed = listed_images(root, names, IMAGES, "one image a line")
+    listed = listed_images(root, names, IMAGES)
     return Relation([], listed, {"easy": []}, has_truth=True)
 
 

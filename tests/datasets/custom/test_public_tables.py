@@ -136,7 +136,7 @@ def test_graded_qrels_are_grades(tmp_path: Path) -> None:
 def test_unknown_names_of_qrels_are_counted(tmp_path: Path) -> None:
     made = judged(tmp_path, "1 0 2 1", "1 0 x17 1", "topic9 0 2 1", "topic9 0 3 0")
     assert answers(made) == {"g/1.jpg": ["g/2.jpg"]}
-    assert any("3 of 4 judgements" in n and "2 names, first 'topic9'" in n for n in made.notes)
+    assert any("3 of 4 judgements" in n and "first in line 2: left out" in n for n in made.notes)
     with pytest.raises(BadInput, match=r"1 of 1 judgements(.|\n)*truth\.qrels"):
         judged(tmp_path, "1 0 x17 1")
 
