@@ -1,4 +1,4 @@
-"""TREC runs, `query Q0 name rank score run` a line; the owner of ir_measures.
+"""TREC runs, `query Q0 name rank score run` a line, and qrels; the owner of ir_measures.
 
 Readers sort a run by score, so the scores written fall strictly: ties, and scores that rise behind
 the reranked part, are lowered by the least step that float32 keeps. Blanks and control characters
@@ -20,24 +20,30 @@ LEAST_STEP = np.float32(2.0**-24)  # half a unit in the last place of 1
 BLOCK = 256  # lists whose scores are lowered together
 
 
-def read_trec(path: Path) -> Iterator[Entry]:
+FORMS = {  # of ir_measures: what a line has besides query and name, and how all of it is written
+    "run": ("score", "a TREC run", "query Q0 name rank score run, between blanks"),
+    "qrels": ("relevance", "TREC qrels", "query iteration name relevance, between blanks"),
+}
+
+
+def read_trec(path: Path, form: str = "run") -> Iterator[Entry]:
+    """The lines of a run, or of qrels (score: the relevance)."""
     try:
-        from ir_measures import read_trec_run
+        import ir_measures
     except ImportError as error:
         remedy = "pip install 'ames_lite[trec]'"
-        raise ConfigError("ir_measures reads TREC runs", remedy=remedy) from error
-    lines = Lines(path)
-    found = read_trec_run(lines)
+        raise ConfigError("ir_measures reads TREC files", remedy=remedy) from error
+    (number, what, expected), lines = FORMS[form], Lines(path)
+    found = getattr(ir_measures, f"read_trec_{form}")(lines)
     while True:
         try:
             one = next(found, None)
         except ValueError as error:
-            expected = "query Q0 name rank score run, between blanks"
-            raise lines.refuse(f"no line of a TREC run ({error})", expected) from error
+            raise lines.refuse(f"no line of {what} ({error})", expected) from error
         if one is None:
             return
         query, name = (unquote(text, errors=ODD_NAMES) for text in one[:2])
-        yield Entry(query, name, one.score, lines.number)
+        yield Entry(query, name, getattr(one, number), lines.number)
 
 
 def write_trec(file: TextIO, lists: Iterable[Ranked], tag: str) -> None:

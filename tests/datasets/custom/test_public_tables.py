@@ -143,7 +143,7 @@ def test_unknown_names_of_qrels_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["1 0 2", "1 0 2 yes", "1 Q0 2 1 0.5 run", "1 0 2 1.5"])
 def test_a_bad_line_of_qrels_is_named(row: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"(?s)no judgement.*truth\.qrels, line 3.*query, iteration"):
+    with pytest.raises(BadInput, match=r"(?s)no line of TREC qrels.*qrels, line 3.*query iter"):
         judged(tmp_path, "1 0 2 1", "", row)
 
 
