@@ -134,7 +134,7 @@ CASES: dict[str, tuple[str, Spoil, list[str]]] = {
         write(LISTED, f"{utm(499_638.99, 6_958_015.36)}\n" * 2),
         [f"{LISTED}, line 2", "listed twice, first in"],
     ),
-    "a blank line": ("pitts30k", write(LISTED, "\n"), [f"{LISTED}, line 1", "blank"]),
+    "a blank line": ("pitts30k", write(LISTED, "\n"), [f"{LISTED}, line 1", "without a path"]),
     # lists of frames
     "a list that is shorter": (
         "gardens",
