@@ -153,8 +153,8 @@ def test_remedies_mend_files_of_other_images(
     shell.pasted.clear()
     shell.lead("scripts/evaluate.py", evaluation)
     assert [line.split()[1] for line in shell.pasted] == [
+        "extract/extract_descriptors.py",  # stores are checked as they are opened
         "extract/prepare_topk_global.py",
-        "extract/extract_descriptors.py",
     ]
     (folder / "sift_query_local.hdf5").write_bytes(b"damaged")
     shell.pasted.clear()
