@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ames_lite.errors import BadInput, MissingFile, explained, require
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.io.images import image_size
@@ -26,6 +28,7 @@ from ames_lite.stores.row_writer import DescriptorWriter, GlobalWriter
 
 logger = logging.getLogger(__name__)
 
+BLOCK = 256  # global descriptors that are written at a time: two flushes each
 SHOWN = 5  # images that a message lists
 LAYOUTS = {True: "[D, K]", False: "[K, D]"}
 IMAGES = "images=<folder of the images>, whose headers have the sizes"
@@ -186,17 +189,27 @@ def _fill(
     skip: bool,
 ) -> dict[str, str]:
     """Write what is still to do; returns the images that failed, also in earlier runs."""
-    failed, done = writer.failed, writer.num_finished
-    for name in progress_bar(len(writer.names), "import", "image", writer.todo, initial=done):
-        try:
-            require(name not in bad, bad.get(name, ""))
-            with explained(f"'{name}' cannot be imported: {{}}", where=where):
-                given = read(name)
-        except BadInput as error:
-            if not skip:
-                raise
-            failed[name] = str(error)
-            writer.mark_failed(name, failed[name])
-            continue
-        writer.append(name, given)
+    failed, todo, done = writer.failed, writer.todo, writer.num_finished
+    step = BLOCK if isinstance(writer, GlobalWriter) else 1
+    with progress_bar(len(writer.names), "import", "image", initial=done) as bar:
+        for first in range(0, len(todo), step):
+            part, found = todo[first : first + step], {}
+            for name in part:
+                try:
+                    require(name not in bad, bad.get(name, ""))
+                    with explained(f"'{name}' cannot be imported: {{}}", where=where):
+                        found[name] = read(name)
+                except BadInput as error:
+                    if not skip:
+                        raise
+                    failed[name] = str(error)
+            if isinstance(writer, GlobalWriter):
+                none = np.zeros(writer.dim, np.float32)
+                block = np.stack([found.get(name, none) for name in part])
+                writer.extend(part, block, {name: failed[name] for name in part if name in failed})
+            elif part[0] in found:
+                writer.append(part[0], found[part[0]])
+            else:
+                writer.mark_failed(part[0], failed[part[0]])
+            bar.update(len(part))
     return failed

@@ -277,25 +277,34 @@ class File(_Guarded):
                     yield at
                     continue
                 for name in names:
-                    link = group.id.links.get_info(os.fsencode(name))
-                    if link.type != HARD or link.u in met:
-                        raise ValueError(f"'{name}' is a link")
-                    met.add(link.u)
-                    check_object(self._bytes, link.u)
+                    address = self._address(group, name)
+                    if address in met:
+                        raise ValueError(f"'{name}' is there twice")
+                    met.add(address)
                     left.append(f"{at}/{name}" if at else name)
 
     def members(self, path: str, names: Iterable[str]) -> dict[str, DataSet]:
         """Data sets of a group by name, where they are there; none is kept. Raises BadInput."""
+        with self.reading(f"'{path}'"):
+            self._follow(path)
+            group = self.inner[path]
+            there = [name for name in names if name in group]
+            inner = {name: group[name] for name in there if self._address(group, name)}
         found = {}
-        for name in names:
+        for name, one in inner.items():
             whole = f"{path}/{name}"
-            if whole in self:
-                with self.reading(f"'{whole}'"):
-                    inner = self.inner[whole]
-                one = found[name] = DataSet(inner, self.path, self.remedy, self._new, whole)
-                if one.is_virtual:
-                    raise self.damaged(f"'{whole}' is spread over files")
+            found[name] = DataSet(one, self.path, self.remedy, self._new, whole)
+            if found[name].is_virtual:
+                raise self.damaged(f"'{whole}' is spread over files")
         return found
+
+    def _address(self, group: Any, name: str) -> int:
+        """Where an object of a group lies. Raises ValueError for links, and damaged metadata."""
+        link = group.id.links.get_info(os.fsencode(name))
+        if link.type != HARD:
+            raise ValueError(f"'{name}' is a link")
+        check_object(self._bytes, link.u)
+        return int(link.u)
 
     def _bytes(self, begin: int, size: int) -> bytes:
         """Of the file itself, from an address of HDF5 on: at most METADATA, fewer at its end."""
