@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ from ames_lite.stores import hdf5, row_layout
 Floats = npt.NDArray[np.floating[Any]]
 BEGIN_ANEW = "or begin anew with overwrite=True"
 ANEW = "begin anew: overwrite=True"
+
+
+class Begin(TypedDict, total=False):
+    """How a file at a path is begun. Raises BadInput where it is there and neither is given."""
+
+    resume: bool  # continue at `todo`: the same names, sizes and provenance are demanded
+    overwrite: bool  # begin anew
 
 
 def as_reason(text: str) -> bytes:
@@ -39,6 +46,7 @@ class RowWriter:
     """
 
     _remedy: str | None = None  # of what does not fit
+    _failed_entry = 0.0  # of the descriptors of an image that failed
 
     def __init__(
         self,
@@ -51,7 +59,9 @@ class RowWriter:
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
-        """wanted: its data sets, name, status and reason among them, each with a row an image."""
+        """names: unique; wanted: all data sets, each with a row an image; more: see `Begin`. Of a
+        complete file nothing is to do. Raises BadInput also where the disk is too small for it.
+        """
         self.path, self.schema, self.names = Path(path).absolute(), schema, tuple(names)
         self.provenance = check_provenance(provenance)
         self._layout = wanted
@@ -82,7 +92,10 @@ class RowWriter:
         return {self.names[row]: why for row, why in zip(rows, reasons, strict=True)}
 
     def mark_failed(self, name: str, reason: str) -> None:
-        raise NotImplementedError
+        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
+        first, rows = self._expect([name]), self._blank(1, row_layout.FAILED)
+        rows["reason"][0] = as_reason(reason)
+        self._write(first, rows)
 
     def close(self) -> None:
         """Close the file; it is complete if every row is done or failed."""
@@ -196,9 +209,9 @@ class RowWriter:
         self._next = rows.stop
 
     def _blank(self, num: int, status: int = row_layout.DONE) -> dict[str, npt.NDArray[Any]]:
-        """Rows [num, ...] of zeros, for `_write`."""
+        """Rows [num, ...] for `_write`, of images that failed but for their status."""
         rows = {n: np.zeros((num, *shape[1:]), kind) for n, (shape, kind) in self._layout.items()}
-        rows["status"][:] = status
+        rows["status"][:], rows["descriptors"][:] = status, self._failed_entry
         return {name: rows[name] for name in rows.keys() - {"name", "checksum"}}
 
 
@@ -215,29 +228,15 @@ class DescriptorWriter(RowWriter):
         dim: int,
         dtype: str,
         provenance: Mapping[str, Any],
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
+        **begin: Unpack[Begin],
     ) -> None:
-        """names: unique; max_count: K, descriptors per image at most; dim: D (bits where packed).
-
-        dtype: 'float16', or 'uint8' for packed bits. resume: continue at `.todo` if `path` exists
-        (the same names, sizes and provenance are demanded; of a complete store nothing is to do).
-        overwrite: begin anew. Raises BadInput for bad sizes or names, where `path` exists and
-        neither is given, and where the disk is too small for the whole store.
+        """max_count: K, descriptors per image at most; dim: D (bits where packed); dtype:
+        'float16', or 'uint8' for packed bits. Raises BadInput for bad sizes or names; see `Begin`.
         """
         names = hdf5.check_names(names, "the image list")
         wanted = row_layout.store_layout(names, max_count, dim, dtype)
         self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"
-        super().__init__(
-            path,
-            row_layout.LOCAL_SCHEMA,
-            names,
-            wanted,
-            provenance,
-            resume=resume,
-            overwrite=overwrite,
-        )
+        super().__init__(path, row_layout.LOCAL_SCHEMA, names, wanted, provenance, **begin)
 
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
         """Write the next row; float32 descriptors are rounded to float16.
@@ -251,12 +250,6 @@ class DescriptorWriter(RowWriter):
         for part, values in (parts | {"descriptors": self._stored(name, descriptors)}).items():
             rows[part][0, :count] = values
         rows["count"][0], rows["size"][0] = count, descriptors.size
-        self._write(first, rows)
-
-    def mark_failed(self, name: str, reason: str) -> None:
-        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
-        first, rows = self._expect([name]), self._blank(1, row_layout.FAILED)
-        rows["reason"][0] = as_reason(reason)
         self._write(first, rows)
 
     def _stored(self, name: str, given: LocalDescriptors) -> npt.NDArray[np.generic]:
@@ -285,29 +278,16 @@ class GlobalWriter(RowWriter):
         provenance: Mapping[str, Any],
         *,
         dtype: str = "float32",
-        resume: bool = False,
-        overwrite: bool = False,
+        **begin: Unpack[Begin],
     ) -> None:
-        """names: N, unique; dtype: float32 or float16. resume: continue what is at `path`."""
+        """dim: D; dtype: float32 or float16. Raises as `DescriptorWriter`."""
         names = hdf5.check_names(names, "the image list")
-        self.dim = dim
         wanted = row_layout.globals_layout(names, dim, dtype)
-        super().__init__(
-            path,
-            row_layout.GLOBAL_SCHEMA,
-            names,
-            wanted,
-            provenance,
-            resume=resume,
-            overwrite=overwrite,
-        )
+        self.dim, self._failed_entry = dim, dim**-0.5
+        super().__init__(path, row_layout.GLOBAL_SCHEMA, names, wanted, provenance, **begin)
 
     def append(self, name: str, descriptor: Floats) -> None:
         self.extend([name], descriptor[None])
-
-    def mark_failed(self, name: str, reason: str) -> None:
-        """Give the next row to an image that failed: its reason, of which 160 bytes are kept."""
-        self.extend([name], np.zeros((1, self.dim)), {name: reason})
 
     def extend(
         self, names: Sequence[str], block: Floats, failed: Mapping[str, str] | None = None
@@ -325,23 +305,13 @@ class GlobalWriter(RowWriter):
             self._fit(False, foreign, "failed and are not in its block", "names of the block")
         wanted, found = [len(names), self.dim], list(block.shape)
         self._fit(found == wanted, names[0], f"are in a block {found}", f"{wanted}")
-        done = np.array([name not in failed for name in names])
-        stored = self._rounded(names, block, done)
-        reasons = [as_reason(failed.get(name, "")) for name in names]
-        self._write(
-            first,
-            {
-                "status": np.where(done, row_layout.DONE, row_layout.FAILED).astype(np.uint8),
-                "reason": np.array(reasons, self._layout["reason"][1]),
-                "descriptors": stored,
-            },
-        )
-
-    def _rounded(self, names: Sequence[str], block: Floats, done: npt.NDArray[np.bool_]) -> Floats:
+        done, rows = np.array([name not in failed for name in names]), self._blank(len(names))
+        stored = rows["descriptors"]
         with np.errstate(over="ignore"):
-            stored = block.astype(self._layout["descriptors"][1], copy=bool(not done.all()))
-        stored[~done] = self.dim**-0.5
+            stored[done] = block[done]
         bad = ~np.isfinite(stored).all(axis=1) | ~stored.any(axis=1)
         expected = "finite numbers, not all zero"
         self._fit(not bad.any(), names[int(bad.argmax())], "are all zeros or not finite", expected)
-        return stored
+        rows["status"][~done] = row_layout.FAILED
+        rows["reason"][:] = [as_reason(failed.get(name, "")) for name in names]
+        self._write(first, rows)
