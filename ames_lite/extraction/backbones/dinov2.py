@@ -10,7 +10,7 @@ for mask_token, which only pre-training uses.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.map_backbone import Features, MapOptions, as_map, grid_of
 from ames_lite.extraction.backbones.pretrained import (
     Checkpoint,
@@ -33,16 +33,13 @@ from ames_lite.io.weights_file import fill_network, read_state
 PATCH = 14
 ORIGINALS = "https://dl.fbaipublicfiles.com/dinov2"
 UNUSED = "embeddings.mask_token"  # a weight that plays no part in features
-RENAMED = {  # words of a name in transformers, of new and old versions: those of the original
+RENAMED = {  # words of a name in transformers: those of the original
     "embeddings.position_embeddings": "pos_embed",
     "embeddings.patch_embeddings.projection": "patch_embed.proj",
     "embeddings.": "",
     "layernorm.": "norm.",
     "encoder.layer.": "blocks.",
     "attention.o_proj": "attn.proj",
-    "attention.output.dense": "attn.proj",
-    "mlp.weights_in": "mlp.w12",
-    "mlp.weights_out": "mlp.w3",
     "mlp.down_proj": "mlp.w3",
     "layer_scale1.lambda1": "ls1.gamma",
     "layer_scale2.lambda1": "ls2.gamma",
@@ -51,17 +48,10 @@ CUT = {  # what is part of an original tensor: its name, which part, of how many
     "attention.q_proj": ("attn.qkv", 0, 3),
     "attention.k_proj": ("attn.qkv", 1, 3),
     "attention.v_proj": ("attn.qkv", 2, 3),
-    "attention.attention.query": ("attn.qkv", 0, 3),
-    "attention.attention.key": ("attn.qkv", 1, 3),
-    "attention.attention.value": ("attn.qkv", 2, 3),
     "mlp.gate_proj": ("mlp.w12", 0, 2),
     "mlp.up_proj": ("mlp.w12", 1, 2),
 }
-PROJECTIONS = {  # a facet's layer in a block, in new and old versions of transformers
-    "query": ("attention.q_proj", "attention.attention.query"),
-    "key": ("attention.k_proj", "attention.attention.key"),
-    "value": ("attention.v_proj", "attention.attention.value"),
-}
+PROJECTIONS = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}  # of a block's attention
 FACETS = ("patch", "token", *PROJECTIONS)
 
 
@@ -162,8 +152,8 @@ def position_embeddings(trained: Tensor, rows: int, columns: int, registers: boo
 
 
 class Dinov2Network(nn.Module):
-    """A transformers DINOv2, of any version since 4.48, that gives the original features and stops
-    where nothing more is due; layer: the block of the facet, None: the last.
+    """A transformers DINOv2 that gives the original features and stops where nothing more is due;
+    layer: the block of the facet, None: the last.
     """
 
     def __init__(
@@ -175,20 +165,20 @@ class Dinov2Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> Features:
         """pixels [B, 3, H, W], normalized, sides multiples of 14."""
-        grid, facet = grid_of(pixels, PATCH), self.facet
-        last = len(self.model.encoder.layer) - 1 if self.layer is None else self.layer
-        hidden = self._embed(pixels, grid)
-        for block in self.model.encoder.layer[:last]:
-            hidden = _run(block, hidden)
-        block = self.model.encoder.layer[last]
+        grid, facet, blocks = grid_of(pixels, PATCH), self.facet, self.model.encoder.layer
+        last = len(blocks) - 1 if self.layer is None else self.layer
+        hidden, cls = self._embed(pixels, grid), None
+        for block in blocks[:last]:
+            hidden = block(hidden)
         if facet in PROJECTIONS:
-            tokens = _find(block, PROJECTIONS[facet])(block.norm1(hidden))
-            return Features(self._map(tokens, grid), None)
-        tokens = _run(block, hidden)
-        if facet == "token":
-            return Features(self._map(tokens, grid), None)
-        tokens = self.model.layernorm(tokens)
-        return Features(self._map(tokens, grid), tokens[:, 0])
+            project = getattr(blocks[last].attention, PROJECTIONS[facet])
+            hidden = project(blocks[last].norm1(hidden))
+        else:
+            hidden = blocks[last](hidden)
+        if facet == "patch":
+            hidden = self.model.layernorm(hidden)
+            cls = hidden[:, 0]
+        return Features(as_map(hidden[:, 1 + self.registers :], grid), cls)
 
     def _embed(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         parts = self.model.embeddings
@@ -201,24 +191,6 @@ class Dinov2Network(nn.Module):
             return tokens
         registers = parts.register_tokens.expand(len(pixels), -1, -1)
         return torch.cat([tokens[:, :1], registers, tokens[:, 1:]], dim=1)
-
-    def _map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patch tokens, CLS and registers dropped, as a map [B, D, h, w]."""
-        return as_map(tokens[:, 1 + self.registers :], grid)
-
-
-def _run(block: nn.Module, hidden: Tensor) -> Tensor:
-    out = block(hidden)
-    tokens: Tensor = out[0] if isinstance(out, tuple) else out
-    return tokens
-
-
-def _find(block: nn.Module, paths: Sequence[str]) -> nn.Module:
-    """The sub-module of the block at one of paths."""
-    found = [module for name, module in block.named_modules() if name in paths]
-    what = f"the block has none of {', '.join(paths)}"
-    require(found, what, expected="transformers 4.48 to 5")
-    return found[0]
 
 
 def load_network(spec: Checkpoint, weights: str | Path | None = None) -> tuple[nn.Module, str]:
