@@ -169,11 +169,8 @@ class FittedWhitening:
     @property
     def digests(self) -> dict[str, str]:
         """Of the components, and of the list of images that it was fitted on."""
-        images = self.made.get("image_names", names_digest([]))
-        return {
-            "whitening": array_digest(self.whitening.components),
-            "whitening_images": str(images),
-        }
+        images = str(self.made.get("image_names", names_digest([])))
+        return {"whitening": array_digest(self.whitening.components), "whitening_images": images}
 
 
 def whitened_kind(kind: str) -> str:

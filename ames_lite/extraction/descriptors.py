@@ -21,12 +21,8 @@ import torch.nn.functional as F
 
 from ames_lite.errors import BadInput, require
 from ames_lite.extraction.aggregators import refuse_width
-from ames_lite.extraction.backbones.interface import (
-    Backbone,
-    Described,
-    made_of_globals,
-    unit_vector,
-)
+from ames_lite.extraction.backbones import interface
+from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.extraction.batches import Job, crop_of, describe_all, jobs_of, window_of
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
@@ -41,6 +37,8 @@ from ames_lite.stores.merging import Shard, shard_path, shard_rows
 from ames_lite.stores.row_layout import Layout, announce, globals_layout, store_layout
 from ames_lite.stores.row_writer import GlobalWriter
 
+Names = Sequence[str]
+Failed = Mapping[str, str]  # images, and why
 logger = logging.getLogger(__name__)
 
 
@@ -145,7 +143,7 @@ def check_on_bad_image(value: str) -> None:
 def _local_output(
     backbone: Backbone,
     path: Path,
-    names: Sequence[str],
+    names: Names,
     binarization: BinaryCode | None,
     crop: Provenance,
 ) -> _Output:
@@ -170,20 +168,17 @@ def _local_output(
     return _Output(path, store_layout(names, *sizes), create, stored)
 
 
-def _global_output(
-    backbone: Backbone, path: Path, names: Sequence[str], crop: Provenance
-) -> _Output:
+def _global_output(backbone: Backbone, path: Path, names: Names, crop: Provenance) -> _Output:
     what = "this backbone, with this facet, has no global descriptor"
     expected = "one that has (dinov2 with facet=patch), or outputs=[local]"
     require(backbone.global_kind, what, expected=expected)
     made = {"global": backbone.global_kind, "normalisation": "L2", **crop}
-    made = {**made_of_globals(backbone.provenance), **made}
-    dim = backbone.global_dim
+    made, dim = {**interface.made_of_globals(backbone.provenance), **made}, backbone.global_dim
     create = partial(GlobalWriter, path, names, dim, made)
 
     def stored(found: Described) -> npt.NDArray[np.float32]:
         assert found.vector is not None
-        return unit_vector(found.vector)
+        return interface.unit_vector(found.vector)
 
     return _Output(path, globals_layout(names, dim), create, stored)
 
@@ -198,10 +193,8 @@ def _fill(
     """Describe what is still to do; returns the images that failed, also in earlier runs."""
     bad: dict[str, str] = {}
     with ExitStack() as stack:
-        writers = [
-            stack.enter_context(output.create(resume=not overwrite, overwrite=overwrite))
-            for output in outputs
-        ]
+        created = [o.create(resume=not overwrite, overwrite=overwrite) for o in outputs]
+        writers = [stack.enter_context(writer) for writer in created]
         for writer in writers:
             bad |= writer.failed
         done = min(writer.num_finished for writer in writers)
@@ -226,9 +219,7 @@ def _fill(
     return bad
 
 
-def report_bad(
-    bad: Mapping[str, str], total: int, outputs: Sequence[Path], on_bad_image: str
-) -> None:
+def report_bad(bad: Failed, total: int, outputs: Sequence[Path], on_bad_image: str) -> None:
     """Say which images failed and why; raises BadInput unless on_bad_image is skip."""
     if not bad:
         return

@@ -1,6 +1,6 @@
 """What is fitted on images spread over one store: a projection to bits, a whitening."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ames_lite.errors import BadInput, explained, require
 from ames_lite.io.digest import names_digest
 from ames_lite.io.writing import refuse_existing
 from ames_lite.models.binarization import fit_itq
-from ames_lite.retrieval.rows import not_finite
+from ames_lite.retrieval.rows import not_finite, runs
 from ames_lite.retrieval.whitening import fit_class_whitening
 from ames_lite.retrieval.whitening import fit_whitening as fit
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -157,25 +157,16 @@ class _Chosen:
     def __init__(self, store: GlobalStore, rows: Rows) -> None:
         self.store, self.rows = store, rows
         self.shape = (len(rows), store.dim)
-        for _, run in _runs(rows):
-            store.rows(run.start, run.stop)  # whole, to be verified
+        for at in runs(rows, RUN_ROWS):
+            store.rows(int(rows[at][0]), int(rows[at][-1]) + 1)  # whole, to be verified
 
     def __getitem__(self, part: tuple[slice, slice]) -> npt.NDArray[Any]:
         rows, columns = self.rows[part[0]], part[1]
         out = np.empty((len(rows), len(range(self.store.dim)[columns])), np.float32)
-        for place, run in _runs(rows):
-            out[place] = self.store.part(run, columns)
+        for at in runs(rows, RUN_ROWS):
+            out[at] = self.store.part(slice(int(rows[at][0]), int(rows[at][-1]) + 1), columns)
         bad = ~np.isfinite(out).all(axis=1)
         if bad.any():
             row = int(rows[int(bad.argmax())])
             raise not_finite(f"the descriptor of '{self.store.names[row]}' (row {row})")
         return out
-
-
-def _runs(rows: Rows) -> Iterator[tuple[slice, slice]]:
-    """Where rows follow each other: their places in the list, and in the file."""
-    edges = [0, *(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        for at in range(start, stop, RUN_ROWS):
-            end = min(stop, at + RUN_ROWS)
-            yield slice(at, end), slice(int(rows[at]), int(rows[end - 1]) + 1)

@@ -23,12 +23,8 @@ from ames_lite.extraction.aggregators import (
     Vectors,
     whitened_kind,
 )
-from ames_lite.extraction.backbones.interface import (
-    Backbone,
-    Described,
-    made_of_globals,
-    unit_vector,
-)
+from ames_lite.extraction.backbones import interface
+from ames_lite.extraction.backbones.interface import Backbone, Described
 from ames_lite.extraction.batches import WINDOW, Job, crop_of, describe_all, jobs_of
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.extraction.fitting import refuse_packed
@@ -198,7 +194,7 @@ def from_images(
         what = "this backbone has no global descriptor"
         require(backbone.global_kind, what, expected="an aggregator")
         kind, dim = str(backbone.global_kind), backbone.global_dim
-        made = {**made_of_globals(made), "normalisation": "L2", "global": kind}
+        made = {**interface.made_of_globals(made), "normalisation": "L2", "global": kind}
     else:
         aggregator.check(made, backbone.dim, "this run")
         kind, dim = aggregator.kind, aggregator.dim(backbone.dim)
@@ -233,7 +229,7 @@ def _described(
 def _pooled(described: Described, aggregator: Aggregator | None) -> Vectors:
     if aggregator is None:
         assert described.vector is not None
-        return unit_vector(described.vector)
+        return interface.unit_vector(described.vector)
     local = described.local
     descriptors = local.descriptors.astype(np.float32, copy=False)
     return aggregator(Tokens(descriptors[None], local.weight[None], np.array([local.count])))[0]

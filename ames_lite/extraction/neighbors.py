@@ -59,11 +59,13 @@ def prepare_topk(
         files = (Path(query_path), Path(gallery_path))
         compare_provenance(queries.provenance, gallery.provenance, SAME, files=files)
         for store in dict.fromkeys((queries, gallery)):
-            _say_failed(store)
+            failed = int((store.status == FAILED).sum())
+            if failed:
+                text = "%s: %d of %d images failed in extraction; they are ranked by a constant "
+                logger.warning(text + "vector", store.path, failed, len(store))
         longest = num_neighbors
         if rerank is not None:
-            depth = rerank.depth(len(queries), len(gallery), gallery.dim)
-            longest = max(num_neighbors, depth)
+            longest = max(longest, rerank.depth(len(queries), len(gallery), gallery.dim))
         rows = queries.read(0, len(queries))
         own = own_rows(queries.names, gallery.names)
         how: dict[str, Any] = {"search": "exact inner product"}
@@ -76,10 +78,8 @@ def prepare_topk(
         if rerank is not None:
             neighbors = rerank.rerank(rows, gallery, neighbors, own=own, device=device)
             neighbors, how = neighbors.first(num_neighbors), how | rerank.provenance
-    provenance = {**gallery.provenance, **how}
-    return neighbor_lists.write_neighbors(
-        output, neighbors, queries.names, gallery.names, provenance, overwrite=overwrite
-    )
+    both, made = (queries.names, gallery.names), {**gallery.provenance, **how}
+    return neighbor_lists.write_neighbors(output, neighbors, *both, made, overwrite=overwrite)
 
 
 def _told(found: Found) -> dict[str, Any]:
@@ -88,13 +88,6 @@ def _told(found: Found) -> dict[str, Any]:
     said = ", ".join(f"{name} {share:.4f}" for name, share in recall.items())
     logger.info("against exact, on %d queries: %s", found.settings["recall_queries"], said)
     return {"search": "ivf_pq, exact similarities", **found.settings, **recall}
-
-
-def _say_failed(store: GlobalStore) -> None:
-    failed = int((store.status == FAILED).sum())
-    if failed:
-        text = "%s: %d of %d images failed in extraction; they are ranked by a constant vector"
-        logger.warning(text, store.path, failed, len(store))
 
 
 def check_topk(
@@ -144,14 +137,10 @@ def convert_topk(
         raise BadInput("source and output are one file", where=source, expected="another form=")
     require(keep is None or keep >= 1, f"keep is {keep}", expected="at least 1 neighbor")
     refuse_existing(Path(output), overwrite)
-    names = (query_names, gallery_names)
+    both, lists = (query_names, gallery_names), neighbor_lists
     if is_pickle(source) and not is_pickle(output):
-        return neighbor_lists.convert_published(
-            source, output, *names, keep=keep, overwrite=overwrite
-        )
-    neighbors = neighbor_lists.read_neighbors(source, *names).first(keep)
-    neighbor_lists.say_rising(neighbors.rising, len(neighbors.ids), source)
-    provenance = {"origin": ORIGIN if is_pickle(source) else Path(source).name}
-    return neighbor_lists.write_neighbors(
-        output, neighbors, *names, provenance, overwrite=overwrite
-    )
+        return lists.convert_published(source, output, *both, keep=keep, overwrite=overwrite)
+    neighbors = lists.read_neighbors(source, *both).first(keep)
+    lists.say_rising(neighbors.rising, len(neighbors.ids), source)
+    made = {"origin": ORIGIN if is_pickle(source) else Path(source).name}
+    return lists.write_neighbors(output, neighbors, *both, made, overwrite=overwrite)

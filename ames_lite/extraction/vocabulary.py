@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ames_lite.io.provenance import Provenance, comparable, compare_provenance
 from ames_lite.io.writing import refuse_existing
 from ames_lite.retrieval.clustering import TOLERANCE, Blocks, check_clustering, kmeans_blocks
 from ames_lite.retrieval.faiss_calls import lloyd
-from ames_lite.retrieval.rows import Float32, not_finite, sampled_points
+from ames_lite.retrieval.rows import Float32, not_finite, rows_in, sampled_points
 from ames_lite.retrieval.vlad import unit_rows
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import ImagesOf, write_vocabulary
@@ -97,7 +98,10 @@ def build_vocabulary(
     provenance = _shared_provenance(parts, expected or {})
     total = sum(part.num_tokens for part in parts)
     _check_tokens(parts, total, num_clusters)
-    blocks = partial(_tokens, parts, unit)
+
+    def blocks() -> Iterator[Float32]:
+        return chain.from_iterable(part.blocks(unit) for part in parts)
+
     clusters = (num_clusters, seed, iterations)
     centroids, found = _cluster(blocks, total, *clusters, distance, sample_per_cluster)
     images = [
@@ -139,11 +143,6 @@ def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None
     require(total >= num_clusters, what, where=where, expected=expected, remedy=remedy)
 
 
-def _tokens(parts: Sequence[_Part], unit: bool) -> Iterator[Float32]:
-    for part in parts:
-        yield from part.blocks(unit)
-
-
 def _cluster(
     blocks: Callable[[], Iterator[Float32]],
     total: int,
@@ -157,7 +156,7 @@ def _cluster(
     given: Blocks = blocks
     if sample_per_cluster:
         chosen = sampled_points(total, num_clusters * sample_per_cluster, seed)
-        sample = _sample(blocks(), chosen)
+        sample: Float32 = rows_in(blocks(), chosen)
         if distance == "euclidean":
             centroids = lloyd(sample, num_clusters, seed, iterations, sample_per_cluster)
             return centroids, {"tokens": total, "sampled": len(sample), "method": "faiss k-means"}
@@ -172,16 +171,6 @@ def _cluster(
         "iterations_needed": found.iterations,
         "settled": found.settled,
     }
-
-
-def _sample(blocks: Iterator[Float32], chosen: npt.NDArray[np.int64]) -> Float32:
-    """The tokens of those numbers, which ascend."""
-    parts, first = [], 0
-    for block in blocks:
-        start, stop = np.searchsorted(chosen, [first, first + len(block)])
-        parts.append(block[chosen[start:stop] - first])
-        first += len(block)
-    return np.concatenate(parts)
 
 
 def _open_part(source: Source, max_images: int) -> _Part:
@@ -205,8 +194,5 @@ def _shared_provenance(parts: Sequence[_Part], expected: Mapping[str, Any]) -> P
             files = (store.path, "the recipe")
             compare_provenance(store.provenance, expected, expected, files=files)
     others = [comparable(part.store.provenance) for part in parts[1:]]
-    return {
-        key: value
-        for key, value in comparable(first.provenance).items()
-        if all(key in other and other[key] == value for other in others)
-    }
+    made = comparable(first.provenance).items()
+    return {k: v for k, v in made if all(k in other and other[k] == v for other in others)}

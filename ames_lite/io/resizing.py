@@ -215,11 +215,8 @@ def to_whole_image(
 
 
 def _is_size(given: Any, patch: int) -> bool:
-    pair = isinstance(given, list | tuple)
-    sides = list(given) if pair else [given]
-    if len(sides) != 1 + pair or not all(type(side) is int for side in sides):
-        return False
-    return min(sides) >= patch or given == 0
+    sides = given if isinstance(given, list | tuple) and len(given) == 2 else [given]
+    return all(type(side) is int and (side >= patch or given == 0) for side in sides)
 
 
 def _multiple(side: float, patch: int) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ames_lite.errors import require
-from ames_lite.retrieval.rows import Floats
+from ames_lite.retrieval.rows import Floats, rows_in
 from ames_lite.retrieval.vlad import DISTANCES, fill, similarities
 
 Blocks = Callable[[], Iterable[Floats]]
@@ -49,7 +49,7 @@ def kmeans_blocks(
     """
     tokens, scale = _survey(blocks)
     chosen = np.random.default_rng(seed).choice(tokens, num_clusters, replace=False)
-    centroids = _rows(blocks, np.sort(chosen))
+    centroids = torch.from_numpy(rows_in(blocks(), np.sort(chosen)).astype(np.float64))
     settled, step = False, 0
     while step < iterations and not settled:
         step += 1
@@ -99,16 +99,6 @@ def _survey(blocks: Blocks) -> tuple[int, float]:
         squares = torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64).square()
         tokens, total = tokens + len(chunk), total + float(squares.sum())
     return tokens, total / max(1, tokens)
-
-
-def _rows(blocks: Blocks, rows: npt.NDArray[np.int64]) -> Tensor:
-    """The tokens [len(rows), D] float64 of ascending rows."""
-    parts, first = [], 0
-    for chunk in _chunks(blocks):
-        inside = rows[(rows >= first) & (rows < first + len(chunk))] - first
-        parts.append(chunk[torch.from_numpy(inside)].to(torch.float64))
-        first += len(chunk)
-    return torch.cat(parts)
 
 
 def _step(blocks: Blocks, centroids: Tensor, distance: str) -> tuple[Tensor, list[int]]:

@@ -1,6 +1,7 @@
 """Rows that are searched: checked (NaN, widths, names), as contiguous float32, in blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,6 +114,24 @@ def rows_of(gallery: Gallery, rows: Ids) -> Float32:
             block = float_range(gallery, low, int(rows[end - 1]) + 1)
             found[start:end] = block[rows[start:end] - low]
     return found
+
+
+def runs(ordered: Ids, limit: int) -> Iterator[slice]:
+    """Parts of a sorted list of rows that are consecutive or equal, at most `limit` long."""
+    edges = [0, *(np.flatnonzero(np.diff(ordered) > 1) + 1).tolist(), len(ordered)]
+    for start, stop in pairwise(edges):
+        for at in range(start, stop, limit):
+            yield slice(at, min(at + limit, stop))
+
+
+def rows_in(blocks: Iterable[Floats], rows: Ids) -> Floats:
+    """Ascending rows of all blocks together."""
+    parts, first = [], 0
+    for block in blocks:
+        start, stop = np.searchsorted(rows, [first, first + len(block)])
+        parts.append(block[rows[start:stop] - first])
+        first += len(block)
+    return np.concatenate(parts)
 
 
 def sampled_points(num_points: int, limit: int, seed: int) -> Ids:

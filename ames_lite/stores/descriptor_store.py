@@ -11,7 +11,7 @@ the row's count is padding, whatever its bytes, and `valid` is False there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +23,12 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, explained, require
 from ames_lite.io.digest import array_digest, file_identity, names_digest
 from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.rows import runs
 from ames_lite.stores import checksums, hdf5, row_layout, storage
 from ames_lite.stores.row_store import REMEDY, RowStore
 from ames_lite.stores.row_writer import DescriptorWriter
 
+Array = npt.NDArray[Any]
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
 THREADS = 4  # that read at once, where HDF5 is not in between; more wait for each other
@@ -101,7 +103,7 @@ class DescriptorStore(RowStore):
 
     def read_descriptors(
         self, rows: Sequence[int] | npt.NDArray[np.integer], max_count: int | None = None
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    ) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Descriptors [n, k, D] (float16; or uint8 [n, k, D/8]) and valid [n, k] of many rows.
 
         rows [n] in any order, repeated or not: each is read once, in the order of the file.
@@ -116,28 +118,26 @@ class DescriptorStore(RowStore):
         order = np.argsort(rows, kind="stable")
         ordered = rows[order]
 
-        def fill(run: tuple[int, int]) -> None:
-            start, stop = run
-            first, last = int(ordered[start]), int(ordered[stop - 1])
-            block, real = self._block(first, last + 1, k)
-            if stop - start != last + 1 - first:  # repeats
-                block, real = (part[ordered[start:stop] - first] for part in (block, real))
-            out[order[start:stop]], valid[order[start:stop]] = block, real
+        def fill(run: slice) -> None:
+            wanted, places = ordered[run], order[run]
+            first, stop = int(wanted[0]), int(wanted[-1]) + 1
+            block, real = self._block(first, stop, k)
+            if len(wanted) != stop - first:  # repeats
+                block, real = block[wanted - first], real[wanted - first]
+            out[places], valid[places] = block, real
 
         threads = 1 if self._direct(self._data_set) is None else THREADS
         run_bytes = RUN_BYTES // threads
-        runs = list(_runs(ordered, max(1, run_bytes // (k * width * out.itemsize))))
-        if threads == 1 or len(runs) == 1:
-            for run in runs:
+        found = list(runs(ordered, max(1, run_bytes // (k * width * out.itemsize))))
+        if threads == 1 or len(found) == 1:
+            for run in found:
                 fill(run)
         else:
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(fill, runs))
+                list(pool.map(fill, found))
         return out, valid
 
-    def _block(
-        self, first: int, stop: int, count: int
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def _block(self, first: int, stop: int, count: int) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Of rows first to stop: the strongest `count` descriptors, and which of them are valid."""
         runs, whole = checksums.num_runs(count), count
         if not self._is_verified("descriptors", first, stop, runs):
@@ -216,12 +216,3 @@ def say_empty(names: Sequence[str], total: int, what: str = "images") -> str:
     have = "has" if len(names) == 1 else "have"
     more = ", …" if len(names) > SHOWN else ""
     return f"{len(names)} of {total} {what} {have} no descriptors: {', '.join(names[:SHOWN])}{more}"
-
-
-def _runs(ordered: npt.NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
-    """Ranges of a sorted row list whose rows are consecutive or equal, at most `limit` long."""
-    breaks = np.flatnonzero(np.diff(ordered) > 1) + 1
-    edges = [0, *breaks.tolist(), len(ordered)] if len(ordered) else []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        for part in range(start, stop, limit):
-            yield part, min(part + limit, stop)

@@ -84,26 +84,19 @@ def locate(dataset: hdf5.DataSet) -> DirectRows | None:
     shape, dtype = dataset.shape, dataset.stored_dtype
     if not hasattr(os, "preadv") or len(shape) < 2 or 0 in shape or dtype.hasobject:
         return None
-    pieces = sorted(_pieces(dataset) or [], key=lambda piece: piece.start)
+    found = [_piece_of_source(source, dataset) for source in dataset.sources()]
+    if not dataset.is_virtual and dataset.offset is not None:
+        found = [Chunk(dataset.path.absolute(), 0, len(dataset), dataset.offset)]
+    pieces = sorted(filter(None, found), key=lambda piece: piece.start)
     ends = [piece.start + piece.rows for piece in pieces]
     gapless = [piece.start for piece in pieces] + [shape[0]] == [0, *ends]
-    return DirectRows(pieces, shape[1:], dtype) if gapless else None
+    return DirectRows(pieces, shape[1:], dtype) if gapless and all(found) else None
 
 
-def _pieces(dataset: hdf5.DataSet) -> list[Chunk] | None:
-    path = dataset.path.absolute()
-    if not dataset.is_virtual:
-        offset = dataset.offset
-        return None if offset is None else [Chunk(path, 0, len(dataset), offset)]
-    found = [_piece_of_source(source, dataset, path) for source in dataset.sources()]
-    whole = [piece for piece in found if piece is not None]
-    return whole if len(whole) == len(found) else None
-
-
-def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet, path: Path) -> Chunk | None:
+def _piece_of_source(source: hdf5.Source, dataset: hdf5.DataSet) -> Chunk | None:
     """The rows that one chunk file gives, where both select whole rows."""
     rows, whole = source.placed.rows(dataset.shape)
-    chunk = find_chunk(source.file_name, path)
+    chunk = find_chunk(source.file_name, dataset.path.absolute())
     if not whole or chunk is None:
         return None
     with hdf5.open_foreign(chunk) as file:

@@ -161,10 +161,7 @@ def require_room(path: Path, wanted: Layout, remedy: str = REMEDY) -> int:
 
 def free_bytes(path: Path) -> int:
     """Free bytes where `path` will be; its folder need not exist yet."""
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
 
 
 def _size(count: int) -> str:

@@ -163,9 +163,8 @@ class RowStore:
     def _open_file(self) -> hdf5.File:
         if self.published:
             return hdf5.open_foreign(self.path, remedy=self.remedy)
-        return hdf5.open_complete(
-            self.path, self.schema, remedy=self.remedy, progress=row_layout.progress
-        )
+        progress = row_layout.progress
+        return hdf5.open_complete(self.path, self.schema, remedy=self.remedy, progress=progress)
 
     def _refuse_rows(
         self, bad: npt.NDArray[np.bool_], expected: str, **more: npt.NDArray[Any]

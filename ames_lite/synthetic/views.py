@@ -25,10 +25,10 @@ class Camera:
     size: tuple[int, int]  # (height, width)
     oblique: float  # angle to the front's normal
 
-    def homography(self, depth: float = 0.0) -> npt.NDArray[np.float64]:
-        """[3, 3]: front pixels (x, y) at this depth → image pixels."""
-        p = self.projection
-        return np.stack([p[:, 0], p[:, 1], p[:, 2] * depth + p[:, 3]], axis=1)
+    @property
+    def homography(self) -> npt.NDArray[np.float64]:
+        """[3, 3]: front pixels (x, y) → image pixels."""
+        return np.ascontiguousarray(self.projection[:, [0, 1, 3]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def visible_cells(
     rows = (np.arange(GRID[0]) + 0.5) / GRID[0] * facade[0]
     columns = (np.arange(GRID[1]) + 0.5) / GRID[1] * facade[1]
     points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-    image = project(camera.homography(), points)
+    image = project(camera.homography, points)
     height, width = camera.size
     with np.errstate(invalid="ignore"):
         inside = (image >= 0).all(1) & (image[:, 0] < width) & (image[:, 1] < height)
@@ -145,12 +145,12 @@ def render(
     visible = np.zeros(GRID, bool)
     occluders = int(rng.integers(0, 4))
     if facade is not None:
-        _warp(canvas, facade.front, camera.homography())
+        _warp(canvas, facade.front, camera.homography)
         for part in facade.parts:
             _warp(canvas, part.tile, camera.projection @ part.plane)
         covered = _stand_about(rng, canvas, clutter, occluders)
         visible = visible_cells(camera, facade.size, covered)
-    return View(light(rng, canvas), camera.homography(), visible, camera.oblique)
+    return View(light(rng, canvas), camera.homography, visible, camera.oblique)
 
 
 def _warp(canvas: FloatImage, tile: Image, homography: npt.NDArray[np.float64]) -> None:

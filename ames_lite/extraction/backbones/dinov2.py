@@ -19,13 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import BadInput
+from ames_lite.extraction.backbones import pretrained
 from ames_lite.extraction.backbones.map_backbone import Features, MapOptions, as_map, grid_of
-from ames_lite.extraction.backbones.pretrained import (
-    Checkpoint,
-    load_pretrained,
-    missing,
-    transformers_class,
-)
+from ames_lite.extraction.backbones.pretrained import Checkpoint
 from ames_lite.extraction.backbones.vision_transformers import Transformer
 from ames_lite.io.digest import file_digest
 from ames_lite.io.weights_file import fill_network, read_state
@@ -184,10 +180,9 @@ class Dinov2Network(nn.Module):
         parts = self.model.embeddings
         patches = parts.patch_embeddings.projection(pixels).flatten(2).transpose(1, 2)
         tokens = torch.cat([parts.cls_token.expand(len(pixels), -1, -1), patches], dim=1)
-        tokens = tokens + position_embeddings(
-            parts.position_embeddings, *grid, registers=self.registers > 0
-        )
-        if not self.registers:
+        has_registers, trained = self.registers > 0, parts.position_embeddings
+        tokens = tokens + position_embeddings(trained, *grid, registers=has_registers)
+        if not has_registers:
             return tokens
         registers = parts.register_tokens.expand(len(pixels), -1, -1)
         return torch.cat([tokens[:, :1], registers, tokens[:, 1:]], dim=1)
@@ -196,10 +191,10 @@ class Dinov2Network(nn.Module):
 def load_network(spec: Checkpoint, weights: str | Path | None = None) -> tuple[nn.Module, str]:
     """As `load_pretrained`; weights may also be an original `.pth`."""
     if weights is None or Path(weights).expanduser().is_dir():
-        return load_pretrained(spec, weights)
+        return pretrained.load_pretrained(spec, weights)
     path = Path(weights).expanduser()
     if not path.exists():
-        raise missing(spec, Path(weights))
+        raise pretrained.missing(spec, Path(weights))
     return _filled(read_state(path, spec.expected), spec, path), file_digest(path)
 
 
@@ -254,9 +249,9 @@ def _original(name: str) -> tuple[str, int, int]:
 
 def _empty(spec: Checkpoint) -> nn.Module:
     """On the meta device: nothing is drawn that a file replaces."""
-    model_class, config_class = (transformers_class(n) for n in (spec.model, spec.config_class))
+    model, config = map(pretrained.transformers_class, (spec.model, spec.config_class))
     with torch.device("meta"):
-        network: nn.Module = model_class(config_class(**spec.config))
+        network: nn.Module = model(config(**spec.config))
     return network
 
 

@@ -152,9 +152,8 @@ class MapBackbone(Backbone):
         one = slice(self._nearest, self._nearest + 1)
         self._described = slice(0, None) if chosen.local_scales == "all" else one
         self.top_k, self.precision = chosen.top_k, chosen.precision
-        self.device, self.batch_pixels = placed(
-            chosen.device, chosen.precision, chosen.batch_pixels
-        )
+        where = chosen.device, chosen.precision, chosen.batch_pixels
+        self.device, self.batch_pixels = placed(*where)
         self.dim, self.global_kind, self.global_dim = dim, global_kind, global_dim
         self.detector_path = chosen.detector and str(Path(chosen.detector).expanduser())
         self.space = chosen.space or ("detector" if chosen.detector else "backbone")
@@ -241,10 +240,8 @@ class MapBackbone(Backbone):
             best = top_k(maps, weights, count)
         best = TopK(*(values.cpu() for values in best))
         vectors = [None] * len(batch) if vector is None else list(vector.cpu().numpy())
-        return [
-            Described(self._record(best, row, prepared), vectors[row])
-            for row, prepared in enumerate(batch)
-        ]
+        local = (self._record(best, row, prepared) for row, prepared in enumerate(batch))
+        return [Described(*both) for both in zip(local, vectors, strict=True)]
 
     def feature_maps(self, batch: Sequence[Prepared]) -> list[Tensor]:
         """The features [B, C, h, w] of images of one shape at every scale, float32."""

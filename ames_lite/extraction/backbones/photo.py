@@ -106,19 +106,15 @@ class Photo(interface.Backbone):
     def describe(self, batch: Sequence[Prepared]) -> list[interface.Described]:
         """Both kinds of images of one shape, and the global vector."""
         interface.check_prepared(batch, Prepared)
-        keypoints = self._keypoints.describe(
-            [replace(item, views=item.views[:1]) for item in batch]
-        )
-        cells = self._cells.describe([replace(item, views=item.views[1:]) for item in batch])
-        return [
-            interface.Described(merged(one.local, other.local), self._whitened(other.vector))
-            for one, other in zip(keypoints, cells, strict=True)
-        ]
-
-    def _whitened(self, vector: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
-        if self._whitening is None or vector is None:
-            return vector
-        return self._whitening(interface.unit_vector(vector)[None])[0]
+        keypoints = self._keypoints.describe([replace(i, views=i.views[:1]) for i in batch])
+        cells = self._cells.describe([replace(i, views=i.views[1:]) for i in batch])
+        found = []
+        for one, other in zip(keypoints, cells, strict=True):
+            vector = other.vector
+            if self._whitening is not None and vector is not None:
+                vector = self._whitening(interface.unit_vector(vector)[None])[0]
+            found.append(interface.Described(merged(one.local, other.local), vector))
+        return found
 
 
 def merged(keypoints: LocalDescriptors, cells: LocalDescriptors) -> LocalDescriptors:

@@ -170,13 +170,11 @@ def hub_answers() -> bool:
     """Whether the hub can be reached, within two seconds: a name server may hang for longer."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
+    probe = [sys.executable, "-c", PROBE]
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", PROBE], capture_output=True, timeout=PROBE_SECONDS
-        )
+        return not subprocess.run(probe, capture_output=True, timeout=PROBE_SECONDS).returncode
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 0
 
 
 def missing(checkpoint: Checkpoint, where: str | Path) -> MissingFile:

@@ -13,13 +13,11 @@ import numpy.typing as npt
 
 from ames_lite.extraction.backbones import interface
 from ames_lite.io.images import Box
-from ames_lite.io.resizing import crop_image, resize_image
+from ames_lite.io.resizing import Picture, crop_image, resize_image
 from ames_lite.records import LocalDescriptors
 
 
-def root_sift(
-    image: npt.NDArray[np.uint8], count: int, contrast: float = 0.02
-) -> tuple[npt.NDArray[Any], ...]:
+def root_sift(image: Picture, count: int, contrast: float) -> tuple[npt.NDArray[Any], ...]:
     """The `count` strongest SIFT keypoints of RGB uint8 [H, W, 3]: positions [K, 2] (x, y), octaves
     uint8 [K], responses [K] and RootSIFT descriptors [K, 128], float32. Ties keep OpenCV's order.
 
@@ -70,7 +68,7 @@ class Sift(interface.Backbone):
         interface.check_prepared(batch, LocalDescriptors)
         return [interface.Described(local) for local in batch]
 
-    def prepare(self, image: npt.NDArray[np.uint8], box: Box | None = None) -> LocalDescriptors:
+    def prepare(self, image: Picture, box: Box | None = None) -> LocalDescriptors:
         """The descriptors themselves; the shrink factor comes from the whole image."""
         crop, (x1, y1, _, _) = crop_image(image, box)
         size = (image.shape[0], image.shape[1])

@@ -68,12 +68,10 @@ class FinalTokens(nn.Module):
 
     def forward(self, pixels: Tensor) -> map_backbone.Features:
         """pixels [B, 3, H, W], normalized, sides multiples of the patch."""
-        rows, columns = map_backbone.grid_of(pixels, self.patch)
+        rows, columns = grid = map_backbone.grid_of(pixels, self.patch)
         found = self.model(pixel_values=pixels, **self.call)
-        patches = found.last_hidden_state[:, -rows * columns :]
-        return map_backbone.Features(
-            map_backbone.as_map(patches, (rows, columns)), found.pooler_output
-        )
+        patches = map_backbone.as_map(found.last_hidden_state[:, -rows * columns :], grid)
+        return map_backbone.Features(patches, found.pooler_output)
 
 
 def dinov3_checkpoint(
@@ -114,14 +112,13 @@ def siglip2_checkpoint(
     return Checkpoint(*kind, *shape, more, section="vision_config", hub=hub, beside=beside)
 
 
-SIGLIP2_SHAPES = {
-    "base": (768, 12, 12, 3072),
-    "large": (1024, 24, 16, 4096),
-    "so400m": (1152, 27, 16, 4304),
-}
 SIGLIP2 = {
     f"{word}_{size}": siglip2_checkpoint(*shape, size, f"google/siglip2-{word}-patch16-{size}")
-    for word, shape in SIGLIP2_SHAPES.items()
+    for word, shape in (
+        ("base", (768, 12, 12, 3072)),
+        ("large", (1024, 24, 16, 4096)),
+        ("so400m", (1152, 27, 16, 4304)),
+    )
     for size in (384, 512)
 }
 

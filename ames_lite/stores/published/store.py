@@ -26,7 +26,7 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import hdf5, storage
-from ames_lite.stores.descriptor_store import RUN_BYTES, DescriptorStore
+from ames_lite.stores.descriptor_store import RUN_BYTES, Array, DescriptorStore
 from ames_lite.stores.row_layout import DONE
 from ames_lite.stores.row_store import REMEDY
 
@@ -249,9 +249,7 @@ class PublishedStore(DescriptorStore):
         assert metadata is not None
         return metadata[..., WEIGHT]
 
-    def _block(
-        self, first: int, stop: int, count: int
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def _block(self, first: int, stop: int, count: int) -> tuple[Array, npt.NDArray[np.bool_]]:
         block = self.rows(first, stop, count)
         self._refuse_empty(block, first)
         return block.descriptors, block.valid

@@ -157,12 +157,9 @@ def test_a_trained_grid_is_left_unchanged() -> None:
     assert other.shape == (1, 22, 8) and torch.equal(other[:, 0], trained[:, 0])
 
 
-@pytest.mark.parametrize("new", [False, True])
-def test_keys_map_to_old_and_new_names_of_transformers(new: bool) -> None:
-    attention = ("q_proj", "k_proj", "v_proj") if new else ("query", "key", "value")
-    prefix = "encoder.layer.0.attention" if new else "encoder.layer.0.attention.attention"
-    feed = ("gate_proj", "up_proj") if new else ("weights_in",)
-    wanted = [f"{prefix}.{name}.weight" for name in attention]
+def test_keys_map_to_the_names_of_transformers() -> None:
+    attention, feed = ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")
+    wanted = [f"encoder.layer.0.attention.{name}.weight" for name in attention]
     wanted += [f"encoder.layer.0.mlp.{name}.weight" for name in feed]
     wanted.append("encoder.layer.0.layer_scale1.lambda1")
     qkv, w12 = torch.arange(12.0).reshape(6, 2), torch.arange(8.0).reshape(4, 2)
