@@ -39,6 +39,7 @@ from ames_lite.stores.row_layout import announce, globals_layout
 from ames_lite.stores.row_store import RowStore
 from ames_lite.stores.row_writer import GlobalWriter
 
+Whitening, Part = FittedWhitening | None, Shard | None  # None: not whitened; the whole list
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
 MOST_ROWS = 256
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def extract_globals(
     source: Source,
     output: str | Path,
     *,
-    whitening: FittedWhitening | None = None,
+    whitening: Whitening = None,
     dtype: str = "float32",  # or float16
     on_bad_image: str = "error",  # at the end; skip: logged
     say_bad: bool = True,  # False: the caller logs
@@ -95,9 +96,7 @@ def extract_globals(
     return path
 
 
-def _fill(
-    source: Source, writer: GlobalWriter, whitening: FittedWhitening | None
-) -> dict[str, str]:
+def _fill(source: Source, writer: GlobalWriter, whitening: Whitening) -> dict[str, str]:
     """Write what is still to do; returns the images that failed, also in earlier runs."""
     bad, names, done = writer.failed, source.names, writer.num_finished
     first = done - done % source.step
@@ -113,9 +112,7 @@ def _fill(
     return bad
 
 
-def from_store(
-    store: DescriptorStore, aggregator: Aggregator, shard: Shard | None = None
-) -> Source:
+def from_store(store: DescriptorStore, aggregator: Aggregator, shard: Part = None) -> Source:
     """The local descriptors of a store (native or published), aggregated.
 
     Raises BadInput where the aggregator does not fit the store, and for packed stores.
@@ -134,7 +131,7 @@ def from_store(
     return _of_rows(store, shard, aggregated, largest, aggregator.kind, dim, made)
 
 
-def from_globals(store: GlobalStore, shard: Shard | None = None) -> Source:
+def from_globals(store: GlobalStore, shard: Part = None) -> Source:
     """Global descriptors as they are, to be whitened."""
     kind, made = str(store.provenance.get("global", "global")), dict(store.provenance)
     return _of_rows(store, shard, store.read, 8 * store.dim, kind, store.dim, made)
@@ -142,7 +139,7 @@ def from_globals(store: GlobalStore, shard: Shard | None = None) -> Source:
 
 def _of_rows(
     store: RowStore,
-    shard: Shard | None,
+    shard: Part,
     read: Callable[[int, int], Floats],  # the vectors from a row to before another
     row_bytes: int,  # of what a row reads or gives, the larger
     kind: str,
@@ -179,7 +176,7 @@ def from_images(
     aggregator: Aggregator | None,
     *,
     boxes: Sequence[Box | None] | None = None,
-    shard: Shard | None = None,
+    shard: Part = None,
     workers: int = 1,
 ) -> Source:
     """Images, described by a backbone and aggregated one by one: no local descriptor is stored.

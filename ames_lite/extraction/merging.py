@@ -27,6 +27,7 @@ from ames_lite.stores.merging import check_alike, join_stores
 from ames_lite.stores.published.store import is_published
 from ames_lite.stores.row_store import RowStore
 
+Names = Sequence[str]
 HOW = ("copy", "virtual")
 OF_LOCAL, OF_GLOBAL = ("dim", "max_count", "packed", "dtype"), ("dim", "dtype", "has_status")
 
@@ -79,9 +80,7 @@ def _open_globals(path: str | Path) -> GlobalStore:
     return store
 
 
-def in_order_of(
-    names: Sequence[str], stores: list[RowStore], alike: Sequence[str]
-) -> list[RowStore]:
+def in_order_of(names: Names, stores: list[RowStore], alike: Sequence[str]) -> list[RowStore]:
     """The stores in the order of the list; alike: attributes that they must share.
 
     Raises BadInput where two differ in provenance, width or kind, an image is in two shards, in
@@ -103,7 +102,7 @@ def in_order_of(
     return stores
 
 
-def _misfit(stores: Sequence[RowStore], names: Sequence[str]) -> BadInput:
+def _misfit(stores: Sequence[RowStore], names: Names) -> BadInput:
     """What is wrong, told by the first row that is."""
     expected = "every image of the list in exactly one shard, in the order of the list"
     held = [(name, store) for store in stores for name in store.names]

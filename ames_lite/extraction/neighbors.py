@@ -26,6 +26,7 @@ from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.neighbors import is_pickle
 from ames_lite.stores.row_layout import FAILED
 
+Names = Sequence[str]
 logger = logging.getLogger(__name__)
 
 CHECKED_QUERIES, CHECKED_RANKS = 8, 4  # of lists that are kept
@@ -39,7 +40,7 @@ def prepare_topk(
     output: str | Path,
     *,
     num_neighbors: int = 1600,  # clamped to the gallery
-    names: Sequence[Sequence[str] | None] = (None, None),  # image lists, for published files
+    names: Sequence[Names | None] = (None, None),  # image lists, for published files
     device: str = "cpu",
     index: IvfPq | None = None,  # some neighbors are missed, the recall is in the provenance
     rerank: Reranker | None = None,  # lists are reranked before they are cut
@@ -91,7 +92,7 @@ def _told(found: Found) -> dict[str, Any]:
 
 
 def check_topk(
-    path: Path, stores: Sequence[Path], names: Sequence[Sequence[str]], needed: int, remedy: str
+    path: Path, stores: Sequence[Path], names: Sequence[Names], needed: int, remedy: str
 ) -> None:
     """Raise BadInput where lists are not those of these descriptors, or shorter than needed.
 
@@ -103,10 +104,8 @@ def check_topk(
     made.pop("search", None)  # how the neighbours were found
     rows, width = lists.ids.shape
     some, ranks = spread(np.arange(rows), CHECKED_QUERIES), spread(np.arange(width), CHECKED_RANKS)
-    with (
-        GlobalStore(stores[0], names=names[0]) as queries,
-        GlobalStore(stores[1], names=names[1]) as gallery,
-    ):
+    both = [GlobalStore(store, names=side) for store, side in zip(stores, names, strict=True)]
+    with both[0] as queries, both[1] as gallery:
         compare_provenance(made, gallery.provenance, files=(path, gallery.path), remedy=remedy)
         for row, rank in product(some, ranks):
             found, stored = int(lists.ids[row, rank]), float(lists.sims[row, rank])
@@ -122,8 +121,8 @@ def check_topk(
 def convert_topk(
     source: str | Path,
     output: str | Path,
-    query_names: Sequence[str],
-    gallery_names: Sequence[str],
+    query_names: Names,
+    gallery_names: Names,
     *,
     keep: int | None = None,
     overwrite: bool = False,

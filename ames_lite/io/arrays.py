@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 from ames_lite.errors import existing_file, explained
 from ames_lite.io.archives import refuse_bomb
 
+Array = npt.NDArray[Any]
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -31,7 +32,7 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def read_array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
+def read_array(file: IO[bytes], size: int) -> Array:
     """The array of numbers or texts that a stream of so many bytes holds."""
     file.seek(0)
     shape, dtype = read_header(file)
@@ -50,9 +51,7 @@ def map_npy(path: str | Path) -> npt.NDArray[Any]:
         return npy.open_memmap(path, mode="r")
 
 
-def read_npz(
-    path: str | Path, names: Sequence[str] = (), most: int = 0
-) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: str | Path, names: Sequence[str] = (), most: int = 0) -> dict[str, Array]:
     """The arrays of an archive that have these names, or all. KeyError where one is absent.
 
     most: bytes that they may take however small the archive is.

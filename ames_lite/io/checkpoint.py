@@ -21,11 +21,12 @@ from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields, e
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import json_bytes, read_json_file, write_json_file
 from ames_lite.io.provenance import check_trained_on
-from ames_lite.io.weights_file import fill_network, load_weights
+from ames_lite.io.weights_file import State, fill_network, load_weights
 from ames_lite.io.writing import replacing
 from ames_lite.models import HEADS, SimilarityHead, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, TUNED_ON, of_its_form
 
+Arguments = dict[str, Any]  # of a head's constructor
 SCHEMA = 1
 EXPECTED = "a folder with weights.safetensors and meta.json, <name>.safetensors or a published .pt"
 PUBLISHED = 'a checkpoint {"state": {name: tensor}, "optim": ..., "epoch": ...}'
@@ -80,10 +81,7 @@ def save_head(
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     name = next(name for name, head in HEADS.items() if type(model) is head)
     record = {"schema": SCHEMA, "model": name, "arguments": model.arguments, **_as_json(meta)}
-    with (
-        replacing(weights, overwrite=True) as new_weights,
-        replacing(meta_file, overwrite=True) as new_meta,
-    ):
+    with replacing(weights, True) as new_weights, replacing(meta_file, True) as new_meta:
         new_weights.write_bytes(save(state))  # save_file makes files that only their owner can read
         record["weights_sha256"] = file_digest(new_weights)
         new_meta.write_bytes(json_bytes(record, 2))
@@ -174,7 +172,7 @@ def _read_native(path: str | Path) -> tuple[dict[str, Tensor], Any]:
     return state, record
 
 
-def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
+def _unpack(record: Any, path: Path) -> tuple[str, Arguments, HeadMeta]:
     """Name, arguments and meta from the JSON of a native head."""
     schema = record.get("schema") if isinstance(record, dict) else None
     what, expected = f"schema is {schema!r}", f"a head's meta, {SCHEMA}"
@@ -192,9 +190,7 @@ def _unpack(record: Any, path: Path) -> tuple[str, dict[str, Any], HeadMeta]:
     return record["model"], record["arguments"], meta
 
 
-def _refuse_other_sizes(
-    name: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
-) -> None:
+def _refuse_other_sizes(name: str, arguments: Arguments, state: State, path: Path) -> None:
     """Raise BadInput for sizes that the weights do not have, before a model of them is built."""
     if name not in HEADS or HEADS[name].marker is None:
         return
@@ -221,7 +217,7 @@ def _read_published(path: Path) -> dict[str, Tensor]:
     return dict(content["state"])
 
 
-def _recognise(state: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+def _recognise(state: State, path: Path) -> tuple[str, Arguments]:
     """The head that a published state is of, and the arguments that its shapes tell."""
     markers = {name: head.marker for name, head in HEADS.items() if head.marker is not None}
     for name, marker in markers.items():

@@ -26,6 +26,8 @@ from torch import Tensor
 from ames_lite.errors import BadInput, MissingFile, explained
 from ames_lite.io.walking import walk_images
 
+Notes = tuple[str, ...]
+Picture = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the whole image
 ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor  # what `as_image` takes
 IMAGES = "a path, a Pillow image, or an array [H, W, 3] or [H, W], uint8 or floats in [0, 1]"
@@ -64,9 +66,7 @@ FIRST_TURNED = 5  # value of ORIENTATION, from which on sides change places
 SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # their 16-bit values fill 16 bits, whatever the file's
 
 
-def load_image(
-    path: str | Path, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
-) -> npt.NDArray[np.uint8]:
+def load_image(path: str | Path, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode one image to RGB uint8 [H, W, 3]. MissingFile; BadInput also for its size."""
     with _explained(path), _open(path) as opened:
         fault = _size_fault(opened.size, path, min_side, max_pixels)
@@ -241,14 +241,12 @@ def _on_background(image: Image.Image) -> Image.Image:
     return flat
 
 
-def save_jpeg(path: str | Path, picture: npt.NDArray[np.uint8], quality: int) -> None:
+def save_jpeg(path: str | Path, picture: Picture, quality: int) -> None:
     """Write RGB uint8 [H, W, 3] as JPEG; the same picture gives the same bytes."""
     Image.fromarray(picture).save(path, format="JPEG", quality=quality)
 
 
-def thumbnail(
-    image: npt.NDArray[np.uint8], longer_side: int, box: Box | None = None
-) -> npt.NDArray[np.uint8]:
+def thumbnail(image: Picture, longer_side: int, box: Box | None = None) -> Picture:
     """An image [H, W, 3] with a longer side of at most `longer_side` pixels; never enlarged.
 
     What of the box lies in the image is outlined, white on black so that it shows on any picture.
@@ -267,7 +265,7 @@ def thumbnail(
     return np.asarray(picture)
 
 
-def jpeg_bytes(image: npt.NDArray[np.uint8]) -> bytes:
+def jpeg_bytes(image: Picture) -> bytes:
     """A small JPEG of an image [H, W, 3], for a page."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format="JPEG", quality=75, optimize=True)
@@ -279,9 +277,7 @@ def is_image_name(name: str | Path) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def list_folder(
-    folder: str | Path, *, say_others: bool = True
-) -> tuple[list[str], tuple[str, ...]]:
+def list_folder(folder: str | Path, *, say_others: bool = True) -> tuple[list[str], Notes]:
     """All images below a folder, by their paths from it, sorted; and notes on what was left out.
 
     say_others: of files that are not read too.
@@ -311,7 +307,7 @@ def heif_remedy(names: Iterable[str]) -> str | None:
     return HEIF_REMEDY if asked and not _OPTIONAL[HEIF_SUFFIXES] else None
 
 
-def left_out(names: Iterable[str]) -> tuple[str, ...]:
+def left_out(names: Iterable[str]) -> Notes:
     """A note on files that are not listed as images; none where there are no such files.
 
     >>> left_out(["b.txt", "c.TXT", "d/e"])
@@ -336,7 +332,7 @@ DIMMEST = 0.25  # to a quarter
 
 def to_eight_bits(
     values: npt.NDArray[Any], *, white: float | None = None, inverted: bool = False
-) -> npt.NDArray[np.uint8]:
+) -> Picture:
     """Values scaled so that `white` (None: `full_scale`) becomes 255; inverted: 0 is white."""
     full = white or full_scale(values)
     out = np.empty(values.shape, np.uint8)

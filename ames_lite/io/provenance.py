@@ -15,6 +15,8 @@ from ames_lite.errors import BadInput
 logger = logging.getLogger(__name__)
 
 Provenance = dict[str, Any]
+Made = Mapping[str, Any]  # a provenance that is only looked at
+Files = tuple[str | Path, str | Path]
 ABSENT = "absent"
 ORIGIN = "published, unknown"  # `origin` of files that do not say what made them
 # arguments of a backbone under their own names: how images are cut and resampled, and how the
@@ -26,9 +28,8 @@ SAME_DESCRIPTORS = (
     *("detector", "detector_weights", "descriptor_space", "resize", "crop_rounding"),
 )
 # what the stores of queries and gallery must share; what only one says, the other contradicts
-SAME_STORES = (
-    *(*SAME_DESCRIPTORS, "method", "top_k", "threshold", "image_size", "scales", "binarization"),
-)
+OF_STORES = ("method", "top_k", "threshold", "image_size", "scales", "binarization")
+SAME_STORES = (*SAME_DESCRIPTORS, *OF_STORES)
 # how descriptors, local ones or feature maps, became a global one
 SAME_GLOBALS = (
     *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
@@ -39,7 +40,7 @@ UNSAID = ("crop_rounding", "boxes")
 OLDER_RESIZE = "torch bicubic antialias to uint8"  # in `resize` of files from when it was the only
 
 
-def check_provenance(provenance: Mapping[str, Any]) -> Provenance:
+def check_provenance(provenance: Made) -> Provenance:
     """The dict as JSON returns it (tuples become lists).
 
     Values are text, numbers, booleans, None or lists of these. Raises BadInput for anything else:
@@ -61,7 +62,7 @@ def check_provenance(provenance: Mapping[str, Any]) -> Provenance:
 
 
 def differences(
-    a: Mapping[str, Any], b: Mapping[str, Any], keys: Iterable[str] | None = None
+    a: Made, b: Made, keys: Iterable[str] | None = None
 ) -> Iterator[tuple[str, Any, Any]]:
     """The keys (None: all) whose values differ or that only one side has, with both values."""
     a, b = comparable(a), comparable(b)
@@ -74,11 +75,11 @@ def differences(
 
 
 def compare_provenance(
-    a: Mapping[str, Any],
-    b: Mapping[str, Any],
+    a: Made,
+    b: Made,
     keys: Iterable[str] | None = None,
     *,
-    files: tuple[str | Path, str | Path],
+    files: Files,
     remedy: str | None = None,
     anew: str | None = None,
 ) -> None:
@@ -99,13 +100,7 @@ def compare_provenance(
         raise BadInput(what, where=where, expected=expected, remedy=remedy or alike)
 
 
-def compare_known(
-    a: Mapping[str, Any],
-    b: Mapping[str, Any],
-    keys: Iterable[str],
-    *,
-    files: tuple[str | Path, str | Path],
-) -> None:
+def compare_known(a: Made, b: Made, keys: Iterable[str], *, files: Files) -> None:
     """Raise BadInput where two provenances differ in one of the keys.
 
     Published files do not say what made them: of them, only what both sides say is compared, and
@@ -123,9 +118,7 @@ def compare_known(
         logger.warning(text, *files, ", ".join(unknown))
 
 
-def check_trained_on(
-    trained_on: object, made: Mapping[str, Any], *, files: tuple[str | Path, str | Path]
-) -> None:
+def check_trained_on(trained_on: object, made: Made, *, files: Files) -> None:
     """Raise BadInput where descriptors differ from those that a head was trained on.
 
     trained_on: `descriptors` of the provenance of a head; None where it does not say, as published
@@ -141,7 +134,7 @@ def check_trained_on(
     compare_provenance(trained_on, made, keys, files=files)
 
 
-def comparable(made: Mapping[str, Any]) -> Provenance:
+def comparable(made: Made) -> Provenance:
     """Under the keys of today: older files get the values they were made with, idle keys go."""
     found, scales = dict(made), made.get("scales")
     if isinstance(scales, list | tuple) and scales:  # of a network

@@ -16,9 +16,8 @@ import torch
 from torch.nn import functional
 
 from ames_lite.errors import BadInput, require
-from ames_lite.io.images import Box
+from ames_lite.io.images import Box, Picture
 
-Picture = npt.NDArray[np.uint8]
 CROPS = {  # how x1, y1 and x2, y2 become whole pixels
     "int": (np.trunc, np.trunc),  # as published: image[int(y1):int(y2), int(x1):int(x2)]
     "cover": (np.floor, np.ceil),  # all pixels that the box touches
@@ -184,9 +183,8 @@ def resize_image(image: Picture, size: tuple[int, int], resize: str, shrinks: bo
         return cv2.resize(image, size[::-1], interpolation=how)
     # a copy: what a decoder gave may be read-only
     planes = torch.tensor(image).permute(2, 0, 1)[None].float()
-    resized = functional.interpolate(
-        planes, size=size, mode="bicubic", align_corners=False, antialias=True
-    )
+    how: dict[str, Any] = {"mode": "bicubic", "align_corners": False, "antialias": True}
+    resized = functional.interpolate(planes, size, **how)
     floats = resized[0].permute(1, 2, 0).contiguous().numpy()
     return floats.round().clip(0, 255).astype(np.uint8) if resize == "bicubic" else floats
 

@@ -25,6 +25,7 @@ PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool
 }
 PICKLES = 5  # that files of the older form begin with
 STATE_KEYS = ("state", "model_state")
+State = Mapping[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -110,9 +111,7 @@ def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
-def fill_network(
-    network: Network, state: Mapping[str, Tensor], path: str | Path, expected: str
-) -> Network:
+def fill_network(network: Network, state: State, path: str | Path, expected: str) -> Network:
     """The network, made on the meta device, with copies of the tensors; float32, eval mode.
 
     Raises BadInput that lists what is missing, unexpected, of another form, or not finite.

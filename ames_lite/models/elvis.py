@@ -15,15 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ames_lite.errors import ConfigError
+from ames_lite.models import head
 from ames_lite.models.binarization import unpack_bits
-from ames_lite.models.head import (
-    Encoding,
-    PairWeights,
-    SimilarityHead,
-    check_sizes,
-    shape_in_state,
-    weights_of,
-)
+from ames_lite.models.head import Encoding, PairWeights, SimilarityHead, shape_in_state
 
 MOST_ITERATIONS = 10_000
 NEVER = -1e30  # a logarithm of nothing that can be subtracted from itself
@@ -84,9 +78,8 @@ class ELViS(SimilarityHead[EncodedSets]):
         count_padding: bool = True,  # published: padding takes part through the dustbins
     ) -> None:
         super().__init__()
-        check_sizes(
-            dim_in=dim_in, dim=dim, embed_dim=embed_dim, proj_dim=proj_dim, iterations=iterations
-        )
+        head.check_sizes(dim_in=dim_in, dim=dim, embed_dim=embed_dim, proj_dim=proj_dim)
+        head.check_sizes(iterations=iterations)
         if not 0 < sharpness <= 40:
             raise ConfigError(f"sharpness is {sharpness!r}", expected="a number in (0, 40]")
         if iterations > MOST_ITERATIONS:
@@ -97,15 +90,10 @@ class ELViS(SimilarityHead[EncodedSets]):
 
         self.remap_local = nn.Sequential(nn.Linear(dim_in, dim), nn.LayerNorm(dim))
         self.dust_bin = nn.Parameter(torch.tensor(1.0))  # of the two dustbins for each other
-        self.dust_bin_mlp = nn.Sequential(
-            nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 1), nn.Tanh()
-        )
-        self.f = nn.Sequential(
-            nn.Linear(1, embed_dim),
-            nn.LayerNorm(embed_dim, eps=1e-6),
-            nn.GELU(),
-            nn.Linear(embed_dim, 1),
-        )
+        mix = nn.Linear(dim, dim)
+        self.dust_bin_mlp = nn.Sequential(mix, nn.GELU(), nn.Linear(dim, 1), nn.Tanh())
+        vote, norm = nn.Linear(1, embed_dim), nn.LayerNorm(embed_dim, eps=1e-6)
+        self.f = nn.Sequential(vote, norm, nn.GELU(), nn.Linear(embed_dim, 1))
         self.g = nn.Sequential(nn.Linear(1, proj_dim), nn.GELU(), nn.Linear(proj_dim, 1))
 
     @property
@@ -146,7 +134,7 @@ class ELViS(SimilarityHead[EncodedSets]):
         plans = transport_plan(self._transport(query, gallery))
         sides = zip(plans, (query.valid, gallery.valid), strict=True)
         there, back = (self._rises(plan, valid) for plan, valid in sides)
-        return weights_of(there + back.transpose(1, 2))
+        return head.weights_of(there + back.transpose(1, 2))
 
     def _transport(self, query: EncodedSets, gallery: EncodedSets) -> Transport:
         cosines = query.tokens @ gallery.tokens.transpose(1, 2)

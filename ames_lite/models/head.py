@@ -205,9 +205,8 @@ class SimilarityHead(nn.Module, Generic[E]):
         return self._explain(*spread(self.encoding, query, gallery))
 
     def _explain(self, query: E, gallery: E) -> PairWeights:
-        raise BadInput(
-            f"the head {type(self).__name__} has no explanation", expected="its _explain"
-        )
+        what = f"the head {type(self).__name__} has no explanation"
+        raise BadInput(what, expected="its _explain")
 
     def _pairs_at_a_time(self, query: E, gallery: E) -> int | None:
         """Pairs of a block, by the entries of their matrices [Q, T]; None: all, for gradients."""

@@ -44,6 +44,5 @@ def list_ensembles() -> str:
     >>> list_ensembles().split(", ")[1]
     'dinov2_ames_dist lamb=0.35 temp=0.1'
     """
-    return ", ".join(
-        f"{name} lamb={head.lamb:g} temp={head.temp:g}" for name, head in PUBLISHED_HEADS.items()
-    )
+    heads = PUBLISHED_HEADS.items()
+    return ", ".join(f"{name} lamb={head.lamb:g} temp={head.temp:g}" for name, head in heads)

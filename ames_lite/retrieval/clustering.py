@@ -113,9 +113,7 @@ def _step(blocks: Blocks, centroids: Tensor, distance: str) -> tuple[Tensor, lis
     return sums / count.clamp(min=1)[:, None], torch.nonzero(count == 0).flatten().tolist()
 
 
-def _farthest(
-    blocks: Blocks, centroids: Tensor, distance: str, scale: float, num_clusters: int
-) -> Tensor:
+def _farthest(blocks: Blocks, centroids: Tensor, distance: str, scale: float, most: int) -> Tensor:
     """The token [D] float64 whose nearest of the centroids is farthest away."""
     best, farthest = 0.0, torch.empty(0)
     for chunk in _chunks(blocks):
@@ -129,7 +127,7 @@ def _farthest(
             gaps = (squares - sims) / (scale or 1.0)
         if float(gaps.max()) > best:
             best, farthest = float(gaps.max()), values[int(gaps.argmax())].clone()
-    what = f"there are fewer distinct tokens than the {num_clusters} clusters"
+    what = f"there are fewer distinct tokens than the {most} clusters"
     expected = "at least one distinct token per cluster"
     remedy = "descriptors of more images, or fewer clusters"
     require(best > SAME, what, expected=expected, remedy=remedy)

@@ -13,20 +13,10 @@ import numpy as np
 from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors
+from ames_lite.retrieval import rows as sides
 from ames_lite.retrieval.faiss_calls import ivf_pq_index, similarities
 from ames_lite.retrieval.knn import exact_knn
-from ames_lite.retrieval.rows import (
-    Float32,
-    Floats,
-    Gallery,
-    Ids,
-    Ids32,
-    float_range,
-    ranges,
-    rows_of,
-    sampled_points,
-    search_sides,
-)
+from ames_lite.retrieval.rows import Float32, Floats, Gallery, Ids, Ids32, float_range, ranges
 from ames_lite.retrieval.settings import IvfPq
 
 SEARCH_BYTES = 1 << 29  # of candidates, held at a time
@@ -62,13 +52,13 @@ def compressed_knn(
     `exact_knn`, and where the gallery is too small or code_size does not divide its width.
     """
     require(k >= 1, f"k is {k}", expected="at least 1")
-    rows, _, own = search_sides(query, gallery, own)
+    rows, _, own = sides.search_sides(query, gallery, own)
     width = min(k, len(gallery) - int((own >= 0).any()))
     options = _settled(options or IvfPq(), gallery)
     index = _filled(gallery, options)
     ids, sims = _search(index, rows, gallery, own, width, options)
     neighbors = Neighbors(ids, sims, len(gallery))
-    some = sampled_points(len(rows), options.recall_queries, options.seed)
+    some = sides.sampled_points(len(rows), options.recall_queries, options.seed)
     exact = exact_knn(rows[some], gallery, width, own=own[some], device=device)
     used = asdict(options) | {"recall_queries": len(some)}
     return Found(neighbors, _recall(ids[some], exact.ids[:, :width]), used)
@@ -103,7 +93,7 @@ def _filled(gallery: Gallery, options: IvfPq) -> Any:
     nlist, size, seed = options.nlist or 0, options.code_size or 0, options.seed
     sample = min(_sample_limit(gallery), ROWS_PER_LIST * max(nlist, CODES))
     index = ivf_pq_index(gallery.dim, nlist, size, seed)
-    index.train(rows_of(gallery, sampled_points(len(gallery), sample, seed)))
+    index.train(sides.rows_of(gallery, sides.sampled_points(len(gallery), sample, seed)))
     for first, stop in ranges(gallery):
         index.add(float_range(gallery, first, stop))
     return index

@@ -70,9 +70,8 @@ class Kreciprocal(KreciprocalSettings, parts.Reranker):
         entries = min(points, self.k2 * (self.k1 + 1) * (self.k1 // 2 + 3))
         taken = points * (12 * dim + 24 * entries) + 24 * num_query * num_gallery
         what = f"rerank=kreciprocal of {num_query} queries and {num_gallery} images of width {dim}"
-        parts.check_memory(
-            taken, what, f"kreciprocal.num=400: the first of each list alone; or {parts.REMEDY}"
-        )
+        remedy = f"kreciprocal.num=400: the first of each list alone; or {parts.REMEDY}"
+        parts.check_memory(taken, what, remedy)
         return num_gallery
 
     def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:
@@ -181,9 +180,8 @@ class Diffusion(DiffusionSettings, parts.Reranker):
         neighbors = min(self.neighbors, num_gallery)
         taken = num_gallery * (8 * dim + 64 * neighbors) + 24 * num_query * listed
         what = f"rerank=diffusion of {num_query} queries and {num_gallery} images of width {dim}"
-        parts.check_memory(
-            taken, what, f"diffusion.num=1000, where queries are many; or {parts.REMEDY}"
-        )
+        remedy = f"diffusion.num=1000, where queries are many; or {parts.REMEDY}"
+        parts.check_memory(taken, what, remedy)
         return num_gallery if self.num is None else max(self.num, self.query_neighbors)
 
     def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:

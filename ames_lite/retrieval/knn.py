@@ -9,22 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ames_lite.errors import BadInput, require
 from ames_lite.records import Neighbors
+from ames_lite.retrieval import rows as sides
 from ames_lite.retrieval.faiss_calls import flat_candidates, similarities
-from ames_lite.retrieval.rows import (
-    Float32,
-    Floats,
-    Gallery,
-    Ids,
-    float_range,
-    float_rows,
-    ranges,
-    search_sides,
-)
+from ames_lite.retrieval.rows import Float32, Float64, Floats, Gallery, Ids, float_rows
 from ames_lite.runtime import pick_device
 
 Finder = Callable[[Float32, Float32, int], tuple[Ids, Float32]]  # candidates of a block
@@ -48,11 +39,11 @@ def exact_knn(
     QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN, infinity, widths that differ.
     """
     require(k >= 1, f"k is {k}", expected="at least 1")
-    rows, searched, own = search_sides(query, gallery, own)
+    rows, searched, own = sides.search_sides(query, gallery, own)
     find = flat_candidates if device == "cpu" else _on_device(device)
     best = _Best(rows, min(k, len(searched)), own, find, similarities)
-    for first, stop in ranges(searched, BLOCK_BYTES):
-        best.search(float_range(searched, first, stop), np.arange(first, stop))
+    for first, stop in sides.ranges(searched, BLOCK_BYTES):
+        best.search(sides.float_range(searched, first, stop), np.arange(first, stop))
     width = min(k, len(searched) - int((own >= 0).any()))
     return Neighbors(best.ids[:, :width], best.sims[:, :width], len(searched))
 
@@ -156,13 +147,13 @@ def _on_device(device: str) -> Finder:
     return find
 
 
-def norms(rows: Float32) -> npt.NDArray[np.float64]:
+def norms(rows: Float32) -> Float64:
     """Euclidean norms [N]; float64, where no square overflows or vanishes."""
-    squares: npt.NDArray[np.float64] = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+    squares: Float64 = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
     return np.sqrt(squares)
 
 
-def _rounding(query: Float32, longest: float) -> npt.NDArray[np.float64]:
+def _rounding(query: Float32, longest: float) -> Float64:
     """How far two float32 evaluations of an inner product may lie apart: 2 D u |q| |g|.
 
     The classical bound for any order of summation (Higham, Accuracy and Stability of Numerical

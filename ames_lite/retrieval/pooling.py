@@ -54,10 +54,8 @@ def unit_rows(vectors: Floats) -> Float32:
     """Rows [N, D] brought to unit length; a row of zeros becomes the constant unit vector."""
     exact = vectors.astype(np.float64)
     length = np.linalg.norm(exact, axis=1, keepdims=True)
-    unit = np.divide(
-        exact, length, out=np.full_like(exact, exact.shape[1] ** -0.5), where=length > 0
-    )
-    return unit.astype(np.float32)
+    unit = np.full_like(exact, exact.shape[1] ** -0.5)
+    return np.divide(exact, length, out=unit, where=length > 0).astype(np.float32)
 
 
 def _signed_power(values: Float64, power: float) -> Float64:

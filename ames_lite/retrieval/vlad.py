@@ -124,9 +124,8 @@ def _soft(values: Tensor, lengths: Tensor, weights: Tensor, centers: Tensor, sof
     if soft == "standard":
         return _normalise(sums - mass[:, None] * centers, added + mass * sizes)
     num = len(centers)  # sum over c of (x - c) = C x - sum of c
-    return _normalise(
-        num * sums - mass[:, None] * centers.sum(dim=0), num * added + mass * sizes.sum()
-    )
+    sums = num * sums - mass[:, None] * centers.sum(dim=0)
+    return _normalise(sums, num * added + mass * sizes.sum())
 
 
 def _normalise(sums: Tensor, added: Tensor) -> Tensor:

@@ -180,9 +180,8 @@ def _from_products(source: Matrix, dim: int) -> tuple[Float64, Float64, Float64]
 def _largest(matrix: Float64, dim: int, num: int) -> tuple[Float64, Float64]:
     """The dim largest variances, descending, and their eigenvectors as columns."""
     side = len(matrix)
-    values, vectors = eigh(
-        matrix, subset_by_index=[side - dim, side - 1], overwrite_a=True, check_finite=False
-    )
+    last = [side - dim, side - 1]
+    values, vectors = eigh(matrix, subset_by_index=last, overwrite_a=True, check_finite=False)
     values, vectors = values[::-1] / (num - 1), vectors[:, ::-1].copy()
     found = int((values > LEAST * max(values[0], 0.0)).sum()) if values[0] > 0 else 0
     what = f"the descriptors span {found} directions, dim is {dim}"

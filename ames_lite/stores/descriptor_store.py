@@ -25,10 +25,9 @@ from ames_lite.io.digest import array_digest, file_identity, names_digest
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.rows import runs
 from ames_lite.stores import checksums, hdf5, row_layout, storage
-from ames_lite.stores.row_store import REMEDY, RowStore
+from ames_lite.stores.row_store import REMEDY, Array, RowStore
 from ames_lite.stores.row_writer import DescriptorWriter
 
-Array = npt.NDArray[Any]
 RUN_BYTES = 1 << 26  # of consecutive rows, read at a time: bounds the memory beside the result
 SHOWN = 5  # names that a message lists
 THREADS = 4  # that read at once, where HDF5 is not in between; more wait for each other

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ames_lite.stores import hdf5
 from ames_lite.stores.storage import Chunk, find_chunk
 
+Shape = tuple[int, ...]
 LOCK = threading.Lock()  # of files that are opened and closed
 
 
@@ -26,9 +27,7 @@ class DirectRows:
     dtype: as stored; what is read is in the byte order of this machine.
     """
 
-    def __init__(
-        self, pieces: Sequence[Chunk], row_shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> None:
+    def __init__(self, pieces: Sequence[Chunk], row_shape: Shape, dtype: np.dtype[Any]) -> None:
         self._pieces, self._row_shape, self._dtype = tuple(pieces), row_shape, dtype
         self._starts = [piece.start for piece in pieces]
         self._open: dict[Path, int] = {}

@@ -33,7 +33,8 @@ from ames_lite.io.weights_file import load_weights
 from ames_lite.io.writing import replacing
 from ames_lite.retrieval.whitening import Whitening
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
 
 
 class ArrayFile(NamedTuple):
@@ -53,9 +54,7 @@ class ArrayFile(NamedTuple):
         overwrite: bool = False,
     ) -> Path:
         """Write the arrays as float32, and values as the JSON; returns the path."""
-        stored: dict[str, npt.NDArray[Any]] = {
-            name: arrays[name].astype(np.float32) for name in self.arrays
-        }
+        stored: dict[str, Array] = {n: arrays[n].astype(np.float32) for n in self.arrays}
         texts = {self.json: json.dumps(values)} if self.json else {}
         texts["provenance"] = json.dumps(check_provenance(provenance), sort_keys=True)
         stored |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
@@ -77,7 +76,7 @@ class ArrayFile(NamedTuple):
 
     def _load(
         self, path: str | Path, names: tuple[str, ...], remedy: str
-    ) -> tuple[dict[str, npt.NDArray[Any]], Provenance]:
+    ) -> tuple[dict[str, Array], Provenance]:
         path = existing_file(path, f"the {self.what} is missing", remedy=remedy)
         wanted = ", ".join(f"'{name}' {self.arrays.get(name, '[bytes]')}" for name in names)
         what = f"the {self.what} cannot be read: {{}}"
@@ -87,9 +86,7 @@ class ArrayFile(NamedTuple):
             return found, check_provenance(json.loads(found.pop("provenance").tobytes()))
 
 
-def check_numbers(
-    values: npt.NDArray[Any], name: str, axes: str, path: str | Path, remedy: str
-) -> None:
+def check_numbers(values: Array, name: str, axes: str, path: str | Path, remedy: str) -> None:
     """Raise BadInput for anything but finite floating-point numbers with these axes: "[C, D]"."""
     fits = values.ndim == axes.count(",") + 1 and values.size > 0 and values.dtype.kind == "f"
     what = f"{name} are {list(values.shape)} ({values.dtype.name})"
@@ -100,9 +97,8 @@ def check_numbers(
 
 VOCABULARY = ArrayFile("vocabulary", {"centroids": "[C, D]"}, "images")
 BINARIZATION = ArrayFile("binarization", {"projection": "[Din, D]"})
-WHITENING = ArrayFile(
-    "whitening", {"mean": "[D]", "components": "[P, D]", "variance": "[P]"}, "names"
-)
+OF_WHITENING = {"mean": "[D]", "components": "[P, D]", "variance": "[P]"}
+WHITENING = ArrayFile("whitening", OF_WHITENING, "names")
 DISTANCES = ("euclidean", "cosine")
 ANYLOC = "AnyLoc's c_centers.pt: one tensor [clusters, width]"
 ANYLOC_SHAPE = (32, 1536)  # of the one for DINOv2 ViT-g/14 without registers
@@ -192,7 +188,7 @@ def read_binarization(path: str | Path) -> tuple[npt.NDArray[np.float32], Proven
     return found["projection"], made
 
 
-def _check_projection(projection: npt.NDArray[Any], path: str | Path) -> None:
+def _check_projection(projection: Array, path: str | Path) -> None:
     remedy, bits = remedies.BINARIZATION, projection.shape[-1]
     check_numbers(projection, "projections", "[Din, D]", path, remedy)
     what, expected = f"the projection has {bits} bits", "a multiple of 8: bits are packed"

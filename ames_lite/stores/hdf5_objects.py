@@ -214,9 +214,7 @@ class File(_Guarded):
     is read whole.
     """
 
-    def __init__(
-        self, inner: Any, path: Path, remedy: str | None = None, new: bool = False
-    ) -> None:
+    def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
         super().__init__(inner, path, remedy, new)
         self._found: dict[str, DataSet] = {}  # looking one up takes as long as reading a row
         self.has_checksums = self.verifies = self._broken = False
@@ -330,9 +328,8 @@ class File(_Guarded):
 
     def verify(self, name: str, found: int | None) -> None:
         if found is None or self.sums.get(name) != f"{found:016x}":
-            raise self.damaged(
-                f"'{name}' was changed after it was written: its checksum is another"
-            )
+            what = f"'{name}' was changed after it was written: its checksum is another"
+            raise self.damaged(what)
 
     def attributes(self) -> list[str]:
         with self.reading("the attributes"):

@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
@@ -23,6 +23,7 @@ from ames_lite.io.provenance import Provenance, compare_provenance
 from ames_lite.stores import hdf5, row_layout, storage
 from ames_lite.stores.row_store import RowStore
 
+Layout = row_layout.Layout
 RUN_BYTES = 1 << 26  # copied at a time
 REMEDY = "free space, or write elsewhere; how=virtual copies no local descriptors"
 _FORM = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)")
@@ -182,7 +183,7 @@ def _check_made(
     path: Path,
     schema: hdf5.Schema,
     names: Sequence[str],
-    wanted: row_layout.Layout,
+    wanted: Layout,
     made: Provenance,
 ) -> None:
     """Raise BadInput where the file there is not whole, or not what would be written."""
@@ -199,9 +200,7 @@ def _chunks(stores: Sequence[RowStore]) -> list[storage.Chunk]:
     return [storage.Chunk(s.path, at, len(s)) for s, at in zip(stores, starts, strict=False)]
 
 
-def _copy(
-    stores: Sequence[RowStore], target: hdf5.DataSet, wanted: row_layout.Layout
-) -> Iterator[int]:
+def _copy(stores: Sequence[RowStore], target: hdf5.DataSet, wanted: Layout) -> Iterator[int]:
     """Write all rows of a data set, in runs of whole chunks; yields how many were written."""
     row_bytes = max(1, row_layout.num_bytes(wanted) // target.shape[0])
     unit = target.chunks[0] if target.chunks else 1
@@ -216,13 +215,10 @@ def _copy(
             at = stop
 
 
-def _rows(
-    store: RowStore, name: str, first: int, stop: int, wanted: row_layout.Layout
-) -> npt.NDArray[np.generic]:
+def _rows(store: RowStore, name: str, first: int, stop: int, wanted: Layout) -> npt.NDArray[Any]:
     """Rows of a data set, verified; the checksums of an older store are made here."""
     if name != "checksum" or store.has_checksums:
         return store.stored(name, first, stop).astype(wanted[name][1], copy=False)
     others = wanted.keys() - {"name", "checksum"}
-    return row_layout.checksum_table(
-        {other: _rows(store, other, first, stop, wanted) for other in others}
-    )
+    rows = {other: _rows(store, other, first, stop, wanted) for other in others}
+    return row_layout.checksum_table(rows)

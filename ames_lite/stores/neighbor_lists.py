@@ -25,12 +25,9 @@ from ames_lite.retrieval.rows import own_rows
 from ames_lite.stores import hdf5
 from ames_lite.stores.candidates import is_foreign, read_candidates
 from ames_lite.stores.checksums import row_checksums
-from ames_lite.stores.neighbor_rows import NeighborRows, row_blocks, verify_lists
-from ames_lite.stores.published.neighbors import (
-    is_pickle,
-    open_published_rows,
-    write_published_neighbors,
-)
+from ames_lite.stores.neighbor_rows import NeighborRows, Where, row_blocks, verify_lists
+from ames_lite.stores.published import neighbors as published
+from ames_lite.stores.published.neighbors import is_pickle, open_published_rows
 
 logger = logging.getLogger(__name__)
 WHOLE_BYTES = 1 << 30  # lists that take more are read as far as they are needed
@@ -60,7 +57,7 @@ def write_neighbors(
         expected = f"the {side} list that the neighbours were searched with"
         require(len(names) == wanted[side], what, where=path, expected=expected)
     if is_pickle(path):
-        return write_published_neighbors(path, neighbors, overwrite=overwrite)
+        return published.write_published_neighbors(Path(path), neighbors, overwrite=overwrite)
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
         ids = file["ids"] = neighbors.ids.astype(np.int32, copy=False)
         sims = file["sims"] = neighbors.sims.astype(np.float32, copy=False)
@@ -151,7 +148,7 @@ def read_provenance(path: str | Path) -> Provenance:
     return {"origin": ORIGIN} if is_foreign(Path(path)) else hdf5.read_provenance(path, SCHEMA)
 
 
-def say_rising(rising: int, num: int, where: str | Path | None) -> None:
+def say_rising(rising: int, num: int, where: Where) -> None:
     """Log how many lists are not in the order of their sims, where there are any."""
     if rising:
         text = "%s: the similarities of %d of %d lists do not fall; the lists keep their order"
@@ -184,9 +181,7 @@ def _describe(query_names: Names, gallery_names: Names) -> dict[str, Any]:
     return digests | {f"{side}_count": len(names) for side, names in sides.items()}
 
 
-def _width(
-    path: str | Path, stored: int, num: int | None, names: tuple[Names, Names], remedy: str
-) -> int:
+def _width(path: Where, stored: int, num: int | None, names: Sequence[Names], remedy: str) -> int:
     """How many columns to read. Raises BadInput where num asks for more than is there."""
     if num is None:
         return stored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, explained
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors, count_rising
+from ames_lite.retrieval.rows import Float32, Ids32
 from ames_lite.stores.checksums import row_checksums
 
 BLOCK, BLOCK_BYTES = 8192, 1 << 26  # lists that are looked at together, at most
@@ -21,43 +23,34 @@ Rows = npt.NDArray[np.integer[Any]]
 Where = str | Path | None  # a file, for messages
 
 
+@dataclass(eq=False)
 class NeighborRows:
-    """Lists of Q queries among N images. ids, sims [Q, K]: integers or whole floats, and floats.
+    """Lists of Q queries among N images; width: K."""
 
-    own [Q]: the gallery row of each query, or -1; None: of a set against itself. where: their file,
-    for messages; mapped: where they lie, None: in memory. checksums [Q]: of the lists, to be
-    verified; None: there are none.
-    """
+    ids: Array  # [Q, K] integers, or whole floats
+    sims: Array  # [Q, K]
+    num_gallery: int
+    own: Rows | None = None  # [Q] the gallery row of each query, or -1; None: a set against itself
+    where: Where = None
+    mapped: mmap.mmap | None = None  # where the lists lie; None: in memory
+    checksums: Array | None = None  # [Q] of the lists, to be verified; None: there are none
 
-    def __init__(
-        self,
-        ids: Array,
-        sims: Array,
-        num_gallery: int,
-        own: Rows | None = None,
-        where: Where = None,
-        mapped: mmap.mmap | None = None,
-        checksums: Array | None = None,
-    ) -> None:
-        self.num_gallery, self.where, self.width = num_gallery, where, int(ids.shape[1])
-        self._ids, self._sims, self.mapped = ids, sims, mapped
-        self._own = np.arange(len(ids)) if own is None else own
-        self._checksums = checksums
+    def __post_init__(self) -> None:
+        self.width = int(self.ids.shape[1])
+        self._own = np.arange(len(self.ids)) if self.own is None else self.own
 
     @classmethod
     def of(cls, neighbors: Neighbors) -> NeighborRows:
         return cls(neighbors.ids, neighbors.sims, neighbors.num_gallery)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
-    def take(
-        self, rows: Rows | slice, depth: int
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def take(self, rows: Rows | slice, depth: int) -> tuple[Ids32, Float32]:
         """ids and sims [n, min(depth, K)] of some lists, copied; an own entry goes to the end."""
         self._verify(rows)
-        ids = self._ids[rows, : depth + 1].astype(np.int32)
-        sims = self._sims[rows, : depth + 1].astype(np.float32)
+        ids = self.ids[rows, : depth + 1].astype(np.int32)
+        sims = self.sims[rows, : depth + 1].astype(np.float32)
         own = ids == self._own[rows, None]
         if own.any():
             order = np.argsort(own, axis=1, kind="stable")
@@ -69,14 +62,14 @@ class NeighborRows:
     def check(self, rows: slice, depth: int) -> int:
         """How many lists are not in the order of their sims. BadInput for bad ids, NaN."""
         self._verify(rows)
-        ids, sims = self._ids[rows, :depth], self._sims[rows, :depth]
+        ids, sims = self.ids[rows, :depth], self.sims[rows, :depth]
         check_ids(ids, "id", self.num_gallery, self.where, rows.start)
         _refuse_first(~np.isfinite(sims), sims, "sim", "finite sims", self.where, rows.start)
         return count_rising(sims)
 
     def _verify(self, rows: Rows | slice) -> None:
-        if self._checksums is not None:
-            parts = self._ids[rows], self._sims[rows], self._checksums[rows]
+        if self.checksums is not None:
+            parts = self.ids[rows], self.sims[rows], self.checksums[rows]
             verify_lists(*parts, np.arange(len(self))[rows], self.where)
 
     def block(self, rows: slice, depth: int | None = None) -> Neighbors:
@@ -97,14 +90,14 @@ class NeighborRows:
 
     def blocks(self) -> Iterator[slice]:
         """All queries, a bounded number of bytes at a time, which are then given back."""
-        for rows in row_blocks(len(self), self._ids.strides[0] or self._ids.itemsize):
+        for rows in row_blocks(len(self), self.ids.strides[0] or self.ids.itemsize):
             yield rows
             self.release()
 
     @property
     def has_own(self) -> bool:
         """Whether a query is in its own list. Looks at all of them."""
-        return any((self._ids[rows] == self._own[rows, None]).any() for rows in self.blocks())
+        return any((self.ids[rows] == self._own[rows, None]).any() for rows in self.blocks())
 
     def release(self) -> None:
         """Give back the memory that mapped rows took; what is taken next is read anew."""

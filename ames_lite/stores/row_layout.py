@@ -129,9 +129,8 @@ def progress(file: hdf5.File) -> str:
     return f"{written} of {len(status)} rows are written ({failed} of them failed)"
 
 
-REMEDY = (
-    "free space, write elsewhere, store fewer descriptors per image, or packed bits (binarization=)"
-)
+REMEDY = "free space, write elsewhere, store fewer descriptors per image, or packed bits "
+REMEDY += "(binarization=)"
 
 
 def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> str:

@@ -19,6 +19,7 @@ from ames_lite.io.provenance import Provenance
 from ames_lite.stores import hdf5, row_layout, storage
 from ames_lite.stores.direct import DirectRows, locate
 
+Array = npt.NDArray[Any]
 REMEDY = remedies.EXTRACT
 TABLE_ROWS = 1 << 16  # of checksums, that are held: about 8 MiB
 
@@ -66,15 +67,13 @@ class RowStore:
         """The data sets of a native store of these names that is made alike."""
         raise NotImplementedError
 
-    def stored(self, name: str, first: int, stop: int) -> npt.NDArray[Any]:
+    def stored(self, name: str, first: int, stop: int) -> Array:
         """Rows of a data set as the file has them, verified; see `row_layout`."""
         rows = self._read_rows(name, first, stop)
         self._verify(name, first, rows)
         return rows
 
-    def _read_rows(
-        self, name: str, first: int, stop: int, count: int | None = None
-    ) -> npt.NDArray[Any]:
+    def _read_rows(self, name: str, first: int, stop: int, count: int | None = None) -> Array:
         """Rows of a data set; count: their first entries only."""
         direct = self._direct(name)
         if direct is None:
@@ -94,7 +93,7 @@ class RowStore:
             self._ways[name] = locate(self._file()[name])
         return self._ways[name]
 
-    def _verify(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
+    def _verify(self, name: str, first: int, rows: Array) -> None:
         """Raise BadInput where rows, or of local descriptors their first runs, were changed.
 
         Once an open store: a row that is read again is taken as it is.
@@ -113,7 +112,7 @@ class RowStore:
         seen = self._verified[name][first : first + len(rows)]
         np.maximum(seen, found.shape[1], out=seen)
 
-    def _checksums_of(self, first: int, stop: int) -> npt.NDArray[Any]:
+    def _checksums_of(self, first: int, stop: int) -> Array:
         """Of rows; all of a store are read at once where they take little."""
         if self._table is None and len(self) <= TABLE_ROWS:
             self._table = self._read_rows("checksum", 0, len(self))
@@ -166,9 +165,7 @@ class RowStore:
         progress = row_layout.progress
         return hdf5.open_complete(self.path, self.schema, remedy=self.remedy, progress=progress)
 
-    def _refuse_rows(
-        self, bad: npt.NDArray[np.bool_], expected: str, **more: npt.NDArray[Any]
-    ) -> None:
+    def _refuse_rows(self, bad: npt.NDArray[np.bool_], expected: str, **more: Array) -> None:
         """Raise BadInput for the first bad row, with its status and what else there is of it."""
         if bad.any():
             row = int(bad.argmax())

@@ -21,6 +21,8 @@ from ames_lite.records import LocalDescriptors
 from ames_lite.stores import hdf5, row_layout
 
 Floats = npt.NDArray[np.floating[Any]]
+Failed = Mapping[str, str]
+NONE: Failed = {}
 BEGIN_ANEW = "or begin anew with overwrite=True"
 ANEW = "begin anew: overwrite=True"
 
@@ -289,16 +291,13 @@ class GlobalWriter(RowWriter):
     def append(self, name: str, descriptor: Floats) -> None:
         self.extend([name], descriptor[None])
 
-    def extend(
-        self, names: Sequence[str], block: Floats, failed: Mapping[str, str] | None = None
-    ) -> None:
+    def extend(self, names: Sequence[str], block: Floats, failed: Failed = NONE) -> None:
         """Write the next rows, descriptors [n, D] as they are, and flush twice for all of them.
 
         failed: those of the names that failed, and why; their rows of the block are not looked at.
         Raises BadInput, and writes nothing, where a row does not fit, is not finite (also after
         rounding to float16) or all zeros.
         """
-        failed = failed or {}
         require(names, "a block without rows", where=self.path, expected="at least one")
         first = self._expect(names)
         for foreign in sorted(failed.keys() - set(names)):

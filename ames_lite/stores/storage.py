@@ -25,6 +25,7 @@ CHUNK_BYTES = 1 << 20
 PLUGINS = {"zstd": "Zstd", "lz4": "LZ4", "blosc": "Blosc"}  # to its class in hdf5plugin
 COMPRESSIONS = ("gzip", *PLUGINS)
 INSTALL = "pip install hdf5plugin"
+Seen = dict[tuple[str, str], bool]
 DEEP = 8  # chunks that are spread over chunks, at most
 
 
@@ -71,9 +72,7 @@ def check_stored(dataset: hdf5.DataSet) -> None:
     _check_filters(dataset)
 
 
-def source_faults(
-    dataset: hdf5.DataSet, seen: dict[tuple[str, str], bool] | None = None
-) -> list[str]:
+def source_faults(dataset: hdf5.DataSet, seen: Seen | None = None) -> list[str]:
     """Why rows of a virtual data set would be zeros; empty where none would, or it is plain.
 
     seen: data sets that were looked at, True while their sources are: HDF5 itself would follow one
@@ -108,13 +107,11 @@ def _said(rows: slice) -> str:
 
 def chunks_of(dataset: hdf5.DataSet) -> list[Chunk]:
     """The chunk files of a virtual data set that are there; none of a plain one."""
-    chunks = []
-    for source in dataset.sources():
-        found = find_chunk(source.file_name, dataset.path)
-        rows, _ = source.placed.rows(dataset.shape)
-        if found is not None:
-            chunks.append(Chunk(found, rows.start, rows.stop - rows.start))
-    return chunks
+    sources = dataset.sources()
+    rows = [source.placed.rows(dataset.shape)[0] for source in sources]
+    found = [find_chunk(source.file_name, dataset.path) for source in sources]
+    places = zip(found, rows, strict=True)
+    return [Chunk(path, at.start, at.stop - at.start) for path, at in places if path is not None]
 
 
 def find_chunk(name: str, path: Path) -> Path | None:
@@ -123,7 +120,7 @@ def find_chunk(name: str, path: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _chunk_faults(source: hdf5.Source, path: Path, seen: dict[tuple[str, str], bool]) -> list[str]:
+def _chunk_faults(source: hdf5.Source, path: Path, seen: Seen) -> list[str]:
     found = find_chunk(source.file_name, path)
     if found is None:
         places = " or ".join(dict.fromkeys(map(str, _places(source.file_name, path))))

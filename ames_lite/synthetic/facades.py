@@ -123,10 +123,8 @@ def _window(rng: np.random.Generator, trim: npt.NDArray[np.float32]) -> Image:
 def make_style(rng: np.random.Generator) -> Style:
     wall = _colour(rng, 90, 190)
     trim = np.clip(wall + rng.uniform(-60, 60), 20, 250).astype(np.float32)
-    glyphs = tuple(
-        (rng.integers(0, 4, (int(rng.integers(3, 6)), 2, 2)) / 3).astype(np.float32)
-        for _ in range(12)
-    )
+    strokes = (rng.integers(0, 4, (int(rng.integers(3, 6)), 2, 2)) for _ in range(12))
+    glyphs = tuple((ends / 3).astype(np.float32) for ends in strokes)
     return Style(
         wall=wall,
         trim=trim,

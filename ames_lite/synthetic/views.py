@@ -59,9 +59,8 @@ def sample_camera(
     focal = 1.1 * max(size)
     span = rng.uniform(*zoom) * min(size[0] / facade[0], size[1] / facade[1])
     shift = rng.uniform(-0.22, 0.22, 2) * [size[1], size[0]] * max(1.0, zoom[1] / 2)
-    intrinsics = np.array(
-        [[focal, 0, size[1] / 2 + shift[0]], [0, focal, size[0] / 2 + shift[1]], [0, 0, 1.0]]
-    )
+    x, y = size[1] / 2 + shift[0], size[0] / 2 + shift[1]
+    intrinsics = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1.0]])
     middle = turn @ np.array([-facade[1] / 2, -facade[0] / 2, 0.0])
     # The camera looks along +z: what stands out of the front comes nearer, along -z.
     pose = np.column_stack([turn[:, 0], turn[:, 1], -turn[:, 2], middle + [0, 0, focal / span]])

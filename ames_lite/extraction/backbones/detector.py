@@ -4,9 +4,7 @@ A detector trained here has a `meta.json` beside it, which says what features it
 files have none and are not checked.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +14,11 @@ from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file, write_json_file
-from ames_lite.io.provenance import compare_provenance
+from ames_lite.io.provenance import Made, compare_provenance
 from ames_lite.io.weights_file import fill_network, read_state, write_tensors
 
 EXPECTED = "the state of SpatialAttention2d: conv1, bn and conv2, plain or under 'state'"
+EMPTY: Made = {}
 KIND = "SpatialAttention2d"
 SAME_FEATURES = ("backbone", "variant", "weights", "facet", "layer")  # what a detector is for
 
@@ -40,21 +39,17 @@ class SpatialAttention2d(nn.Module):
         return functional.normalize(hidden, dim=1), weight
 
 
-def load_detector(
-    path: str | Path, dim_in: int, made: Mapping[str, Any] | None = None
-) -> SpatialAttention2d:
+def load_detector(path: str | Path, dim_in: int, made: Made = EMPTY) -> SpatialAttention2d:
     """The detector of a file, in eval mode, for features of width dim_in. MissingFile, BadInput."""
     state = read_state(path, EXPECTED)
-    check_detector(path, made or {})
+    check_detector(path, made)
     dim = state["bn.weight"].numel() if "bn.weight" in state else 1
     with torch.device("meta"):
         detector = SpatialAttention2d(dim_in, max(1, dim))
     return fill_network(detector, state, path, f"{EXPECTED}, for features of width {dim_in}")
 
 
-def save_detector(
-    path: str | Path, detector: SpatialAttention2d | None, meta: Mapping[str, Any]
-) -> Path:
+def save_detector(path: str | Path, detector: SpatialAttention2d | None, meta: Made) -> Path:
     """Write or replace a detector as the published files are, {"state": …}, and meta.json beside it
     (meta: with "backbone", the provenance of the features); detector: None writes the meta alone.
     """
@@ -68,7 +63,7 @@ def save_detector(
     return path
 
 
-def check_detector(path: str | Path, made: Mapping[str, Any]) -> None:
+def check_detector(path: str | Path, made: Made) -> None:
     """Raises BadInput where the meta.json beside a detector says that it is for other features.
 
     made: provenance of a backbone, as far as it is known. A file without meta, or that the meta

@@ -10,7 +10,7 @@ for mask_token, which only pre-training uses.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ames_lite.extraction.backbones.map_backbone import Features, MapOptions, as
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from ames_lite.extraction.backbones.vision_transformers import Transformer
 from ames_lite.io.digest import file_digest
-from ames_lite.io.weights_file import fill_network, read_state
+from ames_lite.io.weights_file import State, fill_network, read_state
 
 PATCH = 14
 ORIGINALS = "https://dl.fbaipublicfiles.com/dinov2"
@@ -219,9 +219,7 @@ def original_shapes(spec: Checkpoint) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def originals_to_transformers(
-    state: Mapping[str, Tensor], wanted: Iterable[str]
-) -> dict[str, Tensor]:
+def originals_to_transformers(state: State, wanted: Iterable[str]) -> dict[str, Tensor]:
     """A state under the original names, renamed to those `wanted` by this version of transformers;
     a tensor that has no place there keeps its name, for the check to find.
     """
@@ -255,7 +253,7 @@ def _empty(spec: Checkpoint) -> nn.Module:
     return network
 
 
-def _filled(state: Mapping[str, Tensor], spec: Checkpoint, path: str | Path) -> nn.Module:
+def _filled(state: State, spec: Checkpoint, path: str | Path) -> nn.Module:
     """The model in float32 and eval mode, from a state under the original names."""
     network = _empty(spec)
     wanted = network.state_dict()

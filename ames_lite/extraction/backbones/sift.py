@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.extraction.backbones import interface
-from ames_lite.io.images import Box
-from ames_lite.io.resizing import Picture, crop_image, resize_image
+from ames_lite.io.images import Box, Picture
+from ames_lite.io.resizing import crop_image, resize_image
 from ames_lite.records import LocalDescriptors
 
 

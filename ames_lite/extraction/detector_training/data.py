@@ -177,17 +177,13 @@ class FrozenFeatures:
                 bar.update()
         return len(self._cache)
 
-    def batches(
-        self, batches: Sequence[Sequence[int] | np.ndarray]
-    ) -> Generator[list[Tensor], None, None]:
+    def batches(self, batches: Sequence[Sequence[int] | Rows]) -> Generator[list[Tensor]]:
         """The tokens of every row of every batch, in order. Raises BadInput for a bad image."""
-        wanted = [int(row) for rows in batches for row in rows if int(row) not in self._cache]
-        with closing(self._compute(wanted)) as found:
-            for rows in batches:
-                yield [
-                    self._cache[row] if row in self._cache else next(found)
-                    for row in map(int, rows)
-                ]
+        kept, wanted = self._cache, [[*map(int, rows)] for rows in batches]
+        missing = [row for rows in wanted for row in rows if row not in kept]
+        with closing(self._compute(missing)) as found:
+            for rows in wanted:
+                yield [kept[row] if row in kept else next(found) for row in rows]
 
     def _compute(self, rows: Sequence[int]) -> Generator[Tensor, None, None]:
         jobs = [self._jobs[row] for row in rows]

@@ -91,9 +91,8 @@ class DetectorTrainer(TrainingRun):
         self.criterion = self.criterion.to(self.device)
         learned = [*self.detector.parameters(), *self.criterion.parameters()]
         self.parameters = [p for p in learned if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        rate, decay = recipe.lr, recipe.weight_decay
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=decay)
         self.stateful = {"state": self.detector, "criterion": self.criterion}
         self.stateful["optim"] = self.optimizer
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +15,7 @@ from torch.nn import functional
 from ames_lite.errors import require
 from ames_lite.evaluation.metrics import JUNK, POSITIVE, average_precision, hits_of_labels, mean
 from ames_lite.extraction.backbones.detector import SpatialAttention2d
-from ames_lite.extraction.detector_training.data import partners
+from ames_lite.extraction.detector_training.data import Rows, partners
 
 BLOCK = 1024  # queries at a time
 Ways = Callable[[Tensor], dict[str, tuple[Tensor, Tensor]]]  # descriptors, weights of tokens
@@ -74,10 +73,9 @@ class CosineSoftmax(nn.Module):
         """Loss and accuracy of unit vectors [B, D] with labels [B] in 0 .. num_labels - 1."""
         cosines = vectors @ functional.normalize(self.weight, dim=1).T
         own = functional.one_hot(labels, len(self.weight)).to(cosines.dtype)
-        loss = functional.cross_entropy(
-            self.log_scale.exp() * (cosines - self.margin * own), labels
-        )
-        return loss, (cosines.argmax(1) == labels).float().mean()
+        logits = self.log_scale.exp() * (cosines - self.margin * own)
+        accuracy = (cosines.argmax(1) == labels).float().mean()
+        return functional.cross_entropy(logits, labels), accuracy
 
 
 class HardTriplet(nn.Module):
@@ -105,7 +103,7 @@ class HardTriplet(nn.Module):
         return functional.relu(gap + self.margin).mean(), (gap < 0).float().mean()
 
 
-def leave_one_out_map(vectors: Tensor, labels: npt.NDArray[np.int64]) -> float:
+def leave_one_out_map(vectors: Tensor, labels: Rows) -> float:
     """Mean average precision (trapezoids) of unit vectors [N, D], each image out of its own list;
     images without a partner of their label are distractors.
     """
@@ -124,9 +122,7 @@ def leave_one_out_map(vectors: Tensor, labels: npt.NDArray[np.int64]) -> float:
     return mean(np.concatenate(found))
 
 
-def retrieval_maps(
-    tokens: Iterable[list[Tensor]], labels: npt.NDArray[np.int64], ways: Ways
-) -> dict[str, float]:
+def retrieval_maps(tokens: Iterable[list[Tensor]], labels: Rows, ways: Ways) -> dict[str, float]:
     """Leave-one-out mAP of every way to weigh patches; tokens: of batches of images."""
     found: dict[str, list[Tensor]] = {}
     with torch.inference_mode():

@@ -24,10 +24,11 @@ import torch
 from ames_lite.errors import BadInput, require
 from ames_lite.io.writing import replacing
 from ames_lite.records import Neighbors
-from ames_lite.retrieval.rows import own_rows
+from ames_lite.retrieval.rows import Ids, own_rows
 from ames_lite.stores.neighbor_rows import NeighborRows, check_ids
 from ames_lite.stores.published import safe_pickle
 
+Names = Sequence[str]
 FORM = "a float tensor [2, Q, K] (sims, ids) or [3, Q, K]"
 HEADER_BYTES = 1 << 12  # of a pickled tensor before, between and behind its numbers, at most
 STORAGE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
@@ -82,9 +83,8 @@ TENSOR: safe_pickle.GlobalTable = MappingProxyType(
     {
         ("torch._utils", "_rebuild_tensor_v2"): safe_pickle.Allowed(_rebuild),
         ("torch.storage", "_load_from_bytes"): safe_pickle.Allowed(lambda content: content),
-        ("collections", "OrderedDict"): safe_pickle.Allowed(
-            lambda: ()
-        ),  # of backward hooks, and empty
+        # of backward hooks, and empty
+        ("collections", "OrderedDict"): safe_pickle.Allowed(lambda: ()),
     }
 )
 
@@ -161,18 +161,14 @@ def _read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], int]:
     return np.dtype(described[1]), int.from_bytes(count, "little", signed=True)
 
 
-def open_published_rows(
-    path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
-) -> NeighborRows:
+def open_published_rows(path: str | Path, query_names: Names, gallery_names: Names) -> NeighborRows:
     """The lists of the queries among the gallery. Raises MissingFile, BadInput."""
     planes, num = _checked_planes(path, len(query_names), len(gallery_names)), len(gallery_names)
     sims, ids = planes.values[:2]
     return NeighborRows(ids, sims, num, own_rows(query_names, gallery_names), path, planes.mapped)
 
 
-def read_shortlist(
-    path: str | Path, query_names: Sequence[str], gallery_names: Sequence[str]
-) -> npt.NDArray[np.int64] | None:
+def read_shortlist(path: str | Path, query_names: Names, gallery_names: Names) -> Ids | None:
     """The third plane: for each image of the gallery list its row in a store that has some of them.
 
     int64 [N], -1 where it is in no list; None for a native file, or one of two planes. BadInput.
@@ -208,9 +204,7 @@ def _checked_planes(path: str | Path, num_queries: int, num_gallery: int) -> Pla
     return planes
 
 
-def write_published_neighbors(
-    path: str | Path, neighbors: Neighbors, *, overwrite: bool = False
-) -> Path:
+def write_published_neighbors(path: Path, neighbors: Neighbors, *, overwrite: bool = False) -> Path:
     """Write the lists as a pickled float32 tensor [2, Q, K], which counts 2^24 images at most."""
     num, most = neighbors.num_gallery, EXACT["float32"]
     what = f"float32 ids cannot tell {num} gallery images apart"
@@ -218,4 +212,4 @@ def write_published_neighbors(
     planes = np.stack([neighbors.sims, neighbors.ids]).astype(np.float32)
     with replacing(path, overwrite) as partial:
         safe_pickle.write_pickle(partial, torch.from_numpy(planes))
-    return Path(path)
+    return path

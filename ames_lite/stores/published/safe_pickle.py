@@ -23,6 +23,7 @@ from ames_lite.io.arrays import read_array, read_header
 from ames_lite.io.pickle_program import bytes_of, check_program
 
 GlobalTable = Mapping[tuple[str, str], object]
+Array = np.ndarray[Any, Any]
 NUMBERS = "biuf"  # kinds of dtypes
 
 _BROKEN = (
@@ -77,15 +78,14 @@ class _Array(np.ndarray[Any, Any]):
         super().__setstate__(checked)
 
 
-def _numbers(data: Any, dtype: _Dtype) -> np.ndarray[Any, Any]:
+def _numbers(data: Any, dtype: _Dtype) -> Array:
     if not isinstance(dtype, _Dtype) or dtype.value.hasobject:
         raise ValueError("an array of objects")
     return np.frombuffer(data, dtype.value)
 
 
-def _from_buffer(  # how protocol 5 writes arrays
-    data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str
-) -> np.ndarray[Any, Any]:
+def _from_buffer(data: Any, dtype: _Dtype, shape: tuple[int, ...], order: str) -> Array:
+    """How protocol 5 writes arrays."""
     if order not in ("C", "F"):
         raise ValueError("an array's order")
     values = _numbers(bytes(data), dtype)

@@ -26,9 +26,9 @@ from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import ORIGIN
 from ames_lite.stores import hdf5, storage
-from ames_lite.stores.descriptor_store import RUN_BYTES, Array, DescriptorStore
+from ames_lite.stores.descriptor_store import RUN_BYTES, DescriptorStore
 from ames_lite.stores.row_layout import DONE
-from ames_lite.stores.row_store import REMEDY
+from ames_lite.stores.row_store import REMEDY, Array
 
 DATA_SET = "features"
 COLUMNS = 5
