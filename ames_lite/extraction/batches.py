@@ -41,6 +41,9 @@ class Job:
     box: Box | None
 
 
+Jobs = Sequence[Job]
+
+
 def jobs_of(
     image_root: str | Path,
     names: Sequence[str],
@@ -66,9 +69,7 @@ def window_of(backbone: Backbone) -> int:
     return WINDOW if backbone.batch_pixels > 0 else 1
 
 
-def describe_all(
-    jobs: Sequence[Job], backbone: Backbone, workers: int
-) -> Iterator[Described | str]:
+def describe_all(jobs: Jobs, backbone: Backbone, workers: int) -> Iterator[Described | str]:
     """The descriptors of every job, in order, or why there are none.
 
     workers: processes that decode and prepare; above 1, call from under a main guard.

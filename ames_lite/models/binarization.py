@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ames_lite.errors import BadInput
 
@@ -49,9 +49,7 @@ def _shifts(device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def fit_itq(
-    descriptors: Tensor, bits: int, generator: torch.Generator, *, iterations: int = 50
-) -> Tensor:
+def fit_itq(descriptors: Tensor, bits: int, generator: Generator, iterations: int = 50) -> Tensor:
     """W float32 [Din, bits], for `Binarization.W` (`remap_local.0.W` of a binary head).
 
     descriptors [M, Din] float, better some 100 a bit; generator: on the CPU, draws the first
@@ -85,9 +83,7 @@ def principal_directions(x: Tensor, num: int) -> Tensor:
     return directions.flip(1)[:, :num]
 
 
-def random_rotation(
-    dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
-) -> Tensor:
+def random_rotation(dim: int, generator: Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """A random orthogonal [D, D] on the CPU."""
     noise = torch.randn(dim, dim, generator=generator, dtype=dtype)
     return torch.linalg.qr(noise)[0]

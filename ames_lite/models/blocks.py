@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ames_lite.models.head import Encoding
 
+Pair = tuple[Tensor, Tensor]
 ENTRIES = 700_000  # of the matrices that are made at a time, over all heads: 1.4 MB
 ROWS = 200  # query tokens at a time without gradients
 
@@ -217,9 +218,7 @@ class PairLayer(nn.Module):
         output, logits = self.self_attn.pool(match_in[None], x_in, valid)
         return EncodedImages(tokens, valid, crossing, output, logits.logsumexp(-1))
 
-    def join(
-        self, match: Tensor, query: EncodedImages, gallery: EncodedImages
-    ) -> tuple[Tensor, Tensor]:
+    def join(self, match: Tensor, query: EncodedImages, gallery: EncodedImages) -> Pair:
         """Tokens [B, N, D] of the pairs after the first self-attention, and their projections."""
         match_in = self._before(self.norm1, match)[None]
         itself, logits = self.self_attn.pool(match_in, match_in[None], None)

@@ -73,6 +73,7 @@ def _files() -> Any:
     return import_module("ames_lite.pretrained")
 
 
+Logits = Tensor | tuple[Tensor, Tensor]  # and, on request, tokens
 R = TypeVar("R")
 E = typing_extensions.TypeVar("E", bound=Encoding, default=Any)  # of a head that may be any
 
@@ -174,9 +175,7 @@ class SimilarityHead(nn.Module, Generic[E]):
     def _encode(self, descriptors: Tensor, valid: Tensor | None, gallery: bool) -> E:
         raise NotImplementedError
 
-    def score(
-        self, query: E, gallery: E, return_tokens: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    def score(self, query: E, gallery: E, return_tokens: bool = False) -> Logits:
         """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
 
         return_tokens: also the output tokens [B, 1 + Q + T, D], of a head that makes them. Raises
@@ -226,7 +225,7 @@ class SimilarityHead(nn.Module, Generic[E]):
         tgt_local: Tensor | None = None,
         tgt_mask: Tensor | None = None,
         return_tokens: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Logits:
         """Logits [B] of pairs: query src_local [B, Q, Din], gallery tgt_local [B, T, Din]; masks
         [B, Q], [B, T]: bool, True on padding (as published). Raises BadInput.
         """

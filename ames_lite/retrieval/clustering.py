@@ -63,9 +63,7 @@ def kmeans_blocks(
     return Clustering(centroids.to(torch.float32).numpy(), tokens, step, settled)
 
 
-def check_clustering(
-    num_clusters: int, seed: int, iterations: int, distance: str = "euclidean"
-) -> None:
+def check_clustering(num_clusters: int, seed: int, iterations: int, distance: str) -> None:
     """Raises BadInput for arguments out of range."""
     fits = min(num_clusters, iterations) >= 1 and 0 <= seed < 2**31
     what = f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, ConfigError, MissingFile, require
-from ames_lite.io.provenance import Provenance, compare_provenance
+from ames_lite.io.provenance import compare_provenance
 from ames_lite.stores import hdf5, row_layout, storage
 from ames_lite.stores.row_store import RowStore
 
@@ -150,16 +150,16 @@ def join_stores(
     output, first = Path(output), stores[0]
     storage.check_compression(compression)
     names = [name for store in stores for name in store.names] if names is None else names
-    wanted, made = first.layout(names), first.provenance
+    wanted = first.layout(names)
     if keep and not overwrite and output.exists():
-        _check_made(output, first.schema, names, wanted, made)
+        _check_made(output, first, names, wanted)
         return output
     if not linked and compression is None and (overwrite or not output.exists()):
         row_layout.require_room(output, wanted, REMEDY)
     with hdf5.new_file(
         output,
         first.schema,
-        made,
+        first.provenance,
         overwrite=overwrite,
         virtual=linked,
         small=row_layout.small_of(wanted),
@@ -179,19 +179,14 @@ def join_stores(
     return output
 
 
-def _check_made(
-    path: Path,
-    schema: hdf5.Schema,
-    names: Sequence[str],
-    wanted: Layout,
-    made: Provenance,
-) -> None:
+def _check_made(path: Path, like: RowStore, names: Sequence[str], wanted: Layout) -> None:
     """Raise BadInput where the file there is not whole, or not what would be written."""
-    with hdf5.open_complete(path, schema) as file:
+    with hdf5.open_complete(path, like.schema) as file:
         there = hdf5.decode_names(hdf5.dataset(file, "name", (None,), ("text",))[:])
         what, expected = "the output is there already, with other images", "overwrite=true"
         require(there == tuple(names), what, where=path, expected=expected)
-        compare_provenance(hdf5.read_json(file, "provenance"), made, files=(path, "this run"))
+        made, files = hdf5.read_json(file, "provenance"), (path, "this run")
+        compare_provenance(made, like.provenance, files=files)
         row_layout.check_layout(file, wanted)
 
 

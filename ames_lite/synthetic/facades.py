@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+Rng = np.random.Generator
 Image = npt.NDArray[np.uint8]
 FloatImage = npt.NDArray[np.float32]
 MAX_DEPTH = 140.0  # how far a part may stand out from the front
@@ -62,19 +63,19 @@ class Facade:
         return (self.front.shape[0], self.front.shape[1])
 
 
-def noise(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> FloatImage:
+def noise(rng: Rng, shape: tuple[int, int], cell: int) -> FloatImage:
     """Smooth noise [H, W] in [-1, 1] whose blobs are about `cell` pixels wide."""
     rows, columns = max(2, shape[0] // cell + 2), max(2, shape[1] // cell + 2)
     coarse = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
-def _colour(rng: np.random.Generator, low: float, high: float) -> npt.NDArray[np.float32]:
+def _colour(rng: Rng, low: float, high: float) -> npt.NDArray[np.float32]:
     """A muted RGB colour: one brightness, a little tint."""
     return np.clip(rng.uniform(low, high) + rng.normal(0, 18, 3), 0, 255).astype(np.float32)
 
 
-def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -> Image:
+def relief(rng: Rng, size: int, base: npt.NDArray[np.float32]) -> Image:
     """A carved tile [size, size, 3]: nested polygons, rings, rays and chips of one colour."""
     tile: FloatImage = np.tile(base, (size, size, 1))
     centre = np.array([size / 2, size / 2])
@@ -101,7 +102,7 @@ def relief(rng: np.random.Generator, size: int, base: npt.NDArray[np.float32]) -
     return np.clip(tile, 0, 255).astype(np.uint8)
 
 
-def _window(rng: np.random.Generator, trim: npt.NDArray[np.float32]) -> Image:
+def _window(rng: Rng, trim: npt.NDArray[np.float32]) -> Image:
     """A window tile: a frame, glass in panes, sometimes a gable or an arch above."""
     height, width = int(rng.integers(44, 68)), int(rng.integers(28, 46))
     tile = np.tile(trim, (height, width, 1))
@@ -120,7 +121,7 @@ def _window(rng: np.random.Generator, trim: npt.NDArray[np.float32]) -> Image:
     return np.clip(tile + shine, 0, 255).astype(np.uint8)
 
 
-def make_style(rng: np.random.Generator) -> Style:
+def make_style(rng: Rng) -> Style:
     wall = _colour(rng, 90, 190)
     trim = np.clip(wall + rng.uniform(-60, 60), 20, 250).astype(np.float32)
     strokes = (rng.integers(0, 4, (int(rng.integers(3, 6)), 2, 2)) for _ in range(12))
@@ -139,7 +140,7 @@ def make_style(rng: np.random.Generator) -> Style:
     )
 
 
-def _wall(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> FloatImage:
+def _wall(rng: Rng, style: Style, shape: tuple[int, int]) -> FloatImage:
     """Courses of the style's bricks, and weathering that is the landmark's own."""
     height, width = shape
     rows = height // style.brick[0] + 1
@@ -161,7 +162,7 @@ def _paste(canvas: FloatImage, tile: Image, x: int, y: int) -> None:
         canvas[y0:y1, x0:x1] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
 
 
-def _sign(rng: np.random.Generator, style: Style) -> Image:
+def _sign(rng: Rng, style: Style) -> Image:
     """A board with a word of the style's glyphs: the letters are shared, the word is not."""
     size = int(rng.integers(18, 30))
     word = rng.integers(0, len(style.glyphs), int(rng.integers(4, 8)))
@@ -174,7 +175,7 @@ def _sign(rng: np.random.Generator, style: Style) -> Image:
     return np.clip(tile, 0, 255).astype(np.uint8)
 
 
-def _front(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> Image:
+def _front(rng: Rng, style: Style, shape: tuple[int, int]) -> Image:
     """The wall with its rows of windows, some of them left out."""
     canvas = _wall(rng, style, shape)
     tile = style.windows[int(rng.integers(len(style.windows)))]
@@ -190,12 +191,11 @@ def _front(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> Im
     return np.clip(canvas + grain, 0, 255).astype(np.uint8)
 
 
-def make_facade(rng: np.random.Generator, style: Style) -> Facade:
+def make_facade(rng: Rng, style: Style) -> Facade:
     shape = (int(rng.integers(330, 450)), int(rng.integers(330, 480)))
-    tiles = [
-        relief(rng, int(rng.integers(36, 66)), _colour(rng, 60, 220))
-        for _ in range(int(rng.integers(16, 22)))
-    ]
+    tiles = []
+    for _ in range(int(rng.integers(16, 22))):
+        tiles.append(relief(rng, int(rng.integers(36, 66)), _colour(rng, 60, 220)))
     tiles += [_sign(rng, style) for _ in range(int(rng.integers(1, 3)))]
     parts = []
     for tile in tiles:

@@ -10,7 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.synthetic.facades import Facade, FloatImage, Image, noise
+from ames_lite.synthetic.facades import Facade, FloatImage, Image, Rng, noise
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 GRID = (24, 24)  # cells (rows, columns) over a facade, for visibility
 EASY = (0.55, 40.0)  # at least this much visible, at most this oblique
@@ -21,12 +24,12 @@ HARD = (0.30, 55.0)  # less than this visible or more oblique: junk
 class Camera:
     """Where a picture is taken from."""
 
-    projection: npt.NDArray[np.float64]  # [3, 4]: front pixels (x, y, depth, 1) → image pixels
+    projection: Floats  # [3, 4]: front pixels (x, y, depth, 1) → image pixels
     size: tuple[int, int]  # (height, width)
     oblique: float  # angle to the front's normal
 
     @property
-    def homography(self) -> npt.NDArray[np.float64]:
+    def homography(self) -> Floats:
         """[3, 3]: front pixels (x, y) → image pixels."""
         return np.ascontiguousarray(self.projection[:, [0, 1, 3]])
 
@@ -36,8 +39,8 @@ class View:
     """One rendered picture [H, W, 3] and the truth about it."""
 
     picture: Image
-    homography: npt.NDArray[np.float64]  # front pixels → image pixels
-    visible: npt.NDArray[np.bool_]  # which cells of GRID, laid over the front, can be seen
+    homography: Floats  # front pixels → image pixels
+    visible: Flags  # which cells of GRID, laid over the front, can be seen
     oblique: float
 
 
@@ -49,7 +52,7 @@ def grade(visible: float, oblique: float) -> str:
 
 
 def sample_camera(
-    rng: np.random.Generator, facade: tuple[int, int], max_yaw: float, zoom: tuple[float, float]
+    rng: Rng, facade: tuple[int, int], max_yaw: float, zoom: tuple[float, float]
 ) -> Camera:
     """A pinhole camera that looks at a facade (height, width) from a random place."""
     size = ((240, 320), (320, 240), (256, 320), (288, 288))[int(rng.integers(4))]
@@ -67,18 +70,14 @@ def sample_camera(
     return Camera(intrinsics @ pose, size, float(np.rad2deg(np.arccos(turn[2, 2]))))
 
 
-def project(
-    homography: npt.NDArray[np.float64], points: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def project(homography: Floats, points: Floats) -> Floats:
     """Image pixels [P, 2] of facade pixels [P, 2]; NaN behind the camera."""
     image = np.concatenate([points, np.ones((len(points), 1))], axis=1) @ homography.T
     depth = np.where(image[:, 2:] > 1e-6, image[:, 2:], np.nan)
     return image[:, :2] / depth
 
 
-def visible_cells(
-    camera: Camera, facade: tuple[int, int], covered: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def visible_cells(camera: Camera, facade: tuple[int, int], covered: Flags) -> Flags:
     """Which cells of GRID land inside the picture and not under an occluder [H, W]."""
     rows = (np.arange(GRID[0]) + 0.5) / GRID[0] * facade[0]
     columns = (np.arange(GRID[1]) + 0.5) / GRID[1] * facade[1]
@@ -92,7 +91,7 @@ def visible_cells(
     return inside.reshape(GRID)
 
 
-def _ground(rng: np.random.Generator, size: tuple[int, int]) -> FloatImage:
+def _ground(rng: Rng, size: tuple[int, int]) -> FloatImage:
     """A cluttered nothing: sky and ground in soft colours with texture at several scales."""
     top, bottom = rng.uniform(60, 230, (2, 3)).astype(np.float32)
     fall = np.linspace(0, 1, size[0], dtype=np.float32)[:, None, None]
@@ -100,9 +99,7 @@ def _ground(rng: np.random.Generator, size: tuple[int, int]) -> FloatImage:
     return np.asarray(top * (1 - fall) + bottom * fall + grain[..., None], np.float32)
 
 
-def _stand_about(
-    rng: np.random.Generator, canvas: FloatImage, clutter: Sequence[Image], count: int
-) -> npt.NDArray[np.bool_]:
+def _stand_about(rng: Rng, canvas: FloatImage, clutter: Sequence[Image], count: int) -> Flags:
     """Put `count` turned and scaled pieces of clutter on the canvas; returns what they cover."""
     size = canvas.shape[:2]
     covered = np.zeros(size, np.uint8)
@@ -123,7 +120,7 @@ def _stand_about(
     return covered > 127
 
 
-def light(rng: np.random.Generator, canvas: FloatImage) -> Image:
+def light(rng: Rng, canvas: FloatImage) -> Image:
     """Exposure, tint, a shadow or gradient, gamma, blur and sensor noise."""
     size = canvas.shape[:2]
     gain = rng.uniform(0.55, 1.25) * rng.uniform(0.85, 1.15, 3)
@@ -135,9 +132,7 @@ def light(rng: np.random.Generator, canvas: FloatImage) -> Image:
     return np.clip(lit, 0, 255).astype(np.uint8)
 
 
-def render(
-    rng: np.random.Generator, facade: Facade | None, camera: Camera, clutter: Sequence[Image]
-) -> View:
+def render(rng: Rng, facade: Facade | None, camera: Camera, clutter: Sequence[Image]) -> View:
     """One picture; without a facade, of clutter alone (nothing visible)."""
     canvas = _ground(rng, camera.size)
     _stand_about(rng, canvas, clutter, int(rng.integers(5, 10)))
@@ -152,7 +147,7 @@ def render(
     return View(light(rng, canvas), camera.homography, visible, camera.oblique)
 
 
-def _warp(canvas: FloatImage, tile: Image, homography: npt.NDArray[np.float64]) -> None:
+def _warp(canvas: FloatImage, tile: Image, homography: Floats) -> None:
     """Lay a tile on the canvas through a homography tile pixels → image pixels."""
     centre = np.array([tile.shape[1] / 2, tile.shape[0] / 2])
     image = project(homography, np.stack([centre, centre + [1, 0], centre + [0, 1]]))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ames_lite import __version__
 from ames_lite.datasets.ground_truth import GRADES, write_ground_truth
@@ -27,8 +26,8 @@ from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.processes import watch_parent
 from ames_lite.records import GroundTruth
 from ames_lite.runtime import progress_bar
-from ames_lite.synthetic.facades import Facade, Image, Style, make_facade, make_style, relief
-from ames_lite.synthetic.views import View, grade, project, render, sample_camera
+from ames_lite.synthetic.facades import Facade, Image, Rng, Style, make_facade, make_style, relief
+from ames_lite.synthetic.views import Flags, Floats, View, grade, project, render, sample_camera
 
 ROLES = ("train", "val", "test")
 PLANS: dict[str, tuple[float, tuple[float, float]]] = {  # maximal yaw, zoom of the facade
@@ -71,12 +70,12 @@ class Shot:
     kind: str  # query, easy, hard, junk or distractor
     label: int
     size: tuple[int, int]  # (height, width)
-    homography: npt.NDArray[np.float64]  # facade pixels → image pixels; or a projection [3, 4]
-    visible: npt.NDArray[np.bool_]
+    homography: Floats  # facade pixels → image pixels; or a projection [3, 4]
+    visible: Flags
     box: Box  # around what is visible of the landmark; the whole image where nothing is
 
 
-def _seeds(spec: WorldSpec, kind: int, number: int) -> np.random.Generator:
+def _seeds(spec: WorldSpec, kind: int, number: int) -> Rng:
     """The generator of style (kind 0), clutter (1) or landmark (2) `number` of this world."""
     key = (ROLES.index(spec.role), kind, number)
     return np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=key))
@@ -107,9 +106,7 @@ def kinds_of(spec: WorldSpec, number: int) -> list[str]:
     return ["easy", "easy", "hard", "hard", "clutter"][:left]
 
 
-def _view_of_kind(
-    rng: np.random.Generator, facade: Facade, kind: str, clutter: Sequence[Image]
-) -> View:
+def _view_of_kind(rng: Rng, facade: Facade, kind: str, clutter: Sequence[Image]) -> View:
     """Draw cameras until the rendered view has the grade that its kind asks for."""
     if kind == "clutter":
         return render(rng, None, sample_camera(rng, facade.size, 40, (0.5, 1.0)), clutter)
@@ -142,10 +139,7 @@ def photograph_facade(
 
 
 def visible_box(
-    homography: npt.NDArray[np.float64],
-    visible: npt.NDArray[np.bool_],
-    size: tuple[int, int],
-    facade: tuple[int, int],
+    homography: Floats, visible: Flags, size: tuple[int, int], facade: tuple[int, int]
 ) -> Box:
     """Around what is visible of a landmark in an image; see Shot. size, facade: (height, width)."""
     height, width = size

@@ -170,6 +170,7 @@ def test_what_it_cannot_do_is_refused() -> None:
         with pytest.raises(BadInput, match=part) as error:
             kmeans_blocks(**{"blocks": blocks, "num_clusters": 2, "seed": 0, **options})
         assert "expected" in str(error.value)
+    right = {"num_clusters": 2, "seed": 0, "iterations": 9, "distance": "cosine"}
     for wrong, part in [
         ({"num_clusters": 0}, "at least 1"),
         ({"seed": -1}, "at least 1"),
@@ -177,4 +178,4 @@ def test_what_it_cannot_do_is_refused() -> None:
         ({"distance": "manhattan"}, "euclidean or cosine"),
     ]:
         with pytest.raises(BadInput, match=part):
-            check_clustering(**{"num_clusters": 2, "seed": 0, "iterations": 9, **wrong})
+            check_clustering(**{**right, **wrong})
