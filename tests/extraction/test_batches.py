@@ -126,7 +126,7 @@ def die(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
 def test_workers_keep_the_order(method: str) -> None:
     assert list(in_order(double, range(100), 2, method)) == [2 * n for n in range(100)]
 

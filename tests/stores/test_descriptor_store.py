@@ -147,19 +147,6 @@ def read_in_child(store: DescriptorStore, queue) -> None:
     queue.put((descriptors.tobytes(), valid.tolist(), store.names.index(NAMES[1])))
 
 
-@pytest.mark.parametrize("filled", [True], ids=["packed"], indirect=True)
-def test_a_store_survives_the_journey_to_a_spawned_process(filled: Path) -> None:
-    store = DescriptorStore.open(filled)
-    descriptors, valid = store.read_descriptors([5, 0, 5], 3)  # the handle is open
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    child = context.Process(target=read_in_child, args=(store, queue))
-    child.start()
-    assert queue.get(timeout=120) == (descriptors.tobytes(), valid.tolist(), 1)
-    child.join()
-    assert child.exitcode == 0
-
-
 def test_the_handle_is_made_anew_after_a_close_and_a_fork(filled: Path) -> None:
     store = DescriptorStore.open(filled)
     store.close()

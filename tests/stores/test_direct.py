@@ -123,13 +123,15 @@ def read_elsewhere(data: bytes) -> tuple[object, ...]:
     return store.read_descriptors(ROWS, 3)
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_another_process_opens_the_files_by_itself(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method, packed", [("forkserver", True), ("fork", False)])
+def test_another_process_opens_the_files_by_itself(
+    method: str, packed: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "store.hdf5"
-    with create(path) as writer:
-        fill(writer)
+    with create(path, packed) as writer:
+        fill(writer, packed)
     store = DescriptorStore.open(path)
-    expected = store.read_descriptors(ROWS, 3)
+    expected = store.read_descriptors(ROWS, 3)  # the files are open
     with multiprocessing.get_context(method).Pool(1) as pool:
         found = pool.apply(read_elsewhere, (pickle.dumps(store),))
     for a, b in zip(expected, found, strict=True):

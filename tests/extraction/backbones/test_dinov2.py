@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -32,8 +29,8 @@ from ames_lite.extraction.backbones.dinov2 import (
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from tests.extraction.backbones import dinov2_referee as referee
 from tests.helpers import shared_file
+from tests.processes import Child
 
-ROOT = Path(__file__).resolve().parents[3]
 GOLDEN_SIZES = [(518, 518), (224, 224), (168, 308)]
 SMALL = {"dim": 32, "depth": 3, "grid": 5}
 needs_transformers = pytest.mark.skipif(
@@ -235,18 +232,12 @@ def test_without_weights_and_network_the_answer_is_quick_and_says_what_to_do(
         "try: Dinov2('vits14').provenance\n"
         "except MissingFile as error: print(time.perf_counter() - began, error)"
     )
-    env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
-    assert float(done.stdout.split()[0]) < 2
+    cache = str(tmp_path)
+    child = Child(code, HF_HUB_OFFLINE="1", HF_HOME=cache, HF_HUB_CACHE=cache)
+    said, _ = child.communicate()
+    assert float(said.split()[0]) < 2
     for words in ("facebook/dinov2-small", "dinov2_vits14_pretrain.pth", "arguments.weights="):
-        assert words in done.stdout
+        assert words in said
 
 
 @needs_transformers

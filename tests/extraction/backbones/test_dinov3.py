@@ -6,9 +6,6 @@ Networks are tiny, with random weights, saved to folders: nothing is downloaded.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +22,9 @@ from ames_lite.extraction.backbones.vision_transformers import (
     FinalTokens,
     dinov3_checkpoint,
 )
+from tests.processes import Child
 
 transformers = pytest.importorskip("transformers")
-ROOT = Path(__file__).resolve().parents[3]
 TINY = dinov3_checkpoint(32, 2, 2, 64, word="tiny")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -179,20 +176,14 @@ def test_without_network_the_answer_is_quick_and_says_that_access_has_to_be_requ
         "try: Dinov3('vitl16').provenance\n"
         "except MissingFile as error: print(time.perf_counter() - began, error)"
     )
-    env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
-    assert float(done.stdout.split()[0]) < 2
+    cache = str(tmp_path)
+    child = Child(code, HF_HUB_OFFLINE="1", HF_HOME=cache, HF_HUB_CACHE=cache)
+    said, _ = child.communicate()
+    assert float(said.split()[0]) < 2
     hub = "facebook/dinov3-vitl16-pretrain-lvd1689m"
     for words in (f"hf download {hub}", f"requested first at https://huggingface.co/{hub}"):
-        assert words in done.stdout
-    assert ".pth" not in done.stdout
+        assert words in said
+    assert ".pth" not in said
 
 
 def test_a_transformers_without_the_class_is_named() -> None:
