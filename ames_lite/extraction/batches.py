@@ -78,10 +78,7 @@ def describe_all(jobs: Jobs, backbone: Backbone, workers: int) -> Iterator[Descr
 
 
 def compute_all(
-    compute: Callable[[Sequence[Any]], Sequence[Out]],
-    jobs: Sequence[Job],
-    backbone: Backbone,
-    workers: int,
+    compute: Callable[[Any], Sequence[Out]], jobs: Jobs, backbone: Backbone, workers: int
 ) -> Iterator[Out | str]:
     """As `describe_all`, of what `compute` gives for a batch of prepared images."""
     ready = in_order(partial(prepare_job, prepare=backbone.prepare), jobs, workers)
@@ -147,7 +144,7 @@ def _begin_worker() -> None:
 
 
 def _compute_batch(
-    compute: Callable[[Sequence[Any]], Sequence[Out]], bound: int, batch: Sequence[Any]
+    compute: Callable[[Any], Sequence[Out]], bound: int, batch: Sequence[Any]
 ) -> list[Out | str]:
     """Where a batch has an image that cannot be described, the others still are."""
     try:

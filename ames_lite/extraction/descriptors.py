@@ -23,7 +23,7 @@ from ames_lite.errors import BadInput, require
 from ames_lite.extraction.aggregators import refuse_width
 from ames_lite.extraction.backbones import interface
 from ames_lite.extraction.backbones.interface import Backbone, Described
-from ames_lite.extraction.batches import Job, crop_of, describe_all, jobs_of, window_of
+from ames_lite.extraction.batches import Jobs, crop_of, describe_all, jobs_of, window_of
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest
 from ames_lite.io.images import Box
@@ -184,11 +184,7 @@ def _global_output(backbone: Backbone, path: Path, names: Names, crop: Provenanc
 
 
 def _fill(
-    backbone: Backbone,
-    jobs: Sequence[Job],
-    outputs: Sequence[_Output],
-    workers: int,
-    overwrite: bool,
+    backbone: Backbone, jobs: Jobs, outputs: Sequence[_Output], workers: int, overwrite: bool
 ) -> dict[str, str]:
     """Describe what is still to do; returns the images that failed, also in earlier runs."""
     bad: dict[str, str] = {}

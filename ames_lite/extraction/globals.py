@@ -16,16 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ames_lite.errors import explained, require
-from ames_lite.extraction.aggregators import (
-    Aggregator,
-    FittedWhitening,
-    Tokens,
-    Vectors,
-    whitened_kind,
-)
+from ames_lite.extraction import aggregators
+from ames_lite.extraction.aggregators import Aggregator, FittedWhitening, Tokens, Vectors
 from ames_lite.extraction.backbones import interface
 from ames_lite.extraction.backbones.interface import Backbone, Described
-from ames_lite.extraction.batches import WINDOW, Job, crop_of, describe_all, jobs_of
+from ames_lite.extraction.batches import WINDOW, Jobs, crop_of, describe_all, jobs_of
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.extraction.fitting import refuse_packed
 from ames_lite.io.images import Box
@@ -84,7 +79,7 @@ def extract_globals(
     if whitening is not None:
         whitening.check(made, dim, "this run")
         before, dim = made.get("normalisation", "as given"), whitening.whitening.dim
-        made = {**made, **whitening.digests, "global": whitened_kind(source.kind)}
+        made = {**made, **whitening.digests, "global": aggregators.whitened_kind(source.kind)}
         made["normalisation"] = f"{before}; whitened, then L2"
     logger.info(announce(path, globals_layout(source.names, dim, dtype), overwrite=overwrite))
     with GlobalWriter(
@@ -202,7 +197,7 @@ def from_images(
 
 
 def _described(
-    jobs: Sequence[Job],
+    jobs: Jobs,
     backbone: Backbone,
     aggregator: Aggregator | None,
     workers: int,

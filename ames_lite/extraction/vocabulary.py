@@ -5,7 +5,7 @@ iteration.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -103,7 +103,7 @@ def build_vocabulary(
         return chain.from_iterable(part.blocks(unit) for part in parts)
 
     clusters = (num_clusters, seed, iterations)
-    centroids, found = _cluster(blocks, total, *clusters, distance, sample_per_cluster)
+    centroids, found = _cluster(blocks, total, clusters, distance, sample_per_cluster)
     images = [
         ImagesOf(source.dataset, source.step, tuple(part.store.names[row] for row in part.rows))
         for source, part in zip(sources, parts, strict=True)
@@ -144,24 +144,22 @@ def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None
 
 
 def _cluster(
-    blocks: Callable[[], Iterator[Float32]],
+    blocks: Blocks,
     total: int,
-    num_clusters: int,
-    seed: int,
-    iterations: int,
+    clusters: tuple[int, int, int],
     distance: str,
     sample_per_cluster: int,
 ) -> tuple[Float32, Provenance]:
-    """Centroids [C, D], and what k-means says of its run."""
-    given: Blocks = blocks
+    """Centroids [C, D], and what k-means says of its run; clusters: number, seed, iterations."""
+    num_clusters, seed, iterations = clusters
     if sample_per_cluster:
         chosen = sampled_points(total, num_clusters * sample_per_cluster, seed)
-        sample: Float32 = rows_in(blocks(), chosen)
+        sample = rows_in(blocks(), chosen).astype(np.float32, copy=False)
         if distance == "euclidean":
             centroids = lloyd(sample, num_clusters, seed, iterations, sample_per_cluster)
             return centroids, {"tokens": total, "sampled": len(sample), "method": "faiss k-means"}
-        given = partial(iter, (sample,))
-    found = kmeans_blocks(given, num_clusters, seed, iterations=iterations, distance=distance)
+        blocks = partial(iter, (sample,))
+    found = kmeans_blocks(blocks, num_clusters, seed, iterations=iterations, distance=distance)
     if not found.settled:
         logger.warning("k-means had not settled after %d iterations", found.iterations)
     return found.centroids, {

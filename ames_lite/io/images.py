@@ -27,6 +27,7 @@ from ames_lite.errors import BadInput, MissingFile, explained
 from ames_lite.io.walking import walk_images
 
 Notes = tuple[str, ...]
+Array = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the whole image
 ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor  # what `as_image` takes
@@ -77,9 +78,7 @@ def load_image(path: str | Path, *, min_side: int = 1, max_pixels: int = MAX_PIX
     raise fault
 
 
-def as_image(
-    given: ImageLike, *, min_side: int = 1, max_pixels: int = MAX_PIXELS
-) -> npt.NDArray[np.uint8]:
+def as_image(given: ImageLike, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> Picture:
     """RGB uint8 [H, W, 3] of an image in any of these forms: a path; a Pillow image, which becomes
     what its file would; an array or tensor [H, W, 3] (RGB) or [H, W] (grey) of uint8 or of floats
     in [0, 1].
@@ -104,7 +103,7 @@ def as_image(
     return picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
 
 
-def _checked_pixels(given: object) -> npt.NDArray[Any]:
+def _checked_pixels(given: object) -> Array:
     """The array, where it can only mean one picture. Raises BadInput."""
     said = type(given).__name__
     if hasattr(given, "__array__"):
@@ -137,7 +136,7 @@ def _size_fault(
     return BadInput(what, where=where, expected=expected)
 
 
-def _as_shown(opened: Image.Image, path: str | Path) -> npt.NDArray[np.uint8]:
+def _as_shown(opened: Image.Image, path: str | Path) -> Picture:
     """RGB as a viewer shows it; path: of its file, empty where it has none."""
     image = _on_background(_eight_bits(path, opened))
     turn = UPRIGHT.get(opened.getexif().get(ORIENTATION, 1))
@@ -330,9 +329,7 @@ CERTAIN = 65535.0  # above, and for floats between 1 and 255, a picture must fil
 DIMMEST = 0.25  # to a quarter
 
 
-def to_eight_bits(
-    values: npt.NDArray[Any], *, white: float | None = None, inverted: bool = False
-) -> Picture:
+def to_eight_bits(values: Array, *, white: float | None = None, inverted: bool = False) -> Picture:
     """Values scaled so that `white` (None: `full_scale`) becomes 255; inverted: 0 is white."""
     full = white or full_scale(values)
     out = np.empty(values.shape, np.uint8)
@@ -342,7 +339,7 @@ def to_eight_bits(
     return out
 
 
-def full_scale(values: npt.NDArray[Any]) -> float:
+def full_scale(values: Array) -> float:
     """The value of white: the smallest of the usual full scales that holds the largest value.
 
     Files rarely say it: a 12-bit camera's picture comes in 16 bits, a float picture in 0..1 or in

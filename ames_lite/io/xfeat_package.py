@@ -46,11 +46,9 @@ def load_xfeat(weights: str | Path | None = None) -> tuple[nn.Module, str]:
 def load_lighterglue(threshold: float) -> nn.Module:
     """LighterGlue in eval mode; threshold: least confidence of a match. Raises as load_xfeat."""
     path = packaged_weights("xfeat-lighterglue.pt")
-    state = {
-        name.removeprefix("matcher."): value
-        for name, value in read_state(path, LIGHTERGLUE_EXPECTED).items()
-        if not name.startswith("extractor.")
-    }
+    read = read_state(path, LIGHTERGLUE_EXPECTED).items()
+    own = {name: value for name, value in read if not name.startswith("extractor.")}
+    state = {name.removeprefix("matcher."): value for name, value in own.items()}
     with _installed():
         from kornia.feature.lightglue import LightGlue
     with torch.device("meta"):

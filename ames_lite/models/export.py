@@ -6,6 +6,7 @@ Inputs: query [B, Q, Din] and gallery [B, T, Din] float32, query_valid [B, Q] an
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,15 +54,9 @@ def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | No
         if form == "torch":
             torch.export.save(torch.export.export(pairs, example, dynamic_shapes=shapes), path)
         else:
-            program = torch.onnx.export(
-                pairs,
-                example,
-                dynamic_shapes=shapes,
-                dynamo=True,
-                input_names=INPUTS,
-                output_names=["logit"],
-                verbose=False,
-            )
+            how: Any = {"input_names": INPUTS, "output_names": ["logit"], "verbose": False}
+            how |= {"dynamic_shapes": shapes, "dynamo": True}
+            program = torch.onnx.export(pairs, example, **how)
             assert program is not None
             program.save(path)
     head.train(training)

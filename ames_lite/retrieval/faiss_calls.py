@@ -30,14 +30,9 @@ def similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
 
 def lloyd(rows: Float32, num_clusters: int, seed: int, iterations: int, most: int) -> Float32:
     """Centroids [num_clusters, D] by Lloyd's algorithm; most: of rows of a cluster."""
-    clustering = faiss.Kmeans(
-        rows.shape[1],
-        num_clusters,
-        niter=iterations,
-        seed=seed,
-        min_points_per_centroid=1,
-        max_points_per_centroid=most,
-    )
+    points = {"min_points_per_centroid": 1, "max_points_per_centroid": most}
+    sizes = (rows.shape[1], num_clusters)
+    clustering = faiss.Kmeans(*sizes, niter=iterations, seed=seed, **points)
     clustering.train(rows)
     return np.array(clustering.centroids, np.float32).reshape(num_clusters, -1)
 

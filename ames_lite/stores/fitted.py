@@ -28,11 +28,13 @@ from ames_lite.errors import BadInput, existing_file, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.arrays import read_npz
 from ames_lite.io.json_file import parse_json
-from ames_lite.io.provenance import Provenance, check_provenance
+from ames_lite.io.provenance import Made, Provenance, check_provenance
 from ames_lite.io.weights_file import load_weights
 from ames_lite.io.writing import replacing
+from ames_lite.retrieval.rows import Floats
 from ames_lite.retrieval.whitening import Whitening
 
+Names = Sequence[str]
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
@@ -48,7 +50,7 @@ class ArrayFile(NamedTuple):
         self,
         path: str | Path,
         arrays: Arrays,
-        provenance: Mapping[str, Any],
+        provenance: Made,
         values: Any = None,
         *,
         overwrite: bool = False,
@@ -116,8 +118,8 @@ class ImagesOf(NamedTuple):
 
 def write_vocabulary(
     path: str | Path,
-    centroids: npt.NDArray[np.floating[Any]],
-    provenance: Mapping[str, Any],
+    centroids: Floats,
+    provenance: Made,
     *,
     images: Sequence[ImagesOf] = (),
     overwrite: bool = False,
@@ -170,11 +172,7 @@ def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
 
 
 def write_binarization(
-    path: str | Path,
-    projection: npt.NDArray[np.floating[Any]],
-    provenance: Mapping[str, Any],
-    *,
-    overwrite: bool = False,
+    path: str | Path, projection: Floats, provenance: Made, *, overwrite: bool = False
 ) -> Path:
     """Write a projection [Din, D], D a multiple of 8, and what it was fitted on."""
     _check_projection(projection, path)
@@ -196,17 +194,12 @@ def _check_projection(projection: Array, path: str | Path) -> None:
 
 
 def write_whitening(
-    path: str | Path,
-    whitening: Whitening,
-    names: Sequence[str],
-    provenance: Mapping[str, Any],
-    *,
-    overwrite: bool = False,
+    path: str | Path, whitening: Whitening, names: Names, made: Made, *, overwrite: bool = False
 ) -> Path:
     """Write a whitening, the images it was fitted on and what it was made from."""
     arrays = {name: getattr(whitening, name) for name in WHITENING.arrays}
     kept = {} if whitening.remainder is None else {"remainder": whitening.remainder}
-    return WHITENING.write(path, arrays, {**provenance, **kept}, list(names), overwrite=overwrite)
+    return WHITENING.write(path, arrays, {**made, **kept}, list(names), overwrite=overwrite)
 
 
 def read_whitening(

@@ -27,6 +27,8 @@ from ames_lite.stores.hdf5_objects import AGAIN, DataSet, File, Selection, Sourc
 
 __all__ = ["DataSet", "File", "Selection", "Source", "write_errors"]
 
+Came = Callable[[File], str]  # how far, in words
+Wanted = tuple[int | None, ...]
 VirtualLayout, VirtualSource = h5py.VirtualLayout, h5py.VirtualSource
 filter_available = h5py.h5z.filter_avail
 
@@ -243,11 +245,7 @@ def open_to_fill(path: str | Path, schema: Schema) -> File:
 
 
 def open_complete(
-    path: str | Path,
-    schema: Schema,
-    *,
-    remedy: str | None = None,
-    progress: Callable[[File], str] | None = None,
+    path: str | Path, schema: Schema, *, remedy: str | None = None, progress: Came | None = None
 ) -> File:
     """A complete file of this schema, for reading. As `open_unfinished`.
 
@@ -326,12 +324,7 @@ def decode_names(values: Iterable[bytes]) -> tuple[str, ...]:
 
 
 def dataset(
-    file: File,
-    name: str,
-    shape: tuple[int | None, ...],
-    kinds: Sequence[str],
-    *,
-    spread: bool = False,
+    file: File, name: str, shape: Wanted, kinds: Sequence[str], *, spread: bool = False
 ) -> DataSet:
     """A data set of this shape (None: any length) and dtype ('text': fixed-length text).
 

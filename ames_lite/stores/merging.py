@@ -156,14 +156,8 @@ def join_stores(
         return output
     if not linked and compression is None and (overwrite or not output.exists()):
         row_layout.require_room(output, wanted, REMEDY)
-    with hdf5.new_file(
-        output,
-        first.schema,
-        first.provenance,
-        overwrite=overwrite,
-        virtual=linked,
-        small=row_layout.small_of(wanted),
-    ) as file:
+    kind, small = (first.schema, first.provenance), row_layout.small_of(wanted)
+    with hdf5.new_file(output, *kind, overwrite=overwrite, virtual=linked, small=small) as file:
         for name, (shape, dtype) in wanted.items():
             if name in row_layout.PER_DESCRIPTOR and linked:
                 storage.create_virtual(file, output, name, shape, dtype, _chunks(stores))

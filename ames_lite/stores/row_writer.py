@@ -135,13 +135,9 @@ class RowWriter:
         require(free, what, where=self.path, expected=expected, remedy=remedy)
         encoded = hdf5.encode_names(self.names)
         row_layout.require_room(self.path, self._layout)
+        kind, small = (self.schema, self.provenance), row_layout.small_of(self._layout)
         with hdf5.new_file(
-            self.path,
-            self.schema,
-            self.provenance,
-            overwrite=overwrite,
-            complete=False,
-            small=row_layout.small_of(self._layout),
+            self.path, *kind, overwrite=overwrite, complete=False, small=small
         ) as file:
             for name, (shape, dtype) in self._layout.items():
                 hdf5.create_contiguous(file, name, shape, dtype)

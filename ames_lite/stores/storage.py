@@ -25,6 +25,7 @@ CHUNK_BYTES = 1 << 20
 PLUGINS = {"zstd": "Zstd", "lz4": "LZ4", "blosc": "Blosc"}  # to its class in hdf5plugin
 COMPRESSIONS = ("gzip", *PLUGINS)
 INSTALL = "pip install hdf5plugin"
+Shape, Dtype = tuple[int, ...], np.dtype[Any]
 Seen = dict[tuple[str, str], bool]
 DEEP = 8  # chunks that are spread over chunks, at most
 
@@ -39,12 +40,7 @@ class Chunk(NamedTuple):
 
 
 def create_virtual(
-    file: hdf5.File,
-    path: Path,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    chunks: Sequence[Chunk],
+    file: hdf5.File, path: Path, name: str, shape: Shape, dtype: Dtype, chunks: Sequence[Chunk]
 ) -> None:
     """A data set `name` [N, ...] in `file` (to be at `path`) over the same one of the chunks.
 
@@ -140,7 +136,7 @@ def _chunk_faults(source: hdf5.Source, path: Path, seen: Seen) -> list[str]:
         return [f"the chunk {found} cannot be read ({first})"]
 
 
-def _holds(shape: tuple[int, ...], source: hdf5.Source) -> bool:
+def _holds(shape: Shape, source: hdf5.Source) -> bool:
     """Whether a chunk of this shape has all that is taken from it."""
     if source.taken is None:  # all of it, whatever its shape was
         return math.prod(shape) == source.placed.points
@@ -169,7 +165,7 @@ def check_compression(name: str | None) -> None:
 
 
 def create_compressed(
-    file: hdf5.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str
+    file: hdf5.File, name: str, shape: Shape, dtype: Dtype, compression: str
 ) -> None:
     """An empty compressed data set `name` [N, ...], to be filled in runs of its chunks."""
     options: Any = {"compression": "gzip", "compression_opts": 4}
@@ -179,7 +175,7 @@ def create_compressed(
     file.inner.create_dataset(name, shape, dtype, chunks=chunk, shuffle=True, **options)
 
 
-def chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def chunk_rows(shape: Shape, dtype: Dtype) -> int:
     """Rows (images) of a chunk of a data set [N, ...]."""
     row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
     return max(1, min(shape[0], CHUNK_BYTES // row_bytes))

@@ -113,11 +113,8 @@ class Xfeat(Backbone):
         with autocast(self.precision, self.device):
             features, logits, reliability = network(pixels)
         keypoints = logits.float().softmax(dim=1)[:, : CELL**2]  # the last: none in the cell
-        return Maps(
-            functional.normalize(features.float(), dim=1),
-            functional.pixel_shuffle(keypoints, CELL),
-            reliability.float(),
-        )
+        descriptors = functional.normalize(features.float(), dim=1)
+        return Maps(descriptors, functional.pixel_shuffle(keypoints, CELL), reliability.float())
 
 
 NOTHING = (torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, DIM))

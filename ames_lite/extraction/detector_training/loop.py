@@ -174,11 +174,8 @@ class DetectorTrainer(TrainingRun):
             *(epoch, loss, maps["map"], maps["map_on_backbone"]),
             *("beats" if maps["map"] > norm else "does not beat", norm),
         )
-        save_detector(
-            self.output_dir / "detector.pt",
-            self.detector if self._best()["epoch"] == epoch else None,
-            self._meta(),
-        )
+        best = self.detector if self._best()["epoch"] == epoch else None
+        save_detector(self.output_dir / "detector.pt", best, self._meta())
 
     def _best(self) -> dict[str, Any]:
         return max(self.curve, key=lambda line: line["map"])  # the first of equals
