@@ -35,6 +35,7 @@ from ames_lite.stores.row_store import RowStore
 from ames_lite.stores.row_writer import GlobalWriter
 
 Whitening, Part = FittedWhitening | None, Shard | None  # None: not whitened; the whole list
+Way = Aggregator | None  # None: the backbone's own
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
 MOST_ROWS = 256
 logger = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ def from_images(
     backbone: Backbone,
     image_root: str | Path,
     names: Sequence[str],
-    aggregator: Aggregator | None,
+    aggregator: Way,
     *,
     boxes: Sequence[Box | None] | None = None,
     shard: Part = None,
@@ -197,12 +198,7 @@ def from_images(
 
 
 def _described(
-    jobs: Jobs,
-    backbone: Backbone,
-    aggregator: Aggregator | None,
-    workers: int,
-    dim: int,
-    first: int,
+    jobs: Jobs, backbone: Backbone, aggregator: Way, workers: int, dim: int, first: int
 ) -> Iterator[Block]:
     if first >= len(jobs):
         return
@@ -218,7 +214,7 @@ def _described(
         yield Block(vectors, failed)
 
 
-def _pooled(described: Described, aggregator: Aggregator | None) -> Vectors:
+def _pooled(described: Described, aggregator: Way) -> Vectors:
     if aggregator is None:
         assert described.vector is not None
         return interface.unit_vector(described.vector)

@@ -144,19 +144,17 @@ def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None
 
 
 def _cluster(
-    blocks: Blocks,
-    total: int,
-    clusters: tuple[int, int, int],
-    distance: str,
-    sample_per_cluster: int,
+    blocks: Blocks, total: int, clusters: tuple[int, int, int], distance: str, each: int
 ) -> tuple[Float32, Provenance]:
-    """Centroids [C, D], and what k-means says of its run; clusters: number, seed, iterations."""
+    """Centroids [C, D], and what k-means says of its run. clusters: number, seed, iterations; each:
+    tokens of a sample for every cluster, 0: all.
+    """
     num_clusters, seed, iterations = clusters
-    if sample_per_cluster:
-        chosen = sampled_points(total, num_clusters * sample_per_cluster, seed)
+    if each:
+        chosen = sampled_points(total, num_clusters * each, seed)
         sample = rows_in(blocks(), chosen).astype(np.float32, copy=False)
         if distance == "euclidean":
-            centroids = lloyd(sample, num_clusters, seed, iterations, sample_per_cluster)
+            centroids = lloyd(sample, num_clusters, seed, iterations, each)
             return centroids, {"tokens": total, "sampled": len(sample), "method": "faiss k-means"}
         blocks = partial(iter, (sample,))
     found = kmeans_blocks(blocks, num_clusters, seed, iterations=iterations, distance=distance)
