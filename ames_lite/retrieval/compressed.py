@@ -13,7 +13,7 @@ import numpy as np
 from ames_lite.errors import BadInput, require
 from ames_lite.io import remedies
 from ames_lite.records import Neighbors
-from ames_lite.retrieval import rows as sides
+from ames_lite.retrieval import rows
 from ames_lite.retrieval.faiss_calls import ivf_pq_index, similarities
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.retrieval.rows import Float32, Floats, Gallery, Ids, Ids32, float_range, ranges
@@ -52,14 +52,14 @@ def compressed_knn(
     `exact_knn`, and where the gallery is too small or code_size does not divide its width.
     """
     require(k >= 1, f"k is {k}", expected="at least 1")
-    rows, _, own = sides.search_sides(query, gallery, own)
+    queries, _, own = rows.search_sides(query, gallery, own)
     width = min(k, len(gallery) - int((own >= 0).any()))
     options = _settled(options or IvfPq(), gallery)
     index = _filled(gallery, options)
-    ids, sims = _search(index, rows, gallery, own, width, options)
+    ids, sims = _search(index, queries, gallery, own, width, options)
     neighbors = Neighbors(ids, sims, len(gallery))
-    some = sides.sampled_points(len(rows), options.recall_queries, options.seed)
-    exact = exact_knn(rows[some], gallery, width, own=own[some], device=device)
+    some = rows.sampled_points(len(queries), options.recall_queries, options.seed)
+    exact = exact_knn(queries[some], gallery, width, own=own[some], device=device)
     used = asdict(options) | {"recall_queries": len(some)}
     return Found(neighbors, _recall(ids[some], exact.ids[:, :width]), used)
 
@@ -93,7 +93,7 @@ def _filled(gallery: Gallery, options: IvfPq) -> Any:
     nlist, size, seed = options.nlist or 0, options.code_size or 0, options.seed
     sample = min(_sample_limit(gallery), ROWS_PER_LIST * max(nlist, CODES))
     index = ivf_pq_index(gallery.dim, nlist, size, seed)
-    index.train(sides.rows_of(gallery, sides.sampled_points(len(gallery), sample, seed)))
+    index.train(rows.rows_of(gallery, rows.sampled_points(len(gallery), sample, seed)))
     for first, stop in ranges(gallery):
         index.add(float_range(gallery, first, stop))
     return index
@@ -136,8 +136,8 @@ def _refined(query: Float32, gallery: Gallery, near: Ids, k: int) -> tuple[Ids32
         inside = (near >= first) & (near < stop)
         if inside.any():
             low, high = int(near[inside].min()), int(near[inside].max()) + 1
-            rows = float_range(gallery, low, high)
-            found = similarities(query, rows, np.where(inside, near - low, -1))
+            block = float_range(gallery, low, high)
+            found = similarities(query, block, np.where(inside, near - low, -1))
             sims[inside] = found[inside]
     order = np.argsort(-sims, axis=1, kind="stable")[:, :k]  # near ascends: ties are by id
     found_ids = np.take_along_axis(near, order, axis=1).astype(np.int32)

@@ -13,7 +13,7 @@ import torch
 
 from ames_lite.errors import BadInput, require
 from ames_lite.records import Neighbors
-from ames_lite.retrieval import rows as sides
+from ames_lite.retrieval import rows
 from ames_lite.retrieval.faiss_calls import flat_candidates, similarities
 from ames_lite.retrieval.rows import Float32, Float64, Floats, Gallery, Ids, float_rows
 from ames_lite.runtime import pick_device
@@ -39,11 +39,11 @@ def exact_knn(
     QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN, infinity, widths that differ.
     """
     require(k >= 1, f"k is {k}", expected="at least 1")
-    rows, searched, own = sides.search_sides(query, gallery, own)
+    queries, searched, own = rows.search_sides(query, gallery, own)
     find = flat_candidates if device == "cpu" else _on_device(device)
-    best = _Best(rows, min(k, len(searched)), own, find, similarities)
-    for first, stop in sides.ranges(searched, BLOCK_BYTES):
-        best.search(sides.float_range(searched, first, stop), np.arange(first, stop))
+    best = _Best(queries, min(k, len(searched)), own, find, similarities)
+    for first, stop in rows.ranges(searched, BLOCK_BYTES):
+        best.search(rows.float_range(searched, first, stop), np.arange(first, stop))
     width = min(k, len(searched) - int((own >= 0).any()))
     return Neighbors(best.ids[:, :width], best.sims[:, :width], len(searched))
 
@@ -61,12 +61,12 @@ def most_similar(
     unique ids [n]; left_out [Q]: an id that is not in the query's list. Raises BadInput also where
     nothing is left to be found.
     """
-    rows = float_rows(query, "query vectors")
-    own = np.array([-1 if n is None else n for n in left_out or [None] * len(rows)], np.int64)
-    best = _Best(rows, min(k, num_gallery), own, flat_candidates, _in_float64)
+    queries = float_rows(query, "query vectors")
+    own = np.array([-1 if n is None else n for n in left_out or [None] * len(queries)], np.int64)
+    best = _Best(queries, min(k, num_gallery), own, flat_candidates, _in_float64)
     for block, ids in blocks:
         order = np.argsort(ids)
-        values = float_rows(block, "gallery vectors", rows.shape[1])
+        values = float_rows(block, "gallery vectors", queries.shape[1])
         best.search(values[order], ids[order])
     width = int((best.sims > -np.inf).sum(axis=1).min())
     if width == 0:
@@ -147,9 +147,9 @@ def _on_device(device: str) -> Finder:
     return find
 
 
-def norms(rows: Float32) -> Float64:
+def norms(values: Float32) -> Float64:
     """Euclidean norms [N]; float64, where no square overflows or vanishes."""
-    squares: Float64 = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+    squares: Float64 = np.einsum("nd,nd->n", values, values, dtype=np.float64)
     return np.sqrt(squares)
 
 
