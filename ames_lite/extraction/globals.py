@@ -34,7 +34,8 @@ from ames_lite.stores.row_layout import announce, globals_layout
 from ames_lite.stores.row_store import RowStore
 from ames_lite.stores.row_writer import GlobalWriter
 
-Whitening, Part = FittedWhitening | None, Shard | None  # None: not whitened; the whole list
+Whitening = FittedWhitening | None  # None: not whitened
+Part = Shard | None  # None: the whole list
 Way = Aggregator | None  # None: the backbone's own
 BLOCK_BYTES = 1 << 26  # of a block's descriptors, and of its vectors
 MOST_ROWS = 256

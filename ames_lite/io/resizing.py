@@ -183,8 +183,8 @@ def resize_image(image: Picture, size: tuple[int, int], resize: str, shrinks: bo
         return cv2.resize(image, size[::-1], interpolation=how)
     # a copy: what a decoder gave may be read-only
     planes = torch.tensor(image).permute(2, 0, 1)[None].float()
-    how: dict[str, Any] = {"mode": "bicubic", "align_corners": False, "antialias": True}
-    resized = functional.interpolate(planes, size, **how)
+    smooth: Any = {"mode": "bicubic", "align_corners": False, "antialias": True}
+    resized = functional.interpolate(planes, size, **smooth)
     floats = resized[0].permute(1, 2, 0).contiguous().numpy()
     return floats.round().clip(0, 255).astype(np.uint8) if resize == "bicubic" else floats
 

@@ -25,7 +25,8 @@ CHUNK_BYTES = 1 << 20
 PLUGINS = {"zstd": "Zstd", "lz4": "LZ4", "blosc": "Blosc"}  # to its class in hdf5plugin
 COMPRESSIONS = ("gzip", *PLUGINS)
 INSTALL = "pip install hdf5plugin"
-Shape, Dtype = tuple[int, ...], np.dtype[Any]
+Shape = tuple[int, ...]
+Dtype = np.dtype[Any]
 Seen = dict[tuple[str, str], bool]
 DEEP = 8  # chunks that are spread over chunks, at most
 
