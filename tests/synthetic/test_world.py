@@ -51,8 +51,14 @@ def overlap_ranking(folder: Path, truth: GroundTruth) -> np.ndarray:
     return np.argsort(-overlap, axis=1, kind="stable").astype(np.int32)
 
 
-def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = contents(render_world(SMALL, tmp_path / "a", "own"))
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small world; tests only read it."""
+    return render_world(SMALL, tmp_path_factory.mktemp("small"), "own")
+
+
+def test_the_same_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
+    first = contents(small)
     assert first == contents(render_world(SMALL, tmp_path / "b", "own", workers=2))
     other = contents(render_world(replace(SMALL, seed=6), tmp_path / "c", "own"))
     pictures = [name for name in first if name.endswith(".jpg")]
@@ -60,11 +66,12 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert not {first[name] for name in pictures} & set(other.values())
 
 
-def test_another_world_in_the_folder_is_refused(tmp_path: Path) -> None:
-    render_world(SMALL, tmp_path, "own")
-    render_world(SMALL, tmp_path, "own")
+def test_another_world_in_the_folder_is_refused(small: Path) -> None:
+    before = contents(small)
+    render_world(SMALL, small, "own")
     with pytest.raises(BadInput, match="another rendered world"):
-        render_world(replace(SMALL, seed=6), tmp_path, "own")
+        render_world(replace(SMALL, seed=6), small, "own")
+    assert contents(small) == before
 
 
 def pieces(spec: WorldSpec) -> set[str]:
