@@ -98,8 +98,9 @@ def descriptors_of(given: Descriptors, head: SimilarityHead) -> Array:
     require(fits, what, expected=f"[T, {width}], as the head takes them")
     expected = f"at most {MOST_DESCRIPTORS} of an image"
     require(len(array) <= MOST_DESCRIPTORS, f"{len(array)} descriptors", expected=expected)
-    require(np.isfinite(array).all(), "descriptors have NaN or infinity", expected="numbers")
-    return array if packed else array.astype(np.float32)
+    wide = array if packed else array.astype(np.float32)  # where NumPy is fast
+    require(np.isfinite(wide).all(), "descriptors have NaN or infinity", expected="numbers")
+    return wide
 
 
 def _array(given: Descriptors) -> Array:
