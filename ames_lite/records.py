@@ -57,7 +57,7 @@ def _native(values: object, name: str, dtype: type[np.generic] | None = None) ->
     return converted
 
 
-def unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
+def _unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     names = tuple(names)
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     require(twice is None, f"{what} names '{twice}' more than once", expected="unique names")
@@ -279,8 +279,8 @@ class GroundTruth:
     graded: bool = True
 
     def __post_init__(self) -> None:
-        queries = unique_names(self.query_names, "the query list")
-        gallery = unique_names(self.gallery_names, "the gallery list")
+        queries = _unique_names(self.query_names, "the query list")
+        gallery = _unique_names(self.gallery_names, "the gallery list")
         object.__setattr__(self, "query_names", queries)
         object.__setattr__(self, "gallery_names", gallery)
         for name in ("easy", "hard", "junk", "bbox"):

@@ -17,13 +17,14 @@ from ames_lite.datasets.image_lists import ImageList, read_image_list, write_ima
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.pictures import Album
 from ames_lite.records import LocalDescriptors, Neighbors
-from ames_lite.stores.candidates import FORMS, WRITTEN, write_ranking
+from ames_lite.stores.candidates import FORMS, WRITTEN
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from ames_lite.stores.row_writer import GlobalWriter
 from tests.evaluation.trec import read_trec_run
 from tests.fuzz.kinds import images_for
+from tests.stores.candidates.writing import write_ranking
 
 ODD = (
     *(
@@ -123,12 +124,11 @@ def ranking() -> Neighbors:
 
 def read_exports(folder: Path) -> tuple[str, ...]:
     found = ranking()
-    behind = {"sims": found.sims, "logits": found.sims[:, :3]}
-    paths = {
-        form: write_ranking(folder / name.format(""), form, ODD, ODD, found, **behind)
-        for form, name in WRITTEN.items()
-        if not FORMS[form].odd
-    }
+    behind = {"sim": found.sims, "logit": found.sims[:, :3]}
+    paths = {}
+    for form in (one for one in WRITTEN if not FORMS[one].odd):
+        path, more = folder / WRITTEN[form].format(""), behind if form == "pairs" else {}
+        paths[form] = write_ranking(path, form, ODD, ODD, found, **more)
     run = paths["trec"].read_text("utf-8")
     assert all(len(line.split()) == 6 for line in run.split("\n")[:-1])
     np.testing.assert_array_equal(read_trec_run(paths["trec"], ODD, ODD).ids, found.ids)

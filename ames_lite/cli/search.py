@@ -23,11 +23,10 @@ from ames_lite.cli.searching import (
 from ames_lite.cli.shell import print_table, run_dir
 from ames_lite.errors import check_config
 from ames_lite.io.images import Box
-from ames_lite.records import Neighbors
 from ames_lite.search.image_search import Found, list_queries, search_images
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.page import ABSENT, views_of, write_search_page
-from ames_lite.stores.candidates import WRITTEN, write_ranking
+from ames_lite.stores.candidates import WRITTEN, Candidates, write_candidates
 
 
 def build_index(config: Search) -> None:
@@ -132,14 +131,14 @@ def _write(config: Search, folder: Folder, model: Model, found: Found) -> None:
     last = WRITTEN["json"].format("")
     run = run_dir(config, f"search_{folder.images.name}_{config.backbone.name}", last)
     sides = (found.queries, found.gallery)
-    ranking = Neighbors(found.hits.ids, found.hits.scores, len(found.gallery))
+    ranking = Candidates.of_arrays(found.hits.ids, found.hits.scores).named(*sides)
     scored = run / WRITTEN["json_scores"].format("")
-    write_ranking(scored, "json_scores", *sides, ranking)
+    write_candidates(scored, "json_scores", ranking)
     if model.answers != Answers():
         write_answers(run / "answers.json", *sides, found.hits, model.answers)
     if config.report_queries:
         print(f"report:  {_write_page(config, run / 'report.html', folder, model, found)}")
-    print(f"results: {write_ranking(run / last, 'json', *sides, ranking)}")
+    print(f"results: {write_candidates(run / last, 'json', ranking)}")
 
 
 def _write_page(config: Search, path: Path, folder: Folder, model: Model, found: Found) -> Path:

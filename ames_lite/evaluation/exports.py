@@ -15,7 +15,7 @@ from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Protocol
 from ames_lite.records import PairScores
-from ames_lite.stores.candidates import WRITTEN, write_ranking
+from ames_lite.stores.candidates import WRITTEN, Candidates, in_form, write_candidates
 
 
 def check_exports(
@@ -49,14 +49,15 @@ def write_exports(
         return []
     ranking, truth = rerank_setting(data, scores, setting, cell).first(top), data.ground_truth
     names, end = (truth.query_names, truth.gallery_names), f"_{setting}" * data.protocol.graded
-    sims = logits = None
+    lists, columns = Candidates.of_arrays(ranking.ids, ranking.sims), dict[str, Any]()
     if "pairs" in forms:
         query = np.repeat(np.arange(len(ranking.ids), dtype=np.int32), data.neighbors.ids.shape[1])
         given = query, data.neighbors.ids.ravel(), data.neighbors.sims.ravel()
-        sims = PairScores(*given).lookup(ranking.ids)
-        logits = scores.lookup(ranking.ids[:, : cell.num_rerank])
-    more: dict[str, Any] = {"tag": tag, "sims": sims, "logits": logits}
-    return [
-        write_ranking(folder / WRITTEN[form].format(end), form, *names, ranking, **more)
-        for form in forms
-    ]
+        columns["sim"] = PairScores(*given).lookup(ranking.ids)
+        columns["logit"] = scores.lookup(ranking.ids[:, : cell.num_rerank])
+    written = []
+    for form in forms:
+        path, more = folder / WRITTEN[form].format(end), columns if form == "pairs" else {}
+        turned = in_form(lists, form, *names)
+        written.append(write_candidates(path, form, turned, tag=tag, columns=more))
+    return written

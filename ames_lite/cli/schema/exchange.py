@@ -49,7 +49,8 @@ class Rerank(Heads, Run, Extracting, Scoring, Data):
 
     candidates: Path | None = None  # lists in any form of docs/candidates.md, of any lengths
     form: str | None = None  # its form; null: guessed, and said
-    kind: str | None = None  # of its scores: similarity, distance; null: similarity, checked
+    kind: str | None = None  # of its scores: similarity, distance (1 - cosine) or squared_l2 (of
+    # unit vectors, as faiss gives it); null: similarity, checked
     sims: Path | None = None  # an .npy [Q, K], where candidates= is an .npy of rows
     out_form: str | None = None  # null: as form
     images: Path | None = None  # instead of dataset=: folder of the gallery; what the lists name is

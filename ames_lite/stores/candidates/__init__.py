@@ -8,34 +8,35 @@
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ames_lite.errors import BadInput, MissingFile, chosen, require
 from ames_lite.io.writing import replacing
-from ames_lite.records import LEAST_SORTED, SIM_KINDS, Neighbors
+from ames_lite.records import LEAST_SORTED, SIM_KINDS
 from ames_lite.stores.candidates import arrays, json_forms, pairs, trec
 from ames_lite.stores.candidates.entries import ODD_NAMES, Entry, Floats, Lines, Ranked
 from ames_lite.stores.candidates.record import PAD, Candidates
 
-__all__ = ["FORMS", "Candidates", "read_candidates", "write_candidates", "write_ranking"]
+__all__ = ["FORMS", "Candidates", "in_form", "read_candidates", "write_candidates"]
 Names = Sequence[str]
 
 
 class Form(NamedTuple):
-    """file: name of what is written, {}: the setting of a graded protocol; read: entries of a path;
-    write: lists as text; odd: what a name must not have; scored: scores are needed; sorts: a list
-    is in the order of its scores, not of the file. Of rows: read and write take arrays.
+    """file: name of what is written, {}: the setting of a graded protocol. read: entries of a path,
+    write: lists into a text; of rows both have arrays. odd: what a name must not have; scored:
+    scores are needed; sorts: a list is in the order of its scores, not in that of the file.
     """
 
     file: str
-    read: Callable[[Path], Any]
+    read: Callable[..., Any]
     write: Callable[..., None] | None = None
     odd: str = ""
     scored: bool = True
@@ -43,28 +44,21 @@ class Form(NamedTuple):
     rows: bool = False
 
 
-_json, _write_json = json_forms.read_json, json_forms.write_json
-_comma, _blank = r"[,\r\n]|^[\s#]|\s$", r"\s"
+_table, _csv = partial(partial, json_forms.write_json), partial(pairs.write_csv, ranked=True)
+_hloc, _kapture = partial(pairs.write_pairs, scores=False), partial(pairs.write_pairs, between=", ")
+_json, _comma = json_forms.read_json, partial(pairs.read_pairs, separator=",")
+BLANK, COMMA = r"\s", r"[,\r\n]|^[\s#]|\s$"
 FORMS = {
     "trec": Form("run{}.trec", trec.read_trec, trec.write_trec, sorts=True),
-    "json": Form("retrieval_results{}.json", _json, _write_json, scored=False),
-    "json_scores": Form(
-        "retrieval_results{}_scores.json", _json, partial(_write_json, form="json_scores")
-    ),
-    "csv": Form("ranking{}.csv", pairs.read_csv, partial(pairs.write_csv, ranked=True)),
+    "json": Form("retrieval_results{}.json", _json, _table(form="json"), scored=False),
+    "json_scores": Form("retrieval_results{}_scores.json", _json, _table(form="json_scores")),
+    "csv": Form("ranking{}.csv", pairs.read_csv, _csv),
     "pairs": Form("pairs{}.csv", pairs.read_csv, pairs.write_csv),
-    "run": Form("run{}.json", _json, partial(_write_json, form="run"), sorts=True),
+    "run": Form("run{}.json", _json, _table(form="run"), sorts=True),
     "jsonl": Form("candidates{}.jsonl", json_forms.read_lines, json_forms.write_lines),
-    "hloc": Form(
-        "pairs{}.txt", pairs.read_pairs, partial(pairs.write_pairs, scores=False), _blank, False
-    ),
-    "hloc_scores": Form("predictions{}.txt", pairs.read_pairs, pairs.write_pairs, _blank),
-    "kapture": Form(
-        "pairsfile{}.txt",
-        partial(pairs.read_pairs, separator=","),
-        partial(pairs.write_pairs, between=", "),
-        _comma,
-    ),
+    "hloc": Form("pairs{}.txt", pairs.read_pairs, _hloc, BLANK, scored=False),
+    "hloc_scores": Form("predictions{}.txt", pairs.read_pairs, pairs.write_pairs, BLANK),
+    "kapture": Form("pairsfile{}.txt", _comma, _kapture, COMMA),
     "vpr_preds": Form("", pairs.read_predictions),
     "vpr_descriptors": Form("", arrays.read_descriptors, rows=True),
     "faiss": Form("neighbors{}.npz", arrays.read_faiss, arrays.write_faiss, rows=True),
@@ -72,10 +66,8 @@ FORMS = {
     "pickle": Form("nn{}.pkl", arrays.read_published, arrays.write_published, rows=True),
 }
 WRITTEN = {name: form.file for name, form in FORMS.items() if form.write}
-SUFFIXES = {
-    **{".npz": "faiss", ".npy": "npy", ".pkl": "pickle", ".jsonl": "jsonl"},
-    **dict.fromkeys((".trec", ".run", ".res"), "trec"),
-}
+SUFFIXES = {".npz": "faiss", ".npy": "npy", ".pkl": "pickle", ".jsonl": "jsonl"}
+SUFFIXES |= dict.fromkeys((".trec", ".run", ".res"), "trec")
 
 
 def is_foreign(path: Path) -> bool:
@@ -173,84 +165,57 @@ def _settled(read: Candidates, kind: str | None) -> Candidates:
     return read.reordered(orders, [row[at] for row, at in zip(sims, orders, strict=True)])
 
 
-def check_names(form: str, names: Iterable[str]) -> None:
-    """Raises BadInput for a name that the form cannot hold."""
-    odd = FORMS[form].odd
-    bad = next((name for name in names if re.search(odd, name)), None) if odd else None
-    what = f"the form {form} cannot hold the name {bad!r}"
-    require(bad is None, what, expected="another form, such as jsonl, csv or trec")
-
-
 def in_form(candidates: Candidates, form: str, queries: Names, gallery: Names) -> Candidates:
     """By names or by rows of these lists, as the form has it. Raises BadInput where it cannot."""
-    by_name = candidates.queries is not None
-    if FORMS[form].rows:
-        return candidates.numbered(queries, gallery) if by_name else candidates
-    named = candidates if by_name else candidates.named(queries, gallery)
-    check_names(form, chain(named.queries or (), *named.found))
-    return named
+    if FORMS[form].rows == (candidates.queries is None):
+        turned = candidates
+    else:
+        turn = candidates.numbered if FORMS[form].rows else candidates.named
+        turned = turn(queries, gallery)
+    _check_names(form, turned)
+    return turned
+
+
+def _check_names(form: str, candidates: Candidates) -> None:
+    if FORMS[form].odd:
+        names = chain(candidates.queries or (), *candidates.found)
+        bad = next((name for name in names if re.search(FORMS[form].odd, name)), None)
+        what = f"the form {form} cannot hold the name {bad!r}"
+        require(bad is None, what, expected="another form, such as jsonl, csv or trec")
 
 
 def write_candidates(
-    path: str | Path, form: str, candidates: Candidates, *, tag: str = "ames_lite"
-) -> Path:
-    """Write lists in a form of names or of rows, as they have (`in_form`); returns the path. tag:
-    of TREC. An existing file is replaced. Raises BadInput.
-    """
-    one = chosen(form, FORMS, "form of candidates", BadInput)
-    fits = one.write and (one.rows or candidates.queries is not None)
-    expected = f"one of {', '.join(WRITTEN)}, as they have names or rows"
-    require(fits, f"these candidates cannot be written as {form}", expected=expected)
-    require(candidates.sims is not None or not one.scored, f"the form {form} needs scores")
-    sims = candidates.sims or tuple(np.zeros(len(row), np.float32) for row in candidates.found)
-    if one.rows:
-        return _write(path, form, (_padded(candidates.found, PAD), _padded(sims, arrays.NO_SIM)))
-    check_names(form, chain(candidates.queries or (), *candidates.found))
-    lists = zip(candidates.queries or (), candidates.found, sims, strict=True)
-    return _write(path, form, (Ranked(q, list(f), {"score": s}) for q, f, s in lists), tag)
-
-
-def write_ranking(
     path: str | Path,
     form: str,
-    query_names: Names,
-    gallery_names: Names,
-    ranking: Neighbors,
+    candidates: Candidates,
     *,
     tag: str = "ames_lite",
-    sims: Floats | None = None,
-    logits: Floats | None = None,
+    columns: Mapping[str, Sequence[Floats]] = MappingProxyType({}),
 ) -> Path:
-    """Write a ranking [Q, K] of rows in a form; returns the path. tag: of TREC.
+    """Write lists in a form of names or of rows, as they have (`in_form`); returns the path.
 
-    sims [Q, K] and logits [Q, n], n <= K, of the images as ranked: further columns of `pairs`. An
-    existing file is replaced.
+    tag: of TREC; columns: more numbers of `pairs`, of the first images of each query. An existing
+    file is replaced. Raises BadInput.
     """
-    if FORMS[form].rows:
-        return _write(path, form, (ranking.ids, ranking.sims))
-    check_names(form, chain(query_names, gallery_names))
-    numbers = {"sim": sims, "logit": logits} if form == "pairs" else {}
-    columns = {name: rows for name, rows in (*numbers.items(), ("score", ranking.sims))}
+    one, by_name = chosen(form, FORMS, "form of candidates", BadInput), candidates.queries
+    fits, expected = one.write and one.rows == (by_name is None), f"one of {', '.join(WRITTEN)}"
+    require(fits, f"these names or rows cannot be written as {form}", expected=expected)
+    require(candidates.sims is not None or not one.scored, f"the form {form} needs scores")
+    _check_names(form, candidates)
+    sims = candidates.sims or tuple(np.zeros(len(row), np.float32) for row in candidates.found)
+    write: Any = one.write
+    numbers = {**columns, "score": sims}
     lists = (
-        Ranked(
-            query,
-            [gallery_names[image] for image in ranking.ids[q].tolist()],
-            {name: rows[q] for name, rows in columns.items() if rows is not None},
-        )
-        for q, query in enumerate(query_names)
+        Ranked(query, list(candidates.found[q]), {name: rows[q] for name, rows in numbers.items()})
+        for q, query in enumerate(by_name or ())
     )
-    return _write(path, form, lists, tag)
-
-
-def _write(path: str | Path, form: str, content: Any, tag: str = "") -> Path:
-    write: Any = FORMS[form].write
-    with replacing(path, overwrite=True) as partial:
-        if FORMS[form].rows:
-            write(partial, *content)
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": ODD_NAMES, "newline": ""}
+    with replacing(path, overwrite=True) as part:
+        if one.rows:
+            write(part, _padded(candidates.found, PAD), _padded(sims, arrays.NO_SIM))
         else:
-            how: dict[str, Any] = {"encoding": "utf-8", "errors": ODD_NAMES, "newline": ""}
-            with partial.open("w", **how) as file:
-                write(file, content, tag)
+            with part.open("w", **how) as file:
+                write(file, lists, tag)
     return Path(path)
 
 

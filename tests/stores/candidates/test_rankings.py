@@ -11,9 +11,10 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
-from ames_lite.stores.candidates import trec, write_ranking
+from ames_lite.stores.candidates import trec
 from ames_lite.stores.candidates.trec import falling_scores
 from tests.evaluation.trec import read_trec_run
+from tests.stores.candidates.writing import write_ranking
 
 QUERIES = ["q a.jpg", "jpg/q%20b.jpg", "q\udcffc.jpg"]
 GALLERY = [
@@ -102,7 +103,7 @@ def test_csv_files_give_names_and_numbers_back(tmp_path: Path) -> None:
     sims = np.random.default_rng(0).random(ranking.ids.shape).astype(np.float32)
     logits = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32) * 1e-6
     write_ranking(tmp_path / "r.csv", "csv", QUERIES, GALLERY, ranking)
-    behind = {"sims": sims, "logits": logits}
+    behind = {"sim": sims, "logit": logits}
     write_ranking(tmp_path / "p.csv", "pairs", QUERIES, GALLERY, ranking, **behind)
     rows, pairs = (
         list(csv.DictReader(open(tmp_path / name, newline="", errors="surrogatepass")))
