@@ -75,6 +75,10 @@ OWNERS = {
     "mteb": ["ames_lite/interop/mteb.py"],
     "datasets": ["ames_lite/interop/hugging_face.py"],
     "sentence_transformers": [],
+    "pymilvus": ["ames_lite/search/databases/milvus.py"],
+    "qdrant_client": ["ames_lite/search/databases/qdrant.py"],
+    "lancedb": ["ames_lite/search/databases/lancedb.py"],
+    "pyarrow": ["ames_lite/search/databases/lancedb.py"],
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],

@@ -3,7 +3,7 @@
 The index is brought up to date as by `ames search`; then the app is served until Ctrl-C.
 """
 
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from ames_lite.cli.schema.evaluation import App
 from ames_lite.cli.searching import (
@@ -21,8 +21,7 @@ def run(config: App) -> None:
     from ames_lite.search.app import served
     from ames_lite.search.web import address_of, listen
 
-    with listen(config.host, config.port) as port:
-        folder = open_folder(config)
+    with listen(config.host, config.port) as port, closing(open_folder(config)) as folder:
         check_bad_images(config, folder.failed)
         assert folder.model is not None
         ranker, role, answers = folder.model

@@ -6,6 +6,7 @@ directory gets retrieval_results.json, the same with scores, and report.html.
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ames_lite.cli.answers import Answers, write_answers
@@ -41,10 +42,11 @@ def run(config: Search) -> Found | None:
         root, _, notes = list_queries(config.query)
         if root != images:  # of that folder the index says it
             print("\n".join(notes), end="\n" * bool(notes))
-    folder = open_folder(config, ranks=asks, certain=config.certain)
-    bad, found = dict(folder.failed), None
-    if folder.model is not None:
-        found = _search(config, folder, folder.model, box)
+    with closing(open_folder(config, ranks=asks, certain=config.certain)) as folder:
+        bad, found = dict(folder.failed), None
+        if folder.model is not None:
+            found = _search(config, folder, folder.model, box)
+    if found is not None:
         said = bad if found.root == images else {}  # named with the index
         unsaid = {name: why for name, why in found.failed.items() if name not in said}
         of = len(found.queries) + len(found.failed)

@@ -23,6 +23,8 @@ from ames_lite.io.shipped import shipped
 from ames_lite.models import HEADS
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.runtime import pick_device
+from ames_lite.search.databases.database import VectorDatabase, is_address, open_database
+from ames_lite.search.databases.gallery import check_database, update_database
 from ames_lite.search.image_search import Ranker
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import Indexed, index_images
@@ -60,11 +62,16 @@ class Folder:
     backbone: Backbone
     model: Model | None  # None: it was only indexed
     failed: dict[str, str]  # images that cannot be described, and why; of update=true
+    database: VectorDatabase | None = None  # that has the global vectors
+
+    def close(self) -> None:
+        if self.database is not None:
+            self.database.close()
 
 
 def open_folder(config: Searching, ranks: bool = True, certain: float | None = None) -> Folder:
     """The folder of `images=` with its index up to date; ranks: candidates are ranked too."""
-    images = images_folder(config.images)
+    images, database = images_folder(config.images), _open_database(config)
     backbone, model = open_model(config, ranks, certain)
     index, failed = index_folder(config, images), {}
     if config.update:
@@ -82,7 +89,31 @@ def open_folder(config: Searching, ranks: bool = True, certain: float | None = N
     elif ranks:
         with OpenIndex(index) as opened:
             say_without_descriptors(opened.empty(), len(opened))
-    return Folder(images, index, backbone, model, failed)
+    if database is not None:
+        with OpenIndex(index) as opened:
+            _fill_database(opened, database, config.update)
+        if model is not None:
+            ranker = replace(model.ranker, database=database, filter=config.filter)
+            model = model._replace(ranker=ranker)
+    return Folder(images, index, backbone, model, failed, database)
+
+
+def _open_database(config: Searching) -> VectorDatabase | None:
+    """The collection that index= names, before anything is described."""
+    if config.index is not None and is_address(config.index):
+        return open_database(config.index, create=config.update)
+    expected = "index=<an address of a database>"
+    check_config(config.filter is None, "filter= is for databases", expected)
+    return None
+
+
+def _fill_database(index: OpenIndex, database: VectorDatabase, update: bool) -> None:
+    if not update:
+        check_database(index, database)
+        return
+    done = update_database(index, database)
+    said = f"{done.written} written, {done.removed} removed"
+    print(f"database: {done.total} vectors, {said}: {database.where}")
 
 
 def open_model(
@@ -124,9 +155,11 @@ def check_bad_images(config: Searching, bad: Mapping[str, str]) -> None:
 
 
 def index_folder(config: Searching, images: Path) -> Path:
-    """`index=`, or the place of the index of this folder and backbone below data_root."""
-    if config.index is not None:
-        return config.index.absolute()
+    """`index=`, or the place of the index of this folder and backbone below data_root; beside a
+    database the local descriptors are there.
+    """
+    if config.index is not None and not is_address(config.index):
+        return Path(config.index).expanduser().absolute()
     place = f"{images.name}_{names_digest([str(images)])[:8]}"
     return data_root(config) / "search" / place / config.backbone.name
 

@@ -29,6 +29,8 @@ from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.retrieval.knn import most_similar
+from ames_lite.search.databases.database import VectorDatabase
+from ames_lite.search.databases.gallery import database_candidates
 from ames_lite.search.index import OpenIndex, read_record
 from ames_lite.stores.descriptor_store import DescriptorStore
 
@@ -49,6 +51,8 @@ class Ranker:
     # once a candidate reaches this score, the query's others are not scored and stay behind
     certain: float = np.inf
     options: ScoringOptions = ScoringOptions()
+    database: VectorDatabase | None = None  # that has the vectors; None: the index folder has them
+    filter: str | None = None  # of candidates, in the language of the database
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +219,11 @@ def search_index(
     """Search for the queries, rows of a store, by their vectors [Q, V]; own_names [Q]: names of the
     index to leave out, each query's own. Raises BadInput.
     """
-    near = find_candidates(index, vectors, ranker.num_rerank, own_names)
+    if ranker.database is None:
+        near = find_candidates(index, vectors, ranker.num_rerank, own_names)
+    else:
+        asked = (vectors, ranker.num_rerank, own_names or [None] * len(vectors))
+        near = database_candidates(index, ranker.database, *asked, ranker.filter)
     lamb, temp, num = ranker.lamb, ranker.temp, near.ids.shape[1]
     logits, scored = np.full(near.ids.shape, NO_EVIDENCE, np.float32), 0
     active = np.arange(len(near.ids))

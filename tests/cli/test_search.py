@@ -391,3 +391,31 @@ def test_a_certain_search_scores_fewer_candidates_and_keeps_the_rest_behind(
     np.testing.assert_array_equal(never.hits.ids, whole.hits.ids)
     with pytest.raises(ConfigError, match="certain=0.5, but the scores are not calibrated"):
         found(photos, root, tmp_path / "no", f"query={photos}", f"weights={weights}", "certain=0.5")
+
+
+def test_a_database_is_filled_and_gives_the_order_of_the_index_folder(
+    photos: Path, root: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lancedb")
+    given = (f"query={photos}", f"weights={weights}", "num_rerank=5", "report_queries=0")
+    alone = found(photos, root, tmp_path / "alone", *given).hits
+    given = (*given, f"index=lancedb:{tmp_path / 'vectors'}#all")
+    for number, said in enumerate(("14 written, 0 removed", "0 written, 0 removed")):
+        hits = found(photos, root, tmp_path / str(number), *given).hits
+        assert f"database: 14 vectors, {said}: lancedb:" in capsys.readouterr().out
+        np.testing.assert_array_equal(hits.ids, alone.ids)
+        np.testing.assert_allclose(hits.scores, alone.scores, atol=1e-4)
+    given = (*given, "update=false", "filter=name < '07.jpg'")
+    some = found(photos, root, tmp_path / "some", *given)
+    assert all(set(some.names(q)) <= set(some.gallery[:7]) for q in range(14))
+
+
+def test_a_database_that_does_not_answer_is_said_before_images_are_described(
+    photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("qdrant_client")
+    with pytest.raises(BadInput, match="cannot be reached"):
+        search.run(config(photos, tmp_path, "index=qdrant:http://127.0.0.1:1#all"))
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="filter= is for databases"):
+        search.run(config(photos, tmp_path, "filter=name < 'b'"))

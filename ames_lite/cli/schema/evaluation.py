@@ -224,7 +224,9 @@ class Searching(Heads, Describing, Root):
     max_false: Number | None = None  # instead of threshold: share of absent queries answered
     query_desc_num: Count | None = None  # strongest descriptors of a query; null: all
     gallery_desc_num: Count | None = None  # and of an image of the folder
-    index: Path | None = None  # its folder; null: data_root/search/<folder>_<digest>/<backbone>
+    index: PathText | None = None  # its folder; null: data_root/search/<folder>_<digest>/<backbone>
+    # global vectors in a database: milvus:<file.db or URL>#<collection>, qdrant:… or lancedb:…
+    filter: str | None = None  # of candidates, in the language of that database
     vocabulary: Path | None = None  # a vlad_*.npz; null: the backbone's own global vector; where it
     # has none, the vocabulary beside the released head, else one fitted on the images
     update: bool = True  # look for new, changed and deleted images; false: search as it is
