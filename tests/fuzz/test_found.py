@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import features
 
-from ames_lite.datasets.vpr import by_position
+from ames_lite.datasets.vpr import db_struct
 from ames_lite.errors import UserError
 from ames_lite.io.json_file import DIGEST, json_bytes, read_json_file, write_json_file
 from ames_lite.stores.global_store import GlobalStore
@@ -107,7 +107,7 @@ def test_a_matlab_file_that_brings_its_reader_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
 ) -> None:
     kind, path = written(tmp_path, "oxford_file: oxdatapart.mat")
-    monkeypatch.setattr(by_position, "READ_MATLAB", code)
+    monkeypatch.setattr(db_struct, "READ_MATLAB", code)
     refused(kind, path, said)
 
 

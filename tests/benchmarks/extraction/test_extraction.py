@@ -29,8 +29,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
 
 def test_pictures_follow_from_their_seed(jobs: list[Job], tmp_path: Path) -> None:
     again = make_pictures(tmp_path, SHAPES, 4, seed=0)
-    assert [job.path.read_bytes() for job in again] == [j.path.read_bytes() for j in jobs[:4]]
-    assert len({job.path.read_bytes() for job in jobs}) == 6
+    assert [job.image.read_bytes() for job in again] == [j.image.read_bytes() for j in jobs[:4]]
+    assert len({job.image.read_bytes() for job in jobs}) == 6
 
 
 def test_the_plain_loop_gives_the_stages_descriptors(jobs: list[Job]) -> None:
