@@ -13,6 +13,8 @@ from ames_lite.cli.compose import compose
 from benchmarks import command as benchmark
 from benchmarks.extraction import extraction, neighbours
 
+pytestmark = pytest.mark.slow  # makes every cell
+
 TINY = [
     "suite=extract",
     "device=cpu",

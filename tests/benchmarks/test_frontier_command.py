@@ -96,6 +96,7 @@ def test_cells_are_those_of_evaluate(
     assert "ames_binary: λ, γ tuned on synthetic-val" in said and "0 of 8 rows" in said
 
 
+@pytest.mark.slow
 def test_what_was_scored_is_not_scored_again(
     tiny_world: TinyWorld, heads: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

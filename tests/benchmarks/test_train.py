@@ -21,6 +21,8 @@ from benchmarks.training import data, steps
 from benchmarks.training.data import A_LANDMARK, DataSpeed, Files, RawReads, Set, make_lists
 from benchmarks.training.steps import DENSE, PROJECT, RECIPES, StepSpeed
 
+pytestmark = pytest.mark.slow  # makes every cell
+
 TINY = [
     *("suite=train", "device=cpu", "threads=1", "repeats=2", "dim_in=32"),
     *("train.triplets=2", "train.descriptors=6", f"train.recipes=[{','.join(RECIPES)}]"),

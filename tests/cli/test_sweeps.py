@@ -58,6 +58,7 @@ def test_the_local_executor_of_submitit_runs_every_job_and_ends_with_one_table(
         assert {"config.yaml", "overrides.yaml", "run.log", "results.json", ".hydra"} <= names
 
 
+@pytest.mark.slow
 def test_the_log_of_a_job_of_submitit_that_fails_is_named(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

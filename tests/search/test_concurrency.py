@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ames_lite.errors import BadInput, UserError
 from ames_lite.io.images import list_images
@@ -70,6 +71,7 @@ def test_readers_of_an_index_that_is_updated_find_what_a_fresh_one_has(
     np.testing.assert_array_equal(both[0].hits.scores, both[1].hits.scores)
 
 
+@pytest.mark.slow
 def test_a_folder_of_many_images_costs_what_has_changed(tmp_path: Path, vocabulary: Path) -> None:
     folder = tmp_path / "many"
     for number in range(120):

@@ -64,6 +64,7 @@ def test_lists_boxes_and_visibility_agree(world: Path) -> None:
     assert (shown[easy] >= 0.55).all()
 
 
+@pytest.mark.slow
 def test_a_share_of_the_landmarks_to_train_on_is_of_the_plain_world(tmp_path: Path) -> None:
     views = {"queries": 0, "easy": 1, "hard": 1, "junk": 0, "distractors": 0}
     spec = RichSpec("train", 5, 2, 1, **views, plain_styles=1)
@@ -113,6 +114,7 @@ def test_the_world_to_train_on_has_whole_styles(
     assert spec.first_plain == (styles - plain) * of_a_style
 
 
+@pytest.mark.slow
 def test_the_worlds_of_a_seed_share_nothing() -> None:
     specs = list(release_worlds(0, 8).values())
     specs.append(replace(specs[0], seed=1))

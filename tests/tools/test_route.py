@@ -181,6 +181,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
     """Also where an interrupted run left half a picture, and with several processes."""
     first = contents(small)

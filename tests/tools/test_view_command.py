@@ -71,6 +71,7 @@ def of_own(root: Path, *more: str) -> list[str]:
     return [*where, f"output_dir={root / 'run'}", *more]
 
 
+@pytest.mark.slow
 def test_one_picture_of_each_kind(tiny_world: TinyWorld, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [*given(tiny_world.root), f"output_dir={run}", "num_images=3", "thumbnails=5"]

@@ -72,6 +72,7 @@ def whole(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_that_died_before_any_step_goes_on_to_the_same_weights(
     tiny_world: TinyWorld, whole: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def test_the_flat_search_is_a_sort_of_all_similarities() -> None:
     np.testing.assert_allclose(sims, np.take_along_axis(expected, order, 1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_both_sides_find_the_same_neighbours() -> None:
     (cell,) = measure_neighbours(NeighbourSpeed(500, 16, 20, repeats=2))
     assert cell["difference"]["ids_shared"] > 0.999 and cell["difference"]["sims"] < 1e-6

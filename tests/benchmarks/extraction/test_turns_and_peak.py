@@ -33,6 +33,7 @@ def test_the_first_round_is_run_whatever_the_clock_says_and_no_other() -> None:
     assert len(in_turns(slow, 9, CPU, until=time.perf_counter() + 0.06)["a"]) == 1
 
 
+@pytest.mark.slow
 def test_what_was_needed_before_does_not_count() -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("this system cannot forget a peak")
@@ -54,6 +55,7 @@ print(before - after, peak.peak_mib() - after)
     assert forgotten > 100 and again > 100
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match="(?s)the worker.*rows"):
         own_process.peak_of("benchmarks.extraction.neighbours:peak_job", dim=3)

@@ -314,6 +314,7 @@ def test_what_is_written_is_what_was_made(
     assert found == {"query.txt", "gallery.txt", "gnd_own.json", "dataset.json"}
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_positions_take_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
