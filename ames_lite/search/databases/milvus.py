@@ -24,7 +24,7 @@ from ames_lite.search.databases.interface import (
 
 
 class Milvus(Client):
-    port, batch_bytes = 19530, 1 << 22  # a server takes 64 MiB
+    port, batch_bytes = 19530, 1 << 24  # a server takes 64 MiB
 
     def connect(
         self, uri: str, collection: str, name_field: str, token: str | None
@@ -34,7 +34,7 @@ class Milvus(Client):
         for library in ("pymilvus", "milvus_lite"):  # what they log, they raise too
             logging.getLogger(library).setLevel(logging.CRITICAL + 1)
         self._collection, self._name, self._vector = collection, name_field, "vector"
-        self._types = DataType
+        self._types, self._here = DataType, "://" not in uri
         self._client = MilvusClient(uri, token=token or "", timeout=WAIT)
         if not self._client.has_collection(collection, timeout=WAIT):
             return None
@@ -61,6 +61,8 @@ class Milvus(Client):
             for name, row, other in zip(names, rows, payload, strict=True)
         ]
         self._client.upsert(self._collection, data, timeout=PATIENCE)
+        if self._here:  # Milvus Lite compares rows that are not in a segment one by one
+            self._client.flush(self._collection, timeout=PATIENCE)
 
     def remove(self, names: Sequence[str]) -> None:
         ids = [row_id(name) for name in names]
