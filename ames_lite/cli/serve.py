@@ -7,7 +7,7 @@ SIGTERM, those that are open to the end.
 import math
 import os
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from ames_lite.cli.schema.exchange import Serve
 from ames_lite.cli.searching import (
@@ -42,8 +42,8 @@ def run(config: Serve) -> None:
     from ames_lite.search.server.service import Limits, Service
     from ames_lite.search.web import address_of, listen, server_of
 
-    with listen(config.host, config.port) as port:
-        ranker, images, session = _opened(config)
+    with listen(config.host, config.port) as port, ExitStack() as stack:
+        ranker, images, session = _opened(config, stack)
         metrics, name = Metrics(), f"{config.backbone.name}_{config.model.name}"
         limits = Limits(
             body=config.max_mib << 20,
@@ -63,10 +63,11 @@ def run(config: Serve) -> None:
             server.run(sockets=[port])
 
 
-def _opened(config: Serve) -> tuple[Ranker, ImageReranker, Session | None]:
-    """The head, its backbone, and of images= the searches."""
+def _opened(config: Serve, stack: ExitStack) -> tuple[Ranker, ImageReranker, Session | None]:
+    """The head, its backbone, and of images= the searches; stack: closes their database."""
     folder = None if config.images is None else open_folder(config)
     if folder is not None:
+        stack.callback(folder.close)
         check_bad_images(config, folder.failed)
     backbone, model = open_model(config) if folder is None else (folder.backbone, folder.model)
     assert model is not None

@@ -155,6 +155,7 @@ def _settled(read: Candidates, kind: str | None) -> Candidates:
     rises = len(steps) >= LEAST_SORTED - 1 and (steps >= 0).all() and steps.any()
     what, expected = "the scores only rise along the lists, as distances do", "similarities"
     remedy = "kind=squared_l2 (faiss), kind=distance (1 - cosine), or kind=similarity if they may"
+    remedy += "; an evaluation takes similarities alone, ames rerank any kind="
     believed = kind is not None or not rises or read.form == "run"  # of a table no order is meant
     require(believed, what, where=read.at(0), expected=expected, remedy=remedy)
     over = SIM_KINDS.get(kind or "")

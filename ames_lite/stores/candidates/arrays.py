@@ -21,8 +21,9 @@ DESCRIPTORS = ("queries_descriptors.npy", "database_descriptors.npy")
 
 
 def read_npy(path: Path) -> Array:
+    path = existing_file(path, "missing: an array")
     with explained("no array ({})", (ValueError, OSError, EOFError), where=path):
-        with existing_file(path, "missing: an array").open("rb") as file:
+        with path.open("rb") as file:
             return read_array(file, path.stat().st_size)
 
 
@@ -46,7 +47,11 @@ def read_published(path: Path) -> Both:
 
 def read_descriptors(path: Path) -> Both:
     """The NEAREST of global descriptors, which are brought to unit length, by their cosines."""
-    query, gallery = (read_npy(path / name).astype(np.float32) for name in DESCRIPTORS)
+    sides = {name: read_npy(path / name) for name in DESCRIPTORS}
+    for name, side in sides.items():
+        what, fits = f"{side.dtype} {list(side.shape)}", side.ndim == 2 and side.dtype.kind in "fiu"
+        require(fits, what, where=path / name, expected="global descriptors, numbers [N, D]")
+    query, gallery = (side.astype(np.float32) for side in sides.values())
     with explained(where=path):
         query, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, gallery))
         near = exact_knn(query, gallery, NEAREST)

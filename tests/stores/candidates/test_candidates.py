@@ -154,6 +154,16 @@ def test_global_descriptors_of_vpr_evaluation_are_searched(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize("queries", [np.ones(8), np.array([["a"]])])
+def test_global_descriptors_of_another_shape_or_of_texts_are_named(
+    tmp_path: Path, queries: np.ndarray
+) -> None:
+    np.save(tmp_path / "database_descriptors.npy", np.ones((3, 8)))
+    np.save(tmp_path / "queries_descriptors.npy", queries)
+    with pytest.raises(BadInput, match=r"queries_descriptors.npy\n  expected: global descriptors"):
+        read_candidates(tmp_path)
+
+
 def test_arrays_of_faiss_may_be_padded_big_endian_and_lie_anyhow(tmp_path: Path) -> None:
     ids = np.array([[3, 1, -1], [0, 2, 1]], ">i8")
     sims = np.asfortranarray(np.array([[0.9, 0.5, -3.4e38], [0.8, 0.2, 0.1]], ">f4"))
