@@ -35,13 +35,16 @@ from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import Shard, parse_shard, shard_path
 from ames_lite.stores.published.store import open_store
 
+OF_IMAGES = ("images", "network")  # sources that read images
+
 
 def run(config: ExtractGlobals) -> None:
     kind_of_source = _source(config)
     files, splits = dataset_files(config), chosen_splits(config)
     shard, given = parse_shard(config.shard, os.environ), config.whitening
     whitening = None if given is None else FittedWhitening(given)
-    open_sources = {"store": _of_store, "images": _of_images, "globals": _of_globals}
+    open_sources = {"store": _of_store, "images": _of_images, "network": _of_images}
+    open_sources["globals"] = _of_globals
     sources = open_sources[kind_of_source](config, files, splits, shard)
     kind = config.global_ if whitening is None else whitened_kind(config.global_)
     for split, source in sources.items():
@@ -50,7 +53,7 @@ def run(config: ExtractGlobals) -> None:
             shard_path(files.global_path(split, kind), shard),
             whitening=whitening,
             dtype=config.dtype,
-            on_bad_image=config.on_bad_image if kind_of_source == "images" else "skip",
+            on_bad_image=config.on_bad_image if kind_of_source in OF_IMAGES else "skip",
             overwrite=config.overwrite,
         )
         print(f"{split}: {path}")
@@ -62,7 +65,11 @@ def _source(config: ExtractGlobals) -> str:
     what = f"global={config.global_} does not come from local descriptors"
     expected = f"source=images backbone={network}, or source=globals"
     check_config(network is None or given != "store", what, expected)
-    return str(given or ("store" if network is None else "images"))
+    usual = "images" if network else "network" if config.global_ == "cls" else "store"
+    found = str(given or usual)
+    fits = found in OF_IMAGES or not config.flip
+    check_config(fits, f"flip=true source={found}: no image is read", "source=images or network")
+    return found
 
 
 def _of_store(
@@ -78,9 +85,14 @@ def _of_store(
 def _of_images(
     config: ExtractGlobals, files: DatasetFiles, splits: Sequence[str], shard: Shard | None
 ) -> dict[str, Source]:
-    whole = config.global_ in NETWORK_OF  # the network makes the vector
+    named = config.global_ in NETWORK_OF  # the network makes the vector
+    backbone = _superglobal(config) if named else configured_backbone(config.backbone, config)
+    whole = named or _source(config) == "network"
     aggregator = None if whole else _aggregator(config)
-    backbone = _superglobal(config) if whole else configured_backbone(config.backbone, config)
+    kind, what = backbone.global_kind, f"global={config.global_} source=network"
+    fits = named or not whole or kind == config.global_
+    expected = f"global={kind}: the backbone's own" if kind else "a backbone with a vector"
+    check_config(fits, what, expected)
     find_lists(files, splits)
     names = {split: read_image_list(files.image_list(split)).names for split in splits}
     return {
@@ -92,6 +104,7 @@ def _of_images(
             boxes=query_boxes(files, names[split]) if split == "query" else None,
             shard=shard,
             workers=config.workers,
+            flip=config.flip,
         )
         for split in splits
     }

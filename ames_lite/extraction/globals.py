@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from ames_lite.extraction import aggregators
 from ames_lite.extraction.aggregators import Aggregator, FittedWhitening, Tokens, Vectors
 from ames_lite.extraction.backbones import interface
 from ames_lite.extraction.backbones.interface import Backbone, Described
-from ames_lite.extraction.batches import WINDOW, Jobs, crop_of, describe_all, jobs_of
+from ames_lite.extraction.batches import WINDOW, Jobs, compute_all, crop_of, jobs_of
 from ames_lite.extraction.descriptors import check_on_bad_image, report_bad
 from ames_lite.extraction.fitting import refuse_packed
 from ames_lite.io.images import Box
 from ames_lite.io.provenance import Provenance
+from ames_lite.io.resizing import Preparation
 from ames_lite.retrieval.rows import Floats
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -175,6 +176,7 @@ def from_images(
     boxes: Sequence[Box | None] | None = None,
     shard: Part = None,
     workers: int = 1,
+    flip: bool = False,  # the mean of the unit vectors of the image and of its mirror image
 ) -> Source:
     """Images, described by a backbone and aggregated one by one: no local descriptor is stored.
 
@@ -193,17 +195,34 @@ def from_images(
         aggregator.check(made, backbone.dim, "this run")
         kind, dim = aggregator.kind, aggregator.dim(backbone.dim)
         made = {**made, **aggregator.provenance, "global": kind}
-    blocks = partial(_described, jobs, backbone, aggregator, workers, dim)
+    if flip:
+        fits, what = isinstance(backbone.prepare, Preparation), "flip is of networks alone"
+        require(fits, what, expected="another backbone, or no flip")
+        made["flip"] = "mean of both unit vectors"
+    views = partial(_views, backbone, flip)
+    blocks = partial(_described, jobs, backbone, views, aggregator, workers, dim)
     # steps of a window: so batches are those of an unbroken run
     return Source([job.name for job in jobs], WINDOW, kind, dim, made, blocks)
 
 
+def _views(backbone: Backbone, flip: bool, batch: Sequence[Any]) -> list[tuple[Described, ...]]:
+    """Of every prepared image what the backbone says of it and, with flip, of its mirror image."""
+    batches = [batch, [one.mirrored() for one in batch]] if flip else [batch]
+    return list(zip(*map(backbone.describe, batches), strict=True))
+
+
 def _described(
-    jobs: Jobs, backbone: Backbone, aggregator: Way, workers: int, dim: int, first: int
+    jobs: Jobs,
+    backbone: Backbone,
+    views: Callable[[Sequence[Any]], list[tuple[Described, ...]]],
+    aggregator: Way,
+    workers: int,
+    dim: int,
+    first: int,
 ) -> Iterator[Block]:
     if first >= len(jobs):
         return
-    found = describe_all(jobs[first:], backbone, workers)
+    found = compute_all(views, jobs[first:], backbone, workers)
     while window := list(islice(found, WINDOW)):
         vectors = np.zeros((len(window), dim), np.float32)
         failed = {}
@@ -211,8 +230,13 @@ def _described(
             if isinstance(result, str):
                 failed[at] = result
             else:
-                vectors[at] = _pooled(result, aggregator)
+                pooled = [_pooled(view, aggregator) for view in result]
+                vectors[at] = pooled[0] if len(pooled) == 1 else _mean_direction(pooled)
         yield Block(vectors, failed)
+
+
+def _mean_direction(vectors: Sequence[Vectors]) -> Vectors:
+    return interface.unit_vector(np.mean([*map(interface.unit_vector, vectors)], axis=0))
 
 
 def _pooled(described: Described, aggregator: Way) -> Vectors:

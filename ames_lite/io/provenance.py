@@ -33,7 +33,7 @@ SAME_STORES = (*SAME_DESCRIPTORS, *OF_STORES)
 # how descriptors, local ones or feature maps, became a global one
 SAME_GLOBALS = (
     *("global", "vocabulary", "assignment", "unit_descriptors", "power", "averaged_by"),
-    *("channels", "relup", "rgem_power", "gem_power", "sgem", "global_scales"),
+    *("channels", "relup", "rgem_power", "gem_power", "sgem", "global_scales", "flip"),
 )
 # only centre crops have a rounding, which `method` tells from others; older files do not say boxes
 UNSAID = ("crop_rounding", "boxes")

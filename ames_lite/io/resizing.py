@@ -91,6 +91,11 @@ class Prepared:
         """(h, w) of every view: images of equal shape make a batch."""
         return tuple((view.pixels.shape[0], view.pixels.shape[1]) for view in self.views)
 
+    def mirrored(self) -> "Prepared":
+        """Left and right exchanged in what the network sees; the regions stay."""
+        views = (View(view.pixels[:, ::-1], view.region) for view in self.views)
+        return Prepared(self.size, tuple(views))
+
     @property
     def num_pixels(self) -> int:
         return sum(h * w for h, w in self.shape)

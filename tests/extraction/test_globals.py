@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ from ames_lite.extraction.aggregators import (
     Aggregator,
     Gem,
     Mean,
+    Tokens,
     Vlad,
     build_aggregator,
 )
 from ames_lite.extraction.backbones.dinov2 import TinyRandom
 from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.extraction.globals import Block, Source, extract_globals, from_images, from_store
-from ames_lite.io.images import save_jpeg
+from ames_lite.extraction.neighbors import SAME
+from ames_lite.io.images import load_image, save_jpeg
+from ames_lite.io.provenance import compare_provenance
 from ames_lite.records import LocalDescriptors
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import write_vocabulary
@@ -388,3 +393,45 @@ def test_a_vocabulary_of_another_network_is_refused_before_any_image(
         from_images(tiny(seed=5), folder, LIST, Vlad(tiny_vocabulary))
     with pytest.raises(BadInput, match="facet is 'key'"):
         from_images(tiny(facet="key"), folder, LIST, Vlad(tiny_vocabulary))
+
+
+@pytest.mark.parametrize(
+    "resize, kind", [("area", "cls"), ("bicubic_float", "cls"), ("area", "vlad")]
+)
+def test_a_flipped_vector_is_the_mean_of_both_by_hand(
+    resize: str, kind: str, folder: Path, tiny_vocabulary: Path, tmp_path: Path
+) -> None:
+    aggregator = Vlad(tiny_vocabulary) if kind == "vlad" else None
+    backbone = tiny(top_k=0, resize=resize)
+    source = from_images(backbone, folder, LIST, aggregator, boxes=BOXES, flip=True)
+    path = extract_globals(source, tmp_path / "flipped.hdf5", on_bad_image="skip")
+    _, found, made = read_globals(path)
+    assert made["flip"] == "mean of both unit vectors"
+    for row in (0, 1, 39):
+        given = backbone.prepare(load_image(folder / LIST[row]), BOXES[row])
+        view = replace(given.views[0], pixels=given.views[0].pixels[:, ::-1])
+        both = []
+        for one in (given, replace(given, views=(view,))):
+            described = backbone.describe([one])[0]
+            vector, local = described.vector, described.local
+            if aggregator is not None:
+                tokens = local.descriptors.astype(np.float32)[None], local.weight[None]
+                vector = aggregator(Tokens(*tokens, np.array([local.count])))[0]
+            assert vector is not None
+            both.append(vector / np.linalg.norm(vector))
+        mean = sum(both) / 2
+        np.testing.assert_allclose(found[row], mean / np.linalg.norm(mean), atol=2e-5)
+
+
+def test_a_flipped_gallery_is_refused_for_plain_queries(folder: Path, tmp_path: Path) -> None:
+    paths = [
+        extract_globals(
+            from_images(tiny(), folder, LIST[:5], None, flip=flip), tmp_path / f"{flip}.hdf5"
+        )
+        for flip in (False, True)
+    ]
+    stores = [GlobalStore(path) for path in paths]
+    with pytest.raises(BadInput, match="flip is 'absent' in"):
+        compare_provenance(*(one.provenance for one in stores), SAME, files=(*paths,))
+    with pytest.raises(BadInput, match="flip is of networks alone"):
+        from_images(Sift(), folder, LIST, Gem(), flip=True)

@@ -47,10 +47,12 @@ class ExtractGlobals(Overwrite, Extracting, Splits, Data):
 
     backbone: Named | None = None  # source=images: by default that of desc_name=, or cvnet
     desc_name: str = "sift"  # prefix of the files that are read and written
-    global_: str = "vlad"  # vlad, gem, mean (weighted), superglobal; cls: extract_descriptors
-    source: Literal["store", "images", "globals"] | None = None  # store: local descriptors; images:
-    # nothing local is stored (backbone.arguments.top_k=0: all tokens); globals: only whitened;
-    # null: store, for superglobal images
+    global_: str = "vlad"  # vlad, gem, mean (weighted), superglobal, cls (of the network)
+    source: Literal["store", "images", "network", "globals"] | None = None  # store: local
+    # descriptors; images: nothing local is stored (backbone.arguments.top_k=0: all tokens);
+    # network: the backbone's own vector; globals: only whitened; null: store, for superglobal
+    # images, for cls network
+    flip: bool = False  # images, network: the mean of the vectors of an image and its mirror image
     vocabulary: Path | None = None  # of vlad: vlad_*.npz, AnyLoc's c_centers.pt; null: the only one
     soft: str | None = None  # of vlad: standard or anyloc instead of hard assignment
     temperature: float = 1.0  # of soft assignment
