@@ -82,6 +82,8 @@ OWNERS = {
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],
+    "pytorch_metric_learning": ["ames_lite/extraction/finetuning/losses.py"],
+    "peft": ["ames_lite/extraction/finetuning/lora.py"],
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ames_lite.cli import shell
 from ames_lite.cli.schema.evaluation import Train
 from ames_lite.cli.schema.extraction import TrainDetector
+from ames_lite.cli.schema.jobs import Finetune
 from ames_lite.errors import require
 from ames_lite.io.writing import is_locked
 from ames_lite.runtime import log_to
@@ -22,7 +23,7 @@ OF_A_RUN = {
 
 
 def training_dir(
-    config: Train | TrainDetector, command_name: str = "train", *, search: bool = True
+    config: Train | TrainDetector | Finetune, command_name: str = "train", *, search: bool = True
 ) -> Path:
     """The run directory, with the configuration in it. Raises BadInput where it is in use.
 
@@ -49,7 +50,7 @@ def training_dir(
     return folder
 
 
-def _unfinished(config: Train | TrainDetector, prefix: str) -> Path | None:
+def _unfinished(config: Train | TrainDetector | Finetune, prefix: str) -> Path | None:
     found = Path("runs").glob(f"{escape(prefix)}_*/{NAME}")
     for folder in sorted((path.parent for path in found), reverse=True):
         if (folder / "config.json").is_file() and not (folder / WEIGHTS).is_file():

@@ -7,6 +7,7 @@ from pathlib import Path
 from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.extraction import TrainDetector
+from ames_lite.cli.schema.jobs import Finetune
 from ames_lite.cli.shell import dataset_files, dataset_named
 from ames_lite.datasets.layout import find_all
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled, require_maps
@@ -19,7 +20,7 @@ def run(config: TrainDetector) -> Path:
     """Train as configured; returns the path of the detector."""
     recipe = DetectorRecipe(**{k: getattr(config, k) for k in DetectorRecipe.__dataclass_fields__})
     device = pick_device(config.device)
-    images, val = _image_sets(config)
+    images, val = image_sets(config)
     backbone = configured_backbone(config.backbone, config)
     require_maps(backbone).top_k = 0  # nothing is chosen: all patches train
     folder = training_dir(config, "detector", search=False)
@@ -47,7 +48,7 @@ def run(config: TrainDetector) -> Path:
     return path
 
 
-def _image_sets(config: TrainDetector) -> tuple[LabelledImages, LabelledImages | None]:
+def image_sets(config: TrainDetector | Finetune) -> tuple[LabelledImages, LabelledImages | None]:
     """The images to train on and, where val_dataset is given, those to evaluate by."""
     files = dataset_files(config)
     images = read_labelled([files.image_list("train")], config.images or files.image_root)

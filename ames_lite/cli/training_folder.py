@@ -10,28 +10,22 @@ import numpy as np
 
 from ames_lite.cli.own_folder import OPTION, prepare_command
 from ames_lite.cli.schema.evaluation import Train
+from ames_lite.cli.schema.keys import Data
 from ames_lite.cli.shell import dataset_files, with_names
 from ames_lite.cli.steps import make_missing
 from ames_lite.datasets.custom.files import read_description
 from ames_lite.datasets.custom.truth import make_custom
 from ames_lite.datasets.image_lists import ImageList, write_image_list
-from ames_lite.datasets.layout import find_all
+from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, MissingFile, check_config, require
 from ames_lite.io.overrides import word
 
 
 def prepare_training_folder(config: Train) -> None:
     """Make the missing files of a training on dataset=folder. Raises as the commands do."""
-    if config.images is None:
+    files = make_training_list(config)
+    if files is None:
         return
-    what = f"images= is given and dataset={config.dataset.option} brings its own"
-    check_config(config.dataset.option == OPTION, what, f"dataset={OPTION}, or no images=")
-    files = dataset_files(config)  # prepares lists of queries and gallery, or checks them
-    path = files.root / "train.txt"
-    if not path.exists():
-        images = _training_list(files.root, path)
-        write_image_list(path, images)
-        print(f"{len(images)} images to train on: {path}")
     device = word("device", config.device)
     more = {
         "extract_descriptors": ["on_bad_image=skip", device],  # training leaves bad images out
@@ -43,6 +37,21 @@ def prepare_training_folder(config: Train) -> None:
         "neighbors": partial(files.neighbors, config.neighbors, of_train=True),
     }
     make_missing(partial(find_all, needed), partial(with_names, config=config), more)
+
+
+def make_training_list(config: Data) -> DatasetFiles | None:
+    """Make the training list of a folder where it is missing; None where no images= are given."""
+    if config.images is None:
+        return None
+    what = f"images= is given and dataset={config.dataset.option} brings its own"
+    check_config(config.dataset.option == OPTION, what, f"dataset={OPTION}, or no images=")
+    files = dataset_files(config)  # prepares lists of queries and gallery, or checks them
+    path = files.root / "train.txt"
+    if not path.exists():
+        images = _training_list(files.root, path)
+        write_image_list(path, images)
+        print(f"{len(images)} images to train on: {path}")
+    return files
 
 
 def _training_list(root: Path, path: Path) -> ImageList:

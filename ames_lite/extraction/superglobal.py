@@ -71,7 +71,7 @@ class SuperGlobal(Cvnet):
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         """The vectors of images of one shape."""
         with torch.inference_mode():
-            vectors = self._vector([self.features(pixels) for pixels in self._pixels(batch)])
+            vectors = self._vector([self.features(pixels) for pixels in self.normalized(batch)])
         empty = np.zeros((0, self.dim), np.float32)
         nothing = (empty, empty[:, :2], np.zeros(0, np.uint8), empty[:, 0])
         return [

@@ -8,6 +8,9 @@ from ames_lite.errors import check_fields
 
 WARMUP_FORMS = ("published", "from_zero")
 Loss = Literal["classification", "triplet"]
+MetricLoss = Literal["triplet", "infonce", "multi_similarity"]
+Mining = Literal["hard", "semihard"]
+Norms = Literal["last", "all"]
 
 
 @dataclass
@@ -86,6 +89,45 @@ class DetectorRecipe:
             **{key: (getattr(self, key) > 0, "above 0") for key in ("scale", "lr")},
             **{key: (getattr(self, key) >= 0, "at least 0") for key in natural},
         }
+        check_fields(self, fits)
+
+
+@dataclass
+class FinetuneRecipe:
+    """How a backbone is fine-tuned; keys of the command line too."""
+
+    epochs: int = 5
+    batch_size: int = 32  # images, of batch_size / images_per_label classes drawn alike
+    images_per_label: int = 4  # of a class in a batch
+    loss: MetricLoss = "triplet"  # or infonce, multi_similarity; of unit vectors
+    mining: Mining = "hard"  # triplet: hardest of the batch; semihard: within the margin
+    margin: float = 0.3  # triplet: between L2 distances
+    temperature: float = 0.07  # infonce
+    last_blocks: int = 2  # that are trained, with what follows them; those before are frozen
+    norms: Norms = "last"  # all: normalization layers of frozen blocks are trained too: slower
+    lora_rank: int = 0  # above 0: the blocks get low-rank adapters (LoRA), nothing else is trained
+    lr: float = 1e-4
+    weight_decay: float = 5e-4
+    warmup: float = 0.0  # share of the steps with a rising learning rate
+    clip_norm: float = 0.0  # largest gradient norm; 0: no clipping
+    augment: bool = True  # random crops and flips; false: features of frozen blocks are kept
+    image_size: int = 224  # side of the square that the network sees
+    patience: int = 2  # epochs without a better mAP@10 after which it stops; 0: never
+    precision: str = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ones = dict.fromkeys(("epochs", "last_blocks", "image_size"), 1)
+        zeros = dict.fromkeys(("weight_decay", "clip_norm", "lora_rank", "patience", "seed"), 0)
+        least = {**ones, **zeros, "images_per_label": 2}
+        fits = {key: (getattr(self, key) >= low, f"at least {low}") for key, low in least.items()}
+        groups = 2 * self.images_per_label
+        fits["batch_size"] = (self.batch_size >= groups, "two classes or more")
+        for key in ("lr", "margin", "temperature"):
+            fits[key] = (getattr(self, key) > 0, "above 0")
+        fits["warmup"] = (0 <= self.warmup < 1, "in [0, 1)")
+        for key, words in (("loss", MetricLoss), ("mining", Mining), ("norms", Norms)):
+            fits[key] = (getattr(self, key) in get_args(words), " or ".join(get_args(words)))
         check_fields(self, fits)
 
 

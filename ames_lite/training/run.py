@@ -55,6 +55,11 @@ class TrainingRun(ABC):
         self.curve: list[dict[str, Any]] = []  # of every finished epoch
         self.signal: Callable[[], int] = lambda: 0
 
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return len(self.curve) >= self.epochs
+
     @abstractmethod
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
         """Compute steps `first` to before `stop` of the running epoch: log line and `seen`."""
@@ -99,7 +104,7 @@ class TrainingRun(ABC):
         first = self.processes.first
         watch = Watch(self.output_dir, self.step, writes=first, tensorboard=self.tensorboard)
         with closing(watch), interruptible() as self.signal:
-            while len(self.curve) < self.epochs:
+            while not self.finished:
                 self._train_epoch(watch)
                 self.save()
                 self.finish_epoch(watch)

@@ -7,7 +7,7 @@ is skipped, and the scale lowered.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -138,14 +138,10 @@ class Stepper:
 
     def _update(self, step: int) -> float:
         """Update the weights; returns the norm of the gradient before clipping."""
-        self.scaler.unscale_(self.optimizer)
-        limit = self.recipe.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit).item()
-        tiny = self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE
-        if not math.isfinite(norm) and (tiny or not self.scaler.is_enabled()):
+        limit = self.recipe.clip_norm
+        norm, fine = update_weights(self.optimizer, self.scaler, self.parameters, limit)
+        if not fine:
             self._refuse(step, f"the gradient is not finite at step {step}: its norm is {norm}")
-        self.scaler.step(self.optimizer)  # in fp16: not where a gradient overflowed
-        self.scaler.update()
         return norm
 
     def _refuse(self, step: int, what: str, always: bool = False) -> NoReturn:
@@ -159,6 +155,25 @@ class Stepper:
             write_json_file(path, {**content, "names": names})
         expected = "finite numbers; the rows and names of the batch are in that file"
         raise BadInput(what, where=path, expected=expected, remedy=REMEDY)
+
+
+def update_weights(
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    parameters: Sequence[nn.Parameter],
+    clip_norm: float,  # 0: no clipping
+) -> tuple[float, bool]:
+    """Take a step; returns the norm of the gradient, and False where it is not finite: nothing was
+    changed then. In fp16 an overflow skips the step and lowers the scale, and is fine.
+    """
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf).item()
+    scaled = scaler.is_enabled() and scaler.get_scale() >= SMALLEST_SCALE
+    fine = math.isfinite(norm) or scaled
+    if fine:
+        scaler.step(optimizer)  # in fp16: not where a gradient overflowed
+        scaler.update()
+    return norm, fine
 
 
 def _check_mirror(store: DescriptorStore) -> None:

@@ -78,7 +78,7 @@ def test_scales_are_joined_by_sgem(tmp_path: Path, sgem: Any, scales: tuple[floa
     found = described(SuperGlobal(pooling, weights=path, scales=scales, **SETTINGS), image())[0]
     network = SuperGlobal(pooling, weights=path, scales=scales, **SETTINGS)
     singles = [
-        network.features(pixels).cls for pixels in network._pixels([network.prepare(image())])
+        network.features(pixels).cls for pixels in network.normalized([network.prepare(image())])
     ]
     stacked = np.stack([one[0].numpy() for one in singles if one is not None]).astype(float)
     if sgem == "max":

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from ames_lite.cli.schema import evaluation, exchange, extraction
+from ames_lite.cli.schema import evaluation, exchange, extraction, jobs
 from ames_lite.cli.schema.keys import Key, helps_of, keys_of
 from ames_lite.cli.schema.values import alternatives, said
 from ames_lite.io.overrides import word
@@ -16,9 +16,12 @@ NAMES = (
     *("build_vocabulary", "extract_globals", "fit_whitening", "prepare_topk_global"),
     *("train_detector", "prepare_dataset", "prepare_set", "check_store", "train", "tune"),
     *("evaluate", "compare", "failures", "plot", "place_recognition", "search", "app", "demo"),
-    *("import_features", "rerank", "serve"),
+    *("import_features", "rerank", "serve", "finetune"),
 )
-_CLASSES: dict[str, type] = {**vars(extraction), **vars(evaluation), **vars(exchange)}
+_CLASSES: dict[str, type] = {**vars(extraction), **vars(evaluation)} | {
+    **vars(exchange),
+    **vars(jobs),
+}
 SCHEMAS = {name: _CLASSES[name.title().replace("_", "")] for name in NAMES}  # FitWhitening, …
 
 

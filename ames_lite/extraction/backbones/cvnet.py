@@ -170,8 +170,8 @@ class Cvnet(map_backbone.MapBackbone):
     def _network(self) -> tuple[nn.Module, str]:
         return load_cvnet(self.weights, self.shape)
 
-    def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        pixels = super()._pixels(batch)
+    def normalized(self, batch: Sequence[Prepared]) -> list[Tensor]:
+        pixels = super().normalized(batch)
         return [planes.flip(1) for planes in pixels] if self.channels == "bgr" else pixels
 
     def _region(self, view: View) -> Box:

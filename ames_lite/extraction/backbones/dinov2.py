@@ -18,9 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones import pretrained
-from ames_lite.extraction.backbones.map_backbone import Features, MapOptions, as_map, grid_of
+from ames_lite.extraction.backbones.map_backbone import (
+    Features,
+    MapOptions,
+    Staged,
+    as_map,
+    grid_of,
+)
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from ames_lite.extraction.backbones.vision_transformers import Transformer
 from ames_lite.io.digest import file_digest
@@ -112,20 +117,23 @@ class Dinov2(Transformer):
         model, digest = self._load()
         return Dinov2Network(model, self._spec.registers, self.facet, self.layer), digest
 
+    def save(self, network: Any, folder: Path) -> Path:
+        return pretrained.save_pretrained(network.model, folder)
+
 
 class TinyRandom(Dinov2):
-    """A very small DINOv2 with random weights from a seed: for tests; it has learned nothing."""
+    """A very small DINOv2 with random weights from a seed, or those of a folder: for tests."""
 
     name = "tiny_random"
 
     def __init__(self, seed: int = 0, registers: int = 4, **arguments: Any) -> None:
-        if arguments.get("weights") is not None:
-            raise BadInput("tiny_random has no weights", expected="seed=, or another backbone=")
         self.seed, variant = seed, f"tiny_random, {registers} registers"
         self.variants = {variant: dinov2_checkpoint(32, 2, 2, registers, grid=5)}
         super().__init__(variant, **arguments)
 
     def _load(self) -> tuple[nn.Module, str]:
+        if self.weights is not None:
+            return super()._load()
         return random_network(self._spec, self.seed), f"random, seed {self.seed}"
 
 
@@ -147,10 +155,12 @@ def position_embeddings(trained: Tensor, rows: int, columns: int, registers: boo
     return torch.cat([cls, planes.flatten(2).transpose(1, 2)], dim=1).to(trained.dtype)
 
 
-class Dinov2Network(nn.Module):
+class Dinov2Network(Staged):
     """A transformers DINOv2 that gives the original features and stops where nothing more is due;
     layer: the block of the facet, None: the last.
     """
+
+    adapted = ("q_proj", "v_proj")  # as published: Hu et al., LoRA, ICLR 2022
 
     def __init__(
         self, model: nn.Module, registers: int, facet: str = "patch", layer: int | None = None
@@ -161,9 +171,9 @@ class Dinov2Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> Features:
         """pixels [B, 3, H, W], normalized, sides multiples of 14."""
-        grid, facet, blocks = grid_of(pixels, PATCH), self.facet, self.model.encoder.layer
+        grid, facet, blocks = grid_of(pixels, PATCH), self.facet, self.layers
         last = len(blocks) - 1 if self.layer is None else self.layer
-        hidden, cls = self._embed(pixels, grid), None
+        hidden, cls = self.stem(pixels), None
         for block in blocks[:last]:
             hidden = block(hidden)
         if facet in PROJECTIONS:
@@ -176,8 +186,22 @@ class Dinov2Network(nn.Module):
             cls = hidden[:, 0]
         return Features(as_map(hidden[:, 1 + self.registers :], grid), cls)
 
-    def _embed(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
-        parts = self.model.embeddings
+    @property
+    def layers(self) -> Any:
+        return self.model.encoder.layer
+
+    @property
+    def endings(self) -> list[nn.Module]:
+        return [self.model.layernorm]
+
+    def pooled(self, hidden: Tensor) -> Tensor:
+        """CLS [B, D] of the last tokens, normalized."""
+        cls: Tensor = self.model.layernorm(hidden[:, 0])
+        return cls
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        """Tokens [B, 1 + R + h * w, D] of pixels, as the first block takes them."""
+        parts, grid = self.model.embeddings, grid_of(pixels, PATCH)
         patches = parts.patch_embeddings.projection(pixels).flatten(2).transpose(1, 2)
         tokens = torch.cat([parts.cls_token.expand(len(pixels), -1, -1), patches], dim=1)
         has_registers, trained = self.registers > 0, parts.position_embeddings

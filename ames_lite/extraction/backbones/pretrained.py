@@ -93,6 +93,13 @@ def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple
     return network.float().eval(), file_digest(folder / WEIGHTS)
 
 
+def save_pretrained(network: Any, folder: Path) -> Path:
+    """Write a transformers folder that `load_pretrained` takes; returns the file of weights."""
+    with _quiet():
+        network.save_pretrained(folder)
+    return folder / WEIGHTS
+
+
 def transformers_class(name: str) -> Any:
     """A class of transformers. Raises ConfigError where it is not installed or has none."""
     remedy = "python -m pip install -r requirements.txt"

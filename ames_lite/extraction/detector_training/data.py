@@ -6,7 +6,7 @@ depends on (seed, epoch) alone.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,19 +148,30 @@ def epoch_batches(
 
 class FrozenFeatures:
     """Tokens of images by row, by a frozen backbone. Raises BadInput for one without maps.
+    compute: of prepared images of one shape; None: their patches, over all scales.
 
     The first rows are kept in memory, the rest computed every epoch; on a CPU, where images are
     computed one by one, both give the same numbers.
     """
 
     def __init__(
-        self, backbone: Backbone, paths: Sequence[Path], *, cache_gib: float = 4.0, workers: int = 1
+        self,
+        backbone: Backbone,
+        paths: Sequence[Path],
+        *,
+        cache_gib: float = 4.0,
+        workers: int = 1,
+        compute: Callable[[Sequence[Any]], list[Tensor]] | None = None,
     ) -> None:
         require(cache_gib >= 0, f"cache_gib is {cache_gib}", expected="GiB of memory, 0: none")
         self.backbone, self.workers = require_maps(backbone), workers
+        self.compute = compute or self._tokens
         self._jobs = [Job(path.name, path, None) for path in paths]
         self._cache: dict[int, Tensor] = {}
         self._room = int(cache_gib * GIB)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
 
     def fill(self) -> int:
         """Compute the first rows and keep them while there is room; returns how many are kept."""
@@ -187,7 +198,7 @@ class FrozenFeatures:
 
     def _compute(self, rows: Sequence[int]) -> Generator[Tensor, None, None]:
         jobs = [self._jobs[row] for row in rows]
-        for found in compute_all(self._tokens, jobs, self.backbone, self.workers):
+        for found in compute_all(self.compute, jobs, self.backbone, self.workers):
             if isinstance(found, str):
                 what = f"an image cannot be used: {found}"
                 raise BadInput(what, remedy="repair it or remove it from the list")

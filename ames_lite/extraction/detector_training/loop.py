@@ -67,7 +67,7 @@ class DetectorTrainer(TrainingRun):
         """Train, or resume training; returns the path of the best detector."""
         with self.hold():
             resumed = self.resume()
-            if len(self.curve) < self.epochs:
+            if not self.finished:
                 kept = self.features.fill()
                 of = len(self.train_set) + len(self.val)
                 logger.info("%d of %d images have their features in memory", kept, of)

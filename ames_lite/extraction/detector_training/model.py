@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import require
-from ames_lite.evaluation.metrics import JUNK, POSITIVE, average_precision, hits_of_labels, mean
+from ames_lite.evaluation.metrics import (
+    JUNK,
+    POSITIVE,
+    Floats,
+    Hits,
+    average_precision,
+    hits_of_labels,
+    mean,
+)
 from ames_lite.extraction.backbones.detector import SpatialAttention2d
 from ames_lite.extraction.detector_training.data import Rows, partners
 
@@ -103,9 +111,11 @@ class HardTriplet(nn.Module):
         return functional.relu(gap + self.margin).mean(), (gap < 0).float().mean()
 
 
-def leave_one_out_map(vectors: Tensor, labels: Rows) -> float:
-    """Mean average precision (trapezoids) of unit vectors [N, D], each image out of its own list;
-    images without a partner of their label are distractors.
+def leave_one_out_map(
+    vectors: Tensor, labels: Rows, metric: Callable[[Hits], Floats] = average_precision
+) -> float:
+    """Mean average precision (trapezoids; metric: another) of unit vectors [N, D], each image out
+    of its own list; images without a partner of their label are distractors.
     """
     queries = np.flatnonzero(partners(labels) > 1)
     require(len(queries), "no label has two images", expected="images to evaluate by")
@@ -118,7 +128,7 @@ def leave_one_out_map(vectors: Tensor, labels: Rows) -> float:
         same = labels[order] == labels[rows][:, None]
         kinds = np.where(order == rows[:, None], JUNK, np.where(same, POSITIVE, 0))
         positives = partners(labels)[rows] - 1
-        found.append(average_precision(hits_of_labels(kinds.astype(np.uint8), positives)))
+        found.append(metric(hits_of_labels(kinds.astype(np.uint8), positives)))
     return mean(np.concatenate(found))
 
 

@@ -330,7 +330,7 @@ def test_bf16_stays_close_to_fp32() -> None:
     arguments: dict[str, Any] = {"image_size": 140, "top_k": 1000, "device": "cpu"}
     full, half = (TinyRandom(precision=p, **arguments) for p in ("fp32", "bf16"))
     batch = [full.prepare(image)]
-    pixels = full._pixels(batch)[0]
+    pixels = full.normalized(batch)[0]
     a, b = (backbone.features(pixels).patches for backbone in (full, half))
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1)
     assert 0 < (1 - cosine).max() < 1e-3

@@ -194,7 +194,7 @@ def test_a_transformers_without_the_class_is_named() -> None:
 def test_bf16_stays_close_to_fp32(tiny: Path) -> None:
     arguments: dict[str, Any] = {"image_size": 96, "device": "cpu"}
     full, half = (Dinov3("tiny", str(tiny), precision=p, **arguments) for p in ("fp32", "bf16"))
-    pixels = full._pixels([full.prepare(picture(60, 90))])[0]
+    pixels = full.normalized([full.prepare(picture(60, 90))])[0]
     a, b = (backbone.features(pixels).patches for backbone in (full, half))
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1)
     assert 0 < (1 - cosine).max() < 1e-3

@@ -226,7 +226,7 @@ def test_how_the_pixels_of_an_image_lie_in_memory_changes_nothing(
 def test_float_pixels_of_a_view_reach_the_network_as_they_are() -> None:
     backbone: Any = build_backbone("tiny_random", device="cpu", resize="bicubic_float")
     prepared = backbone.prepare(pictures(1)[0], None)
-    (pixels,), (view,) = backbone._pixels([prepared]), prepared.views
+    (pixels,), (view,) = backbone.normalized([prepared]), prepared.views
     back = pixels[0].permute(1, 2, 0).numpy() * backbone.std + backbone.mean
     assert view.pixels.min() < 0 and np.abs(255 * back - view.pixels).max() < 1e-3
 
@@ -252,7 +252,7 @@ def test_the_vector_of_several_scales_is_the_mean_of_their_unit_vectors(
 ) -> None:
     mean: Any = tiny(name, tmp_path, monkeypatch)
     prepared = mean.prepare(pictures(1)[0], None)
-    vectors = [mean.features(pixels).cls[0].numpy() for pixels in mean._pixels([prepared])]
+    vectors = [mean.features(pixels).cls[0].numpy() for pixels in mean.normalized([prepared])]
     found = mean.describe([prepared])[0].vector
     units = [vector / np.linalg.norm(vector) for vector in vectors]
     assert np.allclose(found, np.mean(units, axis=0), atol=1e-6)

@@ -166,7 +166,7 @@ def test_arguments_that_do_not_fit_are_refused_before_weights_load(
 
 def test_bf16_stays_close_to_fp32(tiny: Path) -> None:
     full, half = (Siglip2("tiny", str(tiny), precision=p, device="cpu") for p in ("fp32", "bf16"))
-    pixels = full._pixels([full.prepare(picture(60, 90))])[0]
+    pixels = full.normalized([full.prepare(picture(60, 90))])[0]
     a, b = (backbone.features(pixels) for backbone in (full, half))
     cosine = torch.nn.functional.cosine_similarity(a.patches, b.patches, dim=1)
     assert 0 < (1 - cosine).max() < 1e-3

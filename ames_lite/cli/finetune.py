@@ -1,0 +1,108 @@
+"""`python scripts/finetune.py`: labelled images in, a backbone that is better at them out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ames_lite.cli.continuing import training_dir
+from ames_lite.cli.extraction import configured_backbone
+from ames_lite.cli.schema.jobs import Finetune
+from ames_lite.cli.schema.keys import Named
+from ames_lite.cli.scoring_run import settled
+from ames_lite.cli.train_detector import image_sets
+from ames_lite.cli.training_folder import make_training_list
+from ames_lite.datasets.names import check_present, line_of
+from ames_lite.errors import require
+from ames_lite.extraction.detector_training import data as sets
+from ames_lite.extraction.detector_training.data import LabelledImages
+from ames_lite.extraction.finetuning.data import readable, stratified
+from ames_lite.extraction.finetuning.loop import META, METRIC, Finetuning
+from ames_lite.extraction.finetuning.model import Trained
+from ames_lite.io.json_file import read_json_file
+from ames_lite.io.overrides import word
+from ames_lite.processes import Processes, process_group
+from ames_lite.training.recipe import FinetuneRecipe
+
+
+def run(config: Finetune) -> Path:
+    """Fine-tune as configured, or resume; returns the folder of the backbone."""
+    with process_group(config.device) as (processes, device):
+        return _run(settled(config, device, processes), device, processes)
+
+
+def _run(config: Finetune, device: torch.device, processes: Processes) -> Path:
+    recipe = FinetuneRecipe(**{k: getattr(config, k) for k in FinetuneRecipe.__dataclass_fields__})
+    if processes.first:
+        make_training_list(config)
+    processes.wait()
+    images, val = image_sets(config)
+    backbone = sets.require_maps(configured_backbone(_square(config), config, "fp32"))
+    what, patch = f"image_size is {recipe.image_size}", backbone.prepare.patch
+    require(recipe.image_size % patch == 0, what, expected=f"a multiple of {patch}")
+    network = Trained(backbone.staged(), recipe)
+    train, val, single = processes.from_first(
+        _chosen(config, images, val) if processes.first else None
+    )
+    folder = processes.from_first(
+        training_dir(config, "finetune", search=False) if processes.first else None
+    )
+    facts: dict[str, str | int | None] = {"dataset": config.dataset.option}
+    facts |= {"val_dataset": config.val_dataset, "split": config.split, "single_images": single}
+    for name, part in (("train", train), ("val", val)):
+        facts |= {f"{name}_images": len(part), f"{name}_labels": len(set(part.labels.tolist()))}
+    best = Finetuning(
+        network,
+        backbone,
+        train,
+        val,
+        recipe,
+        folder,
+        data=facts,
+        processes=processes,
+        cache_gib=config.cache_gib,
+        workers=config.workers,
+        save_every=config.save_every,
+    ).fit()
+    if processes.first:
+        _report(best, config.backbone.name)
+    return best
+
+
+def _square(config: Finetune) -> Named:
+    """The backbone with images as the network is trained: squares, at one scale."""
+    side = config.image_size
+    more = {"image_size": [side, side], "scales": [1.0], "method": "resize", "top_k": 1}
+    return replace(config.backbone, arguments={**config.backbone.arguments, **more})
+
+
+def _chosen(
+    config: Finetune, images: LabelledImages, val: LabelledImages | None
+) -> tuple[LabelledImages, LabelledImages, int]:
+    """Images to train on and to evaluate by, those that cannot be read left out; and how many are
+    the only one of their class.
+    """
+    for part in (images, *([] if val is None else [val])):
+        check_present(part.root, part.names, line_of(part.source, "image"))
+    given = [readable(part, config.workers, config.on_bad_image) for part in (images, val) if part]
+    train, single = sets.drop_single(given[0])
+    if single:
+        print(f"{single} images are the only one of their class: left out of training")
+    if val is not None:
+        sets.drop_single(given[1])  # refuses what cannot be evaluated by
+        val = given[1]
+    else:
+        hold_out = sets.hold_out if config.split == "classes" else stratified
+        train, val = hold_out(train, config.val_share, config.seed)
+    sets.refuse_shared(train, val)
+    return train, val, single
+
+
+def _report(best: Path, name: str) -> None:
+    meta = read_json_file(best / META, "the meta of a fine-tuned backbone")
+    print(
+        f"{METRIC} on {meta['data']['val_images']} held-out images: "
+        f"{meta[f'{METRIC} before']:.4f} before, {meta[METRIC]:.4f} after epoch "
+        f"{meta['best_epoch']}"
+    )
+    print(f"backbone: {best} (backbone={name} {word('backbone.arguments.weights', best)})")
