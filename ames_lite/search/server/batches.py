@@ -1,10 +1,11 @@
-"""Pairs of concurrent requests in common calls of the head, on one thread.
+"""Pairs of concurrent requests in common calls of the head: on the CPU one call a core at a time.
 
-A request waits WAIT for others, unless it fills a call on its own; while a call runs, the next one
-gathers. All but the call itself is done by the event loop, so that nothing needs a lock.
+A request waits WAIT for others, unless it fills a call on its own; while all cores run one, the
+next gathers. All but the call itself is done by the event loop, so that nothing needs a lock.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ames_lite.reranking.reranker import Reranker
 
@@ -37,16 +39,20 @@ class Batches:
 
     def __init__(self, reranker: Reranker, note: Callable[[int], None]) -> None:
         self._reranker, self._most, self._note = reranker, reranker.batch_pairs, note
-        self.thread = ThreadPoolExecutor(1, "scoring")
+        on_cpu = reranker.model.device.type == "cpu"
+        self._calls = os.cpu_count() or 1 if on_cpu else 1
+        self.pool = ThreadPoolExecutor(self._calls, "scoring", torch.set_num_threads, (1,))
         self._waiting: deque[Waiting] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def logits(self, query: Array, candidates: Sequence[Array]) -> Logits:
         """[K], as `Reranker.logits`. A caller that is cancelled is not scored any more."""
         done: asyncio.Future[Logits] = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(query, candidates, done))
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
+        if len(self._running) < self._calls:
+            task = asyncio.create_task(self._run())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         return await done
 
     async def _run(self) -> None:
@@ -59,7 +65,7 @@ class Batches:
                 continue
             self._note(len(batch))
             pairs = [(one.query, one.candidates) for one in batch]
-            scored = loop.run_in_executor(self.thread, self._reranker.logits_of, pairs)
+            scored = loop.run_in_executor(self.pool, self._reranker.logits_of, pairs)
             await asyncio.wait([scored])
             error = scored.exception()
             for place, one in enumerate(batch):

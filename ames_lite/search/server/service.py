@@ -1,6 +1,6 @@
 """What the server does with a request, once it is read: describe, score, order.
 
-One thread alone runs the backbone and searches, that of `batches` runs the head, so that
+One thread alone runs the backbone and searches, those of `batches` run the head, so that
 descriptors do not wait for images. Others read and check: the event loop only waits.
 """
 
@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ames_lite.errors import require
 from ames_lite.models import SimilarityHead
@@ -64,7 +65,8 @@ class Service:
         self._images, self._reranker = images, images.reranker
         self._roots = [root.resolve() for root in roots]
         self._batches = Batches(images.reranker, note)
-        self._describing = ThreadPoolExecutor(1, "describing")
+        threads = torch.get_num_threads()
+        self._describing = ThreadPoolExecutor(1, "describing", torch.set_num_threads, (threads,))
 
     async def rerank(
         self,
@@ -106,7 +108,7 @@ class Service:
         return Found(model=self.name, results=hits, absent=listing.absent)
 
     def close(self) -> None:
-        for pool in (self._describing, self._batches.thread):
+        for pool in (self._describing, self._batches.pool):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _relevance(self, scores: npt.NDArray[np.floating[Any]], lamb: float) -> list[float]:
