@@ -29,7 +29,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n 2
 	$(TESTS)
 
 # The same with the lowest versions that pyproject.toml allows, in an environment of its own.

@@ -63,6 +63,7 @@ def test_a_port_that_is_taken_is_said_before_the_work(tmp_path: Path) -> None:
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")
 def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     pytest.importorskip("gradio")

@@ -10,6 +10,7 @@ from ames_lite.cli.compose import CONFIG_DIR, compose, sweep_values
 from tests.conftest import TinyWorld
 
 GIVEN = ["dataset=synthetic", "desc_name=sift", "lamb=0.3", "temp=0.1", "report_queries=0"]
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def words(tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return [*GIVEN, f"data_root={tiny_world.root}"]
 
 
-@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+@pytest.mark.parametrize("launcher", [[], pytest.param(JOBLIB, marks=pytest.mark.slow)])
 def test_a_sweep_runs_every_combination_and_ends_with_one_table(
     words: list[str], launcher: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

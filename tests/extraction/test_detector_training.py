@@ -284,9 +284,8 @@ def whole(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return train_detector(backbone_of(), images_of(tiny_world), folder, recipe, save_every=2).parent
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_cut_off_ends_with_the_weights_of_an_unbroken_one(
     how: signal.Signals, tiny_world: TinyWorld, whole: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from tests.faults.trials import Trials
 
 # at a share of a stage's calls
 FAULTS = [(KILL, 0.1), (KILL, 0.95), ("ENOSPC" + ONCE, 0.4), (LIMIT, 20000)]  # LIMIT: bytes
-SHORT = ["merge", "index, then one changed"]
+SHORT = ["merge", pytest.param("index, then one changed", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,13 @@ def page(chromium: Chromium) -> Iterator[Page]:
     assert chromium.errors() == [] and chromium.outside() == []
 
 
-@pytest.mark.parametrize("size", [(1300, 900), PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((1300, 900), id="desktop"),
+        pytest.param(PHONE, id="phone", marks=pytest.mark.slow),
+    ],
+)
 def test_a_visitor_searches_reorders_and_looks_at_a_pair(
     page: Page, served: Served, size: tuple[int, int], tmp_path: Path
 ) -> None:
@@ -167,7 +173,13 @@ def _captions(served: Served) -> list[str]:
     return [f"{r.rank} (was {r.global_rank}) · {r.score:.3f}\n{r.name}" for r in results]
 
 
-@pytest.mark.parametrize("number", [0, 3], ids=["lying", "upright"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(0, id="lying", marks=pytest.mark.slow),
+        pytest.param(3, id="upright"),
+    ],
+)
 def test_two_clicks_mark_a_part_of_the_query(page: Page, served: Served, number: int) -> None:
     page.open(served.address)
     page.pick(number)

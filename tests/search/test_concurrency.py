@@ -24,7 +24,7 @@ from tests.search.test_indexing import photos as photos
 from tests.search.test_indexing import vocabulary as vocabulary
 from tests.stores.test_descriptor_store import create, fill
 
-READERS = 4
+READERS = 2
 
 
 def started(work: object) -> int:
@@ -56,11 +56,11 @@ def test_readers_of_an_index_that_is_updated_find_what_a_fresh_one_has(
             searched += 1
 
     children = [started(read) for _ in range(READERS)]
-    for number in range(8):  # a picture comes, one changes, one goes
+    for number in range(4):  # a picture comes, one changes, one goes
         picture(photos / f"new{number}.jpg", 100 + number)
         picture(photos / "sub" / "1.jpg", 200 + number)
-        if number > 2:
-            (photos / f"new{number - 3}.jpg").unlink()
+        if number > 1:
+            (photos / f"new{number - 2}.jpg").unlink()
         run(photos, index, vocabulary)
     end.touch()
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * READERS

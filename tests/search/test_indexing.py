@@ -321,12 +321,15 @@ def test_a_run_that_ends_behind_the_descriptions_is_continued(
     check(tmp_path / "index", photos, vocabulary)
 
 
-def test_many_runs_leave_few_segments(photos: Path, vocabulary: Path, tmp_path: Path) -> None:
+def test_many_runs_leave_few_segments(
+    photos: Path, vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SEGMENTS", 3)
     index = tmp_path / "index"
     run(photos, index, vocabulary)
-    for number in range(10, 22):
+    for number in range(10, 16):
         picture(photos / f"{number}.jpg", number)
-        if number == 15:
+        if number == 13:
             (photos / "bad.jpg").write_text("no image")
         _, shown = run(photos, index, vocabulary)
         assert shown == 1
@@ -337,7 +340,7 @@ def test_many_runs_leave_few_segments(photos: Path, vocabulary: Path, tmp_path: 
         )
         assert len(stores(index)) == 2 * len(image_index.segments_of(record.entries))
     check(index, photos, vocabulary)
-    for number in range(10, 22):
+    for number in range(10, 16):
         (photos / f"{number}.jpg").unlink()
     run(photos, index, vocabulary)
     check(index, photos, vocabulary)

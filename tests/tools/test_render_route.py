@@ -32,6 +32,7 @@ def metres(name: str, origin: str) -> float:
     return float(np.hypot(here[0] - there[0], here[1] - there[1]))
 
 
+@pytest.mark.slow
 def test_a_route_goes_from_pixels_to_recall(tmp_path: Path) -> None:
     """recall@k of the global ranking is counted again from the names of the neighbours."""
     given = [*LENGTHS, f"data_root={tmp_path}", "workers=1"]

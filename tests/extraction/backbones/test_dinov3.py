@@ -166,6 +166,7 @@ def test_what_a_folder_lacks_is_named(tiny: Path) -> None:
         _ = Dinov3("tiny", str(tiny.parent / "nowhere")).provenance
 
 
+@pytest.mark.slow
 def test_without_network_the_answer_is_quick_and_says_that_access_has_to_be_requested(
     tmp_path: Path,
 ) -> None:
