@@ -24,6 +24,7 @@ COMMANDS = {name: f"ames_lite.cli.{name}:run" for name in SCHEMAS} | {  # shorte
     "import": "ames_lite.cli.import_features:run",
     "index": "ames_lite.cli.search:build_index",
 }
+PLAN = "plan"
 HELP_COLUMN = 32  # where the meaning of a key begins
 HYDRA_FLAGS = ("-m", "--multirun", "-i", "--info", "-c", "--cfg", "-sc", "--shell-completion")
 
@@ -108,10 +109,13 @@ def run_script(path: str, module: str | None = None) -> NoReturn:
 def main() -> int:
     """`ames <command> key=value …`, also as `python -m ames_lite`."""
     name, *words = sys.argv[1:] or ["--help"]
+    if name == PLAN and words and words[0] in COMMANDS:  # ames plan train …: train … plan=true
+        name, words = words[0], [*words[1:], f"{PLAN}=true"]
     if name in COMMANDS:
         return run(name, words)
     if name in ("-h", "--help"):
         print(f"usage: ames <command> [--help] [key=value …]\n\ncommands: {', '.join(COMMANDS)}")
+        print(f"ames {PLAN} <command> …: what it would take, in time, disk and memory")
         return 0
     known = ", ".join(COMMANDS)
     print(f"error: there is no command '{name}'\n  expected: one of {known}", file=sys.stderr)

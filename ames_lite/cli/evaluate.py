@@ -8,14 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from ames_lite.cli import global_ranking
 from ames_lite.cli.compose import as_dict, given_words
+from ames_lite.cli.results_table import show
 from ames_lite.cli.schema.evaluation import Evaluate, Scored, Searching
 from ames_lite.cli.schema.exchange import Rerank
 from ames_lite.cli.schema.keys import Named
 from ames_lite.cli.scoring_run import SCORES, run_folder, scores_in, scoring
-from ames_lite.cli.shell import RESULTS, as_list, dataset_files, print_table, protocol_of
+from ames_lite.cli.shell import RESULTS, as_list, dataset_files, protocol_of
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile, check_config
 from ames_lite.evaluation.data import (
@@ -27,10 +27,9 @@ from ames_lite.evaluation.data import (
 )
 from ames_lite.evaluation.evaluator import Work, report, reuse
 from ames_lite.evaluation.exports import check_exports, write_exports
-from ames_lite.evaluation.protocols import Protocol, footnotes
+from ames_lite.evaluation.protocols import Protocol
 from ames_lite.evaluation.report import Shown, write_report
-from ames_lite.evaluation.results_file import Rankings, role_of, say_without_descriptors
-from ames_lite.evaluation.significance import bootstrap_mean
+from ames_lite.evaluation.results_file import NO_MODEL, Rankings, role_of
 from ames_lite.evaluation.tuning import Tuned, grid, read_tuned
 from ames_lite.hub import ENTRIES, names_for
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
@@ -64,6 +63,8 @@ def _run(
     processes: Processes,
     options: ScoringOptions,
 ) -> dict[str, Any]:
+    if config.model.name == NO_MODEL:
+        return global_ranking.run(config, comparisons) if processes.first else {}
     files = dataset_files(config)
     exports, top, protocol = as_list(config.exports or []), config.export_top, protocol_of(config)
     setting = check_exports(exports, protocol, config.export_setting, top)
@@ -283,41 +284,3 @@ def _unknown_ensemble(config: Scored | Searching | Rerank, form: str | None) -> 
         expected += f"; these weights have the form of {form}"
     what = "λ and γ are unknown: the weights do not carry them"
     return ConfigError(what, where=config.weights, expected=expected, remedy=remedy)
-
-
-def show(results: dict[str, Any], seed: int) -> None:
-    """Print the table: the global ranking, then every row; below it the gain with its interval."""
-    names = [name for name in results["global"] if not name.startswith("mp@")]
-    header = ["", "num_rerank", "λ", "γ", "", *names]
-    rows: list[list[object]] = [
-        ["global", "-", "-", "-", "", *(results["global"][name] for name in names)]
-    ]
-    for row in results["rows"]:
-        cells = [row["metrics"][name] for name in names]
-        settings = [row["num_rerank"], f"{row['lamb']:g}", f"{row['temp']:g}", row["role"]]
-        rows.append([results["model"], *settings, *cells])
-    print_table(header, rows)
-    for sentence in say_without_descriptors(results):
-        print(sentence)
-    if results["rows"][0]["role"] == "oracle":
-        print("oracle: a grid on a test set; whoever picks its best row has tuned on the test set")
-    for note in footnotes(names, results["counted"]):
-        print(f"  {note}")
-    print(_gain(results, seed))
-
-
-def _gain(results: dict[str, Any], seed: int) -> str:
-    """What the first row gains over the global ranking, with its interval, in words."""
-    aps = [(q["global_ap"], q["ap"]) for q in results["per_query"]]
-    gains = np.array([np.nan if None in both else both[1] - both[0] for both in aps], np.float64)
-    row = results["rows"][0]
-    tuned = f"λ, γ tuned on {row['tuned_on']}" if row["tuned_on"] else "λ, γ as given"
-    if np.isnan(gains).all():
-        what = "no query counts in all settings of the main metric"
-        return f"first row against global: {what}; {tuned}"
-    gain = bootstrap_mean(gains, seed=seed)
-    return (
-        f"first row against global, mean AP of {gain.counted} queries: {gain.mean:+.4f} "
-        f"[{gain.low:+.4f}, {gain.high:+.4f}] (95 %, bootstrap); "
-        f"{gain.excluded} queries without positives; {tuned}"
-    )

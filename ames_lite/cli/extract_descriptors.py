@@ -22,7 +22,7 @@ def run(config: ExtractDescriptors) -> None:
     backbone = configured_backbone(config.backbone, config)
     code = config.binarization
     binarization = None if code is None else BinaryCode.load(code)
-    outputs = _outputs(config, backbone)
+    outputs = outputs_of(config, backbone)
     for split in splits:
         boxes = query_boxes(files, lists[split]) if split == "query" else None
         vectors = files.global_path(split, backbone.global_kind or "cls")
@@ -43,7 +43,7 @@ def run(config: ExtractDescriptors) -> None:
             print(f"{split}: {path}")
 
 
-def _outputs(config: ExtractDescriptors, backbone: Backbone) -> list[str]:
+def outputs_of(config: ExtractDescriptors, backbone: Backbone) -> list[str]:
     """`outputs=`; null: local descriptors, and the global one of a backbone that has one."""
     if config.outputs is None:
         return ["local"] if backbone.global_kind is None else list(OUTPUTS)

@@ -20,7 +20,12 @@ from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation.exports import check_exports
-from ames_lite.evaluation.failures import best_and_worst, best_ranks, pick_row
+from ames_lite.evaluation.failures import (
+    best_and_worst,
+    best_ranks,
+    nearest_and_furthest,
+    pick_row,
+)
 from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.pictures import PagePictures
 from ames_lite.evaluation.report import Shown, write_report
@@ -31,8 +36,9 @@ logger = logging.getLogger(__name__)
 PAGE = "failures.html"
 MOST = 50  # queries of a kind
 NEEDED = ("dataset", "desc_name", "neighbors")  # of the run's configuration
-OF_RUN = (*NEEDED, "data_root", "images", "scores", "ap_divisor")
+OF_RUN = (*NEEDED, "data_root", "images", "scores", "ap_divisor", "k")
 KINDS = ("helped most", "worst")  # queries on the page
+OF_GLOBAL = ("success", "worst by distance")  # where nothing is reranked
 OF_DATASET = {"option", "folder", "protocol", "page"}
 
 
@@ -145,6 +151,12 @@ def choose(
     right, wrong = int((after == 1).sum()), int((after > 1).sum())
     if not right + wrong:
         raise BadInput("no query has a correct image in this setting", where=found.where)
+    if not found.results["rows"][place]["num_rerank"]:
+        rows = nearest_and_furthest(found, both[0].hits[setting], setting, count)
+        return dict(zip(OF_GLOBAL, rows, strict=True)), [
+            f"a correct image first: {right} of {right + wrong} queries; shown: {len(rows[0])} of "
+            f"them, and of the others the {len(rows[1])} that are furthest from a correct image"
+        ]
     won, lost = best_and_worst(before, after, both[0].ap[setting], both[1].ap[setting], count)
     main = found.protocol.main
     values = [one.metrics[main] for one in both]
@@ -171,6 +183,8 @@ def _moved(before: Floats, after: Floats) -> tuple[str, str]:
 def title_of(results: Mapping[str, Any], place: int, setting: str) -> str:
     row = results["rows"][place]
     settings = f"num_rerank {row['num_rerank']}, λ {row['lamb']:g}, γ {row['temp']:g}"
+    if not row["num_rerank"]:
+        return f"{results['dataset']}, {results['desc_name']}: the global ranking"
     role = f" ({row['role']})" if row.get("role") else ""
     graded = "" if setting == "all" else f", {setting}"
     parts = [results["dataset"] + graded, results["desc_name"], results["model"]]

@@ -25,7 +25,7 @@ from ames_lite.cli.scoring_run import SCORES, scoring_options
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, check_config, require
-from ames_lite.evaluation.comparison import Block, Entry, compare
+from ames_lite.evaluation.comparison import GLOBAL, Block, Entry, compare
 from ames_lite.evaluation.comparison_table import one_table, render
 from ames_lite.evaluation.data import find_files
 from ames_lite.evaluation.metrics import find_hits
@@ -58,8 +58,28 @@ def run(config: PlaceRecognition) -> list[Block]:
         _fill(pipeline, stage, networks)
     blocks = [_rerank(pipeline, place, folder / place.name) for place in pipeline.places]
     print(f"\n{_write_tables(pipeline, blocks, folder)}")
+    _say_published(config, blocks)
     print(f"tables: {folder / 'table.md'}, {folder / 'table.csv'}")
     return blocks
+
+
+def _say_published(config: PlaceRecognition, blocks: Sequence[Block]) -> None:
+    """The published figures of these sets beside those of the global ranking, in points."""
+    published = config.published.get(config.size or "", {})
+    rows: list[list[object]] = []
+    for block in blocks:
+        found = next(line.metrics for line in block.lines if line.name == GLOBAL)
+        for metric, figure in published.get(block.dataset, {}).items():
+            came = found.get(metric)
+            obtained = ["-", "-"] if came is None else _points(100 * came.mean, float(figure))
+            rows.append([block.dataset, metric, f"{figure:.2f}", *obtained])
+    if rows:
+        print()
+        shell.print_table(["published", "", "expected", "obtained", "difference"], rows)
+
+
+def _points(obtained: float, expected: float) -> list[str]:
+    return [f"{obtained:.2f}", f"{obtained - expected:+.2f}"]
 
 
 def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
@@ -129,12 +149,12 @@ def _check_stage(pipeline: Pipeline, stage: Stage, problems: list[UserError]) ->
     """Its output, where it is kept; else what it needs: lists, and the images that it reads."""
     if stage.keep is not None:
         _try(problems, stage.about, stage.keep)
-    elif _try(problems, stage.about, _find_lists, pipeline, stage.place) and stage.network:
+    elif _try(problems, stage.about, make_lists, pipeline, stage.place) and stage.network:
         for split in stage.unfilled:
             _try(problems, stage.about, _check_images, stage.place, split)
 
 
-def _find_lists(pipeline: Pipeline, place: Files) -> bool:
+def make_lists(pipeline: Pipeline, place: Files) -> bool:
     """Image lists and ground truth, made from the official layout where they are missing."""
     try:
         find_lists(place, SIDES)
@@ -185,6 +205,8 @@ def _load(pipeline: Pipeline, stage: Stage) -> Backbone:
 def _check_reranker(pipeline: Pipeline, name: str, backbone: Backbone | None) -> None:
     """Raises where its weights, λ or γ are missing, or where it is for other descriptors."""
     config = pipeline.steps.config(*pipeline.rerank(pipeline.places[0], name))
+    if not pipeline.reranks:
+        return
     counts = config.query_desc_num, config.gallery_desc_num
     scoring_options(config, torch.device("cpu"), *counts)
     _, scorer, _ = evaluate.check(config)
@@ -249,7 +271,8 @@ def _write_tables(pipeline: Pipeline, blocks: Sequence[Block], folder: Path) -> 
 def _notes(pipeline: Pipeline) -> list[str]:
     notes = [f"global: {pipeline.lists}"]
     notes += [f"left out: {name}: {why}" for name, why in pipeline.left_out.items()]
-    own = {name: getattr(pipeline.config, name) for name in pipeline.rerankers}
+    rerankers = pipeline.rerankers if pipeline.reranks else []
+    own = {name: getattr(pipeline.config, name) for name in rerankers}
     given = [
         name for name, one in own.items() if one.tuned is None and None not in (one.lamb, one.temp)
     ]

@@ -20,6 +20,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import MissingFile, UserError, check_config
 from ames_lite.evaluation.protocols import get_protocol
+from ames_lite.evaluation.results_file import NO_MODEL
 from ames_lite.evaluation.tuning import read_tuned
 from ames_lite.extraction.neighbors import check_topk
 from ames_lite.io.overrides import word
@@ -30,7 +31,9 @@ from ames_lite.stores.published.neighbors import is_pickle
 from ames_lite.stores.published.store import is_published
 
 RERANKERS = ("ames", "elvis", "mutual_nn", "ransac")
+WITHOUT = [NO_MODEL]  # rerankers= of a table of global rankings
 OF_EXTRACTION = ("workers", "device", "precision", "batch_pixels", "on_bad_image")
+OF_REPORT = ("report_queries", "seed")
 OF_SCORING = ("query_desc_num", "gallery_desc_num", "max_memory", "threads", "report_queries")
 OF_LOCAL, OF_GLOBAL = "local descriptors", "global descriptors"  # networks
 Command = tuple[str, ...]  # its name, then overrides
@@ -79,6 +82,7 @@ class Pipeline:
     def __init__(self, config: PlaceRecognition) -> None:
         self.config, self.steps = config, Steps(data_root(config))
         self.rerankers, self.left_out = _rerankers(config)
+        self.reranks = self.rerankers != WITHOUT
         self.global_desc_name = config.global_desc_name or config.desc_name
         # the global descriptors have a backbone of their own
         self.from_images = self.global_desc_name != config.desc_name
@@ -98,11 +102,14 @@ class Pipeline:
         return replace(place, desc_name=self.global_desc_name)
 
     def stages(self) -> dict[str, list[Stage]]:
-        """What the local descriptors and neighbour lists of each dataset need, in order."""
+        """What the local descriptors and neighbour lists of each dataset need, in order. Without
+        a reranker there are local descriptors only where the global ones are of them.
+        """
         shared, found = self._vocabulary(), {}
         for place in self.places:
             path, stages = shared or self._vocabulary(place) or (None, [])
-            stages = [self.extract_local(place), *stages]
+            needed = self.reranks or not self.from_images
+            stages = [*[self.extract_local(place)] * needed, *stages]
             stages += [] if self.with_cls else [self.extract_global(place, path)]
             found[place.name] = [*stages, self.search(place)]
         return found
@@ -113,8 +120,9 @@ class Pipeline:
         plain = compose("extract_descriptors", [f"backbone={name}"]).backbone.arguments
         changed = {f"backbone.arguments.{k}": v for k, v in arguments.items() if v != plain[k]}
         given = [f"backbone={name}", *(word(key, value) for key, value in changed.items())]
-        kinds = ["local", "cls"] if self.with_cls else ["local"]
-        given += [] if self.with_cls else ["outputs=[local]"]
+        kinds = ["local"] * (self.reranks or not self.with_cls) + ["cls"] * self.with_cls
+        if len(kinds) == 1:
+            given.append(f"outputs=[{'global' if self.with_cls else 'local'}]")
         return self._extract("extract_descriptors", place, kinds, OF_LOCAL, given, splits)
 
     def extract_global(self, place: Files, vocabulary: Path | None) -> Stage:
@@ -156,7 +164,10 @@ class Pipeline:
 
     def rerank(self, place: Files, reranker: str, *more: str) -> Command:
         """An evaluation; more: overrides of this one alone."""
-        config, own = self.config, getattr(self.config, reranker)
+        config, own = self.config, getattr(self.config, reranker, None)
+        if own is None:
+            given = [f"model={reranker}", word("desc_name", config.desc_name)]
+            return ("evaluate", *named(place), *given, *words(config, *OF_REPORT), *more)
         of_model = ["weights"] if isinstance(own, OfHead) else []
         of_model += ["tuned"] if own.tuned is not None else ["lamb", "temp"]
         given = [f"model={reranker}", word("desc_name", config.desc_name)]
@@ -228,7 +239,7 @@ class Pipeline:
     def _depth(self, place: Files) -> int:
         """How long the neighbour lists must be, if the gallery is not shorter."""
         numbers = [get_protocol(str(place.dataset.protocol)).depth]
-        for name in self.rerankers:
+        for name in self.rerankers if self.reranks else []:
             tuned = getattr(self.config, name).tuned
             numbers += numbers_of(self.config.num_rerank, tuned and read_tuned(tuned))
         return max(numbers)
@@ -255,7 +266,8 @@ def _rerankers(config: PlaceRecognition) -> tuple[list[str], dict[str, str]]:
     asked = config.rerankers
     if asked is not None:
         fine = asked and set(asked) <= set(RERANKERS) and len(set(asked)) == len(asked)
-        check_config(fine, f"rerankers={asked}", f"some of {', '.join(RERANKERS)}, once")
+        expected = f"some of {', '.join(RERANKERS)}, once; or [{NO_MODEL}]: the global rankings"
+        check_config(fine or asked == WITHOUT, f"rerankers={asked}", expected)
         return asked, {}
     without = [
         name for name in RERANKERS if name in HEADS and getattr(config, name).weights is None

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from glob import escape
+from importlib import import_module
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ def command(
         configs.append(compose(name, in_our_words(name, given)))
         os.environ[PROGRESS] = str(int(getattr(configs[0], "progress", True)))
         os.environ[VERIFY] = str(int(getattr(configs[0], "verify", True)))
+        if getattr(configs[0], "plan", False):
+            import_module("ames_lite.cli.planning").plan(name, configs[0])
+            return 0
         if getattr(configs[0], "prepare", False):
             one = int(os.environ.get("WORLD_SIZE", "1")) == 1
             check_config(one, "prepare=true in several processes", "one process, which prepares")
@@ -171,8 +175,10 @@ def dataset_named(name: str, folder: str = "own") -> Dataset:
 def protocol_of(config: Data) -> Protocol:
     """The protocol of the data set that a configuration names."""
     dataset, divisor = config.dataset, getattr(config, "ap_divisor", DIVISORS[0])
-    found = get_protocol(str(dataset.protocol))
-    return replace(found, private=dataset.private_queries, ap_divisor=divisor)
+    found, given = get_protocol(str(dataset.protocol)), getattr(config, "k", None)
+    ks = () if given is None else tuple(as_list(given))
+    check_config(all(k >= 1 for k in ks), f"k={given}", "ranks of at least 1: k=[1,5,10]")
+    return replace(found, private=dataset.private_queries, ap_divisor=divisor, ks=ks)
 
 
 def find_vocabulary(config: Data, given: Path | None) -> Path:

@@ -8,7 +8,6 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -67,13 +66,28 @@ def make_missing(
         try:
             return work()
         except MissingFile as error:
-            found = {one[0]: one for one in REMEDY.finditer(explain(str(error)))}
-            remedy = next((one for text, one in found.items() if text not in done), None)
-            if remedy is None:
-                raise
+            _mend(error, explain, more or {}, done)
+
+
+def _mend(
+    error: MissingFile,
+    explain: Callable[[str], str],
+    more: Mapping[str, Sequence[str]],
+    done: set[str],
+) -> None:
+    """Run the remedy, or where it misses something itself, the remedy of that alone: what was asked
+    for is then tried first, since one pass may make several files.
+    """
+    found = {one[0]: one for one in REMEDY.finditer(explain(str(error)))}
+    remedy = next((one for text, one in found.items() if text not in done), None)
+    if remedy is None:
+        raise error
+    name = remedy[1]
+    words = [*shlex.split(remedy[2]), *more.get(name, ())]
+    print(f"\nprepare: ames {name} {' '.join(map(shell_word, words))}")
+    try:
+        import_module(f"ames_lite.cli.{name}").run(compose(name, words))
+    except MissingFile as lacking:
+        _mend(lacking, explain, more, done)
+    else:
         done.add(remedy[0])
-        name = remedy[1]
-        words = [*shlex.split(remedy[2]), *(more or {}).get(name, ())]
-        print(f"\nprepare: ames {name} {' '.join(map(shell_word, words))}")
-        run = import_module(f"ames_lite.cli.{name}").run
-        make_missing(partial(run, compose(name, words)), explain, more)

@@ -69,7 +69,7 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
     if processes.size == 1:  # else extraction would make a shard in each of them
         prepare_training_folder(config)
     files, val = dataset_files(config), _validation_set(config)
-    found = _find(files, config.neighbors, val)
+    found = find_training(files, config.neighbors, val)
     store, sampler = open_training_set(found, recipe)
     teacher = None
     if config.teacher is not None:
@@ -156,7 +156,9 @@ def _takes_projection(config: Train) -> bool:
     return binary and config.start == "published"
 
 
-def _find(files: DatasetFiles, neighbors: str, val: ValidationSet | None) -> dict[str, Path]:
+def find_training(
+    files: DatasetFiles, neighbors: str, val: ValidationSet | None
+) -> dict[str, Path]:
     """All files by name; one message names all that is missing."""
     finders = {
         "list": lambda: files.image_list("train"),

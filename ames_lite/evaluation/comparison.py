@@ -168,7 +168,8 @@ def _block(entries: Sequence[Entry], baseline: str, metric: str | None, seed: in
     before = [_global_line(entry) for entry in entries]
     pairs: list[tuple[Line, Line | None]] = [(line, None) for line in _distinct(before)]
     for entry, of_entry in zip(entries, before, strict=True):
-        pairs += [(_row_line(entry, i), of_entry) for i in range(len(entry.runs[0]["rows"]))]
+        rows = enumerate(entry.runs[0]["rows"])
+        pairs += [(_row_line(entry, i), of_entry) for i, row in rows if row["num_rerank"]]
     base = next((line for line, _ in pairs if line.name == baseline), None)
     if base is None:
         files = ", ".join(entry.files[0] for entry in entries)

@@ -26,16 +26,18 @@ Stores = tuple[DescriptorStore, DescriptorStore]
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationData(protocols.Retrieval):
-    """All that an evaluation reads, opened and checked.
-
-    stores: of the queries, of the gallery; read: digests of the other files that metrics follow
-    from (`read_digests`).
-    """
+class ListData(protocols.Retrieval):
+    """What a global ranking is evaluated from; read: `read_digests`."""
 
     files: DatasetFiles
-    stores: Stores
     read: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationData(ListData):
+    """All that an evaluation reads, opened and checked; stores: of queries and gallery."""
+
+    stores: Stores
 
 
 def list_digests(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, str]:
@@ -83,22 +85,38 @@ def load_data(
     """Open and check everything. Raises MissingFile that names all that is missing, or BadInput;
     whole: read lists of any size in full, not only as far as the protocol looks.
     """
-    paths, protocol = find_files(files, neighbors), protocols.get_protocol(protocol)
+    paths = find_files(files, neighbors)
     lists = queries, gallery = read_lists(paths)
-    # A query that is in the gallery is left out of its own list.
-    longest = len(gallery.names) - bool(set(queries.names) & set(gallery.names))
-    needed = min(max(num_rerank, protocol.depth), longest)
     shortlist = read_shortlist(paths["neighbors"], queries.names, gallery.names)
     stores = open_stores(files, paths, lists, shortlist)
-    truth = files.read_truth(*(images.names for images in lists))
+    data = load_lists(files, protocol, neighbors, num_rerank, whole=whole)
+    return EvaluationData(**vars(data), stores=stores)
+
+
+def load_lists(
+    files: DatasetFiles,
+    protocol: str | protocols.Protocol,
+    neighbors: str,
+    num_rerank: int = 0,
+    *,
+    whole: bool = False,
+    unlabelled: bool = False,
+) -> ListData:
+    """As `load_data`, without descriptors; unlabelled: it may be that no query has a positive."""
+    paths = find_files(files, neighbors, stores=False)
+    lists, protocol = read_lists(paths), protocols.get_protocol(protocol)
+    queries, gallery = (images.names for images in lists)
+    # A query that is in the gallery is left out of its own list.
+    longest = len(gallery) - bool(set(queries) & set(gallery))
+    needed = min(max(num_rerank, protocol.depth), longest)
+    truth = files.read_truth(queries, gallery)
     maker = files.make_neighbors(neighbors, overwrite=True)
     most = None if whole else _looked_at(truth, protocol, needed)
     near = long_lists(paths["neighbors"], truth, needed, maker, most)
-    read = read_digests(truth, paths["neighbors"])
-    data = EvaluationData(protocol, truth, near, files, stores, read)
-    if min(excluded(data).values()) == len(queries.names):
+    data = ListData(protocol, truth, near, files, read_digests(truth, paths["neighbors"]))
+    if not unlabelled and min(excluded(data).values()) == len(queries):
         what, where = "no query has a positive", paths["ground truth"]
-        expected = f"positives among the {len(gallery.names)} images of {paths['gallery']}"
+        expected = f"positives among the {len(gallery)} images of {paths['gallery']}"
         raise BadInput(what, where=where, expected=expected)
     return data
 
@@ -130,12 +148,12 @@ def open_stores(
     return queries, gallery
 
 
-def excluded(data: EvaluationData) -> dict[str, int]:
+def excluded(data: ListData) -> dict[str, int]:
     """By setting, the number of queries that have no positive there, and so count in no mean."""
     return _count_queries(data, lambda positives: positives == 0)
 
 
-def short_lists(data: EvaluationData) -> dict[str, int]:
+def short_lists(data: ListData) -> dict[str, int]:
     """By setting, the number of queries with more positives than a list has images, if any; none
     for AP@k: it is over min(k, positives), and lists are never shorter than k.
     """
@@ -146,7 +164,7 @@ def short_lists(data: EvaluationData) -> dict[str, int]:
     return {setting: num for setting, num in found.items() if num}
 
 
-def _count_queries(data: EvaluationData, holds: Callable[[int], bool]) -> dict[str, int]:
+def _count_queries(data: ListData, holds: Callable[[int], bool]) -> dict[str, int]:
     of = partial(protocols.setting_positives, data.ground_truth)
     return {one: sum(holds(len(rows)) for rows in of(one)) for one in data.protocol.settings}
 

@@ -4,7 +4,7 @@ sweeps num_rerank, lamb and temp over them and makes the results (schema 1).
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,13 +15,12 @@ import numpy.typing as npt
 import torch
 
 from ames_lite import __version__
-from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.data import SIDES, EvaluationData, list_digests, short_lists
+from ames_lite.evaluation.data import SIDES, EvaluationData, ListData, list_digests, short_lists
 from ames_lite.evaluation.pair_view import PairViews
 from ames_lite.evaluation.passes import pairs_to_score
-from ames_lite.evaluation.protocols import Evaluation, Protocol
-from ames_lite.evaluation.results_file import SCHEMA, WITHOUT_DESCRIPTORS
+from ames_lite.evaluation.protocols import Evaluation
+from ames_lite.evaluation.results_file import NO_MODEL, SCHEMA, WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.tuning import Row
 from ames_lite.io.digest import array_digest
 from ames_lite.io.writing import refuse_existing
@@ -30,6 +29,7 @@ from ames_lite.records import NO_EVIDENCE, PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import cpu_name, peak_memory_mib
 from ames_lite.stores.descriptor_store import DescriptorStore
+from ames_lite.stores.neighbor_lists import read_provenance
 from ames_lite.stores.pair_scores import PartialScores, read_pair_scores, write_pair_scores
 
 Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
@@ -145,40 +145,72 @@ def report(
 ) -> dict[str, Any]:
     """The results dict: the global ranking, the rows of a grid, the first row per query."""
     data, options = work.data, work.options
-    before = data.evaluate()
     counts = {"query_desc_num": options.query_count, "gallery_desc_num": options.gallery_count}
-    names = data.ground_truth.query_names
-    per_query = zip(names, before.main_ap, rows[0].main_ap, strict=True)
+    about = {**counts, "tuned_on": tuned_on, "role": role}
     return {
-        "schema": SCHEMA,
-        **heading(data.files, data.protocol, config, before),
-        "model": work.scorer.name,
-        "short_lists": short_lists(data),
-        "rows": [
-            {
-                "num_rerank": row.num_rerank,
-                "lamb": row.lamb,
-                "temp": row.temp,
-                **counts,
-                "tuned_on": tuned_on,
-                "role": role,
-                "metrics": plain_metrics(row.metrics),
-            }
-            for row in rows
-        ],
+        **_results(data, data.evaluate(), work.scorer.name, rows, about, config),
         WITHOUT_DESCRIPTORS: _without_descriptors(*data.stores, scores),
-        "per_query": [
-            {"name": name, "global_ap": _number(first), "ap": _number(second)}
-            for name, first, second in per_query
-        ],
         "cost": {
             **asdict(cost),
             "pairs_per_second": cost.pairs_per_second,
             "bytes_over_unique": cost.bytes_over_unique,
             "peak_memory_mib": _number(peak_memory_mib()),
         },
-        "versions": {"ames_lite": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "digests": work.digests,
+    }
+
+
+def report_global(data: ListData, config: dict[str, Any]) -> dict[str, Any]:
+    """The results dict of a ranking that nothing reranks: its one row has num_rerank 0, and λ 1,
+    which leaves the global similarity alone.
+    """
+    names, before = data.ground_truth, data.evaluate()
+    lists = data.files.neighbors(config["neighbors"])
+    rows = [Row(0, 1.0, 1.0, before.metrics, before.main_ap)]
+    return {
+        **_results(data, before, NO_MODEL, rows, {"tuned_on": None, "role": "given"}, config),
+        "counts": {"query": len(names.query_names), "gallery": len(names.gallery_names)},
+        "digests": {
+            **list_digests(names.query_names, names.gallery_names),
+            "neighbors_made": json.dumps(read_provenance(lists), sort_keys=True),
+        },
+    }
+
+
+def _results(
+    data: ListData,
+    before: Evaluation,
+    model: str,
+    rows: Sequence[Row],
+    about: Mapping[str, Any],
+    config: dict[str, Any],
+) -> dict[str, Any]:
+    """What all results have; about: what every row says beside its cell and its metrics."""
+    cells = ("num_rerank", "lamb", "temp")
+    names = data.ground_truth.query_names
+    per_query = zip(names, before.main_ap, rows[0].main_ap, strict=True)
+    return {
+        "schema": SCHEMA,
+        "dataset": data.files.name,
+        "desc_name": data.files.desc_name,
+        "config": config,
+        "counted": data.protocol.counted,
+        "global": plain_metrics(before.metrics),
+        "model": model,
+        "short_lists": short_lists(data),
+        "rows": [
+            {
+                **{key: getattr(row, key) for key in cells},
+                **about,
+                "metrics": plain_metrics(row.metrics),
+            }
+            for row in rows
+        ],
+        "per_query": [
+            {"name": name, "global_ap": _number(first), "ap": _number(second)}
+            for name, first, second in per_query
+        ],
+        "versions": {"ames_lite": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "read": data.read,
     }
 
@@ -208,18 +240,6 @@ def _empty_rows(
     if store.published:
         return np.setdiff1d(rows[blank], rows[~blank])
     return store.empty_rows()
-
-
-def heading(
-    files: DatasetFiles, protocol: Protocol, config: dict[str, Any], before: Evaluation
-) -> dict[str, Any]:
-    return {
-        "dataset": files.name,
-        "desc_name": files.desc_name,
-        "config": config,
-        "counted": protocol.counted,
-        "global": plain_metrics(before.metrics),
-    }
 
 
 def _number(value: float) -> float | None:

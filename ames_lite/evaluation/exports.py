@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.errors import require
-from ames_lite.evaluation.data import EvaluationData
+from ames_lite.evaluation.data import ListData
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Protocol
 from ames_lite.records import PairScores
@@ -36,7 +36,7 @@ def check_exports(
 def write_exports(
     folder: Path,
     forms: Sequence[str],
-    data: EvaluationData,
+    data: ListData,
     scores: PairScores,
     cell: Cell,
     *,

@@ -12,6 +12,7 @@ import numpy as np
 
 from ames_lite.errors import require
 from ames_lite.evaluation.metrics import Floats, Hits
+from ames_lite.evaluation.protocols import Retrieval, setting_positives
 
 PICKED = ("given", "frozen")  # roles of rows that were not chosen on what they are reported on
 
@@ -50,3 +51,20 @@ def best_and_worst(
     )[:count]
     lost = (q for q in rows if q not in set(won) and not (after[q] == 1 and ap_after[q] > 1 - 1e-9))
     return won, sorted(lost, key=lambda q: (-after[q], ap_after[q], q))[:count]
+
+
+def nearest_and_furthest(
+    found: Retrieval, hits: Hits, setting: str, count: int
+) -> tuple[list[int], list[int]]:
+    """Of a global ranking up to `count` successes, those with a correct image first, nearest first,
+    and up to `count` of the others, as rows [Q]: the worst by the distance to their best correct
+    image, one that is not listed first of all.
+    """
+    ranks = best_ranks(hits)
+    right = setting_positives(found.ground_truth, setting)
+    listed = zip(found.neighbors.ids, found.neighbors.sims, right, strict=True)
+    sims = [float(row[np.isin(ids, ok)].max(initial=-np.inf)) for ids, row, ok in listed]
+    rows = np.flatnonzero(~np.isnan(ranks)).tolist()
+    won = sorted((q for q in rows if ranks[q] == 1), key=lambda q: (-sims[q], q))
+    lost = sorted((q for q in rows if ranks[q] > 1), key=lambda q: (sims[q], q))
+    return won[:count], lost[:count]

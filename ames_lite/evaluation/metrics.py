@@ -126,6 +126,17 @@ def revisited_precision_at(hits: Hits, k: int) -> Floats:
     return np.where(hits.num_positives > 0, value, np.nan)
 
 
+def precision_at(hits: Hits, k: int) -> Floats:
+    """The share of the first k ranks that are positives, [Q]; a shorter ranking is divided by k
+    too.
+
+    >>> precision_at(find_hits(np.array([[3, 8, 1, 9]]), [np.array([3, 1, 7])]), 3).round(4)
+    array([0.6667])
+    """
+    inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64)) / k
+    return np.where(hits.num_positives > 0, inside, np.nan)
+
+
 def hit_at(hits: Hits, k: int) -> Floats:
     """1 where a positive is among the first k ranks, else 0, [Q] (recall@k)."""
     inside = _sum_per_query(hits, (hits.rank < k).astype(np.float64)) > 0

@@ -36,9 +36,9 @@ function pairOf(view, tile) {  // its view, or why there is none
 const sections = views.map((view, q) => {
   const header = make("header", {}, make("h2", { dir: "auto" }, view.name));
   if (view.aps) {
-    const gain = view.aps[1] - view.aps[0];
-    header.append(make("span", { class: "ap" }, `AP ${view.aps[0].toFixed(3)} → ${view.aps[1].toFixed(3)} `,
-      make("b", { class: gain > 0 ? "better" : gain < 0 ? "worse" : "quiet" },
+    const gain = view.aps.at(-1) - view.aps[0];
+    header.append(make("span", { class: "ap" }, `AP ${view.aps.map((ap) => ap.toFixed(3)).join(" → ")} `,
+      view.aps.length < 2 ? "" : make("b", { class: gain > 0 ? "better" : gain < 0 ? "worse" : "quiet" },
         (gain >= 0 ? "+" : "−") + Math.abs(gain).toFixed(3))));
   }
   for (const mark of view.marks) header.append(make("span", { class: "mark" }, mark));
@@ -103,11 +103,11 @@ const near = new IntersectionObserver((entries) => {
 
 // --- filters, order, keys
 
-const gain = (view) => view.aps[1] - view.aps[0];
+const gain = (view) => view.aps.at(-1) - view.aps[0];
 const ORDERS = {
   "most harmed first": (a, b) => gain(views[a]) - gain(views[b]),
   "most helped first": (a, b) => gain(views[b]) - gain(views[a]),
-  "lowest AP first": (a, b) => views[a].aps[1] - views[b].aps[1],
+  "lowest AP first": (a, b) => views[a].aps.at(-1) - views[b].aps.at(-1),
   "by name": (a, b) => (views[a].name < views[b].name ? -1 : views[a].name > views[b].name ? 1 : 0),
 };
 let listed = [], here = -1;
@@ -321,7 +321,9 @@ document.querySelector(".tools").hidden = views.length < 2;
 const judged = views.every((view) => view.aps);
 options(byId("mark"), [["", "all"], ...counts(views.flatMap((view) => view.marks))]);
 options(byId("tag"), [["", "all"], ...counts(views.flatMap((view) => view.lists.flat().map((tile) => tile.tag)))]);
-options(byId("order"), (judged ? Object.keys(ORDERS) : ["as asked", "by name"]).map((order) => [order, order]));
+const orders = judged && views[0].aps.length > 1 ? Object.keys(ORDERS)
+  : judged ? ["as picked", "lowest AP first", "by name"] : ["as asked", "by name"];
+options(byId("order"), orders.map((order) => [order, order]));
 byId("find").addEventListener("input", list);
 byId("keys").addEventListener("click", help);
 for (const section of sections) near.observe(section);

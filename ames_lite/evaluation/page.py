@@ -52,7 +52,7 @@ class QueryView:
     name: str
     picture: int
     said: str
-    aps: tuple[float, float] | None  # average precision before and after; None: unknown
+    aps: Sequence[float] | None  # average precision before and after, or of the one list
     marks: Sequence[str]  # what the filter finds it by: harmed, failed, …
     lists: Sequence[Sequence[Tile]]
     pairs: Mapping[int, PairView] = field(default_factory=dict)  # by the number of the picture

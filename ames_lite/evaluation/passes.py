@@ -32,24 +32,23 @@ from ames_lite.reranking.ensemble import check_ensemble, ensemble_scores, rerank
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a grid: num_rerank as asked for, at least 1; lamb in [0, 1]; temp above 0."""
+    """A cell of a grid: num_rerank as asked for, 0: the global ranking as it is; lamb in [0, 1];
+    temp above 0.
+    """
 
     num_rerank: int
     lamb: float
     temp: float
 
     def __post_init__(self) -> None:
-        _check_count(self.num_rerank)
+        what = f"num_rerank is {self.num_rerank}"
+        require(self.num_rerank >= 0, what, expected="at least 1, or 0: nothing is reranked")
         check_ensemble(self.lamb, self.temp)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Cell:
         """The cell of a row of results.json."""
         return cls(row["num_rerank"], row["lamb"], row["temp"])
-
-
-def _check_count(num_rerank: int) -> None:
-    require(num_rerank >= 1, f"num_rerank is {num_rerank}", expected="at least 1")
 
 
 def move_to_end(neighbors: Neighbors, junk: Sequence[Ids]) -> Neighbors:
@@ -73,7 +72,7 @@ def pairs_to_score(
     lists: Retrieval, num_rerank: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Query rows and gallery rows [P] of the pairs that the passes need, each once, sorted."""
-    _check_count(num_rerank)
+    require(num_rerank >= 1, f"num_rerank is {num_rerank}", expected="at least 1")
     heads = [_head(lists, setting, num_rerank).ids for setting in lists.protocol.settings]
     rows = np.arange(len(lists.neighbors.ids))[:, None]
     return split_pair_keys(np.unique(np.concatenate([pair_keys(rows, ids) for ids in heads], None)))

@@ -49,6 +49,7 @@ class Protocol:
     ap_also: tuple[int, ...] = ()  # further k of rectangular AP@k
     misses: bool = False  # recall is over all queries: one without a positive is a miss
     ap_divisor: str = "official"  # of metrics.DIVISORS, for trapezoidal AP
+    ks: tuple[int, ...] = ()  # map@k, precision@k, recall@k and accuracy@k of each, beside the rest
 
     @property
     def graded(self) -> bool:
@@ -58,7 +59,7 @@ class Protocol:
     @property
     def depth(self) -> int:
         """How long a ranking must be (or as long as the gallery) for its metrics to hold."""
-        return max((self.ap_at or 1, *self.ap_also, *self.precision_at, *self.recall_at))
+        return max((self.ap_at or 1, *self.ap_also, *self.precision_at, *self.recall_at, *self.ks))
 
     @property
     def counted(self) -> str:
@@ -158,14 +159,18 @@ def summarize(hits: Mapping[str, Hits], protocol: Protocol) -> Evaluation:
         else:
             ap[setting] = metrics.average_precision_at(found, protocol.ap_at)
             values |= _parts(ap[setting], f"map@{protocol.ap_at}{name}", protocol.private)
-        for k in protocol.ap_also:
+        for k in dict.fromkeys((*protocol.ap_also, *protocol.ks)):
             values[f"map@{k}{name}"] = metrics.mean(metrics.average_precision_at(found, k))
         for k in protocol.precision_at:
             values[f"mp@{k}{name}"] = metrics.mean(metrics.revisited_precision_at(found, k))
-        for k in protocol.recall_at:
+        for k in protocol.ks:
+            values[f"precision@{k}{name}"] = metrics.mean(metrics.precision_at(found, k))
+        for k in dict.fromkeys((*protocol.recall_at, *protocol.ks)):
             recall = metrics.hit_at(found, k)
-            recall = np.nan_to_num(recall, nan=0.0) if protocol.misses else recall
-            values[f"recall@{k}{name}"] = metrics.mean(recall)
+            right = np.nan_to_num(recall, nan=0.0)
+            values[f"recall@{k}{name}"] = metrics.mean(right if protocol.misses else recall)
+            if k in protocol.ks:
+                values[f"accuracy@{k}{name}"] = metrics.mean(right)
     if protocol.graded:
         means = [metrics.mean(ap[setting]) for setting in protocol.main_settings]
         values["map"] = float(np.mean(means))
@@ -232,7 +237,10 @@ BASES = {  # by what stands before @k or _part; {k}: the rank after @
     "ranks, over min({k}, positives) (rectangular AP)",
     "mp@": "mean over queries of the precision among the first min({k}, rank of the last positive) "
     "ranks, as in revisitop",
+    "precision@": "mean over queries of the share of the first {k} ranks that are positives",
     "recall@": "share of the queries with any positive among the first {k} ranks",
+    "accuracy@": "share of all queries with any positive among the first {k} ranks, one without a "
+    "positive counted as wrong (top-{k} accuracy)",
 }
 PARTS = {  # what stands after _: a setting or a part of the queries
     **{

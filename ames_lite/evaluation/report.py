@@ -85,14 +85,14 @@ def write_report(
     written. Raises BadInput as `Rankings.row`.
     """
     results, truth, first = found.results, found.ground_truth, found.results["rows"][row]
-    both = found.row(row)
+    both, reranks = found.row(row), first["num_rerank"] > 0
     before, after = (one.main_ap if setting is None else one.ap[setting] for one in both)
     gains = after - before
     marks = {q: word for word, rows in (picked or {}).items() for q in rows}
     chosen = list(marks) if marks else pick_queries(gains, shown.queries)
     setting, cell = setting or found.protocol.main_settings[0], Cell.of(first)
-    reranked = rerank_setting(found, found.scores, setting, cell)
-    lists, junk = (found.neighbors, reranked), setting_junk(truth, setting)
+    lists, junk = [found.neighbors], setting_junk(truth, setting)
+    lists += [rerank_setting(found, found.scores, setting, cell)] if reranks else []
     sides = (
         page.pixels("tile", 2 * len(chosen) * shown.images),
         page.pixels("pair", len(chosen) * (shown.pairs + 1)),
@@ -103,12 +103,14 @@ def write_report(
     )
     pairs = [pair for q in chosen for pair in drawing.pairs(q, shown.pairs)]
     explained = {} if views is None else views.of(pairs)
-    aps = np.stack([before, after], axis=1).tolist()
+    aps = np.stack([before, after][: len(lists)], axis=1).tolist()
     queries = [drawing.query(q, aps[q], explained.get(q, {}), marks.get(q)) for q in chosen]
     if check is not None:
         check(drawing.pictures)
     content = {
-        "title": f"{results['dataset']}: reranked with {results['model']}",
+        "title": f"{results['dataset']}: "
+        + (f"reranked with {results['model']}" if reranks else "global ranking"),
+        "reranks": reranks,
         "results": results,
         "row": first,
         "setting": setting,
@@ -119,7 +121,7 @@ def write_report(
         "lines": [
             ("global", {}, results["global"]),
             *((name, {}, metrics) for name, metrics in comparisons),
-            *(("reranked", one, one["metrics"]) for one in results["rows"]),
+            *(("reranked", one, one["metrics"]) for one in results["rows"] if reranks),
         ],
         "shown": shown,
         "has_junk": any(len(rows) for rows in junk),
@@ -133,7 +135,7 @@ def write_report(
         ],
         "without_descriptors": say_without_descriptors(results),
     }
-    titles = ("Global ranking", "Reranked", *[BEST] * bool(marks))
+    titles = ("Global ranking", *["Reranked"] * reranks, *[BEST] * bool(marks))
     data = Queries(queries, titles, NOTE if views is not None else "")
     text = page.render_page("report.html.j2", page.HERE, content, data, drawing.pictures)
     return page.write_page(path, text)
@@ -146,7 +148,7 @@ class _Drawing:
     truth: GroundTruth
     right: Sequence[Ids]  # of each query, in the setting
     junk: Sequence[Ids]
-    lists: tuple[Neighbors, Neighbors]  # global, reranked
+    lists: Sequence[Neighbors]  # global, and reranked
     num_rerank: int
     root: Path
     images: int  # of a list
@@ -155,27 +157,28 @@ class _Drawing:
     pictures: PagePictures = field(default_factory=PagePictures)
 
     def pairs(self, q: int, count: int) -> list[Pair]:
-        """The first of the reranked list, as far as both images are there."""
+        """The first of the last list, as far as both images are there."""
         if not (self.root / self.truth.query_names[q]).is_file():
             return []
-        ids = self.lists[1].ids[q]
+        ids = self.lists[-1].ids[q]
         first = ids[~np.isin(ids, self.junk[q])][:count].tolist()
         there = [row for row in first if self._path(row).is_file()]
         return [Pair(q, row, self.truth.bbox[q]) for row in there]
 
     def query(
-        self, q: int, aps: tuple[float, float], explained: Mapping[int, PairView], mark: str | None
+        self, q: int, aps: Sequence[float], explained: Mapping[int, PairView], mark: str | None
     ) -> QueryView:
         name, box = self.truth.query_names[q], self.truth.bbox[q]
         picture = self.pictures.number(self.root / name, self.pair, box)
-        ranks = [self._ranks(q, number) for number in (0, 1)]
-        lists = [self._list(q, number, ranks) for number in (0, 1)]
+        numbers = range(len(self.lists))
+        ranks = [self._ranks(q, number) for number in numbers]
+        lists = [self._list(q, number, ranks) for number in numbers]
         pairs = {
             self.pictures.number(self._path(row), self.pair): view
             for row, view in explained.items()
         }
-        marks = [_change(aps[1] - aps[0])]
-        if not any(tile.rank == 1 and tile.tag != "wrong" for tile in lists[1]):
+        marks = [_change(aps[1] - aps[0])] if len(aps) > 1 else []
+        if not any(tile.rank == 1 and tile.tag != "wrong" for tile in lists[-1]):
             marks.append("failed")
             lists += [] if mark is None else [self._best(q, ranks)]
         marks += [] if mark is None else [mark]
@@ -196,10 +199,11 @@ class _Drawing:
         return [self._tile(q, number, place, ranks) for place in places]
 
     def _best(self, q: int, ranks: Sequence[Ids]) -> list[Tile]:
-        """The right image that stands first after reranking, or one that is not listed."""
-        listed = np.flatnonzero(np.isin(self.lists[1].ids[q], self.right[q]))
+        """The right image that stands first in the last list, or one that is not listed."""
+        last = len(self.lists) - 1
+        listed = np.flatnonzero(np.isin(self.lists[last].ids[q], self.right[q]))
         if len(listed):
-            return [self._tile(q, 1, int(listed[0]), ranks)]
+            return [self._tile(q, last, int(listed[0]), ranks)]
         return [self._named(q, row, None, None, "not listed") for row in self.right[q][:1].tolist()]
 
     def _tile(self, q: int, number: int, place: int, ranks: Sequence[Ids]) -> Tile:

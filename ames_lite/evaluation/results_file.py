@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.evaluation.data import find_files, list_digests, read_digests, read_lists
@@ -23,6 +25,7 @@ from ames_lite.stores.neighbor_lists import read_neighbors
 from ames_lite.stores.pair_scores import read_pair_scores
 
 SCHEMA = 1
+NO_MODEL = "none"  # of results in which nothing is reranked
 # by side {"of": number of images, "names": [...]}: their pairs have the logit NO_EVIDENCE, so that
 # only the global similarity ranks them
 WITHOUT_DESCRIPTORS = "without_descriptors"
@@ -37,6 +40,7 @@ FORM: dict[str, Any] = {  # [a form]: a list of such
     ],
     "per_query": [{"name": str, "global_ap": NUMBER | None, "ap": NUMBER | None}],
 }
+NO_SCORES = PairScores(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
 SAME = 1e-6  # metrics of another machine may differ in their last digits
 ANEW = "evaluate again, or name the run's own files by data_root=, neighbors= or scores="
 
@@ -139,16 +143,19 @@ def reread(
     scores: Path,
 ) -> Rankings:
     """Read the files of a run; where: its results.json. Raises MissingFile that names all that is
-    missing; BadInput where lists or scores are not those of results.json.
+    missing; BadInput where lists or scores are not those of results.json. Without a model there are
+    no scores.
     """
     expected = "scores.hdf5, which evaluate.py writes beside results.json"
     remedy = "scores=<where they are now>, or evaluate again"
     missing = {"what": "missing: the scores of the run", "expected": expected, "remedy": remedy}
     found_at = partial(existing_file, scores.absolute(), **missing)
-    paths = find_files(files, neighbors, stores=False, scores=found_at)
-    truth = check_read(results, where, files, paths)
+    more = {} if results["model"] == NO_MODEL else {"scores": found_at}
+    paths = find_files(files, neighbors, stores=False, **more)
+    truth, found = check_read(results, where, files, paths), NO_SCORES
     near = read_neighbors(paths["neighbors"], truth.query_names, truth.gallery_names)
-    found = read_pair_scores(paths["scores"], results["digests"], remedy=ANEW)
+    if more:
+        found = read_pair_scores(paths["scores"], results["digests"], remedy=ANEW)
     return Rankings(protocol, truth, near, found, results, where)
 
 

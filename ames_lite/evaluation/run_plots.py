@@ -28,18 +28,22 @@ def plots_of(
     before, after = evaluated
     if not after.hits[setting].num_positives.any():
         return {}
-    lists = {"global": before.hits[setting], "reranked": after.hits[setting]}
+    lists = {"global": before.hits[setting]}
+    if row["num_rerank"]:
+        lists["reranked"] = after.hits[setting]
     graded = f", {setting}" if protocol.graded else ""
     title = f"{results['dataset']}, {results['desc_name']}, {results['model']}{graded}"
     oracle = f" ({ORACLE})" if row.get("role") == "oracle" else ""
     count = f"{row['num_rerank']} reranked"
     cell = f"λ {row['lamb']:g}, γ {row['temp']:g}{oracle}"
-    note = f"{count}, {cell}"
+    note = f"{count}, {cell}" if row["num_rerank"] else "not reranked"
     able: dict[str, Draw] = {
         "scores": lambda: plots.score_histogram(*_scores(found, place, setting), title, note),
         "precision_recall": lambda: plots.precision_recall(lists, title, note),
         "recall": lambda: plots.recall_at_k(lists, protocol.misses, title, note),
     }
+    if not row["num_rerank"]:
+        del able["scores"]
     whole = title.removesuffix(graded)
     column = [one for one in rows if (one["lamb"], one["temp"]) == (row["lamb"], row["temp"])]
     grid = [one for one in rows if one["num_rerank"] == row["num_rerank"]]

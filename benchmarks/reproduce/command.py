@@ -12,22 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ames_lite.cli import evaluate
-from ames_lite.cli.compose import as_dict, compose
+from ames_lite.cli.compose import compose
 from ames_lite.cli.schema.evaluation import Evaluate
-from ames_lite.cli.shell import (
-    command,
-    data_root,
-    dataset_files,
-    print_table,
-    protocol_of,
-    run_dir,
-    run_prefix,
-    stamped_dir,
-)
+from ames_lite.cli.shell import command, data_root, print_table, stamped_dir
 from ames_lite.errors import ConfigError, MissingFile
-from ames_lite.io.json_file import write_json_file
+from ames_lite.evaluation.results_file import NO_MODEL
 from benchmarks.reproduce import outcomes as reproduction
-from benchmarks.reproduce.global_ranking import evaluate_lists
 from benchmarks.reproduce.outcomes import Outcome
 from benchmarks.reproduce.rows import GLOBAL, Reproduction
 from benchmarks.schema import Reproduce
@@ -70,7 +60,7 @@ def run(config: Reproduce) -> list[Outcome]:
         asked.data_root, asked.output_dir = root, base / row.name
         if row.weights is not None:
             asked.weights = config.weights or root / row.weights
-        results = _evaluate(asked, row.ranking)
+        results = evaluate.run(asked)
         came = reproduction.outcomes(row, results)
         _show(row, came)
         difference = reproduction.first_difference(row, results)
@@ -78,6 +68,10 @@ def run(config: Reproduce) -> list[Outcome]:
         for unknown in reproduction.unknowns(row, results):
             print(f"not to be told: {unknown}")
         found += came
+    found += reproduction.means(found)
+    if len(rows) > 1:
+        print()
+        _show_outcomes("row", found)
     return found
 
 
@@ -85,20 +79,11 @@ def _compose(row: Reproduction, changed: dict[str, Any], device: str) -> Evaluat
     """The configuration of the evaluation: the row's settings, but for those that were changed."""
     settings = {**row.settings, **changed, "device": device, "report_queries": 0}
     settings["ap_divisor"] = "published"  # the numbers compared with; whole lists give the same
+    if row.ranking == GLOBAL:
+        settings["model"] = NO_MODEL
     neighbors = settings.pop("neighbors")  # may hold what overrides may not
     composed: Evaluate = compose("evaluate", [f"{key}={value}" for key, value in settings.items()])
     return replace(composed, neighbors=neighbors)
-
-
-def _evaluate(config: Evaluate, ranking: str) -> dict[str, Any]:
-    """Evaluate; of a global ranking, which no descriptor is read for, into global.json."""
-    if ranking != GLOBAL:
-        return evaluate.run(config)
-    lists = dataset_files(config), protocol_of(config)
-    results = evaluate_lists(*lists, config.neighbors, as_dict(config))
-    last = "global.json"
-    write_json_file(run_dir(config, run_prefix(config, "reproduce"), last) / last, results)
-    return results
 
 
 def _refuse_unused(rows: Sequence[Reproduction], given: Sequence[str]) -> None:
@@ -130,9 +115,14 @@ def _refuse_missing(rows: Sequence[Reproduction], root: Path, given: Sequence[st
 
 def _show(row: Reproduction, came: Sequence[Outcome]) -> None:
     print(f"\n{row.name}: {row.source}")
+    _show_outcomes("points", came)
+
+
+def _show_outcomes(title: str, came: Sequence[Outcome]) -> None:
+    """title: of the first column, the row of each outcome beside its metric, or the metric."""
     cells: list[list[object]] = [
         [
-            one.metric,
+            one.metric if title == "points" else f"{one.row} {one.metric}",
             _points(one.expected),
             _points(one.obtained),
             _points(one.difference, "+"),
@@ -141,7 +131,7 @@ def _show(row: Reproduction, came: Sequence[Outcome]) -> None:
         ]
         for one in came
     ]
-    print_table(["points", "expected", "obtained", "difference", "tolerance", "inside"], cells)
+    print_table([title, "expected", "obtained", "difference", "tolerance", "inside"], cells)
 
 
 def _show_rows(rows: Sequence[Reproduction]) -> None:

@@ -7,7 +7,7 @@ read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,33 +16,45 @@ from ames_lite.errors import ConfigError
 from ames_lite.io.provenance import ABSENT, ORIGIN
 from benchmarks.reproduce.rows import (
     AMES_ROWS,
+    ELVIS_ROWS,
     GLOBAL,
+    LIST_ROWS,
+    MEANS,
     PLACE_ROWS,
+    ROUNDING,
     NeededFile,
     Reproduction,
 )
 
-ROWS: dict[str, Reproduction] = {**AMES_ROWS, **PLACE_ROWS}
+ROWS: dict[str, Reproduction] = {**AMES_ROWS, **ELVIS_ROWS, **LIST_ROWS, **PLACE_ROWS}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One metric of a row: fractions; obtained is None where it is undefined."""
+    """One metric of a row: fractions; expected is None where none was printed, obtained where it is
+    undefined.
+    """
 
     row: str
     metric: str
-    expected: float
+    expected: float | None
     obtained: float | None
     tolerance: float
 
     @property
     def difference(self) -> float | None:
         """Obtained minus expected."""
-        return None if self.obtained is None else self.obtained - self.expected
+        if self.obtained is None or self.expected is None:
+            return None
+        return self.obtained - self.expected
 
     @property
     def inside(self) -> bool:
-        """Whether the number was reproduced; the last digit of a float does not decide."""
+        """Whether the number was reproduced, or none was printed; the last digit of a float does
+        not decide.
+        """
+        if self.expected is None:
+            return True
         return self.difference is not None and abs(self.difference) <= self.tolerance + 1e-9
 
 
@@ -54,6 +66,21 @@ def outcomes(row: Reproduction, results: Mapping[str, Any]) -> list[Outcome]:
         Outcome(row.name, metric, expected, found.get(metric), row.tolerance)
         for metric, expected in row.expected.items()
     ]
+
+
+def means(found: Sequence[Outcome]) -> list[Outcome]:
+    """The figures of MEANS whose rows are all among these outcomes."""
+    of_rows = {(one.row, one.metric): one for one in found}
+    made = []
+    for name, mean in MEANS.items():
+        parts = [of_rows.get((row, mean["metric"])) for row in mean["of"]]
+        values = [one.obtained for one in parts if one is not None and one.obtained is not None]
+        if all(parts):
+            obtained = sum(values) / len(values) if len(values) == len(parts) else None
+            expected = round(mean["percent"] / 100, 6)
+            tolerance = max((one.tolerance for one in parts if one), default=ROUNDING)
+            made.append(Outcome(name, mean["metric"], expected, obtained, tolerance))
+    return made
 
 
 def first_difference(row: Reproduction, results: Mapping[str, Any]) -> str | None:
@@ -92,6 +119,8 @@ def _in_effect(results: Mapping[str, Any]) -> dict[str, Any]:
     dataset = config["dataset"]
     model = {"model": config["model"]["name"]} if "model" in config else {}
     known = {"dataset": dataset["option"], "swap": bool(dataset.get("swap"))}
+    if isinstance(config.get("k"), list):
+        known["k"] = json.dumps(config["k"], separators=(",", ":"))
     return {**config, **first, **known, **model}
 
 

@@ -17,6 +17,7 @@ from ames_lite.cli.schema import SCHEMAS, help_of
 from ames_lite.cli.schema.keys import NODES
 from ames_lite.cli.train import recipe_of
 from ames_lite.errors import ConfigError
+from ames_lite.evaluation.results_file import NO_MODEL
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
 from ames_lite.io.shipped import conf_dir, shipped
 from ames_lite.models import HEADS, build_head
@@ -71,7 +72,7 @@ def test_every_backbone_has_one_file_and_is_built_from_it() -> None:
 
 
 def test_every_model_has_one_file_and_is_built_from_it() -> None:
-    assert options_of("model") == sorted([*HEADS, *VERIFIERS])
+    assert options_of("model") == sorted([*HEADS, *VERIFIERS, NO_MODEL])
     for name in HEADS:
         arguments = compose("train", [f"model={name}"]).model.arguments
         assert build_head(name, **arguments, dim_in=16)

@@ -59,6 +59,12 @@ def hit_at(ids: Sequence[int], positives: set[int], k: int) -> float:
     return float(any(i in positives for i in ids[:k]))
 
 
+def precision_at(ids: Sequence[int], positives: set[int], k: int) -> float:
+    if not positives:
+        return math.nan
+    return sum(i in positives for i in ids[:k]) / k
+
+
 def mean(values: Sequence[float]) -> float:
     counted = [value for value in values if not math.isnan(value)]
     return sum(counted) / len(counted) if counted else math.nan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from ames_lite.evaluation.protocols import (
     definition,
     evaluate_ranking,
     footnotes,
+    summarize,
 )
 from tests.evaluation.toy import make_neighbors, make_truth
 
@@ -48,6 +51,21 @@ def test_the_two_average_precisions_are_told_apart() -> None:
 def test_a_part_of_the_queries_is_named() -> None:
     assert definition("map@100_private").endswith("the private queries")
     assert "among the first 7 ranks" in definition("recall@7")
+
+
+def test_metrics_of_any_k_stand_beside_the_protocol_s_own() -> None:
+    """By hand: positives 3 and 5 at ranks 0 and 4; the second query has none, and counts in
+    accuracy@k alone.
+    """
+    ids, rows = np.array([[3, 8, 1, 9, 5], [0, 1, 2, 3, 4]]), [np.array([3, 5]), np.array([], int)]
+    found = {"all": metrics.find_hits(ids, rows)}
+    protocol = replace(PROTOCOLS["instance"], ks=(1, 5))
+    values = summarize(found, protocol).metrics
+    assert (values["map@1"], values["map@5"]) == (1.0, pytest.approx(0.7))
+    assert (values["precision@1"], values["precision@5"]) == (1.0, 0.4)
+    assert (values["recall@5"], values["accuracy@1"], values["accuracy@5"]) == (1.0, 0.5, 0.5)
+    assert all(definition(name) for name in values)
+    assert set(summarize(found, PROTOCOLS["instance"]).metrics) < set(values)
 
 
 @pytest.mark.parametrize("name", ["", "mAP", "recall", "recall@0", "map_odd", "loss@5", "map@5@6"])

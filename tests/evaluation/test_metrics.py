@@ -51,6 +51,8 @@ def test_every_metric_is_its_slow_referee(seed: int, length: int) -> None:
             assert came == pytest.approx(wanted, abs=1e-12, nan_ok=True)
             came = metrics.hit_at(clean, k)[q]
             assert came == pytest.approx(referee.hit_at(row, right, k), nan_ok=True)
+            came = metrics.precision_at(clean, k)[q]
+            assert came == pytest.approx(referee.precision_at(row, right, k), nan_ok=True)
 
 
 @pytest.mark.parametrize("seed", range(5))

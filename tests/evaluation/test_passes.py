@@ -144,7 +144,7 @@ def test_num_rerank_beyond_the_list_is_the_whole_list() -> None:
 def test_bad_input_is_refused() -> None:
     cell: dict[str, Any] = {"num_rerank": 5, "lamb": 0.5, "temp": 1.0}
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"num_rerank": 0}, "num_rerank is 0"),
+        ({"num_rerank": -1}, "num_rerank is -1"),
         ({"lamb": 1.5}, "lamb is 1.5"),
         ({"temp": 0.0}, "temp is 0"),
     ]

@@ -57,7 +57,7 @@ def test_nothing_to_choose_from_is_refused() -> None:
         ({"lambs": []}, "no cells"),
         ({"lambs": [0.5, 1.5]}, "lamb is 1.5"),
         ({"temps": [1.0, 0.0]}, "temp is 0"),
-        ({"num_reranks": [5, 0]}, "num_rerank is 0"),
+        ({"num_reranks": [5, -1]}, "num_rerank is -1"),
     ],
 )
 def test_values_out_of_range_are_refused_before_any_score_is_read(

@@ -17,6 +17,7 @@ from ames_lite.cli.schema.keys import (
     Number,
     OnBadImage,
     PathText,
+    Planned,
     Precision,
     Root,
     Run,
@@ -49,12 +50,15 @@ class Scored(Scoring, Heads, Run, Data):
 
 
 @dataclass
-class Evaluate(Scored):
+class Evaluate(Planned, Scored):
     """Global ranking → reranked, with the official metrics"""
 
+    k: int | list[int] | None = None  # [1,5,10]: also map@k, precision@k, recall@k and accuracy@k
+    # of each (class data sets); null: the metrics of the protocol
     tuned: Path | None = None  # tuned.json of scripts/tune.py, or its run directory
     scores: Path | None = None  # scores.hdf5 of an earlier run, or that run: nothing is scored anew
-    report_queries: CountOr0 = 100  # queries shown in report.html; 0: no report
+    report_queries: CountOr0 = 100  # queries shown in report.html (model=none: at most ten
+    # successes and the ten worst by distance); 0: no report
     report_images: Count = 20  # images of each list shown in it
     report_pairs: CountOr0 = 5  # of the reranked list shown with their matches
     exports: str | list[str] | None = None  # of the first row: some of [trec, json, json_scores,
@@ -78,7 +82,7 @@ class Tune(Scored):
 
 
 @dataclass
-class Train(Device, Heads, Run, Recipe, Data):
+class Train(Planned, Device, Heads, Run, Recipe, Data):
     """Train a head; the defaults are the published recipe (AMES on GLDv2). On several devices:
     torchrun --nproc-per-node=<devices> scripts/train.py …"""
 
@@ -167,7 +171,7 @@ class OfHead(OfReranker):
 
 
 @dataclass
-class PlaceRecognition(Heads, Run, Extracting, Root):
+class PlaceRecognition(Planned, Heads, Run, Extracting, Root):
     """Sets from their layouts to one table, global → reranked"""
 
     backbone: Named = field(default_factory=Named)  # of local descriptors; default: desc_name
@@ -190,7 +194,10 @@ class PlaceRecognition(Heads, Run, Extracting, Root):
     vocabulary_recipe: str | None = None  # of conf/recipe; null: one a set, of its gallery
     vocabulary_options: list[str] = listed()  # more for build_vocabulary: ['num_clusters=16']
     num_neighbors: int = 1600  # clamped to the gallery
-    rerankers: list[str] | None = None  # some of ames, elvis, mutual_nn, ransac; null: all that run
+    rerankers: list[str] | None = None  # some of ames, elvis, mutual_nn, ransac; null: all that
+    # run; [none]: the global rankings alone, for which nothing local is described
+    published: dict[str, Any] = field(default_factory=dict)  # of an experiment: by size and set,
+    # the figures that its table is compared with, in points
     num_rerank: int | list[int] | None = 100  # or a list; null: as tuned, else 400
     ames: OfHead = field(default_factory=OfHead)
     elvis: OfHead = field(default_factory=OfHead)

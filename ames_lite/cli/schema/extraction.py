@@ -13,6 +13,7 @@ from ames_lite.cli.schema.keys import (
     Number,
     Overwrite,
     PathText,
+    Planned,
     Root,
     Run,
     Split,
@@ -32,7 +33,7 @@ from ames_lite.training.recipe import DetectorRecipe
 
 
 @dataclass
-class ExtractDescriptors(Overwrite, Extracting, Splits, Data):
+class ExtractDescriptors(Planned, Overwrite, Extracting, Splits, Data):
     """Local descriptors of a data set, and global ones of the same pass"""
 
     backbone: Named = field(default_factory=Named)  # by default the backbone that desc_name= names
@@ -42,7 +43,7 @@ class ExtractDescriptors(Overwrite, Extracting, Splits, Data):
 
 
 @dataclass
-class ExtractGlobals(Overwrite, Extracting, Splits, Data):
+class ExtractGlobals(Planned, Overwrite, Extracting, Splits, Data):
     """Global descriptors from local ones, or straight from images"""
 
     backbone: Named | None = None  # source=images: by default that of desc_name=, or cvnet
@@ -132,7 +133,7 @@ Rerank = Literal["published", "mda", "aqe", "dba", "kreciprocal", "diffusion", "
 
 
 @dataclass
-class PrepareTopkGlobal(Overwrite, Data):
+class PrepareTopkGlobal(Planned, Overwrite, Data):
     """Neighbour lists by global similarity"""
 
     desc_name: str = "dinov2"  # prefix of the files; superglobal: always cvnet

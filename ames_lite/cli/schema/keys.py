@@ -94,6 +94,13 @@ class Root:
 
 
 @dataclass
+class Planned:
+    """Stages whose cost can be told before (cli/planning.py)."""
+
+    plan: bool = False  # true: say what it would take, in time, disk and memory, from a short probe
+
+
+@dataclass
 class Data(Root):
     """How every stage names a data set and its descriptors."""
 

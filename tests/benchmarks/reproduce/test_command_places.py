@@ -71,7 +71,7 @@ def test_a_planted_miniature_is_inside_and_a_broken_one_is_not(
     said = capsys.readouterr().out
     assert "first setting that differs: none that can be told" in said and "  NO" not in said
     assert f"{100 * PLANTED[name][1][0]:.2f}" in said and "not to be told:" in said
-    written = json.loads((tmp_path / "a" / name / "global.json").read_text())
+    written = json.loads((tmp_path / "a" / name / "results.json").read_text())
     assert written["global"]["recall@5"] == pytest.approx(PLANTED[name][1][1])
     monkeypatch.setattr(reproduction, "ROWS", {name: small(name, shift=0.01)})
     assert reproduce.main([name, *given, f"output_dir={tmp_path / 'b'}"]) == 4

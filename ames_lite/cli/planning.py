@@ -1,0 +1,287 @@
+"""`plan=true`, or `ames plan <command> …`: what a stage would take, worked out from a probe.
+
+Nothing is written. Seconds hold for this machine as busy as it is now.
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ames_lite.cli import evaluate, extract_descriptors, place_recognition, train
+from ames_lite.cli.extraction import configured_backbone, find_lists
+from ames_lite.cli.place_stages import Command, Pipeline, Stage
+from ames_lite.cli.probes import (
+    PROBED_TRIPLETS,
+    probe_images,
+    probe_knn,
+    probe_pairs,
+    probe_steps,
+)
+from ames_lite.cli.schema.evaluation import Evaluate, PlaceRecognition, Train
+from ames_lite.cli.schema.extraction import ExtractDescriptors, ExtractGlobals, PrepareTopkGlobal
+from ames_lite.cli.scoring_run import scoring_options, settled
+from ames_lite.cli.shell import chosen_splits, data_root, dataset_files, print_table, protocol_of
+from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.datasets.layout import find_all
+from ames_lite.datasets.relation import SIDES
+from ames_lite.errors import check_config
+from ames_lite.evaluation.passes import pairs_to_score
+from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.descriptors import BinaryCode
+from ames_lite.models import build_head
+from ames_lite.processes import ALONE
+from ames_lite.runtime import pick_device
+from ames_lite.stores.global_store import GlobalStore
+from ames_lite.stores.row_layout import Layout, free_bytes, globals_layout, num_bytes, store_layout
+
+VLAD_CLUSTERS = 32  # where no vocabulary says otherwise
+ADVICE = (
+    "a smaller variant (backbone=dinov2_vitb14, or vits14)",
+    "precision=bf16 (half the weights' memory; fp16 on a GPU)",
+    "half the side of the images (backbone.arguments.image_size=): a quarter of the tokens",
+    "backbone.arguments.method=center_crop with a smaller image_size",
+)
+ADVICE_DISK = (
+    "fewer descriptors (backbone.arguments.top_k=), packed bits (binarization=), or another disk "
+    "(data_root=)"
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A stage; seconds None: not known. disk: bytes that are written; memory, device: MiB."""
+
+    stage: str
+    work: str  # how much there is to do
+    seconds: float | None
+    disk: int
+    memory: float = 0.0
+    device: float = 0.0
+    notes: Sequence[str] = ()
+    dim: int = 0  # of the global descriptors that it makes
+
+
+def plan(name: str, config: Any) -> list[Need]:
+    """Work out and print what a command would take; returns it by stage."""
+    needs = PLANS[name](config)
+    rows: list[list[object]] = [
+        [
+            one.stage,
+            one.work,
+            "-" if one.seconds is None else said_seconds(one.seconds),
+            said_bytes(one.disk),
+            f"{one.memory:.0f} MiB" if one.memory else "-",
+            f"{one.device:.0f} MiB" if one.device else "-",
+        ]
+        for one in needs
+    ]
+    print_table(["plan", "work", "time", "disk", "memory", "GPU"], rows)
+    for note in dict.fromkeys(note for one in needs for note in one.notes if note):
+        print(note)
+    for sentence in _fits(needs, data_root(config)):
+        print(sentence)
+    return needs
+
+
+def said_seconds(seconds: float) -> str:
+    """
+    >>> said_seconds(0.25), said_seconds(95), said_seconds(7300)
+    ('0.25 s', '95 s', '2 h 02 min')
+    """
+    if seconds < 600:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def said_bytes(count: float) -> str:
+    power = min(4, int(math.log2(max(1, count)) // 10))
+    return f"{count / 1024**power:.1f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def _fits(needs: Sequence[Need], root: Path) -> list[str]:
+    """Whether disk and memory are enough, and what helps where they are not."""
+    disk, free = sum(one.disk for one in needs), free_bytes(root / "x")
+    has = machine_mib()
+    memory, device = (max(getattr(one, key) for one in needs) for key in ("memory", "device"))
+    on_gpu = 0.0
+    if torch.cuda.is_available():
+        on_gpu = torch.cuda.get_device_properties(0).total_memory / 2**20
+    said = [f"disk: {said_bytes(disk)} of {said_bytes(free)} free at {root}"]
+    said.append(
+        f"memory: {memory:.0f} of {has:.0f} MiB" + f"; GPU: {device:.0f} MiB" * bool(device)
+    )
+    if disk > free:
+        said.append(f"it does not fit the disk: {ADVICE_DISK}")
+    if memory > has or device > on_gpu > 0:
+        said.append("it does not fit the memory: " + "; or ".join(ADVICE))
+    return said
+
+
+def machine_mib() -> float:
+    """Of all memory; infinite where the system does not say it (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return math.inf
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+
+
+def _extraction(config: ExtractDescriptors) -> list[Need]:
+    files, splits = dataset_files(config), chosen_splits(config)
+    find_lists(files, splits)
+    lists = {split: read_image_list(files.image_list(split)).names for split in splits}
+    backbone = configured_backbone(config.backbone, config)
+    outputs = extract_descriptors.outputs_of(config, backbone)
+    layouts = partial(_layouts, config, backbone, outputs)
+    dim = backbone.global_dim if "global" in outputs else 0
+    return _images(lists, backbone, config.images or files.image_root, config.workers, layouts, dim)
+
+
+def _layouts(
+    config: ExtractDescriptors, backbone: Backbone, outputs: Sequence[str], names: Sequence[str]
+) -> list[Layout]:
+    top_k = int(backbone.provenance["top_k"])
+    found = [store_layout(names, top_k, *_form(config, backbone))] if "local" in outputs else []
+    if "global" in outputs:
+        found.append(globals_layout(names, backbone.global_dim))
+    return found
+
+
+def _form(config: ExtractDescriptors, backbone: Backbone) -> tuple[int, str]:
+    if config.binarization is None:
+        return backbone.dim, "float16"
+    return BinaryCode.load(config.binarization).bits, "uint8"
+
+
+def _globals(config: ExtractGlobals) -> list[Need]:
+    files, splits = dataset_files(config), chosen_splits(config)
+    what = "a plan of global descriptors is of source=images"
+    check_config(config.source == "images", what, "source=images, or another command")
+    find_lists(files, splits)
+    lists = {split: read_image_list(files.image_list(split)).names for split in splits}
+    backbone = configured_backbone(config.backbone, config)
+    dim = backbone.dim * (VLAD_CLUSTERS if config.global_ == "vlad" else 1)
+    root, workers = config.images or files.image_root, config.workers
+    return _images(lists, backbone, root, workers, lambda names: [globals_layout(names, dim)], dim)
+
+
+def _images(
+    lists: dict[str, tuple[str, ...]],
+    backbone: Backbone,
+    root: Path,
+    workers: int,
+    layouts: Callable[[Sequence[str]], list[Layout]],
+    dim: int,
+) -> list[Need]:
+    """Stages that describe images; the network is loaded once, for the first."""
+    first = next(iter(lists.values()))
+    probe, said = probe_images(backbone, root, first, workers)
+    needs, once = [], probe.once
+    for split, names in lists.items():
+        disk = sum(num_bytes(one) for one in layouts(names))
+        seconds, once = once + len(names) * probe.each, 0.0
+        work = f"{len(names)} images"
+        of_machine = probe.memory, probe.device
+        needs.append(Need(f"extraction, {split}", work, seconds, disk, *of_machine, [said], dim))
+    return needs
+
+
+def _knn(config: PrepareTopkGlobal) -> list[Need]:
+    files, kind = dataset_files(config), config.global_
+    what = "a plan of neighbour lists is of the exact search"
+    check_config(config.index == "flat" and config.lists is None, what, "index=flat, no lists=")
+    sides = ("train", "train") if config.self_search else ("query", "gallery")
+    paths = find_all({side: partial(files.global_descriptors, side, kind) for side in sides})
+    sizes = []
+    for side in sides:
+        with GlobalStore(paths[side]) as store:
+            sizes.append((len(store), store.dim))
+    (queries, dim), (gallery, _) = sizes
+    return [_search(queries, gallery, dim, config.num_neighbors, config.device)]
+
+
+def _search(queries: int, gallery: int, dim: int, neighbors: int, device: str) -> Need:
+    k = min(neighbors, gallery)
+    where = "cuda" if pick_device(device).type == "cuda" else "cpu"
+    probe = probe_knn(queries, gallery, dim, k, where)
+    work = f"{queries} x {gallery}, {dim}-d"
+    of_machine = probe.memory, probe.device
+    return Need("neighbours (kNN)", work, probe.each, 8 * queries * k, *of_machine)
+
+
+def _training(config: Train) -> list[Need]:
+    recipe, files = train.recipe_of(config), dataset_files(config)
+    device = pick_device(config.device)
+    recipe = replace(recipe, precision=settled(config, device).precision)
+    few = replace(recipe, batch_size=min(recipe.batch_size, PROBED_TRIPLETS), accumulate=1)
+    found = train.find_training(files, config.neighbors, None)
+    store, sampler = train.open_training_set(found, few)
+    head = build_head(config.model.name, **config.model.arguments, dim_in=store.dim)
+    probe = probe_steps(head, store, sampler, recipe, device)
+    steps = -(-len(sampler.anchors) // recipe.batch_size) * recipe.epochs
+    weights = 4 * sum(one.numel() for one in head.parameters())
+    disk = weights * (recipe.epochs + 1 + 3)  # a head an epoch, the last, and the checkpoint
+    work = f"{steps} steps of {recipe.batch_size} triplets"
+    notes = ["training: without the validation after each epoch"] * (config.val_dataset is not None)
+    seconds = probe.once + steps * probe.each
+    return [Need("training", work, seconds, disk, probe.memory, probe.device, notes)]
+
+
+def _scoring(config: Evaluate) -> list[Need]:
+    numbers, scorer, _ = evaluate.check(config)
+    files, device = dataset_files(config), pick_device(config.device)
+    config = settled(config, device)
+    options = scoring_options(config, device, config.query_desc_num, config.gallery_desc_num)
+    lists = files, protocol_of(config), config.neighbors, numbers, ALONE
+    data, numbers = evaluate.open_data(*lists)
+    query, gallery = pairs_to_score(data, max(numbers))
+    image, pair, memory = probe_pairs(data, scorer, options)
+    images = len(set(query.tolist())) + len(set(gallery.tolist()))
+    work = f"{len(query)} pairs of {images} images"
+    seconds = image * images + pair * len(query)
+    return [Need("scoring", work, seconds, 12 * len(query), memory)]
+
+
+def _places(config: PlaceRecognition) -> list[Need]:
+    """The stages that are not complete. Reranking is planned when there are descriptors: by
+    `ames plan evaluate`.
+    """
+    pipeline, needs, seen = Pipeline(config), list[Need](), set[Command]()
+    for stages in pipeline.stages().values():
+        dim = 0
+        for stage in stages:
+            place_recognition.make_lists(pipeline, stage.place)
+            done = stage.fills and not stage.unfilled
+            if not stage.command or stage.command in seen or done:
+                continue
+            seen.add(stage.command)
+            found = _stage(pipeline, stage, dim)
+            dim = max(one.dim for one in found) or dim
+            needs += [replace(one, stage=f"{stage.place.name}: {one.stage}") for one in found]
+    check_config(needs, "every stage is complete", "stages that are still to be run")
+    return needs
+
+
+def _stage(pipeline: Pipeline, stage: Stage, dim: int) -> list[Need]:
+    """dim: of the global descriptors, as far as it is known."""
+    name, *given = stage.command
+    config = pipeline.steps.config(name, *given)
+    if name == "prepare_topk_global" and dim:
+        counts = [len(read_image_list(stage.place.image_list(side)).names) for side in SIDES]
+        return [_search(counts[0], counts[1], dim, config.num_neighbors, config.device)]
+    return PLANS[name](config) if stage.network else [Need(name, "", None, 0)]
+
+
+PLANS: dict[str, Callable[[Any], list[Need]]] = {
+    "extract_descriptors": _extraction,
+    "extract_globals": _globals,
+    "prepare_topk_global": _knn,
+    "train": _training,
+    "evaluate": _scoring,
+    "place_recognition": _places,
+}
