@@ -18,6 +18,7 @@ from ames_lite.extraction.detector_training import data as sets
 from ames_lite.extraction.detector_training.data import LabelledImages
 from ames_lite.extraction.finetuning.data import readable, stratified
 from ames_lite.extraction.finetuning.loop import META, METRIC, Finetuning
+from ames_lite.extraction.finetuning.losses import build_loss
 from ames_lite.extraction.finetuning.model import Trained
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.overrides import word
@@ -40,7 +41,7 @@ def _run(config: Finetune, device: torch.device, processes: Processes) -> Path:
     backbone = sets.require_maps(configured_backbone(_square(config), config, "fp32"))
     what, patch = f"image_size is {recipe.image_size}", backbone.prepare.patch
     require(recipe.image_size % patch == 0, what, expected=f"a multiple of {patch}")
-    network = Trained(backbone.staged(), recipe)
+    network, criterion = Trained(backbone.staged(), recipe), build_loss(recipe)
     train, val, single = processes.from_first(
         _chosen(config, images, val) if processes.first else None
     )
@@ -53,6 +54,7 @@ def _run(config: Finetune, device: torch.device, processes: Processes) -> Path:
         facts |= {f"{name}_images": len(part), f"{name}_labels": len(set(part.labels.tolist()))}
     best = Finetuning(
         network,
+        criterion,
         backbone,
         train,
         val,

@@ -5,7 +5,7 @@ resumed run forms the same batches, and gives the same numbers to the last bit.
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -91,6 +91,15 @@ def compute_all(
             for at, result in zip(batch, results, strict=True):
                 found[good[at]] = result
         yield from found
+
+
+def usable(found: Iterable[Out | str]) -> Generator[Out, None, None]:
+    """The results of images. Raises BadInput for one that has none."""
+    for result in found:
+        if isinstance(result, str):
+            what = f"an image cannot be used: {result}"
+            raise BadInput(what, remedy="repair it or remove it from the list")
+        yield result
 
 
 def prepare_job(job: Job, prepare: Callable[..., Any]) -> Any:

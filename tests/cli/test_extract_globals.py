@@ -152,9 +152,11 @@ def test_all_tokens_of_a_network_become_vlad_without_a_store(tmp_path: Path) -> 
 
 def test_what_does_not_exist_is_refused_before_any_work(world: TinyWorld, tmp_path: Path) -> None:
     for options, error, what in [
-        (["global=cls"], ConfigError, "extract global descriptors alone"),
+        (["global=cls"], ConfigError, "a backbone with a vector"),
+        (["global=cls", "source=images"], ConfigError, "is no backbone|descriptors alone"),
+        (["global=gem", "flip=true"], ConfigError, "flip=true source=store: no image is read"),
         (["global=bow"], ConfigError, "one of vlad, gem, mean"),
-        (["source=web"], ConfigError, "one of store, images, globals or null"),
+        (["source=web"], ConfigError, "one of store, images, network, globals or null"),
         (["source=globals"], ConfigError, "nothing to do"),
         (["whitening=absent.npz"], MissingFile, "absent.npz"),
         (["vocabulary=absent.npz"], MissingFile, "absent.npz"),

@@ -12,18 +12,16 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ames_lite.cli import finetune
 from ames_lite.cli.compose import compose
-from ames_lite.cli.finetune import run
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.metrics import average_precision_at, find_hits
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.extraction.batches import Job, prepare_job
 from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
 from ames_lite.extraction.finetuning import loop
 from ames_lite.extraction.finetuning.data import (
     RandomView,
     class_batches,
-    random_views,
     readable,
     stratified,
 )
@@ -62,7 +60,7 @@ def words_of(world: TinyWorld, folder: Path, *more: str) -> list[str]:
 
 
 def finetuned(world: TinyWorld, folder: Path, *more: str) -> Path:
-    return run(compose("finetune", words_of(world, folder, *more)))
+    return finetune.run(compose("finetune", words_of(world, folder, *more)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,11 +111,11 @@ def test_random_views_depend_on_their_key_alone(tiny_world: TinyWorld) -> None:
     paths = images_of(tiny_world).paths[:3]
     view = RandomView(28, "area", 0)
     keys = [(4, at) for at in range(3)]
-    (batch,) = random_views(view, [list(zip(paths, keys, strict=True))], workers=1)
-    (last,) = random_views(view, [[(paths[2], keys[2])]], workers=1)
+    (batch,) = view.batches([list(zip(paths, keys, strict=True))], workers=1)
+    (last,) = view.batches([[(paths[2], keys[2])]], workers=1)
     assert np.array_equal(batch[2].views[0].pixels, last[0].views[0].pixels)
     image = load_image(paths[0])
-    found = [view(image, None, key=(step,)) for step in range(40)]
+    found = [view.cut(np.random.default_rng(step), image) for step in range(40)]
     assert {one.views[0].pixels.shape for one in found} == {(28, 28, 3)}
     height, width = image.shape[:2]
     for one in found:
@@ -317,13 +315,13 @@ def test_images_that_cannot_be_read_are_never_trained_on(
     kept = readable(images, 1, "skip")
     assert set(images.names) - set(kept.names) == {images.names[4]}
     assert images.names[4] in caplog.text
-    assert isinstance(prepare_job(Job("", images.paths[4], None), RandomView(28, "area", 0)), str)
+    assert "cannot be decoded" in str(RandomView(28, "area", 0)((images.paths[4], (0,))))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(
     tiny_world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "build_loss", lambda recipe: lambda v, labels: v.sum() * np.nan)
+    monkeypatch.setattr(finetune, "build_loss", lambda recipe: lambda v, labels: v.sum() * np.nan)
     with pytest.raises(BadInput, match=r"the loss is not finite at step 0(.|\n)*the batch of"):
         finetuned(tiny_world, tmp_path / "run")
 

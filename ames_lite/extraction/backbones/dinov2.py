@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ames_lite.errors import existing_file
 from ames_lite.extraction.backbones import pretrained
 from ames_lite.extraction.backbones.map_backbone import (
     Features,
@@ -133,6 +134,8 @@ class TinyRandom(Dinov2):
 
     def _load(self) -> tuple[nn.Module, str]:
         if self.weights is not None:
+            file, expected = Path(self.weights) / pretrained.WEIGHTS, "a folder that `save` wrote"
+            existing_file(file, "the weights of tiny_random are missing", expected=expected)
             return super()._load()
         return random_network(self._spec, self.seed), f"random, seed {self.seed}"
 

@@ -21,7 +21,7 @@ from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, require
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
-from ames_lite.extraction.batches import Job, compute_all
+from ames_lite.extraction.batches import Job, compute_all, usable
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.runtime import Draw, progress_bar, stream
 
@@ -119,6 +119,12 @@ def refuse_shared(train: LabelledImages, val: LabelledImages) -> None:
     require(not shared, what, where=where, expected="two sets without a common image")
 
 
+def by_label(labels: npt.NDArray[np.int64]) -> list[Rows]:
+    """The rows of every label, both in ascending order."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
 def num_batches(labels: npt.NDArray[np.int64], batch_size: int, per_label: int) -> int:
     """Batches of an epoch; a batch has two groups or more."""
     counts = np.unique(labels, return_counts=True)[1]
@@ -137,9 +143,7 @@ def epoch_batches(
     rng = stream(seed, Draw.IMAGES, epoch)
     groups: list[Rows] = []
     order = rng.permutation(len(labels))
-    ordered = order[np.argsort(labels[order], kind="stable")]
-    starts = np.flatnonzero(np.diff(labels[ordered])) + 1
-    for rows in np.split(ordered, starts):
+    for rows in (order[rows] for rows in by_label(labels[order])):
         groups += np.array_split(rows, max(1, len(rows) // per_label))
     shuffled = [groups[at] for at in rng.permutation(len(groups))]
     parts = np.array_split(np.arange(len(groups)), num_batches(labels, batch_size, per_label))
@@ -198,11 +202,7 @@ class FrozenFeatures:
 
     def _compute(self, rows: Sequence[int]) -> Generator[Tensor, None, None]:
         jobs = [self._jobs[row] for row in rows]
-        for found in compute_all(self.compute, jobs, self.backbone, self.workers):
-            if isinstance(found, str):
-                what = f"an image cannot be used: {found}"
-                raise BadInput(what, remedy="repair it or remove it from the list")
-            yield found
+        yield from usable(compute_all(self.compute, jobs, self.backbone, self.workers))
 
     def _tokens(self, batch: Sequence[Any]) -> list[Tensor]:
         """Of every image the patches [K, C] of all scales."""

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ames_lite.errors import BadInput, require
-from ames_lite.extraction.batches import Job, in_order, jobs_of, prepare_job
+from ames_lite.errors import UserError, require
+from ames_lite.extraction.batches import Job, in_order, prepare_job, usable
 from ames_lite.extraction.descriptors import report_bad
-from ames_lite.extraction.detector_training.data import LabelledImages, Rows
-from ames_lite.io.images import Box, Picture
+from ames_lite.extraction.detector_training.data import LabelledImages, Rows, by_label
+from ames_lite.io.images import MIN_SIDE, Box, Picture, as_image
 from ames_lite.io.resizing import Prepared, View, crop_image, resize_image
 from ames_lite.runtime import Draw, stream
 
+Keyed = tuple[Path, tuple[int, ...]]  # an image, and the key of its stream of random numbers
 AREA = (0.3, 1.0)  # of a random crop, as a share of the image
 RATIO = (3 / 4, 4 / 3)  # width to height
 
@@ -32,8 +33,7 @@ def stratified(
     """
     held = np.zeros(len(images), np.bool_)
     rng = stream(seed, Draw.HELD_OUT)
-    for label in np.unique(images.labels):
-        rows = rng.permutation(np.flatnonzero(images.labels == label))
+    for rows in map(rng.permutation, by_label(images.labels)):
         held[rows[: max(2, round(share * len(rows)))]] = len(rows) >= 4
     fits = 0 < share <= 0.5 and held.any()
     what = f"no class has four images, or val_share is {share}"
@@ -45,32 +45,39 @@ def stratified(
 
 def readable(images: LabelledImages, workers: int, on_bad_image: str) -> LabelledImages:
     """The images that can be decoded; others are an error, or skipped and logged."""
-    jobs = jobs_of(images.root, images.names, None, range(len(images)))
-    found = list(in_order(_fault, jobs, workers))
+    found = list(in_order(_fault, images.paths, workers))
     bad = {name: why for name, why in zip(images.names, found, strict=True) if why}
-    report_bad(bad, len(images), [Path(images.source)], on_bad_image)
+    first = "; ".join([*bad.values()][:3])
+    what = f"{len(bad)} of {len(images)} images cannot be read: {first}"
+    remedy = "repair them or take them out, or on_bad_image=skip: they are not trained on"
+    require(not bad or on_bad_image == "skip", what, where=images.source, remedy=remedy)
+    report_bad(bad, len(images), [], on_bad_image)
     return images.take(np.array([not why for why in found], np.bool_)) if bad else images
 
 
-def _fault(job: Job) -> str:
-    found = prepare_job(job, _nothing)
-    return found if isinstance(found, str) else ""
+def _fault(path: Path) -> str:
+    try:
+        as_image(path, min_side=MIN_SIDE)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
-def _nothing(image: Picture, box: Box | None) -> None:
-    return None
+def num_class_batches(labels: Rows, batch_size: int) -> int:
+    """As many as the images fill."""
+    return max(1, round(len(labels) / batch_size))
 
 
 def class_batches(
     labels: Rows, batch_size: int, per_label: int, seed: int, epoch: int
 ) -> list[Rows]:
     """The batches of one epoch: rows of batch_size / per_label classes, each class as likely as any
-    other, of each per_label images, or all where it has fewer; as many batches as images fill.
+    other, of each per_label images, or all where it has fewer.
     """
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    members = by_label(labels)
     classes = min(len(members), batch_size // per_label)
     batches = []
-    for number in range(max(1, round(len(labels) / batch_size))):
+    for number in range(num_class_batches(labels, batch_size)):
         rng = stream(seed, Draw.IMAGES, epoch, number)
         chosen = (members[at] for at in rng.choice(len(members), classes, replace=False))
         rows = [rng.choice(one, min(per_label, len(one)), replace=False) for one in chosen]
@@ -86,41 +93,30 @@ class RandomView:
     resize: str  # of RESIZES
     seed: int
 
-    def __call__(self, image: Picture, box: Box | None, *, key: tuple[int, ...]) -> Prepared:
-        """key: of the stream of random numbers, for this seed."""
-        rng, (height, width) = stream(self.seed, Draw.AUGMENTATION, *key), image.shape[:2]
+    def __call__(self, job: Keyed) -> Prepared | str:
+        """The view of the image of that key, or why there is none."""
+        path, key = job
+        rng = stream(self.seed, Draw.AUGMENTATION, *key)
+        found: Prepared | str = prepare_job(Job(path.name, path, None), partial(self.cut, rng))
+        return found
+
+    def cut(self, rng: np.random.Generator, image: Picture, box: Box | None = None) -> Prepared:
+        """A view of RGB uint8 [H, W, 3]."""
+        height, width = image.shape[:2]
         area = height * width * rng.uniform(*AREA)
         ratio = math.exp(rng.uniform(*np.log(RATIO)))
         w, h = min(width, (area * ratio) ** 0.5), min(height, (area / ratio) ** 0.5)
         x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
         crop, region = crop_image(image, (x, y, x + w, y + h))
         pixels = resize_image(crop, (self.size, self.size), self.resize, w * h > self.size**2)
-        mirrored = pixels[:, ::-1] if rng.random() < 0.5 else pixels
-        return Prepared((height, width), (View(mirrored, region),))
+        found = Prepared((height, width), (View(pixels, region),))
+        return found.mirrored() if rng.random() < 0.5 else found
 
-
-Keyed = tuple[Path, tuple[int, ...]]  # an image, and the key of its stream of random numbers
-
-
-def random_views(
-    view: RandomView, batches: Sequence[Sequence[Keyed]], workers: int
-) -> Generator[list[Prepared], None, None]:
-    """Views of the images of every batch. Raises BadInput for one that cannot be read."""
-    jobs = [job for batch in batches for job in batch]
-    with closing(_prepared(view, jobs, workers)) as found:
-        for batch in batches:
-            yield [next(found) for _ in batch]
-
-
-def _prepared(view: RandomView, jobs: list[Keyed], workers: int) -> Generator[Prepared, None, None]:
-    for found in in_order(partial(_view, view), jobs, workers):
-        if isinstance(found, str):
-            what = f"an image cannot be used: {found}"
-            raise BadInput(what, remedy="repair it or remove it from the list")
-        yield found
-
-
-def _view(view: RandomView, job: Keyed) -> Prepared | str:
-    path, key = job
-    found: Prepared | str = prepare_job(Job(path.name, path, None), partial(view, key=key))
-    return found
+    def batches(
+        self, batches: Sequence[Sequence[Keyed]], workers: int
+    ) -> Generator[list[Prepared], None, None]:
+        """The views of every batch. Raises BadInput for an image that cannot be read."""
+        jobs = [job for batch in batches for job in batch]
+        with closing(usable(in_order(self, jobs, workers))) as found:
+            for batch in batches:
+                yield [next(found) for _ in batch]

@@ -24,9 +24,9 @@ from ames_lite.evaluation.metrics import average_precision_at
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.detector_training.data import FrozenFeatures, LabelledImages, Rows
 from ames_lite.extraction.detector_training.model import leave_one_out_map
-from ames_lite.extraction.finetuning.data import RandomView, class_batches, random_views
+from ames_lite.extraction.finetuning.data import RandomView, class_batches, num_class_batches
 from ames_lite.extraction.finetuning.lora import merged
-from ames_lite.extraction.finetuning.losses import build_loss
+from ames_lite.extraction.finetuning.losses import Loss
 from ames_lite.extraction.finetuning.model import Trained, Weights
 from ames_lite.io.json_file import write_json_file
 from ames_lite.io.provenance import check_provenance
@@ -55,6 +55,7 @@ class Finetuning(TrainingRun):
     def __init__(
         self,
         network: Trained,
+        criterion: Loss,
         backbone: MapBackbone,
         train: LabelledImages,
         val: LabelledImages,
@@ -68,14 +69,14 @@ class Finetuning(TrainingRun):
         save_every: int = 200,  # steps
     ) -> None:
         self.labels = np.unique(train.labels, return_inverse=True)[1].astype(np.int64)
-        per_epoch = len(self._batches_of(recipe, 0))
+        per_epoch = num_class_batches(self.labels, recipe.batch_size)
         super().__init__(
             output_dir, recipe.epochs, per_epoch, save_every=save_every, processes=processes
         )
         self.backbone, self.train_set, self.val, self.recipe = backbone, train, val, recipe
         self.device, self.workers = backbone.device, workers
         self.before = 0.0  # the metric without fine-tuning
-        self.criterion = build_loss(recipe)
+        self.criterion = criterion
         self.made = check_provenance(backbone.provenance)
         self.data = {**data, "train_digest": train.digest, "val_digest": val.digest}
         of_backbone = {f"of {key}": value for key, value in self.made.items()}
@@ -122,8 +123,10 @@ class Finetuning(TrainingRun):
         return super().finished or 0 < self.recipe.patience <= since
 
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
-        epoch = len(self.curve)
-        batches = self._batches_of(self.recipe, epoch)[first - epoch * self.per_epoch :]
+        epoch, given = len(self.curve), self.recipe
+        sizes = given.batch_size, given.images_per_label
+        batches = class_batches(self.labels, *sizes, given.seed, epoch)
+        batches = batches[first - epoch * self.per_epoch :]
         with closing(self._inputs(batches, first)) as found:
             for rows in batches:
                 try:
@@ -134,10 +137,6 @@ class Finetuning(TrainingRun):
                     return  # the signal ended the worker processes
                 entry = self._step(rows, hidden)
                 yield entry, [entry["loss"], entry["accuracy"]]
-
-    def _batches_of(self, recipe: FinetuneRecipe, epoch: int) -> list[Rows]:
-        sizes = recipe.batch_size, recipe.images_per_label
-        return class_batches(self.labels, *sizes, recipe.seed, epoch)
 
     def _inputs(self, batches: Sequence[Rows], first: int) -> Generator[Tensor, None, None]:
         """What the trained part takes, of this process' images of every batch."""
@@ -153,7 +152,7 @@ class Finetuning(TrainingRun):
             start = self.processes.share(len(rows)).start
             paths = [self.train_set.paths[row] for row in mine]
             jobs.append([(path, (step, at)) for at, path in enumerate(paths, start)])
-        for prepared in random_views(view, jobs, self.workers):
+        for prepared in view.batches(jobs, self.workers):
             yield self._frozen(prepared)
 
     def _frozen(self, batch: Sequence[Prepared]) -> Tensor:

@@ -305,8 +305,8 @@ def test_arguments_that_do_not_fit_are_refused_before_weights_load(
 
 def test_random_weights_have_no_real_name() -> None:
     assert "tiny_random" not in VARIANTS
-    with pytest.raises(BadInput, match="has no weights"):
-        TinyRandom(weights="some.pth")
+    with pytest.raises(MissingFile, match="the weights of tiny_random are missing"):
+        assert TinyRandom(weights="some.pth").provenance
 
 
 @needs_transformers
