@@ -37,6 +37,8 @@ def run(name: str, words: Sequence[str]) -> int:
     if asks_help(words):  # before any import that takes a second
         print_help(name)
         return 0
+    if name == "classify" and words[:1] == ["predict"] and words[1:]:
+        words = [f"predict={words[1]}", *words[2:]]
     words = with_config_dir(words)
     if any(map(is_for_hydra, words)):
         code: int = import_module("ames_lite.cli.sweeps").main(name, words)

@@ -110,4 +110,6 @@ def _reliability(weights: Path) -> Figure:
     remedy = f"python scripts/tune.py weights={weights} dataset=<a validation set>"
     expected, fine = "a calibration in its meta.json", meta.calibration is not None
     check_config(fine, "the head is not calibrated", expected, where=weights, remedy=remedy)
-    return plots.reliability_diagram(Calibration.from_json(meta.calibration), weights.name)
+    found = Calibration.from_json(meta.calibration)
+    curves = {"pairs": found.pairs, "first places": found.first}
+    return plots.reliability_diagram(curves, weights.name)

@@ -10,6 +10,7 @@ from ames_lite.io import remedies
 from ames_lite.io.overrides import paste, shell_word, word
 
 THE_SET = "dataset=<name> desc_name=<name>"  # where no data set is known
+OF_NETWORK = {"gem": ("cvnet", "efficientnet_lite0"), "gemw": ("photo",)}  # as cls of others
 COMMANDS = {
     remedies.EXTRACT: "python extract/extract_descriptors.py {set}",
     remedies.EXTRACT_GLOBAL: "python extract/extract_descriptors.py outputs=[global]",
@@ -91,7 +92,7 @@ class Files(DatasetFiles):
 
     def make_globals(self, split: str, kind: str) -> str:
         """Whitened ones (kind ends in w) by the whitening that is there, else what fits one."""
-        if kind == "cls":
+        if kind == "cls" or self.desc_name in OF_NETWORK.get(kind, ()):
             return self.make_local(outputs=["global"], splits=[split])
         base = {"global": kind.removesuffix("w"), "desc_name": self.prefix(kind)}
         if not kind.endswith("w"):

@@ -36,7 +36,8 @@ class Relation:
     rows: by grade, one ascending int64 array per query; without grades "easy", perhaps with "junk".
     bbox: (x1, y1, x2, y2) in pixels of the whole query image, or None, per query. notes: lines for
     the user. queries_are_named: whether someone said which images are queries. codes: a number for
-    each label, by image name, or None; alone: the code of images that have no partner, or None.
+    each label, by image name, or None; alone: the code of images that have no partner, or None;
+    classes: the labels, by code; scenes: the column `scene`, by image name, or None.
     labelled: whether anybody said what is right (of class folders, both sides may lack them).
     has_lists, has_truth: whether image lists and ground truth are there in a published form. kind,
     root: of a custom dataset, its form of labels and the folder that names are relative to.
@@ -50,6 +51,8 @@ class Relation:
     queries_are_named: bool = True
     codes: dict[str, int] | None = None
     alone: int | None = None
+    classes: tuple[str, ...] = ()
+    scenes: dict[str, str] | None = None
     labelled: bool = True
     has_lists: bool = False
     has_truth: bool = False

@@ -39,7 +39,7 @@ class Form(NamedTuple):
 
 
 FORMS = (
-    Form("labels", ("file", "label"), ("split", "grade")),
+    Form("labels", ("file", "label"), ("split", "grade", "scene")),
     Form("labels", ("label", "images"), ()),
     Form("pairs", ("query", "gallery"), ("relevant", "grade")),
     Form("pairs", ("file", "images"), ("usage",)),

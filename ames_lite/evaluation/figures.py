@@ -17,6 +17,7 @@ SMALL, MEDIUM, LARGE = 8, 9.5, 12  # points
 # Okabe and Ito, "Color universal design", 2008: orange, sky blue, green, yellow, blue, vermilion,
 # purple; their black is left out: it would not be seen
 HUES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+MARKERS = ("o", "s", "^")  # of labels that share a hue
 PALE = "0.82"
 GREY = "0.55"
 
@@ -38,6 +39,11 @@ def _draw_as(figure: Figure, target: Path | io.BytesIO, form: str) -> None:
     without: Any = {"png": {"Software": None}, "svg": {"Date": None}}[form]
     with rc_context({"svg.hashsalt": "ames_lite"}):
         figure.savefig(target, format=form, dpi=DPI, metadata=without)
+
+
+def label_styles() -> list[tuple[str, str]]:
+    """All (colour, marker) that labels can be told apart by."""
+    return [(hue, marker) for marker in MARKERS for hue in HUES]
 
 
 def plain(text: str) -> str:

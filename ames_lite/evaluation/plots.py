@@ -24,7 +24,7 @@ from ames_lite.evaluation.figures import (
 )
 from ames_lite.evaluation.metrics import Floats, Hits
 from ames_lite.evaluation.significance import bootstrap_mean
-from ames_lite.reranking.calibration import Calibration
+from ames_lite.reranking.calibration import Curve
 
 SIZE = (5.6, 4.2)  # inches
 WIDE = (9.6, 4.2)
@@ -163,10 +163,9 @@ def training_curves(steps: Rows, epochs: Rows, title: str) -> Figure:
     return figure
 
 
-def reliability_diagram(calibration: Calibration, title: str) -> Figure:
-    """Predicted probability against the share that was right, on queries left out of the fit."""
+def reliability_diagram(curves: Mapping[str, Curve], title: str) -> Figure:
+    """Predicted probability against the share that was right, of two curves by name."""
     figure = titled_figure(WIDE, title)
-    curves = {"pairs": calibration.pairs, "first places": calibration.first}
     for axes, (name, curve) in zip(figure.subplots(1, 2), curves.items(), strict=True):
         bins = [one for one in curve.reliability if one.pairs]
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1)

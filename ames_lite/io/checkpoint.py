@@ -76,14 +76,20 @@ def save_head(
     half: store the weights in float16. Both files are written whole, then renamed. Returns the path
     of the weights.
     """
-    weights, meta_file = _native_files(path)
     dtype = torch.float16 if half else torch.float32
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
     name = next(name for name, head in HEADS.items() if type(model) is head)
     record = {"schema": SCHEMA, "model": name, "arguments": model.arguments, **_as_json(meta)}
+    return write_native(path, state, record)
+
+
+def write_native(path: str | Path, state: State, record: dict[str, Any]) -> Path:
+    """Write contiguous tensors of the CPU and their JSON; returns the path of the weights."""
+    weights, meta_file = _native_files(path)
     with replacing(weights, True) as new_weights, replacing(meta_file, True) as new_meta:
-        new_weights.write_bytes(save(state))  # save_file makes files that only their owner can read
-        record["weights_sha256"] = file_digest(new_weights)
+        # save_file makes files that only their owner can read
+        new_weights.write_bytes(save(dict(state)))
+        record = {**record, "weights_sha256": file_digest(new_weights)}
         new_meta.write_bytes(json_bytes(record, 2))
         weights.unlink(missing_ok=True)  # never beside a meta of others; put in place last
     return weights
@@ -91,7 +97,7 @@ def save_head(
 
 def save_meta(path: str | Path, meta: HeadMeta) -> Path:
     """Give the native head at `path` another meta, its weights unchanged; returns its path."""
-    _, record = _read_native(path)
+    _, record = read_native(path)
     record.pop("calibration", None)
     return write_json_file(_native_files(path)[1], record | _as_json(meta), indent=2)
 
@@ -122,7 +128,7 @@ def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadM
         state = _read_published(path)
         name, known = _recognise(state, path)
     else:
-        state, record = _read_native(path)
+        state, record = read_native(path)
         name, known, meta = _unpack(record, _native_files(path)[1])
         _refuse_other_sizes(name, known, state, _native_files(path)[1])
     try:
@@ -155,19 +161,22 @@ def _native_files(path: str | Path) -> tuple[Path, Path]:
     return path, path.with_name(meta)
 
 
-def _read_native(path: str | Path) -> tuple[dict[str, Tensor], Any]:
+def read_native(
+    path: str | Path, what: str = "a head", expected: str = EXPECTED
+) -> tuple[dict[str, Tensor], Any]:
+    """Tensors and JSON that `write_native` wrote. Raises MissingFile, BadInput."""
     weights, meta_file = _native_files(path)
     for file in (weights, meta_file):
         if not file.is_file():
-            raise MissingFile("a file of a head is missing", where=file, expected=EXPECTED)
-    record = read_json_file(meta_file, "a head's meta")
+            raise MissingFile(f"a file of {what} is missing", where=file, expected=expected)
+    record = read_json_file(meta_file, f"{what}'s meta")
     expected = "a whole safetensors file"
     with explained(kinds=SafetensorError, where=weights, expected=expected):
         state = load_file(weights)
     digest = record.get("weights_sha256") if isinstance(record, dict) else None
     fits, expected = digest in (None, file_digest(weights)), f"sha256 {digest}"
     what = f"{weights.name} is not the file that {meta_file.name} was written with"
-    remedy = "save the head again; or, if you changed it knowingly, drop weights_sha256"
+    remedy = f"save {what} again; or, if you changed it knowingly, drop weights_sha256"
     require(fits, what, where=weights, expected=expected, remedy=remedy)
     return state, record
 

@@ -72,6 +72,14 @@ def vlad_images(
     return vectors
 
 
+def assign(descriptors: npt.ArrayLike, centroids: Floats, form: VladForm) -> npt.NDArray[np.int64]:
+    """The nearest cluster [K] of each of descriptors [K, D]."""
+    values = torch.from_numpy(np.asarray(descriptors, np.float64))
+    values = unit_rows(values) if form.unit else values
+    centers = torch.from_numpy(centroids.astype(np.float64))
+    return similarities(values, centers, form.distance).argmax(dim=0).numpy()
+
+
 def similarities(values: Tensor, centers: Tensor, distance: str) -> Tensor:
     """[C, K] of values [K, D], centers [C, D]: |x| cos(x, c), or |x|^2 - the squared distance."""
     if distance == "cosine":

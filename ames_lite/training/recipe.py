@@ -131,6 +131,27 @@ class FinetuneRecipe:
         check_fields(self, fits)
 
 
+@dataclass
+class ClassifierRecipe:
+    """How classifiers are fitted on descriptors; keys of the command line too."""
+
+    epochs: int = 30  # of the MLP; the best one by the validation images is kept
+    hidden: int = 128  # width of its hidden layer
+    batch_size: int = 32
+    lr: float = 0.001  # of Adam
+    weight_decay: float = 0.0001
+    k: int = 5  # neighbours that vote
+    strength: float = 1.0  # of logistic regression: the inverse of its L2 penalty
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ones = dict.fromkeys(("epochs", "hidden", "batch_size", "k"), 1)
+        least = {**ones, "weight_decay": 0, "seed": 0}
+        fits = {key: (getattr(self, key) >= low, f"at least {low}") for key, low in least.items()}
+        fits |= {key: (getattr(self, key) > 0, "above 0") for key in ("lr", "strength")}
+        check_fields(self, fits)
+
+
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate of step 0..steps-1: linear warm-up, then a cosine that reaches 0 after the last.
 

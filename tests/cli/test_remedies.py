@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ames_lite.cli.compose import compose
+from ames_lite.cli.extraction import configured_backbone
+from ames_lite.cli.remedies import OF_NETWORK
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction import batches
+from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.io.images import save_jpeg
 from ames_lite.stores.neighbor_lists import read_neighbors, write_neighbors
 from benchmarks.frontier import command as frontier
@@ -216,3 +220,15 @@ def test_check_store_names_the_set_in_what_it_tells_of_a_damaged_file(
     assert main_of("check_store")(given) == 3
     said = capsys.readouterr().out
     assert "dataset=folder name=mine desc_name=sift" in said and "<name>" not in said
+
+
+@pytest.mark.parametrize("name", ["cvnet", "efficientnet_lite0", "photo", "dinov2", "xfeat"])
+def test_the_global_descriptor_of_a_network_comes_from_it(name: str) -> None:
+    """Aggregated from local descriptors it would be another one under the same name."""
+    kind = str(compose_backbone(name).global_kind)
+    assert kind in ("cls", "None") or name in OF_NETWORK[kind]
+
+
+def compose_backbone(name: str) -> Backbone:
+    config = compose("extract_descriptors", [f"backbone={name}", "device=cpu"])
+    return configured_backbone(config.backbone, config)

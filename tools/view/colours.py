@@ -18,7 +18,6 @@ from ames_lite.evaluation.figures import HUES
 
 Float64 = npt.NDArray[np.float64]
 
-MARKERS = ("o", "s", "^")  # of labels that share a hue
 DISTINCT = 256  # colours; above, they repeat
 DARKEST, PALEST = 0.4, 0.3  # value and saturation: neither lost on the dark ground nor grey
 RED_GREEN_BLUE = (2, 4, 3)  # how much a difference counts, about
@@ -47,8 +46,3 @@ def _palette() -> Float64:
         away = cdist(offered, chosen[-1:], "sqeuclidean", w=RED_GREEN_BLUE)[:, 0]
         nearest = np.minimum(nearest, away)
     return np.array(chosen)
-
-
-def label_styles() -> list[tuple[str, str]]:
-    """All (colour, marker) that labels can be told apart by."""
-    return [(hue, marker) for marker in MARKERS for hue in HUES]

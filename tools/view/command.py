@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from matplotlib.figure import Figure
 
+from ames_lite.classification.scikit import check_scikit
 from ames_lite.cli.shell import (
     chosen_splits,
     command,
@@ -34,7 +33,7 @@ from ames_lite.evaluation.figures import save_figure
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.io.images import Box, load_image, thumbnail
 from ames_lite.io.names import match_names
-from ames_lite.retrieval.vlad import similarities
+from ames_lite.retrieval.vlad import assign
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.published.store import is_published, open_store
 from ames_lite.stores.row_layout import FAILED
@@ -46,7 +45,6 @@ from tools.view.overlays import (
     cluster_sheet,
     weight_sheet,
 )
-from tools.view.projection import check_tsne
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +95,7 @@ def check_settings(config: View) -> list[str]:
     if "globals" in what:
         chosen_splits(config)
         if config.method == "tsne":
-            check_tsne()
+            check_scikit("t-SNE", "method=pca")
     return what
 
 
@@ -225,21 +223,11 @@ def draw_clusters(config: View, shown: Sequence[Shown], source: Source) -> Figur
     what = f"{vocabulary.path.stem}, {number} clusters, {vocabulary.distance}"
     return cluster_sheet(
         shown,
-        [clusters_of(one, vocabulary) for one in shown],
+        [assign(one.local.descriptors, vocabulary.centroids, vocabulary.form) for one in shown],
         number,
         title=f"{_title(config, shown, source.store)}; {what}",
         marks=config.marks,
     )
-
-
-def clusters_of(picture: Shown, vocabulary: Vlad) -> npt.NDArray[np.int64]:
-    """The cluster [K] of each descriptor."""
-    values = np.asarray(picture.local.descriptors).astype(np.float64)
-    if vocabulary.made.get("unit"):
-        lengths = np.linalg.norm(values, axis=1, keepdims=True)
-        values /= np.where(lengths > 0, lengths, 1.0)
-    rows, centroids = (torch.from_numpy(x).double() for x in (values, vocabulary.centroids))
-    return similarities(rows, centroids, vocabulary.distance).argmax(dim=0).numpy()
 
 
 def draw_weights(config: View, shown: Sequence[Shown], store: DescriptorStore) -> Figure:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from ames_lite.classification.scikit import pca, tsne
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles
@@ -28,7 +29,6 @@ from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.published.store import is_published
 from ames_lite.stores.row_layout import FAILED
 from tools.schema import View
-from tools.view.projection import pca, tsne
 from tools.view.scatter import (
     THUMBNAIL_PIXELS,
     UNKNOWN,

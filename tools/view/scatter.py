@@ -22,12 +22,12 @@ from ames_lite.evaluation.figures import (
     PALE,
     SMALL,
     fitting,
+    label_styles,
     plain,
     style_axes,
     titled_figure,
 )
 from benchmarks.legends import mark
-from tools.view.colours import label_styles
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.integer]

@@ -71,7 +71,8 @@ def relate_labels(
     unlisted = len({*images.names} - {*names}) - (len(source) - len(table))
     if unlisted:
         notes += (f"{unlisted} images are not in {table.path}: left out",)
-    codes, alone = _codes(names, table.columns.get("label"))
+    labels, scenes = (table.columns.get(column) for column in ("label", "scene"))
+    numbers = {label: code for code, label in enumerate(sorted({*(labels or ())}))}
     return Relation(
         [names[row] for row in queries],
         [names[row] for row in gallery],
@@ -79,8 +80,10 @@ def relate_labels(
         notes=respelt(dict(zip(table.columns["file"], names, strict=True)), images) + notes,
         queries_are_named=lists["query"] is not None or "query" in sides,
         labelled=not flat,
-        codes=codes,
-        alone=alone,
+        codes={n: numbers[of] for n, of in zip(names, labels, strict=True)} if labels else None,
+        alone=numbers.get(ALONE),
+        classes=tuple(numbers),
+        scenes=dict(zip(names, scenes, strict=True)) if scenes else None,
     )
 
 
@@ -162,17 +165,6 @@ def _check_complete(source: Path, names: list[str], images: ImageFolders, lists:
         where = f"{source} against {images.folder(None)}"
         expected = "a frame for every image, or lists by queries= and gallery="
         raise BadInput(f"{len(names)} images have a frame, {there}", where=where, expected=expected)
-
-
-def _codes(
-    names: Sequence[str], labels: Sequence[str] | None
-) -> tuple[dict[str, int] | None, int | None]:
-    """A number for the label of each image, by name; and that of ALONE."""
-    if labels is None:
-        return None, None
-    numbers = {label: code for code, label in enumerate(sorted(set(labels)))}
-    codes = {name: numbers[label] for name, label in zip(names, labels, strict=True)}
-    return codes, numbers.get(ALONE)
 
 
 def _by_grade(table: Table, gallery: Ids, found: Rows) -> dict[str, Rows]:

@@ -1,8 +1,8 @@
-"""Two coordinates for every global descriptor: principal components, or t-SNE.
+"""Two coordinates for every global descriptor, and what else scikit-learn fits: its sole owner.
 
-PCA needs numpy alone; t-SNE needs scikit-learn, the extra `views`, of which this file is the one
-owner. Descriptors [N, D] are centred but not scaled; of a component, the entry that is largest in
-size is positive, and the same seed gives the same points.
+PCA needs numpy alone; all else needs the extra `views`. For coordinates descriptors [N, D] are
+centred but not scaled; of a component, the entry that is largest in size is positive. The same seed
+gives the same result.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ames_lite.errors import BadInput
 
 Floats = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
 
-INSTALL = "pip install scikit-learn (the extra views of this project), or method=pca"
 FEWEST_TSNE = 5  # images
 TSNE_INPUT = 50  # principal components that t-SNE looks at
 NEGLIGIBLE = 1e-12  # of the largest variance: below, rounding
@@ -58,7 +58,7 @@ def tsne(descriptors: Floats, *, seed: int = 0, perplexity: float = 30.0) -> Flo
     installed, for fewer than 5 rows and a perplexity that is not above 0.
     Source: van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008.
     """
-    check_tsne()
+    check_scikit("t-SNE", "method=pca")
     if len(descriptors) < FEWEST_TSNE or not perplexity > 0:
         raise BadInput(
             f"t-SNE of {len(descriptors)} images with perplexity {perplexity}",
@@ -79,9 +79,34 @@ def tsne(descriptors: Floats, *, seed: int = 0, perplexity: float = 30.0) -> Flo
     return points
 
 
-def check_tsne() -> None:
-    """Raise BadInput where scikit-learn is not installed."""
+def mutual_information(values: Floats, labels: Ids, seed: int = 0) -> Float64:
+    """What each column of values [N, C] tells of the labels [N], in nats [C].
+
+    Source: Ross, "Mutual information between discrete and continuous data sets", PLoS ONE 2014.
+    """
+    chosen = importlib.import_module("sklearn.feature_selection")
+    found: Float64 = chosen.mutual_info_classif(values, labels, random_state=seed)
+    return found
+
+
+def logistic_regression(values: Floats, labels: Ids, strength: float) -> tuple[Float64, Float64]:
+    """Weights [C, D] and biases [C] of values [N, D] with labels 0 to C - 1, all there.
+
+    strength: inverse of the L2 penalty (C of scikit-learn).
+    """
+    linear = importlib.import_module("sklearn.linear_model")
+    with importlib.import_module("threadpoolctl").threadpool_limits(1):
+        fitted = linear.LogisticRegression(C=strength, max_iter=1000).fit(values, labels)
+    weights, biases = fitted.coef_, fitted.intercept_
+    if len(weights) == 1:  # of two classes it keeps the difference
+        weights, biases = (np.stack([-one[0] / 2, one[0] / 2]) for one in (weights, biases))
+    return weights, biases
+
+
+def check_scikit(what: str, otherwise: str) -> None:
+    """Raise BadInput where scikit-learn is not installed; otherwise: what does without."""
     try:
         importlib.import_module("sklearn")
     except ImportError:
-        raise BadInput("t-SNE needs the package scikit-learn", remedy=INSTALL) from None
+        remedy = f"pip install 'ames_lite[views]', or {otherwise}"
+        raise BadInput(f"{what} needs the package scikit-learn", remedy=remedy) from None
