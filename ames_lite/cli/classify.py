@@ -16,6 +16,7 @@ from ames_lite.classification.data import SIDES, TEST, TRAIN, Labelled, Splittin
 from ames_lite.classification.models import Classifier
 from ames_lite.classification.scikit import check_scikit, tsne
 from ames_lite.classification.training import Judged, fit, judge
+from ames_lite.cli.compose import compose
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.jobs import Classify
 from ames_lite.cli.schema.keys import Named
@@ -33,6 +34,7 @@ from ames_lite.extraction.backbones.interface import OF_LOCAL
 from ames_lite.extraction.globals import from_images
 from ames_lite.io.images import load_image, thumbnail
 from ames_lite.io.json_file import write_json_file
+from ames_lite.io.overrides import word
 from ames_lite.io.provenance import SAME_GLOBALS, compare_known
 from ames_lite.records import LocalDescriptors
 from ames_lite.search.image_search import list_queries
@@ -166,8 +168,9 @@ def _confusion(data: Labelled, best: Judged) -> Any:
 
 def _save(config: Classify, folder: Path, best: Judged, made: Any, vlad: Vlad | None) -> None:
     """The best classifier, with all that predict= needs."""
-    backbone = None if config.backbone is None else vars(config.backbone)
-    more = {"backbone": backbone, "descriptors": made, "accuracy": best.accuracy}
+    usual = compose("extract_globals", [word("desc_name", config.desc_name)]).backbone
+    backbone = config.backbone or usual
+    more = {"backbone": backbone and vars(backbone), "descriptors": made, "accuracy": best.accuracy}
     best.classifier.about.update(more)
     best.classifier.save(folder)
     if vlad is not None:
@@ -261,8 +264,8 @@ def _predict(config: Classify) -> dict[str, dict[str, float]]:
     backbone = configured_backbone(Named(**known) if known else config.backbone, config)
     root, names, notes = list_queries(config.predict)
     way = _aggregator(made, folder / VOCABULARY)
-    given = {"workers": config.workers, "flip": "flip" in made}
-    source = from_images(backbone, root, names, way, **given)
+    workers, flip = config.workers, "flip" in made
+    source = from_images(backbone, root, names, way, workers=workers, flip=flip)
     keys = (*SAME, *SAME_GLOBALS, "image_size", "scales")
     compare_known(made, source.made, keys, files=(folder, "this run"))
     print("\n".join(notes), end="\n" * bool(notes))

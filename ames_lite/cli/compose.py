@@ -209,11 +209,8 @@ def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, s
         return words
     if "backbone" in given:
         return words if "desc_name" in given else [*words, ("desc_name", given["backbone"])]
-    of_globals, usual = name in ("extract_globals", "classify"), None
-    if name == "classify":
-        usual = keys_of(SCHEMAS[name])["desc_name"].default
-    chosen = of_globals and network_of(given.get("global", ""))
-    chosen = chosen or given.get("desc_name", usual)
+    of_globals = name in ("extract_globals", "classify")
+    chosen = (of_globals and network_of(given.get("global", ""))) or given.get("desc_name")
     if chosen is None or (of_globals and chosen not in options):
         return words  # local descriptors of any name; source=images asks for one
     if chosen not in options:
