@@ -137,7 +137,7 @@ class ClassifierRecipe:
 
     epochs: int = 30  # of the MLP; the best one by the validation images is kept
     hidden: int = 128  # width of its hidden layer
-    batch_size: int = 32
+    batch_size: int = 32  # images of a step of the MLP
     lr: float = 0.001  # of Adam
     weight_decay: float = 0.0001
     k: int = 5  # neighbours that vote

@@ -124,5 +124,5 @@ def test_decimal_commas_are_points_where_cells_are_not_between_commas(tmp_path: 
 
 
 def test_the_forms_are_listed_in_words() -> None:
-    assert "file,label[,split][,grade] (labels)" in describe_forms()
+    assert "file,label[,split][,grade][,scene] (labels)" in describe_forms()
     assert describe_forms("frames") == "file,frame[,split] (frames)"
