@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,25 @@ def test_a_run_writes_a_backbone_that_commands_take(tiny_world: TinyWorld, whole
     states = [one.staged().model.state_dict() for one in (base, found)]
     moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
     assert moved and not any("layer.0." in name or "embeddings" in name for name in moved)
+
+
+@pytest.mark.parametrize(
+    "words, trained",
+    [
+        (("loss=multi_similarity", "lora_rank=2"), r"layer\.1\.attention\.[qv]_proj\.weight"),
+        (("loss=infonce", "norms=all"), r"layer\.1\..*|layernorm.*|layer\.0\.norm.*"),
+        (("mining=semihard", "precision=bf16", "warmup=0.5"), r"layer\.1\..*|layernorm.*"),
+    ],
+)
+def test_every_way_of_training_moves_what_it_says(
+    words: tuple[str, ...], trained: str, tiny_world: TinyWorld, tmp_path: Path
+) -> None:
+    if "lora_rank=2" in words:
+        pytest.importorskip("peft")
+    best = finetuned(tiny_world, tmp_path / "run", "epochs=1", "lr=0.01", *words)
+    a, b = (backbone_of(weights=w).staged().model.state_dict() for w in (None, str(best)))
+    moved = {name.removeprefix("encoder.") for name in a if not torch.equal(a[name], b[name])}
+    assert moved and all(re.fullmatch(trained, name) for name in moved)
 
 
 def test_the_metric_is_that_of_each_image_among_the_others(
