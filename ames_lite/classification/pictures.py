@@ -111,6 +111,7 @@ def cluster_sheet(
 
 
 def cluster_hues(count: int) -> npt.NDArray[np.float64]:
-    """Colours [count, 3] in [0, 1]; they repeat after the 27th."""
-    hues = [*map(to_rgb, HUES), *(hue[:3] for hue in colormaps["tab20"](range(20)))]
+    """Colours [count, 3] in [0, 1]; they repeat after the 15th."""
+    more = colormaps["tab20"]([10, 8, 16, 6, 11, 9, 17, 7])  # brown, purple, olive, red, paler ones
+    hues = [*map(to_rgb, HUES), *(tuple(hue[:3]) for hue in more)]
     return np.array([hues[at % len(hues)] for at in range(count)])

@@ -1,11 +1,10 @@
-"""Fits classifiers to the training side, chooses by the validation side, judges by the other."""
+"""Fits classifiers to the training side; the validation side chooses epoch and temperature."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
-from ames_lite.classification.data import SIDES, TEST, TRAIN, VAL, Float32, Ids, Labelled
+from ames_lite.classification.data import TRAIN, VAL, Float32, Ids, Labelled
 from ames_lite.classification.models import (
     Classifier,
     Floats,
@@ -26,8 +25,6 @@ from ames_lite.classification.models import (
 )
 from ames_lite.classification.scikit import logistic_regression
 from ames_lite.errors import require
-from ames_lite.evaluation.significance import Interval, bootstrap_mean
-from ames_lite.reranking.calibration import Curve, reliability
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.runtime import Draw, stream
 from ames_lite.training.recipe import ClassifierRecipe
@@ -164,55 +161,3 @@ def _measure(network: Mlp, data: Labelled) -> tuple[dict[str, float], Float32]:
         **{f"recall@{k}": float(found[:, :k].any(axis=1).mean()) for k in RANKS},
     }
     return line, hidden
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """A classifier and its figures. probabilities [N, C]; accuracy: by side; test: with interval;
-    curves: reliability of the test side before and after calibration.
-    """
-
-    classifier: Classifier
-    probabilities: Floats
-    accuracy: dict[str, float]
-    test: Interval
-    val_loss: float
-    curves: dict[str, Curve]
-
-    @property
-    def order(self) -> tuple[float, float]:
-        """Ascending, the best first: by the validation side."""
-        return -self.accuracy["val"], self.val_loss
-
-    def row(self) -> dict[str, Any]:
-        """Of a table."""
-        found, low, high = self.classifier, self.test.low, self.test.high
-        return {
-            "classifier": found.name,
-            "clusters": "all" if found.clusters is None else len(found.clusters),
-            "dim": found.network.arguments["dim"],
-            **self.accuracy,
-            "95 % of test": f"{low:.3f} to {high:.3f}",
-            **{f"ECE {key}": curve.error for key, curve in self.curves.items()},
-        }
-
-
-def judge(classifier: Classifier, data: Labelled, seed: int) -> Judged:
-    """data: with whole descriptors."""
-    plain = replace(classifier, temperature=1.0)
-    both = {"before": plain, "calibrated": classifier}
-    found = {key: one.probabilities(data.vectors) for key, one in both.items()}
-    val, test = data.side == VAL, data.side == TEST
-    right = found["before"].argmax(axis=1) == data.labels
-    curves = {
-        key: Curve((0, 1), (0, 1), reliability(p[test].max(axis=1), right[test]))
-        for key, p in found.items()
-    }
-    return Judged(
-        classifier,
-        found["calibrated"],
-        {side: float(right[data.side == at].mean()) for at, side in enumerate(SIDES)},
-        bootstrap_mean(right[test].astype(np.float64), seed=seed),
-        negative_log(found["calibrated"][val], data.labels[val]),
-        curves,
-    )

@@ -3,19 +3,20 @@
 With predict=<image or folder> the classes of new images, by the model of an earlier run.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ames_lite.classification import pictures
 from ames_lite.classification.clusters import assigned, choose_clusters, cluster_shares, tinted
-from ames_lite.classification.data import SIDES, TEST, TRAIN, Labelled, Splitting, read_labelled
+from ames_lite.classification.data import TEST, TRAIN, Labelled, Splitting, read_labelled
+from ames_lite.classification.judging import Judged, class_rows, confusion_of, image_rows, judge
 from ames_lite.classification.models import Classifier
 from ames_lite.classification.scikit import check_scikit, tsne
-from ames_lite.classification.training import Judged, fit, judge
+from ames_lite.classification.training import fit
 from ames_lite.cli.compose import compose
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.jobs import Classify
@@ -45,7 +46,6 @@ from ames_lite.training.recipe import ClassifierRecipe
 
 LAST, MODEL, VOCABULARY = "classification.json", "model", "vocabulary.npz"
 THUMBNAIL = 400  # pixels of a picture's longer side
-Read = Callable[[str], LocalDescriptors]
 
 
 def run(config: Classify) -> Any:
@@ -66,22 +66,19 @@ def run(config: Classify) -> Any:
         notes.append("no scene=: with images of one place on both sides, test says too much")
     print("\n".join([*notes, data.sizes()]))
     vlad = None if config.global_ != "vlad" else _vocabulary(config, stores[0])
-    read = _reader([DescriptorStore.open(path) for path in found.values()])
-    chosen = None
-    if config.clusters is not None and vlad is not None:
-        chosen = _chosen(config.clusters, data, vlad, read, config.seed)
+    clusters = _clusters(config, data, vlad, [DescriptorStore.open(one) for one in found.values()])
     folder = run_dir(config, run_prefix(config, "classify"), LAST)
-    judged = _judged(config, data, chosen, vlad, folder)
+    judged = _judged(config, data, clusters, folder)
     best = judged[0]
-    confusion = _confusion(data, best)
+    confusion = confusion_of(data, best)
     _save(config, folder / MODEL, best, stores[0].provenance, vlad)
     _draw(folder, data, judged, confusion)
-    if chosen is not None and vlad is not None:
+    if clusters is not None:
         root = config.images or files.image_root
-        _draw_clusters(config.show, folder, root, data, chosen, vlad, read)
+        _draw_clusters(config.show, folder, root, data, clusters)
     content = {"notes": notes, "classes": data.classes, "best": str(best.classifier)}
     content |= _tables(data, judged, confusion)
-    write_json_file(folder / LAST, {"schema": 1, **content, "images": _images(data, best)})
+    write_json_file(folder / LAST, {"schema": 1, **content, "images": image_rows(data, best)})
     print(f"{folder}; to use it: predict=<image or folder> weights={folder / MODEL}")
     return judged
 
@@ -114,37 +111,46 @@ def _vocabulary(config: Classify, store: GlobalStore) -> Vlad:
     return vlad
 
 
-def _reader(stores: Sequence[DescriptorStore]) -> Read:
-    where = {name: (store, row) for store in stores for row, name in enumerate(store.names)}
+class _Clusters(NamedTuple):
+    """Chosen clusters of a vocabulary, and the local descriptors of all images."""
 
-    def read(name: str) -> LocalDescriptors:
-        store, row = where[name]
+    vlad: Vlad
+    chosen: list[int]
+    where: dict[str, tuple[DescriptorStore, int]]
+
+    def read(self, name: str) -> LocalDescriptors:
+        store, row = self.where[name]
         return store.read(row)
 
-    return read
 
-
-def _chosen(
-    wanted: int | list[int], data: Labelled, vlad: Vlad, read: Read, seed: int
-) -> list[int]:
+def _clusters(
+    config: Classify, data: Labelled, vlad: Vlad | None, stores: Sequence[DescriptorStore]
+) -> _Clusters | None:
+    if config.clusters is None or vlad is None:
+        return None
+    where = {name: (store, row) for store in stores for row, name in enumerate(store.names)}
+    found = _Clusters(vlad, [], where)
     rows = np.flatnonzero(data.side == TRAIN)
-    shares = cluster_shares((read(data.names[row]) for row in rows), vlad)
-    found = choose_clusters(shares, data.labels[rows], wanted, seed)
-    print(f"clusters: {', '.join(map(str, found))}")
-    return found
+    shares = cluster_shares((found.read(data.names[row]) for row in rows), vlad)
+    chosen = choose_clusters(shares, data.labels[rows], config.clusters, config.seed)
+    print(f"clusters: {', '.join(map(str, chosen))}")
+    return found._replace(chosen=chosen)
 
 
 def _judged(
-    config: Classify, data: Labelled, chosen: list[int] | None, vlad: Vlad | None, folder: Path
+    config: Classify, data: Labelled, clusters: _Clusters | None, folder: Path
 ) -> list[Judged]:
     """All classifiers, of all clusters and of the chosen ones; the best one first."""
     keys, found = ClassifierRecipe.__dataclass_fields__, list[Judged]()
     recipe = ClassifierRecipe(**{key: getattr(config, key) for key in keys})
-    for some in [None] if chosen is None or vlad is None else [None, chosen]:
-        part = data if some is None or vlad is None else data.masked(some, len(vlad.centroids))
-        watch = partial(_draw_tsne, config, data, folder, some)
+    parts: list[tuple[list[int] | None, Labelled]] = [(None, data)]
+    if clusters is not None:
+        num_clusters = len(clusters.vlad.centroids)
+        parts.append((clusters.chosen, data.masked(clusters.chosen, num_clusters)))
+    for chosen, part in parts:
+        watch = partial(_draw_tsne, config, data, folder, chosen)
         for name in config.classifiers:
-            found.append(judge(fit(name, part, recipe, some, watch), data, config.seed))
+            found.append(judge(fit(name, part, recipe, chosen, watch), data, config.seed))
     return sorted(found, key=lambda one: one.order)
 
 
@@ -157,13 +163,6 @@ def _draw_tsne(
         points = tsne(hidden, seed=config.seed)
         figure = pictures.tsne_figure(points, data.labels, data.side, data.classes, title)
         save_figure(figure, folder / f"tsne{of}_{epoch:03}.png")
-
-
-def _confusion(data: Labelled, best: Judged) -> Any:
-    """Test images [C, C] by class and predicted class."""
-    counts, test = np.zeros((len(data.classes),) * 2, np.int64), data.side == TEST
-    np.add.at(counts, (data.labels[test], best.probabilities[test].argmax(axis=1)), 1)
-    return counts
 
 
 def _save(config: Classify, folder: Path, best: Judged, made: Any, vlad: Vlad | None) -> None:
@@ -189,23 +188,17 @@ def _draw(folder: Path, data: Labelled, judged: Sequence[Judged], confusion: Any
 
 
 def _draw_clusters(
-    show: int,
-    folder: Path,
-    root: Path,
-    data: Labelled,
-    chosen: list[int],
-    vlad: Vlad,
-    read: Read,
+    show: int, folder: Path, root: Path, data: Labelled, clusters: _Clusters
 ) -> None:
     """Test images, spread over the classes, with the chosen clusters over them."""
     test = np.flatnonzero(data.side == TEST)
     test = test[np.argsort(data.labels[test], kind="stable")]
+    vlad, chosen, drawn = clusters.vlad, clusters.chosen, []
     colours = np.full((len(vlad.centroids), 3), np.nan)
     colours[chosen] = pictures.cluster_hues(len(chosen))
-    drawn = []
     for at in np.unique(np.linspace(0, len(test) - 1, show).round().astype(int)).tolist():
         name = data.names[test[at]]
-        image, local = thumbnail(load_image(root / name), THUMBNAIL), read(name)
+        image, local = thumbnail(load_image(root / name), THUMBNAIL), clusters.read(name)
         drawn.append((name, tinted(image, local.xy, assigned(local, vlad), colours)))
     if drawn:
         title = f"{len(chosen)} of {len(vlad.centroids)} clusters on images of the test side"
@@ -214,45 +207,21 @@ def _draw_clusters(
 
 def _tables(data: Labelled, judged: Sequence[Judged], confusion: Any) -> dict[str, Any]:
     """Print the table of classifiers and, of the best one, that of classes; as JSON."""
-    best, right = judged[0], np.diag(confusion).tolist()
-    tested, said = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
-    trained = np.bincount(data.labels[data.side == TRAIN]).tolist()
-    of_class = zip(data.classes, trained, tested, said, right, strict=True)
-    classes = [
-        {
-            **{"class": name, "train": known, "test": of},
-            **{"precision": hits / said if said else None, "recall": hits / of if of else None},
-        }
-        for name, known, of, said, hits in of_class
-    ]
-    rows = [one.row() for one in judged]
+    best, rows, classes = judged[0], [one.row() for one in judged], class_rows(data, confusion)
     _print(rows)
     print(f"\n{best.classifier}, by class:")
     _print(classes)
     train, test = best.accuracy["train"], best.accuracy["test"]
     verdict = ": overfitting" * (train > best.test.high)
     print(f"\n{best.classifier}: {train:.1%} of the images it knows, {test:.1%} of new{verdict}")
-    most = int(np.argmax(trained))
-    print(f"for comparison, always {data.classes[most]}: {tested[most] / sum(tested):.1%} of new")
+    most = max(classes, key=lambda row: row["train"])
+    always = most["test"] / int(confusion.sum())
+    print(f"for comparison, always {most['class']}: {always:.1%} of new")
     return {"classifiers": rows, "per_class": classes, "confusion": confusion.tolist()}
 
 
 def _print(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(list(rows[0]), [list(row.values()) for row in rows])
-
-
-def _images(data: Labelled, best: Judged) -> Iterable[dict[str, Any]]:
-    rows = zip(data.names, data.side, data.labels, best.probabilities, strict=True)
-    return [
-        {
-            "name": name,
-            "side": SIDES[side],
-            "class": data.classes[label],
-            "predicted": data.classes[p.argmax()],
-            "probability": float(p.max()),
-        }
-        for name, side, label, p in rows
-    ]
 
 
 def _predict(config: Classify) -> dict[str, dict[str, float]]:

@@ -13,7 +13,7 @@ import pytest
 
 from ames_lite import cli
 from ames_lite.classification.data import TEST
-from ames_lite.classification.training import Judged
+from ames_lite.classification.judging import Judged
 from ames_lite.cli import build_vocabulary, classify, extract_descriptors, extract_globals
 from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError, MissingFile
