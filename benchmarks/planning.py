@@ -18,8 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from ames_lite.cli.compose import compose
 from ames_lite.cli.shell import exit_code, print_table
+from ames_lite.stores.row_writer import GlobalWriter
 from ames_lite.synthetic import WorldSpec, render_world
 from benchmarks.own_process import forget_peak, peak_mib
 
@@ -30,17 +33,32 @@ WORLDS = {
 DESCRIBED = ["desc_name=efficientnet_lite0", "workers=1"]
 OF_TRAINING = ["dataset=synthetic-train", "desc_name=efficientnet_lite0"]
 OF_TEST = ["dataset=synthetic", "desc_name=efficientnet_lite0"]
+MANY, MANY_DIM = (2000, 50000), 512
 STAGES: dict[str, list[str]] = {  # in this order; each needs those before
     "extract_descriptors train": ["dataset=synthetic-train", *DESCRIBED, "splits=[train]"],
     "extract_descriptors test": ["dataset=synthetic", *DESCRIBED],
     "prepare_topk_global train": [*OF_TRAINING, "global=gem", "self_search=true"],
     "prepare_topk_global test": [*OF_TEST, "global=gem"],
+    "prepare_topk_global many": [*OF_TEST, "global=gem", "num_neighbors=400"],
     "train": [
         *(*OF_TRAINING, "neighbors=gem", "model=ames", "val_dataset=null", "epochs=2"),
         *("batch_size=24", "batch_unit=triplets", "max_count=100", "min_each=2"),
     ],
     "evaluate": [*OF_TEST, "neighbors=gem", "model=ames", "num_rerank=100", "report_queries=0"],
 }
+
+
+def write_vectors(root: Path) -> None:
+    """Unit vectors of a large search, as descriptors of the test set: MANY queries and gallery."""
+    rng = np.random.default_rng(0)
+    for side, count in zip(("query", "gallery"), MANY, strict=True):
+        rows = rng.standard_normal((count, MANY_DIM), np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        names = [f"{side}/{row:06}.jpg" for row in range(count)]
+        path = root / "synthetic" / f"efficientnet_lite0_{side}_gem.hdf5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with GlobalWriter(path, names, MANY_DIM, {"global": "gem"}) as writer:
+            writer.extend(names, rows)
 
 
 def measure(root: Path, *, planned: bool, stage: str, words: list[str]) -> dict[str, float]:
@@ -76,11 +94,12 @@ def _bytes(folder: Path) -> int:
 
 def main(root: Path) -> None:
     for name, spec in WORLDS.items():
-        render_world(spec, root / name)
+        render_world(spec, root / name, name)
+    write_vectors(root / "many")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     rows: list[list[object]] = []
     for stage, words in STAGES.items():
-        given = [*words, f"data_root={root}"]
+        given = [*words, f"data_root={root / 'many' if stage.endswith('many') else root}"]
         if stage in ("train", "evaluate"):
             given.append(f"output_dir={root / 'runs' / stage}")
         if stage == "evaluate":

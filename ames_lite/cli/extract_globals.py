@@ -39,7 +39,7 @@ OF_IMAGES = ("images", "network")  # sources that read images
 
 
 def run(config: ExtractGlobals) -> None:
-    kind_of_source = _source(config)
+    kind_of_source = source_of(config)
     files, splits = dataset_files(config), chosen_splits(config)
     shard, given = parse_shard(config.shard, os.environ), config.whitening
     whitening = None if given is None else FittedWhitening(given)
@@ -59,7 +59,7 @@ def run(config: ExtractGlobals) -> None:
         print(f"{split}: {path}")
 
 
-def _source(config: ExtractGlobals) -> str:
+def source_of(config: ExtractGlobals) -> str:
     """`source=`; null: images for descriptors of one network, else the store."""
     given, network = config.source, network_of(config.global_)
     what = f"global={config.global_} does not come from local descriptors"
@@ -87,7 +87,7 @@ def _of_images(
 ) -> dict[str, Source]:
     named = config.global_ in NETWORK_OF  # the network makes the vector
     backbone = _superglobal(config) if named else configured_backbone(config.backbone, config)
-    whole = named or _source(config) == "network"
+    whole = named or source_of(config) == "network"
     aggregator = None if whole else _aggregator(config)
     kind, what = backbone.global_kind, f"global={config.global_} source=network"
     fits = named or not whole or kind == config.global_

@@ -7,13 +7,20 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ames_lite.cli import evaluate, extract_descriptors, place_recognition, train
+from ames_lite.cli import (
+    evaluate,
+    extract_descriptors,
+    extract_globals,
+    place_recognition,
+    train,
+)
 from ames_lite.cli.extraction import configured_backbone, find_lists
 from ames_lite.cli.place_stages import Command, Pipeline, Stage
 from ames_lite.cli.probes import (
@@ -22,6 +29,7 @@ from ames_lite.cli.probes import (
     probe_knn,
     probe_pairs,
     probe_steps,
+    timed,
 )
 from ames_lite.cli.schema.evaluation import Evaluate, PlaceRecognition, Train
 from ames_lite.cli.schema.extraction import ExtractDescriptors, ExtractGlobals, PrepareTopkGlobal
@@ -30,7 +38,7 @@ from ames_lite.cli.shell import chosen_splits, data_root, dataset_files, print_t
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import find_all
 from ames_lite.datasets.relation import SIDES
-from ames_lite.errors import check_config
+from ames_lite.errors import BadInput, check_config
 from ames_lite.evaluation.passes import pairs_to_score
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.descriptors import BinaryCode
@@ -38,8 +46,16 @@ from ames_lite.models import build_head
 from ames_lite.processes import ALONE
 from ames_lite.runtime import pick_device
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.row_layout import Layout, free_bytes, globals_layout, num_bytes, store_layout
+from ames_lite.stores.row_layout import (
+    free_bytes,
+    globals_layout,
+    num_bytes,
+    say_bytes,
+    store_layout,
+)
 
+Names = Sequence[str]
+PROBED_ROWS = 1024  # of global descriptors that are read
 VLAD_CLUSTERS = 32  # where no vocabulary says otherwise
 ADVICE = (
     "a smaller variant (backbone=dinov2_vitb14, or vits14)",
@@ -69,15 +85,17 @@ class Need:
 
 def plan(name: str, config: Any) -> list[Need]:
     """Work out and print what a command would take; returns it by stage."""
-    needs = PLANS[name](config)
+    try:
+        needs = PLANS[name](config)
+    except torch.cuda.OutOfMemoryError as error:
+        what = "the GPU's memory does not hold two images and the network"
+        raise BadInput(what, expected="; or ".join(ADVICE)) from error
     rows: list[list[object]] = [
         [
             one.stage,
             one.work,
-            "-" if one.seconds is None else said_seconds(one.seconds),
-            said_bytes(one.disk),
-            f"{one.memory:.0f} MiB" if one.memory else "-",
-            f"{one.device:.0f} MiB" if one.device else "-",
+            *(_time(one.seconds), say_bytes(one.disk)),
+            *(f"{mib:.0f} MiB" if mib else "-" for mib in (one.memory, one.device)),
         ]
         for one in needs
     ]
@@ -89,37 +107,24 @@ def plan(name: str, config: Any) -> list[Need]:
     return needs
 
 
-def said_seconds(seconds: float) -> str:
-    """
-    >>> said_seconds(0.25), said_seconds(95), said_seconds(7300)
-    ('0.25 s', '95 s', '2 h 02 min')
-    """
-    if seconds < 600:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
-
-
-def said_bytes(count: float) -> str:
-    power = min(4, int(math.log2(max(1, count)) // 10))
-    return f"{count / 1024**power:.1f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 def _fits(needs: Sequence[Need], root: Path) -> list[str]:
     """Whether disk and memory are enough, and what helps where they are not."""
     disk, free = sum(one.disk for one in needs), free_bytes(root / "x")
-    has = machine_mib()
-    memory, device = (max(getattr(one, key) for one in needs) for key in ("memory", "device"))
-    on_gpu = 0.0
-    if torch.cuda.is_available():
-        on_gpu = torch.cuda.get_device_properties(0).total_memory / 2**20
-    said = [f"disk: {said_bytes(disk)} of {said_bytes(free)} free at {root}"]
-    said.append(
-        f"memory: {memory:.0f} of {has:.0f} MiB" + f"; GPU: {device:.0f} MiB" * bool(device)
-    )
+    said = [f"disk: {say_bytes(disk)} of {say_bytes(free)} free at {root}"]
     if disk > free:
         said.append(f"it does not fit the disk: {ADVICE_DISK}")
-    if memory > has or device > on_gpu > 0:
+    both = {"memory": machine_mib()}
+    if torch.cuda.is_available():
+        both["device"] = torch.cuda.get_device_properties(0).total_memory / 2**20
+    needed = {key: max(getattr(one, key) for one in needs) for key in both}
+    said += [f"{key}: {needed[key]:.0f} of {has:.0f} MiB" for key, has in both.items()]
+    if any(needed[key] > has for key, has in both.items()):
         said.append("it does not fit the memory: " + "; or ".join(ADVICE))
     return said
 
@@ -132,62 +137,47 @@ def machine_mib() -> float:
 
 
 def _extraction(config: ExtractDescriptors) -> list[Need]:
-    files, splits = dataset_files(config), chosen_splits(config)
-    find_lists(files, splits)
-    lists = {split: read_image_list(files.image_list(split)).names for split in splits}
     backbone = configured_backbone(config.backbone, config)
-    outputs = extract_descriptors.outputs_of(config, backbone)
-    layouts = partial(_layouts, config, backbone, outputs)
+    outputs, code = extract_descriptors.outputs_of(config, backbone), config.binarization
     dim = backbone.global_dim if "global" in outputs else 0
-    return _images(lists, backbone, config.images or files.image_root, config.workers, layouts, dim)
+    form = (backbone.dim, "float16") if code is None else (BinaryCode.load(code).bits, "uint8")
 
+    def size(names: Names) -> int:
+        top_k = int(backbone.provenance["top_k"])
+        local = num_bytes(store_layout(names, top_k, *form)) if "local" in outputs else 0
+        return local + (num_bytes(globals_layout(names, dim)) if dim else 0)
 
-def _layouts(
-    config: ExtractDescriptors, backbone: Backbone, outputs: Sequence[str], names: Sequence[str]
-) -> list[Layout]:
-    top_k = int(backbone.provenance["top_k"])
-    found = [store_layout(names, top_k, *_form(config, backbone))] if "local" in outputs else []
-    if "global" in outputs:
-        found.append(globals_layout(names, backbone.global_dim))
-    return found
-
-
-def _form(config: ExtractDescriptors, backbone: Backbone) -> tuple[int, str]:
-    if config.binarization is None:
-        return backbone.dim, "float16"
-    return BinaryCode.load(config.binarization).bits, "uint8"
+    return _images(config, backbone, size, dim)
 
 
 def _globals(config: ExtractGlobals) -> list[Need]:
-    files, splits = dataset_files(config), chosen_splits(config)
-    what = "a plan of global descriptors is of source=images"
-    check_config(config.source == "images", what, "source=images, or another command")
-    find_lists(files, splits)
-    lists = {split: read_image_list(files.image_list(split)).names for split in splits}
+    source, expected = extract_globals.source_of(config), "source=images or network"
+    what = f"a plan of global descriptors with source={source}"
+    check_config(source in extract_globals.OF_IMAGES, what, expected)
     backbone = configured_backbone(config.backbone, config)
     dim = backbone.dim * (VLAD_CLUSTERS if config.global_ == "vlad" else 1)
-    root, workers = config.images or files.image_root, config.workers
-    return _images(lists, backbone, root, workers, lambda names: [globals_layout(names, dim)], dim)
+    dim = backbone.global_dim if source == "network" else dim
+    return _images(config, backbone, lambda names: num_bytes(globals_layout(names, dim)), dim)
 
 
 def _images(
-    lists: dict[str, tuple[str, ...]],
+    config: ExtractDescriptors | ExtractGlobals,
     backbone: Backbone,
-    root: Path,
-    workers: int,
-    layouts: Callable[[Sequence[str]], list[Layout]],
+    size: Callable[[Names], int],
     dim: int,
 ) -> list[Need]:
-    """Stages that describe images; the network is loaded once, for the first."""
-    first = next(iter(lists.values()))
-    probe, said = probe_images(backbone, root, first, workers)
+    """Stages that describe images; the network is loaded once, for the first. size: bytes."""
+    files, splits = dataset_files(config), chosen_splits(config)
+    find_lists(files, splits)
+    lists = {split: read_image_list(files.image_list(split)).names for split in splits}
+    root = config.images or files.image_root
+    probe, said = probe_images(backbone, root, lists[splits[0]], config.workers)
     needs, once = [], probe.once
+    times = 1 + getattr(config, "flip", False)  # the mirror image too
     for split, names in lists.items():
-        disk = sum(num_bytes(one) for one in layouts(names))
-        seconds, once = once + len(names) * probe.each, 0.0
-        work = f"{len(names)} images"
-        of_machine = probe.memory, probe.device
-        needs.append(Need(f"extraction, {split}", work, seconds, disk, *of_machine, [said], dim))
+        seconds, once = once + len(names) * probe.each * times, 0.0
+        about = f"extraction, {split}", f"{len(names)} images", seconds, size(names)
+        needs.append(Need(*about, probe.memory, probe.device, [said], dim))
     return needs
 
 
@@ -197,12 +187,15 @@ def _knn(config: PrepareTopkGlobal) -> list[Need]:
     check_config(config.index == "flat" and config.lists is None, what, "index=flat, no lists=")
     sides = ("train", "train") if config.self_search else ("query", "gallery")
     paths = find_all({side: partial(files.global_descriptors, side, kind) for side in sides})
-    sizes = []
+    reading, sizes = 0.0, []
     for side in sides:
         with GlobalStore(paths[side]) as store:
+            few = min(len(store), PROBED_ROWS)
+            reading += timed(partial(store.read, 0, few)) * len(store) / few
             sizes.append((len(store), store.dim))
     (queries, dim), (gallery, _) = sizes
-    return [_search(queries, gallery, dim, config.num_neighbors, config.device)]
+    need = _search(queries, gallery, dim, config.num_neighbors, config.device)
+    return [replace(need, seconds=(need.seconds or 0) + reading)]
 
 
 def _search(queries: int, gallery: int, dim: int, neighbors: int, device: str) -> Need:
@@ -264,7 +257,8 @@ def _places(config: PlaceRecognition) -> list[Need]:
             dim = max(one.dim for one in found) or dim
             needs += [replace(one, stage=f"{stage.place.name}: {one.stage}") for one in found]
     check_config(needs, "every stage is complete", "stages that are still to be run")
-    return needs
+    later = ["reranking: ames plan evaluate, once the descriptors are there"] * pipeline.reranks
+    return [*needs[:-1], replace(needs[-1], notes=[*needs[-1].notes, *later])]
 
 
 def _stage(pipeline: Pipeline, stage: Stage, dim: int) -> list[Need]:

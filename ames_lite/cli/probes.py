@@ -69,9 +69,9 @@ def probe_images(
     preparing = timed(lambda: [prepare_job(job, backbone.prepare) for job in jobs]) / len(jobs)
     each = preparing + describing
     if workers > 1:  # side by side, as far as the cores allow
-        cores, threads = torch.get_num_threads(), getattr(backbone, "device", None)
-        on_cpu = threads is None or threads.type == "cpu"
-        each = max(describing + (preparing / cores if on_cpu else 0), preparing / workers)
+        on_gpu = backbone.batch_pixels > 0
+        shared = 0.0 if on_gpu else preparing / torch.get_num_threads()
+        each = max(describing + shared, preparing / workers)
     pixels = max(getattr(one, "num_pixels", 1) for one in ready)
     batch = max(1, backbone.batch_pixels // pixels)
     peak = loaded + batch * max(0.0, _device_mib(peak=True) - loaded)
@@ -85,8 +85,8 @@ def _load(backbone: Backbone) -> str:
     except MissingFile:
         if not isinstance(backbone, Dinov2):
             raise
-        spec = backbone._spec
-        setattr(backbone, "_load", lambda: (random_network(spec, 0), "random"))  # noqa: B010
+        spec: Any = backbone._spec
+        vars(backbone)["_load"] = lambda: (random_network(spec, 0), "random")
         _ = backbone.provenance
         return "the weights are missing: random ones of the same shapes were timed"
     return ""
@@ -164,6 +164,6 @@ def probe_steps(
             ticks += [time.perf_counter() for _ in steps]
     took = min(np.diff(ticks)[1:], default=ticks[-1] - ticks[0])
     share = recipe.batch_size / sampler.batch_size
-    grown = (peak_memory_mib() - before) * share / recipe.accumulate * (high / count) ** 2
+    grown = (peak_memory_mib() - before) * share / recipe.accumulate * high / count
     held = _device_mib(peak=True) * share / recipe.accumulate
     return Probe(ticks[1] - ticks[0], float(took) * share, before + grown, held)

@@ -142,17 +142,17 @@ def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> st
     path = Path(path)
     needed, images = num_bytes(wanted), wanted["status"][0][0]
     if path.exists() and not overwrite:
-        return f"{path.name}: {_size(needed)}, which are on the disk already"
+        return f"{path.name}: {say_bytes(needed)}, which are on the disk already"
     free = require_room(path, wanted)
-    per_image = _size(needed // max(1, images))
-    said = f"{path.name}: {images} images of {per_image}, {_size(needed)} in all"
-    return f"{said}; they fit, {_size(free)} are free"
+    per_image = say_bytes(needed // max(1, images))
+    said = f"{path.name}: {images} images of {per_image}, {say_bytes(needed)} in all"
+    return f"{said}; they fit, {say_bytes(free)} are free"
 
 
 def require_room(path: Path, wanted: Layout, remedy: str = REMEDY) -> int:
     """The free bytes. Raises BadInput where the disk is too small for these data sets."""
     needed, free = num_bytes(wanted), free_bytes(path)
-    what = f"the file takes {_size(needed)}, {_size(free)} are free"
+    what = f"the file takes {say_bytes(needed)}, {say_bytes(free)} are free"
     expected = "a disk that holds the whole file"
     require(needed <= free, what, where=path.absolute(), expected=expected, remedy=remedy)
     return free
@@ -163,9 +163,9 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
 
 
-def _size(count: int) -> str:
+def say_bytes(count: int) -> str:
     """
-    >>> _size(1536), _size(3 << 30)
+    >>> say_bytes(1536), say_bytes(3 << 30)
     ('1.5 KiB', '3.0 GiB')
     """
     power = min(4, max(0, count.bit_length() - 1) // 10)

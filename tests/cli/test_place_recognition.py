@@ -35,6 +35,8 @@ from ames_lite.io.json_file import read_json_file
 from ames_lite.io.overrides import word
 from ames_lite.models import AMES, ELViS
 from ames_lite.stores.fitted import read_vocabulary_images
+from benchmarks.reproduce.outcomes import find_rows
+from benchmarks.reproduce.rows import PLACE_ROWS
 from tests.datasets.vpr.miniatures import MINIATURES, draw
 
 TINY = ["backbone=tiny_random", "backbone.arguments.facet=value", "backbone.arguments.layer=1"]
@@ -290,6 +292,39 @@ def test_amstertime_by_its_cls_token_in_both_directions(
     found = evaluate.run(compose("evaluate", [*single, *output]))
     line = back.lines[-1]
     assert found["rows"][0]["metrics"] == {name: v.mean for name, v in line.metrics.items()}
+
+
+def test_global_rankings_alone_describe_nothing_local(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    MINIATURES["amstertime"].write(tmp_path / "data", side=96)
+    both = run(tmp_path, "run", "experiment=amstertime", "rerankers=[none]", *TINY_CLS)
+    for block in both:
+        (line,) = block.lines
+        assert line.metrics["recall@1"].mean == pytest.approx(2 / 3)
+    assert not list(tmp_path.rglob("*_local.hdf5")) and not list(tmp_path.rglob("scores.hdf5"))
+    assert capsys.readouterr().out.count("outputs=[global]") == 2
+
+
+@pytest.mark.parametrize("name", ["nardo", "nardo-r"])
+def test_a_published_recipe_ends_with_the_published_row(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for one in ("nardo_air", "nardo_air_r"):
+        MINIATURES[one].write(tmp_path / "data", side=96)
+    sources = "sources=[nardo_air_r:1,nardo_air:1]"
+    tiny = [word("global_extraction", IMAGES)]
+    tiny.append(word("vocabulary_options", [*VOCABULARY, "domain=nardo", sources, "size=vitb"]))
+    (block,) = run(tmp_path, "run", f"experiment={name}", *LOCAL, *tiny)
+    said = capsys.readouterr().out
+    table = [line.split() for line in said[said.index("published ") :].splitlines()]
+    place, recall = block.dataset, 100 * block.lines[0].metrics["recall@5"].mean
+    expected = {"nardo_air": 77.46, "nardo_air_r": 92.96}[place]
+    assert [place, "recall@5", f"{expected:.2f}", f"{recall:.2f}"] in [row[:4] for row in table]
+    assert not list((tmp_path / "data" / MINIATURES[place].folder).glob("sift*"))
+    published = find_rows(f"nardo_vitb.{place}", PLACE_ROWS)[0].expected
+    own = compose("place_recognition", [f"experiment={name}"]).published["vitb"][place]
+    assert {key: value / 100 for key, value in own.items()} == pytest.approx(published)
 
 
 def test_all_that_lacks_is_one_message_before_any_work(tmp_path: Path) -> None:
