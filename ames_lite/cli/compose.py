@@ -58,6 +58,7 @@ OWN = ("output", "launcher", "sweeper", "help", "hydra_help", "hydra_logging", "
 PARSER = OverridesParser.create()
 PATHS = ("weights", "detector", "whitening")  # of these keys, whose texts are paths
 CONFIG_NAME, CONFIG_DIR = "--config-name=", "AMES_CONFIG_DIR"
+OF_ONE = {("model", "none"): "evaluate"}  # values of a group that one command takes
 SHORT = {"swap": "dataset.swap"}  # keys of a group that are given without it
 
 
@@ -250,6 +251,7 @@ def sweep_values(text: str) -> list[str]:
 def _check_group(group: str, value: str, name: str) -> None:
     value = value[1:-1] if is_quoted(value) else value
     options = experiments_of(name) if group == "experiment" else options_of(group)
+    options = [one for one in options if OF_ONE.get((group, one), name) == name]
     if value not in options:
         of_others = f"{group}={value} is not one of {name}"
         what = of_others if value in options_of(group) else f"there is no {group} '{value}'"

@@ -1,5 +1,6 @@
 """Short measurements that a plan is worked out from: two images, a few vectors, pairs or steps."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,7 +28,7 @@ from ames_lite.training.sampler import TripletSampler
 from ames_lite.training.trainer import Trainer
 
 LEAST = 0.3  # seconds that are timed
-MOST_VALUES = 1 << 27  # of the gallery that is searched in a probe
+MOST_ROWS, MOST_VALUES = 1 << 14, 1 << 26  # of the gallery that is searched in a probe
 PROBED_PAIRS = 48  # of a query
 PROBED_TRIPLETS, PROBED_STEPS = 8, 4  # the first step warms up
 
@@ -99,18 +100,29 @@ def _device_mib(*, peak: bool = False) -> float:
     return found / 2**20
 
 
+def _resident_mib() -> float:
+    """Of this process now, where the system says it, else at most so far."""
+    path = Path("/proc/self/statm")
+    if not path.is_file():
+        return peak_memory_mib()
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def probe_knn(queries: int, gallery: int, dim: int, k: int, device: str) -> Probe:
     """An exact search of random vectors: a part that grows with queries x gallery, and one that
     grows with queries x k. each: of the whole search.
     """
     rng = np.random.default_rng(0)
-    q, n = min(queries, 256), min(gallery, 4096, max(1, MOST_VALUES // dim))
+    q, n = min(queries, 256), min(gallery, MOST_ROWS, max(4, MOST_VALUES // dim))
     asked, searched = (rng.standard_normal((count, dim), np.float32) for count in (q, n))
-    search, deep = partial(exact_knn, asked, searched, device=device), min(k, n)
-    search(1)  # warm-up
-    scan, whole = (timed(partial(search, count)) for count in (1, deep))
-    lists = max(0.0, whole - scan) * (queries / q) * (min(k, gallery) + MARGIN) / (deep + MARGIN)
-    seconds = scan * (queries / q) * (gallery / n) + lists
+    few = max(1, n // 4)
+    deep = min(k, few)
+    search = partial(exact_knn, asked, k=deep, device=device)
+    search(searched[:few])  # warm-up
+    small, whole = (timed(partial(search, searched[:count])) for count in (few, n))
+    scan = max(0.0, whole - small) / max(1, n - few)  # of a gallery row
+    lists = max(0.0, small - scan * few) * (min(k, gallery) + MARGIN) / (deep + MARGIN)
+    seconds = (scan * gallery + lists) * queries / q
     held = 4 * (queries + min(gallery, max(1, (1 << 29) // (4 * dim)))) * dim + 8 * queries * k
     return Probe(0.0, seconds, peak_memory_mib() + held / 2**20, _device_mib(peak=True))
 
@@ -156,7 +168,7 @@ def probe_steps(
     mean, square = (low + high) / 2, (low * low + low * high + high * high) / 3
     count = round((mean + square**0.5) / 2)  # time grows between linearly and with the square
     few = {"batch_size": sampler.batch_size, "accumulate": 1, "min_count": 0, "max_count": count}
-    before, ticks = peak_memory_mib(), [time.perf_counter()]
+    before, ticks = _resident_mib(), [time.perf_counter()]
     with TemporaryDirectory() as folder:
         small = replace(recipe, **few)
         trainer = Trainer(head, store, sampler, small, folder, None, device, prefetch=0)

@@ -109,6 +109,12 @@ def test_a_key_of_reranking_is_refused(amstertime: list[str], word: str, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["tune", "train", "search", "rerank"])
+def test_no_other_command_takes_it(name: str) -> None:
+    with pytest.raises(ConfigError, match="model=none is not one of"):
+        compose(name, ["model=none"])
+
+
 def class_folders(root: Path, *, flat: bool) -> list[str]:
     """train/<class>, test/query and test/gallery, with classes or flat."""
     for at, name in enumerate(
