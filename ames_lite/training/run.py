@@ -12,16 +12,17 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ames_lite.errors import explained, require
+from ames_lite.errors import BadInput, explained, require
 from ames_lite.io.writing import locked
 from ames_lite.processes import ALONE, Processes
 from ames_lite.training.state import NAME, Watch, advance, read_state, write_state
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 Entry = dict[str, Any]  # a line of the log
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STREAMS = {"streams": 2}  # of random numbers: a checkpoint of others cannot be resumed
@@ -63,6 +64,14 @@ class TrainingRun(ABC):
     @abstractmethod
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
         """Compute steps `first` to before `stop` of the running epoch: log line and `seen`."""
+
+    def heeding(self, found: Iterator[T]) -> Iterator[T]:
+        """What worker processes give, up to a signal, which ends them too."""
+        try:
+            yield from found
+        except BadInput:
+            if not self.signal():
+                raise
 
     @abstractmethod
     def finish_epoch(self, watch: Watch) -> None:

@@ -113,13 +113,7 @@ class DetectorTrainer(TrainingRun):
         )[first - epoch * self.per_epoch :]
         self.detector.train()
         with closing(self.features.batches(batches)) as found:
-            for rows in batches:
-                try:
-                    tokens = next(found)
-                except BadInput:
-                    if not self.signal():
-                        raise
-                    return  # the signal ended the worker processes
+            for rows, tokens in zip(batches, self.heeding(found), strict=False):
                 entry = self._step(rows, tokens)
                 yield entry, [entry["loss"], entry["accuracy"], float(len(rows))]
 

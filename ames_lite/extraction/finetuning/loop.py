@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.evaluation.metrics import average_precision_at
 from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.detector_training.data import FrozenFeatures, LabelledImages, Rows
@@ -128,13 +128,7 @@ class Finetuning(TrainingRun):
         batches = class_batches(self.labels, *sizes, given.seed, epoch)
         batches = batches[first - epoch * self.per_epoch :]
         with closing(self._inputs(batches, first)) as found:
-            for rows in batches:
-                try:
-                    hidden = next(found)
-                except BadInput:
-                    if not self.signal():
-                        raise
-                    return  # the signal ended the worker processes
+            for rows, hidden in zip(batches, self.heeding(found), strict=False):
                 entry = self._step(rows, hidden)
                 yield entry, [entry["loss"], entry["accuracy"]]
 
