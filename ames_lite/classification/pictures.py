@@ -36,15 +36,15 @@ COLUMNS, SIDE = 4, 2.6  # of a sheet of images, and inches of one
 
 def confusion_figure(counts: Ids, classes: Sequence[str], title: str) -> Figure:
     """Counts [C, C] of images by class and predicted class; colours are shares of a row."""
-    size = max(4.5, 0.45 * len(classes) + 2)
+    size = max(4.5, min(0.45 * len(classes), 0.16 * len(classes) + 9) + 2)  # letters just fit
     figure = titled_figure((size + 0.6, size), title)
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
+    for row, column in np.argwhere(counts).tolist():
         tone = "white" if shares[row, column] < 0.5 else "black"
         look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL, "color": tone}
-        axes.text(column, row, str(count) if count else "", **look)
+        axes.text(column, row, str(counts[row, column]), **look)
     names = [fitting(name, 1.5) for name in classes]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=SMALL)
     axes.set_yticks(range(len(names)), names, fontsize=SMALL)
