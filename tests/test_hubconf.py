@@ -300,7 +300,7 @@ torch.hub.load(second, "sift_elvis", source="local", pretrained=False)
 """
 
 
-@pytest.mark.parametrize("first", ["A", "installed"])
+@pytest.mark.parametrize("first", [pytest.param("A", marks=pytest.mark.slow), "installed"])
 def test_a_second_checkout_in_one_process_is_refused(tmp_path: Path, first: str) -> None:
     skip = shutil.ignore_patterns("__pycache__", "cli", "synthetic", "evaluation")
     for name in ("A", "B", "site"):

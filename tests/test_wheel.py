@@ -82,6 +82,7 @@ def test_a_command_finds_what_is_inside_and_proposes_commands_of_the_wheel(
     assert "scripts/" not in done.stderr and "python " not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_user_sees_types(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(USER)
     (tmp_path / "mypy.ini").write_text(OWN_TYPES_ALONE)

@@ -34,6 +34,7 @@ def a_world_without_geometry(world: TinyWorld, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_measured(tiny_world: TinyWorld, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}", "lamb=0"]
     given += ["model=mutual_nn", "temp=1", "num_rerank=10", f"output_dir={tmp_path / 'run'}"]

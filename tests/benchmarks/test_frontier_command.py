@@ -55,6 +55,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.slow
 def test_cells_are_those_of_evaluate(
     tiny_world: TinyWorld,
     heads: list[Path],

@@ -114,6 +114,7 @@ def test_the_machine_is_described(results: dict[str, Any]) -> None:
     assert machine["cpu_flags"] is None or {"avx512_bf16", "amx_bf16"} <= set(machine["cpu_flags"])
 
 
+@pytest.mark.slow
 def test_without_a_budget_a_query_is_worked_out_and_marked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

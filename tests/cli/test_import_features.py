@@ -54,6 +54,7 @@ def documented() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_documented_commands_lead_from_files_of_hloc_to_the_row_of_the_native_stores(
     tiny_world: TinyWorld, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,7 +108,7 @@ def evaluated(given: Given, desc_name: str, output: Path, *more: str) -> dict[st
     return metrics
 
 
-@pytest.mark.parametrize("kind", ["sift", "dinov2"])
+@pytest.mark.parametrize("kind", ["sift", pytest.param("dinov2", marks=pytest.mark.slow)])
 def test_photographs_go_from_pixels_to_metrics(
     kind: str, given: Given, described: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -136,7 +136,7 @@ def test_photographs_go_from_pixels_to_metrics(
     assert 0 < binary["map@100"] <= 1 and binary != floats
 
 
-@pytest.mark.parametrize("whole", ["sift", "dinov2_bits"])
+@pytest.mark.parametrize("whole", ["sift", pytest.param("dinov2_bits", marks=pytest.mark.slow)])
 def test_shards_of_photographs_join_to_the_whole(
     whole: str, given: Given, weights: Path, described: Callable[[str], None]
 ) -> None:

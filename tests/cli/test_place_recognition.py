@@ -261,6 +261,7 @@ def test_results_of_an_interrupted_run_are_taken_while_what_they_follow_from_is_
         run(tmp_path, "run", *words)
 
 
+@pytest.mark.slow
 def test_amstertime_by_its_cls_token_in_both_directions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -447,7 +448,13 @@ RECIPES = [name for name in experiments_of("place_recognition") if "anyloc_" in 
 
 @pytest.mark.parametrize(
     "name, size, layer",
-    [*((name, "vitg", 31) for name in RECIPES), ("anyloc_aerial", "vitb", 11)],
+    [
+        *(
+            pytest.param(name, "vitg", 31, marks=[pytest.mark.slow] * ("global" in name))
+            for name in RECIPES
+        ),
+        ("anyloc_aerial", "vitb", 11),
+    ],
 )
 def test_every_recipe_is_anylocs(name: str, size: str, layer: int) -> None:
     """ViT-g/14 layer 31 value, 32 clusters, centre crop of images as they are, or as published."""

@@ -38,6 +38,7 @@ def drawn(tmp_path: Path, *words: str) -> list[Path]:
     return plot.run(compose("plot", [*words, f"output_dir={tmp_path}"]))
 
 
+@pytest.mark.slow
 def test_all_that_a_run_allows_is_drawn(runs: list[Path], tmp_path: Path) -> None:
     paths = drawn(tmp_path / "a", f"results={runs[0]}")
     assert [path.stem for path in paths] == list(plot.KINDS[:5])

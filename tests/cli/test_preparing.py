@@ -73,6 +73,7 @@ def test_remedies_lead_from_an_empty_folder_to_a_ranking(
     assert (tmp_path / "data" / "run" / "results.json").is_file()
 
 
+@pytest.mark.slow
 def test_prepare_runs_the_same_remedies(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

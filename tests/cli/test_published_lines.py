@@ -165,6 +165,7 @@ def test_the_lines_of_ames_train_a_head_and_distil_it(data: Path) -> None:
         assert meta["arguments"]["binary"] == binary and meta["desc_name"] == "dinov2"
 
 
+@pytest.mark.slow
 def test_the_lines_of_elvis_lead_from_training_to_its_table(data: Path) -> None:
     landmarks(data / "gldv2")
     described("gldv2", "gldv2", "")

@@ -182,6 +182,7 @@ def test_the_lists_of_a_folder_are_made_by_its_name(tmp_path: Path, shell: Shell
     assert "splits=[train]" in said and "self_search=true" in said
 
 
+@pytest.mark.slow
 def test_remedies_of_a_public_set_name_its_root(
     tiny_world: TinyWorld, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

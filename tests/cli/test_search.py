@@ -393,6 +393,7 @@ def test_a_certain_search_scores_fewer_candidates_and_keeps_the_rest_behind(
         found(photos, root, tmp_path / "no", f"query={photos}", f"weights={weights}", "certain=0.5")
 
 
+@pytest.mark.slow
 def test_a_database_is_filled_and_gives_the_order_of_the_index_folder(
     photos: Path, root: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

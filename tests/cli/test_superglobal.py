@@ -82,6 +82,7 @@ def extraction(root: Path, weights: Path, *more: str) -> list[str]:
     return ["dataset=roxford", "global=superglobal", f"data_root={root}", *arguments, *more]
 
 
+@pytest.mark.slow
 def test_the_remedies_of_the_headline_command_lead_to_its_results(
     root: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

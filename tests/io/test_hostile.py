@@ -318,6 +318,7 @@ def test_a_list_with_a_name_that_no_file_has_is_refused(tmp_path: Path) -> None:
     assert "line 2" in assert_refused(lambda: read_image_list(path), path)
 
 
+@pytest.mark.slow
 def test_folders_too_deep_to_walk_are_refused(tmp_path: Path) -> None:
     with chdir(tmp_path):
         for _ in range(1200):

@@ -117,6 +117,7 @@ def test_itq_spans_the_strongest_directions() -> None:
     assert biggest_difference(w @ w.T, strongest @ strongest.T) < 1e-6
 
 
+@pytest.mark.slow
 def test_nearest_rotation_is_the_nearest_of_all_in_the_plane() -> None:
     points = descriptors(1, 50, 2).double()
     targets = points.sign()

@@ -18,7 +18,7 @@ HEADS = {
 
 
 SLOW = {("ames", "torch"), ("ames binary", "torch"), ("elvis", "torch"), ("ames binary", "onnx")}
-SLOW |= {("elvis", "onnx"), ("ames", "onnx")}
+SLOW |= {("elvis", "onnx"), ("ames", "onnx"), ("chamfer", "torch")}
 CASES = [
     pytest.param(name, form, marks=[pytest.mark.slow] if (name, form) in SLOW else [])
     for name in HEADS

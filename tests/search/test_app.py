@@ -225,6 +225,7 @@ def test_uploads_are_searched_and_no_images_refused(
     assert served.session.names[0] in page.captions()[0]
 
 
+@pytest.mark.slow
 def test_no_answer_is_said(page: Page, served: Served) -> None:
     page.open(served.address)
     results = {

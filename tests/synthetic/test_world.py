@@ -57,6 +57,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_world(SMALL, tmp_path_factory.mktemp("small"), "own")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
     first = contents(small)
     assert first == contents(render_world(SMALL, tmp_path / "b", "own", workers=2))

@@ -33,6 +33,7 @@ def test_pictures_follow_from_their_seed(jobs: list[Job], tmp_path: Path) -> Non
     assert len({job.image.read_bytes() for job in jobs}) == 6
 
 
+@pytest.mark.slow
 def test_the_plain_loop_gives_the_stages_descriptors(jobs: list[Job]) -> None:
     """Also where the grid is not the trained one, and to the same order."""
     stage = list(describe_all(jobs, NETWORK.backbone("fp32", CPU), 1))

@@ -14,6 +14,8 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from benchmarks.extraction import reading
 from benchmarks.extraction.reading import ReadingSpeed, measure_reading
 
+pytestmark = pytest.mark.slow
+
 SMALL = ReadingSpeed(store_gib=0.002, stored=30, rows=20, count=12, dim=48, repeats=3)
 
 

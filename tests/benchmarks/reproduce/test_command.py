@@ -171,6 +171,7 @@ def test_the_command_as_a_user_gives_it(tmp_path: Path) -> None:
     assert done.returncode == 0 and "exit code 4" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_published_row_runs_on_files_in_the_published_forms(
     tiny_world: TinyWorld,
     published: Path,

@@ -82,7 +82,9 @@ def test_the_referee_is_the_original_code(registers: int, size: tuple[int, int])
 
 @needs_transformers
 @pytest.mark.parametrize("registers", [0, 4])
-@pytest.mark.parametrize("size", GOLDEN_SIZES)
+@pytest.mark.parametrize(
+    "size", [pytest.param(GOLDEN_SIZES[0], marks=pytest.mark.slow), *GOLDEN_SIZES[1:]]
+)
 def test_features_equal_the_original_code_at_every_size(
     registers: int, size: tuple[int, int], tmp_path: Path
 ) -> None:
