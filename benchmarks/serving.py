@@ -37,7 +37,7 @@ class Taken:
     """Of one load."""
 
     answered: list[float] = field(default_factory=list)  # seconds of every answer
-    others: int = 0  # answers that were none: 503, 504
+    others: int = 0  # answers that were none: 503, 504, or the connection was closed
     cpu: float = 0.0  # seconds of the server's
     began: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0  # in all
@@ -108,8 +108,12 @@ class Load:
 
     async def _ask(self, client: httpx.AsyncClient, taken: Taken, number: int) -> None:
         body, start = self._sent[number % len(self._sent)], time.perf_counter()
-        answer = await client.post(f"{self._address}/rerank", content=body)
-        if answer.status_code == 200:
+        try:
+            answer = await client.post(f"{self._address}/rerank", content=body)
+            answered = answer.status_code == 200
+        except httpx.TransportError:  # sent away before its body was read
+            answered = False
+        if answered:
             taken.answered.append(time.perf_counter() - start)
         else:
             taken.others += 1

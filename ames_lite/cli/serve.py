@@ -25,7 +25,7 @@ from ames_lite.search.image_reranker import ImageReranker
 from ames_lite.search.image_search import Ranker
 from ames_lite.search.session import Session
 
-PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pybase64")
 
 
 def run(config: Serve) -> None:

@@ -5,7 +5,6 @@ elsewhere and what is not there are refused alike.
 """
 
 import re
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from pybase64 import b64decode
 
 from ames_lite.errors import BadInput, UserError, explained, require
 from ames_lite.models import SimilarityHead
@@ -98,7 +99,8 @@ def descriptors_of(given: Descriptors, head: SimilarityHead) -> Array:
     require(fits, what, expected=f"[T, {width}], as the head takes them")
     expected = f"at most {MOST_DESCRIPTORS} of an image"
     require(len(array) <= MOST_DESCRIPTORS, f"{len(array)} descriptors", expected=expected)
-    wide = array if packed else array.astype(np.float32)  # where NumPy is fast
+    # by torch, which is faster than NumPy
+    wide = array if packed else torch.from_numpy(array.copy()).float().numpy()
     require(np.isfinite(wide).all(), "descriptors have NaN or infinity", expected="numbers")
     return wide
 
